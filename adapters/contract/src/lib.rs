@@ -1,1 +1,33 @@
-//! contract
+//! The two interfaces of a conformance run, as plain serialisable data.
+//!
+//! [`ReplicationCore`] is what is tested: it protects machines and takes them through failover, reprotect and
+//! failback. [`Platform`] is what a core drives: the machines and disks of one site. Everything that crosses
+//! either interface can be written as JSON; no handle, closure or open file does. Streams of blocks cross as
+//! NBD URIs. Rule ids in the documentation (`LC-04`, `RP-02`, …) are those of the catalogue.
+
+mod core;
+mod error;
+mod ids;
+mod item;
+mod job;
+mod platform;
+mod units;
+
+pub use crate::core::{
+    Capabilities, EnableProtection, FailoverKind, FailoverRequest, PointChoice, ReplicationCore,
+    ReprotectRequest,
+};
+pub use error::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
+pub use ids::{
+    BatchId, ChangeId, DiskId, ExportId, ItemId, JobId, MachineId, PointId, SiteId, ViewId, VolumeId,
+};
+pub use item::{
+    Consistency, Direction, Health, ItemView, Operation, Phase, Policy, Protection, RecoveryPoint, Side,
+    TargetSettings,
+};
+pub use job::{JobKind, JobState, JobView, Step, StepState};
+pub use platform::{
+    Access, Consumed, DiskView, Export, Firmware, GuestOs, MachineSpec, MachineView, Platform, PlatformKind,
+    PowerState, SiteView, View, ViewDisk, VolumeView,
+};
+pub use units::{Bytes, Millis, Timestamp};

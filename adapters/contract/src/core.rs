@@ -1,0 +1,133 @@
+//! What is tested: a replication core.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    CoreError, Direction, ItemId, ItemView, JobId, JobView, MachineId, Millis, Operation, PointId, Policy,
+    SiteId, TargetSettings,
+};
+
+/// What a core can do. What is missing here is verified to be refused with `not-supported`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Name and version of the core, for reports.
+    pub name: String,
+    /// Operations it knows.
+    pub operations: Vec<Operation>,
+}
+
+/// Begin to protect a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnableProtection {
+    /// Name for the new item.
+    pub item: ItemId,
+    /// Where the machine runs.
+    pub primary: SiteId,
+    /// The machine.
+    pub machine: MachineId,
+    /// Where it shall be recoverable.
+    pub recovery: SiteId,
+    /// What it shall look like there.
+    pub target: TargetSettings,
+    /// How often and how long.
+    pub policy: Policy,
+}
+
+/// The verb of a failover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailoverKind {
+    /// Goes on when the source cannot be shut down (FO-07).
+    Unplanned,
+    /// Refuses when the source cannot be shut down (PF-04).
+    Planned,
+}
+
+/// Which recovery point (RP-01).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PointChoice {
+    /// Process everything received, then the newest point: lowest RPO (RP-02, RP-03).
+    Latest,
+    /// The newest point that is already processed: lowest RTO (RP-04).
+    LatestProcessed,
+    /// This very point (RP-10).
+    Custom(PointId),
+}
+
+/// A failover, in either direction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailoverRequest {
+    /// The item.
+    pub item: ItemId,
+    /// Verb.
+    pub kind: FailoverKind,
+    /// The direction the caller expects; a wrong one is refused (LC-08).
+    pub direction: Direction,
+    /// Which point.
+    pub point: PointChoice,
+    /// Shut the source down and transfer the last changes first (FO-06). Always done when planned, and when
+    /// failing back (FB-06).
+    pub shut_down_source: bool,
+    /// How long the source may take to shut down.
+    pub shutdown_within: Millis,
+}
+
+/// Replicate in the opposite direction from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReprotectRequest {
+    /// The item.
+    pub item: ItemId,
+    /// The direction replication shall take; a wrong one is refused.
+    pub direction: Direction,
+}
+
+/// A replication core. Calls that take time return a job at once; a refusal is returned instead of a job and
+/// changes nothing (LC-02).
+#[async_trait]
+pub trait ReplicationCore: Send + Sync {
+    /// What this core can do.
+    async fn capabilities(&self) -> Result<Capabilities, CoreError>;
+
+    /// Begins to protect a machine: initial replication, then changes at the policy's interval.
+    async fn enable_protection(&self, request: &EnableProtection) -> Result<JobId, CoreError>;
+
+    /// Ends protection: tracking off, points and replica gone, machines untouched.
+    async fn disable_protection(&self, item: &ItemId) -> Result<JobId, CoreError>;
+
+    /// One item.
+    async fn item(&self, item: &ItemId) -> Result<ItemView, CoreError>;
+
+    /// All items.
+    async fn items(&self) -> Result<Vec<ItemView>, CoreError>;
+
+    /// Returns as soon as the item has processed point number `count` in its current direction, counted from
+    /// the start of replication in that direction, or cannot get there.
+    ///
+    /// # Errors
+    /// Replication is not running, or failed on the way.
+    async fn watch_points(&self, item: &ItemId, count: u64) -> Result<ItemView, CoreError>;
+
+    /// Fails over, or back.
+    async fn failover(&self, request: &FailoverRequest) -> Result<JobId, CoreError>;
+
+    /// Builds the target from another point, between failover and commit (FO-02).
+    async fn change_point(&self, item: &ItemId, point: &PointChoice) -> Result<JobId, CoreError>;
+
+    /// Makes a failover final and deletes the recovery points (FO-03, FO-04). After a failback it also removes
+    /// the cloud machine (FB-11).
+    async fn commit(&self, item: &ItemId) -> Result<JobId, CoreError>;
+
+    /// Replicates in the opposite direction (RE-01, RE-29).
+    async fn reprotect(&self, request: &ReprotectRequest) -> Result<JobId, CoreError>;
+
+    /// One job.
+    async fn job(&self, job: &JobId) -> Result<JobView, CoreError>;
+
+    /// Returns as soon as the job's revision is above `after`, or the job has ended.
+    async fn watch_job(&self, job: &JobId, after: u64) -> Result<JobView, CoreError>;
+
+    /// Stops all work of this core; what is stored stays. Guests are not touched.
+    async fn close(&self) -> Result<(), CoreError>;
+}

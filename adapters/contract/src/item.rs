@@ -1,0 +1,182 @@
+//! Replicated items: where a machine is in its cycle, and the points it can go back to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Bytes, ChangeId, DiskId, ItemId, JobId, MachineId, Millis, PointId, SiteId, Timestamp, VolumeId,
+};
+
+/// A side of a protected pair. Sides never change; which one is active does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// Where protection began.
+    Primary,
+    /// Where it fails over to.
+    Recovery,
+}
+
+impl Side {
+    /// The opposite side.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Primary => Self::Recovery,
+            Self::Recovery => Self::Primary,
+        }
+    }
+}
+
+/// Which way a failover goes. A failback is a failover from the recovery side (LC-08).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Out: primary to recovery.
+    PrimaryToRecovery,
+    /// Back: recovery to primary.
+    RecoveryToPrimary,
+}
+
+impl Direction {
+    /// The direction that leaves `side`.
+    #[must_use]
+    pub fn from_side(side: Side) -> Self {
+        match side {
+            Side::Primary => Self::PrimaryToRecovery,
+            Side::Recovery => Self::RecoveryToPrimary,
+        }
+    }
+}
+
+/// Where an item stands in its cycle, apart from the side it is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The first full copy is under way; nothing to fail over to yet (LC-03).
+    InitialReplication,
+    /// Changes travel, recovery points exist.
+    Protected,
+    /// The target was built and started; the choice of point is still open (LC-07).
+    CommitPending,
+    /// The failover is final; nothing replicates in either direction (LC-05, LC-06).
+    Committed,
+    /// Replication was stopped and does not come back by itself (FO-12).
+    Stopped,
+}
+
+/// Where an item stands in its cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Protection {
+    /// Phase.
+    pub phase: Phase,
+    /// The production side: the one whose machine runs (LC-04).
+    pub active: Side,
+}
+
+/// What can be asked of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// Failover that does not need the source.
+    UnplannedFailover,
+    /// Failover that shuts the source down first and loses nothing.
+    PlannedFailover,
+    /// A drill.
+    TestFailover,
+    /// Another recovery point, before commit.
+    ChangePoint,
+    /// Make a failover final.
+    Commit,
+    /// Replicate in the opposite direction.
+    Reprotect,
+    /// End protection.
+    DisableProtection,
+}
+
+/// How replication is doing (MO-01).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// As it should be.
+    Healthy,
+    /// Behind its objective.
+    Warning,
+    /// Not replicating although it should.
+    Critical,
+    /// Not expected to replicate.
+    NotApplicable,
+}
+
+/// How a recovery point was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// As if the power had failed at that moment.
+    Crash,
+    /// With the applications at rest (RP-19).
+    App,
+}
+
+/// How often and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Time between two transfers.
+    pub interval: Millis,
+    /// How many recovery points are kept at least; older ones are merged away.
+    pub keep_points: u32,
+}
+
+/// A state of all disks of a machine that can be failed over to. Immutable until deleted (RP-20).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryPoint {
+    /// The point.
+    pub id: PointId,
+    /// The moment it shows, by the source site's clock.
+    pub time: Timestamp,
+    /// How it was taken.
+    pub consistency: Consistency,
+    /// Whether it is built; a point still in the landing log is not (RP-04).
+    pub processed: bool,
+    /// Name of the moment on the source.
+    pub change_id: ChangeId,
+    /// Bytes of disk content that travelled for it.
+    pub transferred: Bytes,
+    /// The volume of each disk, in disk order; empty until processed.
+    pub volumes: Vec<(DiskId, VolumeId)>,
+}
+
+/// What the target machine shall look like; may be changed until failover (FO-17).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetSettings {
+    /// Name of the machine on the recovery side.
+    pub machine: MachineId,
+    /// Memory in bytes.
+    pub memory: Bytes,
+}
+
+/// An item as its core shows it (MO-06).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemView {
+    /// The item.
+    pub id: ItemId,
+    /// State.
+    pub protection: Protection,
+    /// Health of its replication.
+    pub health: Health,
+    /// Why it is not healthy; empty if it is.
+    pub trouble: String,
+    /// Site and machine on the primary side.
+    pub primary: (SiteId, MachineId),
+    /// Site and machine on the recovery side.
+    pub recovery: (SiteId, MachineId),
+    /// What may be asked now.
+    pub allowed: Vec<Operation>,
+    /// The job that holds the item, if one does.
+    pub job: Option<JobId>,
+    /// Policy in force.
+    pub policy: Policy,
+    /// Points in the current direction, oldest first, those in the landing log last.
+    pub points: Vec<RecoveryPoint>,
+    /// The point failed over to, from failover to commit.
+    pub failed_over_to: Option<PointId>,
+}

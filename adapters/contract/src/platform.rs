@@ -1,0 +1,238 @@
+//! What a core drives: the machines, disks and views of one site.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Bytes, ChangeId, DiskId, ExportId, MachineId, Millis, PlatformError, SiteId, Timestamp, ViewId, VolumeId,
+};
+
+/// Which product a site stands in for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlatformKind {
+    /// Hyper-V hosts.
+    HyperV,
+    /// VMware vSphere.
+    Vmware,
+    /// Physical servers; no hypervisor interface on this side.
+    Physical,
+    /// An Azure region.
+    Azure,
+}
+
+/// A site and what its hardware asks of a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteView {
+    /// The site.
+    pub id: SiteId,
+    /// What it stands in for.
+    pub kind: PlatformKind,
+    /// Kernel drivers a Linux guest must load to find its disks here; a copy that lacks one of them needs
+    /// hydration (HY-06).
+    pub boot_drivers: Vec<String>,
+}
+
+/// Whether a machine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PowerState {
+    /// Running.
+    On,
+    /// Not running.
+    Off,
+}
+
+/// Firmware a machine boots with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Firmware {
+    /// PC BIOS.
+    Bios,
+    /// UEFI.
+    Uefi,
+}
+
+/// Family of the operating system inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuestOs {
+    /// Linux.
+    Linux,
+    /// Windows.
+    Windows,
+}
+
+/// A machine as its site shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineView {
+    /// The machine.
+    pub id: MachineId,
+    /// Whether it runs.
+    pub power: PowerState,
+    /// Firmware.
+    pub firmware: Firmware,
+    /// Operating system.
+    pub os: GuestOs,
+    /// Memory in bytes.
+    pub memory: Bytes,
+    /// Disks in boot order; the first one is booted from.
+    pub disks: Vec<DiskView>,
+}
+
+/// A disk of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskView {
+    /// The disk.
+    pub id: DiskId,
+    /// The volume it lies on.
+    pub volume: VolumeId,
+    /// Size as the guest sees it, in bytes.
+    pub size: Bytes,
+}
+
+/// What a machine shall be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineSpec {
+    /// Its name.
+    pub id: MachineId,
+    /// Firmware.
+    pub firmware: Firmware,
+    /// Operating system.
+    pub os: GuestOs,
+    /// Memory in bytes.
+    pub memory: Bytes,
+    /// Disks in boot order with the volumes to use.
+    pub disks: Vec<(DiskId, VolumeId)>,
+}
+
+/// A stored disk image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeView {
+    /// The volume.
+    pub id: VolumeId,
+    /// Size as a guest would see it, in bytes.
+    pub size: Bytes,
+    /// The volume it is a delta over, if it is one.
+    pub parent: Option<VolumeId>,
+    /// Bytes it takes in the site's storage.
+    pub allocated: Bytes,
+}
+
+/// What an export may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Reading.
+    Read,
+    /// Reading and writing.
+    Write,
+}
+
+/// An open door to a volume's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    /// Name to close it by.
+    pub id: ExportId,
+    /// Where to connect.
+    pub uri: String,
+}
+
+/// All disks of one machine as they were at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// Name to close it by.
+    pub id: ViewId,
+    /// The moment, by the site's clock.
+    pub taken_at: Timestamp,
+    /// Name of this moment; ask later what changed since.
+    pub change_id: ChangeId,
+    /// Every disk of the machine.
+    pub disks: Vec<ViewDisk>,
+}
+
+/// One disk in a view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewDisk {
+    /// The disk.
+    pub id: DiskId,
+    /// Size in bytes.
+    pub size: Bytes,
+    /// Where to read it.
+    pub uri: String,
+    /// NBD meta context whose flag 1 marks what changed since the change id asked about. `None`: the platform
+    /// cannot tell, and the disk must be compared as a whole.
+    pub changed: Option<String>,
+}
+
+/// Whether a view's changes reached their destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consumed {
+    /// They did; the platform may forget the older change id.
+    Yes,
+    /// They did not; the next view must be able to tell everything since the older change id.
+    No,
+}
+
+/// One site's machines and storage. Every call is bounded by the platform itself and idempotent where a
+/// repetition can be recognised: closing what is closed and deleting what is gone succeeds.
+#[async_trait]
+pub trait Platform: Send + Sync {
+    /// The site and its hardware.
+    async fn site(&self) -> Result<SiteView, PlatformError>;
+
+    /// One machine.
+    async fn machine(&self, id: &MachineId) -> Result<MachineView, PlatformError>;
+
+    /// All machines.
+    async fn machines(&self) -> Result<Vec<MachineView>, PlatformError>;
+
+    /// Makes a machine of existing volumes; it stays off.
+    async fn create_machine(&self, spec: &MachineSpec) -> Result<MachineView, PlatformError>;
+
+    /// Removes a machine that is off. Its volumes stay.
+    async fn delete_machine(&self, id: &MachineId) -> Result<(), PlatformError>;
+
+    /// Switches a machine on; returns once it executes, not once its guest is up.
+    async fn start(&self, id: &MachineId) -> Result<(), PlatformError>;
+
+    /// Asks the guest to shut down and waits until the machine is off, `within` at most.
+    async fn shut_down(&self, id: &MachineId, within: Millis) -> Result<(), PlatformError>;
+
+    /// Switches a machine off without asking its guest.
+    async fn power_off(&self, id: &MachineId) -> Result<(), PlatformError>;
+
+    /// Freezes all disks of a machine at one moment, for reading. With `since`, each disk also tells what
+    /// changed from that moment to this one. Works on machines that are on or off.
+    async fn open_view(&self, machine: &MachineId, since: Option<&ChangeId>) -> Result<View, PlatformError>;
+
+    /// Ends a view.
+    async fn close_view(&self, view: &ViewId, consumed: Consumed) -> Result<(), PlatformError>;
+
+    /// Forgets all change tracking of a machine.
+    async fn stop_tracking(&self, machine: &MachineId) -> Result<(), PlatformError>;
+
+    /// One volume.
+    async fn volume(&self, id: &VolumeId) -> Result<VolumeView, PlatformError>;
+
+    /// Makes an empty volume that reads as zeroes.
+    async fn create_volume(&self, id: &VolumeId, size: Bytes) -> Result<VolumeView, PlatformError>;
+
+    /// Makes a delta over `parent`: reads as the parent does, takes writes of its own. From then on the parent
+    /// must not be written.
+    async fn derive_volume(&self, id: &VolumeId, parent: &VolumeId) -> Result<VolumeView, PlatformError>;
+
+    /// Merges `top` and everything between it and `base` into `base`, re-parents deltas over `top` to `base`,
+    /// and deletes the merged volumes. Works under a running machine.
+    async fn merge_volumes(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError>;
+
+    /// Deletes a volume that nothing uses.
+    async fn delete_volume(&self, id: &VolumeId) -> Result<(), PlatformError>;
+
+    /// Opens a volume of no running machine.
+    async fn export_volume(&self, id: &VolumeId, access: Access) -> Result<Export, PlatformError>;
+
+    /// Closes an export; what was written is durable afterwards.
+    async fn close_export(&self, id: &ExportId) -> Result<(), PlatformError>;
+}

@@ -1,0 +1,183 @@
+//! The only module that speaks C: declarations of libnbd and a handle that closes itself.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ptr::{self, NonNull};
+
+use crate::Extent;
+
+/// libnbd's words and the error number.
+pub(crate) type Failure = (String, i32);
+
+#[repr(C)]
+struct Raw {
+    _opaque: [u8; 0],
+}
+
+type ExtentFn = unsafe extern "C" fn(*mut c_void, *const c_char, u64, *mut u32, usize, *mut c_int) -> c_int;
+
+#[repr(C)]
+struct ExtentCallback {
+    callback: ExtentFn,
+    user_data: *mut c_void,
+    free: Option<unsafe extern "C" fn(*mut c_void)>,
+}
+
+unsafe extern "C" {
+    fn nbd_create() -> *mut Raw;
+    fn nbd_close(handle: *mut Raw);
+    fn nbd_get_error() -> *const c_char;
+    fn nbd_get_errno() -> c_int;
+    fn nbd_add_meta_context(handle: *mut Raw, name: *const c_char) -> c_int;
+    fn nbd_can_meta_context(handle: *mut Raw, name: *const c_char) -> c_int;
+    fn nbd_connect_uri(handle: *mut Raw, uri: *const c_char) -> c_int;
+    fn nbd_get_size(handle: *mut Raw) -> i64;
+    fn nbd_pread(handle: *mut Raw, buffer: *mut c_void, count: usize, offset: u64, flags: u32) -> c_int;
+    fn nbd_pwrite(handle: *mut Raw, buffer: *const c_void, count: usize, offset: u64, flags: u32) -> c_int;
+    fn nbd_zero(handle: *mut Raw, count: u64, offset: u64, flags: u32) -> c_int;
+    fn nbd_flush(handle: *mut Raw, flags: u32) -> c_int;
+    fn nbd_block_status(
+        handle: *mut Raw,
+        count: u64,
+        offset: u64,
+        extent: ExtentCallback,
+        flags: u32,
+    ) -> c_int;
+    fn nbd_shutdown(handle: *mut Raw, flags: u32) -> c_int;
+}
+
+/// An open libnbd handle.
+#[derive(Debug)]
+pub(crate) struct Handle(NonNull<Raw>);
+
+// SAFETY: libnbd's handles may move between threads; each call takes the handle's own lock.
+unsafe impl Send for Handle {}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: the handle is ours and is not used again.
+        unsafe {
+            nbd_shutdown(self.0.as_ptr(), 0);
+            nbd_close(self.0.as_ptr());
+        }
+    }
+}
+
+impl Handle {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        // SAFETY: no arguments; null is checked.
+        NonNull::new(unsafe { nbd_create() }).map(Self).ok_or_else(last_failure)
+    }
+
+    pub(crate) fn add_meta_context(&self, name: &str) -> Result<(), Failure> {
+        let name = c_string(name)?;
+        // SAFETY: handle and string live through the call.
+        check(unsafe { nbd_add_meta_context(self.0.as_ptr(), name.as_ptr()) }).map(drop)
+    }
+
+    pub(crate) fn can_meta_context(&self, name: &str) -> Result<bool, Failure> {
+        let name = c_string(name)?;
+        // SAFETY: handle and string live through the call.
+        check(unsafe { nbd_can_meta_context(self.0.as_ptr(), name.as_ptr()) }).map(|yes| yes == 1)
+    }
+
+    pub(crate) fn connect_uri(&self, uri: &str) -> Result<(), Failure> {
+        let uri = c_string(uri)?;
+        // SAFETY: handle and string live through the call.
+        check(unsafe { nbd_connect_uri(self.0.as_ptr(), uri.as_ptr()) }).map(drop)
+    }
+
+    pub(crate) fn size(&self) -> Result<u64, Failure> {
+        // SAFETY: the handle is open.
+        u64::try_from(unsafe { nbd_get_size(self.0.as_ptr()) }).map_err(|_| last_failure())
+    }
+
+    pub(crate) fn pread(&mut self, buffer: &mut [u8], offset: u64) -> Result<(), Failure> {
+        let (at, count) = (buffer.as_mut_ptr().cast(), buffer.len());
+        // SAFETY: `buffer` is exclusively ours for the synchronous call.
+        check(unsafe { nbd_pread(self.0.as_ptr(), at, count, offset, 0) }).map(drop)
+    }
+
+    pub(crate) fn pwrite(&mut self, data: &[u8], offset: u64) -> Result<(), Failure> {
+        // SAFETY: `data` is only read and lives through the synchronous call.
+        check(unsafe { nbd_pwrite(self.0.as_ptr(), data.as_ptr().cast(), data.len(), offset, 0) }).map(drop)
+    }
+
+    pub(crate) fn zero(&mut self, count: u64, offset: u64) -> Result<(), Failure> {
+        // SAFETY: the handle is open.
+        check(unsafe { nbd_zero(self.0.as_ptr(), count, offset, 0) }).map(drop)
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        // SAFETY: the handle is open.
+        check(unsafe { nbd_flush(self.0.as_ptr(), 0) }).map(drop)
+    }
+
+    /// Runs from `offset` on; lengths and flags count, offsets are the caller's to compute.
+    pub(crate) fn block_status(
+        &mut self,
+        count: u64,
+        offset: u64,
+        context: &str,
+    ) -> Result<Vec<Extent>, Failure> {
+        let mut wanted = Wanted { context: c_string(context)?, found: Vec::new() };
+        let callback =
+            ExtentCallback { callback: collect, user_data: ptr::from_mut(&mut wanted).cast(), free: None };
+        // SAFETY: the call is synchronous, so `wanted` outlives every use of its pointer.
+        check(unsafe { nbd_block_status(self.0.as_ptr(), count, offset, callback, 0) })?;
+        Ok(wanted.found)
+    }
+}
+
+struct Wanted {
+    context: CString,
+    found: Vec<Extent>,
+}
+
+unsafe extern "C" fn collect(
+    user_data: *mut c_void,
+    context: *const c_char,
+    _offset: u64,
+    entries: *mut u32,
+    count: usize,
+    _error: *mut c_int,
+) -> c_int {
+    // SAFETY: libnbd passes back our pointer, a C string and `count` integers, valid for this call.
+    let (wanted, context, entries) = unsafe {
+        (
+            &mut *user_data.cast::<Wanted>(),
+            CStr::from_ptr(context),
+            std::slice::from_raw_parts(entries, count),
+        )
+    };
+    if context == wanted.context.as_c_str() {
+        let runs = entries.chunks_exact(2);
+        wanted.found.extend(runs.map(|run| Extent {
+            offset: 0,
+            length: u64::from(run[0]),
+            flags: u64::from(run[1]),
+        }));
+    }
+    0
+}
+
+fn c_string(text: &str) -> Result<CString, Failure> {
+    CString::new(text).map_err(|_| (format!("{text:?} holds a zero byte"), 0))
+}
+
+fn check(result: c_int) -> Result<c_int, Failure> {
+    if result == -1 { Err(last_failure()) } else { Ok(result) }
+}
+
+fn last_failure() -> Failure {
+    // SAFETY: libnbd keeps the thread's last error until its next call; null is checked.
+    unsafe {
+        let text = nbd_get_error();
+        let text = if text.is_null() {
+            "no reason given".to_owned()
+        } else {
+            CStr::from_ptr(text).to_string_lossy().into_owned()
+        };
+        (text, nbd_get_errno())
+    }
+}
