@@ -1,0 +1,10 @@
+//! Builds the witness and the image by hand: `cargo run -p images --example build_image`.
+
+fn main() -> Result<(), images::ImageError> {
+    let mut say = |line: &str| eprintln!("{line}");
+    let workspace = camino::Utf8Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(".".into());
+    let witness = images::build_witness(workspace, &mut say)?;
+    let image = images::ensure(&images::cache_dir(), &witness, &mut say)?;
+    println!("{}\n{}", image.system, image.data);
+    Ok(())
+}

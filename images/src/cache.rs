@@ -1,0 +1,237 @@
+//! The cache: finished images by hash, never a half-built one.
+
+use std::fs::{self, File};
+use std::time::SystemTime;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::FlockOperation;
+
+use crate::error::{AtPath, ImageError};
+use crate::recipe::Recipe;
+use crate::{build, packages, tools};
+
+const CURRENT: &str = "current";
+const SYSTEM: &str = "system.raw";
+const DATA: &str = "data.raw";
+const RECIPE: &str = "recipe.json";
+
+/// A finished image: two raw, read-only, sparse disks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// BLAKE3 of the recipe, in hex.
+    pub hash: String,
+    /// The system disk, [`crate::layout::SYSTEM_BYTES`] long.
+    pub system: Utf8PathBuf,
+    /// The data disk, [`crate::layout::DATA_BYTES`] long.
+    pub data: Utf8PathBuf,
+}
+
+/// An image in the cache, with what a listing shows of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredImage {
+    /// The image.
+    pub image: Image,
+    /// Whether it is the one that [`find`] returns.
+    pub current: bool,
+    /// When it was built.
+    pub built: SystemTime,
+    /// Bytes that it takes in the cache, holes left out.
+    pub bytes: u64,
+}
+
+/// The cache of this user: `$ROUNDTRIP_CACHE`, else `$XDG_CACHE_HOME/roundtrip`, else `~/.cache/roundtrip`.
+#[must_use]
+pub fn cache_dir() -> Utf8PathBuf {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty()).map(Utf8PathBuf::from);
+    set("ROUNDTRIP_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("roundtrip")))
+        .or_else(|| set("HOME").map(|dir| dir.join(".cache/roundtrip")))
+        .unwrap_or_else(|| Utf8PathBuf::from(".roundtrip-cache"))
+}
+
+/// Returns the image for `witness` (a static binary), building what is missing. Waits for another builder
+/// on the same cache. `say` gets one short line a step.
+///
+/// # Errors
+/// A tool or package is missing, a tool fails, or the cache cannot be written.
+pub fn ensure(cache: &Utf8Path, witness: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result<Image, ImageError> {
+    tools::require()?;
+    let images = cache.join("images");
+    fs::create_dir_all(&images).at("cannot create", &images)?;
+    let _lock = lock(cache, say)?;
+    let packages = packages::obtain(cache, say)?;
+    let recipe = Recipe::new(packages, witness)?;
+    let hash = recipe.hash();
+    let image = image(cache, &hash);
+    if !complete(cache, &hash) {
+        sweep(&images)?;
+        say(&format!("building image {}", &hash[..12]));
+        build_into(cache, &recipe, witness, &images, say)?;
+    }
+    write_current(cache, &hash)?;
+    Ok(image)
+}
+
+/// The image that the last [`ensure`] returned, without building. `None` if there is none.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn find(cache: &Utf8Path) -> Result<Option<Image>, ImageError> {
+    let Some(hash) = read_current(cache)? else { return Ok(None) };
+    Ok(complete(cache, &hash).then(|| image(cache, &hash)))
+}
+
+/// All finished images of the cache, the newest first.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn list(cache: &Utf8Path) -> Result<Vec<StoredImage>, ImageError> {
+    let images = cache.join("images");
+    if !images.is_dir() {
+        return Ok(Vec::new());
+    }
+    let current = read_current(cache)?;
+    let mut stored = Vec::new();
+    for entry in images.read_dir_utf8().at("cannot list", &images)? {
+        let hash = entry.at("cannot list", &images)?.file_name().to_owned();
+        if complete(cache, &hash) {
+            stored.push(describe(cache, &hash, current.as_deref() == Some(&hash))?);
+        }
+    }
+    stored.sort_by_key(|image| std::cmp::Reverse(image.built));
+    Ok(stored)
+}
+
+fn image(cache: &Utf8Path, hash: &str) -> Image {
+    let folder = cache.join("images").join(hash);
+    Image { hash: hash.to_owned(), system: folder.join(SYSTEM), data: folder.join(DATA) }
+}
+
+/// A finished folder was renamed into place as a whole; the recipe in it is the last file written.
+fn complete(cache: &Utf8Path, hash: &str) -> bool {
+    let folder = cache.join("images").join(hash);
+    !hash.starts_with('.') && [RECIPE, SYSTEM, DATA].iter().all(|file| folder.join(file).is_file())
+}
+
+fn describe(cache: &Utf8Path, hash: &str, current: bool) -> Result<StoredImage, ImageError> {
+    let image = image(cache, hash);
+    let recipe = cache.join("images").join(hash).join(RECIPE);
+    let built = fs::metadata(&recipe).and_then(|m| m.modified()).at("cannot read", &recipe)?;
+    let bytes = allocated(&image.system)? + allocated(&image.data)?;
+    Ok(StoredImage { image, current, built, bytes })
+}
+
+fn allocated(path: &Utf8Path) -> Result<u64, ImageError> {
+    use std::os::unix::fs::MetadataExt;
+    const BLOCK: u64 = 512;
+    Ok(fs::metadata(path).at("cannot read", path)?.blocks() * BLOCK)
+}
+
+fn build_into(
+    cache: &Utf8Path,
+    recipe: &Recipe,
+    witness: &Utf8Path,
+    images: &Utf8Path,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), ImageError> {
+    let draft = images.join(format!(".building-{}", std::process::id()));
+    let work = draft.join("work");
+    fs::create_dir_all(&work).at("cannot create", &work)?;
+    say("unpacking packages");
+    let unpacked = work.join("unpacked");
+    packages::unpack(cache, &recipe.packages, &unpacked)?;
+    let (system, data) = (draft.join(SYSTEM), draft.join(DATA));
+    build::disks(&unpacked, witness, &work, &system, &data, say)?;
+    fs::remove_dir_all(&work).at("cannot remove", &work)?;
+    for disk in [&system, &data] {
+        read_only(disk)?;
+    }
+    let description = draft.join(RECIPE);
+    fs::write(&description, recipe.json()).at("cannot write", &description)?;
+    fs::rename(&draft, images.join(recipe.hash())).at("cannot move", &draft)
+}
+
+fn read_only(path: &Utf8Path) -> Result<(), ImageError> {
+    use std::os::unix::fs::PermissionsExt;
+    let file = File::open(path).at("cannot open", path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o444)).at("cannot protect", path)?;
+    file.sync_all().at("cannot sync", path)
+}
+
+/// Removes what builders left that died half-way. Only called under the lock.
+fn sweep(images: &Utf8Path) -> Result<(), ImageError> {
+    for entry in images.read_dir_utf8().at("cannot list", images)? {
+        let entry = entry.at("cannot list", images)?;
+        if entry.file_name().starts_with(".building-") {
+            fs::remove_dir_all(entry.path()).at("cannot remove", entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Held until dropped; the kernel releases it when its holder dies.
+fn lock(cache: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result<File, ImageError> {
+    let path = cache.join("lock");
+    let file = File::options().create(true).append(true).open(&path).at("cannot open", &path)?;
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        say("waiting for another build");
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)
+            .map_err(std::io::Error::from)
+            .at("cannot lock", &path)?;
+    }
+    Ok(file)
+}
+
+fn read_current(cache: &Utf8Path) -> Result<Option<String>, ImageError> {
+    let path = cache.join(CURRENT);
+    match fs::read_to_string(&path) {
+        Ok(hash) => Ok(Some(hash.trim().to_owned()).filter(|hash| hash.bytes().all(|b| b.is_ascii_hexdigit()))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).at("cannot read", &path),
+    }
+}
+
+fn write_current(cache: &Utf8Path, hash: &str) -> Result<(), ImageError> {
+    let (draft, path) = (cache.join("current.new"), cache.join(CURRENT));
+    fs::write(&draft, hash).at("cannot write", &draft)?;
+    fs::rename(&draft, &path).at("cannot write", &path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> (tempfile::TempDir, Utf8PathBuf) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = Utf8Path::from_path(dir.path()).expect("a UTF-8 path").to_owned();
+        (dir, path)
+    }
+
+    #[test]
+    fn an_empty_cache_has_nothing() {
+        let (_dir, cache) = scratch();
+        assert_eq!(find(&cache).expect("readable"), None);
+        assert_eq!(list(&cache).expect("readable"), []);
+    }
+
+    #[test]
+    fn a_half_built_image_is_never_found() {
+        let (_dir, cache) = scratch();
+        let folder = cache.join("images/abc");
+        fs::create_dir_all(&folder).expect("created");
+        write_current(&cache, "abc").expect("written");
+        fs::write(folder.join(SYSTEM), "x").expect("written");
+        assert_eq!(find(&cache).expect("readable"), None);
+        fs::write(folder.join(DATA), "x").expect("written");
+        fs::write(folder.join(RECIPE), "{}").expect("written");
+        assert_eq!(find(&cache).expect("readable").map(|image| image.hash), Some("abc".to_owned()));
+        assert_eq!(list(&cache).expect("readable").len(), 1);
+    }
+
+    #[test]
+    fn a_pointer_that_leads_outside_is_ignored() {
+        let (_dir, cache) = scratch();
+        write_current(&cache, "../../etc").expect("written");
+        assert_eq!(find(&cache).expect("readable"), None);
+    }
+}

@@ -1,0 +1,56 @@
+//! The `newc` archive format, which the kernel unpacks as its RAM disk.
+
+use crate::tree::{Node, Tree};
+
+const DIR: u32 = 0o040_000;
+const FILE: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
+
+/// The tree as an uncompressed archive. Owner is root and all times are zero, so equal trees give equal bytes.
+pub(crate) fn archive(tree: &Tree) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (index, (path, node)) in tree.iter().enumerate() {
+        let (mode, data): (u32, &[u8]) = match node {
+            Node::Dir { mode } => (DIR | mode, &[]),
+            Node::File { mode, bytes } => (FILE | mode, bytes),
+            Node::Link { target } => (LINK | 0o777, target.as_bytes()),
+        };
+        entry(&mut out, index as u32 + 1, mode, path, data);
+    }
+    entry(&mut out, 0, 0, "TRAILER!!!", &[]);
+    // Loaders append one archive to the next; the kernel wants each to start on a multiple of four.
+    out.resize(out.len().next_multiple_of(512), 0);
+    out
+}
+
+fn entry(out: &mut Vec<u8>, inode: u32, mode: u32, name: &str, data: &[u8]) {
+    let name_bytes = name.len() as u32 + 1;
+    let fields = [inode, mode, 0, 0, 1, 0, data.len() as u32, 0, 0, 0, 0, name_bytes, 0];
+    out.extend_from_slice(b"070701");
+    for field in fields {
+        out.extend_from_slice(format!("{field:08X}").as_bytes());
+    }
+    out.extend_from_slice(name.as_bytes());
+    out.push(0);
+    out.resize(out.len().next_multiple_of(4), 0);
+    out.extend_from_slice(data);
+    out.resize(out.len().next_multiple_of(4), 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_is_aligned_and_the_trailer_ends_the_archive() {
+        let mut tree = Tree::default();
+        tree.program("init", "#!/bin/sh\n");
+        tree.link("bin/sh", "busybox");
+        let bytes = archive(&tree);
+        assert_eq!(bytes.len() % 512, 0);
+        let starts: Vec<usize> = bytes.windows(6).enumerate().filter(|(_, w)| w == b"070701").map(|(i, _)| i).collect();
+        assert_eq!(starts.len(), 4);
+        assert!(starts.iter().all(|start| start % 4 == 0));
+        assert_eq!(archive(&tree), bytes);
+    }
+}

@@ -1,0 +1,67 @@
+#!/bin/sh
+# Process 1 of the guest: brings up what the witness needs, starts it, then the network and the services.
+export PATH=/sbin:/bin:/usr/sbin:/usr/bin HOME=/root
+mount --move /dev /dev 2> /dev/null
+mkdir -p /dev/pts /dev/virtio-ports
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmp /tmp
+hostname roundtrip
+
+modprobe -a virtio_pci virtio_console
+
+# Network cards by what is present. A virtio card appears on its bus only after virtio_pci was loaded.
+cards=
+for device in /sys/bus/pci/devices/*; do
+    read -r class < "$device/class"
+    case $class in 0x02*) read -r alias < "$device/modalias"; cards="$cards $alias" ;; esac
+done
+for device in /sys/bus/virtio/devices/*; do
+    [ -e "$device/modalias" ] && read -r alias < "$device/modalias" && cards="$cards $alias"
+done
+# shellcheck disable=SC2086 # one word for each alias
+[ -z "$cards" ] || modprobe -ab $cards 2> /dev/null
+
+# The variant lies on the boot partition, which is read without being mounted and never written.
+read -r root < /run/roundtrip/root-device
+witness boot-file "${root%2}1" /roundtrip.env > /run/roundtrip/env
+DHCP=yes SSH=yes
+# shellcheck disable=SC1091 # written by the host
+. /run/roundtrip/env
+
+# The data disk may sit on another controller than the one that booted.
+turns=0
+until data=$(findfs LABEL=rt-data 2> /dev/null) && [ -n "$data" ]; do
+    [ $turns -ne 10 ] || cat /sys/bus/pci/devices/*/modalias /sys/bus/virtio/devices/*/modalias | xargs modprobe -ab 2> /dev/null
+    turns=$((turns + 1))
+    [ $turns -lt 100 ] || break
+    usleep 50000
+done
+if [ -n "$data" ]; then
+    dd if="$data" of=/run/roundtrip/data.super bs=1024 skip=1 count=1 2> /dev/null
+    mount -t ext4 -o noatime,noinit_itable,errors=remount-ro "$data" /data
+fi
+
+link_ports() {
+    for port in /sys/class/virtio-ports/*; do
+        name=
+        [ ! -e "$port/name" ] || read -r name < "$port/name"
+        [ -z "$name" ] || [ -e "/dev/virtio-ports/$name" ] || ln -s "../${port##*/}" "/dev/virtio-ports/$name"
+    done
+}
+
+# Port names arrive a moment after the driver.
+turns=0
+link_ports
+until [ -e /dev/virtio-ports/roundtrip.witness.0 ] || [ $turns -ge 100 ]; do
+    turns=$((turns + 1))
+    usleep 20000
+    link_ports
+done
+
+/sbin/services "$DHCP" "$SSH" < /dev/null &
+
+while :; do
+    witness < /dev/null > /dev/console 2>&1
+    echo "ROUNDTRIP-WITNESS-ENDED status $?" > /dev/console
+    sleep 1
+done

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Everything that may come after the witness said hello: services "$DHCP" "$SSH".
+ip link set lo up
+for path in /sys/class/net/*; do
+    card=${path##*/}
+    [ "$card" != lo ] || continue
+    ip link set "$card" up
+    [ "$1" != yes ] || udhcpc -i "$card" -n -q -t 20 -T 1 -s /etc/udhcpc.script > /dev/null 2>&1 &
+done
+
+modprobe -a button evdev virtio_rng 2> /dev/null
+
+agent=/dev/virtio-ports/org.qemu.guest_agent.0
+[ ! -e $agent ] || qemu-ga -m virtio-serial -p $agent -t /run -F/etc/fsfreeze-hook > /dev/null 2>&1 &
+
+if [ "$2" = yes ]; then
+    read -r root < /run/roundtrip/root-device
+    mkdir -p -m 0700 /run/ssh
+    witness boot-file "${root%2}1" /authorized_keys > /run/ssh/authorized_keys
+    chmod 0600 /run/ssh/authorized_keys
+    dropbear -R -s
+fi
+wait

@@ -1,0 +1,127 @@
+//! Where things lie on the system disk, and how its two loader configurations are written.
+//!
+//! The disk has an MBR with two partitions: FAT (`boot`) and ext4 (`rt-root`). The FAT partition holds the
+//! kernel, the base RAM disk and one RAM disk per boot driver in [`DRIVERS_DIR`], always all of them. Which
+//! of them the firmware's loader hands to the kernel is decided by [`SYSLINUX_CFG`] (BIOS) and
+//! [`LOADER_ENTRY`] (UEFI) alone, so adding a boot driver to a disk means rewriting these two text files.
+//! The guest never writes to this partition.
+
+/// Bytes of the system disk.
+pub const SYSTEM_BYTES: u64 = 256 * MIB;
+/// Bytes of the data disk: one ext4 file system without a partition table.
+pub const DATA_BYTES: u64 = 128 * MIB;
+/// Byte offset of the FAT partition on the system disk.
+pub const BOOT_OFFSET: u64 = MIB;
+/// Bytes of the FAT partition.
+pub const BOOT_BYTES: u64 = 64 * MIB;
+/// Byte offset of the ext4 partition on the system disk.
+pub const ROOT_OFFSET: u64 = BOOT_OFFSET + BOOT_BYTES;
+/// Bytes of the ext4 partition.
+pub const ROOT_BYTES: u64 = SYSTEM_BYTES - ROOT_OFFSET;
+/// Byte offset of the ext4 file system on the data disk.
+pub const DATA_OFFSET: u64 = 0;
+/// Label of the system disk's ext4 file system.
+pub const ROOT_LABEL: &str = "rt-root";
+/// Label of the data disk's ext4 file system.
+pub const DATA_LABEL: &str = "rt-data";
+
+/// BIOS loader's configuration on the FAT partition.
+pub const SYSLINUX_CFG: &str = "/syslinux.cfg";
+/// UEFI loader's menu entry on the FAT partition.
+pub const LOADER_ENTRY: &str = "/loader/entries/roundtrip.conf";
+/// UEFI loader's own settings on the FAT partition.
+pub const LOADER_CONF: &str = "/loader/loader.conf";
+/// UEFI loader on the FAT partition, at the path that firmware tries unasked.
+pub const EFI_LOADER: &str = "/EFI/BOOT/BOOTX64.EFI";
+/// Kernel on the FAT partition.
+pub const KERNEL: &str = "/vmlinuz";
+/// Base RAM disk on the FAT partition: enough for any disk but without a controller driver.
+pub const INITRD: &str = "/initrd.img";
+/// Folder of the driver RAM disks on the FAT partition.
+pub const DRIVERS_DIR: &str = "/drivers";
+/// The variant, as `KEY=value` lines, on the FAT partition.
+pub const VARIANT_ENV: &str = "/roundtrip.env";
+/// Public keys that may log in over SSH, on the FAT partition.
+pub const AUTHORIZED_KEYS: &str = "/authorized_keys";
+
+/// Boot drivers that every image carries, loaded or not.
+pub const BOOT_DRIVERS: &[&str] =
+    &["ahci", "ata_piix", "mptspi", "sym53c8xx", "virtio_scsi", "vmw_pvscsi"];
+
+/// Start of the line that a guest prints on its console when none of its boot drivers finds the root disk.
+pub const NO_ROOT_LINE: &str = "ROUNDTRIP-NO-ROOT";
+
+const MIB: u64 = 1024 * 1024;
+
+/// Kernel command line. Nothing in it depends on the variant.
+///
+/// The serial console comes last so that `/dev/console` is the one that tests record. What follows `quiet`
+/// saves time under emulation: no mitigations, no self-tests, no calibration against a timer.
+pub const KERNEL_ARGS: &str = "console=tty0 console=ttyS0,115200 quiet panic=0 mitigations=off nokaslr \
+     random.trust_cpu=on random.trust_bootloader=on cryptomgr.notests audit=0 apparmor=0 no_timer_check \
+     tsc=reliable rcupdate.rcu_expedited=1 net.ifnames=0 noresume";
+
+/// Path of one driver's RAM disk on the FAT partition.
+#[must_use]
+pub fn driver_image(driver: &str) -> String {
+    format!("{DRIVERS_DIR}/{driver}.img")
+}
+
+/// The whole of [`SYSLINUX_CFG`] for a disk that loads `drivers`.
+#[must_use]
+pub fn render_syslinux<S: AsRef<str>>(drivers: &[S]) -> String {
+    let initrds: Vec<String> = initrds(drivers).collect();
+    format!(
+        "DEFAULT roundtrip\nPROMPT 0\nTIMEOUT 0\nLABEL roundtrip\n  LINUX {KERNEL}\n  INITRD {}\n  APPEND {KERNEL_ARGS}\n",
+        initrds.join(",")
+    )
+}
+
+/// The whole of [`LOADER_ENTRY`] for a disk that loads `drivers`.
+#[must_use]
+pub fn render_loader_entry<S: AsRef<str>>(drivers: &[S]) -> String {
+    let initrds: String = initrds(drivers).map(|path| format!("initrd {path}\n")).collect();
+    format!("title Roundtrip\nlinux {KERNEL}\n{initrds}options {KERNEL_ARGS}\n")
+}
+
+/// The drivers that a [`SYSLINUX_CFG`] loads, in order. Empty if it has no `INITRD` line.
+#[must_use]
+pub fn drivers_of_syslinux(config: &str) -> Vec<String> {
+    let initrds = config.lines().find_map(|line| line.trim().strip_prefix("INITRD "));
+    initrds.unwrap_or_default().split(',').filter_map(driver_of_image).collect()
+}
+
+fn driver_of_image(path: &str) -> Option<String> {
+    let name = path.trim().strip_prefix(DRIVERS_DIR)?.strip_prefix('/')?;
+    name.strip_suffix(".img").map(str::to_owned)
+}
+
+fn initrds<S: AsRef<str>>(drivers: &[S]) -> impl Iterator<Item = String> + '_ {
+    std::iter::once(INITRD.to_owned()).chain(drivers.iter().map(|d| driver_image(d.as_ref())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_loaders_name_every_driver_after_the_base() {
+        let drivers = ["vmw_pvscsi", "ata_piix"];
+        assert!(
+            render_syslinux(&drivers)
+                .contains("INITRD /initrd.img,/drivers/vmw_pvscsi.img,/drivers/ata_piix.img\n")
+        );
+        assert!(
+            render_loader_entry(&drivers)
+                .contains("initrd /initrd.img\ninitrd /drivers/vmw_pvscsi.img\ninitrd /drivers/ata_piix.img\n")
+        );
+    }
+
+    #[test]
+    fn the_drivers_are_read_back_from_the_configuration() {
+        let drivers = ["ahci", "mptspi"];
+        assert_eq!(drivers_of_syslinux(&render_syslinux(&drivers)), drivers);
+        assert!(drivers_of_syslinux(&render_syslinux::<&str>(&[])).is_empty());
+        assert!(drivers_of_syslinux("no such line").is_empty());
+    }
+}

@@ -1,0 +1,180 @@
+//! The kernel's modules: what each needs, in which order they load, and the tables that modprobe reads.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::elf;
+use crate::error::{AtPath, ImageError};
+
+/// All modules of one kernel, by name with `-` written as `_`.
+pub(crate) struct Modules {
+    /// Kernel release, the name of its folder.
+    pub(crate) release: String,
+    files: BTreeMap<String, Utf8PathBuf>,
+}
+
+/// One module with its dependencies resolved.
+pub(crate) struct Module {
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+    depends: Vec<String>,
+    aliases: Vec<String>,
+}
+
+impl Modules {
+    /// Finds the modules of the one kernel in `folder` (a `lib/modules`).
+    pub(crate) fn open(folder: &Utf8Path) -> Result<Self, ImageError> {
+        let mut releases = folder.read_dir_utf8().at("cannot list", folder)?.filter_map(Result::ok);
+        let release = releases
+            .next()
+            .ok_or_else(|| ImageError::Incomplete { what: "kernel modules".into() })?
+            .file_name()
+            .to_owned();
+        let mut files = BTreeMap::new();
+        collect(&folder.join(&release), &mut files)?;
+        Ok(Self { release, files })
+    }
+
+    /// The named modules and all they depend on, each after its dependencies.
+    pub(crate) fn closure<S: AsRef<str>>(&self, names: &[S]) -> Result<Vec<Module>, ImageError> {
+        let mut loaded = Vec::new();
+        for name in names {
+            self.add(name.as_ref(), &mut loaded)?;
+        }
+        Ok(loaded)
+    }
+
+    fn add(&self, name: &str, loaded: &mut Vec<Module>) -> Result<(), ImageError> {
+        let name = name.replace('-', "_");
+        if loaded.iter().any(|module| module.name == name) {
+            return Ok(());
+        }
+        let module = self.read(&name)?;
+        for needed in &module.depends {
+            self.add(needed, loaded)?;
+        }
+        loaded.push(module);
+        Ok(())
+    }
+
+    fn read(&self, name: &str) -> Result<Module, ImageError> {
+        let path = self
+            .files
+            .get(name)
+            .ok_or_else(|| ImageError::Incomplete { what: format!("kernel module {name}") })?;
+        let bytes = std::fs::read(path).at("cannot read", path)?;
+        let info = elf::module_info(&bytes).ok_or_else(|| ImageError::Damaged {
+            path: path.clone(),
+            reason: "no kernel module".into(),
+        })?;
+        let values = |wanted: &str| -> Vec<&str> {
+            info.iter().filter(|(key, _)| key == wanted).map(|(_, value)| value.as_str()).collect()
+        };
+        let depends = values("depends").join(",");
+        Ok(Module {
+            name: name.to_owned(),
+            depends: depends.split(',').filter(|d| !d.is_empty()).map(|d| d.replace('-', "_")).collect(),
+            aliases: values("alias").into_iter().map(str::to_owned).collect(),
+            bytes: without_signature(bytes),
+        })
+    }
+}
+
+/// Names in load order, one a line.
+pub(crate) fn listing(modules: &[Module]) -> String {
+    modules.iter().map(|module| format!("{}\n", module.name)).collect()
+}
+
+/// `modules.dep`, where the dependency to load first comes last.
+pub(crate) fn dependency_table(modules: &[Module]) -> String {
+    let line = |module: &Module| {
+        let mut needed = Vec::new();
+        transitive(module, modules, &mut needed);
+        let files: String = needed.iter().rev().map(|name| format!(" {name}.ko")).collect();
+        format!("{}.ko:{files}\n", module.name)
+    };
+    modules.iter().map(line).collect()
+}
+
+/// `modules.alias`.
+pub(crate) fn alias_table(modules: &[Module]) -> String {
+    let lines = |module: &Module| -> String {
+        module.aliases.iter().map(|alias| format!("alias {alias} {}\n", module.name)).collect()
+    };
+    modules.iter().map(lines).collect()
+}
+
+fn transitive(module: &Module, all: &[Module], found: &mut Vec<String>) {
+    for name in &module.depends {
+        if let Some(needed) = all.iter().find(|other| &other.name == name) {
+            transitive(needed, all, found);
+            if !found.contains(name) {
+                found.push(name.clone());
+            }
+        }
+    }
+}
+
+fn collect(folder: &Utf8Path, files: &mut BTreeMap<String, Utf8PathBuf>) -> Result<(), ImageError> {
+    for entry in folder.read_dir_utf8().at("cannot list", folder)? {
+        let entry = entry.at("cannot list", folder)?;
+        if entry.file_type().at("cannot read", entry.path())?.is_dir() {
+            collect(entry.path(), files)?;
+        } else if let Some(name) = entry.file_name().strip_suffix(".ko") {
+            files.insert(name.replace('-', "_"), entry.path().to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Drops the signature behind a module: checking it costs an emulated guest tens of milliseconds a module,
+/// and no guest here enforces it.
+fn without_signature(mut bytes: Vec<u8>) -> Vec<u8> {
+    const MARK: &[u8] = b"~Module signature appended~\n";
+    const INFO_BYTES: usize = 12;
+    let Some(signed) = bytes.strip_suffix(MARK) else { return bytes };
+    let Some(info) = signed.len().checked_sub(INFO_BYTES) else { return bytes };
+    let length = signed[info + 8..info + 12].try_into().map(u32::from_be_bytes).unwrap_or_default();
+    if let Some(end) = info.checked_sub(length as usize) {
+        bytes.truncate(end);
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(name: &str, depends: &[&str]) -> Module {
+        Module {
+            name: name.into(),
+            bytes: Vec::new(),
+            depends: depends.iter().map(|d| (*d).into()).collect(),
+            aliases: vec![format!("pci:{name}*")],
+        }
+    }
+
+    #[test]
+    fn tables_are_what_modprobe_reads() {
+        let modules = [module("scsi_mod", &[]), module("libata", &["scsi_mod"]), module("ahci", &["libata"])];
+        assert_eq!(
+            dependency_table(&modules),
+            "scsi_mod.ko:\nlibata.ko: scsi_mod.ko\nahci.ko: libata.ko scsi_mod.ko\n"
+        );
+        assert!(alias_table(&modules).contains("alias pci:ahci* ahci\n"));
+    }
+
+    #[test]
+    fn a_signature_is_cut_and_damage_is_left_alone() {
+        let mut signed = b"module".to_vec();
+        signed.extend_from_slice(b"sign");
+        signed.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0]);
+        signed.extend_from_slice(&4u32.to_be_bytes());
+        signed.extend_from_slice(b"~Module signature appended~\n");
+        assert_eq!(without_signature(signed), b"module");
+        let short = b"~Module signature appended~\n".to_vec();
+        assert_eq!(without_signature(short.clone()), short);
+        assert_eq!(without_signature(b"plain".to_vec()), b"plain");
+    }
+}

@@ -1,0 +1,57 @@
+//! The recipe: everything that decides the bytes of an image, and its hash.
+
+use camino::Utf8Path;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{AtPath, ImageError};
+use crate::packages::{self, Package};
+use crate::tools;
+
+/// The sources that decide what goes where. Their hash stands in for a format number that could be forgotten.
+const SOURCES: &[&str] = &[
+    include_str!("build.rs"),
+    include_str!("cpio.rs"),
+    include_str!("ext4.rs"),
+    include_str!("layout.rs"),
+    include_str!("modules.rs"),
+    include_str!("rootfs.rs"),
+    include_str!("variant.rs"),
+    include_str!("guest/init.sh"),
+    include_str!("guest/initrd-init.sh"),
+    include_str!("guest/services.sh"),
+    include_str!("guest/shutdown.sh"),
+    include_str!("guest/fsfreeze-hook.sh"),
+    include_str!("guest/udhcpc.sh"),
+];
+
+/// What an image is made of. Stored beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recipe {
+    pub(crate) packages: Vec<Package>,
+    /// BLAKE3 of the witness.
+    pub(crate) witness: String,
+    /// BLAKE3 of the sources of this crate that lay the image out.
+    pub(crate) sources: String,
+    /// Versions of the tools that write the file systems.
+    pub(crate) tools: Vec<String>,
+}
+
+impl Recipe {
+    pub(crate) fn new(packages: Vec<Package>, witness: &Utf8Path) -> Result<Self, ImageError> {
+        Ok(Self {
+            packages,
+            witness: packages::hash_file(witness).at("cannot read the witness", witness)?,
+            sources: blake3::hash(SOURCES.join("\0").as_bytes()).to_hex().to_string(),
+            tools: tools::versions(),
+        })
+    }
+
+    /// The hash that names the image.
+    pub(crate) fn hash(&self) -> String {
+        blake3::hash(self.json().as_bytes()).to_hex().to_string()
+    }
+
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}

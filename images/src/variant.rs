@@ -1,0 +1,241 @@
+//! Variants: what differs between guests of one image, kept in files on the boot partition.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+use camino::Utf8Path;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{AtPath, ImageError};
+use crate::layout::{
+    AUTHORIZED_KEYS, BOOT_BYTES, BOOT_DRIVERS, BOOT_OFFSET, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV,
+    render_loader_entry, render_syslinux,
+};
+
+/// How one guest differs from the image it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Variant {
+    /// Drivers that the RAM disk loads, of [`BOOT_DRIVERS`]. The guest loads them in alphabetical order.
+    pub boot_drivers: Vec<String>,
+    /// Ask for an address on every network card.
+    pub dhcp: bool,
+    /// Start the SSH server; it takes keys only.
+    pub ssh: bool,
+    /// Version of the replication agent that the guest claims to run.
+    pub agent_version: String,
+    /// Public keys that may log in as root, one OpenSSH line each.
+    pub authorized_keys: Vec<String>,
+}
+
+impl Default for Variant {
+    fn default() -> Self {
+        Self {
+            boot_drivers: vec!["vmw_pvscsi".to_owned()],
+            dhcp: true,
+            ssh: true,
+            agent_version: "9.8".to_owned(),
+            authorized_keys: Vec::new(),
+        }
+    }
+}
+
+impl Variant {
+    fn check(&self) -> Result<(), ImageError> {
+        if let Some(unknown) = self.boot_drivers.iter().find(|d| !BOOT_DRIVERS.contains(&d.as_str())) {
+            let known = BOOT_DRIVERS.join(", ");
+            return Err(ImageError::Variant(format!("no boot driver {unknown}; the image has {known}")));
+        }
+        // The guest's shell reads this value.
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".-_+".contains(c);
+        if !self.agent_version.chars().all(plain) {
+            return Err(ImageError::Variant(format!("agent version {:?} has odd characters", self.agent_version)));
+        }
+        match self.authorized_keys.iter().find(|key| key.contains('\n')) {
+            Some(key) => Err(ImageError::Variant(format!("more than one line in key {key:?}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn env(&self) -> String {
+        let yes_no = |set: bool| if set { "yes" } else { "no" };
+        let (dhcp, ssh) = (yes_no(self.dhcp), yes_no(self.ssh));
+        format!("DHCP={dhcp}\nSSH={ssh}\nAGENT_VERSION={}\n", self.agent_version)
+    }
+
+    fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let keys: String = self.authorized_keys.iter().map(|key| format!("{key}\n")).collect();
+        [
+            (SYSLINUX_CFG, render_syslinux(&self.boot_drivers)),
+            (LOADER_ENTRY, render_loader_entry(&self.boot_drivers)),
+            (VARIANT_ENV, self.env()),
+            (AUTHORIZED_KEYS, keys),
+        ]
+        .map(|(path, text)| (path.to_owned(), text.into_bytes()))
+        .into()
+    }
+}
+
+/// Writes the variant into a private raw copy of the system disk. Only files of the boot partition change.
+///
+/// # Errors
+/// The variant names an unknown driver, or `disk` is not a system disk or cannot be written.
+pub fn customise(disk: &Utf8Path, variant: &Variant) -> Result<(), ImageError> {
+    variant.check()?;
+    write_files(disk, &variant.files())
+}
+
+/// Reads one file of the boot partition of a raw system disk.
+///
+/// # Errors
+/// `disk` is not a system disk, or the file is not there.
+pub fn read_boot_file(disk: &Utf8Path, path: &str) -> Result<Vec<u8>, ImageError> {
+    let file = File::open(disk).at("cannot open", disk)?;
+    let read = || -> io::Result<Vec<u8>> {
+        let volume = fatfs::FileSystem::new(Window::new(file), options())?;
+        let mut bytes = Vec::new();
+        volume.root_dir().open_file(path.trim_start_matches('/'))?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().at("cannot read from the boot partition of", disk)
+}
+
+/// Writes whole files, and the folders above them, into the boot partition of `disk`.
+pub(crate) fn write_files(disk: &Utf8Path, files: &[(String, Vec<u8>)]) -> Result<(), ImageError> {
+    let file = File::options().read(true).write(true).open(disk).at("cannot open", disk)?;
+    let write = || -> io::Result<()> {
+        let volume = fatfs::FileSystem::new(Window::new(file), options())?;
+        for (path, bytes) in files {
+            write_file(&volume.root_dir(), path.trim_start_matches('/'), bytes)?;
+        }
+        volume.unmount()
+    };
+    write().at("cannot write to the boot partition of", disk)
+}
+
+fn write_file(root: &fatfs::Dir<'_, Window>, path: &str, bytes: &[u8]) -> io::Result<()> {
+    for (at, _) in path.match_indices('/') {
+        root.create_dir(&path[..at])?;
+    }
+    let mut file = root.create_file(path)?;
+    file.truncate()?;
+    file.write_all(bytes)
+}
+
+fn options() -> fatfs::FsOptions {
+    fatfs::FsOptions::new().time_provider(&FixedTime)
+}
+
+/// The same time in every file, so that equal variants give equal bytes.
+#[derive(Debug)]
+struct FixedTime;
+
+impl fatfs::TimeProvider for FixedTime {
+    fn get_current_date(&self) -> fatfs::Date {
+        fatfs::Date { year: 2023, month: 11, day: 14 }
+    }
+
+    fn get_current_date_time(&self) -> fatfs::DateTime {
+        let time = fatfs::Time { hour: 22, min: 13, sec: 20, millis: 0 };
+        fatfs::DateTime { date: self.get_current_date(), time }
+    }
+}
+
+/// The boot partition as a device of its own.
+struct Window {
+    disk: File,
+    position: u64,
+}
+
+impl Window {
+    fn new(disk: File) -> Self {
+        Self { disk, position: 0 }
+    }
+
+    /// Moves the disk to the window's position and limits a transfer to the window.
+    fn place(&mut self, wanted: usize) -> io::Result<usize> {
+        self.disk.seek(SeekFrom::Start(BOOT_OFFSET + self.position))?;
+        Ok(wanted.min((BOOT_BYTES.saturating_sub(self.position)) as usize))
+    }
+}
+
+impl Read for Window {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.place(buffer.len())?;
+        let read = self.disk.read(&mut buffer[..length])?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl Write for Window {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.place(bytes.len())?;
+        let written = self.disk.write(&bytes[..length])?;
+        self.position += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.disk.flush()
+    }
+}
+
+impl Seek for Window {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(delta) => self.position.checked_add_signed(delta),
+            SeekFrom::End(delta) => BOOT_BYTES.checked_add_signed(delta),
+        };
+        self.position = target.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use camino::Utf8PathBuf;
+
+    fn disk() -> (tempfile::TempDir, Utf8PathBuf) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = Utf8Path::from_path(dir.path()).expect("a UTF-8 path").join("disk.raw");
+        let file = File::create_new(&path).expect("created");
+        file.set_len(BOOT_OFFSET + BOOT_BYTES).expect("sized");
+        let file = File::options().read(true).write(true).open(&path).expect("opened");
+        let volume = fatfs::FormatVolumeOptions::new().total_sectors((BOOT_BYTES / 512) as u32);
+        fatfs::format_volume(Window::new(file), volume).expect("formatted");
+        (dir, path)
+    }
+
+    #[test]
+    fn a_variant_is_written_and_written_over() {
+        let (_dir, disk) = disk();
+        customise(&disk, &Variant::default()).expect("written");
+        let shorter = Variant { boot_drivers: Vec::new(), dhcp: false, ..Variant::default() };
+        customise(&disk, &shorter).expect("written");
+        let text = |path| String::from_utf8(read_boot_file(&disk, path).expect("read")).expect("text");
+        assert_eq!(text(VARIANT_ENV), "DHCP=no\nSSH=yes\nAGENT_VERSION=9.8\n");
+        assert_eq!(text(SYSLINUX_CFG), render_syslinux::<&str>(&[]));
+        assert_eq!(text(LOADER_ENTRY), render_loader_entry::<&str>(&[]));
+    }
+
+    #[test]
+    fn nonsense_is_refused_before_anything_is_written() {
+        let missing = Utf8Path::new("no-such-disk");
+        let refused = |variant: Variant| matches!(customise(missing, &variant), Err(ImageError::Variant(_)));
+        assert!(refused(Variant { boot_drivers: vec!["floppy".into()], ..Variant::default() }));
+        assert!(refused(Variant { agent_version: "9; reboot".into(), ..Variant::default() }));
+        assert!(refused(Variant { authorized_keys: vec!["a\nb".into()], ..Variant::default() }));
+        assert!(matches!(customise(missing, &Variant::default()), Err(ImageError::Io { .. })));
+    }
+
+    #[test]
+    fn a_disk_without_a_boot_partition_is_an_error() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = Utf8Path::from_path(dir.path()).expect("a UTF-8 path").join("empty.raw");
+        std::fs::write(&path, vec![0; 4096]).expect("written");
+        assert!(customise(&path, &Variant::default()).is_err());
+    }
+}
