@@ -1,0 +1,61 @@
+//! Between two flushes a disk may keep any of the writes it was given, and lose the others.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use super::judge::DiscardReads;
+use super::walk::{Walk, is_zero};
+use super::{Entry, OracleError, SECTOR, SECTOR_BYTES, WriteLog};
+
+/// The cuts from each flush to the next, both included; the first from the base, the last to the end.
+pub(super) fn epochs(log: &WriteLog) -> Vec<Range<u64>> {
+    let bounds = std::iter::once(0).chain(log.barriers().iter().map(|cut| cut.0));
+    let next = log.barriers().iter().map(|cut| cut.0).chain(std::iter::once(log.len()));
+    bounds.zip(next).filter(|(start, end)| start < end).map(|(start, end)| start..end).collect()
+}
+
+/// The largest set of whole writes of `epoch` that makes the disk, on top of all writes before it; `wrong`
+/// are the sectors that differ at its start. `None`: there is no such set.
+///
+/// Backwards, a write whose still open sectors all fit can only help: it settles them, and what earlier
+/// writes put there does not show. A write with an open sector that does not fit cannot have happened.
+pub(super) fn largest_subset(
+    walk: &Walk<'_>,
+    epoch: &Range<u64>,
+    wrong: &[u64],
+) -> Result<Option<u64>, OracleError> {
+    let mut settled = HashSet::new();
+    let mut included = 0;
+    for entry in walk.log.entries()[epoch.start as usize..epoch.end as usize].iter().rev() {
+        included += u64::from(settle(walk, entry, &mut settled)?);
+    }
+    Ok(wrong.iter().all(|sector| settled.contains(sector)).then_some(included))
+}
+
+/// Takes `entry` into the set if it fits.
+fn settle(walk: &Walk<'_>, entry: &Entry, settled: &mut HashSet<u64>) -> Result<bool, OracleError> {
+    let sectors = entry.sector..entry.range().end.min(walk.disk_sectors);
+    let len = (sectors.end - sectors.start) as usize * SECTOR;
+    let (mut written, mut found) = (vec![0; len], vec![0; len]);
+    walk.log.read_data(entry, 0, &mut written)?;
+    let offset = sectors.start * SECTOR_BYTES;
+    let failed = |source| OracleError::Read { disk: "recovered", offset, source };
+    walk.recovered.read_at(offset, &mut found).map_err(failed)?;
+
+    let pairs = sectors.zip(written.chunks(SECTOR).zip(found.chunks(SECTOR)));
+    let mut open = pairs.filter(|(sector, _)| !settled.contains(sector) && !walk.is_exempt(*sector));
+    if entry.is_discard() && walk.discards != DiscardReads::Zero {
+        // It may have left any sector as it was, so it never stands in the way.
+        let may_zero = walk.discards == DiscardReads::OldOrZero;
+        let zeroed: Vec<u64> = open.filter(|(_, (_, b))| may_zero && is_zero(b)).map(|(s, _)| s).collect();
+        settled.extend(zeroed);
+        return Ok(true);
+    }
+    let fitting: Option<Vec<u64>> = open.try_fold(Vec::new(), |mut all, (sector, (written, found))| {
+        all.push(sector);
+        (written == found).then_some(all)
+    });
+    let fits = fitting.is_some();
+    settled.extend(fitting.unwrap_or_default());
+    Ok(fits)
+}
