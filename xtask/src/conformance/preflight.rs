@@ -1,0 +1,144 @@
+//! What must hold before anything is installed, built or started. Needs no libvirt.
+
+use anyhow::Result;
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::run::bytes;
+use crate::stop::infrastructure;
+
+const GIB: u64 = 1 << 30;
+
+/// Free disk where a run writes its evidence and its guests' disks.
+pub const RUN_DISK: u64 = 4 * GIB;
+/// Free disk where images are kept.
+pub const CACHE_DISK: u64 = 2 * GIB;
+/// Memory that must be available: two guests, QEMU's own and the suite.
+pub const MEMORY: u64 = 2 * GIB;
+
+/// What the host has to offer.
+pub struct Figures {
+    /// Operating system, as Rust names it.
+    pub os: &'static str,
+    /// Free bytes where evidence goes.
+    pub run_disk: u64,
+    /// Free bytes where images go.
+    pub cache_disk: u64,
+    /// Bytes of memory available.
+    pub memory: u64,
+}
+
+/// The nearest directory above a path that exists: where its bytes would go.
+fn existing(path: &Utf8Path) -> Utf8PathBuf {
+    path.ancestors().find(|dir| dir.exists()).unwrap_or(Utf8Path::new("/")).to_owned()
+}
+
+/// Free bytes for an ordinary user at a path, which need not exist yet.
+pub fn free_disk(path: &Utf8Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(existing(path).as_std_path())?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// A figure of `/proc/meminfo`, in bytes.
+pub fn memory(field: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    meminfo(&text, field)
+}
+
+fn meminfo(text: &str, field: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok())
+        .map_or(0, |kib| kib * 1024)
+}
+
+impl Figures {
+    /// Measures this host.
+    pub fn of(out: &Utf8Path, cache: &Utf8Path) -> Result<Self> {
+        Ok(Self {
+            os: std::env::consts::OS,
+            run_disk: free_disk(out)?,
+            cache_disk: free_disk(cache)?,
+            memory: memory("MemAvailable"),
+        })
+    }
+
+    /// One line for the first thing that does not hold.
+    pub fn judge(&self, out: &Utf8Path, cache: &Utf8Path) -> Result<()> {
+        if self.os != "linux" {
+            return Err(infrastructure(format!(
+                "This is {}, and guests need Linux with QEMU: use a Linux machine.",
+                self.os
+            )));
+        }
+        let figures = [
+            (
+                self.run_disk,
+                RUN_DISK,
+                format!("disk is free at {out}"),
+                "free some, or choose another place with --out",
+            ),
+            (
+                self.cache_disk,
+                CACHE_DISK,
+                format!("disk is free at {cache}"),
+                "free some, or set XDG_CACHE_HOME to another place",
+            ),
+            (self.memory, MEMORY, "memory is available".into(), "close something, or use a larger machine"),
+        ];
+        match figures.into_iter().find(|(found, wanted, ..)| found < wanted) {
+            None => Ok(()),
+            Some((found, wanted, what, advice)) => Err(infrastructure(format!(
+                "Only {} of {what}, and {} is needed: {advice}.",
+                bytes(found),
+                bytes(wanted)
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(change: impl FnOnce(&mut Figures)) -> Option<String> {
+        let mut figures = Figures { os: "linux", run_disk: 9 * GIB, cache_disk: 9 * GIB, memory: 9 * GIB };
+        change(&mut figures);
+        figures.judge(Utf8Path::new("runs/1"), Utf8Path::new("cache")).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn enough_is_enough() {
+        assert_eq!(judged(|_| ()), None);
+        assert_eq!(judged(|figures| figures.run_disk = RUN_DISK), None);
+    }
+
+    #[test]
+    fn each_lack_is_told_with_its_figures() {
+        assert_eq!(
+            judged(|figures| figures.run_disk = GIB / 2).as_deref(),
+            Some(
+                "Only 512.0 MiB of disk is free at runs/1, and 4.0 GiB is needed: free some, or choose another place with --out."
+            )
+        );
+        assert!(
+            judged(|figures| figures.cache_disk = 0)
+                .is_some_and(|line| line.contains("at cache, and 2.0 GiB"))
+        );
+        assert!(
+            judged(|figures| figures.memory = GIB).is_some_and(|line| line.contains("1.0 GiB of memory"))
+        );
+        assert!(judged(|figures| figures.os = "macos").is_some_and(|line| line.contains("macos")));
+    }
+
+    #[test]
+    fn memory_is_read_as_the_kernel_prints_it() {
+        let text = "MemTotal:       24583260 kB\nMemAvailable:   24000000 kB\n";
+        assert_eq!(meminfo(text, "MemAvailable"), 24_000_000 * 1024);
+        assert_eq!(meminfo(text, "Mem"), 0);
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_yet_has_the_room_of_the_one_above() {
+        assert!(free_disk(Utf8Path::new("/not/there/yet")).expect("the root is there") > 0);
+    }
+}

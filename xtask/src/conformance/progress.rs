@@ -1,0 +1,229 @@
+//! What runs right now: tests append lines to `progress.jsonl`, a person sees steps.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::time::{Duration, Instant};
+
+use camino::Utf8PathBuf;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::Deserialize;
+
+use crate::run::{bytes, human, on_terminal, say};
+
+/// How a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Start,
+    Progress,
+    Done,
+    Failed,
+}
+
+/// One line of `progress.jsonl`.
+#[derive(Debug, Clone, Deserialize)]
+struct Event {
+    at_ms: u64,
+    scenario: String,
+    #[serde(default)]
+    edge: Option<String>,
+    step: String,
+    state: State,
+    #[serde(default)]
+    done: Option<u64>,
+    #[serde(default)]
+    total: Option<u64>,
+    #[serde(default)]
+    unit: Option<String>,
+}
+
+impl Event {
+    fn name(&self) -> String {
+        match self.edge.as_deref() {
+            Some(edge) if !edge.is_empty() => format!("{edge} · {}", self.step),
+            _ => self.step.clone(),
+        }
+    }
+
+    /// `12.0 MiB of 64.0 MiB, 18 %`.
+    fn amount(&self) -> String {
+        let unit = self.unit.as_deref().unwrap_or_default();
+        let figure = |count: u64| {
+            if unit == "bytes" { bytes(count) } else { format!("{count} {unit}").trim_end().to_owned() }
+        };
+        match (self.done, self.total) {
+            (Some(done), Some(total)) if total > 0 => {
+                format!("{} of {}, {} %", figure(done), figure(total), done.saturating_mul(100) / total)
+            }
+            (Some(done), _) => figure(done),
+            _ => String::new(),
+        }
+    }
+}
+
+/// Reads whole new lines of a file that others append to; it may not exist yet.
+struct Follower {
+    path: Utf8PathBuf,
+    offset: u64,
+    rest: Vec<u8>,
+}
+
+impl Follower {
+    fn new_lines(&mut self) -> Vec<String> {
+        let mut fresh = Vec::new();
+        let read = File::open(&self.path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.offset))?;
+            file.read_to_end(&mut fresh)
+        });
+        self.offset += read.unwrap_or(0) as u64;
+        self.rest.extend(fresh);
+        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let lines: Vec<u8> = self.rest.drain(..whole).collect();
+        String::from_utf8_lossy(&lines).lines().map(String::from).collect()
+    }
+}
+
+/// What a finished step is told as; none while it runs.
+#[derive(Default)]
+struct Steps {
+    started: BTreeMap<(String, String), u64>,
+}
+
+impl Steps {
+    fn apply(&mut self, event: &Event) -> Option<String> {
+        let key = (event.scenario.clone(), event.name());
+        let mark = match event.state {
+            State::Start => {
+                self.started.insert(key, event.at_ms);
+                return None;
+            }
+            State::Progress => return None,
+            State::Done => "✓",
+            State::Failed => "✗",
+        };
+        let began = self.started.remove(&key).unwrap_or(event.at_ms);
+        let took = human(Duration::from_millis(event.at_ms.saturating_sub(began)));
+        let amount = Some(event.amount()).filter(|text| !text.is_empty());
+        let details = amount.into_iter().chain([took]).collect::<Vec<_>>().join(", ");
+        Some(format!("{mark} {}  {} ({details})", event.scenario, event.name()))
+    }
+}
+
+/// The live view of a run.
+pub struct Live {
+    follower: Follower,
+    steps: Steps,
+    bars: BTreeMap<String, ProgressBar>,
+    all: MultiProgress,
+    fancy: bool,
+    began: Instant,
+}
+
+impl Live {
+    /// Begins to watch a run's progress file.
+    pub fn new(run: &camino::Utf8Path) -> Self {
+        Self {
+            follower: Follower { path: run.join("progress.jsonl"), offset: 0, rest: Vec::new() },
+            steps: Steps::default(),
+            bars: BTreeMap::new(),
+            all: MultiProgress::new(),
+            fancy: on_terminal(),
+            began: Instant::now(),
+        }
+    }
+
+    /// Shows what is new. A line that is not understood is a test's mistake, not the person's: it is passed over.
+    pub fn refresh(&mut self) {
+        for line in self.follower.new_lines() {
+            if let Ok(event) = serde_json::from_str::<Event>(&line) {
+                self.show(&event);
+            }
+        }
+    }
+
+    fn show(&mut self, event: &Event) {
+        let finished = self.steps.apply(event);
+        if self.fancy {
+            let bar = self.bar(&event.scenario);
+            bar.set_message(format!("{}  {}", event.name(), event.amount()));
+        }
+        if let Some(line) = finished {
+            self.tell(&line);
+        }
+    }
+
+    fn bar(&mut self, scenario: &str) -> ProgressBar {
+        let all = &self.all;
+        let new = || {
+            let bar = all.add(ProgressBar::new_spinner());
+            let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed}  {wide_msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.set_prefix(scenario.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        };
+        self.bars.entry(scenario.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// A line that stays.
+    pub fn tell(&self, line: &str) {
+        let line = format!("{:>6.1} s  {line}", self.began.elapsed().as_secs_f64());
+        if self.fancy {
+            let _ = self.all.println(line);
+        } else {
+            say(line);
+        }
+    }
+
+    /// Takes the moving lines away.
+    pub fn finish(mut self) {
+        self.refresh();
+        self.bars.values().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(json: &str) -> Event {
+        serde_json::from_str(json).expect("an event")
+    }
+
+    #[test]
+    fn a_step_is_told_when_it_ends() {
+        let mut steps = Steps::default();
+        let start = r#"{"at_ms":1000,"scenario":"a","edge":"failover","step":"boot","state":"start"}"#;
+        let done = r#"{"at_ms":6200,"scenario":"a","edge":"failover","step":"boot","state":"done"}"#;
+        assert_eq!(steps.apply(&event(start)), None);
+        assert_eq!(steps.apply(&event(done)).as_deref(), Some("✓ a  failover · boot (5.2 s)"));
+        let failed = r#"{"at_ms":6200,"scenario":"a","step":"copy","state":"failed","done":3,"total":4,"unit":"records"}"#;
+        assert_eq!(
+            steps.apply(&event(failed)).as_deref(),
+            Some("✗ a  copy (3 records of 4 records, 75 %, 0.0 s)")
+        );
+    }
+
+    #[test]
+    fn amounts_have_units() {
+        let with = |fields: &str| {
+            event(&format!(r#"{{"at_ms":1,"scenario":"a","step":"s","state":"progress"{fields}}}"#)).amount()
+        };
+        assert_eq!(with(r#","done":1048576,"total":4194304,"unit":"bytes""#), "1.0 MiB of 4.0 MiB, 25 %");
+        assert_eq!(with(r#","done":7,"total":0"#), "7");
+        assert_eq!(with(""), "");
+    }
+
+    #[test]
+    fn half_a_line_waits_for_its_other_half() {
+        let dir = tempfile::tempdir().expect("a scratch directory");
+        let path = Utf8PathBuf::try_from(dir.path().join("p")).expect("a UTF-8 path");
+        let mut follower = Follower { path: path.clone(), offset: 0, rest: Vec::new() };
+        assert!(follower.new_lines().is_empty(), "the file is not there yet");
+        std::fs::write(&path, "one\ntw").expect("written");
+        assert_eq!(follower.new_lines(), ["one"]);
+        std::fs::write(&path, "one\ntwo\n").expect("written");
+        assert_eq!(follower.new_lines(), ["two"]);
+    }
+}

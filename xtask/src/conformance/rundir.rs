@@ -1,0 +1,165 @@
+//! The directory of one run: its name, its place, and who may use it.
+
+use std::io::ErrorKind;
+
+use anyhow::{Context, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::stop::{infrastructure, usage};
+
+/// Where runs go unless somebody says otherwise, under the current directory.
+pub const RUNS: &str = "roundtrip-runs";
+/// The link to the newest run.
+pub const LATEST: &str = "latest";
+/// UTC, sortable, without characters that shells mind.
+const STAMP: &str = "%Y%m%dT%H%M%SZ";
+/// Files that only a run writes.
+const TRACES: [&str; 3] = ["progress.jsonl", "results.json", "nextest.log"];
+
+/// One run's directory.
+pub struct RunDir {
+    /// Absolute.
+    pub path: Utf8PathBuf,
+    /// The run's id: in domain names and metadata.
+    pub id: String,
+    /// Whether the place was chosen by us: only there a link to it is kept.
+    ours: bool,
+    /// Whether the directory was there before this run.
+    existed: bool,
+}
+
+impl RunDir {
+    /// Names it; creates nothing.
+    pub fn plan(out: Option<&Utf8Path>) -> Result<Self> {
+        let id = new_id()?;
+        let here = Utf8PathBuf::try_from(std::env::current_dir()?)?;
+        let path = here.join(out.map_or_else(|| Utf8Path::new(RUNS).join(&id), Utf8Path::to_owned));
+        if let Some(trace) = TRACES.iter().find(|name| path.join(name).exists()) {
+            return Err(usage(format!(
+                "{path} holds the {trace} of an earlier run: choose another --out, evidence is not mixed."
+            )));
+        }
+        Ok(Self { existed: path.exists(), path, id, ours: out.is_none() })
+    }
+
+    /// Creates it and shows that it can be written.
+    pub fn create(&self) -> Result<()> {
+        let probe = self.path.join(".writable");
+        let tried = std::fs::create_dir_all(&self.path)
+            .and_then(|()| std::fs::write(&probe, b"?"))
+            .and_then(|()| std::fs::remove_file(&probe));
+        tried.map_err(|error| {
+            infrastructure(format!(
+                "Cannot write to {} ({error}): choose another place with --out.",
+                self.path
+            ))
+        })?;
+        if self.ours { self.link_latest() } else { Ok(()) }
+    }
+
+    fn link_latest(&self) -> Result<()> {
+        let Some(parent) = self.path.parent() else { return Ok(()) };
+        // Made aside and renamed: a reader never finds the link missing.
+        let (link, aside) = (parent.join(LATEST), parent.join(format!(".{}", self.id)));
+        std::os::unix::fs::symlink(&self.id, &aside)
+            .and_then(|()| std::fs::rename(&aside, &link))
+            .with_context(|| format!("tried to point {link} at {}", self.id))
+    }
+
+    /// Takes the directory away again if nothing was written to it.
+    pub fn drop_if_empty(&self) {
+        if self.existed || std::fs::remove_dir(&self.path).is_err() || !self.ours {
+            return;
+        }
+        let Some(parent) = self.path.parent() else { return };
+        let link = parent.join(LATEST);
+        if std::fs::read_link(&link).is_ok_and(|target| target == std::path::Path::new(&self.id)) {
+            let _ = std::fs::remove_file(link);
+        }
+        // Stays if it holds other runs.
+        let _ = std::fs::remove_dir(parent);
+    }
+}
+
+/// `20260102T030405Z-1a2b3c`: when, and something that two runs of one second do not share.
+fn new_id() -> Result<String> {
+    let mut random = [0u8; 3];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
+    let [a, b, c] = random;
+    Ok(format!("{}-{a:02x}{b:02x}{c:02x}", Timestamp::now().strftime(STAMP)))
+}
+
+/// When a run directory was made, by its name; none for names that are no run's.
+pub fn made_at(name: &str) -> Option<Timestamp> {
+    let (stamp, random) = name.split_once('-')?;
+    let hex = random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let time = jiff::civil::DateTime::strptime(STAMP, stamp).ok().filter(|_| hex)?;
+    time.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
+/// Run directories under a directory, with the time each was made.
+pub fn list(runs: &Utf8Path) -> Result<Vec<(Utf8PathBuf, Timestamp)>> {
+    let entries = match runs.read_dir_utf8() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.with_context(|| format!("tried to read {runs}"))?,
+    };
+    let mut found: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| Some((entry.path().to_owned(), made_at(entry.file_name())?)))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> (tempfile::TempDir, Utf8PathBuf) {
+        let dir = tempfile::tempdir().expect("a scratch directory");
+        let path = Utf8PathBuf::try_from(dir.path().to_owned()).expect("a UTF-8 path");
+        (dir, path)
+    }
+
+    #[test]
+    fn ids_tell_when_they_were_made() {
+        let id = new_id().expect("an id");
+        let age = Timestamp::now().duration_since(made_at(&id).expect("a time"));
+        assert!((0..5).contains(&age.as_secs()), "{id}");
+        for no_run in ["latest", "20260102T030405Z", "20260102T030405Z-zzzzzz", "2026-1a2b3c"] {
+            assert_eq!(made_at(no_run), None, "{no_run}");
+        }
+    }
+
+    #[test]
+    fn evidence_is_not_mixed() {
+        let (_keep, dir) = scratch();
+        let run = RunDir::plan(Some(&dir)).expect("an empty directory may be used");
+        run.create().expect("it can be written");
+        std::fs::write(dir.join("progress.jsonl"), "").expect("written");
+        let error = RunDir::plan(Some(&dir)).err().expect("it is used now");
+        assert_eq!(crate::stop::code_of(&error), crate::stop::USAGE);
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_named() {
+        let run = RunDir { path: "/proc/roundtrip".into(), id: "x".into(), ours: false, existed: false };
+        let line = run.create().expect_err("nobody writes there").to_string();
+        assert!(line.starts_with("Cannot write to /proc/roundtrip ("), "{line}");
+    }
+
+    #[test]
+    fn the_newest_run_is_linked_and_a_run_that_never_began_leaves_nothing() {
+        let (_keep, dir) = scratch();
+        let id = new_id().expect("an id");
+        let runs = dir.join(RUNS);
+        let run = RunDir { path: runs.join(&id), id: id.clone(), ours: true, existed: false };
+        run.create().expect("created");
+        assert_eq!(std::fs::read_link(runs.join(LATEST)).expect("a link"), std::path::Path::new(&id));
+        assert_eq!(list(&runs).expect("a list").len(), 1);
+        run.drop_if_empty();
+        assert_eq!(std::fs::read_dir(&dir).expect("it is there").count(), 0);
+    }
+}

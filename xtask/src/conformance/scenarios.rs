@@ -1,0 +1,157 @@
+//! The scenarios there are, and which of them a command line means.
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use crate::stop::usage;
+
+/// Compiled in, so that words are checked before anything is built or installed.
+const CATALOGUE: &str = include_str!("../../../conformance/scenarios.toml");
+
+/// On what a scenario runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// In memory, with a virtual clock.
+    Sim,
+    /// On real guests.
+    Real,
+}
+
+impl Tier {
+    /// Its name: also that of the test binary that holds it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sim => "sim",
+            Self::Real => "real",
+        }
+    }
+}
+
+/// Which tiers to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TierChoice {
+    /// In memory, with a virtual clock.
+    Sim,
+    /// On real guests.
+    Real,
+    /// Both.
+    All,
+}
+
+impl TierChoice {
+    fn includes(self, tier: Tier) -> bool {
+        match self {
+            Self::Sim => tier == Tier::Sim,
+            Self::Real => tier == Tier::Real,
+            Self::All => true,
+        }
+    }
+}
+
+/// One scenario of the catalogue.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Scenario {
+    /// Its name, and that of its test.
+    pub name: String,
+    /// On what it runs.
+    pub tier: Tier,
+    /// What it is, for people.
+    pub title: String,
+}
+
+#[derive(Deserialize)]
+struct Catalogue {
+    scenario: Vec<Scenario>,
+}
+
+/// All scenarios.
+pub fn all() -> Result<Vec<Scenario>> {
+    let catalogue: Catalogue =
+        toml::from_str(CATALOGUE).context("tried to read conformance/scenarios.toml")?;
+    Ok(catalogue.scenario)
+}
+
+/// The scenarios meant by names and tier; all of the tier if no name is given.
+pub fn choose(all: &[Scenario], names: &[String], tier: TierChoice) -> Result<Vec<Scenario>> {
+    if let Some(unknown) = names.iter().find(|name| !all.iter().any(|scenario| scenario.name == **name)) {
+        let known: Vec<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
+        return Err(usage(format!("There is no scenario \"{unknown}\". Known: {}.", known.join(", "))));
+    }
+    let meant = |scenario: &&Scenario| names.is_empty() || names.contains(&scenario.name);
+    let chosen: Vec<Scenario> =
+        all.iter().filter(meant).filter(|scenario| tier.includes(scenario.tier)).cloned().collect();
+    if chosen.is_empty() {
+        return Err(usage(
+            "No scenario is left of that choice: `cargo xtask conformance --list` shows all with their tiers.",
+        ));
+    }
+    Ok(chosen)
+}
+
+/// The catalogue as a table.
+pub fn table(scenarios: &[Scenario]) -> String {
+    let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
+    let line = |scenario: &Scenario| {
+        format!("{:<width$}  {:<4}  {}\n", scenario.name, scenario.tier.name(), scenario.title)
+    };
+    scenarios.iter().map(line).collect()
+}
+
+/// The scenarios as a nextest expression, narrowed by the person's own.
+pub fn expression(scenarios: &[&Scenario], filter: Option<&str>) -> String {
+    let tests: Vec<String> = scenarios.iter().map(|scenario| format!("test(={})", scenario.name)).collect();
+    let any = tests.join(" | ");
+    filter.map_or(any.clone(), |filter| format!("({any}) & ({filter})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenario(name: &str, tier: Tier) -> Scenario {
+        Scenario { name: name.into(), tier, title: "A title".into() }
+    }
+
+    fn some() -> Vec<Scenario> {
+        vec![scenario("a-b", Tier::Real), scenario("clock", Tier::Sim)]
+    }
+
+    #[test]
+    fn the_catalogue_is_readable() {
+        let all = all().expect("conformance/scenarios.toml is valid");
+        assert!(all.iter().any(|scenario| scenario.name == "vmware-azure" && scenario.tier == Tier::Real));
+        let mut names: Vec<_> = all.iter().map(|scenario| &scenario.name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all.len(), "a scenario's name is its test's name");
+    }
+
+    #[test]
+    fn unknown_words_are_refused_with_the_known_ones() {
+        let error = choose(&some(), &["a-c".into()], TierChoice::All).expect_err("there is no a-c");
+        assert_eq!(error.to_string(), "There is no scenario \"a-c\". Known: a-b, clock.");
+        assert_eq!(crate::stop::code_of(&error), crate::stop::USAGE);
+        assert!(choose(&some(), &["clock".into()], TierChoice::Real).is_err());
+    }
+
+    #[test]
+    fn names_and_tiers_narrow() {
+        let names = |names: &[&str], tier| {
+            let wanted: Vec<String> = names.iter().map(ToString::to_string).collect();
+            let chosen = choose(&some(), &wanted, tier).expect("a choice");
+            chosen.into_iter().map(|scenario| scenario.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[], TierChoice::All), ["a-b", "clock"]);
+        assert_eq!(names(&[], TierChoice::Sim), ["clock"]);
+        assert_eq!(names(&["a-b"], TierChoice::All), ["a-b"]);
+    }
+
+    #[test]
+    fn expressions_name_whole_tests() {
+        let (a, b) = (scenario("a", Tier::Real), scenario("b", Tier::Real));
+        assert_eq!(expression(&[&a, &b], None), "test(=a) | test(=b)");
+        assert_eq!(expression(&[&a], Some("test(/x/)")), "(test(=a)) & (test(/x/))");
+    }
+}

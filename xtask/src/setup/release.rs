@@ -1,0 +1,177 @@
+//! Which distribution this is, what its packages are, and what it offers.
+
+use std::collections::BTreeMap;
+
+use crate::host::Host;
+use crate::setup::needs::Version;
+
+/// What `/etc/os-release` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Release {
+    /// `debian`, `ubuntu`, …
+    pub id: String,
+    /// Distributions it descends from.
+    pub like: String,
+    /// `bookworm`, `noble`, …
+    pub codename: String,
+    /// Its name for people.
+    pub pretty: String,
+}
+
+impl Release {
+    /// Reads it; unknown fields stay empty.
+    pub fn of(host: &dyn Host) -> Self {
+        let text = host.read("/etc/os-release").unwrap_or_default();
+        let field = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+                .map(|value| value.trim().trim_matches(['"', '\'']).to_owned())
+                .unwrap_or_default()
+        };
+        let pretty = field("PRETTY_NAME");
+        Self {
+            id: field("ID"),
+            like: field("ID_LIKE"),
+            codename: field("VERSION_CODENAME"),
+            pretty: if pretty.is_empty() { "an unnamed Linux".into() } else { pretty },
+        }
+    }
+
+    /// Whether apt and Debian's package names can be expected.
+    pub fn is_debian_family(&self) -> bool {
+        self.id == "debian"
+            || self.like.split(' ').chain([self.id.as_str()]).any(|id| id == "debian" || id == "ubuntu")
+    }
+
+    /// Whether backports of this release carry newer QEMUs. Ubuntu's do not.
+    pub fn has_qemu_in_backports(&self) -> bool {
+        self.id == "debian" && !self.codename.is_empty()
+    }
+}
+
+/// What releases bring of themselves. Asked only where apt cannot answer: on a bare machine its lists are empty.
+pub struct Shipped {
+    codename: &'static str,
+    qemu: Version,
+    /// What to do where that is too old and backports do not help.
+    advice: Option<&'static str>,
+}
+
+const SHIPPED: &[Shipped] = &[
+    Shipped { codename: "bullseye", qemu: Version(5, 2), advice: Some("use Debian 12 or newer") },
+    Shipped { codename: "bookworm", qemu: Version(7, 2), advice: None },
+    Shipped { codename: "trixie", qemu: Version(10, 0), advice: None },
+    Shipped {
+        codename: "jammy",
+        qemu: Version(6, 2),
+        advice: Some("use Ubuntu 24.04 with the Ubuntu Cloud Archive, Ubuntu 25.04 or Debian 12, or newer"),
+    },
+    Shipped {
+        codename: "noble",
+        qemu: Version(8, 2),
+        advice: Some(
+            "add the Ubuntu Cloud Archive with `sudo add-apt-repository cloud-archive:epoxy` and run `cargo xtask setup` again",
+        ),
+    },
+    Shipped { codename: "plucky", qemu: Version(9, 2), advice: None },
+];
+
+fn shipped(release: &Release) -> Option<&'static Shipped> {
+    SHIPPED.iter().find(|row| row.codename == release.codename)
+}
+
+/// What to do on a release whose QEMU is too old and whose backports have none.
+pub fn advice(release: &Release) -> &'static str {
+    shipped(release)
+        .and_then(|row| row.advice)
+        .unwrap_or("install a newer QEMU by hand or use Debian 12 or newer")
+}
+
+/// The QEMU that `apt-get install` would bring without naming a suite: apt's word, else the table's.
+pub fn offered_qemu(host: &dyn Host, release: &Release) -> Option<Version> {
+    host.output(&["apt-cache", "policy", "qemu-system-x86"])
+        .and_then(|text| {
+            let line = text.lines().find_map(|line| line.trim().strip_prefix("Candidate:"))?;
+            Version::find(line)
+        })
+        .or_else(|| shipped(release).map(|row| row.qemu))
+}
+
+/// The packages dpkg has installed, with their versions.
+pub struct Dpkg(BTreeMap<String, String>);
+
+impl Dpkg {
+    /// Reads dpkg's status; none where there is no dpkg.
+    pub fn of(host: &dyn Host) -> Option<Self> {
+        host.read("/var/lib/dpkg/status").map(|text| Self::parse(&text))
+    }
+
+    fn parse(text: &str) -> Self {
+        let installed = |stanza: &str| {
+            let field = |name: &str| stanza.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            let here = field("Status:")?.ends_with(" installed");
+            Some((field("Package:")?.to_owned(), field("Version:")?.to_owned())).filter(|_| here)
+        };
+        Self(text.split("\n\n").filter_map(installed).collect())
+    }
+
+    /// The version of an installed package.
+    pub fn version(&self, package: &str) -> Option<&str> {
+        self.0.get(package).map(String::as_str)
+    }
+
+    /// Packages of QEMU and libvirt that came from backports. The release's own do not fit beside them.
+    pub fn strays(&self) -> Vec<&str> {
+        let of_ours = |name: &str| name.starts_with("qemu-") || name.starts_with("libvirt");
+        let stray = |(name, version): (&'_ String, &String)| of_ours(name) && version.contains("~bpo");
+        self.0
+            .iter()
+            .filter(|(name, version)| stray((name, version)))
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fixture::Fixture;
+
+    #[test]
+    fn removed_packages_are_not_installed_ones() {
+        let dpkg = Dpkg::parse(
+            "Package: qemu-utils\nStatus: install ok installed\nVersion: 1:10.0.2+ds-2~bpo12+1\n\n\
+             Package: cpio\nStatus: deinstall ok config-files\nVersion: 2.13\n",
+        );
+        assert_eq!(dpkg.version("qemu-utils"), Some("1:10.0.2+ds-2~bpo12+1"));
+        assert_eq!(dpkg.version("cpio"), None);
+        assert_eq!(dpkg.strays(), ["qemu-utils"]);
+    }
+
+    #[test]
+    fn apt_is_asked_before_the_table() {
+        let release = Release { codename: "noble".into(), ..Release::default() };
+        assert_eq!(offered_qemu(&Fixture::default(), &release), Some(Version(8, 2)));
+        let archive = Fixture::default().answer(
+            "apt-cache policy qemu-system-x86",
+            "qemu-system-x86:\n  Installed: (none)\n  Candidate: 1:9.2.1+ds-1\n",
+        );
+        assert_eq!(offered_qemu(&archive, &release), Some(Version(9, 2)));
+        let bare = Fixture::default()
+            .answer("apt-cache policy qemu-system-x86", "qemu-system-x86:\n  Candidate: (none)\n");
+        assert_eq!(offered_qemu(&bare, &release), Some(Version(8, 2)));
+    }
+
+    #[test]
+    fn families_are_told_by_descent() {
+        for (id, like, wanted) in [
+            ("debian", "", true),
+            ("ubuntu", "debian", true),
+            ("linuxmint", "ubuntu debian", true),
+            ("fedora", "", false),
+        ] {
+            let release = Release { id: id.into(), like: like.into(), ..Release::default() };
+            assert_eq!(release.is_debian_family(), wanted, "{id}");
+        }
+    }
+}
