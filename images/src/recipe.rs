@@ -9,6 +9,7 @@ use crate::tools;
 
 /// The sources that decide what goes where. Their hash stands in for a format number that could be forgotten.
 const SOURCES: &[&str] = &[
+    include_str!("../Cargo.toml"),
     include_str!("build.rs"),
     include_str!("cpio.rs"),
     include_str!("ext4.rs"),

@@ -1,7 +1,6 @@
 #!/bin/sh
 # Process 1 of the guest: brings up what the witness needs, starts it, then the network and the services.
 export PATH=/sbin:/bin:/usr/sbin:/usr/bin HOME=/root
-mount --move /dev /dev 2> /dev/null
 mkdir -p /dev/pts /dev/virtio-ports
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmp /tmp
@@ -26,7 +25,7 @@ read -r root < /run/roundtrip/root-device
 witness boot-file "${root%2}1" /roundtrip.env > /run/roundtrip/env
 DHCP=yes SSH=yes
 # shellcheck disable=SC1091 # written by the host
-. /run/roundtrip/env
+[ ! -s /run/roundtrip/env ] || . /run/roundtrip/env
 
 # The data disk may sit on another controller than the one that booted.
 turns=0
@@ -37,6 +36,7 @@ until data=$(findfs LABEL=rt-data 2> /dev/null) && [ -n "$data" ]; do
     usleep 50000
 done
 if [ -n "$data" ]; then
+    echo "$data" > /run/roundtrip/data-device
     dd if="$data" of=/run/roundtrip/data.super bs=1024 skip=1 count=1 2> /dev/null
     mount -t ext4 -o noatime,noinit_itable,errors=remount-ro "$data" /data
 fi

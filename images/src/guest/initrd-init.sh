@@ -43,4 +43,7 @@ done
 dd if="$root" of=/run/roundtrip/system.super bs=1024 skip=1 count=1 2> /dev/null
 echo "$root" > /run/roundtrip/root-device
 mount -t ext4 -o noatime,noinit_itable,errors=remount-ro "$root" /newroot || no_root "$root cannot be mounted"
+for mounted in dev sys run proc; do
+    mount --move "/$mounted" "/newroot/$mounted"
+done
 exec switch_root /newroot /sbin/init

@@ -57,6 +57,12 @@ pub enum ToGuest {
     Quiesce,
     /// Let the load go on.
     Thaw,
+    /// In a replication group: the neighbour's record `number` is durable. Written into later records as
+    /// [`crate::ledger::Record::seen`]. Not answered.
+    Seen {
+        /// The neighbour's durable record.
+        number: RecordNumber,
+    },
     /// Shut down in order: stop, unmount, say [`FromGuest::Down`], power off.
     Shutdown,
 }

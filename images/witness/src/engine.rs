@@ -1,0 +1,236 @@
+//! Carries out what the host and the guest agent ask for.
+
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rustix::mount::{MountFlags, UnmountFlags};
+use witness::protocol::{BankFinding, Findings, FromGuest, Load, ServiceAnswer};
+
+use crate::bank;
+use crate::churn::{BLOCK, LARGEST_WRITE};
+use crate::control::Outbox;
+use crate::gate::{Gate, Holder};
+use crate::ledger_file::{self, Ledger};
+use crate::lock;
+use crate::machine;
+use crate::places::{Places, ROLES};
+use crate::superblock;
+use crate::workers::Workers;
+
+/// The witness's state. One command at a time.
+pub(crate) struct Engine {
+    places: Places,
+    outbox: Outbox,
+    gate: Arc<Gate>,
+    workers: Workers,
+    ledger: Option<Arc<Mutex<Ledger>>>,
+    /// Last record found at start, until the ledger is opened for writing.
+    found: Option<u64>,
+    /// Keeps the bank open, so that no other connection is the last one and rewrites it on closing.
+    bank: Option<Connection>,
+    wal_bytes: u64,
+    closed: bool,
+}
+
+impl Engine {
+    /// A witness at rest. Touches no disk.
+    pub(crate) fn new(places: Places, outbox: Outbox) -> Self {
+        Self {
+            places,
+            outbox,
+            gate: Arc::new(Gate::default()),
+            workers: Workers::default(),
+            ledger: None,
+            found: None,
+            bank: None,
+            wal_bytes: 0,
+            closed: false,
+        }
+    }
+
+    /// Takes in what was found at boot: the bank's log is measured before anything can replay it.
+    pub(crate) fn settle(&mut self) {
+        self.wal_bytes = bank::wal_bytes(&self.places.bank);
+        if self.places.bank.exists() {
+            match bank::open(&self.places.bank) {
+                Ok(bank) => self.bank = Some(bank),
+                Err(e) => self.outbox.trouble(format!("bank: {e}")),
+            }
+        }
+    }
+
+    /// Looks at everything that survived.
+    pub(crate) fn check(&mut self) -> Result<Findings, String> {
+        if self.ledger.is_some() {
+            return Err("check: the load was already started".to_owned());
+        }
+        let saved = ROLES.iter().zip(&self.places.superblocks);
+        let file_systems = saved.map(|(role, saved)| superblock::finding(role, saved)).collect::<Result<_, _>>();
+        let scan = ledger_file::scan(&self.places.ledgers).map_err(|e| format!("check: ledger: {e}"))?;
+        self.found = Some(scan.finding.contiguous);
+        Ok(Findings {
+            file_systems: file_systems.map_err(|e| format!("check: {e}"))?,
+            ledger: scan.finding,
+            bank: self.look_at_bank(),
+        })
+    }
+
+    /// Begins or changes the load.
+    pub(crate) fn start(&mut self, load: &Load) -> Result<(), String> {
+        self.refuse_after_end()?;
+        let odd = load.churn_bytes == 0 || !load.churn_bytes.is_multiple_of(BLOCK) || load.churn_bytes > LARGEST_WRITE;
+        if load.churn_per_second > 0 && odd {
+            return Err(format!("start: churn_bytes must be a multiple of {BLOCK}, at most {LARGEST_WRITE}"));
+        }
+        if !self.places.superblocks[1].exists() {
+            return Err("start: there is no data disk".to_owned());
+        }
+        self.stop();
+        let ledger = self.open_ledger()?;
+        lock(&ledger).epoch = load.epoch;
+        if self.bank.is_none() {
+            let bank = bank::open_or_found(&self.places.bank).map_err(|e| format!("start: bank: {e}"))?;
+            self.bank = Some(bank);
+        }
+        self.gate.open();
+        let workers = Workers::start(load, &self.places, &ledger, &self.gate, &self.outbox);
+        self.workers = workers.map_err(|e| format!("start: {e}"))?;
+        Ok(())
+    }
+
+    /// Ends the load; what runs is finished first.
+    pub(crate) fn stop(&mut self) {
+        self.gate.stop();
+        self.workers.join();
+    }
+
+    /// Brings the applications to rest, with a mark as the last record. The mark is left out while no load
+    /// was ever started, because there is no ledger to put it in.
+    pub(crate) fn quiesce(&mut self, holder: Holder) -> Result<(), String> {
+        self.refuse_after_end()?;
+        let rested = self.gate.hold(holder);
+        if !rested {
+            let result = self.rest();
+            if result.is_err() {
+                self.gate.release(holder);
+            }
+            return result;
+        }
+        Ok(())
+    }
+
+    /// Takes back one holder's wish for rest.
+    pub(crate) fn thaw(&mut self, holder: Holder) {
+        self.gate.release(holder);
+    }
+
+    /// The neighbour's record `number` is durable.
+    pub(crate) fn seen(&mut self, number: u64) {
+        if let Some(ledger) = &self.ledger {
+            lock(ledger).seen = number;
+        }
+    }
+
+    /// Shuts down in order and powers off. Returns only if that fails.
+    pub(crate) fn shut_down(&mut self) -> Result<(), String> {
+        self.refuse_after_end()?;
+        self.closed = true;
+        self.stop();
+        self.bank = None;
+        self.ledger = None;
+        rustix::fs::sync();
+        let unmounted = unmount();
+        rustix::fs::sync();
+        match unmounted {
+            Ok(()) => self.outbox.say(FromGuest::Down),
+            Err(problem) => self.outbox.trouble(format!("shutdown: {problem}")),
+        }
+        self.outbox.flush(Duration::from_secs(2));
+        rustix::system::reboot(rustix::system::RebootCommand::PowerOff)
+            .map_err(|e| format!("shutdown: power stays on: {e}"))
+    }
+
+    /// What the service answers.
+    pub(crate) fn answer(&mut self) -> Result<ServiceAnswer, String> {
+        self.refuse_after_end()?;
+        Ok(ServiceAnswer {
+            boot_id: machine::boot_id(),
+            ledger: self.last_record()?,
+            bank: self.look_at_bank(),
+        })
+    }
+
+    fn rest(&mut self) -> Result<(), String> {
+        if let Some(bank) = &self.bank {
+            bank::empty_wal(bank).map_err(|e| format!("quiesce: {e}"))?;
+        }
+        if let Some(ledger) = &self.ledger {
+            let number = lock(ledger).append(true).map_err(|e| format!("quiesce: ledger: {e}"))?;
+            self.outbox.say(FromGuest::Ack { number });
+        }
+        rustix::fs::sync();
+        Ok(())
+    }
+
+    fn open_ledger(&mut self) -> Result<Arc<Mutex<Ledger>>, String> {
+        if let Some(ledger) = &self.ledger {
+            return Ok(Arc::clone(ledger));
+        }
+        let ledger = Ledger::open(&self.places.ledgers).map_err(|e| format!("start: ledger: {e}"))?;
+        let ledger = Arc::new(Mutex::new(ledger));
+        self.ledger = Some(Arc::clone(&ledger));
+        Ok(ledger)
+    }
+
+    fn last_record(&mut self) -> Result<u64, String> {
+        if let Some(ledger) = &self.ledger {
+            return Ok(lock(ledger).last());
+        }
+        if let Some(found) = self.found {
+            return Ok(found);
+        }
+        let scan = ledger_file::scan(&self.places.ledgers).map_err(|e| format!("ledger: {e}"))?;
+        Ok(*self.found.insert(scan.finding.contiguous))
+    }
+
+    fn look_at_bank(&mut self) -> BankFinding {
+        let Some(bank) = &mut self.bank else {
+            return bank::nothing(!self.places.bank.exists(), self.wal_bytes);
+        };
+        bank::finding(bank, self.wal_bytes).unwrap_or_else(|e| {
+            self.outbox.trouble(format!("bank: {e}"));
+            bank::nothing(false, self.wal_bytes)
+        })
+    }
+
+    fn refuse_after_end(&self) -> Result<(), String> {
+        if self.closed { Err("the machine is shutting down".to_owned()) } else { Ok(()) }
+    }
+}
+
+/// Unmounts the data disk and leaves the system disk without a dirty journal.
+fn unmount() -> Result<(), String> {
+    stop_services();
+    let data = retry(|| rustix::mount::unmount("/data", UnmountFlags::empty()));
+    let read_only = MountFlags::RDONLY | MountFlags::NOATIME;
+    let system = retry(|| rustix::mount::mount_remount("/", read_only, ""));
+    data.map_err(|e| format!("the data disk stays mounted: {e}"))?;
+    system.map_err(|e| format!("the system disk stays writable: {e}"))
+}
+
+/// Ends what an SSH session or the agent may still hold open.
+fn stop_services() {
+    let _ = Command::new("killall").args(["-q", "dropbear", "sh", "udhcpc"]).status();
+}
+
+fn retry(mut attempt: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+    for _ in 0..20 {
+        match attempt() {
+            Err(rustix::io::Errno::BUSY) => std::thread::sleep(Duration::from_millis(100)),
+            other => return other,
+        }
+    }
+    attempt()
+}

@@ -1,0 +1,64 @@
+//! The way in for the guest's own scripts: the guest agent's freeze hook and everything that ends the machine.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex};
+
+use crate::engine::Engine;
+use crate::gate::Holder;
+use crate::lock;
+
+const SOCKET: &str = "/run/witness.sock";
+const LONGEST_REQUEST: u64 = 64;
+
+/// Asks the running witness for `request` and waits for its answer.
+pub(crate) fn ask(request: &str) -> Result<(), String> {
+    let mut socket = UnixStream::connect(SOCKET).map_err(|e| format!("no witness at {SOCKET}: {e}"))?;
+    writeln!(socket, "{request}").map_err(|e| e.to_string())?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).map_err(|e| e.to_string())?;
+    match answer.trim() {
+        "ok" => Ok(()),
+        "" => Err("the witness ended without an answer".to_owned()),
+        problem => Err(problem.to_owned()),
+    }
+}
+
+/// Starts the thread that answers.
+pub(crate) fn serve(engine: Arc<Mutex<Engine>>) -> Result<(), String> {
+    let _ = std::fs::remove_file(SOCKET);
+    let listener = UnixListener::bind(SOCKET).map_err(|e| format!("cannot listen at {SOCKET}: {e}"))?;
+    let answer = move || listener.incoming().filter_map(Result::ok).for_each(|caller| respond(caller, &engine));
+    std::thread::Builder::new().name("hook".into()).spawn(answer).map(drop).map_err(|e| e.to_string())
+}
+
+fn respond(mut caller: UnixStream, engine: &Arc<Mutex<Engine>>) {
+    let mut request = String::new();
+    if BufReader::new((&caller).take(LONGEST_REQUEST)).read_line(&mut request).is_err() {
+        return;
+    }
+    let answer = match request.trim() {
+        "freeze" => lock(engine).quiesce(Holder::Agent),
+        "thaw" => {
+            lock(engine).thaw(Holder::Agent);
+            Ok(())
+        }
+        // Answered first: the caller must not be waiting while its file system goes.
+        "shutdown" => {
+            let _ = caller.write_all(b"ok\n");
+            drop(caller);
+            shut_down(engine);
+            return;
+        }
+        other => Err(format!("no such request: {other:?}")),
+    };
+    // A caller that went away has no use for the answer.
+    let _ = writeln!(caller, "{}", answer.err().unwrap_or_else(|| "ok".to_owned()));
+}
+
+/// The orderly end, on request of someone who cannot be told of trouble.
+pub(crate) fn shut_down(engine: &Arc<Mutex<Engine>>) {
+    if let Err(problem) = lock(engine).shut_down() {
+        eprintln!("witness: {problem}");
+    }
+}

@@ -1,0 +1,120 @@
+//! What the guest sees of the machine: the hello.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use witness::protocol::{FromGuest, GuestDisk, GuestNic, Hello, PROTOCOL};
+
+use crate::places::ROLES;
+
+const MEMORY: &str = "/run/roundtrip";
+const SECTOR: u64 = 512;
+
+/// The hello, with everything as it is now.
+pub(crate) fn hello() -> FromGuest {
+    let dmi = |name: &str| text(format!("/sys/class/dmi/id/{name}"));
+    let efi = Path::new("/sys/firmware/efi").exists();
+    FromGuest::Hello(Hello {
+        protocol: PROTOCOL,
+        agent_version: variable(&text(format!("{MEMORY}/env")), "AGENT_VERSION"),
+        uptime_ms: uptime_ms(),
+        boot_id: boot_id(),
+        kernel: text("/proc/sys/kernel/osrelease"),
+        vendor: dmi("sys_vendor"),
+        product: dmi("product_name"),
+        chassis_tag: dmi("chassis_asset_tag"),
+        firmware: if efi { "uefi" } else { "bios" }.to_owned(),
+        boot_drivers: text(format!("{MEMORY}/boot-drivers")).split_whitespace().map(str::to_owned).collect(),
+        disks: disks(),
+        nics: nics(),
+    })
+}
+
+/// Milliseconds since the kernel started.
+pub(crate) fn uptime_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// Identity of this boot.
+pub(crate) fn boot_id() -> String {
+    text("/proc/sys/kernel/random/boot_id")
+}
+
+/// Value of `name` in lines of `NAME=value`; empty if it is not there.
+fn variable(env: &str, name: &str) -> String {
+    let mut pairs = env.lines().rev().filter_map(|line| line.split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+}
+
+fn disks() -> Vec<GuestDisk> {
+    let devices = ["root-device", "data-device"].map(|file| text(format!("{MEMORY}/{file}")));
+    let present = ROLES.iter().zip(devices).filter(|(_, device)| !device.is_empty());
+    present.filter_map(|(role, device)| disk(role, device.trim_start_matches("/dev/"))).collect()
+}
+
+fn disk(role: &str, block: &str) -> Option<GuestDisk> {
+    let mut path = fs::canonicalize(format!("/sys/class/block/{block}")).ok()?;
+    if path.join("partition").exists() {
+        path.pop();
+    }
+    Some(GuestDisk {
+        role: role.to_owned(),
+        driver: controller_driver(&path),
+        device: path.file_name()?.to_string_lossy().into_owned(),
+        model: text(path.join("device/model")),
+        bytes: text(path.join("size")).parse::<u64>().unwrap_or(0) * SECTOR,
+    })
+}
+
+/// The driver of the nearest device above `disk` that sits on a hardware bus.
+fn controller_driver(disk: &Path) -> String {
+    let on_bus = |device: &Path| matches!(link_name(&device.join("subsystem")).as_deref(), Some("pci" | "virtio"));
+    let mut above = disk.ancestors().filter(|device| on_bus(device));
+    above.find_map(|device| link_name(&device.join("driver"))).unwrap_or_default()
+}
+
+fn nics() -> Vec<GuestNic> {
+    let mut cards: Vec<PathBuf> = fs::read_dir("/sys/class/net")
+        .map(|entries| entries.filter_map(Result::ok).map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    cards.retain(|card| card.join("device").exists());
+    cards.sort();
+    cards.iter().map(|card| nic(card)).collect()
+}
+
+fn nic(card: &Path) -> GuestNic {
+    let name = card.file_name().unwrap_or_default().to_string_lossy();
+    GuestNic {
+        driver: link_name(&card.join("device/driver")).unwrap_or_default(),
+        address: text(format!("{MEMORY}/net/{name}")),
+    }
+}
+
+fn link_name(link: &Path) -> Option<String> {
+    let target = fs::read_link(link).ok()?;
+    Some(target.file_name()?.to_string_lossy().into_owned())
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_equal_variables_counts() {
+        let env = "DHCP=no\nAGENT_VERSION=9.7\n\nodd line\nAGENT_VERSION=9.8\n";
+        assert_eq!(variable(env, "AGENT_VERSION"), "9.8");
+        assert_eq!(variable(env, "SSH"), "");
+    }
+
+    #[test]
+    fn the_hello_never_fails_wherever_it_runs() {
+        let FromGuest::Hello(hello) = hello() else { panic!("no hello") };
+        assert_eq!(hello.protocol, PROTOCOL);
+        assert!(!hello.boot_id.is_empty() && !hello.kernel.is_empty());
+    }
+}

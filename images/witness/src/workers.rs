@@ -1,0 +1,106 @@
+//! The threads of the load: one for the ledger, one for each disk's churn, one for the bank.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use witness::protocol::{FromGuest, Load};
+
+use crate::bank;
+use crate::churn::Churn;
+use crate::control::Outbox;
+use crate::gate::{Gate, Pace};
+use crate::ledger_file::Ledger;
+use crate::lock;
+use crate::places::{Places, ROLES};
+use crate::random::Random;
+
+/// Transfers between two checkpoints of the bank.
+const CHECKPOINT_EVERY: u64 = 64;
+const BANK_STREAM: u64 = 0xBA;
+
+/// What a worker does over and over. An error ends it.
+type Operation = Box<dyn FnMut() -> Result<(), String> + Send>;
+
+/// The threads under way.
+#[derive(Default)]
+pub(crate) struct Workers(Vec<JoinHandle<()>>);
+
+impl Workers {
+    /// Starts the threads that `load` asks for.
+    pub(crate) fn start(
+        load: &Load,
+        places: &Places,
+        ledger: &Arc<Mutex<Ledger>>,
+        gate: &Arc<Gate>,
+        outbox: &Outbox,
+    ) -> Result<Self, String> {
+        let mut jobs = vec![("ledger".to_owned(), load.records_per_second, append(ledger, outbox))];
+        if load.churn_per_second > 0 {
+            for (disk, role) in ROLES.iter().enumerate() {
+                let name = format!("churn on the {role} disk");
+                let churn = churn(load, places, disk).map_err(|e| format!("{name}: {e}"))?;
+                jobs.push((name, load.churn_per_second, churn));
+            }
+        }
+        if load.transfers_per_second > 0 {
+            let transfer = transfer(load, places).map_err(|e| format!("bank: {e}"))?;
+            jobs.push(("bank".to_owned(), load.transfers_per_second, transfer));
+        }
+        let spawn = |(name, rate, operation)| spawn(name, rate, operation, Arc::clone(gate), outbox.clone());
+        jobs.into_iter().map(spawn).collect::<io::Result<_>>().map(Self).map_err(|e| format!("no thread: {e}"))
+    }
+
+    /// Waits for the threads to end; the gate must be stopped before.
+    pub(crate) fn join(&mut self) {
+        for thread in self.0.drain(..) {
+            // A worker that panicked has left its trace on the console; the others still have to end.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(
+    name: String,
+    per_second: u32,
+    mut operation: Operation,
+    gate: Arc<Gate>,
+    outbox: Outbox,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.clone()).spawn(move || {
+        let Some(mut pace) = Pace::new(per_second) else { return };
+        while let Some(_pass) = gate.pass_at(pace.next()) {
+            if let Err(problem) = operation() {
+                outbox.trouble(format!("{name}: {problem}"));
+                return;
+            }
+        }
+    })
+}
+
+fn append(ledger: &Arc<Mutex<Ledger>>, outbox: &Outbox) -> Operation {
+    let (ledger, outbox) = (Arc::clone(ledger), outbox.clone());
+    Box::new(move || {
+        let number = lock(&ledger).append(false).map_err(|e| e.to_string())?;
+        outbox.say(FromGuest::Ack { number });
+        Ok(())
+    })
+}
+
+fn churn(load: &Load, places: &Places, disk: usize) -> io::Result<Operation> {
+    let random = Random::new(load.seed, disk as u64);
+    let mut churn = Churn::open(&places.churns[disk], load.churn_bytes, random)?;
+    Ok(Box::new(move || churn.operate().map_err(|e| e.to_string())))
+}
+
+fn transfer(load: &Load, places: &Places) -> rusqlite::Result<Operation> {
+    let mut bank = bank::open_or_found(&places.bank)?;
+    let mut random = Random::new(load.seed, BANK_STREAM);
+    let mut transfers: u64 = 0;
+    Ok(Box::new(move || {
+        transfers += 1;
+        let moved = bank::transfer(&mut bank, &mut random);
+        let kept = if transfers.is_multiple_of(CHECKPOINT_EVERY) { bank::checkpoint(&bank) } else { Ok(()) };
+        moved.and(kept).map_err(|e| e.to_string())
+    }))
+}
