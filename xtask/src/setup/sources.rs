@@ -89,7 +89,7 @@ fn stanzas(text: &str) -> Vec<Fields> {
     all
 }
 
-fn deb822(fields: &Fields) -> Option<Source> {
+fn deb822(fields: &[(String, String)]) -> Option<Source> {
     let field = |name: &str| {
         fields.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     };
