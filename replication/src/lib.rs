@@ -1,1 +1,29 @@
-//! replication
+//! The built-in replication core: what a team would ship on KVM, in the place where any other core could stand.
+//!
+//! Changes are read from point-in-time views of the source and land in a **landing log** on the target; a
+//! processor turns each transfer into a **recovery point**, one delta volume a disk. That split is what makes
+//! *Latest* differ from *Latest processed*. A failover boots a delta over the chosen point and copies nothing.
+//!
+//! - [`table`]: which operation is allowed where, and where it leads
+//! - `landing`, `transfer`, `processor`: how content travels
+//! - `engine`: the two tasks behind a protected item
+//! - `failover`, `reprotect`, `protect`: the jobs
+//! - `hydrate`: makes a target copy boot on other hardware
+//! - [`tap`]: the seam at which the suite makes this core faulty on purpose
+
+mod core;
+mod engine;
+mod failover;
+mod hydrate;
+mod item;
+mod jobs;
+mod landing;
+mod processor;
+mod protect;
+mod reprotect;
+mod store;
+pub mod table;
+pub mod tap;
+mod transfer;
+
+pub use crate::core::{Config, Core};

@@ -1,1 +1,20 @@
-//! standins
+//! Platforms made of real QEMU guests. Each stands in for a product and says so: a result earned here is a
+//! stand-in's, never the product's.
+//!
+//! - [`profile`]: what makes each stand-in different, as data
+//! - [`StandInSite`]: a site of such machines; implements [`contract::Platform`]
+//! - [`Boot`]: what a machine was booted from, kept for the oracle
+
+mod boot;
+mod error;
+mod machines;
+mod merge;
+pub mod profile;
+mod site;
+mod state;
+mod views;
+mod volumes;
+
+pub use boot::{Boot, BootDisk};
+pub use profile::Profile;
+pub use site::{Installed, SiteConfig, StandInSite};

@@ -1,0 +1,28 @@
+//! Harness failures as a platform would report them.
+
+use contract::{PlatformError, PlatformErrorKind as Kind};
+use harness::Error;
+
+use crate::StandInSite;
+
+impl StandInSite {
+    /// An error of this site.
+    pub(crate) fn refuse(&self, kind: Kind, message: impl Into<String>) -> PlatformError {
+        PlatformError { site: self.label().to_owned(), kind, message: message.into() }
+    }
+
+    /// A harness failure as this site's error.
+    pub(crate) fn failed(&self, tried: &str) -> impl FnOnce(Error) -> PlatformError {
+        let site = self.label().to_owned();
+        let tried = tried.to_owned();
+        move |error| {
+            let kind = match &error {
+                Error::TimedOut { .. } => Kind::TimedOut,
+                Error::Tool { output, .. } if output.contains("No space left") => Kind::Full,
+                Error::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Kind::Full,
+                _ => Kind::Failed,
+            };
+            PlatformError { site, kind, message: format!("{tried}: {error}") }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Machines: made of volumes, booted with every write logged, and kept defined while they are off.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use contract::{
+    Bytes, ChangeId, DiskView, Firmware, MachineId, MachineSpec, MachineView, PlatformError,
+    PlatformErrorKind as Kind, PowerState,
+};
+use harness::machine::{self, DiskSpec, Machine};
+use harness::tools::{self, Format};
+use witness::protocol::SERVICE_PORT;
+
+use crate::site::role;
+use crate::state::{MachineRecord, State, VolumeRecord};
+use crate::{Boot, BootDisk, StandInSite};
+
+/// Guest ports reachable from the host: SSH and the witness's bank.
+const FORWARDED: [u16; 2] = [22, SERVICE_PORT];
+
+impl StandInSite {
+    pub(crate) fn show_machine(
+        &self,
+        state: &State,
+        record: &MachineRecord,
+    ) -> Result<MachineView, PlatformError> {
+        let spec = &record.spec;
+        let disks = spec.disks.iter().map(|(id, volume)| {
+            let size = state.volumes.get(volume).ok_or_else(|| self.unknown("volume", volume))?.bytes;
+            Ok(DiskView { id: id.clone(), volume: volume.clone(), size: Bytes(size) })
+        });
+        Ok(MachineView {
+            id: spec.id.clone(),
+            power: if record.running().is_some() { PowerState::On } else { PowerState::Off },
+            firmware: spec.firmware,
+            os: spec.os,
+            memory: spec.memory,
+            disks: disks.collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub(crate) async fn add_machine(&self, spec: &MachineSpec) -> Result<MachineView, PlatformError> {
+        let mut state = self.state.lock().await;
+        if state.machines.contains_key(&spec.id) {
+            return Err(self.refuse(Kind::Exists, format!("machine {} exists already", spec.id)));
+        }
+        if let Some((_, missing)) = spec.disks.iter().find(|(_, v)| !state.volumes.contains_key(v)) {
+            return Err(self.unknown("volume", missing));
+        }
+        let record = MachineRecord {
+            spec: spec.clone(),
+            domain: None,
+            boots: Vec::new(),
+            tracked: Vec::new(),
+            serving_boot: None,
+        };
+        let view = self.show_machine(&state, &record)?;
+        state.machines.insert(spec.id.clone(), record);
+        Ok(view)
+    }
+
+    pub(crate) async fn remove_machine(&self, id: &MachineId) -> Result<(), PlatformError> {
+        let mut state = self.state.lock().await;
+        let Some(record) = state.machines.get_mut(id) else { return Ok(()) };
+        if record.running().is_some() {
+            return Err(self.refuse(Kind::WrongPowerState, format!("machine {id} runs; switch it off first")));
+        }
+        if let Some(domain) = record.domain.take() {
+            domain.remove().await.map_err(self.failed("delete a machine"))?;
+        }
+        state.machines.remove(id);
+        Ok(())
+    }
+
+    pub(crate) async fn running_boot(&self, id: &MachineId) -> Result<Option<Arc<Boot>>, PlatformError> {
+        let state = self.state.lock().await;
+        let record = state.machines.get(id).ok_or_else(|| self.unknown("machine", id))?;
+        Ok(record.running().cloned())
+    }
+
+    /// Switches a machine on. Before that its disks are copied for the oracle.
+    pub(crate) async fn boot(&self, id: &MachineId) -> Result<(), PlatformError> {
+        let mut state = self.state.lock().await;
+        let record = state.machines.get(id).ok_or_else(|| self.unknown("machine", id))?;
+        if record.running().is_some() {
+            return Ok(());
+        }
+        let number = u32::try_from(record.boots.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let dir = self.dir("machines").join(&id.0).join(format!("boot-{number}"));
+        let began = Instant::now();
+        let disks = self.capture(&state, &record.spec, &dir).await?;
+        let captured_in = began.elapsed();
+        let tracked = self.still_tracked(record, &disks).await?;
+        let spec = self.domain_spec(&record.spec, &dir, &disks);
+        let record = state.machines.get_mut(id).ok_or_else(|| self.unknown("machine", id))?;
+        if let Some(domain) = record.domain.take() {
+            domain.remove().await.map_err(self.failed("redefine a machine"))?;
+        }
+        let SiteConfigRef { host, accelerator, scratch } = self.config_ref();
+        let domain = Machine::define(host, accelerator, scratch, spec).await;
+        let domain = Arc::new(domain.map_err(self.failed("define a machine"))?);
+        record.domain = Some(Arc::clone(&domain));
+        record.tracked = tracked;
+        let guest = domain.start().await.map_err(self.failed("start a machine"))?;
+        let disks = disks.into_iter().map(|(disk, _)| disk).collect();
+        record.boots.push(Arc::new(Boot { machine: id.clone(), number, guest, disks, captured_in, dir }));
+        drop(state);
+        self.booted.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Copies every disk as it is before power-on, side by side.
+    async fn capture(
+        &self,
+        state: &State,
+        spec: &MachineSpec,
+        dir: &Utf8Path,
+    ) -> Result<Vec<(BootDisk, VolumeRecord)>, PlatformError> {
+        std::fs::create_dir_all(dir).map_err(|e| self.refuse(Kind::Failed, format!("{dir}: {e}")))?;
+        let mut disks = Vec::new();
+        for (id, volume) in &spec.disks {
+            let record = state.volumes.get(volume).ok_or_else(|| self.unknown("volume", volume))?;
+            let path = |what: &str| -> Utf8PathBuf { dir.join(format!("{id}.{what}")) };
+            let disk =
+                BootDisk { id: id.clone(), base: path("base.raw"), log: path("writes"), bytes: record.bytes };
+            tools::convert(&record.path, record.format, &disk.base, Format::Raw)
+                .await
+                .map_err(self.failed("copy a disk before power-on"))?;
+            disks.push((disk, record.clone()));
+        }
+        Ok(disks)
+    }
+
+    /// The moments since which changes can still be told after the machine was off: those whose bitmaps every
+    /// disk kept.
+    async fn still_tracked(
+        &self,
+        record: &MachineRecord,
+        disks: &[(BootDisk, VolumeRecord)],
+    ) -> Result<Vec<ChangeId>, PlatformError> {
+        let mut tracked = record.tracked.clone();
+        if tracked.is_empty() {
+            return Ok(tracked);
+        }
+        for (_, volume) in disks {
+            let kept = match volume.format {
+                Format::Qcow2 => self.storage.bitmaps(&volume.path).await,
+                _ => Ok(Vec::new()),
+            };
+            let kept = kept.map_err(self.failed("look for kept changes"))?;
+            tracked.retain(|change| kept.contains(&change.0));
+        }
+        Ok(tracked)
+    }
+
+    fn domain_spec(
+        &self,
+        spec: &MachineSpec,
+        dir: &Utf8Path,
+        disks: &[(BootDisk, VolumeRecord)],
+    ) -> machine::MachineSpec {
+        let token = self.config.scratch.path().file_name().unwrap_or_default();
+        let mut hardware = self.config.profile.hardware.clone();
+        hardware.firmware = match spec.firmware {
+            Firmware::Bios => machine::Firmware::Bios,
+            Firmware::Uefi => machine::Firmware::Uefi,
+        };
+        hardware.memory_mib = spec.memory.0 >> 20;
+        let disks = disks.iter().map(|(disk, volume)| DiskSpec {
+            role: role(&disk.id).to_owned(),
+            image: volume.path.clone(),
+            format: volume.format,
+            write_log: Some(disk.log.clone()),
+        });
+        machine::MachineSpec {
+            name: format!("roundtrip-{token}-{}-{}", self.config.id, spec.id),
+            hardware,
+            disks: disks.collect(),
+            forwards: FORWARDED.to_vec(),
+            subnet: self.config.profile.subnet.to_owned(),
+            mac: mac_of(&spec.id),
+            dir: dir.to_owned(),
+        }
+    }
+
+    fn config_ref(&self) -> SiteConfigRef<'_> {
+        SiteConfigRef {
+            host: &self.config.host,
+            accelerator: self.config.accelerator,
+            scratch: &self.config.scratch,
+        }
+    }
+}
+
+struct SiteConfigRef<'a> {
+    host: &'a harness::host::Host,
+    accelerator: machine::Accelerator,
+    scratch: &'a harness::scratch::Scratch,
+}
+
+/// A locally administered hardware address that stays with the machine's name.
+fn mac_of(id: &MachineId) -> String {
+    let sum =
+        id.0.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let [a, b, c, _] = sum.to_be_bytes();
+    format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
+}

@@ -1,0 +1,124 @@
+//! Merging deltas into their base, at rest or under a running machine.
+
+use std::time::Duration;
+
+use contract::{DiskId, PlatformError, PlatformErrorKind as Kind, VolumeId};
+use harness::machine::{Guest, format_node};
+use harness::tools;
+use serde_json::{Value, json};
+
+use crate::StandInSite;
+use crate::site::role;
+use crate::state::VolumeRecord;
+
+/// How long a merge may take.
+const MERGE_WITHIN: Duration = Duration::from_secs(600);
+
+impl StandInSite {
+    pub(crate) async fn merge(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
+        let (merged, top_record, base_record, running) = {
+            let state = self.state.lock().await;
+            let chain = state.chain(top);
+            let Some(depth) = chain.iter().position(|id| id == base) else {
+                let text = format!("volume {top} does not stand on volume {base}");
+                return Err(self.refuse(Kind::NotFound, text));
+            };
+            if depth == 0 {
+                return Ok(());
+            }
+            let record = |id| state.volumes.get(id).cloned().ok_or_else(|| self.unknown("volume", id));
+            (chain[..depth].to_vec(), record(top)?, record(base)?, state.running_on(top))
+        };
+        match running {
+            Some((boot, disk)) => {
+                merge_live(&boot.guest, &disk, &top_record, &base_record)
+                    .await
+                    .map_err(self.failed("merge under a running machine"))?;
+            }
+            None => merge_resting(&top_record, &base_record).await.map_err(self.failed("merge"))?,
+        }
+        self.reparent(&merged, base, &base_record).await
+    }
+
+    /// Hangs what stood on the merged volumes on the base, and deletes the merged ones.
+    async fn reparent(
+        &self,
+        merged: &[VolumeId],
+        base: &VolumeId,
+        base_record: &VolumeRecord,
+    ) -> Result<(), PlatformError> {
+        let mut state = self.state.lock().await;
+        let top = &merged[0];
+        let on_top: Vec<_> = state
+            .volumes
+            .iter()
+            .filter(|(_, record)| record.parent.as_ref() == Some(top))
+            .map(|(id, record)| (id.clone(), record.path.clone()))
+            .collect();
+        for (id, path) in on_top {
+            if state.running_on(&id).is_none() {
+                let words = [
+                    "rebase",
+                    "-u",
+                    "-f",
+                    "qcow2",
+                    "-b",
+                    base_record.path.as_str(),
+                    "-F",
+                    base_record.format.name(),
+                    path.as_str(),
+                ];
+                tools::run("qemu-img", &words).await.map_err(self.failed("re-parent a volume"))?;
+            }
+            if let Some(record) = state.volumes.get_mut(&id) {
+                record.parent = Some(base.clone());
+            }
+        }
+        for id in merged {
+            if let Some(record) = state.volumes.remove(id) {
+                self.unlink(&record)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn merge_resting(top: &VolumeRecord, base: &VolumeRecord) -> harness::Result<()> {
+    let words = ["commit", "-q", "-d", "-f", "qcow2", "-b", base.path.as_str(), top.path.as_str()];
+    tools::run("qemu-img", &words).await.map(drop)
+}
+
+/// Merges with a block job of the running QEMU, which also re-parents the delta above.
+async fn merge_live(
+    guest: &Guest,
+    disk: &DiskId,
+    top: &VolumeRecord,
+    base: &VolumeRecord,
+) -> harness::Result<()> {
+    let monitor = guest.monitor();
+    let nodes = monitor.execute("query-named-block-nodes", json!({"flat": true})).await?;
+    let node = |record: &VolumeRecord| node_of(&nodes, record).unwrap_or_default();
+    let job = format!("merge-{}", role(disk));
+    let arguments = json!({
+        "job-id": job,
+        "device": root_node(&nodes, disk),
+        "top-node": node(top),
+        "base-node": node(base),
+        "auto-dismiss": false,
+    });
+    monitor.run_job(&job, "block-commit", arguments, MERGE_WITHIN).await
+}
+
+/// The node a block job must be started from: the topmost one of the disk.
+fn root_node(nodes: &Value, disk: &DiskId) -> String {
+    let logged = format!("logged-{}", role(disk));
+    let all = nodes.as_array().map(Vec::as_slice).unwrap_or_default();
+    if all.iter().any(|node| node["node-name"] == logged.as_str()) { logged } else { format_node(role(disk)) }
+}
+
+/// QEMU's name of the node that holds an image's format.
+fn node_of(nodes: &Value, record: &VolumeRecord) -> Option<String> {
+    let wanted = |node: &&Value| node["file"] == record.path.as_str() && node["drv"] == record.format.name();
+    let found = nodes.as_array()?.iter().find(wanted)?;
+    found["node-name"].as_str().map(ToOwned::to_owned)
+}

@@ -1,0 +1,254 @@
+//! A site of stand-in machines.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use camino::{Utf8Path, Utf8PathBuf};
+use contract::{
+    Access, Bytes, ChangeId, Consumed, DiskId, Export, ExportId, MachineId, MachineSpec, MachineView, Millis,
+    Platform, PlatformError, PlatformErrorKind as Kind, SiteId, SiteView, View, ViewId, VolumeId, VolumeView,
+};
+use harness::host::Host;
+use harness::machine::Accelerator;
+use harness::scratch::Scratch;
+use harness::storage::StorageDaemon;
+use harness::tools::{self, Format};
+use tokio::sync::{Mutex, watch};
+
+use crate::state::{State, VolumeRecord};
+use crate::{Boot, Profile};
+
+/// What a site is made of.
+#[derive(Clone)]
+pub struct SiteConfig {
+    /// Its name.
+    pub id: SiteId,
+    /// What it stands in for.
+    pub profile: Profile,
+    /// libvirt.
+    pub host: Host,
+    /// Accelerator chosen by trial.
+    pub accelerator: Accelerator,
+    /// Sockets go here.
+    pub scratch: Arc<Scratch>,
+    /// Volumes, logs and copies go here.
+    pub dir: Utf8PathBuf,
+}
+
+/// A site. Machines are domains of libvirt, volumes are image files.
+pub struct StandInSite {
+    pub(crate) config: SiteConfig,
+    pub(crate) storage: StorageDaemon,
+    pub(crate) state: Mutex<State>,
+    /// Counts boots of all machines, to wake who waits for one.
+    pub(crate) booted: watch::Sender<u64>,
+}
+
+/// A machine to be installed, from images made beforehand.
+pub struct Installed<'a> {
+    /// Its name.
+    pub spec: MachineSpec,
+    /// Raw image of each disk, in the order of the spec.
+    pub images: &'a [Utf8PathBuf],
+}
+
+impl StandInSite {
+    /// Opens the site: its directories and its storage daemon.
+    ///
+    /// # Errors
+    /// The directory is not writable, or the daemon does not start.
+    pub async fn open(config: SiteConfig) -> harness::Result<Arc<Self>> {
+        for dir in ["volumes", "machines", "logs"] {
+            let dir = config.dir.join(dir);
+            std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
+        }
+        let name = format!("{}-storage", config.id);
+        let storage = StorageDaemon::start(&name, config.scratch.path(), &config.dir.join("logs")).await?;
+        let (booted, _) = watch::channel(0);
+        Ok(Arc::new(Self { config, storage, state: Mutex::default(), booted }))
+    }
+
+    /// Name in reports.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        self.config.profile.label
+    }
+
+    /// The profile.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.config.profile
+    }
+
+    /// Ends every guest and the storage daemon; files stay. Goes through to the end and reports the first
+    /// failure.
+    ///
+    /// # Errors
+    /// A domain could not be removed, or the daemon did not end.
+    pub async fn close(&self) -> harness::Result<()> {
+        let domains: Vec<_> =
+            self.state.lock().await.machines.values_mut().filter_map(|m| m.domain.take()).collect();
+        let mut first = Ok(());
+        for domain in domains {
+            first = first.and(domain.remove().await);
+        }
+        first.and(self.storage.stop().await)
+    }
+
+    /// Installs a machine: its disks are converted into this platform's own format.
+    ///
+    /// # Errors
+    /// The images cannot be read or converted.
+    pub async fn install(&self, installed: &Installed<'_>) -> Result<MachineView, PlatformError> {
+        for ((_, volume), image) in installed.spec.disks.iter().zip(installed.images) {
+            let format = self.config.profile.format;
+            let path = self.volume_path(volume, format);
+            let bytes = std::fs::metadata(image)
+                .map_err(|error| self.refuse(Kind::Failed, format!("{image}: {error}")))?
+                .len();
+            tools::convert(image, Format::Raw, &path, format).await.map_err(self.failed("install a disk"))?;
+            let record = VolumeRecord { path, format, bytes, parent: None };
+            self.state.lock().await.volumes.insert(volume.clone(), record);
+        }
+        self.create_machine(&installed.spec).await
+    }
+
+    /// Waits for a boot of `machine` with a number above `after`.
+    pub async fn boot_after(&self, machine: &MachineId, after: u32) -> Arc<Boot> {
+        let mut booted = self.booted.subscribe();
+        loop {
+            booted.borrow_and_update();
+            if let Some(boot) = self.last_boot(machine).await.filter(|boot| boot.number > after) {
+                return boot;
+            }
+            if booted.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// The last boot of a machine.
+    pub async fn last_boot(&self, machine: &MachineId) -> Option<Arc<Boot>> {
+        self.state.lock().await.machines.get(machine)?.boots.last().cloned()
+    }
+
+    /// Image files of a volume's chain, the volume's own first, with their formats.
+    pub async fn files_of(&self, volume: &VolumeId) -> Vec<(Utf8PathBuf, Format)> {
+        let state = self.state.lock().await;
+        let chain = state.chain(volume);
+        chain.iter().filter_map(|id| state.volumes.get(id)).map(|v| (v.path.clone(), v.format)).collect()
+    }
+
+    /// Every volume of the site with its file and format.
+    pub async fn volume_files(&self) -> Vec<(VolumeId, Utf8PathBuf, Format)> {
+        let state = self.state.lock().await;
+        state.volumes.iter().map(|(id, v)| (id.clone(), v.path.clone(), v.format)).collect()
+    }
+
+    pub(crate) fn volume_path(&self, id: &VolumeId, format: Format) -> Utf8PathBuf {
+        self.dir("volumes").join(format!("{id}.{}", format.name()))
+    }
+
+    pub(crate) fn dir(&self, name: &str) -> Utf8PathBuf {
+        let dir: &Utf8Path = &self.config.dir;
+        dir.join(name)
+    }
+
+    pub(crate) fn unknown(&self, what: &str, id: &dyn std::fmt::Display) -> PlatformError {
+        self.refuse(Kind::NotFound, format!("there is no {what} {id}"))
+    }
+}
+
+#[async_trait]
+impl Platform for StandInSite {
+    async fn site(&self) -> Result<SiteView, PlatformError> {
+        let profile = &self.config.profile;
+        Ok(SiteView {
+            id: self.config.id.clone(),
+            kind: profile.kind,
+            boot_drivers: vec![profile.hardware.controller.driver().to_owned()],
+        })
+    }
+
+    async fn machine(&self, id: &MachineId) -> Result<MachineView, PlatformError> {
+        let state = self.state.lock().await;
+        let record = state.machines.get(id).ok_or_else(|| self.unknown("machine", id))?;
+        self.show_machine(&state, record)
+    }
+
+    async fn machines(&self) -> Result<Vec<MachineView>, PlatformError> {
+        let state = self.state.lock().await;
+        state.machines.values().map(|record| self.show_machine(&state, record)).collect()
+    }
+
+    async fn create_machine(&self, spec: &MachineSpec) -> Result<MachineView, PlatformError> {
+        self.add_machine(spec).await
+    }
+
+    async fn delete_machine(&self, id: &MachineId) -> Result<(), PlatformError> {
+        self.remove_machine(id).await
+    }
+
+    async fn start(&self, id: &MachineId) -> Result<(), PlatformError> {
+        self.boot(id).await
+    }
+
+    async fn shut_down(&self, id: &MachineId, within: Millis) -> Result<(), PlatformError> {
+        match self.running_boot(id).await? {
+            None => Ok(()),
+            Some(boot) => boot.guest.shut_down(within.into()).await.map_err(self.failed("shut down")),
+        }
+    }
+
+    async fn power_off(&self, id: &MachineId) -> Result<(), PlatformError> {
+        match self.running_boot(id).await? {
+            None => Ok(()),
+            Some(boot) => boot.guest.power_cut().await.map(drop).map_err(self.failed("power off")),
+        }
+    }
+
+    async fn open_view(&self, machine: &MachineId, since: Option<&ChangeId>) -> Result<View, PlatformError> {
+        self.take_view(machine, since).await
+    }
+
+    async fn close_view(&self, view: &ViewId, consumed: Consumed) -> Result<(), PlatformError> {
+        self.drop_view(view, consumed).await
+    }
+
+    async fn stop_tracking(&self, machine: &MachineId) -> Result<(), PlatformError> {
+        self.forget_changes(machine).await
+    }
+
+    async fn volume(&self, id: &VolumeId) -> Result<VolumeView, PlatformError> {
+        self.show_volume(id).await
+    }
+
+    async fn create_volume(&self, id: &VolumeId, size: Bytes) -> Result<VolumeView, PlatformError> {
+        self.add_volume(id, size.0).await
+    }
+
+    async fn derive_volume(&self, id: &VolumeId, parent: &VolumeId) -> Result<VolumeView, PlatformError> {
+        self.add_delta(id, parent).await
+    }
+
+    async fn merge_volumes(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
+        self.merge(top, base).await
+    }
+
+    async fn delete_volume(&self, id: &VolumeId) -> Result<(), PlatformError> {
+        self.remove_volume(id).await
+    }
+
+    async fn export_volume(&self, id: &VolumeId, access: Access) -> Result<Export, PlatformError> {
+        self.open_export(id, access).await
+    }
+
+    async fn close_export(&self, id: &ExportId) -> Result<(), PlatformError> {
+        self.shut_export(id).await
+    }
+}
+
+/// Name of a disk as QEMU's nodes carry it.
+pub(crate) fn role(disk: &DiskId) -> &str {
+    &disk.0
+}

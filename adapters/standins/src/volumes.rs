@@ -1,0 +1,116 @@
+//! Volumes: image files, served by the site's storage daemon while no machine runs on them.
+
+use contract::{
+    Access, Bytes, Export, ExportId, PlatformError, PlatformErrorKind as Kind, VolumeId, VolumeView,
+};
+use harness::storage::Mode;
+use harness::tools::{self, Format};
+
+use crate::StandInSite;
+use crate::state::VolumeRecord;
+
+impl StandInSite {
+    pub(crate) async fn volume_record(&self, id: &VolumeId) -> Result<VolumeRecord, PlatformError> {
+        let state = self.state.lock().await;
+        state.volumes.get(id).cloned().ok_or_else(|| self.unknown("volume", id))
+    }
+
+    pub(crate) async fn show_volume(&self, id: &VolumeId) -> Result<VolumeView, PlatformError> {
+        let record = self.volume_record(id).await?;
+        let allocated = std::fs::metadata(&record.path)
+            .map(|meta| std::os::unix::fs::MetadataExt::blocks(&meta) * 512)
+            .map_err(|error| self.refuse(Kind::Failed, format!("{}: {error}", record.path)))?;
+        Ok(VolumeView {
+            id: id.clone(),
+            size: Bytes(record.bytes),
+            parent: record.parent,
+            allocated: Bytes(allocated),
+        })
+    }
+
+    pub(crate) async fn add_volume(&self, id: &VolumeId, bytes: u64) -> Result<VolumeView, PlatformError> {
+        self.must_be_new(id).await?;
+        let format = self.config.profile.format;
+        let path = self.volume_path(id, format);
+        tools::create(&path, format, bytes).await.map_err(self.failed("create a volume"))?;
+        self.insert(id, VolumeRecord { path, format, bytes, parent: None }).await
+    }
+
+    pub(crate) async fn add_delta(
+        &self,
+        id: &VolumeId,
+        parent: &VolumeId,
+    ) -> Result<VolumeView, PlatformError> {
+        self.must_be_new(id).await?;
+        let below = self.volume_record(parent).await?;
+        let path = self.volume_path(id, Format::Qcow2);
+        tools::create_delta(&path, &below.path, below.format)
+            .await
+            .map_err(self.failed("derive a volume"))?;
+        let record =
+            VolumeRecord { path, format: Format::Qcow2, bytes: below.bytes, parent: Some(parent.clone()) };
+        self.insert(id, record).await
+    }
+
+    async fn must_be_new(&self, id: &VolumeId) -> Result<(), PlatformError> {
+        if self.state.lock().await.volumes.contains_key(id) {
+            return Err(self.refuse(Kind::Exists, format!("volume {id} exists already")));
+        }
+        Ok(())
+    }
+
+    async fn insert(&self, id: &VolumeId, record: VolumeRecord) -> Result<VolumeView, PlatformError> {
+        self.state.lock().await.volumes.insert(id.clone(), record);
+        self.show_volume(id).await
+    }
+
+    pub(crate) async fn remove_volume(&self, id: &VolumeId) -> Result<(), PlatformError> {
+        let mut state = self.state.lock().await;
+        if let Some((child, _)) = state.volumes.iter().find(|(_, v)| v.parent.as_ref() == Some(id)) {
+            let text = format!("volume {id} carries volume {child}; delete that first");
+            return Err(self.refuse(Kind::WrongPowerState, text));
+        }
+        let user = state.machines.values().find(|m| m.spec.disks.iter().any(|(_, volume)| volume == id));
+        if let Some(machine) = user {
+            let text = format!("volume {id} is a disk of machine {}; delete that first", machine.spec.id);
+            return Err(self.refuse(Kind::WrongPowerState, text));
+        }
+        let Some(record) = state.volumes.remove(id) else { return Ok(()) };
+        self.unlink(&record)
+    }
+
+    /// Removes a volume's file; one that is gone already is fine.
+    pub(crate) fn unlink(&self, record: &VolumeRecord) -> Result<(), PlatformError> {
+        match std::fs::remove_file(&record.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(self.refuse(Kind::Failed, format!("{}: {error}", record.path)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) async fn open_export(&self, id: &VolumeId, access: Access) -> Result<Export, PlatformError> {
+        let record = self.volume_record(id).await?;
+        let number = {
+            let mut state = self.state.lock().await;
+            if access == Access::Write && state.running_on(id).is_some() {
+                let text = format!("volume {id} is in use by a running machine");
+                return Err(self.refuse(Kind::WrongPowerState, text));
+            }
+            state.next()
+        };
+        let name = format!("export-{number}");
+        let mode = if access == Access::Write { Mode::Write } else { Mode::Read };
+        let exported = self.storage.export(&name, &record.path, record.format, mode, None).await;
+        let uri = exported.map_err(self.failed("export a volume"))?;
+        let export = ExportId(name);
+        self.state.lock().await.exports.insert(export.clone(), id.clone());
+        Ok(Export { id: export, uri })
+    }
+
+    pub(crate) async fn shut_export(&self, id: &ExportId) -> Result<(), PlatformError> {
+        self.storage.close_export(&id.0).await.map_err(self.failed("close an export"))?;
+        self.state.lock().await.exports.remove(id);
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+//! The accelerator, chosen by trial boot and never by looking.
+//!
+//! A `/dev/kvm` that opens, and a libvirt that lists KVM, prove nothing: there are hosts on which every stock
+//! kernel dies in it. So a guest is booted under each accelerator, the fastest first; the first that says hello
+//! is taken. The answer is kept until host kernel, QEMU or image change.
+
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use crate::host::Host;
+use crate::machine::{
+    Accelerator, Controller, DiskSpec, Firmware, Hardware, Identity, Machine, MachineSpec, Nic,
+};
+use crate::scratch::Scratch;
+use crate::tools::{self, Format};
+use crate::{Error, Result};
+
+/// How long a trial boot may take.
+const TRIAL_WITHIN: Duration = Duration::from_secs(90);
+
+/// One trial boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Accelerator tried.
+    pub accelerator: Accelerator,
+    /// Whether the guest said hello.
+    pub ok: bool,
+    /// Milliseconds from power-on to hello.
+    pub boot_ms: Option<u64>,
+    /// Why not.
+    pub why: Option<String>,
+}
+
+/// What this host can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The accelerator to use.
+    pub accelerator: Accelerator,
+    /// Milliseconds of its trial boot.
+    pub boot_ms: u64,
+    /// Every trial, in order.
+    pub trials: Vec<Trial>,
+    /// QEMU's version.
+    pub qemu: String,
+    /// libvirt's version.
+    pub libvirt: String,
+    /// Hash of the image that was booted.
+    pub image: String,
+    /// Host kernel the answer holds for.
+    pub kernel: String,
+}
+
+/// The kept answer if it still holds, else a new one by trial.
+///
+/// # Errors
+/// No accelerator boots the image; each one's reason is in the message.
+pub async fn choose(host: &Host, image: &images::Image, cache: &Utf8Path) -> Result<Probe> {
+    let (libvirt, qemu) = host.versions().await?;
+    let kernel = "/proc/sys/kernel/osrelease";
+    let kernel = std::fs::read_to_string(kernel).map_err(Error::file(kernel))?.trim().to_owned();
+    let kept_at = cache.join("accelerator.json");
+    let kept = std::fs::read(&kept_at).ok().and_then(|text| serde_json::from_slice::<Probe>(&text).ok());
+    if let Some(kept) = kept
+        && (kept.kernel.as_str(), kept.qemu.as_str(), kept.image.as_str())
+            == (kernel.as_str(), qemu.as_str(), image.hash.as_str())
+    {
+        return Ok(kept);
+    }
+    let mut trials = Vec::new();
+    for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
+        let trial = try_boot(host, image, accelerator).await;
+        let (ok, boot_ms) = (trial.ok, trial.boot_ms.unwrap_or_default());
+        trials.push(trial);
+        if ok {
+            let probe =
+                Probe { accelerator, boot_ms, trials, qemu, libvirt, image: image.hash.clone(), kernel };
+            let text = serde_json::to_vec_pretty(&probe).unwrap_or_default();
+            std::fs::write(&kept_at, text).map_err(Error::file(&kept_at))?;
+            return Ok(probe);
+        }
+    }
+    let reasons: Vec<_> =
+        trials.iter().map(|t| format!("{}: {}", t.accelerator, t.why.as_deref().unwrap_or("?"))).collect();
+    Err(Error::Missing { what: "an accelerator that boots a guest".to_owned(), found: reasons.join("; ") })
+}
+
+async fn try_boot(host: &Host, image: &images::Image, accelerator: Accelerator) -> Trial {
+    if accelerator == Accelerator::Kvm && !Utf8Path::new("/dev/kvm").exists() {
+        let why = Some("there is no /dev/kvm".to_owned());
+        return Trial { accelerator, ok: false, boot_ms: None, why };
+    }
+    match boot(host, image, accelerator).await {
+        Ok(took) => {
+            let boot_ms = u64::try_from(took.as_millis()).ok();
+            Trial { accelerator, ok: true, boot_ms, why: None }
+        }
+        Err(error) => Trial { accelerator, ok: false, boot_ms: None, why: Some(error.to_string()) },
+    }
+}
+
+async fn boot(host: &Host, image: &images::Image, accelerator: Accelerator) -> Result<Duration> {
+    let scratch = Scratch::new("probe")?;
+    let dir = scratch.path().to_owned();
+    let disk = dir.join("system.qcow2");
+    tools::create_delta(&disk, &image.system, Format::Raw).await?;
+    let data = dir.join("data.qcow2");
+    tools::create_delta(&data, &image.data, Format::Raw).await?;
+    let spec = probe_machine(&scratch, &[("system", disk), ("data", data)]);
+    let machine = Machine::define(host, accelerator, &scratch, spec).await?;
+    let result = say_hello(&machine).await;
+    machine.remove().await?;
+    result
+}
+
+async fn say_hello(machine: &Machine) -> Result<Duration> {
+    let guest = machine.start().await?;
+    let mut events = guest.monitor().events();
+    // An accelerator that cannot run the kernel stops the CPU rather than ending QEMU.
+    let stopped = guest.monitor().await_event(&mut events, "a stop", TRIAL_WITHIN, |e| {
+        matches!(e["event"].as_str(), Some("STOP" | "GUEST_PANICKED"))
+    });
+    let result = tokio::select! {
+        hello = guest.ready(TRIAL_WITHIN) => hello.map(|_| guest.powered_on().elapsed()),
+        _ = stopped => Err(Error::Died {
+            who: guest.name().to_owned(),
+            awaited: "its hello".to_owned(),
+            last_words: "the CPU was stopped: the accelerator cannot run this kernel".to_owned(),
+        }),
+    };
+    if !guest.is_gone() {
+        guest.power_cut().await?;
+    }
+    result
+}
+
+fn probe_machine(scratch: &Scratch, disks: &[(&str, Utf8PathBuf)]) -> MachineSpec {
+    let token = scratch.path().file_name().unwrap_or("probe");
+    MachineSpec {
+        name: format!("roundtrip-probe-{token}"),
+        hardware: Hardware {
+            firmware: Firmware::Bios,
+            controller: Controller::Pvscsi,
+            nic: Nic::Vmxnet3,
+            identity: Identity {
+                vendor: "Roundtrip".to_owned(),
+                product: "probe".to_owned(),
+                chassis_tag: None,
+            },
+            memory_mib: 256,
+        },
+        disks: disks
+            .iter()
+            .map(|(role, image)| DiskSpec {
+                role: (*role).to_owned(),
+                image: image.clone(),
+                format: Format::Qcow2,
+                write_log: None,
+            })
+            .collect(),
+        forwards: vec![],
+        subnet: "192.0.2.0/24".to_owned(),
+        mac: "52:54:00:00:02:01".to_owned(),
+        dir: scratch.path().join("logs"),
+    }
+}

@@ -1,0 +1,155 @@
+//! The test host: a connection to libvirt.
+
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::sys;
+
+use crate::{Error, Result};
+
+/// libvirt on this machine. Clones share the connection.
+#[derive(Clone)]
+pub struct Host {
+    connect: Arc<Connect>,
+    uri: String,
+    confined_by: Vec<String>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("uri", &self.uri).finish_non_exhaustive()
+    }
+}
+
+/// The URI to take if none is given: the system daemon for root, the user's own session otherwise.
+#[must_use]
+pub fn default_uri() -> &'static str {
+    if rustix::process::getuid().is_root() { "qemu:///system" } else { "qemu:///session" }
+}
+
+impl Host {
+    /// Connects to `uri`, or to the default.
+    ///
+    /// # Errors
+    /// No daemon answers.
+    pub async fn connect(uri: Option<&str>) -> Result<Self> {
+        let uri = uri.unwrap_or_else(|| default_uri()).to_owned();
+        let asked = uri.clone();
+        let connect = blocking(format!("connect to {uri}"), move || {
+            virt::error::clear_error_callback();
+            Connect::open(Some(&asked))
+        })
+        .await?;
+        let connect = Arc::new(connect);
+        let shared = Arc::clone(&connect);
+        let capabilities = blocking("read capabilities", move || shared.capabilities()).await?;
+        let confined_by = ["apparmor", "selinux"]
+            .into_iter()
+            .filter(|model| capabilities.contains(&format!("<model>{model}</model>")))
+            .map(ToOwned::to_owned)
+            .collect();
+        Ok(Self { connect, uri, confined_by })
+    }
+
+    /// The connection's URI.
+    #[must_use]
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// Security drivers besides plain ownership that confine guests here.
+    #[must_use]
+    pub fn confined_by(&self) -> &[String] {
+        &self.confined_by
+    }
+
+    /// Whether guests run under the system daemon, which would otherwise change their user.
+    #[must_use]
+    pub fn is_system(&self) -> bool {
+        self.uri.ends_with("/system")
+    }
+
+    /// Where libvirt keeps a domain's own log.
+    #[must_use]
+    pub fn domain_log(&self, name: &str) -> Utf8PathBuf {
+        let file = format!("{name}.log");
+        if self.is_system() {
+            return Utf8PathBuf::from("/var/log/libvirt/qemu").join(file);
+        }
+        let cache = std::env::var("XDG_CACHE_HOME").map(Utf8PathBuf::from);
+        let cache =
+            cache.or_else(|_| std::env::var("HOME").map(|home| Utf8PathBuf::from(home).join(".cache")));
+        cache.unwrap_or_default().join("libvirt/qemu/log").join(file)
+    }
+
+    /// Versions of libvirt and of the hypervisor it drives, as `major.minor.micro`.
+    ///
+    /// # Errors
+    /// libvirt refused.
+    pub async fn versions(&self) -> Result<(String, String)> {
+        let connect = Arc::clone(&self.connect);
+        let (libvirt, qemu) =
+            blocking("read versions", move || Ok((connect.lib_version()?, connect.hyp_version()?))).await?;
+        let dotted = |n: u32| format!("{}.{}.{}", n / 1_000_000, n / 1_000 % 1_000, n % 1_000);
+        Ok((dotted(libvirt), dotted(qemu)))
+    }
+
+    /// Defines a domain.
+    ///
+    /// # Errors
+    /// libvirt does not accept the description.
+    pub async fn define(&self, xml: String) -> Result<Domain> {
+        let connect = Arc::clone(&self.connect);
+        blocking("define a domain", move || connect.define_domain_xml(&xml)).await
+    }
+
+    /// Every domain, running or not, with its description.
+    ///
+    /// # Errors
+    /// libvirt refused.
+    pub async fn domains(&self) -> Result<Vec<(Domain, String)>> {
+        let connect = Arc::clone(&self.connect);
+        blocking("list domains", move || {
+            let all = connect.list_all_domains(0)?;
+            // A domain may vanish between list and look: it is not ours to worry about then.
+            Ok(all.into_iter().filter_map(|d| d.xml_desc(0).ok().map(|xml| (d, xml))).collect())
+        })
+        .await
+    }
+}
+
+/// Runs a libvirt call, which blocks, away from the asynchronous threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    tried: impl Into<String>,
+    call: impl FnOnce() -> Result<T, virt::error::Error> + Send + 'static,
+) -> Result<T> {
+    let tried = tried.into();
+    match tokio::task::spawn_blocking(call).await {
+        Ok(result) => result.map_err(|source| Error::Libvirt { tried, source }),
+        Err(panicked) => Err(Error::Tool {
+            tool: "libvirt".to_owned(),
+            arguments: tried,
+            output: format!("the call did not end: {panicked}"),
+        }),
+    }
+}
+
+/// Ends a domain and removes its definition; what is gone already is fine.
+///
+/// # Errors
+/// libvirt refused for another reason than absence.
+pub async fn remove(domain: Domain) -> Result<()> {
+    blocking("remove a domain", move || {
+        if domain.is_active().unwrap_or(false) {
+            // It may end by itself in this very moment.
+            let _ = domain.destroy();
+        }
+        match domain.undefine_flags(sys::VIR_DOMAIN_UNDEFINE_NVRAM) {
+            Err(error) if !error.code().is(virt::error::ErrorNumber::NoDomain) => Err(error),
+            _ => Ok(()),
+        }
+    })
+    .await
+}

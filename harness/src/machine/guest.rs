@@ -1,0 +1,372 @@
+//! A defined machine, and the guest that runs in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::json;
+use tokio::net::{UnixListener, UnixStream};
+use virt::domain::Domain;
+use virt::sys;
+use witness::protocol::Hello;
+
+use super::serial::{SharedSerial, tail_of};
+use super::xml::{self, Sockets};
+use super::{Accelerator, MachineSpec, Serial};
+use crate::host::{self, Host, blocking};
+use crate::qmp::Monitor;
+use crate::scratch::Scratch;
+use crate::witness_link::WitnessLink;
+use crate::{Error, Result};
+
+/// How long QEMU may take from start to its monitor.
+const MONITOR_WITHIN: Duration = Duration::from_secs(60);
+/// How long a killed QEMU may take to be gone.
+const GONE_WITHIN: Duration = Duration::from_secs(30);
+
+/// A defined domain. It stays defined until [`Machine::remove`].
+pub struct Machine {
+    spec: MachineSpec,
+    domain: Domain,
+    host: Host,
+    sockets: Sockets,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine").field("name", &self.spec.name).finish_non_exhaustive()
+    }
+}
+
+/// Files a guest leaves behind.
+#[derive(Clone, Debug)]
+pub struct GuestFiles {
+    /// Serial console.
+    pub serial: Utf8PathBuf,
+    /// Monitor conversation.
+    pub qmp: Utf8PathBuf,
+    /// QEMU's own words.
+    pub qemu: Utf8PathBuf,
+}
+
+impl Machine {
+    /// Defines the machine; it stays off. Its sockets lie in `scratch`, its logs in `spec.dir`.
+    ///
+    /// # Errors
+    /// libvirt does not accept it, or the directory is not writable.
+    pub async fn define(
+        host: &Host,
+        accelerator: Accelerator,
+        scratch: &Scratch,
+        spec: MachineSpec,
+    ) -> Result<Self> {
+        std::fs::create_dir_all(&spec.dir).map_err(Error::file(&spec.dir))?;
+        let sockets_dir = scratch.path().join(&spec.name);
+        std::fs::create_dir_all(&sockets_dir).map_err(Error::file(&sockets_dir))?;
+        let sockets = Sockets::in_dir(&sockets_dir);
+        let xml = xml::domain(&spec, host, accelerator, scratch.owner(), scratch.path(), &sockets);
+        let xml_path = spec.dir.join("domain.xml");
+        std::fs::write(&xml_path, &xml).map_err(Error::file(&xml_path))?;
+        for log in spec.disks.iter().filter_map(|disk| disk.write_log.as_ref()) {
+            // The log's driver writes into a file that exists.
+            std::fs::File::create(log).map_err(Error::file(log))?;
+        }
+        let domain = host.define(xml).await?;
+        Ok(Self { spec, domain, host: host.clone(), sockets })
+    }
+
+    /// Its description.
+    #[must_use]
+    pub fn spec(&self) -> &MachineSpec {
+        &self.spec
+    }
+
+    /// Switches it on. The clock of [`Guest::powered_on`] starts here.
+    ///
+    /// # Errors
+    /// libvirt or QEMU refused; QEMU's own words are in the message.
+    pub async fn start(&self) -> Result<Arc<Guest>> {
+        let powered_on = Instant::now();
+        let monitor = listen(&self.sockets.monitor)?;
+        let serial = listen(&self.sockets.serial)?;
+        let witness = listen(&self.sockets.witness)?;
+        let domain = self.domain.clone();
+        let name = self.spec.name.clone();
+        blocking(format!("start {name}"), move || domain.create()).await?;
+        let files = self.files();
+        let monitor = Monitor::greet(&name, self.accept(&monitor).await?, &files.qmp).await?;
+        let serial = Arc::new(Serial::follow(self.accept(&serial).await?, &files.serial)?);
+        let witness = WitnessLink::new(&name, self.accept(&witness).await?, &self.spec.dir)?;
+        let forwards = forwarded_ports(&monitor).await?;
+        Ok(Arc::new(Guest {
+            name,
+            domain: self.domain.clone(),
+            monitor,
+            serial,
+            witness,
+            forwards,
+            powered_on,
+        }))
+    }
+
+    async fn accept(&self, listener: &UnixListener) -> Result<UnixStream> {
+        let waited = tokio::time::timeout(MONITOR_WITHIN, listener.accept()).await;
+        let accepted = waited.map_err(|_| Error::TimedOut {
+            awaited: format!("{}: QEMU's connection", self.spec.name),
+            bound: MONITOR_WITHIN,
+            seen: tail_of(&self.host.domain_log(&self.spec.name)),
+        })?;
+        Ok(accepted.map_err(Error::file(&self.spec.name))?.0)
+    }
+
+    /// Ends and undefines it, and takes libvirt's log of it into the evidence.
+    ///
+    /// # Errors
+    /// libvirt refused.
+    pub async fn remove(&self) -> Result<()> {
+        host::remove(self.domain.clone()).await?;
+        let log = self.host.domain_log(&self.spec.name);
+        if let Ok(text) = std::fs::read(&log) {
+            let kept = self.files().qemu;
+            std::fs::write(&kept, text).map_err(Error::file(&kept))?;
+            // Another daemon's user may own it; it is libvirt's to rotate then.
+            let _ = std::fs::remove_file(&log);
+        }
+        Ok(())
+    }
+
+    /// Whether libvirt says that it runs.
+    ///
+    /// # Errors
+    /// libvirt refused.
+    pub async fn is_active(&self) -> Result<bool> {
+        let domain = self.domain.clone();
+        blocking("ask for a domain's state", move || domain.is_active()).await
+    }
+
+    /// Files of the guest.
+    #[must_use]
+    pub fn files(&self) -> GuestFiles {
+        let path = |name: &str| self.spec.dir.join(name);
+        GuestFiles { serial: path("serial.log"), qmp: path("qmp.log"), qemu: path("qemu.log") }
+    }
+}
+
+/// Listens at `path`, where an earlier start of the same machine may have listened.
+fn listen(path: &str) -> Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::file(path)(error)),
+        _ => {}
+    }
+    UnixListener::bind(path).map_err(Error::file(path))
+}
+
+/// Loopback ports by guest port, as the system chose them.
+async fn forwarded_ports(monitor: &Monitor) -> Result<BTreeMap<u16, u16>> {
+    let table = monitor.execute("human-monitor-command", json!({"command-line": "info usernet"})).await?;
+    Ok(parse_forwards(table.as_str().unwrap_or_default()))
+}
+
+/// Reads `TCP[HOST_FORWARD] fd host-address host-port guest-address guest-port …` lines.
+fn parse_forwards(table: &str) -> BTreeMap<u16, u16> {
+    let rows = table.lines().filter(|line| line.contains("[HOST_FORWARD]"));
+    let pairs = rows.filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        Some((fields.get(5)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+    });
+    pairs.collect()
+}
+
+/// A running guest.
+pub struct Guest {
+    name: String,
+    domain: Domain,
+    monitor: Arc<Monitor>,
+    serial: SharedSerial,
+    witness: WitnessLink,
+    forwards: BTreeMap<u16, u16>,
+    powered_on: Instant,
+}
+
+impl std::fmt::Debug for Guest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guest").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Guest {
+    /// Its domain's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its monitor.
+    #[must_use]
+    pub fn monitor(&self) -> &Arc<Monitor> {
+        &self.monitor
+    }
+
+    /// The conversation with its witness.
+    #[must_use]
+    pub fn witness(&self) -> &WitnessLink {
+        &self.witness
+    }
+
+    /// When it was switched on.
+    #[must_use]
+    pub fn powered_on(&self) -> Instant {
+        self.powered_on
+    }
+
+    /// The loopback port that leads to `guest_port`, if it is forwarded.
+    #[must_use]
+    pub fn forward(&self, guest_port: u16) -> Option<u16> {
+        self.forwards.get(&guest_port).copied()
+    }
+
+    /// Returns once QEMU is gone.
+    pub async fn until_gone(&self) {
+        self.monitor.until_gone().await;
+    }
+
+    /// Whether QEMU is gone.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.monitor.is_gone()
+    }
+
+    /// Waits for `what`, racing the guest's death, its last words on the console, and `bound`.
+    ///
+    /// # Errors
+    /// Whichever of those comes first; also the error of `what` itself.
+    pub async fn race<T>(
+        &self,
+        awaited: &str,
+        bound: Duration,
+        what: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let awaited = format!("{}: {awaited}", self.name);
+        tokio::select! {
+            biased;
+            result = what => result,
+            line = self.serial.until_hopeless() => {
+                Err(Error::Died { who: self.name.clone(), awaited, last_words: line })
+            }
+            () = self.monitor.until_gone() => {
+                Err(Error::Died { who: self.name.clone(), awaited, last_words: self.serial.tail() })
+            }
+            () = tokio::time::sleep(bound) => {
+                Err(Error::TimedOut { awaited, bound, seen: self.serial.tail() })
+            }
+        }
+    }
+
+    /// Waits for the witness's hello.
+    ///
+    /// # Errors
+    /// The guest died, gave up, or stayed silent.
+    pub async fn ready(&self, bound: Duration) -> Result<Hello> {
+        self.race("the witness's hello", bound, self.witness.hello()).await
+    }
+
+    /// Asks the guest to shut down, by its agent and, if that does not answer, by the power button; waits
+    /// until QEMU is gone.
+    ///
+    /// # Errors
+    /// It is still there after `bound`.
+    pub async fn shut_down(&self, bound: Duration) -> Result<()> {
+        let domain = self.domain.clone();
+        let asked = blocking(format!("shut {} down", self.name), move || {
+            domain
+                .shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
+                .or_else(|_| domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
+        });
+        let everything = async {
+            if let Err(error) = asked.await {
+                if !self.is_gone() {
+                    return Err(error);
+                }
+            }
+            self.until_gone().await;
+            Ok(())
+        };
+        let waited = tokio::time::timeout(bound, everything).await;
+        waited.map_err(|_| Error::TimedOut {
+            awaited: format!("{}: shutdown", self.name),
+            bound,
+            seen: self.serial.tail(),
+        })??;
+        self.until_off().await
+    }
+
+    /// The power fails: QEMU is killed where it stands, whatever is in flight.
+    ///
+    /// # Errors
+    /// The process cannot be told or does not go.
+    pub async fn power_cut(&self) -> Result<Instant> {
+        let pid = self.monitor.pid().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.ok_or_else(|| Error::Witness {
+            machine: self.name.clone(),
+            what: "no process id is known for its QEMU".to_owned(),
+        })?;
+        let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
+        let handle =
+            handle.map_err(|error| Error::file(format!("process of {}", self.name))(error.into()))?;
+        let cut_at = Instant::now();
+        rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::KILL)
+            .map_err(|error| Error::file(format!("process of {}", self.name))(error.into()))?;
+        tokio::time::timeout(GONE_WITHIN, self.until_gone()).await.map_err(|_| Error::TimedOut {
+            awaited: format!("{}: end of its killed QEMU", self.name),
+            bound: GONE_WITHIN,
+            seen: "the monitor is still open".to_owned(),
+        })?;
+        self.until_off().await?;
+        Ok(cut_at)
+    }
+
+    /// Waits until libvirt has noticed too, so that the machine can be started again.
+    async fn until_off(&self) -> Result<()> {
+        let domain = self.domain.clone();
+        let name = self.name.clone();
+        blocking(format!("wait for the end of {name}"), move || {
+            // Destroying what has ended is refused; destroying what is about to end waits for it.
+            if domain.is_active()? {
+                let _ = domain.destroy();
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Asks QEMU for the screen as a PNG.
+    ///
+    /// # Errors
+    /// QEMU refused.
+    pub async fn screenshot(&self, path: &Utf8Path) -> Result<()> {
+        self.monitor.execute("screendump", json!({"filename": path, "format": "png"})).await.map(drop)
+    }
+
+    /// Runs a command of the guest agent and returns its answer as JSON text.
+    ///
+    /// # Errors
+    /// No agent answers, or it refused.
+    pub async fn agent(&self, command: &str) -> Result<String> {
+        let (domain, text) = (self.domain.clone(), command.to_owned());
+        blocking(format!("guest agent: {command}"), move || domain.qemu_agent_command(&text, 10, 0)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwarded_ports_are_read_from_qemus_table() {
+        let table = "Hub -1 (net0):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n  \
+                     TCP[HOST_FORWARD]  11       127.0.0.1 35685      192.0.2.15    22     0     0\r\n  \
+                     TCP[ESTABLISHED]   12       127.0.0.1 35685      192.0.2.15    22     0     0\r\n";
+        assert_eq!(parse_forwards(table), BTreeMap::from([(22, 35685)]));
+    }
+}

@@ -1,0 +1,48 @@
+//! Machines: what they are, how they are started, and the running guest.
+
+mod guest;
+mod hardware;
+mod serial;
+mod xml;
+
+use camino::Utf8PathBuf;
+
+pub use guest::{Guest, GuestFiles, Machine};
+pub use hardware::{Accelerator, Controller, Firmware, Hardware, Identity, Nic};
+pub use serial::Serial;
+pub(crate) use xml::NAMESPACE;
+pub use xml::format_node;
+
+use crate::tools::Format;
+
+/// A disk of a machine.
+#[derive(Clone, Debug)]
+pub struct DiskSpec {
+    /// `system`, `data`, …
+    pub role: String,
+    /// The image.
+    pub image: Utf8PathBuf,
+    /// Its format.
+    pub format: Format,
+    /// Where every write is logged; `None` for a disk that is not judged.
+    pub write_log: Option<Utf8PathBuf>,
+}
+
+/// A machine to be defined.
+#[derive(Clone, Debug)]
+pub struct MachineSpec {
+    /// Name of the domain, unique on the host.
+    pub name: String,
+    /// Hardware.
+    pub hardware: Hardware,
+    /// Disks in boot order.
+    pub disks: Vec<DiskSpec>,
+    /// Guest TCP ports that shall be reachable on loopback.
+    pub forwards: Vec<u16>,
+    /// The guest's network, from the documentation ranges, such as `192.0.2.0/24`.
+    pub subnet: String,
+    /// Hardware address of the network card.
+    pub mac: String,
+    /// Directory for logs and firmware variables.
+    pub dir: Utf8PathBuf,
+}

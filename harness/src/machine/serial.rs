@@ -1,0 +1,81 @@
+//! A guest's serial console: kept in a file, and listened to for a kernel's last words.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+
+use crate::{Error, Result};
+
+/// What a guest says when it will not come up; each is final.
+const LAST_WORDS: [&str; 2] = ["Kernel panic", "ROUNDTRIP-NO-ROOT"];
+
+/// The console of one guest.
+#[derive(Debug)]
+pub struct Serial {
+    path: Utf8PathBuf,
+    hopeless: watch::Receiver<Option<String>>,
+}
+
+impl Serial {
+    /// Follows `stream` into a file at `path`.
+    pub(crate) fn follow(mut stream: UnixStream, path: &Utf8Path) -> Result<Self> {
+        let mut file =
+            std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(Error::file(path))?;
+        let (tell, hopeless) = watch::channel(None);
+        tokio::spawn(async move {
+            let mut line = Vec::new();
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                // A full evidence disk shows elsewhere.
+                let _ = file.write_all(&buffer[..count]);
+                for &byte in &buffer[..count] {
+                    if byte == b'\n' {
+                        hear(&line, &tell);
+                        line.clear();
+                    } else {
+                        line.push(byte);
+                    }
+                }
+            }
+        });
+        Ok(Self { path: path.to_owned(), hopeless })
+    }
+
+    /// Returns the line with which the guest gave up, once it has.
+    pub async fn until_hopeless(&self) -> String {
+        let mut hopeless = self.hopeless.clone();
+        match hopeless.wait_for(Option::is_some).await {
+            Ok(line) => line.clone().unwrap_or_default(),
+            // The console closed: whoever waits hears of the guest's death elsewhere.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The last lines, for an error message.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        tail_of(&self.path)
+    }
+}
+
+fn hear(line: &[u8], tell: &watch::Sender<Option<String>>) {
+    let line = String::from_utf8_lossy(line);
+    if LAST_WORDS.iter().any(|words| line.contains(words)) {
+        tell.send_if_modified(|heard| heard.is_none() && heard.insert(line.trim().to_owned()).len() > 0);
+    }
+}
+
+/// The last three lines of a log, on one line.
+pub(crate) fn tail_of(path: &Utf8Path) -> String {
+    let text = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(3)..].join(" | ")
+}
+
+/// Shared handle.
+pub(crate) type SharedSerial = Arc<Serial>;

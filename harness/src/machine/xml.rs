@@ -1,0 +1,196 @@
+//! libvirt's description of a machine.
+//!
+//! libvirt owns the domain; disks, their write logs and the network go through `qemu:commandline`, because
+//! libvirt has no words for a write log under a device or for a port that the system chooses.
+
+use std::fmt::Write as _;
+
+use camino::Utf8Path;
+use serde_json::json;
+
+use super::{DiskSpec, Firmware, MachineSpec};
+use crate::host::Host;
+use crate::machine::Accelerator;
+use crate::scratch::Owner;
+
+/// XML namespace of the mark that says whose a domain is.
+pub(crate) const NAMESPACE: &str = "urn:roundtrip:domain:1";
+
+/// The sockets of one domain, all listened on by us before it starts.
+pub(crate) struct Sockets {
+    pub(crate) monitor: String,
+    pub(crate) serial: String,
+    pub(crate) witness: String,
+    pub(crate) agent: String,
+}
+
+impl Sockets {
+    pub(crate) fn in_dir(dir: &Utf8Path) -> Self {
+        let path = |name: &str| dir.join(name).into_string();
+        Self { monitor: path("qmp"), serial: path("serial"), witness: path("witness"), agent: path("agent") }
+    }
+}
+
+/// The whole description.
+pub(crate) fn domain(
+    spec: &MachineSpec,
+    host: &Host,
+    accelerator: Accelerator,
+    owner: &Owner,
+    scratch: &Utf8Path,
+    sockets: &Sockets,
+) -> String {
+    let Owner { run, pid, started } = owner;
+    let identity = &spec.hardware.identity;
+    let mut arguments = vec![
+        "-chardev".to_owned(),
+        format!("socket,id=rt-monitor,path={}", sockets.monitor),
+        "-mon".to_owned(),
+        "chardev=rt-monitor,mode=control".to_owned(),
+    ];
+    network(spec, &mut arguments);
+    if let Some(device) = spec.hardware.controller.device() {
+        arguments.extend(["-device".to_owned(), device.to_owned()]);
+    }
+    for (index, disk) in spec.disks.iter().enumerate() {
+        disk_arguments(spec, index, disk, &mut arguments);
+    }
+    let mut command_line = String::new();
+    for argument in &arguments {
+        // Writing to a string cannot fail.
+        let _ = writeln!(command_line, "    <qemu:arg value='{}'/>", escape(argument));
+    }
+    let chassis = identity.chassis_tag.as_deref().map_or_else(String::new, |tag| {
+        format!("\n    <chassis><entry name='asset'>{}</entry></chassis>", escape(tag))
+    });
+    format!(
+        r#"<domain type='{kind}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>{name}</name>
+  <metadata>
+    <rt:owner xmlns:rt='{NAMESPACE}' run='{run}' pid='{pid}' started='{started}' scratch='{scratch}'/>
+  </metadata>
+  <memory unit='MiB'>{memory}</memory>
+  <vcpu>1</vcpu>
+{os}
+  <sysinfo type='smbios'>
+    <system><entry name='manufacturer'>{vendor}</entry><entry name='product'>{product}</entry></system>{chassis}
+  </sysinfo>
+  <features><acpi/></features>
+  <cpu mode='{cpu}' check='none'/>
+  <clock offset='utc'/>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>destroy</on_crash>
+{security}  <devices>
+    <controller type='usb' model='none'/>
+    <serial type='unix'><source mode='connect' path='{serial}'/></serial>
+    <channel type='unix'>
+      <source mode='connect' path='{witness}'/><target type='virtio' name='{witness_port}'/>
+    </channel>
+    <channel type='unix'>
+      <source mode='bind' path='{agent}'/><target type='virtio' name='org.qemu.guest_agent.0'/>
+    </channel>
+    <video><model type='vga' vram='16384'/></video>
+    <memballoon model='none'/>
+    <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+  </devices>
+  <qemu:commandline>
+{command_line}  </qemu:commandline>
+</domain>
+"#,
+        kind = accelerator.domain_type(),
+        name = escape(&spec.name),
+        run = escape(run),
+        memory = spec.hardware.memory_mib,
+        os = firmware(spec),
+        vendor = escape(&identity.vendor),
+        product = escape(&identity.product),
+        cpu = accelerator.cpu_mode(),
+        security = security(host),
+        serial = sockets.serial,
+        witness = sockets.witness,
+        witness_port = witness::protocol::CONTROL_PORT,
+        agent = sockets.agent,
+    )
+}
+
+fn firmware(spec: &MachineSpec) -> String {
+    let loader = match spec.hardware.firmware {
+        Firmware::Bios => String::new(),
+        Firmware::Uefi => format!(
+            "\n    <loader readonly='yes' secure='no' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>\
+             \n    <nvram template='/usr/share/OVMF/OVMF_VARS_4M.fd'>{}</nvram>",
+            escape(spec.dir.join("nvram.fd").as_str())
+        ),
+    };
+    format!(
+        "  <os>\n    <type arch='x86_64' machine='pc'>hvm</type>{loader}\n    <smbios mode='sysinfo'/>\n  </os>"
+    )
+}
+
+/// Guests run as the invoking user and open what that user may open.
+fn security(host: &Host) -> String {
+    let mut labels = String::new();
+    if host.is_system() {
+        let user = rustix::process::getuid().as_raw();
+        let group = rustix::process::getgid().as_raw();
+        let _ = writeln!(
+            labels,
+            "  <seclabel type='static' model='dac' relabel='no'><label>+{user}:+{group}</label></seclabel>"
+        );
+    }
+    for model in host.confined_by() {
+        let _ = writeln!(labels, "  <seclabel type='none' model='{model}'/>");
+    }
+    labels
+}
+
+/// User-mode network with a documentation address; the system chooses the loopback ports.
+fn network(spec: &MachineSpec, arguments: &mut Vec<String>) {
+    let forwards: String =
+        spec.forwards.iter().map(|port| format!(",hostfwd=tcp:127.0.0.1:0-:{port}")).collect();
+    arguments.extend([
+        "-netdev".to_owned(),
+        format!("user,id=net0,net={},restrict=on{forwards}", spec.subnet),
+        "-device".to_owned(),
+        format!("{},netdev=net0,mac={},addr=0x10", spec.hardware.nic.device(), spec.mac),
+    ]);
+}
+
+fn disk_arguments(spec: &MachineSpec, index: usize, disk: &DiskSpec, arguments: &mut Vec<String>) {
+    let role = &disk.role;
+    let file = json!({"driver": "file", "filename": disk.image, "discard": "unmap"});
+    let format = json!({
+        "driver": disk.format.name(), "node-name": format_node(role), "discard": "unmap", "file": file,
+    });
+    let mut nodes = vec![format];
+    let top = match &disk.write_log {
+        None => format_node(role),
+        Some(log) => {
+            let name = format!("logged-{role}");
+            nodes.push(json!({
+                "driver": "blklogwrites", "node-name": name, "file": format_node(role), "discard": "unmap",
+                "log": {"driver": "file", "filename": log}, "log-sector-size": 512,
+            }));
+            name
+        }
+    };
+    for node in nodes {
+        arguments.extend(["-blockdev".to_owned(), node.to_string()]);
+    }
+    let device = spec.hardware.controller.disk_device(index);
+    arguments.extend([
+        "-device".to_owned(),
+        format!("{device},id=disk-{role},drive={top},serial=RT-{role},bootindex={}", index + 1),
+    ]);
+}
+
+/// Name of the node that holds a disk's format; replication attaches here, below the write log.
+#[must_use]
+pub fn format_node(role: &str) -> String {
+    format!("format-{role}")
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&apos;").replace('"', "&quot;")
+}

@@ -1,0 +1,228 @@
+//! A QMP monitor: commands, events, and a log of both.
+//!
+//! Guests and storage daemons are spoken to through a monitor of our own beside libvirt's, because its end of
+//! file is the first and surest sign that the process behind it is gone: every wait races it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use camino::Utf8Path;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Mutex, broadcast, oneshot, watch};
+
+use crate::{Error, Result};
+
+/// How long QEMU may take to answer any command; all of ours are quick, long work runs as jobs.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+type Pending = Arc<std::sync::Mutex<std::collections::HashMap<u64, oneshot::Sender<Value>>>>;
+
+/// A connected monitor.
+#[derive(Debug)]
+pub struct Monitor {
+    name: String,
+    pid: Option<i32>,
+    writer: Mutex<OwnedWriteHalf>,
+    log: Arc<std::sync::Mutex<std::fs::File>>,
+    next_id: AtomicU64,
+    pending: Pending,
+    events: broadcast::Sender<Arc<Value>>,
+    gone: watch::Receiver<bool>,
+}
+
+impl Monitor {
+    /// Negotiates on a fresh connection from a process's monitor. `log` receives every line of both sides.
+    ///
+    /// # Errors
+    /// The log cannot be written, or the other side speaks no QMP.
+    pub async fn greet(name: &str, stream: UnixStream, log: &Utf8Path) -> Result<Arc<Self>> {
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        let log_file =
+            std::fs::OpenOptions::new().create(true).append(true).open(log).map_err(Error::file(log))?;
+        let log = Arc::new(std::sync::Mutex::new(log_file));
+        let (reader, writer) = stream.into_split();
+        let (events, _) = broadcast::channel(1024);
+        let (gone_tell, gone) = watch::channel(false);
+        let pending = Pending::default();
+        tokio::spawn(read_lines(reader, Arc::clone(&log), Arc::clone(&pending), events.clone(), gone_tell));
+        let monitor = Arc::new(Self {
+            name: name.to_owned(),
+            pid,
+            writer: Mutex::new(writer),
+            log,
+            next_id: AtomicU64::new(1),
+            pending,
+            events,
+            gone,
+        });
+        monitor.execute("qmp_capabilities", json!({})).await?;
+        Ok(monitor)
+    }
+
+    /// Process id of the other side, if the system told it.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.pid
+    }
+
+    /// Events from now on.
+    pub fn events(&self) -> broadcast::Receiver<Arc<Value>> {
+        self.events.subscribe()
+    }
+
+    /// Whether the other side has closed the connection.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        *self.gone.borrow()
+    }
+
+    /// Returns once the other side has closed the connection.
+    pub async fn until_gone(&self) {
+        let mut gone = self.gone.clone();
+        // An error means that the reader ended without a word: just as gone.
+        let _ = gone.wait_for(|gone| *gone).await;
+    }
+
+    /// Runs one command and returns what it returned.
+    ///
+    /// # Errors
+    /// QEMU refused, died, or did not answer.
+    pub async fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
+        let fail = |reason: String| Error::Qmp {
+            monitor: self.name.clone(),
+            command: format!("{command} {arguments}"),
+            reason,
+        };
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (tell, answer) = oneshot::channel();
+        lock(&self.pending).insert(id, tell);
+        let mut line = json!({"execute": command, "arguments": arguments, "id": id}).to_string();
+        line.push('\n');
+        write_log(&self.log, '>', line.trim_end());
+        let sent = self.writer.lock().await.write_all(line.as_bytes()).await;
+        sent.map_err(|error| fail(format!("the monitor is closed ({error})")))?;
+        let answer = tokio::select! {
+            answer = answer => answer.map_err(|_| fail("the process ended".to_owned()))?,
+            () = tokio::time::sleep(ANSWER_WITHIN) => {
+                return Err(fail(format!("no answer within {ANSWER_WITHIN:?}")));
+            }
+        };
+        if let Some(error) = answer.get("error") {
+            return Err(fail(error["desc"].as_str().unwrap_or("unknown error").to_owned()));
+        }
+        Ok(answer["return"].clone())
+    }
+
+    /// Waits for the first event in `events` that `wanted` accepts. Subscribe before causing the event.
+    ///
+    /// # Errors
+    /// The process died, or the bound ran out.
+    pub async fn await_event(
+        &self,
+        events: &mut broadcast::Receiver<Arc<Value>>,
+        what: &str,
+        bound: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Arc<Value>> {
+        let mut seen = Vec::new();
+        let search = async {
+            loop {
+                match events.recv().await {
+                    Ok(event) if wanted(&event) => return Some(event),
+                    Ok(event) => seen.push(event["event"].as_str().unwrap_or("?").to_owned()),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        };
+        let found = tokio::select! {
+            biased;
+            found = search => found,
+            () = self.until_gone() => None,
+            () = tokio::time::sleep(bound) => {
+                return Err(Error::TimedOut { awaited: format!("{}: {what}", self.name), bound, seen: seen.join(", ") });
+            }
+        };
+        found.ok_or_else(|| Error::Died {
+            who: self.name.clone(),
+            awaited: what.to_owned(),
+            last_words: seen.join(", "),
+        })
+    }
+
+    /// Starts a block job with `command` and waits until it has ended and left the job list.
+    ///
+    /// # Errors
+    /// QEMU refused, or the job failed: with the job's own words.
+    pub async fn run_job(&self, id: &str, command: &str, arguments: Value, bound: Duration) -> Result<()> {
+        let mut events = self.events();
+        self.execute(command, arguments).await?;
+        let concluded = |event: &Value, status: &str| {
+            event["event"] == "JOB_STATUS_CHANGE"
+                && event["data"]["id"] == id
+                && event["data"]["status"] == status
+        };
+        self.await_event(&mut events, &format!("job {id}"), bound, |e| {
+            concluded(e, "concluded") || concluded(e, "null")
+        })
+        .await?;
+        self.dismiss(id).await
+    }
+
+    /// Takes a concluded job off the list and reports its error, if it ended with one.
+    ///
+    /// # Errors
+    /// The job's own words.
+    pub async fn dismiss(&self, id: &str) -> Result<()> {
+        let jobs = self.execute("query-jobs", json!({})).await?;
+        let Some(job) = jobs.as_array().and_then(|jobs| jobs.iter().find(|job| job["id"] == id)) else {
+            return Ok(());
+        };
+        let error = job["error"].as_str().map(ToOwned::to_owned);
+        self.execute("job-dismiss", json!({"id": id})).await?;
+        match error {
+            Some(reason) => {
+                Err(Error::Qmp { monitor: self.name.clone(), command: format!("job {id}"), reason })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+async fn read_lines(
+    reader: OwnedReadHalf,
+    log: Arc<std::sync::Mutex<std::fs::File>>,
+    pending: Pending,
+    events: broadcast::Sender<Arc<Value>>,
+    gone: watch::Sender<bool>,
+) {
+    let mut lines = BufReader::new(reader).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        write_log(&log, '<', &line);
+        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+        if message.get("event").is_some() {
+            // Nobody listening is fine.
+            let _ = events.send(Arc::new(message));
+        } else if let Some(tell) = message["id"].as_u64().and_then(|id| lock(&pending).remove(&id)) {
+            let _ = tell.send(message);
+        }
+    }
+    lock(&pending).clear();
+    let _ = gone.send(true);
+}
+
+fn write_log(log: &std::sync::Mutex<std::fs::File>, sign: char, line: &str) {
+    use std::io::Write as _;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    // A full evidence disk shows elsewhere; a monitor must not fail for it.
+    let _ = writeln!(lock(log), "{}.{:03} {sign} {line}", now.as_secs(), now.subsec_millis());
+}
+
+/// A lock that a panicking holder does not poison: what it guards is valid at every step.
+pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,139 @@
+//! Removes what dead runs left behind, and touches nothing else.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::host::{self, Host};
+use crate::machine::NAMESPACE;
+use crate::scratch::{self, Owner};
+use crate::{Error, Result};
+
+/// Name of the file that protects a scratch directory and its domains until `clean` is asked for.
+const KEPT: &str = "kept";
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Domains.
+    pub domains: Vec<String>,
+    /// Processes, by id.
+    pub processes: Vec<i32>,
+    /// Scratch directories.
+    pub directories: Vec<Utf8PathBuf>,
+}
+
+impl Reaped {
+    /// Whether there was nothing to remove.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Marks a scratch directory as kept: its domains survive their owner.
+///
+/// # Errors
+/// The directory is not writable.
+pub fn keep(dir: &Utf8Path) -> Result<()> {
+    let path = dir.join(KEPT);
+    std::fs::write(&path, "").map_err(Error::file(&path))
+}
+
+/// Removes domains, storage daemons and directories whose owner is dead. `kept_too`: also those kept on
+/// purpose.
+///
+/// # Errors
+/// libvirt cannot be asked, or refuses to remove what is ours.
+pub async fn reap(host: &Host, kept_too: bool) -> Result<Reaped> {
+    let mut reaped = Reaped::default();
+    for (domain, xml) in host.domains().await? {
+        let Some((owner, dir)) = owner_in(&xml) else { continue };
+        if owner.is_alive()? || (is_kept(&dir) && !kept_too) {
+            continue;
+        }
+        let name = domain.name().unwrap_or_default();
+        host::remove(domain).await?;
+        // The owner would have taken it into its evidence.
+        let _ = std::fs::remove_file(host.domain_log(&name));
+        reaped.domains.push(name);
+    }
+    reap_directories(kept_too, &mut reaped)?;
+    Ok(reaped)
+}
+
+fn reap_directories(kept_too: bool, reaped: &mut Reaped) -> Result<()> {
+    let root = scratch::root();
+    let entries = match root.read_dir_utf8() {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::file(&root)(error)),
+    };
+    for dir in entries.filter_map(Result::ok).map(|entry| entry.path().to_owned()) {
+        // Without a mark it was left half-made, or is just being made; its owner cannot be told.
+        let Some(owner) = scratch::mark_in(&dir) else { continue };
+        if owner.is_alive()? || (is_kept(&dir) && !kept_too) {
+            continue;
+        }
+        end_daemons(&dir, reaped);
+        std::fs::remove_dir_all(&dir).map_err(Error::file(&dir))?;
+        reaped.directories.push(dir);
+    }
+    Ok(())
+}
+
+fn is_kept(dir: &Utf8Path) -> bool {
+    dir.join(KEPT).exists()
+}
+
+/// Ends the storage daemons whose pid files lie in `dir`, if the process still is one of them.
+fn end_daemons(dir: &Utf8Path, reaped: &mut Reaped) {
+    let Ok(entries) = dir.read_dir_utf8() else { return };
+    let pid_files = entries.filter_map(Result::ok).filter(|e| e.path().extension() == Some("pid"));
+    for entry in pid_files {
+        let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
+        let Ok(pid) = text.trim().parse::<i32>() else { continue };
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        // Process ids are used again; only one that names this very directory is ours.
+        if !String::from_utf8_lossy(&command).contains(dir.as_str()) {
+            continue;
+        }
+        let Some(process) = rustix::process::Pid::from_raw(pid) else { continue };
+        if rustix::process::kill_process(process, rustix::process::Signal::KILL).is_ok() {
+            reaped.processes.push(pid);
+        }
+    }
+}
+
+/// The mark in a domain's description, and its scratch directory. `None`: the domain is not ours.
+fn owner_in(xml: &str) -> Option<(Owner, Utf8PathBuf)> {
+    if !xml.contains(NAMESPACE) {
+        return None;
+    }
+    let element = xml.split('<').find(|part| part.starts_with("rt:owner "))?;
+    let value = |name: &str| {
+        let rest = element.split_once(&format!(" {name}="))?.1;
+        let quote = rest.chars().next()?;
+        rest[1..].split_once(quote).map(|(value, _)| value.to_owned())
+    };
+    let owner = Owner { run: value("run")?, pid: value("pid")?.parse().ok()?, started: value("started")? };
+    Some((owner, Utf8PathBuf::from(value("scratch")?)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_domains_that_carry_the_mark_are_ours() {
+        let ours = format!(
+            "<domain><metadata>\n<rt:owner xmlns:rt=\"{NAMESPACE}\" run=\"r1\" pid=\"42\" \
+             started=\"b:7\" scratch=\"/tmp/x\"/></metadata></domain>"
+        );
+        let (owner, dir) = owner_in(&ours).unwrap();
+        assert_eq!((owner.run.as_str(), owner.pid, owner.started.as_str()), ("r1", 42, "b:7"));
+        assert_eq!(dir, "/tmp/x");
+        for foreign in ["<domain/>", "<rt:owner run='r' pid='1' started='s' scratch='/'/>", NAMESPACE] {
+            assert!(owner_in(foreign).is_none(), "{foreign}");
+        }
+    }
+}

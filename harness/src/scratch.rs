@@ -1,0 +1,144 @@
+//! A short-lived directory for sockets, and the mark of who owns what.
+//!
+//! Unix socket paths are short (107 bytes), run directories need not be. So each test keeps its sockets in
+//! a directory of its own under the system's temporary directory. The owner's mark in it, which libvirt domains
+//! carry in their metadata too, tells the reaper what belongs to the dead.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Name of the mark inside a scratch directory.
+const MARK: &str = "owner.json";
+
+/// A process, told apart from a later one with the same id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Run the process belongs to.
+    pub run: String,
+    /// Process id.
+    pub pid: u32,
+    /// Start of the process in clock ticks since the host booted, and the host's boot.
+    pub started: String,
+}
+
+impl Owner {
+    /// This process.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn current(run: &str) -> Result<Self> {
+        let pid = std::process::id();
+        let started = start_of(pid)?.unwrap_or_default();
+        Ok(Self { run: run.to_owned(), pid, started })
+    }
+
+    /// Whether the process still lives.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read; whoever asks must then take it for alive.
+    pub fn is_alive(&self) -> Result<bool> {
+        Ok(start_of(self.pid)?.is_some_and(|started| started == self.started))
+    }
+}
+
+/// Boot id and start tick of a process; `None` if there is no such process or it is a zombie.
+fn start_of(pid: u32) -> Result<Option<String>> {
+    let boot = "/proc/sys/kernel/random/boot_id";
+    let boot = std::fs::read_to_string(boot).map_err(Error::file(boot))?;
+    let path = format!("/proc/{pid}/stat");
+    let stat = match std::fs::read_to_string(&path) {
+        Ok(stat) => stat,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        // The process may end between open and read.
+        Err(error) if error.raw_os_error() == Some(3) => return Ok(None),
+        Err(error) => return Err(Error::file(path)(error)),
+    };
+    // The command may hold spaces and brackets; fields are counted after the last bracket.
+    let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let state = fields.next().unwrap_or("Z");
+    let start = fields.nth(18).unwrap_or_default();
+    Ok((state != "Z").then(|| format!("{}:{start}", boot.trim())))
+}
+
+/// Where all scratch directories of this user lie.
+#[must_use]
+pub fn root() -> Utf8PathBuf {
+    let uid = rustix::process::getuid().as_raw();
+    let base = Utf8PathBuf::from_path_buf(std::env::temp_dir()).unwrap_or_else(|_| "/tmp".into());
+    base.join(format!("roundtrip-{uid}"))
+}
+
+/// A scratch directory; removed when dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: tempfile::TempDir,
+    path: Utf8PathBuf,
+    owner: Owner,
+}
+
+impl Scratch {
+    /// Makes a directory and marks it as this process's.
+    ///
+    /// # Errors
+    /// The temporary directory is not writable.
+    pub fn new(run: &str) -> Result<Self> {
+        let root = root();
+        std::fs::create_dir_all(&root).map_err(Error::file(&root))?;
+        let dir = tempfile::Builder::new().prefix("t").tempdir_in(&root).map_err(Error::file(&root))?;
+        let path = Utf8PathBuf::from_path_buf(dir.path().to_path_buf()).unwrap_or_default();
+        let owner = Owner::current(run)?;
+        let mark = path.join(MARK);
+        let text = serde_json::to_string(&owner).unwrap_or_default();
+        std::fs::write(&mark, text).map_err(Error::file(&mark))?;
+        Ok(Self { dir, path, owner })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
+    /// The mark that everything made with this directory carries.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Leaves the directory in place, for a failed test whose guests are kept.
+    pub fn keep(mut self) -> Utf8PathBuf {
+        self.dir.disable_cleanup(true);
+        self.path.clone()
+    }
+}
+
+/// The mark in a scratch directory, if there is one that can be read.
+#[must_use]
+pub fn mark_in(dir: &Utf8Path) -> Option<Owner> {
+    serde_json::from_str(&std::fs::read_to_string(dir.join(MARK)).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_living_process_is_alive_and_a_reused_id_is_not() {
+        let mut owner = Owner::current("r").unwrap();
+        assert!(owner.is_alive().unwrap());
+        owner.started.push('0');
+        assert!(!owner.is_alive().unwrap());
+    }
+
+    #[test]
+    fn a_scratch_directory_carries_its_mark_and_goes_with_its_owner() {
+        let scratch = Scratch::new("r").unwrap();
+        let path = scratch.path().to_owned();
+        assert_eq!(mark_in(&path).as_ref(), Some(scratch.owner()));
+        drop(scratch);
+        assert!(!path.exists());
+    }
+}

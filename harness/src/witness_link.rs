@@ -1,0 +1,203 @@
+//! The conversation with the witness inside a guest, and the host's own record of what it acknowledged.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use camino::Utf8Path;
+use serde::Serialize;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Mutex, watch};
+use witness::ledger::RecordNumber;
+use witness::protocol::{Findings, FromGuest, Hello, Load, ToGuest};
+
+use crate::qmp::lock;
+use crate::{Error, Result};
+
+/// A record's acknowledgement as the host saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The durable record.
+    pub number: RecordNumber,
+    /// When the host heard of it.
+    pub heard: Instant,
+}
+
+/// What is known of the witness so far; a change wakes all who wait.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    hello: Option<Hello>,
+    findings: Option<Findings>,
+    done: Vec<String>,
+    trouble: Option<String>,
+    last_ack: RecordNumber,
+    down: bool,
+}
+
+/// The host's end.
+#[derive(Debug)]
+pub struct WitnessLink {
+    machine: String,
+    writer: Mutex<OwnedWriteHalf>,
+    heard: watch::Receiver<Heard>,
+    acks: Arc<std::sync::Mutex<Vec<Ack>>>,
+}
+
+#[derive(Serialize)]
+struct AckLine {
+    number: RecordNumber,
+    heard_ms: u128,
+}
+
+impl WitnessLink {
+    /// Listens to the witness on `stream`; acknowledgements are also kept in `dir`.
+    pub(crate) fn new(machine: &str, stream: UnixStream, dir: &Utf8Path) -> Result<Self> {
+        let (reader, writer) = stream.into_split();
+        let (tell, heard) = watch::channel(Heard::default());
+        let acks = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let path = dir.join("acks.jsonl");
+        let file = std::fs::File::create(&path).map_err(Error::file(&path))?;
+        tokio::spawn(listen(reader, tell, Arc::clone(&acks), std::io::BufWriter::new(file)));
+        Ok(Self { machine: machine.to_owned(), writer: Mutex::new(writer), heard, acks })
+    }
+
+    /// What the witness says of its machine.
+    ///
+    /// # Errors
+    /// It reported trouble.
+    pub async fn hello(&self) -> Result<Hello> {
+        self.until(|heard| heard.hello.clone()).await
+    }
+
+    /// Asks for everything that survived.
+    ///
+    /// # Errors
+    /// The witness reported trouble or is gone.
+    pub async fn check(&self) -> Result<Findings> {
+        self.ask(&ToGuest::Check).await?;
+        self.until(|heard| heard.findings.clone()).await
+    }
+
+    /// Puts load on the machine.
+    ///
+    /// # Errors
+    /// As [`WitnessLink::check`].
+    pub async fn start(&self, load: &Load) -> Result<()> {
+        self.ask(&ToGuest::Start(load.clone())).await
+    }
+
+    /// Runs a command that ends with its name.
+    ///
+    /// # Errors
+    /// As [`WitnessLink::check`].
+    pub async fn command(&self, command: &ToGuest) -> Result<()> {
+        let name = serde_json::to_value(command).ok().and_then(|v| v["ask"].as_str().map(ToOwned::to_owned));
+        let name = name.unwrap_or_default();
+        let before = self.heard.borrow().done.iter().filter(|done| **done == name).count();
+        self.ask(command).await?;
+        self.until(|heard| (heard.done.iter().filter(|done| **done == name).count() > before).then_some(()))
+            .await
+    }
+
+    /// Returns once record `number` is acknowledged.
+    ///
+    /// # Errors
+    /// As [`WitnessLink::check`].
+    pub async fn acked(&self, number: RecordNumber) -> Result<()> {
+        self.until(|heard| (heard.last_ack >= number).then_some(())).await
+    }
+
+    /// Highest acknowledged record so far; 0 if there is none.
+    #[must_use]
+    pub fn last_ack(&self) -> RecordNumber {
+        self.heard.borrow().last_ack
+    }
+
+    /// Whether the witness said that its file systems are unmounted.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.heard.borrow().down
+    }
+
+    /// Trouble the witness reported, if any.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.heard.borrow().trouble.clone()
+    }
+
+    /// Every acknowledgement so far, in order.
+    #[must_use]
+    pub fn acks(&self) -> Vec<Ack> {
+        lock(&self.acks).clone()
+    }
+
+    async fn ask(&self, message: &ToGuest) -> Result<()> {
+        let mut line = serde_json::to_string(message).unwrap_or_default();
+        line.push('\n');
+        let sent = self.writer.lock().await.write_all(line.as_bytes()).await;
+        sent.map_err(|error| self.broken(&format!("the control channel is closed ({error})")))
+    }
+
+    async fn until<T>(&self, wanted: impl Fn(&Heard) -> Option<T>) -> Result<T> {
+        let mut heard = self.heard.clone();
+        loop {
+            {
+                let now = heard.borrow_and_update();
+                if let Some(found) = wanted(&now) {
+                    return Ok(found);
+                }
+                if let Some(trouble) = &now.trouble {
+                    return Err(self.broken(trouble));
+                }
+            }
+            if heard.changed().await.is_err() {
+                return Err(self.broken("the control channel closed"));
+            }
+        }
+    }
+
+    fn broken(&self, what: &str) -> Error {
+        Error::Witness { machine: self.machine.clone(), what: what.to_owned() }
+    }
+}
+
+async fn listen(
+    reader: OwnedReadHalf,
+    tell: watch::Sender<Heard>,
+    acks: Arc<std::sync::Mutex<Vec<Ack>>>,
+    mut file: std::io::BufWriter<std::fs::File>,
+) {
+    let began = Instant::now();
+    let mut lines = BufReader::new(reader).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let heard = Instant::now();
+        let message = match serde_json::from_str::<FromGuest>(&line) {
+            Ok(message) => message,
+            // Before the witness runs, firmware and kernel may leave noise on the port.
+            Err(_) if tell.borrow().hello.is_none() => continue,
+            Err(error) => FromGuest::Trouble { what: format!("said {line:?}, which is no message: {error}") },
+        };
+        if let FromGuest::Ack { number } = message {
+            lock(&acks).push(Ack { number, heard });
+            let line = AckLine { number, heard_ms: heard.duration_since(began).as_millis() };
+            let _ = writeln!(file, "{}", serde_json::to_string(&line).unwrap_or_default());
+        }
+        tell.send_modify(|known| note(known, message));
+    }
+    let _ = file.flush();
+}
+
+fn note(known: &mut Heard, message: FromGuest) {
+    match message {
+        FromGuest::Hello(hello) => known.hello = Some(hello),
+        FromGuest::Ack { number } => known.last_ack = known.last_ack.max(number),
+        FromGuest::Findings(findings) => known.findings = Some(findings),
+        FromGuest::Done { command } => known.done.push(command),
+        FromGuest::Trouble { what } => {
+            known.trouble.get_or_insert(what);
+        }
+        FromGuest::Down => known.down = true,
+    }
+}

@@ -1,0 +1,303 @@
+//! The core: its items, jobs and store, and the interface over them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use contract::{
+    Bytes, Capabilities, Consistency, CoreError, Direction, EnableProtection, ErrorCode, FailoverRequest,
+    ItemId, ItemView, JobId, JobKind, JobView, Operation, Phase, Platform, PointChoice, PointId, Protection,
+    RecoveryPoint, ReplicationCore, ReprotectRequest, SiteId, View,
+};
+use tokio::sync::Mutex;
+
+use crate::engine::Engine;
+use crate::item::{Item, Record, Volumes};
+use crate::jobs::Job;
+use crate::processor::landing_name;
+use crate::store::Store;
+use crate::table;
+use crate::tap::Tap;
+use crate::{failover, protect, reprotect};
+
+/// What a core is made of.
+pub struct Config {
+    /// The sites it works between.
+    pub platforms: BTreeMap<SiteId, Arc<dyn Platform>>,
+    /// Its store and landing log.
+    pub dir: PathBuf,
+    /// Makes it faulty, for the suite's own tests.
+    pub tap: Option<Arc<dyn Tap>>,
+}
+
+/// The built-in core.
+pub struct Core {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    config: Config,
+    store: Arc<Store>,
+    items: Mutex<BTreeMap<ItemId, Arc<Item>>>,
+    jobs: Mutex<BTreeMap<JobId, Job>>,
+}
+
+impl Core {
+    /// Opens the store in the configured directory.
+    ///
+    /// # Errors
+    /// The directory or the store cannot be used.
+    pub fn open(config: Config) -> Result<Self, CoreError> {
+        std::fs::create_dir_all(&config.dir).map_err(|error| {
+            CoreError::new(ErrorCode::Store, format!("{}: {error}", config.dir.display()))
+        })?;
+        let store = Arc::new(Store::open(&config.dir.join("core.db"))?);
+        let inner = Inner { config, store, items: Mutex::default(), jobs: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+}
+
+impl Inner {
+    pub(crate) fn platform(&self, site: &SiteId) -> Result<Arc<dyn Platform>, CoreError> {
+        let platform = self.config.platforms.get(site).cloned();
+        platform.ok_or_else(|| unknown("site", site))
+    }
+
+    pub(crate) fn tap(&self) -> Option<Arc<dyn Tap>> {
+        self.config.tap.clone()
+    }
+
+    pub(crate) fn landing_dir(&self, item: &ItemId) -> PathBuf {
+        self.config.dir.join("landing").join(landing_name(item))
+    }
+
+    pub(crate) async fn find(&self, id: &ItemId) -> Result<Arc<Item>, CoreError> {
+        self.items.lock().await.get(id).cloned().ok_or_else(|| unknown("item", id))
+    }
+
+    pub(crate) async fn add_item(&self, record: Record) -> Result<Arc<Item>, CoreError> {
+        let mut items = self.items.lock().await;
+        let taken = |other: &Record| other.id == record.id || other.primary == record.primary;
+        for item in items.values() {
+            if taken(&*item.record.lock().await) {
+                let text = format!("machine {} or item {} is already protected", record.primary.1, record.id);
+                return Err(CoreError::new(ErrorCode::AlreadyProtected, text));
+            }
+        }
+        self.store.put_item(&record)?;
+        let item = Arc::new(Item::new(record));
+        items.insert(item.id.clone(), Arc::clone(&item));
+        Ok(item)
+    }
+
+    pub(crate) async fn remove_item(&self, item: &Item) -> Result<(), CoreError> {
+        self.store.remove_item(&*item.record.lock().await)?;
+        self.items.lock().await.remove(&item.id);
+        Ok(())
+    }
+
+    /// Changes an item's record: stored first, shown then.
+    pub(crate) async fn update(
+        &self,
+        item: &Item,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<(), CoreError> {
+        let mut record = item.record.lock().await;
+        let mut changed = record.clone();
+        change(&mut changed);
+        self.store.put_item(&changed)?;
+        *record = changed;
+        drop(record);
+        item.changed.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    pub(crate) async fn report_trouble(&self, item: &Item, what: String) {
+        if let Err(error) = self.update(item, |record| record.trouble = Some(what)).await {
+            tracing::error!(item = %item.id, %error, "trouble could not be stored");
+        }
+    }
+
+    /// Makes a base that has just been filled the first recovery point.
+    pub(crate) async fn first_point(
+        &self,
+        item: &Item,
+        view: &View,
+        base: &Volumes,
+        bytes: u64,
+    ) -> Result<(), CoreError> {
+        let point = RecoveryPoint {
+            id: PointId(format!("{}-point-1", item.id)),
+            time: view.taken_at,
+            consistency: Consistency::Crash,
+            processed: true,
+            change_id: view.change_id.clone(),
+            transferred: Bytes(bytes),
+            volumes: base.clone(),
+        };
+        self.update(item, |record| {
+            record.protection.phase = Phase::Protected;
+            if let Some(replica) = &mut record.replica {
+                replica.received = Some(view.change_id.clone());
+                replica.received_count = 1;
+                replica.processed_count = 1;
+                replica.points.push(point);
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn start_engine(self: &Arc<Self>, item: &Arc<Item>) {
+        *item.engine.lock().await = Some(Engine::start(self, item));
+    }
+
+    pub(crate) async fn stop_engine(&self, item: &Item) {
+        if let Some(engine) = item.engine.lock().await.take() {
+            engine.stop().await;
+        }
+    }
+
+    /// Where an operation would lead, or why it is refused.
+    pub(crate) fn check(
+        &self,
+        record: &Record,
+        operation: Operation,
+    ) -> Result<Option<Protection>, CoreError> {
+        let from = record.protection;
+        table::find(table::VMWARE, from, operation).map(|row| row.to).ok_or_else(|| {
+            let text = format!(
+                "{operation:?} is not allowed for {} while it is {:?} on the {:?} side",
+                record.id, from.phase, from.active
+            );
+            CoreError::new(ErrorCode::NotAllowedInState, text)
+        })
+    }
+
+    /// Runs `work` as a job that holds the item. `check` sees the record first; what it refuses leaves no trace.
+    pub(crate) async fn run<W>(
+        self: &Arc<Self>,
+        item: &Arc<Item>,
+        kind: JobKind,
+        check: impl FnOnce(&Record) -> Result<Direction, CoreError>,
+        work: impl FnOnce(Arc<Self>, Arc<Item>, Job) -> W,
+    ) -> Result<JobId, CoreError>
+    where
+        W: Future<Output = Result<(), CoreError>> + Send + 'static,
+    {
+        let record = item.record.lock().await;
+        if let Some(holder) = item.holder() {
+            return Err(CoreError::new(ErrorCode::Busy, format!("job {holder} holds item {}", item.id)));
+        }
+        let direction = check(&record)?;
+        let mut jobs = self.jobs.lock().await;
+        let id = JobId(format!("job-{}", jobs.len() + 1));
+        let job = Job::new(Arc::clone(&self.store), id.clone(), &item.id, kind, direction)?;
+        jobs.insert(id.clone(), job.clone());
+        item.set_holder(Some(id.clone()));
+        drop((jobs, record));
+        let held = Arc::clone(item);
+        let work = work(Arc::clone(self), Arc::clone(item), job.clone());
+        tokio::spawn(async move {
+            let result = work.await;
+            held.set_holder(None);
+            held.changed.send_modify(|count| *count += 1);
+            if let Err(error) = job.finish(result) {
+                tracing::error!(%error, "a job's end could not be stored");
+            }
+        });
+        Ok(id)
+    }
+}
+
+pub(crate) fn unknown(what: &str, id: &dyn std::fmt::Display) -> CoreError {
+    CoreError::new(ErrorCode::UnknownId, format!("there is no {what} {id}"))
+}
+
+#[async_trait]
+impl ReplicationCore for Core {
+    async fn capabilities(&self) -> Result<Capabilities, CoreError> {
+        use Operation::{ChangePoint, Commit, DisableProtection, Reprotect, UnplannedFailover};
+        Ok(Capabilities {
+            name: format!("built-in {}", env!("CARGO_PKG_VERSION")),
+            operations: vec![UnplannedFailover, ChangePoint, Commit, Reprotect, DisableProtection],
+        })
+    }
+
+    async fn enable_protection(&self, request: &EnableProtection) -> Result<JobId, CoreError> {
+        protect::enable(&self.inner, request).await
+    }
+
+    async fn disable_protection(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        protect::disable(&self.inner, item).await
+    }
+
+    async fn item(&self, item: &ItemId) -> Result<ItemView, CoreError> {
+        Ok(self.inner.find(item).await?.view().await)
+    }
+
+    async fn items(&self) -> Result<Vec<ItemView>, CoreError> {
+        let items: Vec<_> = self.inner.items.lock().await.values().cloned().collect();
+        let mut views = Vec::new();
+        for item in items {
+            views.push(item.view().await);
+        }
+        Ok(views)
+    }
+
+    async fn watch_points(&self, item: &ItemId, count: u64) -> Result<ItemView, CoreError> {
+        let item = self.inner.find(item).await?;
+        let mut changed = item.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            let record = item.record.lock().await.clone();
+            match (&record.replica, &record.trouble) {
+                (Some(replica), _) if replica.processed_count >= count => return Ok(item.view().await),
+                (_, Some(trouble)) => return Err(CoreError::new(ErrorCode::Platform, trouble.clone())),
+                (None, None) => return Err(crate::processor::not_replicating()),
+                (Some(_), None) => {}
+            }
+            if changed.changed().await.is_err() {
+                return Err(crate::processor::not_replicating());
+            }
+        }
+    }
+
+    async fn failover(&self, request: &FailoverRequest) -> Result<JobId, CoreError> {
+        failover::fail_over(&self.inner, request).await
+    }
+
+    async fn change_point(&self, item: &ItemId, point: &PointChoice) -> Result<JobId, CoreError> {
+        failover::change_point(&self.inner, item, point).await
+    }
+
+    async fn commit(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        failover::commit(&self.inner, item).await
+    }
+
+    async fn reprotect(&self, request: &ReprotectRequest) -> Result<JobId, CoreError> {
+        reprotect::reprotect(&self.inner, request).await
+    }
+
+    async fn job(&self, job: &JobId) -> Result<JobView, CoreError> {
+        let jobs = self.inner.jobs.lock().await;
+        jobs.get(job).map(Job::view).ok_or_else(|| unknown("job", job))
+    }
+
+    async fn watch_job(&self, job: &JobId, after: u64) -> Result<JobView, CoreError> {
+        let mut view = {
+            let jobs = self.inner.jobs.lock().await;
+            jobs.get(job).ok_or_else(|| unknown("job", job))?.watch()
+        };
+        let seen = view.wait_for(|view| view.revision > after || view.state.ended()).await;
+        seen.map(|view| view.clone()).map_err(|_| unknown("job", job))
+    }
+
+    async fn close(&self) -> Result<(), CoreError> {
+        let items: Vec<_> = self.inner.items.lock().await.values().cloned().collect();
+        for item in items {
+            self.inner.stop_engine(&item).await;
+        }
+        Ok(())
+    }
+}

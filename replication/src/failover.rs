@@ -1,0 +1,325 @@
+//! Failover in both directions, change of point, commit.
+
+use std::sync::Arc;
+
+use contract::{
+    CoreError, Direction, ErrorCode, FailoverKind, FailoverRequest, GuestOs, ItemId, JobId, JobKind,
+    MachineSpec, Operation, Phase, Platform, PointChoice, PointId, PowerState, RecoveryPoint, Side, VolumeId,
+};
+
+use crate::core::Inner;
+use crate::engine::transfer_once;
+use crate::hydrate;
+use crate::item::{Item, Record, Replica, Volumes};
+use crate::jobs::Job;
+use crate::processor::{not_replicating, process_all};
+use crate::protect::delete_points;
+
+pub(crate) async fn fail_over(core: &Arc<Inner>, request: &FailoverRequest) -> Result<JobId, CoreError> {
+    let item = core.find(&request.item).await?;
+    let (operation, kind) = match request.kind {
+        FailoverKind::Unplanned => (Operation::UnplannedFailover, JobKind::UnplannedFailover),
+        FailoverKind::Planned => (Operation::PlannedFailover, JobKind::PlannedFailover),
+    };
+    let check = |record: &Record| {
+        let direction = Direction::from_side(record.protection.active);
+        core.check(record, operation)?;
+        if request.direction != direction {
+            let text = format!("{} fails over {direction:?}, not {:?}", record.id, request.direction);
+            return Err(CoreError::new(ErrorCode::WrongDirection, text));
+        }
+        let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
+        choose(replica, &request.point)?;
+        Ok(direction)
+    };
+    let request = request.clone();
+    core.run(&item, kind, check, |core, item, job| async move {
+        let back = request.direction == Direction::RecoveryToPrimary;
+        let built = prepare(&core, &item, &job, &request, back).await;
+        let result = match built {
+            Ok(point) if back => into_original(&core, &item, &job, &point).await,
+            Ok(point) => onto_new(&core, &item, &job, &point).await,
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            core.update(&item, |record| record.protection.phase = Phase::Stopped).await?;
+        }
+        result
+    })
+    .await
+}
+
+/// Everything up to the choice of point: the source's end, the last transfer, the processing.
+async fn prepare(
+    core: &Arc<Inner>,
+    item: &Arc<Item>,
+    job: &Job,
+    request: &FailoverRequest,
+    back: bool,
+) -> Result<RecoveryPoint, CoreError> {
+    // A failback never leaves both sides running (LC-10), so there the shutdown is no option.
+    let shutdown = shut_down_source(core, item, request);
+    let is_down = match (back, request.shut_down_source) {
+        (true, _) => job.step("shut down source", shutdown).await.map(|()| true)?,
+        (false, true) => job.try_step("shut down source", shutdown).await?,
+        (false, false) => false,
+    };
+    job.step("stop replication", async {
+        core.stop_engine(item).await;
+        Ok(())
+    })
+    .await?;
+    if is_down {
+        let last = async { transfer_once(core, item).await.map(drop) };
+        if back {
+            job.step("transfer last changes", last).await?;
+        } else {
+            job.try_step("transfer last changes", last).await?;
+        }
+    }
+    if request.point == PointChoice::Latest {
+        job.step("process received data", async {
+            let made = process_all(core, item).await?;
+            job.note(&format!("{made} transfers were waiting"))
+        })
+        .await?;
+    }
+    let record = item.record.lock().await;
+    choose(record.replica.as_ref().ok_or_else(not_replicating)?, &request.point)
+}
+
+async fn shut_down_source(core: &Inner, item: &Item, request: &FailoverRequest) -> Result<(), CoreError> {
+    let (site, machine) = {
+        let record = item.record.lock().await;
+        record.on(record.protection.active).clone()
+    };
+    let done = core.platform(&site)?.shut_down(&machine, request.shutdown_within).await;
+    done.map_err(|error| CoreError::new(ErrorCode::ShutdownFailed, error.to_string()))
+}
+
+/// The point a choice means now. *Latest* and *latest processed* differ in what was processed before.
+fn choose(replica: &Replica, choice: &PointChoice) -> Result<RecoveryPoint, CoreError> {
+    let found = match choice {
+        PointChoice::Latest | PointChoice::LatestProcessed => replica.points.last(),
+        PointChoice::Custom(id) => {
+            let point = replica.point(id);
+            let gone = || CoreError::new(ErrorCode::PointExpired, format!("there is no recovery point {id}"));
+            return point.cloned().ok_or_else(gone);
+        }
+    };
+    found.cloned().ok_or_else(|| CoreError::new(ErrorCode::NoRecoveryPoint, "there is no recovery point yet"))
+}
+
+/// Out: a new machine on deltas over the point, so that nothing is copied and the point stays as it is.
+async fn onto_new(core: &Inner, item: &Item, job: &Job, point: &RecoveryPoint) -> Result<(), CoreError> {
+    let disks = job.step("build target disks", derive_disks(core, item, point)).await?;
+    job.step("hydrate", async {
+        let done = hydrate_disks(core, item, &disks).await?;
+        job.note(&done)
+    })
+    .await?;
+    job.step("create target machine", create_target(core, item, &disks)).await?;
+    finish(core, item, job, &point.id, Side::Recovery, disks).await
+}
+
+/// Back: the points are merged into the original machine's own disks.
+async fn into_original(core: &Inner, item: &Item, job: &Job, point: &RecoveryPoint) -> Result<(), CoreError> {
+    let record = item.record.lock().await.clone();
+    let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
+    let platform = core.platform(&record.primary.0)?;
+    job.step("merge into original disks", async {
+        let newer: Vec<_> = replica.points.iter().skip_while(|p| p.id != point.id).skip(1).cloned().collect();
+        delete_points(&platform, &newer, &replica.base).await?;
+        for ((_, top), (_, base)) in point.volumes.iter().zip(&replica.base) {
+            platform.merge_volumes(top, base).await?;
+        }
+        Ok(())
+    })
+    .await?;
+    core.update(item, |record| {
+        if let Some(replica) = &mut record.replica {
+            replica.points.clear();
+            replica.landed.clear();
+        }
+    })
+    .await?;
+    finish(core, item, job, &point.id, Side::Primary, record.built.clone()).await
+}
+
+/// Starts the target, then the item changes sides.
+async fn finish(
+    core: &Inner,
+    item: &Item,
+    job: &Job,
+    point: &PointId,
+    to: Side,
+    built: Volumes,
+) -> Result<(), CoreError> {
+    let (site, machine) = item.record.lock().await.on(to).clone();
+    job.step("start target machine", async {
+        core.platform(&site)?.start(&machine).await.map_err(CoreError::from)
+    })
+    .await?;
+    core.update(item, |record| {
+        record.protection.phase = Phase::CommitPending;
+        record.protection.active = to;
+        record.failed_over_to = Some(point.clone());
+        record.built = built;
+        record.trouble = None;
+    })
+    .await
+}
+
+async fn derive_disks(core: &Inner, item: &Item, point: &RecoveryPoint) -> Result<Volumes, CoreError> {
+    let (platform, number) = {
+        let mut record = item.record.lock().await;
+        (core.platform(&record.recovery.0)?, record.next())
+    };
+    let mut disks = Volumes::new();
+    for (disk, volume) in &point.volumes {
+        let name = VolumeId(format!("{}-{disk}-run{number}", item.id));
+        platform.derive_volume(&name, volume).await?;
+        disks.push((disk.clone(), name));
+    }
+    Ok(disks)
+}
+
+/// Makes the target copy boot on the target's hardware; the point below it is not touched (HY-03, HY-06, HY-08).
+async fn hydrate_disks(core: &Inner, item: &Item, disks: &Volumes) -> Result<String, CoreError> {
+    let platform = core.platform(&item.record.lock().await.recovery.0)?;
+    let drivers = platform.site().await?.boot_drivers;
+    let Some((_, boot_disk)) = disks.first() else {
+        return Err(CoreError::new(ErrorCode::HydrationFailed, "the machine has no disk"));
+    };
+    let export = platform.export_volume(boot_disk, contract::Access::Write).await?;
+    let uri = export.uri.clone();
+    let added = crate::transfer::blocking(move || hydrate::add_boot_drivers(&uri, &drivers)).await;
+    platform.close_export(&export.id).await?;
+    let added = added?;
+    Ok(if added.is_empty() {
+        "nothing was lacking".to_owned()
+    } else {
+        format!("added {}", added.join(", "))
+    })
+}
+
+async fn create_target(core: &Inner, item: &Item, disks: &Volumes) -> Result<(), CoreError> {
+    let record = item.record.lock().await.clone();
+    let platform = core.platform(&record.recovery.0)?;
+    let firmware = match core.platform(&record.primary.0)?.machine(&record.primary.1).await {
+        Ok(machine) => machine.firmware,
+        // The whole primary site may be gone (FO-09).
+        Err(_) => contract::Firmware::Bios,
+    };
+    let spec = MachineSpec {
+        id: record.recovery.1,
+        firmware,
+        os: GuestOs::Linux,
+        memory: record.target.memory,
+        disks: disks.clone(),
+    };
+    platform.create_machine(&spec).await?;
+    Ok(())
+}
+
+/// Builds the target again from another point (FO-02).
+pub(crate) async fn change_point(
+    core: &Arc<Inner>,
+    item: &ItemId,
+    choice: &PointChoice,
+) -> Result<JobId, CoreError> {
+    let item = core.find(item).await?;
+    let check = |record: &Record| {
+        core.check(record, Operation::ChangePoint)?;
+        choose(record.replica.as_ref().ok_or_else(not_replicating)?, choice)?;
+        Ok(Direction::from_side(record.protection.active.other()))
+    };
+    let choice = choice.clone();
+    core.run(&item, JobKind::ChangePoint, check, |core, item, job| async move {
+        let record = item.record.lock().await.clone();
+        let point = choose(record.replica.as_ref().ok_or_else(not_replicating)?, &choice)?;
+        let platform = core.platform(&record.recovery.0)?;
+        job.step("remove target machine", remove_target(&platform, &record)).await?;
+        onto_new(&core, &item, &job, &point).await
+    })
+    .await
+}
+
+/// Deletes the machine a failover built, and its disks.
+async fn remove_target(platform: &Arc<dyn Platform>, record: &Record) -> Result<(), CoreError> {
+    let machine = &record.recovery.1;
+    platform.power_off(machine).await?;
+    platform.delete_machine(machine).await?;
+    for (_, volume) in &record.built {
+        platform.delete_volume(volume).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn commit(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, CoreError> {
+    let item = core.find(item).await?;
+    let check = |record: &Record| {
+        core.check(record, Operation::Commit)?;
+        Ok(Direction::from_side(record.protection.active.other()))
+    };
+    core.run(&item, JobKind::Commit, check, |core, item, job| async move {
+        let record = item.record.lock().await.clone();
+        match record.protection.active {
+            Side::Recovery => job.step("delete recovery points", merge_points(&core, &item, &record)).await?,
+            Side::Primary => job.step("remove cloud machine", remove_cloud(&core, &record)).await?,
+        }
+        core.update(&item, |record| {
+            record.protection.phase = Phase::Committed;
+            if record.protection.active == Side::Primary {
+                record.built.clear();
+            }
+            if let Some(replica) = record.replica.take()
+                && replica.side == Side::Recovery
+            {
+                record.seed = Some(replica.base);
+            }
+        })
+        .await
+    })
+    .await
+}
+
+/// Merges the points up to the chosen one into the base, under the running machine, and deletes the rest (FO-04).
+async fn merge_points(core: &Inner, item: &Item, record: &Record) -> Result<(), CoreError> {
+    let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
+    let platform = core.platform(&record.recovery.0)?;
+    let chosen = record.failed_over_to.as_ref().and_then(|id| replica.point(id));
+    let chosen = chosen.ok_or_else(|| CoreError::new(ErrorCode::PointExpired, "the chosen point is gone"))?;
+    let newer: Vec<_> = replica.points.iter().skip_while(|p| p.id != chosen.id).skip(1).cloned().collect();
+    delete_points(&platform, &newer, &replica.base).await?;
+    for ((_, top), (_, base)) in chosen.volumes.iter().zip(&replica.base) {
+        platform.merge_volumes(top, base).await?;
+    }
+    core.update(item, |record| {
+        if let Some(replica) = &mut record.replica {
+            replica.points.clear();
+            replica.landed.clear();
+        }
+    })
+    .await?;
+    // Transfers that were never processed are of no use any more.
+    match std::fs::remove_dir_all(core.landing_dir(&item.id)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(CoreError::new(ErrorCode::Store, format!("the landing log cannot be cleared: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes the cloud machine and its disks; the replica below them stays as seed (FB-11, C-18).
+async fn remove_cloud(core: &Inner, record: &Record) -> Result<(), CoreError> {
+    let platform = core.platform(&record.recovery.0)?;
+    let machines = platform.machines().await?;
+    if let Some(view) = machines.iter().find(|view| view.id == record.recovery.1)
+        && view.power == PowerState::On
+    {
+        let text = format!("cloud machine {} still runs", view.id);
+        return Err(CoreError::new(ErrorCode::NotAllowedInState, text));
+    }
+    remove_target(&platform, record).await
+}

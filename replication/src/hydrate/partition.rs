@@ -1,0 +1,63 @@
+//! The partition table of a disk.
+
+use std::ops::Range;
+
+use nbd::Client;
+
+const SECTOR: u64 = 512;
+/// Offset of the first entry in the boot record, and the length of one.
+const ENTRIES: usize = 446;
+const ENTRY: usize = 16;
+/// Types that hold a FAT boot partition: FAT32, FAT32 with LBA, EFI system.
+const FAT_TYPES: [u8; 3] = [0x0b, 0x0c, 0xef];
+
+/// Bytes of the partition that firmware boots from.
+pub(super) fn boot_partition(client: &mut Client) -> Result<Range<u64>, String> {
+    let mut sector = [0; SECTOR as usize];
+    client.read(0, &mut sector).map_err(|e| e.to_string())?;
+    find(&sector, client.size())
+}
+
+fn find(sector: &[u8; SECTOR as usize], disk: u64) -> Result<Range<u64>, String> {
+    if sector[510..] != [0x55, 0xaa] {
+        return Err("the disk has no boot record".to_owned());
+    }
+    let entries = sector[ENTRIES..510].chunks_exact(ENTRY);
+    let entry = entries.into_iter().find(|entry| FAT_TYPES.contains(&entry[4]));
+    let entry = entry.ok_or("the disk has no FAT boot partition")?;
+    let number =
+        |at: usize| u64::from(u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]));
+    let range = number(8) * SECTOR..(number(8) + number(12)) * SECTOR;
+    if range.is_empty() || range.end > disk {
+        return Err(format!("the boot partition claims bytes {range:?} of a disk of {disk}"));
+    }
+    Ok(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(kind: u8, start: u32, count: u32) -> [u8; 512] {
+        let mut sector = [0; 512];
+        sector[510..].copy_from_slice(&[0x55, 0xaa]);
+        let second = ENTRIES + ENTRY;
+        sector[second + 4] = kind;
+        sector[second + 8..second + 12].copy_from_slice(&start.to_le_bytes());
+        sector[second + 12..second + 16].copy_from_slice(&count.to_le_bytes());
+        sector
+    }
+
+    #[test]
+    fn the_fat_partition_is_found() {
+        assert_eq!(find(&table(0xef, 8, 8), 1 << 20), Ok(4096..8192));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert!(find(&[0; 512], 1 << 20).is_err());
+        assert!(find(&table(0x83, 8, 8), 1 << 20).is_err());
+        assert!(find(&table(0xef, 8, 0), 1 << 20).is_err());
+        assert!(find(&table(0xef, 8, u32::MAX), 1 << 20).is_err());
+    }
+}

@@ -1,0 +1,175 @@
+//! What the core keeps of an item.
+
+use contract::{
+    ChangeId, Consistency, DiskId, Health, ItemId, ItemView, JobId, MachineId, PointId, Policy, Protection,
+    RecoveryPoint, Side, SiteId, TargetSettings, Timestamp, VolumeId,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, watch};
+
+use crate::engine::Engine;
+use crate::table;
+
+/// Disks with their volumes, in the machine's order.
+pub(crate) type Volumes = Vec<(DiskId, VolumeId)>;
+
+/// A transfer that landed and is not processed yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Landed {
+    /// Counted from 1 since replication in this direction began.
+    pub(crate) number: u64,
+    pub(crate) change: ChangeId,
+    pub(crate) time: Timestamp,
+    pub(crate) bytes: u64,
+}
+
+/// Replication in one direction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Replica {
+    /// The side that receives.
+    pub(crate) side: Side,
+    /// Bottom of every chain of points.
+    pub(crate) base: Volumes,
+    /// Processed points, oldest first.
+    pub(crate) points: Vec<RecoveryPoint>,
+    /// Received and not processed, oldest first.
+    pub(crate) landed: Vec<Landed>,
+    /// The moment on the source that was received last.
+    pub(crate) received: Option<ChangeId>,
+    /// Transfers received, points processed, since replication in this direction began.
+    pub(crate) received_count: u64,
+    pub(crate) processed_count: u64,
+}
+
+impl Replica {
+    pub(crate) fn new(side: Side, base: Volumes) -> Self {
+        Self {
+            side,
+            base,
+            points: Vec::new(),
+            landed: Vec::new(),
+            received: None,
+            received_count: 0,
+            processed_count: 0,
+        }
+    }
+
+    /// Volumes with the newest processed content.
+    pub(crate) fn head(&self) -> &Volumes {
+        self.points.last().map_or(&self.base, |point| &point.volumes)
+    }
+
+    pub(crate) fn point(&self, id: &PointId) -> Option<&RecoveryPoint> {
+        self.points.iter().find(|point| point.id == *id)
+    }
+}
+
+/// Everything about an item that outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) id: ItemId,
+    pub(crate) protection: Protection,
+    pub(crate) primary: (SiteId, MachineId),
+    pub(crate) recovery: (SiteId, MachineId),
+    pub(crate) target: TargetSettings,
+    pub(crate) policy: Policy,
+    pub(crate) replica: Option<Replica>,
+    /// What the recovery side keeps of earlier rounds, so that only changes travel again (C-18).
+    pub(crate) seed: Option<Volumes>,
+    /// Disks of the machine that a failover built, until they go with it.
+    pub(crate) built: Volumes,
+    pub(crate) failed_over_to: Option<PointId>,
+    pub(crate) trouble: Option<String>,
+    /// Numbers for volume names; never used twice.
+    pub(crate) counter: u64,
+}
+
+impl Record {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    /// Site and machine on a side.
+    pub(crate) fn on(&self, side: Side) -> &(SiteId, MachineId) {
+        match side {
+            Side::Primary => &self.primary,
+            Side::Recovery => &self.recovery,
+        }
+    }
+
+    fn health(&self) -> Health {
+        use contract::Phase::{CommitPending, Committed, InitialReplication, Protected, Stopped};
+        match (self.protection.phase, &self.trouble) {
+            (CommitPending | Committed, _) => Health::NotApplicable,
+            (Stopped, _) | (_, Some(_)) => Health::Critical,
+            (InitialReplication | Protected, None) => Health::Healthy,
+        }
+    }
+}
+
+/// An item at run time.
+pub(crate) struct Item {
+    pub(crate) id: ItemId,
+    pub(crate) record: Mutex<Record>,
+    /// Changes with every change of the record, to wake who watches.
+    pub(crate) changed: watch::Sender<u64>,
+    pub(crate) engine: Mutex<Option<Engine>>,
+    /// The job that holds the item.
+    pub(crate) job: std::sync::Mutex<Option<JobId>>,
+    /// One processes at a time: the processor, or a failover that wants the latest.
+    pub(crate) processing: Mutex<()>,
+}
+
+impl Item {
+    pub(crate) fn new(record: Record) -> Self {
+        let (changed, _) = watch::channel(0);
+        Self {
+            id: record.id.clone(),
+            record: Mutex::new(record),
+            changed,
+            engine: Mutex::default(),
+            job: std::sync::Mutex::default(),
+            processing: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn holder(&self) -> Option<JobId> {
+        self.job.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_holder(&self, job: Option<JobId>) {
+        *self.job.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = job;
+    }
+
+    pub(crate) async fn view(&self) -> ItemView {
+        let record = self.record.lock().await.clone();
+        let job = self.holder();
+        let allowed =
+            if job.is_some() { Vec::new() } else { table::allowed(table::VMWARE, record.protection) };
+        let mut points = record.replica.as_ref().map(|r| r.points.clone()).unwrap_or_default();
+        let landed = record.replica.iter().flat_map(|replica| &replica.landed);
+        points.extend(landed.map(|landed| RecoveryPoint {
+            id: PointId(format!("{}-landed-{}", record.id, landed.number)),
+            time: landed.time,
+            consistency: Consistency::Crash,
+            processed: false,
+            change_id: landed.change.clone(),
+            transferred: contract::Bytes(landed.bytes),
+            volumes: Vec::new(),
+        }));
+        ItemView {
+            health: record.health(),
+            trouble: record.trouble.clone().unwrap_or_default(),
+            id: record.id,
+            protection: record.protection,
+            primary: record.primary,
+            recovery: record.recovery,
+            allowed,
+            job,
+            policy: record.policy,
+            points,
+            failed_over_to: record.failed_over_to,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Jobs and their steps.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use contract::{CoreError, Direction, ItemId, JobId, JobKind, JobState, JobView, Step, StepState, Timestamp};
+use tokio::sync::watch;
+
+use crate::store::Store;
+
+/// A job at run time. Clones are the same job.
+#[derive(Clone)]
+pub(crate) struct Job {
+    view: watch::Sender<JobView>,
+    store: Arc<Store>,
+}
+
+impl Job {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        id: JobId,
+        item: &ItemId,
+        kind: JobKind,
+        direction: Direction,
+    ) -> Result<Self, CoreError> {
+        let view = JobView {
+            id,
+            item: item.clone(),
+            kind,
+            direction,
+            state: JobState::InProgress,
+            revision: 1,
+            steps: Vec::new(),
+            error: None,
+            started: now(),
+            ended: None,
+        };
+        store.put_job(&view)?;
+        let (view, _) = watch::channel(view);
+        Ok(Self { view, store })
+    }
+
+    pub(crate) fn view(&self) -> JobView {
+        self.view.borrow().clone()
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<JobView> {
+        self.view.subscribe()
+    }
+
+    /// Runs one step. Its failure is the job's.
+    pub(crate) async fn step<T>(
+        &self,
+        name: &str,
+        work: impl Future<Output = Result<T, CoreError>>,
+    ) -> Result<T, CoreError> {
+        let began = self.begin(name)?;
+        let result = work.await;
+        match &result {
+            Ok(_) => self.end(began, StepState::Done, "")?,
+            Err(error) => self.end(began, StepState::Failed, &error.message)?,
+        }
+        result
+    }
+
+    /// Runs one step whose failure the job outlives (FO-07). Returns whether it succeeded.
+    pub(crate) async fn try_step(
+        &self,
+        name: &str,
+        work: impl Future<Output = Result<(), CoreError>>,
+    ) -> Result<bool, CoreError> {
+        let began = self.begin(name)?;
+        match work.await {
+            Ok(()) => self.end(began, StepState::Done, "").map(|()| true),
+            Err(error) => self.end(began, StepState::Warning, &error.message).map(|()| false),
+        }
+    }
+
+    /// Adds to the note of the step at work.
+    pub(crate) fn note(&self, note: &str) -> Result<(), CoreError> {
+        self.change(|view| {
+            if let Some(step) = view.steps.last_mut() {
+                note.clone_into(&mut step.note);
+            }
+        })
+    }
+
+    fn begin(&self, name: &str) -> Result<Instant, CoreError> {
+        let step = Step {
+            name: name.to_owned(),
+            state: StepState::InProgress,
+            started: now(),
+            took: None,
+            note: String::new(),
+        };
+        self.change(|view| view.steps.push(step))?;
+        Ok(Instant::now())
+    }
+
+    fn end(&self, began: Instant, state: StepState, note: &str) -> Result<(), CoreError> {
+        self.change(|view| {
+            if let Some(step) = view.steps.last_mut() {
+                step.state = state;
+                step.took = Some(began.elapsed().into());
+                if !note.is_empty() {
+                    note.clone_into(&mut step.note);
+                }
+            }
+        })
+    }
+
+    /// Ends the job.
+    pub(crate) fn finish(&self, result: Result<(), CoreError>) -> Result<(), CoreError> {
+        self.change(|view| {
+            let warned = view.steps.iter().any(|step| step.state == StepState::Warning);
+            view.state = match (&result, warned) {
+                (Err(_), _) => JobState::Failed,
+                (Ok(()), true) => JobState::CompletedWithWarning,
+                (Ok(()), false) => JobState::Completed,
+            };
+            view.error = result.err();
+            view.ended = Some(now());
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut JobView)) -> Result<(), CoreError> {
+        let mut view = self.view();
+        change(&mut view);
+        view.revision += 1;
+        // Stored before it is shown: nobody sees what a crash could take back.
+        self.store.put_job(&view)?;
+        self.view.send_replace(view);
+        Ok(())
+    }
+}
+
+/// The core's clock.
+pub(crate) fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}

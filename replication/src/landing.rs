@@ -1,0 +1,194 @@
+//! The landing log: what was received and is not yet a recovery point.
+//!
+//! One file a transfer: a header line of JSON, then extents (disk, offset, length, BLAKE3 of all but the length,
+//! data), then an end mark with their number. A file is complete when it carries its final name; what lies under a
+//! working name was cut short and is thrown away.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use contract::{CoreError, ErrorCode};
+
+use crate::tap::Extent;
+
+const MAGIC: &[u8; 8] = b"RTLAND01";
+const EXTENT: u8 = 1;
+const END: u8 = 2;
+/// Longest extent that is ever written, in bytes; a longer one read back is damage.
+const LONGEST: u64 = 64 * 1024 * 1024;
+
+/// A transfer being received.
+pub(crate) struct Writer {
+    file: BufWriter<File>,
+    working: PathBuf,
+    finished: PathBuf,
+    count: u64,
+    bytes: u64,
+}
+
+/// Path of transfer number `number`.
+pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:08}.landed"))
+}
+
+impl Writer {
+    pub(crate) fn create(dir: &Path, number: u64) -> std::io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let finished = path(dir, number);
+        let working = finished.with_extension("receiving");
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(&working)?);
+        file.write_all(MAGIC)?;
+        Ok(Self { file, working, finished, count: 0, bytes: 0 })
+    }
+
+    pub(crate) fn push(&mut self, disk: usize, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.file.write_all(&[EXTENT])?;
+        for number in [disk as u64, offset, data.len() as u64] {
+            self.file.write_all(&number.to_le_bytes())?;
+        }
+        self.file.write_all(digest(disk as u64, offset, data).as_bytes())?;
+        self.file.write_all(data)?;
+        self.count += 1;
+        self.bytes += data.len() as u64;
+        Ok(())
+    }
+
+    /// Makes the transfer durable and complete. Returns the bytes of disk content in it.
+    pub(crate) fn seal(mut self) -> std::io::Result<u64> {
+        self.file.write_all(&[END])?;
+        self.file.write_all(&self.count.to_le_bytes())?;
+        let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        file.sync_data()?;
+        std::fs::rename(&self.working, &self.finished)?;
+        Ok(self.bytes)
+    }
+}
+
+/// Reads a complete transfer, extent by extent.
+pub(crate) struct Reader {
+    file: BufReader<File>,
+    path: PathBuf,
+    count: u64,
+    ended: bool,
+}
+
+impl Reader {
+    pub(crate) fn open(path: &Path) -> Result<Self, CoreError> {
+        let file = File::open(path).map_err(|e| damaged(path, &e.to_string()))?;
+        let mut reader = Self {
+            file: BufReader::with_capacity(1 << 20, file),
+            path: path.to_owned(),
+            count: 0,
+            ended: false,
+        };
+        let mut magic = [0; 8];
+        reader.fill(&mut magic)?;
+        if &magic != MAGIC {
+            return Err(damaged(path, "it does not begin as one"));
+        }
+        Ok(reader)
+    }
+
+    /// The next extent; `None` after the end mark.
+    pub(crate) fn next(&mut self) -> Result<Option<Extent>, CoreError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let mut kind = [0];
+        self.fill(&mut kind)?;
+        match kind[0] {
+            EXTENT => self.extent().map(Some),
+            END if self.number()? == self.count => {
+                self.ended = true;
+                Ok(None)
+            }
+            _ => Err(damaged(&self.path, &format!("extent {} is neither data nor the end", self.count + 1))),
+        }
+    }
+
+    fn extent(&mut self) -> Result<Extent, CoreError> {
+        self.count += 1;
+        let (disk, offset, length) = (self.number()?, self.number()?, self.number()?);
+        if length > LONGEST {
+            return Err(damaged(&self.path, &format!("extent {} claims {length} bytes", self.count)));
+        }
+        let mut hash = [0; 32];
+        self.fill(&mut hash)?;
+        let mut data = vec![0; usize::try_from(length).unwrap_or_default()];
+        self.fill(&mut data)?;
+        if digest(disk, offset, &data) != blake3::Hash::from_bytes(hash) {
+            return Err(damaged(&self.path, &format!("extent {} does not match its checksum", self.count)));
+        }
+        Ok(Extent { disk: usize::try_from(disk).unwrap_or(usize::MAX), offset, data })
+    }
+
+    fn number(&mut self) -> Result<u64, CoreError> {
+        let mut bytes = [0; 8];
+        self.fill(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), CoreError> {
+        self.file.read_exact(buffer).map_err(|e| damaged(&self.path, &e.to_string()))
+    }
+}
+
+/// Checksum of an extent: of where it goes as well as of what goes there.
+fn digest(disk: u64, offset: u64, data: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&disk.to_le_bytes()).update(&offset.to_le_bytes()).update(data);
+    hasher.finalize()
+}
+
+fn damaged(path: &Path, what: &str) -> CoreError {
+    CoreError::new(ErrorCode::Store, format!("landing log {}: {what}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn sealed(dir: &Path) -> PathBuf {
+        let mut writer = Writer::create(dir, 1).unwrap();
+        writer.push(0, 0, b"one").unwrap();
+        writer.push(1, 4096, b"two").unwrap();
+        assert_eq!(writer.seal().unwrap(), 6);
+        path(dir, 1)
+    }
+
+    fn read(path: &Path) -> Result<Vec<Extent>, CoreError> {
+        let mut reader = Reader::open(path)?;
+        let mut all = Vec::new();
+        while let Some(extent) = reader.next()? {
+            all.push(extent);
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn what_landed_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let extents = read(&sealed(dir.path())).unwrap();
+        assert_eq!(extents[1], Extent { disk: 1, offset: 4096, data: b"two".to_vec() });
+        assert_eq!(extents.len(), 2);
+    }
+
+    #[test]
+    fn a_transfer_cut_anywhere_or_altered_anywhere_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = sealed(dir.path());
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert!(read(&path).is_err(), "cut at {length}");
+        }
+        for at in 0..whole.len() {
+            let mut altered = whole.clone();
+            altered[at] ^= 0x40;
+            std::fs::write(&path, &altered).unwrap();
+            assert!(read(&path).is_err(), "altered at {at}");
+        }
+    }
+}

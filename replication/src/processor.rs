@@ -1,0 +1,157 @@
+//! The processor: turns what landed into recovery points, and merges old points away.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use contract::{
+    Access, Bytes, Consistency, CoreError, ErrorCode, ItemId, Platform, PointId, RecoveryPoint, VolumeId,
+};
+use nbd::Client;
+
+use crate::core::Inner;
+use crate::item::{Item, Landed, Volumes};
+use crate::landing::{self, Reader};
+use crate::tap::Tap;
+use crate::transfer::{blocking, link};
+
+/// Processes everything that has landed. Returns how many points were made.
+pub(crate) async fn process_all(core: &Inner, item: &Item) -> Result<u64, CoreError> {
+    let _one_at_a_time = item.processing.lock().await;
+    let mut made = 0;
+    loop {
+        let next = {
+            let record = item.record.lock().await;
+            record.replica.as_ref().and_then(|replica| replica.landed.first().cloned())
+        };
+        let Some(landed) = next else { break };
+        process_one(core, item, &landed).await?;
+        made += 1;
+    }
+    prune(core, item).await?;
+    Ok(made)
+}
+
+async fn process_one(core: &Inner, item: &Item, landed: &Landed) -> Result<(), CoreError> {
+    let (platform, head, names) = {
+        let mut record = item.record.lock().await;
+        let number = record.next();
+        let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
+        let names: Vec<_> = replica
+            .head()
+            .iter()
+            .map(|(disk, _)| VolumeId(format!("{}-{disk}-p{number}", item.id)))
+            .collect();
+        (core.platform(&record.on(replica.side).0)?, replica.head().clone(), names)
+    };
+    let mut volumes = Volumes::new();
+    for ((disk, below), name) in head.iter().zip(names) {
+        platform.derive_volume(&name, below).await?;
+        volumes.push((disk.clone(), name));
+    }
+    let path = landing::path(&core.landing_dir(&item.id), landed.number);
+    apply(&platform, path.clone(), &volumes, landed.number, core.tap()).await?;
+    let point = RecoveryPoint {
+        id: PointId(format!("{}-point-{}", item.id, landed.number)),
+        time: landed.time,
+        consistency: Consistency::Crash,
+        processed: true,
+        change_id: landed.change.clone(),
+        transferred: Bytes(landed.bytes),
+        volumes,
+    };
+    core.update(item, |record| {
+        if let Some(replica) = &mut record.replica {
+            replica.landed.retain(|other| other.number != landed.number);
+            replica.points.push(point);
+            replica.processed_count += 1;
+        }
+    })
+    .await?;
+    // The point is stored; what it was made of is needed no more.
+    let _ = std::fs::remove_file(path);
+    Ok(())
+}
+
+/// Writes a transfer into the deltas of a new point.
+async fn apply(
+    platform: &Arc<dyn Platform>,
+    path: PathBuf,
+    volumes: &Volumes,
+    batch: u64,
+    tap: Option<Arc<dyn Tap>>,
+) -> Result<(), CoreError> {
+    let mut exports = Vec::new();
+    for (_, volume) in volumes {
+        exports.push(platform.export_volume(volume, Access::Write).await?);
+    }
+    let uris: Vec<_> = exports.iter().map(|export| export.uri.clone()).collect();
+    let written = blocking(move || {
+        let clients: Result<Vec<_>, _> = uris.iter().map(|uri| Client::connect(uri)).collect();
+        let mut clients = clients.map_err(link)?;
+        let mut reader = Reader::open(&path)?;
+        while let Some(mut extent) = reader.next()? {
+            if tap.as_ref().is_some_and(|tap| !tap.pass(batch, &mut extent)) {
+                continue;
+            }
+            let client = clients.get_mut(extent.disk).ok_or_else(|| {
+                CoreError::new(ErrorCode::Store, format!("the landing log names disk {}", extent.disk))
+            })?;
+            write(client, extent.offset, &extent.data)?;
+        }
+        clients.iter_mut().try_for_each(|client| client.flush().map_err(link))
+    })
+    .await;
+    for export in &exports {
+        platform.close_export(&export.id).await?;
+    }
+    written
+}
+
+/// Writes content; a stretch of zeroes as such, so that it takes no room.
+pub(crate) fn write(client: &mut Client, offset: u64, data: &[u8]) -> Result<(), CoreError> {
+    if data.iter().all(|byte| *byte == 0) {
+        return client.zero(offset, data.len() as u64).map_err(link);
+    }
+    client.write(offset, data).map_err(link)
+}
+
+/// Merges the oldest points into the base once twice as many as the policy keeps have gathered, so that the
+/// price of a merge is paid once for many.
+async fn prune(core: &Inner, item: &Item) -> Result<(), CoreError> {
+    let (platform, base, new_oldest) = {
+        let record = item.record.lock().await;
+        let Some(replica) = &record.replica else { return Ok(()) };
+        let keep = record.policy.keep_points.max(1) as usize;
+        if replica.points.len() < 2 * keep {
+            return Ok(());
+        }
+        let oldest = replica.points[replica.points.len() - keep].clone();
+        (core.platform(&record.on(replica.side).0)?, replica.base.clone(), oldest)
+    };
+    // First the points go from the list, then from the storage: none is offered that is half merged.
+    core.update(item, |record| {
+        if let Some(replica) = &mut record.replica {
+            let at = replica.points.iter().position(|point| point.id == new_oldest.id).unwrap_or_default();
+            replica.points.drain(..at);
+        }
+    })
+    .await?;
+    for ((_, top), (_, below)) in new_oldest.volumes.iter().zip(&base) {
+        platform.merge_volumes(top, below).await?;
+    }
+    core.update(item, |record| {
+        if let Some(point) = record.replica.as_mut().and_then(|replica| replica.points.first_mut()) {
+            point.volumes = base.clone();
+        }
+    })
+    .await
+}
+
+pub(crate) fn not_replicating() -> CoreError {
+    CoreError::new(ErrorCode::NotAllowedInState, "nothing replicates")
+}
+
+/// Name of an item's directory in the landing log.
+pub(crate) fn landing_name(item: &ItemId) -> String {
+    item.0.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}

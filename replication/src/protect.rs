@@ -1,0 +1,132 @@
+//! Protection begins and ends.
+
+use std::sync::Arc;
+
+use contract::{
+    CoreError, Direction, EnableProtection, ErrorCode, ItemId, JobId, JobKind, Operation, Phase, Platform,
+    Protection, Side, VolumeId,
+};
+
+use crate::core::Inner;
+use crate::engine::synchronise;
+use crate::item::{Item, Record, Replica, Volumes};
+use crate::jobs::Job;
+
+pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Result<JobId, CoreError> {
+    if request.primary == request.recovery {
+        let text = "the primary and the recovery site are the same";
+        return Err(CoreError::new(ErrorCode::BadRequest, text));
+    }
+    if request.policy.interval.0 == 0 || request.policy.keep_points == 0 {
+        let text = "a policy needs an interval and at least one point to keep";
+        return Err(CoreError::new(ErrorCode::BadRequest, text));
+    }
+    core.platform(&request.recovery)?;
+    core.platform(&request.primary)?.machine(&request.machine).await?;
+    let record = Record {
+        id: request.item.clone(),
+        protection: Protection { phase: Phase::InitialReplication, active: Side::Primary },
+        primary: (request.primary.clone(), request.machine.clone()),
+        recovery: (request.recovery.clone(), request.target.machine.clone()),
+        target: request.target.clone(),
+        policy: request.policy,
+        replica: None,
+        seed: None,
+        built: Volumes::new(),
+        failed_over_to: None,
+        trouble: None,
+        counter: 0,
+    };
+    let item = core.add_item(record).await?;
+    let direction = |_: &Record| Ok(Direction::PrimaryToRecovery);
+    core.run(&item, JobKind::EnableProtection, direction, begin).await
+}
+
+async fn begin(core: Arc<Inner>, item: Arc<Item>, job: Job) -> Result<(), CoreError> {
+    let base = job.step("create replica", create_replica(&core, &item)).await?;
+    core.update(&item, |record| record.replica = Some(Replica::new(Side::Recovery, base))).await?;
+    job.step("initial replication", async {
+        let bytes = synchronise(&core, &item).await?;
+        job.note(&format!("{} travelled", contract::Bytes(bytes)))
+    })
+    .await?;
+    core.start_engine(&item).await;
+    Ok(())
+}
+
+/// Empty volumes on the recovery side, as large as the machine's disks.
+async fn create_replica(core: &Inner, item: &Item) -> Result<Volumes, CoreError> {
+    let (source, machine, target) = {
+        let record = item.record.lock().await;
+        let (site, machine) = record.primary.clone();
+        (core.platform(&site)?, machine, core.platform(&record.recovery.0)?)
+    };
+    let mut base = Volumes::new();
+    for disk in source.machine(&machine).await?.disks {
+        let volume = VolumeId(format!("{}-{}-replica", item.id, disk.id));
+        target.create_volume(&volume, disk.size).await?;
+        base.push((disk.id, volume));
+    }
+    Ok(base)
+}
+
+pub(crate) async fn disable(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, CoreError> {
+    let item = core.find(item).await?;
+    let check = |record: &Record| {
+        core.check(record, Operation::DisableProtection)?;
+        Ok(Direction::from_side(record.protection.active))
+    };
+    core.run(&item, JobKind::DisableProtection, check, end).await
+}
+
+async fn end(core: Arc<Inner>, item: Arc<Item>, job: Job) -> Result<(), CoreError> {
+    job.step("stop replication", async {
+        core.stop_engine(&item).await;
+        Ok(())
+    })
+    .await?;
+    let record = item.record.lock().await.clone();
+    job.step("stop change tracking", stop_tracking(&core, &record)).await?;
+    job.step("delete replica", delete_replica(&core, &record)).await?;
+    core.remove_item(&item).await
+}
+
+/// Nothing that an item leaves behind on a machine goes on costing it.
+async fn stop_tracking(core: &Inner, record: &Record) -> Result<(), CoreError> {
+    let (site, machine) = record.on(record.protection.active);
+    core.platform(site)?.stop_tracking(machine).await?;
+    Ok(())
+}
+
+/// Deletes points and replica, but no disk of any machine.
+async fn delete_replica(core: &Inner, record: &Record) -> Result<(), CoreError> {
+    if let Some(replica) = &record.replica {
+        let platform = core.platform(&record.on(replica.side).0)?;
+        delete_points(&platform, &replica.points, &replica.base).await?;
+    }
+    if let Some(seed) = &record.seed
+        && record.protection.active == Side::Primary
+    {
+        let platform = core.platform(&record.recovery.0)?;
+        for (_, volume) in seed {
+            platform.delete_volume(volume).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the volumes of points, newest first, but not the base.
+pub(crate) async fn delete_points(
+    platform: &Arc<dyn Platform>,
+    points: &[contract::RecoveryPoint],
+    base: &Volumes,
+) -> Result<(), CoreError> {
+    for point in points.iter().rev() {
+        for (_, volume) in &point.volumes {
+            if base.iter().all(|(_, kept)| kept != volume) {
+                platform.delete_volume(volume).await?;
+            }
+        }
+    }
+    Ok(())
+}

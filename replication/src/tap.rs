@@ -1,0 +1,21 @@
+//! The seam at which the suite makes this core faulty on purpose.
+//!
+//! A suite that never saw a wrong core proves little about right ones. A tap sees every extent between landing log
+//! and recovery point and may alter, withhold or exchange it. Without one, nothing is touched.
+
+/// Content of a stretch of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Index of the disk in the machine.
+    pub disk: usize,
+    /// First byte.
+    pub offset: u64,
+    /// The bytes.
+    pub data: Vec<u8>,
+}
+
+/// Sees extents on their way into a recovery point.
+pub trait Tap: Send + Sync {
+    /// `batch` counts transfers from 1. Returns whether the extent shall still be written.
+    fn pass(&self, batch: u64, extent: &mut Extent) -> bool;
+}
