@@ -1,0 +1,189 @@
+//! The hardware to boot on, and what has to work there.
+
+use std::fmt::Write as _;
+
+use images::{Image, Variant, layout};
+use witness::protocol::{Findings, FromGuest, Hello, Load, ToGuest};
+
+use crate::guest::{Disks, Guest, Result};
+
+/// One trial: a hardware, and what is done on it.
+pub type Trial = fn(&Image) -> Result<String>;
+
+const SCSI_DISKS: &str = "-drive if=none,id=a,format=raw,file={system} -device scsi-hd,drive=a,bootindex=0 \
+     -drive if=none,id=b,format=raw,file={data} -device scsi-hd,drive=b";
+const IDE: &str = "-machine pc -drive if=ide,format=raw,file={system} -drive if=ide,format=raw,file={data}";
+const AHCI: &str = "-machine q35 -drive if=ide,format=raw,file={system} -drive if=ide,format=raw,file={data}";
+const UEFI: &str = "-drive if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
+     -drive if=pflash,format=raw,unit=1,snapshot=on,file=/usr/share/OVMF/OVMF_VARS_4M.fd";
+const LOAD: Load = Load {
+    epoch: 1,
+    records_per_second: 200,
+    churn_per_second: 50,
+    churn_bytes: 8192,
+    transfers_per_second: 20,
+    seed: 7,
+};
+
+/// All trials by name.
+pub const ALL: &[(&str, Trial)] = &[
+    ("pvscsi", |image| cycle(image, &scsi("pvscsi"), "vmxnet3", None)),
+    ("ide-bare", |image| no_root(image, IDE, "tulip")),
+    ("ide-hydrated", |image| cycle(image, IDE, "tulip", Some(&["vmw_pvscsi", "ata_piix"]))),
+    ("ahci", |image| cycle(image, AHCI, "e1000", Some(&["ahci"]))),
+    ("lsilogic", |image| cycle(image, &scsi("mptsas1068"), "e1000e", Some(&["mptspi"]))),
+    ("lsi53c895a", |image| cycle(image, &scsi("lsi53c895a"), "e1000", Some(&["sym53c8xx"]))),
+    ("uefi-virtio", |image| cycle(image, &uefi("virtio-scsi-pci"), "virtio-net-pci", Some(&["virtio_scsi"]))),
+    ("uefi-ahci", |image| cycle(image, &format!("{AHCI} {UEFI}"), "e1000", Some(&["ahci"]))),
+    ("uefi-pvscsi", |image| cycle(image, &uefi("pvscsi"), "vmxnet3", None)),
+    ("crash", crash),
+    ("agent", agent),
+    ("power-button", power_button),
+];
+
+/// Runs one trial.
+pub fn run(name: &str, trial: Trial, image: &Image) -> Result<String> {
+    eprintln!("{name} ...");
+    trial(image)
+}
+
+fn scsi(controller: &str) -> String {
+    format!("-machine pc -device {controller} {SCSI_DISKS}")
+}
+
+fn uefi(controller: &str) -> String {
+    format!("-machine q35 -device {controller} {SCSI_DISKS} {UEFI}")
+}
+
+fn variant(drivers: &[&str]) -> Variant {
+    Variant { boot_drivers: drivers.iter().map(|d| (*d).to_owned()).collect(), ..Variant::default() }
+}
+
+/// Boots, loads, rests, serves and shuts down.
+fn cycle(image: &Image, hardware: &str, nic: &str, drivers: Option<&[&str]>) -> Result<String> {
+    let disks = Disks::copy(image, drivers.map(variant).as_ref())?;
+    let mut guest = Guest::power_on(&disks, hardware, nic)?;
+    let mut report = String::new();
+    let hello = hello(&mut guest, &mut report)?;
+    let found = check(&mut guest)?;
+    expect(found.ledger.highest == 0 && found.bank.accounts == 0, "a fresh machine has no past")?;
+    guest.carry_out(&ToGuest::Start(LOAD))?;
+    acks(&mut guest, 100)?;
+    let answer = guest.service()?;
+    write!(report, ", service {:.1} s", guest.seconds())?;
+    expect(answer.bank.sound() && answer.ledger >= 100 && answer.boot_id == hello.boot_id, "the service is right")?;
+    guest.carry_out(&ToGuest::Quiesce)?;
+    guest.carry_out(&ToGuest::Thaw)?;
+    acks(&mut guest, 20)?;
+    guest.carry_out(&ToGuest::Stop)?;
+    guest.ask(&ToGuest::Shutdown)?;
+    guest.wait_for(|word| matches!(word, FromGuest::Down).then_some(()))?;
+    write!(report, ", off {:.1} s", guest.wait_off()?)?;
+    Ok(report)
+}
+
+fn no_root(image: &Image, hardware: &str, nic: &str) -> Result<String> {
+    let disks = Disks::copy(image, None)?;
+    let guest = Guest::power_on(&disks, hardware, nic)?;
+    let line = guest.wait_line(layout::NO_ROOT_LINE)?;
+    Ok(format!("{:.1} s: {line}", guest.seconds()))
+}
+
+/// Kills the machine under load and looks at what is left of it on other hardware.
+fn crash(image: &Image) -> Result<String> {
+    let disks = Disks::copy(image, None)?;
+    let mut guest = Guest::power_on(&disks, &scsi("pvscsi"), "vmxnet3")?;
+    guest.carry_out(&ToGuest::Start(LOAD))?;
+    let acked = acks(&mut guest, 300)?;
+    drop(guest);
+    disks.customise(&variant(&["vmw_pvscsi", "ata_piix"]))?;
+    let mut guest = Guest::power_on(&disks, IDE, "tulip")?;
+    let mut report = String::new();
+    hello(&mut guest, &mut report)?;
+    let served = guest.service()?;
+    let found = check(&mut guest)?;
+    expect(found.file_systems.iter().all(|fs| fs.needed_recovery && !fs.errors), "journals were replayed")?;
+    expect(found.ledger.contiguous >= acked && found.ledger.torn.is_empty(), "no acknowledged record is lost")?;
+    expect(found.bank.sound() && found.bank.wal_bytes > 0, "the bank is whole after its log was replayed")?;
+    expect(served.bank.sound() && served.ledger == found.ledger.contiguous, "the service is up before the load")?;
+    guest.carry_out(&ToGuest::Start(Load { epoch: 2, ..LOAD }))?;
+    let next = acks(&mut guest, 1)?;
+    expect(next == found.ledger.contiguous + 1, "the ledger goes on after its last record")?;
+    guest.ask(&ToGuest::Shutdown)?;
+    guest.wait_off()?;
+    write!(report, ", {acked} acked, {} found", found.ledger.contiguous)?;
+    rested(&disks, &scsi("pvscsi"), false)?;
+    Ok(report)
+}
+
+/// Freezes and shuts down through the guest agent.
+fn agent(image: &Image) -> Result<String> {
+    let disks = Disks::copy(image, None)?;
+    let mut guest = Guest::power_on(&disks, &scsi("pvscsi"), "vmxnet3")?;
+    let mut report = String::new();
+    hello(&mut guest, &mut report)?;
+    guest.carry_out(&ToGuest::Start(LOAD))?;
+    acks(&mut guest, 50)?;
+    let frozen = guest.agent("guest-fsfreeze-freeze")?;
+    write!(report, ", agent froze at {:.1} s: {}", guest.seconds(), frozen.trim())?;
+    let copy = disks.copy_now()?;
+    let thawed = guest.agent("guest-fsfreeze-thaw")?;
+    expect(frozen == thawed && frozen.contains("return"), "as many file systems thaw as froze")?;
+    acks(&mut guest, 400)?;
+    guest.agent_shutdown()?;
+    guest.wait_off()?;
+    rested(&copy, &scsi("pvscsi"), true)?;
+    Ok(report)
+}
+
+fn power_button(image: &Image) -> Result<String> {
+    let disks = Disks::copy(image, None)?;
+    let mut guest = Guest::power_on(&disks, &scsi("pvscsi"), "vmxnet3")?;
+    let mut report = String::new();
+    hello(&mut guest, &mut report)?;
+    guest.carry_out(&ToGuest::Start(LOAD))?;
+    acks(&mut guest, 400)?;
+    guest.press_power()?;
+    guest.wait_for(|word| matches!(word, FromGuest::Down).then_some(()))?;
+    write!(report, ", off {:.1} s", guest.wait_off()?)?;
+    rested(&disks, &scsi("pvscsi"), false)?;
+    Ok(report)
+}
+
+/// Boots disks that were left in order and expects nothing to repair.
+fn rested(disks: &Disks, hardware: &str, quiesced: bool) -> Result<()> {
+    let mut guest = Guest::power_on(disks, hardware, "vmxnet3")?;
+    let found = check(&mut guest)?;
+    let clean = found.file_systems.iter().all(|fs| !fs.needed_recovery && !fs.errors);
+    expect(clean && found.bank.wal_bytes == 0 && found.bank.sound(), &format!("nothing to repair in {found:?}"))?;
+    expect(found.ledger.ends_quiesced == quiesced, "the last record tells whether the load was at rest")
+}
+
+fn hello(guest: &mut Guest, report: &mut String) -> Result<Hello> {
+    let pick = |word: &FromGuest| if let FromGuest::Hello(hello) = word { Some(hello.clone()) } else { None };
+    let hello = guest.wait_for(pick)?;
+    write!(report, "hello {:.1} s", guest.seconds())?;
+    let drivers: Vec<&str> = hello.disks.iter().map(|disk| disk.driver.as_str()).collect();
+    let cards: Vec<&str> = hello.nics.iter().map(|nic| nic.driver.as_str()).collect();
+    write!(report, " ({}; {}; {})", hello.firmware, drivers.join(" "), cards.join(" "))?;
+    expect(hello.disks.len() == 2 && hello.nics.len() == 1, "two disks and a network card")?;
+    Ok(hello)
+}
+
+fn check(guest: &mut Guest) -> Result<Findings> {
+    guest.ask(&ToGuest::Check)?;
+    guest.wait_for(|word| if let FromGuest::Findings(found) = word { Some(found.clone()) } else { None })
+}
+
+/// Waits for `count` acknowledgements and returns the last number.
+fn acks(guest: &mut Guest, count: u32) -> Result<u64> {
+    let mut last = 0;
+    for _ in 0..count {
+        last = guest.wait_for(|word| if let FromGuest::Ack { number } = word { Some(*number) } else { None })?;
+    }
+    Ok(last)
+}
+
+fn expect(truth: bool, what: &str) -> Result<()> {
+    if truth { Ok(()) } else { Err(format!("expected: {what}").into()) }
+}
