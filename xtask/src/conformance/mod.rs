@@ -64,8 +64,8 @@ impl Run<'_> {
     /// Everything that can be refused is refused here, before a guest starts.
     fn prepare(&self) -> Result<Suite> {
         let (out, cache) = (&self.dir.path, images_cmd::cache_dir());
-        Figures::of(out, &cache)?.judge(out, &cache)?;
         self.dir.create()?;
+        Figures::of(out, &cache)?.judge(out, &cache)?;
         setup::ensure(self.root, self.arguments.consent.yes)?;
         images_cmd::ensure(self.root)?;
         let suite = Suite::build(self.root, &self.uri)?;

@@ -26,8 +26,8 @@ pub struct RunDir {
     pub id: String,
     /// Whether the place was chosen by us: only there a link to it is kept.
     ours: bool,
-    /// Whether the directory was there before this run.
-    existed: bool,
+    /// The directories that were not there before this run, the innermost first.
+    new: Vec<Utf8PathBuf>,
 }
 
 impl RunDir {
@@ -41,7 +41,8 @@ impl RunDir {
                 "{path} holds the {trace} of an earlier run: choose another --out, evidence is not mixed."
             )));
         }
-        Ok(Self { existed: path.exists(), path, id, ours: out.is_none() })
+        let new = path.ancestors().take_while(|dir| !dir.exists()).map(Utf8Path::to_owned).collect();
+        Ok(Self { path, id, ours: out.is_none(), new })
     }
 
     /// Creates it and shows that it can be written.
@@ -68,18 +69,18 @@ impl RunDir {
             .with_context(|| format!("tried to point {link} at {}", self.id))
     }
 
-    /// Takes the directory away again if nothing was written to it.
+    /// Takes away again what this run created, if nothing was written to it.
     pub fn drop_if_empty(&self) {
-        if self.existed || std::fs::remove_dir(&self.path).is_err() || !self.ours {
+        if self.path.read_dir_utf8().map_or(true, |mut entries| entries.next().is_some()) {
             return;
         }
-        let Some(parent) = self.path.parent() else { return };
-        let link = parent.join(LATEST);
-        if std::fs::read_link(&link).is_ok_and(|target| target == std::path::Path::new(&self.id)) {
+        if let Some(link) = self.path.parent().map(|runs| runs.join(LATEST)).filter(|_| self.ours)
+            && std::fs::read_link(&link).is_ok_and(|target| target == std::path::Path::new(&self.id))
+        {
             let _ = std::fs::remove_file(link);
         }
-        // Stays if it holds other runs.
-        let _ = std::fs::remove_dir(parent);
+        // Ends at the first that holds something else.
+        let _ = self.new.iter().try_for_each(std::fs::remove_dir);
     }
 }
 
@@ -145,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_place_that_cannot_be_written_is_named() {
-        let run = RunDir { path: "/proc/roundtrip".into(), id: "x".into(), ours: false, existed: false };
+        let run = RunDir { path: "/proc/roundtrip".into(), id: "x".into(), ours: false, new: Vec::new() };
         let line = run.create().expect_err("nobody writes there").to_string();
         assert!(line.starts_with("Cannot write to /proc/roundtrip ("), "{line}");
     }
@@ -155,7 +156,8 @@ mod tests {
         let (_keep, dir) = scratch();
         let id = new_id().expect("an id");
         let runs = dir.join(RUNS);
-        let run = RunDir { path: runs.join(&id), id: id.clone(), ours: true, existed: false };
+        let new = vec![runs.join(&id), runs.clone()];
+        let run = RunDir { path: runs.join(&id), id: id.clone(), ours: true, new };
         run.create().expect("created");
         assert_eq!(std::fs::read_link(runs.join(LATEST)).expect("a link"), std::path::Path::new(&id));
         assert_eq!(list(&runs).expect("a list").len(), 1);
