@@ -92,7 +92,7 @@ pub fn command(root: &Utf8Path, json: bool) -> Result<u8> {
 fn look() -> Result<Findings> {
     let host = Live;
     let cache = images_cmd::cache_dir();
-    let version = |index: usize| MINIMA.get(index)?.installed(&host).map(|version| version.to_string());
+    let version = |index: usize| MINIMA.get(index)?.installed_in_full(&host);
     Ok(Findings {
         os: Release::of(&host).pretty,
         kernel: host.read("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),

@@ -16,6 +16,10 @@ use crate::stop::infrastructure;
 
 /// Lines of a failed program that are repeated to the person.
 const TAIL: usize = 15;
+/// The same of a compiler, whose first error is the one that counts.
+const LONG_TAIL: usize = 60;
+/// What is over sooner is not worth a line.
+const NOTICEABLE: Duration = Duration::from_secs(1);
 
 /// Tells a person what goes on. Results go to standard output, the way there goes to standard error.
 pub fn say(line: impl AsRef<str>) {
@@ -89,20 +93,27 @@ pub fn spinner(what: &str) -> ProgressBar {
 }
 
 /// The last lines a program printed, filled by its readers.
-#[derive(Clone, Default)]
-struct Tail(Arc<Mutex<VecDeque<String>>>);
+#[derive(Clone)]
+struct Tail {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    length: usize,
+}
 
 impl Tail {
+    fn new(length: usize) -> Self {
+        Self { lines: Arc::default(), length }
+    }
+
     fn push(&self, line: String) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.push_back(line);
-        if lines.len() > TAIL {
+        if lines.len() > self.length {
             lines.pop_front();
         }
     }
 
     fn text(&self) -> String {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().map(|line| format!("  | {line}\n")).collect()
     }
 
@@ -119,17 +130,37 @@ impl Tail {
 
 /// Runs a program and shows only that it runs; its last lines are told if it fails.
 pub fn quietly(what: &str, command: &mut Command) -> Result<()> {
+    let tail = Tail::new(TAIL);
+    watched(what, command, &tail, |child, bar| {
+        // Not joined: a daemon started by a package's script may keep the pipe open for ever.
+        child.stdout.take().into_iter().for_each(|stream| tail.follow(stream, bar.clone()));
+        Ok(())
+    })
+}
+
+/// Runs a compiler in the same way and gives the lines of its standard output.
+pub fn quietly_read(what: &str, command: &mut Command) -> Result<Vec<String>> {
+    watched(what, command, &Tail::new(LONG_TAIL), |child, _| {
+        let stream = child.stdout.take().context("it has no output")?;
+        Ok(BufReader::new(stream).lines().map_while(Result::ok).collect())
+    })
+}
+
+fn watched<T>(
+    what: &str,
+    command: &mut Command,
+    tail: &Tail,
+    read: impl FnOnce(&mut Child, &ProgressBar) -> Result<T>,
+) -> Result<T> {
     let started = Instant::now();
     let bar = spinner(what);
     if bar.is_hidden() {
         say(format!("  {what} …"));
     }
-    let tail = Tail::default();
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.with_context(|| format!("tried to start {:?}", command.get_program()))?;
-    // The readers are not joined: a daemon started by a package's script may keep the pipe open for ever.
-    child.stdout.take().into_iter().for_each(|stream| tail.follow(stream, bar.clone()));
     child.stderr.take().into_iter().for_each(|stream| tail.follow(stream, bar.clone()));
+    let result = read(&mut child, &bar);
     let status = child.wait()?;
     bar.finish_and_clear();
     if !status.success() {
@@ -138,8 +169,10 @@ pub fn quietly(what: &str, command: &mut Command) -> Result<()> {
             tail.text().trim_end()
         )));
     }
-    say(format!("  {what} … done in {}", human(started.elapsed())));
-    Ok(())
+    if started.elapsed() > NOTICEABLE {
+        say(format!("  {what} … done in {}", human(started.elapsed())));
+    }
+    result
 }
 
 /// Waits for a child, at most so long. None if it still runs; it is not killed.

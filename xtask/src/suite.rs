@@ -1,13 +1,12 @@
 //! The suite's own binary: it links libvirt, so it is built here and run, never linked.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
-use crate::run::cargo;
+use crate::run::{cargo, quietly_read};
 use crate::stop::infrastructure;
 
 const BINARY: &str = "roundtrip-suite";
@@ -25,6 +24,12 @@ pub struct Suite {
 struct Message {
     executable: Option<Utf8PathBuf>,
     target: Option<Target>,
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
 }
 
 #[derive(Deserialize)]
@@ -37,29 +42,24 @@ struct Target {
 fn executable(line: &str) -> Option<Utf8PathBuf> {
     let message: Message = serde_json::from_str(line).ok()?;
     let target = message.target?;
-    (target.name == BINARY && target.kind.iter().any(|kind| kind == "bin")).then_some(message.executable)?
+    // The binary's own unit tests bear its name and kind.
+    let itself =
+        target.name == BINARY && target.kind.iter().any(|kind| kind == "bin") && !message.profile?.test;
+    itself.then_some(message.executable)?
 }
 
 impl Suite {
     /// Builds the suite and its tests together: apart, cargo would choose other features and build twice.
     pub fn build(root: &Utf8Path, uri: &str) -> Result<Self> {
-        let mut child = cargo(root)
+        let mut command = cargo(root);
+        command
             .args(["build", "-p", "conformance", "--bins", "--tests"])
-            .arg("--message-format=json-render-diagnostics")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("tried to start cargo")?;
-        let output = child.stdout.take().context("cargo has no output")?;
+            .arg("--message-format=json-render-diagnostics");
+        let report = quietly_read("build the suite", &mut command)?;
+        let path = report.iter().filter_map(|line| executable(line)).next_back();
         let path =
-            BufReader::new(output).lines().map_while(Result::ok).filter_map(|line| executable(&line)).last();
-        let status = child.wait()?;
-        match path {
-            Some(path) if status.success() => Ok(Self { path, root: root.to_owned(), uri: uri.to_owned() }),
-            _ => Err(infrastructure(format!(
-                "Tried to build the suite and cargo failed ({status}): its words are above."
-            ))),
-        }
+            path.ok_or_else(|| infrastructure(format!("cargo built no `{BINARY}`: is this tree complete?")))?;
+        Ok(Self { path, root: root.to_owned(), uri: uri.to_owned() })
     }
 
     /// A command of the suite's binary.
@@ -106,10 +106,9 @@ mod tests {
 
     #[test]
     fn the_binary_is_found_in_cargos_report() {
-        let line = r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"roundtrip-suite"},"executable":"/t/debug/roundtrip-suite","fresh":true}"#;
+        let line = r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"roundtrip-suite"},"profile":{"opt_level":"1","test":false},"executable":"/t/debug/roundtrip-suite","fresh":true}"#;
         assert_eq!(executable(line).as_deref(), Some(Utf8Path::new("/t/debug/roundtrip-suite")));
-        // The binary's own unit tests bear its name too.
-        assert_eq!(executable(&line.replace("[\"bin\"]", "[\"test\"]")), None);
+        assert_eq!(executable(&line.replace("\"test\":false", "\"test\":true")), None);
         assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
     }
 }

@@ -49,6 +49,15 @@ pub fn command(root: &Utf8Path, arguments: &ConformanceArgs) -> Result<u8> {
     code
 }
 
+/// One tier's part of a run.
+struct Share {
+    tier: Tier,
+    /// Which tests, for nextest.
+    expression: String,
+    /// The same, by name.
+    tests: Vec<String>,
+}
+
 /// How the running of the tests went, apart from what they found.
 #[derive(Default)]
 struct Ending {
@@ -75,10 +84,12 @@ impl Run<'_> {
     }
 
     fn execute(&self, suite: &Suite) -> Result<u8> {
-        let count = self.chosen.len();
+        let shares = self.shares()?;
+        let count = shares.iter().map(|share| share.tests.len()).sum::<usize>();
         let things = if count == 1 { "scenario" } else { "scenarios" };
+        self.dir.link_latest()?;
         say(format!("Run {}: {count} {things} on {}, evidence in {}", self.dir.id, self.uri, self.dir.path));
-        let ending = self.run_tiers()?;
+        let ending = self.run_shares(shares)?;
         // The tests take their guests down themselves; a killed one could not. Its report is due all the same.
         let reaped = suite.must(&["reap"]);
         let verdict = suite.verdict(&["report", self.dir.path.as_str()])?;
@@ -86,28 +97,37 @@ impl Run<'_> {
         self.conclude(verdict, &ending)
     }
 
-    fn run_tiers(&self) -> Result<Ending> {
-        let mut ending = Ending::default();
+    /// What each tier has to run; tiers without a test are left out.
+    fn shares(&self) -> Result<Vec<Share>> {
+        let mut shares = Vec::new();
         for tier in [Tier::Sim, Tier::Real] {
-            let of_tier: Vec<&Scenario> =
+            let chosen: Vec<&Scenario> =
                 self.chosen.iter().filter(|scenario| scenario.tier == tier).collect();
-            if of_tier.is_empty() || ending.interrupted {
+            if chosen.is_empty() {
                 continue;
             }
-            let expression = scenarios::expression(&of_tier, self.arguments.filter.as_deref());
-            let names = self.expected(tier, &expression, &of_tier)?;
-            if names.is_empty() {
-                continue;
-            }
-            ending.expected.extend(names);
-            self.run_tier(tier, &expression, &mut ending)?;
+            let expression = scenarios::expression(&chosen, self.arguments.filter.as_deref());
+            let tests = self.expected(tier, &expression, &chosen)?;
+            shares.push(Share { tier, expression, tests });
         }
-        match ending.expected.is_empty() {
-            true => Err(usage(
+        shares.retain(|share| !share.tests.is_empty());
+        if shares.is_empty() {
+            return Err(usage(
                 "No scenario matches that --filter: `cargo xtask conformance --list` shows their names.",
-            )),
-            false => Ok(ending),
+            ));
         }
+        Ok(shares)
+    }
+
+    fn run_shares(&self, shares: Vec<Share>) -> Result<Ending> {
+        let mut ending = Ending::default();
+        for share in shares {
+            if !ending.interrupted {
+                self.run_tier(share.tier, &share.expression, &mut ending)?;
+            }
+            ending.expected.extend(share.tests);
+        }
+        Ok(ending)
     }
 
     /// The scenarios that must leave a result. Only nextest knows what a person's own expression means.

@@ -57,11 +57,12 @@ impl RunDir {
                 self.path
             ))
         })?;
-        if self.ours { self.link_latest() } else { Ok(()) }
+        Ok(())
     }
 
-    fn link_latest(&self) -> Result<()> {
-        let Some(parent) = self.path.parent() else { return Ok(()) };
+    /// Points the link to the newest run at this one, once it really begins.
+    pub fn link_latest(&self) -> Result<()> {
+        let Some(parent) = self.path.parent().filter(|_| self.ours) else { return Ok(()) };
         // Made aside and renamed: a reader never finds the link missing.
         let (link, aside) = (parent.join(LATEST), parent.join(format!(".{}", self.id)));
         std::os::unix::fs::symlink(&self.id, &aside)
@@ -73,11 +74,6 @@ impl RunDir {
     pub fn drop_if_empty(&self) {
         if self.path.read_dir_utf8().map_or(true, |mut entries| entries.next().is_some()) {
             return;
-        }
-        if let Some(link) = self.path.parent().map(|runs| runs.join(LATEST)).filter(|_| self.ours)
-            && std::fs::read_link(&link).is_ok_and(|target| target == std::path::Path::new(&self.id))
-        {
-            let _ = std::fs::remove_file(link);
         }
         // Ends at the first that holds something else.
         let _ = self.new.iter().try_for_each(std::fs::remove_dir);
@@ -159,8 +155,10 @@ mod tests {
         let new = vec![runs.join(&id), runs.clone()];
         let run = RunDir { path: runs.join(&id), id: id.clone(), ours: true, new };
         run.create().expect("created");
+        run.link_latest().expect("linked");
         assert_eq!(std::fs::read_link(runs.join(LATEST)).expect("a link"), std::path::Path::new(&id));
         assert_eq!(list(&runs).expect("a list").len(), 1);
+        std::fs::remove_file(runs.join(LATEST)).expect("unlinked");
         run.drop_if_empty();
         assert_eq!(std::fs::read_dir(&dir).expect("it is there").count(), 0);
     }

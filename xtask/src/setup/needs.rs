@@ -139,7 +139,17 @@ pub const MINIMA: &[Minimum] = &[
 impl Minimum {
     /// The version installed here, if any.
     pub fn installed(&self, host: &dyn Host) -> Option<Version> {
-        self.asked.iter().find_map(|argv| host.output(argv)).and_then(|text| Version::find(&text))
+        self.told(host).and_then(|text| Version::find(&text))
+    }
+
+    /// The same with all its numbers, for people.
+    pub fn installed_in_full(&self, host: &dyn Host) -> Option<String> {
+        self.told(host)
+            .and_then(|text| numbers(&text).find(|word| Version::parse(word).is_some()).map(String::from))
+    }
+
+    fn told(&self, host: &dyn Host) -> Option<String> {
+        self.asked.iter().find_map(|argv| host.output(argv))
     }
 }
 
@@ -150,11 +160,17 @@ pub struct Version(pub u32, pub u32);
 impl Version {
     /// The first `number.number` in a text, past a Debian epoch.
     pub fn find(text: &str) -> Option<Self> {
-        text.split(|c: char| !(c.is_ascii_digit() || c == '.')).find_map(|word| {
-            let mut parts = word.split('.');
-            Some(Self(parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-        })
+        numbers(text).find_map(Self::parse)
     }
+
+    fn parse(word: &str) -> Option<Self> {
+        let mut parts = word.split('.');
+        Some(Self(parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    }
+}
+
+fn numbers(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_ascii_digit() || c == '.'))
 }
 
 impl std::fmt::Display for Version {
