@@ -46,17 +46,20 @@ impl Event {
         }
     }
 
+    /// `12.0 MiB`.
+    fn figure(&self, count: u64) -> String {
+        let unit = self.unit.as_deref().unwrap_or_default();
+        if unit == "bytes" { bytes(count) } else { format!("{count} {unit}").trim_end().to_owned() }
+    }
+
     /// `12.0 MiB of 64.0 MiB, 18 %`.
     fn amount(&self) -> String {
-        let unit = self.unit.as_deref().unwrap_or_default();
-        let figure = |count: u64| {
-            if unit == "bytes" { bytes(count) } else { format!("{count} {unit}").trim_end().to_owned() }
-        };
         match (self.done, self.total) {
             (Some(done), Some(total)) if total > 0 => {
-                format!("{} of {}, {} %", figure(done), figure(total), done.saturating_mul(100) / total)
+                let percent = done.saturating_mul(100) / total;
+                format!("{} of {}, {percent} %", self.figure(done), self.figure(total))
             }
-            (Some(done), _) => figure(done),
+            (Some(done), _) => self.figure(done),
             _ => String::new(),
         }
     }
@@ -84,28 +87,37 @@ impl Follower {
     }
 }
 
-/// What a finished step is told as; none while it runs.
-#[derive(Default)]
-struct Steps {
-    started: BTreeMap<(String, String), u64>,
+/// A step that runs.
+struct Running {
+    since_ms: u64,
+    /// How far it had come when it last said so.
+    amount: Option<String>,
 }
 
+/// The steps that run.
+#[derive(Default)]
+struct Steps(BTreeMap<(String, String), Running>);
+
 impl Steps {
+    /// What a step is told as when it ends; none while it runs.
     fn apply(&mut self, event: &Event) -> Option<String> {
         let key = (event.scenario.clone(), event.name());
+        let amount = event.done.map(|done| event.figure(done));
         let mark = match event.state {
             State::Start => {
-                self.started.insert(key, event.at_ms);
+                self.0.insert(key, Running { since_ms: event.at_ms, amount });
                 return None;
             }
-            State::Progress => return None,
+            State::Progress => {
+                self.0.entry(key).or_insert(Running { since_ms: event.at_ms, amount: None }).amount = amount;
+                return None;
+            }
             State::Done => "✓",
             State::Failed => "✗",
         };
-        let began = self.started.remove(&key).unwrap_or(event.at_ms);
-        let took = human(Duration::from_millis(event.at_ms.saturating_sub(began)));
-        let amount = Some(event.amount()).filter(|text| !text.is_empty());
-        let details = amount.into_iter().chain([took]).collect::<Vec<_>>().join(", ");
+        let running = self.0.remove(&key).unwrap_or(Running { since_ms: event.at_ms, amount: None });
+        let took = human(Duration::from_millis(event.at_ms.saturating_sub(running.since_ms)));
+        let details = amount.or(running.amount).into_iter().chain([took]).collect::<Vec<_>>().join(", ");
         Some(format!("{mark} {}  {} ({details})", event.scenario, event.name()))
     }
 }
