@@ -211,10 +211,11 @@ mod tests {
         assert_eq!(steps.apply(&event(start)), None);
         assert_eq!(steps.apply(&event(done)).as_deref(), Some("✓ a  failover · boot (5.2 s)"));
         let failed = r#"{"at_ms":6200,"scenario":"a","step":"copy","state":"failed","done":3,"total":4,"unit":"records"}"#;
-        assert_eq!(
-            steps.apply(&event(failed)).as_deref(),
-            Some("✗ a  copy (3 records of 4 records, 75 %, 0.0 s)")
-        );
+        assert_eq!(steps.apply(&event(failed)).as_deref(), Some("✗ a  copy (3 records, 0.0 s)"));
+        let progress = r#"{"at_ms":7000,"scenario":"a","step":"copy","state":"progress","done":2048,"total":4096,"unit":"bytes"}"#;
+        let done = r#"{"at_ms":8000,"scenario":"a","step":"copy","state":"done"}"#;
+        assert_eq!(steps.apply(&event(progress)), None);
+        assert_eq!(steps.apply(&event(done)).as_deref(), Some("✓ a  copy (2.0 KiB, 1.0 s)"));
     }
 
     #[test]
