@@ -37,7 +37,7 @@ pub use flip::{BlindOracle, FlipSectors, Flipped, flip_sectors, must_object};
 pub use judge::{DiscardReads, Options, judge};
 pub use ledger::{JoinVerdict, LedgerIndex, LedgerJoin, Sighting, join};
 pub use qcow2::Qcow2Source;
-pub use source::{BlockClient, ClientSource, MemorySource, RawSource, SectorSource, compare};
+pub use source::{BlockClient, ClientSource, MemorySource, RawSource, SectorSource, compare, compare_range};
 pub use verdict::{Judgement, Misfit, SectorAt, UnknownCause, Verdict};
 pub use writelog::{Entry, LogEnd, WriteLog};
 

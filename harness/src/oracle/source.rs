@@ -221,15 +221,27 @@ pub(crate) fn next_chunk(
 /// # Errors
 /// The sizes differ, or one of them cannot be read.
 pub fn compare(a: &dyn SectorSource, b: &dyn SectorSource) -> io::Result<Option<u64>> {
-    let end = a.bytes();
-    if end != b.bytes() {
+    compare_range(a, b, 0..u64::MAX)
+}
+
+/// [`compare`], but only for a range of sectors; what of it lies past the end is left out.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_range(
+    a: &dyn SectorSource,
+    b: &dyn SectorSource,
+    sectors: Range<u64>,
+) -> io::Result<Option<u64>> {
+    if a.bytes() != b.bytes() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("the disks have {end} and {} bytes", b.bytes()),
+            format!("the disks have {} and {} bytes", a.bytes(), b.bytes()),
         ));
     }
+    let end = sectors.end.saturating_mul(SECTOR_BYTES).min(a.bytes());
     let (mut left, mut right) = (vec![0; CHUNK_BYTES as usize], vec![0; CHUNK_BYTES as usize]);
-    let mut at = 0;
+    let mut at = sectors.start.saturating_mul(SECTOR_BYTES);
     while let Some(chunk) = next_chunk(a, b, at, end)? {
         let len = (chunk.end - chunk.start) as usize;
         a.read_at(chunk.start, &mut left[..len])?;

@@ -1,0 +1,159 @@
+//! The oracle done the slow way: apply every prefix and compare.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use harness::oracle::{Cut, CutRange, DiscardReads, WriteLog};
+use proptest::prelude::*;
+
+use super::build::{LogBytes, sectors};
+
+#[derive(Clone, Debug)]
+pub enum Op {
+    Write { sector: u64, contents: Vec<u8> },
+    Discard { sector: u64, count: u64 },
+    Flush,
+}
+
+/// A disk's history.
+#[derive(Clone, Debug)]
+pub struct History {
+    pub base: Vec<u8>,
+    pub ops: Vec<Op>,
+    pub discards: DiscardReads,
+}
+
+/// What each sector may hold.
+pub type Allowed = Vec<BTreeSet<u8>>;
+
+impl History {
+    pub fn disk_bytes(&self) -> u64 {
+        self.base.len() as u64 * 512
+    }
+
+    pub fn log_bytes(&self) -> Vec<u8> {
+        let mut log = LogBytes::new();
+        for op in &self.ops {
+            match op {
+                Op::Write { sector, contents } => log.write(*sector, &sectors(contents)),
+                Op::Discard { sector, count } => log.discard(*sector, *count),
+                Op::Flush => log.flush(),
+            }
+        }
+        log.finish()
+    }
+
+    pub fn log(&self) -> WriteLog {
+        WriteLog::from_bytes("model", self.log_bytes(), self.disk_bytes()).unwrap()
+    }
+
+    fn writes(&self) -> Vec<&Op> {
+        self.ops.iter().filter(|op| !matches!(op, Op::Flush)).collect()
+    }
+
+    /// For each cut, what each sector may hold.
+    pub fn states(&self) -> Vec<Allowed> {
+        let mut now: Allowed = self.base.iter().map(|c| BTreeSet::from([*c])).collect();
+        let mut all = vec![now.clone()];
+        for op in self.writes() {
+            self.apply(&mut now, op);
+            all.push(now.clone());
+        }
+        all
+    }
+
+    fn apply(&self, now: &mut Allowed, op: &Op) {
+        match op {
+            Op::Flush => {}
+            Op::Write { sector, contents } => {
+                for (i, content) in contents.iter().enumerate() {
+                    now[*sector as usize + i] = BTreeSet::from([*content]);
+                }
+            }
+            Op::Discard { sector, count } => {
+                for held in &mut now[*sector as usize..(*sector + *count) as usize] {
+                    match self.discards {
+                        DiscardReads::OldOrZero => _ = held.insert(0),
+                        DiscardReads::Zero => *held = BTreeSet::from([0]),
+                        DiscardReads::Old => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// The cuts between which no flush is, both included.
+    pub fn epochs(&self) -> Vec<Range<usize>> {
+        let mut bounds = vec![0];
+        let mut writes = 0;
+        for op in &self.ops {
+            match op {
+                Op::Flush => bounds.push(writes),
+                _ => writes += 1,
+            }
+        }
+        bounds.push(writes);
+        bounds.windows(2).map(|pair| pair[0]..pair[1]).filter(|epoch| !epoch.is_empty()).collect()
+    }
+
+    /// Size of the largest subset of the epoch's writes that makes `disk`, trying them all.
+    pub fn largest_subset(&self, epoch: &Range<usize>, disk: &[u8], exempt: &[Range<u64>]) -> Option<u64> {
+        let writes = self.writes();
+        let subsets = 0u32..1 << epoch.len();
+        let fitting = subsets.filter(|subset| {
+            let mut state = self.states()[epoch.start].clone();
+            for (i, op) in writes[epoch.clone()].iter().enumerate().filter(|(i, _)| subset >> i & 1 == 1) {
+                let _ = i;
+                self.apply(&mut state, op);
+            }
+            wrong(&state, disk, exempt).is_empty()
+        });
+        fitting.map(|subset| u64::from(subset.count_ones())).max()
+    }
+}
+
+pub fn is_exempt(sector: usize, exempt: &[Range<u64>]) -> bool {
+    exempt.iter().any(|range| range.contains(&(sector as u64)))
+}
+
+/// The sectors of `disk` that are not as allowed.
+pub fn wrong(allowed: &Allowed, disk: &[u8], exempt: &[Range<u64>]) -> Vec<usize> {
+    (0..disk.len()).filter(|s| !is_exempt(*s, exempt) && !allowed[*s].contains(&disk[*s])).collect()
+}
+
+/// Single cuts as ranges.
+pub fn ranges(cuts: impl Iterator<Item = u64>) -> Vec<CutRange> {
+    let mut ranges: Vec<CutRange> = Vec::new();
+    for cut in cuts {
+        match ranges.last_mut() {
+            Some(last) if last.latest.0 + 1 == cut => last.latest = Cut(cut),
+            _ => ranges.push(CutRange::at(Cut(cut))),
+        }
+    }
+    ranges
+}
+
+/// Contents that a history uses; others are foreign.
+pub const CONTENTS: u8 = 4;
+
+fn op(disk: u64) -> impl Strategy<Value = Op> {
+    let run = move |longest: u64| (0..disk).prop_flat_map(move |s| (Just(s), 1..=longest.min(disk - s)));
+    prop_oneof![
+        6 => run(6).prop_flat_map(|(sector, count)| {
+            prop::collection::vec(0..CONTENTS, count as usize)
+                .prop_map(move |contents| Op::Write { sector, contents })
+        }),
+        2 => run(12).prop_map(|(sector, count)| Op::Discard { sector, count }),
+        1 => Just(Op::Flush),
+    ]
+}
+
+/// Disks of 8 to 64 sectors and up to `longest` operations.
+pub fn history(longest: usize) -> impl Strategy<Value = History> {
+    let discards = prop_oneof![3 => Just(DiscardReads::OldOrZero), 1 => Just(DiscardReads::Zero), 1 => Just(DiscardReads::Old)];
+    (8u64..=64).prop_flat_map(move |disk| {
+        let base = prop::collection::vec(0..CONTENTS, disk as usize);
+        (base, prop::collection::vec(op(disk), 0..=longest), discards.clone())
+            .prop_map(|(base, ops, discards)| History { base, ops, discards })
+    })
+}

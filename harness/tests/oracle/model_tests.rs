@@ -1,0 +1,210 @@
+//! The oracle's verdict equals the model's, on random histories and random damage.
+
+use std::ops::Range;
+
+use harness::oracle::{Judgement, MemorySource, Options, Verdict, judge};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::Config;
+
+use super::build::sectors;
+use super::model::{Allowed, CONTENTS, History, Op, history, is_exempt, ranges, wrong};
+
+fn config(cases: u32) -> Config {
+    Config { cases, failure_persistence: None, ..Config::default() }
+}
+
+fn judged(history: &History, disk: &[u8], exempt: &[Range<u64>]) -> Judgement {
+    let options = Options { exempt: exempt.to_vec(), discards: history.discards, ..Options::default() };
+    let base = MemorySource(sectors(&history.base));
+    judge(&base, &history.log(), &MemorySource(sectors(disk)), &options).unwrap()
+}
+
+/// One disk of those that `allowed` allows.
+fn materialise(allowed: &Allowed, choice: u64) -> Vec<u8> {
+    let pick = |(i, held): (usize, &std::collections::BTreeSet<u8>)| {
+        let index = (choice >> (i % 64)) as usize % held.len();
+        held.iter().nth(index).copied().unwrap_or_default()
+    };
+    allowed.iter().enumerate().map(pick).collect()
+}
+
+/// How a disk is spoilt. All of these are accidents of real replication.
+#[derive(Clone, Debug)]
+enum Damage {
+    Set { sector: usize, content: u8 },
+    FromCut { cut: usize, start: usize, count: usize },
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        // One content more than any history has.
+        2 => (0..64usize, 0..=CONTENTS).prop_map(|(sector, content)| Damage::Set { sector, content }),
+        3 => (0..64usize, 0..64usize, 1..16usize)
+            .prop_map(|(cut, start, count)| Damage::FromCut { cut, start, count }),
+    ]
+}
+
+fn spoil(disk: &mut [u8], states: &[Allowed], damage: &Damage, choice: u64) {
+    match *damage {
+        Damage::Set { sector, content } => {
+            let len = disk.len();
+            disk[sector % len] = content;
+        }
+        Damage::FromCut { cut, start, count } => {
+            let other = materialise(&states[cut % states.len()], choice);
+            let start = start % disk.len();
+            let end = (start + count).min(disk.len());
+            disk[start..end].copy_from_slice(&other[start..end]);
+        }
+    }
+}
+
+/// Compares everything the oracle says with what trying all cuts says.
+fn check(history: &History, states: &[Allowed], disk: &[u8], exempt: &[Range<u64>]) {
+    let judgement = judged(history, disk, exempt);
+    let per_cut: Vec<usize> = states.iter().map(|state| wrong(state, disk, exempt).len()).collect();
+    let feasible = ranges((0..).zip(&per_cut).filter(|(_, wrong)| **wrong == 0).map(|(cut, _)| cut));
+    let foreign: Vec<usize> = (0..disk.len())
+        .filter(|s| !is_exempt(*s, exempt) && states.iter().all(|state| !state[*s].contains(&disk[*s])))
+        .collect();
+    let torn = (1..states.len()).find(|cut| {
+        let either = |s: &usize| wrong(&states[*cut], &disk_only(disk, states, *cut, *s), exempt).is_empty();
+        (0..disk.len()).all(|s| either(&s))
+    });
+    check_class(history, disk, exempt, &judgement.verdict, &feasible, &foreign, torn);
+    check_best_fit(&judgement.verdict, &per_cut);
+    check_exempt(&judgement, states, disk, exempt);
+}
+
+/// A disk that is right at `cut` but for sector `s`, which it has from `disk` unless that was right before.
+fn disk_only(disk: &[u8], states: &[Allowed], cut: usize, s: usize) -> Vec<u8> {
+    let mut only = materialise(&states[cut], 0);
+    if !states[cut - 1][s].contains(&disk[s]) {
+        only[s] = disk[s];
+    }
+    only
+}
+
+#[allow(clippy::too_many_arguments)]
+fn check_class(
+    history: &History,
+    disk: &[u8],
+    exempt: &[Range<u64>],
+    verdict: &Verdict,
+    feasible: &[harness::oracle::CutRange],
+    foreign: &[usize],
+    torn: Option<usize>,
+) {
+    let epoch = || {
+        let epochs = history.epochs();
+        let found =
+            epochs.iter().rev().find_map(|e| Some((e.clone(), history.largest_subset(e, disk, exempt)?)));
+        found.map(|(epoch, size)| (epoch.start as u64, size))
+    };
+    match verdict {
+        Verdict::Exact { feasible: found, .. } => assert_eq!(found, feasible),
+        other => assert!(feasible.is_empty(), "{other} where {feasible:?} fits"),
+    }
+    match verdict {
+        Verdict::Exact { .. } => {}
+        Verdict::Foreign { misfit, .. } => assert_eq!(Some(misfit.sector as usize), foreign.first().copied()),
+        other => assert!(foreign.is_empty(), "{other} where sectors {foreign:?} are foreign"),
+    }
+    match verdict {
+        Verdict::Exact { .. } | Verdict::Foreign { .. } => {}
+        Verdict::EpochConsistent { barrier, included, .. } => {
+            assert_eq!(Some((barrier.0, *included)), epoch());
+        }
+        Verdict::Torn { write, .. } => {
+            assert_eq!((epoch(), torn), (None, Some(write.0 as usize)));
+        }
+        Verdict::Reordered { .. } => assert_eq!((epoch(), torn), (None, None)),
+        Verdict::Unknown { .. } => panic!("a complete log leaves nothing unknown"),
+    }
+}
+
+fn check_best_fit(verdict: &Verdict, per_cut: &[usize]) {
+    let least = per_cut.iter().min().copied();
+    let misfit = match verdict {
+        Verdict::Foreign { misfit, .. } | Verdict::Reordered { misfit, .. } => misfit,
+        Verdict::Torn { misfit, .. } => {
+            assert_eq!(misfit.differing() as usize, per_cut[misfit.best_fit.0 as usize]);
+            return;
+        }
+        _ => return,
+    };
+    assert_eq!(Some(misfit.differing() as usize), least);
+    assert_eq!(Some(per_cut[misfit.best_fit.0 as usize]), least);
+}
+
+/// Exempt sectors do not count, except in their own count.
+fn check_exempt(judgement: &Judgement, states: &[Allowed], disk: &[u8], exempt: &[Range<u64>]) {
+    let exempted = (0..disk.len()).filter(|s| is_exempt(*s, exempt)).count();
+    assert_eq!(judgement.sectors_compared as usize, disk.len() - exempted);
+    if let Some(cut) = judgement.verdict.cut() {
+        let state = &states[cut.latest.0 as usize];
+        let differing = (0..disk.len()).filter(|s| is_exempt(*s, exempt) && !state[*s].contains(&disk[*s]));
+        assert_eq!(judgement.exempt_differences as usize, differing.count());
+    }
+}
+
+/// Few writes to an epoch, so that trying all subsets stays possible.
+fn flushed(history: History) -> History {
+    let ops = history.ops.chunks(6).flat_map(|ops| ops.iter().cloned().chain([Op::Flush])).collect();
+    History { ops, ..history }
+}
+
+proptest! {
+    #![proptest_config(config(10_000))]
+
+    #[test]
+    fn every_prefix_is_exact(history in history(40), choice: u64) {
+        for (cut, state) in history.states().iter().enumerate() {
+            let disk = materialise(state, choice);
+            let verdict = judged(&history, &disk, &[]).verdict;
+            let Verdict::Exact { feasible, .. } = &verdict else { panic!("cut {cut}: {verdict}") };
+            let cut = harness::oracle::Cut(cut as u64);
+            prop_assert!(feasible.iter().any(|range| range.contains(cut)), "{cut} not in {feasible:?}");
+        }
+    }
+
+    #[test]
+    fn damaged_disks_are_judged_as_by_trying_all(
+        history in history(24).prop_map(flushed),
+        cut: prop::sample::Index,
+        choice: u64,
+        damages in prop::collection::vec(damage(), 0..4),
+        exempt in prop::collection::vec((0u64..64, 0u64..6), 0..2),
+    ) {
+        let states = history.states();
+        let mut disk = materialise(&states[cut.index(states.len())], choice);
+        for damage in &damages {
+            spoil(&mut disk, &states, damage, choice.rotate_left(17));
+        }
+        let exempt: Vec<_> = exempt.iter().map(|(start, len)| *start..*start + *len).collect();
+        check(&history, &states, &disk, &exempt);
+    }
+}
+
+/// A comparison that never meets a class proves nothing of it.
+#[test]
+fn the_random_damage_reaches_every_class() {
+    let strategy =
+        (history(24).prop_map(flushed), any::<prop::sample::Index>(), prop::collection::vec(damage(), 0..4));
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut seen = std::collections::BTreeMap::new();
+    for _ in 0..3000 {
+        let (history, cut, damages) = strategy.new_tree(&mut runner).unwrap().current();
+        let states = history.states();
+        let mut disk = materialise(&states[cut.index(states.len())], 5);
+        for damage in &damages {
+            spoil(&mut disk, &states, damage, 9);
+        }
+        let verdict = judged(&history, &disk, &[]).verdict;
+        let class = serde_json::to_value(&verdict).unwrap()["class"].to_string();
+        *seen.entry(class).or_insert(0) += 1;
+    }
+    let rare: Vec<_> = seen.iter().filter(|(_, times)| **times < 50).collect();
+    assert!(seen.len() == 5 && rare.is_empty(), "{seen:?}");
+}
