@@ -46,7 +46,7 @@ pub const AUTHORIZED_KEYS: &str = "/authorized_keys";
 
 /// Boot drivers that every image carries, loaded or not.
 pub const BOOT_DRIVERS: &[&str] =
-    &["ahci", "ata_piix", "mptspi", "sym53c8xx", "virtio_scsi", "vmw_pvscsi"];
+    &["ahci", "ata_piix", "mptsas", "mptspi", "sym53c8xx", "virtio_scsi", "vmw_pvscsi"];
 
 /// Start of the line that a guest prints on its console when none of its boot drivers finds the root disk.
 pub const NO_ROOT_LINE: &str = "ROUNDTRIP-NO-ROOT";

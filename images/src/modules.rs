@@ -1,17 +1,20 @@
 //! The kernel's modules: what each needs, in which order they load, and the tables that modprobe reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::elf;
 use crate::error::{AtPath, ImageError};
+use crate::tools;
 
 /// All modules of one kernel, by name with `-` written as `_`.
 pub(crate) struct Modules {
     /// Kernel release, the name of its folder.
     pub(crate) release: String,
     files: BTreeMap<String, Utf8PathBuf>,
+    /// Modules that this kernel has inside it, and that need no file.
+    built_in: BTreeSet<String>,
 }
 
 /// One module with its dependencies resolved.
@@ -33,7 +36,10 @@ impl Modules {
             .to_owned();
         let mut files = BTreeMap::new();
         collect(&folder.join(&release), &mut files)?;
-        Ok(Self { release, files })
+        let list = folder.join(&release).join("modules.builtin");
+        let built_in = std::fs::read_to_string(&list).at("cannot read", &list)?;
+        let built_in = built_in.lines().filter_map(|line| module_name(line.rsplit('/').next()?));
+        Ok(Self { release, files, built_in: built_in.map(|name| name.replace('-', "_")).collect() })
     }
 
     /// The named modules and all they depend on, each after its dependencies.
@@ -47,7 +53,7 @@ impl Modules {
 
     fn add(&self, name: &str, loaded: &mut Vec<Module>) -> Result<(), ImageError> {
         let name = name.replace('-', "_");
-        if loaded.iter().any(|module| module.name == name) {
+        if self.built_in.contains(&name) || loaded.iter().any(|module| module.name == name) {
             return Ok(());
         }
         let module = self.read(&name)?;
@@ -63,7 +69,7 @@ impl Modules {
             .files
             .get(name)
             .ok_or_else(|| ImageError::Incomplete { what: format!("kernel module {name}") })?;
-        let bytes = std::fs::read(path).at("cannot read", path)?;
+        let bytes = contents(path)?;
         let info = elf::module_info(&bytes).ok_or_else(|| ImageError::Damaged {
             path: path.clone(),
             reason: "no kernel module".into(),
@@ -121,11 +127,30 @@ fn collect(folder: &Utf8Path, files: &mut BTreeMap<String, Utf8PathBuf>) -> Resu
         let entry = entry.at("cannot list", folder)?;
         if entry.file_type().at("cannot read", entry.path())?.is_dir() {
             collect(entry.path(), files)?;
-        } else if let Some(name) = entry.file_name().strip_suffix(".ko") {
+        } else if let Some(name) = module_name(entry.file_name()) {
             files.insert(name.replace('-', "_"), entry.path().to_owned());
         }
     }
     Ok(())
+}
+
+/// The name in a module's file name, compressed or not.
+fn module_name(file: &str) -> Option<&str> {
+    file.strip_suffix(".ko").or_else(|| file.strip_suffix(".ko.xz"))
+}
+
+/// A module's bytes. Debian compresses modules from release 13 on; the guest's programs want them plain.
+fn contents(path: &Utf8Path) -> Result<Vec<u8>, ImageError> {
+    if path.extension() != Some("xz") {
+        return std::fs::read(path).at("cannot read", path);
+    }
+    let mut unpack = tools::command("xz");
+    let output = unpack.args(["--decompress", "--stdout", path.as_str()]).output().at("cannot run xz on", path)?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(ImageError::Damaged { path: path.to_owned(), reason })
 }
 
 /// Drops the signature behind a module: checking it costs an emulated guest tens of milliseconds a module,
@@ -163,6 +188,13 @@ mod tests {
             "scsi_mod.ko:\nlibata.ko: scsi_mod.ko\nahci.ko: libata.ko scsi_mod.ko\n"
         );
         assert!(alias_table(&modules).contains("alias pci:ahci* ahci\n"));
+    }
+
+    #[test]
+    fn modules_are_found_compressed_or_not() {
+        assert_eq!(module_name("ext4.ko"), Some("ext4"));
+        assert_eq!(module_name("ext4.ko.xz"), Some("ext4"));
+        assert_eq!(module_name("modules.builtin"), None);
     }
 
     #[test]

@@ -90,17 +90,29 @@ pub(crate) fn driver_ramdisk(parts: &Parts, driver: &str) -> Result<Tree, ImageE
     let mut tree = Tree::default();
     // A virtio controller sits behind a bus of its own.
     let needs_bus: &[&str] = if driver.starts_with("virtio") { &["virtio_pci"] } else { &[] };
-    add_loadable(&mut tree, parts, &[needs_bus, &[driver]].concat(), &format!("drivers/{driver}.list"))?;
+    let names = [needs_bus, &[driver]].concat();
+    let modules = add_loadable(&mut tree, parts, &names, &format!("drivers/{driver}.list"))?;
+    if !modules.iter().any(|name| name == driver) {
+        // A guest that boots without its driver's RAM disk would make every test of missing drivers void.
+        return Err(ImageError::Incomplete { what: format!("module {driver}: this kernel has it built in") });
+    }
     Ok(tree)
 }
 
-fn add_loadable(tree: &mut Tree, parts: &Parts, names: &[&str], listing: &str) -> Result<(), ImageError> {
+/// Adds modules and the listing that loads them; returns their names.
+fn add_loadable(
+    tree: &mut Tree,
+    parts: &Parts,
+    names: &[&str],
+    listing: &str,
+) -> Result<Vec<String>, ImageError> {
     let modules = parts.modules.closure(names)?;
+    let loaded = modules.iter().map(|module| module.name.clone()).collect();
     tree.file(listing, modules::listing(&modules));
     for module in modules {
         tree.file(&format!("modules/{}.ko", module.name), module.bytes);
     }
-    Ok(())
+    Ok(loaded)
 }
 
 /// The root file system.

@@ -16,6 +16,7 @@ pub const HOST_TOOLS: &[(&str, &str)] = &[
     ("debugfs", "e2fsprogs"),
     ("syslinux", "syslinux"),
     ("mcopy", "mtools"),
+    ("xz", "xz-utils"),
 ];
 
 /// Seconds since the epoch that every time stamp in the image carries.

@@ -31,11 +31,11 @@ pub const ALL: &[(&str, Trial)] = &[
     ("ide-bare", |image| no_root(image, IDE, "tulip")),
     ("ide-hydrated", |image| cycle(image, IDE, "tulip", Some(&["vmw_pvscsi", "ata_piix"]))),
     ("ahci", |image| cycle(image, AHCI, "e1000", Some(&["ahci"]))),
-    ("lsilogic", |image| cycle(image, &scsi("mptsas1068"), "e1000e", Some(&["mptspi"]))),
+    ("lsisas1068", |image| cycle(image, &scsi("mptsas1068"), "e1000e", Some(&["mptsas"]))),
     ("lsi53c895a", |image| cycle(image, &scsi("lsi53c895a"), "e1000", Some(&["sym53c8xx"]))),
     ("uefi-virtio", |image| cycle(image, &uefi("virtio-scsi-pci"), "virtio-net-pci", Some(&["virtio_scsi"]))),
     ("uefi-ahci", |image| cycle(image, &format!("{AHCI} {UEFI}"), "e1000", Some(&["ahci"]))),
-    ("uefi-pvscsi", |image| cycle(image, &uefi("pvscsi"), "vmxnet3", None)),
+    // No trial of PVSCSI under UEFI: Debian 12's OVMF has no driver for it and ends in its shell.
     ("crash", crash),
     ("agent", agent),
     ("power-button", power_button),
