@@ -76,8 +76,23 @@ fn partition(disk: &Utf8Path) -> Result<(), ImageError> {
 
 fn boot_partition(parts: &Parts, disk: &Utf8Path) -> Result<(), ImageError> {
     let mut mkfs = tools::command("mkfs.vfat");
-    mkfs.args(["--invariant", "-F", "16", "-i", FAT_ID, "-n", "RT-BOOT", "-h", &(BOOT_OFFSET / SECTOR).to_string()]);
-    mkfs.args(["--offset", &(BOOT_OFFSET / SECTOR).to_string(), disk.as_str(), &(BOOT_BYTES / 1024).to_string()]);
+    mkfs.args([
+        "--invariant",
+        "-F",
+        "16",
+        "-i",
+        FAT_ID,
+        "-n",
+        "RT-BOOT",
+        "-h",
+        &(BOOT_OFFSET / SECTOR).to_string(),
+    ]);
+    mkfs.args([
+        "--offset",
+        &(BOOT_OFFSET / SECTOR).to_string(),
+        disk.as_str(),
+        &(BOOT_BYTES / 1024).to_string(),
+    ]);
     tools::run(&mut mkfs)?;
     variant::write_files(disk, &boot_files(parts)?)?;
     variant::customise(disk, &Variant::default())?;

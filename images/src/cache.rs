@@ -185,7 +185,9 @@ fn lock(cache: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result<File, ImageError>
 fn read_current(cache: &Utf8Path) -> Result<Option<String>, ImageError> {
     let path = cache.join(CURRENT);
     match fs::read_to_string(&path) {
-        Ok(hash) => Ok(Some(hash.trim().to_owned()).filter(|hash| hash.bytes().all(|b| b.is_ascii_hexdigit()))),
+        Ok(hash) => {
+            Ok(Some(hash.trim().to_owned()).filter(|hash| hash.bytes().all(|b| b.is_ascii_hexdigit())))
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).at("cannot read", &path),
     }

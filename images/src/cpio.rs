@@ -48,7 +48,8 @@ mod tests {
         tree.link("bin/sh", "busybox");
         let bytes = archive(&tree);
         assert_eq!(bytes.len() % 512, 0);
-        let starts: Vec<usize> = bytes.windows(6).enumerate().filter(|(_, w)| w == b"070701").map(|(i, _)| i).collect();
+        let starts: Vec<usize> =
+            bytes.windows(6).enumerate().filter(|(_, w)| w == b"070701").map(|(i, _)| i).collect();
         assert_eq!(starts.len(), 4);
         assert!(starts.iter().all(|start| start % 4 == 0));
         assert_eq!(archive(&tree), bytes);

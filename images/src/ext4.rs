@@ -35,9 +35,12 @@ pub(crate) fn write(volume: &Volume<'_>, target: &Utf8Path, work: &Utf8Path) -> 
 }
 
 fn format(volume: &Volume<'_>, target: &Utf8Path) -> Result<(), ImageError> {
-    let extended = format!("hash_seed={},root_owner=0:0,lazy_itable_init=0,assume_storage_prezeroed=1", volume.uuid);
+    let extended =
+        format!("hash_seed={},root_owner=0:0,lazy_itable_init=0,assume_storage_prezeroed=1", volume.uuid);
     let mut mkfs = tools::command("mkfs.ext4");
-    mkfs.args(["-q", "-F", "-b", "4096", "-I", "256", "-N", "4096", "-m", "0", "-J", "size=8", "-O", FEATURES]);
+    mkfs.args([
+        "-q", "-F", "-b", "4096", "-I", "256", "-N", "4096", "-m", "0", "-J", "size=8", "-O", FEATURES,
+    ]);
     mkfs.args(["-e", "remount-ro", "-L", volume.label, "-U", volume.uuid, "-E", &extended, target.as_str()]);
     tools::run(&mut mkfs).map(drop)
 }
@@ -55,7 +58,11 @@ fn populate(volume: &Volume<'_>, target: &Utf8Path, work: &Utf8Path) -> Result<(
     if output.status.success() && complaints.is_empty() {
         return Ok(());
     }
-    Err(ImageError::Command { command: "debugfs".into(), status: output.status.to_string(), output: complaints })
+    Err(ImageError::Command {
+        command: "debugfs".into(),
+        status: output.status.to_string(),
+        output: complaints,
+    })
 }
 
 /// `debugfs` succeeds whatever its script met; only its standard error, after the banner, tells.

@@ -45,8 +45,7 @@ pub const VARIANT_ENV: &str = "/roundtrip.env";
 pub const AUTHORIZED_KEYS: &str = "/authorized_keys";
 
 /// Boot drivers that every image carries, loaded or not.
-pub const BOOT_DRIVERS: &[&str] =
-    &["ahci", "ata_piix", "mptsas", "mptspi", "sym53c8xx", "virtio_scsi", "vmw_pvscsi"];
+pub const BOOT_DRIVERS: &[&str] = &["ahci", "ata_piix", "mptspi", "sym53c8xx", "virtio_scsi", "vmw_pvscsi"];
 
 /// Start of the line that a guest prints on its console when none of its boot drivers finds the root disk.
 pub const NO_ROOT_LINE: &str = "ROUNDTRIP-NO-ROOT";
@@ -112,8 +111,9 @@ mod tests {
                 .contains("INITRD /initrd.img,/drivers/vmw_pvscsi.img,/drivers/ata_piix.img\n")
         );
         assert!(
-            render_loader_entry(&drivers)
-                .contains("initrd /initrd.img\ninitrd /drivers/vmw_pvscsi.img\ninitrd /drivers/ata_piix.img\n")
+            render_loader_entry(&drivers).contains(
+                "initrd /initrd.img\ninitrd /drivers/vmw_pvscsi.img\ninitrd /drivers/ata_piix.img\n"
+            )
         );
     }
 

@@ -70,10 +70,8 @@ impl Modules {
             .get(name)
             .ok_or_else(|| ImageError::Incomplete { what: format!("kernel module {name}") })?;
         let bytes = contents(path)?;
-        let info = elf::module_info(&bytes).ok_or_else(|| ImageError::Damaged {
-            path: path.clone(),
-            reason: "no kernel module".into(),
-        })?;
+        let info = elf::module_info(&bytes)
+            .ok_or_else(|| ImageError::Damaged { path: path.clone(), reason: "no kernel module".into() })?;
         let values = |wanted: &str| -> Vec<&str> {
             info.iter().filter(|(key, _)| key == wanted).map(|(_, value)| value.as_str()).collect()
         };
@@ -145,7 +143,8 @@ fn contents(path: &Utf8Path) -> Result<Vec<u8>, ImageError> {
         return std::fs::read(path).at("cannot read", path);
     }
     let mut unpack = tools::command("xz");
-    let output = unpack.args(["--decompress", "--stdout", path.as_str()]).output().at("cannot run xz on", path)?;
+    let output =
+        unpack.args(["--decompress", "--stdout", path.as_str()]).output().at("cannot run xz on", path)?;
     if output.status.success() {
         return Ok(output.stdout);
     }

@@ -9,8 +9,14 @@ use crate::error::{AtPath, ImageError};
 use crate::tools;
 
 /// Debian packages whose contents make up the image; what they depend on is followed from there.
-pub const PACKAGES: &[&str] =
-    &["busybox-static", "dropbear-bin", "linux-image-amd64", "qemu-guest-agent", "syslinux-common", "systemd-boot-efi"];
+pub const PACKAGES: &[&str] = &[
+    "busybox-static",
+    "dropbear-bin",
+    "linux-image-amd64",
+    "qemu-guest-agent",
+    "syslinux-common",
+    "systemd-boot-efi",
+];
 
 /// Dependencies worth following: libraries, and the kernel behind its meta package.
 const FOLLOWED: &[&str] = &["lib", "zlib", "linux-image-"];
@@ -71,7 +77,8 @@ fn folder(cache: &Utf8Path) -> Utf8PathBuf {
 fn taken_before(folder: &Utf8Path) -> Option<Vec<Package>> {
     let json = std::fs::read_to_string(folder.join(LOCK_FILE)).ok()?;
     let packages: Vec<Package> = serde_json::from_str(&json).ok()?;
-    let intact = |package: &Package| hash_file(&folder.join(&package.file)).ok().as_ref() == Some(&package.blake3);
+    let intact =
+        |package: &Package| hash_file(&folder.join(&package.file)).ok().as_ref() == Some(&package.blake3);
     let complete = PACKAGES.iter().all(|name| packages.iter().any(|package| package.name == *name));
     (complete && packages.iter().all(intact)).then_some(packages)
 }
@@ -122,7 +129,9 @@ fn newest_kernel(name: &str) -> String {
     }
     let known = tools::run(tools::command("apt-cache").args(["madison", name])).unwrap_or_default();
     let versions = known.lines().filter_map(|line| line.split('|').nth(1)).map(str::trim);
-    versions.max_by_key(|version| release(version)).map_or(name.to_owned(), |version| format!("{name}={version}"))
+    versions
+        .max_by_key(|version| release(version))
+        .map_or(name.to_owned(), |version| format!("{name}={version}"))
 }
 
 /// The numbers at the front of a kernel's version.
@@ -134,10 +143,10 @@ fn earlier(folder: &Utf8Path, names: &[String], failure: &ImageError) -> Result<
     let present = debs(folder)?;
     let newest = |name: &String| {
         let of_package = present.iter().filter(|file| file.split('_').next() == Some(name.as_str()));
-        of_package.max().cloned().ok_or_else(|| ImageError::Package {
-            package: name.clone(),
-            reason: failure.to_string(),
-        })
+        of_package
+            .max()
+            .cloned()
+            .ok_or_else(|| ImageError::Package { package: name.clone(), reason: failure.to_string() })
     };
     names.iter().map(newest).collect()
 }
@@ -165,7 +174,8 @@ fn describe(folder: &Utf8Path, deb: &str) -> Result<(Package, String), ImageErro
 
 /// Names in a `Depends` field that are followed; of alternatives the first.
 fn followed(depends: &str) -> impl Iterator<Item = String> + '_ {
-    let first_name = |clause: &str| clause.split(['|', '(', ':']).next().unwrap_or_default().trim().to_owned();
+    let first_name =
+        |clause: &str| clause.split(['|', '(', ':']).next().unwrap_or_default().trim().to_owned();
     depends.split(',').map(first_name).filter(|name| FOLLOWED.iter().any(|prefix| name.starts_with(prefix)))
 }
 
@@ -208,7 +218,8 @@ mod tests {
         for package in &packages {
             std::fs::write(folder.join(&package.file), &package.name).expect("written");
         }
-        std::fs::write(folder.join(LOCK_FILE), serde_json::to_string(&packages).expect("JSON")).expect("written");
+        std::fs::write(folder.join(LOCK_FILE), serde_json::to_string(&packages).expect("JSON"))
+            .expect("written");
         assert_eq!(taken_before(folder), Some(packages.clone()));
         std::fs::write(folder.join(&packages[0].file), "other").expect("written");
         assert!(taken_before(folder).is_none());

@@ -136,7 +136,9 @@ pub(crate) fn root(parts: &Parts, witness: &Utf8Path) -> Result<Tree, ImageError
 const OWN_COMMANDS: &[&str] = &["busybox", "halt", "init", "linuxrc", "poweroff", "reboot"];
 
 fn add_folders(tree: &mut Tree) {
-    for folder in ["data", "dev", "etc/dropbear", "mnt", "proc", "run", "sys", "tmp", "var/lib/witness", "var/log"] {
+    for folder in
+        ["data", "dev", "etc/dropbear", "mnt", "proc", "run", "sys", "tmp", "var/lib/witness", "var/log"]
+    {
         tree.dir(folder);
     }
     tree.link("var/run", "/run");
@@ -187,12 +189,16 @@ fn add_programs(tree: &mut Tree, parts: &Parts) -> Result<(), ImageError> {
     for name in libraries {
         tree.program(&format!("{LIBRARIES}/{name}"), library(parts, &name)?);
     }
-    tree.program(LOADER, parts.read(&["lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", LOADER, &format!("usr/{LOADER}")])?);
+    tree.program(
+        LOADER,
+        parts.read(&["lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", LOADER, &format!("usr/{LOADER}")])?,
+    );
     Ok(())
 }
 
 fn collect_libraries(parts: &Parts, program: &[u8], found: &mut BTreeSet<String>) -> Result<(), ImageError> {
-    let needed = elf::needed(program).ok_or_else(|| ImageError::Incomplete { what: "64-bit programs".into() })?;
+    let needed =
+        elf::needed(program).ok_or_else(|| ImageError::Incomplete { what: "64-bit programs".into() })?;
     for name in needed {
         if found.insert(name.clone()) {
             collect_libraries(parts, &library(parts, &name)?, found)?;

@@ -37,10 +37,9 @@ pub fn missing_tools() -> Vec<(&'static str, &'static str)> {
 pub(crate) fn require() -> Result<(), ImageError> {
     match missing_tools().first() {
         None => Ok(()),
-        Some((name, package)) => Err(ImageError::MissingTool {
-            name: (*name).to_owned(),
-            package: (*package).to_owned(),
-        }),
+        Some((name, package)) => {
+            Err(ImageError::MissingTool { name: (*name).to_owned(), package: (*package).to_owned() })
+        }
     }
 }
 

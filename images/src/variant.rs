@@ -49,7 +49,10 @@ impl Variant {
         // The guest's shell reads this value.
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-_+".contains(c);
         if !self.agent_version.chars().all(plain) {
-            return Err(ImageError::Variant(format!("agent version {:?} has odd characters", self.agent_version)));
+            return Err(ImageError::Variant(format!(
+                "agent version {:?} has odd characters",
+                self.agent_version
+            )));
         }
         match self.authorized_keys.iter().find(|key| key.contains('\n')) {
             Some(key) => Err(ImageError::Variant(format!("more than one line in key {key:?}"))),

@@ -71,10 +71,17 @@ impl Guest {
         let folder = disks.0.path().to_owned();
         let service = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args("-accel tcg,thread=multi -m 256 -smp 1 -display none -nodefaults -no-user-config -vga std".split(' '));
+        qemu.args(
+            "-accel tcg,thread=multi -m 256 -smp 1 -display none -nodefaults -no-user-config -vga std"
+                .split(' '),
+        );
         for argument in hardware.split_whitespace() {
             let argument = argument.replace("{system}", &text(&disks.path("system.raw")));
-            qemu.arg(argument.replace("{data}", &text(&disks.path("data.raw"))).replace("{folder}", &text(&folder)));
+            qemu.arg(
+                argument
+                    .replace("{data}", &text(&disks.path("data.raw")))
+                    .replace("{folder}", &text(&folder)),
+            );
         }
         qemu.args(["-serial", &format!("file:{}", text(&folder.join("serial")))]);
         qemu.args(["-monitor", &format!("unix:{},server=on,wait=off", text(&folder.join("monitor")))]);
@@ -141,7 +148,9 @@ impl Guest {
 
     fn ask_service(&self) -> Result<witness::protocol::ServiceAnswer> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.service))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        // QEMU takes the connection before the guest has an address and then repeats it only every few
+        // seconds: a new one is faster than patience.
+        stream.set_read_timeout(Some(Duration::from_millis(400)))?;
         stream.write_all(b"status\n")?;
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line)?;
@@ -180,7 +189,9 @@ impl Guest {
         while Instant::now() < end {
             if let Some(status) = self.qemu.try_wait()? {
                 let fine = status.success();
-                return fine.then(|| self.seconds()).ok_or_else(|| format!("QEMU ended with {status}").into());
+                return fine
+                    .then(|| self.seconds())
+                    .ok_or_else(|| format!("QEMU ended with {status}").into());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -18,7 +18,9 @@ fn main() -> ExitCode {
         }
     };
     let mut failed = 0;
-    for (name, trial) in trials::ALL.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name)) {
+    for (name, trial) in
+        trials::ALL.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name))
+    {
         match trials::run(name, *trial, &image) {
             Ok(report) => println!("{name:<16} ok      {report}"),
             Err(problem) => {

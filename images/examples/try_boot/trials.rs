@@ -31,7 +31,6 @@ pub const ALL: &[(&str, Trial)] = &[
     ("ide-bare", |image| no_root(image, IDE, "tulip")),
     ("ide-hydrated", |image| cycle(image, IDE, "tulip", Some(&["vmw_pvscsi", "ata_piix"]))),
     ("ahci", |image| cycle(image, AHCI, "e1000", Some(&["ahci"]))),
-    ("lsisas1068", |image| cycle(image, &scsi("mptsas1068"), "e1000e", Some(&["mptsas"]))),
     ("lsi53c895a", |image| cycle(image, &scsi("lsi53c895a"), "e1000", Some(&["sym53c8xx"]))),
     ("uefi-virtio", |image| cycle(image, &uefi("virtio-scsi-pci"), "virtio-net-pci", Some(&["virtio_scsi"]))),
     ("uefi-ahci", |image| cycle(image, &format!("{AHCI} {UEFI}"), "e1000", Some(&["ahci"]))),
@@ -71,7 +70,10 @@ fn cycle(image: &Image, hardware: &str, nic: &str, drivers: Option<&[&str]>) -> 
     acks(&mut guest, 100)?;
     let answer = guest.service()?;
     write!(report, ", service {:.1} s", guest.seconds())?;
-    expect(answer.bank.sound() && answer.ledger >= 100 && answer.boot_id == hello.boot_id, "the service is right")?;
+    expect(
+        answer.bank.sound() && answer.ledger >= 100 && answer.boot_id == hello.boot_id,
+        "the service is right",
+    )?;
     guest.carry_out(&ToGuest::Quiesce)?;
     guest.carry_out(&ToGuest::Thaw)?;
     acks(&mut guest, 20)?;
@@ -103,9 +105,15 @@ fn crash(image: &Image) -> Result<String> {
     let served = guest.service()?;
     let found = check(&mut guest)?;
     expect(found.file_systems.iter().all(|fs| fs.needed_recovery && !fs.errors), "journals were replayed")?;
-    expect(found.ledger.contiguous >= acked && found.ledger.torn.is_empty(), "no acknowledged record is lost")?;
+    expect(
+        found.ledger.contiguous >= acked && found.ledger.torn.is_empty(),
+        "no acknowledged record is lost",
+    )?;
     expect(found.bank.sound() && found.bank.wal_bytes > 0, "the bank is whole after its log was replayed")?;
-    expect(served.bank.sound() && served.ledger == found.ledger.contiguous, "the service is up before the load")?;
+    expect(
+        served.bank.sound() && served.ledger == found.ledger.contiguous,
+        "the service is up before the load",
+    )?;
     guest.carry_out(&ToGuest::Start(Load { epoch: 2, ..LOAD }))?;
     let next = acks(&mut guest, 1)?;
     expect(next == found.ledger.contiguous + 1, "the ledger goes on after its last record")?;
@@ -155,7 +163,10 @@ fn rested(disks: &Disks, hardware: &str, quiesced: bool) -> Result<()> {
     let mut guest = Guest::power_on(disks, hardware, "vmxnet3")?;
     let found = check(&mut guest)?;
     let clean = found.file_systems.iter().all(|fs| !fs.needed_recovery && !fs.errors);
-    expect(clean && found.bank.wal_bytes == 0 && found.bank.sound(), &format!("nothing to repair in {found:?}"))?;
+    expect(
+        clean && found.bank.wal_bytes == 0 && found.bank.sound(),
+        &format!("nothing to repair in {found:?}"),
+    )?;
     expect(found.ledger.ends_quiesced == quiesced, "the last record tells whether the load was at rest")
 }
 
@@ -179,7 +190,8 @@ fn check(guest: &mut Guest) -> Result<Findings> {
 fn acks(guest: &mut Guest, count: u32) -> Result<u64> {
     let mut last = 0;
     for _ in 0..count {
-        last = guest.wait_for(|word| if let FromGuest::Ack { number } = word { Some(*number) } else { None })?;
+        last =
+            guest.wait_for(|word| if let FromGuest::Ack { number } = word { Some(*number) } else { None })?;
     }
     Ok(last)
 }

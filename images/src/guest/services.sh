@@ -20,4 +20,11 @@ if [ "$2" = yes ]; then
     chmod 0600 /run/ssh/authorized_keys
     dropbear -R -s
 fi
+
+# For whoever looks at the screen, or at a picture of it.
+read -r product < /sys/class/dmi/id/product_name
+{
+    printf '\n  roundtrip guest on %s, kernel %s\n' "$product" "$(uname -r)"
+    printf '  witness on virtio-serial and TCP port 7070\n\n'
+} > /dev/tty0
 wait

@@ -43,6 +43,21 @@ impl Outbox {
         Ok(Self(sender))
     }
 
+    /// An outbox whose words are taken by a test.
+    #[cfg(test)]
+    pub(crate) fn into_channel() -> (Self, Receiver<FromGuest>) {
+        let (sender, letters) = channel();
+        let (words, taken) = channel();
+        std::thread::spawn(move || {
+            for letter in letters {
+                if let Letter::Word(word) = letter {
+                    let _ = words.send(*word);
+                }
+            }
+        });
+        (Self(sender), taken)
+    }
+
     /// Sends a word.
     pub(crate) fn say(&self, word: FromGuest) {
         // The receiver lives as long as the process.
@@ -106,7 +121,9 @@ fn obey(line: &[u8], outbox: &Outbox, engine: &Arc<Mutex<Engine>>) {
     match serde_json::from_slice::<ToGuest>(line) {
         Err(e) => outbox.trouble(format!("not understood: {e}: {}", String::from_utf8_lossy(line))),
         Ok(command) => {
-            if let Some(word) = carry_out(command, engine).unwrap_or_else(|what| Some(FromGuest::Trouble { what })) {
+            if let Some(word) =
+                carry_out(command, engine).unwrap_or_else(|what| Some(FromGuest::Trouble { what }))
+            {
                 outbox.say(word);
             }
         }

@@ -67,7 +67,8 @@ impl Engine {
             return Err("check: the load was already started".to_owned());
         }
         let saved = ROLES.iter().zip(&self.places.superblocks);
-        let file_systems = saved.map(|(role, saved)| superblock::finding(role, saved)).collect::<Result<_, _>>();
+        let file_systems =
+            saved.map(|(role, saved)| superblock::finding(role, saved)).collect::<Result<_, _>>();
         let scan = ledger_file::scan(&self.places.ledgers).map_err(|e| format!("check: ledger: {e}"))?;
         self.found = Some(scan.finding.contiguous);
         Ok(Findings {
@@ -80,7 +81,9 @@ impl Engine {
     /// Begins or changes the load.
     pub(crate) fn start(&mut self, load: &Load) -> Result<(), String> {
         self.refuse_after_end()?;
-        let odd = load.churn_bytes == 0 || !load.churn_bytes.is_multiple_of(BLOCK) || load.churn_bytes > LARGEST_WRITE;
+        let odd = load.churn_bytes == 0
+            || !load.churn_bytes.is_multiple_of(BLOCK)
+            || load.churn_bytes > LARGEST_WRITE;
         if load.churn_per_second > 0 && odd {
             return Err(format!("start: churn_bytes must be a multiple of {BLOCK}, at most {LARGEST_WRITE}"));
         }
@@ -233,4 +236,84 @@ fn retry(mut attempt: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Res
         }
     }
     attempt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::Receiver;
+    use std::time::Instant;
+
+    const LOAD: Load = Load {
+        epoch: 3,
+        records_per_second: 2000,
+        churn_per_second: 100,
+        churn_bytes: 4096,
+        transfers_per_second: 200,
+        seed: 1,
+    };
+
+    struct Bench {
+        engine: Engine,
+        words: Receiver<FromGuest>,
+        places: Places,
+        _dir: tempfile::TempDir,
+    }
+
+    fn bench() -> Bench {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folders = ["system", "data", "memory"].map(|name| dir.path().join(name));
+        folders.iter().for_each(|folder| std::fs::create_dir(folder).expect("created"));
+        let places = Places::under(&folders[0], &folders[1], &folders[2]);
+        let mut superblock = vec![0; 1024];
+        superblock[0x38..0x3a].copy_from_slice(&0xEF53u16.to_le_bytes());
+        places.superblocks.iter().for_each(|path| std::fs::write(path, &superblock).expect("written"));
+        let (outbox, words) = Outbox::into_channel();
+        Bench { engine: Engine::new(places.clone(), outbox), words, places, _dir: dir }
+    }
+
+    fn wait_for_record(words: &Receiver<FromGuest>, wanted: u64) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < end {
+            match words.recv_timeout(Duration::from_secs(20)).expect("a word") {
+                FromGuest::Ack { number } if number >= wanted => return,
+                FromGuest::Trouble { what } => panic!("{what}"),
+                _ => {}
+            }
+        }
+        panic!("no record {wanted}");
+    }
+
+    #[test]
+    fn a_rested_machine_is_found_whole_by_its_successor() {
+        let mut bench = bench();
+        bench.engine.settle();
+        bench.engine.start(&LOAD).expect("started");
+        wait_for_record(&bench.words, 20);
+        bench.engine.quiesce(Holder::Host).expect("rested");
+        bench.engine.quiesce(Holder::Agent).expect("rested already");
+        let (outbox, _words) = Outbox::into_channel();
+        let mut successor = Engine::new(bench.places.clone(), outbox);
+        successor.settle();
+        let found = successor.check().expect("checked");
+        assert!(found.ledger.ends_quiesced && found.ledger.contiguous == found.ledger.highest);
+        assert!(found.bank.sound() && found.bank.wal_bytes == 0, "{found:?}");
+        let last = successor.answer().expect("answered").ledger;
+        assert_eq!(last, found.ledger.contiguous);
+        bench.engine.thaw(Holder::Host);
+        bench.engine.thaw(Holder::Agent);
+        wait_for_record(&bench.words, last + 1);
+        bench.engine.stop();
+    }
+
+    #[test]
+    fn orders_that_make_no_sense_are_refused() {
+        let mut bench = bench();
+        assert!(bench.engine.start(&Load { churn_bytes: 1000, ..LOAD }).is_err());
+        bench.engine.start(&Load { churn_per_second: 0, transfers_per_second: 0, ..LOAD }).expect("started");
+        assert!(bench.engine.check().is_err(), "a check after the start would see its own load");
+        bench.engine.stop();
+        std::fs::remove_file(&bench.places.superblocks[1]).expect("removed");
+        assert!(bench.engine.start(&LOAD).is_err(), "without a data disk");
+    }
 }

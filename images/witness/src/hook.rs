@@ -28,7 +28,8 @@ pub(crate) fn ask(request: &str) -> Result<(), String> {
 pub(crate) fn serve(engine: Arc<Mutex<Engine>>) -> Result<(), String> {
     let _ = std::fs::remove_file(SOCKET);
     let listener = UnixListener::bind(SOCKET).map_err(|e| format!("cannot listen at {SOCKET}: {e}"))?;
-    let answer = move || listener.incoming().filter_map(Result::ok).for_each(|caller| respond(caller, &engine));
+    let answer =
+        move || listener.incoming().filter_map(Result::ok).for_each(|caller| respond(caller, &engine));
     std::thread::Builder::new().name("hook".into()).spawn(answer).map(drop).map_err(|e| e.to_string())
 }
 

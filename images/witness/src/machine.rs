@@ -69,7 +69,8 @@ fn disk(role: &str, block: &str) -> Option<GuestDisk> {
 
 /// The driver of the nearest device above `disk` that sits on a hardware bus.
 fn controller_driver(disk: &Path) -> String {
-    let on_bus = |device: &Path| matches!(link_name(&device.join("subsystem")).as_deref(), Some("pci" | "virtio"));
+    let on_bus =
+        |device: &Path| matches!(link_name(&device.join("subsystem")).as_deref(), Some("pci" | "virtio"));
     let mut above = disk.ancestors().filter(|device| on_bus(device));
     above.find_map(|device| link_name(&device.join("driver"))).unwrap_or_default()
 }

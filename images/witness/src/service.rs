@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Starts listening on all addresses.
 pub(crate) fn start(engine: Arc<Mutex<Engine>>) -> Result<(), String> {
     let address = (Ipv4Addr::UNSPECIFIED, SERVICE_PORT);
-    let listener = TcpListener::bind(address).map_err(|e| format!("cannot listen on port {SERVICE_PORT}: {e}"))?;
+    let listener =
+        TcpListener::bind(address).map_err(|e| format!("cannot listen on port {SERVICE_PORT}: {e}"))?;
     let accept = move || {
         for caller in listener.incoming().filter_map(Result::ok) {
             let engine = Arc::clone(&engine);
@@ -47,7 +48,8 @@ fn respond(request: &str, engine: &Arc<Mutex<Engine>>) -> String {
     if request != "status" {
         return error(&format!("no such request: {request:?}"));
     }
-    let answer = lock(engine).answer().and_then(|answer| serde_json::to_string(&answer).map_err(|e| e.to_string()));
+    let answer =
+        lock(engine).answer().and_then(|answer| serde_json::to_string(&answer).map_err(|e| e.to_string()));
     answer.unwrap_or_else(|problem| error(&problem))
 }
 

@@ -13,7 +13,8 @@ const INCOMPAT_NEEDS_RECOVERY: u32 = 0x4;
 
 /// Reads the saved superblock of the disk with this role.
 pub(crate) fn finding(role: &str, saved: &Path) -> Result<FileSystemFinding, String> {
-    let bytes = std::fs::read(saved).map_err(|e| format!("no superblock of the {role} disk was saved: {e}"))?;
+    let bytes =
+        std::fs::read(saved).map_err(|e| format!("no superblock of the {role} disk was saved: {e}"))?;
     parse(role, &bytes).ok_or_else(|| format!("the {role} disk's superblock is not ext4's"))
 }
 

@@ -48,7 +48,11 @@ impl Workers {
             jobs.push(("bank".to_owned(), load.transfers_per_second, transfer));
         }
         let spawn = |(name, rate, operation)| spawn(name, rate, operation, Arc::clone(gate), outbox.clone());
-        jobs.into_iter().map(spawn).collect::<io::Result<_>>().map(Self).map_err(|e| format!("no thread: {e}"))
+        jobs.into_iter()
+            .map(spawn)
+            .collect::<io::Result<_>>()
+            .map(Self)
+            .map_err(|e| format!("no thread: {e}"))
     }
 
     /// Waits for the threads to end; the gate must be stopped before.

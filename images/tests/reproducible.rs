@@ -1,0 +1,69 @@
+//! Two builds of one recipe give the same bytes, and nothing is built twice in one cache.
+//!
+//! Needs the packages of an earlier build in the user's cache: a test downloads nothing.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// A cache of its own that holds the user's packages; `None` where no image was ever built.
+fn cache_with_packages(dir: &tempfile::TempDir) -> Option<Utf8PathBuf> {
+    let source = images::cache_dir().join("debs");
+    if !source.join("packages.json").is_file() || !images::missing_tools().is_empty() {
+        eprintln!("skipped: no packages in {source}, or a tool is missing");
+        return None;
+    }
+    let cache = Utf8Path::from_path(dir.path())?.join("cache");
+    std::fs::create_dir_all(cache.join("debs")).ok()?;
+    for file in source.read_dir_utf8().ok()?.filter_map(Result::ok) {
+        std::fs::copy(file.path(), cache.join("debs").join(file.file_name())).ok()?;
+    }
+    Some(cache)
+}
+
+fn hash(path: &Utf8Path) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(path).expect("opened")).expect("read");
+    hasher.finalize()
+}
+
+#[test]
+fn one_recipe_gives_one_image() {
+    let (first_dir, second_dir) =
+        (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let caches = (cache_with_packages(&first_dir), cache_with_packages(&second_dir));
+    let (Some(first), Some(second)) = caches else { return };
+    let witness = first.join("witness");
+    std::fs::write(&witness, "stands in for the program, which is not run here").expect("written");
+
+    let one = images::ensure(&first, &witness, &mut |_| {}).expect("built");
+    // Inode times differ from the first build's only if the clock is left in.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let other = images::ensure(&second, &witness, &mut |_| {}).expect("built");
+    assert_eq!(one.hash, other.hash);
+    assert_eq!(hash(&one.system), hash(&other.system), "system disks differ");
+    assert_eq!(hash(&one.data), hash(&other.data), "data disks differ");
+
+    let mut steps = Vec::new();
+    let again = images::ensure(&first, &witness, &mut |step| steps.push(step.to_owned())).expect("found");
+    assert_eq!((&again, steps.len()), (&one, 0), "nothing is built again: {steps:?}");
+    assert_eq!(images::find(&first).expect("readable"), Some(one));
+
+    std::fs::write(&witness, "another program").expect("written");
+    let changed = images::ensure(&first, &witness, &mut |_| {}).expect("built");
+    assert_ne!(changed.hash, other.hash);
+    assert_eq!(images::list(&first).expect("readable").len(), 2);
+}
+
+#[test]
+fn builders_at_once_do_not_disturb_each_other() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let Some(cache) = cache_with_packages(&dir) else { return };
+    let witness = cache.join("witness");
+    std::fs::write(&witness, "a program").expect("written");
+    let build = || images::ensure(&cache, &witness, &mut |_| {}).expect("built");
+    let (one, other) = std::thread::scope(|scope| {
+        let (one, other) = (scope.spawn(build), scope.spawn(build));
+        (one.join().expect("ended"), other.join().expect("ended"))
+    });
+    assert_eq!(one, other);
+    assert_eq!(images::list(&cache).expect("readable").len(), 1);
+}
