@@ -1,1 +1,22 @@
-//! conformance
+//! The suite: scenarios, checks, mutants, evidence, verdicts and reports.
+//!
+//! - [`scenario`]: what is run, as data
+//! - [`cycle`]: failover → reprotect → failback → reprotect on real guests, judged at every edge
+//! - [`judge`]: a recovered machine's disks before the oracle
+//! - [`mutants`]: cores made faulty on purpose, which the suite must fail
+//! - [`outcome`]: what a run found; the schema of `results.json`
+//! - [`evidence`]: what a run leaves behind, so that it can be judged again
+//! - [`report`]: summary, `results.json`, JUnit and HTML
+
+pub mod context;
+pub mod cycle;
+pub mod evidence;
+pub mod judge;
+pub mod mutants;
+pub mod outcome;
+pub mod recheck;
+pub mod report;
+pub mod rules;
+pub mod scenario;
+pub mod service;
+pub mod trial;

@@ -56,9 +56,11 @@ const MIB: u64 = 1024 * 1024;
 ///
 /// The serial console comes last so that `/dev/console` is the one that tests record. What follows `quiet`
 /// saves time under emulation: no mitigations, no self-tests, no calibration against a timer.
+/// `prefer_ms_hyperv`: on a machine that calls itself Microsoft's, `ata_piix` leaves IDE disks to Hyper-V's own
+/// driver, whose device no stand-in has.
 pub const KERNEL_ARGS: &str = "console=tty0 console=ttyS0,115200 quiet panic=0 mitigations=off nokaslr \
      random.trust_cpu=on random.trust_bootloader=on cryptomgr.notests audit=0 apparmor=0 no_timer_check \
-     tsc=reliable rcupdate.rcu_expedited=1 net.ifnames=0 noresume";
+     tsc=reliable rcupdate.rcu_expedited=1 net.ifnames=0 noresume ata_piix.prefer_ms_hyperv=0";
 
 /// Path of one driver's RAM disk on the FAT partition.
 #[must_use]

@@ -54,6 +54,7 @@ impl StandInSite {
             boots: Vec::new(),
             tracked: Vec::new(),
             serving_boot: None,
+            views_taken: 0,
         };
         let view = self.show_machine(&state, &record)?;
         state.machines.insert(spec.id.clone(), record);
@@ -102,6 +103,7 @@ impl StandInSite {
         let domain = Arc::new(domain.map_err(self.failed("define a machine"))?);
         record.domain = Some(Arc::clone(&domain));
         record.tracked = tracked;
+        record.views_taken = 0;
         let guest = domain.start().await.map_err(self.failed("start a machine"))?;
         let disks = disks.into_iter().map(|(disk, _)| disk).collect();
         record.boots.push(Arc::new(Boot { machine: id.clone(), number, guest, disks, captured_in, dir }));

@@ -16,6 +16,8 @@ const MERGE_WITHIN: Duration = Duration::from_secs(600);
 
 impl StandInSite {
     pub(crate) async fn merge(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
+        let _alone = self.merging.lock().await;
+        self.until_closed(base).await?;
         let (merged, top_record, base_record, running) = {
             let state = self.state.lock().await;
             let chain = state.chain(top);
@@ -38,6 +40,27 @@ impl StandInSite {
             None => merge_resting(&top_record, &base_record).await.map_err(self.failed("merge"))?,
         }
         self.reparent(&merged, base, &base_record).await
+    }
+
+    /// Waits until no export stands on `base`: its bytes are about to change place.
+    async fn until_closed(&self, base: &VolumeId) -> Result<(), PlatformError> {
+        let mut closed = self.closed.subscribe();
+        let wait = async {
+            loop {
+                closed.borrow_and_update();
+                let state = self.state.lock().await;
+                if !state.exports.values().any(|volume| state.chain(volume).contains(base)) {
+                    return;
+                }
+                drop(state);
+                if closed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(MERGE_WITHIN, wait).await.map_err(|_| {
+            self.refuse(Kind::TimedOut, format!("volume {base} stays open; it cannot be merged into"))
+        })
     }
 
     /// Hangs what stood on the merged volumes on the base, and deletes the merged ones.

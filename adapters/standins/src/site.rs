@@ -42,6 +42,10 @@ pub struct StandInSite {
     pub(crate) state: Mutex<State>,
     /// Counts boots of all machines, to wake who waits for one.
     pub(crate) booted: watch::Sender<u64>,
+    /// Held while a chain is merged, so that none of its volumes is opened meanwhile.
+    pub(crate) merging: Mutex<()>,
+    /// Counts closed exports, to wake a merge that waits for them.
+    pub(crate) closed: watch::Sender<u64>,
 }
 
 /// A machine to be installed, from images made beforehand.
@@ -65,7 +69,9 @@ impl StandInSite {
         let name = format!("{}-storage", config.id);
         let storage = StorageDaemon::start(&name, config.scratch.path(), &config.dir.join("logs")).await?;
         let (booted, _) = watch::channel(0);
-        Ok(Arc::new(Self { config, storage, state: Mutex::default(), booted }))
+        let (closed, _) = watch::channel(0);
+        let (state, merging) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(Self { config, storage, state, booted, merging, closed }))
     }
 
     /// Name in reports.
@@ -130,6 +136,12 @@ impl StandInSite {
     /// The last boot of a machine.
     pub async fn last_boot(&self, machine: &MachineId) -> Option<Arc<Boot>> {
         self.state.lock().await.machines.get(machine)?.boots.last().cloned()
+    }
+
+    /// Views taken of a machine since its last boot, whoever asked for them: what replication costs, counted
+    /// below the core.
+    pub async fn views_taken(&self, machine: &MachineId) -> u64 {
+        self.state.lock().await.machines.get(machine).map_or(0, |record| record.views_taken)
     }
 
     /// Image files of a volume's chain, the volume's own first, with their formats.

@@ -29,6 +29,8 @@ pub(crate) struct MachineRecord {
     pub(crate) tracked: Vec<ChangeId>,
     /// Whether the disk server inside its QEMU was started, by boot number.
     pub(crate) serving_boot: Option<u32>,
+    /// Views taken since its last boot.
+    pub(crate) views_taken: u64,
 }
 
 impl MachineRecord {

@@ -48,7 +48,8 @@ impl StandInSite {
         since: Option<&ChangeId>,
     ) -> Result<View, PlatformError> {
         let mut state = self.state.lock().await;
-        let record = state.machines.get(machine).ok_or_else(|| self.unknown("machine", machine))?;
+        let record = state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
+        record.views_taken += 1;
         let since = since.filter(|id| record.tracked.contains(id)).cloned();
         let running = record.running().cloned();
         let disks = self.disks_of(&state, machine)?;

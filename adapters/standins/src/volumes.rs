@@ -90,6 +90,7 @@ impl StandInSite {
     }
 
     pub(crate) async fn open_export(&self, id: &VolumeId, access: Access) -> Result<Export, PlatformError> {
+        let _no_merge = self.merging.lock().await;
         let record = self.volume_record(id).await?;
         let number = {
             let mut state = self.state.lock().await;
@@ -111,6 +112,7 @@ impl StandInSite {
     pub(crate) async fn shut_export(&self, id: &ExportId) -> Result<(), PlatformError> {
         self.storage.close_export(&id.0).await.map_err(self.failed("close an export"))?;
         self.state.lock().await.exports.remove(id);
+        self.closed.send_modify(|count| *count += 1);
         Ok(())
     }
 }

@@ -48,8 +48,9 @@ impl Serial {
     /// Returns the line with which the guest gave up, once it has.
     pub async fn until_hopeless(&self) -> String {
         let mut hopeless = self.hopeless.clone();
-        match hopeless.wait_for(Option::is_some).await {
-            Ok(line) => line.clone().unwrap_or_default(),
+        let heard = hopeless.wait_for(Option::is_some).await.map(|line| line.clone().unwrap_or_default());
+        match heard {
+            Ok(line) => line,
             // The console closed: whoever waits hears of the guest's death elsewhere.
             Err(_) => std::future::pending().await,
         }

@@ -11,3 +11,4 @@ mod qemu;
 mod qemu_logs;
 mod speed;
 mod verdicts;
+mod windows;

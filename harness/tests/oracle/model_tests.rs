@@ -74,6 +74,7 @@ fn check(history: &History, states: &[Allowed], disk: &[u8], exempt: &[Range<u64
     });
     check_class(history, disk, exempt, &judgement.verdict, &feasible, &foreign, torn);
     check_best_fit(&judgement.verdict, &per_cut);
+    check_reasons(&judgement.verdict, states, disk, exempt);
     check_exempt(&judgement, states, disk, exempt);
 }
 
@@ -136,6 +137,34 @@ fn check_best_fit(verdict: &Verdict, per_cut: &[usize]) {
     };
     assert_eq!(Some(misfit.differing() as usize), least);
     assert_eq!(Some(per_cut[misfit.best_fit.0 as usize]), least);
+}
+
+/// What a verdict names is so.
+fn check_reasons(verdict: &Verdict, states: &[Allowed], disk: &[u8], exempt: &[Range<u64>]) {
+    let right =
+        |sector: u64, cut: u64| states[cut as usize][sector as usize].contains(&disk[sector as usize]);
+    match verdict {
+        Verdict::Reordered { stale, ahead, disagree, misfit } => {
+            let named = stale.or(*ahead).unwrap();
+            assert_eq!((named.sector, named.write), (misfit.sector, *disagree));
+            if let Some(at) = stale {
+                assert!(right(at.sector, at.write.0 - 1) && !right(at.sector, at.write.0));
+            }
+            if let Some(at) = ahead {
+                assert!(!right(at.sector, at.write.0 - 1) && right(at.sector, at.write.0));
+            }
+            if let (Some(stale), Some(ahead)) = (stale, ahead) {
+                assert!(stale.write <= ahead.write && stale.sector != ahead.sector);
+            }
+        }
+        Verdict::Torn { write, new, old, misfit } => {
+            let sectors = (0..disk.len() as u64).filter(|s| !is_exempt(*s as usize, exempt));
+            assert!(*new > 0 && *old > 0 && sectors.clone().any(|s| s == misfit.sector));
+            assert_eq!(sectors.clone().filter(|s| !right(*s, write.0)).count() as u64, *old);
+            assert_eq!(sectors.filter(|s| !right(*s, write.0 - 1)).count() as u64, *new);
+        }
+        _ => {}
+    }
 }
 
 /// Exempt sectors do not count, except in their own count.

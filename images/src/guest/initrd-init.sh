@@ -8,9 +8,16 @@ mount -t sysfs sys /sys
 mount -t tmpfs -o mode=0755 run /run
 mkdir /run/roundtrip
 
+# What the kernel command line says of a module, as `module.option=value`.
+options() {
+    for word in $(cat /proc/cmdline); do
+        case $word in "$1".*) echo "${word#"$1".}" ;; esac
+    done
+}
+
 load() {
     while read -r module; do
-        [ -d "/sys/module/$module" ] || insmod "/modules/$module.ko"
+        [ -d "/sys/module/$module" ] || insmod "/modules/$module.ko" $(options "$module")
     done < "$1"
 }
 

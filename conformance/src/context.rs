@@ -1,0 +1,45 @@
+//! How a run was asked for: by environment variables that the command line sets.
+
+use anyhow::{Context as _, Result};
+use camino::Utf8PathBuf;
+
+/// What a test needs to know of its run.
+#[derive(Clone, Debug)]
+pub struct RunContext {
+    /// Directory of the run.
+    pub dir: Utf8PathBuf,
+    /// Id of the run.
+    pub id: String,
+    /// Keep the guests of a failed test.
+    pub keep: bool,
+    /// libvirt's URI, if not the default.
+    pub connect: Option<String>,
+    /// Fault to put into the core.
+    pub mutant: Option<String>,
+    /// How often to run the whole cycle on the same machines.
+    pub cycles: u32,
+}
+
+impl RunContext {
+    /// Reads the environment; without one a directory of its own is made under the current one.
+    ///
+    /// # Errors
+    /// A variable is malformed, or no directory can be made.
+    pub fn from_environment() -> Result<Self> {
+        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let id = text("ROUNDTRIP_RUN_ID")
+            .unwrap_or_else(|| format!("by-hand-{}", jiff::Timestamp::now().as_millisecond()));
+        let dir = text("ROUNDTRIP_RUN_DIR").unwrap_or_else(|| format!("roundtrip-runs/{id}"));
+        std::fs::create_dir_all(&dir).with_context(|| format!("make the run directory {dir}"))?;
+        let dir = Utf8PathBuf::from(dir).canonicalize_utf8().context("find the run directory")?;
+        let cycles = text("ROUNDTRIP_CYCLES").map_or(Ok(1), |n| n.parse());
+        Ok(Self {
+            dir,
+            id,
+            keep: text("ROUNDTRIP_KEEP").is_some_and(|value| value != "0"),
+            connect: text("ROUNDTRIP_CONNECT"),
+            mutant: text("ROUNDTRIP_MUTANT"),
+            cycles: cycles.context("ROUNDTRIP_CYCLES is not a number")?,
+        })
+    }
+}

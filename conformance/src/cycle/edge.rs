@@ -1,0 +1,259 @@
+//! What all edges share: waiting for work to be done, the recovered machine's coming up, and the verdict.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use contract::{Access, ItemView, JobId, JobView, Platform, RecoveryPoint};
+use harness::tools::{self, Format};
+use standins::{Boot, StandInSite};
+use witness::ledger::RecordNumber;
+use witness::protocol::Findings;
+
+use super::measure::{self, millis};
+use super::setup::load;
+use super::world::{BOOT_WITHIN, World};
+use super::{Halt, Running};
+use crate::judge::{self, Exhibit, JudgedMachine};
+use crate::outcome::{EdgeOutcome, Rpo, Rto, Verdict};
+use crate::service::first_sound_answer;
+
+/// Points that must have been made from changes before an edge is judged.
+const POINTS: u64 = 3;
+/// Records that a guest writes before the next edge.
+const RECORDS: u64 = 40;
+/// How long points and records may take.
+const WORK_WITHIN: Duration = Duration::from_secs(120);
+
+/// Longest recovery time of each edge, in cold boots. A bound for snapshots, not a target.
+const BOUNDS: [(&str, f64); 4] =
+    [("failover", 4.0), ("reprotect", 4.0), ("failback", 6.0), ("reprotect-forward", 4.0)];
+
+/// Sectors of the boot partition, which hydration edits on the target copy.
+pub(crate) fn boot_partition() -> Range<u64> {
+    use images::layout::{BOOT_BYTES, BOOT_OFFSET};
+    BOOT_OFFSET / 512..(BOOT_OFFSET + BOOT_BYTES) / 512
+}
+
+/// Waits for a guest's hello and notes how long its boot took.
+pub(crate) async fn say_hello(world: &World, boot: &Boot, bound: Duration) -> Result<Instant, Halt> {
+    let hello = boot.guest.ready(bound).await?;
+    let ready = Instant::now();
+    let mut notes = world.notes.lock().await;
+    notes.boots_ms.push(millis(ready.saturating_duration_since(boot.guest.powered_on())));
+    let drivers: Vec<_> = hello.disks.iter().map(|disk| format!("{} on {}", disk.role, disk.driver)).collect();
+    notes.trace.push(format!("guest sees {} {}: {}", hello.vendor, hello.product, drivers.join(", ")));
+    Ok(ready)
+}
+
+/// Waits until replication has made points from changes and the guest has worked on meanwhile.
+pub(crate) async fn await_points(world: &World, edge: &str, source: &Running) -> Result<ItemView, Halt> {
+    let step = world.evidence.step(edge, "recovery points from changes");
+    let guest = &source.boot.guest;
+    let mut view = world.core.item(&world.item).await?;
+    for count in 1..=POINTS {
+        world.evidence.progress(edge, "recovery points from changes", count, POINTS, "points");
+        let points = async {
+            let item = world.core.watch_points(&world.item, count).await;
+            Ok(item.map_err(Halt::from))
+        };
+        view = guest.race("recovery points", WORK_WITHIN, points).await??;
+    }
+    step.done();
+    Ok(view)
+}
+
+/// Waits until the guest has written a good number of further records.
+pub(crate) async fn await_work(world: &World, edge: &str, running: &Running) -> Result<(), Halt> {
+    let step = world.evidence.step(edge, "guest at work");
+    let guest = &running.boot.guest;
+    let wanted = guest.witness().last_ack() + RECORDS;
+    step.with(guest.race("acknowledged records", WORK_WITHIN, guest.witness().acked(wanted)).await)?;
+    Ok(())
+}
+
+/// A machine that came up after a failover, and when.
+pub(crate) struct Recovered {
+    pub(crate) boot: Arc<Boot>,
+    pub(crate) job: JobView,
+    pub(crate) findings: Findings,
+    pub(crate) rto: Rto,
+}
+
+/// Follows a failover job and the machine it starts until its service gives a sound answer.
+pub(crate) async fn recover(
+    world: &World,
+    edge: &str,
+    site: &Arc<StandInSite>,
+    after: u32,
+    job: &JobId,
+    trigger: Instant,
+) -> Result<Recovered, Halt> {
+    let comes_up = async {
+        let boot = site.boot_after(&world.machine, after).await;
+        let step = world.evidence.step(edge, "boot the recovered machine");
+        let ready = step.with(say_hello(world, &boot, BOOT_WITHIN).await.map_err(|halt| blame_core(edge, halt)))?;
+        let step = world.evidence.step(edge, "first sound answer of its service");
+        let answer = first_sound_answer(&boot.guest, BOOT_WITHIN).await;
+        let answer = step.with(answer.map_err(|error| blame_core(edge, error.into())))?;
+        world.trace(format!("{edge}: service answers, bank sound: {}", answer.bank.sound())).await;
+        Ok((boot, ready, Instant::now()))
+    };
+    let (job, (boot, ready, answered)) = tokio::try_join!(world.follow(edge, job), comes_up)?;
+    let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await?;
+    let cold = world.notes.lock().await.boots_ms.first().copied().unwrap_or_default();
+    let rto = measure::rto_of_boot(trigger, &job, &boot, ready, answered, cold);
+    Ok(Recovered { boot, job, findings, rto })
+}
+
+/// A recovered machine that does not come up is the core's failure, not the test host's.
+fn blame_core(edge: &str, halt: Halt) -> Halt {
+    match halt {
+        Halt::Unknown(what) => Halt::Violation(format!("{edge}: the recovered machine did not come up: {what}")),
+        violation => violation,
+    }
+}
+
+/// Puts a recovered machine to work again.
+pub(crate) async fn put_to_work(world: &World, site: &Arc<StandInSite>, recovered: &Recovered) -> Result<Running, Halt> {
+    let epoch = u32::try_from(world.notes.lock().await.boots_ms.len()).unwrap_or(u32::MAX);
+    recovered.boot.guest.witness().start(&load(epoch)).await?;
+    let already = recovered.findings.ledger.contiguous;
+    Ok(Running { site: Arc::clone(site), boot: Arc::clone(&recovered.boot), already })
+}
+
+/// Reads a recovery point of both disks as QEMU sees it, into the evidence, and runs `work` while the point is
+/// held open, so that nothing merges it away.
+pub(crate) async fn with_point<T>(
+    site: &StandInSite,
+    point: &RecoveryPoint,
+    dir: &Utf8Path,
+    work: impl AsyncFnOnce(Vec<PointFiles>) -> Result<T, Halt>,
+) -> Result<T, Halt> {
+    let mut exports = Vec::new();
+    for (_, volume) in &point.volumes {
+        exports.push(site.export_volume(volume, Access::Read).await?);
+    }
+    let result = async {
+        let mut files = Vec::new();
+        for ((disk, volume), export) in point.volumes.iter().zip(&exports) {
+            let read = dir.join(format!("{disk}.point.raw"));
+            tools::convert(Utf8Path::new(&export.uri), Format::Raw, &read, Format::Raw).await?;
+            let chain = site.files_of(volume).await;
+            let readable = chain.iter().all(|(_, format)| matches!(format, Format::Qcow2 | Format::Raw));
+            let image = match chain.first() {
+                Some((path, Format::Qcow2)) if readable => Ok(path.clone()),
+                _ => Err(format!("it stands on {}", chain.last().map_or("nothing", |(_, f)| f.name()))),
+            };
+            files.push(PointFiles { disk: disk.0.clone(), read, image });
+        }
+        work(files).await
+    }
+    .await;
+    for export in exports {
+        site.close_export(&export.id).await?;
+    }
+    result
+}
+
+/// A disk of a recovery point.
+pub(crate) struct PointFiles {
+    pub(crate) disk: String,
+    /// As QEMU read it.
+    pub(crate) read: Utf8PathBuf,
+    /// Its qcow2 chain, or why there is none.
+    pub(crate) image: Result<Utf8PathBuf, String>,
+}
+
+/// Judges disks, proves that the oracle can see, and returns both.
+pub(crate) async fn judge(
+    world: &World,
+    edge: &str,
+    exhibits: Vec<Exhibit>,
+    already: RecordNumber,
+) -> Result<(JudgedMachine, Option<String>), Halt> {
+    let step = world.evidence.step(edge, "judge the disks");
+    let seed = world.notes.lock().await.edges.len() as u64;
+    // Another disk at each edge, so that none is always spared.
+    let altered = exhibits[seed as usize % exhibits.len()].clone();
+    let judged = judge::judge(exhibits, already, world.evidence.dir()).await?;
+    // On a disk that is wrong already, the oracle would name that place and not the altered one.
+    let flip = match judged.objection() {
+        None => Some(judge::prove_sight(altered, seed).await?),
+        Some(_) => None,
+    };
+    step.done();
+    Ok((judged, flip))
+}
+
+/// Closes an edge: its verdict is the oracle's, the witness's and `extra`'s.
+pub(crate) async fn conclude(
+    world: &World,
+    edge: &str,
+    judged: (JudgedMachine, Option<String>),
+    rpo: Rpo,
+    rto: Rto,
+    extra: Option<String>,
+) -> Result<(), Halt> {
+    let (judged, flip) = judged;
+    let why = judged.objection().or(extra);
+    let verdict = match &why {
+        None => Verdict::Pass,
+        Some(_) if only_unknown(&judged) => Verdict::Unknown,
+        Some(_) => Verdict::Fail,
+    };
+    let mut notes = world.notes.lock().await;
+    for disk in &judged.disks {
+        notes.trace.push(format!("{edge}: disk {} is {}", disk.outcome.name, disk.outcome.oracle));
+    }
+    let bound = BOUNDS.iter().find(|(name, _)| *name == edge).map_or(f64::INFINITY, |(_, bound)| *bound);
+    let side = if rto.boots <= bound { "within" } else { "over" };
+    notes.trace.push(format!("{edge}: recovery time {side} {bound} boots"));
+    let prefix = judged.join.is_some() && judged.objection().is_none();
+    let found = why.clone().unwrap_or_else(|| "every disk is an exact prefix, joined by the ledger".to_owned());
+    notes.rules.expect("FO-10", prefix, found);
+    let outcome = EdgeOutcome {
+        name: edge.to_owned(),
+        verdict,
+        why: why.clone().unwrap_or_default(),
+        disks: judged.disks.into_iter().map(|disk| disk.outcome).collect(),
+        rpo,
+        rto,
+        flip,
+    };
+    notes.edges.push(outcome);
+    drop(notes);
+    match (verdict, why) {
+        (Verdict::Fail, Some(why)) => Err(Halt::Violation(format!("{edge}: {why}"))),
+        (Verdict::Unknown, Some(why)) => Err(Halt::Unknown(format!("{edge}: {why}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether all that is wrong is that the oracle cannot say.
+fn only_unknown(judged: &JudgedMachine) -> bool {
+    let doubtful: Vec<_> = judged.disks.iter().filter(|disk| disk.cut.is_none()).collect();
+    !doubtful.is_empty() && doubtful.iter().all(|disk| disk.outcome.oracle == "unknown")
+}
+
+/// What the witness inside found, held against what the disks say.
+pub(crate) fn inside_agrees(findings: &Findings, judged: &JudgedMachine) -> Option<String> {
+    let ledger = &findings.ledger;
+    if !ledger.torn.is_empty() || !ledger.missing.is_empty() {
+        return Some(format!("the ledger inside has torn {:?} and missing {:?}", ledger.torn, ledger.missing));
+    }
+    if !findings.bank.sound() {
+        return Some(format!("the bank inside is unsound: {:?}", findings.bank));
+    }
+    if let Some(broken) = findings.file_systems.iter().find(|fs| fs.errors) {
+        return Some(format!("the file system on {} carries its error mark", broken.role));
+    }
+    match judged.contiguous() {
+        Some(outside) if outside != ledger.contiguous => Some(format!(
+            "the disks hold ledger records up to {outside}, the witness inside finds {}",
+            ledger.contiguous
+        )),
+        _ => None,
+    }
+}

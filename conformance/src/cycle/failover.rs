@@ -1,0 +1,204 @@
+//! Edge 1: the source's power fails in the midst of its writes; the machine comes up on the other platform.
+
+use std::time::Instant;
+
+use camino::Utf8Path;
+use contract::{
+    Direction, ErrorCode, FailoverKind, FailoverRequest, Phase, Platform, PointChoice, PointId, PowerState, RecoveryPoint,
+    ReprotectRequest, Side,
+};
+use harness::oracle::{self, RawSource};
+use standins::Boot;
+
+use super::edge::{self, PointFiles, Recovered, boot_partition};
+use super::measure;
+use super::setup::INTERVAL;
+use super::world::World;
+use super::{Halt, Running};
+use crate::judge::Exhibit;
+
+const EDGE: &str = "failover";
+
+pub(crate) async fn fail_over(world: &World, source: &Running) -> Result<Running, Halt> {
+    refused_before(world).await?;
+    edge::await_work(world, EDGE, source).await?;
+    let after = world.recovery.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
+    let disaster = source.boot.guest.power_cut().await?;
+    world.trace("failover: power cut on the source").await;
+    let trigger = Instant::now();
+    let job = world.core.failover(&request(world, Direction::PrimaryToRecovery)).await?;
+    let recovered = edge::recover(world, EDGE, &world.recovery, after, &job, trigger).await?;
+    check_state(world, &recovered).await?;
+    let point = chosen_point(world).await?;
+    let dir = world.edge_dir(EDGE).await?;
+    let judged = edge::with_point(&world.recovery, &point, &dir, async |files| {
+        check_hydration(world, &recovered.boot, &files).await?;
+        edge::judge(world, EDGE, exhibits(&source.boot, &recovered.boot, &files), source.already).await
+    })
+    .await?;
+    let inside = edge::inside_agrees(&recovered.findings, &judged.0);
+    let survived = recovered.findings.ledger.contiguous;
+    let acks = source.boot.guest.witness().acks();
+    let rpo = measure::rpo(&acks, survived, disaster, judged.0.lost);
+    let Recovered { rto, .. } = &recovered;
+    edge::conclude(world, EDGE, judged, rpo, rto.clone(), inside).await?;
+    let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
+    commit(world, &running, &point).await?;
+    Ok(running)
+}
+
+pub(crate) fn request(world: &World, direction: Direction) -> FailoverRequest {
+    FailoverRequest {
+        item: world.item.clone(),
+        kind: FailoverKind::Unplanned,
+        direction,
+        point: PointChoice::Latest,
+        shut_down_source: false,
+        shutdown_within: contract::Millis(60_000),
+    }
+}
+
+/// Requests that must be refused without a trace while the machine is protected.
+async fn refused_before(world: &World) -> Result<(), Halt> {
+    let wrong_way = world.core.failover(&request(world, Direction::RecoveryToPrimary)).await;
+    let code = wrong_way.err().map(|error| error.code);
+    world.expect("LC-08", code == Some(ErrorCode::WrongDirection), format!("failover the wrong way: {code:?}")).await;
+    let early = world.core.commit(&world.item).await.err().map(|error| error.code);
+    world.expect("LC-02", early == Some(ErrorCode::NotAllowedInState), format!("commit without failover: {early:?}")).await;
+    let planned = FailoverRequest { kind: FailoverKind::Planned, ..request(world, Direction::PrimaryToRecovery) };
+    let planned = world.core.failover(&planned).await.err().map(|error| error.code);
+    let refused = matches!(planned, Some(ErrorCode::NotAllowedInState | ErrorCode::NotSupported));
+    world.expect("FO-21", refused, format!("planned failover of a VMware machine: {planned:?}")).await;
+    Ok(())
+}
+
+/// LC-04, LC-07: the target is the active side, the choice of point is still open.
+async fn check_state(world: &World, recovered: &Recovered) -> Result<(), Halt> {
+    let item = world.core.item(&world.item).await?;
+    let pending = item.protection.phase == Phase::CommitPending;
+    world.expect("LC-07", pending, format!("after phase 1: {:?}", item.protection.phase)).await;
+    let there = world.recovery.machine(&world.machine).await?.power;
+    let active = item.protection.active == Side::Recovery && there == PowerState::On;
+    world.expect("LC-04", active, format!("active side {:?}, target {there:?}", item.protection.active)).await;
+    let direction = recovered.job.direction;
+    world.expect("LC-08", direction == Direction::PrimaryToRecovery, format!("the job says {direction:?}")).await;
+    let hydrated = recovered.job.steps.iter().any(|step| step.name == "hydrate" && step.took.is_some());
+    world.expect("HY-03", hydrated, "a VMware Linux machine: the extra step, timed in the job").await;
+    world.expect("HY-09", hydrated, "the extra step's time is in the job").await;
+    world.trace_state().await
+}
+
+async fn chosen_point(world: &World) -> Result<RecoveryPoint, Halt> {
+    let item = world.core.item(&world.item).await?;
+    let chosen = item.points.iter().find(|point| Some(&point.id) == item.failed_over_to.as_ref());
+    world.expect("FO-05", chosen.is_some(), format!("{} points before commit", item.points.len())).await;
+    let gone = || Halt::Violation(format!("{EDGE}: the point failed over to is not in the list"));
+    chosen.cloned().ok_or_else(gone)
+}
+
+fn exhibits(source: &Boot, target: &Boot, points: &[PointFiles]) -> Vec<Exhibit> {
+    let disks = source.disks.iter().zip(&target.disks).zip(points).enumerate();
+    disks
+        .map(|(index, ((source, target), point))| Exhibit {
+            name: source.id.0.clone(),
+            base: source.base.clone(),
+            log: source.log.clone(),
+            // What was booted, copied below the core, and not what the core says it built.
+            recovered: target.base.clone(),
+            exempt: if index == 0 { vec![boot_partition()] } else { vec![] },
+            second: point.image.clone().map(|image| (image, point.read.clone())),
+        })
+        .collect()
+}
+
+/// FO-01, HY-08: what was booted is the point, but for the boot configuration that hydration edits.
+async fn check_hydration(world: &World, target: &Boot, points: &[PointFiles]) -> Result<(), Halt> {
+    let boot = boot_partition();
+    for (index, (disk, point)) in target.disks.iter().zip(points).enumerate() {
+        let allowed = if index == 0 { boot.clone() } else { 0..0 };
+        let strays = differences_outside(&disk.base, &point.read, allowed)?;
+        let found = strays.map_or_else(
+            || format!("disk {} was booted as the point has it", point.disk),
+            |sector| format!("disk {}: sector {sector} differs from the point", point.disk),
+        );
+        world.expect("FO-01", strays.is_none(), found.clone()).await;
+        world.expect("HY-08", strays.is_none(), found).await;
+    }
+    let edited = edited_boot_files(&target.disks[0].base, &points[0].read)?;
+    let only_config = edited.iter().all(|file| CONFIGURATION.contains(&file.as_str()));
+    world.expect("HY-08", only_config, format!("hydration edited {}", edited.join(", "))).await;
+    Ok(())
+}
+
+/// Files that hydration may edit.
+const CONFIGURATION: [&str; 2] = [images::layout::SYSLINUX_CFG, images::layout::LOADER_ENTRY];
+
+/// The first sector outside `allowed` in which two raw disks differ.
+fn differences_outside(
+    a: &Utf8Path,
+    b: &Utf8Path,
+    allowed: std::ops::Range<u64>,
+) -> Result<Option<u64>, Halt> {
+    let open = |path: &Utf8Path| RawSource::open(path.as_std_path()).map_err(anyhow::Error::from);
+    let (a, b) = (open(a)?, open(b)?);
+    let sides = [0..allowed.start, allowed.end..u64::MAX];
+    for side in sides {
+        if let Some(sector) = oracle::compare_range(&a, &b, side).map_err(anyhow::Error::from)? {
+            return Ok(Some(sector));
+        }
+    }
+    Ok(None)
+}
+
+/// Boot files whose content differs between two disks.
+fn edited_boot_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<String>, Halt> {
+    use images::layout::{DRIVERS_DIR, EFI_LOADER, INITRD, KERNEL, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV};
+    let drivers = images::layout::BOOT_DRIVERS.iter().map(|driver| images::layout::driver_image(driver));
+    let fixed = [KERNEL, INITRD, EFI_LOADER, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV];
+    let files = fixed.iter().map(ToString::to_string).chain(drivers.filter(|d| d.starts_with(DRIVERS_DIR)));
+    let mut edited = Vec::new();
+    for file in files {
+        let read = |disk: &Utf8Path| images::read_boot_file(disk, &file).map_err(harness::Error::from);
+        if read(a)? != read(b)? {
+            edited.push(file);
+        }
+    }
+    Ok(edited)
+}
+
+/// Commits, and checks what a commit must do.
+async fn commit(world: &World, running: &Running, point: &RecoveryPoint) -> Result<(), Halt> {
+    let files_before: Vec<_> = world.recovery.volume_files().await;
+    let acked = running.boot.guest.witness().last_ack();
+    let job = world.core.commit(&world.item).await?;
+    world.follow(EDGE, &job).await?;
+    world.trace_state().await?;
+    let item = world.core.item(&world.item).await?;
+    let left = item.points.len();
+    let files: Vec<_> = point.volumes.iter().map(|(_, volume)| volume).collect();
+    let gone = files_before.iter().filter(|(id, _, _)| files.contains(&id)).all(|(_, path, _)| !path.exists());
+    world.expect("FO-04", left == 0 && gone, format!("{left} points left, their files gone: {gone}")).await;
+    edge::await_work(world, EDGE, running).await?;
+    let worked = running.boot.guest.witness().last_ack() > acked;
+    world.expect("FO-04", worked, "the running machine wrote on over the commit").await;
+    let change = PointChoice::Custom(PointId(point.id.0.clone()));
+    let change = world.core.change_point(&world.item, &change).await.err().map(|error| error.code);
+    world.expect("FO-03", change == Some(ErrorCode::NotAllowedInState), format!("change of point: {change:?}")).await;
+    unprotected(world).await
+}
+
+/// LC-05, LC-14: nothing replicates, and no failback is possible, until the user reprotects.
+async fn unprotected(world: &World) -> Result<(), Halt> {
+    let views = world.recovery.views_taken(&world.machine).await;
+    let item = world.core.item(&world.item).await?;
+    let still = views == 0 && item.points.is_empty() && item.protection.phase == Phase::Committed;
+    let found = format!("{views} transfers since the failover, at an interval of {INTERVAL}");
+    world.expect("LC-05", still, found).await;
+    let back = world.core.failover(&request(world, Direction::RecoveryToPrimary)).await;
+    let code = back.err().map(|error| error.code);
+    world.expect("LC-14", code == Some(ErrorCode::NotAllowedInState), format!("failback unprotected: {code:?}")).await;
+    let wrong = ReprotectRequest { item: world.item.clone(), direction: Direction::PrimaryToRecovery };
+    let code = world.core.reprotect(&wrong).await.err().map(|error| error.code);
+    world.expect("RE-25", code == Some(ErrorCode::WrongDirection), format!("reprotect the wrong way: {code:?}")).await;
+    Ok(())
+}

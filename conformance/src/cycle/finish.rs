@@ -1,0 +1,43 @@
+//! After the last edge: protection ends, the guest shuts down, every disk left is whole.
+
+use std::time::Duration;
+
+use contract::{Operation, Phase, Platform, Side};
+use harness::tools;
+
+use super::world::World;
+use super::{Halt, Running};
+
+/// How long the guest may take to shut down.
+const DOWN_WITHIN: Duration = Duration::from_secs(60);
+
+pub(crate) async fn end(world: &World, running: &Running) -> Result<(), Halt> {
+    let item = world.core.item(&world.item).await?;
+    let ready = item.protection.phase == Phase::Protected
+        && item.protection.active == Side::Primary
+        && item.allowed.contains(&Operation::UnplannedFailover);
+    world.expect("LC-01", ready, format!("the cycle ends {:?}", item.protection)).await;
+    let job = world.core.disable_protection(&world.item).await?;
+    world.follow("finish", &job).await?;
+    let step = world.evidence.step("finish", "shut the guest down");
+    let trouble = running.boot.guest.witness().trouble();
+    if let Some(trouble) = trouble {
+        return Err(Halt::Violation(format!("the witness had trouble: {trouble}")));
+    }
+    running.boot.guest.shut_down(DOWN_WITHIN).await?;
+    step.done();
+    let step = world.evidence.step("finish", "check every disk that is left");
+    for site in [&world.primary, &world.recovery] {
+        for (_, path, format) in site.volume_files().await {
+            if let Err(error) = tools::check(&path, format).await {
+                return Err(Halt::Violation(format!("{path} is damaged: {error}")));
+            }
+        }
+    }
+    let kept = world.recovery.volume_files().await.len();
+    world.expect("FB-11", kept == 0, format!("{kept} volumes in the cloud after the end of protection")).await;
+    let machines = world.recovery.machines().await?.len();
+    step.done();
+    world.trace(format!("finish: {machines} machines and {kept} volumes left on the recovery side")).await;
+    Ok(())
+}

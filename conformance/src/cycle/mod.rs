@@ -1,0 +1,82 @@
+//! The cycle: failover → reprotect → failback → reprotect, on real guests, judged at every edge.
+//!
+//! Read [`run`] first: it is the scenario. Each stage is one file; each ends with the oracle's word on every
+//! disk, the witness's findings inside the recovered guest, and what was lost and how long it took.
+
+mod edge;
+mod failback;
+mod failover;
+mod finish;
+mod measure;
+mod reprotect;
+mod setup;
+mod world;
+
+use std::sync::Arc;
+
+use standins::{Boot, StandInSite};
+use witness::ledger::RecordNumber;
+
+pub use world::World;
+
+/// Why a scenario did not go through to its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// The core under test broke a rule.
+    #[error("{0}")]
+    Violation(String),
+    /// The test host, a tool or the suite failed; nothing can be said.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+impl From<harness::Error> for Halt {
+    fn from(error: harness::Error) -> Self {
+        Self::Unknown(error.to_string())
+    }
+}
+
+impl From<anyhow::Error> for Halt {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Unknown(format!("{error:#}"))
+    }
+}
+
+impl From<contract::CoreError> for Halt {
+    fn from(error: contract::CoreError) -> Self {
+        Self::Violation(format!("the core: {error}"))
+    }
+}
+
+impl From<contract::PlatformError> for Halt {
+    fn from(error: contract::PlatformError) -> Self {
+        Self::Unknown(error.to_string())
+    }
+}
+
+/// The machine where it runs now.
+#[derive(Clone)]
+pub(crate) struct Running {
+    /// The site it runs on.
+    pub(crate) site: Arc<StandInSite>,
+    /// Its boot there: disks before power-on, write logs, the guest.
+    pub(crate) boot: Arc<Boot>,
+    /// Last ledger record that it came up with.
+    pub(crate) already: RecordNumber,
+}
+
+/// The scenario.
+///
+/// # Errors
+/// The first thing that kept it from going on.
+pub async fn run(world: Arc<World>) -> Result<(), Halt> {
+    let mut on_premises = setup::boot_source(&world).await?;
+    setup::protect(&world, &on_premises).await?;
+    for _ in 0..world.context.cycles {
+        let cloud = failover::fail_over(&world, &on_premises).await?;
+        reprotect::reprotect(&world, "reprotect", &cloud, &on_premises).await?;
+        on_premises = failback::fail_back(&world, &cloud, &on_premises).await?;
+        reprotect::reprotect(&world, "reprotect-forward", &on_premises, &cloud).await?;
+    }
+    finish::end(&world, &on_premises).await
+}

@@ -1,0 +1,118 @@
+//! Edges 2 and 4: the machine that runs now replicates to the side it came from.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use contract::{Bytes, Direction, Platform, PowerState, RecoveryPoint, ReprotectRequest, Side};
+use harness::oracle::WriteLog;
+
+use super::edge::{self, PointFiles};
+use super::measure;
+use super::world::World;
+use super::{Halt, Running};
+use crate::judge::{Exhibit, JudgedMachine};
+
+/// Grain in which changes travel, in sectors: 64 KiB.
+const GRAIN: u64 = 128;
+/// What may travel beyond changed grains: the grains of the boot partition that hydration touched.
+const EPSILON: Bytes = Bytes(1 << 20);
+
+/// `running` is the machine that keeps serving, `other` where it ran before.
+pub(crate) async fn reprotect(world: &World, name: &str, running: &Running, other: &Running) -> Result<(), Halt> {
+    edge::await_work(world, name, running).await?;
+    let active = world.core.item(&world.item).await?.protection.active;
+    let direction = Direction::from_side(active);
+    let acked = running.boot.guest.witness().last_ack();
+    let trigger = Instant::now();
+    let job = world.core.reprotect(&ReprotectRequest { item: world.item.clone(), direction }).await?;
+    let job = world.follow(name, &job).await?;
+    let ended = Instant::now();
+    world.trace_state().await?;
+    let first = world.core.item(&world.item).await?.points.first().cloned();
+    check_sides(world, running, other, acked, active).await?;
+    let item = edge::await_points(world, name, running).await?;
+    let newest = item.points.iter().rfind(|point| point.processed).cloned();
+    let newest = newest.ok_or_else(|| Halt::Violation(format!("{name}: no recovery point in the new direction")))?;
+    let seen = Instant::now();
+    world.expect(rule(active), true, format!("{} points in the new direction", item.points.len())).await;
+    let site = if active == Side::Recovery { &world.primary } else { &world.recovery };
+    let dir = world.edge_dir(name).await?;
+    let judged = edge::with_point(site, &newest, &dir, async |files| {
+        edge::judge(world, name, exhibits(running, &files), running.already).await
+    })
+    .await?;
+    check_travelled(world, running, other, first, &judged.0).await?;
+    let survived = judged.0.contiguous().unwrap_or_default();
+    let acks = running.boot.guest.witness().acks();
+    let rpo = measure::rpo(&acks, survived, seen, judged.0.lost);
+    let cold = world.notes.lock().await.boots_ms.first().copied().unwrap_or_default();
+    let rto = measure::rto_of_job(trigger, ended, &job, cold);
+    edge::conclude(world, name, judged, rpo, rto, None).await
+}
+
+/// The rule that the new direction's points fulfil.
+fn rule(active: Side) -> &'static str {
+    if active == Side::Recovery { "RE-01" } else { "RE-29" }
+}
+
+fn exhibits(running: &Running, points: &[PointFiles]) -> Vec<Exhibit> {
+    let disks = running.boot.disks.iter().zip(points);
+    disks
+        .map(|(disk, point)| Exhibit {
+            name: disk.id.0.clone(),
+            base: disk.base.clone(),
+            log: disk.log.clone(),
+            recovered: point.read.clone(),
+            exempt: vec![],
+            second: point.image.clone().map(|image| (image, point.read.clone())),
+        })
+        .collect()
+}
+
+/// RE-02, RE-03, LC-12: the other side is off, this one goes on serving.
+async fn check_sides(
+    world: &World,
+    running: &Running,
+    other: &Running,
+    acked: u64,
+    active: Side,
+) -> Result<(), Halt> {
+    let machines = other.site.machines().await?;
+    let on = machines.iter().any(|m| m.id == world.machine && m.power == PowerState::On);
+    let off = !on && other.boot.guest.is_gone();
+    let witness = running.boot.guest.witness();
+    let served = witness.last_ack() > acked && witness.trouble().is_none();
+    let (off_rule, serve_rule) =
+        if active == Side::Recovery { ("RE-02", "RE-03") } else { ("LC-12", "LC-12") };
+    world.expect(off_rule, off, format!("{}: other side off: {off}", other.site.label())).await;
+    let found = format!("{}: records {acked} to {} meanwhile", running.site.label(), witness.last_ack());
+    world.expect(serve_rule, served, found).await;
+    Ok(())
+}
+
+/// RE-04: to a side that still has the machine's disks, only what differs travels.
+async fn check_travelled(
+    world: &World,
+    running: &Running,
+    other: &Running,
+    first: Option<RecoveryPoint>,
+    judged: &JudgedMachine,
+) -> Result<(), Halt> {
+    let Some(first) = first else { return Ok(()) };
+    let mut changed = 0;
+    for ((here, there), disk) in running.boot.disks.iter().zip(&other.boot.disks).zip(&judged.disks) {
+        let there = WriteLog::open(there.log.as_std_path(), there.bytes).map_err(anyhow::Error::from)?;
+        let grains: BTreeSet<u64> = grains(&there).chain(grains(&disk.log)).collect();
+        changed += grains.len() as u64 * GRAIN * 512;
+        tracing::debug!(disk = %here.id, grains = grains.len(), "changed since the sides parted");
+    }
+    let limit = Bytes(changed + EPSILON.0);
+    let found = format!("{} travelled, {} had changed on either side", first.transferred, Bytes(changed));
+    world.expect("RE-04", first.transferred <= limit, found).await;
+    Ok(())
+}
+
+fn grains(log: &WriteLog) -> impl Iterator<Item = u64> {
+    let entries = log.entries().iter().map(harness::oracle::Entry::range).filter(|range| !range.is_empty());
+    entries.flat_map(|range| range.start / GRAIN..=(range.end - 1) / GRAIN)
+}

@@ -1,0 +1,91 @@
+//! Before the first edge: a machine on the source, at work, and protected.
+
+use contract::{
+    Bytes, DiskId, EnableProtection, Firmware, GuestOs, MachineSpec, Millis, Platform, Policy, TargetSettings, VolumeId,
+};
+use standins::Installed;
+use witness::protocol::Load;
+
+use super::edge::say_hello;
+use super::world::{BOOT_WITHIN, World};
+use super::{Halt, Running};
+
+/// Time between two transfers.
+pub(crate) const INTERVAL: Millis = Millis(1_000);
+/// Recovery points kept at least.
+const KEEP_POINTS: u32 = 8;
+/// Memory of the machine.
+const MEMORY: Bytes = Bytes(256 << 20);
+/// Disks, in boot order.
+const DISKS: [&str; 2] = ["system", "data"];
+
+/// The work a witness does while it is protected.
+pub(crate) fn load(epoch: u32) -> Load {
+    Load {
+        epoch,
+        records_per_second: 25,
+        churn_per_second: 10,
+        churn_bytes: 16 * 1024,
+        transfers_per_second: 5,
+        seed: u64::from(epoch),
+    }
+}
+
+/// Installs the machine with only its own platform's boot driver, boots it and puts it to work.
+pub(crate) async fn boot_source(world: &World) -> Result<Running, Halt> {
+    let step = world.evidence.step("", "install the machine");
+    install(world).await?;
+    step.done();
+    let step = world.evidence.step("", "boot the source");
+    world.primary.start(&world.machine).await?;
+    let boot = world.primary.boot_after(&world.machine, 0).await;
+    say_hello(world, &boot, BOOT_WITHIN).await?;
+    boot.guest.witness().start(&load(1)).await?;
+    step.done();
+    world.trace(format!("source runs on {}", world.primary.label())).await;
+    Ok(Running { site: world.primary.clone(), boot, already: 0 })
+}
+
+async fn install(world: &World) -> Result<(), Halt> {
+    let dir = world.evidence.dir().join("install");
+    std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
+    let system = dir.join("system.raw");
+    std::fs::copy(&world.image.system, &system).map_err(harness::Error::file(&system))?;
+    let mut permissions = std::fs::metadata(&system).map_err(harness::Error::file(&system))?.permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
+    std::fs::set_permissions(&system, permissions).map_err(harness::Error::file(&system))?;
+    let variant = images::Variant {
+        boot_drivers: world.primary.site().await?.boot_drivers,
+        ..images::Variant::default()
+    };
+    images::customise(&system, &variant).map_err(harness::Error::from)?;
+    let disks = DISKS.map(|disk| (DiskId::from(disk), VolumeId(format!("{}-{disk}", world.machine))));
+    let spec = MachineSpec {
+        id: world.machine.clone(),
+        firmware: Firmware::Bios,
+        os: GuestOs::Linux,
+        memory: MEMORY,
+        disks: disks.to_vec(),
+    };
+    let images = [system, world.image.data.clone()];
+    world.primary.install(&Installed { spec, images: &images }).await?;
+    std::fs::remove_dir_all(&dir).map_err(harness::Error::file(&dir))?;
+    Ok(())
+}
+
+/// Protects the machine and waits until changes, not only the first copy, have become points.
+pub(crate) async fn protect(world: &World, source: &Running) -> Result<(), Halt> {
+    let request = EnableProtection {
+        item: world.item.clone(),
+        primary: world.primary.site().await?.id,
+        machine: world.machine.clone(),
+        recovery: world.recovery.site().await?.id,
+        target: TargetSettings { machine: world.machine.clone(), memory: MEMORY },
+        policy: Policy { interval: INTERVAL, keep_points: KEEP_POINTS },
+    };
+    let job = world.core.enable_protection(&request).await?;
+    world.follow("protect", &job).await?;
+    world.trace_state().await?;
+    super::edge::await_points(world, "protect", source).await?;
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! Everything a scenario works with, and how it is taken down.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use contract::{ItemId, JobId, JobState, JobView, MachineId, Platform, ReplicationCore, SiteId, StepState};
+use harness::accel;
+use harness::host::Host;
+use harness::reaper;
+use harness::scratch::Scratch;
+use standins::{Profile, SiteConfig, StandInSite, profile};
+use tokio::sync::Mutex;
+
+use super::Halt;
+use crate::context::RunContext;
+use crate::evidence::Evidence;
+use crate::mutants;
+use crate::outcome::{EdgeOutcome, ScenarioOutcome};
+use crate::rules::RuleLog;
+use crate::scenario::Scenario;
+
+/// How long a guest may take from power-on to its witness's hello.
+pub(crate) const BOOT_WITHIN: Duration = Duration::from_secs(120);
+/// How long a job of the core may take.
+pub(crate) const JOB_WITHIN: Duration = Duration::from_secs(300);
+
+/// Everything a scenario works with.
+pub struct World {
+    pub(crate) context: RunContext,
+    pub(crate) evidence: Arc<Evidence>,
+    pub(crate) image: images::Image,
+    pub(crate) primary: Arc<StandInSite>,
+    pub(crate) recovery: Arc<StandInSite>,
+    pub(crate) core: Arc<dyn ReplicationCore>,
+    pub(crate) item: ItemId,
+    pub(crate) machine: MachineId,
+    pub(crate) notes: Mutex<Notes>,
+    core_name: String,
+    host: Host,
+    scratch: Arc<Scratch>,
+}
+
+/// What was found so far.
+#[derive(Default)]
+pub(crate) struct Notes {
+    pub(crate) rules: RuleLog,
+    pub(crate) edges: Vec<EdgeOutcome>,
+    pub(crate) trace: Vec<String>,
+    /// Milliseconds from power-on to hello of each boot, in order.
+    pub(crate) boots_ms: Vec<u64>,
+}
+
+impl World {
+    /// Finds the image and the accelerator, opens both sites and the core.
+    ///
+    /// # Errors
+    /// Something is missing on this host, or the scenario's words are unknown.
+    pub async fn open(
+        context: &RunContext,
+        scenario: &Scenario,
+        evidence: &Arc<Evidence>,
+    ) -> Result<Self, Halt> {
+        let cache = images::cache_dir();
+        let image = images::find(&cache).map_err(harness::Error::from)?;
+        let image = image.ok_or_else(|| {
+            Halt::Unknown("there is no guest image; `cargo xtask images build` makes it".to_owned())
+        })?;
+        let host = Host::connect(context.connect.as_deref()).await?;
+        let probe = accel::choose(&host, &image, &cache).await?;
+        let scratch = Arc::new(Scratch::new(&context.id)?);
+        let open = async |name: &str| {
+            let config = SiteConfig {
+                id: SiteId::from(name),
+                profile: profile_of(name)?,
+                host: host.clone(),
+                accelerator: probe.accelerator,
+                scratch: Arc::clone(&scratch),
+                dir: evidence.dir().join("sites").join(name),
+            };
+            Ok::<_, Halt>(StandInSite::open(config).await?)
+        };
+        let primary = open(&scenario.source).await?;
+        let recovery = open(&scenario.target).await?;
+        let core = open_core(context, evidence, &[(&scenario.source, &primary), (&scenario.target, &recovery)])?;
+        let core_name = core.capabilities().await?.name;
+        Ok(Self {
+            context: context.clone(),
+            evidence: Arc::clone(evidence),
+            image,
+            primary,
+            recovery,
+            core,
+            item: ItemId::from("shop"),
+            machine: MachineId::from("shop"),
+            notes: Mutex::default(),
+            core_name,
+            host,
+            scratch,
+        })
+    }
+
+    /// Directory of an edge's evidence; a later cycle over the same machines gets one of its own.
+    pub(crate) async fn edge_dir(&self, edge: &str) -> Result<Utf8PathBuf, Halt> {
+        let number = self.notes.lock().await.edges.len() + 1;
+        let dir = self.evidence.dir().join("edges").join(format!("{number}-{edge}"));
+        std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
+        Ok(dir)
+    }
+
+    /// Records whether a rule held.
+    pub(crate) async fn expect(&self, rule: &str, held: bool, found: impl Into<String>) {
+        self.notes.lock().await.rules.expect(rule, held, found);
+    }
+
+    /// Adds a line to the order of things.
+    pub(crate) async fn trace(&self, line: impl Into<String>) {
+        self.notes.lock().await.trace.push(line.into());
+    }
+
+    /// Traces the item's state.
+    pub(crate) async fn trace_state(&self) -> Result<(), Halt> {
+        let view = self.core.item(&self.item).await?;
+        let state = word(&view.protection.phase);
+        self.trace(format!("state: {state}, active {}", word(&view.protection.active))).await;
+        Ok(())
+    }
+
+    /// Follows a job to its end; each step is shown as it runs.
+    ///
+    /// # Errors
+    /// The job failed or did not end: a violation.
+    pub(crate) async fn follow(&self, edge: &str, job: &JobId) -> Result<JobView, Halt> {
+        let follow = async {
+            let mut seen = self.core.job(job).await?;
+            while !seen.state.ended() {
+                let running = seen.steps.last().map(|step| step.name.clone());
+                let shown = running.as_deref().map(|name| self.evidence.step(edge, name));
+                let step = seen.steps.len();
+                while !seen.state.ended() && seen.steps.len() == step {
+                    seen = self.core.watch_job(job, seen.revision).await?;
+                }
+                if let Some(shown) = shown
+                    && seen.state != JobState::Failed
+                {
+                    shown.done();
+                }
+            }
+            Ok::<_, Halt>(seen)
+        };
+        let ended = tokio::time::timeout(JOB_WITHIN, follow).await;
+        let ended = ended.map_err(|_| Halt::Violation(format!("{edge}: job {job} did not end in {JOB_WITHIN:?}")))??;
+        for step in &ended.steps {
+            self.trace(format!("{edge}: {} step `{}` {}", word(&ended.kind), step.name, word(&step.state))).await;
+        }
+        self.check_job(&ended).await;
+        match &ended.error {
+            Some(error) => Err(Halt::Violation(format!("{edge}: the core's {} job failed: {error}", word(&ended.kind)))),
+            None => Ok(ended),
+        }
+    }
+
+    /// JO-01, FO-14, LC-08: each operation is a job that tells kind, direction and steps.
+    async fn check_job(&self, job: &JobView) {
+        let told = job.steps.iter().all(|step| step.state != StepState::InProgress && step.took.is_some());
+        let found = format!("{}: {} steps, all ended and timed: {told}", word(&job.kind), job.steps.len());
+        self.expect("JO-01", told && job.ended.is_some() && !job.steps.is_empty(), found).await;
+    }
+
+    /// Moves what was found into the outcome.
+    pub async fn record(&self, outcome: &mut ScenarioOutcome) {
+        let notes = std::mem::take(&mut *self.notes.lock().await);
+        outcome.core.clone_from(&self.core_name);
+        outcome.boots_ms = notes.boots_ms;
+        outcome.edges = notes.edges;
+        outcome.trace = notes.trace;
+        outcome.rules = notes.rules.into_outcomes();
+    }
+
+    /// Stops the core and takes both sites down; with `--keep`, a failed scenario's guests stay.
+    ///
+    /// # Errors
+    /// A domain or daemon did not go.
+    pub async fn close(&self, failed: bool) -> Result<(), Halt> {
+        self.core.close().await?;
+        if failed && self.context.keep {
+            reaper::keep(self.scratch.path())?;
+            println!(
+                "kept: `virsh -c {} list` shows the guests; sockets in {}; `cargo xtask clean` removes them",
+                self.host.uri(),
+                self.scratch.path()
+            );
+            return Ok(());
+        }
+        let primary = self.primary.close().await;
+        let recovery = self.recovery.close().await;
+        Ok(primary.and(recovery)?)
+    }
+}
+
+fn profile_of(name: &str) -> Result<Profile, Halt> {
+    profile::by_name(name).ok_or_else(|| Halt::Unknown(format!("there is no stand-in called {name}")))
+}
+
+fn open_core(
+    context: &RunContext,
+    evidence: &Evidence,
+    sites: &[(&str, &Arc<StandInSite>)],
+) -> Result<Arc<dyn ReplicationCore>, Halt> {
+    let tap = match context.mutant.as_deref() {
+        None => None,
+        Some(name) => Some(mutants::by_name(name).ok_or_else(|| {
+            let known: Vec<_> = mutants::ALL.iter().map(|mutant| mutant.name).collect();
+            Halt::Unknown(format!("there is no mutant {name}; known: {}", known.join(", ")))
+        })?),
+    };
+    let platforms: BTreeMap<_, _> = sites
+        .iter()
+        .map(|(name, site)| (SiteId::from(*name), Arc::clone(site) as Arc<dyn Platform>))
+        .collect();
+    let dir = evidence.dir().join("core").into_std_path_buf();
+    let core = replication::Core::open(replication::Config { platforms, dir, tap });
+    Ok(Arc::new(core.map_err(|error| Halt::Unknown(error.to_string()))?))
+}
+
+/// The word by which a value is written in JSON.
+pub(crate) fn word(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(ToOwned::to_owned)).unwrap_or_default()
+}

@@ -1,0 +1,138 @@
+//! What a test leaves behind: one directory, begun with a start mark and ended with a result.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::json;
+
+use crate::context::RunContext;
+use crate::outcome::ScenarioOutcome;
+
+/// First file of a test; without a result beside it the test did not end.
+pub const STARTED: &str = "started.json";
+/// Last file of a test.
+pub const RESULT: &str = "result.json";
+/// What runs now, line by line, for the whole run.
+pub const PROGRESS: &str = "progress.jsonl";
+
+/// The directory of one scenario, and its voice in the run's progress.
+pub struct Evidence {
+    dir: Utf8PathBuf,
+    scenario: String,
+    progress: Mutex<File>,
+    began: Instant,
+}
+
+impl Evidence {
+    /// Begins the evidence of a scenario. A directory left by an earlier attempt is set aside, not mixed in.
+    ///
+    /// # Errors
+    /// The run's directory is not writable.
+    pub fn begin(run: &RunContext, scenario: &str) -> Result<Self> {
+        let dir = run.dir.join(scenario);
+        for attempt in 1.. {
+            let aside = run.dir.join(format!("{scenario}.attempt-{attempt}"));
+            if !dir.exists() {
+                break;
+            }
+            if !aside.exists() {
+                std::fs::rename(&dir, &aside).with_context(|| format!("set {dir} aside"))?;
+            }
+        }
+        std::fs::create_dir_all(&dir).with_context(|| format!("make {dir}"))?;
+        let started = json!({"scenario": scenario, "run": run.id, "at": jiff::Timestamp::now().to_string()});
+        let mark = dir.join(STARTED);
+        std::fs::write(&mark, started.to_string()).with_context(|| format!("write {mark}"))?;
+        let path = run.dir.join(PROGRESS);
+        let progress = File::options().create(true).append(true).open(&path);
+        let progress = Mutex::new(progress.with_context(|| format!("open {path}"))?);
+        Ok(Self { dir, scenario: scenario.to_owned(), progress, began: Instant::now() })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Utf8Path {
+        &self.dir
+    }
+
+    /// Milliseconds since the scenario began.
+    #[must_use]
+    pub fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A file or directory inside, as it is named in results.
+    #[must_use]
+    pub fn relative(&self, path: &Utf8Path) -> String {
+        path.strip_prefix(&self.dir).unwrap_or(path).to_string()
+    }
+
+    /// Says what begins; the returned guard says that it ended, with failure unless told otherwise.
+    pub fn step<'a>(&'a self, edge: &'a str, step: &'a str) -> StepGuard<'a> {
+        self.say(edge, step, "start", None);
+        StepGuard { evidence: self, edge, step, done: false }
+    }
+
+    /// Says how far a step has come.
+    pub fn progress(&self, edge: &str, step: &str, done: u64, total: u64, unit: &str) {
+        self.say(edge, step, "progress", Some((done, total, unit)));
+    }
+
+    fn say(&self, edge: &str, step: &str, state: &str, amount: Option<(u64, u64, &str)>) {
+        let mut line = json!({
+            "at_ms": self.elapsed_ms(), "scenario": self.scenario, "edge": edge, "step": step, "state": state,
+        });
+        if let Some((done, total, unit)) = amount {
+            line["done"] = done.into();
+            line["total"] = total.into();
+            line["unit"] = unit.into();
+        }
+        let mut file = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        // Progress is a courtesy; a full disk fails the test elsewhere.
+        let _ = writeln!(file, "{line}");
+    }
+
+    /// Ends the evidence.
+    ///
+    /// # Errors
+    /// The result cannot be written: then there is none, and the scenario counts as unknown.
+    pub fn end(&self, outcome: &ScenarioOutcome) -> Result<()> {
+        let path = self.dir.join(RESULT);
+        let working = path.with_extension("writing");
+        let text = serde_json::to_vec_pretty(outcome).context("write the result")?;
+        std::fs::write(&working, text).with_context(|| format!("write {working}"))?;
+        std::fs::rename(&working, &path).with_context(|| format!("write {path}"))
+    }
+}
+
+/// A step at work.
+pub struct StepGuard<'a> {
+    evidence: &'a Evidence,
+    edge: &'a str,
+    step: &'a str,
+    done: bool,
+}
+
+impl StepGuard<'_> {
+    /// The step succeeded.
+    pub fn done(mut self) {
+        self.done = true;
+    }
+
+    /// Passes a result on and takes its word for the step's.
+    pub fn with<T, E>(mut self, result: Result<T, E>) -> Result<T, E> {
+        self.done = result.is_ok();
+        result
+    }
+}
+
+impl Drop for StepGuard<'_> {
+    fn drop(&mut self) {
+        let state = if self.done { "done" } else { "failed" };
+        self.evidence.say(self.edge, self.step, state, None);
+    }
+}

@@ -1,0 +1,131 @@
+//! Mutants: the built-in core made faulty on purpose. A suite that never fails a wrong core proves nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use replication::tap::{Extent, Tap};
+
+/// A fault, its name and what it does.
+pub struct Mutant {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// For people.
+    pub does: &'static str,
+    make: fn() -> Arc<dyn Tap>,
+}
+
+/// Every fault there is.
+pub const ALL: &[Mutant] = &[
+    Mutant {
+        name: "drop-extent",
+        does: "leaves one changed extent out of every recovery point",
+        make: || Arc::new(DropExtent::default()),
+    },
+    Mutant {
+        name: "swap-in-time",
+        does: "gives every recovery point an extent's content of the point before",
+        make: || Arc::new(SwapInTime::default()),
+    },
+    Mutant {
+        name: "alter-sector",
+        does: "alters one sector of every recovery point",
+        make: || Arc::new(AlterSector::default()),
+    },
+];
+
+/// The fault of that name.
+#[must_use]
+pub fn by_name(name: &str) -> Option<Arc<dyn Tap>> {
+    ALL.iter().find(|mutant| mutant.name == name).map(|mutant| (mutant.make)())
+}
+
+/// The last batch in which something was done, so that it is done once a batch.
+#[derive(Default)]
+struct OncePerBatch(Mutex<u64>);
+
+impl OncePerBatch {
+    fn first(&self, batch: u64) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *last, batch) != batch
+    }
+}
+
+#[derive(Default)]
+struct DropExtent(OncePerBatch);
+
+impl Tap for DropExtent {
+    fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
+        // Zeroes over zeroes would not be missed.
+        extent.data.iter().all(|byte| *byte == 0) || !self.0.first(batch)
+    }
+}
+
+#[derive(Default)]
+struct AlterSector(OncePerBatch);
+
+impl Tap for AlterSector {
+    fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
+        if let Some(sector) = extent.data.first_chunk_mut::<512>()
+            && self.0.first(batch)
+        {
+            sector.iter_mut().for_each(|byte| *byte = !*byte);
+        }
+        true
+    }
+}
+
+/// Remembers what each extent held a batch ago and writes that instead: each point mixes two moments.
+#[derive(Default)]
+struct SwapInTime {
+    once: OncePerBatch,
+    before: Mutex<BTreeMap<(usize, u64), Vec<u8>>>,
+}
+
+impl Tap for SwapInTime {
+    fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (extent.disk, extent.offset);
+        if let Some(old) = before.insert(place, extent.data.clone())
+            && old.len() == extent.data.len()
+            && old != extent.data
+            && self.once.first(batch)
+        {
+            extent.data = old;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn extent(byte: u8) -> Extent {
+        Extent { disk: 0, offset: 0, data: vec![byte; 1024] }
+    }
+
+    #[test]
+    fn one_extent_a_batch_is_dropped() {
+        let tap = by_name("drop-extent").unwrap();
+        let passed: Vec<_> = [1, 1, 2, 2].iter().map(|batch| tap.pass(*batch, &mut extent(7))).collect();
+        assert_eq!(passed, [false, true, false, true]);
+    }
+
+    #[test]
+    fn one_sector_a_batch_is_altered() {
+        let tap = by_name("alter-sector").unwrap();
+        let (mut first, mut second) = (extent(0), extent(0));
+        assert!(tap.pass(1, &mut first) && tap.pass(1, &mut second));
+        assert!(first.data[..512] == [0xff; 512] && first.data[512..] == [0; 512]);
+        assert_eq!(second, extent(0));
+    }
+
+    #[test]
+    fn a_point_gets_the_content_of_the_one_before() {
+        let tap = by_name("swap-in-time").unwrap();
+        let (mut old, mut new) = (extent(1), extent(2));
+        assert!(tap.pass(1, &mut old) && tap.pass(2, &mut new));
+        assert_eq!((old, new), (extent(1), extent(1)));
+    }
+}

@@ -1,0 +1,52 @@
+//! Checks of catalogue rules on the way through a scenario.
+
+use crate::outcome::{RuleOutcome, Verdict};
+
+/// The rules looked at so far. A rule may be looked at more than once; its worst verdict counts.
+#[derive(Clone, Debug, Default)]
+pub struct RuleLog {
+    found: Vec<RuleOutcome>,
+}
+
+impl RuleLog {
+    /// Records whether rule `id` held, and what was found.
+    pub fn expect(&mut self, id: &str, held: bool, found: impl Into<String>) {
+        let verdict = if held { Verdict::Pass } else { Verdict::Fail };
+        let (id, why, tier) = (id.to_owned(), found.into(), "real".to_owned());
+        match self.found.iter_mut().find(|rule| rule.id == id) {
+            Some(rule) if verdict > rule.verdict => {
+                (rule.verdict, rule.why) = (verdict, why);
+            }
+            Some(_) => {}
+            None => self.found.push(RuleOutcome { id, tier, verdict, why }),
+        }
+    }
+
+    /// The first rule that was broken.
+    #[must_use]
+    pub fn broken(&self) -> Option<&RuleOutcome> {
+        self.found.iter().find(|rule| rule.verdict == Verdict::Fail)
+    }
+
+    /// All rules, by id.
+    #[must_use]
+    pub fn into_outcomes(mut self) -> Vec<RuleOutcome> {
+        self.found.sort_by(|a, b| a.id.cmp(&b.id));
+        self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_once_broken_stays_broken() {
+        let mut log = RuleLog::default();
+        log.expect("FO-04", true, "first");
+        log.expect("FO-04", false, "second");
+        log.expect("FO-04", true, "third");
+        assert_eq!(log.broken().map(|rule| rule.why.as_str()), Some("second"));
+        assert_eq!(log.into_outcomes().len(), 1);
+    }
+}

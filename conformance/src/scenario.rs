@@ -1,0 +1,47 @@
+//! Scenarios, as data.
+
+use serde::Deserialize;
+
+/// The table, as it stands beside this crate's manifest.
+const TABLE: &str = include_str!("../scenarios.toml");
+
+/// Where a scenario runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// On real guests.
+    Real,
+    /// In memory.
+    Sim,
+}
+
+/// One scenario.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Scenario {
+    /// Name; also the name of its test.
+    pub name: String,
+    /// Where it runs.
+    pub tier: Tier,
+    /// For people.
+    pub title: String,
+    /// Stand-in on which the machine begins.
+    pub source: String,
+    /// Stand-in to which it fails over.
+    pub target: String,
+    /// Transitions, in order.
+    pub edges: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Table {
+    scenario: Vec<Scenario>,
+}
+
+/// All scenarios.
+///
+/// # Errors
+/// The table is malformed: a mistake of ours, told with its place.
+pub fn all() -> anyhow::Result<Vec<Scenario>> {
+    let table: Table = toml::from_str(TABLE)?;
+    Ok(table.scenario)
+}

@@ -1,0 +1,106 @@
+//! One scenario as one test: set up, run, clean up whatever happened, and write the result.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+
+use crate::context::RunContext;
+use crate::cycle::{self, Halt};
+use crate::evidence::Evidence;
+use crate::outcome::{ScenarioOutcome, Verdict};
+use crate::scenario::Scenario;
+
+/// Runs a scenario and returns its outcome, which is also in the evidence.
+///
+/// # Errors
+/// Not even evidence could be written.
+pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run_async(scenario))
+}
+
+async fn run_async(scenario: &Scenario) -> Result<ScenarioOutcome> {
+    let context = RunContext::from_environment()?;
+    let evidence = Arc::new(Evidence::begin(&context, &scenario.name)?);
+    let mut outcome = ScenarioOutcome {
+        name: scenario.name.clone(),
+        title: scenario.title.clone(),
+        verdict: Verdict::Unknown,
+        why: String::new(),
+        core: String::new(),
+        mutant: context.mutant.clone(),
+        ms: 0,
+        boots_ms: Vec::new(),
+        edges: Vec::new(),
+        rules: Vec::new(),
+        trace: Vec::new(),
+    };
+    let halted = match cycle::World::open(&context, scenario, &evidence).await {
+        Ok(world) => live(world, &mut outcome).await,
+        Err(halt) => Some(halt),
+    };
+    conclude(&mut outcome, halted);
+    outcome.ms = evidence.elapsed_ms();
+    evidence.end(&outcome).context("write the result")?;
+    Ok(outcome)
+}
+
+/// Runs the cycle until it ends, halts, panics or is interrupted; then takes everything down.
+async fn live(world: cycle::World, outcome: &mut ScenarioOutcome) -> Option<Halt> {
+    let world = Arc::new(world);
+    let task = tokio::spawn(cycle::run(Arc::clone(&world)));
+    let stop = task.abort_handle();
+    let halted = tokio::select! {
+        ended = task => match ended {
+            Ok(result) => result.err(),
+            Err(panic) => Some(Halt::Unknown(format!("the suite itself failed: {panic}"))),
+        },
+        signal = interrupted() => {
+            stop.abort();
+            Some(Halt::Unknown(format!("stopped by {signal}")))
+        }
+    };
+    world.record(outcome).await;
+    let failed = halted.is_some() || outcome.rules.iter().any(|rule| rule.verdict != Verdict::Pass);
+    match world.close(failed).await {
+        Err(error) if halted.is_none() => Some(Halt::Unknown(format!("clean-up: {error}"))),
+        _ => halted,
+    }
+}
+
+/// Returns the name of the signal that asks the test to end.
+async fn interrupted() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => "an interrupt",
+        _ = terminate.recv() => "a termination signal",
+    }
+}
+
+/// The scenario's verdict: the worst of its edges and rules, and of what halted it.
+fn conclude(outcome: &mut ScenarioOutcome, halted: Option<Halt>) {
+    let (verdict, why) = match halted {
+        None => (Verdict::Pass, String::new()),
+        Some(Halt::Violation(why)) => (Verdict::Fail, why),
+        Some(Halt::Unknown(why)) => (Verdict::Unknown, why),
+    };
+    let edges = outcome.edges.iter().map(|edge| edge.verdict);
+    let rules = outcome.rules.iter().map(|rule| rule.verdict);
+    outcome.verdict = edges.chain(rules).fold(verdict, Verdict::and);
+    let edge = outcome.edges.iter().find(|edge| edge.verdict == Verdict::Fail);
+    let rule = outcome.rules.iter().find(|rule| rule.verdict == Verdict::Fail);
+    outcome.why = if let Some(edge) = edge {
+        format!("{}: {}", edge.name, edge.why)
+    } else if verdict == Verdict::Fail {
+        why
+    } else if let Some(rule) = rule {
+        format!("{}: {}", rule.id, rule.why)
+    } else {
+        why
+    };
+}
