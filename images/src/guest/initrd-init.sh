@@ -8,16 +8,18 @@ mount -t sysfs sys /sys
 mount -t tmpfs -o mode=0755 run /run
 mkdir /run/roundtrip
 
-# What the kernel command line says of a module, as `module.option=value`.
-options() {
-    for word in $(cat /proc/cmdline); do
-        case $word in "$1".*) echo "${word#"$1".}" ;; esac
-    done
-}
+read -r command_line < /proc/cmdline
 
+# Loads what a listing names, each module with its `module.option=value` words of the kernel command line.
+# No subshell: a fork a module is what an emulated guest's boot would notice.
 load() {
     while read -r module; do
-        [ -d "/sys/module/$module" ] || insmod "/modules/$module.ko" $(options "$module")
+        options=
+        for word in $command_line; do
+            case $word in "$module".*) options="$options ${word#"$module".}" ;; esac
+        done
+        # shellcheck disable=SC2086 # one word for each option
+        [ -d "/sys/module/$module" ] || insmod "/modules/$module.ko" $options
     done < "$1"
 }
 
