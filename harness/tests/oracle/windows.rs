@@ -13,8 +13,11 @@ const DISK: u64 = 100 * MIB;
 /// Sectors looked at together.
 const WINDOW: u64 = 32 << 10;
 
+/// Byte offsets and what lies there; zeroes elsewhere.
+type State = Vec<(u64, Vec<u8>)>;
+
 /// A write over the end of a window, a discard over several, a write at the disk's end; and each state.
-fn history() -> (WriteLog, Vec<Vec<(u64, Vec<u8>)>>) {
+fn history() -> (WriteLog, Vec<State>) {
     let (over, last) = (WINDOW - 2, DISK / 512 - 3);
     let mut log = LogBytes::new();
     log.write(over, &sectors(&[1, 2, 3, 4]));
