@@ -91,7 +91,7 @@ pub const NEEDS: &[Need] = &[
     need("boot partition", Program("mkfs.vfat"), "dosfstools", Release),
     need("data partition", Program("mkfs.ext4"), "e2fsprogs", Release),
     need("partition table", Program("sfdisk"), "fdisk", Release),
-    need("kernel packages", Program("xz"), "xz-utils", Release),
+    need("kernel modules", Program("xz"), "xz-utils", Release),
 ];
 
 impl Need {
