@@ -65,10 +65,11 @@ fn writes_over_the_end_of_a_window_are_placed() {
 #[test]
 fn half_a_write_over_the_end_of_a_window_is_torn() {
     let scratch = Scratch::new();
-    let (log, states) = history();
-    let half = vec![(states[1][0].0, sectors(&[1, 2]))];
+    let mut log = LogBytes::new();
+    log.write(WINDOW - 2, &sectors(&[1, 2, 3, 4]));
+    let log = WriteLog::from_bytes("windows", log.finish(), DISK).unwrap();
+    let half = vec![((WINDOW - 2) * 512, sectors(&[1, 2]))];
     let judgement = judge(&base(&scratch), &log, &disk(&scratch, &half), &Options::default()).unwrap();
-    // Half a write is not one of the sets of whole writes that would do without any flush.
     assert!(matches!(judgement.verdict, Verdict::Torn { new: 2, old: 2, .. }), "{judgement}");
 }
 
