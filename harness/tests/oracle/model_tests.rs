@@ -74,6 +74,7 @@ fn check(history: &History, states: &[Allowed], disk: &[u8], exempt: &[Range<u64
     });
     check_class(history, disk, exempt, &judgement.verdict, &feasible, &foreign, torn);
     check_best_fit(&judgement.verdict, &per_cut);
+    check_ages(&judgement.verdict, states, disk, exempt);
     check_reasons(&judgement.verdict, states, disk, exempt);
     check_exempt(&judgement, states, disk, exempt);
 }
@@ -137,6 +138,29 @@ fn check_best_fit(verdict: &Verdict, per_cut: &[usize]) {
     };
     assert_eq!(Some(misfit.differing() as usize), least);
     assert_eq!(Some(per_cut[misfit.best_fit.0 as usize]), least);
+}
+
+/// The nearest cut at which a sector is right tells its age; of two as near, the earlier.
+fn check_ages(verdict: &Verdict, states: &[Allowed], disk: &[u8], exempt: &[Range<u64>]) {
+    let (Verdict::Torn { misfit, .. } | Verdict::Reordered { misfit, .. } | Verdict::Foreign { misfit, .. }) =
+        verdict
+    else {
+        return;
+    };
+    let best = misfit.best_fit.0 as usize;
+    let mut ages = [0; 3];
+    for sector in wrong(&states[best], disk, exempt) {
+        let right = |cut: &usize| states[*cut][sector].contains(&disk[sector]);
+        let earlier = (0..best).rev().find(right).map(|cut| best - cut);
+        let later = (best..states.len()).find(right).map(|cut| cut - best);
+        ages[match (earlier, later) {
+            (None, None) => 2,
+            (Some(_), None) => 0,
+            (Some(earlier), Some(later)) if earlier <= later => 0,
+            _ => 1,
+        }] += 1;
+    }
+    assert_eq!([misfit.stale, misfit.ahead, misfit.foreign], ages);
 }
 
 /// What a verdict names is so.

@@ -1,5 +1,6 @@
 //! The second reader agrees with QEMU.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use harness::oracle::{
@@ -129,6 +130,21 @@ fn readers_of_unlike_disks_are_told_apart() {
     assert!(raw.read_at(1, &mut [0; 1024]).is_err());
     std::fs::write(&path, vec![0; 100]).unwrap();
     assert!(raw.read_at(0, &mut [0; 1024]).is_err(), "a file that shrank is not zeroes");
+}
+
+/// Where one disk has a hole, the other's data still counts.
+#[test]
+fn data_opposite_a_hole_is_compared() {
+    let scratch = Scratch::new();
+    let sparse = |name: &str, at: u64| {
+        let file = std::fs::File::create(scratch.path(name)).unwrap();
+        file.set_len(8 << 20).unwrap();
+        file.write_all_at(&[1; 512], at).unwrap();
+        RawSource::open(&scratch.path(name)).unwrap()
+    };
+    let (early, late) = (sparse("early", 1 << 20), sparse("late", 5 << 20));
+    assert_eq!(compare(&early, &late).unwrap(), Some(2048));
+    assert_eq!(compare(&late, &early).unwrap(), Some(2048));
 }
 
 /// Large reads reach a client in pieces.

@@ -134,12 +134,25 @@ fn a_log_that_lost_entries_says_so() {
     let found = verdict(&short, &[(0, 1), (3, 4)]);
     assert!(matches!(found, Verdict::Unknown { cause: UnknownCause::LostEntries, .. }), "{found}");
 
+    // New content explains itself by what was lost; content that is merely old does not.
+    let mut older = LogBytes::new();
+    older.write(0, &sector(1));
+    (1..6).for_each(|s| older.write(s, &sector(2)));
+    let older = WriteLog::from_bytes("older", older.counting(50), disk_bytes).unwrap();
+    assert!(matches!(verdict(&older, &[(0, 1), (9, 9)]), Verdict::Foreign { .. }));
+    assert!(matches!(verdict(&older, &[(3, 2)]), Verdict::EpochConsistent { .. }));
+
     log.bytes.extend([0; 3 * SECTOR]);
     let padded = WriteLog::from_bytes("padded", log.clone().counting(1), disk_bytes).unwrap();
     assert_eq!((padded.len(), padded.end()), (1, LogEnd::Complete));
     log.write(2, &sector(2));
     let gap = WriteLog::from_bytes("gap", log.counting(1), disk_bytes).unwrap();
     assert_eq!((gap.len(), gap.end()), (1, LogEnd::Gap { offset: 1536, lost: 2560 }));
+    let five: Vec<_> = (8..13).map(|s| (s, 9)).chain([(0, 1)]).collect();
+    assert!(matches!(verdict(&gap, &five), Verdict::Unknown { cause: UnknownCause::LostEntries, .. }));
+    // Five log sectors were lost; six sectors of the disk are more than they held.
+    let six: Vec<_> = five.iter().copied().chain([(13, 9)]).collect();
+    assert!(matches!(verdict(&gap, &six), Verdict::Foreign { .. }));
 }
 
 #[test]
