@@ -6,12 +6,15 @@ use harness::machine::Guest;
 use harness::{Error, Result};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 use witness::protocol::{SERVICE_PORT, ServiceAnswer};
 
-/// Pause between two questions of the outside poller. Nothing outside tells when a guest's network is up, so it
-/// is asked for; this is also the grain of a measured recovery time.
-const POLL_EVERY: Duration = Duration::from_millis(25);
-/// How long one question may take.
+/// Time between two questions of the outside poller. Nothing outside tells when a guest's network is up, so it is
+/// asked; this is also the grain of a measured recovery time.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How long one question may wait for its answer. One that was asked before the network was up never gets one, so
+/// later questions do not wait for it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Asks until the guest's bank answers and its balances add up; races the guest's death.
@@ -24,13 +27,19 @@ pub async fn first_sound_answer(guest: &Guest, bound: Duration) -> Result<Servic
         what: "no loopback port leads to its service".to_owned(),
     })?;
     let poll = async {
+        let mut questions: JoinSet<Result<std::io::Result<ServiceAnswer>, Elapsed>> = JoinSet::new();
+        let mut clock = tokio::time::interval(ASK_EVERY);
         loop {
-            if let Ok(Ok(answer)) = tokio::time::timeout(ANSWER_WITHIN, ask(port)).await
-                && answer.bank.sound()
-            {
-                return Ok(answer);
+            tokio::select! {
+                Some(Ok(Ok(Ok(answer)))) = questions.join_next() => {
+                    if answer.bank.sound() {
+                        return Ok(answer);
+                    }
+                }
+                _ = clock.tick() => {
+                    questions.spawn(tokio::time::timeout(ANSWER_WITHIN, ask(port)));
+                }
             }
-            tokio::time::sleep(POLL_EVERY).await;
         }
     };
     guest.race("a sound answer of its service", bound, poll).await

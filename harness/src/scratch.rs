@@ -70,10 +70,10 @@ pub fn root() -> Utf8PathBuf {
     base.join(format!("roundtrip-{uid}"))
 }
 
-/// A scratch directory; removed when dropped.
+/// A scratch directory; removed when dropped, and with the last one the root of all.
 #[derive(Debug)]
 pub struct Scratch {
-    dir: tempfile::TempDir,
+    dir: Option<tempfile::TempDir>,
     path: Utf8PathBuf,
     owner: Owner,
 }
@@ -92,7 +92,7 @@ impl Scratch {
         let mark = path.join(MARK);
         let text = serde_json::to_string(&owner).unwrap_or_default();
         std::fs::write(&mark, text).map_err(Error::file(&mark))?;
-        Ok(Self { dir, path, owner })
+        Ok(Self { dir: Some(dir), path, owner })
     }
 
     /// The directory.
@@ -109,8 +109,18 @@ impl Scratch {
 
     /// Leaves the directory in place, for a failed test whose guests are kept.
     pub fn keep(mut self) -> Utf8PathBuf {
-        self.dir.disable_cleanup(true);
+        if let Some(dir) = &mut self.dir {
+            dir.disable_cleanup(true);
+        }
         self.path.clone()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(self.dir.take());
+        // Refused while others are in it, which is right.
+        let _ = std::fs::remove_dir(root());
     }
 }
 

@@ -1,6 +1,8 @@
 //! A site of stand-in machines.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -46,6 +48,8 @@ pub struct StandInSite {
     pub(crate) merging: Mutex<()>,
     /// Counts closed exports, to wake a merge that waits for them.
     pub(crate) closed: watch::Sender<u64>,
+    /// The whole site is lost: nothing here answers.
+    lost: AtomicBool,
 }
 
 /// A machine to be installed, from images made beforehand.
@@ -71,7 +75,7 @@ impl StandInSite {
         let (booted, _) = watch::channel(0);
         let (closed, _) = watch::channel(0);
         let (state, merging) = (Mutex::default(), Mutex::default());
-        Ok(Arc::new(Self { config, storage, state, booted, merging, closed }))
+        Ok(Arc::new(Self { config, storage, state, booted, merging, closed, lost: AtomicBool::new(false) }))
     }
 
     /// Name in reports.
@@ -99,6 +103,38 @@ impl StandInSite {
             first = first.and(domain.remove().await);
         }
         first.and(self.storage.stop().await)
+    }
+
+    /// The power of the whole site fails: from now on nothing here answers, and every guest is killed where it
+    /// stands, in the midst of its writes. Returns the moment of the first kill.
+    ///
+    /// # Errors
+    /// A guest could not be killed.
+    pub async fn lose(&self) -> harness::Result<Instant> {
+        self.lost.store(true, Ordering::SeqCst);
+        let struck = Instant::now();
+        let running: Vec<_> = {
+            let state = self.state.lock().await;
+            state.machines.values().filter_map(|machine| machine.running().cloned()).collect()
+        };
+        let mut first = None;
+        for boot in running {
+            let cut = boot.guest.power_cut().await?;
+            first.get_or_insert(cut);
+        }
+        Ok(first.unwrap_or(struck))
+    }
+
+    /// The site is back; its machines are off, its disks are as the loss left them.
+    pub fn restore(&self) {
+        self.lost.store(false, Ordering::SeqCst);
+    }
+
+    fn reachable(&self) -> Result<(), PlatformError> {
+        if self.lost.load(Ordering::SeqCst) {
+            return Err(self.refuse(Kind::Unreachable, "the site does not answer"));
+        }
+        Ok(())
     }
 
     /// Installs a machine: its disks are converted into this platform's own format.
@@ -174,6 +210,7 @@ impl StandInSite {
 #[async_trait]
 impl Platform for StandInSite {
     async fn site(&self) -> Result<SiteView, PlatformError> {
+        self.reachable()?;
         let profile = &self.config.profile;
         Ok(SiteView {
             id: self.config.id.clone(),
@@ -183,29 +220,35 @@ impl Platform for StandInSite {
     }
 
     async fn machine(&self, id: &MachineId) -> Result<MachineView, PlatformError> {
+        self.reachable()?;
         let state = self.state.lock().await;
         let record = state.machines.get(id).ok_or_else(|| self.unknown("machine", id))?;
         self.show_machine(&state, record)
     }
 
     async fn machines(&self) -> Result<Vec<MachineView>, PlatformError> {
+        self.reachable()?;
         let state = self.state.lock().await;
         state.machines.values().map(|record| self.show_machine(&state, record)).collect()
     }
 
     async fn create_machine(&self, spec: &MachineSpec) -> Result<MachineView, PlatformError> {
+        self.reachable()?;
         self.add_machine(spec).await
     }
 
     async fn delete_machine(&self, id: &MachineId) -> Result<(), PlatformError> {
+        self.reachable()?;
         self.remove_machine(id).await
     }
 
     async fn start(&self, id: &MachineId) -> Result<(), PlatformError> {
+        self.reachable()?;
         self.boot(id).await
     }
 
     async fn shut_down(&self, id: &MachineId, within: Millis) -> Result<(), PlatformError> {
+        self.reachable()?;
         match self.running_boot(id).await? {
             None => Ok(()),
             Some(boot) => boot.guest.shut_down(within.into()).await.map_err(self.failed("shut down")),
@@ -213,6 +256,7 @@ impl Platform for StandInSite {
     }
 
     async fn power_off(&self, id: &MachineId) -> Result<(), PlatformError> {
+        self.reachable()?;
         match self.running_boot(id).await? {
             None => Ok(()),
             Some(boot) => boot.guest.power_cut().await.map(drop).map_err(self.failed("power off")),
@@ -220,42 +264,52 @@ impl Platform for StandInSite {
     }
 
     async fn open_view(&self, machine: &MachineId, since: Option<&ChangeId>) -> Result<View, PlatformError> {
+        self.reachable()?;
         self.take_view(machine, since).await
     }
 
     async fn close_view(&self, view: &ViewId, consumed: Consumed) -> Result<(), PlatformError> {
+        self.reachable()?;
         self.drop_view(view, consumed).await
     }
 
     async fn stop_tracking(&self, machine: &MachineId) -> Result<(), PlatformError> {
+        self.reachable()?;
         self.forget_changes(machine).await
     }
 
     async fn volume(&self, id: &VolumeId) -> Result<VolumeView, PlatformError> {
+        self.reachable()?;
         self.show_volume(id).await
     }
 
     async fn create_volume(&self, id: &VolumeId, size: Bytes) -> Result<VolumeView, PlatformError> {
+        self.reachable()?;
         self.add_volume(id, size.0).await
     }
 
     async fn derive_volume(&self, id: &VolumeId, parent: &VolumeId) -> Result<VolumeView, PlatformError> {
+        self.reachable()?;
         self.add_delta(id, parent).await
     }
 
     async fn merge_volumes(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
+        self.reachable()?;
         self.merge(top, base).await
     }
 
     async fn delete_volume(&self, id: &VolumeId) -> Result<(), PlatformError> {
+        self.reachable()?;
         self.remove_volume(id).await
     }
 
     async fn export_volume(&self, id: &VolumeId, access: Access) -> Result<Export, PlatformError> {
+        self.reachable()?;
         self.open_export(id, access).await
     }
 
     async fn close_export(&self, id: &ExportId) -> Result<(), PlatformError> {
+        self.reachable()?;
         self.shut_export(id).await
     }
 }

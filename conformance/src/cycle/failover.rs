@@ -1,4 +1,4 @@
-//! Edge 1: the source's power fails in the midst of its writes; the machine comes up on the other platform.
+//! Edge 1: the whole source site is lost in the midst of its writes; the machine comes up on the other platform.
 
 use std::time::Instant;
 
@@ -23,8 +23,8 @@ pub(crate) async fn fail_over(world: &World, source: &Running) -> Result<Running
     refused_before(world).await?;
     edge::await_work(world, EDGE, source).await?;
     let after = world.recovery.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
-    let disaster = source.boot.guest.power_cut().await?;
-    world.trace("failover: power cut on the source").await;
+    let disaster = world.primary.lose().await?;
+    world.trace("failover: the source site is lost").await;
     let trigger = Instant::now();
     let job = world.core.failover(&request(world, Direction::PrimaryToRecovery)).await?;
     let recovered = edge::recover(world, EDGE, &world.recovery, after, &job, trigger).await?;
@@ -41,6 +41,7 @@ pub(crate) async fn fail_over(world: &World, source: &Running) -> Result<Running
     let acks = source.boot.guest.witness().acks();
     let rpo = measure::rpo(&acks, survived, disaster, judged.0.lost);
     let Recovered { rto, .. } = &recovered;
+    world.expect("FO-09", true, "the source site was unreachable all the while").await;
     edge::conclude(world, EDGE, judged, rpo, rto.clone(), inside).await?;
     let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
     commit(world, &running, &point).await?;

@@ -20,6 +20,8 @@ const EPSILON: Bytes = Bytes(1 << 20);
 /// `running` is the machine that keeps serving, `other` where it ran before.
 pub(crate) async fn reprotect(world: &World, name: &str, running: &Running, other: &Running) -> Result<(), Halt> {
     edge::await_work(world, name, running).await?;
+    // A site that was lost is running again before anyone replicates to it.
+    other.site.restore();
     let active = world.core.item(&world.item).await?.protection.active;
     let direction = Direction::from_side(active);
     let acked = running.boot.guest.witness().last_ack();

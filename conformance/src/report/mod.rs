@@ -1,1 +1,67 @@
-//! Reports.
+//! Reports of a run: summary on the terminal, `results.json`, JUnit, one HTML page.
+
+mod collect;
+mod html;
+mod junit;
+mod summary;
+
+use anyhow::{Context as _, Result};
+use camino::Utf8Path;
+
+use crate::outcome::{HostFacts, Results, Verdict};
+
+pub use collect::collect;
+
+/// Writes every report into the run's directory and returns the summary for the terminal.
+///
+/// # Errors
+/// The directory cannot be read or written.
+pub fn write(dir: &Utf8Path, results: &Results) -> Result<String> {
+    let put = |name: &str, text: String| {
+        let path = dir.join(name);
+        std::fs::write(&path, text).with_context(|| format!("write {path}"))
+    };
+    put("results.json", serde_json::to_string_pretty(results)?)?;
+    put("junit.xml", junit::render(results)?)?;
+    put("report.html", html::render(results))?;
+    Ok(summary::render(results, dir))
+}
+
+/// The exit code that says a verdict to whoever called: 0 conforms, 1 a rule failed, 3 nothing can be said.
+#[must_use]
+pub fn exit_code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Pass => 0,
+        Verdict::Fail => 1,
+        Verdict::Unknown => 3,
+    }
+}
+
+/// The worst verdict of all; a run of nothing proves nothing.
+pub(crate) fn overall(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
+    verdicts.reduce(Verdict::and).unwrap_or(Verdict::Unknown)
+}
+
+/// The test host in one line.
+pub(crate) fn host_line(host: &HostFacts) -> String {
+    let HostFacts { kernel, cores, qemu, libvirt, accelerator, boot_ms, .. } = host;
+    format!("{cores} cores, Linux {kernel}, QEMU {qemu}, libvirt {libvirt}, {accelerator} (trial boot {boot_ms} ms)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_nothing_is_no_pass() {
+        assert_eq!(overall(std::iter::empty()), Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_failure_outranks_what_is_unknown_and_that_outranks_a_pass() {
+        use Verdict::{Fail, Pass, Unknown};
+        assert_eq!(overall([Pass, Unknown, Fail].into_iter()), Fail);
+        assert_eq!(overall([Pass, Unknown].into_iter()), Unknown);
+        assert_eq!([Pass, Fail, Unknown].map(exit_code), [0, 1, 3]);
+    }
+}

@@ -1,0 +1,155 @@
+//! What the command line asks of the suite, in a binary of its own because it links libvirt.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::{Parser, Subcommand};
+use conformance::outcome::HostFacts;
+use conformance::{mutants, recheck, report};
+use harness::accel::{self, Probe};
+use harness::host::Host;
+use harness::machine::Accelerator;
+use harness::reaper;
+
+/// Nothing can be said of this host.
+const INFRASTRUCTURE: u8 = 3;
+
+#[derive(Parser)]
+#[command(about = "The suite's own tools; people use `cargo xtask`.")]
+struct Arguments {
+    /// libvirt's URI, if not the default.
+    #[arg(long, global = true, env = "ROUNDTRIP_CONNECT")]
+    connect: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Finds by trial boot which accelerator works.
+    Probe {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Finds out whether scenarios can run here.
+    Preflight {
+        /// Fault that a run is to put into the core.
+        #[arg(long)]
+        mutant: Option<String>,
+    },
+    /// Removes what dead runs left behind.
+    Reap {
+        /// Also what was kept on purpose.
+        #[arg(long)]
+        kept: bool,
+    },
+    /// Writes the reports of a run and prints its summary.
+    Report {
+        /// Directory of the run.
+        dir: Utf8PathBuf,
+    },
+    /// Judges stored evidence again.
+    Recheck {
+        /// Directory of a run or of one scenario.
+        dir: Utf8PathBuf,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments).await {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(INFRASTRUCTURE)
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<u8> {
+    match &arguments.command {
+        Command::Probe { json } => probe(arguments, *json).await,
+        Command::Preflight { mutant } => preflight(arguments, mutant.as_deref()).await,
+        Command::Reap { kept } => reap(arguments, *kept).await,
+        Command::Report { dir } => make_report(dir),
+        Command::Recheck { dir } => judge_again(dir).await,
+    }
+}
+
+async fn probe(arguments: &Arguments, json: bool) -> Result<u8> {
+    let probe = find_accelerator(arguments).await?;
+    if json {
+        println!("{}", serde_json::to_string(&probe)?);
+    } else {
+        println!("{} boots a guest in {} ms", probe.accelerator, probe.boot_ms);
+    }
+    Ok(0)
+}
+
+async fn find_accelerator(arguments: &Arguments) -> Result<Probe> {
+    let host = Host::connect(arguments.connect.as_deref()).await?;
+    let cache = images::cache_dir();
+    let image = images::find(&cache)?.context("there is no guest image; `cargo xtask images build` makes it")?;
+    Ok(accel::choose(&host, &image, &cache).await?)
+}
+
+async fn preflight(arguments: &Arguments, mutant: Option<&str>) -> Result<u8> {
+    if let Some(name) = mutant.filter(|name| mutants::by_name(name).is_none()) {
+        let known: Vec<_> = mutants::ALL.iter().map(|m| format!("{} ({})", m.name, m.does)).collect();
+        eprintln!("There is no mutant {name}. Known: {}.", known.join(", "));
+        return Ok(2);
+    }
+    find_accelerator(arguments).await?;
+    Ok(0)
+}
+
+async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
+    let host = Host::connect(arguments.connect.as_deref()).await?;
+    let reaped = reaper::reap(&host, kept).await?;
+    for domain in &reaped.domains {
+        println!("removed domain {domain}, whose run is dead");
+    }
+    for process in &reaped.processes {
+        println!("ended storage daemon {process}, whose run is dead");
+    }
+    for directory in &reaped.directories {
+        println!("removed {directory}, whose run is dead");
+    }
+    Ok(0)
+}
+
+fn make_report(dir: &Utf8Path) -> Result<u8> {
+    let results = report::collect(dir, host_facts()?)?;
+    print!("{}", report::write(dir, &results)?);
+    Ok(report::exit_code(results.verdict))
+}
+
+/// What the probe found, and what the kernel says of the host.
+fn host_facts() -> Result<HostFacts> {
+    let kept = std::fs::read(images::cache_dir().join("accelerator.json"));
+    let probe: Option<Probe> = kept.ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let memory = std::fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
+    let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    let cores = std::thread::available_parallelism().map_or(0, usize::from) as u64;
+    let mut facts = HostFacts { cores, memory: memory.unwrap_or(0_u64) * 1024, ..HostFacts::default() };
+    if let Some(probe) = probe {
+        let kvm = probe.trials.iter().find(|trial| trial.accelerator == Accelerator::Kvm && !trial.ok);
+        facts.accelerator_why = kvm.and_then(|trial| trial.why.clone()).unwrap_or_default();
+        facts.accelerator = probe.accelerator.to_string();
+        facts.boot_ms = probe.boot_ms;
+        (facts.kernel, facts.qemu, facts.libvirt, facts.image) =
+            (probe.kernel, probe.qemu, probe.libvirt, probe.image);
+    }
+    Ok(facts)
+}
+
+async fn judge_again(dir: &Utf8Path) -> Result<u8> {
+    let recheck = recheck::recheck(dir).await?;
+    for line in &recheck.lines {
+        println!("{line}");
+    }
+    Ok(report::exit_code(recheck.verdict))
+}
