@@ -123,6 +123,7 @@ fn a_killed_writer_leaves_a_log_that_reads() {
         let log = WriteLog::open(&scratch.path("log"), KILLED_DISK).unwrap();
         let options = Options { in_flight_sectors: 4000 * 128, ..Options::default() };
         let judgement = judge(&base, &log, &RawSource::open(&disk).unwrap(), &options).unwrap();
+        println!("round {round}, {:?}: {judgement}", log.end());
         assert!(log.len() > 10, "{}", log.len());
         match judgement.verdict {
             Verdict::Exact { cut, .. } => assert_eq!(cut.latest, Cut(log.len())),
