@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow};
 use camino::{Utf8Path, Utf8PathBuf};
 use harness::oracle::{
-    self, CutRange, JoinVerdict, LedgerIndex, LedgerJoin, Options, Qcow2Source, RawSource, Verdict as OracleVerdict,
-    WriteLog,
+    self, CutRange, JoinVerdict, LedgerIndex, LedgerJoin, Options, Qcow2Source, RawSource,
+    Verdict as OracleVerdict, WriteLog,
 };
 use witness::ledger::RecordNumber;
 
@@ -59,7 +59,10 @@ impl JudgedMachine {
     /// The first objection, if there is one.
     #[must_use]
     pub fn objection(&self) -> Option<String> {
-        let disks = self.disks.iter().find(|disk| disk.cut.is_none() || disk.outcome.second_reader.starts_with("differs"));
+        let disks = self
+            .disks
+            .iter()
+            .find(|disk| disk.cut.is_none() || disk.outcome.second_reader.starts_with("differs"));
         if let Some(disk) = disks {
             let DiskOutcome { name, words, second_reader, .. } = &disk.outcome;
             return Some(match disk.cut {

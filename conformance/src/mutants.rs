@@ -1,6 +1,7 @@
 //! Mutants: the built-in core made faulty on purpose. A suite that never fails a wrong core proves nothing.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use replication::tap::{Extent, Tap};
@@ -33,10 +34,45 @@ pub const ALL: &[Mutant] = &[
     },
 ];
 
-/// The fault of that name.
-#[must_use]
-pub fn by_name(name: &str) -> Option<Arc<dyn Tap>> {
-    ALL.iter().find(|mutant| mutant.name == name).map(|mutant| (mutant.make)())
+/// A fault that was asked for as `NAME`, at work from the first change on, or as `NAME@EDGE`, at work from the
+/// beginning of that edge on.
+pub struct Planned {
+    edge: Option<String>,
+    armed: AtomicBool,
+    tap: Arc<dyn Tap>,
+}
+
+impl Planned {
+    /// Understands `NAME` or `NAME@EDGE`; `None` if there is no fault of that name.
+    #[must_use]
+    pub fn parse(words: &str) -> Option<Arc<Self>> {
+        let (name, edge) = match words.split_once('@') {
+            Some((name, edge)) => (name, Some(edge.to_owned())),
+            None => (words, None),
+        };
+        let mutant = ALL.iter().find(|mutant| mutant.name == name)?;
+        let armed = AtomicBool::new(edge.is_none());
+        Some(Arc::new(Self { edge, armed, tap: (mutant.make)() }))
+    }
+
+    /// The edge at which it begins, if not at once.
+    #[must_use]
+    pub fn edge(&self) -> Option<&str> {
+        self.edge.as_deref()
+    }
+
+    /// An edge begins.
+    pub fn enter(&self, edge: &str) {
+        if self.edge.as_deref() == Some(edge) {
+            self.armed.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Tap for Planned {
+    fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
+        !self.armed.load(Ordering::SeqCst) || self.tap.pass(batch, extent)
+    }
 }
 
 /// The last batch in which something was done, so that it is done once a batch.
@@ -103,6 +139,21 @@ mod tests {
 
     fn extent(byte: u8) -> Extent {
         Extent { disk: 0, offset: 0, data: vec![byte; 1024] }
+    }
+
+    fn by_name(name: &str) -> Option<Arc<Planned>> {
+        Planned::parse(name)
+    }
+
+    #[test]
+    fn a_fault_can_wait_for_its_edge() {
+        let tap = by_name("drop-extent@failback").unwrap();
+        assert!(tap.pass(1, &mut extent(7)));
+        tap.enter("reprotect");
+        assert!(tap.pass(2, &mut extent(7)));
+        tap.enter("failback");
+        assert!(!tap.pass(3, &mut extent(7)));
+        assert!(by_name("no-such-fault@failback").is_none());
     }
 
     #[test]

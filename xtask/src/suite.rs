@@ -7,11 +7,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
 use crate::run::{cargo, quietly_read};
-use crate::stop::infrastructure;
+use crate::stop::{infrastructure, usage};
 
 const BINARY: &str = "roundtrip-suite";
 /// The exit code by which the suite's binary says that this host cannot do what was asked.
 const CANNOT: i32 = 3;
+/// The exit code by which it says that a word of the caller's is wrong.
+const MISUSED: i32 = 2;
 
 /// The suite's binary, built.
 pub struct Suite {
@@ -82,6 +84,7 @@ impl Suite {
                 eprint!("{words}");
                 Ok(())
             }
+            Some(MISUSED) => Err(usage(words.trim())),
             Some(CANNOT) if !words.trim().is_empty() => Err(infrastructure(words.trim())),
             _ => Err(infrastructure(format!(
                 "`{BINARY} {}` ended with {}: {}",

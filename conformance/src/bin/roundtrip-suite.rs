@@ -92,12 +92,13 @@ async fn probe(arguments: &Arguments, json: bool) -> Result<u8> {
 async fn find_accelerator(arguments: &Arguments) -> Result<Probe> {
     let host = Host::connect(arguments.connect.as_deref()).await?;
     let cache = images::cache_dir();
-    let image = images::find(&cache)?.context("there is no guest image; `cargo xtask images build` makes it")?;
+    let image =
+        images::find(&cache)?.context("there is no guest image; `cargo xtask images build` makes it")?;
     Ok(accel::choose(&host, &image, &cache).await?)
 }
 
 async fn preflight(arguments: &Arguments, mutant: Option<&str>) -> Result<u8> {
-    if let Some(name) = mutant.filter(|name| mutants::by_name(name).is_none()) {
+    if let Some(name) = mutant.filter(|name| mutants::Planned::parse(name).is_none()) {
         let known: Vec<_> = mutants::ALL.iter().map(|m| format!("{} ({})", m.name, m.does)).collect();
         eprintln!("There is no mutant {name}. Known: {}.", known.join(", "));
         return Ok(2);
@@ -132,7 +133,9 @@ fn host_facts() -> Result<HostFacts> {
     let kept = std::fs::read(images::cache_dir().join("accelerator.json"));
     let probe: Option<Probe> = kept.ok().and_then(|text| serde_json::from_slice(&text).ok());
     let memory = std::fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
-    let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    let memory = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
     let cores = std::thread::available_parallelism().map_or(0, usize::from) as u64;
     let mut facts = HostFacts { cores, memory: memory.unwrap_or(0_u64) * 1024, ..HostFacts::default() };
     if let Some(probe) = probe {

@@ -28,7 +28,7 @@ const WORK_WITHIN: Duration = Duration::from_secs(120);
 
 /// Longest recovery time of each edge, in cold boots. A bound for snapshots, not a target.
 const BOUNDS: [(&str, f64); 4] =
-    [("failover", 4.0), ("reprotect", 4.0), ("failback", 6.0), ("reprotect-forward", 4.0)];
+    [("failover", 6.0), ("reprotect", 3.0), ("failback", 8.0), ("reprotect-forward", 3.0)];
 
 /// Sectors of the boot partition, which hydration edits on the target copy.
 pub(crate) fn boot_partition() -> Range<u64> {
@@ -42,7 +42,8 @@ pub(crate) async fn say_hello(world: &World, boot: &Boot, bound: Duration) -> Re
     let ready = Instant::now();
     let mut notes = world.notes.lock().await;
     notes.boots_ms.push(millis(ready.saturating_duration_since(boot.guest.powered_on())));
-    let drivers: Vec<_> = hello.disks.iter().map(|disk| format!("{} on {}", disk.role, disk.driver)).collect();
+    let drivers: Vec<_> =
+        hello.disks.iter().map(|disk| format!("{} on {}", disk.role, disk.driver)).collect();
     notes.trace.push(format!("guest sees {} {}: {}", hello.vendor, hello.product, drivers.join(", ")));
     Ok(ready)
 }
@@ -93,7 +94,8 @@ pub(crate) async fn recover(
     let comes_up = async {
         let boot = site.boot_after(&world.machine, after).await;
         let step = world.evidence.step(edge, "boot the recovered machine");
-        let ready = step.with(say_hello(world, &boot, BOOT_WITHIN).await.map_err(|halt| blame_core(edge, halt)))?;
+        let ready =
+            step.with(say_hello(world, &boot, BOOT_WITHIN).await.map_err(|halt| blame_core(edge, halt)))?;
         let step = world.evidence.step(edge, "first sound answer of its service");
         let answer = first_sound_answer(&boot.guest, BOOT_WITHIN).await;
         let answer = step.with(answer.map_err(|error| blame_core(edge, error.into())))?;
@@ -110,13 +112,19 @@ pub(crate) async fn recover(
 /// A recovered machine that does not come up is the core's failure, not the test host's.
 fn blame_core(edge: &str, halt: Halt) -> Halt {
     match halt {
-        Halt::Unknown(what) => Halt::Violation(format!("{edge}: the recovered machine did not come up: {what}")),
+        Halt::Unknown(what) => {
+            Halt::Violation(format!("{edge}: the recovered machine did not come up: {what}"))
+        }
         violation => violation,
     }
 }
 
 /// Puts a recovered machine to work again.
-pub(crate) async fn put_to_work(world: &World, site: &Arc<StandInSite>, recovered: &Recovered) -> Result<Running, Halt> {
+pub(crate) async fn put_to_work(
+    world: &World,
+    site: &Arc<StandInSite>,
+    recovered: &Recovered,
+) -> Result<Running, Halt> {
     let epoch = u32::try_from(world.notes.lock().await.boots_ms.len()).unwrap_or(u32::MAX);
     recovered.boot.guest.witness().start(&load(epoch)).await?;
     let already = recovered.findings.ledger.contiguous;
@@ -211,7 +219,8 @@ pub(crate) async fn conclude(
     let side = if rto.boots <= bound { "within" } else { "over" };
     notes.trace.push(format!("{edge}: recovery time {side} {bound} boots"));
     let prefix = judged.join.is_some() && judged.objection().is_none();
-    let found = why.clone().unwrap_or_else(|| "every disk is an exact prefix, joined by the ledger".to_owned());
+    let found =
+        why.clone().unwrap_or_else(|| "every disk is an exact prefix, joined by the ledger".to_owned());
     notes.rules.expect("FO-10", prefix, found);
     let outcome = EdgeOutcome {
         name: edge.to_owned(),
@@ -241,7 +250,10 @@ fn only_unknown(judged: &JudgedMachine) -> bool {
 pub(crate) fn inside_agrees(findings: &Findings, judged: &JudgedMachine) -> Option<String> {
     let ledger = &findings.ledger;
     if !ledger.torn.is_empty() || !ledger.missing.is_empty() {
-        return Some(format!("the ledger inside has torn {:?} and missing {:?}", ledger.torn, ledger.missing));
+        return Some(format!(
+            "the ledger inside has torn {:?} and missing {:?}",
+            ledger.torn, ledger.missing
+        ));
     }
     if !findings.bank.sound() {
         return Some(format!("the bank inside is unsound: {:?}", findings.bank));

@@ -15,6 +15,7 @@ use crate::judge::Exhibit;
 const EDGE: &str = "failback";
 
 pub(crate) async fn fail_back(world: &World, cloud: &Running, original: &Running) -> Result<Running, Halt> {
+    world.enter(EDGE);
     edge::await_work(world, EDGE, cloud).await?;
     let gone = {
         let boot = cloud.boot.clone();
@@ -25,8 +26,7 @@ pub(crate) async fn fail_back(world: &World, cloud: &Running, original: &Running
     };
     let trigger = Instant::now();
     let job = world.core.failover(&request(world, Direction::RecoveryToPrimary)).await?;
-    let recovered =
-        edge::recover(world, EDGE, &world.primary, original.boot.number, &job, trigger).await?;
+    let recovered = edge::recover(world, EDGE, &world.primary, original.boot.number, &job, trigger).await?;
     let gone = gone.await.map_err(anyhow::Error::from)?;
     check_order(world, cloud, gone, &recovered.boot).await?;
     check_state(world, &recovered.boot, &recovered.job).await?;
@@ -63,7 +63,10 @@ fn exhibits(cloud: &Boot, original: &Boot) -> Vec<Exhibit> {
 async fn check_order(world: &World, cloud: &Running, gone: Instant, original: &Boot) -> Result<(), Halt> {
     let on = original.guest.powered_on();
     let ordered = gone <= on;
-    let found = format!("cloud gone {} ms before the original's power-on", measure::millis(on.saturating_duration_since(gone)));
+    let found = format!(
+        "cloud gone {} ms before the original's power-on",
+        measure::millis(on.saturating_duration_since(gone))
+    );
     world.expect("FB-06", ordered, found.clone()).await;
     world.expect("LC-10", ordered, found).await;
     let orderly = cloud.boot.guest.witness().is_down();
@@ -101,6 +104,8 @@ async fn commit(world: &World) -> Result<(), Halt> {
     world.expect("FB-11", left == 0, format!("{left} cloud machines after commit")).await;
     let item = world.core.item(&world.item).await?;
     let unprotected = item.protection.phase == Phase::Committed && item.points.is_empty();
-    world.expect("LC-06", unprotected, format!("after failback and commit: {:?}", item.protection.phase)).await;
+    world
+        .expect("LC-06", unprotected, format!("after failback and commit: {:?}", item.protection.phase))
+        .await;
     world.trace_state().await
 }

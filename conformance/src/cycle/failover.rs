@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use camino::Utf8Path;
 use contract::{
-    Direction, ErrorCode, FailoverKind, FailoverRequest, Phase, Platform, PointChoice, PointId, PowerState, RecoveryPoint,
-    ReprotectRequest, Side,
+    Direction, ErrorCode, FailoverKind, FailoverRequest, Phase, Platform, PointChoice, PointId, PowerState,
+    RecoveryPoint, ReprotectRequest, Side,
 };
 use harness::oracle::{self, RawSource};
 use standins::Boot;
@@ -21,6 +21,7 @@ const EDGE: &str = "failover";
 
 pub(crate) async fn fail_over(world: &World, source: &Running) -> Result<Running, Halt> {
     refused_before(world).await?;
+    world.enter(EDGE);
     edge::await_work(world, EDGE, source).await?;
     let after = world.recovery.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
     let disaster = world.primary.lose().await?;
@@ -63,10 +64,19 @@ pub(crate) fn request(world: &World, direction: Direction) -> FailoverRequest {
 async fn refused_before(world: &World) -> Result<(), Halt> {
     let wrong_way = world.core.failover(&request(world, Direction::RecoveryToPrimary)).await;
     let code = wrong_way.err().map(|error| error.code);
-    world.expect("LC-08", code == Some(ErrorCode::WrongDirection), format!("failover the wrong way: {code:?}")).await;
+    world
+        .expect("LC-08", code == Some(ErrorCode::WrongDirection), format!("failover the wrong way: {code:?}"))
+        .await;
     let early = world.core.commit(&world.item).await.err().map(|error| error.code);
-    world.expect("LC-02", early == Some(ErrorCode::NotAllowedInState), format!("commit without failover: {early:?}")).await;
-    let planned = FailoverRequest { kind: FailoverKind::Planned, ..request(world, Direction::PrimaryToRecovery) };
+    world
+        .expect(
+            "LC-02",
+            early == Some(ErrorCode::NotAllowedInState),
+            format!("commit without failover: {early:?}"),
+        )
+        .await;
+    let planned =
+        FailoverRequest { kind: FailoverKind::Planned, ..request(world, Direction::PrimaryToRecovery) };
     let planned = world.core.failover(&planned).await.err().map(|error| error.code);
     let refused = matches!(planned, Some(ErrorCode::NotAllowedInState | ErrorCode::NotSupported));
     world.expect("FO-21", refused, format!("planned failover of a VMware machine: {planned:?}")).await;
@@ -80,9 +90,13 @@ async fn check_state(world: &World, recovered: &Recovered) -> Result<(), Halt> {
     world.expect("LC-07", pending, format!("after phase 1: {:?}", item.protection.phase)).await;
     let there = world.recovery.machine(&world.machine).await?.power;
     let active = item.protection.active == Side::Recovery && there == PowerState::On;
-    world.expect("LC-04", active, format!("active side {:?}, target {there:?}", item.protection.active)).await;
+    world
+        .expect("LC-04", active, format!("active side {:?}, target {there:?}", item.protection.active))
+        .await;
     let direction = recovered.job.direction;
-    world.expect("LC-08", direction == Direction::PrimaryToRecovery, format!("the job says {direction:?}")).await;
+    world
+        .expect("LC-08", direction == Direction::PrimaryToRecovery, format!("the job says {direction:?}"))
+        .await;
     let hydrated = recovered.job.steps.iter().any(|step| step.name == "hydrate" && step.took.is_some());
     world.expect("HY-03", hydrated, "a VMware Linux machine: the extra step, timed in the job").await;
     world.expect("HY-09", hydrated, "the extra step's time is in the job").await;
@@ -153,7 +167,9 @@ fn differences_outside(
 
 /// Boot files whose content differs between two disks.
 fn edited_boot_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<String>, Halt> {
-    use images::layout::{DRIVERS_DIR, EFI_LOADER, INITRD, KERNEL, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV};
+    use images::layout::{
+        DRIVERS_DIR, EFI_LOADER, INITRD, KERNEL, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV,
+    };
     let drivers = images::layout::BOOT_DRIVERS.iter().map(|driver| images::layout::driver_image(driver));
     let fixed = [KERNEL, INITRD, EFI_LOADER, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV];
     let files = fixed.iter().map(ToString::to_string).chain(drivers.filter(|d| d.starts_with(DRIVERS_DIR)));
@@ -177,14 +193,17 @@ async fn commit(world: &World, running: &Running, point: &RecoveryPoint) -> Resu
     let item = world.core.item(&world.item).await?;
     let left = item.points.len();
     let files: Vec<_> = point.volumes.iter().map(|(_, volume)| volume).collect();
-    let gone = files_before.iter().filter(|(id, _, _)| files.contains(&id)).all(|(_, path, _)| !path.exists());
+    let gone =
+        files_before.iter().filter(|(id, _, _)| files.contains(&id)).all(|(_, path, _)| !path.exists());
     world.expect("FO-04", left == 0 && gone, format!("{left} points left, their files gone: {gone}")).await;
     edge::await_work(world, EDGE, running).await?;
     let worked = running.boot.guest.witness().last_ack() > acked;
     world.expect("FO-04", worked, "the running machine wrote on over the commit").await;
     let change = PointChoice::Custom(PointId(point.id.0.clone()));
     let change = world.core.change_point(&world.item, &change).await.err().map(|error| error.code);
-    world.expect("FO-03", change == Some(ErrorCode::NotAllowedInState), format!("change of point: {change:?}")).await;
+    world
+        .expect("FO-03", change == Some(ErrorCode::NotAllowedInState), format!("change of point: {change:?}"))
+        .await;
     unprotected(world).await
 }
 
@@ -197,9 +216,21 @@ async fn unprotected(world: &World) -> Result<(), Halt> {
     world.expect("LC-05", still, found).await;
     let back = world.core.failover(&request(world, Direction::RecoveryToPrimary)).await;
     let code = back.err().map(|error| error.code);
-    world.expect("LC-14", code == Some(ErrorCode::NotAllowedInState), format!("failback unprotected: {code:?}")).await;
+    world
+        .expect(
+            "LC-14",
+            code == Some(ErrorCode::NotAllowedInState),
+            format!("failback unprotected: {code:?}"),
+        )
+        .await;
     let wrong = ReprotectRequest { item: world.item.clone(), direction: Direction::PrimaryToRecovery };
     let code = world.core.reprotect(&wrong).await.err().map(|error| error.code);
-    world.expect("RE-25", code == Some(ErrorCode::WrongDirection), format!("reprotect the wrong way: {code:?}")).await;
+    world
+        .expect(
+            "RE-25",
+            code == Some(ErrorCode::WrongDirection),
+            format!("reprotect the wrong way: {code:?}"),
+        )
+        .await;
     Ok(())
 }

@@ -35,7 +35,9 @@ pub(crate) async fn end(world: &World, running: &Running) -> Result<(), Halt> {
         }
     }
     let kept = world.recovery.volume_files().await.len();
-    world.expect("FB-11", kept == 0, format!("{kept} volumes in the cloud after the end of protection")).await;
+    world
+        .expect("FB-11", kept == 0, format!("{kept} volumes in the cloud after the end of protection"))
+        .await;
     let machines = world.recovery.machines().await?.len();
     step.done();
     world.trace(format!("finish: {machines} machines and {kept} volumes left on the recovery side")).await;

@@ -18,7 +18,13 @@ const GRAIN: u64 = 128;
 const EPSILON: Bytes = Bytes(1 << 20);
 
 /// `running` is the machine that keeps serving, `other` where it ran before.
-pub(crate) async fn reprotect(world: &World, name: &str, running: &Running, other: &Running) -> Result<(), Halt> {
+pub(crate) async fn reprotect(
+    world: &World,
+    name: &str,
+    running: &Running,
+    other: &Running,
+) -> Result<(), Halt> {
+    world.enter(name);
     edge::await_work(world, name, running).await?;
     // A site that was lost is running again before anyone replicates to it.
     other.site.restore();
@@ -34,7 +40,8 @@ pub(crate) async fn reprotect(world: &World, name: &str, running: &Running, othe
     check_sides(world, running, other, acked, active).await?;
     let item = edge::await_points(world, name, running).await?;
     let newest = item.points.iter().rfind(|point| point.processed).cloned();
-    let newest = newest.ok_or_else(|| Halt::Violation(format!("{name}: no recovery point in the new direction")))?;
+    let newest =
+        newest.ok_or_else(|| Halt::Violation(format!("{name}: no recovery point in the new direction")))?;
     let seen = Instant::now();
     world.expect(rule(active), true, format!("{} points in the new direction", item.points.len())).await;
     let site = if active == Side::Recovery { &world.primary } else { &world.recovery };

@@ -1,7 +1,8 @@
 //! Before the first edge: a machine on the source, at work, and protected.
 
 use contract::{
-    Bytes, DiskId, EnableProtection, Firmware, GuestOs, MachineSpec, Millis, Platform, Policy, TargetSettings, VolumeId,
+    Bytes, DiskId, EnableProtection, Firmware, GuestOs, MachineSpec, Millis, Platform, Policy,
+    TargetSettings, VolumeId,
 };
 use standins::Installed;
 use witness::protocol::Load;

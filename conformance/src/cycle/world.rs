@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use super::Halt;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
-use crate::mutants;
+use crate::mutants::{self, Planned};
 use crate::outcome::{EdgeOutcome, ScenarioOutcome};
 use crate::rules::RuleLog;
 use crate::scenario::Scenario;
@@ -37,6 +37,7 @@ pub struct World {
     pub(crate) item: ItemId,
     pub(crate) machine: MachineId,
     pub(crate) notes: Mutex<Notes>,
+    mutant: Option<Arc<Planned>>,
     core_name: String,
     host: Host,
     scratch: Arc<Scratch>,
@@ -83,7 +84,12 @@ impl World {
         };
         let primary = open(&scenario.source).await?;
         let recovery = open(&scenario.target).await?;
-        let core = open_core(context, evidence, &[(&scenario.source, &primary), (&scenario.target, &recovery)])?;
+        let mutant = plan_mutant(context, scenario)?;
+        let core = open_core(
+            evidence,
+            mutant.clone(),
+            &[(&scenario.source, &primary), (&scenario.target, &recovery)],
+        )?;
         let core_name = core.capabilities().await?.name;
         Ok(Self {
             context: context.clone(),
@@ -95,6 +101,7 @@ impl World {
             item: ItemId::from("shop"),
             machine: MachineId::from("shop"),
             notes: Mutex::default(),
+            mutant,
             core_name,
             host,
             scratch,
@@ -107,6 +114,13 @@ impl World {
         let dir = self.evidence.dir().join("edges").join(format!("{number}-{edge}"));
         std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
         Ok(dir)
+    }
+
+    /// An edge begins: a fault planned for it goes to work.
+    pub(crate) fn enter(&self, edge: &str) {
+        if let Some(mutant) = &self.mutant {
+            mutant.enter(edge);
+        }
     }
 
     /// Records whether a rule held.
@@ -150,13 +164,17 @@ impl World {
             Ok::<_, Halt>(seen)
         };
         let ended = tokio::time::timeout(JOB_WITHIN, follow).await;
-        let ended = ended.map_err(|_| Halt::Violation(format!("{edge}: job {job} did not end in {JOB_WITHIN:?}")))??;
+        let ended = ended
+            .map_err(|_| Halt::Violation(format!("{edge}: job {job} did not end in {JOB_WITHIN:?}")))??;
         for step in &ended.steps {
-            self.trace(format!("{edge}: {} step `{}` {}", word(&ended.kind), step.name, word(&step.state))).await;
+            self.trace(format!("{edge}: {} step `{}` {}", word(&ended.kind), step.name, word(&step.state)))
+                .await;
         }
         self.check_job(&ended).await;
         match &ended.error {
-            Some(error) => Err(Halt::Violation(format!("{edge}: the core's {} job failed: {error}", word(&ended.kind)))),
+            Some(error) => {
+                Err(Halt::Violation(format!("{edge}: the core's {} job failed: {error}", word(&ended.kind))))
+            }
             None => Ok(ended),
         }
     }
@@ -203,18 +221,25 @@ fn profile_of(name: &str) -> Result<Profile, Halt> {
     profile::by_name(name).ok_or_else(|| Halt::Unknown(format!("there is no stand-in called {name}")))
 }
 
+/// The fault that the run asks for.
+fn plan_mutant(context: &RunContext, scenario: &Scenario) -> Result<Option<Arc<Planned>>, Halt> {
+    let Some(words) = context.mutant.as_deref() else { return Ok(None) };
+    let planned = Planned::parse(words).ok_or_else(|| {
+        let known: Vec<_> = mutants::ALL.iter().map(|mutant| mutant.name).collect();
+        Halt::Unknown(format!("there is no mutant {words}; known: {}", known.join(", ")))
+    })?;
+    match planned.edge().filter(|edge| !scenario.edges.iter().any(|known| known == edge)) {
+        Some(edge) => Err(Halt::Unknown(format!("{} has no edge {edge}", scenario.name))),
+        None => Ok(Some(planned)),
+    }
+}
+
 fn open_core(
-    context: &RunContext,
     evidence: &Evidence,
+    mutant: Option<Arc<Planned>>,
     sites: &[(&str, &Arc<StandInSite>)],
 ) -> Result<Arc<dyn ReplicationCore>, Halt> {
-    let tap = match context.mutant.as_deref() {
-        None => None,
-        Some(name) => Some(mutants::by_name(name).ok_or_else(|| {
-            let known: Vec<_> = mutants::ALL.iter().map(|mutant| mutant.name).collect();
-            Halt::Unknown(format!("there is no mutant {name}; known: {}", known.join(", ")))
-        })?),
-    };
+    let tap = mutant.map(|mutant| mutant as Arc<dyn replication::tap::Tap>);
     let platforms: BTreeMap<_, _> = sites
         .iter()
         .map(|(name, site)| (SiteId::from(*name), Arc::clone(site) as Arc<dyn Platform>))

@@ -45,7 +45,9 @@ pub(crate) fn overall(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
 /// The test host in one line.
 pub(crate) fn host_line(host: &HostFacts) -> String {
     let HostFacts { kernel, cores, qemu, libvirt, accelerator, boot_ms, .. } = host;
-    format!("{cores} cores, Linux {kernel}, QEMU {qemu}, libvirt {libvirt}, {accelerator} (trial boot {boot_ms} ms)")
+    format!(
+        "{cores} cores, Linux {kernel}, QEMU {qemu}, libvirt {libvirt}, {accelerator} (trial boot {boot_ms} ms)"
+    )
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub(super) fn render(results: &Results, dir: &Utf8Path) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "\nRoundtrip · {}", host_line(&results.host));
     if !results.host.accelerator_why.is_empty() {
-        let _ = writeln!(text, "  not KVM: {}", first_line(&results.host.accelerator_why));
+        let _ = writeln!(text, "  not KVM: {}", gist(&results.host.accelerator_why));
     }
     for scenario in &results.scenarios {
         scenario_block(&mut text, scenario);
@@ -118,8 +118,10 @@ fn closing(verdict: Verdict) -> &'static str {
     }
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// The end of the first line: errors are told from the outside in, and what matters comes last.
+fn gist(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    line.rsplit("error: ").next().unwrap_or(line)
 }
 
 /// A number with a comma at every thousand.

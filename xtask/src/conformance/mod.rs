@@ -78,7 +78,11 @@ impl Run<'_> {
         setup::ensure(self.root, self.arguments.consent.yes)?;
         images_cmd::ensure(self.root)?;
         let suite = Suite::build(self.root, &self.uri)?;
-        suite.must(&["preflight", "--connect", &self.uri])?;
+        let mut preflight = vec!["preflight", "--connect", &self.uri];
+        if let Some(mutant) = &self.arguments.mutant {
+            preflight.extend(["--mutant", mutant.as_str()]);
+        }
+        suite.must(&preflight)?;
         suite.must(&["reap"])?;
         Ok(suite)
     }
@@ -171,6 +175,8 @@ impl Run<'_> {
             ("ROUNDTRIP_KEEP", arguments.keep.then(|| "1".to_owned())),
             ("ROUNDTRIP_MUTANT", arguments.mutant.clone()),
             ("ROUNDTRIP_CYCLES", arguments.cycles.map(|count| count.to_string())),
+            // A run finds differences from snapshots; it does not write new ones beside the sources.
+            ("INSTA_UPDATE", std::env::var("INSTA_UPDATE").or_else(|_| Ok::<_, ()>("no".to_owned())).ok()),
         ];
         always.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }

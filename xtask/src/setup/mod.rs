@@ -1,6 +1,7 @@
 //! Set-up: looks, says what it will do, asks, does it, looks again.
 
 pub mod daemon;
+pub mod device;
 pub mod needs;
 pub mod plan;
 pub mod release;
@@ -22,6 +23,7 @@ use crate::stop::infrastructure;
 pub struct Work {
     survey: Survey,
     steps: Vec<Step>,
+    device: bool,
     daemon: bool,
     nextest: bool,
 }
@@ -40,12 +42,13 @@ impl Work {
         if steps.is_empty() && images_cmd::needs_lists(host) {
             steps.push(plan::read_lists());
         }
-        Ok(Self { steps, survey, daemon: daemon::is_needed(host), nextest: !has_nextest(root) })
+        let (device, daemon) = (device::is_needed(host), daemon::is_needed(host));
+        Ok(Self { steps, survey, device, daemon, nextest: !has_nextest(root) })
     }
 
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty() && !self.daemon && !self.nextest
+        self.steps.is_empty() && !self.device && !self.daemon && !self.nextest
     }
 
     /// What will be done, a line each.
@@ -56,10 +59,11 @@ impl Work {
             }
             Step::Run { argv, .. } => argv.join(" "),
         });
+        let device = self.device.then(|| "open /dev/kvm to the group kvm, as udev would".to_owned());
         let daemon = self.daemon.then(|| "start the libvirt daemon".to_owned());
         let nextest =
             self.nextest.then(|| "cargo install --locked cargo-nextest (takes a few minutes)".to_owned());
-        steps.chain(daemon).chain(nextest).collect()
+        steps.chain(device).chain(daemon).chain(nextest).collect()
     }
 
     /// Shows what is lacking and what will be done.
@@ -83,6 +87,7 @@ impl Work {
             }
             done?;
         }
+        device::open(host)?;
         daemon::start(host)?;
         if self.nextest {
             quietly("install cargo-nextest", cargo(root).args(["install", "--locked", "cargo-nextest"]))?;
