@@ -1,0 +1,110 @@
+//! What a killed run leaves behind is removed at the next start, and nothing of anybody else's.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+use harness::host::{self, Host};
+use harness::machine::{
+    Accelerator, Controller, DiskSpec, Firmware, Hardware, Identity, Machine, MachineSpec, Nic,
+};
+use harness::reaper;
+use harness::scratch::Scratch;
+use harness::storage::StorageDaemon;
+use harness::tools::{self, Format};
+
+/// Set in the child that is to be killed.
+const CHILD: &str = "ROUNDTRIP_TEST_CHILD";
+const READY: &str = "ready in ";
+
+#[test]
+fn a_killed_runs_remains_are_reaped_and_a_foreign_domain_is_not() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    if std::env::var_os(CHILD).is_some() {
+        return runtime.block_on(live_until_killed());
+    }
+    let (mut child, scratch) = start_child();
+    runtime.block_on(async {
+        let libvirt = Host::connect(None).await.unwrap();
+        let foreign_name = format!("foreign-{}", std::process::id());
+        let foreign = libvirt.define(foreign_domain(&foreign_name)).await.unwrap();
+
+        let token = scratch.file_name().unwrap().to_owned();
+        let ours = names(&libvirt).await.into_iter().find(|name| name.contains(&token)).unwrap();
+        let early = reaper::reap(&libvirt, false).await.unwrap();
+        assert!(!early.domains.contains(&ours), "its owner still lives");
+
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let reaped = reaper::reap(&libvirt, false).await.unwrap();
+        assert!(reaped.domains.contains(&ours), "{reaped:?}");
+        assert!(reaped.directories.contains(&scratch), "{reaped:?}");
+        assert_eq!(reaped.processes.len(), 1, "the storage daemon: {reaped:?}");
+
+        let left = names(&libvirt).await;
+        assert!(!left.contains(&ours) && left.contains(&foreign_name), "{left:?}");
+        assert!(!scratch.exists());
+        host::remove(foreign).await.unwrap();
+    });
+}
+
+/// Runs this very test in a child process until it has a guest and a storage daemon.
+fn start_child() -> (std::process::Child, Utf8PathBuf) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_killed_runs_remains_are_reaped_and_a_foreign_domain_is_not", "--nocapture"])
+        .env(CHILD, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready = lines.map_while(Result::ok).find_map(|line| {
+        line.split_once(READY).map(|(_, path)| Utf8PathBuf::from(path))
+    });
+    (child, ready.expect("the child ended before it was ready"))
+}
+
+async fn live_until_killed() {
+    let libvirt = Host::connect(None).await.unwrap();
+    let scratch = Arc::new(Scratch::new("reap-test").unwrap());
+    let dir = scratch.path().to_owned();
+    let disk = dir.join("empty.qcow2");
+    tools::create(&disk, Format::Qcow2, 1 << 20).await.unwrap();
+    let _daemon = StorageDaemon::start("storage", &dir, &dir).await.unwrap();
+    let machine =
+        Machine::define(&libvirt, Accelerator::Tcg, &scratch, empty_machine(&dir, disk)).await.unwrap();
+    let guest = machine.start().await.unwrap();
+    println!("{READY}{dir}");
+    guest.until_gone().await;
+}
+
+fn empty_machine(dir: &camino::Utf8Path, disk: Utf8PathBuf) -> MachineSpec {
+    MachineSpec {
+        name: format!("roundtrip-{}-doomed", dir.file_name().unwrap()),
+        hardware: Hardware {
+            firmware: Firmware::Bios,
+            controller: Controller::Ide,
+            nic: Nic::VirtioNet,
+            identity: Identity { vendor: "Roundtrip".into(), product: "test".into(), chassis_tag: None },
+            memory_mib: 64,
+        },
+        disks: vec![DiskSpec { role: "system".into(), image: disk, format: Format::Qcow2, write_log: None }],
+        forwards: vec![],
+        subnet: "192.0.2.0/24".into(),
+        mac: "52:54:00:00:02:02".into(),
+        dir: dir.join("logs"),
+    }
+}
+
+/// A domain of somebody else's, which only looks a little like ours.
+fn foreign_domain(name: &str) -> String {
+    format!(
+        "<domain type='qemu'><name>{name}</name><description>roundtrip</description>\
+         <memory unit='MiB'>32</memory><os><type arch='x86_64' machine='pc'>hvm</type></os></domain>"
+    )
+}
+
+async fn names(libvirt: &Host) -> Vec<String> {
+    libvirt.domains().await.unwrap().into_iter().filter_map(|(domain, _)| domain.name().ok()).collect()
+}
