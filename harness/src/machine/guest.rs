@@ -284,10 +284,10 @@ impl Guest {
                 .or_else(|_| domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
         });
         let everything = async {
-            if let Err(error) = asked.await {
-                if !self.is_gone() {
-                    return Err(error);
-                }
+            if let Err(error) = asked.await
+                && !self.is_gone()
+            {
+                return Err(error);
             }
             self.until_gone().await;
             Ok(())

@@ -66,7 +66,11 @@ impl Serial {
 fn hear(line: &[u8], tell: &watch::Sender<Option<String>>) {
     let line = String::from_utf8_lossy(line);
     if LAST_WORDS.iter().any(|words| line.contains(words)) {
-        tell.send_if_modified(|heard| heard.is_none() && heard.insert(line.trim().to_owned()).len() > 0);
+        tell.send_if_modified(|heard| {
+            let first = heard.is_none();
+            heard.get_or_insert_with(|| line.trim().to_owned());
+            first
+        });
     }
 }
 
