@@ -202,3 +202,90 @@ pub async fn prove_sight(exhibit: Exhibit, seed: u64) -> Result<String> {
     });
     proof.await.context("alter a sector")?
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const DISK_BYTES: usize = 1 << 20;
+
+    /// A log in the dm-log-writes format with one write of ones to sector 8.
+    fn log_of_one_write() -> Vec<u8> {
+        let mut log = vec![0; 512];
+        for (at, number) in [(0, 0x006a_7366_7773_6872_u64), (8, 1), (16, 1)] {
+            log[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        log[24..28].copy_from_slice(&512_u32.to_le_bytes());
+        let mut header = [0; 512];
+        header[..8].copy_from_slice(&8_u64.to_le_bytes());
+        header[8..16].copy_from_slice(&1_u64.to_le_bytes());
+        log.extend_from_slice(&header);
+        log.extend_from_slice(&[1; 512]);
+        log
+    }
+
+    /// A disk that was recovered with its one write.
+    fn exhibit(dir: &Utf8Path) -> Exhibit {
+        let mut recovered = vec![0; DISK_BYTES];
+        recovered[8 * 512..9 * 512].fill(1);
+        let put = |name: &str, bytes: &[u8]| {
+            let path = dir.join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        Exhibit {
+            name: "data".to_owned(),
+            base: put("base", &vec![0; DISK_BYTES]),
+            log: put("log", &log_of_one_write()),
+            recovered: put("recovered", &recovered),
+            exempt: vec![],
+            second: Err("not in this test".to_owned()),
+        }
+    }
+
+    fn dir() -> (tempfile::TempDir, Utf8PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn a_disk_with_all_writes_is_exact_and_complete() {
+        let (_keep, dir) = dir();
+        let judged = judge_disk(&exhibit(&dir), &dir).unwrap();
+        assert_eq!((judged.outcome.oracle.as_str(), judged.outcome.cut), ("exact", Some(1)));
+        assert!(judged.complete);
+    }
+
+    #[test]
+    fn a_log_cut_short_is_never_an_exact_disk() {
+        let (_keep, dir) = dir();
+        let exhibit = exhibit(&dir);
+        let log = std::fs::read(&exhibit.log).unwrap();
+        for length in [0, 100, 512, 700, log.len() - 1] {
+            std::fs::write(&exhibit.log, &log[..length]).unwrap();
+            if let Ok(judged) = judge_disk(&exhibit, &dir) {
+                assert!(judged.cut.is_none() && !judged.complete, "{length}: {}", judged.outcome.words);
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_qcow2_is_an_error_that_names_it() {
+        let (_keep, dir) = dir();
+        let mut exhibit = exhibit(&dir);
+        let image = dir.join("point.qcow2");
+        std::fs::write(&image, b"QFI\xfb and then nothing of the sort").unwrap();
+        exhibit.second = Ok((image.clone(), exhibit.recovered.clone()));
+        let error = format!("{:#}", judge_disk(&exhibit, &dir).unwrap_err());
+        assert!(error.contains(image.as_str()), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_oracle_that_does_not_object_to_an_altered_sector_is_not_believed() {
+        let (_keep, dir) = dir();
+        let said = prove_sight(exhibit(&dir), 1).await.unwrap();
+        assert!(said.starts_with("data: sectors 8 and "), "{said}");
+    }
+}

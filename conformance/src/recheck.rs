@@ -69,6 +69,15 @@ async fn again(dir: &Utf8Path, disk: &DiskOutcome) -> (String, Verdict) {
         Err(error) => (format!("cannot be judged again: {error:#}"), Verdict::Unknown),
         Ok(judged) => {
             let now = &judged.disks[0].outcome;
+            if now.of < disk.of {
+                let (has, had) = (now.of, disk.of);
+                let line = format!(
+                    "the write log {} holds {has} of the {had} writes it held: it was cut short; take it from a \
+                     copy of the evidence, or run the scenario again",
+                    evidence.log
+                );
+                return (line, Verdict::Unknown);
+            }
             // The log may have grown since; where the disk stands in it may not have changed.
             let same = (&now.oracle, now.cut) == (&disk.oracle, disk.cut);
             let verdict = match (same, now.oracle.as_str()) {

@@ -17,12 +17,12 @@ pub enum Error {
         found: String,
     },
     /// libvirt refused.
-    #[error("libvirt: {tried}: {source}{}", hint(.source))]
+    #[error("libvirt: {tried}: {}{}", .error.message(), hint(.error))]
     Libvirt {
         /// What was tried.
         tried: String,
         /// libvirt's words.
-        source: virt::error::Error,
+        error: virt::error::Error,
     },
     /// A QMP command failed.
     #[error("QEMU ({monitor}): {command}: {reason}")]
@@ -73,12 +73,12 @@ pub enum Error {
         output: String,
     },
     /// A file could not be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {error}")]
     File {
         /// The file.
         path: String,
         /// The system's words.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// NBD.
     #[error(transparent)]
@@ -101,6 +101,6 @@ impl Error {
     /// An I/O failure at `path`.
     pub fn file(path: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_string();
-        move |source| Self::File { path, source }
+        move |error| Self::File { path, error }
     }
 }

@@ -127,7 +127,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     let tried = tried.into();
     match tokio::task::spawn_blocking(call).await {
-        Ok(result) => result.map_err(|source| Error::Libvirt { tried, source }),
+        Ok(result) => result.map_err(|error| Error::Libvirt { tried, error }),
         Err(panicked) => Err(Error::Tool {
             tool: "libvirt".to_owned(),
             arguments: tried,

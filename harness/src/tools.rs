@@ -61,7 +61,7 @@ pub async fn run<S: AsRef<OsStr>>(tool: &str, arguments: &[S]) -> Result<String>
         std::io::ErrorKind::NotFound => {
             Error::Missing { what: tool.to_owned(), found: "no such program".to_owned() }
         }
-        _ => Error::File { path: tool.to_owned(), source: error },
+        _ => Error::File { path: tool.to_owned(), error },
     })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

@@ -19,7 +19,7 @@ impl StandInSite {
             let kind = match &error {
                 Error::TimedOut { .. } => Kind::TimedOut,
                 Error::Tool { output, .. } if output.contains("No space left") => Kind::Full,
-                Error::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Kind::Full,
+                Error::File { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => Kind::Full,
                 _ => Kind::Failed,
             };
             PlatformError { site, kind, message: format!("{tried}: {error}") }

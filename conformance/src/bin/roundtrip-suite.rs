@@ -1,12 +1,13 @@
 //! What the command line asks of the suite, in a binary of its own because it links libvirt.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
 use conformance::outcome::HostFacts;
-use conformance::{mutants, recheck, report};
+use conformance::{mutants, recheck, report, scenario};
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -14,6 +15,8 @@ use harness::reaper;
 
 /// Nothing can be said of this host.
 const INFRASTRUCTURE: u8 = 3;
+/// A word of the caller's is wrong.
+const WRONG_USAGE: u8 = 2;
 
 #[derive(Parser)]
 #[command(about = "The suite's own tools; people use `cargo xtask`.")]
@@ -98,13 +101,28 @@ async fn find_accelerator(arguments: &Arguments) -> Result<Probe> {
 }
 
 async fn preflight(arguments: &Arguments, mutant: Option<&str>) -> Result<u8> {
-    if let Some(name) = mutant.filter(|name| mutants::Planned::parse(name).is_none()) {
-        let known: Vec<_> = mutants::ALL.iter().map(|m| format!("{} ({})", m.name, m.does)).collect();
-        eprintln!("There is no mutant {name}. Known: {}.", known.join(", "));
-        return Ok(2);
+    if let Some(complaint) = mutant.and_then(misspelt) {
+        eprintln!("{complaint}");
+        return Ok(WRONG_USAGE);
     }
     find_accelerator(arguments).await?;
     Ok(0)
+}
+
+/// What is wrong with the words of `--mutant`, if anything.
+fn misspelt(words: &str) -> Option<String> {
+    let Some(planned) = mutants::Planned::parse(words) else {
+        let known: Vec<_> = mutants::ALL.iter().map(|m| format!("{} ({})", m.name, m.does)).collect();
+        return Some(format!("There is no mutant {words}. Known: {}.", known.join(", ")));
+    };
+    let edge = planned.edge()?;
+    let scenarios = scenario::all().unwrap_or_default();
+    let edges: BTreeSet<_> = scenarios.iter().flat_map(|scenario| &scenario.edges).collect();
+    if edges.iter().any(|known| *known == edge) {
+        return None;
+    }
+    let known: Vec<_> = edges.into_iter().map(String::as_str).collect();
+    Some(format!("There is no edge {edge}. Known: {}.", known.join(", ")))
 }
 
 async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
