@@ -1,13 +1,18 @@
 //! A small safe wrapper over the C library libnbd: as much of NBD as replication and the oracle need.
 //!
 //! Streams of blocks cross between platform, core and suite as NBD URIs, so this is the one door through
-//! which bytes of disks pass. All offsets and lengths are in bytes.
+//! which bytes of disks pass. All offsets and lengths are in bytes. URIs that begin with `nbd+memory:` name
+//! exports of this very process; see [`serve`].
 
 mod ffi;
+mod link;
+pub mod memory;
 
 use std::io;
 
-use ffi::Handle;
+use link::Link;
+
+pub use memory::{Export, Refusal, Served, serve};
 
 /// Largest single request. Servers must accept 32 MiB; smaller ones keep memory and latency low.
 pub const MAX_REQUEST: usize = 2 * 1024 * 1024;
@@ -63,7 +68,7 @@ impl Extent {
 /// A connection to one export.
 #[derive(Debug)]
 pub struct Client {
-    handle: Handle,
+    link: Link,
     uri: String,
     size: u64,
 }
@@ -82,21 +87,9 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`]; also if the server does not offer one of the contexts.
     pub fn connect_with(uri: &str, contexts: &[&str]) -> Result<Self, Error> {
-        let fail =
-            |operation| move |(message, errno)| Error { operation, uri: uri.to_owned(), message, errno };
-        let handle = Handle::new().map_err(fail("create"))?;
-        for context in contexts {
-            handle.add_meta_context(context).map_err(fail("meta context"))?;
-        }
-        handle.connect_uri(uri).map_err(fail("connect"))?;
-        for context in contexts {
-            if !handle.can_meta_context(context).map_err(fail("meta context"))? {
-                let message = format!("the server does not offer {context}");
-                return Err(fail("meta context")((message, 0)));
-            }
-        }
-        let size = handle.size().map_err(fail("size"))?;
-        Ok(Self { handle, uri: uri.to_owned(), size })
+        let fail = |(operation, (message, errno))| Error { operation, uri: uri.to_owned(), message, errno };
+        let (link, size) = Link::open(uri, contexts).map_err(fail)?;
+        Ok(Self { link, uri: uri.to_owned(), size })
     }
 
     /// Size of the export in bytes.
@@ -112,7 +105,7 @@ impl Client {
     pub fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
         let mut at = offset;
         for part in buffer.chunks_mut(MAX_REQUEST) {
-            self.handle.pread(part, at).map_err(|e| self.error("read", e))?;
+            self.link.read(at, part).map_err(|e| self.error("read", e))?;
             at += part.len() as u64;
         }
         Ok(())
@@ -125,7 +118,7 @@ impl Client {
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Error> {
         let mut at = offset;
         for part in data.chunks(MAX_REQUEST) {
-            self.handle.pwrite(part, at).map_err(|e| self.error("write", e))?;
+            self.link.write(at, part).map_err(|e| self.error("write", e))?;
             at += part.len() as u64;
         }
         Ok(())
@@ -140,7 +133,7 @@ impl Client {
         let mut done = 0;
         while done < length {
             let count = step.min(length - done);
-            self.handle.zero(count, offset + done).map_err(|e| self.error("zero", e))?;
+            self.link.zero(offset + done, count).map_err(|e| self.error("zero", e))?;
             done += count;
         }
         Ok(())
@@ -151,7 +144,7 @@ impl Client {
     /// # Errors
     /// The server failed.
     pub fn flush(&mut self) -> Result<(), Error> {
-        self.handle.flush().map_err(|e| self.error("flush", e))
+        self.link.flush().map_err(|e| self.error("flush", e))
     }
 
     /// The whole export in one meta context asked for at connection, in order, neighbours of equal flags
@@ -160,25 +153,7 @@ impl Client {
     /// # Errors
     /// The server failed, or its answer makes no progress.
     pub fn extents(&mut self, context: &str) -> Result<Vec<Extent>, Error> {
-        let step = 1u64 << 30;
-        let mut all: Vec<Extent> = Vec::new();
-        let mut at = 0;
-        while at < self.size {
-            let want = step.min(self.size - at);
-            let part =
-                self.handle.block_status(want, at, context).map_err(|e| self.error("block status", e))?;
-            let before = at;
-            for extent in part {
-                // A server may describe more than was asked for.
-                let length = extent.length.min(self.size - at);
-                push(&mut all, Extent { offset: at, length, flags: extent.flags });
-                at += length;
-            }
-            if at == before {
-                return Err(self.error("block status", ("an answer without extents".to_owned(), 0)));
-            }
-        }
-        Ok(all)
+        self.link.extents(context, self.size).map_err(|e| self.error("block status", e))
     }
 
     fn error(&self, operation: &'static str, (message, errno): (String, i32)) -> Error {
@@ -186,6 +161,7 @@ impl Client {
     }
 }
 
+/// Adds a run, joined to its neighbour where the flags are equal.
 fn push(all: &mut Vec<Extent>, extent: Extent) {
     match all.last_mut() {
         _ if extent.length == 0 => {}

@@ -1,0 +1,110 @@
+//! What a client is connected to: a server through libnbd, or an export of this process.
+
+use crate::ffi::{Failure, Handle};
+use crate::memory::Connection;
+use crate::{Extent, push};
+
+/// Most bytes one question about extents covers.
+const STATUS_STEP: u64 = 1 << 30;
+
+/// A failure and what was tried.
+type Tried = (&'static str, Failure);
+
+#[derive(Debug)]
+pub(crate) enum Link {
+    Server(Handle),
+    Memory(Connection),
+}
+
+impl Link {
+    /// Connects with meta contexts; all must be offered. Returns the export's size in bytes too.
+    pub(crate) fn open(uri: &str, contexts: &[&str]) -> Result<(Self, u64), Tried> {
+        if Connection::wanted(uri) { open_memory(uri, contexts) } else { open_server(uri, contexts) }
+    }
+
+    pub(crate) fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), Failure> {
+        match self {
+            Self::Server(handle) => handle.pread(buffer, offset),
+            Self::Memory(connection) => connection.read(offset, buffer),
+        }
+    }
+
+    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Server(handle) => handle.pwrite(data, offset),
+            Self::Memory(connection) => connection.write(offset, data),
+        }
+    }
+
+    pub(crate) fn zero(&mut self, offset: u64, length: u64) -> Result<(), Failure> {
+        match self {
+            Self::Server(handle) => handle.zero(length, offset),
+            Self::Memory(connection) => connection.zero(offset, length),
+        }
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Server(handle) => handle.flush(),
+            Self::Memory(connection) => connection.flush(),
+        }
+    }
+
+    /// The first `size` bytes in one context, in order, neighbours of equal flags joined.
+    pub(crate) fn extents(&mut self, context: &str, size: u64) -> Result<Vec<Extent>, Failure> {
+        match self {
+            Self::Server(handle) => server_extents(handle, context, size),
+            Self::Memory(connection) => connection.extents(context),
+        }
+    }
+}
+
+fn open_server(uri: &str, contexts: &[&str]) -> Result<(Link, u64), Tried> {
+    let tried = |operation| move |failure| (operation, failure);
+    let handle = Handle::new().map_err(tried("create"))?;
+    for context in contexts {
+        handle.add_meta_context(context).map_err(tried("meta context"))?;
+    }
+    handle.connect_uri(uri).map_err(tried("connect"))?;
+    for context in contexts {
+        if !handle.can_meta_context(context).map_err(tried("meta context"))? {
+            return Err(not_offered(context));
+        }
+    }
+    let size = handle.size().map_err(tried("size"))?;
+    Ok((Link::Server(handle), size))
+}
+
+fn open_memory(uri: &str, contexts: &[&str]) -> Result<(Link, u64), Tried> {
+    let tried = |operation| move |failure| (operation, failure);
+    let mut connection = Connection::open(uri).map_err(tried("connect"))?;
+    for context in contexts {
+        if !connection.negotiate(context).map_err(tried("meta context"))? {
+            return Err(not_offered(context));
+        }
+    }
+    let size = connection.size().map_err(tried("size"))?;
+    Ok((Link::Memory(connection), size))
+}
+
+fn not_offered(context: &str) -> Tried {
+    ("meta context", (format!("the server does not offer {context}"), 0))
+}
+
+fn server_extents(handle: &mut Handle, context: &str, size: u64) -> Result<Vec<Extent>, Failure> {
+    let mut all = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let before = at;
+        for extent in handle.block_status(STATUS_STEP.min(size - at), at, context)? {
+            // A server may describe more than was asked for.
+            let length = extent.length.min(size - at);
+            push(&mut all, Extent { offset: at, length, flags: extent.flags });
+            at += length;
+        }
+        if at == before {
+            return Err(("an answer without extents".to_owned(), 0));
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,351 @@
+//! Exports inside this process, for platforms in memory: `nbd+memory:///NAME`.
+//!
+//! A registered [`Export`] is reached through the same [`Client`](crate::Client) as a server's, so that whoever
+//! copies disks cannot tell the two apart. The scheme is ours; libnbd never sees it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::ffi::Failure;
+use crate::{Extent, push};
+
+/// How URIs of exports inside this process begin.
+const SCHEME: &str = "nbd+memory:///";
+
+/// Error numbers that an export may answer with; those of the NBD protocol.
+pub mod errno {
+    /// The export is read-only.
+    pub const EPERM: i32 = 1;
+    /// There is no such export.
+    pub const ENOENT: i32 = 2;
+    /// The medium failed.
+    pub const EIO: i32 = 5;
+    /// The range is outside the export, or the context was not asked for.
+    pub const EINVAL: i32 = 22;
+    /// No room is left.
+    pub const ENOSPC: i32 = 28;
+    /// The connection is gone.
+    pub const ENOTCONN: i32 = 107;
+}
+
+/// Why an export did not do what was asked; the client adds operation and URI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was found.
+    pub message: String,
+    /// One of [`errno`].
+    pub errno: i32,
+}
+
+impl Refusal {
+    /// A refusal with this sentence and error number.
+    pub fn new(message: impl Into<String>, errno: i32) -> Self {
+        Self { message: message.into(), errno }
+    }
+}
+
+/// A disk served inside this process. Ranges are checked before it is asked.
+pub trait Export: Send + Sync {
+    /// Size in bytes; never changes.
+    fn size(&self) -> u64;
+
+    /// Fills `buffer` from byte `offset` on.
+    ///
+    /// # Errors
+    /// The content cannot be read.
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Refusal>;
+
+    /// Writes `data` at byte `offset`.
+    ///
+    /// # Errors
+    /// The export is read-only or full, or the medium failed; nothing was written then.
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), Refusal>;
+
+    /// Makes `length` bytes at `offset` read as zeroes.
+    ///
+    /// # Errors
+    /// As [`Export::write`].
+    fn zero(&self, offset: u64, length: u64) -> Result<(), Refusal>;
+
+    /// Makes everything written durable.
+    ///
+    /// # Errors
+    /// The medium failed.
+    fn flush(&self) -> Result<(), Refusal>;
+
+    /// The whole export in a meta context, in order and without gaps. `None`: the context is not offered.
+    ///
+    /// # Errors
+    /// The content cannot be read.
+    fn extents(&self, context: &str) -> Result<Option<Vec<Extent>>, Refusal>;
+}
+
+/// What clients hold on to; emptied when the export is closed.
+struct Slot {
+    export: RwLock<Option<Arc<dyn Export>>>,
+}
+
+static SLOTS: Mutex<BTreeMap<String, Arc<Slot>>> = Mutex::new(BTreeMap::new());
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// A registered export. Dropping it closes the export: it waits for requests under way, later ones fail.
+/// Requests must therefore not drop it themselves.
+#[must_use = "dropping it closes the export"]
+pub struct Served {
+    name: String,
+    slot: Arc<Slot>,
+}
+
+impl Served {
+    /// Where to connect.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        format!("{SCHEME}{}", self.name)
+    }
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Served").field(&self.name).finish()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        SLOTS.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        *self.slot.export.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Registers an export. Its name becomes `name` and a number that no other export of this process has.
+pub fn serve(name: &str, export: Arc<dyn Export>) -> Served {
+    let name = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let slot = Arc::new(Slot { export: RwLock::new(Some(export)) });
+    SLOTS.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), Arc::clone(&slot));
+    Served { name, slot }
+}
+
+/// The client's end of an export inside this process.
+pub(crate) struct Connection {
+    slot: Arc<Slot>,
+    contexts: Vec<String>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("contexts", &self.contexts).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Whether a URI names an export inside this process.
+    pub(crate) fn wanted(uri: &str) -> bool {
+        uri.starts_with(SCHEME)
+    }
+
+    pub(crate) fn open(uri: &str) -> Result<Self, Failure> {
+        let name = uri.strip_prefix(SCHEME).unwrap_or(uri);
+        let slot = SLOTS.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let slot =
+            slot.ok_or_else(|| ("there is no such export in this process".to_owned(), errno::ENOENT))?;
+        Ok(Self { slot, contexts: Vec::new() })
+    }
+
+    /// Asks for a meta context. Returns whether it is offered.
+    pub(crate) fn negotiate(&mut self, context: &str) -> Result<bool, Failure> {
+        let offered = self.ask(|export| export.extents(context))?.is_some();
+        if offered {
+            self.contexts.push(context.to_owned());
+        }
+        Ok(offered)
+    }
+
+    pub(crate) fn size(&self) -> Result<u64, Failure> {
+        self.ask(|export| Ok(export.size()))
+    }
+
+    pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Failure> {
+        self.ask(|export| {
+            within(export, offset, buffer.len() as u64)?;
+            export.read(offset, buffer)
+        })
+    }
+
+    pub(crate) fn write(&self, offset: u64, data: &[u8]) -> Result<(), Failure> {
+        self.ask(|export| {
+            within(export, offset, data.len() as u64)?;
+            export.write(offset, data)
+        })
+    }
+
+    pub(crate) fn zero(&self, offset: u64, length: u64) -> Result<(), Failure> {
+        self.ask(|export| {
+            within(export, offset, length)?;
+            export.zero(offset, length)
+        })
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), Failure> {
+        self.ask(|export| export.flush())
+    }
+
+    /// The whole export in a context that was negotiated, in order, neighbours of equal flags joined.
+    pub(crate) fn extents(&self, context: &str) -> Result<Vec<Extent>, Failure> {
+        let refuse = |message: String| (message, errno::EINVAL);
+        if !self.contexts.iter().any(|known| known == context) {
+            return Err(refuse(format!("{context} was not asked for when connecting")));
+        }
+        let (size, extents) = self.ask(|export| Ok((export.size(), export.extents(context)?)))?;
+        let extents = extents.ok_or_else(|| refuse(format!("the export no longer offers {context}")))?;
+        let (mut all, mut end) = (Vec::new(), 0);
+        for extent in extents {
+            if extent.offset != end {
+                return Err(refuse(format!("no extent of {context} begins at byte {end}")));
+            }
+            end += extent.length;
+            push(&mut all, extent);
+        }
+        if end == size { Ok(all) } else { Err(refuse(format!("{context} describes {end} of {size} bytes"))) }
+    }
+
+    /// Holds the export open for one request.
+    fn ask<T>(&self, request: impl FnOnce(&dyn Export) -> Result<T, Refusal>) -> Result<T, Failure> {
+        let export = self.slot.export.read().unwrap_or_else(PoisonError::into_inner);
+        let export = export.as_ref().ok_or_else(|| ("export closed".to_owned(), errno::ENOTCONN))?;
+        request(export.as_ref()).map_err(|refusal| (refusal.message, refusal.errno))
+    }
+}
+
+/// Refuses what reaches beyond the export's end, as libnbd does.
+fn within(export: &dyn Export, offset: u64, length: u64) -> Result<(), Refusal> {
+    let size = export.size();
+    match offset.checked_add(length) {
+        Some(end) if end <= size => Ok(()),
+        _ => {
+            let text = format!("{length} bytes at {offset} are not within the export's {size}");
+            Err(Refusal::new(text, errno::EINVAL))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ALLOCATION, Client};
+
+    /// Bytes in memory; offers allocation, its first half data.
+    struct Ram(Mutex<Vec<u8>>);
+
+    impl Ram {
+        fn serve(name: &str, bytes: usize) -> Served {
+            serve(name, Arc::new(Self(Mutex::new(vec![0; bytes]))))
+        }
+
+        fn bytes<T>(&self, work: impl FnOnce(&mut Vec<u8>) -> T) -> Result<T, Refusal> {
+            Ok(work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+        }
+    }
+
+    impl Export for Ram {
+        fn size(&self) -> u64 {
+            self.bytes(|all| all.len() as u64).unwrap_or_default()
+        }
+
+        fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Refusal> {
+            let at = offset as usize;
+            self.bytes(|all| buffer.copy_from_slice(&all[at..at + buffer.len()]))
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> Result<(), Refusal> {
+            let at = offset as usize;
+            if data.contains(&0xee) {
+                return Err(Refusal::new("no room", errno::ENOSPC));
+            }
+            self.bytes(|all| all[at..at + data.len()].copy_from_slice(data))
+        }
+
+        fn zero(&self, offset: u64, length: u64) -> Result<(), Refusal> {
+            self.bytes(|all| all[offset as usize..(offset + length) as usize].fill(0))
+        }
+
+        fn flush(&self) -> Result<(), Refusal> {
+            Ok(())
+        }
+
+        fn extents(&self, context: &str) -> Result<Option<Vec<Extent>>, Refusal> {
+            let half = self.size() / 2;
+            let run = |offset, flags| Extent { offset, length: half, flags };
+            Ok(match context {
+                ALLOCATION => Some(vec![run(0, 0), run(half, 3)]),
+                "test:gap" => Some(vec![run(0, 0), run(half + 1, 3)]),
+                _ => None,
+            })
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_by_another_client() {
+        let served = Ram::serve("disk", 8192);
+        let mut client = Client::connect(&served.uri()).unwrap();
+        assert_eq!(client.size(), 8192);
+        client.write(100, b"hello").unwrap();
+        client.zero(101, 2).unwrap();
+        client.flush().unwrap();
+        let mut buffer = [0; 7];
+        Client::connect(&served.uri()).unwrap().read(99, &mut buffer).unwrap();
+        assert_eq!(&buffer, b"\0h\0\0lo\0");
+    }
+
+    #[test]
+    fn two_exports_of_one_name_are_two() {
+        let (one, other) = (Ram::serve("same", 512), Ram::serve("same", 1024));
+        assert_ne!(one.uri(), other.uri());
+        assert_eq!(Client::connect(&other.uri()).unwrap().size(), 1024);
+    }
+
+    #[test]
+    fn a_closed_export_fails_those_who_still_use_it() {
+        let served = Ram::serve("gone", 512);
+        let uri = served.uri();
+        let mut client = Client::connect(&uri).unwrap();
+        drop(served);
+        let error = client.read(0, &mut [0; 8]).unwrap_err();
+        assert_eq!((error.operation, error.errno), ("read", errno::ENOTCONN));
+        assert!(error.message.contains("export closed"), "{error}");
+        let error = Client::connect(&uri).unwrap_err();
+        assert_eq!((error.operation, error.errno), ("connect", errno::ENOENT));
+    }
+
+    #[test]
+    fn a_range_beyond_the_end_and_an_exports_own_refusal_are_errors() {
+        let served = Ram::serve("small", 512);
+        let mut client = Client::connect(&served.uri()).unwrap();
+        assert_eq!(client.read(510, &mut [0; 3]).unwrap_err().errno, errno::EINVAL);
+        assert_eq!(client.write(u64::MAX, b"x").unwrap_err().errno, errno::EINVAL);
+        assert_eq!(client.zero(0, 513).unwrap_err().errno, errno::EINVAL);
+        let error = client.write(0, &[0xee]).unwrap_err();
+        assert_eq!((error.operation, error.errno), ("write", errno::ENOSPC));
+        assert_eq!(error.uri, served.uri());
+    }
+
+    #[test]
+    fn contexts_must_be_offered_and_asked_for() {
+        let served = Ram::serve("contexts", 1024);
+        let mut client = Client::connect_with(&served.uri(), &[ALLOCATION]).unwrap();
+        let flags: Vec<_> = client.extents(ALLOCATION).unwrap().iter().map(|e| (e.offset, e.flags)).collect();
+        assert_eq!(flags, [(0, 0), (512, 3)]);
+        assert!(Client::connect(&served.uri()).unwrap().extents(ALLOCATION).is_err());
+        let error = Client::connect_with(&served.uri(), &["qemu:dirty-bitmap:x"]).unwrap_err();
+        assert!(error.message.contains("does not offer"), "{error}");
+    }
+
+    #[test]
+    fn extents_with_a_gap_are_refused() {
+        let served = Ram::serve("gap", 1024);
+        let mut client = Client::connect_with(&served.uri(), &["test:gap"]).unwrap();
+        let error = client.extents("test:gap").unwrap_err();
+        assert!(error.message.contains("begins at byte 512"), "{error}");
+    }
+}
