@@ -59,9 +59,9 @@ fn start_child() -> (std::process::Child, Utf8PathBuf) {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let ready = lines.map_while(Result::ok).find_map(|line| {
-        line.split_once(READY).map(|(_, path)| Utf8PathBuf::from(path))
-    });
+    let ready = lines
+        .map_while(Result::ok)
+        .find_map(|line| line.split_once(READY).map(|(_, path)| Utf8PathBuf::from(path)));
     (child, ready.expect("the child ended before it was ready"))
 }
 
