@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::core::Inner;
 use crate::item::{Item, Landed, Volumes};
+use crate::jobs::Job;
 use crate::landing::Writer;
 use crate::processor::{not_replicating, process_all};
 use crate::transfer::{self, Source, blocking};
@@ -135,7 +136,7 @@ async fn receive_view(core: &Inner, item: &Item, view: &View, number: u64) -> Re
         let sent = blocking(move || {
             let mut sink =
                 |offset: u64, data: &[u8]| writer.push(index, offset, data).map_err(landing_failed);
-            transfer::send(&source, &mut sink).map(|()| writer)
+            transfer::send(&source, &mut sink, &|_| ()).map(|()| writer)
         })
         .await;
         if let Some(export) = export {
@@ -173,7 +174,7 @@ pub(crate) async fn sources(
 }
 
 /// The first full pass: writes whatever the base lacks straight into it, and makes it the first point.
-pub(crate) async fn synchronise(core: &Inner, item: &Item) -> Result<u64, CoreError> {
+pub(crate) async fn synchronise(core: &Inner, item: &Item, job: &Job) -> Result<u64, CoreError> {
     let (source, machine, target, base) = {
         let record = item.record.lock().await;
         let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
@@ -182,7 +183,7 @@ pub(crate) async fn synchronise(core: &Inner, item: &Item) -> Result<u64, CoreEr
         (core.platform(&site)?, machine, target, replica.base.clone())
     };
     let view = source.open_view(&machine, None).await?;
-    let copied = copy_view(&target, &view, &base).await;
+    let copied = copy_view(&target, &view, &base, job).await;
     let consumed = if copied.is_ok() { Consumed::Yes } else { Consumed::No };
     let closed = source.close_view(&view.id, consumed).await;
     let bytes = copied?;
@@ -191,11 +192,18 @@ pub(crate) async fn synchronise(core: &Inner, item: &Item) -> Result<u64, CoreEr
     Ok(bytes)
 }
 
-async fn copy_view(target: &Arc<dyn Platform>, view: &View, base: &Volumes) -> Result<u64, CoreError> {
-    let mut total = 0;
+async fn copy_view(
+    target: &Arc<dyn Platform>,
+    view: &View,
+    base: &Volumes,
+    job: &Job,
+) -> Result<u64, CoreError> {
+    let whole = view.disks.iter().map(|disk| disk.size.0).sum();
+    let (mut total, mut before) = (0, 0);
     for (disk, (_, volume)) in view.disks.iter().zip(base) {
         let export = target.export_volume(volume, Access::Write).await?;
         let source = Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone() };
+        let job = job.clone();
         let copied = blocking(move || {
             let mut client = nbd::Client::connect(&source.against).map_err(transfer::link)?;
             let mut bytes = 0;
@@ -203,13 +211,14 @@ async fn copy_view(target: &Arc<dyn Platform>, view: &View, base: &Volumes) -> R
                 bytes += data.len() as u64;
                 crate::processor::write(&mut client, offset, data)
             };
-            transfer::send(&source, &mut sink)?;
+            transfer::send(&source, &mut sink, &|offset| job.progress(before + offset, whole))?;
             client.flush().map_err(transfer::link)?;
             Ok(bytes)
         })
         .await;
         target.close_export(&export.id).await?;
         total += copied?;
+        before += disk.size.0;
     }
     Ok(total)
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use contract::{CoreError, Direction, ItemId, JobId, JobKind, JobState, JobView, Step, StepState, Timestamp};
+use contract::{
+    Bytes, CoreError, Direction, ItemId, JobId, JobKind, JobState, JobView, Step, StepState, Timestamp,
+};
 use tokio::sync::watch;
 
 use crate::store::Store;
@@ -85,6 +87,16 @@ impl Job {
         })
     }
 
+    /// Tells how far the step at work has come. Shown and not stored: a restart begins the step again.
+    pub(crate) fn progress(&self, done: u64, total: u64) {
+        self.view.send_modify(|view| {
+            view.revision += 1;
+            if let Some(step) = view.steps.last_mut() {
+                step.progress = Some((Bytes(done), Bytes(total)));
+            }
+        });
+    }
+
     fn begin(&self, name: &str) -> Result<Instant, CoreError> {
         let step = Step {
             name: name.to_owned(),
@@ -92,6 +104,7 @@ impl Job {
             started: now(),
             took: None,
             note: String::new(),
+            progress: None,
         };
         self.change(|view| view.steps.push(step))?;
         Ok(Instant::now())

@@ -46,7 +46,7 @@ async fn begin(core: Arc<Inner>, item: Arc<Item>, job: Job) -> Result<(), CoreEr
     let base = job.step("create replica", create_replica(&core, &item)).await?;
     core.update(&item, |record| record.replica = Some(Replica::new(Side::Recovery, base))).await?;
     job.step("initial replication", async {
-        let bytes = synchronise(&core, &item).await?;
+        let bytes = synchronise(&core, &item, &job).await?;
         job.note(&format!("{} travelled", contract::Bytes(bytes)))
     })
     .await?;

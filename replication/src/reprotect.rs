@@ -51,7 +51,7 @@ async fn begin(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), Cor
     })
     .await?;
     job.step("synchronise differences", async {
-        let bytes = synchronise(core, item).await?;
+        let bytes = synchronise(core, item, job).await?;
         job.note(&format!("{} travelled", contract::Bytes(bytes)))
     })
     .await?;

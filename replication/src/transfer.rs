@@ -7,6 +7,8 @@ use nbd::{ALLOCATION, Client, Extent};
 const GRAIN: u64 = 64 * 1024;
 /// How much is read at once, in bytes.
 const WINDOW: u64 = 1024 * 1024;
+/// How often a long pass tells how far it is, in bytes.
+const REPORT_EVERY: u64 = 16 * WINDOW;
 
 /// Takes content for one disk: offset in bytes, data.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), CoreError>;
@@ -24,10 +26,12 @@ pub(crate) struct Source {
 
 /// Sends everything the replica lacks to `sink`: by the platform's own record of changes if it has one, else by
 /// comparing the whole disk chunk by chunk.
-pub(crate) fn send(source: &Source, sink: Sink<'_>) -> Result<(), CoreError> {
+///
+/// `gone_through` hears the byte up to which the disk has been looked at, now and then.
+pub(crate) fn send(source: &Source, sink: Sink<'_>, gone_through: &dyn Fn(u64)) -> Result<(), CoreError> {
     match &source.changed {
         Some(context) => send_changed(&source.uri, context, sink),
-        None => send_different(&source.uri, &source.against, sink),
+        None => send_different(&source.uri, &source.against, sink, gone_through),
     }
 }
 
@@ -45,7 +49,12 @@ fn send_changed(uri: &str, context: &str, sink: Sink<'_>) -> Result<(), CoreErro
     Ok(())
 }
 
-fn send_different(uri: &str, against: &str, sink: Sink<'_>) -> Result<(), CoreError> {
+fn send_different(
+    uri: &str,
+    against: &str,
+    sink: Sink<'_>,
+    gone_through: &dyn Fn(u64),
+) -> Result<(), CoreError> {
     let mut source = Client::connect_with(uri, &[ALLOCATION]).map_err(link)?;
     let mut replica = Client::connect_with(against, &[ALLOCATION]).map_err(link)?;
     if source.size() != replica.size() {
@@ -56,6 +65,9 @@ fn send_different(uri: &str, against: &str, sink: Sink<'_>) -> Result<(), CoreEr
     let mut replica_zeroes = Zeroes::new(replica.extents(ALLOCATION).map_err(link)?);
     let (mut ours, mut theirs) = (vec![0; WINDOW as usize], vec![0; WINDOW as usize]);
     for (offset, length) in windows(0, source.size()) {
+        if offset % REPORT_EVERY == 0 {
+            gone_through(offset);
+        }
         let ours = &mut ours[..length as usize];
         let theirs = &mut theirs[..length as usize];
         if source_zeroes.cover(offset, length) && replica_zeroes.cover(offset, length) {

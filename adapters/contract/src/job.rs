@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CoreError, Direction, ItemId, JobId, Millis, Timestamp};
+use crate::{Bytes, CoreError, Direction, ItemId, JobId, Millis, Timestamp};
 
 /// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,6 +73,8 @@ pub struct Step {
     pub took: Option<Millis>,
     /// What is worth knowing; empty if nothing.
     pub note: String,
+    /// How far it has come, where that can be told: bytes of disk gone through, of how many.
+    pub progress: Option<(Bytes, Bytes)>,
 }
 
 /// A job as its core shows it.

@@ -130,6 +130,11 @@ impl StandInSite {
         self.lost.store(false, Ordering::SeqCst);
     }
 
+    /// Whether the site is lost.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
     fn reachable(&self) -> Result<(), PlatformError> {
         if self.lost.load(Ordering::SeqCst) {
             return Err(self.refuse(Kind::Unreachable, "the site does not answer"));

@@ -20,11 +20,13 @@ use crate::outcome::{EdgeOutcome, Rpo, Rto, Verdict};
 use crate::service::first_sound_answer;
 
 /// Points that must have been made from changes before an edge is judged.
-const POINTS: u64 = 3;
-/// Records that a guest writes before the next edge.
-const RECORDS: u64 = 40;
+pub(crate) const POINTS: u64 = 3;
+/// Records that a guest writes before the next edge: more than two intervals' worth at its rate of 25 a second.
+const RECORDS: u64 = 60;
 /// How long points and records may take.
 const WORK_WITHIN: Duration = Duration::from_secs(120);
+/// How long a guest that is not held up may take to its next record.
+const NEXT_WITHIN: Duration = Duration::from_secs(20);
 
 /// Longest recovery time of each edge, in cold boots. A bound for snapshots, not a target.
 const BOUNDS: [(&str, f64); 4] =
@@ -69,9 +71,16 @@ pub(crate) async fn await_points(world: &World, edge: &str, source: &Running) ->
 pub(crate) async fn await_work(world: &World, edge: &str, running: &Running) -> Result<(), Halt> {
     let step = world.evidence.step(edge, "guest at work");
     let guest = &running.boot.guest;
-    let wanted = guest.witness().last_ack() + RECORDS;
+    let wanted = running.last_record() + RECORDS;
     step.with(guest.race("acknowledged records", WORK_WITHIN, guest.witness().acked(wanted)).await)?;
     Ok(())
+}
+
+/// Whether the guest acknowledges a record beyond `record`, which it does all the time unless it is held up.
+pub(crate) async fn works_beyond(running: &Running, record: RecordNumber) -> bool {
+    let guest = &running.boot.guest;
+    let next = guest.race("its next record", NEXT_WITHIN, guest.witness().acked(record + 1)).await;
+    next.is_ok() && guest.witness().trouble().is_none()
 }
 
 /// A machine that came up after a failover, and when.

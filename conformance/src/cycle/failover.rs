@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use camino::Utf8Path;
 use contract::{
-    Direction, ErrorCode, FailoverKind, FailoverRequest, Phase, Platform, PointChoice, PointId, PowerState,
-    RecoveryPoint, ReprotectRequest, Side,
+    Direction, ErrorCode, FailoverKind, FailoverRequest, ItemView, Phase, Platform, PointChoice, PointId,
+    PowerState, RecoveryPoint, ReprotectRequest, Side,
 };
 use harness::oracle::{self, RawSource};
 use standins::Boot;
@@ -24,13 +24,14 @@ pub(crate) async fn fail_over(world: &World, source: &Running) -> Result<Running
     world.enter(EDGE);
     edge::await_work(world, EDGE, source).await?;
     let after = world.recovery.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
+    let before = world.core.item(&world.item).await?;
     let disaster = world.primary.lose().await?;
     world.trace("failover: the source site is lost").await;
     let trigger = Instant::now();
     let job = world.core.failover(&request(world, Direction::PrimaryToRecovery)).await?;
     let recovered = edge::recover(world, EDGE, &world.recovery, after, &job, trigger).await?;
     check_state(world, &recovered).await?;
-    let point = chosen_point(world).await?;
+    let point = chosen_point(world, &before).await?;
     let dir = world.edge_dir(EDGE).await?;
     let judged = edge::with_point(&world.recovery, &point, &dir, async |files| {
         check_hydration(world, &recovered.boot, &files).await?;
@@ -42,7 +43,9 @@ pub(crate) async fn fail_over(world: &World, source: &Running) -> Result<Running
     let acks = source.boot.guest.witness().acks();
     let rpo = measure::rpo(&acks, survived, disaster, judged.0.lost);
     let Recovered { rto, .. } = &recovered;
-    world.expect("FO-09", true, "the source site was unreachable all the while").await;
+    let unreachable = world.primary.is_lost();
+    let completed = recovered.job.state != contract::JobState::Failed;
+    world.expect("FO-09", unreachable && completed, "the source site was unreachable all the while").await;
     edge::conclude(world, EDGE, judged, rpo, rto.clone(), inside).await?;
     let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
     commit(world, &running, &point).await?;
@@ -103,10 +106,13 @@ async fn check_state(world: &World, recovered: &Recovered) -> Result<(), Halt> {
     world.trace_state().await
 }
 
-async fn chosen_point(world: &World) -> Result<RecoveryPoint, Halt> {
+async fn chosen_point(world: &World, before: &ItemView) -> Result<RecoveryPoint, Halt> {
     let item = world.core.item(&world.item).await?;
     let chosen = item.points.iter().find(|point| Some(&point.id) == item.failed_over_to.as_ref());
-    world.expect("FO-05", chosen.is_some(), format!("{} points before commit", item.points.len())).await;
+    let window = before.points.iter().rev().filter(|p| p.processed).take(before.policy.keep_points as usize);
+    let lost = window.filter(|old| !item.points.iter().any(|point| point.id == old.id)).count();
+    let found = format!("{lost} points of the window are gone, {} are there", item.points.len());
+    world.expect("FO-05", lost == 0 && chosen.is_some(), found).await;
     let gone = || Halt::Violation(format!("{EDGE}: the point failed over to is not in the list"));
     chosen.cloned().ok_or_else(gone)
 }
@@ -186,7 +192,7 @@ fn edited_boot_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<String>, Halt> {
 /// Commits, and checks what a commit must do.
 async fn commit(world: &World, running: &Running, point: &RecoveryPoint) -> Result<(), Halt> {
     let files_before: Vec<_> = world.recovery.volume_files().await;
-    let acked = running.boot.guest.witness().last_ack();
+    let acked = running.last_record();
     let job = world.core.commit(&world.item).await?;
     world.follow(EDGE, &job).await?;
     world.trace_state().await?;
@@ -196,9 +202,9 @@ async fn commit(world: &World, running: &Running, point: &RecoveryPoint) -> Resu
     let gone =
         files_before.iter().filter(|(id, _, _)| files.contains(&id)).all(|(_, path, _)| !path.exists());
     world.expect("FO-04", left == 0 && gone, format!("{left} points left, their files gone: {gone}")).await;
-    edge::await_work(world, EDGE, running).await?;
-    let worked = running.boot.guest.witness().last_ack() > acked;
+    let worked = edge::works_beyond(running, acked).await;
     world.expect("FO-04", worked, "the running machine wrote on over the commit").await;
+    edge::await_work(world, EDGE, running).await?;
     let change = PointChoice::Custom(PointId(point.id.0.clone()));
     let change = world.core.change_point(&world.item, &change).await.err().map(|error| error.code);
     world
@@ -227,7 +233,7 @@ async fn unprotected(world: &World) -> Result<(), Halt> {
     let code = world.core.reprotect(&wrong).await.err().map(|error| error.code);
     world
         .expect(
-            "RE-25",
+            "LC-08",
             code == Some(ErrorCode::WrongDirection),
             format!("reprotect the wrong way: {code:?}"),
         )

@@ -65,6 +65,13 @@ pub(crate) struct Running {
     pub(crate) already: RecordNumber,
 }
 
+impl Running {
+    /// The last record it is known to hold: acknowledged here, or brought along.
+    pub(crate) fn last_record(&self) -> RecordNumber {
+        self.boot.guest.witness().last_ack().max(self.already)
+    }
+}
+
 /// The scenario.
 ///
 /// # Errors

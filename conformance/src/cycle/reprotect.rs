@@ -30,7 +30,7 @@ pub(crate) async fn reprotect(
     other.site.restore();
     let active = world.core.item(&world.item).await?.protection.active;
     let direction = Direction::from_side(active);
-    let acked = running.boot.guest.witness().last_ack();
+    let acked = running.last_record();
     let trigger = Instant::now();
     let job = world.core.reprotect(&ReprotectRequest { item: world.item.clone(), direction }).await?;
     let job = world.follow(name, &job).await?;
@@ -43,7 +43,9 @@ pub(crate) async fn reprotect(
     let newest =
         newest.ok_or_else(|| Halt::Violation(format!("{name}: no recovery point in the new direction")))?;
     let seen = Instant::now();
-    world.expect(rule(active), true, format!("{} points in the new direction", item.points.len())).await;
+    let processed = item.points.iter().filter(|point| point.processed).count();
+    let enough = processed as u64 >= edge::POINTS;
+    world.expect(rule(active), enough, format!("{processed} points in the new direction")).await;
     let site = if active == Side::Recovery { &world.primary } else { &world.recovery };
     let dir = world.edge_dir(name).await?;
     let judged = edge::with_point(site, &newest, &dir, async |files| {
@@ -89,12 +91,11 @@ async fn check_sides(
     let machines = other.site.machines().await?;
     let on = machines.iter().any(|m| m.id == world.machine && m.power == PowerState::On);
     let off = !on && other.boot.guest.is_gone();
-    let witness = running.boot.guest.witness();
-    let served = witness.last_ack() > acked && witness.trouble().is_none();
+    let served = edge::works_beyond(running, acked).await;
     let (off_rule, serve_rule) =
         if active == Side::Recovery { ("RE-02", "RE-03") } else { ("LC-12", "LC-12") };
     world.expect(off_rule, off, format!("{}: other side off: {off}", other.site.label())).await;
-    let found = format!("{}: records {acked} to {} meanwhile", running.site.label(), witness.last_ack());
+    let found = format!("{}: records {acked} to {} meanwhile", running.site.label(), running.last_record());
     world.expect(serve_rule, served, found).await;
     Ok(())
 }

@@ -154,6 +154,11 @@ impl World {
                 let step = seen.steps.len();
                 while !seen.state.ended() && seen.steps.len() == step {
                     seen = self.core.watch_job(job, seen.revision).await?;
+                    if let Some((step, (done, whole))) =
+                        seen.steps.last().and_then(|s| Some((s, s.progress?)))
+                    {
+                        self.evidence.progress(edge, &step.name, done.0, whole.0, "bytes");
+                    }
                 }
                 if let Some(shown) = shown
                     && seen.state != JobState::Failed
