@@ -17,6 +17,13 @@ pub enum Verdict {
     Fail,
 }
 
+impl Results {
+    /// What took longer than its bound, over all scenarios.
+    pub fn slow(&self) -> impl Iterator<Item = &String> {
+        self.scenarios.iter().flat_map(|scenario| &scenario.slow)
+    }
+}
+
 impl Verdict {
     /// The worse of two: what failed has failed, whatever else is unknown.
     #[must_use]
@@ -94,6 +101,9 @@ pub struct ScenarioOutcome {
     pub rules: Vec<RuleOutcome>,
     /// Stages, states and job steps in order, without times.
     pub trace: Vec<String>,
+    /// What took longer than its bound: a regression, which is not a broken rule.
+    #[serde(default)]
+    pub slow: Vec<String>,
 }
 
 /// One transition.

@@ -15,6 +15,16 @@ pub enum Tier {
     Sim,
 }
 
+/// What a scenario does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Script {
+    /// Failover, reprotect, failback, reprotect.
+    Cycle,
+    /// Test failover and its clean-up.
+    Drill,
+}
+
 /// One scenario.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Scenario {
@@ -24,6 +34,8 @@ pub struct Scenario {
     pub tier: Tier,
     /// For people.
     pub title: String,
+    /// What is done.
+    pub script: Script,
     /// Stand-in on which the machine begins.
     pub source: String,
     /// Stand-in to which it fails over.

@@ -37,6 +37,7 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
         edges: Vec::new(),
         rules: Vec::new(),
         trace: Vec::new(),
+        slow: Vec::new(),
     };
     let halted = match cycle::World::open(&context, scenario, &evidence).await {
         Ok(world) => live(world, &mut outcome).await,

@@ -83,7 +83,7 @@ pub async fn choose(host: &Host, image: &images::Image, cache: &Utf8Path) -> Res
     }
     let reasons: Vec<_> =
         trials.iter().map(|t| format!("{}: {}", t.accelerator, t.why.as_deref().unwrap_or("?"))).collect();
-    Err(Error::Missing { what: "an accelerator that boots a guest".to_owned(), found: reasons.join("; ") })
+    Err(Error::NoAccelerator { reasons: reasons.join("; ") })
 }
 
 async fn try_boot(host: &Host, image: &images::Image, accelerator: Accelerator) -> Trial {

@@ -16,6 +16,12 @@ pub enum Error {
         /// What was found instead.
         found: String,
     },
+    /// No guest boots here.
+    #[error("no accelerator boots a guest here: {reasons}")]
+    NoAccelerator {
+        /// What each one said.
+        reasons: String,
+    },
     /// libvirt refused.
     #[error("libvirt: {tried}: {}{}", .error.message(), hint(.error))]
     Libvirt {

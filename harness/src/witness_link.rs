@@ -29,6 +29,8 @@ pub struct Ack {
 #[derive(Clone, Debug, Default)]
 struct Heard {
     hello: Option<Hello>,
+    /// Hellos so far.
+    hellos: u64,
     findings: Option<Findings>,
     done: Vec<String>,
     trouble: Option<String>,
@@ -69,6 +71,16 @@ impl WitnessLink {
     /// It reported trouble.
     pub async fn hello(&self) -> Result<Hello> {
         self.until(|heard| heard.hello.clone()).await
+    }
+
+    /// What the witness says when asked again: addresses come later than the first hello.
+    ///
+    /// # Errors
+    /// As [`WitnessLink::check`].
+    pub async fn hello_again(&self) -> Result<Hello> {
+        let before = self.heard.borrow().hellos;
+        self.ask(&ToGuest::Hello).await?;
+        self.until(|heard| if heard.hellos > before { heard.hello.clone() } else { None }).await
     }
 
     /// Asks for everything that survived.
@@ -191,7 +203,10 @@ async fn listen(
 
 fn note(known: &mut Heard, message: FromGuest) {
     match message {
-        FromGuest::Hello(hello) => known.hello = Some(hello),
+        FromGuest::Hello(hello) => {
+            known.hello = Some(hello);
+            known.hellos += 1;
+        }
         FromGuest::Ack { number } => known.last_ack = known.last_ack.max(number),
         FromGuest::Findings(findings) => known.findings = Some(findings),
         FromGuest::Done { command } => known.done.push(command),

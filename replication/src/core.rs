@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use contract::{
     Bytes, Capabilities, Consistency, CoreError, Direction, EnableProtection, ErrorCode, FailoverRequest,
     ItemId, ItemView, JobId, JobKind, JobView, Operation, Phase, Platform, PointChoice, PointId, Protection,
-    RecoveryPoint, ReplicationCore, ReprotectRequest, SiteId, View,
+    RecoveryPoint, ReplicationCore, ReprotectRequest, SiteId, TestFailoverRequest, View,
 };
 use tokio::sync::Mutex;
 
@@ -17,9 +17,8 @@ use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
 use crate::processor::landing_name;
 use crate::store::Store;
-use crate::table;
 use crate::tap::Tap;
-use crate::{failover, protect, reprotect};
+use crate::{drill, failover, protect, reprotect};
 
 /// What a core is made of.
 pub struct Config {
@@ -158,6 +157,12 @@ impl Inner {
         }
     }
 
+    /// What `ask` says to the job that holds an item, if one does.
+    async fn held_by<T>(&self, item: &ItemId, ask: impl FnOnce(&Job) -> T) -> Result<Option<T>, CoreError> {
+        let Some(holder) = self.find(item).await?.holder() else { return Ok(None) };
+        Ok(self.jobs.lock().await.get(&holder).map(ask))
+    }
+
     /// Where an operation would lead, or why it is refused.
     pub(crate) fn check(
         &self,
@@ -165,7 +170,7 @@ impl Inner {
         operation: Operation,
     ) -> Result<Option<Protection>, CoreError> {
         let from = record.protection;
-        table::find(table::VMWARE, from, operation).map(|row| row.to).ok_or_else(|| {
+        record.pair.find(from, operation).map(|row| row.to).ok_or_else(|| {
             let text = format!(
                 "{operation:?} is not allowed for {} while it is {:?} on the {:?} side",
                 record.id, from.phase, from.active
@@ -217,10 +222,25 @@ pub(crate) fn unknown(what: &str, id: &dyn std::fmt::Display) -> CoreError {
 #[async_trait]
 impl ReplicationCore for Core {
     async fn capabilities(&self) -> Result<Capabilities, CoreError> {
-        use Operation::{ChangePoint, Commit, DisableProtection, Reprotect, UnplannedFailover};
+        use Operation::{
+            CancelFailover, ChangePoint, Commit, CompleteFailover, DisableProtection, PlannedFailover,
+            Reprotect, ReverseReplicate, TestFailover, TestFailoverCleanup, UnplannedFailover,
+        };
         Ok(Capabilities {
             name: format!("built-in {}", env!("CARGO_PKG_VERSION")),
-            operations: vec![UnplannedFailover, ChangePoint, Commit, Reprotect, DisableProtection],
+            operations: vec![
+                TestFailover,
+                TestFailoverCleanup,
+                PlannedFailover,
+                UnplannedFailover,
+                CompleteFailover,
+                CancelFailover,
+                ChangePoint,
+                Commit,
+                Reprotect,
+                ReverseReplicate,
+                DisableProtection,
+            ],
         })
     }
 
@@ -265,6 +285,40 @@ impl ReplicationCore for Core {
 
     async fn failover(&self, request: &FailoverRequest) -> Result<JobId, CoreError> {
         failover::fail_over(&self.inner, request).await
+    }
+
+    async fn test_failover(&self, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
+        drill::start(&self.inner, request).await
+    }
+
+    async fn clean_up_test_failover(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        drill::clean_up(&self.inner, item).await
+    }
+
+    async fn complete_failover(&self, item: &ItemId) -> Result<(), CoreError> {
+        match self.inner.held_by(item, |job| job.complete()).await? {
+            Some(true) => Ok(()),
+            _ => Err(CoreError::new(ErrorCode::NotAllowedInState, "no failover waits to be completed")),
+        }
+    }
+
+    async fn cancel_failover(&self, item: &ItemId) -> Result<(), CoreError> {
+        let cancelled = self.inner.held_by(item, |job| {
+            let is_failover =
+                matches!(job.view().kind, JobKind::UnplannedFailover | JobKind::PlannedFailover);
+            if is_failover {
+                job.cancel();
+            }
+            is_failover
+        });
+        match cancelled.await? {
+            Some(true) => Ok(()),
+            _ => Err(CoreError::new(ErrorCode::NotAllowedInState, "no failover runs")),
+        }
+    }
+
+    async fn reverse_replicate(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        reprotect::reverse_replicate(&self.inner, item).await
     }
 
     async fn change_point(&self, item: &ItemId, point: &PointChoice) -> Result<JobId, CoreError> {

@@ -4,49 +4,96 @@ use std::sync::Arc;
 
 use contract::{
     CoreError, Direction, ErrorCode, FailoverKind, FailoverRequest, GuestOs, ItemId, JobId, JobKind,
-    MachineSpec, Operation, Phase, Platform, PointChoice, PointId, PowerState, RecoveryPoint, Side, VolumeId,
+    MachineId, MachineSpec, Network, Operation, Phase, Platform, PointChoice, PointId, PowerState,
+    RecoveryPoint, Side, VolumeId,
 };
 
 use crate::core::Inner;
 use crate::engine::transfer_once;
-use crate::hydrate;
 use crate::item::{Item, Record, Replica, Volumes};
 use crate::jobs::Job;
 use crate::processor::{not_replicating, process_all};
 use crate::protect::delete_points;
+use crate::table::Pair;
+use crate::{back_to_hyperv, drill, hydrate};
 
 pub(crate) async fn fail_over(core: &Arc<Inner>, request: &FailoverRequest) -> Result<JobId, CoreError> {
     let item = core.find(&request.item).await?;
-    let (operation, kind) = match request.kind {
-        FailoverKind::Unplanned => (Operation::UnplannedFailover, JobKind::UnplannedFailover),
-        FailoverKind::Planned => (Operation::PlannedFailover, JobKind::PlannedFailover),
+    let kind = match request.kind {
+        FailoverKind::Unplanned => JobKind::UnplannedFailover,
+        FailoverKind::Planned => JobKind::PlannedFailover,
     };
-    let check = |record: &Record| {
-        let direction = Direction::from_side(record.protection.active);
-        core.check(record, operation)?;
-        if request.direction != direction {
-            let text = format!("{} fails over {direction:?}, not {:?}", record.id, request.direction);
-            return Err(CoreError::new(ErrorCode::WrongDirection, text));
-        }
-        let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
-        choose(replica, &request.point)?;
-        Ok(direction)
-    };
+    let check = |record: &Record| check(core, record, request);
     let request = request.clone();
-    core.run(&item, kind, check, |core, item, job| async move {
-        let back = request.direction == Direction::RecoveryToPrimary;
-        let built = prepare(&core, &item, &job, &request, back).await;
-        let result = match built {
-            Ok(point) if back => into_original(&core, &item, &job, &point).await,
-            Ok(point) => onto_new(&core, &item, &job, &point).await,
-            Err(error) => Err(error),
-        };
+    core.run(&item, kind, check, |core, item, job| async move { work(&core, &item, &job, &request).await })
+        .await
+}
+
+/// What a failover request must bring, by where the item stands.
+fn check(core: &Inner, record: &Record, request: &FailoverRequest) -> Result<Direction, CoreError> {
+    let direction = Direction::from_side(record.protection.active);
+    let operation = match request.kind {
+        FailoverKind::Unplanned => Operation::UnplannedFailover,
+        FailoverKind::Planned => Operation::PlannedFailover,
+    };
+    core.check(record, operation)?;
+    if request.direction != direction {
+        let text = format!("{} fails over {direction:?}, not {:?}", record.id, request.direction);
+        return Err(CoreError::new(ErrorCode::WrongDirection, text));
+    }
+    if is_back_to_hyperv(record) {
+        back_to_hyperv::check(request)?;
+        return Ok(direction);
+    }
+    if request.kind == FailoverKind::Planned && request.point != PointChoice::Latest {
+        let text = "a planned failover starts from the latest point (PF-05)";
+        return Err(CoreError::new(ErrorCode::BadRequest, text));
+    }
+    choose(record.replica.as_ref().ok_or_else(not_replicating)?, &request.point)?;
+    Ok(direction)
+}
+
+fn is_back_to_hyperv(record: &Record) -> bool {
+    record.pair == Pair::HyperV && record.protection.active == Side::Recovery
+}
+
+async fn work(
+    core: &Arc<Inner>,
+    item: &Arc<Item>,
+    job: &Job,
+    request: &FailoverRequest,
+) -> Result<(), CoreError> {
+    let before = item.record.lock().await.clone();
+    if is_back_to_hyperv(&before) {
+        let result = back_to_hyperv::fail_back(core, item, job, request).await;
         if result.is_err() {
-            core.update(&item, |record| record.protection.phase = Phase::Stopped).await?;
+            // The cloud machine stays the good copy, and goes on serving (HF-21).
+            core.platform(&before.recovery.0)?.start(&before.recovery.1).await?;
         }
-        result
-    })
-    .await
+        return result;
+    }
+    let back = request.direction == Direction::RecoveryToPrimary;
+    if before.drill.is_some() {
+        job.step("clean up test failover", drill::remove(core, item)).await?;
+    }
+    let result = match prepare(core, item, job, request, back).await {
+        Ok(point) if back => into_original(core, item, job, &point).await,
+        Ok(point) => onto_new(core, item, job, &point).await,
+        Err(error) => Err(error),
+    };
+    match &result {
+        Err(error) if request.kind == FailoverKind::Planned && error.code != ErrorCode::Cancelled => {
+            // PF-04: nothing has happened but that the source may be off; it stays protected.
+            core.start_engine(item).await;
+        }
+        Err(_) => {
+            // FO-12: replication does not come back by itself.
+            core.stop_engine(item).await;
+            core.update(item, |record| record.protection.phase = Phase::Stopped).await?;
+        }
+        Ok(()) => {}
+    }
+    result
 }
 
 /// Everything up to the choice of point: the source's end, the last transfer, the processing.
@@ -57,9 +104,11 @@ async fn prepare(
     request: &FailoverRequest,
     back: bool,
 ) -> Result<RecoveryPoint, CoreError> {
-    // A failback never leaves both sides running (LC-10), so there the shutdown is no option.
+    // A planned failover is refused without a shutdown (PF-04), and a failback never leaves both sides running
+    // (LC-10): there the shutdown is no option.
     let shutdown = shut_down_source(core, item, request);
-    let is_down = match (back, request.shut_down_source) {
+    let must = back || request.kind == FailoverKind::Planned;
+    let is_down = match (must, request.shut_down_source) {
         (true, _) => job.step("shut down source", shutdown).await.map(|()| true)?,
         (false, true) => job.try_step("shut down source", shutdown).await?,
         (false, false) => false,
@@ -71,7 +120,7 @@ async fn prepare(
     .await?;
     if is_down {
         let last = async { transfer_once(core, item).await.map(drop) };
-        if back {
+        if must {
             job.step("transfer last changes", last).await?;
         } else {
             job.try_step("transfer last changes", last).await?;
@@ -98,7 +147,7 @@ async fn shut_down_source(core: &Inner, item: &Item, request: &FailoverRequest) 
 }
 
 /// The point a choice means now. *Latest* and *latest processed* differ in what was processed before.
-fn choose(replica: &Replica, choice: &PointChoice) -> Result<RecoveryPoint, CoreError> {
+pub(crate) fn choose(replica: &Replica, choice: &PointChoice) -> Result<RecoveryPoint, CoreError> {
     let found = match choice {
         PointChoice::Latest | PointChoice::LatestProcessed => replica.points.last(),
         PointChoice::Custom(id) => {
@@ -112,13 +161,15 @@ fn choose(replica: &Replica, choice: &PointChoice) -> Result<RecoveryPoint, Core
 
 /// Out: a new machine on deltas over the point, so that nothing is copied and the point stays as it is.
 async fn onto_new(core: &Inner, item: &Item, job: &Job, point: &RecoveryPoint) -> Result<(), CoreError> {
-    let disks = job.step("build target disks", derive_disks(core, item, point)).await?;
+    let disks = job.step("build target disks", derive_disks(core, item, point, "run")).await?;
     job.step("hydrate", async {
         let done = hydrate_disks(core, item, &disks).await?;
         job.note(&done)
     })
     .await?;
-    job.step("create target machine", create_target(core, item, &disks)).await?;
+    let machine = item.record.lock().await.recovery.1.clone();
+    let created = create_machine(core, item, &machine, &disks, Network::Production);
+    job.step("create target machine", created).await?;
     finish(core, item, job, &point.id, Side::Recovery, disks).await
 }
 
@@ -170,14 +221,20 @@ async fn finish(
     .await
 }
 
-async fn derive_disks(core: &Inner, item: &Item, point: &RecoveryPoint) -> Result<Volumes, CoreError> {
+/// Deltas over a point, one a disk; `purpose` is part of their names.
+pub(crate) async fn derive_disks(
+    core: &Inner,
+    item: &Item,
+    point: &RecoveryPoint,
+    purpose: &str,
+) -> Result<Volumes, CoreError> {
     let (platform, number) = {
         let mut record = item.record.lock().await;
         (core.platform(&record.recovery.0)?, record.next())
     };
     let mut disks = Volumes::new();
     for (disk, volume) in &point.volumes {
-        let name = VolumeId(format!("{}-{disk}-run{number}", item.id));
+        let name = VolumeId(format!("{}-{disk}-{purpose}{number}", item.id));
         platform.derive_volume(&name, volume).await?;
         disks.push((disk.clone(), name));
     }
@@ -185,7 +242,7 @@ async fn derive_disks(core: &Inner, item: &Item, point: &RecoveryPoint) -> Resul
 }
 
 /// Makes the target copy boot on the target's hardware; the point below it is not touched (HY-03, HY-06, HY-08).
-async fn hydrate_disks(core: &Inner, item: &Item, disks: &Volumes) -> Result<String, CoreError> {
+pub(crate) async fn hydrate_disks(core: &Inner, item: &Item, disks: &Volumes) -> Result<String, CoreError> {
     let platform = core.platform(&item.record.lock().await.recovery.0)?;
     let drivers = platform.site().await?.boot_drivers;
     let Some((_, boot_disk)) = disks.first() else {
@@ -203,7 +260,14 @@ async fn hydrate_disks(core: &Inner, item: &Item, disks: &Volumes) -> Result<Str
     })
 }
 
-async fn create_target(core: &Inner, item: &Item, disks: &Volumes) -> Result<(), CoreError> {
+/// Makes a machine on the recovery side; it stays off.
+pub(crate) async fn create_machine(
+    core: &Inner,
+    item: &Item,
+    machine: &MachineId,
+    disks: &Volumes,
+    network: Network,
+) -> Result<(), CoreError> {
     let record = item.record.lock().await.clone();
     let platform = core.platform(&record.recovery.0)?;
     let firmware = match core.platform(&record.primary.0)?.machine(&record.primary.1).await {
@@ -212,11 +276,12 @@ async fn create_target(core: &Inner, item: &Item, disks: &Volumes) -> Result<(),
         Err(_) => contract::Firmware::Bios,
     };
     let spec = MachineSpec {
-        id: record.recovery.1,
+        id: machine.clone(),
         firmware,
         os: GuestOs::Linux,
         memory: record.target.memory,
         disks: disks.clone(),
+        network,
     };
     platform.create_machine(&spec).await?;
     Ok(())
@@ -311,7 +376,8 @@ async fn merge_points(core: &Inner, item: &Item, record: &Record) -> Result<(), 
     }
 }
 
-/// Removes the cloud machine and its disks; the replica below them stays as seed (FB-11, C-18).
+/// Removes the cloud machine and its disks (FB-11, HF-16). Their last content is merged into the replica below,
+/// which stays as seed, so that what travels next is only what changed since (HF-18, C-18).
 async fn remove_cloud(core: &Inner, record: &Record) -> Result<(), CoreError> {
     let platform = core.platform(&record.recovery.0)?;
     let machines = platform.machines().await?;
@@ -321,5 +387,12 @@ async fn remove_cloud(core: &Inner, record: &Record) -> Result<(), CoreError> {
         let text = format!("cloud machine {} still runs", view.id);
         return Err(CoreError::new(ErrorCode::NotAllowedInState, text));
     }
-    remove_target(&platform, record).await
+    platform.delete_machine(&record.recovery.1).await?;
+    for (disk, volume) in &record.built {
+        match record.seed.iter().flatten().find(|(seeded, _)| seeded == disk) {
+            Some((_, seed)) => platform.merge_volumes(volume, seed).await?,
+            None => platform.delete_volume(volume).await?,
+        }
+    }
+    Ok(())
 }

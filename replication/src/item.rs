@@ -1,14 +1,14 @@
 //! What the core keeps of an item.
 
 use contract::{
-    ChangeId, Consistency, DiskId, Health, ItemId, ItemView, JobId, MachineId, PointId, Policy, Protection,
-    RecoveryPoint, Side, SiteId, TargetSettings, Timestamp, VolumeId,
+    ChangeId, Consistency, DiskId, DrillStatus, Health, ItemId, ItemView, JobId, MachineId, Operation,
+    PointId, Policy, Protection, RecoveryPoint, Side, SiteId, TargetSettings, Timestamp, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
 use crate::engine::Engine;
-use crate::table;
+use crate::table::Pair;
 
 /// Disks with their volumes, in the machine's order.
 pub(crate) type Volumes = Vec<(DiskId, VolumeId)>;
@@ -64,10 +64,18 @@ impl Replica {
     }
 }
 
+/// A drill that was not cleaned up yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Drill {
+    pub(crate) machine: MachineId,
+    pub(crate) disks: Volumes,
+}
+
 /// Everything about an item that outlives the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) id: ItemId,
+    pub(crate) pair: Pair,
     pub(crate) protection: Protection,
     pub(crate) primary: (SiteId, MachineId),
     pub(crate) recovery: (SiteId, MachineId),
@@ -80,6 +88,11 @@ pub(crate) struct Record {
     pub(crate) built: Volumes,
     pub(crate) failed_over_to: Option<PointId>,
     pub(crate) trouble: Option<String>,
+    pub(crate) drill: Option<Drill>,
+    /// A drill has succeeded and was cleaned up since the item became protected.
+    pub(crate) drilled: bool,
+    /// The primary machine's disks are half old, half new (HF-19).
+    pub(crate) sync_incomplete: bool,
     /// Numbers for volume names; never used twice.
     pub(crate) counter: u64,
 }
@@ -98,8 +111,19 @@ impl Record {
         }
     }
 
+    fn drill_status(&self) -> DrillStatus {
+        match self.pair.find(self.protection, Operation::TestFailover) {
+            Some(_) if self.drilled => DrillStatus::Performed,
+            Some(_) => DrillStatus::Recommended,
+            None => DrillStatus::NotApplicable,
+        }
+    }
+
     fn health(&self) -> Health {
         use contract::Phase::{CommitPending, Committed, InitialReplication, Protected, Stopped};
+        if self.sync_incomplete {
+            return Health::Critical;
+        }
         match (self.protection.phase, &self.trouble) {
             (CommitPending | Committed, _) => Health::NotApplicable,
             (Stopped, _) | (_, Some(_)) => Health::Critical,
@@ -145,8 +169,7 @@ impl Item {
     pub(crate) async fn view(&self) -> ItemView {
         let record = self.record.lock().await.clone();
         let job = self.holder();
-        let allowed =
-            if job.is_some() { Vec::new() } else { table::allowed(table::VMWARE, record.protection) };
+        let allowed = if job.is_some() { Vec::new() } else { allowed(&record) };
         let mut points = record.replica.as_ref().map(|r| r.points.clone()).unwrap_or_default();
         let landed = record.replica.iter().flat_map(|replica| &replica.landed);
         points.extend(landed.map(|landed| RecoveryPoint {
@@ -160,6 +183,9 @@ impl Item {
         }));
         ItemView {
             health: record.health(),
+            drill_status: record.drill_status(),
+            drill: record.drill.as_ref().map(|drill| drill.machine.clone()),
+            synchronisation_incomplete: record.sync_incomplete,
             trouble: record.trouble.clone().unwrap_or_default(),
             id: record.id,
             protection: record.protection,
@@ -172,4 +198,15 @@ impl Item {
             failed_over_to: record.failed_over_to,
         }
     }
+}
+
+/// What may be asked of an item that no job holds.
+fn allowed(record: &Record) -> Vec<Operation> {
+    let mut allowed = record.pair.allowed(record.protection);
+    // These two are answers to a job that waits or runs.
+    allowed.retain(|op| !matches!(op, Operation::CompleteFailover | Operation::CancelFailover));
+    let pointless =
+        if record.drill.is_some() { Operation::TestFailover } else { Operation::TestFailoverCleanup };
+    allowed.retain(|op| *op != pointless);
+    allowed
 }

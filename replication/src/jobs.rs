@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use contract::{
-    Bytes, CoreError, Direction, ItemId, JobId, JobKind, JobState, JobView, Step, StepState, Timestamp,
+    Bytes, CoreError, Direction, ErrorCode, ItemId, JobId, JobKind, JobState, JobView, Step, StepState,
+    Timestamp,
 };
 use tokio::sync::watch;
 
@@ -15,6 +16,16 @@ use crate::store::Store;
 pub(crate) struct Job {
     view: watch::Sender<JobView>,
     store: Arc<Store>,
+    /// What the outside has asked of it.
+    asked: watch::Sender<Asked>,
+}
+
+/// What the outside may ask of a running job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Nothing,
+    Complete,
+    Cancel,
 }
 
 impl Job {
@@ -39,7 +50,8 @@ impl Job {
         };
         store.put_job(&view)?;
         let (view, _) = watch::channel(view);
-        Ok(Self { view, store })
+        let (asked, _) = watch::channel(Asked::Nothing);
+        Ok(Self { view, store, asked })
     }
 
     pub(crate) fn view(&self) -> JobView {
@@ -50,12 +62,49 @@ impl Job {
         self.view.subscribe()
     }
 
+    /// Asks it to stop at its next checkpoint.
+    pub(crate) fn cancel(&self) {
+        self.asked.send_replace(Asked::Cancel);
+    }
+
+    /// Lets it go on if it waits for that. Returns whether it did.
+    pub(crate) fn complete(&self) -> bool {
+        let waiting = self.view.borrow().state == JobState::WaitingForCompletion;
+        waiting
+            && self.asked.send_if_modified(|asked| {
+                let first = *asked == Asked::Nothing;
+                if first {
+                    *asked = Asked::Complete;
+                }
+                first
+            })
+    }
+
+    /// An error once it was asked to stop.
+    pub(crate) fn checkpoint(&self) -> Result<(), CoreError> {
+        match *self.asked.borrow() {
+            Asked::Cancel => Err(CoreError::new(ErrorCode::Cancelled, "cancelled by request")),
+            Asked::Nothing | Asked::Complete => Ok(()),
+        }
+    }
+
+    /// Waits, for any length of time, until it is told to go on or to stop (HF-08).
+    pub(crate) async fn wait_for_completion(&self) -> Result<(), CoreError> {
+        self.change(|view| view.state = JobState::WaitingForCompletion)?;
+        let mut asked = self.asked.subscribe();
+        // The sender lives as long as this job does.
+        let _ = asked.wait_for(|asked| *asked != Asked::Nothing).await;
+        self.checkpoint()?;
+        self.change(|view| view.state = JobState::InProgress)
+    }
+
     /// Runs one step. Its failure is the job's.
     pub(crate) async fn step<T>(
         &self,
         name: &str,
         work: impl Future<Output = Result<T, CoreError>>,
     ) -> Result<T, CoreError> {
+        self.checkpoint()?;
         let began = self.begin(name)?;
         let result = work.await;
         match &result {
@@ -127,6 +176,7 @@ impl Job {
         self.change(|view| {
             let warned = view.steps.iter().any(|step| step.state == StepState::Warning);
             view.state = match (&result, warned) {
+                (Err(error), _) if error.code == ErrorCode::Cancelled => JobState::Cancelled,
                 (Err(_), _) => JobState::Failed,
                 (Ok(()), true) => JobState::CompletedWithWarning,
                 (Ok(()), false) => JobState::Completed,

@@ -7,11 +7,13 @@
 //! - [`table`]: which operation is allowed where, and where it leads
 //! - `landing`, `transfer`, `processor`: how content travels
 //! - `engine`: the two tasks behind a protected item
-//! - `failover`, `reprotect`, `protect`: the jobs
+//! - `failover`, `back_to_hyperv`, `drill`, `reprotect`, `protect`: the jobs
 //! - `hydrate`: makes a target copy boot on other hardware
 //! - [`tap`]: the seam at which the suite makes this core faulty on purpose
 
+mod back_to_hyperv;
 mod core;
+mod drill;
 mod engine;
 mod failover;
 mod hydrate;

@@ -121,6 +121,10 @@ async fn prune(core: &Inner, item: &Item) -> Result<(), CoreError> {
     let (platform, base, new_oldest) = {
         let record = item.record.lock().await;
         let Some(replica) = &record.replica else { return Ok(()) };
+        if record.drill.is_some() {
+            // A drill stands on one of the points.
+            return Ok(());
+        }
         let keep = record.policy.keep_points.max(1) as usize;
         if replica.points.len() < 2 * keep {
             return Ok(());

@@ -11,6 +11,7 @@ use crate::core::Inner;
 use crate::engine::synchronise;
 use crate::item::{Item, Record, Replica, Volumes};
 use crate::jobs::Job;
+use crate::table::Pair;
 
 pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Result<JobId, CoreError> {
     if request.primary == request.recovery {
@@ -21,10 +22,16 @@ pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Res
         let text = "a policy needs an interval and at least one point to keep";
         return Err(CoreError::new(ErrorCode::BadRequest, text));
     }
-    core.platform(&request.recovery)?;
-    core.platform(&request.primary)?.machine(&request.machine).await?;
+    let (primary, recovery) = (core.platform(&request.primary)?, core.platform(&request.recovery)?);
+    let kinds = (primary.site().await?.kind, recovery.site().await?.kind);
+    let pair = Pair::of(kinds.0, kinds.1).ok_or_else(|| {
+        let text = format!("no machine moves from {:?} to {:?}", kinds.0, kinds.1);
+        CoreError::new(ErrorCode::BadRequest, text)
+    })?;
+    primary.machine(&request.machine).await?;
     let record = Record {
         id: request.item.clone(),
+        pair,
         protection: Protection { phase: Phase::InitialReplication, active: Side::Primary },
         primary: (request.primary.clone(), request.machine.clone()),
         recovery: (request.recovery.clone(), request.target.machine.clone()),
@@ -35,6 +42,9 @@ pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Res
         built: Volumes::new(),
         failed_over_to: None,
         trouble: None,
+        drill: None,
+        drilled: false,
+        sync_incomplete: false,
         counter: 0,
     };
     let item = core.add_item(record).await?;
@@ -85,6 +95,7 @@ async fn end(core: Arc<Inner>, item: Arc<Item>, job: Job) -> Result<(), CoreErro
         Ok(())
     })
     .await?;
+    job.step("remove test machine", crate::drill::remove(&core, &item)).await?;
     let record = item.record.lock().await.clone();
     job.step("stop change tracking", stop_tracking(&core, &record)).await?;
     job.step("delete replica", delete_replica(&core, &record)).await?;

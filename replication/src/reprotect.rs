@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use contract::{CoreError, Direction, ErrorCode, JobId, JobKind, Operation, Phase, ReprotectRequest, Side};
+use contract::{
+    CoreError, Direction, ErrorCode, ItemId, JobId, JobKind, Operation, Phase, ReprotectRequest, Side,
+};
 
 use crate::core::Inner;
 use crate::engine::synchronise;
@@ -22,6 +24,15 @@ pub(crate) async fn reprotect(core: &Arc<Inner>, request: &ReprotectRequest) -> 
         Ok(direction)
     };
     core.run(&item, JobKind::Reprotect, check, work).await
+}
+
+pub(crate) async fn reverse_replicate(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, CoreError> {
+    let item = core.find(item).await?;
+    let check = |record: &Record| {
+        core.check(record, Operation::ReverseReplicate)?;
+        Ok(Direction::from_side(record.protection.active))
+    };
+    core.run(&item, JobKind::ReverseReplicate, check, work).await
 }
 
 async fn work(core: Arc<Inner>, item: Arc<Item>, job: Job) -> Result<(), CoreError> {
@@ -48,6 +59,7 @@ async fn begin(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), Cor
         record.protection.phase = Phase::InitialReplication;
         record.failed_over_to = None;
         record.trouble = None;
+        record.drilled = false;
     })
     .await?;
     job.step("synchronise differences", async {

@@ -26,6 +26,15 @@ pub fn recheck(root: &Utf8Path, dir: &Utf8Path) -> Result<u8> {
     suite(root)?.verdict(&["recheck", path.as_str()])
 }
 
+/// The command `diagrams`.
+pub fn diagrams(root: &Utf8Path) -> Result<()> {
+    let output = suite(root)?.command(&["diagrams"]).output().context("tried to run the suite's binary")?;
+    let path = root.join("docs/states.md");
+    std::fs::write(&path, output.stdout).with_context(|| format!("tried to write {path}"))?;
+    println!("Wrote {path}.");
+    Ok(())
+}
+
 /// The suite, on a machine that is set up: these commands change nothing of it.
 fn suite(root: &Utf8Path) -> Result<Suite> {
     if !Work::find(&Live, root)?.is_empty() {

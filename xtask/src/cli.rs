@@ -46,6 +46,8 @@ pub enum Command {
         #[command(flatten)]
         consent: Consent,
     },
+    /// Draw the core's state machines into docs/states.md
+    Diagrams,
     /// Judge the stored evidence of a run again
     Recheck {
         /// The run's directory

@@ -42,6 +42,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Images { what: Some(Images::Build) } => done(images_cmd::build(&root)),
         Command::Images { .. } => done(images_cmd::list()),
         Command::Clean { runs, consent } => done(clean::command(&root, *runs, consent.yes)),
+        Command::Diagrams => done(clean::diagrams(&root)),
         Command::Recheck { dir } => clean::recheck(&root, dir),
     }
 }

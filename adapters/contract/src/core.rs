@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CoreError, Direction, ItemId, ItemView, JobId, JobView, MachineId, Millis, Operation, PointId, Policy,
-    SiteId, TargetSettings,
+    CoreError, Direction, ItemId, ItemView, JobId, JobView, MachineId, Millis, Network, Operation, PointId,
+    Policy, SiteId, TargetSettings,
 };
 
 /// What a core can do. What is missing here is verified to be refused with `not-supported`.
@@ -44,6 +44,16 @@ pub enum FailoverKind {
     Planned,
 }
 
+/// When a failback to Hyper-V brings the data down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataSync {
+    /// While the cloud machine runs; then the job waits to be completed (HF-06 to HF-09).
+    BeforeFailover,
+    /// Everything, uncompared, while neither machine runs (HF-10, HF-11).
+    DuringFailover,
+}
+
 /// Which recovery point (RP-01).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -72,6 +82,20 @@ pub struct FailoverRequest {
     pub shut_down_source: bool,
     /// How long the source may take to shut down.
     pub shutdown_within: Millis,
+    /// Needed for a planned failover back to Hyper-V, and only there.
+    #[serde(default)]
+    pub data_sync: Option<DataSync>,
+}
+
+/// A drill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestFailoverRequest {
+    /// The item.
+    pub item: ItemId,
+    /// Which point (TF-03).
+    pub point: PointChoice,
+    /// The network for the drill (TF-04); a production network is refused.
+    pub network: Network,
 }
 
 /// Replicate in the opposite direction from now on.
@@ -112,6 +136,18 @@ pub trait ReplicationCore: Send + Sync {
     /// Fails over, or back.
     async fn failover(&self, request: &FailoverRequest) -> Result<JobId, CoreError>;
 
+    /// Builds and starts a separate copy in an isolated network; replication goes on (TF-01 to TF-04).
+    async fn test_failover(&self, request: &TestFailoverRequest) -> Result<JobId, CoreError>;
+
+    /// Removes everything a drill made (TF-06).
+    async fn clean_up_test_failover(&self, item: &ItemId) -> Result<JobId, CoreError>;
+
+    /// Lets a failback that waits after its data synchronisation go on to its second phase (HF-08, JO-02).
+    async fn complete_failover(&self, item: &ItemId) -> Result<(), CoreError>;
+
+    /// Stops the failover that runs or waits. Replication does not come back by itself (FO-12, JO-04).
+    async fn cancel_failover(&self, item: &ItemId) -> Result<(), CoreError>;
+
     /// Builds the target from another point, between failover and commit (FO-02).
     async fn change_point(&self, item: &ItemId, point: &PointChoice) -> Result<JobId, CoreError>;
 
@@ -121,6 +157,10 @@ pub trait ReplicationCore: Send + Sync {
 
     /// Replicates in the opposite direction (RE-01, RE-29).
     async fn reprotect(&self, request: &ReprotectRequest) -> Result<JobId, CoreError>;
+
+    /// Replicates a failed-back Hyper-V machine to the cloud again, sending only what changed since the cloud
+    /// machine was turned off (HF-17, HF-18).
+    async fn reverse_replicate(&self, item: &ItemId) -> Result<JobId, CoreError>;
 
     /// One job.
     async fn job(&self, job: &JobId) -> Result<JobView, CoreError>;

@@ -30,6 +30,8 @@ pub enum ErrorCode {
     HydrationFailed,
     /// A platform refused or failed.
     Platform,
+    /// The job was cancelled (FO-12).
+    Cancelled,
     /// The core's own store cannot be read or written.
     Store,
 }

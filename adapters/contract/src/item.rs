@@ -83,12 +83,20 @@ pub enum Operation {
     PlannedFailover,
     /// A drill.
     TestFailover,
+    /// The end of a drill.
+    TestFailoverCleanup,
+    /// The second phase of a failback that synchronised first (HF-08).
+    CompleteFailover,
+    /// Stop a failover that runs or waits.
+    CancelFailover,
     /// Another recovery point, before commit.
     ChangePoint,
     /// Make a failover final.
     Commit,
     /// Replicate in the opposite direction.
     Reprotect,
+    /// Replicate to the cloud again after a failback of a Hyper-V machine (HF-17).
+    ReverseReplicate,
     /// End protection.
     DisableProtection,
 }
@@ -104,6 +112,18 @@ pub enum Health {
     /// Not replicating although it should.
     Critical,
     /// Not expected to replicate.
+    NotApplicable,
+}
+
+/// Whether a drill has been held (MO-02).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrillStatus {
+    /// None has succeeded since the item became protected (FO-19).
+    Recommended,
+    /// At least one has succeeded and was cleaned up.
+    Performed,
+    /// None can be held now.
     NotApplicable,
 }
 
@@ -179,4 +199,11 @@ pub struct ItemView {
     pub points: Vec<RecoveryPoint>,
     /// The point failed over to, from failover to commit.
     pub failed_over_to: Option<PointId>,
+    /// The machine of a drill that was not cleaned up yet.
+    pub drill: Option<MachineId>,
+    /// Whether a drill has been held.
+    pub drill_status: DrillStatus,
+    /// A data synchronisation into the primary machine was broken off: that machine must not be used until
+    /// another failback has completed (HF-19, HF-20).
+    pub synchronisation_incomplete: bool,
 }

@@ -16,12 +16,18 @@ pub enum JobKind {
     UnplannedFailover,
     /// Planned failover, in either direction.
     PlannedFailover,
+    /// A drill.
+    TestFailover,
+    /// The end of a drill.
+    TestFailoverCleanup,
     /// Another point before commit.
     ChangePoint,
     /// Commit.
     Commit,
     /// Replication in the opposite direction begins.
     Reprotect,
+    /// Replication to the cloud begins again after a failback (HF-17).
+    ReverseReplicate,
 }
 
 /// How a job stands.
@@ -30,19 +36,23 @@ pub enum JobKind {
 pub enum JobState {
     /// At work.
     InProgress,
+    /// Data is synchronised; waits for `complete_failover` for as long as it takes (HF-08).
+    WaitingForCompletion,
     /// Ended well.
     Completed,
     /// Ended well, but a step that may fail did: a source that was not shut down (FO-07, LC-10).
     CompletedWithWarning,
     /// Ended without having done its work.
     Failed,
+    /// Stopped by request, with the consequences of FO-12 and HF-19.
+    Cancelled,
 }
 
 impl JobState {
     /// Whether nothing more will happen.
     #[must_use]
     pub fn ended(self) -> bool {
-        !matches!(self, Self::InProgress)
+        !matches!(self, Self::InProgress | Self::WaitingForCompletion)
     }
 }
 

@@ -14,20 +14,20 @@ mod platform;
 mod units;
 
 pub use crate::core::{
-    Capabilities, EnableProtection, FailoverKind, FailoverRequest, PointChoice, ReplicationCore,
-    ReprotectRequest,
+    Capabilities, DataSync, EnableProtection, FailoverKind, FailoverRequest, PointChoice, ReplicationCore,
+    ReprotectRequest, TestFailoverRequest,
 };
 pub use error::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
 pub use ids::{
     BatchId, ChangeId, DiskId, ExportId, ItemId, JobId, MachineId, PointId, SiteId, ViewId, VolumeId,
 };
 pub use item::{
-    Consistency, Direction, Health, ItemView, Operation, Phase, Policy, Protection, RecoveryPoint, Side,
-    TargetSettings,
+    Consistency, Direction, DrillStatus, Health, ItemView, Operation, Phase, Policy, Protection,
+    RecoveryPoint, Side, TargetSettings,
 };
 pub use job::{JobKind, JobState, JobView, Step, StepState};
 pub use platform::{
-    Access, Consumed, DiskView, Export, Firmware, GuestOs, MachineSpec, MachineView, Platform, PlatformKind,
-    PowerState, SiteView, View, ViewDisk, VolumeView,
+    Access, Consumed, DiskView, Export, Firmware, GuestOs, MachineSpec, MachineView, Network, Platform,
+    PlatformKind, PowerState, SiteView, View, ViewDisk, VolumeView,
 };
 pub use units::{Bytes, Millis, Timestamp};

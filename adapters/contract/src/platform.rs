@@ -91,6 +91,17 @@ pub struct DiskView {
     pub size: Bytes,
 }
 
+/// Which network a machine is put into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// The one that serves.
+    #[default]
+    Production,
+    /// One used for nothing but drills (TF-04).
+    Isolated,
+}
+
 /// What a machine shall be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineSpec {
@@ -104,6 +115,9 @@ pub struct MachineSpec {
     pub memory: Bytes,
     /// Disks in boot order with the volumes to use.
     pub disks: Vec<(DiskId, VolumeId)>,
+    /// Network.
+    #[serde(default)]
+    pub network: Network,
 }
 
 /// A stored disk image.

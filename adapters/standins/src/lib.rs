@@ -10,6 +10,7 @@ mod error;
 mod machines;
 mod merge;
 pub mod profile;
+pub mod sim;
 mod site;
 mod state;
 mod views;

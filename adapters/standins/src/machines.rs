@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    Bytes, ChangeId, DiskView, Firmware, MachineId, MachineSpec, MachineView, PlatformError,
+    Bytes, ChangeId, DiskView, Firmware, MachineId, MachineSpec, MachineView, Network, PlatformError,
     PlatformErrorKind as Kind, PowerState,
 };
 use harness::machine::{self, DiskSpec, Machine};
@@ -18,6 +18,9 @@ use crate::{Boot, BootDisk, StandInSite};
 
 /// Guest ports reachable from the host: SSH and the witness's bank.
 const FORWARDED: [u16; 2] = [22, SERVICE_PORT];
+
+/// Network of drills, used for nothing else.
+const ISOLATED_SUBNET: &str = "203.0.113.0/24";
 
 impl StandInSite {
     pub(crate) fn show_machine(
@@ -180,7 +183,10 @@ impl StandInSite {
             hardware,
             disks: disks.collect(),
             forwards: FORWARDED.to_vec(),
-            subnet: self.config.profile.subnet.to_owned(),
+            subnet: match spec.network {
+                Network::Production => self.config.profile.subnet.to_owned(),
+                Network::Isolated => ISOLATED_SUBNET.to_owned(),
+            },
             mac: mac_of(&spec.id),
             dir: dir.to_owned(),
         }

@@ -53,6 +53,8 @@ enum Command {
         /// Directory of the run.
         dir: Utf8PathBuf,
     },
+    /// Prints the state machines as a page of diagrams.
+    Diagrams,
     /// Judges stored evidence again.
     Recheck {
         /// Directory of a run or of one scenario.
@@ -77,6 +79,10 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         Command::Probe { json } => probe(arguments, *json).await,
         Command::Preflight { mutant } => preflight(arguments, mutant.as_deref()).await,
         Command::Reap { kept } => reap(arguments, *kept).await,
+        Command::Diagrams => {
+            print!("{}", replication::table::page());
+            Ok(0)
+        }
         Command::Report { dir } => make_report(dir),
         Command::Recheck { dir } => judge_again(dir).await,
     }
@@ -143,7 +149,7 @@ async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
 fn make_report(dir: &Utf8Path) -> Result<u8> {
     let results = report::collect(dir, host_facts()?)?;
     print!("{}", report::write(dir, &results)?);
-    Ok(report::exit_code(results.verdict))
+    Ok(report::exit_code(results.verdict, results.slow().next().is_some()))
 }
 
 /// What the probe found, and what the kernel says of the host.
@@ -172,5 +178,5 @@ async fn judge_again(dir: &Utf8Path) -> Result<u8> {
     for line in &recheck.lines {
         println!("{line}");
     }
-    Ok(report::exit_code(recheck.verdict))
+    Ok(report::exit_code(recheck.verdict, false))
 }

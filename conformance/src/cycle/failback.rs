@@ -26,7 +26,9 @@ pub(crate) async fn fail_back(world: &World, cloud: &Running, original: &Running
     };
     let trigger = Instant::now();
     let job = world.core.failover(&request(world, Direction::RecoveryToPrimary)).await?;
-    let recovered = edge::recover(world, EDGE, &world.primary, original.boot.number, &job, trigger).await?;
+    let recovered =
+        edge::recover(world, EDGE, &world.primary, &world.machine, original.boot.number, &job, trigger)
+            .await?;
     let gone = gone.await.map_err(anyhow::Error::from)?;
     check_order(world, cloud, gone, &recovered.boot).await?;
     check_state(world, &recovered.boot, &recovered.job).await?;

@@ -29,7 +29,7 @@ pub(crate) async fn fail_over(world: &World, source: &Running) -> Result<Running
     world.trace("failover: the source site is lost").await;
     let trigger = Instant::now();
     let job = world.core.failover(&request(world, Direction::PrimaryToRecovery)).await?;
-    let recovered = edge::recover(world, EDGE, &world.recovery, after, &job, trigger).await?;
+    let recovered = edge::recover(world, EDGE, &world.recovery, &world.machine, after, &job, trigger).await?;
     check_state(world, &recovered).await?;
     let point = chosen_point(world, &before).await?;
     let dir = world.edge_dir(EDGE).await?;
@@ -60,6 +60,7 @@ pub(crate) fn request(world: &World, direction: Direction) -> FailoverRequest {
         point: PointChoice::Latest,
         shut_down_source: false,
         shutdown_within: contract::Millis(60_000),
+        data_sync: None,
     }
 }
 
@@ -117,7 +118,7 @@ async fn chosen_point(world: &World, before: &ItemView) -> Result<RecoveryPoint,
     chosen.cloned().ok_or_else(gone)
 }
 
-fn exhibits(source: &Boot, target: &Boot, points: &[PointFiles]) -> Vec<Exhibit> {
+pub(crate) fn exhibits(source: &Boot, target: &Boot, points: &[PointFiles]) -> Vec<Exhibit> {
     let disks = source.disks.iter().zip(&target.disks).zip(points).enumerate();
     disks
         .map(|(index, ((source, target), point))| Exhibit {
@@ -133,7 +134,7 @@ fn exhibits(source: &Boot, target: &Boot, points: &[PointFiles]) -> Vec<Exhibit>
 }
 
 /// FO-01, HY-08: what was booted is the point, but for the boot configuration that hydration edits.
-async fn check_hydration(world: &World, target: &Boot, points: &[PointFiles]) -> Result<(), Halt> {
+pub(crate) async fn check_hydration(world: &World, target: &Boot, points: &[PointFiles]) -> Result<(), Halt> {
     let boot = boot_partition();
     for (index, (disk, point)) in target.disks.iter().zip(points).enumerate() {
         let allowed = if index == 0 { boot.clone() } else { 0..0 };

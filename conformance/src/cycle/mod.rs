@@ -1,8 +1,9 @@
 //! The cycle: failover → reprotect → failback → reprotect, on real guests, judged at every edge.
 //!
-//! Read [`run`] first: it is the scenario. Each stage is one file; each ends with the oracle's word on every
+//! Read `cycle` first: it is the scenario. Each stage is one file; each ends with the oracle's word on every
 //! disk, the witness's findings inside the recovered guest, and what was lost and how long it took.
 
+mod drill;
 mod edge;
 mod failback;
 mod failover;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 
 use standins::{Boot, StandInSite};
 use witness::ledger::RecordNumber;
+
+use crate::scenario::Script;
 
 pub use world::World;
 
@@ -72,18 +75,26 @@ impl Running {
     }
 }
 
-/// The scenario.
+/// Runs a scenario's script.
 ///
 /// # Errors
 /// The first thing that kept it from going on.
 pub async fn run(world: Arc<World>) -> Result<(), Halt> {
-    let mut on_premises = setup::boot_source(&world).await?;
-    setup::protect(&world, &on_premises).await?;
-    for _ in 0..world.context.cycles {
-        let cloud = failover::fail_over(&world, &on_premises).await?;
-        reprotect::reprotect(&world, "reprotect", &cloud, &on_premises).await?;
-        on_premises = failback::fail_back(&world, &cloud, &on_premises).await?;
-        reprotect::reprotect(&world, "reprotect-forward", &on_premises, &cloud).await?;
+    match world.script {
+        Script::Cycle => cycle(&world).await,
+        Script::Drill => drill::hold(&world).await,
     }
-    finish::end(&world, &on_premises).await
+}
+
+/// The whole cycle, as often as asked for.
+async fn cycle(world: &World) -> Result<(), Halt> {
+    let mut on_premises = setup::boot_source(world).await?;
+    setup::protect(world, &on_premises).await?;
+    for _ in 0..world.context.cycles {
+        let cloud = failover::fail_over(world, &on_premises).await?;
+        reprotect::reprotect(world, "reprotect", &cloud, &on_premises).await?;
+        on_premises = failback::fail_back(world, &cloud, &on_premises).await?;
+        reprotect::reprotect(world, "reprotect-forward", &on_premises, &cloud).await?;
+    }
+    finish::end(world, &on_premises).await
 }

@@ -1,7 +1,7 @@
 //! Before the first edge: a machine on the source, at work, and protected.
 
 use contract::{
-    Bytes, DiskId, EnableProtection, Firmware, GuestOs, MachineSpec, Millis, Platform, Policy,
+    Bytes, DiskId, EnableProtection, Firmware, GuestOs, MachineSpec, Millis, Network, Platform, Policy,
     TargetSettings, VolumeId,
 };
 use standins::Installed;
@@ -67,6 +67,7 @@ async fn install(world: &World) -> Result<(), Halt> {
         os: GuestOs::Linux,
         memory: MEMORY,
         disks: disks.to_vec(),
+        network: Network::Production,
     };
     let images = [system, world.image.data.clone()];
     world.primary.install(&Installed { spec, images: &images }).await?;

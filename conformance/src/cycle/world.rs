@@ -19,7 +19,7 @@ use crate::evidence::Evidence;
 use crate::mutants::{self, Planned};
 use crate::outcome::{EdgeOutcome, ScenarioOutcome};
 use crate::rules::RuleLog;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Script};
 
 /// How long a guest may take from power-on to its witness's hello.
 pub(crate) const BOOT_WITHIN: Duration = Duration::from_secs(120);
@@ -29,6 +29,7 @@ pub(crate) const JOB_WITHIN: Duration = Duration::from_secs(300);
 /// Everything a scenario works with.
 pub struct World {
     pub(crate) context: RunContext,
+    pub(crate) script: Script,
     pub(crate) evidence: Arc<Evidence>,
     pub(crate) image: images::Image,
     pub(crate) primary: Arc<StandInSite>,
@@ -49,6 +50,8 @@ pub(crate) struct Notes {
     pub(crate) rules: RuleLog,
     pub(crate) edges: Vec<EdgeOutcome>,
     pub(crate) trace: Vec<String>,
+    /// What took longer than its bound.
+    pub(crate) slow: Vec<String>,
     /// Milliseconds from power-on to hello of each boot, in order.
     pub(crate) boots_ms: Vec<u64>,
 }
@@ -93,6 +96,7 @@ impl World {
         let core_name = core.capabilities().await?.name;
         Ok(Self {
             context: context.clone(),
+            script: scenario.script,
             evidence: Arc::clone(evidence),
             image,
             primary,
@@ -198,6 +202,7 @@ impl World {
         outcome.boots_ms = notes.boots_ms;
         outcome.edges = notes.edges;
         outcome.trace = notes.trace;
+        outcome.slow = notes.slow;
         outcome.rules = notes.rules.into_outcomes();
     }
 

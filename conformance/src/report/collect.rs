@@ -56,6 +56,7 @@ fn without_result(dir: &Utf8Path, error: &anyhow::Error) -> ScenarioOutcome {
         edges: Vec::new(),
         rules: Vec::new(),
         trace: Vec::new(),
+        slow: Vec::new(),
     }
 }
 

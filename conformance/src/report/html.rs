@@ -62,6 +62,7 @@ fn scenario_section(scenario: &ScenarioOutcome) -> Markup {
             ". " (Millis(scenario.ms)) " in all"
             @if boots > 0 { ", " (format!("{:.1}", scenario.ms as f64 / boots as f64)) " × its cold boots" }
             "." }
+        @for slow in &scenario.slow { p.unknown { "slower than it may be: " (slow) } }
         @if !scenario.why.is_empty() { p.fail { (scenario.why) } }
         table {
             thead { tr {

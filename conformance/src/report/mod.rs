@@ -27,10 +27,12 @@ pub fn write(dir: &Utf8Path, results: &Results) -> Result<String> {
     Ok(summary::render(results, dir))
 }
 
-/// The exit code that says a verdict to whoever called: 0 conforms, 1 a rule failed, 3 nothing can be said.
+/// The exit code that says a verdict to whoever called: 0 conforms, 1 a rule failed, 2 conforms and has become
+/// slower than a bound, 3 nothing can be said.
 #[must_use]
-pub fn exit_code(verdict: Verdict) -> u8 {
+pub fn exit_code(verdict: Verdict, slow: bool) -> u8 {
     match verdict {
+        Verdict::Pass if slow => 2,
         Verdict::Pass => 0,
         Verdict::Fail => 1,
         Verdict::Unknown => 3,
@@ -64,6 +66,7 @@ mod tests {
         use Verdict::{Fail, Pass, Unknown};
         assert_eq!(overall([Pass, Unknown, Fail].into_iter()), Fail);
         assert_eq!(overall([Pass, Unknown].into_iter()), Unknown);
-        assert_eq!([Pass, Fail, Unknown].map(exit_code), [0, 1, 3]);
+        assert_eq!([Pass, Fail, Unknown].map(|verdict| exit_code(verdict, false)), [0, 1, 3]);
+        assert_eq!([Pass, Fail, Unknown].map(|verdict| exit_code(verdict, true)), [2, 1, 3]);
     }
 }

@@ -21,6 +21,9 @@ pub(super) fn render(results: &Results, dir: &Utf8Path) -> String {
         scenario_block(&mut text, scenario);
     }
     rules_block(&mut text, results);
+    for slow in results.slow() {
+        let _ = writeln!(text, "   slower than it may be: {slow}");
+    }
     let _ = writeln!(text, "\n{}  {}", sign(results.verdict), closing(results.verdict));
     let _ = writeln!(text, "   report {}", dir.join("report.html"));
     text

@@ -92,7 +92,7 @@ pub(crate) fn domain(
     </channel>
     <video><model type='vga' vram='16384'/></video>
     <memballoon model='none'/>
-    <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+    <rng model='virtio'><backend model='builtin'/></rng>
   </devices>
   <qemu:commandline>
 {command_line}  </qemu:commandline>

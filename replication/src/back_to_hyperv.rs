@@ -1,0 +1,171 @@
+//! Failback to Hyper-V: planned, straight from committed, in two phases or as one full download (HF-01 to HF-21).
+
+use std::sync::Arc;
+
+use contract::{
+    Access, ChangeId, Consumed, CoreError, DataSync, ErrorCode, FailoverRequest, Phase, Platform, PointId,
+    Side, View,
+};
+use nbd::{ALLOCATION, Client};
+
+use crate::core::Inner;
+use crate::item::{Item, Record, Volumes};
+use crate::jobs::Job;
+use crate::processor;
+use crate::transfer::{self, Source, blocking};
+
+/// What a failback to Hyper-V needs in its request.
+pub(crate) fn check(request: &FailoverRequest) -> Result<DataSync, CoreError> {
+    request.data_sync.ok_or_else(|| {
+        let text = "a failback to Hyper-V needs to be told when to synchronise the data";
+        CoreError::new(ErrorCode::BadRequest, text)
+    })
+}
+
+pub(crate) async fn fail_back(
+    core: &Inner,
+    item: &Item,
+    job: &Job,
+    request: &FailoverRequest,
+) -> Result<(), CoreError> {
+    let sync = check(request)?;
+    // From here to the end the primary machine is half old, half new (HF-19).
+    core.update(item, |record| record.sync_incomplete = true).await?;
+    let disks = job.step("find original disks", original_disks(core, item)).await?;
+    match sync {
+        DataSync::BeforeFailover => {
+            let since =
+                job.step("synchronise data", copy(core, item, job, &disks, Pass::Differences)).await?;
+            job.wait_for_completion().await?;
+            job.step("shut down cloud machine", shut_down(core, item, request)).await?;
+            job.step("transfer last changes", copy(core, item, job, &disks, Pass::Since(since))).await?;
+        }
+        DataSync::DuringFailover => {
+            job.step("shut down cloud machine", shut_down(core, item, request)).await?;
+            job.step("download data", copy(core, item, job, &disks, Pass::Everything)).await?;
+        }
+    }
+    let (site, machine) = item.record.lock().await.primary.clone();
+    job.step("start target machine", async {
+        core.platform(&site)?.start(&machine).await.map_err(CoreError::from)
+    })
+    .await?;
+    core.update(item, |record: &mut Record| {
+        record.sync_incomplete = false;
+        record.protection.phase = Phase::CommitPending;
+        record.protection.active = Side::Primary;
+        record.failed_over_to = Some(PointId(format!("{}-synchronised", record.id)));
+    })
+    .await
+}
+
+async fn original_disks(core: &Inner, item: &Item) -> Result<Volumes, CoreError> {
+    let (site, machine) = item.record.lock().await.primary.clone();
+    let platform = core.platform(&site)?;
+    let view = platform.machine(&machine).await?;
+    if view.power == contract::PowerState::On {
+        platform.power_off(&machine).await?;
+    }
+    Ok(view.disks.into_iter().map(|disk| (disk.id, disk.volume)).collect())
+}
+
+async fn shut_down(core: &Inner, item: &Item, request: &FailoverRequest) -> Result<(), CoreError> {
+    let (site, machine) = item.record.lock().await.recovery.clone();
+    let done = core.platform(&site)?.shut_down(&machine, request.shutdown_within).await;
+    done.map_err(|error| CoreError::new(ErrorCode::ShutdownFailed, error.to_string()))
+}
+
+/// What of a disk travels.
+enum Pass {
+    /// Chunks that differ from what is there (HF-09).
+    Differences,
+    /// What changed since that moment (HF-07).
+    Since(ChangeId),
+    /// All that is allocated, uncompared (HF-10).
+    Everything,
+}
+
+/// Copies the cloud machine's disks into the original ones. Returns the moment copied.
+async fn copy(
+    core: &Inner,
+    item: &Item,
+    job: &Job,
+    disks: &Volumes,
+    pass: Pass,
+) -> Result<ChangeId, CoreError> {
+    let record = item.record.lock().await.clone();
+    let cloud = core.platform(&record.recovery.0)?;
+    let target = core.platform(&record.primary.0)?;
+    let since = match &pass {
+        Pass::Since(change) => Some(change),
+        Pass::Differences | Pass::Everything => None,
+    };
+    let view = cloud.open_view(&record.recovery.1, since).await?;
+    let copied = copy_view(&target, &view, disks, job, matches!(pass, Pass::Everything)).await;
+    let consumed = if copied.is_ok() { Consumed::Yes } else { Consumed::No };
+    let closed = cloud.close_view(&view.id, consumed).await;
+    let bytes = copied?;
+    closed?;
+    job.note(&format!("{} travelled", contract::Bytes(bytes)))?;
+    Ok(view.change_id)
+}
+
+async fn copy_view(
+    target: &Arc<dyn Platform>,
+    view: &View,
+    disks: &Volumes,
+    job: &Job,
+    everything: bool,
+) -> Result<u64, CoreError> {
+    let mut total = 0;
+    for (disk, (_, volume)) in view.disks.iter().zip(disks) {
+        job.checkpoint()?;
+        let export = target.export_volume(volume, Access::Write).await?;
+        let (uri, changed, against) = (disk.uri.clone(), disk.changed.clone(), export.uri.clone());
+        let stop = job.clone();
+        let copied = blocking(move || {
+            if everything { download(&uri, &against, &stop) } else { update(uri, changed, against, &stop) }
+        })
+        .await;
+        target.close_export(&export.id).await?;
+        total += copied?;
+    }
+    Ok(total)
+}
+
+fn update(uri: String, changed: Option<String>, against: String, job: &Job) -> Result<u64, CoreError> {
+    let mut client = Client::connect(&against).map_err(transfer::link)?;
+    let mut bytes = 0;
+    let mut sink = |offset: u64, data: &[u8]| {
+        job.checkpoint()?;
+        bytes += data.len() as u64;
+        processor::write(&mut client, offset, data)
+    };
+    transfer::send(&Source { uri, changed, against }, &mut sink, &|_| ())?;
+    client.flush().map_err(transfer::link)?;
+    Ok(bytes)
+}
+
+fn download(uri: &str, against: &str, job: &Job) -> Result<u64, CoreError> {
+    let mut source = Client::connect_with(uri, &[ALLOCATION]).map_err(transfer::link)?;
+    let mut target = Client::connect(against).map_err(transfer::link)?;
+    let mut bytes = 0;
+    for extent in source.extents(ALLOCATION).map_err(transfer::link)? {
+        job.checkpoint()?;
+        if extent.is_zero() {
+            target.zero(extent.offset, extent.length).map_err(transfer::link)?;
+            continue;
+        }
+        let mut buffer = vec![0; nbd::MAX_REQUEST];
+        let mut at = extent.offset;
+        while at < extent.offset + extent.length {
+            job.checkpoint()?;
+            let count = (extent.offset + extent.length - at).min(buffer.len() as u64) as usize;
+            source.read(at, &mut buffer[..count]).map_err(transfer::link)?;
+            target.write(at, &buffer[..count]).map_err(transfer::link)?;
+            (at, bytes) = (at + count as u64, bytes + count as u64);
+        }
+    }
+    target.flush().map_err(transfer::link)?;
+    Ok(bytes)
+}

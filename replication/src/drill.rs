@@ -1,0 +1,113 @@
+//! Test failover: a separate copy in an isolated network, while replication goes on (TF-01 to TF-08).
+
+use std::sync::Arc;
+
+use contract::{
+    CoreError, Direction, ErrorCode, ItemId, JobId, JobKind, MachineId, Network, Operation,
+    TestFailoverRequest,
+};
+
+use crate::core::Inner;
+use crate::failover::{choose, create_machine, derive_disks, hydrate_disks};
+use crate::item::{Drill, Item, Record, Volumes};
+use crate::jobs::Job;
+use crate::processor::{not_replicating, process_all};
+
+pub(crate) async fn start(core: &Arc<Inner>, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
+    if request.network == Network::Production {
+        let text = "a drill needs a network that is used for nothing else";
+        return Err(CoreError::new(ErrorCode::BadRequest, text));
+    }
+    let item = core.find(&request.item).await?;
+    let check = |record: &Record| {
+        core.check(record, Operation::TestFailover)?;
+        if let Some(drill) = &record.drill {
+            let text = format!("drill {} runs already; clean it up first", drill.machine);
+            return Err(CoreError::new(ErrorCode::NotAllowedInState, text));
+        }
+        choose(record.replica.as_ref().ok_or_else(not_replicating)?, &request.point)?;
+        Ok(Direction::from_side(record.protection.active))
+    };
+    let request = request.clone();
+    core.run(&item, JobKind::TestFailover, check, |core, item, job| async move {
+        let result = build(&core, &item, &job, &request).await;
+        if result.is_err() {
+            // What was built so far is taken down again; the machine stays protected as it was.
+            remove(&core, &item).await?;
+        }
+        result
+    })
+    .await
+}
+
+async fn build(
+    core: &Arc<Inner>,
+    item: &Item,
+    job: &Job,
+    request: &TestFailoverRequest,
+) -> Result<(), CoreError> {
+    if request.point == contract::PointChoice::Latest {
+        job.step("process received data", async { process_all(core, item).await.map(drop) }).await?;
+    }
+    let (point, machine) = {
+        let record = item.record.lock().await;
+        let point = choose(record.replica.as_ref().ok_or_else(not_replicating)?, &request.point)?;
+        (point, MachineId(format!("{}-test", record.recovery.1)))
+    };
+    // Known before it is built, so that whatever breaks off is cleaned up, and no point below it is merged away.
+    let drill = Drill { machine: machine.clone(), disks: Volumes::new() };
+    core.update(item, |record| record.drill = Some(drill)).await?;
+    let disks = job.step("build target disks", derive_disks(core, item, &point, "test")).await?;
+    core.update(item, |record| {
+        if let Some(drill) = &mut record.drill {
+            drill.disks.clone_from(&disks);
+        }
+    })
+    .await?;
+    job.step("hydrate", async {
+        let done = hydrate_disks(core, item, &disks).await?;
+        job.note(&done)
+    })
+    .await?;
+    job.step("create target machine", create_machine(core, item, &machine, &disks, request.network)).await?;
+    let site = item.record.lock().await.recovery.0.clone();
+    job.step("start target machine", async {
+        core.platform(&site)?.start(&machine).await.map_err(CoreError::from)
+    })
+    .await
+}
+
+pub(crate) async fn clean_up(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, CoreError> {
+    let item = core.find(item).await?;
+    let check = |record: &Record| {
+        core.check(record, Operation::TestFailoverCleanup)?;
+        if record.drill.is_none() {
+            return Err(CoreError::new(ErrorCode::NotAllowedInState, "there is no drill to clean up"));
+        }
+        Ok(Direction::from_side(record.protection.active))
+    };
+    core.run(&item, JobKind::TestFailoverCleanup, check, |core, item, job| async move {
+        job.step("remove test machine", remove(&core, &item)).await?;
+        // A drill counts only once it has been cleaned up (EX-M2).
+        core.update(&item, |record| record.drilled = true).await
+    })
+    .await
+}
+
+/// Removes everything a drill made; nothing if there is none.
+pub(crate) async fn remove(core: &Inner, item: &Item) -> Result<(), CoreError> {
+    let (site, drill) = {
+        let record = item.record.lock().await;
+        (record.recovery.0.clone(), record.drill.clone())
+    };
+    let Some(drill) = drill else { return Ok(()) };
+    let platform = core.platform(&site)?;
+    if platform.machines().await?.iter().any(|machine| machine.id == drill.machine) {
+        platform.power_off(&drill.machine).await?;
+        platform.delete_machine(&drill.machine).await?;
+    }
+    for (_, volume) in &drill.disks {
+        platform.delete_volume(volume).await?;
+    }
+    core.update(item, |record| record.drill = None).await
+}

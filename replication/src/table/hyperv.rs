@@ -1,0 +1,34 @@
+//! Hyper-V machines: planned and unplanned out, back only planned and without reprotection (HF-01, HF-04).
+
+use contract::Operation::{
+    CancelFailover, ChangePoint, Commit, CompleteFailover, PlannedFailover, ReverseReplicate, TestFailover,
+    TestFailoverCleanup, UnplannedFailover,
+};
+use contract::Phase::{CommitPending, Committed, InitialReplication, Protected, Stopped};
+use contract::Side::{Primary, Recovery};
+
+use super::{Row, at, ends, row, stay};
+
+pub(super) const ROWS: &[Row] = &[
+    ends(at(InitialReplication, Primary)),
+    // Out.
+    stay(at(Protected, Primary), TestFailover),
+    stay(at(Protected, Primary), TestFailoverCleanup),
+    row(at(Protected, Primary), PlannedFailover, at(CommitPending, Recovery)),
+    row(at(Protected, Primary), UnplannedFailover, at(CommitPending, Recovery)),
+    row(at(Protected, Primary), CancelFailover, at(Stopped, Primary)),
+    ends(at(Protected, Primary)),
+    stay(at(CommitPending, Recovery), ChangePoint),
+    row(at(CommitPending, Recovery), Commit, at(Committed, Recovery)),
+    // Back: the data synchronisation takes the place of reprotection. While it waits it can be completed or
+    // cancelled; cancelled, the cloud machine stays the good copy (HF-21).
+    row(at(Committed, Recovery), PlannedFailover, at(CommitPending, Primary)),
+    row(at(Committed, Recovery), CompleteFailover, at(CommitPending, Primary)),
+    stay(at(Committed, Recovery), CancelFailover),
+    ends(at(Committed, Recovery)),
+    row(at(CommitPending, Primary), Commit, at(Committed, Primary)),
+    // Out again.
+    row(at(Committed, Primary), ReverseReplicate, at(Protected, Primary)),
+    ends(at(Committed, Primary)),
+    ends(at(Stopped, Primary)),
+];
