@@ -1,0 +1,190 @@
+//! Point-in-time views of all disks of a machine, and what changed between two of them. The rules are those of the
+//! real stand-ins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use contract::{
+    Bytes, ChangeId, Consumed, MachineId, PlatformError, PlatformErrorKind as Kind, View, ViewDisk, ViewId,
+    VolumeId,
+};
+use nbd::Extent;
+
+use crate::sim::clock::moment;
+use crate::sim::exports::ViewExport;
+use crate::sim::state::{State, ViewRecord};
+use crate::sim::{Leftover, SimSite, Tracking};
+
+/// One disk on its way into a view, and what changed on it if that can be told.
+struct Frozen {
+    export: ViewExport,
+    shown: ViewDisk,
+}
+
+impl SimSite {
+    pub(crate) async fn take_view(
+        &self,
+        machine: &MachineId,
+        since: Option<&ChangeId>,
+    ) -> Result<View, PlatformError> {
+        self.clock().sleep(self.faults().link().latency).await;
+        let now = self.clock().micros();
+        let view = self.with(|state| self.freeze(state, machine, since, now))?;
+        let told = view.disks.iter().filter(|disk| disk.changed.is_some()).count();
+        self.note(&machine.0, format!("{} taken, {told} disks tell changes", view.change_id));
+        Ok(view)
+    }
+
+    fn freeze(
+        &self,
+        state: &mut State,
+        machine: &MachineId,
+        since: Option<&ChangeId>,
+        now: u64,
+    ) -> Result<View, PlatformError> {
+        state.catch_up(machine, now);
+        let record = state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
+        record.views_taken += 1;
+        let live = record.running.is_some();
+        let since = since.filter(|id| record.tracked.contains(id)).cloned();
+        if let Some(open) = record.live_view.clone() {
+            if self.config().leftover == Leftover::Refuse {
+                let text = format!("freeze the disks: view {open} of machine {machine} is still open");
+                return Err(self.refuse(Kind::Failed, text));
+            }
+            self.end_view(state, &open, Consumed::No)?;
+        }
+        let change = ChangeId(format!("change-{machine}-{}", state.next(machine)));
+        let bytes = Arc::default();
+        let frozen = self.freeze_disks(state, machine, since.as_ref(), &bytes)?;
+        if live && state.tracking != Tracking::Never {
+            self.track(state, machine, &change, since.as_ref());
+        }
+        let id = ViewId(format!("view-{machine}-{}", state.next(machine)));
+        let mut disks = Vec::new();
+        let mut served = Vec::new();
+        for disk in frozen {
+            let name = format!("{}-{machine}-{}", self.config().id, disk.shown.id);
+            let export = nbd::serve(&name, Arc::new(disk.export));
+            disks.push(ViewDisk { uri: export.uri(), ..disk.shown });
+            served.push(export);
+        }
+        let record =
+            ViewRecord { machine: machine.clone(), change: change.clone(), since, live, served, bytes };
+        state.views.insert(id.clone(), record);
+        if let Some(record) = state.machines.get_mut(machine).filter(|_| live) {
+            record.live_view = Some(id.clone());
+        }
+        Ok(View { id, taken_at: moment(now), change_id: change, disks })
+    }
+
+    fn freeze_disks(
+        &self,
+        state: &State,
+        machine: &MachineId,
+        since: Option<&ChangeId>,
+        bytes: &Arc<AtomicU64>,
+    ) -> Result<Vec<Frozen>, PlatformError> {
+        let record = state.machines.get(machine).ok_or_else(|| self.unknown("machine", machine))?;
+        let freeze = |(id, volume): &(_, VolumeId)| {
+            let content = state
+                .store
+                .snapshot(volume)
+                .map_err(|broken| self.refuse(Kind::Failed, format!("freeze the disks: {broken}")))?;
+            let changed = since.and_then(|since| Some((context(since), state.store.changed(volume, since)?)));
+            let shown = ViewDisk {
+                id: contract::DiskId::clone(id),
+                size: Bytes(content.size()),
+                uri: String::new(),
+                changed: changed.as_ref().map(|(context, _)| context.clone()),
+            };
+            Ok(Frozen { export: self.view_export(content, changed, bytes), shown })
+        };
+        record.spec.disks.iter().map(freeze).collect()
+    }
+
+    fn view_export(
+        &self,
+        content: crate::sim::Snapshot,
+        changed: Option<(String, Vec<Extent>)>,
+        bytes: &Arc<AtomicU64>,
+    ) -> ViewExport {
+        ViewExport::new(content, changed, Arc::clone(self.faults()), Arc::clone(bytes))
+    }
+
+    /// Tracks changes since this moment; what was tracked since the older one is frozen for reading.
+    fn track(&self, state: &mut State, machine: &MachineId, change: &ChangeId, since: Option<&ChangeId>) {
+        for volume in volumes_of(state, machine) {
+            state.store.track(&volume, change);
+            if let Some(since) = since {
+                state.store.freeze(&volume, since);
+            }
+        }
+        if let Some(record) = state.machines.get_mut(machine) {
+            record.tracked.push(change.clone());
+        }
+    }
+
+    pub(crate) async fn drop_view(&self, id: &ViewId, consumed: Consumed) -> Result<(), PlatformError> {
+        let read = self.with(|state| {
+            state.views.get(id).map(|view| (view.machine.clone(), view.bytes.load(Ordering::Relaxed)))
+        });
+        let Some((machine, read)) = read else { return Ok(()) };
+        self.clock().sleep(self.faults().link().takes(read)).await;
+        let now = self.clock().micros();
+        self.note(&machine.0, format!("{id} closed, consumed: {consumed:?}, {read} bytes"));
+        self.with(|state| {
+            state.catch_up(&machine, now);
+            self.end_view(state, id, consumed)
+        })
+    }
+
+    fn end_view(&self, state: &mut State, id: &ViewId, consumed: Consumed) -> Result<(), PlatformError> {
+        let Some(mut view) = state.views.remove(id) else { return Ok(()) };
+        state.to_close.append(&mut view.served);
+        let machine = &view.machine;
+        let record = state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
+        if record.live_view.as_ref() == Some(id) {
+            record.live_view = None;
+        }
+        if !view.live {
+            return Ok(());
+        }
+        // What stays tracked: the newer moment, or the older one if nobody took the changes.
+        let forgotten = match (&view.since, consumed) {
+            (Some(since), Consumed::Yes) => since.clone(),
+            (_, Consumed::No) => view.change.clone(),
+            (None, Consumed::Yes) => return Ok(()),
+        };
+        record.tracked.retain(|tracked| *tracked != forgotten);
+        for volume in volumes_of(state, machine) {
+            match (&view.since, consumed) {
+                (Some(since), Consumed::No) => state.store.rejoin(&volume, since, &view.change),
+                _ => state.store.forget(&volume, &forgotten),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn forget_changes(&self, id: &MachineId) -> Result<(), PlatformError> {
+        self.with(|state| {
+            let Some(record) = state.machines.get_mut(id) else { return Ok(()) };
+            record.tracked.clear();
+            for volume in volumes_of(state, id) {
+                state.store.forget_all(&volume);
+            }
+            Ok(())
+        })
+    }
+}
+
+fn volumes_of(state: &State, machine: &MachineId) -> Vec<VolumeId> {
+    let record = state.machines.get(machine);
+    record
+        .map(|record| record.spec.disks.iter().map(|(_, volume)| volume.clone()).collect())
+        .unwrap_or_default()
+}
+
+fn context(change: &ChangeId) -> String {
+    format!("sim:changed:{change}")
+}

@@ -1,0 +1,158 @@
+//! A core between two simulated sites, and the questions every test asks of it.
+#![allow(clippy::unwrap_used, dead_code, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{
+    Bytes, CoreError, Direction, EnableProtection, FailoverKind, FailoverRequest, ItemId, ItemView, JobId,
+    JobState, JobView, MachineId, Millis, Platform, PointChoice, Policy, ReplicationCore, ReprotectRequest,
+    SiteId, TargetSettings, Timestamp,
+};
+use replication::{Config, Core};
+use standins::sim::{
+    Cut, SimBoot, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, cut_of, last_record,
+};
+
+pub const OUT: Direction = Direction::PrimaryToRecovery;
+pub const BACK: Direction = Direction::RecoveryToPrimary;
+pub const INTERVAL: Millis = Millis(60_000);
+/// Virtual time that no test needs; one that waits for what never comes ends there.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// VMware on one side, Azure on the other, and a core between them.
+pub struct Pair {
+    pub world: SimWorld,
+    pub primary: Arc<SimSite>,
+    pub recovery: Arc<SimSite>,
+    pub core: Core,
+    _dir: tempfile::TempDir,
+}
+
+impl Pair {
+    pub fn new(world: SimWorld) -> Self {
+        let primary = world.site(SimConfig::new("primary", SimProfile::VMWARE));
+        let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
+        Self::of(world, primary, recovery)
+    }
+
+    pub fn of(world: SimWorld, primary: Arc<SimSite>, recovery: Arc<SimSite>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut platforms: BTreeMap<SiteId, Arc<dyn Platform>> = BTreeMap::new();
+        platforms.insert("primary".into(), primary.clone());
+        platforms.insert("recovery".into(), recovery.clone());
+        let config = Config { platforms, dir: dir.path().to_owned(), tap: None };
+        Self { world, primary, recovery, core: Core::open(config).unwrap(), _dir: dir }
+    }
+
+    /// Installs and starts a machine, lets it live a while and protects it.
+    pub async fn protect(&self, machine: &str) -> ItemId {
+        self.primary.install(&SimInstall::new(machine)).unwrap();
+        self.primary.start(&machine.into()).await.unwrap();
+        self.world.clock().sleep(INTERVAL).await;
+        let item = ItemId(format!("item-{machine}"));
+        let job = self.core.enable_protection(&enable(&item, machine)).await.unwrap();
+        self.completed(&job).await;
+        item
+    }
+
+    pub async fn ended(&self, job: &JobId) -> JobView {
+        let wait = async {
+            let mut view = self.core.job(job).await.unwrap();
+            while !view.state.ended() {
+                view = self.core.watch_job(job, view.revision).await.unwrap();
+            }
+            view
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("the job ends")
+    }
+
+    pub async fn completed(&self, job: &JobId) -> JobView {
+        let view = self.ended(job).await;
+        let well = matches!(view.state, JobState::Completed | JobState::CompletedWithWarning);
+        assert!(well, "{view:#?}");
+        view
+    }
+
+    pub async fn points(&self, item: &ItemId, count: u64) -> Result<ItemView, CoreError> {
+        tokio::time::timeout(PATIENCE, self.core.watch_points(item, count)).await.expect("points come")
+    }
+
+    pub async fn fail_over(&self, item: &ItemId, direction: Direction) -> JobView {
+        let job = self.core.failover(&failover(item, direction)).await.unwrap();
+        self.completed(&job).await
+    }
+
+    pub async fn commit(&self, item: &ItemId) -> JobView {
+        let job = self.core.commit(item).await.unwrap();
+        self.completed(&job).await
+    }
+
+    pub async fn reprotect(&self, item: &ItemId, direction: Direction) -> JobView {
+        let request = ReprotectRequest { item: item.clone(), direction };
+        let job = self.core.reprotect(&request).await.unwrap();
+        self.completed(&job).await
+    }
+
+    pub async fn item(&self, item: &ItemId) -> ItemView {
+        self.core.item(item).await.unwrap()
+    }
+
+    pub async fn live(&self, time: Millis) {
+        self.world.clock().sleep(time).await;
+    }
+}
+
+pub fn enable(item: &ItemId, machine: &str) -> EnableProtection {
+    EnableProtection {
+        item: item.clone(),
+        primary: "primary".into(),
+        machine: machine.into(),
+        recovery: "recovery".into(),
+        target: TargetSettings { machine: dr(machine), memory: Bytes(1 << 30) },
+        policy: Policy { interval: INTERVAL, keep_points: 3 },
+    }
+}
+
+/// Name of a machine on the recovery side.
+pub fn dr(machine: &str) -> MachineId {
+    MachineId(format!("{machine}-dr"))
+}
+
+pub fn failover(item: &ItemId, direction: Direction) -> FailoverRequest {
+    FailoverRequest {
+        item: item.clone(),
+        kind: FailoverKind::Unplanned,
+        direction,
+        point: PointChoice::Latest,
+        shut_down_source: false,
+        shutdown_within: Millis(60_000),
+        data_sync: None,
+    }
+}
+
+/// Where a recovered machine lies in the order of its source's writes: how many were made, and the last ledger
+/// record among them. Anything but an exact prefix ends the test.
+pub fn exact(source: &SimBoot, target: &SimBoot) -> (usize, u64) {
+    let log = source.log();
+    match cut_of(&source.bases(), &log, &target.bases(), &[SimSite::hydrated()]) {
+        Cut::Exact(range) => (*range.end(), last_record(&log, *range.end())),
+        other => panic!("{} boot {}: {other:?}", target.machine, target.number),
+    }
+}
+
+/// Asserts that a guest is up, with all records up to `record`.
+pub fn is_up(site: &SimSite, boot: &SimBoot, record: u64) {
+    let up = boot.up.as_ref().expect("it comes up");
+    assert!(*up <= site.clock().now() && boot.ended().is_none(), "{boot:?}");
+    let found = boot.found.as_ref().expect("a ledger");
+    assert_eq!((found.contiguous, found.highest), (record, record));
+    assert!(found.torn.is_empty());
+}
+
+/// How much was lost when the source ended at `struck`: since when acknowledged records are missing.
+pub fn lost(source: &SimBoot, record: u64, struck: Timestamp) -> Millis {
+    let first_lost = source.acks().into_iter().find(|ack| ack.number > record && ack.at <= struck);
+    first_lost.map_or(Millis(0), |ack| struck.since(ack.at))
+}
