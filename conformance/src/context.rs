@@ -21,6 +21,14 @@ pub struct RunContext {
 }
 
 impl RunContext {
+    /// A number that the run's id and `what` decide: chance that can be repeated.
+    #[must_use]
+    pub fn chance(&self, what: &str) -> u64 {
+        let bytes = self.id.bytes().chain(what.bytes());
+        bytes
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+
     /// Reads the environment; without one a directory of its own is made under the current one.
     ///
     /// # Errors

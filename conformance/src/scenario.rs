@@ -1,5 +1,6 @@
 //! Scenarios, as data.
 
+use contract::DataSync;
 use serde::Deserialize;
 
 /// The table, as it stands beside this crate's manifest.
@@ -23,6 +24,8 @@ pub enum Script {
     Cycle,
     /// Test failover and its clean-up.
     Drill,
+    /// Planned failover, failback in one of its two modes, reverse replication.
+    HyperV,
 }
 
 /// One scenario.
@@ -40,6 +43,9 @@ pub struct Scenario {
     pub source: String,
     /// Stand-in to which it fails over.
     pub target: String,
+    /// When a failback to Hyper-V brings the data down.
+    #[serde(default)]
+    pub data_sync: Option<DataSync>,
     /// Transitions, in order.
     pub edges: Vec<String>,
 }

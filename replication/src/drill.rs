@@ -8,7 +8,7 @@ use contract::{
 };
 
 use crate::core::Inner;
-use crate::failover::{choose, create_machine, derive_disks, hydrate_disks};
+use crate::failover::{choose, create_machine, derive_disks, hydrate_if_due};
 use crate::item::{Drill, Item, Record, Volumes};
 use crate::jobs::Job;
 use crate::processor::{not_replicating, process_all};
@@ -64,11 +64,7 @@ async fn build(
         }
     })
     .await?;
-    job.step("hydrate", async {
-        let done = hydrate_disks(core, item, &disks).await?;
-        job.note(&done)
-    })
-    .await?;
+    hydrate_if_due(core, item, job, &disks).await?;
     job.step("create target machine", create_machine(core, item, &machine, &disks, request.network)).await?;
     let site = item.record.lock().await.recovery.0.clone();
     job.step("start target machine", async {

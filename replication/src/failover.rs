@@ -162,11 +162,7 @@ pub(crate) fn choose(replica: &Replica, choice: &PointChoice) -> Result<Recovery
 /// Out: a new machine on deltas over the point, so that nothing is copied and the point stays as it is.
 async fn onto_new(core: &Inner, item: &Item, job: &Job, point: &RecoveryPoint) -> Result<(), CoreError> {
     let disks = job.step("build target disks", derive_disks(core, item, point, "run")).await?;
-    job.step("hydrate", async {
-        let done = hydrate_disks(core, item, &disks).await?;
-        job.note(&done)
-    })
-    .await?;
+    hydrate_if_due(core, item, job, &disks).await?;
     let machine = item.record.lock().await.recovery.1.clone();
     let created = create_machine(core, item, &machine, &disks, Network::Production);
     job.step("create target machine", created).await?;
@@ -241,8 +237,26 @@ pub(crate) async fn derive_disks(
     Ok(disks)
 }
 
+/// The extra step, where it is due: VMware's Linux machines and physical ones, not ordinary Hyper-V machines or
+/// those of a region (HY-02, HY-03, HY-04, HY-07).
+pub(crate) async fn hydrate_if_due(
+    core: &Inner,
+    item: &Item,
+    job: &Job,
+    disks: &Volumes,
+) -> Result<(), CoreError> {
+    if item.record.lock().await.pair != Pair::Vmware {
+        return Ok(());
+    }
+    job.step("hydrate", async {
+        let done = hydrate_disks(core, item, disks).await?;
+        job.note(&done)
+    })
+    .await
+}
+
 /// Makes the target copy boot on the target's hardware; the point below it is not touched (HY-03, HY-06, HY-08).
-pub(crate) async fn hydrate_disks(core: &Inner, item: &Item, disks: &Volumes) -> Result<String, CoreError> {
+async fn hydrate_disks(core: &Inner, item: &Item, disks: &Volumes) -> Result<String, CoreError> {
     let platform = core.platform(&item.record.lock().await.recovery.0)?;
     let drivers = platform.site().await?.boot_drivers;
     let Some((_, boot_disk)) = disks.first() else {

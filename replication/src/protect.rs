@@ -1,5 +1,6 @@
 //! Protection begins and ends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use contract::{
@@ -109,17 +110,20 @@ async fn stop_tracking(core: &Inner, record: &Record) -> Result<(), CoreError> {
     Ok(())
 }
 
-/// Deletes points and replica, but no disk of any machine.
+/// Deletes points and replica, but no disk of any machine: on the primary side the replica *is* the machine's
+/// disks, and while the machine runs on the recovery side it stands on what is kept there.
 async fn delete_replica(core: &Inner, record: &Record) -> Result<(), CoreError> {
+    let mut kept: BTreeSet<&VolumeId> = record.seed.iter().flatten().map(|(_, volume)| volume).collect();
     if let Some(replica) = &record.replica {
         let platform = core.platform(&record.on(replica.side).0)?;
         delete_points(&platform, &replica.points, &replica.base).await?;
+        if replica.side == Side::Recovery {
+            kept.extend(replica.base.iter().map(|(_, volume)| volume));
+        }
     }
-    if let Some(seed) = &record.seed
-        && record.protection.active == Side::Primary
-    {
+    if record.protection.active == Side::Primary {
         let platform = core.platform(&record.recovery.0)?;
-        for (_, volume) in seed {
+        for volume in kept {
             platform.delete_volume(volume).await?;
         }
     }

@@ -34,6 +34,18 @@ pub fn vmware() -> Profile {
     }
 }
 
+/// Hyper-V, generation 1: VHDX on IDE, the legacy network adapter, BIOS.
+#[must_use]
+pub fn hyperv() -> Profile {
+    Profile {
+        label: "hyperv-standin",
+        kind: PlatformKind::HyperV,
+        format: Format::Vhdx,
+        hardware: hardware(Controller::Ide, Nic::Tulip, "Microsoft Corporation", "Virtual Machine", None),
+        subnet: "192.0.2.0/24",
+    }
+}
+
 /// Azure, first-generation size: managed disks as qcow2 chains on IDE, Azure's identity.
 #[must_use]
 pub fn azure() -> Profile {
@@ -57,6 +69,7 @@ pub fn azure() -> Profile {
 pub fn by_name(name: &str) -> Option<Profile> {
     match name {
         "vmware" => Some(vmware()),
+        "hyperv" => Some(hyperv()),
         "azure" => Some(azure()),
         _ => None,
     }

@@ -1,11 +1,10 @@
 //! A drill: a copy of a recovery point boots in a network of its own, and nothing else notices.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use contract::{
     DrillStatus, ErrorCode, ItemView, MachineId, Network, Phase, Platform, PointChoice, RecoveryPoint, Side,
-    TestFailoverRequest, VolumeId,
+    TestFailoverRequest,
 };
 use harness::oracle::{self, RawSource};
 
@@ -24,14 +23,14 @@ pub(crate) async fn hold(world: &World) -> Result<(), Halt> {
     world.enter(EDGE);
     edge::await_work(world, EDGE, &source).await?;
     let before = world.core.item(&world.item).await?;
-    let volumes_before = volumes(world).await;
     refused_before(world).await?;
     let point = older_point(&before)?;
+    let trigger = Instant::now();
     let drill = start(world, &point).await?;
-    let first = read_and_judge(world, &source, &drill, &point).await?;
+    let first = read_and_judge(world, &source, &drill, &point, trigger).await?;
     work_inside(world, &source, &drill).await?;
     check_untouched(world, &source, &before, &point, &first).await?;
-    clean_up(world, &drill, &volumes_before).await?;
+    clean_up(world, &drill).await?;
     finish::end(world, &source).await
 }
 
@@ -58,16 +57,11 @@ fn older_point(item: &ItemView) -> Result<RecoveryPoint, Halt> {
     older.ok_or_else(|| Halt::Violation(format!("{EDGE}: fewer than two recovery points")))
 }
 
-async fn volumes(world: &World) -> BTreeSet<VolumeId> {
-    world.recovery.volume_files().await.into_iter().map(|(id, _, _)| id).collect()
-}
-
 async fn start(world: &World, point: &RecoveryPoint) -> Result<Recovered, Halt> {
-    let trigger = Instant::now();
     let wanted = request(world, PointChoice::Custom(point.id.clone()), Network::Isolated);
     let job = world.core.test_failover(&wanted).await?;
     let machine = MachineId(format!("{}-test", world.machine));
-    let drill = edge::recover(world, EDGE, &world.recovery, &machine, 0, &job, trigger).await?;
+    let drill = edge::recover(world, EDGE, &world.recovery, &machine, 0, &job).await?;
     let hydrated = drill.job.steps.iter().any(|step| step.name == "hydrate" && step.took.is_some());
     world.expect("TF-09", hydrated, "the extra step is in the drill's job, timed").await;
     world
@@ -86,8 +80,8 @@ async fn read_and_judge(
     source: &Running,
     drill: &Recovered,
     point: &RecoveryPoint,
+    trigger: Instant,
 ) -> Result<Vec<PointFiles>, Halt> {
-    let seen = Instant::now();
     let dir = world.edge_dir(EDGE).await?;
     let (judged, files) = edge::with_point(&world.recovery, point, &dir, async |files| {
         check_hydration(world, &drill.boot, &files).await?;
@@ -97,9 +91,10 @@ async fn read_and_judge(
     .await?;
     let survived = drill.findings.ledger.contiguous;
     world.expect("TF-03", judged.0.objection().is_none(), format!("the drill shows {}", point.id)).await;
-    let rpo = measure::rpo(&source.boot.guest.witness().acks(), survived, seen, judged.0.lost);
+    let rto = drill.rto(world, trigger, false).await;
+    let rpo = measure::rpo(&source.boot.guest.witness().acks(), survived, trigger, judged.0.lost);
     let inside = edge::inside_agrees(&drill.findings, &judged.0);
-    edge::conclude(world, EDGE, judged, rpo, drill.rto.clone(), inside).await?;
+    edge::conclude(world, EDGE, judged, rpo, rto, inside).await?;
     Ok(files)
 }
 
@@ -154,19 +149,19 @@ async fn check_untouched(
 }
 
 /// TF-06: one call removes all that the drill made.
-async fn clean_up(world: &World, drill: &Recovered, volumes_before: &BTreeSet<VolumeId>) -> Result<(), Halt> {
+async fn clean_up(world: &World, drill: &Recovered) -> Result<(), Halt> {
+    let machine = world.recovery.machine(&drill.boot.machine).await?;
+    let made: Vec<_> = machine.disks.into_iter().map(|disk| disk.volume).collect();
     let job = world.core.clean_up_test_failover(&world.item).await?;
     world.follow(EDGE, &job).await?;
     let machines = world.recovery.machines().await?.len();
-    let mut of_points = BTreeSet::new();
-    for point in world.core.item(&world.item).await?.points {
-        of_points.extend(point.volumes.into_iter().map(|(_, volume)| volume));
-    }
-    let now = volumes(world).await;
-    let strays: Vec<_> =
-        now.iter().filter(|v| !volumes_before.contains(v) && !of_points.contains(v)).collect();
-    let gone = machines == 0 && strays.is_empty() && drill.boot.guest.is_gone();
-    world.expect("TF-06", gone, format!("{machines} machines, stray volumes {strays:?}")).await;
+    let left = world.recovery.volume_files().await;
+    let strays =
+        left.iter().filter(|(id, path, _)| made.contains(id) || path.as_str().contains("-test")).count();
+    let gone = !made.is_empty() && machines == 0 && strays == 0 && drill.boot.guest.is_gone();
+    world
+        .expect("TF-06", gone, format!("{machines} machines and {strays} disks of the drill are left"))
+        .await;
     let status = world.core.item(&world.item).await?.drill_status;
     world.expect("MO-02", status == DrillStatus::Performed, format!("after clean-up: {status:?}")).await;
     Ok(())

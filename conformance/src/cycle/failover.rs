@@ -16,6 +16,7 @@ use super::setup::INTERVAL;
 use super::world::World;
 use super::{Halt, Running};
 use crate::judge::Exhibit;
+use crate::scenario::Script;
 
 const EDGE: &str = "failover";
 
@@ -29,7 +30,7 @@ pub(crate) async fn fail_over(world: &World, source: &Running) -> Result<Running
     world.trace("failover: the source site is lost").await;
     let trigger = Instant::now();
     let job = world.core.failover(&request(world, Direction::PrimaryToRecovery)).await?;
-    let recovered = edge::recover(world, EDGE, &world.recovery, &world.machine, after, &job, trigger).await?;
+    let recovered = edge::recover(world, EDGE, &world.recovery, &world.machine, after, &job).await?;
     check_state(world, &recovered).await?;
     let point = chosen_point(world, &before).await?;
     let dir = world.edge_dir(EDGE).await?;
@@ -42,13 +43,13 @@ pub(crate) async fn fail_over(world: &World, source: &Running) -> Result<Running
     let survived = recovered.findings.ledger.contiguous;
     let acks = source.boot.guest.witness().acks();
     let rpo = measure::rpo(&acks, survived, disaster, judged.0.lost);
-    let Recovered { rto, .. } = &recovered;
+    let rto = recovered.rto(world, trigger, false).await;
     let unreachable = world.primary.is_lost();
     let completed = recovered.job.state != contract::JobState::Failed;
     world.expect("FO-09", unreachable && completed, "the source site was unreachable all the while").await;
-    edge::conclude(world, EDGE, judged, rpo, rto.clone(), inside).await?;
+    edge::conclude(world, EDGE, judged, rpo, rto, inside).await?;
     let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
-    commit(world, &running, &point).await?;
+    commit(world, EDGE, &running, &point).await?;
     Ok(running)
 }
 
@@ -107,7 +108,7 @@ async fn check_state(world: &World, recovered: &Recovered) -> Result<(), Halt> {
     world.trace_state().await
 }
 
-async fn chosen_point(world: &World, before: &ItemView) -> Result<RecoveryPoint, Halt> {
+pub(crate) async fn chosen_point(world: &World, before: &ItemView) -> Result<RecoveryPoint, Halt> {
     let item = world.core.item(&world.item).await?;
     let chosen = item.points.iter().find(|point| Some(&point.id) == item.failed_over_to.as_ref());
     let window = before.points.iter().rev().filter(|p| p.processed).take(before.policy.keep_points as usize);
@@ -191,11 +192,16 @@ fn edited_boot_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<String>, Halt> {
 }
 
 /// Commits, and checks what a commit must do.
-async fn commit(world: &World, running: &Running, point: &RecoveryPoint) -> Result<(), Halt> {
+pub(crate) async fn commit(
+    world: &World,
+    edge: &str,
+    running: &Running,
+    point: &RecoveryPoint,
+) -> Result<(), Halt> {
     let files_before: Vec<_> = world.recovery.volume_files().await;
     let acked = running.last_record();
     let job = world.core.commit(&world.item).await?;
-    world.follow(EDGE, &job).await?;
+    world.follow(edge, &job).await?;
     world.trace_state().await?;
     let item = world.core.item(&world.item).await?;
     let left = item.points.len();
@@ -205,7 +211,7 @@ async fn commit(world: &World, running: &Running, point: &RecoveryPoint) -> Resu
     world.expect("FO-04", left == 0 && gone, format!("{left} points left, their files gone: {gone}")).await;
     let worked = edge::works_beyond(running, acked).await;
     world.expect("FO-04", worked, "the running machine wrote on over the commit").await;
-    edge::await_work(world, EDGE, running).await?;
+    edge::await_work(world, edge, running).await?;
     let change = PointChoice::Custom(PointId(point.id.0.clone()));
     let change = world.core.change_point(&world.item, &change).await.err().map(|error| error.code);
     world
@@ -230,6 +236,10 @@ async fn unprotected(world: &World) -> Result<(), Halt> {
             format!("failback unprotected: {code:?}"),
         )
         .await;
+    if world.script == Script::HyperV {
+        // Its way back is a planned failover, straight from here (HF-01).
+        return Ok(());
+    }
     let wrong = ReprotectRequest { item: world.item.clone(), direction: Direction::PrimaryToRecovery };
     let code = world.core.reprotect(&wrong).await.err().map(|error| error.code);
     world

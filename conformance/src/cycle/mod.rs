@@ -8,9 +8,11 @@ mod edge;
 mod failback;
 mod failover;
 mod finish;
+mod hyperv;
 mod measure;
 mod reprotect;
 mod setup;
+mod switch;
 mod world;
 
 use std::sync::Arc;
@@ -83,6 +85,7 @@ pub async fn run(world: Arc<World>) -> Result<(), Halt> {
     match world.script {
         Script::Cycle => cycle(&world).await,
         Script::Drill => drill::hold(&world).await,
+        Script::HyperV => hyperv::cycle(&world).await,
     }
 }
 

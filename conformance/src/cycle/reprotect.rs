@@ -1,6 +1,7 @@
 //! Edges 2 and 4: the machine that runs now replicates to the side it came from.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use contract::{Bytes, Direction, Platform, PowerState, RecoveryPoint, ReprotectRequest, Side};
@@ -11,6 +12,7 @@ use super::measure;
 use super::world::World;
 use super::{Halt, Running};
 use crate::judge::{Exhibit, JudgedMachine};
+use crate::scenario::Script;
 
 /// Grain in which changes travel, in sectors: 64 KiB.
 const GRAIN: u64 = 128;
@@ -32,7 +34,10 @@ pub(crate) async fn reprotect(
     let direction = Direction::from_side(active);
     let acked = running.last_record();
     let trigger = Instant::now();
-    let job = world.core.reprotect(&ReprotectRequest { item: world.item.clone(), direction }).await?;
+    let job = match world.script {
+        Script::HyperV => world.core.reverse_replicate(&world.item).await?,
+        _ => world.core.reprotect(&ReprotectRequest { item: world.item.clone(), direction }).await?,
+    };
     let job = world.follow(name, &job).await?;
     let ended = Instant::now();
     world.trace_state().await?;
@@ -45,7 +50,8 @@ pub(crate) async fn reprotect(
     let seen = Instant::now();
     let processed = item.points.iter().filter(|point| point.processed).count();
     let enough = processed as u64 >= edge::POINTS;
-    world.expect(rule(active), enough, format!("{processed} points in the new direction")).await;
+    let rule = if world.script == Script::HyperV { "HF-17" } else { rule(active) };
+    world.expect(rule, enough, format!("{processed} points in the new direction")).await;
     let site = if active == Side::Recovery { &world.primary } else { &world.recovery };
     let dir = world.edge_dir(name).await?;
     let judged = edge::with_point(site, &newest, &dir, async |files| {
@@ -100,7 +106,8 @@ async fn check_sides(
     Ok(())
 }
 
-/// RE-04: to a side that still has the machine's disks, only what differs travels.
+/// RE-04, HF-18: to a side that still has the machine's disks, or what it had when it was turned off, only what
+/// differs travels.
 async fn check_travelled(
     world: &World,
     running: &Running,
@@ -111,14 +118,19 @@ async fn check_travelled(
     let Some(first) = first else { return Ok(()) };
     let mut changed = 0;
     for ((here, there), disk) in running.boot.disks.iter().zip(&other.boot.disks).zip(&judged.disks) {
-        let there = WriteLog::open(there.log.as_std_path(), there.bytes).map_err(anyhow::Error::from)?;
-        let grains: BTreeSet<u64> = grains(&there).chain(grains(&disk.log)).collect();
+        let mut grains: BTreeSet<u64> = grains(&disk.log).collect();
+        if Arc::ptr_eq(&running.site, &world.recovery) {
+            // The original went on beyond the point that was failed over to.
+            let log = WriteLog::open(there.log.as_std_path(), there.bytes).map_err(anyhow::Error::from)?;
+            grains.extend(self::grains(&log));
+        }
         changed += grains.len() as u64 * GRAIN * 512;
         tracing::debug!(disk = %here.id, grains = grains.len(), "changed since the sides parted");
     }
     let limit = Bytes(changed + EPSILON.0);
     let found = format!("{} travelled, {} had changed on either side", first.transferred, Bytes(changed));
-    world.expect("RE-04", first.transferred <= limit, found).await;
+    let rule = if world.script == Script::HyperV { "HF-18" } else { "RE-04" };
+    world.expect(rule, first.transferred <= limit, found).await;
     Ok(())
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use contract::{ItemId, JobId, JobState, JobView, MachineId, Platform, ReplicationCore, SiteId, StepState};
+use contract::{
+    DataSync, ItemId, JobId, JobState, JobView, MachineId, Platform, ReplicationCore, SiteId, StepState,
+};
 use harness::accel;
 use harness::host::Host;
 use harness::reaper;
@@ -30,6 +32,7 @@ pub(crate) const JOB_WITHIN: Duration = Duration::from_secs(300);
 pub struct World {
     pub(crate) context: RunContext,
     pub(crate) script: Script,
+    pub(crate) data_sync: Option<DataSync>,
     pub(crate) evidence: Arc<Evidence>,
     pub(crate) image: images::Image,
     pub(crate) primary: Arc<StandInSite>,
@@ -97,6 +100,7 @@ impl World {
         Ok(Self {
             context: context.clone(),
             script: scenario.script,
+            data_sync: scenario.data_sync,
             evidence: Arc::clone(evidence),
             image,
             primary,

@@ -1,0 +1,170 @@
+//! Hyper-V: planned out, planned back in one of two modes, and replication to the cloud again. Nothing is lost.
+
+use std::time::{Duration, Instant};
+
+use contract::{
+    DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, JobState, Phase, PointChoice, PointId,
+    RecoveryPoint, Side,
+};
+
+use super::edge::Recovered;
+use super::failover::{self, chosen_point};
+use super::switch::{self, Switch};
+use super::world::{JOB_WITHIN, World};
+use super::{Halt, Running, edge, failback, finish, reprotect, setup};
+
+const OUT: &str = "planned-failover";
+const BACK: &str = "failback";
+/// How long the job is left waiting, in records of the cloud guest: it must wait for any length of time.
+const RECORDS_OF_WAIT: u64 = 25;
+
+pub(crate) async fn cycle(world: &World) -> Result<(), Halt> {
+    let mut on_premises = setup::boot_source(world).await?;
+    setup::protect(world, &on_premises).await?;
+    for _ in 0..world.context.cycles {
+        let cloud = planned_out(world, &on_premises).await?;
+        on_premises = planned_back(world, &cloud, &on_premises).await?;
+        reprotect::reprotect(world, "reverse-replicate", &on_premises, &cloud).await?;
+    }
+    finish::end(world, &on_premises).await
+}
+
+fn request(world: &World, direction: Direction) -> FailoverRequest {
+    let data_sync = world.data_sync.filter(|_| direction == Direction::RecoveryToPrimary);
+    FailoverRequest { kind: FailoverKind::Planned, data_sync, ..failover::request(world, direction) }
+}
+
+async fn planned_out(world: &World, source: &Running) -> Result<Running, Halt> {
+    world.enter(OUT);
+    edge::await_work(world, OUT, source).await?;
+    let before = world.core.item(&world.item).await?;
+    let older = before.points.first().map_or_else(|| PointId::from("none"), |point| point.id.clone());
+    let out = request(world, Direction::PrimaryToRecovery);
+    let custom = FailoverRequest { point: PointChoice::Custom(older), ..out.clone() };
+    let code = world.core.failover(&custom).await.err().map(|error| error.code);
+    world
+        .expect("PF-05", code == Some(ErrorCode::BadRequest), format!("planned to an older point: {code:?}"))
+        .await;
+    let after = world.recovery.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
+    let switch = Switch { edge: OUT, from: source, to: &world.recovery, after, request: out };
+    let recovered = switch.make(world, switch::nothing()).await?;
+    let point = chosen_point(world, &before).await?;
+    check_out(world, &recovered, &point).await?;
+    let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
+    refused(world, "HF-03", "failback before commit").await?;
+    failover::commit(world, OUT, &running, &point).await?;
+    Ok(running)
+}
+
+/// PF-02, PF-03, HY-07, LC-07.
+async fn check_out(world: &World, recovered: &Recovered, point: &RecoveryPoint) -> Result<(), Halt> {
+    let steps = &recovered.job.steps;
+    let down = steps.iter().find(|step| step.name == "shut down source");
+    let off_at = down.map_or(u64::MAX, |step| step.started.0 + step.took.unwrap_or_default().0);
+    let found = format!("point at {}, source off at {off_at}", point.time.0);
+    world.expect("PF-02", point.time.0 >= off_at, found).await;
+    // The switch itself was judged: an edge that lost anything does not get here.
+    let lost = world.notes.lock().await.edges.last().map(|edge| edge.rpo.records);
+    world.expect("PF-03", lost == Some(0), format!("{lost:?} records lost")).await;
+    let hydrated = steps.iter().any(|step| step.name == "hydrate");
+    world.expect("HY-07", !hydrated, format!("an ordinary Hyper-V machine was hydrated: {hydrated}")).await;
+    let item = world.core.item(&world.item).await?;
+    let pending = item.protection.phase == Phase::CommitPending && item.protection.active == Side::Recovery;
+    world.expect("LC-07", pending, format!("after phase 1: {:?}", item.protection)).await;
+    world.trace_state().await
+}
+
+/// A planned failover back is refused where the machine stands now.
+async fn refused(world: &World, rule: &str, what: &str) -> Result<(), Halt> {
+    let back = request(world, Direction::RecoveryToPrimary);
+    let code = world.core.failover(&back).await.err().map(|error| error.code);
+    world.expect(rule, code == Some(ErrorCode::NotAllowedInState), format!("{what}: {code:?}")).await;
+    Ok(())
+}
+
+async fn planned_back(world: &World, cloud: &Running, original: &Running) -> Result<Running, Halt> {
+    world.enter(BACK);
+    edge::await_work(world, BACK, cloud).await?;
+    let unplanned = failover::request(world, Direction::RecoveryToPrimary);
+    let code = world.core.failover(&unplanned).await.err().map(|error| error.code);
+    world
+        .expect("HF-04", code == Some(ErrorCode::NotAllowedInState), format!("unplanned back: {code:?}"))
+        .await;
+    let switch = Switch {
+        edge: BACK,
+        from: cloud,
+        to: &world.primary,
+        after: original.boot.number,
+        request: request(world, Direction::RecoveryToPrimary),
+    };
+    let recovered = match world.data_sync {
+        Some(DataSync::BeforeFailover) => switch.make(world, complete_when_waiting(world, cloud)).await?,
+        _ => switch.make(world, switch::nothing()).await?,
+    };
+    world.expect("HF-01", is_planned_back(&recovered), "no reprotection came before").await;
+    let item = world.core.item(&world.item).await?;
+    let pending = item.protection.phase == Phase::CommitPending && item.protection.active == Side::Primary;
+    world.expect("HF-15", pending, format!("after failback: {:?}", item.protection)).await;
+    let early = world.core.reverse_replicate(&world.item).await.err().map(|error| error.code);
+    world
+        .expect("HF-17", early == Some(ErrorCode::NotAllowedInState), format!("before commit: {early:?}"))
+        .await;
+    let running = edge::put_to_work(world, &world.primary, &recovered).await?;
+    failback::commit(world).await?;
+    let disks = world.recovery.volume_files().await;
+    let strays: Vec<_> = disks.iter().filter(|(id, _, _)| !id.0.ends_with("-replica")).collect();
+    world.expect("HF-16", strays.is_empty(), format!("cloud disks after commit: {strays:?}")).await;
+    Ok(running)
+}
+
+fn is_planned_back(recovered: &Recovered) -> bool {
+    recovered.job.kind == contract::JobKind::PlannedFailover
+        && recovered.job.direction == Direction::RecoveryToPrimary
+}
+
+/// HF-06, HF-08, JO-02: the job waits for as long as it takes, the cloud machine serves on, and only the user's
+/// action lets it go on. Returns when that was.
+async fn complete_when_waiting(world: &World, cloud: &Running) -> Result<Option<Instant>, Halt> {
+    let item = world.core.item(&world.item).await?;
+    let Some(job) = item.job else { return Ok(None) };
+    let mut seen = world.core.job(&job).await?;
+    let waiting = async {
+        while seen.state == JobState::InProgress {
+            seen = world.core.watch_job(&job, seen.revision).await?;
+        }
+        Ok::<_, Halt>(seen.state)
+    };
+    let state = tokio::time::timeout(JOB_WITHIN, waiting).await;
+    let state = state.map_err(|_| Halt::Violation(format!("{BACK}: the job neither waited nor ended")))??;
+    world.expect("HF-08", state == JobState::WaitingForCompletion, format!("after phase 1: {state:?}")).await;
+    if state != JobState::WaitingForCompletion {
+        return Ok(None);
+    }
+    let guest = &cloud.boot.guest;
+    let wanted = cloud.last_record() + RECORDS_OF_WAIT;
+    let served = guest.race("records while the job waits", SERVE_WITHIN, guest.witness().acked(wanted)).await;
+    let still = world.core.job(&job).await?.state == JobState::WaitingForCompletion;
+    world
+        .expect("HF-06", served.is_ok(), "the cloud machine acknowledged on while data was synchronised")
+        .await;
+    world.expect("HF-08", still && !guest.is_gone(), "the job waited, the cloud machine ran").await;
+    let resumed = Instant::now();
+    world.core.complete_failover(&world.item).await?;
+    world.expect("JO-02", leaves_its_wait(world, &job).await?, "the user's action let the job go on").await;
+    Ok(Some(resumed))
+}
+
+/// How long the cloud guest may take to the records of the wait.
+const SERVE_WITHIN: Duration = Duration::from_secs(60);
+
+/// Whether the job leaves its wait.
+async fn leaves_its_wait(world: &World, job: &contract::JobId) -> Result<bool, Halt> {
+    let mut seen = world.core.job(job).await?;
+    let leaves = async {
+        while seen.state == JobState::WaitingForCompletion {
+            seen = world.core.watch_job(job, seen.revision).await?;
+        }
+        Ok::<_, Halt>(true)
+    };
+    tokio::time::timeout(SERVE_WITHIN, leaves).await.unwrap_or(Ok(false))
+}

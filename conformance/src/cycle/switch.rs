@@ -1,0 +1,95 @@
+//! A switch that loses nothing: the one machine is shut down, its last changes travel, the other one boots.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use contract::FailoverRequest;
+use standins::{Boot, StandInSite};
+
+use super::edge::{self, Recovered};
+use super::measure;
+use super::world::World;
+use super::{Halt, Running};
+use crate::judge::Exhibit;
+
+/// From where to where, and by which request.
+pub(crate) struct Switch<'a> {
+    pub(crate) edge: &'static str,
+    pub(crate) from: &'a Running,
+    pub(crate) to: &'a Arc<StandInSite>,
+    /// Number of the target's last boot; 0 if it has none.
+    pub(crate) after: u32,
+    pub(crate) request: FailoverRequest,
+}
+
+impl Switch<'_> {
+    /// Makes the switch and judges it. `meanwhile` runs beside the job; if it lets the job go on after a wait, it
+    /// returns that moment, and the outage counts from there.
+    pub(crate) async fn make(
+        &self,
+        world: &World,
+        meanwhile: impl Future<Output = Result<Option<Instant>, Halt>>,
+    ) -> Result<Recovered, Halt> {
+        let Self { edge, from, to, after, request } = self;
+        let gone = {
+            let boot = Arc::clone(&from.boot);
+            tokio::spawn(async move {
+                boot.guest.until_gone().await;
+                Instant::now()
+            })
+        };
+        let trigger = Instant::now();
+        let job = world.core.failover(request).await?;
+        let (recovered, resumed) =
+            tokio::try_join!(edge::recover(world, edge, to, &world.machine, *after, &job), meanwhile)?;
+        let gone = gone.await.map_err(anyhow::Error::from)?;
+        self.check_order(world, gone, &recovered.boot).await;
+        let judged = edge::judge(world, edge, self.exhibits(&recovered.boot), from.already).await?;
+        let complete = judged.0.complete();
+        let survived = recovered.findings.ledger.contiguous;
+        let rpo = measure::rpo(&from.boot.guest.witness().acks(), survived, gone, judged.0.lost);
+        world.expect("LC-09", rpo.records == 0 && complete, format!("{} records lost", rpo.records)).await;
+        let lossless = (rpo.records > 0 || !complete).then(|| {
+            format!(
+                "a switch after an orderly shutdown lost {} records and {} writes",
+                rpo.records, rpo.writes
+            )
+        });
+        let inside = edge::inside_agrees(&recovered.findings, &judged.0).or(lossless);
+        let rto = recovered.rto(world, resumed.unwrap_or(trigger), resumed.is_some()).await;
+        edge::conclude(world, edge, judged, rpo, rto, inside).await?;
+        Ok(recovered)
+    }
+
+    fn exhibits(&self, target: &Boot) -> Vec<Exhibit> {
+        let disks = self.from.boot.disks.iter().zip(&target.disks);
+        disks
+            .map(|(from, to)| Exhibit {
+                name: from.id.0.clone(),
+                base: from.base.clone(),
+                log: from.log.clone(),
+                recovered: to.base.clone(),
+                exempt: vec![],
+                second: Err("what was booted is judged, and its disk is in use".to_owned()),
+            })
+            .collect()
+    }
+
+    /// FB-06, LC-10: the one off first, in order, and never both at once.
+    async fn check_order(&self, world: &World, gone: Instant, target: &Boot) {
+        let on = target.guest.powered_on();
+        let ordered = gone <= on;
+        let pause = measure::millis(on.saturating_duration_since(gone));
+        let found =
+            format!("{} gone {pause} ms before {} was switched on", self.from.site.label(), self.to.label());
+        let down = self.from.boot.guest.witness().is_down();
+        let off_first = if self.edge == "planned-failover" { "PF-01" } else { "FB-06" };
+        world.expect("LC-10", ordered, found.clone()).await;
+        world.expect(off_first, ordered && down, format!("{found}; its guest had unmounted: {down}")).await;
+    }
+}
+
+/// Nothing to be done beside a job.
+pub(crate) async fn nothing() -> Result<Option<Instant>, Halt> {
+    Ok(None)
+}
