@@ -3,9 +3,12 @@
 
 mod sim_support;
 
+use std::sync::Arc;
+
 use contract::{Health, Millis, Phase, Platform, ReplicationCore, Side};
+use replication::tap::{Extent, Tap};
 use sim_support::{BACK, INTERVAL, OUT, Pair, dr, exact, failover, is_up, lost};
-use standins::sim::{End, SimWorld, run};
+use standins::sim::{Cut, End, SimConfig, SimProfile, SimSite, SimWorld, cut_of, run};
 
 const BOOT: Millis = Millis(10_000);
 
@@ -63,6 +66,44 @@ async fn cycle(world: SimWorld, machine: &str) -> [u64; 2] {
 fn the_whole_cycle_keeps_an_exact_prefix_on_every_edge() {
     for seed in 1..=8 {
         run(seed, async |world| cycle(world, "web").await);
+    }
+}
+
+/// A core that is wrong in one way in its third transfer.
+struct Wrong(fn(&mut Extent) -> bool);
+
+impl Tap for Wrong {
+    fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
+        batch != 3 || (self.0)(extent)
+    }
+}
+
+#[test]
+fn a_core_that_loses_or_alters_anything_is_found_out() {
+    let wrongs: [(&str, fn(&mut Extent) -> bool); 3] = [
+        ("a disk is left behind", |extent| extent.disk != 1),
+        ("nothing of the transfer is applied to the ledger of one disk", |extent| {
+            !(extent.disk == 0 && extent.offset == 0x4_0000)
+        }),
+        ("one bit is flipped", |extent| {
+            extent.data[700] ^= 4;
+            true
+        }),
+    ];
+    for (what, wrong) in wrongs {
+        run(3, async |world| {
+            let primary = world.site(SimConfig::new("primary", SimProfile::VMWARE));
+            let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
+            let pair = Pair::tapped(world, primary, recovery, Some(Arc::new(Wrong(wrong))));
+            let item = pair.protect("web").await;
+            pair.points(&item, 3).await.unwrap();
+            pair.primary.lose();
+            pair.fail_over(&item, OUT).await;
+            let source = pair.primary.last_boot(&"web".into()).unwrap();
+            let target = pair.recovery.last_boot(&dr("web")).unwrap();
+            let cut = cut_of(&source.bases(), &source.log(), &target.bases(), &[SimSite::hydrated()]);
+            assert!(matches!(cut, Cut::Broken(_)), "{what}: {cut:?}");
+        });
     }
 }
 

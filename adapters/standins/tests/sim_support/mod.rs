@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{
-    Bytes, CoreError, Direction, EnableProtection, FailoverKind, FailoverRequest, ItemId, ItemView, JobId,
-    JobState, JobView, MachineId, Millis, Platform, PointChoice, Policy, ReplicationCore, ReprotectRequest,
-    SiteId, TargetSettings, Timestamp,
+    Bytes, CoreError, Direction, EnableProtection, ErrorCode, FailoverKind, FailoverRequest, ItemId,
+    ItemView, JobId, JobState, JobView, MachineId, Millis, Platform, PointChoice, Policy, ReplicationCore,
+    ReprotectRequest, SiteId, TargetSettings, Timestamp,
 };
+use replication::tap::Tap;
 use replication::{Config, Core};
 use standins::sim::{
     Cut, SimBoot, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, cut_of, last_record,
@@ -38,11 +39,21 @@ impl Pair {
     }
 
     pub fn of(world: SimWorld, primary: Arc<SimSite>, recovery: Arc<SimSite>) -> Self {
+        Self::tapped(world, primary, recovery, None)
+    }
+
+    /// With a core that is made faulty.
+    pub fn tapped(
+        world: SimWorld,
+        primary: Arc<SimSite>,
+        recovery: Arc<SimSite>,
+        tap: Option<Arc<dyn Tap>>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut platforms: BTreeMap<SiteId, Arc<dyn Platform>> = BTreeMap::new();
         platforms.insert("primary".into(), primary.clone());
         platforms.insert("recovery".into(), recovery.clone());
-        let config = Config { platforms, dir: dir.path().to_owned(), tap: None };
+        let config = Config { platforms, dir: dir.path().to_owned(), tap };
         Self { world, primary, recovery, core: Core::open(config).unwrap(), _dir: dir }
     }
 
@@ -75,8 +86,10 @@ impl Pair {
         view
     }
 
+    /// Waits for a point. A core that neither makes it nor says that it will not is an error too.
     pub async fn points(&self, item: &ItemId, count: u64) -> Result<ItemView, CoreError> {
-        tokio::time::timeout(PATIENCE, self.core.watch_points(item, count)).await.expect("points come")
+        let never = |_| CoreError::new(ErrorCode::Platform, "no point came, and nothing was said");
+        tokio::time::timeout(PATIENCE, self.core.watch_points(item, count)).await.map_err(never)?
     }
 
     pub async fn fail_over(&self, item: &ItemId, direction: Direction) -> JobView {
