@@ -70,7 +70,10 @@ fn the_whole_cycle_keeps_an_exact_prefix_on_every_edge() {
 }
 
 /// A core that is wrong in one way in its third transfer.
-struct Wrong(fn(&mut Extent) -> bool);
+struct Wrong(Pass);
+
+/// Alters an extent and tells whether it is still applied.
+type Pass = fn(&mut Extent) -> bool;
 
 impl Tap for Wrong {
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
@@ -80,7 +83,7 @@ impl Tap for Wrong {
 
 #[test]
 fn a_core_that_loses_or_alters_anything_is_found_out() {
-    let wrongs: [(&str, fn(&mut Extent) -> bool); 3] = [
+    let wrongs: [(&str, Pass); 3] = [
         ("a disk is left behind", |extent| extent.disk != 1),
         ("nothing of the transfer is applied to the ledger of one disk", |extent| {
             !(extent.disk == 0 && extent.offset == 0x4_0000)
@@ -92,9 +95,7 @@ fn a_core_that_loses_or_alters_anything_is_found_out() {
     ];
     for (what, wrong) in wrongs {
         run(3, async |world| {
-            let primary = world.site(SimConfig::new("primary", SimProfile::VMWARE));
-            let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
-            let pair = Pair::tapped(world, primary, recovery, Some(Arc::new(Wrong(wrong))));
+            let pair = Pair::tapped(world, Arc::new(Wrong(wrong)));
             let item = pair.protect("web").await;
             pair.points(&item, 3).await.unwrap();
             pair.primary.lose();
@@ -103,6 +104,27 @@ fn a_core_that_loses_or_alters_anything_is_found_out() {
             let target = pair.recovery.last_boot(&dr("web")).unwrap();
             let cut = cut_of(&source.bases(), &source.log(), &target.bases(), &[SimSite::hydrated()]);
             assert!(matches!(cut, Cut::Broken(_)), "{what}: {cut:?}");
+        });
+    }
+}
+
+#[test]
+fn every_kind_of_machine_comes_up_in_the_cloud() {
+    for profile in SimProfile::ALL {
+        run(9, async |world| {
+            let primary = world.site(SimConfig::new("primary", profile));
+            let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
+            let pair = Pair::of(world, primary, recovery);
+            let item = pair.protect("web").await;
+            pair.points(&item, 5).await.unwrap();
+            pair.live(Millis(20_000)).await;
+            pair.primary.lose();
+            pair.fail_over(&item, OUT).await;
+            pair.live(BOOT).await;
+            let source = pair.primary.last_boot(&"web".into()).unwrap();
+            let target = pair.recovery.last_boot(&dr("web")).unwrap();
+            let (_, record) = exact(&source, &target);
+            is_up(&pair.recovery, &target, record);
         });
     }
 }

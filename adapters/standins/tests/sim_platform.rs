@@ -7,8 +7,8 @@ use contract::{
 };
 use nbd::{ALLOCATION, Client};
 use standins::sim::{
-    Call, Cut, End, FailCall, Fault, Leftover, Link, SimConfig, SimInstall, SimProfile, SimSite, SimWorld,
-    cut_of, run,
+    Call, Cut, End, FailCall, Fault, Leftover, Link, Load, SimConfig, SimInstall, SimProcess, SimProfile,
+    SimSite, SimWorld, cut_of, run,
 };
 
 const MINUTE: Millis = Millis(60_000);
@@ -399,6 +399,45 @@ fn a_told_call_fails_before_or_after_its_effect() {
         }
         assert_eq!(create, [Err(Kind::Unreachable), Err(Kind::TimedOut), Err(Kind::Exists)]);
         assert_eq!(site.calls(Call::CreateVolume), 3);
+    });
+}
+
+#[test]
+fn a_core_that_dies_gets_no_answer_any_more_and_what_it_asked_for_is_done() {
+    run(16, async |world| {
+        let site = running(&world, config(SimProfile::VMWARE)).await;
+        for (takes_effect, volumes) in [(false, 0), (true, 1)] {
+            let process = SimProcess::new();
+            let platform = process.platform(&site);
+            process.die_at(2, takes_effect);
+            let core = tokio::spawn(async move {
+                platform.machines().await.unwrap();
+                platform.create_volume(&"v".into(), Bytes(512)).await.unwrap();
+                platform.create_volume(&"w".into(), Bytes(512)).await.unwrap();
+            });
+            process.died().await;
+            world.clock().sleep(MINUTE).await;
+            assert!(!core.is_finished());
+            let made = site.volumes().iter().filter(|id| id.0.len() == 1).count();
+            assert_eq!((process.calls(), made), (2, volumes));
+        }
+    });
+}
+
+#[test]
+fn on_any_other_runtime_time_is_real() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let world = SimWorld::new(17);
+        let site = world.site(SimConfig { boot_takes: Millis(0), ..config(SimProfile::VMWARE) });
+        let load = Load { record_every: Millis(1), ..Load::default() };
+        site.install(&SimInstall { load, ..SimInstall::new("web") }).unwrap();
+        site.start(&web()).await.unwrap();
+        let began = std::time::Instant::now();
+        world.clock().sleep(Millis(50)).await;
+        let records = site.last_boot(&web()).unwrap().acks().len() as u128;
+        let passed = began.elapsed().as_millis();
+        assert!(records >= 10 && records <= 2 * passed + 2, "{records} records in {passed} ms");
     });
 }
 

@@ -26,7 +26,7 @@ fn plan(machines: u32) -> Taken {
     forget_peak();
     let began = Instant::now();
     let (protect, replicate, fail_over) = run(u64::from(machines), async |world| {
-        let pair = Pair::new(world);
+        let pair = Pair::on_disk(world);
         let names: Vec<_> = (0..machines).map(|index| format!("m{index:04}")).collect();
         let items: Vec<_> = names.iter().map(|name| ItemId(format!("item-{name}"))).collect();
         let began = Instant::now();

@@ -1,6 +1,8 @@
 //! The factory: machines with disks that boot.
 
 use contract::PlatformErrorKind as Kind;
+use std::collections::BTreeSet;
+
 use contract::{
     Bytes, DiskId, Firmware, GuestOs, MachineId, MachineSpec, MachineView, Network, PlatformError, VolumeId,
 };
@@ -30,7 +32,8 @@ pub struct SimInstall {
 impl SimInstall {
     /// A machine with two disks of 1 MiB, the default load, the site's drivers loaded and all platforms' carried.
     pub fn new(machine: impl Into<MachineId>) -> Self {
-        let drivers = SimProfile::ALL.iter().flat_map(|profile| profile.boot_drivers);
+        let drivers: BTreeSet<_> =
+            SimProfile::ALL.iter().flat_map(|profile| profile.boot_drivers.iter().copied()).collect();
         Self {
             machine: machine.into(),
             firmware: Firmware::Bios,
@@ -38,7 +41,7 @@ impl SimInstall {
             disks: vec![("system".into(), Bytes(1 << 20)), ("data".into(), Bytes(1 << 20))],
             load: Load::default(),
             loads: None,
-            carries: drivers.map(|driver| (*driver).to_owned()).collect(),
+            carries: drivers.into_iter().map(ToOwned::to_owned).collect(),
         }
     }
 

@@ -23,7 +23,7 @@
 //! - `disk`, `boot_partition`, `ledger`: what lies on a machine's disks
 //! - `guest`, `boot`: what runs in a machine, and the record of it
 //! - `site`, `power`, `views`, `volumes`, `exports`: the platform
-//! - `faults`: what can go wrong
+//! - `faults`: what can go wrong; `process`: how a core dies
 //! - `judge`: where a recovered machine lies in the order of writes
 
 mod boot;
@@ -39,6 +39,7 @@ mod judge;
 mod ledger;
 mod machines;
 mod power;
+mod process;
 mod profile;
 mod random;
 mod site;
@@ -56,6 +57,7 @@ pub use disk::Load;
 pub use faults::{Call, FailCall, Fault, Link};
 pub use install::SimInstall;
 pub use judge::{Allowed, Cut, Offence, Placed, cut_of, last_record};
+pub use process::SimProcess;
 pub use profile::{Leftover, SimConfig, SimProfile, Tracking};
 pub use site::SimSite;
 pub use trace::Event;

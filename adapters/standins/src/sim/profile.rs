@@ -38,11 +38,11 @@ pub struct SimProfile {
 }
 
 impl SimProfile {
-    /// Hyper-V.
+    /// Hyper-V, first generation: the same controller as the cloud's, so that a machine needs no hydration (HY-04).
     pub const HYPERV: Self = Self {
         label: "hyperv-sim",
         kind: PlatformKind::HyperV,
-        boot_drivers: &["hv_storvsc"],
+        boot_drivers: &["ata_piix"],
         tracking: Tracking::LostWhenOff,
     };
     /// VMware.

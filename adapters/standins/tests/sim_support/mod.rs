@@ -15,6 +15,7 @@ use replication::{Config, Core};
 use standins::sim::{
     Cut, SimBoot, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, cut_of, last_record,
 };
+use tempfile::TempDir;
 
 pub const OUT: Direction = Direction::PrimaryToRecovery;
 pub const BACK: Direction = Direction::RecoveryToPrimary;
@@ -28,28 +29,34 @@ pub struct Pair {
     pub primary: Arc<SimSite>,
     pub recovery: Arc<SimSite>,
     pub core: Core,
-    _dir: tempfile::TempDir,
+    _dir: TempDir,
 }
 
 impl Pair {
     pub fn new(world: SimWorld) -> Self {
-        let primary = world.site(SimConfig::new("primary", SimProfile::VMWARE));
-        let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
+        let [primary, recovery] = sites(&world);
         Self::of(world, primary, recovery)
     }
 
+    /// Between sites of the test's own.
     pub fn of(world: SimWorld, primary: Arc<SimSite>, recovery: Arc<SimSite>) -> Self {
-        Self::tapped(world, primary, recovery, None)
+        Self::with(world, [primary, recovery], in_memory(), None)
     }
 
     /// With a core that is made faulty.
-    pub fn tapped(
-        world: SimWorld,
-        primary: Arc<SimSite>,
-        recovery: Arc<SimSite>,
-        tap: Option<Arc<dyn Tap>>,
-    ) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    pub fn tapped(world: SimWorld, tap: Arc<dyn Tap>) -> Self {
+        let sites = sites(&world);
+        Self::with(world, sites, in_memory(), Some(tap))
+    }
+
+    /// With a core that keeps more than a small file system in memory holds.
+    pub fn on_disk(world: SimWorld) -> Self {
+        let sites = sites(&world);
+        Self::with(world, sites, tempfile::tempdir().unwrap(), None)
+    }
+
+    fn with(world: SimWorld, sites: [Arc<SimSite>; 2], dir: TempDir, tap: Option<Arc<dyn Tap>>) -> Self {
+        let [primary, recovery] = sites;
         let mut platforms: BTreeMap<SiteId, Arc<dyn Platform>> = BTreeMap::new();
         platforms.insert("primary".into(), primary.clone());
         platforms.insert("recovery".into(), recovery.clone());
@@ -115,6 +122,16 @@ impl Pair {
     pub async fn live(&self, time: Millis) {
         self.world.clock().sleep(time).await;
     }
+}
+
+fn sites(world: &SimWorld) -> [Arc<SimSite>; 2] {
+    [("primary", SimProfile::VMWARE), ("recovery", SimProfile::AZURE)]
+        .map(|(id, profile)| world.site(SimConfig::new(id, profile)))
+}
+
+/// A directory that costs no wait for a disk, if there is such a place.
+fn in_memory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 pub fn enable(item: &ItemId, machine: &str) -> EnableProtection {
