@@ -8,7 +8,7 @@ use contract::{
     Bytes, ChangeId, Consumed, MachineId, PlatformError, PlatformErrorKind as Kind, View, ViewDisk, ViewId,
     VolumeId,
 };
-use nbd::Extent;
+use nbd::Served;
 
 use crate::sim::clock::moment;
 use crate::sim::exports::ViewExport;
@@ -61,14 +61,7 @@ impl SimSite {
             self.track(state, machine, &change, since.as_ref());
         }
         let id = ViewId(format!("view-{machine}-{}", state.next(machine)));
-        let mut disks = Vec::new();
-        let mut served = Vec::new();
-        for disk in frozen {
-            let name = format!("{}-{machine}-{}", self.config().id, disk.shown.id);
-            let export = nbd::serve(&name, Arc::new(disk.export));
-            disks.push(ViewDisk { uri: export.uri(), ..disk.shown });
-            served.push(export);
-        }
+        let (disks, served) = frozen.into_iter().map(|disk| self.serve(machine, disk)).unzip();
         let record =
             ViewRecord { machine: machine.clone(), change: change.clone(), since, live, served, bytes };
         state.views.insert(id.clone(), record);
@@ -76,6 +69,12 @@ impl SimSite {
             record.live_view = Some(id.clone());
         }
         Ok(View { id, taken_at: moment(now), change_id: change, disks })
+    }
+
+    fn serve(&self, machine: &MachineId, disk: Frozen) -> (ViewDisk, Served) {
+        let name = format!("{}-{machine}-{}", self.config().id, disk.shown.id);
+        let served = nbd::serve(&name, Arc::new(disk.export));
+        (ViewDisk { uri: served.uri(), ..disk.shown }, served)
     }
 
     fn freeze_disks(
@@ -98,18 +97,10 @@ impl SimSite {
                 uri: String::new(),
                 changed: changed.as_ref().map(|(context, _)| context.clone()),
             };
-            Ok(Frozen { export: self.view_export(content, changed, bytes), shown })
+            let (faults, bytes) = (Arc::clone(self.faults()), Arc::clone(bytes));
+            Ok(Frozen { export: ViewExport::new(content, changed, faults, bytes), shown })
         };
         record.spec.disks.iter().map(freeze).collect()
-    }
-
-    fn view_export(
-        &self,
-        content: crate::sim::Snapshot,
-        changed: Option<(String, Vec<Extent>)>,
-        bytes: &Arc<AtomicU64>,
-    ) -> ViewExport {
-        ViewExport::new(content, changed, Arc::clone(self.faults()), Arc::clone(bytes))
     }
 
     /// Tracks changes since this moment; what was tracked since the older one is frozen for reading.
