@@ -25,11 +25,12 @@ pub struct Profile {
 /// VMware: VMDK on PVSCSI, vmxnet3.
 #[must_use]
 pub fn vmware() -> Profile {
+    let identity = identity("VMware, Inc.", "VMware Virtual Platform", None);
     Profile {
         label: "vmware-standin",
         kind: PlatformKind::Vmware,
         format: Format::Vmdk,
-        hardware: hardware(Controller::Pvscsi, Nic::Vmxnet3, "VMware, Inc.", "VMware Virtual Platform", None),
+        hardware: hardware(Firmware::Bios, Controller::Pvscsi, Nic::Vmxnet3, identity),
         subnet: "192.0.2.0/24",
     }
 }
@@ -41,27 +42,42 @@ pub fn hyperv() -> Profile {
         label: "hyperv-standin",
         kind: PlatformKind::HyperV,
         format: Format::Vhdx,
-        hardware: hardware(Controller::Ide, Nic::Tulip, "Microsoft Corporation", "Virtual Machine", None),
+        hardware: hardware(Firmware::Bios, Controller::Ide, Nic::Tulip, microsoft(None)),
         subnet: "192.0.2.0/24",
     }
 }
 
-/// Azure, first-generation size: managed disks as qcow2 chains on IDE, Azure's identity.
+/// Hyper-V, generation 2: VHDX on SCSI, UEFI. virtio stands in for the synthetic devices, which QEMU does not have.
+#[must_use]
+pub fn hyperv_gen2() -> Profile {
+    let hardware = hardware(Firmware::Uefi, Controller::VirtioScsi, Nic::VirtioNet, microsoft(None));
+    Profile { label: "hyperv-gen2-standin", hardware, ..hyperv() }
+}
+
+/// Azure, a first-generation size: managed disks as qcow2 chains on IDE, Azure's identity.
 #[must_use]
 pub fn azure() -> Profile {
     Profile {
         label: "azure-standin",
         kind: PlatformKind::Azure,
         format: Format::Qcow2,
-        hardware: hardware(
-            Controller::Ide,
-            Nic::Tulip,
-            "Microsoft Corporation",
-            "Virtual Machine",
-            Some(AZURE_CHASSIS_TAG),
-        ),
+        hardware: hardware(Firmware::Bios, Controller::Ide, Nic::Tulip, microsoft(Some(AZURE_CHASSIS_TAG))),
         subnet: "198.51.100.0/24",
     }
+}
+
+/// Another region of Azure.
+#[must_use]
+pub fn azure_west() -> Profile {
+    Profile { label: "azure-west-standin", subnet: "192.0.2.0/24", ..azure() }
+}
+
+/// Azure, a second-generation size: SCSI, UEFI.
+#[must_use]
+pub fn azure_gen2() -> Profile {
+    let identity = microsoft(Some(AZURE_CHASSIS_TAG));
+    let hardware = hardware(Firmware::Uefi, Controller::VirtioScsi, Nic::VirtioNet, identity);
+    Profile { label: "azure-gen2-standin", hardware, ..azure() }
 }
 
 /// The profile of a platform by its name in `scenarios.toml`.
@@ -70,27 +86,26 @@ pub fn by_name(name: &str) -> Option<Profile> {
     match name {
         "vmware" => Some(vmware()),
         "hyperv" => Some(hyperv()),
+        "hyperv-gen2" => Some(hyperv_gen2()),
         "azure" => Some(azure()),
+        "azure-west" => Some(azure_west()),
+        "azure-gen2" => Some(azure_gen2()),
         _ => None,
     }
 }
 
-fn hardware(
-    controller: Controller,
-    nic: Nic,
-    vendor: &str,
-    product: &str,
-    chassis_tag: Option<&str>,
-) -> Hardware {
-    Hardware {
-        firmware: Firmware::Bios,
-        controller,
-        nic,
-        identity: Identity {
-            vendor: vendor.to_owned(),
-            product: product.to_owned(),
-            chassis_tag: chassis_tag.map(ToOwned::to_owned),
-        },
-        memory_mib: 256,
+fn microsoft(chassis_tag: Option<&str>) -> Identity {
+    identity("Microsoft Corporation", "Virtual Machine", chassis_tag)
+}
+
+fn identity(vendor: &str, product: &str, chassis_tag: Option<&str>) -> Identity {
+    Identity {
+        vendor: vendor.to_owned(),
+        product: product.to_owned(),
+        chassis_tag: chassis_tag.map(ToOwned::to_owned),
     }
+}
+
+fn hardware(firmware: Firmware, controller: Controller, nic: Nic, identity: Identity) -> Hardware {
+    Hardware { firmware, controller, nic, identity, memory_mib: 256 }
 }

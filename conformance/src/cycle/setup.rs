@@ -4,6 +4,7 @@ use contract::{
     Bytes, DiskId, EnableProtection, Firmware, GuestOs, MachineSpec, Millis, Network, Platform, Policy,
     TargetSettings, VolumeId,
 };
+use harness::machine;
 use standins::Installed;
 use witness::protocol::Load;
 
@@ -63,7 +64,10 @@ async fn install(world: &World) -> Result<(), Halt> {
     let disks = DISKS.map(|disk| (DiskId::from(disk), VolumeId(format!("{}-{disk}", world.machine))));
     let spec = MachineSpec {
         id: world.machine.clone(),
-        firmware: Firmware::Bios,
+        firmware: match world.primary.profile().hardware.firmware {
+            machine::Firmware::Bios => Firmware::Bios,
+            machine::Firmware::Uefi => Firmware::Uefi,
+        },
         os: GuestOs::Linux,
         memory: MEMORY,
         disks: disks.to_vec(),
