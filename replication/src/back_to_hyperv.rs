@@ -9,6 +9,7 @@ use contract::{
 use nbd::{ALLOCATION, Client};
 
 use crate::core::Inner;
+use crate::failover;
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
 use crate::processor;
@@ -46,10 +47,7 @@ pub(crate) async fn fail_back(
         }
     }
     let (site, machine) = item.record.lock().await.primary.clone();
-    job.step("start target machine", async {
-        core.platform(&site)?.start(&machine).await.map_err(CoreError::from)
-    })
-    .await?;
+    job.step("start target machine", failover::start(core, &site, &machine)).await?;
     core.update(item, |record: &mut Record| {
         record.sync_incomplete = false;
         record.protection.phase = Phase::CommitPending;

@@ -118,6 +118,14 @@ impl Inner {
         }
     }
 
+    /// Replication works again.
+    pub(crate) async fn clear_trouble(&self, item: &Item) {
+        let troubled = item.record.lock().await.trouble.is_some();
+        if troubled && let Err(error) = self.update(item, |record| record.trouble = None).await {
+            tracing::error!(item = %item.id, %error, "the end of trouble could not be stored");
+        }
+    }
+
     /// Makes a base that has just been filled the first recovery point.
     pub(crate) async fn first_point(
         &self,

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use contract::{Access, Consumed, CoreError, ErrorCode, Platform, View};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at};
 
 use crate::core::Inner;
+use crate::exports::open_all;
 use crate::item::{Item, Landed, Volumes};
 use crate::jobs::Job;
 use crate::landing::Writer;
 use crate::processor::{not_replicating, process_all};
 use crate::transfer::{self, Source, blocking};
+
+/// Longest pause after failed transfers, in intervals.
+const LONGEST_PAUSE: u32 = 64;
 
 /// Running replication of one item.
 pub(crate) struct Engine {
@@ -40,14 +44,15 @@ impl Engine {
     }
 }
 
-/// Receives changes at the policy's interval until told to stop or until it fails.
+/// Receives changes at the policy's interval until told to stop; after a failure it tries again.
 async fn receive(
     core: Arc<Inner>,
     item: Arc<Item>,
     mut stopped: watch::Receiver<bool>,
     landed: watch::Sender<u64>,
 ) {
-    let interval = item.record.lock().await.policy.interval.into();
+    let interval = Duration::from(item.record.lock().await.policy.interval);
+    let mut pause = 1;
     let mut ticks = interval_at(Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -58,11 +63,15 @@ async fn receive(
         match transfer_once(&core, &item).await {
             Ok(number) => {
                 landed.send_replace(number);
+                pause = 1;
+                core.clear_trouble(&item).await;
             }
             Err(error) => {
-                tracing::warn!(item = %item.id, %error, "replication halted");
+                tracing::warn!(item = %item.id, %error, "a transfer failed");
                 core.report_trouble(&item, error.message).await;
-                return;
+                // Ever longer pauses, up to a limit (EX-R10).
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                ticks.reset_after(interval * pause);
             }
         }
     }
@@ -83,10 +92,10 @@ async fn process(
                 }
             }
         }
+        // What has landed stays landed; the next arrival tries again.
         if let Err(error) = process_all(&core, &item).await {
-            tracing::warn!(item = %item.id, %error, "processing halted");
+            tracing::warn!(item = %item.id, %error, "processing failed");
             core.report_trouble(&item, error.message).await;
-            return;
         }
     }
 }
@@ -131,46 +140,22 @@ async fn receive_view(core: &Inner, item: &Item, view: &View, number: u64) -> Re
     };
     let dir = core.landing_dir(&item.id);
     let mut writer = blocking(move || Writer::create(&dir, number).map_err(landing_failed)).await?;
-    for (index, source) in sources(&target, view, &head, compare).await?.into_iter().enumerate() {
-        let OpenSource { source, export } = source;
+    let opened = open_all(&target, &head, compare.then_some(Access::Read)).await?;
+    for (index, (disk, against)) in view.disks.iter().zip(opened.uris()).enumerate() {
+        let source = Source { uri: disk.uri.clone(), changed: disk.changed.clone(), against };
         let sent = blocking(move || {
             let mut sink =
                 |offset: u64, data: &[u8]| writer.push(index, offset, data).map_err(landing_failed);
             transfer::send(&source, &mut sink, &|_| ()).map(|()| writer)
         })
         .await;
-        if let Some(export) = export {
-            target.close_export(&export).await?;
+        match sent {
+            Ok(more) => writer = more,
+            Err(error) => return opened.close(Err(error)).await,
         }
-        writer = sent?;
     }
+    opened.close(Ok(())).await?;
     blocking(move || writer.seal().map_err(landing_failed)).await
-}
-
-/// A disk to read, and the export that must be closed afterwards.
-pub(crate) struct OpenSource {
-    pub(crate) source: Source,
-    pub(crate) export: Option<contract::ExportId>,
-}
-
-/// Pairs each disk of a view with the replica's newest content.
-pub(crate) async fn sources(
-    target: &Arc<dyn Platform>,
-    view: &View,
-    head: &Volumes,
-    compare: bool,
-) -> Result<Vec<OpenSource>, CoreError> {
-    let mut all = Vec::new();
-    for (disk, (_, volume)) in view.disks.iter().zip(head) {
-        let export = if compare { Some(target.export_volume(volume, Access::Read).await?) } else { None };
-        let source = Source {
-            uri: disk.uri.clone(),
-            changed: disk.changed.clone(),
-            against: export.as_ref().map(|e| e.uri.clone()).unwrap_or_default(),
-        };
-        all.push(OpenSource { source, export: export.map(|e| e.id) });
-    }
-    Ok(all)
 }
 
 /// The first full pass: writes whatever the base lacks straight into it, and makes it the first point.

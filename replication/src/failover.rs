@@ -5,7 +5,7 @@ use std::sync::Arc;
 use contract::{
     CoreError, Direction, ErrorCode, FailoverKind, FailoverRequest, GuestOs, ItemId, JobId, JobKind,
     MachineId, MachineSpec, Network, Operation, Phase, Platform, PointChoice, PointId, PowerState,
-    RecoveryPoint, Side, VolumeId,
+    RecoveryPoint, Side, SiteId, VolumeId,
 };
 
 use crate::core::Inner;
@@ -76,24 +76,63 @@ async fn work(
     if before.drill.is_some() {
         job.step("clean up test failover", drill::remove(core, item)).await?;
     }
-    let result = match prepare(core, item, job, request, back).await {
-        Ok(point) if back => into_original(core, item, job, &point).await,
-        Ok(point) => onto_new(core, item, job, &point).await,
-        Err(error) => Err(error),
-    };
-    match &result {
-        Err(error) if request.kind == FailoverKind::Planned && error.code != ErrorCode::Cancelled => {
-            // PF-04: nothing has happened but that the source may be off; it stays protected.
-            core.start_engine(item).await;
-        }
-        Err(_) => {
-            // FO-12: replication does not come back by itself.
-            core.stop_engine(item).await;
-            core.update(item, |record| record.protection.phase = Phase::Stopped).await?;
-        }
-        Ok(()) => {}
+    let mut reached = Reached::Nothing;
+    let result = attempt(core, item, job, request, back, &mut reached).await;
+    if let Err(error) = &result {
+        settle(core, item, error, back, reached).await?;
     }
     result
+}
+
+/// How far a failover came before it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    /// Whatever was built can be taken down again.
+    Nothing,
+    /// The original disks are partly merged.
+    Merging,
+}
+
+async fn attempt(
+    core: &Arc<Inner>,
+    item: &Arc<Item>,
+    job: &Job,
+    request: &FailoverRequest,
+    back: bool,
+    reached: &mut Reached,
+) -> Result<(), CoreError> {
+    let point = prepare(core, item, job, request, back).await?;
+    if back {
+        job.checkpoint()?;
+        *reached = Reached::Merging;
+        return into_original(core, item, job, &point).await;
+    }
+    onto_new(core, item, job, &point).await
+}
+
+/// After a failover that failed: whoever served goes on serving. What can be tried again stays protected; after a
+/// cancellation (FO-12), or with disks half merged, replication does not come back by itself.
+async fn settle(
+    core: &Arc<Inner>,
+    item: &Arc<Item>,
+    error: &CoreError,
+    back: bool,
+    reached: Reached,
+) -> Result<(), CoreError> {
+    core.stop_engine(item).await;
+    let record = item.record.lock().await.clone();
+    let recovery = core.platform(&record.recovery.0)?;
+    if back {
+        recovery.start(&record.recovery.1).await?;
+    } else {
+        remove_target(&recovery, &record).await?;
+        core.update(item, |record| record.built.clear()).await?;
+    }
+    if error.code == ErrorCode::Cancelled || reached == Reached::Merging {
+        return core.update(item, |record| record.protection.phase = Phase::Stopped).await;
+    }
+    core.start_engine(item).await;
+    Ok(())
 }
 
 /// Everything up to the choice of point: the source's end, the last transfer, the processing.
@@ -162,6 +201,8 @@ pub(crate) fn choose(replica: &Replica, choice: &PointChoice) -> Result<Recovery
 /// Out: a new machine on deltas over the point, so that nothing is copied and the point stays as it is.
 async fn onto_new(core: &Inner, item: &Item, job: &Job, point: &RecoveryPoint) -> Result<(), CoreError> {
     let disks = job.step("build target disks", derive_disks(core, item, point, "run")).await?;
+    // Known from here on, so that a failure can take them down.
+    core.update(item, |record| record.built.clone_from(&disks)).await?;
     hydrate_if_due(core, item, job, &disks).await?;
     let machine = item.record.lock().await.recovery.1.clone();
     let created = create_machine(core, item, &machine, &disks, Network::Production);
@@ -193,6 +234,16 @@ async fn into_original(core: &Inner, item: &Item, job: &Job, point: &RecoveryPoi
     finish(core, item, job, &point.id, Side::Primary, record.built.clone()).await
 }
 
+/// Starts a machine. An answer may get lost: what counts is whether the machine runs.
+pub(crate) async fn start(core: &Inner, site: &SiteId, machine: &MachineId) -> Result<(), CoreError> {
+    let platform = core.platform(site)?;
+    let Err(error) = platform.start(machine).await else { return Ok(()) };
+    match platform.machine(machine).await {
+        Ok(view) if view.power == PowerState::On => Ok(()),
+        _ => Err(error.into()),
+    }
+}
+
 /// Starts the target, then the item changes sides.
 async fn finish(
     core: &Inner,
@@ -203,10 +254,7 @@ async fn finish(
     built: Volumes,
 ) -> Result<(), CoreError> {
     let (site, machine) = item.record.lock().await.on(to).clone();
-    job.step("start target machine", async {
-        core.platform(&site)?.start(&machine).await.map_err(CoreError::from)
-    })
-    .await?;
+    job.step("start target machine", start(core, &site, &machine)).await?;
     core.update(item, |record| {
         record.protection.phase = Phase::CommitPending;
         record.protection.active = to;
@@ -324,11 +372,13 @@ pub(crate) async fn change_point(
     .await
 }
 
-/// Deletes the machine a failover built, and its disks.
+/// Deletes what a failover built, whole or in part.
 async fn remove_target(platform: &Arc<dyn Platform>, record: &Record) -> Result<(), CoreError> {
     let machine = &record.recovery.1;
-    platform.power_off(machine).await?;
-    platform.delete_machine(machine).await?;
+    if platform.machines().await?.iter().any(|view| view.id == *machine) {
+        platform.power_off(machine).await?;
+        platform.delete_machine(machine).await?;
+    }
     for (_, volume) in &record.built {
         platform.delete_volume(volume).await?;
     }

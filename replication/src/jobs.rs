@@ -1,13 +1,14 @@
 //! Jobs and their steps.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use contract::{
     Bytes, CoreError, Direction, ErrorCode, ItemId, JobId, JobKind, JobState, JobView, Step, StepState,
     Timestamp,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::store::Store;
 

@@ -15,6 +15,7 @@ mod back_to_hyperv;
 mod core;
 mod drill;
 mod engine;
+mod exports;
 mod failover;
 mod hydrate;
 mod item;

@@ -9,6 +9,7 @@ use contract::{
 use nbd::Client;
 
 use crate::core::Inner;
+use crate::exports::open_all;
 use crate::item::{Item, Landed, Volumes};
 use crate::landing::{self, Reader};
 use crate::tap::Tap;
@@ -49,7 +50,13 @@ async fn process_one(core: &Inner, item: &Item, landed: &Landed) -> Result<(), C
         volumes.push((disk.clone(), name));
     }
     let path = landing::path(&core.landing_dir(&item.id), landed.number);
-    apply(&platform, path.clone(), &volumes, landed.number, core.tap()).await?;
+    if let Err(error) = apply(&platform, path.clone(), &volumes, landed.number, core.tap()).await {
+        // Half a point is none; the next attempt makes new ones.
+        for (_, volume) in &volumes {
+            platform.delete_volume(volume).await?;
+        }
+        return Err(error);
+    }
     let point = RecoveryPoint {
         id: PointId(format!("{}-point-{}", item.id, landed.number)),
         time: landed.time,
@@ -80,11 +87,8 @@ async fn apply(
     batch: u64,
     tap: Option<Arc<dyn Tap>>,
 ) -> Result<(), CoreError> {
-    let mut exports = Vec::new();
-    for (_, volume) in volumes {
-        exports.push(platform.export_volume(volume, Access::Write).await?);
-    }
-    let uris: Vec<_> = exports.iter().map(|export| export.uri.clone()).collect();
+    let opened = open_all(platform, volumes, Some(Access::Write)).await?;
+    let uris = opened.uris();
     let written = blocking(move || {
         let clients: Result<Vec<_>, _> = uris.iter().map(|uri| Client::connect(uri)).collect();
         let mut clients = clients.map_err(link)?;
@@ -101,10 +105,7 @@ async fn apply(
         clients.iter_mut().try_for_each(|client| client.flush().map_err(link))
     })
     .await;
-    for export in &exports {
-        platform.close_export(&export.id).await?;
-    }
-    written
+    opened.close(written).await
 }
 
 /// Writes content; a stretch of zeroes as such, so that it takes no room.

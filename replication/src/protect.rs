@@ -54,14 +54,26 @@ pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Res
 }
 
 async fn begin(core: Arc<Inner>, item: Arc<Item>, job: Job) -> Result<(), CoreError> {
-    let base = job.step("create replica", create_replica(&core, &item)).await?;
-    core.update(&item, |record| record.replica = Some(Replica::new(Side::Recovery, base))).await?;
+    let result = first_copy(&core, &item, &job).await;
+    if result.is_err() {
+        // The machine is as unprotected as before, and may be protected again.
+        let record = item.record.lock().await.clone();
+        core.remove_item(&item).await?;
+        stop_tracking(&core, &record).await?;
+        delete_replica(&core, &record).await?;
+    }
+    result
+}
+
+async fn first_copy(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
+    let base = job.step("create replica", create_replica(core, item)).await?;
+    core.update(item, |record| record.replica = Some(Replica::new(Side::Recovery, base))).await?;
     job.step("initial replication", async {
-        let bytes = synchronise(&core, &item, &job).await?;
+        let bytes = synchronise(core, item, job).await?;
         job.note(&format!("{} travelled", contract::Bytes(bytes)))
     })
     .await?;
-    core.start_engine(&item).await;
+    core.start_engine(item).await;
     Ok(())
 }
 

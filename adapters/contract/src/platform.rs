@@ -217,7 +217,8 @@ pub trait Platform: Send + Sync {
     /// Switches a machine off without asking its guest.
     async fn power_off(&self, id: &MachineId) -> Result<(), PlatformError>;
 
-    /// Freezes all disks of a machine at one moment, for reading. With `since`, each disk also tells what
+    /// Freezes all disks of a machine at one moment, for reading. A machine has one view at a time: a new one ends the
+    /// one before, as if it had been closed with [`Consumed::No`], so that nothing a dead core left open is in the way. With `since`, each disk also tells what
     /// changed from that moment to this one. Works on machines that are on or off.
     async fn open_view(&self, machine: &MachineId, since: Option<&ChangeId>) -> Result<View, PlatformError>;
 
@@ -238,7 +239,7 @@ pub trait Platform: Send + Sync {
     async fn derive_volume(&self, id: &VolumeId, parent: &VolumeId) -> Result<VolumeView, PlatformError>;
 
     /// Merges `top` and everything between it and `base` into `base`, re-parents deltas over `top` to `base`,
-    /// and deletes the merged volumes. Works under a running machine.
+    /// and deletes the merged volumes. Works under a running machine. A `top` that is gone was merged before.
     async fn merge_volumes(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError>;
 
     /// Deletes a volume that nothing uses.

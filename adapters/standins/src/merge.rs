@@ -20,6 +20,9 @@ impl StandInSite {
         self.until_closed(base).await?;
         let (merged, top_record, base_record, running) = {
             let state = self.state.lock().await;
+            if !state.volumes.contains_key(top) {
+                return Ok(());
+            }
             let chain = state.chain(top);
             let Some(depth) = chain.iter().position(|id| id == base) else {
                 let text = format!("volume {top} does not stand on volume {base}");

@@ -47,6 +47,13 @@ impl StandInSite {
         machine: &MachineId,
         since: Option<&ChangeId>,
     ) -> Result<View, PlatformError> {
+        let left = {
+            let state = self.state.lock().await;
+            state.views.iter().find(|(_, view)| view.machine == *machine).map(|(id, _)| id.clone())
+        };
+        if let Some(left) = left {
+            self.drop_view(&left, Consumed::No).await?;
+        }
         let mut state = self.state.lock().await;
         let record = state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
         record.views_taken += 1;
@@ -186,9 +193,12 @@ impl StandInSite {
             }
             ViewSource::Live { boot, disks } => {
                 let running = machine.running().filter(|running| running.number == *boot).cloned();
-                if let Some(running) = running {
+                if let Some(running) = &running {
                     let monitor = running.guest.monitor();
                     thaw(monitor, disks, &view, consumed).await.map_err(self.failed("close a view"))?;
+                } else if consumed == Consumed::No {
+                    // The older moment's record was frozen and can no longer be joined with the newer one's.
+                    machine.tracked.retain(|tracked| Some(tracked) != view.since.as_ref());
                 }
                 // What stays tracked: the newer moment, or the older one if nobody took the changes.
                 let forgotten = match (&view.since, consumed) {

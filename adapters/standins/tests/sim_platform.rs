@@ -7,8 +7,8 @@ use contract::{
 };
 use nbd::{ALLOCATION, Client};
 use standins::sim::{
-    Call, Cut, End, FailCall, Fault, Leftover, Link, Load, SimConfig, SimInstall, SimProcess, SimProfile,
-    SimSite, SimWorld, cut_of, run,
+    Call, Cut, End, FailCall, Fault, Link, Load, SimConfig, SimInstall, SimProcess, SimProfile, SimSite,
+    SimWorld, cut_of, run,
 };
 
 const MINUTE: Millis = Millis(60_000);
@@ -180,13 +180,9 @@ fn a_physical_machine_never_tells_and_stop_tracking_forgets() {
 }
 
 #[test]
-fn a_view_left_open_stands_in_the_way_or_is_closed_as_the_site_is_told() {
+fn a_view_left_open_is_ended_by_the_next_and_loses_no_change() {
     run(5, async |world| {
         let site = running(&world, config(SimProfile::VMWARE)).await;
-        site.open_view(&web(), None).await.unwrap();
-        assert_eq!(site.open_view(&web(), None).await.unwrap_err().kind, Kind::Failed);
-        let lenient = SimConfig { leftover: Leftover::Close, ..SimConfig::new("other", SimProfile::VMWARE) };
-        let site = running(&world, lenient).await;
         let first = site.open_view(&web(), None).await.unwrap();
         let copy = contents(&first);
         site.close_view(&first.id, Consumed::Yes).await.unwrap();

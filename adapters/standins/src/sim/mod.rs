@@ -58,7 +58,7 @@ pub use faults::{Call, FailCall, Fault, Link};
 pub use install::SimInstall;
 pub use judge::{Allowed, Cut, Offence, Placed, cut_of, last_record};
 pub use process::SimProcess;
-pub use profile::{Leftover, SimConfig, SimProfile, Tracking};
+pub use profile::{SimConfig, SimProfile, Tracking};
 pub use site::SimSite;
 pub use trace::Event;
 pub use world::{SimWorld, run};

@@ -15,15 +15,6 @@ pub enum Tracking {
     Never,
 }
 
-/// What becomes of a view that is still open when the next one is asked for, as after a crash of the core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leftover {
-    /// It stands in the way: opening fails until it is closed.
-    Refuse,
-    /// It is closed as not consumed.
-    Close,
-}
-
 /// One kind of platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimProfile {
@@ -87,8 +78,6 @@ pub struct SimConfig {
     pub shutdown_takes: Millis,
     /// The way out of the site.
     pub link: Link,
-    /// What becomes of views that were left open.
-    pub leftover: Leftover,
 }
 
 impl SimConfig {
@@ -103,7 +92,6 @@ impl SimConfig {
             boot_takes: Millis(5000),
             shutdown_takes: Millis(2000),
             link: Link::default(),
-            leftover: Leftover::Refuse,
         }
     }
 }

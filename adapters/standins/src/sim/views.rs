@@ -13,7 +13,7 @@ use nbd::Served;
 use crate::sim::clock::moment;
 use crate::sim::exports::ViewExport;
 use crate::sim::state::{State, ViewRecord};
-use crate::sim::{Leftover, SimSite, Tracking};
+use crate::sim::{SimSite, Tracking};
 
 /// One disk on its way into a view, and what changed on it if that can be told.
 struct Frozen {
@@ -48,10 +48,6 @@ impl SimSite {
         let live = record.running.is_some();
         let since = since.filter(|id| record.tracked.contains(id)).cloned();
         if let Some(open) = record.live_view.clone() {
-            if self.config().leftover == Leftover::Refuse {
-                let text = format!("freeze the disks: view {open} of machine {machine} is still open");
-                return Err(self.refuse(Kind::Failed, text));
-            }
             self.end_view(state, &open, Consumed::No)?;
         }
         let change = ChangeId(format!("change-{machine}-{}", state.next(machine)));

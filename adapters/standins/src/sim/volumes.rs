@@ -112,6 +112,9 @@ impl SimSite {
         let now = self.clock().micros();
         self.with(|state| {
             state.finish_shutdowns(now);
+            if state.store.get(top).is_none() {
+                return Ok(());
+            }
             let chain = state.store.chain(top);
             let Some(depth) = chain.iter().position(|id| id == base) else {
                 let text = format!("volume {top} does not stand on volume {base}");
