@@ -16,9 +16,10 @@ use crate::engine::Engine;
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
 use crate::processor::landing_name;
+use crate::resume::{Order, Pending};
 use crate::store::Store;
 use crate::tap::Tap;
-use crate::{drill, failover, protect, reprotect};
+use crate::{drill, failover, protect, reprotect, resume};
 
 /// What a core is made of.
 pub struct Config {
@@ -43,17 +44,27 @@ pub(crate) struct Inner {
 }
 
 impl Core {
-    /// Opens the store in the configured directory.
+    /// Opens the store in the configured directory and takes up what is in it: items replicate again, jobs go on.
+    /// Runs on a tokio runtime.
     ///
     /// # Errors
-    /// The directory or the store cannot be used.
+    /// The directory or the store cannot be used, or holds what is not understood.
     pub fn open(config: Config) -> Result<Self, CoreError> {
         std::fs::create_dir_all(&config.dir).map_err(|error| {
             CoreError::new(ErrorCode::Store, format!("{}: {error}", config.dir.display()))
         })?;
         let store = Arc::new(Store::open(&config.dir.join("core.db"))?);
-        let inner = Inner { config, store, items: Mutex::default(), jobs: Mutex::default() };
-        Ok(Self { inner: Arc::new(inner) })
+        let (records, views) = store.load()?;
+        let known = |view: JobView| (view.id.clone(), Job::known(Arc::clone(&store), view));
+        let jobs = Mutex::new(views.into_iter().map(known).collect());
+        let items = records.into_iter().map(|record| (record.id.clone(), Arc::new(Item::new(record))));
+        let items: BTreeMap<_, _> = items.collect();
+        let left: Vec<_> = items.values().cloned().collect();
+        let inner = Arc::new(Inner { config, store, items: Mutex::new(items), jobs });
+        for item in left {
+            inner.take_up(item);
+        }
+        Ok(Self { inner })
     }
 }
 
@@ -187,18 +198,16 @@ impl Inner {
         })
     }
 
-    /// Runs `work` as a job that holds the item. `check` sees the record first; what it refuses leaves no trace.
-    pub(crate) async fn run<W>(
+    /// Does what is ordered as a job that holds the item. `check` sees the record first; what it refuses leaves no
+    /// trace.
+    pub(crate) async fn run(
         self: &Arc<Self>,
         item: &Arc<Item>,
         kind: JobKind,
+        order: Order,
         check: impl FnOnce(&Record) -> Result<Direction, CoreError>,
-        work: impl FnOnce(Arc<Self>, Arc<Item>, Job) -> W,
-    ) -> Result<JobId, CoreError>
-    where
-        W: Future<Output = Result<(), CoreError>> + Send + 'static,
-    {
-        let record = item.record.lock().await;
+    ) -> Result<JobId, CoreError> {
+        let mut record = item.record.lock().await;
         if let Some(holder) = item.holder() {
             return Err(CoreError::new(ErrorCode::Busy, format!("job {holder} holds item {}", item.id)));
         }
@@ -206,20 +215,67 @@ impl Inner {
         let mut jobs = self.jobs.lock().await;
         let id = JobId(format!("job-{}", jobs.len() + 1));
         let job = Job::new(Arc::clone(&self.store), id.clone(), &item.id, kind, direction)?;
+        let mut changed = record.clone();
+        changed.pending = Some(Pending { job: id.clone(), order: order.clone() });
+        self.store.put_item(&changed)?;
+        *record = changed;
         jobs.insert(id.clone(), job.clone());
         item.set_holder(Some(id.clone()));
         drop((jobs, record));
-        let held = Arc::clone(item);
-        let work = work(Arc::clone(self), Arc::clone(item), job.clone());
+        tokio::spawn(Arc::clone(self).carry_out(Arc::clone(item), job, order));
+        Ok(id)
+    }
+
+    async fn carry_out(self: Arc<Self>, item: Arc<Item>, job: Job, order: Order) {
+        let result = resume::perform(&self, &item, &job, &order).await;
+        self.conclude(&item, &job, result).await;
+    }
+
+    /// Ends a job: told in the store first, so that after a restart it is not done again.
+    async fn conclude(&self, item: &Item, job: &Job, result: Result<(), CoreError>) {
+        let id = job.view().id;
+        let mut ended = job.store_end(result.clone());
+        // An item whose protection ended is in no store any more.
+        if ended.is_ok() && self.items.lock().await.contains_key(&item.id) {
+            let done = |record: &mut Record| record.pending = record.pending.take().filter(|p| p.job != id);
+            ended = self.update(item, done).await;
+        }
+        item.set_holder(None);
+        item.changed.send_modify(|count| *count += 1);
+        job.show_end(result);
+        if let Err(error) = ended {
+            tracing::error!(%error, "a job's end could not be stored");
+        }
+    }
+
+    /// Takes up an item that was in the store: first its replication, then the job that held it.
+    fn take_up(self: &Arc<Self>, item: Arc<Item>) {
+        let core = Arc::clone(self);
+        let pending = item.record.try_lock().ok().and_then(|record| record.pending.clone());
+        item.set_holder(pending.as_ref().map(|pending| pending.job.clone()));
         tokio::spawn(async move {
-            let result = work.await;
-            held.set_holder(None);
-            held.changed.send_modify(|count| *count += 1);
-            if let Err(error) = job.finish(result) {
-                tracing::error!(%error, "a job's end could not be stored");
+            if let Err(error) = resume::take_up(&core, &item).await {
+                core.report_trouble(&item, error.message).await;
+            }
+            let Some(pending) = pending else { return };
+            let job = core.jobs.lock().await.get(&pending.job).cloned();
+            match job {
+                Some(job) if !job.view().state.ended() => {
+                    if let Err(error) = job.go_on() {
+                        tracing::error!(%error, "a job could not be taken up");
+                    }
+                    core.carry_out(item, job, pending.order).await;
+                }
+                _ => {
+                    // It had ended; only the item did not know yet.
+                    let cleared = core.update(&item, |record| record.pending = None).await;
+                    item.set_holder(None);
+                    if let Err(error) = cleared {
+                        tracing::error!(%error, "an ended job could not be cleared");
+                    }
+                }
             }
         });
-        Ok(id)
     }
 }
 

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use contract::{
-    CoreError, Direction, ErrorCode, ItemId, JobId, JobKind, MachineId, Network, Operation,
+    CoreError, Direction, ErrorCode, ItemId, JobId, JobKind, MachineId, Network, Operation, RecoveryPoint,
     TestFailoverRequest,
 };
 
 use crate::core::Inner;
-use crate::failover::{choose, create_machine, derive_disks, hydrate_if_due};
+use crate::failover::{self, choose, create_machine, derive_disks, hydrate_if_due, name_disks};
 use crate::item::{Drill, Item, Record, Volumes};
 use crate::jobs::Job;
 use crate::processor::{not_replicating, process_all};
+use crate::resume::Order;
 
 pub(crate) async fn start(core: &Arc<Inner>, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
     if request.network == Network::Production {
@@ -28,16 +29,23 @@ pub(crate) async fn start(core: &Arc<Inner>, request: &TestFailoverRequest) -> R
         choose(record.replica.as_ref().ok_or_else(not_replicating)?, &request.point)?;
         Ok(Direction::from_side(record.protection.active))
     };
-    let request = request.clone();
-    core.run(&item, JobKind::TestFailover, check, |core, item, job| async move {
-        let result = build(&core, &item, &job, &request).await;
-        if result.is_err() {
-            // What was built so far is taken down again; the machine stays protected as it was.
-            remove(&core, &item).await?;
-        }
-        result
-    })
-    .await
+    core.run(&item, JobKind::TestFailover, Order::TestFailover(request.clone()), check).await
+}
+
+pub(crate) async fn hold(
+    core: &Arc<Inner>,
+    item: &Arc<Item>,
+    job: &Job,
+    request: &TestFailoverRequest,
+) -> Result<(), CoreError> {
+    // What the core had built when it was stopped.
+    remove(core, item).await?;
+    let result = build(core, item, job, request).await;
+    if result.is_err() {
+        // What was built so far is taken down again; the machine stays protected as it was.
+        remove(core, item).await?;
+    }
+    result
 }
 
 async fn build(
@@ -49,28 +57,30 @@ async fn build(
     if request.point == contract::PointChoice::Latest {
         job.step("process received data", async { process_all(core, item).await.map(drop) }).await?;
     }
+    let (point, machine, disks) = reserve(core, item, request).await?;
+    job.step("build target disks", derive_disks(core, item, &point, &disks)).await?;
+    hydrate_if_due(core, item, job, &disks).await?;
+    job.step("create target machine", create_machine(core, item, &machine, &disks, request.network)).await?;
+    let site = item.record.lock().await.recovery.0.clone();
+    job.step("start target machine", failover::start(core, &site, &machine)).await
+}
+
+/// Chooses the point and notes the drill before anything of it is built, while no point can be merged away: so
+/// that whatever breaks off is cleaned up, and the point stays as long as the drill.
+async fn reserve(
+    core: &Inner,
+    item: &Item,
+    request: &TestFailoverRequest,
+) -> Result<(RecoveryPoint, MachineId, Volumes), CoreError> {
+    let _no_merge = item.processing.lock().await;
     let (point, machine) = {
         let record = item.record.lock().await;
         let point = choose(record.replica.as_ref().ok_or_else(not_replicating)?, &request.point)?;
         (point, MachineId(format!("{}-test", record.recovery.1)))
     };
-    // Known before it is built, so that whatever breaks off is cleaned up, and no point below it is merged away.
-    let drill = Drill { machine: machine.clone(), disks: Volumes::new() };
-    core.update(item, |record| record.drill = Some(drill)).await?;
-    let disks = job.step("build target disks", derive_disks(core, item, &point, "test")).await?;
-    core.update(item, |record| {
-        if let Some(drill) = &mut record.drill {
-            drill.disks.clone_from(&disks);
-        }
-    })
-    .await?;
-    hydrate_if_due(core, item, job, &disks).await?;
-    job.step("create target machine", create_machine(core, item, &machine, &disks, request.network)).await?;
-    let site = item.record.lock().await.recovery.0.clone();
-    job.step("start target machine", async {
-        core.platform(&site)?.start(&machine).await.map_err(CoreError::from)
-    })
-    .await
+    let note = |record: &mut Record, disks| record.drill = Some(Drill { machine: machine.clone(), disks });
+    let disks = name_disks(core, item, &point, "test", note).await?;
+    Ok((point, machine, disks))
 }
 
 pub(crate) async fn clean_up(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, CoreError> {
@@ -82,12 +92,13 @@ pub(crate) async fn clean_up(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, 
         }
         Ok(Direction::from_side(record.protection.active))
     };
-    core.run(&item, JobKind::TestFailoverCleanup, check, |core, item, job| async move {
-        job.step("remove test machine", remove(&core, &item)).await?;
-        // A drill counts only once it has been cleaned up (EX-M2).
-        core.update(&item, |record| record.drilled = true).await
-    })
-    .await
+    core.run(&item, JobKind::TestFailoverCleanup, Order::TestFailoverCleanup, check).await
+}
+
+pub(crate) async fn dismantle(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
+    job.step("remove test machine", remove(core, item)).await?;
+    // A drill counts only once it has been cleaned up (EX-M2).
+    core.update(item, |record| record.drilled = true).await
 }
 
 /// Removes everything a drill made; nothing if there is none.

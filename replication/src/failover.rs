@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::{
-    CoreError, Direction, ErrorCode, FailoverKind, FailoverRequest, GuestOs, ItemId, JobId, JobKind,
+    CoreError, Direction, DiskId, ErrorCode, FailoverKind, FailoverRequest, GuestOs, ItemId, JobId, JobKind,
     MachineId, MachineSpec, Network, Operation, Phase, Platform, PointChoice, PointId, PowerState,
     RecoveryPoint, Side, SiteId, VolumeId,
 };
@@ -14,6 +14,7 @@ use crate::item::{Item, Record, Replica, Volumes};
 use crate::jobs::Job;
 use crate::processor::{not_replicating, process_all};
 use crate::protect::delete_points;
+use crate::resume::Order;
 use crate::table::Pair;
 use crate::{back_to_hyperv, drill, hydrate};
 
@@ -24,9 +25,7 @@ pub(crate) async fn fail_over(core: &Arc<Inner>, request: &FailoverRequest) -> R
         FailoverKind::Planned => JobKind::PlannedFailover,
     };
     let check = |record: &Record| check(core, record, request);
-    let request = request.clone();
-    core.run(&item, kind, check, |core, item, job| async move { work(&core, &item, &job, &request).await })
-        .await
+    core.run(&item, kind, Order::Failover(request.clone()), check).await
 }
 
 /// What a failover request must bring, by where the item stands.
@@ -57,7 +56,7 @@ fn is_back_to_hyperv(record: &Record) -> bool {
     record.pair == Pair::HyperV && record.protection.active == Side::Recovery
 }
 
-async fn work(
+pub(crate) async fn work(
     core: &Arc<Inner>,
     item: &Arc<Item>,
     job: &Job,
@@ -101,9 +100,15 @@ async fn attempt(
     back: bool,
     reached: &mut Reached,
 ) -> Result<(), CoreError> {
+    let begun = item.record.lock().await.merging.clone();
+    if let Some(point) = begun {
+        *reached = Reached::Merging;
+        return into_original(core, item, job, &point).await;
+    }
     let point = prepare(core, item, job, request, back).await?;
     if back {
         job.checkpoint()?;
+        core.update(item, |record| record.merging = Some(point.clone())).await?;
         *reached = Reached::Merging;
         return into_original(core, item, job, &point).await;
     }
@@ -129,7 +134,12 @@ async fn settle(
         core.update(item, |record| record.built.clear()).await?;
     }
     if error.code == ErrorCode::Cancelled || reached == Reached::Merging {
-        return core.update(item, |record| record.protection.phase = Phase::Stopped).await;
+        return core
+            .update(item, |record| {
+                record.protection.phase = Phase::Stopped;
+                record.merging = None;
+            })
+            .await;
     }
     core.start_engine(item).await;
     Ok(())
@@ -200,9 +210,13 @@ pub(crate) fn choose(replica: &Replica, choice: &PointChoice) -> Result<Recovery
 
 /// Out: a new machine on deltas over the point, so that nothing is copied and the point stays as it is.
 async fn onto_new(core: &Inner, item: &Item, job: &Job, point: &RecoveryPoint) -> Result<(), CoreError> {
-    let disks = job.step("build target disks", derive_disks(core, item, point, "run")).await?;
-    // Known from here on, so that a failure can take them down.
-    core.update(item, |record| record.built.clone_from(&disks)).await?;
+    let leftover = item.record.lock().await.clone();
+    if !leftover.built.is_empty() {
+        let platform = core.platform(&leftover.recovery.0)?;
+        job.step("remove half-built target", remove_target(&platform, &leftover)).await?;
+    }
+    let disks = name_disks(core, item, point, "run", |record, disks| record.built = disks).await?;
+    job.step("build target disks", derive_disks(core, item, point, &disks)).await?;
     hydrate_if_due(core, item, job, &disks).await?;
     let machine = item.record.lock().await.recovery.1.clone();
     let created = create_machine(core, item, &machine, &disks, Network::Production);
@@ -259,30 +273,44 @@ async fn finish(
         record.protection.phase = Phase::CommitPending;
         record.protection.active = to;
         record.failed_over_to = Some(point.clone());
+        record.merging = None;
         record.built = built;
         record.trouble = None;
     })
     .await
 }
 
-/// Deltas over a point, one a disk; `purpose` is part of their names.
-pub(crate) async fn derive_disks(
+/// Names for deltas over a point, one a disk. `keep` stores them before anything of that name is made.
+pub(crate) async fn name_disks(
     core: &Inner,
     item: &Item,
     point: &RecoveryPoint,
     purpose: &str,
+    keep: impl FnOnce(&mut Record, Volumes),
 ) -> Result<Volumes, CoreError> {
-    let (platform, number) = {
-        let mut record = item.record.lock().await;
-        (core.platform(&record.recovery.0)?, record.next())
-    };
-    let mut disks = Volumes::new();
-    for (disk, volume) in &point.volumes {
-        let name = VolumeId(format!("{}-{disk}-{purpose}{number}", item.id));
-        platform.derive_volume(&name, volume).await?;
-        disks.push((disk.clone(), name));
+    let mut named = Volumes::new();
+    core.update(item, |record| {
+        let number = record.next();
+        let name = |disk: &DiskId| VolumeId(format!("{}-{disk}-{purpose}{number}", item.id));
+        named = point.volumes.iter().map(|(disk, _)| (disk.clone(), name(disk))).collect();
+        keep(record, named.clone());
+    })
+    .await?;
+    Ok(named)
+}
+
+/// Makes the named deltas over a point.
+pub(crate) async fn derive_disks(
+    core: &Inner,
+    item: &Item,
+    point: &RecoveryPoint,
+    disks: &Volumes,
+) -> Result<(), CoreError> {
+    let platform = core.platform(&item.record.lock().await.recovery.0)?;
+    for ((_, name), (_, below)) in disks.iter().zip(&point.volumes) {
+        platform.derive_volume(name, below).await?;
     }
-    Ok(disks)
+    Ok(())
 }
 
 /// The extra step, where it is due: VMware's Linux machines and physical ones, not ordinary Hyper-V machines or
@@ -361,15 +389,21 @@ pub(crate) async fn change_point(
         choose(record.replica.as_ref().ok_or_else(not_replicating)?, choice)?;
         Ok(Direction::from_side(record.protection.active.other()))
     };
-    let choice = choice.clone();
-    core.run(&item, JobKind::ChangePoint, check, |core, item, job| async move {
-        let record = item.record.lock().await.clone();
-        let point = choose(record.replica.as_ref().ok_or_else(not_replicating)?, &choice)?;
-        let platform = core.platform(&record.recovery.0)?;
-        job.step("remove target machine", remove_target(&platform, &record)).await?;
-        onto_new(&core, &item, &job, &point).await
-    })
-    .await
+    core.run(&item, JobKind::ChangePoint, Order::ChangePoint(choice.clone()), check).await
+}
+
+pub(crate) async fn rebuild(
+    core: &Arc<Inner>,
+    item: &Arc<Item>,
+    job: &Job,
+    choice: &PointChoice,
+) -> Result<(), CoreError> {
+    let record = item.record.lock().await.clone();
+    let point = choose(record.replica.as_ref().ok_or_else(not_replicating)?, choice)?;
+    let platform = core.platform(&record.recovery.0)?;
+    job.step("remove target machine", remove_target(&platform, &record)).await?;
+    core.update(item, |record| record.built.clear()).await?;
+    onto_new(core, item, job, &point).await
 }
 
 /// Deletes what a failover built, whole or in part.
@@ -391,24 +425,25 @@ pub(crate) async fn commit(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, Co
         core.check(record, Operation::Commit)?;
         Ok(Direction::from_side(record.protection.active.other()))
     };
-    core.run(&item, JobKind::Commit, check, |core, item, job| async move {
-        let record = item.record.lock().await.clone();
-        match record.protection.active {
-            Side::Recovery => job.step("delete recovery points", merge_points(&core, &item, &record)).await?,
-            Side::Primary => job.step("remove cloud machine", remove_cloud(&core, &record)).await?,
+    core.run(&item, JobKind::Commit, Order::Commit, check).await
+}
+
+pub(crate) async fn finalise(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
+    let record = item.record.lock().await.clone();
+    match record.protection.active {
+        Side::Recovery => job.step("delete recovery points", merge_points(core, item, &record)).await?,
+        Side::Primary => job.step("remove cloud machine", remove_cloud(core, &record)).await?,
+    }
+    core.update(item, |record| {
+        record.protection.phase = Phase::Committed;
+        if record.protection.active == Side::Primary {
+            record.built.clear();
         }
-        core.update(&item, |record| {
-            record.protection.phase = Phase::Committed;
-            if record.protection.active == Side::Primary {
-                record.built.clear();
-            }
-            if let Some(replica) = record.replica.take()
-                && replica.side == Side::Recovery
-            {
-                record.seed = Some(replica.base);
-            }
-        })
-        .await
+        if let Some(replica) = record.replica.take()
+            && replica.side == Side::Recovery
+        {
+            record.seed = Some(replica.base);
+        }
     })
     .await
 }
@@ -417,6 +452,10 @@ pub(crate) async fn commit(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, Co
 async fn merge_points(core: &Inner, item: &Item, record: &Record) -> Result<(), CoreError> {
     let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
     let platform = core.platform(&record.recovery.0)?;
+    if replica.points.is_empty() {
+        // Done before the core was stopped.
+        return Ok(());
+    }
     let chosen = record.failed_over_to.as_ref().and_then(|id| replica.point(id));
     let chosen = chosen.ok_or_else(|| CoreError::new(ErrorCode::PointExpired, "the chosen point is gone"))?;
     let newer: Vec<_> = replica.points.iter().skip_while(|p| p.id != chosen.id).skip(1).cloned().collect();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
 use crate::engine::Engine;
+use crate::resume::Pending;
 use crate::table::Pair;
 
 /// Disks with their volumes, in the machine's order.
@@ -28,6 +29,8 @@ pub(crate) struct Landed {
 pub(crate) struct Replica {
     /// The side that receives.
     pub(crate) side: Side,
+    /// Tells the volumes of this direction's points from those of others.
+    pub(crate) round: u64,
     /// Bottom of every chain of points.
     pub(crate) base: Volumes,
     /// Processed points, oldest first.
@@ -42,9 +45,10 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    pub(crate) fn new(side: Side, base: Volumes) -> Self {
+    pub(crate) fn new(side: Side, round: u64, base: Volumes) -> Self {
         Self {
             side,
+            round,
             base,
             points: Vec::new(),
             landed: Vec::new(),
@@ -93,6 +97,10 @@ pub(crate) struct Record {
     pub(crate) drilled: bool,
     /// The primary machine's disks are half old, half new (HF-19).
     pub(crate) sync_incomplete: bool,
+    /// The point whose merge into the original disks has begun.
+    pub(crate) merging: Option<RecoveryPoint>,
+    /// The job that holds the item, and what it was asked to do.
+    pub(crate) pending: Option<Pending>,
     /// Numbers for volume names; never used twice.
     pub(crate) counter: u64,
 }

@@ -55,6 +55,25 @@ impl Job {
         Ok(Self { view, store, asked })
     }
 
+    /// A job of an earlier life of this core.
+    pub(crate) fn known(store: Arc<Store>, view: JobView) -> Self {
+        let (view, _) = watch::channel(view);
+        let (asked, _) = watch::channel(Asked::Nothing);
+        Self { view, store, asked }
+    }
+
+    /// Says that the job goes on after the core was stopped in its midst.
+    pub(crate) fn go_on(&self) -> Result<(), CoreError> {
+        self.change(|view| {
+            view.state = JobState::InProgress;
+            for step in view.steps.iter_mut().filter(|step| step.state == StepState::InProgress) {
+                step.state = StepState::Failed;
+                step.took.get_or_insert_default();
+                "the core was stopped; done again".clone_into(&mut step.note);
+            }
+        })
+    }
+
     pub(crate) fn view(&self) -> JobView {
         self.view.borrow().clone()
     }
@@ -172,19 +191,14 @@ impl Job {
         })
     }
 
-    /// Ends the job.
-    pub(crate) fn finish(&self, result: Result<(), CoreError>) -> Result<(), CoreError> {
-        self.change(|view| {
-            let warned = view.steps.iter().any(|step| step.state == StepState::Warning);
-            view.state = match (&result, warned) {
-                (Err(error), _) if error.code == ErrorCode::Cancelled => JobState::Cancelled,
-                (Err(_), _) => JobState::Failed,
-                (Ok(()), true) => JobState::CompletedWithWarning,
-                (Ok(()), false) => JobState::Completed,
-            };
-            view.error = result.err();
-            view.ended = Some(now());
-        })
+    /// Stores how the job ended.
+    pub(crate) fn store_end(&self, result: Result<(), CoreError>) -> Result<(), CoreError> {
+        self.store.put_job(&ended(self.view(), result))
+    }
+
+    /// Shows how the job ended, to all who watch it.
+    pub(crate) fn show_end(&self, result: Result<(), CoreError>) {
+        self.view.send_replace(ended(self.view(), result));
     }
 
     fn change(&self, change: impl FnOnce(&mut JobView)) -> Result<(), CoreError> {
@@ -196,6 +210,21 @@ impl Job {
         self.view.send_replace(view);
         Ok(())
     }
+}
+
+/// A job as it is once it has ended.
+fn ended(mut view: JobView, result: Result<(), CoreError>) -> JobView {
+    let warned = view.steps.iter().any(|step| step.state == StepState::Warning);
+    view.state = match (&result, warned) {
+        (Err(error), _) if error.code == ErrorCode::Cancelled => JobState::Cancelled,
+        (Err(_), _) => JobState::Failed,
+        (Ok(()), true) => JobState::CompletedWithWarning,
+        (Ok(()), false) => JobState::Completed,
+    };
+    view.error = result.err();
+    view.ended = Some(now());
+    view.revision += 1;
+    view
 }
 
 /// The core's clock.

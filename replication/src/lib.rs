@@ -24,6 +24,7 @@ mod landing;
 mod processor;
 mod protect;
 mod reprotect;
+mod resume;
 mod store;
 pub mod table;
 pub mod tap;

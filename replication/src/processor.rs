@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::{
-    Access, Bytes, Consistency, CoreError, ErrorCode, ItemId, Platform, PointId, RecoveryPoint, VolumeId,
+    Access, Bytes, Consistency, CoreError, DiskId, ErrorCode, ItemId, Platform, PointId, RecoveryPoint,
+    VolumeId,
 };
 use nbd::Client;
 
@@ -34,18 +35,17 @@ pub(crate) async fn process_all(core: &Inner, item: &Item) -> Result<u64, CoreEr
 
 async fn process_one(core: &Inner, item: &Item, landed: &Landed) -> Result<(), CoreError> {
     let (platform, head, names) = {
-        let mut record = item.record.lock().await;
-        let number = record.next();
+        let record = item.record.lock().await;
         let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
-        let names: Vec<_> = replica
-            .head()
-            .iter()
-            .map(|(disk, _)| VolumeId(format!("{}-{disk}-p{number}", item.id)))
-            .collect();
+        // The same name at every attempt, so that a leftover of an earlier one is found.
+        let name =
+            |disk: &DiskId| VolumeId(format!("{}-{disk}-r{}p{}", item.id, replica.round, landed.number));
+        let names: Vec<_> = replica.head().iter().map(|(disk, _)| name(disk)).collect();
         (core.platform(&record.on(replica.side).0)?, replica.head().clone(), names)
     };
     let mut volumes = Volumes::new();
     for ((disk, below), name) in head.iter().zip(names) {
+        platform.delete_volume(&name).await?;
         platform.derive_volume(&name, below).await?;
         volumes.push((disk.clone(), name));
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use contract::{
     CoreError, Direction, EnableProtection, ErrorCode, ItemId, JobId, JobKind, Operation, Phase, Platform,
-    Protection, Side, VolumeId,
+    PlatformErrorKind, Protection, Side, VolumeId,
 };
 
 use crate::core::Inner;
 use crate::engine::synchronise;
 use crate::item::{Item, Record, Replica, Volumes};
 use crate::jobs::Job;
+use crate::resume::Order;
 use crate::table::Pair;
 
 pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Result<JobId, CoreError> {
@@ -46,28 +47,34 @@ pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Res
         drill: None,
         drilled: false,
         sync_incomplete: false,
+        merging: None,
+        pending: None,
         counter: 0,
     };
     let item = core.add_item(record).await?;
     let direction = |_: &Record| Ok(Direction::PrimaryToRecovery);
-    core.run(&item, JobKind::EnableProtection, direction, begin).await
+    core.run(&item, JobKind::EnableProtection, Order::Enable, direction).await
 }
 
-async fn begin(core: Arc<Inner>, item: Arc<Item>, job: Job) -> Result<(), CoreError> {
-    let result = first_copy(&core, &item, &job).await;
+pub(crate) async fn begin(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
+    let result = first_copy(core, item, job).await;
     if result.is_err() {
         // The machine is as unprotected as before, and may be protected again.
         let record = item.record.lock().await.clone();
-        core.remove_item(&item).await?;
-        stop_tracking(&core, &record).await?;
-        delete_replica(&core, &record).await?;
+        core.remove_item(item).await?;
+        stop_tracking(core, &record).await?;
+        delete_replica(core, &record).await?;
     }
     result
 }
 
 async fn first_copy(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
     let base = job.step("create replica", create_replica(core, item)).await?;
-    core.update(item, |record| record.replica = Some(Replica::new(Side::Recovery, base))).await?;
+    core.update(item, |record| {
+        let round = record.next();
+        record.replica = Some(Replica::new(Side::Recovery, round, base));
+    })
+    .await?;
     job.step("initial replication", async {
         let bytes = synchronise(core, item, job).await?;
         job.note(&format!("{} travelled", contract::Bytes(bytes)))
@@ -87,7 +94,11 @@ async fn create_replica(core: &Inner, item: &Item) -> Result<Volumes, CoreError>
     let mut base = Volumes::new();
     for disk in source.machine(&machine).await?.disks {
         let volume = VolumeId(format!("{}-{}-replica", item.id, disk.id));
-        target.create_volume(&volume, disk.size).await?;
+        match target.create_volume(&volume, disk.size).await {
+            // Made before the core was stopped; what is in it is compared anyway.
+            Err(error) if error.kind == PlatformErrorKind::Exists => {}
+            made => drop(made?),
+        }
         base.push((disk.id, volume));
     }
     Ok(base)
@@ -99,20 +110,20 @@ pub(crate) async fn disable(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, C
         core.check(record, Operation::DisableProtection)?;
         Ok(Direction::from_side(record.protection.active))
     };
-    core.run(&item, JobKind::DisableProtection, check, end).await
+    core.run(&item, JobKind::DisableProtection, Order::Disable, check).await
 }
 
-async fn end(core: Arc<Inner>, item: Arc<Item>, job: Job) -> Result<(), CoreError> {
+pub(crate) async fn end(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
     job.step("stop replication", async {
-        core.stop_engine(&item).await;
+        core.stop_engine(item).await;
         Ok(())
     })
     .await?;
-    job.step("remove test machine", crate::drill::remove(&core, &item)).await?;
+    job.step("remove test machine", crate::drill::remove(core, item)).await?;
     let record = item.record.lock().await.clone();
-    job.step("stop change tracking", stop_tracking(&core, &record)).await?;
-    job.step("delete replica", delete_replica(&core, &record)).await?;
-    core.remove_item(&item).await
+    job.step("stop change tracking", stop_tracking(core, &record)).await?;
+    job.step("delete replica", delete_replica(core, &record)).await?;
+    core.remove_item(item).await
 }
 
 /// Nothing that an item leaves behind on a machine goes on costing it.

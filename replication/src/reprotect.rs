@@ -10,6 +10,7 @@ use crate::core::Inner;
 use crate::engine::synchronise;
 use crate::item::{Item, Record, Replica, Volumes};
 use crate::jobs::Job;
+use crate::resume::Order;
 
 pub(crate) async fn reprotect(core: &Arc<Inner>, request: &ReprotectRequest) -> Result<JobId, CoreError> {
     let item = core.find(&request.item).await?;
@@ -23,7 +24,7 @@ pub(crate) async fn reprotect(core: &Arc<Inner>, request: &ReprotectRequest) -> 
         }
         Ok(direction)
     };
-    core.run(&item, JobKind::Reprotect, check, work).await
+    core.run(&item, JobKind::Reprotect, Order::Reprotect, check).await
 }
 
 pub(crate) async fn reverse_replicate(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, CoreError> {
@@ -32,16 +33,15 @@ pub(crate) async fn reverse_replicate(core: &Arc<Inner>, item: &ItemId) -> Resul
         core.check(record, Operation::ReverseReplicate)?;
         Ok(Direction::from_side(record.protection.active))
     };
-    core.run(&item, JobKind::ReverseReplicate, check, work).await
+    core.run(&item, JobKind::ReverseReplicate, Order::Reprotect, check).await
 }
 
-async fn work(core: Arc<Inner>, item: Arc<Item>, job: Job) -> Result<(), CoreError> {
-    let before = item.record.lock().await.protection;
-    let result = begin(&core, &item, &job).await;
+pub(crate) async fn work(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
+    let result = begin(core, item, job).await;
     if result.is_err() {
         // The machine runs on as it did, unprotected; the same request may be made again.
-        core.update(&item, |record| {
-            record.protection = before;
+        core.update(item, |record| {
+            record.protection.phase = Phase::Committed;
             record.replica = None;
         })
         .await?;
@@ -55,7 +55,8 @@ async fn begin(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), Cor
     job.step("turn off the other side", turn_off(core, item, side)).await?;
     let base = job.step("find replica", find_base(core, item, side)).await?;
     core.update(item, |record| {
-        record.replica = Some(Replica::new(side, base));
+        let round = record.next();
+        record.replica = Some(Replica::new(side, round, base));
         record.protection.phase = Phase::InitialReplication;
         record.failed_over_to = None;
         record.trouble = None;

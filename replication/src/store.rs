@@ -27,6 +27,28 @@ impl Store {
         Ok(Self { connection: Mutex::new(connection) })
     }
 
+    /// Every item and every job, jobs in the order in which they began.
+    pub(crate) fn load(&self) -> Result<(Vec<Record>, Vec<JobView>), CoreError> {
+        Ok((
+            self.all("SELECT record FROM item ORDER BY id")?,
+            self.all("SELECT record FROM job ORDER BY rowid")?,
+        ))
+    }
+
+    fn all<T: serde::de::DeserializeOwned>(&self, query: &str) -> Result<Vec<T>, CoreError> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut statement = connection.prepare(query).map_err(|e| failed("read", &e))?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(|e| failed("read", &e))?;
+        let records = rows.map(|row| {
+            let text = row.map_err(|e| failed("read", &e))?;
+            serde_json::from_str(&text).map_err(|error| {
+                let text = format!("the core's store holds a record that is not understood: {error}");
+                CoreError::new(ErrorCode::Store, text)
+            })
+        });
+        records.collect()
+    }
+
     pub(crate) fn put_item(&self, record: &Record) -> Result<(), CoreError> {
         self.put("INSERT OR REPLACE INTO item (id, record) VALUES (?1, ?2)", &record.id.0, record)
     }
@@ -38,7 +60,11 @@ impl Store {
     }
 
     pub(crate) fn put_job(&self, job: &JobView) -> Result<(), CoreError> {
-        self.put("INSERT OR REPLACE INTO job (id, record) VALUES (?1, ?2)", &job.id.0, job)
+        self.put(
+            "INSERT INTO job (id, record) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET record = ?2",
+            &job.id.0,
+            job,
+        )
     }
 
     fn put(&self, statement: &str, id: &str, record: &impl serde::Serialize) -> Result<(), CoreError> {
@@ -51,4 +77,30 @@ impl Store {
 
 fn failed(tried: &str, error: &rusqlite::Error) -> CoreError {
     CoreError::new(ErrorCode::Store, format!("the core's store: {tried}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_store_of_nonsense_is_refused_and_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("core.db");
+        std::fs::write(&path, "nonsense ".repeat(1000)).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        assert_eq!(Store::open(&path).err().map(|error| error.code), Some(ErrorCode::Store));
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_record_of_another_kind_is_an_error_and_no_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("core.db")).unwrap();
+        store.put("INSERT INTO item (id, record) VALUES (?1, ?2)", "x", &"not an item").unwrap();
+        let error = store.load().err().unwrap();
+        assert_eq!(error.code, ErrorCode::Store);
+        assert!(error.message.contains("not understood"), "{error}");
+    }
 }
