@@ -9,11 +9,10 @@ use contract::{
 use nbd::{ALLOCATION, Client};
 
 use crate::core::Inner;
-use crate::failover;
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
-use crate::processor;
 use crate::transfer::{self, Source, blocking};
+use crate::{processor, target};
 
 /// What a failback to Hyper-V needs in its request.
 pub(crate) fn check(request: &FailoverRequest) -> Result<DataSync, CoreError> {
@@ -47,7 +46,7 @@ pub(crate) async fn fail_back(
         }
     }
     let (site, machine) = item.record.lock().await.primary.clone();
-    job.step("start target machine", failover::start(core, &site, &machine)).await?;
+    job.step("start target machine", target::start(core, &site, &machine)).await?;
     core.update(item, |record: &mut Record| {
         record.sync_incomplete = false;
         record.protection.phase = Phase::CommitPending;

@@ -19,7 +19,7 @@ use crate::processor::landing_name;
 use crate::resume::{Order, Pending};
 use crate::store::Store;
 use crate::tap::Tap;
-use crate::{drill, failover, protect, reprotect, resume};
+use crate::{commit, drill, failover, protect, reprotect, resume};
 
 /// What a core is made of.
 pub struct Config {
@@ -390,7 +390,7 @@ impl ReplicationCore for Core {
     }
 
     async fn commit(&self, item: &ItemId) -> Result<JobId, CoreError> {
-        failover::commit(&self.inner, item).await
+        commit::commit(&self.inner, item).await
     }
 
     async fn reprotect(&self, request: &ReprotectRequest) -> Result<JobId, CoreError> {

@@ -8,11 +8,12 @@ use contract::{
 };
 
 use crate::core::Inner;
-use crate::failover::{self, choose, create_machine, derive_disks, hydrate_if_due, name_disks};
+use crate::failover::choose;
 use crate::item::{Drill, Item, Record, Volumes};
 use crate::jobs::Job;
 use crate::processor::{not_replicating, process_all};
 use crate::resume::Order;
+use crate::target::{create_machine, derive_disks, hydrate_if_due, name_disks, start as start_machine};
 
 pub(crate) async fn start(core: &Arc<Inner>, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
     if request.network == Network::Production {
@@ -62,7 +63,7 @@ async fn build(
     hydrate_if_due(core, item, job, &disks).await?;
     job.step("create target machine", create_machine(core, item, &machine, &disks, request.network)).await?;
     let site = item.record.lock().await.recovery.0.clone();
-    job.step("start target machine", failover::start(core, &site, &machine)).await
+    job.step("start target machine", start_machine(core, &site, &machine)).await
 }
 
 /// Chooses the point and notes the drill before anything of it is built, while no point can be merged away: so

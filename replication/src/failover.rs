@@ -1,11 +1,10 @@
-//! Failover in both directions, change of point, commit.
+//! Failover in both directions, and change of point.
 
 use std::sync::Arc;
 
 use contract::{
-    CoreError, Direction, DiskId, ErrorCode, FailoverKind, FailoverRequest, GuestOs, ItemId, JobId, JobKind,
-    MachineId, MachineSpec, Network, Operation, Phase, Platform, PointChoice, PointId, PowerState,
-    RecoveryPoint, Side, SiteId, VolumeId,
+    CoreError, Direction, ErrorCode, FailoverKind, FailoverRequest, ItemId, JobId, JobKind, Network,
+    Operation, Phase, PointChoice, PointId, RecoveryPoint, Side,
 };
 
 use crate::core::Inner;
@@ -16,7 +15,8 @@ use crate::processor::{not_replicating, process_all};
 use crate::protect::delete_points;
 use crate::resume::Order;
 use crate::table::Pair;
-use crate::{back_to_hyperv, drill, hydrate};
+use crate::target::{self, create_machine, derive_disks, hydrate_if_due, name_disks, remove_target};
+use crate::{back_to_hyperv, drill};
 
 pub(crate) async fn fail_over(core: &Arc<Inner>, request: &FailoverRequest) -> Result<JobId, CoreError> {
     let item = core.find(&request.item).await?;
@@ -248,16 +248,6 @@ async fn into_original(core: &Inner, item: &Item, job: &Job, point: &RecoveryPoi
     finish(core, item, job, &point.id, Side::Primary, record.built.clone()).await
 }
 
-/// Starts a machine. An answer may get lost: what counts is whether the machine runs.
-pub(crate) async fn start(core: &Inner, site: &SiteId, machine: &MachineId) -> Result<(), CoreError> {
-    let platform = core.platform(site)?;
-    let Err(error) = platform.start(machine).await else { return Ok(()) };
-    match platform.machine(machine).await {
-        Ok(view) if view.power == PowerState::On => Ok(()),
-        _ => Err(error.into()),
-    }
-}
-
 /// Starts the target, then the item changes sides.
 async fn finish(
     core: &Inner,
@@ -268,7 +258,7 @@ async fn finish(
     built: Volumes,
 ) -> Result<(), CoreError> {
     let (site, machine) = item.record.lock().await.on(to).clone();
-    job.step("start target machine", start(core, &site, &machine)).await?;
+    job.step("start target machine", target::start(core, &site, &machine)).await?;
     core.update(item, |record| {
         record.protection.phase = Phase::CommitPending;
         record.protection.active = to;
@@ -278,103 +268,6 @@ async fn finish(
         record.trouble = None;
     })
     .await
-}
-
-/// Names for deltas over a point, one a disk. `keep` stores them before anything of that name is made.
-pub(crate) async fn name_disks(
-    core: &Inner,
-    item: &Item,
-    point: &RecoveryPoint,
-    purpose: &str,
-    keep: impl FnOnce(&mut Record, Volumes),
-) -> Result<Volumes, CoreError> {
-    let mut named = Volumes::new();
-    core.update(item, |record| {
-        let number = record.next();
-        let name = |disk: &DiskId| VolumeId(format!("{}-{disk}-{purpose}{number}", item.id));
-        named = point.volumes.iter().map(|(disk, _)| (disk.clone(), name(disk))).collect();
-        keep(record, named.clone());
-    })
-    .await?;
-    Ok(named)
-}
-
-/// Makes the named deltas over a point.
-pub(crate) async fn derive_disks(
-    core: &Inner,
-    item: &Item,
-    point: &RecoveryPoint,
-    disks: &Volumes,
-) -> Result<(), CoreError> {
-    let platform = core.platform(&item.record.lock().await.recovery.0)?;
-    for ((_, name), (_, below)) in disks.iter().zip(&point.volumes) {
-        platform.derive_volume(name, below).await?;
-    }
-    Ok(())
-}
-
-/// The extra step, where it is due: VMware's Linux machines and physical ones, not ordinary Hyper-V machines or
-/// those of a region (HY-02, HY-03, HY-04, HY-07).
-pub(crate) async fn hydrate_if_due(
-    core: &Inner,
-    item: &Item,
-    job: &Job,
-    disks: &Volumes,
-) -> Result<(), CoreError> {
-    if item.record.lock().await.pair != Pair::Vmware {
-        return Ok(());
-    }
-    job.step("hydrate", async {
-        let done = hydrate_disks(core, item, disks).await?;
-        job.note(&done)
-    })
-    .await
-}
-
-/// Makes the target copy boot on the target's hardware; the point below it is not touched (HY-03, HY-06, HY-08).
-async fn hydrate_disks(core: &Inner, item: &Item, disks: &Volumes) -> Result<String, CoreError> {
-    let platform = core.platform(&item.record.lock().await.recovery.0)?;
-    let drivers = platform.site().await?.boot_drivers;
-    let Some((_, boot_disk)) = disks.first() else {
-        return Err(CoreError::new(ErrorCode::HydrationFailed, "the machine has no disk"));
-    };
-    let export = platform.export_volume(boot_disk, contract::Access::Write).await?;
-    let uri = export.uri.clone();
-    let added = crate::transfer::blocking(move || hydrate::add_boot_drivers(&uri, &drivers)).await;
-    platform.close_export(&export.id).await?;
-    let added = added?;
-    Ok(if added.is_empty() {
-        "nothing was lacking".to_owned()
-    } else {
-        format!("added {}", added.join(", "))
-    })
-}
-
-/// Makes a machine on the recovery side; it stays off.
-pub(crate) async fn create_machine(
-    core: &Inner,
-    item: &Item,
-    machine: &MachineId,
-    disks: &Volumes,
-    network: Network,
-) -> Result<(), CoreError> {
-    let record = item.record.lock().await.clone();
-    let platform = core.platform(&record.recovery.0)?;
-    let firmware = match core.platform(&record.primary.0)?.machine(&record.primary.1).await {
-        Ok(machine) => machine.firmware,
-        // The whole primary site may be gone (FO-09).
-        Err(_) => contract::Firmware::Bios,
-    };
-    let spec = MachineSpec {
-        id: machine.clone(),
-        firmware,
-        os: GuestOs::Linux,
-        memory: record.target.memory,
-        disks: disks.clone(),
-        network,
-    };
-    platform.create_machine(&spec).await?;
-    Ok(())
 }
 
 /// Builds the target again from another point (FO-02).
@@ -404,98 +297,4 @@ pub(crate) async fn rebuild(
     job.step("remove target machine", remove_target(&platform, &record)).await?;
     core.update(item, |record| record.built.clear()).await?;
     onto_new(core, item, job, &point).await
-}
-
-/// Deletes what a failover built, whole or in part.
-async fn remove_target(platform: &Arc<dyn Platform>, record: &Record) -> Result<(), CoreError> {
-    let machine = &record.recovery.1;
-    if platform.machines().await?.iter().any(|view| view.id == *machine) {
-        platform.power_off(machine).await?;
-        platform.delete_machine(machine).await?;
-    }
-    for (_, volume) in &record.built {
-        platform.delete_volume(volume).await?;
-    }
-    Ok(())
-}
-
-pub(crate) async fn commit(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, CoreError> {
-    let item = core.find(item).await?;
-    let check = |record: &Record| {
-        core.check(record, Operation::Commit)?;
-        Ok(Direction::from_side(record.protection.active.other()))
-    };
-    core.run(&item, JobKind::Commit, Order::Commit, check).await
-}
-
-pub(crate) async fn finalise(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
-    let record = item.record.lock().await.clone();
-    match record.protection.active {
-        Side::Recovery => job.step("delete recovery points", merge_points(core, item, &record)).await?,
-        Side::Primary => job.step("remove cloud machine", remove_cloud(core, &record)).await?,
-    }
-    core.update(item, |record| {
-        record.protection.phase = Phase::Committed;
-        if record.protection.active == Side::Primary {
-            record.built.clear();
-        }
-        if let Some(replica) = record.replica.take()
-            && replica.side == Side::Recovery
-        {
-            record.seed = Some(replica.base);
-        }
-    })
-    .await
-}
-
-/// Merges the points up to the chosen one into the base, under the running machine, and deletes the rest (FO-04).
-async fn merge_points(core: &Inner, item: &Item, record: &Record) -> Result<(), CoreError> {
-    let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
-    let platform = core.platform(&record.recovery.0)?;
-    if replica.points.is_empty() {
-        // Done before the core was stopped.
-        return Ok(());
-    }
-    let chosen = record.failed_over_to.as_ref().and_then(|id| replica.point(id));
-    let chosen = chosen.ok_or_else(|| CoreError::new(ErrorCode::PointExpired, "the chosen point is gone"))?;
-    let newer: Vec<_> = replica.points.iter().skip_while(|p| p.id != chosen.id).skip(1).cloned().collect();
-    delete_points(&platform, &newer, &replica.base).await?;
-    for ((_, top), (_, base)) in chosen.volumes.iter().zip(&replica.base) {
-        platform.merge_volumes(top, base).await?;
-    }
-    core.update(item, |record| {
-        if let Some(replica) = &mut record.replica {
-            replica.points.clear();
-            replica.landed.clear();
-        }
-    })
-    .await?;
-    // Transfers that were never processed are of no use any more.
-    match std::fs::remove_dir_all(core.landing_dir(&item.id)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(CoreError::new(ErrorCode::Store, format!("the landing log cannot be cleared: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Removes the cloud machine and its disks (FB-11, HF-16). Their last content is merged into the replica below,
-/// which stays as seed, so that what travels next is only what changed since (HF-18, C-18).
-async fn remove_cloud(core: &Inner, record: &Record) -> Result<(), CoreError> {
-    let platform = core.platform(&record.recovery.0)?;
-    let machines = platform.machines().await?;
-    if let Some(view) = machines.iter().find(|view| view.id == record.recovery.1)
-        && view.power == PowerState::On
-    {
-        let text = format!("cloud machine {} still runs", view.id);
-        return Err(CoreError::new(ErrorCode::NotAllowedInState, text));
-    }
-    platform.delete_machine(&record.recovery.1).await?;
-    for (disk, volume) in &record.built {
-        match record.seed.iter().flatten().find(|(seeded, _)| seeded == disk) {
-            Some((_, seed)) => platform.merge_volumes(volume, seed).await?,
-            None => platform.delete_volume(volume).await?,
-        }
-    }
-    Ok(())
 }

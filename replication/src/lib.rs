@@ -7,11 +7,12 @@
 //! - [`table`]: which operation is allowed where, and where it leads
 //! - `landing`, `transfer`, `processor`: how content travels
 //! - `engine`: the two tasks behind a protected item
-//! - `failover`, `back_to_hyperv`, `drill`, `reprotect`, `protect`: the jobs
+//! - `failover`, `target`, `commit`, `back_to_hyperv`, `drill`, `reprotect`, `protect`: the jobs
 //! - `hydrate`: makes a target copy boot on other hardware
 //! - [`tap`]: the seam at which the suite makes this core faulty on purpose
 
 mod back_to_hyperv;
+mod commit;
 mod core;
 mod drill;
 mod engine;
@@ -28,6 +29,7 @@ mod resume;
 mod store;
 pub mod table;
 pub mod tap;
+mod target;
 mod transfer;
 
 pub use crate::core::{Config, Core};

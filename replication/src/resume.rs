@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::Inner;
 use crate::item::Item;
 use crate::jobs::Job;
-use crate::{drill, failover, protect, reprotect};
+use crate::{commit, drill, failover, protect, reprotect};
 
 /// What a job was asked to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub(crate) async fn perform(
         Order::Disable => protect::end(core, item, job).await,
         Order::Failover(request) => failover::work(core, item, job, request).await,
         Order::ChangePoint(choice) => failover::rebuild(core, item, job, choice).await,
-        Order::Commit => failover::finalise(core, item, job).await,
+        Order::Commit => commit::finalise(core, item, job).await,
         Order::Reprotect => reprotect::work(core, item, job).await,
         Order::TestFailover(request) => drill::hold(core, item, job, request).await,
         Order::TestFailoverCleanup => drill::dismantle(core, item, job).await,

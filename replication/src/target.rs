@@ -1,0 +1,134 @@
+//! A target machine: deltas over a point, made bootable, put into a machine, started, and taken down again.
+
+use std::sync::Arc;
+
+use contract::{
+    CoreError, DiskId, ErrorCode, GuestOs, MachineId, MachineSpec, Network, Platform, PowerState,
+    RecoveryPoint, SiteId, VolumeId,
+};
+
+use crate::core::Inner;
+use crate::hydrate;
+use crate::item::{Item, Record, Volumes};
+use crate::jobs::Job;
+use crate::table::Pair;
+
+/// Names for deltas over a point, one a disk. `keep` stores them before anything of that name is made.
+pub(crate) async fn name_disks(
+    core: &Inner,
+    item: &Item,
+    point: &RecoveryPoint,
+    purpose: &str,
+    keep: impl FnOnce(&mut Record, Volumes),
+) -> Result<Volumes, CoreError> {
+    let mut named = Volumes::new();
+    core.update(item, |record| {
+        let number = record.next();
+        let name = |disk: &DiskId| VolumeId(format!("{}-{disk}-{purpose}{number}", item.id));
+        named = point.volumes.iter().map(|(disk, _)| (disk.clone(), name(disk))).collect();
+        keep(record, named.clone());
+    })
+    .await?;
+    Ok(named)
+}
+
+/// Makes the named deltas over a point.
+pub(crate) async fn derive_disks(
+    core: &Inner,
+    item: &Item,
+    point: &RecoveryPoint,
+    disks: &Volumes,
+) -> Result<(), CoreError> {
+    let platform = core.platform(&item.record.lock().await.recovery.0)?;
+    for ((_, name), (_, below)) in disks.iter().zip(&point.volumes) {
+        platform.derive_volume(name, below).await?;
+    }
+    Ok(())
+}
+
+/// The extra step, where it is due: VMware's Linux machines and physical ones, not ordinary Hyper-V machines or
+/// those of a region (HY-02, HY-03, HY-04, HY-07).
+pub(crate) async fn hydrate_if_due(
+    core: &Inner,
+    item: &Item,
+    job: &Job,
+    disks: &Volumes,
+) -> Result<(), CoreError> {
+    if item.record.lock().await.pair != Pair::Vmware {
+        return Ok(());
+    }
+    job.step("hydrate", async {
+        let done = hydrate_disks(core, item, disks).await?;
+        job.note(&done)
+    })
+    .await
+}
+
+/// Makes the target copy boot on the target's hardware; the point below it is not touched (HY-03, HY-06, HY-08).
+async fn hydrate_disks(core: &Inner, item: &Item, disks: &Volumes) -> Result<String, CoreError> {
+    let platform = core.platform(&item.record.lock().await.recovery.0)?;
+    let drivers = platform.site().await?.boot_drivers;
+    let Some((_, boot_disk)) = disks.first() else {
+        return Err(CoreError::new(ErrorCode::HydrationFailed, "the machine has no disk"));
+    };
+    let export = platform.export_volume(boot_disk, contract::Access::Write).await?;
+    let uri = export.uri.clone();
+    let added = crate::transfer::blocking(move || hydrate::add_boot_drivers(&uri, &drivers)).await;
+    platform.close_export(&export.id).await?;
+    let added = added?;
+    Ok(if added.is_empty() {
+        "nothing was lacking".to_owned()
+    } else {
+        format!("added {}", added.join(", "))
+    })
+}
+
+/// Makes a machine on the recovery side; it stays off.
+pub(crate) async fn create_machine(
+    core: &Inner,
+    item: &Item,
+    machine: &MachineId,
+    disks: &Volumes,
+    network: Network,
+) -> Result<(), CoreError> {
+    let record = item.record.lock().await.clone();
+    let platform = core.platform(&record.recovery.0)?;
+    let firmware = match core.platform(&record.primary.0)?.machine(&record.primary.1).await {
+        Ok(machine) => machine.firmware,
+        // The whole primary site may be gone (FO-09).
+        Err(_) => contract::Firmware::Bios,
+    };
+    let spec = MachineSpec {
+        id: machine.clone(),
+        firmware,
+        os: GuestOs::Linux,
+        memory: record.target.memory,
+        disks: disks.clone(),
+        network,
+    };
+    platform.create_machine(&spec).await?;
+    Ok(())
+}
+
+/// Starts a machine. An answer may get lost: what counts is whether the machine runs.
+pub(crate) async fn start(core: &Inner, site: &SiteId, machine: &MachineId) -> Result<(), CoreError> {
+    let platform = core.platform(site)?;
+    let Err(error) = platform.start(machine).await else { return Ok(()) };
+    match platform.machine(machine).await {
+        Ok(view) if view.power == PowerState::On => Ok(()),
+        _ => Err(error.into()),
+    }
+}
+
+/// Deletes what a failover built, whole or in part.
+pub(crate) async fn remove_target(platform: &Arc<dyn Platform>, record: &Record) -> Result<(), CoreError> {
+    let machine = &record.recovery.1;
+    if platform.machines().await?.iter().any(|view| view.id == *machine) {
+        platform.power_off(machine).await?;
+        platform.delete_machine(machine).await?;
+    }
+    for (_, volume) in &record.built {
+        platform.delete_volume(volume).await?;
+    }
+    Ok(())
+}
