@@ -1,6 +1,9 @@
 //! A core between two simulated sites, and the questions every test asks of it.
 #![allow(clippy::unwrap_used, dead_code, missing_docs)]
 
+mod noted;
+pub mod restart;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
