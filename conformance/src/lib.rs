@@ -2,6 +2,7 @@
 //!
 //! - [`scenario`]: what is run, as data
 //! - [`cycle`]: failover → reprotect → failback → reprotect on real guests, judged at every edge
+//! - [`sim`]: whole cycles in memory, one a seed
 //! - [`judge`]: a recovered machine's disks before the oracle
 //! - [`mutants`]: cores made faulty on purpose, which the suite must fail
 //! - [`outcome`]: what a run found; the schema of `results.json`
@@ -19,4 +20,5 @@ pub mod report;
 pub mod rules;
 pub mod scenario;
 pub mod service;
+pub mod sim;
 pub mod trial;

@@ -17,6 +17,27 @@ pub enum Verdict {
     Fail,
 }
 
+impl ScenarioOutcome {
+    /// A scenario that has begun: unknown until it has ended.
+    #[must_use]
+    pub fn begun(name: &str, title: &str, mutant: Option<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            verdict: Verdict::Unknown,
+            why: String::new(),
+            core: String::new(),
+            mutant,
+            ms: 0,
+            boots_ms: Vec::new(),
+            edges: Vec::new(),
+            rules: Vec::new(),
+            trace: Vec::new(),
+            slow: Vec::new(),
+        }
+    }
+}
+
 impl Results {
     /// What took longer than its bound, over all scenarios.
     pub fn slow(&self) -> impl Iterator<Item = &String> {

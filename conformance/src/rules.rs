@@ -3,16 +3,29 @@
 use crate::outcome::{RuleOutcome, Verdict};
 
 /// The rules looked at so far. A rule may be looked at more than once; its worst verdict counts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RuleLog {
+    tier: &'static str,
     found: Vec<RuleOutcome>,
 }
 
+impl Default for RuleLog {
+    fn default() -> Self {
+        Self { tier: "real", found: Vec::new() }
+    }
+}
+
 impl RuleLog {
+    /// For rules looked at in memory.
+    #[must_use]
+    pub fn simulated() -> Self {
+        Self { tier: "sim", found: Vec::new() }
+    }
+
     /// Records whether rule `id` held, and what was found.
     pub fn expect(&mut self, id: &str, held: bool, found: impl Into<String>) {
         let verdict = if held { Verdict::Pass } else { Verdict::Fail };
-        let (id, why, tier) = (id.to_owned(), found.into(), "real".to_owned());
+        let (id, why, tier) = (id.to_owned(), found.into(), self.tier.to_owned());
         match self.found.iter_mut().find(|rule| rule.id == id) {
             Some(rule) if verdict > rule.verdict => {
                 (rule.verdict, rule.why) = (verdict, why);

@@ -24,6 +24,8 @@ pub enum Script {
     Cycle,
     /// Test failover and its clean-up.
     Drill,
+    /// Whole cycles in memory.
+    SimCycle,
     /// Planned failover, failback in one of its two modes, reverse replication.
     HyperV,
 }

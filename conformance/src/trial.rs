@@ -25,20 +25,7 @@ pub fn run(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {
 async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {
     let context = RunContext::from_environment()?;
     let evidence = Arc::new(Evidence::begin(&context, &scenario.name)?);
-    let mut outcome = ScenarioOutcome {
-        name: scenario.name.clone(),
-        title: scenario.title.clone(),
-        verdict: Verdict::Unknown,
-        why: String::new(),
-        core: String::new(),
-        mutant: context.mutant.clone(),
-        ms: 0,
-        boots_ms: Vec::new(),
-        edges: Vec::new(),
-        rules: Vec::new(),
-        trace: Vec::new(),
-        slow: Vec::new(),
-    };
+    let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, context.mutant.clone());
     let halted = match cycle::World::open(&context, scenario, &evidence).await {
         Ok(world) => live(world, &mut outcome).await,
         Err(halt) => Some(halt),

@@ -86,6 +86,7 @@ pub async fn run(world: Arc<World>) -> Result<(), Halt> {
         Script::Cycle => cycle(&world).await,
         Script::Drill => drill::hold(&world).await,
         Script::HyperV => hyperv::cycle(&world).await,
+        Script::SimCycle => Err(Halt::Unknown("this scenario is of the simulated tier".to_owned())),
     }
 }
 

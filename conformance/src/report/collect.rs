@@ -5,7 +5,7 @@ use camino::Utf8Path;
 
 use super::overall;
 use crate::evidence::{RESULT, STARTED};
-use crate::outcome::{HostFacts, Results, RuleOutcome, SCHEMA, ScenarioOutcome, Verdict};
+use crate::outcome::{HostFacts, Results, RuleOutcome, SCHEMA, ScenarioOutcome};
 
 /// Reads every scenario's evidence. One that began and left no result is unknown, never absent.
 ///
@@ -44,20 +44,10 @@ fn scenario(dir: &Utf8Path) -> ScenarioOutcome {
 
 /// A test that began and left no readable result: killed, or out of disk.
 fn without_result(dir: &Utf8Path, error: &anyhow::Error) -> ScenarioOutcome {
-    ScenarioOutcome {
-        name: dir.file_name().unwrap_or_default().to_owned(),
-        title: String::new(),
-        verdict: Verdict::Unknown,
-        why: format!("the test began and left no result ({error}): it was killed, or the disk is full"),
-        core: String::new(),
-        mutant: None,
-        ms: 0,
-        boots_ms: Vec::new(),
-        edges: Vec::new(),
-        rules: Vec::new(),
-        trace: Vec::new(),
-        slow: Vec::new(),
-    }
+    let name = dir.file_name().unwrap_or_default();
+    let mut outcome = ScenarioOutcome::begun(name, "", None);
+    outcome.why = format!("the test began and left no result ({error}): it was killed, or the disk is full");
+    outcome
 }
 
 /// Every rule once, with its worst verdict.
