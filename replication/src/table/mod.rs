@@ -4,8 +4,7 @@
 //! What is not in the table is refused with `not-allowed-in-state` and changes nothing.
 
 mod hyperv;
-mod regions;
-mod vmware;
+mod reprotecting;
 
 use std::fmt::Write as _;
 
@@ -43,9 +42,9 @@ impl Pair {
     #[must_use]
     pub fn rows(self) -> &'static [Row] {
         match self {
-            Self::Vmware => vmware::ROWS,
+            // They differ in what a failover does (hydration), not in what is allowed when.
+            Self::Vmware | Self::Regions => reprotecting::ROWS,
             Self::HyperV => hyperv::ROWS,
-            Self::Regions => regions::ROWS,
         }
     }
 

@@ -1,4 +1,5 @@
-//! Region to region: both directions alike, drills included.
+//! VMware and physical machines, and machines of a region: reprotect first, then fail back by the same verb.
+//! Planned failover does not occur (FO-21); drills only on the recovery side.
 
 use contract::Operation::{
     CancelFailover, ChangePoint, Commit, Reprotect, TestFailover, TestFailoverCleanup, UnplannedFailover,
@@ -10,6 +11,7 @@ use super::{Row, at, ends, row, stay};
 
 pub(super) const ROWS: &[Row] = &[
     ends(at(InitialReplication, Primary)),
+    // Stage 1: fail over.
     stay(at(Protected, Primary), TestFailover),
     stay(at(Protected, Primary), TestFailoverCleanup),
     row(at(Protected, Primary), UnplannedFailover, at(CommitPending, Recovery)),
@@ -17,14 +19,18 @@ pub(super) const ROWS: &[Row] = &[
     ends(at(Protected, Primary)),
     stay(at(CommitPending, Recovery), ChangePoint),
     row(at(CommitPending, Recovery), Commit, at(Committed, Recovery)),
+    // Stage 2: reprotect the cloud machine.
     row(at(Committed, Recovery), Reprotect, at(Protected, Recovery)),
     ends(at(Committed, Recovery)),
+    // Stage 3: fail back. The points are merged into the machine's own disks, so none is left to change to.
     row(at(Protected, Recovery), UnplannedFailover, at(CommitPending, Primary)),
     row(at(Protected, Recovery), CancelFailover, at(Stopped, Recovery)),
     ends(at(Protected, Recovery)),
     row(at(CommitPending, Primary), Commit, at(Committed, Primary)),
+    // Stage 4: reprotect the on-premises machine, which closes the circle.
     row(at(Committed, Primary), Reprotect, at(Protected, Primary)),
     ends(at(Committed, Primary)),
+    // A failover that broke off or was cancelled: only a fresh start helps (FO-12).
     ends(at(Stopped, Primary)),
     ends(at(Stopped, Recovery)),
 ];
