@@ -141,8 +141,7 @@ async fn check_untouched(
     let same = item.protection == before.protection
         && item.protection.phase == Phase::Protected
         && item.protection.active == Side::Primary;
-    let window = before.points.iter().rev().filter(|p| p.processed).take(before.policy.keep_points as usize);
-    let lost = window.filter(|old| !item.points.iter().any(|point| point.id == old.id)).count();
+    let lost = edge::points_lost(before, &item);
     world.expect("TF-08", same && lost == 0, format!("{:?}, {lost} points lost", item.protection)).await;
     world.expect("TF-02", !source.boot.guest.is_gone(), "the source never left running").await;
     world.trace_state().await

@@ -209,6 +209,18 @@ pub(crate) struct PointFiles {
     pub(crate) image: Result<Utf8PathBuf, String>,
 }
 
+/// How many points that the policy keeps are gone from `after` which `before` had. New points push old ones out of the
+/// window; those are not missed.
+pub(crate) fn points_lost(before: &ItemView, after: &ItemView) -> usize {
+    let mut all: Vec<_> =
+        before.points.iter().filter(|point| point.processed).map(|point| &point.id).collect();
+    let new: Vec<_> =
+        after.points.iter().filter(|p| p.processed && !all.contains(&&p.id)).map(|p| &p.id).collect();
+    all.extend(new);
+    let window = all.iter().rev().take(before.policy.keep_points as usize);
+    window.filter(|id| !after.points.iter().any(|point| point.id == ***id)).count()
+}
+
 /// Judges disks, proves that the oracle can see, and returns both.
 pub(crate) async fn judge(
     world: &World,

@@ -115,8 +115,7 @@ async fn check_state(world: &World, recovered: &Recovered) -> Result<(), Halt> {
 pub(crate) async fn chosen_point(world: &World, before: &ItemView) -> Result<RecoveryPoint, Halt> {
     let item = world.core.item(&world.item).await?;
     let chosen = item.points.iter().find(|point| Some(&point.id) == item.failed_over_to.as_ref());
-    let window = before.points.iter().rev().filter(|p| p.processed).take(before.policy.keep_points as usize);
-    let lost = window.filter(|old| !item.points.iter().any(|point| point.id == old.id)).count();
+    let lost = edge::points_lost(before, &item);
     let found = format!("{lost} points of the window are gone, {} are there", item.points.len());
     world.expect("FO-05", lost == 0 && chosen.is_some(), found).await;
     let gone = || Halt::Violation(format!("{EDGE}: the point failed over to is not in the list"));
