@@ -28,6 +28,11 @@ pub const ALL: &[Mutant] = &[
         make: || Arc::new(SwapInTime::default()),
     },
     Mutant {
+        name: "skip-hydration",
+        does: "boots target copies without the drivers they lack",
+        make: || Arc::new(SkipHydration),
+    },
+    Mutant {
         name: "alter-sector",
         does: "alters one sector of every recovery point",
         make: || Arc::new(AlterSector::default()),
@@ -73,6 +78,10 @@ impl Tap for Planned {
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
         !self.armed.load(Ordering::SeqCst) || self.tap.pass(batch, extent)
     }
+
+    fn hydrates(&self) -> bool {
+        !self.armed.load(Ordering::SeqCst) || self.tap.hydrates()
+    }
 }
 
 /// The last batch in which something was done, so that it is done once a batch.
@@ -93,6 +102,18 @@ impl Tap for DropExtent {
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
         // Zeroes over zeroes would not be missed.
         extent.data.iter().all(|byte| *byte == 0) || !self.0.first(batch)
+    }
+}
+
+struct SkipHydration;
+
+impl Tap for SkipHydration {
+    fn pass(&self, _: u64, _: &mut Extent) -> bool {
+        true
+    }
+
+    fn hydrates(&self) -> bool {
+        false
     }
 }
 

@@ -18,4 +18,9 @@ pub struct Extent {
 pub trait Tap: Send + Sync {
     /// `batch` counts transfers from 1. Returns whether the extent shall still be written.
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool;
+
+    /// Whether target copies are hydrated, where that is due.
+    fn hydrates(&self) -> bool {
+        true
+    }
 }

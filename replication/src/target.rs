@@ -66,6 +66,9 @@ pub(crate) async fn hydrate_if_due(
 
 /// Makes the target copy boot on the target's hardware; the point below it is not touched (HY-03, HY-06, HY-08).
 async fn hydrate_disks(core: &Inner, item: &Item, disks: &Volumes) -> Result<String, CoreError> {
+    if core.tap().is_some_and(|tap| !tap.hydrates()) {
+        return Ok("left out".to_owned());
+    }
     let platform = core.platform(&item.record.lock().await.recovery.0)?;
     let drivers = platform.site().await?.boot_drivers;
     let Some((_, boot_disk)) = disks.first() else {

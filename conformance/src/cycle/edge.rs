@@ -242,6 +242,38 @@ pub(crate) async fn judge(
     Ok((judged, flip))
 }
 
+/// A recovered machine that did not come up is judged all the same: its disks tell whether and where the core went
+/// wrong. Returns what ends the scenario.
+pub(crate) async fn judge_anyway(
+    world: &World,
+    edge: &str,
+    from: &Running,
+    (site, machine, after): (&StandInSite, &MachineId, u32),
+    exempt: Vec<Range<u64>>,
+    halt: Halt,
+) -> Halt {
+    let boot = site.last_boot(machine).await.filter(|boot| boot.number > after);
+    let (Halt::Violation(why), Some(boot)) = (&halt, boot) else { return halt };
+    let disks = from.boot.disks.iter().zip(&boot.disks).enumerate();
+    let exhibits = disks.map(|(index, (source, target))| Exhibit {
+        name: source.id.0.clone(),
+        base: source.base.clone(),
+        log: source.log.clone(),
+        recovered: target.base.clone(),
+        exempt: if index == 0 { exempt.clone() } else { vec![] },
+        second: Err("the machine did not come up".to_owned()),
+    });
+    let judged = judge::judge(exhibits.collect(), from.already, world.evidence.dir()).await;
+    let ended = match judged {
+        Err(_) => return halt,
+        Ok(judged) => {
+            let why = Some(why.clone());
+            conclude(world, edge, (judged, None), Rpo::default(), Rto::default(), why).await
+        }
+    };
+    ended.err().unwrap_or(halt)
+}
+
 /// Closes an edge: its verdict is the oracle's, the witness's and `extra`'s.
 pub(crate) async fn conclude(
     world: &World,

@@ -30,7 +30,14 @@ pub(crate) async fn fail_over(world: &World, source: &Running) -> Result<Running
     world.trace("failover: the source site is lost").await;
     let trigger = Instant::now();
     let job = world.core.failover(&request(world, Direction::PrimaryToRecovery)).await?;
-    let recovered = edge::recover(world, EDGE, &world.recovery, &world.machine, after, &job).await?;
+    let recovered = edge::recover(world, EDGE, &world.recovery, &world.machine, after, &job).await;
+    let recovered = match recovered {
+        Ok(recovered) => recovered,
+        Err(halt) => {
+            let target = (&*world.recovery, &world.machine, after);
+            return Err(edge::judge_anyway(world, EDGE, source, target, vec![boot_partition()], halt).await);
+        }
+    };
     check_state(world, &recovered).await?;
     let point = chosen_point(world, &before).await?;
     let dir = world.edge_dir(EDGE).await?;

@@ -40,8 +40,14 @@ impl Switch<'_> {
         };
         let trigger = Instant::now();
         let job = world.core.failover(request).await?;
-        let (recovered, resumed) =
-            tokio::try_join!(edge::recover(world, edge, to, &world.machine, *after, &job), meanwhile)?;
+        let comes_up = edge::recover(world, edge, to, &world.machine, *after, &job);
+        let (recovered, resumed) = match tokio::try_join!(comes_up, meanwhile) {
+            Ok(both) => both,
+            Err(halt) => {
+                let target = (&***to, &world.machine, *after);
+                return Err(edge::judge_anyway(world, edge, from, target, vec![], halt).await);
+            }
+        };
         let gone = gone.await.map_err(anyhow::Error::from)?;
         self.check_order(world, gone, &recovered.boot).await;
         let judged = edge::judge(world, edge, self.exhibits(&recovered.boot), from.already).await?;
