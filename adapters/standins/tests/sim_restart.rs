@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use contract::DataSync;
 use sim_support::restart::Stage::{
-    self, CleanUp, Commit, Drill, Enable, FailBack, FailOver, PlannedFailBack, PlannedFailOver, Points,
-    ReprotectBack, ReprotectOut, ReverseReplicate,
+    self, ChangePoint, CleanUp, Commit, Disable, Drill, Enable, FailBack, FailOver, PlannedFailBack,
+    PlannedFailOver, Points, ReprotectBack, ReprotectOut, ReverseReplicate,
 };
-use sim_support::restart::{Death, House, Left};
+use sim_support::restart::{Death, Doors, House, Left};
 use standins::sim::{SimProfile, run};
 
 const SEED: u64 = 7;
@@ -70,6 +70,18 @@ const HYPERV_DOWNLOAD: Cycle = Cycle {
     ],
 };
 
+const CHANGED_POINT: Cycle = Cycle {
+    primary: SimProfile::VMWARE,
+    stages: &[Enable, Points(3), FailOver, ChangePoint, Commit, ReprotectBack],
+};
+
+const ENDED: Cycle = Cycle { primary: SimProfile::VMWARE, stages: &[Enable, Points(4), Disable, Enable] };
+
+const ENDED_IN_THE_CLOUD: Cycle = Cycle {
+    primary: SimProfile::VMWARE,
+    stages: &[Enable, FailOver, Commit, ReprotectBack, Points(4), Disable],
+};
+
 /// A stage that nothing disturbed.
 struct Undisturbed {
     left: Left,
@@ -79,7 +91,7 @@ struct Undisturbed {
 
 fn undisturbed(cycle: &Cycle) -> Vec<Undisturbed> {
     run(SEED, async |world| {
-        let mut house = House::new(world, cycle.primary.clone()).await;
+        let mut house = House::new(world, cycle.primary.clone(), Doors::Left).await;
         let mut all = Vec::new();
         for stage in cycle.stages {
             let from = house.calls();
@@ -93,15 +105,29 @@ fn undisturbed(cycle: &Cycle) -> Vec<Undisturbed> {
 }
 
 /// Drives to a stage, dies in it, and goes one stage further.
-fn disturbed(cycle: &Cycle, at: usize, death: Death, undisturbed: &[Undisturbed]) -> Result<(), String> {
+fn disturbed(
+    cycle: &Cycle,
+    at: usize,
+    death: Death,
+    doors: Doors,
+    undisturbed: &[Undisturbed],
+) -> Result<(), String> {
     run(SEED, async |world| {
-        let mut house = House::new(world, cycle.primary.clone()).await;
+        let mut house = House::new(world, cycle.primary.clone(), doors).await;
         for stage in &cycle.stages[..at] {
             house.take(*stage, None).await?;
         }
         let (_, left) = house.take(cycle.stages[at], Some(death)).await?;
-        same(&left, &undisturbed[at].left, true)?;
-        house.goes_on().await?;
+        let mut ended = same(&left, &undisturbed[at].left, true);
+        if !matches!(cycle.stages.get(at + 1), Some(Disable)) {
+            house.goes_on().await?;
+            if matches!(cycle.stages[at], Points(_)) && ended.is_err() {
+                // The next merge takes along what one that was broken off left.
+                house.goes_on().await?;
+                ended = same(&house.left().await, &undisturbed[at].left, true);
+            }
+            ended?;
+        }
         if let Some(stage) = cycle.stages.get(at + 1) {
             let told = |what: String| format!("then {stage:?}: {what}");
             let (_, left) = house.take(*stage, None).await.map_err(told)?;
@@ -122,25 +148,29 @@ fn same(left: &Left, undisturbed: &Left, record: bool) -> Result<(), String> {
     if differences.is_empty() { Ok(()) } else { Err(differences.join("; ")) }
 }
 
-/// Kills the core at every call of one stage, before and after its effect.
-fn die_in(cycle: &Cycle, at: usize) {
+/// Kills the core at every call of one stage, before and after its effect, once or twice.
+fn die_in(cycle: &Cycle, at: usize, doors: Doors) {
     let began = Instant::now();
     let undisturbed = undisturbed(cycle);
     let stage = cycle.stages[at];
     let calls = &undisturbed[at].calls;
     assert!(!calls.is_empty(), "{stage:?} calls nothing");
-    let mut wrong = Vec::new();
+    let (mut runs, mut wrong) = (0, Vec::new());
     for (call, name) in (1..).zip(calls) {
         for takes_effect in [false, true] {
-            let death = Death { call, takes_effect };
-            let ended = catch_unwind(AssertUnwindSafe(|| disturbed(cycle, at, death, &undisturbed)));
-            if let Err(what) = ended.unwrap_or_else(|panic| Err(said(&*panic))) {
-                let when = if takes_effect { "after" } else { "before" };
-                wrong.push(format!("seed {SEED}, {stage:?}, {when} call {call} {name}: {what}"));
+            // The second death comes early or late, as the number of the first has it.
+            let again = 1 + (call * 5 + u64::from(takes_effect)) % 13;
+            let once = Death::At { call, takes_effect };
+            for death in [once, Death::Twice { call, takes_effect, again }] {
+                runs += 1;
+                let ended =
+                    catch_unwind(AssertUnwindSafe(|| disturbed(cycle, at, death, doors, &undisturbed)));
+                if let Err(what) = ended.unwrap_or_else(|panic| Err(said(&*panic))) {
+                    wrong.push(format!("seed {SEED}, {stage:?}, {death:?} {name}: {what}"));
+                }
             }
         }
     }
-    let runs = 2 * calls.len();
     println!("{stage:?}: {runs} runs in {:.1} s, {} wrong", began.elapsed().as_secs_f32(), wrong.len());
     assert!(wrong.is_empty(), "{} of {runs} runs:\n{}", wrong.len(), wrong.join("\n"));
 }
@@ -151,13 +181,23 @@ fn said(panic: &(dyn Any + Send)) -> String {
 }
 
 macro_rules! killed {
-    ($($name:ident: $cycle:ident[$at:expr];)+) => {$(
-        #[test]
-        #[ignore = "the core does not take up yet what a restart finds"]
+    ($($name:ident: $cycle:ident[$at:expr];)+) => {
+        $(#[test]
         fn $name() {
-            die_in(&$cycle, $at);
+            die_in(&$cycle, $at, Doors::Closed);
+        })+
+
+        /// Nobody closes what a dead core had open.
+        mod doors_left_open {
+            use super::*;
+
+            $(#[test]
+            #[ignore = "a core cannot close what one before it had open, and platforms do not"]
+            fn $name() {
+                die_in(&$cycle, $at, Doors::Left);
+            })+
         }
-    )+};
+    };
 }
 
 killed! {
@@ -178,6 +218,23 @@ killed! {
     hyperv_failback_is_committed: HYPERV[5];
     hyperv_replicates_again: HYPERV[6];
     hyperv_downloads_and_fails_back: HYPERV_DOWNLOAD[3];
+    changed_point_is_built: CHANGED_POINT[3];
+    changed_point_is_committed: CHANGED_POINT[4];
+    protection_ends: ENDED[2];
+    protection_in_the_cloud_ends: ENDED_IN_THE_CLOUD[5];
+}
+
+#[test]
+#[ignore = "what a broken-off merge left below the oldest point is not deleted when protection ends"]
+fn points_are_merged_and_protection_ends() {
+    die_in(&ENDED, 1, Doors::Closed);
+}
+
+#[test]
+#[ignore = "not looked into yet"]
+fn killed_while_it_waits_to_be_completed_it_waits_again() {
+    let undisturbed = undisturbed(&HYPERV);
+    disturbed(&HYPERV, 4, Death::Waiting, Doors::Closed, &undisturbed).unwrap();
 }
 
 #[test]

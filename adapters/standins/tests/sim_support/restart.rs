@@ -1,18 +1,20 @@
 //! A core whose process can be killed and which is opened again over the same directory and sites.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{
-    DataSync, EnableProtection, FailoverKind, FailoverRequest, ItemId, ItemView, JobId, JobState, MachineId,
-    Millis, Network, Phase, Platform, PointChoice, PointId, Policy, PowerState, RecoveryPoint,
-    ReplicationCore, ReprotectRequest, Side, SiteId, TestFailoverRequest, Timestamp,
+    Consumed, DataSync, EnableProtection, ExportId, FailoverKind, FailoverRequest, ItemId, ItemView, JobId,
+    JobState, MachineId, Millis, Network, Phase, Platform, PointChoice, PointId, Policy, PowerState,
+    RecoveryPoint, ReplicationCore, ReprotectRequest, Side, SiteId, TestFailoverRequest, Timestamp, ViewId,
 };
 use replication::{Config, Core};
 use standins::sim::{
-    Cut, End, SimBoot, SimConfig, SimInstall, SimProcess, SimProfile, SimSite, SimWorld, cut_of, last_record,
+    Call, Cut, End, SimBoot, SimConfig, SimInstall, SimProcess, SimProfile, SimSite, SimWorld, cut_of,
+    last_record,
 };
 use tempfile::TempDir;
 
@@ -43,18 +45,34 @@ pub enum Stage {
     ReprotectOut,
     PlannedFailBack(DataSync),
     ReverseReplicate,
+    /// To the oldest point.
+    ChangePoint,
+    Disable,
 }
 
 use Stage::{
-    CleanUp, Commit, Drill, Enable, FailBack, FailOver, PlannedFailBack, PlannedFailOver, Points,
-    ReprotectBack, ReprotectOut, ReverseReplicate,
+    ChangePoint, CleanUp, Commit, Disable, Drill, Enable, FailBack, FailOver, PlannedFailBack,
+    PlannedFailOver, Points, ReprotectBack, ReprotectOut, ReverseReplicate,
 };
 
-/// Where a core's process dies: at which call of a stage, and whether that takes effect.
+/// When a core's process dies in a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Death {
-    pub call: u64,
-    pub takes_effect: bool,
+pub enum Death {
+    /// At a call, counted from the beginning of the stage, before or after that takes effect.
+    At { call: u64, takes_effect: bool },
+    /// The same, and the next process dies as well, at that call of its own if it comes so far.
+    Twice { call: u64, takes_effect: bool, again: u64 },
+    /// While its job waits to be completed.
+    Waiting,
+}
+
+/// What becomes of views and exports that a dead core had open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doors {
+    /// The platform closes them, as one does that serves each over a connection.
+    Closed,
+    /// They stay open until somebody closes them.
+    Left,
 }
 
 /// What a stage left behind, in words, by what it is about.
@@ -70,18 +88,22 @@ pub struct House {
     core: Core,
     dir: TempDir,
     struck: Option<Timestamp>,
+    doors: Doors,
+    /// Dies once its job waits.
+    dies_waiting: Cell<bool>,
 }
 
 impl House {
     /// With a machine that runs on the primary side.
-    pub async fn new(world: SimWorld, profile: SimProfile) -> Self {
+    pub async fn new(world: SimWorld, profile: SimProfile, doors: Doors) -> Self {
         let primary = world.site(SimConfig::new("primary", profile));
         let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
         primary.install(&SimInstall::new(MACHINE)).unwrap();
         primary.start(&MACHINE.into()).await.unwrap();
         let (dir, process, names) = (in_memory(), SimProcess::new(), Names::default());
         let core = open(dir.path(), &process, [&primary, &recovery], &names);
-        let house = Self { world, primary, recovery, process, names, core, dir, struck: None };
+        let (struck, dies_waiting) = (None, Cell::new(false));
+        let house = Self { world, primary, recovery, process, names, core, dir, struck, doors, dies_waiting };
         house.live(Millis(10_000)).await;
         house
     }
@@ -91,20 +113,12 @@ impl House {
     pub async fn take(&mut self, stage: Stage, death: Option<Death>) -> Result<(u64, Left), String> {
         self.prepare(stage).await;
         let from = self.process.calls();
-        let mut job = None;
-        let ended = match death {
-            None => self.work(stage, &mut job).await,
-            Some(death) => {
-                self.process.die_at(from + death.call, death.takes_effect);
-                self.die_in(stage, &mut job, death).await?;
-                let before = self.processed_points().await;
-                self.restart().await;
-                self.resume(stage, job).await?;
-                self.points_kept(stage, &before).await
-            }
-        };
-        ended?;
-        let calls = self.process.calls() - from;
+        match death {
+            None => self.work(stage, &mut None).await?,
+            Some(death) => self.die_and_resume(stage, death).await?,
+        }
+        // A new process counts anew.
+        let calls = self.process.calls().saturating_sub(from);
         let mut left = self.left().await;
         left.extend(self.recovered(stage)?.map(|record| ("record", record.to_string())));
         self.untouched()?;
@@ -127,7 +141,7 @@ impl House {
 
     /// New points come as they should, if any should.
     pub async fn goes_on(&self) -> Result<(), String> {
-        if self.item().await.protection.phase != Phase::Protected {
+        if !self.core.item(&item()).await.is_ok_and(|view| view.protection.phase == Phase::Protected) {
             return Ok(());
         }
         let now = self.world.clock().now();
@@ -152,10 +166,29 @@ impl House {
 
     async fn restart(&mut self) {
         self.live(DOWN).await;
+        if self.doors == Doors::Closed {
+            self.close_doors().await;
+        }
         // What the dead one was called does not matter any more, but its names are those of the failure.
         self.process = SimProcess::new();
         let sites = [&self.primary, &self.recovery];
         self.core = open(self.dir.path(), &self.process, sites, &Names::default());
+    }
+
+    /// Closes whatever the dead core had open. It may not have come to know the names, which are numbers.
+    async fn close_doors(&self) {
+        for site in [&self.primary, &self.recovery] {
+            for number in 1..=site.calls(Call::ExportVolume) {
+                let _ = site.close_export(&ExportId(format!("export-{number}"))).await;
+            }
+            // Moments and views are numbered together.
+            for number in 1..=2 * site.calls(Call::OpenView) {
+                for machine in [MACHINE.into(), dr(MACHINE)] {
+                    let view = ViewId(format!("view-{machine}-{number}"));
+                    let _ = site.close_view(&view, Consumed::No).await;
+                }
+            }
+        }
     }
 
     /// What happens around the core.
@@ -173,14 +206,45 @@ impl House {
         }
     }
 
-    async fn die_in(&self, stage: Stage, job: &mut Option<JobId>, death: Death) -> Result<(), String> {
+    /// Dies in a stage; new cores bring it to its end.
+    async fn die_and_resume(&mut self, stage: Stage, death: Death) -> Result<(), String> {
+        let again = match death {
+            Death::At { call, takes_effect } | Death::Twice { call, takes_effect, .. } => {
+                self.process.die_at(self.process.calls() + call, takes_effect);
+                if let Death::Twice { again, .. } = death { Some(again) } else { None }
+            }
+            Death::Waiting => {
+                self.dies_waiting.set(true);
+                None
+            }
+        };
+        let mut job = None;
+        if !self.until_death(self.work(stage, &mut job)).await? {
+            return Err("the call at which to die never came".to_owned());
+        }
+        let before = self.processed_points().await;
+        self.restart().await;
+        if let Some(again) = again {
+            self.process.die_at(again, again.is_multiple_of(2));
+        }
+        if self.until_death(self.resume(stage, job.clone())).await? {
+            self.restart().await;
+            self.resume(stage, job).await?;
+        }
+        // A death that did not come is not due later.
+        self.process.die_at(u64::MAX, false);
+        self.points_kept(stage, &before).await
+    }
+
+    /// Works until the process dies. Returns whether it did; without that the work is done.
+    async fn until_death(&self, work: impl Future<Output = Result<(), String>>) -> Result<bool, String> {
         tokio::select! {
             biased;
-            () = self.process.died() => {}
-            ended = self.work(stage, job) => ended?,
+            () = self.process.died() => return Ok(true),
+            ended = work => ended?,
         }
-        let dead = tokio::time::timeout(Duration::from_millis(5), self.process.died()).await;
-        dead.map_err(|_| format!("call {} never came", death.call))
+        // It may die at the very end.
+        Ok(tokio::time::timeout(Duration::from_millis(5), self.process.died()).await.is_ok())
     }
 
     /// The stage's own work, up to its end.
@@ -195,15 +259,10 @@ impl House {
 
     /// What was under way when the process died, to its end.
     async fn resume(&self, stage: Stage, job: Option<JobId>) -> Result<(), String> {
-        if job.is_none() && !matches!(stage, Points(_)) {
-            // It may have been stored without its name having been told.
-            let held = self.core.item(&item()).await.ok().and_then(|view| view.job);
-            return match held {
-                Some(job) => self.follow(&job).await,
-                None => self.work(stage, &mut None).await,
-            };
-        }
-        match job {
+        // It may have been stored without its name having been told.
+        let held = async { self.core.item(&item()).await.ok().and_then(|view| view.job) };
+        let stored = if matches!(stage, Points(_)) || job.is_some() { job } else { held.await };
+        match stored {
             Some(job) => self.follow(&job).await,
             None => self.work(stage, &mut None).await,
         }
@@ -222,6 +281,10 @@ impl House {
             let mut view = self.core.job(job).await?;
             while !view.state.ended() {
                 if view.state == JobState::WaitingForCompletion {
+                    if self.dies_waiting.take() {
+                        self.process.kill();
+                        std::future::pending::<()>().await;
+                    }
                     self.live(Millis(10_000)).await;
                     self.core.complete_failover(&item()).await?;
                 }
@@ -268,41 +331,46 @@ impl House {
             ReprotectBack => core.reprotect(&reprotect(BACK)).await,
             ReprotectOut => core.reprotect(&reprotect(OUT)).await,
             ReverseReplicate => core.reverse_replicate(&item).await,
+            ChangePoint => {
+                let oldest = self.item().await.points.first().map(|point| point.id.clone());
+                core.change_point(&item, &PointChoice::Custom(oldest.ok_or("no point")?)).await
+            }
+            Disable => core.disable_protection(&item).await,
         };
         asked.map_err(|error| format!("refused: {error}"))
     }
 
     /// What is shown, and what lies on the sites. Volumes of listed points are left out: how many points there are
     /// is a matter of time.
-    async fn left(&self) -> Left {
-        let view = self.item().await;
+    pub async fn left(&self) -> Left {
         let mut left = Left::new();
-        left.insert("state", format!("{:?}", view.protection));
-        left.insert("health", format!("{:?} {}", view.health, view.trouble));
-        left.insert("failed over to a point", view.failed_over_to.is_some().to_string());
-        left.insert("drill", format!("{:?} {:?}", view.drill, view.drill_status));
-        left.insert("half synchronised", view.synchronisation_incomplete.to_string());
-        left.insert("allowed", format!("{:?}", view.allowed));
-        left.insert("held by", format!("{:?}", view.job));
+        let view = self.core.item(&item()).await.ok();
+        if let Some(view) = &view {
+            left.insert("state", format!("{:?}", view.protection));
+            left.insert("health", format!("{:?} {}", view.health, view.trouble));
+            left.insert("failed over to a point", view.failed_over_to.is_some().to_string());
+            left.insert("drill", format!("{:?} {:?}", view.drill, view.drill_status));
+            left.insert("half synchronised", view.synchronisation_incomplete.to_string());
+            left.insert("allowed", format!("{:?}", view.allowed));
+            left.insert("held by", format!("{:?}", view.job));
+        }
+        let points = view.map(|view| view.points).unwrap_or_default();
         let of_points: BTreeSet<_> =
-            view.points.iter().flat_map(|point| &point.volumes).map(|(_, volume)| volume.clone()).collect();
+            points.iter().flat_map(|point| &point.volumes).map(|(_, volume)| volume.clone()).collect();
         let titles = [
             ["primary machines", "primary volumes", "primary open"],
             ["recovery machines", "recovery volumes", "recovery open"],
         ];
         for (site, [machines, volumes, open]) in [&self.primary, &self.recovery].into_iter().zip(titles) {
             left.insert(machines, machines_of(site).await);
-            let others: Vec<_> = site.volumes().into_iter().filter(|id| !of_points.contains(id)).collect();
-            let own_points = site.volumes().len() - others.len();
-            // The bottom of the chain belongs to the oldest point once all below it are merged.
-            let bottom = usize::from(own_points > 0);
-            left.insert(volumes, format!("{} besides {bottom} points", others.len()));
+            let others = site.volumes().into_iter().filter(|id| !of_points.contains(id)).count();
+            left.insert(volumes, format!("{others} besides points"));
             left.insert(open, site.left_open().to_string());
         }
-        let waiting = view.points.iter().filter(|point| !point.processed).count();
+        let waiting = points.iter().filter(|point| !point.processed).count();
         left.insert(
             "landing log",
-            format!("{} files for no transfer", landed(self.dir.path()) - waiting as i64),
+            format!("{} files for no transfer", landed(self.dir.path()).abs_diff(waiting)),
         );
         left
     }
@@ -315,7 +383,7 @@ impl House {
 
     /// No point is gone that was listed before, except to retention.
     async fn points_kept(&self, stage: Stage, before: &[(PointId, Timestamp)]) -> Result<(), String> {
-        if matches!(stage, Commit | FailBack | PlannedFailBack(_)) {
+        if matches!(stage, Commit | FailBack | PlannedFailBack(_) | Disable) {
             return Ok(());
         }
         let now = self.processed_points().await;
@@ -346,7 +414,9 @@ impl House {
                 let test = MachineId(format!("{}-test", dr(MACHINE)));
                 (self.boot_on(Side::Primary), self.recovery.last_boot(&test).expect("a drill"))
             }
-            FailOver | PlannedFailOver => (self.boot_on(Side::Primary), self.boot_on(Side::Recovery)),
+            FailOver | PlannedFailOver | ChangePoint => {
+                (self.boot_on(Side::Primary), self.boot_on(Side::Recovery))
+            }
             FailBack | PlannedFailBack(_) => (self.boot_on(Side::Recovery), self.boot_on(Side::Primary)),
             _ => return Ok(None),
         };
@@ -392,7 +462,7 @@ impl House {
 
     /// Every listed point holds exactly what its source had at that moment.
     async fn points_hold(&self) -> Result<(), String> {
-        let view = self.item().await;
+        let Ok(view) = self.core.item(&item()).await else { return Ok(()) };
         let source = match (view.protection.phase, view.protection.active) {
             (Phase::Protected, active) => active,
             (Phase::CommitPending, Side::Recovery) => Side::Primary,
@@ -443,9 +513,9 @@ async fn machines_of(site: &SimSite) -> String {
 }
 
 /// Files in the landing log.
-fn landed(dir: &Path) -> i64 {
+fn landed(dir: &Path) -> usize {
     let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let files = entries(&dir.join("landing")).map(|item| entries(&item.path()).count() as i64);
+    let files = entries(&dir.join("landing")).map(|item| entries(&item.path()).count());
     files.sum()
 }
 
