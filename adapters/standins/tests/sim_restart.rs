@@ -231,7 +231,6 @@ fn points_are_merged_and_protection_ends() {
 }
 
 #[test]
-#[ignore = "not looked into yet"]
 fn killed_while_it_waits_to_be_completed_it_waits_again() {
     let undisturbed = undisturbed(&HYPERV);
     disturbed(&HYPERV, 4, Death::Waiting, Doors::Closed, &undisturbed).unwrap();

@@ -287,6 +287,10 @@ impl House {
                     }
                     self.live(Millis(10_000)).await;
                     self.core.complete_failover(&item()).await?;
+                    // Its answer takes effect once the job moves on.
+                    self.world.settle().await;
+                    view = self.core.job(job).await?;
+                    continue;
                 }
                 view = self.core.watch_job(job, view.revision).await?;
             }
