@@ -63,12 +63,7 @@ async fn merge_points(core: &Inner, item: &Item, record: &Record) -> Result<(), 
     })
     .await?;
     // Transfers that were never processed are of no use any more.
-    match std::fs::remove_dir_all(core.landing_dir(&item.id)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(CoreError::new(ErrorCode::Store, format!("the landing log cannot be cleared: {error}")))
-        }
-        _ => Ok(()),
-    }
+    core.clear_landing(&item.id)
 }
 
 /// Removes the cloud machine and its disks (FB-11, HF-16). Their last content is merged into the replica below,

@@ -61,8 +61,11 @@ impl Core {
         let items: BTreeMap<_, _> = items.collect();
         let left: Vec<_> = items.values().cloned().collect();
         let inner = Arc::new(Inner { config, store, items: Mutex::new(items), jobs });
-        for item in left {
-            inner.take_up(item);
+        for item in &left {
+            item.set_holder(item.record.try_lock().ok().and_then(|r| Some(r.pending.as_ref()?.job.clone())));
+        }
+        if !left.is_empty() {
+            tokio::spawn(Arc::clone(&inner).take_up_all(left));
         }
         Ok(Self { inner })
     }
@@ -80,6 +83,16 @@ impl Inner {
 
     pub(crate) fn landing_dir(&self, item: &ItemId) -> PathBuf {
         self.config.dir.join("landing").join(landing_name(item))
+    }
+
+    /// Empties an item's landing log.
+    pub(crate) fn clear_landing(&self, item: &ItemId) -> Result<(), CoreError> {
+        match std::fs::remove_dir_all(self.landing_dir(item)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(CoreError::new(ErrorCode::Store, format!("the landing log cannot be cleared: {error}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) async fn find(&self, id: &ItemId) -> Result<Arc<Item>, CoreError> {
@@ -248,34 +261,43 @@ impl Inner {
         }
     }
 
+    /// Takes up what was in the store, once nothing that was left open stands in the way.
+    async fn take_up_all(self: Arc<Self>, items: Vec<Arc<Item>>) {
+        for (site, platform) in &self.config.platforms {
+            // A site that cannot be reached now has nothing open that could be in the way now.
+            if let Err(error) = platform.close_all().await {
+                tracing::warn!(%site, %error, "what was left open could not be closed");
+            }
+        }
+        for item in items {
+            tokio::spawn(Arc::clone(&self).take_up(item));
+        }
+    }
+
     /// Takes up an item that was in the store: first its replication, then the job that held it.
-    fn take_up(self: &Arc<Self>, item: Arc<Item>) {
-        let core = Arc::clone(self);
-        let pending = item.record.try_lock().ok().and_then(|record| record.pending.clone());
-        item.set_holder(pending.as_ref().map(|pending| pending.job.clone()));
-        tokio::spawn(async move {
-            if let Err(error) = resume::take_up(&core, &item).await {
-                core.report_trouble(&item, error.message).await;
-            }
-            let Some(pending) = pending else { return };
-            let job = core.jobs.lock().await.get(&pending.job).cloned();
-            match job {
-                Some(job) if !job.view().state.ended() => {
-                    if let Err(error) = job.go_on() {
-                        tracing::error!(%error, "a job could not be taken up");
-                    }
-                    core.carry_out(item, job, pending.order).await;
+    async fn take_up(self: Arc<Self>, item: Arc<Item>) {
+        if let Err(error) = resume::take_up(&self, &item).await {
+            self.report_trouble(&item, error.message).await;
+        }
+        let pending = item.record.lock().await.pending.clone();
+        let Some(pending) = pending else { return };
+        let job = self.jobs.lock().await.get(&pending.job).cloned();
+        match job {
+            Some(job) if !job.view().state.ended() => {
+                if let Err(error) = job.go_on() {
+                    tracing::error!(%error, "a job could not be taken up");
                 }
-                _ => {
-                    // It had ended; only the item did not know yet.
-                    let cleared = core.update(&item, |record| record.pending = None).await;
-                    item.set_holder(None);
-                    if let Err(error) = cleared {
-                        tracing::error!(%error, "an ended job could not be cleared");
-                    }
+                self.carry_out(item, job, pending.order).await;
+            }
+            _ => {
+                // It had ended; only the item did not know yet.
+                let cleared = self.update(&item, |record| record.pending = None).await;
+                item.set_holder(None);
+                if let Err(error) = cleared {
+                    tracing::error!(%error, "an ended job could not be cleared");
                 }
             }
-        });
+        }
     }
 }
 

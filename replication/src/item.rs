@@ -39,6 +39,8 @@ pub(crate) struct Replica {
     pub(crate) landed: Vec<Landed>,
     /// The moment on the source that was received last.
     pub(crate) received: Option<ChangeId>,
+    /// The oldest point is being merged into the base; until that is done its volumes may be there or not.
+    pub(crate) pruning: bool,
     /// Transfers received, points processed, since replication in this direction began.
     pub(crate) received_count: u64,
     pub(crate) processed_count: u64,
@@ -53,6 +55,7 @@ impl Replica {
             points: Vec::new(),
             landed: Vec::new(),
             received: None,
+            pruning: false,
             received_count: 0,
             processed_count: 0,
         }

@@ -119,7 +119,8 @@ pub(crate) fn write(client: &mut Client, offset: u64, data: &[u8]) -> Result<(),
 /// Merges the oldest points into the base once twice as many as the policy keeps have gathered, so that the
 /// price of a merge is paid once for many.
 async fn prune(core: &Inner, item: &Item) -> Result<(), CoreError> {
-    let (platform, base, new_oldest) = {
+    finish_pruning(core, item).await?;
+    let surplus = {
         let record = item.record.lock().await;
         let Some(replica) = &record.replica else { return Ok(()) };
         if record.drill.is_some() {
@@ -130,22 +131,34 @@ async fn prune(core: &Inner, item: &Item) -> Result<(), CoreError> {
         if replica.points.len() < 2 * keep {
             return Ok(());
         }
-        let oldest = replica.points[replica.points.len() - keep].clone();
-        (core.platform(&record.on(replica.side).0)?, replica.base.clone(), oldest)
+        replica.points.len() - keep
     };
     // First the points go from the list, then from the storage: none is offered that is half merged.
     core.update(item, |record| {
         if let Some(replica) = &mut record.replica {
-            let at = replica.points.iter().position(|point| point.id == new_oldest.id).unwrap_or_default();
-            replica.points.drain(..at);
+            replica.points.drain(..surplus);
+            replica.pruning = true;
         }
     })
     .await?;
-    for ((_, top), (_, below)) in new_oldest.volumes.iter().zip(&base) {
+    finish_pruning(core, item).await
+}
+
+/// Merges the oldest point into the base, if that has begun; it may be done again.
+pub(crate) async fn finish_pruning(core: &Inner, item: &Item) -> Result<(), CoreError> {
+    let (platform, base, oldest) = {
+        let record = item.record.lock().await;
+        let Some(replica) = record.replica.as_ref().filter(|replica| replica.pruning) else { return Ok(()) };
+        let Some(oldest) = replica.points.first() else { return Ok(()) };
+        (core.platform(&record.on(replica.side).0)?, replica.base.clone(), oldest.volumes.clone())
+    };
+    for ((_, top), (_, below)) in oldest.iter().zip(&base) {
         platform.merge_volumes(top, below).await?;
     }
     core.update(item, |record| {
-        if let Some(point) = record.replica.as_mut().and_then(|replica| replica.points.first_mut()) {
+        let Some(replica) = &mut record.replica else { return };
+        replica.pruning = false;
+        if let Some(point) = replica.points.first_mut() {
             point.volumes = base.clone();
         }
     })

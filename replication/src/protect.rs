@@ -12,6 +12,7 @@ use crate::core::Inner;
 use crate::engine::synchronise;
 use crate::item::{Item, Record, Replica, Volumes};
 use crate::jobs::Job;
+use crate::processor::finish_pruning;
 use crate::resume::Order;
 use crate::table::Pair;
 
@@ -120,6 +121,7 @@ pub(crate) async fn end(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Resul
     })
     .await?;
     job.step("remove test machine", crate::drill::remove(core, item)).await?;
+    finish_pruning(core, item).await?;
     let record = item.record.lock().await.clone();
     job.step("stop change tracking", stop_tracking(core, &record)).await?;
     job.step("delete replica", delete_replica(core, &record)).await?;
@@ -136,6 +138,7 @@ async fn stop_tracking(core: &Inner, record: &Record) -> Result<(), CoreError> {
 /// Deletes points and replica, but no disk of any machine: on the primary side the replica *is* the machine's
 /// disks, and while the machine runs on the recovery side it stands on what is kept there.
 async fn delete_replica(core: &Inner, record: &Record) -> Result<(), CoreError> {
+    core.clear_landing(&record.id)?;
     let mut kept: BTreeSet<&VolumeId> = record.seed.iter().flatten().map(|(_, volume)| volume).collect();
     if let Some(replica) = &record.replica {
         let platform = core.platform(&record.on(replica.side).0)?;

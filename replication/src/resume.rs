@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
-use contract::{
-    CoreError, FailoverRequest, JobId, Phase, PlatformErrorKind, PointChoice, TestFailoverRequest,
-};
+use contract::{CoreError, FailoverRequest, JobId, Phase, PointChoice, TestFailoverRequest};
 use serde::{Deserialize, Serialize};
 
 use crate::core::Inner;
 use crate::item::Item;
 use crate::jobs::Job;
+use crate::processor::finish_pruning;
 use crate::{commit, drill, failover, protect, reprotect};
 
 /// What a job was asked to do.
@@ -62,35 +61,8 @@ pub(crate) async fn take_up(core: &Arc<Inner>, item: &Arc<Item>) -> Result<(), C
         Some(_) => false,
     };
     if record.protection.phase == Phase::Protected && beside {
-        repair_oldest(core, item).await?;
+        finish_pruning(core, item).await?;
         core.start_engine(item).await;
     }
     Ok(())
-}
-
-/// A merge that was under way has taken volumes of the oldest point into the base; their content is there.
-async fn repair_oldest(core: &Inner, item: &Item) -> Result<(), CoreError> {
-    let (platform, base, oldest) = {
-        let record = item.record.lock().await;
-        let Some(replica) = &record.replica else { return Ok(()) };
-        let Some(oldest) = replica.points.first() else { return Ok(()) };
-        (core.platform(&record.on(replica.side).0)?, replica.base.clone(), oldest.clone())
-    };
-    let mut volumes = oldest.volumes.clone();
-    for ((_, volume), (_, base)) in volumes.iter_mut().zip(&base) {
-        match platform.volume(volume).await {
-            Err(error) if error.kind == PlatformErrorKind::NotFound => volume.clone_from(base),
-            Err(error) => return Err(error.into()),
-            Ok(_) => {}
-        }
-    }
-    if volumes == oldest.volumes {
-        return Ok(());
-    }
-    core.update(item, |record| {
-        if let Some(point) = record.replica.as_mut().and_then(|replica| replica.points.first_mut()) {
-            point.volumes = volumes;
-        }
-    })
-    .await
 }

@@ -250,4 +250,8 @@ pub trait Platform: Send + Sync {
 
     /// Closes an export; what was written is durable afterwards.
     async fn close_export(&self, id: &ExportId) -> Result<(), PlatformError>;
+
+    /// Closes every view, as [`Consumed::No`], and every export. A core that starts calls it first: what it left open
+    /// when it was killed has names that it never heard, and must not stand in its way. One core uses a platform.
+    async fn close_all(&self) -> Result<(), PlatformError>;
 }

@@ -317,6 +317,24 @@ impl Platform for StandInSite {
         self.reachable()?;
         self.shut_export(id).await
     }
+
+    async fn close_all(&self) -> Result<(), PlatformError> {
+        self.reachable()?;
+        let (views, exports) = {
+            let state = self.state.lock().await;
+            (
+                state.views.keys().cloned().collect::<Vec<_>>(),
+                state.exports.keys().cloned().collect::<Vec<_>>(),
+            )
+        };
+        for view in views {
+            self.drop_view(&view, Consumed::No).await?;
+        }
+        for export in exports {
+            self.shut_export(&export).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Name of a disk as QEMU's nodes carry it.

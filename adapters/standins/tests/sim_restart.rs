@@ -13,7 +13,7 @@ use sim_support::restart::Stage::{
     self, ChangePoint, CleanUp, Commit, Disable, Drill, Enable, FailBack, FailOver, PlannedFailBack,
     PlannedFailOver, Points, ReprotectBack, ReprotectOut, ReverseReplicate,
 };
-use sim_support::restart::{Death, Doors, House, Left};
+use sim_support::restart::{Death, House, Left};
 use standins::sim::{SimProfile, run};
 
 const SEED: u64 = 7;
@@ -91,7 +91,7 @@ struct Undisturbed {
 
 fn undisturbed(cycle: &Cycle) -> Vec<Undisturbed> {
     run(SEED, async |world| {
-        let mut house = House::new(world, cycle.primary.clone(), Doors::Left).await;
+        let mut house = House::new(world, cycle.primary.clone()).await;
         let mut all = Vec::new();
         for stage in cycle.stages {
             let from = house.calls();
@@ -105,15 +105,9 @@ fn undisturbed(cycle: &Cycle) -> Vec<Undisturbed> {
 }
 
 /// Drives to a stage, dies in it, and goes one stage further.
-fn disturbed(
-    cycle: &Cycle,
-    at: usize,
-    death: Death,
-    doors: Doors,
-    undisturbed: &[Undisturbed],
-) -> Result<(), String> {
+fn disturbed(cycle: &Cycle, at: usize, death: Death, undisturbed: &[Undisturbed]) -> Result<(), String> {
     run(SEED, async |world| {
-        let mut house = House::new(world, cycle.primary.clone(), doors).await;
+        let mut house = House::new(world, cycle.primary.clone()).await;
         for stage in &cycle.stages[..at] {
             house.take(*stage, None).await?;
         }
@@ -149,7 +143,7 @@ fn same(left: &Left, undisturbed: &Left, record: bool) -> Result<(), String> {
 }
 
 /// Kills the core at every call of one stage, before and after its effect, once or twice.
-fn die_in(cycle: &Cycle, at: usize, doors: Doors) {
+fn die_in(cycle: &Cycle, at: usize) {
     let began = Instant::now();
     let undisturbed = undisturbed(cycle);
     let stage = cycle.stages[at];
@@ -163,8 +157,7 @@ fn die_in(cycle: &Cycle, at: usize, doors: Doors) {
             let once = Death::At { call, takes_effect };
             for death in [once, Death::Twice { call, takes_effect, again }] {
                 runs += 1;
-                let ended =
-                    catch_unwind(AssertUnwindSafe(|| disturbed(cycle, at, death, doors, &undisturbed)));
+                let ended = catch_unwind(AssertUnwindSafe(|| disturbed(cycle, at, death, &undisturbed)));
                 if let Err(what) = ended.unwrap_or_else(|panic| Err(said(&*panic))) {
                     wrong.push(format!("seed {SEED}, {stage:?}, {death:?} {name}: {what}"));
                 }
@@ -184,19 +177,8 @@ macro_rules! killed {
     ($($name:ident: $cycle:ident[$at:expr];)+) => {
         $(#[test]
         fn $name() {
-            die_in(&$cycle, $at, Doors::Closed);
+            die_in(&$cycle, $at);
         })+
-
-        /// Nobody closes what a dead core had open.
-        mod doors_left_open {
-            use super::*;
-
-            $(#[test]
-            #[ignore = "a core cannot close what one before it had open, and platforms do not"]
-            fn $name() {
-                die_in(&$cycle, $at, Doors::Left);
-            })+
-        }
     };
 }
 
@@ -225,15 +207,14 @@ killed! {
 }
 
 #[test]
-#[ignore = "what a broken-off merge left below the oldest point is not deleted when protection ends"]
 fn points_are_merged_and_protection_ends() {
-    die_in(&ENDED, 1, Doors::Closed);
+    die_in(&ENDED, 1);
 }
 
 #[test]
 fn killed_while_it_waits_to_be_completed_it_waits_again() {
     let undisturbed = undisturbed(&HYPERV);
-    disturbed(&HYPERV, 4, Death::Waiting, Doors::Closed, &undisturbed).unwrap();
+    disturbed(&HYPERV, 4, Death::Waiting, &undisturbed).unwrap();
 }
 
 #[test]

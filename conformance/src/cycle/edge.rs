@@ -267,7 +267,7 @@ pub(crate) async fn judge_anyway(
     let ended = match judged {
         Err(_) => return halt,
         Ok(judged) => {
-            let why = Some(why.clone());
+            let why = Some(why.strip_prefix(&format!("{edge}: ")).unwrap_or(why).to_owned());
             conclude(world, edge, (judged, None), Rpo::default(), Rto::default(), why).await
         }
     };

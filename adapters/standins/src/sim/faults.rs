@@ -29,11 +29,12 @@ pub enum Call {
     DeleteVolume,
     ExportVolume,
     CloseExport,
+    CloseAll,
 }
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Site,
         Self::Machine,
         Self::Machines,
@@ -52,6 +53,7 @@ impl Call {
         Self::DeleteVolume,
         Self::ExportVolume,
         Self::CloseExport,
+        Self::CloseAll,
     ];
 }
 

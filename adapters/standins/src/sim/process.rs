@@ -184,4 +184,8 @@ impl Platform for Line {
     async fn close_export(&self, id: &ExportId) -> Result<(), PlatformError> {
         self.process.call(self.site.close_export(id)).await
     }
+
+    async fn close_all(&self) -> Result<(), PlatformError> {
+        self.process.call(self.site.close_all()).await
+    }
 }

@@ -362,4 +362,20 @@ impl Platform for SimSite {
         let volume = self.with(|state| state.exports.get(id).map(|export| export.volume.0.clone()));
         self.call(Call::CloseExport, volume.as_deref().unwrap_or("closed export"), work).await
     }
+
+    async fn close_all(&self) -> Result<(), PlatformError> {
+        let work = async {
+            let (views, exports) = self.with(|state| {
+                let views: Vec<_> = state.views.keys().cloned().collect();
+                let exports: Vec<_> = state.exports.keys().cloned().collect();
+                (views, exports)
+            });
+            for view in views {
+                self.drop_view(&view, Consumed::No).await?;
+            }
+            exports.iter().for_each(|export| self.shut_export(export));
+            Ok(())
+        };
+        self.call(Call::CloseAll, "all", work).await
+    }
 }

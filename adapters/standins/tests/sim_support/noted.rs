@@ -22,7 +22,7 @@ pub struct Noted {
 }
 
 impl Noted {
-    pub fn new(
+    pub fn around(
         site: &'static str,
         process: &Arc<SimProcess>,
         platform: &Arc<SimSite>,
@@ -112,5 +112,9 @@ impl Platform for Noted {
 
     async fn close_export(&self, id: &ExportId) -> Result<(), PlatformError> {
         self.note("close_export", &id.0).close_export(id).await
+    }
+
+    async fn close_all(&self) -> Result<(), PlatformError> {
+        self.note("close_all", "all").close_all().await
     }
 }

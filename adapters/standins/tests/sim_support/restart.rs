@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{
-    Consumed, DataSync, EnableProtection, ExportId, FailoverKind, FailoverRequest, ItemId, ItemView, JobId,
-    JobState, MachineId, Millis, Network, Phase, Platform, PointChoice, PointId, Policy, PowerState,
-    RecoveryPoint, ReplicationCore, ReprotectRequest, Side, SiteId, TestFailoverRequest, Timestamp, ViewId,
+    DataSync, EnableProtection, FailoverKind, FailoverRequest, ItemId, ItemView, JobId, JobState, MachineId,
+    Millis, Network, Phase, Platform, PointChoice, PointId, Policy, PowerState, RecoveryPoint,
+    ReplicationCore, ReprotectRequest, Side, SiteId, TestFailoverRequest, Timestamp,
 };
 use replication::{Config, Core};
 use standins::sim::{
-    Call, Cut, End, SimBoot, SimConfig, SimInstall, SimProcess, SimProfile, SimSite, SimWorld, cut_of,
-    last_record,
+    Cut, End, SimBoot, SimConfig, SimInstall, SimProcess, SimProfile, SimSite, SimWorld, cut_of, last_record,
 };
 use tempfile::TempDir;
 
@@ -66,15 +65,6 @@ pub enum Death {
     Waiting,
 }
 
-/// What becomes of views and exports that a dead core had open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doors {
-    /// The platform closes them, as one does that serves each over a connection.
-    Closed,
-    /// They stay open until somebody closes them.
-    Left,
-}
-
 /// What a stage left behind, in words, by what it is about.
 pub type Left = BTreeMap<&'static str, String>;
 
@@ -88,14 +78,13 @@ pub struct House {
     core: Core,
     dir: TempDir,
     struck: Option<Timestamp>,
-    doors: Doors,
     /// Dies once its job waits.
     dies_waiting: Cell<bool>,
 }
 
 impl House {
     /// With a machine that runs on the primary side.
-    pub async fn new(world: SimWorld, profile: SimProfile, doors: Doors) -> Self {
+    pub async fn new(world: SimWorld, profile: SimProfile) -> Self {
         let primary = world.site(SimConfig::new("primary", profile));
         let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
         primary.install(&SimInstall::new(MACHINE)).unwrap();
@@ -103,7 +92,7 @@ impl House {
         let (dir, process, names) = (in_memory(), SimProcess::new(), Names::default());
         let core = open(dir.path(), &process, [&primary, &recovery], &names);
         let (struck, dies_waiting) = (None, Cell::new(false));
-        let house = Self { world, primary, recovery, process, names, core, dir, struck, doors, dies_waiting };
+        let house = Self { world, primary, recovery, process, names, core, dir, struck, dies_waiting };
         house.live(Millis(10_000)).await;
         house
     }
@@ -166,29 +155,10 @@ impl House {
 
     async fn restart(&mut self) {
         self.live(DOWN).await;
-        if self.doors == Doors::Closed {
-            self.close_doors().await;
-        }
         // What the dead one was called does not matter any more, but its names are those of the failure.
         self.process = SimProcess::new();
         let sites = [&self.primary, &self.recovery];
         self.core = open(self.dir.path(), &self.process, sites, &Names::default());
-    }
-
-    /// Closes whatever the dead core had open. It may not have come to know the names, which are numbers.
-    async fn close_doors(&self) {
-        for site in [&self.primary, &self.recovery] {
-            for number in 1..=site.calls(Call::ExportVolume) {
-                let _ = site.close_export(&ExportId(format!("export-{number}"))).await;
-            }
-            // Moments and views are numbered together.
-            for number in 1..=2 * site.calls(Call::OpenView) {
-                for machine in [MACHINE.into(), dr(MACHINE)] {
-                    let view = ViewId(format!("view-{machine}-{number}"));
-                    let _ = site.close_view(&view, Consumed::No).await;
-                }
-            }
-        }
     }
 
     /// What happens around the core.
@@ -530,7 +500,7 @@ fn item() -> ItemId {
 fn open(dir: &Path, process: &Arc<SimProcess>, sites: [&Arc<SimSite>; 2], names: &Names) -> Core {
     let mut platforms: BTreeMap<SiteId, Arc<dyn Platform>> = BTreeMap::new();
     for (id, site) in ["primary", "recovery"].into_iter().zip(sites) {
-        platforms.insert(id.into(), Noted::new(id, process, site, names));
+        platforms.insert(id.into(), Noted::around(id, process, site, names));
     }
     Core::open(Config { platforms, dir: dir.to_owned(), tap: None }).unwrap()
 }
