@@ -43,6 +43,8 @@ pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
     let context = RunContext::from_environment()?;
     let evidence = Evidence::begin(&context, &scenario.name)?;
     let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, context.mutant.clone());
+    // Every cycle has a core of its own; they are all this one.
+    outcome.core = format!("built-in {}, simulated platforms", env!("CARGO_PKG_VERSION"));
     let mut rules = RuleLog::simulated();
     let mut verdict = Verdict::Pass;
     let seeds = seeds(&context)?;
@@ -299,7 +301,8 @@ fn judge(
         _ if ms > most => format!("{ms} were lost, {most} may be"),
         _ => String::new(),
     };
-    let after = log.len() - cut.unwrap_or(log.len());
+    let after = &log[cut.unwrap_or(log.len())..];
+    let bytes = after.iter().map(|write| u64::from(write.length)).sum();
     EdgeOutcome {
         name: name.to_owned(),
         verdict: if why.is_empty() { Verdict::Pass } else { Verdict::Fail },
@@ -314,7 +317,7 @@ fn judge(
             second_reader: "not asked: simulated".to_owned(),
             evidence: DiskEvidence::default(),
         }],
-        rpo: Rpo { ms: ms.0, records: lost.len() as u64, writes: after as u64, bytes: 0 },
+        rpo: Rpo { ms: ms.0, records: lost.len() as u64, writes: after.len() as u64, bytes },
         rto: Rto { ms: target.up.as_ref().map_or(0, |up| up.since(began).0), ..Rto::default() },
         flip: None,
     }

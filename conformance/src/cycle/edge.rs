@@ -41,6 +41,9 @@ const BOUNDS: [(&str, f64); 7] = [
     ("reprotect-forward", 3.0),
 ];
 
+/// The machine's screen, in the evidence of its boot (CN-05).
+const SCREEN: &str = "screen.png";
+
 /// Sectors of the boot partition, which hydration edits on the target copy.
 pub(crate) fn boot_partition() -> Range<u64> {
     use images::layout::{BOOT_BYTES, BOOT_OFFSET};
@@ -140,6 +143,7 @@ pub(crate) async fn recover(
         Ok((boot, ready, Instant::now()))
     };
     let (job, (boot, ready, answered)) = tokio::try_join!(world.follow(edge, job), comes_up)?;
+    boot.guest.screenshot(&boot.dir.join(SCREEN)).await?;
     let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await?;
     Ok(Recovered { boot, job, findings, ready, answered })
 }
@@ -254,6 +258,10 @@ pub(crate) async fn judge_anyway(
 ) -> Halt {
     let boot = site.last_boot(machine).await.filter(|boot| boot.number > after);
     let (Halt::Violation(why), Some(boot)) = (&halt, boot) else { return halt };
+    if !boot.guest.is_gone() {
+        // What a person would look at first; without it the verdict stands all the same.
+        let _ = boot.guest.screenshot(&boot.dir.join(SCREEN)).await;
+    }
     let disks = from.boot.disks.iter().zip(&boot.disks).enumerate();
     let exhibits = disks.map(|(index, (source, target))| Exhibit {
         name: source.id.0.clone(),
