@@ -155,8 +155,7 @@ async fn clean_up(world: &World, drill: &Recovered) -> Result<(), Halt> {
     world.follow(EDGE, &job).await?;
     let machines = world.recovery.machines().await?.len();
     let left = world.recovery.volume_files().await;
-    let strays =
-        left.iter().filter(|(id, path, _)| made.contains(id) || path.as_str().contains("-test")).count();
+    let strays = left.iter().filter(|(id, _, _)| made.contains(id)).count();
     let gone = !made.is_empty() && machines == 0 && strays == 0 && drill.boot.guest.is_gone();
     world
         .expect("TF-06", gone, format!("{machines} machines and {strays} disks of the drill are left"))

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use contract::{
-    DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, JobState, Phase, PointChoice, PointId,
-    RecoveryPoint, Side,
+    DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, JobState, Phase, Platform, PointChoice,
+    PointId, RecoveryPoint, Side,
 };
 
 use super::edge::Recovered;
@@ -17,6 +17,8 @@ const OUT: &str = "planned-failover";
 const BACK: &str = "failback";
 /// How long the job is left waiting, in records of the cloud guest: it must wait for any length of time.
 const RECORDS_OF_WAIT: u64 = 25;
+/// How long the cloud guest may take to them.
+const SERVE_WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) async fn cycle(world: &World) -> Result<(), Halt> {
     let mut on_premises = setup::boot_source(world).await?;
@@ -110,10 +112,13 @@ async fn planned_back(world: &World, cloud: &Running, original: &Running) -> Res
         .expect("HF-17", early == Some(ErrorCode::NotAllowedInState), format!("before commit: {early:?}"))
         .await;
     let running = edge::put_to_work(world, &world.primary, &recovered).await?;
+    let machine = world.recovery.machine(&world.machine).await?;
+    let disks: Vec<_> = machine.disks.into_iter().map(|disk| disk.volume).collect();
     failback::commit(world).await?;
-    let disks = world.recovery.volume_files().await;
-    let strays: Vec<_> = disks.iter().filter(|(id, _, _)| !id.0.ends_with("-replica")).collect();
-    world.expect("HF-16", strays.is_empty(), format!("cloud disks after commit: {strays:?}")).await;
+    let left = world.recovery.volume_files().await;
+    let left = left.iter().filter(|(id, _, _)| disks.contains(id)).count();
+    let found = format!("{left} of the cloud machine's {} disks after commit", disks.len());
+    world.expect("HF-16", left == 0 && !disks.is_empty(), found).await;
     Ok(running)
 }
 
@@ -153,9 +158,6 @@ async fn complete_when_waiting(world: &World, cloud: &Running) -> Result<Option<
     world.expect("JO-02", leaves_its_wait(world, &job).await?, "the user's action let the job go on").await;
     Ok(Some(resumed))
 }
-
-/// How long the cloud guest may take to the records of the wait.
-const SERVE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Whether the job leaves its wait.
 async fn leaves_its_wait(world: &World, job: &contract::JobId) -> Result<bool, Halt> {
