@@ -25,6 +25,7 @@ pub fn run(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {
 async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {
     let context = RunContext::from_environment()?;
     let evidence = Arc::new(Evidence::begin(&context, &scenario.name)?);
+    keep_log(&evidence)?;
     let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, context.mutant.clone());
     let halted = match cycle::World::open(&context, scenario, &evidence).await {
         Ok(world) => live(world, &mut outcome).await,
@@ -48,6 +49,17 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     outcome.ms = evidence.elapsed_ms();
     evidence.end(&outcome).context("write the result")?;
     Ok(outcome)
+}
+
+/// What core and stand-ins log goes into the evidence. A test is a process of its own, so there is one log.
+fn keep_log(evidence: &Evidence) -> Result<()> {
+    let path = evidence.dir().join("log.jsonl");
+    let file = std::fs::File::create(&path).with_context(|| format!("write {path}"))?;
+    let log =
+        tracing_subscriber::fmt().json().with_max_level(tracing::Level::DEBUG).with_writer(Arc::new(file));
+    // Somebody who runs several in one process by hand keeps the first.
+    let _ = log.try_init();
+    Ok(())
 }
 
 /// Runs the cycle until it ends, halts, panics or is interrupted; then takes everything down.

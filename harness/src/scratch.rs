@@ -4,6 +4,8 @@
 //! a directory of its own under the system's temporary directory. The owner's mark in it, which libvirt domains
 //! carry in their metadata too, tells the reaper what belongs to the dead.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +78,7 @@ pub struct Scratch {
     dir: Option<tempfile::TempDir>,
     path: Utf8PathBuf,
     owner: Owner,
+    kept: AtomicBool,
 }
 
 impl Scratch {
@@ -92,7 +95,7 @@ impl Scratch {
         let mark = path.join(MARK);
         let text = serde_json::to_string(&owner).unwrap_or_default();
         std::fs::write(&mark, text).map_err(Error::file(&mark))?;
-        Ok(Self { dir: Some(dir), path, owner })
+        Ok(Self { dir: Some(dir), path, owner, kept: AtomicBool::new(false) })
     }
 
     /// The directory.
@@ -107,18 +110,17 @@ impl Scratch {
         &self.owner
     }
 
-    /// Leaves the directory in place, for a failed test whose guests are kept.
-    pub fn keep(mut self) -> Utf8PathBuf {
-        if let Some(dir) = &mut self.dir {
-            dir.disable_cleanup(true);
-        }
-        self.path.clone()
+    /// Leaves the directory in place when this is dropped, for a failed test whose guests are kept.
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::SeqCst);
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        drop(self.dir.take());
+        if let Some(mut dir) = self.dir.take() {
+            dir.disable_cleanup(self.kept.load(Ordering::SeqCst));
+        }
         // Refused while others are in it, which is right.
         let _ = std::fs::remove_dir(root());
     }
@@ -141,6 +143,16 @@ mod tests {
         assert!(owner.is_alive().unwrap());
         owner.started.push('0');
         assert!(!owner.is_alive().unwrap());
+    }
+
+    #[test]
+    fn a_kept_scratch_directory_outlives_its_owner() {
+        let scratch = Scratch::new("r").unwrap();
+        let path = scratch.path().to_owned();
+        scratch.keep();
+        drop(scratch);
+        assert!(mark_in(&path).is_some());
+        std::fs::remove_dir_all(&path).unwrap();
     }
 
     #[test]

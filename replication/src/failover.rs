@@ -128,6 +128,8 @@ async fn settle(
     let record = item.record.lock().await.clone();
     let recovery = core.platform(&record.recovery.0)?;
     if back {
+        // It may have been started already; two of them never run (LC-10).
+        core.platform(&record.primary.0)?.power_off(&record.primary.1).await?;
         recovery.start(&record.recovery.1).await?;
     } else {
         remove_target(&recovery, &record).await?;

@@ -13,7 +13,7 @@ use crate::suite::Suite;
 
 /// Takes down what dead runs left, then offers to delete old run directories.
 pub fn command(root: &Utf8Path, days: Option<u32>, yes: bool) -> Result<()> {
-    suite(root)?.must(&["reap"])?;
+    suite(root)?.must(&["reap", "--kept"])?;
     println!("What dead runs left is taken down.");
     days.map_or(Ok(()), |days| delete_runs(days, yes))
 }

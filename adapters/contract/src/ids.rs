@@ -44,6 +44,4 @@ text_id! {
     PointId,
     /// A job.
     JobId,
-    /// One transfer in the landing log.
-    BatchId,
 }

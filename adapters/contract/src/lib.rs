@@ -18,9 +18,7 @@ pub use crate::core::{
     ReprotectRequest, TestFailoverRequest,
 };
 pub use error::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
-pub use ids::{
-    BatchId, ChangeId, DiskId, ExportId, ItemId, JobId, MachineId, PointId, SiteId, ViewId, VolumeId,
-};
+pub use ids::{ChangeId, DiskId, ExportId, ItemId, JobId, MachineId, PointId, SiteId, ViewId, VolumeId};
 pub use item::{
     Consistency, Direction, DrillStatus, Health, ItemView, Operation, Phase, Policy, Protection,
     RecoveryPoint, Side, TargetSettings,

@@ -218,6 +218,7 @@ impl World {
         self.core.close().await?;
         if failed && self.context.keep {
             reaper::keep(self.scratch.path())?;
+            self.scratch.keep();
             println!(
                 "kept: `virsh -c {} list` shows the guests; sockets in {}; `cargo xtask clean` removes them",
                 self.host.uri(),
