@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use contract::{
-    Access, ChangeId, Consumed, CoreError, DataSync, ErrorCode, FailoverRequest, Phase, Platform, PointId,
-    Side, View,
+    Access, ChangeId, Consumed, CoreError, DataSync, ErrorCode, FailoverRequest, Phase, Platform,
+    PointChoice, PointId, Side, View,
 };
 use nbd::{ALLOCATION, Client};
 
@@ -16,6 +16,11 @@ use crate::{processor, target};
 
 /// What a failback to Hyper-V needs in its request.
 pub(crate) fn check(request: &FailoverRequest) -> Result<DataSync, CoreError> {
+    if request.point != PointChoice::Latest {
+        let text =
+            "a failback to Hyper-V brings down the machine as it is; there are no points to choose from";
+        return Err(CoreError::new(ErrorCode::BadRequest, text));
+    }
     request.data_sync.ok_or_else(|| {
         let text = "a failback to Hyper-V needs to be told when to synchronise the data";
         CoreError::new(ErrorCode::BadRequest, text)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use contract::{
     Bytes, Capabilities, Consistency, CoreError, Direction, EnableProtection, ErrorCode, FailoverRequest,
-    ItemId, ItemView, JobId, JobKind, JobView, Operation, Phase, Platform, PointChoice, PointId, Protection,
+    ItemId, ItemView, JobId, JobKind, JobView, Operation, Phase, Platform, PointChoice, Protection,
     RecoveryPoint, ReplicationCore, ReprotectRequest, SiteId, TestFailoverRequest, View,
 };
 use tokio::sync::Mutex;
@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use crate::engine::Engine;
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
-use crate::processor::landing_name;
+use crate::processor::{landing_name, not_replicating};
 use crate::resume::{Order, Pending};
 use crate::store::Store;
 use crate::tap::Tap;
@@ -99,15 +99,14 @@ impl Inner {
         self.items.lock().await.get(id).cloned().ok_or_else(|| unknown("item", id))
     }
 
+    /// Refuses an item that shares its name, its machine or its target with another.
+    pub(crate) async fn refuse_taken(&self, record: &Record) -> Result<(), CoreError> {
+        refuse_taken(&*self.items.lock().await, record).await
+    }
+
     pub(crate) async fn add_item(&self, record: Record) -> Result<Arc<Item>, CoreError> {
         let mut items = self.items.lock().await;
-        let taken = |other: &Record| other.id == record.id || other.primary == record.primary;
-        for item in items.values() {
-            if taken(&*item.record.lock().await) {
-                let text = format!("machine {} or item {} is already protected", record.primary.1, record.id);
-                return Err(CoreError::new(ErrorCode::AlreadyProtected, text));
-            }
-        }
+        refuse_taken(&items, &record).await?;
         self.store.put_item(&record)?;
         let item = Arc::new(Item::new(record));
         items.insert(item.id.clone(), Arc::clone(&item));
@@ -158,8 +157,12 @@ impl Inner {
         base: &Volumes,
         bytes: u64,
     ) -> Result<(), CoreError> {
+        let first = match &item.record.lock().await.replica {
+            Some(replica) => replica.name_point(&item.id, 1),
+            None => return Err(not_replicating()),
+        };
         let point = RecoveryPoint {
-            id: PointId(format!("{}-point-1", item.id)),
+            id: first,
             time: view.taken_at,
             consistency: Consistency::Crash,
             processed: true,
@@ -301,6 +304,23 @@ impl Inner {
     }
 }
 
+async fn refuse_taken(items: &BTreeMap<ItemId, Arc<Item>>, record: &Record) -> Result<(), CoreError> {
+    for item in items.values() {
+        let other = item.record.lock().await;
+        let text = if other.id == record.id {
+            format!("there is an item {} already", other.id)
+        } else if other.primary == record.primary {
+            format!("machine {} is already protected as item {}", other.primary.1, other.id)
+        } else if other.recovery == record.recovery {
+            format!("machine {} is the target of item {} already", other.recovery.1, other.id)
+        } else {
+            continue;
+        };
+        return Err(CoreError::new(ErrorCode::AlreadyProtected, text));
+    }
+    Ok(())
+}
+
 pub(crate) fn unknown(what: &str, id: &dyn std::fmt::Display) -> CoreError {
     CoreError::new(ErrorCode::UnknownId, format!("there is no {what} {id}"))
 }
@@ -360,11 +380,11 @@ impl ReplicationCore for Core {
             match (&record.replica, &record.trouble) {
                 (Some(replica), _) if replica.processed_count >= count => return Ok(item.view().await),
                 (_, Some(trouble)) => return Err(CoreError::new(ErrorCode::Platform, trouble.clone())),
-                (None, None) => return Err(crate::processor::not_replicating()),
+                (None, None) => return Err(not_replicating()),
                 (Some(_), None) => {}
             }
             if changed.changed().await.is_err() {
-                return Err(crate::processor::not_replicating());
+                return Err(not_replicating());
             }
         }
     }

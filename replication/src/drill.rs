@@ -11,9 +11,11 @@ use crate::core::Inner;
 use crate::failover::choose;
 use crate::item::{Drill, Item, Record, Volumes};
 use crate::jobs::Job;
-use crate::processor::{not_replicating, process_all};
+use crate::processor::process_all;
 use crate::resume::Order;
-use crate::target::{create_machine, derive_disks, hydrate_if_due, name_disks, start as start_machine};
+use crate::target::{
+    create_machine, derive_disks, hydrate_if_due, is_ours, name_disks, start as start_machine,
+};
 
 pub(crate) async fn start(core: &Arc<Inner>, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
     if request.network == Network::Production {
@@ -27,7 +29,7 @@ pub(crate) async fn start(core: &Arc<Inner>, request: &TestFailoverRequest) -> R
             let text = format!("drill {} runs already; clean it up first", drill.machine);
             return Err(CoreError::new(ErrorCode::NotAllowedInState, text));
         }
-        choose(record.replica.as_ref().ok_or_else(not_replicating)?, &request.point)?;
+        choose(record, &request.point)?;
         Ok(Direction::from_side(record.protection.active))
     };
     core.run(&item, JobKind::TestFailover, Order::TestFailover(request.clone()), check).await
@@ -76,7 +78,7 @@ async fn reserve(
     let _no_merge = item.processing.lock().await;
     let (point, machine) = {
         let record = item.record.lock().await;
-        let point = choose(record.replica.as_ref().ok_or_else(not_replicating)?, &request.point)?;
+        let point = choose(&record, &request.point)?;
         (point, MachineId(format!("{}-test", record.recovery.1)))
     };
     let note = |record: &mut Record, disks| record.drill = Some(Drill { machine: machine.clone(), disks });
@@ -110,7 +112,7 @@ pub(crate) async fn remove(core: &Inner, item: &Item) -> Result<(), CoreError> {
     };
     let Some(drill) = drill else { return Ok(()) };
     let platform = core.platform(&site)?;
-    if platform.machines().await?.iter().any(|machine| machine.id == drill.machine) {
+    if is_ours(&platform, &drill.machine, &drill.disks).await? {
         platform.power_off(&drill.machine).await?;
         platform.delete_machine(&drill.machine).await?;
     }

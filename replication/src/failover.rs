@@ -9,7 +9,7 @@ use contract::{
 
 use crate::core::Inner;
 use crate::engine::transfer_once;
-use crate::item::{Item, Record, Replica, Volumes};
+use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
 use crate::processor::{not_replicating, process_all};
 use crate::protect::delete_points;
@@ -44,11 +44,15 @@ fn check(core: &Inner, record: &Record, request: &FailoverRequest) -> Result<Dir
         back_to_hyperv::check(request)?;
         return Ok(direction);
     }
+    if request.data_sync.is_some() {
+        let text = "only a failback to Hyper-V synchronises its data at a time of its own; leave that out";
+        return Err(CoreError::new(ErrorCode::BadRequest, text));
+    }
     if request.kind == FailoverKind::Planned && request.point != PointChoice::Latest {
         let text = "a planned failover starts from the latest point (PF-05)";
         return Err(CoreError::new(ErrorCode::BadRequest, text));
     }
-    choose(record.replica.as_ref().ok_or_else(not_replicating)?, &request.point)?;
+    choose(record, &request.point)?;
     Ok(direction)
 }
 
@@ -185,7 +189,7 @@ async fn prepare(
         .await?;
     }
     let record = item.record.lock().await;
-    choose(record.replica.as_ref().ok_or_else(not_replicating)?, &request.point)
+    choose(&record, &request.point)
 }
 
 async fn shut_down_source(core: &Inner, item: &Item, request: &FailoverRequest) -> Result<(), CoreError> {
@@ -198,13 +202,13 @@ async fn shut_down_source(core: &Inner, item: &Item, request: &FailoverRequest) 
 }
 
 /// The point a choice means now. *Latest* and *latest processed* differ in what was processed before.
-pub(crate) fn choose(replica: &Replica, choice: &PointChoice) -> Result<RecoveryPoint, CoreError> {
+pub(crate) fn choose(record: &Record, choice: &PointChoice) -> Result<RecoveryPoint, CoreError> {
+    let (item, replica) = (&record.id, record.replica.as_ref().ok_or_else(not_replicating)?);
     let found = match choice {
         PointChoice::Latest | PointChoice::LatestProcessed => replica.points.last(),
         PointChoice::Custom(id) => {
             let point = replica.point(id);
-            let gone = || CoreError::new(ErrorCode::PointExpired, format!("there is no recovery point {id}"));
-            return point.cloned().ok_or_else(gone);
+            return point.cloned().ok_or_else(|| replica.missing(item, id));
         }
     };
     found.cloned().ok_or_else(|| CoreError::new(ErrorCode::NoRecoveryPoint, "there is no recovery point yet"))
@@ -281,7 +285,7 @@ pub(crate) async fn change_point(
     let item = core.find(item).await?;
     let check = |record: &Record| {
         core.check(record, Operation::ChangePoint)?;
-        choose(record.replica.as_ref().ok_or_else(not_replicating)?, choice)?;
+        choose(record, choice)?;
         Ok(Direction::from_side(record.protection.active.other()))
     };
     core.run(&item, JobKind::ChangePoint, Order::ChangePoint(choice.clone()), check).await
@@ -294,7 +298,7 @@ pub(crate) async fn rebuild(
     choice: &PointChoice,
 ) -> Result<(), CoreError> {
     let record = item.record.lock().await.clone();
-    let point = choose(record.replica.as_ref().ok_or_else(not_replicating)?, choice)?;
+    let point = choose(&record, choice)?;
     let platform = core.platform(&record.recovery.0)?;
     job.step("remove target machine", remove_target(&platform, &record)).await?;
     core.update(item, |record| record.built.clear()).await?;

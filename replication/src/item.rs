@@ -1,15 +1,20 @@
 //! What the core keeps of an item.
 
 use contract::{
-    ChangeId, Consistency, DiskId, DrillStatus, Health, ItemId, ItemView, JobId, MachineId, Operation,
-    PointId, Policy, Protection, RecoveryPoint, Side, SiteId, TargetSettings, Timestamp, VolumeId,
+    ChangeId, Consistency, CoreError, DiskId, DrillStatus, ErrorCode, Health, ItemId, ItemView, JobId,
+    MachineId, Operation, PointId, Policy, Protection, RecoveryPoint, Side, SiteId, TargetSettings,
+    Timestamp, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
+use crate::core::unknown;
 use crate::engine::Engine;
 use crate::resume::Pending;
 use crate::table::Pair;
+
+/// Between the item's name and the numbers in the name of a point.
+const POINT: &str = "-point-";
 
 /// Disks with their volumes, in the machine's order.
 pub(crate) type Volumes = Vec<(DiskId, VolumeId)>;
@@ -22,6 +27,13 @@ pub(crate) struct Landed {
     pub(crate) change: ChangeId,
     pub(crate) time: Timestamp,
     pub(crate) bytes: u64,
+}
+
+impl Landed {
+    /// What it is named until it is a point.
+    pub(crate) fn name(&self, item: &ItemId) -> PointId {
+        PointId(format!("{item}-landed-{}", self.number))
+    }
 }
 
 /// Replication in one direction.
@@ -64,6 +76,30 @@ impl Replica {
     /// Volumes with the newest processed content.
     pub(crate) fn head(&self) -> &Volumes {
         self.points.last().map_or(&self.base, |point| &point.volumes)
+    }
+
+    /// What a point of this direction is named: as no point of an earlier round is, so that a name that was noted then
+    /// never means another point.
+    pub(crate) fn name_point(&self, item: &ItemId, number: u64) -> PointId {
+        PointId(format!("{item}{POINT}{}-{number}", self.round))
+    }
+
+    /// Why there is no such point: it is not processed yet, it is gone, or there never was one.
+    pub(crate) fn missing(&self, item: &ItemId, id: &PointId) -> CoreError {
+        if self.landed.iter().any(|landed| landed.name(item) == *id) {
+            let text = format!("recovery point {id} is not processed yet");
+            return CoreError::new(ErrorCode::NoRecoveryPoint, text);
+        }
+        let numbers = id.0.strip_prefix(&format!("{item}{POINT}")).and_then(|rest| rest.split_once('-'));
+        let numbers = numbers.and_then(|(round, number)| Some((round.parse().ok()?, number.parse().ok()?)));
+        let was = |numbers: (u64, u64)| {
+            numbers.0 < self.round || numbers.0 == self.round && numbers.1 <= self.processed_count
+        };
+        if numbers.is_some_and(was) {
+            let text = format!("recovery point {id} exists no more; choose a newer one");
+            return CoreError::new(ErrorCode::PointExpired, text);
+        }
+        unknown("recovery point", id)
     }
 
     pub(crate) fn point(&self, id: &PointId) -> Option<&RecoveryPoint> {
@@ -184,7 +220,7 @@ impl Item {
         let mut points = record.replica.as_ref().map(|r| r.points.clone()).unwrap_or_default();
         let landed = record.replica.iter().flat_map(|replica| &replica.landed);
         points.extend(landed.map(|landed| RecoveryPoint {
-            id: PointId(format!("{}-landed-{}", record.id, landed.number)),
+            id: landed.name(&record.id),
             time: landed.time,
             consistency: Consistency::Crash,
             processed: false,

@@ -1,11 +1,11 @@
 //! The processor: turns what landed into recovery points, and merges old points away.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::{
-    Access, Bytes, Consistency, CoreError, DiskId, ErrorCode, ItemId, Platform, PointId, RecoveryPoint,
-    VolumeId,
+    Access, Bytes, Consistency, CoreError, DiskId, ErrorCode, ItemId, Platform, RecoveryPoint, VolumeId,
 };
 use nbd::Client;
 
@@ -34,14 +34,19 @@ pub(crate) async fn process_all(core: &Inner, item: &Item) -> Result<u64, CoreEr
 }
 
 async fn process_one(core: &Inner, item: &Item, landed: &Landed) -> Result<(), CoreError> {
-    let (platform, head, names) = {
+    let (platform, head, names, id) = {
         let record = item.record.lock().await;
         let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
         // The same name at every attempt, so that a leftover of an earlier one is found.
         let name =
             |disk: &DiskId| VolumeId(format!("{}-{disk}-r{}p{}", item.id, replica.round, landed.number));
         let names: Vec<_> = replica.head().iter().map(|(disk, _)| name(disk)).collect();
-        (core.platform(&record.on(replica.side).0)?, replica.head().clone(), names)
+        (
+            core.platform(&record.on(replica.side).0)?,
+            replica.head().clone(),
+            names,
+            replica.name_point(&item.id, landed.number),
+        )
     };
     let mut volumes = Volumes::new();
     for ((disk, below), name) in head.iter().zip(names) {
@@ -58,7 +63,7 @@ async fn process_one(core: &Inner, item: &Item, landed: &Landed) -> Result<(), C
         return Err(error);
     }
     let point = RecoveryPoint {
-        id: PointId(format!("{}-point-{}", item.id, landed.number)),
+        id,
         time: landed.time,
         consistency: Consistency::Crash,
         processed: true,
@@ -169,7 +174,15 @@ pub(crate) fn not_replicating() -> CoreError {
     CoreError::new(ErrorCode::NotAllowedInState, "nothing replicates")
 }
 
-/// Name of an item's directory in the landing log.
+/// Name of an item's directory in the landing log; no two items have the same.
 pub(crate) fn landing_name(item: &ItemId) -> String {
-    item.0.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+    let mut name = String::new();
+    for c in item.0.chars() {
+        match c {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' => name.push(c),
+            // Writing to a string cannot fail.
+            other => drop(write!(name, "_{:x}_", u32::from(other))),
+        }
+    }
+    name
 }

@@ -8,7 +8,7 @@ use contract::{
     PlatformErrorKind, Protection, Side, VolumeId,
 };
 
-use crate::core::Inner;
+use crate::core::{Inner, unknown};
 use crate::engine::synchronise;
 use crate::item::{Item, Record, Replica, Volumes};
 use crate::jobs::Job;
@@ -25,13 +25,20 @@ pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Res
         let text = "a policy needs an interval and at least one point to keep";
         return Err(CoreError::new(ErrorCode::BadRequest, text));
     }
+    if request.item.0.is_empty() {
+        return Err(CoreError::new(ErrorCode::BadRequest, "an item needs a name"));
+    }
     let (primary, recovery) = (core.platform(&request.primary)?, core.platform(&request.recovery)?);
     let kinds = (primary.site().await?.kind, recovery.site().await?.kind);
     let pair = Pair::of(kinds.0, kinds.1).ok_or_else(|| {
         let text = format!("no machine moves from {:?} to {:?}", kinds.0, kinds.1);
         CoreError::new(ErrorCode::BadRequest, text)
     })?;
-    primary.machine(&request.machine).await?;
+    let exists = primary.machine(&request.machine).await;
+    exists.map_err(|error| match error.kind {
+        PlatformErrorKind::NotFound => unknown("machine", &request.machine),
+        _ => error.into(),
+    })?;
     let record = Record {
         id: request.item.clone(),
         pair,
@@ -52,6 +59,12 @@ pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Res
         pending: None,
         counter: 0,
     };
+    core.refuse_taken(&record).await?;
+    let target = &request.target.machine;
+    if recovery.machines().await?.iter().any(|machine| machine.id == *target) {
+        let text = format!("{} has a machine {target} already; choose another name", request.recovery);
+        return Err(CoreError::new(ErrorCode::BadRequest, text));
+    }
     let item = core.add_item(record).await?;
     let direction = |_: &Record| Ok(Direction::PrimaryToRecovery);
     core.run(&item, JobKind::EnableProtection, Order::Enable, direction).await

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use contract::{
-    CoreError, DiskId, ErrorCode, GuestOs, MachineId, MachineSpec, Network, Platform, PowerState,
-    RecoveryPoint, SiteId, VolumeId,
+    CoreError, DiskId, DiskView, ErrorCode, GuestOs, MachineId, MachineSpec, MachineView, Network, Platform,
+    PowerState, RecoveryPoint, SiteId, VolumeId,
 };
 
 use crate::core::Inner;
@@ -123,10 +123,23 @@ pub(crate) async fn start(core: &Inner, site: &SiteId, machine: &MachineId) -> R
     }
 }
 
+/// Whether a machine is there and stands on `disks`. One that only has the name is somebody else's, and not touched.
+pub(crate) async fn is_ours(
+    platform: &Arc<dyn Platform>,
+    machine: &MachineId,
+    disks: &Volumes,
+) -> Result<bool, CoreError> {
+    let ours = |view: &MachineView| {
+        let stands = |disk: &DiskView| disks.iter().any(|(_, volume)| *volume == disk.volume);
+        view.id == *machine && !view.disks.is_empty() && view.disks.iter().all(stands)
+    };
+    Ok(platform.machines().await?.iter().any(ours))
+}
+
 /// Deletes what a failover built, whole or in part.
 pub(crate) async fn remove_target(platform: &Arc<dyn Platform>, record: &Record) -> Result<(), CoreError> {
     let machine = &record.recovery.1;
-    if platform.machines().await?.iter().any(|view| view.id == *machine) {
+    if is_ours(platform, machine, &record.built).await? {
         platform.power_off(machine).await?;
         platform.delete_machine(machine).await?;
     }
