@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use contract::{
     Bytes, CoreError, Direction, EnableProtection, ErrorCode, FailoverKind, FailoverRequest, ItemId,
-    ItemView, JobId, JobState, JobView, MachineId, Millis, Platform, PointChoice, Policy, ReplicationCore,
-    ReprotectRequest, SiteId, TargetSettings, Timestamp,
+    ItemView, JobId, JobState, JobView, MachineId, Millis, Network, Platform, PointChoice, Policy,
+    ReplicationCore, ReprotectRequest, SiteId, TargetSettings, TestFailoverRequest, Timestamp,
 };
 use replication::tap::Tap;
 use replication::{Config, Core};
@@ -67,11 +67,16 @@ impl Pair {
         Self { world, primary, recovery, core: Core::open(config).unwrap(), _dir: dir }
     }
 
-    /// Installs and starts a machine, lets it live a while and protects it.
-    pub async fn protect(&self, machine: &str) -> ItemId {
+    /// Installs and starts a machine and lets it live a while.
+    pub async fn install(&self, machine: &str) {
         self.primary.install(&SimInstall::new(machine)).unwrap();
         self.primary.start(&machine.into()).await.unwrap();
         self.world.clock().sleep(INTERVAL).await;
+    }
+
+    /// Installs a machine and protects it.
+    pub async fn protect(&self, machine: &str) -> ItemId {
+        self.install(machine).await;
         let item = ItemId(format!("item-{machine}"));
         let job = self.core.enable_protection(&enable(&item, machine)).await.unwrap();
         self.completed(&job).await;
@@ -113,8 +118,7 @@ impl Pair {
     }
 
     pub async fn reprotect(&self, item: &ItemId, direction: Direction) -> JobView {
-        let request = ReprotectRequest { item: item.clone(), direction };
-        let job = self.core.reprotect(&request).await.unwrap();
+        let job = self.core.reprotect(&reprotection(item, direction)).await.unwrap();
         self.completed(&job).await
     }
 
@@ -163,6 +167,14 @@ pub fn failover(item: &ItemId, direction: Direction) -> FailoverRequest {
         shutdown_within: Millis(60_000),
         data_sync: None,
     }
+}
+
+pub fn reprotection(item: &ItemId, direction: Direction) -> ReprotectRequest {
+    ReprotectRequest { item: item.clone(), direction }
+}
+
+pub fn drill(item: &ItemId, point: PointChoice) -> TestFailoverRequest {
+    TestFailoverRequest { item: item.clone(), point, network: Network::Isolated }
 }
 
 /// Where a recovered machine lies in the order of its source's writes: how many were made, and the last ledger
