@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use contract::{CoreError, Direction, ErrorCode, ItemId, JobId, JobKind, Operation, Phase, PowerState, Side};
+use contract::{CoreError, Direction, ErrorCode, ItemId, JobId, Operation, Phase, PowerState, Side};
 
 use crate::core::Inner;
 use crate::item::{Item, Record};
 use crate::jobs::Job;
+use crate::order::Order;
 use crate::processor::not_replicating;
 use crate::protect::delete_points;
-use crate::resume::Order;
 
 pub(crate) async fn commit(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, CoreError> {
     let item = core.find(item).await?;
-    let check = |record: &Record| {
-        core.check(record, Operation::Commit)?;
-        Ok(Direction::from_side(record.protection.active.other()))
-    };
-    core.run(&item, JobKind::Commit, Order::Commit, check).await
+    core.run(&item, Order::Commit).await
+}
+
+pub(crate) fn check(core: &Inner, record: &Record) -> Result<Direction, CoreError> {
+    core.check(record, Operation::Commit)?;
+    Ok(Direction::from_side(record.protection.active.other()))
 }
 
 pub(crate) async fn finalise(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {

@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::{
-    Bytes, Capabilities, Consistency, CoreError, Direction, EnableProtection, ErrorCode, FailoverRequest,
-    ItemId, ItemView, JobId, JobKind, JobView, Operation, Phase, Platform, PointChoice, Protection,
-    RecoveryPoint, ReplicationCore, ReprotectRequest, SiteId, TestFailoverRequest, View,
+    Bytes, Capabilities, Consistency, CoreError, EnableProtection, ErrorCode, FailoverRequest, ItemId,
+    ItemView, JobFilter, JobId, JobView, Operation, Phase, Platform, PointChoice, Protection, RecoveryPoint,
+    ReplicationCore, ReprotectRequest, SiteId, TestFailoverRequest, View,
 };
 use tokio::sync::Mutex;
 
+use crate::desk::Jobs;
 use crate::engine::Engine;
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
 use crate::processor::{landing_name, not_replicating};
-use crate::resume::{Order, Pending};
 use crate::store::Store;
 use crate::tap::Tap;
-use crate::{commit, drill, failover, protect, reprotect, resume};
+use crate::{commit, drill, failover, protect, reprotect};
 
 /// What a core is made of.
 pub struct Config {
@@ -38,9 +38,9 @@ pub struct Core {
 
 pub(crate) struct Inner {
     config: Config,
-    store: Arc<Store>,
-    items: Mutex<BTreeMap<ItemId, Arc<Item>>>,
-    jobs: Mutex<BTreeMap<JobId, Job>>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) items: Mutex<BTreeMap<ItemId, Arc<Item>>>,
+    pub(crate) jobs: Mutex<Jobs>,
 }
 
 impl Core {
@@ -54,9 +54,12 @@ impl Core {
             CoreError::new(ErrorCode::Store, format!("{}: {error}", config.dir.display()))
         })?;
         let store = Arc::new(Store::open(&config.dir.join("core.db"))?);
-        let (records, views) = store.load()?;
-        let known = |view: JobView| (view.id.clone(), Job::known(Arc::clone(&store), view));
-        let jobs = Mutex::new(views.into_iter().map(known).collect());
+        let (records, kept) = store.load()?;
+        let mut jobs = Jobs::default();
+        for job in kept {
+            jobs.add(Job::known(Arc::clone(&store), job));
+        }
+        let jobs = Mutex::new(jobs);
         let items = records.into_iter().map(|record| (record.id.clone(), Arc::new(Item::new(record))));
         let items: BTreeMap<_, _> = items.collect();
         let left: Vec<_> = items.values().cloned().collect();
@@ -75,6 +78,10 @@ impl Inner {
     pub(crate) fn platform(&self, site: &SiteId) -> Result<Arc<dyn Platform>, CoreError> {
         let platform = self.config.platforms.get(site).cloned();
         platform.ok_or_else(|| unknown("site", site))
+    }
+
+    pub(crate) fn platforms(&self) -> &BTreeMap<SiteId, Arc<dyn Platform>> {
+        &self.config.platforms
     }
 
     pub(crate) fn tap(&self) -> Option<Arc<dyn Tap>> {
@@ -213,95 +220,6 @@ impl Inner {
             CoreError::new(ErrorCode::NotAllowedInState, text)
         })
     }
-
-    /// Does what is ordered as a job that holds the item. `check` sees the record first; what it refuses leaves no
-    /// trace.
-    pub(crate) async fn run(
-        self: &Arc<Self>,
-        item: &Arc<Item>,
-        kind: JobKind,
-        order: Order,
-        check: impl FnOnce(&Record) -> Result<Direction, CoreError>,
-    ) -> Result<JobId, CoreError> {
-        let mut record = item.record.lock().await;
-        if let Some(holder) = item.holder() {
-            return Err(CoreError::new(ErrorCode::Busy, format!("job {holder} holds item {}", item.id)));
-        }
-        let direction = check(&record)?;
-        let mut jobs = self.jobs.lock().await;
-        let id = JobId(format!("job-{}", jobs.len() + 1));
-        let job = Job::new(Arc::clone(&self.store), id.clone(), &item.id, kind, direction)?;
-        let mut changed = record.clone();
-        changed.pending = Some(Pending { job: id.clone(), order: order.clone() });
-        self.store.put_item(&changed)?;
-        *record = changed;
-        jobs.insert(id.clone(), job.clone());
-        item.set_holder(Some(id.clone()));
-        drop((jobs, record));
-        tokio::spawn(Arc::clone(self).carry_out(Arc::clone(item), job, order));
-        Ok(id)
-    }
-
-    async fn carry_out(self: Arc<Self>, item: Arc<Item>, job: Job, order: Order) {
-        let result = resume::perform(&self, &item, &job, &order).await;
-        self.conclude(&item, &job, result).await;
-    }
-
-    /// Ends a job: told in the store first, so that after a restart it is not done again.
-    async fn conclude(&self, item: &Item, job: &Job, result: Result<(), CoreError>) {
-        let id = job.view().id;
-        let mut ended = job.store_end(result.clone());
-        // An item whose protection ended is in no store any more.
-        if ended.is_ok() && self.items.lock().await.contains_key(&item.id) {
-            let done = |record: &mut Record| record.pending = record.pending.take().filter(|p| p.job != id);
-            ended = self.update(item, done).await;
-        }
-        item.set_holder(None);
-        item.changed.send_modify(|count| *count += 1);
-        job.show_end(result);
-        if let Err(error) = ended {
-            tracing::error!(%error, "a job's end could not be stored");
-        }
-    }
-
-    /// Takes up what was in the store, once nothing that was left open stands in the way.
-    async fn take_up_all(self: Arc<Self>, items: Vec<Arc<Item>>) {
-        for (site, platform) in &self.config.platforms {
-            // A site that cannot be reached now has nothing open that could be in the way now.
-            if let Err(error) = platform.close_all().await {
-                tracing::warn!(%site, %error, "what was left open could not be closed");
-            }
-        }
-        for item in items {
-            tokio::spawn(Arc::clone(&self).take_up(item));
-        }
-    }
-
-    /// Takes up an item that was in the store: first its replication, then the job that held it.
-    async fn take_up(self: Arc<Self>, item: Arc<Item>) {
-        if let Err(error) = resume::take_up(&self, &item).await {
-            self.report_trouble(&item, error.message).await;
-        }
-        let pending = item.record.lock().await.pending.clone();
-        let Some(pending) = pending else { return };
-        let job = self.jobs.lock().await.get(&pending.job).cloned();
-        match job {
-            Some(job) if !job.view().state.ended() => {
-                if let Err(error) = job.go_on() {
-                    tracing::error!(%error, "a job could not be taken up");
-                }
-                self.carry_out(item, job, pending.order).await;
-            }
-            _ => {
-                // It had ended; only the item did not know yet.
-                let cleared = self.update(&item, |record| record.pending = None).await;
-                item.set_holder(None);
-                if let Err(error) = cleared {
-                    tracing::error!(%error, "an ended job could not be cleared");
-                }
-            }
-        }
-    }
 }
 
 async fn refuse_taken(items: &BTreeMap<ItemId, Arc<Item>>, record: &Record) -> Result<(), CoreError> {
@@ -409,18 +327,9 @@ impl ReplicationCore for Core {
     }
 
     async fn cancel_failover(&self, item: &ItemId) -> Result<(), CoreError> {
-        let cancelled = self.inner.held_by(item, |job| {
-            let is_failover =
-                matches!(job.view().kind, JobKind::UnplannedFailover | JobKind::PlannedFailover);
-            if is_failover {
-                job.cancel();
-            }
-            is_failover
-        });
-        match cancelled.await? {
-            Some(true) => Ok(()),
-            _ => Err(CoreError::new(ErrorCode::NotAllowedInState, "no failover runs")),
-        }
+        let holder = self.inner.find(item).await?.holder();
+        let none = || CoreError::new(ErrorCode::NotAllowedInState, "no failover runs");
+        self.inner.cancel(&holder.ok_or_else(none)?).await
     }
 
     async fn reverse_replicate(&self, item: &ItemId) -> Result<JobId, CoreError> {
@@ -439,18 +348,32 @@ impl ReplicationCore for Core {
         reprotect::reprotect(&self.inner, request).await
     }
 
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, CoreError> {
+        Ok(self.inner.list_jobs(filter).await)
+    }
+
+    async fn retry_job(&self, job: &JobId) -> Result<(), CoreError> {
+        self.inner.retry(job).await
+    }
+
+    async fn resume_job(&self, job: &JobId) -> Result<(), CoreError> {
+        self.inner.resume(job).await
+    }
+
+    async fn cancel_job(&self, job: &JobId) -> Result<(), CoreError> {
+        self.inner.cancel(job).await
+    }
+
     async fn job(&self, job: &JobId) -> Result<JobView, CoreError> {
-        let jobs = self.inner.jobs.lock().await;
-        jobs.get(job).map(Job::view).ok_or_else(|| unknown("job", job))
+        let view = self.inner.find_job(job).await?.view();
+        Ok(self.inner.show(view).await)
     }
 
     async fn watch_job(&self, job: &JobId, after: u64) -> Result<JobView, CoreError> {
-        let mut view = {
-            let jobs = self.inner.jobs.lock().await;
-            jobs.get(job).ok_or_else(|| unknown("job", job))?.watch()
-        };
+        let mut view = self.inner.find_job(job).await?.watch();
         let seen = view.wait_for(|view| view.revision > after || view.state.ended()).await;
-        seen.map(|view| view.clone()).map_err(|_| unknown("job", job))
+        let seen = seen.map(|view| view.clone()).map_err(|_| unknown("job", job))?;
+        Ok(self.inner.show(seen).await)
     }
 
     async fn close(&self) -> Result<(), CoreError> {

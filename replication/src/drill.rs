@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::{
-    CoreError, Direction, ErrorCode, ItemId, JobId, JobKind, MachineId, Network, Operation, RecoveryPoint,
+    CoreError, Direction, ErrorCode, ItemId, JobId, MachineId, Network, Operation, RecoveryPoint,
     TestFailoverRequest,
 };
 
@@ -11,28 +11,33 @@ use crate::core::Inner;
 use crate::failover::choose;
 use crate::item::{Drill, Item, Record, Volumes};
 use crate::jobs::Job;
+use crate::order::Order;
 use crate::processor::process_all;
-use crate::resume::Order;
 use crate::target::{
     create_machine, derive_disks, hydrate_if_due, is_ours, name_disks, start as start_machine,
 };
 
 pub(crate) async fn start(core: &Arc<Inner>, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
+    let item = core.find(&request.item).await?;
+    core.run(&item, Order::TestFailover(request.clone())).await
+}
+
+pub(crate) fn check(
+    core: &Inner,
+    record: &Record,
+    request: &TestFailoverRequest,
+) -> Result<Direction, CoreError> {
     if request.network == Network::Production {
         let text = "a drill needs a network that is used for nothing else";
         return Err(CoreError::new(ErrorCode::BadRequest, text));
     }
-    let item = core.find(&request.item).await?;
-    let check = |record: &Record| {
-        core.check(record, Operation::TestFailover)?;
-        if let Some(drill) = &record.drill {
-            let text = format!("drill {} runs already; clean it up first", drill.machine);
-            return Err(CoreError::new(ErrorCode::NotAllowedInState, text));
-        }
-        choose(record, &request.point)?;
-        Ok(Direction::from_side(record.protection.active))
-    };
-    core.run(&item, JobKind::TestFailover, Order::TestFailover(request.clone()), check).await
+    core.check(record, Operation::TestFailover)?;
+    if let Some(drill) = &record.drill {
+        let text = format!("drill {} runs already; clean it up first", drill.machine);
+        return Err(CoreError::new(ErrorCode::NotAllowedInState, text));
+    }
+    choose(record, &request.point)?;
+    Ok(Direction::from_side(record.protection.active))
 }
 
 pub(crate) async fn hold(
@@ -88,14 +93,15 @@ async fn reserve(
 
 pub(crate) async fn clean_up(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, CoreError> {
     let item = core.find(item).await?;
-    let check = |record: &Record| {
-        core.check(record, Operation::TestFailoverCleanup)?;
-        if record.drill.is_none() {
-            return Err(CoreError::new(ErrorCode::NotAllowedInState, "there is no drill to clean up"));
-        }
-        Ok(Direction::from_side(record.protection.active))
-    };
-    core.run(&item, JobKind::TestFailoverCleanup, Order::TestFailoverCleanup, check).await
+    core.run(&item, Order::TestFailoverCleanup).await
+}
+
+pub(crate) fn check_clean_up(core: &Inner, record: &Record) -> Result<Direction, CoreError> {
+    core.check(record, Operation::TestFailoverCleanup)?;
+    if record.drill.is_none() {
+        return Err(CoreError::new(ErrorCode::NotAllowedInState, "there is no drill to clean up"));
+    }
+    Ok(Direction::from_side(record.protection.active))
 }
 
 pub(crate) async fn dismantle(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {

@@ -3,33 +3,32 @@
 use std::sync::Arc;
 
 use contract::{
-    CoreError, Direction, ErrorCode, FailoverKind, FailoverRequest, ItemId, JobId, JobKind, Network,
-    Operation, Phase, PointChoice, PointId, RecoveryPoint, Side,
+    CoreError, Direction, ErrorCode, FailoverKind, FailoverRequest, ItemId, JobId, Network, Operation, Phase,
+    PointChoice, PointId, RecoveryPoint, Side,
 };
 
 use crate::core::Inner;
 use crate::engine::transfer_once;
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
+use crate::order::Order;
 use crate::processor::{not_replicating, process_all};
 use crate::protect::delete_points;
-use crate::resume::Order;
 use crate::table::Pair;
 use crate::target::{self, create_machine, derive_disks, hydrate_if_due, name_disks, remove_target};
 use crate::{back_to_hyperv, drill};
 
 pub(crate) async fn fail_over(core: &Arc<Inner>, request: &FailoverRequest) -> Result<JobId, CoreError> {
     let item = core.find(&request.item).await?;
-    let kind = match request.kind {
-        FailoverKind::Unplanned => JobKind::UnplannedFailover,
-        FailoverKind::Planned => JobKind::PlannedFailover,
-    };
-    let check = |record: &Record| check(core, record, request);
-    core.run(&item, kind, Order::Failover(request.clone()), check).await
+    core.run(&item, Order::Failover(request.clone())).await
 }
 
 /// What a failover request must bring, by where the item stands.
-fn check(core: &Inner, record: &Record, request: &FailoverRequest) -> Result<Direction, CoreError> {
+pub(crate) fn check(
+    core: &Inner,
+    record: &Record,
+    request: &FailoverRequest,
+) -> Result<Direction, CoreError> {
     let direction = Direction::from_side(record.protection.active);
     let operation = match request.kind {
         FailoverKind::Unplanned => Operation::UnplannedFailover,
@@ -283,12 +282,17 @@ pub(crate) async fn change_point(
     choice: &PointChoice,
 ) -> Result<JobId, CoreError> {
     let item = core.find(item).await?;
-    let check = |record: &Record| {
-        core.check(record, Operation::ChangePoint)?;
-        choose(record, choice)?;
-        Ok(Direction::from_side(record.protection.active.other()))
-    };
-    core.run(&item, JobKind::ChangePoint, Order::ChangePoint(choice.clone()), check).await
+    core.run(&item, Order::ChangePoint(choice.clone())).await
+}
+
+pub(crate) fn check_change(
+    core: &Inner,
+    record: &Record,
+    choice: &PointChoice,
+) -> Result<Direction, CoreError> {
+    core.check(record, Operation::ChangePoint)?;
+    choose(record, choice)?;
+    Ok(Direction::from_side(record.protection.active.other()))
 }
 
 pub(crate) async fn rebuild(

@@ -4,18 +4,71 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use contract::{
-    Bytes, CoreError, Direction, ErrorCode, ItemId, JobId, JobKind, JobState, JobView, Step, StepState,
+    Bytes, CoreError, Direction, ErrorCode, JobId, JobKind, JobState, JobSubject, JobView, Step, StepState,
     Timestamp,
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::order::Order;
 use crate::store::Store;
+
+/// What a job was told to do; kept as long as the job, so that it can be retried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Task {
+    Item(Order),
+}
+
+impl Task {
+    fn kind(&self) -> JobKind {
+        match self {
+            Self::Item(order) => order.kind(),
+        }
+    }
+}
+
+/// A job as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) view: JobView,
+    pub(crate) task: Task,
+}
+
+impl Kept {
+    /// A job that is about to begin.
+    pub(crate) fn new(
+        id: JobId,
+        subject: JobSubject,
+        task: Task,
+        direction: Direction,
+        parent: Option<JobId>,
+    ) -> Self {
+        let view = JobView {
+            id,
+            subject,
+            parent,
+            kind: task.kind(),
+            direction,
+            state: JobState::InProgress,
+            revision: 1,
+            actions: Vec::new(),
+            attempt: 1,
+            plan: None,
+            steps: Vec::new(),
+            error: None,
+            started: now(),
+            ended: None,
+        };
+        Self { view, task }
+    }
+}
 
 /// A job at run time. Clones are the same job.
 #[derive(Clone)]
 pub(crate) struct Job {
     view: watch::Sender<JobView>,
+    task: Arc<Task>,
     store: Arc<Store>,
     /// What the outside has asked of it.
     asked: watch::Sender<Asked>,
@@ -26,40 +79,38 @@ pub(crate) struct Job {
 enum Asked {
     Nothing,
     Complete,
+    Resume,
     Cancel,
 }
 
 impl Job {
-    pub(crate) fn new(
-        store: Arc<Store>,
-        id: JobId,
-        item: &ItemId,
-        kind: JobKind,
-        direction: Direction,
-    ) -> Result<Self, CoreError> {
-        let view = JobView {
-            id,
-            item: item.clone(),
-            kind,
-            direction,
-            state: JobState::InProgress,
-            revision: 1,
-            steps: Vec::new(),
-            error: None,
-            started: now(),
-            ended: None,
-        };
-        store.put_job(&view)?;
-        let (view, _) = watch::channel(view);
+    /// A job that the store has.
+    pub(crate) fn known(store: Arc<Store>, kept: Kept) -> Self {
+        let (view, _) = watch::channel(kept.view);
         let (asked, _) = watch::channel(Asked::Nothing);
-        Ok(Self { view, store, asked })
+        Self { view, task: Arc::new(kept.task), store, asked }
     }
 
-    /// A job of an earlier life of this core.
-    pub(crate) fn known(store: Arc<Store>, view: JobView) -> Self {
-        let (view, _) = watch::channel(view);
-        let (asked, _) = watch::channel(Asked::Nothing);
-        Self { view, store, asked }
+    /// The same job with its next attempt about to begin; not stored yet.
+    pub(crate) fn anew(&self) -> Kept {
+        let mut view = self.view();
+        view.state = JobState::InProgress;
+        view.attempt += 1;
+        view.revision += 1;
+        view.steps.clear();
+        view.error = None;
+        view.ended = None;
+        self.kept(view)
+    }
+
+    /// Shows the attempt that was stored, and forgets what was asked of the one before.
+    pub(crate) fn restart(&self, view: JobView) {
+        self.asked.send_replace(Asked::Nothing);
+        self.show(view);
+    }
+
+    fn kept(&self, view: JobView) -> Kept {
+        Kept { view, task: Task::clone(&self.task) }
     }
 
     /// Says that the job goes on after the core was stopped in its midst.
@@ -78,6 +129,27 @@ impl Job {
         self.view.borrow().clone()
     }
 
+    pub(crate) fn id(&self) -> JobId {
+        self.view.borrow().id.clone()
+    }
+
+    pub(crate) fn state(&self) -> JobState {
+        self.view.borrow().state
+    }
+
+    pub(crate) fn subject(&self) -> JobSubject {
+        self.view.borrow().subject.clone()
+    }
+
+    /// What `look` finds in the view.
+    pub(crate) fn look<T>(&self, look: impl Fn(&JobView) -> T) -> T {
+        look(&self.view.borrow())
+    }
+
+    pub(crate) fn task(&self) -> &Task {
+        &self.task
+    }
+
     pub(crate) fn watch(&self) -> watch::Receiver<JobView> {
         self.view.subscribe()
     }
@@ -89,12 +161,20 @@ impl Job {
 
     /// Lets it go on if it waits for that. Returns whether it did.
     pub(crate) fn complete(&self) -> bool {
-        let waiting = self.view.borrow().state == JobState::WaitingForCompletion;
-        waiting
+        self.answer(JobState::WaitingForCompletion, Asked::Complete)
+    }
+
+    /// Says that a manual step is done, if it waits for that. Returns whether it did.
+    pub(crate) fn resume(&self) -> bool {
+        self.answer(JobState::WaitingForManualAction, Asked::Resume)
+    }
+
+    fn answer(&self, waiting: JobState, answer: Asked) -> bool {
+        self.state() == waiting
             && self.asked.send_if_modified(|asked| {
                 let first = *asked == Asked::Nothing;
                 if first {
-                    *asked = Asked::Complete;
+                    *asked = answer;
                 }
                 first
             })
@@ -104,18 +184,31 @@ impl Job {
     pub(crate) fn checkpoint(&self) -> Result<(), CoreError> {
         match *self.asked.borrow() {
             Asked::Cancel => Err(CoreError::new(ErrorCode::Cancelled, "cancelled by request")),
-            Asked::Nothing | Asked::Complete => Ok(()),
+            Asked::Nothing | Asked::Complete | Asked::Resume => Ok(()),
         }
     }
 
     /// Waits, for any length of time, until it is told to go on or to stop (HF-08).
     pub(crate) async fn wait_for_completion(&self) -> Result<(), CoreError> {
-        self.change(|view| view.state = JobState::WaitingForCompletion)?;
+        self.wait(JobState::WaitingForCompletion).await
+    }
+
+    async fn wait(&self, state: JobState) -> Result<(), CoreError> {
+        self.change(|view| view.state = state)?;
         let mut asked = self.asked.subscribe();
         // The sender lives as long as this job does.
         let _ = asked.wait_for(|asked| *asked != Asked::Nothing).await;
         self.checkpoint()?;
-        self.change(|view| view.state = JobState::InProgress)
+        self.change(|view| view.state = JobState::InProgress)?;
+        // The same may be asked again, unless it was told to stop meanwhile.
+        self.asked.send_if_modified(|asked| {
+            let answered = *asked != Asked::Cancel;
+            if answered {
+                *asked = Asked::Nothing;
+            }
+            answered
+        });
+        Ok(())
     }
 
     /// Runs one step. Its failure is the job's.
@@ -191,14 +284,19 @@ impl Job {
         })
     }
 
-    /// Stores how the job ended.
-    pub(crate) fn store_end(&self, result: Result<(), CoreError>) -> Result<(), CoreError> {
-        self.store.put_job(&ended(self.view(), result))
+    /// The job as it will be once it has ended with `result`.
+    pub(crate) fn end_of(&self, result: Result<(), CoreError>) -> JobView {
+        ended(self.view(), result)
     }
 
-    /// Shows how the job ended, to all who watch it.
-    pub(crate) fn show_end(&self, result: Result<(), CoreError>) {
-        self.view.send_replace(ended(self.view(), result));
+    /// Stores how the job ended.
+    pub(crate) fn store_end(&self, end: &JobView) -> Result<(), CoreError> {
+        self.store.put_job(&self.kept(end.clone()))
+    }
+
+    /// Shows what was stored to all who watch it.
+    pub(crate) fn show(&self, view: JobView) {
+        self.view.send_replace(view);
     }
 
     fn change(&self, change: impl FnOnce(&mut JobView)) -> Result<(), CoreError> {
@@ -206,8 +304,9 @@ impl Job {
         change(&mut view);
         view.revision += 1;
         // Stored before it is shown: nobody sees what a crash could take back.
-        self.store.put_job(&view)?;
-        self.view.send_replace(view);
+        let kept = self.kept(view);
+        self.store.put_job(&kept)?;
+        self.show(kept.view);
         Ok(())
     }
 }

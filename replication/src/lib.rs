@@ -8,12 +8,14 @@
 //! - `landing`, `transfer`, `processor`: how content travels
 //! - `engine`: the two tasks behind a protected item
 //! - `failover`, `target`, `commit`, `back_to_hyperv`, `drill`, `reprotect`, `protect`: the jobs
+//! - `order`, `run`, `jobs`, `resume`, `desk`: what a job is told to do, how it runs, goes on and is asked about
 //! - `hydrate`: makes a target copy boot on other hardware
 //! - [`tap`]: the seam at which the suite makes this core faulty on purpose
 
 mod back_to_hyperv;
 mod commit;
 mod core;
+mod desk;
 mod drill;
 mod engine;
 mod exports;
@@ -22,10 +24,12 @@ mod hydrate;
 mod item;
 mod jobs;
 mod landing;
+mod order;
 mod processor;
 mod protect;
 mod reprotect;
 mod resume;
+mod run;
 mod store;
 pub mod table;
 pub mod tap;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use contract::{
-    CoreError, Direction, EnableProtection, ErrorCode, ItemId, JobId, JobKind, Operation, Phase, Platform,
+    CoreError, Direction, EnableProtection, ErrorCode, ItemId, JobId, Operation, Phase, Platform,
     PlatformErrorKind, Protection, Side, VolumeId,
 };
 
@@ -12,11 +12,17 @@ use crate::core::{Inner, unknown};
 use crate::engine::synchronise;
 use crate::item::{Item, Record, Replica, Volumes};
 use crate::jobs::Job;
+use crate::order::Order;
 use crate::processor::finish_pruning;
-use crate::resume::Order;
 use crate::table::Pair;
 
 pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Result<JobId, CoreError> {
+    let item = admit(core, request).await?;
+    core.run(&item, Order::Enable(request.clone())).await
+}
+
+/// Makes a machine an item, if it can be one.
+pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Arc<Item>, CoreError> {
     if request.primary == request.recovery {
         let text = "the primary and the recovery site are the same";
         return Err(CoreError::new(ErrorCode::BadRequest, text));
@@ -65,9 +71,7 @@ pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Res
         let text = format!("{} has a machine {target} already; choose another name", request.recovery);
         return Err(CoreError::new(ErrorCode::BadRequest, text));
     }
-    let item = core.add_item(record).await?;
-    let direction = |_: &Record| Ok(Direction::PrimaryToRecovery);
-    core.run(&item, JobKind::EnableProtection, Order::Enable, direction).await
+    core.add_item(record).await
 }
 
 pub(crate) async fn begin(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
@@ -120,11 +124,12 @@ async fn create_replica(core: &Inner, item: &Item) -> Result<Volumes, CoreError>
 
 pub(crate) async fn disable(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, CoreError> {
     let item = core.find(item).await?;
-    let check = |record: &Record| {
-        core.check(record, Operation::DisableProtection)?;
-        Ok(Direction::from_side(record.protection.active))
-    };
-    core.run(&item, JobKind::DisableProtection, Order::Disable, check).await
+    core.run(&item, Order::Disable).await
+}
+
+pub(crate) fn check_end(core: &Inner, record: &Record) -> Result<Direction, CoreError> {
+    core.check(record, Operation::DisableProtection)?;
+    Ok(Direction::from_side(record.protection.active))
 }
 
 pub(crate) async fn end(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {

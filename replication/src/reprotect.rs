@@ -2,38 +2,41 @@
 
 use std::sync::Arc;
 
-use contract::{
-    CoreError, Direction, ErrorCode, ItemId, JobId, JobKind, Operation, Phase, ReprotectRequest, Side,
-};
+use contract::{CoreError, Direction, ErrorCode, ItemId, JobId, Operation, Phase, ReprotectRequest, Side};
 
 use crate::core::Inner;
 use crate::engine::synchronise;
 use crate::item::{Item, Record, Replica, Volumes};
 use crate::jobs::Job;
-use crate::resume::Order;
+use crate::order::Order;
 
 pub(crate) async fn reprotect(core: &Arc<Inner>, request: &ReprotectRequest) -> Result<JobId, CoreError> {
     let item = core.find(&request.item).await?;
-    let asked = request.direction;
-    let check = |record: &Record| {
-        core.check(record, Operation::Reprotect)?;
-        let direction = Direction::from_side(record.protection.active);
-        if asked != direction {
-            let text = format!("{} can replicate {direction:?}, not {asked:?}", record.id);
-            return Err(CoreError::new(ErrorCode::WrongDirection, text));
-        }
-        Ok(direction)
-    };
-    core.run(&item, JobKind::Reprotect, Order::Reprotect, check).await
+    core.run(&item, Order::Reprotect(request.clone())).await
+}
+
+pub(crate) fn check(
+    core: &Inner,
+    record: &Record,
+    request: &ReprotectRequest,
+) -> Result<Direction, CoreError> {
+    core.check(record, Operation::Reprotect)?;
+    let direction = Direction::from_side(record.protection.active);
+    if request.direction != direction {
+        let text = format!("{} can replicate {direction:?}, not {:?}", record.id, request.direction);
+        return Err(CoreError::new(ErrorCode::WrongDirection, text));
+    }
+    Ok(direction)
 }
 
 pub(crate) async fn reverse_replicate(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, CoreError> {
     let item = core.find(item).await?;
-    let check = |record: &Record| {
-        core.check(record, Operation::ReverseReplicate)?;
-        Ok(Direction::from_side(record.protection.active))
-    };
-    core.run(&item, JobKind::ReverseReplicate, Order::Reprotect, check).await
+    core.run(&item, Order::ReverseReplicate).await
+}
+
+pub(crate) fn check_reverse(core: &Inner, record: &Record) -> Result<Direction, CoreError> {
+    core.check(record, Operation::ReverseReplicate)?;
+    Ok(Direction::from_side(record.protection.active))
 }
 
 pub(crate) async fn work(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {

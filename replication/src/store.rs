@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use contract::{CoreError, ErrorCode, JobView};
+use contract::{CoreError, ErrorCode};
 use rusqlite::Connection;
 
 use crate::item::Record;
+use crate::jobs::Kept;
 
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
@@ -14,6 +15,11 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS item (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS job (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
 ";
+
+const PUT_ITEM: &str = "INSERT OR REPLACE INTO item (id, record) VALUES (?1, ?2)";
+// Keeps its place, so that jobs stay in the order in which they began.
+const PUT_JOB: &str =
+    "INSERT INTO job (id, record) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET record = ?2";
 
 /// The core's memory. Each change is one transaction.
 pub(crate) struct Store {
@@ -28,7 +34,7 @@ impl Store {
     }
 
     /// Every item and every job, jobs in the order in which they began.
-    pub(crate) fn load(&self) -> Result<(Vec<Record>, Vec<JobView>), CoreError> {
+    pub(crate) fn load(&self) -> Result<(Vec<Record>, Vec<Kept>), CoreError> {
         Ok((
             self.all("SELECT record FROM item ORDER BY id")?,
             self.all("SELECT record FROM job ORDER BY rowid")?,
@@ -50,7 +56,7 @@ impl Store {
     }
 
     pub(crate) fn put_item(&self, record: &Record) -> Result<(), CoreError> {
-        self.put("INSERT OR REPLACE INTO item (id, record) VALUES (?1, ?2)", &record.id.0, record)
+        self.put(PUT_ITEM, &record.id.0, record)
     }
 
     pub(crate) fn remove_item(&self, record: &Record) -> Result<(), CoreError> {
@@ -59,20 +65,34 @@ impl Store {
         removed.map(drop).map_err(|e| failed("write", &e))
     }
 
-    pub(crate) fn put_job(&self, job: &JobView) -> Result<(), CoreError> {
-        self.put(
-            "INSERT INTO job (id, record) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET record = ?2",
-            &job.id.0,
-            job,
-        )
+    pub(crate) fn put_job(&self, job: &Kept) -> Result<(), CoreError> {
+        self.put(PUT_JOB, &job.view.id.0, job)
+    }
+
+    /// A job begins and holds its item: both or neither.
+    pub(crate) fn begin(&self, job: &Kept, item: &Record) -> Result<(), CoreError> {
+        let rows = [(PUT_JOB, &job.view.id.0, text(job)?), (PUT_ITEM, &item.id.0, text(item)?)];
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let both = || {
+            let transaction = connection.transaction()?;
+            for (statement, id, text) in rows {
+                transaction.execute(statement, (id, text))?;
+            }
+            transaction.commit()
+        };
+        both().map_err(|e| failed("write", &e))
     }
 
     fn put(&self, statement: &str, id: &str, record: &impl serde::Serialize) -> Result<(), CoreError> {
-        let text = serde_json::to_string(record)
-            .map_err(|e| CoreError::new(ErrorCode::Store, format!("a record cannot be written: {e}")))?;
+        let text = text(record)?;
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         connection.execute(statement, (id, text)).map(drop).map_err(|e| failed("write", &e))
     }
+}
+
+fn text(record: &impl serde::Serialize) -> Result<String, CoreError> {
+    serde_json::to_string(record)
+        .map_err(|e| CoreError::new(ErrorCode::Store, format!("a record cannot be written: {e}")))
 }
 
 fn failed(tried: &str, error: &rusqlite::Error) -> CoreError {

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CoreError, Direction, ItemId, ItemView, JobId, JobView, MachineId, Millis, Network, Operation, PointId,
-    Policy, SiteId, TargetSettings,
+    CoreError, Direction, ItemId, ItemView, JobFilter, JobId, JobView, MachineId, Millis, Network, Operation,
+    PointId, Policy, SiteId, TargetSettings,
 };
 
 /// What a core can do. What is missing here is verified to be refused with `not-supported`.
@@ -161,6 +161,31 @@ pub trait ReplicationCore: Send + Sync {
     /// Replicates a failed-back Hyper-V machine to the cloud again, sending only what changed since the cloud
     /// machine was turned off (HF-17, HF-18).
     async fn reverse_replicate(&self, item: &ItemId) -> Result<JobId, CoreError>;
+
+    /// All jobs that fit, drills among them (MO-04), newest last.
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, CoreError>;
+
+    /// Does a job that failed again, under the same id (JO-03, RE-16). What it asks for is checked as at first. A
+    /// plan's job does again what failed in it and goes on from there; what succeeded stays as it is.
+    ///
+    /// # Errors
+    /// `unknown-id`; `not-allowed-in-state` unless it failed; `not-curable`; `moved-on` if another job than a drill
+    /// has worked on the item, or another job on the plan, since; `busy`; and whatever the operation itself is
+    /// refused with.
+    async fn retry_job(&self, job: &JobId) -> Result<(), CoreError>;
+
+    /// Tells a plan's job that the manual step it waits for is done (PL-04).
+    ///
+    /// # Errors
+    /// `unknown-id`; `not-allowed-in-state` unless it waits for a manual step.
+    async fn resume_job(&self, job: &JobId) -> Result<(), CoreError>;
+
+    /// Stops a failover, as [`Self::cancel_failover`] does, or a plan: nothing more of the plan is started, its
+    /// machines that wait to be completed are cancelled, and those at work come to their end (JO-04).
+    ///
+    /// # Errors
+    /// `unknown-id`; `not-allowed-in-state` if the job has ended or is of a kind that cannot be cancelled.
+    async fn cancel_job(&self, job: &JobId) -> Result<(), CoreError>;
 
     /// One job.
     async fn job(&self, job: &JobId) -> Result<JobView, CoreError>;

@@ -32,8 +32,39 @@ pub enum ErrorCode {
     Platform,
     /// The job was cancelled (FO-12).
     Cancelled,
+    /// A job failed for a reason that no retry cures: the same would be asked again in vain.
+    NotCurable,
+    /// Since the job failed another has worked on its item or plan; its retry would undo that.
+    MovedOn,
+    /// A plan of that name exists.
+    PlanExists,
+    /// A plan has more groups or more items than the capabilities allow (EX-P1).
+    PlanTooLarge,
+    /// A machine of a replication group goes only together with the others, through a plan (EX-R13).
+    OnlyThroughPlan,
+    /// A machine of a plan, or several, could not do their part.
+    MemberFailed,
+    /// A script of a plan failed: not started, ended non-zero, spoke on stderr, or took too long (EX-T6).
+    ScriptFailed,
     /// The core's own store cannot be read or written.
     Store,
+}
+
+impl ErrorCode {
+    /// Whether a job that failed with it may be retried, because what is wrong can be put right (JO-03, RE-16).
+    #[must_use]
+    pub fn is_curable(self) -> bool {
+        // What is wrong with these is the request itself, or what it asks for is gone for good.
+        !matches!(
+            self,
+            Self::BadRequest
+                | Self::Cancelled
+                | Self::NotSupported
+                | Self::PointExpired
+                | Self::UnknownId
+                | Self::WrongDirection
+        )
+    }
 }
 
 /// A core's refusal or failure.

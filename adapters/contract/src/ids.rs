@@ -44,4 +44,6 @@ text_id! {
     PointId,
     /// A job.
     JobId,
+    /// A recovery plan.
+    PlanId,
 }

@@ -10,6 +10,7 @@ mod error;
 mod ids;
 mod item;
 mod job;
+mod plan;
 mod platform;
 mod units;
 
@@ -18,12 +19,19 @@ pub use crate::core::{
     ReprotectRequest, TestFailoverRequest,
 };
 pub use error::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
-pub use ids::{ChangeId, DiskId, ExportId, ItemId, JobId, MachineId, PointId, SiteId, ViewId, VolumeId};
+pub use ids::{
+    ChangeId, DiskId, ExportId, ItemId, JobId, MachineId, PlanId, PointId, SiteId, ViewId, VolumeId,
+};
 pub use item::{
     Consistency, Direction, DrillStatus, Health, ItemView, Operation, Phase, Policy, Protection,
     RecoveryPoint, Side, TargetSettings,
 };
-pub use job::{JobKind, JobState, JobView, Step, StepState};
+pub use job::{JobAction, JobFilter, JobKind, JobState, JobSubject, JobView, Step, StepState};
+pub use plan::{
+    ActionPlace, ActionWork, FailoverType, PlanAction, PlanActionView, PlanFailoverRequest, PlanGroup,
+    PlanLimits, PlanMember, PlanProgress, PlanReprotectRequest, PlanState, PlanTestFailoverRequest,
+    RecoveryPlan, ScriptContext, ScriptMachine,
+};
 pub use platform::{
     Access, Consumed, DiskView, Export, Firmware, GuestOs, MachineSpec, MachineView, Network, Platform,
     PlatformKind, PowerState, SiteView, View, ViewDisk, VolumeView,

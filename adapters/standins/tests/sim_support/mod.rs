@@ -32,7 +32,7 @@ pub struct Pair {
     pub primary: Arc<SimSite>,
     pub recovery: Arc<SimSite>,
     pub core: Core,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Pair {
@@ -60,11 +60,15 @@ impl Pair {
 
     fn with(world: SimWorld, sites: [Arc<SimSite>; 2], dir: TempDir, tap: Option<Arc<dyn Tap>>) -> Self {
         let [primary, recovery] = sites;
-        let mut platforms: BTreeMap<SiteId, Arc<dyn Platform>> = BTreeMap::new();
-        platforms.insert("primary".into(), primary.clone());
-        platforms.insert("recovery".into(), recovery.clone());
-        let config = Config { platforms, dir: dir.path().to_owned(), tap };
-        Self { world, primary, recovery, core: Core::open(config).unwrap(), _dir: dir }
+        let core = Core::open(config(&primary, &recovery, &dir, tap)).unwrap();
+        Self { world, primary, recovery, core, dir }
+    }
+
+    /// Puts another core over the same store and sites in this one's place.
+    pub async fn reopen(&mut self) {
+        self.core.close().await.unwrap();
+        self.core = Core::open(config(&self.primary, &self.recovery, &self.dir, None)).unwrap();
+        self.world.settle().await;
     }
 
     /// Installs and starts a machine and lets it live a while.
@@ -134,6 +138,18 @@ impl Pair {
 fn sites(world: &SimWorld) -> [Arc<SimSite>; 2] {
     [("primary", SimProfile::VMWARE), ("recovery", SimProfile::AZURE)]
         .map(|(id, profile)| world.site(SimConfig::new(id, profile)))
+}
+
+fn config(
+    primary: &Arc<SimSite>,
+    recovery: &Arc<SimSite>,
+    dir: &TempDir,
+    tap: Option<Arc<dyn Tap>>,
+) -> Config {
+    let mut platforms: BTreeMap<SiteId, Arc<dyn Platform>> = BTreeMap::new();
+    platforms.insert("primary".into(), primary.clone());
+    platforms.insert("recovery".into(), recovery.clone());
+    Config { platforms, dir: dir.path().to_owned(), tap }
 }
 
 /// A directory that costs no wait for a disk, if there is such a place.

@@ -1,0 +1,82 @@
+//! What an item can be told to do, as data: checked against where it stands, carried out, and done again.
+
+use std::sync::Arc;
+
+use contract::{
+    CoreError, Direction, EnableProtection, FailoverKind, FailoverRequest, JobKind, PointChoice,
+    ReprotectRequest, TestFailoverRequest,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::core::Inner;
+use crate::item::{Item, Record};
+use crate::jobs::Job;
+use crate::{commit, drill, failover, protect, reprotect};
+
+/// What a job was asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Order {
+    Enable(EnableProtection),
+    Disable,
+    Failover(FailoverRequest),
+    ChangePoint(PointChoice),
+    Commit,
+    Reprotect(ReprotectRequest),
+    ReverseReplicate,
+    TestFailover(TestFailoverRequest),
+    TestFailoverCleanup,
+}
+
+impl Order {
+    /// What the job is called.
+    pub(crate) fn kind(&self) -> JobKind {
+        match self {
+            Self::Enable(_) => JobKind::EnableProtection,
+            Self::Disable => JobKind::DisableProtection,
+            Self::Failover(request) => match request.kind {
+                FailoverKind::Unplanned => JobKind::UnplannedFailover,
+                FailoverKind::Planned => JobKind::PlannedFailover,
+            },
+            Self::ChangePoint(_) => JobKind::ChangePoint,
+            Self::Commit => JobKind::Commit,
+            Self::Reprotect(_) => JobKind::Reprotect,
+            Self::ReverseReplicate => JobKind::ReverseReplicate,
+            Self::TestFailover(_) => JobKind::TestFailover,
+            Self::TestFailoverCleanup => JobKind::TestFailoverCleanup,
+        }
+    }
+
+    /// Which way it would go from where the item stands, or why it is refused. Changes nothing.
+    pub(crate) fn check(&self, core: &Inner, record: &Record) -> Result<Direction, CoreError> {
+        match self {
+            Self::Enable(_) => Ok(Direction::PrimaryToRecovery),
+            Self::Disable => protect::check_end(core, record),
+            Self::Failover(request) => failover::check(core, record, request),
+            Self::ChangePoint(choice) => failover::check_change(core, record, choice),
+            Self::Commit => commit::check(core, record),
+            Self::Reprotect(request) => reprotect::check(core, record, request),
+            Self::ReverseReplicate => reprotect::check_reverse(core, record),
+            Self::TestFailover(request) => drill::check(core, record, request),
+            Self::TestFailoverCleanup => drill::check_clean_up(core, record),
+        }
+    }
+
+    /// Does it, for the first time or again.
+    pub(crate) async fn perform(
+        &self,
+        core: &Arc<Inner>,
+        item: &Arc<Item>,
+        job: &Job,
+    ) -> Result<(), CoreError> {
+        match self {
+            Self::Enable(_) => protect::begin(core, item, job).await,
+            Self::Disable => protect::end(core, item, job).await,
+            Self::Failover(request) => failover::work(core, item, job, request).await,
+            Self::ChangePoint(choice) => failover::rebuild(core, item, job, choice).await,
+            Self::Commit => commit::finalise(core, item, job).await,
+            Self::Reprotect(_) | Self::ReverseReplicate => reprotect::work(core, item, job).await,
+            Self::TestFailover(request) => drill::hold(core, item, job, request).await,
+            Self::TestFailoverCleanup => drill::dismantle(core, item, job).await,
+        }
+    }
+}
