@@ -26,6 +26,8 @@ pub enum Script {
     Drill,
     /// Whole cycles in memory.
     SimCycle,
+    /// A look at each stand-in from inside a guest.
+    Identity,
     /// Planned failover, failback in one of its two modes, reverse replication.
     HyperV,
 }
@@ -41,9 +43,11 @@ pub struct Scenario {
     pub title: String,
     /// What is done.
     pub script: Script,
-    /// Stand-in on which the machine begins.
+    /// Stand-in on which the machine begins; empty where a script walks stand-ins by itself.
+    #[serde(default)]
     pub source: String,
-    /// Stand-in to which it fails over.
+    /// Stand-in to which it fails over; empty as above.
+    #[serde(default)]
     pub target: String,
     /// When a failback to Hyper-V brings the data down.
     #[serde(default)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 
 use crate::context::RunContext;
-use crate::cycle::{self, Halt};
+use crate::cycle::{self, Halt, Play};
 use crate::evidence::Evidence;
 use crate::outcome::{ScenarioOutcome, Verdict};
 use crate::scenario::Scenario;
@@ -27,8 +27,8 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     let evidence = Arc::new(Evidence::begin(&context, &scenario.name)?);
     keep_log(&evidence)?;
     let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, context.mutant.clone());
-    let halted = match cycle::World::open(&context, scenario, &evidence).await {
-        Ok(world) => live(world, &mut outcome).await,
+    let halted = match cycle::open(&context, scenario, &evidence).await {
+        Ok(play) => live(play, &mut outcome).await,
         Err(halt) => Some(halt),
     };
     conclude(&mut outcome, halted);
@@ -63,9 +63,9 @@ fn keep_log(evidence: &Evidence) -> Result<()> {
 }
 
 /// Runs the cycle until it ends, halts, panics or is interrupted; then takes everything down.
-async fn live(world: cycle::World, outcome: &mut ScenarioOutcome) -> Option<Halt> {
-    let world = Arc::new(world);
-    let task = tokio::spawn(cycle::run(Arc::clone(&world)));
+async fn live(play: Arc<dyn Play>, outcome: &mut ScenarioOutcome) -> Option<Halt> {
+    let running = Arc::clone(&play);
+    let task = tokio::spawn(async move { running.run().await });
     let stop = task.abort_handle();
     let halted = tokio::select! {
         ended = task => match ended {
@@ -77,9 +77,9 @@ async fn live(world: cycle::World, outcome: &mut ScenarioOutcome) -> Option<Halt
             Some(Halt::Unknown(format!("stopped by {signal}")))
         }
     };
-    world.record(outcome).await;
+    play.record(outcome).await;
     let failed = halted.is_some() || outcome.rules.iter().any(|rule| rule.verdict != Verdict::Pass);
-    match world.close(failed).await {
+    match play.close(failed).await {
         Err(error) if halted.is_none() => Some(Halt::Unknown(format!("clean-up: {error}"))),
         _ => halted,
     }

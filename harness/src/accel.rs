@@ -141,7 +141,8 @@ fn probe_machine(scratch: &Scratch, disks: &[(&str, Utf8PathBuf)]) -> MachineSpe
         name: format!("roundtrip-probe-{token}"),
         hardware: Hardware {
             firmware: Firmware::Bios,
-            controller: Controller::Pvscsi,
+            system_disk: Controller::Pvscsi.into(),
+            other_disks: Controller::Pvscsi.into(),
             nic: Nic::Vmxnet3,
             identity: Identity {
                 vendor: "Roundtrip".to_owned(),

@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, watch};
 use witness::ledger::RecordNumber;
-use witness::protocol::{Findings, FromGuest, Hello, Load, ToGuest};
+use witness::protocol::{Findings, FromGuest, Hello, Load, Measure, Measured, ToGuest};
 
 use crate::qmp::lock;
 use crate::{Error, Result};
@@ -32,6 +32,7 @@ struct Heard {
     /// Hellos so far.
     hellos: u64,
     findings: Option<Findings>,
+    measured: Vec<Measured>,
     done: Vec<String>,
     trouble: Option<String>,
     last_ack: RecordNumber,
@@ -90,6 +91,16 @@ impl WitnessLink {
     pub async fn check(&self) -> Result<Findings> {
         self.ask(&ToGuest::Check).await?;
         self.until(|heard| heard.findings.clone()).await
+    }
+
+    /// Measures how fast the data disk takes writes; returns when that is done.
+    ///
+    /// # Errors
+    /// As [`WitnessLink::check`].
+    pub async fn measure(&self, wanted: Measure) -> Result<Measured> {
+        let before = self.heard.borrow().measured.len();
+        self.ask(&ToGuest::Measure(wanted)).await?;
+        self.until(|heard| heard.measured.get(before).copied()).await
     }
 
     /// Puts load on the machine.
@@ -209,6 +220,7 @@ fn note(known: &mut Heard, message: FromGuest) {
         }
         FromGuest::Ack { number } => known.last_ack = known.last_ack.max(number),
         FromGuest::Findings(findings) => known.findings = Some(findings),
+        FromGuest::Measured(measured) => known.measured.push(measured),
         FromGuest::Done { command } => known.done.push(command),
         FromGuest::Trouble { what } => {
             known.trouble.get_or_insert(what);

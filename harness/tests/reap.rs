@@ -84,7 +84,8 @@ fn empty_machine(dir: &camino::Utf8Path, disk: Utf8PathBuf) -> MachineSpec {
         name: format!("roundtrip-{}-doomed", dir.file_name().unwrap()),
         hardware: Hardware {
             firmware: Firmware::Bios,
-            controller: Controller::Ide,
+            system_disk: Controller::Ide.into(),
+            other_disks: Controller::Ide.into(),
             nic: Nic::VirtioNet,
             identity: Identity { vendor: "Roundtrip".into(), product: "test".into(), chassis_tag: None },
             memory_mib: 64,

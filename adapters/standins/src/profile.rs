@@ -7,6 +7,11 @@ use harness::tools::Format;
 /// The chassis asset tag by which guests recognise Azure.
 const AZURE_CHASSIS_TAG: &str = "7783-7084-3265-9085-8269-3286-77";
 
+/// What Hyper-V's disks call themselves on IDE.
+const MICROSOFT_ATA: &str = "Virtual HD";
+/// What they call themselves on SCSI.
+const MICROSOFT_SCSI: &str = "Msft Virtual Disk";
+
 /// One stand-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -30,7 +35,8 @@ pub fn vmware() -> Profile {
         label: "vmware-standin",
         kind: PlatformKind::Vmware,
         format: Format::Vmdk,
-        hardware: hardware(Firmware::Bios, Controller::Pvscsi, Nic::Vmxnet3, identity),
+        hardware: hardware(Firmware::Bios, Controller::Pvscsi, Nic::Vmxnet3, identity)
+            .with_disks_called("VMware Virtual disk"),
         subnet: "192.0.2.0/24",
     }
 }
@@ -42,7 +48,8 @@ pub fn hyperv() -> Profile {
         label: "hyperv-standin",
         kind: PlatformKind::HyperV,
         format: Format::Vhdx,
-        hardware: hardware(Firmware::Bios, Controller::Ide, Nic::Tulip, microsoft(None)),
+        hardware: hardware(Firmware::Bios, Controller::Ide, Nic::Tulip, microsoft(None))
+            .with_disks_called(MICROSOFT_ATA),
         subnet: "192.0.2.0/24",
     }
 }
@@ -51,6 +58,7 @@ pub fn hyperv() -> Profile {
 #[must_use]
 pub fn hyperv_gen2() -> Profile {
     let hardware = hardware(Firmware::Uefi, Controller::VirtioScsi, Nic::VirtioNet, microsoft(None));
+    let hardware = hardware.with_disks_called(MICROSOFT_SCSI);
     Profile { label: "hyperv-gen2-standin", hardware, ..hyperv() }
 }
 
@@ -61,7 +69,8 @@ pub fn azure() -> Profile {
         label: "azure-standin",
         kind: PlatformKind::Azure,
         format: Format::Qcow2,
-        hardware: hardware(Firmware::Bios, Controller::Ide, Nic::Tulip, microsoft(Some(AZURE_CHASSIS_TAG))),
+        hardware: hardware(Firmware::Bios, Controller::Ide, Nic::Tulip, microsoft(Some(AZURE_CHASSIS_TAG)))
+            .with_disks_called(MICROSOFT_ATA),
         subnet: "198.51.100.0/24",
     }
 }
@@ -76,22 +85,28 @@ pub fn azure_west() -> Profile {
 #[must_use]
 pub fn azure_gen2() -> Profile {
     let identity = microsoft(Some(AZURE_CHASSIS_TAG));
-    let hardware = hardware(Firmware::Uefi, Controller::VirtioScsi, Nic::VirtioNet, identity);
+    let hardware = hardware(Firmware::Uefi, Controller::VirtioScsi, Nic::VirtioNet, identity)
+        .with_disks_called(MICROSOFT_SCSI);
     Profile { label: "azure-gen2-standin", hardware, ..azure() }
 }
+
+/// Describes a stand-in.
+type Describe = fn() -> Profile;
+
+/// Every stand-in, by its name in `scenarios.toml`.
+pub const ALL: [(&str, Describe); 6] = [
+    ("vmware", vmware),
+    ("hyperv", hyperv),
+    ("hyperv-gen2", hyperv_gen2),
+    ("azure", azure),
+    ("azure-west", azure_west),
+    ("azure-gen2", azure_gen2),
+];
 
 /// The profile of a platform by its name in `scenarios.toml`.
 #[must_use]
 pub fn by_name(name: &str) -> Option<Profile> {
-    match name {
-        "vmware" => Some(vmware()),
-        "hyperv" => Some(hyperv()),
-        "hyperv-gen2" => Some(hyperv_gen2()),
-        "azure" => Some(azure()),
-        "azure-west" => Some(azure_west()),
-        "azure-gen2" => Some(azure_gen2()),
-        _ => None,
-    }
+    ALL.iter().find(|(known, _)| *known == name).map(|(_, describe)| describe())
 }
 
 fn microsoft(chassis_tag: Option<&str>) -> Identity {
@@ -107,5 +122,6 @@ fn identity(vendor: &str, product: &str, chassis_tag: Option<&str>) -> Identity 
 }
 
 fn hardware(firmware: Firmware, controller: Controller, nic: Nic, identity: Identity) -> Hardware {
-    Hardware { firmware, controller, nic, identity, memory_mib: 256 }
+    let (system_disk, other_disks) = (controller.into(), controller.into());
+    Hardware { firmware, system_disk, other_disks, nic, identity, memory_mib: 256 }
 }

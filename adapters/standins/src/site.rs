@@ -220,7 +220,7 @@ impl Platform for StandInSite {
         Ok(SiteView {
             id: self.config.id.clone(),
             kind: profile.kind,
-            boot_drivers: vec![profile.hardware.controller.driver().to_owned()],
+            boot_drivers: profile.hardware.disk_drivers().into_iter().map(ToOwned::to_owned).collect(),
         })
     }
 

@@ -9,9 +9,11 @@ mod failback;
 mod failover;
 mod finish;
 mod hyperv;
+mod identity;
 mod measure;
 mod reprotect;
 mod setup;
+mod stage;
 mod switch;
 mod world;
 
@@ -22,7 +24,8 @@ use witness::ledger::RecordNumber;
 
 use crate::scenario::Script;
 
-pub use world::World;
+pub use stage::{Play, open};
+use world::World;
 
 /// Why a scenario did not go through to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,11 +84,12 @@ impl Running {
 ///
 /// # Errors
 /// The first thing that kept it from going on.
-pub async fn run(world: Arc<World>) -> Result<(), Halt> {
+async fn run(world: &World) -> Result<(), Halt> {
     match world.script {
-        Script::Cycle => cycle(&world).await,
-        Script::Drill => drill::hold(&world).await,
-        Script::HyperV => hyperv::cycle(&world).await,
+        Script::Cycle => cycle(world).await,
+        Script::Drill => drill::hold(world).await,
+        Script::HyperV => hyperv::cycle(world).await,
+        Script::Identity => Err(Halt::Unknown("this scenario has no world of two sites".to_owned())),
         Script::SimCycle => Err(Halt::Unknown("this scenario is of the simulated tier".to_owned())),
     }
 }

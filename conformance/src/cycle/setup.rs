@@ -1,11 +1,12 @@
 //! Before the first edge: a machine on the source, at work, and protected.
 
+use camino::Utf8Path;
 use contract::{
-    Bytes, DiskId, EnableProtection, Firmware, GuestOs, MachineSpec, Millis, Network, Platform, Policy,
-    TargetSettings, VolumeId,
+    Bytes, DiskId, EnableProtection, Firmware, GuestOs, MachineId, MachineSpec, Millis, Network, Platform,
+    Policy, TargetSettings, VolumeId,
 };
 use harness::machine;
-use standins::Installed;
+use standins::{Installed, StandInSite};
 use witness::protocol::Load;
 
 use super::edge::say_hello;
@@ -19,7 +20,7 @@ const KEEP_POINTS: u32 = 8;
 /// Memory of the machine.
 const MEMORY: Bytes = Bytes(256 << 20);
 /// Disks, in boot order.
-const DISKS: [&str; 2] = ["system", "data"];
+pub(crate) const DISKS: [&str; 2] = ["system", "data"];
 
 /// The work a witness does while it is protected.
 pub(crate) fn load(epoch: u32) -> Load {
@@ -36,7 +37,8 @@ pub(crate) fn load(epoch: u32) -> Load {
 /// Installs the machine with only its own platform's boot driver, boots it and puts it to work.
 pub(crate) async fn boot_source(world: &World) -> Result<Running, Halt> {
     let step = world.evidence.step("", "install the machine");
-    install(world).await?;
+    let dir = world.evidence.dir().join("install");
+    install(&world.primary, &world.machine, &world.image, &dir).await?;
     step.done();
     let step = world.evidence.step("", "boot the source");
     world.primary.start(&world.machine).await?;
@@ -48,23 +50,27 @@ pub(crate) async fn boot_source(world: &World) -> Result<Running, Halt> {
     Ok(Running { site: world.primary.clone(), boot, already: 0 })
 }
 
-async fn install(world: &World) -> Result<(), Halt> {
-    let dir = world.evidence.dir().join("install");
-    std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
+/// Makes `machine` on a site from the guest image, with only that site's boot drivers. `dir` is for what is needed on
+/// the way.
+pub(crate) async fn install(
+    site: &StandInSite,
+    machine: &MachineId,
+    image: &images::Image,
+    dir: &Utf8Path,
+) -> Result<(), Halt> {
+    std::fs::create_dir_all(dir).map_err(harness::Error::file(dir))?;
     let system = dir.join("system.raw");
-    std::fs::copy(&world.image.system, &system).map_err(harness::Error::file(&system))?;
+    std::fs::copy(&image.system, &system).map_err(harness::Error::file(&system))?;
     let mut permissions = std::fs::metadata(&system).map_err(harness::Error::file(&system))?.permissions();
     std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
     std::fs::set_permissions(&system, permissions).map_err(harness::Error::file(&system))?;
-    let variant = images::Variant {
-        boot_drivers: world.primary.site().await?.boot_drivers,
-        ..images::Variant::default()
-    };
+    let variant =
+        images::Variant { boot_drivers: site.site().await?.boot_drivers, ..images::Variant::default() };
     images::customise(&system, &variant).map_err(harness::Error::from)?;
-    let disks = DISKS.map(|disk| (DiskId::from(disk), VolumeId(format!("{}-{disk}", world.machine))));
+    let disks = DISKS.map(|disk| (DiskId::from(disk), VolumeId(format!("{machine}-{disk}"))));
     let spec = MachineSpec {
-        id: world.machine.clone(),
-        firmware: match world.primary.profile().hardware.firmware {
+        id: machine.clone(),
+        firmware: match site.profile().hardware.firmware {
             machine::Firmware::Bios => Firmware::Bios,
             machine::Firmware::Uefi => Firmware::Uefi,
         },
@@ -73,9 +79,9 @@ async fn install(world: &World) -> Result<(), Halt> {
         disks: disks.to_vec(),
         network: Network::Production,
     };
-    let images = [system, world.image.data.clone()];
-    world.primary.install(&Installed { spec, images: &images }).await?;
-    std::fs::remove_dir_all(&dir).map_err(harness::Error::file(&dir))?;
+    let images = [system, image.data.clone()];
+    site.install(&Installed { spec, images: &images }).await?;
+    std::fs::remove_dir_all(dir).map_err(harness::Error::file(dir))?;
     Ok(())
 }
 

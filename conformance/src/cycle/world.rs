@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use camino::Utf8PathBuf;
 use contract::{
     DataSync, ItemId, JobId, JobState, JobView, MachineId, Platform, ReplicationCore, SiteId, StepState,
 };
-use harness::accel;
 use harness::host::Host;
 use harness::reaper;
 use harness::scratch::Scratch;
-use standins::{Profile, SiteConfig, StandInSite, profile};
+use standins::StandInSite;
 use tokio::sync::Mutex;
 
 use super::Halt;
+use super::stage::{Play, Stage};
 use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::mutants::{self, Planned};
@@ -29,7 +30,7 @@ pub(crate) const BOOT_WITHIN: Duration = Duration::from_secs(120);
 pub(crate) const JOB_WITHIN: Duration = Duration::from_secs(300);
 
 /// Everything a scenario works with.
-pub struct World {
+pub(crate) struct World {
     pub(crate) context: RunContext,
     pub(crate) script: Script,
     pub(crate) data_sync: Option<DataSync>,
@@ -69,27 +70,9 @@ impl World {
         scenario: &Scenario,
         evidence: &Arc<Evidence>,
     ) -> Result<Self, Halt> {
-        let cache = images::cache_dir();
-        let image = images::find(&cache).map_err(harness::Error::from)?;
-        let image = image.ok_or_else(|| {
-            Halt::Unknown("there is no guest image; `cargo xtask images build` makes it".to_owned())
-        })?;
-        let host = Host::connect(context.connect.as_deref()).await?;
-        let probe = accel::choose(&host, &image, &cache).await?;
-        let scratch = Arc::new(Scratch::new(&context.id)?);
-        let open = async |name: &str| {
-            let config = SiteConfig {
-                id: SiteId::from(name),
-                profile: profile_of(name)?,
-                host: host.clone(),
-                accelerator: probe.accelerator,
-                scratch: Arc::clone(&scratch),
-                dir: evidence.dir().join("sites").join(name),
-            };
-            Ok::<_, Halt>(StandInSite::open(config).await?)
-        };
-        let primary = open(&scenario.source).await?;
-        let recovery = open(&scenario.target).await?;
+        let stage = Stage::open(context, evidence).await?;
+        let primary = stage.site(&scenario.source).await?;
+        let recovery = stage.site(&scenario.target).await?;
         let mutant = plan_mutant(context, scenario)?;
         let core = open_core(
             evidence,
@@ -102,7 +85,7 @@ impl World {
             script: scenario.script,
             data_sync: scenario.data_sync,
             evidence: Arc::clone(evidence),
-            image,
+            image: stage.image,
             primary,
             recovery,
             core,
@@ -111,8 +94,8 @@ impl World {
             notes: Mutex::default(),
             mutant,
             core_name,
-            host,
-            scratch,
+            host: stage.host,
+            scratch: stage.scratch,
         })
     }
 
@@ -198,9 +181,15 @@ impl World {
         let found = format!("{}: {} steps, all ended and timed: {told}", word(&job.kind), job.steps.len());
         self.expect("JO-01", told && job.ended.is_some() && !job.steps.is_empty(), found).await;
     }
+}
 
-    /// Moves what was found into the outcome.
-    pub async fn record(&self, outcome: &mut ScenarioOutcome) {
+#[async_trait]
+impl Play for World {
+    async fn run(&self) -> Result<(), Halt> {
+        super::run(self).await
+    }
+
+    async fn record(&self, outcome: &mut ScenarioOutcome) {
         let notes = std::mem::take(&mut *self.notes.lock().await);
         outcome.core.clone_from(&self.core_name);
         outcome.boots_ms = notes.boots_ms;
@@ -211,10 +200,7 @@ impl World {
     }
 
     /// Stops the core and takes both sites down; with `--keep`, a failed scenario's guests stay.
-    ///
-    /// # Errors
-    /// A domain or daemon did not go.
-    pub async fn close(&self, failed: bool) -> Result<(), Halt> {
+    async fn close(&self, failed: bool) -> Result<(), Halt> {
         self.core.close().await?;
         if failed && self.context.keep {
             reaper::keep(self.scratch.path())?;
@@ -230,10 +216,6 @@ impl World {
         let recovery = self.recovery.close().await;
         Ok(primary.and(recovery)?)
     }
-}
-
-fn profile_of(name: &str) -> Result<Profile, Halt> {
-    profile::by_name(name).ok_or_else(|| Halt::Unknown(format!("there is no stand-in called {name}")))
 }
 
 /// The fault that the run asks for.

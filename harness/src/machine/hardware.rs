@@ -76,23 +76,66 @@ impl Controller {
         }
     }
 
-    /// QEMU's controller device, at a slot that libvirt leaves free; `None` if the board has it built in.
+    /// QEMU's controller device; `None` if the board has it built in.
     pub(super) fn device(self) -> Option<&'static str> {
         match self {
-            Self::Pvscsi => Some("pvscsi,id=disks,addr=0x11"),
+            Self::Pvscsi => Some("pvscsi"),
             Self::Ide => None,
-            Self::Ahci => Some("ich9-ahci,id=disks,addr=0x11"),
-            Self::VirtioScsi => Some("virtio-scsi-pci,id=disks,addr=0x11"),
+            Self::Ahci => Some("ich9-ahci"),
+            Self::VirtioScsi => Some("virtio-scsi-pci"),
         }
     }
 
-    /// QEMU's device of disk number `index` on this controller.
-    pub(super) fn disk_device(self, index: usize) -> String {
-        match self {
-            Self::Pvscsi | Self::VirtioScsi => format!("scsi-hd,bus=disks.0,scsi-id={index}"),
+    /// Whether its disks are SCSI disks; ATA disks otherwise.
+    fn is_scsi(self) -> bool {
+        matches!(self, Self::Pvscsi | Self::VirtioScsi)
+    }
+}
+
+/// Letters of a SCSI disk's model.
+const SCSI_MODEL: usize = 16;
+
+/// A controller, and what the disks on it call themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskBus {
+    /// Controller.
+    pub controller: Controller,
+    /// Model of each disk on it, QEMU's own name if there is none. A SCSI disk's first word is its vendor, of up to 8
+    /// letters; up to 16 follow.
+    pub model: Option<String>,
+}
+
+impl From<Controller> for DiskBus {
+    fn from(controller: Controller) -> Self {
+        Self { controller, model: None }
+    }
+}
+
+impl DiskBus {
+    /// Vendor and model as a Linux guest shows them, if the disks have a name of their own. Linux shows an ATA disk as a
+    /// SCSI disk of vendor `ATA`, with as much of its model as a SCSI disk's has room for.
+    #[must_use]
+    pub fn model_in_linux(&self) -> Option<String> {
+        let model = self.model.as_deref()?;
+        let shown: String = model.chars().take(SCSI_MODEL).collect();
+        Some(if self.controller.is_scsi() { model.to_owned() } else { format!("ATA {}", shown.trim_end()) })
+    }
+
+    /// QEMU's device of disk number `index` on this bus, whose controller is called `id`.
+    pub(super) fn disk_device(&self, id: &str, index: usize) -> String {
+        let device = match self.controller {
+            Controller::Pvscsi | Controller::VirtioScsi => format!("scsi-hd,bus={id}.0,scsi-id={index}"),
             // Master and slave of the first channel, then of the second.
-            Self::Ide => format!("ide-hd,bus=ide.{},unit={}", index / 2, index % 2),
-            Self::Ahci => format!("ide-hd,bus=disks.{index}"),
+            Controller::Ide => format!("ide-hd,bus=ide.{},unit={}", index / 2, index % 2),
+            Controller::Ahci => format!("ide-hd,bus={id}.{index}"),
+        };
+        match self.model.as_deref().map(|model| (model, model.split_once(' '))) {
+            None => device,
+            Some((_, Some((vendor, product)))) if self.controller.is_scsi() => {
+                format!("{device},vendor={vendor},product={product}")
+            }
+            Some((model, _)) if self.controller.is_scsi() => format!("{device},product={model}"),
+            Some((model, _)) => format!("{device},model={model}"),
         }
     }
 }
@@ -112,6 +155,17 @@ pub enum Nic {
 }
 
 impl Nic {
+    /// Kernel module that drives it in a Linux guest.
+    #[must_use]
+    pub fn driver(self) -> &'static str {
+        match self {
+            Self::Vmxnet3 => "vmxnet3",
+            Self::Tulip => "tulip",
+            Self::E1000 => "e1000",
+            Self::VirtioNet => "virtio_net",
+        }
+    }
+
     /// QEMU's device.
     pub(super) fn device(self) -> &'static str {
         match self {
@@ -139,12 +193,62 @@ pub struct Identity {
 pub struct Hardware {
     /// Firmware.
     pub firmware: Firmware,
-    /// Disk controller.
-    pub controller: Controller,
+    /// Where the first disk hangs, from which the firmware boots.
+    pub system_disk: DiskBus,
+    /// Where the other disks hang: on the same controller or on another.
+    pub other_disks: DiskBus,
     /// Network card.
     pub nic: Nic,
     /// SMBIOS identity.
     pub identity: Identity,
     /// Memory in MiB.
     pub memory_mib: u64,
+}
+
+impl Hardware {
+    /// The same, with disks that call themselves `model`, whichever bus they hang on.
+    #[must_use]
+    pub fn with_disks_called(mut self, model: &str) -> Self {
+        for bus in [&mut self.system_disk, &mut self.other_disks] {
+            bus.model = Some(model.to_owned());
+        }
+        self
+    }
+
+    /// Kernel modules that a Linux guest needs to find all its disks, each once.
+    #[must_use]
+    pub fn disk_drivers(&self) -> Vec<&'static str> {
+        let mut drivers = vec![self.system_disk.controller.driver()];
+        let other = self.other_disks.controller.driver();
+        drivers.extend((!drivers.contains(&other)).then_some(other));
+        drivers
+    }
+
+    /// The bus of disk number `index`, and the disk's number on that bus.
+    pub(super) fn place_of(&self, index: usize) -> (&DiskBus, usize) {
+        match index {
+            0 => (&self.system_disk, 0),
+            _ if self.system_disk.controller == self.other_disks.controller => (&self.other_disks, index),
+            _ => (&self.other_disks, index - 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bus(controller: Controller, model: &str) -> DiskBus {
+        DiskBus { controller, model: Some(model.to_owned()) }
+    }
+
+    #[test]
+    fn a_scsi_disk_tells_vendor_and_product_apart_and_an_ata_disk_does_not() {
+        let scsi = bus(Controller::Pvscsi, "VMware Virtual disk").disk_device("disks", 1);
+        assert_eq!(scsi, "scsi-hd,bus=disks.0,scsi-id=1,vendor=VMware,product=Virtual disk");
+        let ata = bus(Controller::Ide, "Virtual HD").disk_device("disks", 3);
+        assert_eq!(ata, "ide-hd,bus=ide.1,unit=1,model=Virtual HD");
+        assert_eq!(bus(Controller::Ide, "Virtual HD").model_in_linux().as_deref(), Some("ATA Virtual HD"));
+        assert_eq!(DiskBus::from(Controller::Ahci).disk_device("disks", 2), "ide-hd,bus=disks.2");
+    }
 }

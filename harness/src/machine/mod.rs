@@ -8,7 +8,7 @@ mod xml;
 use camino::Utf8PathBuf;
 
 pub use guest::{Guest, GuestFiles, Machine};
-pub use hardware::{Accelerator, Controller, Firmware, Hardware, Identity, Nic};
+pub use hardware::{Accelerator, Controller, DiskBus, Firmware, Hardware, Identity, Nic};
 pub use serial::Serial;
 pub(crate) use xml::NAMESPACE;
 pub use xml::format_node;

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use camino::Utf8Path;
 use serde_json::json;
 
-use super::{DiskSpec, Firmware, MachineSpec};
+use super::{Controller, DiskSpec, Firmware, MachineSpec};
 use crate::host::Host;
 use crate::machine::Accelerator;
 use crate::scratch::Owner;
@@ -49,9 +49,7 @@ pub(crate) fn domain(
         "chardev=rt-monitor,mode=control".to_owned(),
     ];
     network(spec, &mut arguments);
-    if let Some(device) = spec.hardware.controller.device() {
-        arguments.extend(["-device".to_owned(), device.to_owned()]);
-    }
+    controllers(spec, &mut arguments);
     for (index, disk) in spec.disks.iter().enumerate() {
         disk_arguments(spec, index, disk, &mut arguments);
     }
@@ -157,6 +155,27 @@ fn network(spec: &MachineSpec, arguments: &mut Vec<String>) {
     ]);
 }
 
+/// Controllers at slots that libvirt leaves free; one that serves all disks is there once.
+fn controllers(spec: &MachineSpec, arguments: &mut Vec<String>) {
+    let mut added = Vec::new();
+    for bus in [&spec.hardware.system_disk, &spec.hardware.other_disks] {
+        if added.contains(&bus.controller) {
+            continue;
+        }
+        added.push(bus.controller);
+        if let Some(device) = bus.controller.device() {
+            let slot = 0x10 + added.len();
+            let id = controller_id(bus.controller);
+            arguments.extend(["-device".to_owned(), format!("{device},id={id},addr={slot:#x}")]);
+        }
+    }
+}
+
+/// QEMU's id of a controller. A machine has each kind at most once.
+fn controller_id(controller: Controller) -> String {
+    format!("disks-{}", controller.driver())
+}
+
 fn disk_arguments(spec: &MachineSpec, index: usize, disk: &DiskSpec, arguments: &mut Vec<String>) {
     let role = &disk.role;
     let file = json!({"driver": "file", "filename": disk.image, "discard": "unmap"});
@@ -178,7 +197,8 @@ fn disk_arguments(spec: &MachineSpec, index: usize, disk: &DiskSpec, arguments: 
     for node in nodes {
         arguments.extend(["-blockdev".to_owned(), node.to_string()]);
     }
-    let device = spec.hardware.controller.disk_device(index);
+    let (bus, place) = spec.hardware.place_of(index);
+    let device = bus.disk_device(&controller_id(bus.controller), place);
     arguments.extend([
         "-device".to_owned(),
         format!("{device},id=disk-{role},drive={top},serial=RT-{role},bootindex={}", index + 1),

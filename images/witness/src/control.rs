@@ -151,6 +151,7 @@ fn carry_out(command: ToGuest, engine: &Arc<Mutex<Engine>>) -> Result<Option<Fro
             engine.seen(number);
             Ok(None)
         }
+        ToGuest::Measure(wanted) => engine.measure(wanted).map(|found| Some(FromGuest::Measured(found))),
         ToGuest::Shutdown => engine.shut_down().map(|()| None),
     }
 }

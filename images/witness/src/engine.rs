@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use rustix::mount::{MountFlags, UnmountFlags};
-use witness::protocol::{BankFinding, Findings, FromGuest, Load, ServiceAnswer};
+use witness::protocol::{BankFinding, Findings, FromGuest, Load, Measure, Measured, ServiceAnswer};
 
 use crate::bank;
 use crate::churn::{BLOCK, LARGEST_WRITE};
@@ -16,6 +16,7 @@ use crate::ledger_file::{self, Ledger};
 use crate::lock;
 use crate::machine;
 use crate::places::{Places, ROLES};
+use crate::speed;
 use crate::superblock;
 use crate::workers::Workers;
 
@@ -101,6 +102,12 @@ impl Engine {
         let workers = Workers::start(load, &self.places, &ledger, &self.gate, &self.outbox);
         self.workers = workers.map_err(|e| format!("start: {e}"))?;
         Ok(())
+    }
+
+    /// Measures the data disk.
+    pub(crate) fn measure(&self, wanted: Measure) -> Result<Measured, String> {
+        self.refuse_after_end()?;
+        speed::measure(&self.places.speed, wanted).map_err(|e| format!("measure: {e}"))
     }
 
     /// Ends the load; what runs is finished first.

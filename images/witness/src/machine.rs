@@ -62,7 +62,9 @@ fn disk(role: &str, block: &str) -> Option<GuestDisk> {
         role: role.to_owned(),
         driver: controller_driver(&path),
         device: path.file_name()?.to_string_lossy().into_owned(),
-        model: text(path.join("device/model")),
+        model: format!("{} {}", text(path.join("device/vendor")), text(path.join("device/model")))
+            .trim()
+            .to_owned(),
         bytes: text(path.join("size")).parse::<u64>().unwrap_or(0) * SECTOR,
     })
 }
@@ -88,8 +90,18 @@ fn nic(card: &Path) -> GuestNic {
     let name = card.file_name().unwrap_or_default().to_string_lossy();
     GuestNic {
         driver: link_name(&card.join("device/driver")).unwrap_or_default(),
+        model: pci_model(&card.join("device")),
         address: text(format!("{MEMORY}/net/{name}")),
     }
+}
+
+/// Vendor and device id of the PCI device at or above `device`: virtio devices hang below one.
+fn pci_model(device: &Path) -> String {
+    let Ok(device) = fs::canonicalize(device) else { return String::new() };
+    let on_pci = |device: &&Path| link_name(&device.join("subsystem")).as_deref() == Some("pci");
+    let Some(pci) = device.ancestors().find(on_pci) else { return String::new() };
+    let id = |name: &str| text(pci.join(name)).trim_start_matches("0x").to_owned();
+    format!("{}:{}", id("vendor"), id("device"))
 }
 
 fn link_name(link: &Path) -> Option<String> {

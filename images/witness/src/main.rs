@@ -16,6 +16,7 @@ mod places;
 mod power_button;
 mod random;
 mod service;
+mod speed;
 mod superblock;
 mod workers;
 

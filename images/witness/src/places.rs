@@ -12,6 +12,8 @@ pub(crate) struct Places {
     pub(crate) ledgers: [PathBuf; 2],
     /// One churn file on each disk.
     pub(crate) churns: [PathBuf; 2],
+    /// What measurements write to, on the data disk.
+    pub(crate) speed: PathBuf,
     /// The bank's database, on the data disk.
     pub(crate) bank: PathBuf,
     /// Superblocks as they were before mounting.
@@ -29,6 +31,7 @@ impl Places {
         Self {
             ledgers: [system.join("ledger"), data.join("ledger")],
             churns: [system.join("churn"), data.join("churn")],
+            speed: data.join("speed"),
             bank: data.join("bank.db"),
             superblocks: ROLES.map(|role| memory.join(format!("{role}.super"))),
         }

@@ -27,6 +27,8 @@ pub enum FromGuest {
     },
     /// Answer to [`ToGuest::Check`].
     Findings(Findings),
+    /// Answer to [`ToGuest::Measure`].
+    Measured(Measured),
     /// The command with this name was carried out.
     Done {
         /// The command's name as in [`ToGuest`], kebab-case.
@@ -63,8 +65,41 @@ pub enum ToGuest {
         /// The neighbour's durable record.
         number: RecordNumber,
     },
+    /// Measure how fast the data disk takes small writes: answer [`FromGuest::Measured`]. Nothing else is answered
+    /// meanwhile.
+    Measure(Measure),
     /// Shut down in order: stop, unmount, say [`FromGuest::Down`], power off.
     Shutdown,
+}
+
+/// Random writes past the guest's cache, all to one file of the data disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measure {
+    /// Writes under way at a time; 1 to 64.
+    pub depth: u32,
+    /// Bytes of one write; a multiple of 4096, at most 1 MiB.
+    pub bytes: u32,
+    /// How long to write, in milliseconds; at most a minute.
+    pub for_ms: u32,
+    /// Seed of places and content.
+    pub seed: u64,
+}
+
+/// What a measurement found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Writes that ended.
+    pub writes: u64,
+    /// Microseconds from the first write's start to the last one's end.
+    pub took_us: u64,
+}
+
+impl Measured {
+    /// Writes a second.
+    #[must_use]
+    pub fn per_second(&self) -> f64 {
+        self.writes as f64 * 1e6 / self.took_us.max(1) as f64
+    }
 }
 
 /// The load a witness puts on its disks.
@@ -109,7 +144,7 @@ pub struct Hello {
     pub boot_drivers: Vec<String>,
     /// Each disk: role (`system`, `data`), kernel driver of its controller, device name, model.
     pub disks: Vec<GuestDisk>,
-    /// Each network card: kernel driver and address, if DHCP gave one.
+    /// Each network card: kernel driver, model and address, if DHCP gave one.
     pub nics: Vec<GuestNic>,
 }
 
@@ -122,7 +157,7 @@ pub struct GuestDisk {
     pub driver: String,
     /// Device name, such as `sda`.
     pub device: String,
-    /// Model string of the disk.
+    /// Vendor and model by which the disk calls itself.
     pub model: String,
     /// Size in bytes.
     pub bytes: u64,
@@ -133,6 +168,8 @@ pub struct GuestDisk {
 pub struct GuestNic {
     /// Kernel driver.
     pub driver: String,
+    /// Vendor and device id on the PCI bus, such as `15ad:07b0`.
+    pub model: String,
     /// IPv4 address, empty if there is none.
     pub address: String,
 }
