@@ -351,10 +351,30 @@ pub(crate) fn inside_agrees(findings: &Findings, judged: &JudgedMachine) -> Opti
         return Some(format!("the file system on {} carries its error mark", broken.role));
     }
     match judged.contiguous() {
-        Some(outside) if outside != ledger.contiguous => Some(format!(
+        Some(outside) if !records_agree(outside, ledger.contiguous, judged.complete()) => Some(format!(
             "the disks hold ledger records up to {outside}, the witness inside finds {}",
             ledger.contiguous
         )),
         _ => None,
+    }
+}
+
+/// Whether the last record on the disks is the one that the witness finds. On a disk that lost power the very last one may
+/// be there and not be seen: its block was written, and the file system had not committed yet that the block belongs to
+/// the file. Then it was not acknowledged either.
+fn records_agree(outside: RecordNumber, inside: RecordNumber, complete: bool) -> bool {
+    outside == inside || (!complete && outside == inside + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_disk_that_lost_power_may_hide_its_last_record() {
+        assert!(records_agree(130, 130, true) && records_agree(130, 130, false));
+        assert!(records_agree(130, 129, false));
+        assert!(!records_agree(130, 129, true), "an orderly shutdown hides nothing");
+        assert!(!records_agree(130, 128, false) && !records_agree(129, 130, false));
     }
 }
