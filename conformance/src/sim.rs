@@ -30,6 +30,8 @@ const INTERVAL: Millis = Millis(60_000);
 /// A guest's boot takes less, virtual.
 const BOOT: Millis = Millis(10_000);
 const MACHINE: &str = "web";
+/// Name of the replication policy.
+const POLICY: &str = "every-minute";
 /// Kinds of edges.
 const EDGES: [&str; 2] = ["failover", "failback"];
 /// Failed edges of a kind that are kept in the report; the first one tells the seed.
@@ -158,7 +160,9 @@ async fn cycle(world: SimWorld, dir: std::path::PathBuf, mutant: Option<Arc<Plan
     platforms.insert("recovery".into(), recovery.clone());
     let enter = |edge: &str| mutant.iter().for_each(|mutant| mutant.enter(edge));
     let tap = mutant.clone().map(|mutant| mutant as Arc<dyn replication::tap::Tap>);
-    let core = replication::Core::open(replication::Config { platforms, dir, tap }).map_err(said)?;
+    let clock = world.clock().clone();
+    let clock = replication::Clock::new(move || clock.now());
+    let core = replication::Core::open(replication::Config { platforms, dir, tap, clock }).map_err(said)?;
     let run = Run { world, primary, recovery, core, item: ItemId::from("item") };
     run.protect().await?;
     enter(EDGES[0]);
@@ -196,13 +200,17 @@ impl Run {
         self.primary.install(&SimInstall::new(MACHINE)).map_err(refused)?;
         self.primary.start(&MACHINE.into()).await.map_err(refused)?;
         self.live(INTERVAL).await;
+        let policy =
+            Policy { most_points: Some(3), ..Policy::for_machines_of(self.primary.profile().kind, INTERVAL) };
+        self.core.create_policy(&POLICY.into(), &policy).await.map_err(said)?;
         let request = EnableProtection {
             item: self.item.clone(),
             primary: "primary".into(),
             machine: MACHINE.into(),
             recovery: "recovery".into(),
             target: TargetSettings { machine: cloud(), memory: Bytes(1 << 30) },
-            policy: Policy { interval: INTERVAL, keep_points: 3 },
+            policy: POLICY.into(),
+            group: None,
         };
         self.ended(self.core.enable_protection(&request).await).await
     }

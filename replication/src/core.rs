@@ -4,22 +4,21 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use contract::{
-    Bytes, Capabilities, Consistency, CoreError, EnableProtection, ErrorCode, FailoverRequest, ItemId,
-    ItemView, JobFilter, JobId, JobView, Operation, Phase, Platform, PointChoice, Protection, RecoveryPoint,
-    ReplicationCore, ReprotectRequest, SiteId, TestFailoverRequest, View,
+    Bytes, Consistency, CoreError, ErrorCode, ItemId, ItemView, Operation, Phase, Platform, Protection,
+    RecoveryPoint, SiteId, Timestamp, View,
 };
 use tokio::sync::Mutex;
 
+use crate::clock::Clock;
 use crate::desk::Jobs;
 use crate::engine::Engine;
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
+use crate::policy::Policies;
 use crate::processor::{landing_name, not_replicating};
 use crate::store::Store;
 use crate::tap::Tap;
-use crate::{commit, drill, failover, protect, reprotect};
 
 /// What a core is made of.
 pub struct Config {
@@ -29,16 +28,19 @@ pub struct Config {
     pub dir: PathBuf,
     /// Makes it faulty, for the suite's own tests.
     pub tap: Option<Arc<dyn Tap>>,
+    /// What tells it the time.
+    pub clock: Clock,
 }
 
 /// The built-in core.
 pub struct Core {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
     config: Config,
     pub(crate) store: Arc<Store>,
+    pub(crate) policies: Policies,
     pub(crate) items: Mutex<BTreeMap<ItemId, Arc<Item>>>,
     pub(crate) jobs: Mutex<Jobs>,
 }
@@ -55,15 +57,16 @@ impl Core {
         })?;
         let store = Arc::new(Store::open(&config.dir.join("core.db"))?);
         let (records, kept) = store.load()?;
+        let policies = Policies::load(&store)?;
         let mut jobs = Jobs::default();
         for job in kept {
-            jobs.add(Job::known(Arc::clone(&store), job));
+            jobs.add(Job::known(Arc::clone(&store), config.clock.clone(), job));
         }
         let jobs = Mutex::new(jobs);
         let items = records.into_iter().map(|record| (record.id.clone(), Arc::new(Item::new(record))));
         let items: BTreeMap<_, _> = items.collect();
         let left: Vec<_> = items.values().cloned().collect();
-        let inner = Arc::new(Inner { config, store, items: Mutex::new(items), jobs });
+        let inner = Arc::new(Inner { config, store, policies, items: Mutex::new(items), jobs });
         for item in &left {
             item.set_holder(item.record.try_lock().ok().and_then(|r| Some(r.pending.as_ref()?.job.clone())));
         }
@@ -84,6 +87,18 @@ impl Inner {
         &self.config.platforms
     }
 
+    pub(crate) fn now(&self) -> Timestamp {
+        self.config.clock.now()
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.config.clock.clone()
+    }
+
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
     pub(crate) fn tap(&self) -> Option<Arc<dyn Tap>> {
         self.config.tap.clone()
     }
@@ -100,6 +115,16 @@ impl Inner {
             }
             _ => Ok(()),
         }
+    }
+
+    /// All items, sorted by name.
+    pub(crate) async fn all_items(&self) -> Vec<Arc<Item>> {
+        self.items.lock().await.values().cloned().collect()
+    }
+
+    pub(crate) async fn view(&self, item: &Item) -> Result<ItemView, CoreError> {
+        let policy = self.policies.in_force(&*item.record.lock().await)?;
+        Ok(item.view(policy, self.now()).await)
     }
 
     pub(crate) async fn find(&self, id: &ItemId) -> Result<Arc<Item>, CoreError> {
@@ -173,6 +198,7 @@ impl Inner {
             time: view.taken_at,
             consistency: Consistency::Crash,
             processed: true,
+            multi_vm: None,
             change_id: view.change_id.clone(),
             transferred: Bytes(bytes),
             volumes: base.clone(),
@@ -200,7 +226,11 @@ impl Inner {
     }
 
     /// What `ask` says to the job that holds an item, if one does.
-    async fn held_by<T>(&self, item: &ItemId, ask: impl FnOnce(&Job) -> T) -> Result<Option<T>, CoreError> {
+    pub(crate) async fn held_by<T>(
+        &self,
+        item: &ItemId,
+        ask: impl FnOnce(&Job) -> T,
+    ) -> Result<Option<T>, CoreError> {
         let Some(holder) = self.find(item).await?.holder() else { return Ok(None) };
         Ok(self.jobs.lock().await.get(&holder).map(ask))
     }
@@ -241,146 +271,4 @@ async fn refuse_taken(items: &BTreeMap<ItemId, Arc<Item>>, record: &Record) -> R
 
 pub(crate) fn unknown(what: &str, id: &dyn std::fmt::Display) -> CoreError {
     CoreError::new(ErrorCode::UnknownId, format!("there is no {what} {id}"))
-}
-
-#[async_trait]
-impl ReplicationCore for Core {
-    async fn capabilities(&self) -> Result<Capabilities, CoreError> {
-        use Operation::{
-            CancelFailover, ChangePoint, Commit, CompleteFailover, DisableProtection, PlannedFailover,
-            Reprotect, ReverseReplicate, TestFailover, TestFailoverCleanup, UnplannedFailover,
-        };
-        Ok(Capabilities {
-            name: format!("built-in {}", env!("CARGO_PKG_VERSION")),
-            operations: vec![
-                TestFailover,
-                TestFailoverCleanup,
-                PlannedFailover,
-                UnplannedFailover,
-                CompleteFailover,
-                CancelFailover,
-                ChangePoint,
-                Commit,
-                Reprotect,
-                ReverseReplicate,
-                DisableProtection,
-            ],
-        })
-    }
-
-    async fn enable_protection(&self, request: &EnableProtection) -> Result<JobId, CoreError> {
-        protect::enable(&self.inner, request).await
-    }
-
-    async fn disable_protection(&self, item: &ItemId) -> Result<JobId, CoreError> {
-        protect::disable(&self.inner, item).await
-    }
-
-    async fn item(&self, item: &ItemId) -> Result<ItemView, CoreError> {
-        Ok(self.inner.find(item).await?.view().await)
-    }
-
-    async fn items(&self) -> Result<Vec<ItemView>, CoreError> {
-        let items: Vec<_> = self.inner.items.lock().await.values().cloned().collect();
-        let mut views = Vec::new();
-        for item in items {
-            views.push(item.view().await);
-        }
-        Ok(views)
-    }
-
-    async fn watch_points(&self, item: &ItemId, count: u64) -> Result<ItemView, CoreError> {
-        let item = self.inner.find(item).await?;
-        let mut changed = item.changed.subscribe();
-        loop {
-            changed.borrow_and_update();
-            let record = item.record.lock().await.clone();
-            match (&record.replica, &record.trouble) {
-                (Some(replica), _) if replica.processed_count >= count => return Ok(item.view().await),
-                (_, Some(trouble)) => return Err(CoreError::new(ErrorCode::Platform, trouble.clone())),
-                (None, None) => return Err(not_replicating()),
-                (Some(_), None) => {}
-            }
-            if changed.changed().await.is_err() {
-                return Err(not_replicating());
-            }
-        }
-    }
-
-    async fn failover(&self, request: &FailoverRequest) -> Result<JobId, CoreError> {
-        failover::fail_over(&self.inner, request).await
-    }
-
-    async fn test_failover(&self, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
-        drill::start(&self.inner, request).await
-    }
-
-    async fn clean_up_test_failover(&self, item: &ItemId) -> Result<JobId, CoreError> {
-        drill::clean_up(&self.inner, item).await
-    }
-
-    async fn complete_failover(&self, item: &ItemId) -> Result<(), CoreError> {
-        match self.inner.held_by(item, |job| job.complete()).await? {
-            Some(true) => Ok(()),
-            _ => Err(CoreError::new(ErrorCode::NotAllowedInState, "no failover waits to be completed")),
-        }
-    }
-
-    async fn cancel_failover(&self, item: &ItemId) -> Result<(), CoreError> {
-        let holder = self.inner.find(item).await?.holder();
-        let none = || CoreError::new(ErrorCode::NotAllowedInState, "no failover runs");
-        self.inner.cancel(&holder.ok_or_else(none)?).await
-    }
-
-    async fn reverse_replicate(&self, item: &ItemId) -> Result<JobId, CoreError> {
-        reprotect::reverse_replicate(&self.inner, item).await
-    }
-
-    async fn change_point(&self, item: &ItemId, point: &PointChoice) -> Result<JobId, CoreError> {
-        failover::change_point(&self.inner, item, point).await
-    }
-
-    async fn commit(&self, item: &ItemId) -> Result<JobId, CoreError> {
-        commit::commit(&self.inner, item).await
-    }
-
-    async fn reprotect(&self, request: &ReprotectRequest) -> Result<JobId, CoreError> {
-        reprotect::reprotect(&self.inner, request).await
-    }
-
-    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, CoreError> {
-        Ok(self.inner.list_jobs(filter).await)
-    }
-
-    async fn retry_job(&self, job: &JobId) -> Result<(), CoreError> {
-        self.inner.retry(job).await
-    }
-
-    async fn resume_job(&self, job: &JobId) -> Result<(), CoreError> {
-        self.inner.resume(job).await
-    }
-
-    async fn cancel_job(&self, job: &JobId) -> Result<(), CoreError> {
-        self.inner.cancel(job).await
-    }
-
-    async fn job(&self, job: &JobId) -> Result<JobView, CoreError> {
-        let view = self.inner.find_job(job).await?.view();
-        Ok(self.inner.show(view).await)
-    }
-
-    async fn watch_job(&self, job: &JobId, after: u64) -> Result<JobView, CoreError> {
-        let mut view = self.inner.find_job(job).await?.watch();
-        let seen = view.wait_for(|view| view.revision > after || view.state.ended()).await;
-        let seen = seen.map(|view| view.clone()).map_err(|_| unknown("job", job))?;
-        Ok(self.inner.show(seen).await)
-    }
-
-    async fn close(&self) -> Result<(), CoreError> {
-        let items: Vec<_> = self.inner.items.lock().await.values().cloned().collect();
-        for item in items {
-            self.inner.stop_engine(&item).await;
-        }
-        Ok(())
-    }
 }

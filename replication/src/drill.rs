@@ -8,14 +8,15 @@ use contract::{
 };
 
 use crate::core::Inner;
-use crate::failover::choose;
 use crate::item::{Drill, Item, Record, Volumes};
 use crate::jobs::Job;
 use crate::order::Order;
+use crate::points::choose;
 use crate::processor::process_all;
 use crate::target::{
     create_machine, derive_disks, hydrate_if_due, is_ours, name_disks, start as start_machine,
 };
+use crate::thinning;
 
 pub(crate) async fn start(core: &Arc<Inner>, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
     let item = core.find(&request.item).await?;
@@ -36,7 +37,7 @@ pub(crate) fn check(
         let text = format!("drill {} runs already; clean it up first", drill.machine);
         return Err(CoreError::new(ErrorCode::NotAllowedInState, text));
     }
-    choose(record, &request.point)?;
+    choose(core, record, &request.point)?;
     Ok(Direction::from_side(record.protection.active))
 }
 
@@ -81,9 +82,10 @@ async fn reserve(
     request: &TestFailoverRequest,
 ) -> Result<(RecoveryPoint, MachineId, Volumes), CoreError> {
     let _no_merge = item.processing.lock().await;
+    thinning::finish(core, item).await?;
     let (point, machine) = {
         let record = item.record.lock().await;
-        let point = choose(&record, &request.point)?;
+        let point = choose(core, &record, &request.point)?;
         (point, MachineId(format!("{}-test", record.recovery.1)))
     };
     let note = |record: &mut Record, disks| record.drill = Some(Drill { machine: machine.clone(), disks });

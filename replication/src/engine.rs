@@ -1,25 +1,32 @@
 //! The two tasks behind a protected item: one receives changes, one processes them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use contract::{Access, Consumed, CoreError, ErrorCode, Platform, View};
+use contract::{Access, Consistency, Consumed, CoreError, Platform, View};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at};
 
 use crate::core::Inner;
-use crate::exports::open_all;
-use crate::item::{Item, Landed, Volumes};
+use crate::group::led_by;
+use crate::item::{Item, Volumes};
 use crate::jobs::Job;
-use crate::landing::Writer;
 use crate::processor::{not_replicating, process_all};
+use crate::receive::transfer_together;
 use crate::transfer::{self, Source, blocking};
 
 /// Longest pause after failed transfers, in intervals.
 const LONGEST_PAUSE: u32 = 64;
+/// Where a policy cannot be found, which is a fault of the store.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Of the time between two application-consistent points, how much passes before a failed one is tried again.
+const REST_AGAIN: u64 = 4;
 
 /// Running replication of one item.
 pub(crate) struct Engine {
+    item: Arc<Item>,
     stop: watch::Sender<bool>,
     tasks: [JoinHandle<()>; 2],
 }
@@ -28,52 +35,107 @@ impl Engine {
     /// Starts both tasks.
     pub(crate) fn start(core: &Arc<Inner>, item: &Arc<Item>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let (landed_tell, landed) = watch::channel(0);
-        let receiver = receive(Arc::clone(core), Arc::clone(item), stopped.clone(), landed_tell);
+        item.replicating.store(true, Ordering::Release);
+        let landed = item.landed.subscribe();
+        let receiver = receive(Arc::clone(core), Arc::clone(item), stopped.clone());
         let processor = process(Arc::clone(core), Arc::clone(item), stopped, landed);
-        Self { stop, tasks: [tokio::spawn(receiver), tokio::spawn(processor)] }
+        Self { item: Arc::clone(item), stop, tasks: [tokio::spawn(receiver), tokio::spawn(processor)] }
     }
 
     /// Stops both and returns once nothing is under way (FO-11). What has landed stays landed.
     pub(crate) async fn stop(self) {
+        self.item.replicating.store(false, Ordering::Release);
         self.stop.send_replace(true);
         for task in self.tasks {
             // A task that panicked has stopped too.
             let _ = task.await;
         }
+        // The group's leader may have it in hand.
+        drop(self.item.receiving.lock().await);
     }
 }
 
 /// Receives changes at the policy's interval until told to stop; after a failure it tries again.
-async fn receive(
-    core: Arc<Inner>,
-    item: Arc<Item>,
-    mut stopped: watch::Receiver<bool>,
-    landed: watch::Sender<u64>,
-) {
-    let interval = Duration::from(item.record.lock().await.policy.interval);
+async fn receive(core: Arc<Inner>, item: Arc<Item>, mut stopped: watch::Receiver<bool>) {
+    let interval = async || {
+        let policy = core.policies().in_force(&*item.record.lock().await);
+        policy.map_or(LONGEST_INTERVAL, |view| view.policy.interval.into())
+    };
+    let mut every = interval().await;
     let mut pause = 1;
-    let mut ticks = interval_at(Instant::now() + interval, interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticking(every, every);
     loop {
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,
             _ = ticks.tick() => {}
         }
-        match transfer_once(&core, &item).await {
-            Ok(number) => {
-                landed.send_replace(number);
-                pause = 1;
-                core.clear_trouble(&item).await;
-            }
+        if receive_once(&core, &item).await {
+            pause = 1;
+        } else {
+            // Ever longer pauses, up to a limit (EX-R10).
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            ticks.reset_after(every * pause);
+        }
+        let asked = interval().await;
+        if asked != every {
+            every = asked;
+            ticks = ticking(every, every * pause);
+        }
+    }
+}
+
+fn ticking(every: Duration, first: Duration) -> tokio::time::Interval {
+    let mut ticks = interval_at(Instant::now() + first, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// One transfer of all that this item's task transfers. Returns whether all went well.
+async fn receive_once(core: &Inner, item: &Arc<Item>) -> bool {
+    let mut items = Vec::new();
+    let mut held = Vec::new();
+    for member in led_by(core, item).await {
+        let guard = Arc::clone(&member.receiving).lock_owned().await;
+        // It may have been told to stop while it was waited for; the task's own item ends with the task.
+        if member.replicating.load(Ordering::Acquire) {
+            held.push(guard);
+            items.push(member);
+        }
+    }
+    let consistency = if rest_is_due(core, item).await { Consistency::App } else { Consistency::Crash };
+    let landed = match transfer_together(core, &items, consistency).await {
+        Ok(landed) => landed,
+        Err(error) => items.iter().map(|_| Err(error.clone())).collect(),
+    };
+    let mut well = true;
+    for (item, landed) in items.iter().zip(landed) {
+        match landed {
+            Ok(_) => core.clear_trouble(item).await,
             Err(error) => {
+                well = false;
                 tracing::warn!(item = %item.id, %error, "a transfer failed");
-                core.report_trouble(&item, error.message).await;
-                // Ever longer pauses, up to a limit (EX-R10).
-                pause = (pause * 2).min(LONGEST_PAUSE);
-                ticks.reset_after(interval * pause);
+                core.report_trouble(item, error.message).await;
             }
         }
+    }
+    well
+}
+
+/// Whether the next point shall be application-consistent (PO-04, RP-06).
+async fn rest_is_due(core: &Inner, item: &Item) -> bool {
+    let record = item.record.lock().await;
+    let Some(replica) = &record.replica else { return false };
+    let Some(every) =
+        core.policies().in_force(&record).ok().and_then(|view| view.policy.app_consistent_every)
+    else {
+        return false;
+    };
+    let now = core.now();
+    let since_asked = record.rest_asked.map(|asked| now.since(asked));
+    match (replica.last_at_rest(), since_asked) {
+        (Some(last), _) if now.since(last) < every => false,
+        (_, Some(passed)) if record.warning.is_some() => passed.0 >= every.0 / REST_AGAIN,
+        _ => true,
     }
 }
 
@@ -98,64 +160,6 @@ async fn process(
             core.report_trouble(&item, error.message).await;
         }
     }
-}
-
-/// One transfer from a fresh view into the landing log. Returns its number.
-pub(crate) async fn transfer_once(core: &Inner, item: &Item) -> Result<u64, CoreError> {
-    let (source, machine, since, number) = {
-        let record = item.record.lock().await;
-        let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
-        let (site, machine) = record.on(replica.side.other()).clone();
-        (core.platform(&site)?, machine, replica.received.clone(), replica.received_count + 1)
-    };
-    let view = source.open_view(&machine, since.as_ref()).await?;
-    let received = receive_view(core, item, &view, number).await;
-    let consumed = if received.is_ok() { Consumed::Yes } else { Consumed::No };
-    let closed = source.close_view(&view.id, consumed).await;
-    let bytes = received?;
-    closed?;
-    let landed = Landed { number, change: view.change_id.clone(), time: view.taken_at, bytes };
-    core.update(item, |record| {
-        if let Some(replica) = &mut record.replica {
-            replica.received = Some(landed.change.clone());
-            replica.received_count = number;
-            replica.landed.push(landed);
-        }
-    })
-    .await?;
-    Ok(number)
-}
-
-/// Writes what the replica lacks of a view into the landing log. Returns the bytes that travelled.
-async fn receive_view(core: &Inner, item: &Item, view: &View, number: u64) -> Result<u64, CoreError> {
-    // Without a record of changes the newest content is needed for comparison: all that landed, processed.
-    let compare = view.disks.iter().any(|disk| disk.changed.is_none());
-    if compare {
-        process_all(core, item).await?;
-    }
-    let (target, head) = {
-        let record = item.record.lock().await;
-        let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
-        (core.platform(&record.on(replica.side).0)?, replica.head().clone())
-    };
-    let dir = core.landing_dir(&item.id);
-    let mut writer = blocking(move || Writer::create(&dir, number).map_err(landing_failed)).await?;
-    let opened = open_all(&target, &head, compare.then_some(Access::Read)).await?;
-    for (index, (disk, against)) in view.disks.iter().zip(opened.uris()).enumerate() {
-        let source = Source { uri: disk.uri.clone(), changed: disk.changed.clone(), against };
-        let sent = blocking(move || {
-            let mut sink =
-                |offset: u64, data: &[u8]| writer.push(index, offset, data).map_err(landing_failed);
-            transfer::send(&source, &mut sink, &|_| ()).map(|()| writer)
-        })
-        .await;
-        match sent {
-            Ok(more) => writer = more,
-            Err(error) => return opened.close(Err(error)).await,
-        }
-    }
-    opened.close(Ok(())).await?;
-    blocking(move || writer.seal().map_err(landing_failed)).await
 }
 
 /// The first full pass: writes whatever the base lacks straight into it, and makes it the first point.
@@ -206,10 +210,4 @@ async fn copy_view(
         before += disk.size.0;
     }
     Ok(total)
-}
-
-fn landing_failed(error: std::io::Error) -> CoreError {
-    let code =
-        if error.kind() == std::io::ErrorKind::StorageFull { ErrorCode::Platform } else { ErrorCode::Store };
-    CoreError::new(code, format!("the landing log cannot be written: {error}"))
 }

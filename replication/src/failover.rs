@@ -8,15 +8,16 @@ use contract::{
 };
 
 use crate::core::Inner;
-use crate::engine::transfer_once;
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
 use crate::order::Order;
+use crate::points::choose;
 use crate::processor::{not_replicating, process_all};
 use crate::protect::delete_points;
+use crate::receive::transfer_once;
 use crate::table::Pair;
 use crate::target::{self, create_machine, derive_disks, hydrate_if_due, name_disks, remove_target};
-use crate::{back_to_hyperv, drill};
+use crate::{back_to_hyperv, drill, thinning};
 
 pub(crate) async fn fail_over(core: &Arc<Inner>, request: &FailoverRequest) -> Result<JobId, CoreError> {
     let item = core.find(&request.item).await?;
@@ -51,7 +52,7 @@ pub(crate) fn check(
         let text = "a planned failover starts from the latest point (PF-05)";
         return Err(CoreError::new(ErrorCode::BadRequest, text));
     }
-    choose(record, &request.point)?;
+    choose(core, record, &request.point)?;
     Ok(direction)
 }
 
@@ -187,8 +188,8 @@ async fn prepare(
         })
         .await?;
     }
-    let record = item.record.lock().await;
-    choose(&record, &request.point)
+    thinning::finish(core, item).await?;
+    choose(core, &*item.record.lock().await, &request.point)
 }
 
 async fn shut_down_source(core: &Inner, item: &Item, request: &FailoverRequest) -> Result<(), CoreError> {
@@ -198,19 +199,6 @@ async fn shut_down_source(core: &Inner, item: &Item, request: &FailoverRequest) 
     };
     let done = core.platform(&site)?.shut_down(&machine, request.shutdown_within).await;
     done.map_err(|error| CoreError::new(ErrorCode::ShutdownFailed, error.to_string()))
-}
-
-/// The point a choice means now. *Latest* and *latest processed* differ in what was processed before.
-pub(crate) fn choose(record: &Record, choice: &PointChoice) -> Result<RecoveryPoint, CoreError> {
-    let (item, replica) = (&record.id, record.replica.as_ref().ok_or_else(not_replicating)?);
-    let found = match choice {
-        PointChoice::Latest | PointChoice::LatestProcessed => replica.points.last(),
-        PointChoice::Custom(id) => {
-            let point = replica.point(id);
-            return point.cloned().ok_or_else(|| replica.missing(item, id));
-        }
-    };
-    found.cloned().ok_or_else(|| CoreError::new(ErrorCode::NoRecoveryPoint, "there is no recovery point yet"))
 }
 
 /// Out: a new machine on deltas over the point, so that nothing is copied and the point stays as it is.
@@ -291,7 +279,7 @@ pub(crate) fn check_change(
     choice: &PointChoice,
 ) -> Result<Direction, CoreError> {
     core.check(record, Operation::ChangePoint)?;
-    choose(record, choice)?;
+    choose(core, record, choice)?;
     Ok(Direction::from_side(record.protection.active.other()))
 }
 
@@ -302,7 +290,7 @@ pub(crate) async fn rebuild(
     choice: &PointChoice,
 ) -> Result<(), CoreError> {
     let record = item.record.lock().await.clone();
-    let point = choose(&record, choice)?;
+    let point = choose(core, &record, choice)?;
     let platform = core.platform(&record.recovery.0)?;
     job.step("remove target machine", remove_target(&platform, &record)).await?;
     core.update(item, |record| record.built.clear()).await?;

@@ -1,17 +1,22 @@
 //! What the core keeps of an item.
 
 use contract::{
-    ChangeId, Consistency, CoreError, DiskId, DrillStatus, ErrorCode, Health, ItemId, ItemView, JobId,
-    MachineId, Operation, PointId, Policy, Protection, RecoveryPoint, Side, SiteId, TargetSettings,
-    Timestamp, VolumeId,
+    ChangeId, Consistency, CoreError, DiskId, DrillStatus, ErrorCode, GroupId, GroupPointId, Health, ItemId,
+    ItemView, JobId, MachineId, Operation, PointId, Policy, PolicyId, PolicyView, Protection, RecoveryPoint,
+    Side, SiteId, TargetSettings, Timestamp, VolumeId,
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use tokio::sync::{Mutex, watch};
 
 use crate::core::unknown;
 use crate::engine::Engine;
+use crate::points::offered;
 use crate::resume::Pending;
 use crate::table::Pair;
+use crate::thinning::Thinning;
 
 /// Between the item's name and the numbers in the name of a point.
 const POINT: &str = "-point-";
@@ -27,6 +32,8 @@ pub(crate) struct Landed {
     pub(crate) change: ChangeId,
     pub(crate) time: Timestamp,
     pub(crate) bytes: u64,
+    pub(crate) consistency: Consistency,
+    pub(crate) multi_vm: Option<GroupPointId>,
 }
 
 impl Landed {
@@ -51,8 +58,8 @@ pub(crate) struct Replica {
     pub(crate) landed: Vec<Landed>,
     /// The moment on the source that was received last.
     pub(crate) received: Option<ChangeId>,
-    /// The oldest point is being merged into the base; until that is done its volumes may be there or not.
-    pub(crate) pruning: bool,
+    /// A merge of points that has begun.
+    pub(crate) thinning: Option<Thinning>,
     /// Transfers received, points processed, since replication in this direction began.
     pub(crate) received_count: u64,
     pub(crate) processed_count: u64,
@@ -67,7 +74,7 @@ impl Replica {
             points: Vec::new(),
             landed: Vec::new(),
             received: None,
-            pruning: false,
+            thinning: None,
             received_count: 0,
             processed_count: 0,
         }
@@ -102,6 +109,19 @@ impl Replica {
         unknown("recovery point", id)
     }
 
+    /// When data was received last; `None` before the first point.
+    pub(crate) fn received_at(&self) -> Option<Timestamp> {
+        let landed = self.landed.last().map(|landed| landed.time);
+        landed.or_else(|| self.points.last().map(|point| point.time))
+    }
+
+    /// When the applications were at rest last, of what was received.
+    pub(crate) fn last_at_rest(&self) -> Option<Timestamp> {
+        let landed = self.landed.iter().rev().find(|landed| landed.consistency == Consistency::App);
+        let point = || self.points.iter().rev().find(|point| point.consistency == Consistency::App);
+        landed.map(|landed| landed.time).or_else(|| point().map(|point| point.time))
+    }
+
     pub(crate) fn point(&self, id: &PointId) -> Option<&RecoveryPoint> {
         self.points.iter().find(|point| point.id == *id)
     }
@@ -123,7 +143,8 @@ pub(crate) struct Record {
     pub(crate) primary: (SiteId, MachineId),
     pub(crate) recovery: (SiteId, MachineId),
     pub(crate) target: TargetSettings,
-    pub(crate) policy: Policy,
+    pub(crate) policy: PolicyId,
+    pub(crate) group: Option<GroupId>,
     pub(crate) replica: Option<Replica>,
     /// What the recovery side keeps of earlier rounds, so that only changes travel again (C-18).
     pub(crate) seed: Option<Volumes>,
@@ -131,6 +152,10 @@ pub(crate) struct Record {
     pub(crate) built: Volumes,
     pub(crate) failed_over_to: Option<PointId>,
     pub(crate) trouble: Option<String>,
+    /// What is not as it should be although replication runs.
+    pub(crate) warning: Option<String>,
+    /// When an application-consistent point was asked for last.
+    pub(crate) rest_asked: Option<Timestamp>,
     pub(crate) drill: Option<Drill>,
     /// A drill has succeeded and was cleaned up since the item became protected.
     pub(crate) drilled: bool,
@@ -166,16 +191,27 @@ impl Record {
         }
     }
 
-    fn health(&self) -> Health {
+    fn health(&self, warning: Option<&String>) -> Health {
         use contract::Phase::{CommitPending, Committed, InitialReplication, Protected, Stopped};
         if self.sync_incomplete {
             return Health::Critical;
         }
-        match (self.protection.phase, &self.trouble) {
-            (CommitPending | Committed, _) => Health::NotApplicable,
-            (Stopped, _) | (_, Some(_)) => Health::Critical,
-            (InitialReplication | Protected, None) => Health::Healthy,
+        match (self.protection.phase, &self.trouble, warning) {
+            (CommitPending | Committed, ..) => Health::NotApplicable,
+            (Stopped, ..) | (_, Some(_), _) => Health::Critical,
+            (Protected, None, Some(_)) => Health::Warning,
+            (InitialReplication | Protected, None, _) => Health::Healthy,
         }
+    }
+
+    /// What is not as it should be although replication runs: data older than the threshold (MO-01), or an
+    /// application that did not come to rest.
+    fn warning(&self, policy: &Policy, now: Timestamp) -> Option<String> {
+        let received = self.replica.as_ref().and_then(Replica::received_at);
+        let age = received.map(|received| now.since(received)).filter(|age| *age > policy.rpo_threshold);
+        let behind =
+            age.map(|age| format!("the newest data is {age} old; the threshold is {}", policy.rpo_threshold));
+        behind.or_else(|| self.warning.clone())
     }
 }
 
@@ -190,6 +226,12 @@ pub(crate) struct Item {
     pub(crate) job: std::sync::Mutex<Option<JobId>>,
     /// One processes at a time: the processor, or a failover that wants the latest.
     pub(crate) processing: Mutex<()>,
+    /// Whether its tasks run; those of its group take it along only then.
+    pub(crate) replicating: AtomicBool,
+    /// Held while a transfer of it is under way.
+    pub(crate) receiving: Arc<Mutex<()>>,
+    /// Number of the transfer that landed last, to wake the processor.
+    pub(crate) landed: watch::Sender<u64>,
 }
 
 impl Item {
@@ -202,6 +244,9 @@ impl Item {
             engine: Mutex::default(),
             job: std::sync::Mutex::default(),
             processing: Mutex::default(),
+            replicating: AtomicBool::new(false),
+            receiving: Arc::default(),
+            landed: watch::Sender::new(0),
         }
     }
 
@@ -213,34 +258,38 @@ impl Item {
         *self.job.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = job;
     }
 
-    pub(crate) async fn view(&self) -> ItemView {
+    pub(crate) async fn view(&self, policy: PolicyView, now: Timestamp) -> ItemView {
         let record = self.record.lock().await.clone();
+        let warning = record.warning(&policy.policy, now);
         let job = self.holder();
         let allowed = if job.is_some() { Vec::new() } else { allowed(&record) };
-        let mut points = record.replica.as_ref().map(|r| r.points.clone()).unwrap_or_default();
+        let offer = |replica| offered(replica, &policy.policy, now).collect();
+        let mut points: Vec<_> = record.replica.as_ref().map(offer).unwrap_or_default();
         let landed = record.replica.iter().flat_map(|replica| &replica.landed);
         points.extend(landed.map(|landed| RecoveryPoint {
             id: landed.name(&record.id),
             time: landed.time,
-            consistency: Consistency::Crash,
+            consistency: landed.consistency,
             processed: false,
+            multi_vm: landed.multi_vm.clone(),
             change_id: landed.change.clone(),
             transferred: contract::Bytes(landed.bytes),
             volumes: Vec::new(),
         }));
         ItemView {
-            health: record.health(),
+            health: record.health(warning.as_ref()),
             drill_status: record.drill_status(),
             drill: record.drill.as_ref().map(|drill| drill.machine.clone()),
             synchronisation_incomplete: record.sync_incomplete,
-            trouble: record.trouble.clone().unwrap_or_default(),
+            trouble: record.trouble.clone().or(warning).unwrap_or_default(),
             id: record.id,
             protection: record.protection,
             primary: record.primary,
             recovery: record.recovery,
             allowed,
             job,
-            policy: record.policy,
+            policy,
+            group: record.group,
             points,
             failed_over_to: record.failed_over_to,
         }

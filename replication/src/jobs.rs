@@ -1,7 +1,6 @@
 //! Jobs and their steps.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use contract::{
     Bytes, CoreError, Direction, ErrorCode, JobId, JobKind, JobState, JobSubject, JobView, Step, StepState,
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::order::Order;
 use crate::store::Store;
 
@@ -43,6 +43,7 @@ impl Kept {
         task: Task,
         direction: Direction,
         parent: Option<JobId>,
+        started: Timestamp,
     ) -> Self {
         let view = JobView {
             id,
@@ -57,7 +58,7 @@ impl Kept {
             plan: None,
             steps: Vec::new(),
             error: None,
-            started: now(),
+            started,
             ended: None,
         };
         Self { view, task }
@@ -70,6 +71,7 @@ pub(crate) struct Job {
     view: watch::Sender<JobView>,
     task: Arc<Task>,
     store: Arc<Store>,
+    clock: Clock,
     /// What the outside has asked of it.
     asked: watch::Sender<Asked>,
 }
@@ -85,10 +87,10 @@ enum Asked {
 
 impl Job {
     /// A job that the store has.
-    pub(crate) fn known(store: Arc<Store>, kept: Kept) -> Self {
+    pub(crate) fn known(store: Arc<Store>, clock: Clock, kept: Kept) -> Self {
         let (view, _) = watch::channel(kept.view);
         let (asked, _) = watch::channel(Asked::Nothing);
-        Self { view, task: Arc::new(kept.task), store, asked }
+        Self { view, task: Arc::new(kept.task), store, clock, asked }
     }
 
     /// The same job with its next attempt about to begin; not stored yet.
@@ -263,7 +265,7 @@ impl Job {
         let step = Step {
             name: name.to_owned(),
             state: StepState::InProgress,
-            started: now(),
+            started: self.clock.now(),
             took: None,
             note: String::new(),
             progress: None,
@@ -286,7 +288,7 @@ impl Job {
 
     /// The job as it will be once it has ended with `result`.
     pub(crate) fn end_of(&self, result: Result<(), CoreError>) -> JobView {
-        ended(self.view(), result)
+        ended(self.view(), result, self.clock.now())
     }
 
     /// Stores how the job ended.
@@ -312,7 +314,7 @@ impl Job {
 }
 
 /// A job as it is once it has ended.
-fn ended(mut view: JobView, result: Result<(), CoreError>) -> JobView {
+fn ended(mut view: JobView, result: Result<(), CoreError>, now: Timestamp) -> JobView {
     let warned = view.steps.iter().any(|step| step.state == StepState::Warning);
     view.state = match (&result, warned) {
         (Err(error), _) if error.code == ErrorCode::Cancelled => JobState::Cancelled,
@@ -321,13 +323,7 @@ fn ended(mut view: JobView, result: Result<(), CoreError>) -> JobView {
         (Ok(()), false) => JobState::Completed,
     };
     view.error = result.err();
-    view.ended = Some(now());
+    view.ended = Some(now);
     view.revision += 1;
     view
-}
-
-/// The core's clock.
-pub(crate) fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

@@ -6,13 +6,15 @@
 //!
 //! - [`table`]: which operation is allowed where, and where it leads
 //! - `landing`, `transfer`, `processor`: how content travels
-//! - `engine`: the two tasks behind a protected item
+//! - `engine`, `receive`, `group`: the two tasks behind a protected item, and what one transfer is
+//! - `policy`, `points`, `thinning`: which points there are, which can be chosen, and where they go
 //! - `failover`, `target`, `commit`, `back_to_hyperv`, `drill`, `reprotect`, `protect`: the jobs
 //! - `order`, `run`, `jobs`, `resume`, `desk`: what a job is told to do, how it runs, goes on and is asked about
 //! - `hydrate`: makes a target copy boot on other hardware
 //! - [`tap`]: the seam at which the suite makes this core faulty on purpose
 
 mod back_to_hyperv;
+mod clock;
 mod commit;
 mod core;
 mod desk;
@@ -20,13 +22,18 @@ mod drill;
 mod engine;
 mod exports;
 mod failover;
+mod group;
 mod hydrate;
+mod interface;
 mod item;
 mod jobs;
 mod landing;
 mod order;
+mod points;
+mod policy;
 mod processor;
 mod protect;
+mod receive;
 mod reprotect;
 mod resume;
 mod run;
@@ -34,6 +41,8 @@ mod store;
 pub mod table;
 pub mod tap;
 mod target;
+mod thinning;
 mod transfer;
 
+pub use crate::clock::Clock;
 pub use crate::core::{Config, Core};

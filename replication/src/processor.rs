@@ -1,12 +1,10 @@
-//! The processor: turns what landed into recovery points, and merges old points away.
+//! The processor: turns what landed into recovery points.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use contract::{
-    Access, Bytes, Consistency, CoreError, DiskId, ErrorCode, ItemId, Platform, RecoveryPoint, VolumeId,
-};
+use contract::{Access, Bytes, CoreError, DiskId, ErrorCode, ItemId, Platform, RecoveryPoint, VolumeId};
 use nbd::Client;
 
 use crate::core::Inner;
@@ -14,6 +12,7 @@ use crate::exports::open_all;
 use crate::item::{Item, Landed, Volumes};
 use crate::landing::{self, Reader};
 use crate::tap::Tap;
+use crate::thinning::thin_out;
 use crate::transfer::{blocking, link};
 
 /// Processes everything that has landed. Returns how many points were made.
@@ -29,7 +28,7 @@ pub(crate) async fn process_all(core: &Inner, item: &Item) -> Result<u64, CoreEr
         process_one(core, item, &landed).await?;
         made += 1;
     }
-    prune(core, item).await?;
+    thin_out(core, item).await?;
     Ok(made)
 }
 
@@ -65,8 +64,9 @@ async fn process_one(core: &Inner, item: &Item, landed: &Landed) -> Result<(), C
     let point = RecoveryPoint {
         id,
         time: landed.time,
-        consistency: Consistency::Crash,
+        consistency: landed.consistency,
         processed: true,
+        multi_vm: landed.multi_vm.clone(),
         change_id: landed.change.clone(),
         transferred: Bytes(landed.bytes),
         volumes,
@@ -119,55 +119,6 @@ pub(crate) fn write(client: &mut Client, offset: u64, data: &[u8]) -> Result<(),
         return client.zero(offset, data.len() as u64).map_err(link);
     }
     client.write(offset, data).map_err(link)
-}
-
-/// Merges the oldest points into the base once twice as many as the policy keeps have gathered, so that the
-/// price of a merge is paid once for many.
-async fn prune(core: &Inner, item: &Item) -> Result<(), CoreError> {
-    finish_pruning(core, item).await?;
-    let surplus = {
-        let record = item.record.lock().await;
-        let Some(replica) = &record.replica else { return Ok(()) };
-        if record.drill.is_some() {
-            // A drill stands on one of the points.
-            return Ok(());
-        }
-        let keep = record.policy.keep_points.max(1) as usize;
-        if replica.points.len() < 2 * keep {
-            return Ok(());
-        }
-        replica.points.len() - keep
-    };
-    // First the points go from the list, then from the storage: none is offered that is half merged.
-    core.update(item, |record| {
-        if let Some(replica) = &mut record.replica {
-            replica.points.drain(..surplus);
-            replica.pruning = true;
-        }
-    })
-    .await?;
-    finish_pruning(core, item).await
-}
-
-/// Merges the oldest point into the base, if that has begun; it may be done again.
-pub(crate) async fn finish_pruning(core: &Inner, item: &Item) -> Result<(), CoreError> {
-    let (platform, base, oldest) = {
-        let record = item.record.lock().await;
-        let Some(replica) = record.replica.as_ref().filter(|replica| replica.pruning) else { return Ok(()) };
-        let Some(oldest) = replica.points.first() else { return Ok(()) };
-        (core.platform(&record.on(replica.side).0)?, replica.base.clone(), oldest.volumes.clone())
-    };
-    for ((_, top), (_, below)) in oldest.iter().zip(&base) {
-        platform.merge_volumes(top, below).await?;
-    }
-    core.update(item, |record| {
-        let Some(replica) = &mut record.replica else { return };
-        replica.pruning = false;
-        if let Some(point) = replica.points.first_mut() {
-            point.volumes = base.clone();
-        }
-    })
-    .await
 }
 
 pub(crate) fn not_replicating() -> CoreError {

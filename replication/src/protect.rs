@@ -13,8 +13,8 @@ use crate::engine::synchronise;
 use crate::item::{Item, Record, Replica, Volumes};
 use crate::jobs::Job;
 use crate::order::Order;
-use crate::processor::finish_pruning;
 use crate::table::Pair;
+use crate::{group, thinning};
 
 pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Result<JobId, CoreError> {
     let item = admit(core, request).await?;
@@ -27,10 +27,7 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
         let text = "the primary and the recovery site are the same";
         return Err(CoreError::new(ErrorCode::BadRequest, text));
     }
-    if request.policy.interval.0 == 0 || request.policy.keep_points == 0 {
-        let text = "a policy needs an interval and at least one point to keep";
-        return Err(CoreError::new(ErrorCode::BadRequest, text));
-    }
+    let policy = core.policies().get(&request.policy)?;
     if request.item.0.is_empty() {
         return Err(CoreError::new(ErrorCode::BadRequest, "an item needs a name"));
     }
@@ -40,6 +37,10 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
         let text = format!("no machine moves from {:?} to {:?}", kinds.0, kinds.1);
         CoreError::new(ErrorCode::BadRequest, text)
     })?;
+    if (policy.policy.source, policy.direction) != (kinds.0, Direction::PrimaryToRecovery) {
+        let text = format!("policy {} is not for {:?} machines on their way out", policy.id, kinds.0);
+        return Err(CoreError::new(ErrorCode::BadRequest, text));
+    }
     let exists = primary.machine(&request.machine).await;
     exists.map_err(|error| match error.kind {
         PlatformErrorKind::NotFound => unknown("machine", &request.machine),
@@ -52,12 +53,15 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
         primary: (request.primary.clone(), request.machine.clone()),
         recovery: (request.recovery.clone(), request.target.machine.clone()),
         target: request.target.clone(),
-        policy: request.policy,
+        policy: request.policy.clone(),
+        group: request.group.clone(),
         replica: None,
         seed: None,
         built: Volumes::new(),
         failed_over_to: None,
         trouble: None,
+        warning: None,
+        rest_asked: None,
         drill: None,
         drilled: false,
         sync_incomplete: false,
@@ -65,6 +69,7 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
         pending: None,
         counter: 0,
     };
+    group::check_member(core, &record).await?;
     core.refuse_taken(&record).await?;
     let target = &request.target.machine;
     if recovery.machines().await?.iter().any(|machine| machine.id == *target) {
@@ -139,7 +144,7 @@ pub(crate) async fn end(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Resul
     })
     .await?;
     job.step("remove test machine", crate::drill::remove(core, item)).await?;
-    finish_pruning(core, item).await?;
+    thinning::finish(core, item).await?;
     let record = item.record.lock().await.clone();
     job.step("stop change tracking", stop_tracking(core, &record)).await?;
     job.step("delete replica", delete_replica(core, &record)).await?;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::Inner;
 use crate::item::Item;
 use crate::order::Order;
-use crate::processor::finish_pruning;
+use crate::thinning;
 
 /// The job that holds an item, as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub(crate) async fn take_up(core: &Arc<Inner>, item: &Arc<Item>) -> Result<(), C
         Some(_) => false,
     };
     if record.protection.phase == Phase::Protected && beside {
-        finish_pruning(core, item).await?;
+        thinning::finish(core, item).await?;
         core.start_engine(item).await;
     }
     Ok(())

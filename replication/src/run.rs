@@ -29,10 +29,10 @@ impl Inner {
         let direction = order.check(self, &record)?;
         let mut jobs = self.jobs.lock().await;
         let subject = JobSubject::Item(item.id.clone());
-        let kept = Kept::new(jobs.next(), subject, Task::Item(order.clone()), direction, parent);
+        let kept = Kept::new(jobs.next(), subject, Task::Item(order.clone()), direction, parent, self.now());
         self.hold(item, &mut record, &kept, &order)?;
         let id = kept.view.id.clone();
-        let job = jobs.add(Job::known(Arc::clone(&self.store), kept));
+        let job = jobs.add(Job::known(Arc::clone(&self.store), self.clock(), kept));
         drop((jobs, record));
         tokio::spawn(Arc::clone(self).carry_out(Arc::clone(item), job, order));
         Ok(id)

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use contract::{CoreError, ErrorCode};
+use contract::{CoreError, ErrorCode, PolicyId, PolicyView};
 use rusqlite::Connection;
 
 use crate::item::Record;
@@ -13,6 +13,7 @@ const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     CREATE TABLE IF NOT EXISTS item (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS policy (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS job (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
 ";
 
@@ -71,7 +72,7 @@ impl Store {
 
     /// A job begins and holds its item: both or neither.
     pub(crate) fn begin(&self, job: &Kept, item: &Record) -> Result<(), CoreError> {
-        let rows = [(PUT_JOB, &job.view.id.0, text(job)?), (PUT_ITEM, &item.id.0, text(item)?)];
+        let rows = [(PUT_JOB, &job.view.id.0, written(job)?), (PUT_ITEM, &item.id.0, written(item)?)];
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let both = || {
             let transaction = connection.transaction()?;
@@ -83,14 +84,46 @@ impl Store {
         both().map_err(|e| failed("write", &e))
     }
 
+    pub(crate) fn policies(&self) -> Result<Vec<PolicyView>, CoreError> {
+        self.all("SELECT record FROM policy ORDER BY id")
+    }
+
+    /// All of them or none.
+    pub(crate) fn put_policies(&self, policies: &[PolicyView]) -> Result<(), CoreError> {
+        self.together(policies, |transaction, policy| {
+            let statement = "INSERT OR REPLACE INTO policy (id, record) VALUES (?1, ?2)";
+            transaction.execute(statement, (&policy.id.0, written(policy)?)).map_err(|e| failed("write", &e))
+        })
+    }
+
+    /// All of them or none.
+    pub(crate) fn remove_policies(&self, policies: &[PolicyId]) -> Result<(), CoreError> {
+        self.together(policies, |transaction, id| {
+            transaction.execute("DELETE FROM policy WHERE id = ?1", [&id.0]).map_err(|e| failed("write", &e))
+        })
+    }
+
+    fn together<T>(
+        &self,
+        records: &[T],
+        each: impl Fn(&rusqlite::Transaction<'_>, &T) -> Result<usize, CoreError>,
+    ) -> Result<(), CoreError> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction().map_err(|e| failed("write", &e))?;
+        for record in records {
+            each(&transaction, record)?;
+        }
+        transaction.commit().map_err(|e| failed("write", &e))
+    }
+
     fn put(&self, statement: &str, id: &str, record: &impl serde::Serialize) -> Result<(), CoreError> {
-        let text = text(record)?;
+        let text = written(record)?;
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         connection.execute(statement, (id, text)).map(drop).map_err(|e| failed("write", &e))
     }
 }
 
-fn text(record: &impl serde::Serialize) -> Result<String, CoreError> {
+fn written(record: &impl serde::Serialize) -> Result<String, CoreError> {
     serde_json::to_string(record)
         .map_err(|e| CoreError::new(ErrorCode::Store, format!("a record cannot be written: {e}")))
 }

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CoreError, Direction, ItemId, ItemView, JobFilter, JobId, JobView, MachineId, Millis, Network, Operation,
-    PointId, Policy, SiteId, TargetSettings,
+    CoreError, Direction, GroupId, ItemId, ItemView, JobFilter, JobId, JobView, MachineId, Millis, Network,
+    Operation, PointId, Policy, PolicyId, PolicyView, SiteId, TargetSettings,
 };
 
 /// What a core can do. What is missing here is verified to be refused with `not-supported`.
@@ -30,8 +30,12 @@ pub struct EnableProtection {
     pub recovery: SiteId,
     /// What it shall look like there.
     pub target: TargetSettings,
-    /// How often and how long.
-    pub policy: Policy,
+    /// How often and how long: a policy for machines of the primary site's platform.
+    pub policy: PolicyId,
+    /// The replication group it belongs to from the beginning; a group is made with its first machine and gone with
+    /// its last (EX-R13).
+    #[serde(default)]
+    pub group: Option<GroupId>,
 }
 
 /// The verb of a failover.
@@ -62,7 +66,13 @@ pub enum PointChoice {
     Latest,
     /// The newest point that is already processed: lowest RTO (RP-04).
     LatestProcessed,
-    /// This very point (RP-10).
+    /// The newest processed point that was taken with the applications at rest (RP-06).
+    LatestAppConsistent,
+    /// The newest processed point that all machines of the group share; for plans (RP-07, RP-08).
+    LatestMultiVm,
+    /// The same, with the applications at rest (RP-09).
+    LatestMultiVmAppConsistent,
+    /// This very point of this very machine (RP-10).
     Custom(PointId),
 }
 
@@ -113,6 +123,20 @@ pub struct ReprotectRequest {
 pub trait ReplicationCore: Send + Sync {
     /// What this core can do.
     async fn capabilities(&self) -> Result<Capabilities, CoreError>;
+
+    /// Makes a policy, and with it the policy for the way back where that has one of its own (PO-01), named like it
+    /// with `-failback` at the end.
+    async fn create_policy(&self, id: &PolicyId, policy: &Policy) -> Result<(), CoreError>;
+
+    /// Changes what a policy says, for every item under it from its next transfer on. A failback policy is read-only
+    /// (PO-03).
+    async fn update_policy(&self, id: &PolicyId, policy: &Policy) -> Result<(), CoreError>;
+
+    /// Deletes a policy that no item uses, and the failback policy made with it.
+    async fn delete_policy(&self, id: &PolicyId) -> Result<(), CoreError>;
+
+    /// All policies.
+    async fn policies(&self) -> Result<Vec<PolicyView>, CoreError>;
 
     /// Begins to protect a machine: initial replication, then changes at the policy's interval.
     async fn enable_protection(&self, request: &EnableProtection) -> Result<JobId, CoreError>;

@@ -24,6 +24,14 @@ pub enum ErrorCode {
     ShutdownFailed,
     /// The request is malformed or a field is missing.
     BadRequest,
+    /// The policy takes no application-consistent points (RP-06).
+    AppConsistencyDisabled,
+    /// A point of several machines is for plans with a replication group (RP-07).
+    MultiVmNeedsGroup,
+    /// A failback policy cannot be changed (PO-03).
+    ReadOnly,
+    /// Something else still uses it.
+    InUse,
     /// The machine is already protected.
     AlreadyProtected,
     /// The target copy cannot be made to boot on the target platform (HY-08).
@@ -102,6 +110,8 @@ pub enum PlatformErrorKind {
     Full,
     /// The platform has no such ability.
     Unsupported,
+    /// The applications inside a guest could not be brought to rest.
+    NotQuiesced,
     /// Anything else; the sentence says what.
     Failed,
 }

@@ -46,4 +46,10 @@ text_id! {
     JobId,
     /// A recovery plan.
     PlanId,
+    /// A replication policy.
+    PolicyId,
+    /// A replication group: machines whose points share moments (RP-11).
+    GroupId,
+    /// A moment that the points of several machines of a group share.
+    GroupPointId,
 }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes, ChangeId, DiskId, ItemId, JobId, MachineId, Millis, PointId, SiteId, Timestamp, VolumeId,
+    Bytes, ChangeId, DiskId, GroupId, GroupPointId, ItemId, JobId, MachineId, PointId, PolicyView, SiteId,
+    Timestamp, VolumeId,
 };
 
 /// A side of a protected pair. Sides never change; which one is active does.
@@ -137,15 +138,6 @@ pub enum Consistency {
     App,
 }
 
-/// How often and how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Policy {
-    /// Time between two transfers.
-    pub interval: Millis,
-    /// How many recovery points are kept at least; older ones are merged away.
-    pub keep_points: u32,
-}
-
 /// A state of all disks of a machine that can be failed over to. Immutable until deleted (RP-20).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveryPoint {
@@ -157,6 +149,8 @@ pub struct RecoveryPoint {
     pub consistency: Consistency,
     /// Whether it is built; a point still in the landing log is not (RP-04).
     pub processed: bool,
+    /// The moment it shares with points of other machines of its group; `None` if it was taken alone.
+    pub multi_vm: Option<GroupPointId>,
     /// Name of the moment on the source.
     pub change_id: ChangeId,
     /// Bytes of disk content that travelled for it.
@@ -183,7 +177,8 @@ pub struct ItemView {
     pub protection: Protection,
     /// Health of its replication.
     pub health: Health,
-    /// Why it is not healthy; empty if it is.
+    /// Why it is not healthy; empty if it is. A warning may be: data older than the policy's threshold, or an
+    /// application-consistent point that could not be taken.
     pub trouble: String,
     /// Site and machine on the primary side.
     pub primary: (SiteId, MachineId),
@@ -193,9 +188,11 @@ pub struct ItemView {
     pub allowed: Vec<Operation>,
     /// The job that holds the item, if one does.
     pub job: Option<JobId>,
-    /// Policy in force.
-    pub policy: Policy,
-    /// Points in the current direction, oldest first, those in the landing log last.
+    /// Policy in force in the current direction.
+    pub policy: PolicyView,
+    /// Its replication group.
+    pub group: Option<GroupId>,
+    /// Points in the current direction that can be chosen, oldest first, those in the landing log last.
     pub points: Vec<RecoveryPoint>,
     /// The point failed over to, from failover to commit.
     pub failed_over_to: Option<PointId>,

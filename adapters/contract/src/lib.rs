@@ -12,6 +12,7 @@ mod item;
 mod job;
 mod plan;
 mod platform;
+mod policy;
 mod units;
 
 pub use crate::core::{
@@ -20,11 +21,12 @@ pub use crate::core::{
 };
 pub use error::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
 pub use ids::{
-    ChangeId, DiskId, ExportId, ItemId, JobId, MachineId, PlanId, PointId, SiteId, ViewId, VolumeId,
+    ChangeId, DiskId, ExportId, GroupId, GroupPointId, ItemId, JobId, MachineId, PlanId, PointId, PolicyId,
+    SiteId, ViewId, VolumeId,
 };
 pub use item::{
-    Consistency, Direction, DrillStatus, Health, ItemView, Operation, Phase, Policy, Protection,
-    RecoveryPoint, Side, TargetSettings,
+    Consistency, Direction, DrillStatus, Health, ItemView, Operation, Phase, Protection, RecoveryPoint, Side,
+    TargetSettings,
 };
 pub use job::{JobAction, JobFilter, JobKind, JobState, JobSubject, JobView, Step, StepState};
 pub use plan::{
@@ -34,6 +36,7 @@ pub use plan::{
 };
 pub use platform::{
     Access, Consumed, DiskView, Export, Firmware, GuestOs, MachineSpec, MachineView, Network, Platform,
-    PlatformKind, PowerState, SiteView, View, ViewDisk, VolumeView,
+    PlatformKind, PowerState, SiteView, View, ViewDisk, ViewRequest, VolumeView,
 };
+pub use policy::{Policy, PolicyView};
 pub use units::{Bytes, Millis, Timestamp};

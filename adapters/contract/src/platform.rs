@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes, ChangeId, DiskId, ExportId, MachineId, Millis, PlatformError, SiteId, Timestamp, ViewId, VolumeId,
+    Bytes, ChangeId, Consistency, DiskId, ExportId, MachineId, Millis, PlatformError, SiteId, Timestamp,
+    ViewId, VolumeId,
 };
 
 /// Which product a site stands in for.
@@ -152,6 +153,15 @@ pub struct Export {
     pub uri: String,
 }
 
+/// Views of several machines at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewRequest {
+    /// The machines, each with the moment from which its changes are asked.
+    pub machines: Vec<(MachineId, Option<ChangeId>)>,
+    /// [`Consistency::App`]: the applications are brought to rest first, in all of them, and the file systems frozen.
+    pub consistency: Consistency,
+}
+
 /// All disks of one machine as they were at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -221,6 +231,15 @@ pub trait Platform: Send + Sync {
     /// one before, as if it had been closed with [`Consumed::No`], so that nothing a dead core left open is in the way. With `since`, each disk also tells what
     /// changed from that moment to this one. Works on machines that are on or off.
     async fn open_view(&self, machine: &MachineId, since: Option<&ChangeId>) -> Result<View, PlatformError>;
+
+    /// Freezes all disks of several machines so that no view shows the effect of a write whose cause another lacks: what
+    /// one machine did after it learnt of another's write is in its view only if that write is in the other's (RP-11).
+    /// In the order asked; all or none. Each view follows the rules of [`Platform::open_view`].
+    ///
+    /// # Errors
+    /// [`PlatformErrorKind::NotQuiesced`](crate::PlatformErrorKind::NotQuiesced) if an application cannot be brought to
+    /// rest; whatever was frozen goes on.
+    async fn open_views(&self, request: &ViewRequest) -> Result<Vec<View>, PlatformError>;
 
     /// Ends a view.
     async fn close_view(&self, view: &ViewId, consumed: Consumed) -> Result<(), PlatformError>;

@@ -9,6 +9,7 @@ mod boot;
 mod error;
 mod machines;
 mod merge;
+mod moment;
 pub mod profile;
 pub mod sim;
 mod site;

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
     Access, Bytes, ChangeId, Consumed, DiskId, Export, ExportId, MachineId, MachineSpec, MachineView, Millis,
-    Platform, PlatformError, PlatformErrorKind as Kind, SiteId, SiteView, View, ViewId, VolumeId, VolumeView,
+    Platform, PlatformError, PlatformErrorKind as Kind, SiteId, SiteView, View, ViewId, ViewRequest,
+    VolumeId, VolumeView,
 };
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -271,6 +272,11 @@ impl Platform for StandInSite {
     async fn open_view(&self, machine: &MachineId, since: Option<&ChangeId>) -> Result<View, PlatformError> {
         self.reachable()?;
         self.take_view(machine, since).await
+    }
+
+    async fn open_views(&self, request: &ViewRequest) -> Result<Vec<View>, PlatformError> {
+        self.reachable()?;
+        self.take_views(request).await
     }
 
     async fn close_view(&self, view: &ViewId, consumed: Consumed) -> Result<(), PlatformError> {

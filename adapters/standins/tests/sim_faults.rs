@@ -8,7 +8,7 @@ use contract::{
     Bytes, CoreError, FailoverRequest, Health, ItemId, JobId, JobState, Millis, Platform,
     PlatformErrorKind as Kind, ReplicationCore, ReprotectRequest,
 };
-use sim_support::{BACK, INTERVAL, OUT, Pair, dr, enable, exact, failover, is_up, lost};
+use sim_support::{BACK, INTERVAL, OUT, Pair, dr, exact, failover, is_up, lost};
 use standins::sim::{
     Call, Cut, FailCall, Fault, Link, SimConfig, SimInstall, SimProfile, SimSite, cut_of, run,
 };
@@ -82,7 +82,7 @@ async fn ask(pair: &Pair, step: Step) -> Result<JobId, CoreError> {
     let reprotect = |direction| ReprotectRequest { item: item.clone(), direction };
     let core = &pair.core;
     match step {
-        Enable | Points => core.enable_protection(&enable(&item, MACHINE)).await,
+        Enable | Points => pair.ask_to_protect(&item, MACHINE).await,
         FailOver => core.failover(&FailoverRequest { shut_down_source: true, ..failover(&item, OUT) }).await,
         FailBack => core.failover(&failover(&item, BACK)).await,
         Commit => core.commit(&item).await,

@@ -8,7 +8,7 @@ use contract::{
     JobKind, JobState, JobView, Millis, Network, Platform, PlatformErrorKind as Kind, PointChoice,
     ReplicationCore, ReprotectRequest, TestFailoverRequest,
 };
-use sim_support::{BACK, OUT, Pair, dr, enable, exact, failover, is_up};
+use sim_support::{BACK, OUT, Pair, dr, exact, failover, is_up};
 use standins::sim::{Call, FailCall, Fault, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, run};
 
 const BOOT: Millis = Millis(10_000);
@@ -61,7 +61,7 @@ fn protection_that_could_not_begin_is_retried_under_the_same_id() {
         pair.primary.start(&"web".into()).await.unwrap();
         fail_next(&pair.recovery, Call::CreateVolume);
         let item = ItemId::from("item-web");
-        let job = pair.core.enable_protection(&enable(&item, "web")).await.unwrap();
+        let job = pair.ask_to_protect(&item, "web").await.unwrap();
         assert_eq!(pair.ended(&job).await.state, JobState::Failed);
         assert!(pair.core.items().await.unwrap().is_empty());
         assert_eq!(pair.core.job(&job).await.unwrap().actions, [JobAction::Retry]);

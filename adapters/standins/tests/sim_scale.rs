@@ -6,7 +6,7 @@ mod sim_support;
 use std::time::{Duration, Instant};
 
 use contract::{Bytes, ItemId, JobId, Millis, Platform, ReplicationCore};
-use sim_support::{INTERVAL, OUT, Pair, dr, enable, exact, failover, is_up, lost};
+use sim_support::{INTERVAL, OUT, Pair, dr, exact, failover, is_up, lost};
 use standins::sim::{Load, SimInstall, run};
 
 /// Quiet machines: what is measured is what a machine costs, not what its content does.
@@ -37,7 +37,7 @@ fn plan(machines: u32) -> Taken {
         pair.live(INTERVAL).await;
         let mut jobs = Vec::new();
         for (item, name) in items.iter().zip(&names) {
-            jobs.push(pair.core.enable_protection(&enable(item, name)).await.unwrap());
+            jobs.push(pair.ask_to_protect(item, name).await.unwrap());
         }
         all_completed(&pair, &jobs).await;
         let protected = began.elapsed();

@@ -221,7 +221,8 @@ pub(crate) fn points_lost(before: &ItemView, after: &ItemView) -> usize {
     let new: Vec<_> =
         after.points.iter().filter(|p| p.processed && !all.contains(&&p.id)).map(|p| &p.id).collect();
     all.extend(new);
-    let window = all.iter().rev().take(before.policy.keep_points as usize);
+    let window =
+        all.iter().rev().take(before.policy.policy.most_points.map_or(usize::MAX, |most| most as usize));
     window.filter(|id| !after.points.iter().any(|point| point.id == ***id)).count()
 }
 

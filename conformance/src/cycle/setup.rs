@@ -15,8 +15,10 @@ use super::{Halt, Running};
 
 /// Time between two transfers.
 pub(crate) const INTERVAL: Millis = Millis(1_000);
-/// Recovery points kept at least.
-const KEEP_POINTS: u32 = 8;
+/// Name of the replication policy.
+const POLICY: &str = "continuous";
+/// Recovery points at most, or twice as many until they are merged away.
+const MOST_POINTS: u32 = 8;
 /// Memory of the machine.
 const MEMORY: Bytes = Bytes(256 << 20);
 /// Disks, in boot order.
@@ -87,13 +89,19 @@ pub(crate) async fn install(
 
 /// Protects the machine and waits until changes, not only the first copy, have become points.
 pub(crate) async fn protect(world: &World, source: &Running) -> Result<(), Halt> {
+    let policy = Policy {
+        most_points: Some(MOST_POINTS),
+        ..Policy::for_machines_of(world.primary.profile().kind, INTERVAL)
+    };
+    world.core.create_policy(&POLICY.into(), &policy).await?;
     let request = EnableProtection {
         item: world.item.clone(),
         primary: world.primary.site().await?.id,
         machine: world.machine.clone(),
         recovery: world.recovery.site().await?.id,
         target: TargetSettings { machine: world.machine.clone(), memory: MEMORY },
-        policy: Policy { interval: INTERVAL, keep_points: KEEP_POINTS },
+        policy: POLICY.into(),
+        group: None,
     };
     let job = world.core.enable_protection(&request).await?;
     world.follow("protect", &job).await?;

@@ -242,7 +242,12 @@ fn open_core(
         .map(|(name, site)| (SiteId::from(*name), Arc::clone(site) as Arc<dyn Platform>))
         .collect();
     let dir = evidence.dir().join("core").into_std_path_buf();
-    let core = replication::Core::open(replication::Config { platforms, dir, tap });
+    let core = replication::Core::open(replication::Config {
+        platforms,
+        dir,
+        tap,
+        clock: replication::Clock::system(),
+    });
     Ok(Arc::new(core.map_err(|error| Halt::Unknown(error.to_string()))?))
 }
 

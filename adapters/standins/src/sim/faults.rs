@@ -20,6 +20,7 @@ pub enum Call {
     ShutDown,
     PowerOff,
     OpenView,
+    OpenViews,
     CloseView,
     StopTracking,
     Volume,
@@ -34,7 +35,7 @@ pub enum Call {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Site,
         Self::Machine,
         Self::Machines,
@@ -44,6 +45,7 @@ impl Call {
         Self::ShutDown,
         Self::PowerOff,
         Self::OpenView,
+        Self::OpenViews,
         Self::CloseView,
         Self::StopTracking,
         Self::Volume,
@@ -114,6 +116,8 @@ pub enum Fault {
     Call(FailCall),
     /// A guest ignores requests to shut down, in every boot.
     ShutdownRefused(MachineId),
+    /// The applications in a guest cannot be brought to rest, in every boot.
+    QuiesceRefused(MachineId),
     /// A running guest stops where it stands: it writes nothing and does not shut down.
     GuestHangs(MachineId),
 }
@@ -180,7 +184,7 @@ impl Faults {
             Fault::ReadError(nth) => inner.read_error = Some(*nth),
             Fault::WriteError(nth) => inner.write_error = Some(*nth),
             Fault::Call(failing) => inner.failing.push(*failing),
-            Fault::ShutdownRefused(_) | Fault::GuestHangs(_) => {}
+            Fault::ShutdownRefused(_) | Fault::QuiesceRefused(_) | Fault::GuestHangs(_) => {}
         }
     }
 

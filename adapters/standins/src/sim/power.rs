@@ -86,6 +86,7 @@ impl SimSite {
                 state.to_close.extend(views.chain(exports));
             }
             Fault::ShutdownRefused(machine) => drop(state.deaf.insert(machine.clone())),
+            Fault::QuiesceRefused(machine) => drop(state.restless.insert(machine.clone())),
             Fault::GuestHangs(machine) => {
                 state.catch_up(machine, now);
                 let record = state.machines.get_mut(machine).and_then(|record| record.running.as_mut());
@@ -108,6 +109,7 @@ impl SimSite {
         self.faults().heal();
         self.with(|state| {
             state.deaf.clear();
+            state.restless.clear();
             for record in state.machines.values_mut() {
                 let guest = record.running.as_mut().and_then(|running| running.guest.as_mut());
                 if let Some(guest) = guest.filter(|guest| guest.is_hung()) {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use contract::{
     Access, Bytes, ChangeId, Consumed, Export, ExportId, MachineId, MachineSpec, MachineView, Millis,
-    Platform, PlatformError, SiteView, View, ViewId, VolumeId, VolumeView,
+    Platform, PlatformError, SiteView, View, ViewId, ViewRequest, VolumeId, VolumeView,
 };
 use tokio::sync::watch;
 
@@ -147,6 +147,10 @@ impl Platform for Line {
 
     async fn open_view(&self, machine: &MachineId, since: Option<&ChangeId>) -> Result<View, PlatformError> {
         self.process.call(self.site.open_view(machine, since)).await
+    }
+
+    async fn open_views(&self, request: &ViewRequest) -> Result<Vec<View>, PlatformError> {
+        self.process.call(self.site.open_views(request)).await
     }
 
     async fn close_view(&self, view: &ViewId, consumed: Consumed) -> Result<(), PlatformError> {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use async_trait::async_trait;
 use contract::{
     Access, Bytes, ChangeId, Consumed, Export, ExportId, MachineId, MachineSpec, MachineView, Millis,
-    Platform, PlatformError, PlatformErrorKind as Kind, SiteView, View, ViewId, VolumeId, VolumeView,
+    Platform, PlatformError, PlatformErrorKind as Kind, SiteView, View, ViewId, ViewRequest, VolumeId,
+    VolumeView,
 };
 use tokio::sync::watch;
 
@@ -319,6 +320,11 @@ impl Platform for SimSite {
 
     async fn open_view(&self, machine: &MachineId, since: Option<&ChangeId>) -> Result<View, PlatformError> {
         self.call(Call::OpenView, &machine.0, self.take_view(machine, since)).await
+    }
+
+    async fn open_views(&self, request: &ViewRequest) -> Result<Vec<View>, PlatformError> {
+        let machines = request.machines.iter().map(|(machine, _)| machine.0.as_str()).collect::<Vec<_>>();
+        self.call(Call::OpenViews, &machines.join(" "), self.take_views(request)).await
     }
 
     async fn close_view(&self, view: &ViewId, consumed: Consumed) -> Result<(), PlatformError> {

@@ -75,6 +75,8 @@ pub(crate) struct State {
     pub(crate) exported: u64,
     /// Machines whose guests ignore requests to shut down.
     pub(crate) deaf: BTreeSet<MachineId>,
+    /// Machines whose applications cannot be brought to rest.
+    pub(crate) restless: BTreeSet<MachineId>,
     /// Closed once the state is let go: closing waits for requests, and they wait for the state.
     pub(crate) to_close: Vec<Served>,
 }
@@ -91,6 +93,7 @@ impl State {
             exports: BTreeMap::new(),
             exported: 0,
             deaf: BTreeSet::new(),
+            restless: BTreeSet::new(),
             to_close: Vec::new(),
         }
     }
@@ -128,6 +131,24 @@ impl State {
                 apply(&mut self.store, &running.boot, &running.volumes, write);
             }
             self.end_boot(id, closing, End::ShutDown);
+        }
+    }
+
+    /// Whether the applications in a machine can be brought to rest at `now`.
+    pub(crate) fn can_rest(&self, id: &MachineId, now: u64) -> bool {
+        let running = self.machines.get(id).and_then(|machine| machine.running.as_ref());
+        let guest = running.filter(|running| running.closing.is_none()).and_then(|on| on.guest.as_ref());
+        !self.restless.contains(id) && guest.is_some_and(|guest| !guest.is_hung() && guest.up_at() <= now)
+    }
+
+    /// Brings them to rest: all that is due is done, and a quiesce mark is the last record.
+    pub(crate) fn quiesce(&mut self, id: &MachineId, now: u64) {
+        self.catch_up(id, now);
+        let Some(running) = self.machines.get_mut(id).and_then(|machine| machine.running.as_mut()) else {
+            return;
+        };
+        if let Some(write) = running.guest.as_mut().and_then(|guest| guest.last_words(now)) {
+            apply(&mut self.store, &running.boot, &running.volumes, write);
         }
     }
 

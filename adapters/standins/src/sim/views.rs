@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use contract::{
-    Bytes, ChangeId, Consumed, MachineId, PlatformError, PlatformErrorKind as Kind, View, ViewDisk, ViewId,
-    VolumeId,
+    Bytes, ChangeId, Consistency, Consumed, MachineId, PlatformError, PlatformErrorKind as Kind, View,
+    ViewDisk, ViewId, ViewRequest, VolumeId,
 };
 use nbd::Served;
 
@@ -33,6 +33,46 @@ impl SimSite {
         let told = view.disks.iter().filter(|disk| disk.changed.is_some()).count();
         self.note(&machine.0, format!("{} taken, {told} disks tell changes", view.change_id));
         Ok(view)
+    }
+
+    pub(crate) async fn take_views(&self, request: &ViewRequest) -> Result<Vec<View>, PlatformError> {
+        self.clock().sleep(self.faults().link().latency).await;
+        let now = self.clock().micros();
+        self.with(|state| {
+            for (machine, _) in &request.machines {
+                state.catch_up(machine, now);
+                if request.consistency == Consistency::App && !state.can_rest(machine, now) {
+                    let text = format!("the applications in {machine} cannot be brought to rest");
+                    return Err(self.refuse(Kind::NotQuiesced, text));
+                }
+            }
+            if request.consistency == Consistency::App {
+                request.machines.iter().for_each(|(machine, _)| state.quiesce(machine, now));
+            }
+            self.freeze_each(state, request, now)
+        })
+    }
+
+    /// All of them or none.
+    fn freeze_each(
+        &self,
+        state: &mut State,
+        request: &ViewRequest,
+        now: u64,
+    ) -> Result<Vec<View>, PlatformError> {
+        let mut views: Vec<View> = Vec::new();
+        for (machine, since) in &request.machines {
+            match self.freeze(state, machine, since.as_ref(), now) {
+                Ok(view) => views.push(view),
+                Err(error) => {
+                    for view in &views {
+                        self.end_view(state, &view.id, Consumed::No)?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(views)
     }
 
     fn freeze(

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use contract::{
     Bytes, CoreError, DataSync, EnableProtection, ErrorCode, FailoverKind, FailoverRequest, Health, ItemId,
     JobId, JobState, MachineId, MachineSpec, Network, Operation, Platform, PlatformErrorKind, PointChoice,
-    Policy, ReplicationCore, SiteId, TargetSettings, TestFailoverRequest,
+    ReplicationCore, SiteId, TargetSettings, TestFailoverRequest,
 };
 use replication::table::Pair as Table;
-use replication::{Config, Core};
+use replication::{Clock, Config, Core};
 use standins::sim::{Fault, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, run};
 
 use crate::house::{House, KINDS, Kind, MACHINE, item};
@@ -132,21 +132,12 @@ fn protection_is_refused_where_it_makes_no_sense() {
         let house = House::bare(world, &kind(Table::Vmware)).await;
         let core = &house.pair.core;
         let right = enable(&item(), MACHINE);
-        let policy = right.policy;
-        let wrong: [(&str, EnableProtection); 5] = [
+        let wrong: [(&str, EnableProtection); 3] = [
             ("same", EnableProtection { recovery: "primary".into(), ..right.clone() }),
             (
                 "moves",
                 EnableProtection { primary: "recovery".into(), recovery: "primary".into(), ..right.clone() },
             ),
-            (
-                "interval",
-                EnableProtection {
-                    policy: Policy { interval: contract::Millis(0), ..policy },
-                    ..right.clone()
-                },
-            ),
-            ("point", EnableProtection { policy: Policy { keep_points: 0, ..policy }, ..right.clone() }),
             ("name", EnableProtection { item: "".into(), ..right.clone() }),
         ];
         for (word, request) in wrong {
@@ -366,7 +357,7 @@ fn a_store_that_is_damaged_is_refused_and_left_as_it_is() {
                 .zip(&sites)
                 .map(|(id, site)| (id.into(), Arc::clone(site) as Arc<dyn Platform>))
                 .collect();
-            Core::open(Config { platforms, dir: dir.to_owned(), tap: None })
+            Core::open(Config { platforms, dir: dir.to_owned(), tap: None, clock: Clock::system() })
         };
         let dir = tempfile::tempdir().unwrap();
         drop(open(dir.path()).unwrap());

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use contract::{
     Bytes, CoreError, Direction, EnableProtection, ErrorCode, FailoverKind, FailoverRequest, ItemId,
-    ItemView, JobId, JobState, JobView, MachineId, Millis, Network, Platform, PointChoice, Policy,
-    ReplicationCore, ReprotectRequest, SiteId, TargetSettings, TestFailoverRequest, Timestamp,
+    ItemView, JobId, JobState, JobView, MachineId, Millis, Network, Platform, PlatformKind, PointChoice,
+    Policy, ReplicationCore, ReprotectRequest, SiteId, TargetSettings, TestFailoverRequest, Timestamp,
 };
 use replication::tap::Tap;
-use replication::{Config, Core};
+use replication::{Clock, Config, Core};
 use standins::sim::{
     Cut, SimBoot, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, cut_of, last_record,
 };
@@ -71,8 +71,9 @@ impl Pair {
         self.world.settle().await;
     }
 
-    /// Installs and starts a machine and lets it live a while.
+    /// Installs and starts a machine, lets it live a while, and sees to it that there is a policy for it.
     pub async fn install(&self, machine: &str) {
+        self.make_policy().await;
         self.primary.install(&SimInstall::new(machine)).unwrap();
         self.primary.start(&machine.into()).await.unwrap();
         self.world.clock().sleep(INTERVAL).await;
@@ -85,6 +86,20 @@ impl Pair {
         let job = self.core.enable_protection(&enable(&item, machine)).await.unwrap();
         self.completed(&job).await;
         item
+    }
+
+    /// Makes the policy that [`enable`] names, unless it is there.
+    pub async fn make_policy(&self) {
+        let kind = self.primary.profile().kind;
+        if self.core.policies().await.unwrap().is_empty() {
+            self.core.create_policy(&POLICY.into(), &policy(kind, 3)).await.unwrap();
+        }
+    }
+
+    /// Asks for a machine's protection under the policy of all tests.
+    pub async fn ask_to_protect(&self, item: &ItemId, machine: &str) -> Result<JobId, CoreError> {
+        self.make_policy().await;
+        self.core.enable_protection(&enable(item, machine)).await
     }
 
     pub async fn ended(&self, job: &JobId) -> JobView {
@@ -135,6 +150,18 @@ impl Pair {
     }
 }
 
+/// Name of the policy that [`enable`] names.
+pub const POLICY: &str = "every-minute";
+
+/// A policy of the tests' own interval, which keeps `most` points and takes none with the applications at rest.
+pub fn policy(source: PlatformKind, most: u32) -> Policy {
+    Policy {
+        most_points: Some(most),
+        app_consistent_every: None,
+        ..Policy::for_machines_of(source, INTERVAL)
+    }
+}
+
 fn sites(world: &SimWorld) -> [Arc<SimSite>; 2] {
     [("primary", SimProfile::VMWARE), ("recovery", SimProfile::AZURE)]
         .map(|(id, profile)| world.site(SimConfig::new(id, profile)))
@@ -149,7 +176,8 @@ fn config(
     let mut platforms: BTreeMap<SiteId, Arc<dyn Platform>> = BTreeMap::new();
     platforms.insert("primary".into(), primary.clone());
     platforms.insert("recovery".into(), recovery.clone());
-    Config { platforms, dir: dir.path().to_owned(), tap }
+    let clock = primary.clock().clone();
+    Config { platforms, dir: dir.path().to_owned(), tap, clock: Clock::new(move || clock.now()) }
 }
 
 /// A directory that costs no wait for a disk, if there is such a place.
@@ -164,7 +192,8 @@ pub fn enable(item: &ItemId, machine: &str) -> EnableProtection {
         machine: machine.into(),
         recovery: "recovery".into(),
         target: TargetSettings { machine: dr(machine), memory: Bytes(1 << 30) },
-        policy: Policy { interval: INTERVAL, keep_points: 3 },
+        policy: POLICY.into(),
+        group: None,
     }
 }
 

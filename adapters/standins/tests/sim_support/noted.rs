@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use contract::{
     Access, Bytes, ChangeId, Consumed, Export, ExportId, MachineId, MachineSpec, MachineView, Millis,
-    Platform, PlatformError, SiteView, View, ViewId, VolumeId, VolumeView,
+    Platform, PlatformError, SiteView, View, ViewId, ViewRequest, VolumeId, VolumeView,
 };
 use standins::sim::{SimProcess, SimSite};
 
@@ -76,6 +76,11 @@ impl Platform for Noted {
 
     async fn open_view(&self, machine: &MachineId, since: Option<&ChangeId>) -> Result<View, PlatformError> {
         self.note("open_view", &machine.0).open_view(machine, since).await
+    }
+
+    async fn open_views(&self, request: &ViewRequest) -> Result<Vec<View>, PlatformError> {
+        let machines = request.machines.iter().map(|(machine, _)| machine.0.as_str()).collect::<Vec<_>>();
+        self.note("open_views", &machines.join(" ")).open_views(request).await
     }
 
     async fn close_view(&self, view: &ViewId, consumed: Consumed) -> Result<(), PlatformError> {

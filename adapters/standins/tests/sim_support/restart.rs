@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{
-    DataSync, EnableProtection, FailoverKind, FailoverRequest, ItemId, ItemView, JobId, JobState, MachineId,
-    Millis, Network, Phase, Platform, PointChoice, PointId, Policy, PowerState, RecoveryPoint,
-    ReplicationCore, ReprotectRequest, Side, SiteId, TestFailoverRequest, Timestamp,
+    DataSync, FailoverKind, FailoverRequest, ItemId, ItemView, JobId, JobState, MachineId, Millis, Network,
+    Phase, Platform, PointChoice, PointId, PowerState, RecoveryPoint, ReplicationCore, ReprotectRequest,
+    Side, SiteId, TestFailoverRequest, Timestamp,
 };
-use replication::{Config, Core};
+use replication::{Clock, Config, Core};
 use standins::sim::{
     Cut, End, SimBoot, SimConfig, SimInstall, SimProcess, SimProfile, SimSite, SimWorld, cut_of, last_record,
 };
 use tempfile::TempDir;
 
 use super::noted::{Names, Noted};
-use super::{BACK, INTERVAL, OUT, dr, enable, exact, failover, in_memory, lost};
+use super::{BACK, INTERVAL, OUT, POLICY, dr, enable, exact, failover, in_memory, lost, policy};
 
 pub const MACHINE: &str = "web";
 const KEEP: u32 = 2;
@@ -289,8 +289,12 @@ impl House {
         };
         let asked = match stage {
             Enable | Points(_) => {
-                let policy = Policy { interval: INTERVAL, keep_points: KEEP };
-                core.enable_protection(&EnableProtection { policy, ..enable(&item, MACHINE) }).await
+                let missing = core.policies().await.is_ok_and(|all| all.is_empty());
+                if missing {
+                    let made = policy(self.primary.profile().kind, KEEP);
+                    core.create_policy(&POLICY.into(), &made).await.map_err(|error| error.message)?;
+                }
+                core.enable_protection(&enable(&item, MACHINE)).await
             }
             Drill => {
                 let (point, network) = (PointChoice::Latest, Network::Isolated);
@@ -498,9 +502,11 @@ fn item() -> ItemId {
 }
 
 fn open(dir: &Path, process: &Arc<SimProcess>, sites: [&Arc<SimSite>; 2], names: &Names) -> Core {
+    let clock = sites[0].clock().clone();
+    let clock = Clock::new(move || clock.now());
     let mut platforms: BTreeMap<SiteId, Arc<dyn Platform>> = BTreeMap::new();
     for (id, site) in ["primary", "recovery"].into_iter().zip(sites) {
         platforms.insert(id.into(), Noted::around(id, process, site, names));
     }
-    Core::open(Config { platforms, dir: dir.to_owned(), tap: None }).unwrap()
+    Core::open(Config { platforms, dir: dir.to_owned(), tap: None, clock }).unwrap()
 }

@@ -1,0 +1,176 @@
+//! The interface over the core: each verb finds what it concerns and hands it to the module that does the work.
+
+use async_trait::async_trait;
+use contract::{
+    Capabilities, CoreError, EnableProtection, ErrorCode, FailoverRequest, ItemId, ItemView, JobFilter,
+    JobId, JobView, Operation, PointChoice, Policy, PolicyId, PolicyView, ReplicationCore, ReprotectRequest,
+    TestFailoverRequest,
+};
+
+use crate::core::{Core, unknown};
+use crate::processor::not_replicating;
+use crate::{commit, drill, failover, protect, reprotect};
+
+#[async_trait]
+impl ReplicationCore for Core {
+    async fn capabilities(&self) -> Result<Capabilities, CoreError> {
+        use Operation::{
+            CancelFailover, ChangePoint, Commit, CompleteFailover, DisableProtection, PlannedFailover,
+            Reprotect, ReverseReplicate, TestFailover, TestFailoverCleanup, UnplannedFailover,
+        };
+        Ok(Capabilities {
+            name: format!("built-in {}", env!("CARGO_PKG_VERSION")),
+            operations: vec![
+                TestFailover,
+                TestFailoverCleanup,
+                PlannedFailover,
+                UnplannedFailover,
+                CompleteFailover,
+                CancelFailover,
+                ChangePoint,
+                Commit,
+                Reprotect,
+                ReverseReplicate,
+                DisableProtection,
+            ],
+        })
+    }
+
+    async fn create_policy(&self, id: &PolicyId, policy: &Policy) -> Result<(), CoreError> {
+        self.inner.policies.create(&self.inner.store, id, policy)
+    }
+
+    async fn update_policy(&self, id: &PolicyId, policy: &Policy) -> Result<(), CoreError> {
+        self.inner.policies.update(&self.inner.store, id, policy)
+    }
+
+    async fn delete_policy(&self, id: &PolicyId) -> Result<(), CoreError> {
+        for item in self.inner.all_items().await {
+            if item.record.lock().await.policy == *id {
+                let text = format!("item {} is under policy {id}; end its protection first", item.id);
+                return Err(CoreError::new(ErrorCode::InUse, text));
+            }
+        }
+        self.inner.policies.delete(&self.inner.store, id)
+    }
+
+    async fn policies(&self) -> Result<Vec<PolicyView>, CoreError> {
+        Ok(self.inner.policies.all())
+    }
+
+    async fn enable_protection(&self, request: &EnableProtection) -> Result<JobId, CoreError> {
+        protect::enable(&self.inner, request).await
+    }
+
+    async fn disable_protection(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        protect::disable(&self.inner, item).await
+    }
+
+    async fn item(&self, item: &ItemId) -> Result<ItemView, CoreError> {
+        self.inner.view(&*self.inner.find(item).await?).await
+    }
+
+    async fn items(&self) -> Result<Vec<ItemView>, CoreError> {
+        let mut views = Vec::new();
+        for item in self.inner.all_items().await {
+            views.push(self.inner.view(&item).await?);
+        }
+        Ok(views)
+    }
+
+    async fn watch_points(&self, item: &ItemId, count: u64) -> Result<ItemView, CoreError> {
+        let item = self.inner.find(item).await?;
+        let mut changed = item.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            let record = item.record.lock().await.clone();
+            match (&record.replica, &record.trouble) {
+                (Some(replica), _) if replica.processed_count >= count => {
+                    return self.inner.view(&item).await;
+                }
+                (_, Some(trouble)) => return Err(CoreError::new(ErrorCode::Platform, trouble.clone())),
+                (None, None) => return Err(not_replicating()),
+                (Some(_), None) => {}
+            }
+            if changed.changed().await.is_err() {
+                return Err(not_replicating());
+            }
+        }
+    }
+
+    async fn failover(&self, request: &FailoverRequest) -> Result<JobId, CoreError> {
+        failover::fail_over(&self.inner, request).await
+    }
+
+    async fn test_failover(&self, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
+        drill::start(&self.inner, request).await
+    }
+
+    async fn clean_up_test_failover(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        drill::clean_up(&self.inner, item).await
+    }
+
+    async fn complete_failover(&self, item: &ItemId) -> Result<(), CoreError> {
+        match self.inner.held_by(item, |job| job.complete()).await? {
+            Some(true) => Ok(()),
+            _ => Err(CoreError::new(ErrorCode::NotAllowedInState, "no failover waits to be completed")),
+        }
+    }
+
+    async fn cancel_failover(&self, item: &ItemId) -> Result<(), CoreError> {
+        let holder = self.inner.find(item).await?.holder();
+        let none = || CoreError::new(ErrorCode::NotAllowedInState, "no failover runs");
+        self.inner.cancel(&holder.ok_or_else(none)?).await
+    }
+
+    async fn reverse_replicate(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        reprotect::reverse_replicate(&self.inner, item).await
+    }
+
+    async fn change_point(&self, item: &ItemId, point: &PointChoice) -> Result<JobId, CoreError> {
+        failover::change_point(&self.inner, item, point).await
+    }
+
+    async fn commit(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        commit::commit(&self.inner, item).await
+    }
+
+    async fn reprotect(&self, request: &ReprotectRequest) -> Result<JobId, CoreError> {
+        reprotect::reprotect(&self.inner, request).await
+    }
+
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, CoreError> {
+        Ok(self.inner.list_jobs(filter).await)
+    }
+
+    async fn retry_job(&self, job: &JobId) -> Result<(), CoreError> {
+        self.inner.retry(job).await
+    }
+
+    async fn resume_job(&self, job: &JobId) -> Result<(), CoreError> {
+        self.inner.resume(job).await
+    }
+
+    async fn cancel_job(&self, job: &JobId) -> Result<(), CoreError> {
+        self.inner.cancel(job).await
+    }
+
+    async fn job(&self, job: &JobId) -> Result<JobView, CoreError> {
+        let view = self.inner.find_job(job).await?.view();
+        Ok(self.inner.show(view).await)
+    }
+
+    async fn watch_job(&self, job: &JobId, after: u64) -> Result<JobView, CoreError> {
+        let mut view = self.inner.find_job(job).await?.watch();
+        let seen = view.wait_for(|view| view.revision > after || view.state.ended()).await;
+        let seen = seen.map(|view| view.clone()).map_err(|_| unknown("job", job))?;
+        Ok(self.inner.show(seen).await)
+    }
+
+    async fn close(&self) -> Result<(), CoreError> {
+        for item in self.inner.all_items().await {
+            self.inner.stop_engine(&item).await;
+        }
+        Ok(())
+    }
+}
