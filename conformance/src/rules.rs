@@ -26,13 +26,28 @@ impl RuleLog {
     pub fn expect(&mut self, id: &str, held: bool, found: impl Into<String>) {
         let verdict = if held { Verdict::Pass } else { Verdict::Fail };
         let (id, why, tier) = (id.to_owned(), found.into(), self.tier.to_owned());
-        match self.found.iter_mut().find(|rule| rule.id == id) {
-            Some(rule) if verdict > rule.verdict => {
-                (rule.verdict, rule.why) = (verdict, why);
-            }
+        self.add(RuleOutcome { id, tier, verdict, why });
+    }
+
+    /// Takes over what was found elsewhere.
+    pub fn add(&mut self, found: RuleOutcome) {
+        match self.found.iter_mut().find(|rule| rule.id == found.id) {
+            Some(rule) if found.verdict > rule.verdict => *rule = found,
             Some(_) => {}
-            None => self.found.push(RuleOutcome { id, tier, verdict, why }),
+            None => self.found.push(found),
         }
+    }
+
+    /// Records that nothing can be said of a rule.
+    pub fn unknown(&mut self, id: &str, why: impl Into<String>) {
+        let (id, tier) = (id.to_owned(), self.tier.to_owned());
+        self.add(RuleOutcome { id, tier, verdict: Verdict::Unknown, why: why.into() });
+    }
+
+    /// Whether a rule was looked at.
+    #[must_use]
+    pub fn looked_at(&self, id: &str) -> bool {
+        self.found.iter().any(|rule| rule.id == id)
     }
 
     /// The first rule that was broken.

@@ -26,6 +26,8 @@ pub enum Script {
     Drill,
     /// Whole cycles in memory.
     SimCycle,
+    /// Rule after rule in memory, each in a world of its own.
+    SimRules,
     /// A look at each stand-in from inside a guest.
     Identity,
     /// Planned failover, failback in one of its two modes, reverse replication.
@@ -52,6 +54,9 @@ pub struct Scenario {
     /// When a failback to Hyper-V brings the data down.
     #[serde(default)]
     pub data_sync: Option<DataSync>,
+    /// A drill starts from a point at which the applications were at rest.
+    #[serde(default)]
+    pub at_rest: bool,
     /// Transitions, in order.
     pub edges: Vec<String>,
 }

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use contract::{
-    DrillStatus, ErrorCode, ItemView, MachineId, Network, Phase, Platform, PointChoice, RecoveryPoint, Side,
-    TestFailoverRequest,
+    Consistency, DrillStatus, ErrorCode, ItemView, MachineId, Network, Phase, Platform, PointChoice,
+    RecoveryPoint, Side, TestFailoverRequest,
 };
 use harness::oracle::{self, RawSource};
 
@@ -24,10 +24,13 @@ pub(crate) async fn hold(world: &World) -> Result<(), Halt> {
     edge::await_work(world, EDGE, &source).await?;
     let before = world.core.item(&world.item).await?;
     refused_before(world).await?;
-    let point = older_point(&before)?;
+    let point = if world.at_rest { point_at_rest(world, &before).await? } else { older_point(&before)? };
     let trigger = Instant::now();
     let drill = start(world, &point).await?;
     let first = read_and_judge(world, &source, &drill, &point, trigger).await?;
+    if world.at_rest {
+        found_at_rest(world, &drill).await;
+    }
     work_inside(world, &source, &drill).await?;
     check_untouched(world, &source, &before, &point, &first).await?;
     clean_up(world, &drill).await?;
@@ -57,8 +60,40 @@ fn older_point(item: &ItemView) -> Result<RecoveryPoint, Halt> {
     older.ok_or_else(|| Halt::Violation(format!("{EDGE}: fewer than two recovery points")))
 }
 
+/// RP-06: the newest point at which the applications were at rest, though there is a newer one.
+async fn point_at_rest(world: &World, item: &ItemView) -> Result<RecoveryPoint, Halt> {
+    let mut processed = item.points.iter().rev().filter(|point| point.processed);
+    let newest = processed.clone().next().map(|point| point.consistency);
+    let at_rest = processed.find(|point| point.consistency == Consistency::App).cloned();
+    let held = newest == Some(Consistency::Crash) && at_rest.is_some();
+    let found = format!("newest point {newest:?}, one at rest: {}", at_rest.is_some());
+    world.expect("RP-06", held, found).await;
+    at_rest
+        .ok_or_else(|| Halt::Violation(format!("{EDGE}: no application-consistent point: {}", item.trouble)))
+}
+
+/// RP-19: what the guest found on its disks at boot is what applications at rest leave behind.
+async fn found_at_rest(world: &World, drill: &Recovered) {
+    let findings = &drill.findings;
+    let journals: Vec<_> =
+        findings.file_systems.iter().filter(|fs| fs.needed_recovery).map(|fs| &fs.role).collect();
+    world
+        .expect(
+            "RP-19",
+            journals.is_empty(),
+            format!("file systems whose journal was replayed: {journals:?}"),
+        )
+        .await;
+    let marked = findings.ledger.ends_quiesced;
+    world.expect("RP-19", marked, format!("the last record is the quiesce mark: {marked}")).await;
+    let open = findings.bank.wal_bytes;
+    world.expect("RP-19", open == 0, format!("{open} bytes in the bank's log")).await;
+}
+
 async fn start(world: &World, point: &RecoveryPoint) -> Result<Recovered, Halt> {
-    let wanted = request(world, PointChoice::Custom(point.id.clone()), Network::Isolated);
+    let choice =
+        if world.at_rest { PointChoice::LatestAppConsistent } else { PointChoice::Custom(point.id.clone()) };
+    let wanted = request(world, choice, Network::Isolated);
     let job = world.core.test_failover(&wanted).await?;
     let machine = MachineId(format!("{}-test", world.machine));
     let drill = edge::recover(world, EDGE, &world.recovery, &machine, 0, &job).await?;

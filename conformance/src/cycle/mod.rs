@@ -90,7 +90,9 @@ async fn run(world: &World) -> Result<(), Halt> {
         Script::Drill => drill::hold(world).await,
         Script::HyperV => hyperv::cycle(world).await,
         Script::Identity => Err(Halt::Unknown("this scenario has no world of two sites".to_owned())),
-        Script::SimCycle => Err(Halt::Unknown("this scenario is of the simulated tier".to_owned())),
+        Script::SimCycle | Script::SimRules => {
+            Err(Halt::Unknown("this scenario is of the simulated tier".to_owned()))
+        }
     }
 }
 

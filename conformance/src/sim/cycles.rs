@@ -1,4 +1,4 @@
-//! The simulated tier: whole cycles in memory under a virtual clock, one a seed.
+//! Whole cycles, one a seed.
 //!
 //! Each seed gives other writes, another moment of the disaster and another phase of replication. The seeds of a
 //! run follow from its id; `ROUNDTRIP_SEED` runs a single one again.
@@ -21,7 +21,7 @@ use crate::evidence::Evidence;
 use crate::mutants::Planned;
 use crate::outcome::{DiskEvidence, DiskOutcome, EdgeOutcome, Rpo, Rto, ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
-use crate::scenario::Scenario;
+use crate::sim::said;
 
 /// Cycles of one run.
 const SEEDS: u64 = 64;
@@ -37,30 +37,22 @@ const EDGES: [&str; 2] = ["failover", "failback"];
 /// Failed edges of a kind that are kept in the report; the first one tells the seed.
 const SHOWN: usize = 4;
 
-/// Runs a scenario of the simulated tier and returns its outcome, which is also in the evidence.
-///
-/// # Errors
-/// Not even evidence could be written.
-pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
-    let context = RunContext::from_environment()?;
-    let evidence = Evidence::begin(&context, &scenario.name)?;
-    let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, context.mutant.clone());
-    // Every cycle has a core of its own; they are all this one.
-    outcome.core = format!("built-in {}, simulated platforms", env!("CARGO_PKG_VERSION"));
-    let mut rules = RuleLog::simulated();
+/// Runs a cycle for each seed and notes what each brought.
+pub(super) fn run(
+    context: &RunContext,
+    evidence: &Evidence,
+    outcome: &mut ScenarioOutcome,
+    rules: &mut RuleLog,
+) -> Result<Verdict> {
     let mut verdict = Verdict::Pass;
-    let seeds = seeds(&context)?;
+    let seeds = seeds(context)?;
     for (done, seed) in (1..).zip(&seeds) {
         let result = one(*seed, context.mutant.as_deref());
-        verdict = verdict.and(note(&mut outcome, &mut rules, *seed, result));
+        verdict = verdict.and(note(outcome, rules, *seed, result));
         evidence.progress("cycles", "seeds", done, seeds.len() as u64, "seeds");
     }
     outcome.edges = condensed(std::mem::take(&mut outcome.edges));
-    outcome.rules = rules.into_outcomes();
-    outcome.verdict = outcome.rules.iter().map(|rule| rule.verdict).fold(verdict, Verdict::and);
-    outcome.ms = evidence.elapsed_ms();
-    evidence.end(&outcome).context("write the result")?;
-    Ok(outcome)
+    Ok(verdict)
 }
 
 fn seeds(context: &RunContext) -> Result<Vec<u64>> {
@@ -145,10 +137,6 @@ struct Run {
     recovery: Arc<SimSite>,
     core: replication::Core,
     item: ItemId,
-}
-
-fn said(error: CoreError) -> String {
-    format!("the core: {error}")
 }
 
 async fn cycle(world: SimWorld, dir: std::path::PathBuf, mutant: Option<Arc<Planned>>) -> Cycle {
