@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::{
-    Bytes, Consistency, CoreError, ErrorCode, ItemId, ItemView, Operation, Phase, Platform, Protection,
-    RecoveryPoint, SiteId, Timestamp, View,
+    Bytes, Consistency, CoreError, ErrorCode, ItemId, ItemView, Operation, Phase, PlanId, Platform,
+    Protection, RecoveryPlan, RecoveryPoint, SiteId, Timestamp, View,
 };
 use tokio::sync::Mutex;
 
@@ -43,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) policies: Policies,
     pub(crate) items: Mutex<BTreeMap<ItemId, Arc<Item>>>,
     pub(crate) jobs: Mutex<Jobs>,
+    pub(crate) plans: Mutex<BTreeMap<PlanId, RecoveryPlan>>,
 }
 
 impl Core {
@@ -55,7 +56,7 @@ impl Core {
         std::fs::create_dir_all(&config.dir).map_err(|error| {
             CoreError::new(ErrorCode::Store, format!("{}: {error}", config.dir.display()))
         })?;
-        let store = Arc::new(Store::open(&config.dir.join("core.db"))?);
+        let store = Arc::new(Store::open(&config.dir.join("core.db"), config.tap.clone())?);
         let (records, kept) = store.load()?;
         let policies = Policies::load(&store)?;
         let mut jobs = Jobs::default();
@@ -66,7 +67,9 @@ impl Core {
         let items = records.into_iter().map(|record| (record.id.clone(), Arc::new(Item::new(record))));
         let items: BTreeMap<_, _> = items.collect();
         let left: Vec<_> = items.values().cloned().collect();
-        let inner = Arc::new(Inner { config, store, policies, items: Mutex::new(items), jobs });
+        let plans = store.plans()?.into_iter().map(|plan| (plan.id.clone(), plan)).collect();
+        let (items, plans) = (Mutex::new(items), Mutex::new(plans));
+        let inner = Arc::new(Inner { config, store, policies, items, jobs, plans });
         for item in &left {
             item.set_holder(item.record.try_lock().ok().and_then(|r| Some(r.pending.as_ref()?.job.clone())));
         }

@@ -8,8 +8,8 @@ use contract::{CoreError, ErrorCode, JobAction, JobFilter, JobId, JobKind, JobSt
 use crate::core::{Inner, unknown};
 use crate::jobs::{Job, Task};
 use crate::order::Order;
-use crate::protect;
 use crate::run::not_failed;
+use crate::{plan, protect};
 
 /// All jobs, oldest first.
 #[derive(Default)]
@@ -38,25 +38,44 @@ impl Jobs {
         self.all.iter()
     }
 
-    /// The job after which a subject has not moved on: its latest but for drills.
-    fn latest(&self) -> BTreeMap<JobSubject, JobId> {
-        let look = |view: &JobView| (!is_drill(view.kind)).then(|| (view.subject.clone(), view.id.clone()));
-        self.all.iter().filter_map(|job| job.look(look)).collect()
+    /// The latest job of each subject, and its latest that is no drill.
+    fn latest(&self) -> BTreeMap<JobSubject, Latest> {
+        let mut latest: BTreeMap<_, Latest> = BTreeMap::new();
+        for (place, job) in self.all.iter().enumerate() {
+            let (subject, drill) = job.look(|view| (view.subject.clone(), is_drill(view.kind)));
+            let latest = latest.entry(subject).or_default();
+            latest.any = place;
+            if !drill {
+                latest.no_drill = place;
+            }
+        }
+        latest
     }
 
-    fn has_moved_on(&self, view: &JobView, latest: &BTreeMap<JobSubject, JobId>) -> bool {
-        let place = |id: &JobId| self.places.get(id).copied();
-        latest.get(&view.subject).is_some_and(|other| place(other) > place(&view.id))
+    /// Whether another job has worked on the same since. A drill leaves it where it stands, if not another drill.
+    fn has_moved_on(&self, view: &JobView, latest: &BTreeMap<JobSubject, Latest>) -> bool {
+        let (Some(own), Some(latest)) = (self.places.get(&view.id), latest.get(&view.subject)) else {
+            return false;
+        };
+        *own < if is_drill(view.kind) { latest.any } else { latest.no_drill }
     }
+}
+
+/// Places of jobs in their order.
+#[derive(Clone, Copy, Default)]
+struct Latest {
+    any: usize,
+    no_drill: usize,
 }
 
 fn is_drill(kind: JobKind) -> bool {
     matches!(kind, JobKind::TestFailover | JobKind::TestFailoverCleanup)
 }
 
-/// Failovers of items can be stopped, with what follows from it (FO-12, HF-19).
+/// Failovers of items can be stopped, with what follows from it (FO-12, HF-19), and whatever a plan does.
 fn can_be_cancelled(view: &JobView) -> bool {
-    matches!(view.kind, JobKind::UnplannedFailover | JobKind::PlannedFailover)
+    let is_failover = matches!(view.kind, JobKind::UnplannedFailover | JobKind::PlannedFailover);
+    is_failover || matches!(view.subject, JobSubject::Plan(_))
 }
 
 /// What may be said to a job that has not ended.
@@ -106,7 +125,7 @@ impl Inner {
         self.with_actions(view, &latest).await
     }
 
-    async fn with_actions(&self, mut view: JobView, latest: &BTreeMap<JobSubject, JobId>) -> JobView {
+    async fn with_actions(&self, mut view: JobView, latest: &BTreeMap<JobSubject, Latest>) -> JobView {
         view.actions = if !view.state.ended() {
             actions_at_work(&view)
         } else if self.check_retry(&view, latest).await.is_ok() {
@@ -117,14 +136,13 @@ impl Inner {
         view
     }
 
-    /// Whether a job may be retried now. Changes nothing.
     async fn check_retry(
         &self,
         view: &JobView,
-        latest: &BTreeMap<JobSubject, JobId>,
+        latest: &BTreeMap<JobSubject, Latest>,
     ) -> Result<(), CoreError> {
         let job = self.find_job(&view.id).await?;
-        if view.state != JobState::Failed {
+        if !matches!(view.state, JobState::Failed | JobState::PartiallySucceeded) {
             return Err(not_failed(&job));
         }
         if !is_curable(view) {
@@ -138,6 +156,7 @@ impl Inner {
         }
         match job.task() {
             Task::Item(order) => self.check_item(&view.subject, order).await,
+            Task::Plan(_) => plan::check_retry(self, view).await,
         }
     }
 
@@ -154,22 +173,31 @@ impl Inner {
 
     pub(crate) async fn retry(self: &Arc<Self>, id: &JobId) -> Result<(), CoreError> {
         let job = self.find_job(id).await?;
-        let latest = self.jobs.lock().await.latest();
-        self.check_retry(&job.view(), &latest).await?;
+        self.check_retry_now(&job).await?;
         match job.task() {
-            Task::Item(order) => {
-                let JobSubject::Item(item) = job.subject() else { return Err(not_failed(&job)) };
-                let Order::Enable(request) = order else {
-                    return self.run_again(&self.find(&item).await?, &job, order).await;
-                };
-                let item = protect::admit(self, request).await?;
-                let begun = self.run_again(&item, &job, order).await;
-                if begun.is_err() {
-                    self.remove_item(&item).await?;
-                }
-                begun
-            }
+            Task::Item(order) => self.retry_item(&job, order).await,
+            Task::Plan(_) => plan::retry(self, &job).await,
         }
+    }
+
+    /// Whether a job may be retried now. Changes nothing.
+    pub(crate) async fn check_retry_now(&self, job: &Job) -> Result<(), CoreError> {
+        let latest = self.jobs.lock().await.latest();
+        self.check_retry(&job.view(), &latest).await
+    }
+
+    /// Does an item's failed job again.
+    pub(crate) async fn retry_item(self: &Arc<Self>, job: &Job, order: &Order) -> Result<(), CoreError> {
+        let JobSubject::Item(item) = job.subject() else { return Err(not_failed(job)) };
+        let Order::Enable(request) = order else {
+            return self.run_again(&self.find(&item).await?, job, order).await;
+        };
+        let item = protect::admit(self, request).await?;
+        let begun = self.run_again(&item, job, order).await;
+        if begun.is_err() {
+            self.remove_item(&item).await?;
+        }
+        begun
     }
 
     pub(crate) async fn resume(&self, id: &JobId) -> Result<(), CoreError> {

@@ -88,7 +88,9 @@ async fn reserve(
         let point = choose(core, &record, &request.point)?;
         (point, MachineId(format!("{}-test", record.recovery.1)))
     };
-    let note = |record: &mut Record, disks| record.drill = Some(Drill { machine: machine.clone(), disks });
+    let note = |record: &mut Record, disks| {
+        record.drill = Some(Drill { machine: machine.clone(), point: point.id.clone(), disks });
+    };
     let disks = name_disks(core, item, &point, "test", note).await?;
     Ok((point, machine, disks))
 }

@@ -24,6 +24,13 @@ pub(crate) async fn fail_over(core: &Arc<Inner>, request: &FailoverRequest) -> R
     core.run(&item, Order::Failover(request.clone())).await
 }
 
+pub(crate) fn operation(kind: FailoverKind) -> Operation {
+    match kind {
+        FailoverKind::Unplanned => Operation::UnplannedFailover,
+        FailoverKind::Planned => Operation::PlannedFailover,
+    }
+}
+
 /// What a failover request must bring, by where the item stands.
 pub(crate) fn check(
     core: &Inner,
@@ -31,11 +38,7 @@ pub(crate) fn check(
     request: &FailoverRequest,
 ) -> Result<Direction, CoreError> {
     let direction = Direction::from_side(record.protection.active);
-    let operation = match request.kind {
-        FailoverKind::Unplanned => Operation::UnplannedFailover,
-        FailoverKind::Planned => Operation::PlannedFailover,
-    };
-    core.check(record, operation)?;
+    core.check(record, operation(request.kind))?;
     if request.direction != direction {
         let text = format!("{} fails over {direction:?}, not {:?}", record.id, request.direction);
         return Err(CoreError::new(ErrorCode::WrongDirection, text));

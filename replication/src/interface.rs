@@ -3,13 +3,15 @@
 use async_trait::async_trait;
 use contract::{
     Capabilities, CoreError, EnableProtection, ErrorCode, FailoverRequest, ItemId, ItemView, JobFilter,
-    JobId, JobView, Operation, PointChoice, Policy, PolicyId, PolicyView, ReplicationCore, ReprotectRequest,
+    JobId, JobView, Operation, PlanFailoverRequest, PlanId, PlanReprotectRequest, PlanTestFailoverRequest,
+    PointChoice, Policy, PolicyId, PolicyView, RecoveryPlan, ReplicationCore, ReprotectRequest,
     TestFailoverRequest,
 };
 
 use crate::core::{Core, unknown};
+use crate::plan::PlanOrder;
 use crate::processor::not_replicating;
-use crate::{commit, drill, failover, protect, reprotect};
+use crate::{commit, drill, failover, plan, protect, reprotect};
 
 #[async_trait]
 impl ReplicationCore for Core {
@@ -33,6 +35,7 @@ impl ReplicationCore for Core {
                 ReverseReplicate,
                 DisableProtection,
             ],
+            plans: plan::LIMITS,
         })
     }
 
@@ -137,6 +140,38 @@ impl ReplicationCore for Core {
 
     async fn reprotect(&self, request: &ReprotectRequest) -> Result<JobId, CoreError> {
         reprotect::reprotect(&self.inner, request).await
+    }
+
+    async fn create_plan(&self, plan: &RecoveryPlan) -> Result<(), CoreError> {
+        plan::create(&self.inner, plan).await
+    }
+
+    async fn delete_plan(&self, plan: &PlanId) -> Result<(), CoreError> {
+        plan::delete(&self.inner, plan).await
+    }
+
+    async fn plans(&self) -> Result<Vec<RecoveryPlan>, CoreError> {
+        Ok(plan::list(&self.inner).await)
+    }
+
+    async fn failover_plan(&self, request: &PlanFailoverRequest) -> Result<JobId, CoreError> {
+        plan::start(&self.inner, &request.plan, PlanOrder::Failover(request.clone())).await
+    }
+
+    async fn test_failover_plan(&self, request: &PlanTestFailoverRequest) -> Result<JobId, CoreError> {
+        plan::start(&self.inner, &request.plan, PlanOrder::TestFailover(request.clone())).await
+    }
+
+    async fn clean_up_test_failover_plan(&self, plan: &PlanId) -> Result<JobId, CoreError> {
+        plan::start(&self.inner, plan, PlanOrder::CleanUp).await
+    }
+
+    async fn commit_plan(&self, plan: &PlanId) -> Result<JobId, CoreError> {
+        plan::start(&self.inner, plan, PlanOrder::Commit).await
+    }
+
+    async fn reprotect_plan(&self, request: &PlanReprotectRequest) -> Result<JobId, CoreError> {
+        plan::start(&self.inner, &request.plan, PlanOrder::Reprotect(request.clone())).await
     }
 
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, CoreError> {

@@ -131,6 +131,8 @@ impl Replica {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Drill {
     pub(crate) machine: MachineId,
+    /// The point it was started from.
+    pub(crate) point: PointId,
     pub(crate) disks: Volumes,
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use contract::{
-    Bytes, CoreError, Direction, ErrorCode, JobId, JobKind, JobState, JobSubject, JobView, Step, StepState,
-    Timestamp,
+    Bytes, CoreError, Direction, ErrorCode, JobId, JobKind, JobState, JobSubject, JobView, Millis, PlanState,
+    Step, StepState, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -12,18 +12,21 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::order::Order;
+use crate::plan::PlanTask;
 use crate::store::Store;
 
 /// What a job was told to do; kept as long as the job, so that it can be retried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Task {
     Item(Order),
+    Plan(PlanTask),
 }
 
 impl Task {
     fn kind(&self) -> JobKind {
         match self {
             Self::Item(order) => order.kind(),
+            Self::Plan(task) => task.order.kind(),
         }
     }
 }
@@ -195,6 +198,12 @@ impl Job {
         self.wait(JobState::WaitingForCompletion).await
     }
 
+    /// Waits, for any length of time, until a person has done what is asked (PL-04).
+    pub(crate) async fn wait_for_person(&self, instruction: &str) -> Result<(), CoreError> {
+        self.note(instruction)?;
+        self.wait(JobState::WaitingForManualAction).await
+    }
+
     async fn wait(&self, state: JobState) -> Result<(), CoreError> {
         self.change(|view| view.state = state)?;
         let mut asked = self.asked.subscribe();
@@ -219,13 +228,25 @@ impl Job {
         name: &str,
         work: impl Future<Output = Result<T, CoreError>>,
     ) -> Result<T, CoreError> {
+        self.step_with(name, |_, _| (), work, |_, _, _| ()).await
+    }
+
+    /// The same, and stores with the step's beginning and its end what else they mean.
+    pub(crate) async fn step_with<T>(
+        &self,
+        name: &str,
+        began: impl FnOnce(&mut JobView, Timestamp),
+        work: impl Future<Output = Result<T, CoreError>>,
+        ended: impl FnOnce(&mut JobView, &Result<T, CoreError>, Timestamp),
+    ) -> Result<T, CoreError> {
         self.checkpoint()?;
-        let began = self.begin(name)?;
+        let since = self.begin(name, began)?;
         let result = work.await;
-        match &result {
-            Ok(_) => self.end(began, StepState::Done, "")?,
-            Err(error) => self.end(began, StepState::Failed, &error.message)?,
-        }
+        let (state, note) = match &result {
+            Ok(_) => (StepState::Done, ""),
+            Err(error) => (StepState::Failed, error.message.as_str()),
+        };
+        self.end(since, state, note, |view| ended(view, &result, self.clock.now()))?;
         result
     }
 
@@ -235,10 +256,10 @@ impl Job {
         name: &str,
         work: impl Future<Output = Result<(), CoreError>>,
     ) -> Result<bool, CoreError> {
-        let began = self.begin(name)?;
+        let since = self.begin(name, |_, _| ())?;
         match work.await {
-            Ok(()) => self.end(began, StepState::Done, "").map(|()| true),
-            Err(error) => self.end(began, StepState::Warning, &error.message).map(|()| false),
+            Ok(()) => self.end(since, StepState::Done, "", |_| ()).map(|()| true),
+            Err(error) => self.end(since, StepState::Warning, &error.message, |_| ()).map(|()| false),
         }
     }
 
@@ -253,15 +274,41 @@ impl Job {
 
     /// Tells how far the step at work has come. Shown and not stored: a restart begins the step again.
     pub(crate) fn progress(&self, done: u64, total: u64) {
-        self.view.send_modify(|view| {
-            view.revision += 1;
+        self.hint(|view| {
             if let Some(step) = view.steps.last_mut() {
                 step.progress = Some((Bytes(done), Bytes(total)));
             }
         });
     }
 
-    fn begin(&self, name: &str) -> Result<Instant, CoreError> {
+    /// Shows what is not worth storing, or will be stored with what comes next.
+    pub(crate) fn hint(&self, hint: impl FnOnce(&mut JobView)) {
+        self.view.send_modify(|view| {
+            view.revision += 1;
+            hint(view);
+        });
+    }
+
+    /// Waits for this job's end. While it waits for a person and the job above is cancelled, so is this one.
+    pub(crate) async fn followed_by(&self, above: &Self) -> JobView {
+        let (mut view, mut asked) = (self.watch(), above.asked.subscribe());
+        loop {
+            let now = view.borrow_and_update().clone();
+            if now.state.ended() {
+                return now;
+            }
+            if now.state == JobState::WaitingForCompletion && *asked.borrow_and_update() == Asked::Cancel {
+                self.cancel();
+            }
+            // Both senders live as long as their jobs do.
+            tokio::select! {
+                _ = view.changed() => {}
+                _ = asked.changed() => {}
+            }
+        }
+    }
+
+    fn begin(&self, name: &str, also: impl FnOnce(&mut JobView, Timestamp)) -> Result<Instant, CoreError> {
         let step = Step {
             name: name.to_owned(),
             state: StepState::InProgress,
@@ -270,12 +317,22 @@ impl Job {
             note: String::new(),
             progress: None,
         };
-        self.change(|view| view.steps.push(step))?;
+        self.change(|view| {
+            also(view, step.started);
+            view.steps.push(step);
+        })?;
         Ok(Instant::now())
     }
 
-    fn end(&self, began: Instant, state: StepState, note: &str) -> Result<(), CoreError> {
+    fn end(
+        &self,
+        began: Instant,
+        state: StepState,
+        note: &str,
+        also: impl FnOnce(&mut JobView),
+    ) -> Result<(), CoreError> {
         self.change(|view| {
+            also(view);
             if let Some(step) = view.steps.last_mut() {
                 step.state = state;
                 step.took = Some(began.elapsed().into());
@@ -288,7 +345,7 @@ impl Job {
 
     /// The job as it will be once it has ended with `result`.
     pub(crate) fn end_of(&self, result: Result<(), CoreError>) -> JobView {
-        ended(self.view(), result, self.clock.now())
+        ended(self.view(), &self.task, result, self.clock.now())
     }
 
     /// Stores how the job ended.
@@ -301,7 +358,7 @@ impl Job {
         self.view.send_replace(view);
     }
 
-    fn change(&self, change: impl FnOnce(&mut JobView)) -> Result<(), CoreError> {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut JobView)) -> Result<(), CoreError> {
         let mut view = self.view();
         change(&mut view);
         view.revision += 1;
@@ -314,16 +371,28 @@ impl Job {
 }
 
 /// A job as it is once it has ended.
-fn ended(mut view: JobView, result: Result<(), CoreError>, now: Timestamp) -> JobView {
+fn ended(mut view: JobView, task: &Task, result: Result<(), CoreError>, now: Timestamp) -> JobView {
     let warned = view.steps.iter().any(|step| step.state == StepState::Warning);
     view.state = match (&result, warned) {
         (Err(error), _) if error.code == ErrorCode::Cancelled => JobState::Cancelled,
+        (Err(_), _) if is_partly_done(&view, task) => JobState::PartiallySucceeded,
         (Err(_), _) => JobState::Failed,
         (Ok(()), true) => JobState::CompletedWithWarning,
         (Ok(()), false) => JobState::Completed,
     };
+    if let Some(progress) = &mut view.plan {
+        let others = progress.manual.0 + progress.scripts.0;
+        progress.took = Some(Millis(now.since(view.started).0.saturating_sub(others)));
+    }
     view.error = result.err();
     view.ended = Some(now);
     view.revision += 1;
     view
+}
+
+/// Whether a plan came to its end, with some of its machines (EX-T6).
+fn is_partly_done(view: &JobView, task: &Task) -> bool {
+    let Task::Plan(task) = task else { return false };
+    let mut members = view.plan.iter().flat_map(|progress| &progress.members);
+    !task.order.stops_on_error() && members.any(|member| member.state == PlanState::Done)
 }

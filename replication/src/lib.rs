@@ -10,6 +10,7 @@
 //! - `policy`, `points`, `thinning`: which points there are, which can be chosen, and where they go
 //! - `failover`, `target`, `commit`, `back_to_hyperv`, `drill`, `reprotect`, `protect`: the jobs
 //! - `order`, `run`, `jobs`, `resume`, `desk`: what a job is told to do, how it runs, goes on and is asked about
+//! - `plan`: recovery plans
 //! - `hydrate`: makes a target copy boot on other hardware
 //! - [`tap`]: the seam at which the suite makes this core faulty on purpose
 
@@ -29,6 +30,7 @@ mod item;
 mod jobs;
 mod landing;
 mod order;
+mod plan;
 mod points;
 mod policy;
 mod processor;

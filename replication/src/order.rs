@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::{
-    CoreError, Direction, EnableProtection, FailoverKind, FailoverRequest, JobKind, PointChoice,
+    CoreError, Direction, EnableProtection, FailoverKind, FailoverRequest, JobKind, Operation, PointChoice,
     ReprotectRequest, TestFailoverRequest,
 };
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,21 @@ impl Order {
             Self::TestFailover(_) => JobKind::TestFailover,
             Self::TestFailoverCleanup => JobKind::TestFailoverCleanup,
         }
+    }
+
+    /// What it is called in the tables; protection begins outside them.
+    pub(crate) fn operation(&self) -> Option<Operation> {
+        Some(match self {
+            Self::Enable(_) => return None,
+            Self::Disable => Operation::DisableProtection,
+            Self::Failover(request) => failover::operation(request.kind),
+            Self::ChangePoint(_) => Operation::ChangePoint,
+            Self::Commit => Operation::Commit,
+            Self::Reprotect(_) => Operation::Reprotect,
+            Self::ReverseReplicate => Operation::ReverseReplicate,
+            Self::TestFailover(_) => Operation::TestFailover,
+            Self::TestFailoverCleanup => Operation::TestFailoverCleanup,
+        })
     }
 
     /// Which way it would go from where the item stands, or why it is refused. Changes nothing.

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use contract::{CoreError, JobId, Phase};
+use contract::{CoreError, JobId, Phase, Protection};
 use serde::{Deserialize, Serialize};
 
 use crate::core::Inner;
-use crate::item::Item;
+use crate::item::{Item, Record};
 use crate::order::Order;
 use crate::thinning;
 
@@ -18,6 +18,18 @@ use crate::thinning;
 pub(crate) struct Pending {
     pub(crate) job: JobId,
     pub(crate) order: Order,
+    /// Where the item stood when the job began.
+    pub(crate) from: Protection,
+}
+
+impl Pending {
+    /// Whether the item has arrived where the job leads, so that only the job's end is left to be told. Arriving is
+    /// the last thing a job does.
+    pub(crate) fn has_arrived(&self, record: &Record) -> bool {
+        let row = self.order.operation().and_then(|operation| record.pair.find(self.from, operation));
+        let to = row.and_then(|row| row.to);
+        self.from != record.protection && to == Some(record.protection)
+    }
 }
 
 /// Takes an item up again after a restart: replication goes on, and so does the job that held it.

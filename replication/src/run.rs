@@ -9,6 +9,7 @@ use crate::core::Inner;
 use crate::item::{Item, Record};
 use crate::jobs::{Job, Kept, Task};
 use crate::order::Order;
+use crate::plan;
 use crate::resume::{self, Pending};
 
 impl Inner {
@@ -64,7 +65,7 @@ impl Inner {
     fn hold(&self, item: &Item, record: &mut Record, job: &Kept, order: &Order) -> Result<(), CoreError> {
         let id = job.view.id.clone();
         let mut changed = record.clone();
-        changed.pending = Some(Pending { job: id.clone(), order: order.clone() });
+        changed.pending = Some(Pending { job: id.clone(), order: order.clone(), from: record.protection });
         self.store.begin(job, &changed)?;
         *record = changed;
         item.set_holder(Some(id));
@@ -109,17 +110,33 @@ impl Inner {
         drop(taking_up);
         // Nobody sends; it ends when every item has let go of its end.
         let _ = taken_up.recv().await;
+        plan::take_up(&self).await;
+    }
+
+    /// What an item was told to do last, and the job that does it, unless it is done.
+    async fn pending(&self, item: &Item) -> Option<(Pending, Option<Job>)> {
+        let pending = item.record.lock().await.pending.clone()?;
+        let job = self.jobs.lock().await.get(&pending.job).cloned();
+        Some((pending, job))
+    }
+
+    /// Ends a job of which nothing but the end was missing.
+    async fn conclude_arrived(&self, item: &Item) {
+        let Some((pending, Some(job))) = self.pending(item).await else { return };
+        let arrived = pending.has_arrived(&*item.record.lock().await);
+        if arrived && !job.state().ended() {
+            self.conclude(item, &job, Ok(())).await;
+        }
     }
 
     /// Takes up an item that was in the store: first its replication, then the job that held it.
     async fn take_up(self: Arc<Self>, item: Arc<Item>, taking_up: mpsc::Sender<()>) {
+        self.conclude_arrived(&item).await;
         if let Err(error) = resume::take_up(&self, &item).await {
             self.report_trouble(&item, error.message).await;
         }
         drop(taking_up);
-        let pending = item.record.lock().await.pending.clone();
-        let Some(pending) = pending else { return };
-        let job = self.jobs.lock().await.get(&pending.job).cloned();
+        let Some((pending, job)) = self.pending(&item).await else { return };
         match job {
             Some(job) if !job.state().ended() => {
                 if let Err(error) = job.go_on() {

@@ -1,13 +1,14 @@
 //! What survives the process: items and jobs, in SQLite.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use contract::{CoreError, ErrorCode, PolicyId, PolicyView};
+use contract::{CoreError, ErrorCode, PlanId, PolicyId, PolicyView, RecoveryPlan};
 use rusqlite::Connection;
 
 use crate::item::Record;
 use crate::jobs::Kept;
+use crate::tap::Tap;
 
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
@@ -15,6 +16,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS item (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS policy (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS job (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS plan (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
 ";
 
 const PUT_ITEM: &str = "INSERT OR REPLACE INTO item (id, record) VALUES (?1, ?2)";
@@ -25,13 +27,14 @@ const PUT_JOB: &str =
 /// The core's memory. Each change is one transaction.
 pub(crate) struct Store {
     connection: Mutex<Connection>,
+    tap: Option<Arc<dyn Tap>>,
 }
 
 impl Store {
-    pub(crate) fn open(path: &Path) -> Result<Self, CoreError> {
+    pub(crate) fn open(path: &Path, tap: Option<Arc<dyn Tap>>) -> Result<Self, CoreError> {
         let connection = Connection::open(path).map_err(|e| failed("open", &e))?;
         connection.execute_batch(SCHEMA).map_err(|e| failed("prepare", &e))?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self { connection: Mutex::new(connection), tap })
     }
 
     /// Every item and every job, jobs in the order in which they began.
@@ -40,6 +43,19 @@ impl Store {
             self.all("SELECT record FROM item ORDER BY id")?,
             self.all("SELECT record FROM job ORDER BY rowid")?,
         ))
+    }
+
+    /// Every plan, by name.
+    pub(crate) fn plans(&self) -> Result<Vec<RecoveryPlan>, CoreError> {
+        self.all("SELECT record FROM plan ORDER BY id")
+    }
+
+    pub(crate) fn put_plan(&self, plan: &RecoveryPlan) -> Result<(), CoreError> {
+        self.put("INSERT INTO plan (id, record) VALUES (?1, ?2)", &plan.id.0, plan)
+    }
+
+    pub(crate) fn remove_plan(&self, plan: &PlanId) -> Result<(), CoreError> {
+        self.remove("DELETE FROM plan WHERE id = ?1", &plan.0)
     }
 
     fn all<T: serde::de::DeserializeOwned>(&self, query: &str) -> Result<Vec<T>, CoreError> {
@@ -61,9 +77,11 @@ impl Store {
     }
 
     pub(crate) fn remove_item(&self, record: &Record) -> Result<(), CoreError> {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let removed = connection.execute("DELETE FROM item WHERE id = ?1", [&record.id.0]);
-        removed.map(drop).map_err(|e| failed("write", &e))
+        self.remove("DELETE FROM item WHERE id = ?1", &record.id.0)
+    }
+
+    fn remove(&self, statement: &str, id: &str) -> Result<(), CoreError> {
+        self.write(|connection| connection.execute(statement, [id]).map(drop))
     }
 
     pub(crate) fn put_job(&self, job: &Kept) -> Result<(), CoreError> {
@@ -73,15 +91,13 @@ impl Store {
     /// A job begins and holds its item: both or neither.
     pub(crate) fn begin(&self, job: &Kept, item: &Record) -> Result<(), CoreError> {
         let rows = [(PUT_JOB, &job.view.id.0, written(job)?), (PUT_ITEM, &item.id.0, written(item)?)];
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let both = || {
+        self.write(|connection| {
             let transaction = connection.transaction()?;
             for (statement, id, text) in rows {
                 transaction.execute(statement, (id, text))?;
             }
             transaction.commit()
-        };
-        both().map_err(|e| failed("write", &e))
+        })
     }
 
     pub(crate) fn policies(&self) -> Result<Vec<PolicyView>, CoreError> {
@@ -90,36 +106,42 @@ impl Store {
 
     /// All of them or none.
     pub(crate) fn put_policies(&self, policies: &[PolicyView]) -> Result<(), CoreError> {
-        self.together(policies, |transaction, policy| {
-            let statement = "INSERT OR REPLACE INTO policy (id, record) VALUES (?1, ?2)";
-            transaction.execute(statement, (&policy.id.0, written(policy)?)).map_err(|e| failed("write", &e))
-        })
+        let rows = policies.iter().map(|policy| Ok((&policy.id.0, written(policy)?)));
+        let rows: Vec<_> = rows.collect::<Result<_, CoreError>>()?;
+        self.together("INSERT OR REPLACE INTO policy (id, record) VALUES (?1, ?2)", rows)
     }
 
     /// All of them or none.
     pub(crate) fn remove_policies(&self, policies: &[PolicyId]) -> Result<(), CoreError> {
-        self.together(policies, |transaction, id| {
-            transaction.execute("DELETE FROM policy WHERE id = ?1", [&id.0]).map_err(|e| failed("write", &e))
-        })
+        self.together("DELETE FROM policy WHERE id = ?1", policies.iter().map(|id| [&id.0]))
     }
 
-    fn together<T>(
+    fn together<P: rusqlite::Params>(
         &self,
-        records: &[T],
-        each: impl Fn(&rusqlite::Transaction<'_>, &T) -> Result<usize, CoreError>,
+        statement: &str,
+        rows: impl IntoIterator<Item = P>,
     ) -> Result<(), CoreError> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = connection.transaction().map_err(|e| failed("write", &e))?;
-        for record in records {
-            each(&transaction, record)?;
-        }
-        transaction.commit().map_err(|e| failed("write", &e))
+        self.write(|connection| {
+            let transaction = connection.transaction()?;
+            for row in rows {
+                transaction.execute(statement, row)?;
+            }
+            transaction.commit()
+        })
     }
 
     fn put(&self, statement: &str, id: &str, record: &impl serde::Serialize) -> Result<(), CoreError> {
         let text = written(record)?;
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        connection.execute(statement, (id, text)).map(drop).map_err(|e| failed("write", &e))
+        self.write(|connection| connection.execute(statement, (id, text)).map(drop))
+    }
+
+    fn write(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<()>) -> Result<(), CoreError> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = work(&mut connection).map_err(|e| failed("write", &e));
+        if let Some(tap) = &self.tap {
+            tap.stored();
+        }
+        written
     }
 }
 
@@ -143,14 +165,14 @@ mod tests {
         let path = dir.path().join("core.db");
         std::fs::write(&path, "nonsense ".repeat(1000)).unwrap();
         let before = std::fs::read(&path).unwrap();
-        assert_eq!(Store::open(&path).err().map(|error| error.code), Some(ErrorCode::Store));
+        assert_eq!(Store::open(&path, None).err().map(|error| error.code), Some(ErrorCode::Store));
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
     #[test]
     fn a_record_of_another_kind_is_an_error_and_no_panic() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("core.db")).unwrap();
+        let store = Store::open(&dir.path().join("core.db"), None).unwrap();
         store.put("INSERT INTO item (id, record) VALUES (?1, ?2)", "x", &"not an item").unwrap();
         let error = store.load().err().unwrap();
         assert_eq!(error.code, ErrorCode::Store);

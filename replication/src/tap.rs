@@ -19,6 +19,10 @@ pub trait Tap: Send + Sync {
     /// `batch` counts transfers from 1. Returns whether the extent shall still be written.
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool;
 
+    /// Hears of every write to the core's store once it is done, before anything follows from it. A process that dies
+    /// dies between two of them.
+    fn stored(&self) {}
+
     /// Whether target copies are hydrated, where that is due.
     fn hydrates(&self) -> bool {
         true

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CoreError, Direction, GroupId, ItemId, ItemView, JobFilter, JobId, JobView, MachineId, Millis, Network,
-    Operation, PointId, Policy, PolicyId, PolicyView, SiteId, TargetSettings,
+    Operation, PlanFailoverRequest, PlanId, PlanLimits, PlanReprotectRequest, PlanTestFailoverRequest,
+    PointId, Policy, PolicyId, PolicyView, RecoveryPlan, SiteId, TargetSettings,
 };
 
 /// What a core can do. What is missing here is verified to be refused with `not-supported`.
@@ -15,6 +16,8 @@ pub struct Capabilities {
     pub name: String,
     /// Operations it knows.
     pub operations: Vec<Operation>,
+    /// How large a recovery plan may be (EX-P1).
+    pub plans: PlanLimits,
 }
 
 /// Begin to protect a machine.
@@ -185,6 +188,61 @@ pub trait ReplicationCore: Send + Sync {
     /// Replicates a failed-back Hyper-V machine to the cloud again, sending only what changed since the cloud
     /// machine was turned off (HF-17, HF-18).
     async fn reverse_replicate(&self, item: &ItemId) -> Result<JobId, CoreError>;
+
+    /// Stores a recovery plan for use in both directions (PL-02).
+    ///
+    /// # Errors
+    /// `plan-exists`; `plan-too-large`; `unknown-id` if an item is not protected; `bad-request` if there is no item,
+    /// one occurs twice, a replication group is spread over several groups, machines of different kinds of pairs are
+    /// mixed (EX-P1), or an action has no name or nothing to do.
+    async fn create_plan(&self, plan: &RecoveryPlan) -> Result<(), CoreError>;
+
+    /// Forgets a plan. Its items stay as they are.
+    ///
+    /// # Errors
+    /// `unknown-id`; `busy` while a job of the plan runs.
+    async fn delete_plan(&self, plan: &PlanId) -> Result<(), CoreError>;
+
+    /// All plans, by name.
+    async fn plans(&self) -> Result<Vec<RecoveryPlan>, CoreError>;
+
+    /// Fails a plan over, or back (PL-01, PL-02, FO-15, HF-28). Machines already on the side it leads to are skipped.
+    /// All others must be able to go, or the plan is refused and none is touched (FB-02); only an unplanned failover
+    /// out goes on without those that cannot (EX-T6).
+    ///
+    /// # Errors
+    /// `unknown-id`; `busy`; `bad-request` for a custom point (RP-10), or for a multi-VM choice without a
+    /// replication group in the plan (RP-07); else what the first machine that cannot go objects to.
+    async fn failover_plan(&self, request: &PlanFailoverRequest) -> Result<JobId, CoreError>;
+
+    /// Holds a drill with all machines of a plan, group by group (PL-05, TF-05). Goes on to the end, as an unplanned
+    /// failover does.
+    ///
+    /// # Errors
+    /// As [`Self::failover_plan`]; refused only if no machine can take part.
+    async fn test_failover_plan(&self, request: &PlanTestFailoverRequest) -> Result<JobId, CoreError>;
+
+    /// Removes everything that a plan's drill made. Machines without a drill are skipped.
+    ///
+    /// # Errors
+    /// `unknown-id`; `busy`, also if another job holds a machine with a drill; what the first machine objects to if
+    /// none has a drill.
+    async fn clean_up_test_failover_plan(&self, plan: &PlanId) -> Result<JobId, CoreError>;
+
+    /// Commits every machine of a plan whose failover is not final yet; the others are skipped.
+    ///
+    /// # Errors
+    /// `unknown-id`; `busy`, also if another job holds a machine to commit; what the first machine objects to if there
+    /// is nothing to commit.
+    async fn commit_plan(&self, plan: &PlanId) -> Result<JobId, CoreError>;
+
+    /// Replicates every machine of a plan that can be in the opposite direction: by reprotection, or by reverse
+    /// replication where that is what the pair has (HF-17). The only way for a replication group (EX-R13).
+    ///
+    /// # Errors
+    /// `unknown-id`; `busy`, also if another job holds a machine that could; `bad-request` for settings of an item that
+    /// is not in the plan; what the first machine objects to if none can.
+    async fn reprotect_plan(&self, request: &PlanReprotectRequest) -> Result<JobId, CoreError>;
 
     /// All jobs that fit, drills among them (MO-04), newest last.
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, CoreError>;

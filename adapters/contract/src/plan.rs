@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CoreError, DataSync, Direction, FailoverKind, ItemId, JobId, MachineId, Millis, Network, PlanId,
-    PointChoice, PointId,
+    PointChoice, PointId, ReprotectRequest, Timestamp,
 };
 
 /// How large a plan may be.
@@ -185,6 +185,9 @@ pub struct PlanReprotectRequest {
     pub plan: PlanId,
     /// The direction replication shall take. Machines that cannot take it now are skipped.
     pub direction: Direction,
+    /// Requests of machines that need more than a direction, at most one a machine.
+    #[serde(default)]
+    pub settings: Vec<ReprotectRequest>,
 }
 
 /// How far something of a plan has come.
@@ -247,6 +250,8 @@ pub struct PlanActionView {
     pub state: PlanState,
     /// How often it was begun. More than once after a retry, or if the core was stopped in its midst.
     pub runs: u32,
+    /// When it was begun last; a manual step, when it was first waited for.
+    pub started: Option<Timestamp>,
     /// Why it failed.
     pub why: Option<CoreError>,
 }

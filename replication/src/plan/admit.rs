@@ -1,0 +1,99 @@
+//! Which machines of a plan take part, and when the whole is refused.
+
+use contract::{CoreError, Direction, ErrorCode, ItemId, Network, PointChoice, Side};
+
+use crate::core::Inner;
+use crate::order::Order;
+use crate::plan::{PlanOrder, PlanTask};
+use crate::run::free;
+
+/// What a machine has to do with it.
+pub(super) enum Part {
+    /// It goes, this way.
+    Goes(Order, Direction),
+    /// There is nothing to do with it.
+    Nothing(CoreError),
+    /// It should go and cannot.
+    Cannot(CoreError),
+}
+
+/// Looks at every machine before any is touched. Returns the direction of the job.
+pub(super) async fn admit(core: &Inner, task: &PlanTask) -> Result<Direction, CoreError> {
+    check_order(task)?;
+    let (mut direction, mut nothing, mut cannot) = (None, None, None);
+    for id in task.plan.groups.iter().flat_map(|group| &group.items) {
+        match part(core, &task.order, id, &chosen(&task.order)).await {
+            Part::Goes(_, way) => drop(direction.get_or_insert(way)),
+            Part::Nothing(why) => drop(nothing.get_or_insert(why)),
+            Part::Cannot(why) => drop(cannot.get_or_insert(why)),
+        }
+    }
+    match (direction, cannot) {
+        (Some(_), Some(why)) if !goes_on_without(&task.order) => Err(why),
+        (Some(direction), _) => Ok(direction),
+        (None, Some(why)) => Err(why),
+        (None, None) => Err(nothing.unwrap_or_else(|| {
+            CoreError::new(ErrorCode::BadRequest, format!("plan {} has no machine", task.plan.id))
+        })),
+    }
+}
+
+/// What is wrong with a request whatever its machines are.
+fn check_order(task: &PlanTask) -> Result<(), CoreError> {
+    let bad = |text: String| Err(CoreError::new(ErrorCode::BadRequest, text));
+    if let Some(PointChoice::Custom(point)) = task.order.point() {
+        return bad(format!(
+            "recovery point {point} is of one machine; a plan needs a choice for all (RP-10)"
+        ));
+    }
+    if let PlanOrder::TestFailover(request) = &task.order
+        && request.network == Network::Production
+    {
+        return bad("a drill needs a network that is used for nothing else".to_owned());
+    }
+    if let PlanOrder::Reprotect(request) = &task.order {
+        let is_member = |item: &ItemId| task.plan.groups.iter().any(|group| group.items.contains(item));
+        let strangers = request.settings.iter().map(|settings| &settings.item).find(|item| !is_member(item));
+        if let Some(stranger) = strangers {
+            return bad(format!("item {stranger} is not in plan {}", task.plan.id));
+        }
+    }
+    Ok(())
+}
+
+/// Only disasters and drills go on without those that cannot (EX-T6). A failback never does (FB-02).
+fn goes_on_without(order: &PlanOrder) -> bool {
+    match order {
+        PlanOrder::TestFailover(_) => true,
+        PlanOrder::Failover(_) => !order.stops_on_error() && order.leads_to() == Some(Side::Recovery),
+        PlanOrder::CleanUp | PlanOrder::Commit | PlanOrder::Reprotect(_) => false,
+    }
+}
+
+fn chosen(order: &PlanOrder) -> PointChoice {
+    order.point().cloned().unwrap_or(PointChoice::Latest)
+}
+
+/// What a machine has to do with an order, from where it stands now. Changes nothing.
+pub(super) async fn part(core: &Inner, order: &PlanOrder, id: &ItemId, point: &PointChoice) -> Part {
+    let item = match core.find(id).await {
+        Ok(item) => item,
+        Err(why) => return Part::Cannot(why),
+    };
+    let record = item.record.lock().await;
+    if order.leads_to() == Some(record.protection.active) {
+        let text = format!("{id} is on the {:?} side already", record.protection.active);
+        return Part::Nothing(CoreError::new(ErrorCode::NotAllowedInState, text));
+    }
+    let told = order.for_member(&record, point);
+    match (free(&item).and_then(|()| told.check(core, &record)), order) {
+        (Ok(direction), _) => Part::Goes(told, direction),
+        // Commit, clean-up and reprotection are for those that have something to commit, and so on.
+        (Err(why), PlanOrder::CleanUp | PlanOrder::Commit | PlanOrder::Reprotect(_))
+            if matches!(why.code, ErrorCode::NotAllowedInState | ErrorCode::WrongDirection) =>
+        {
+            Part::Nothing(why)
+        }
+        (Err(why), _) => Part::Cannot(why),
+    }
+}

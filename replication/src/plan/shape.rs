@@ -1,0 +1,70 @@
+//! What a plan must look like (EX-P1).
+
+use std::collections::BTreeSet;
+
+use contract::{ActionWork, CoreError, ErrorCode, PlanAction, RecoveryPlan};
+
+use crate::core::Inner;
+use crate::plan::LIMITS;
+
+/// Refuses what is no plan.
+pub(super) async fn check(core: &Inner, plan: &RecoveryPlan) -> Result<(), CoreError> {
+    if plan.id.0.is_empty() {
+        return Err(bad("a plan needs a name"));
+    }
+    check_size(plan)?;
+    let mut seen = BTreeSet::new();
+    for item in plan.groups.iter().flat_map(|group| &group.items) {
+        if !seen.insert(item) {
+            return Err(bad(format!("item {item} occurs twice in plan {}", plan.id)));
+        }
+    }
+    for group in &plan.groups {
+        group.before.iter().chain(&group.after).try_for_each(check_action)?;
+    }
+    check_items(core, plan).await
+}
+
+fn check_size(plan: &RecoveryPlan) -> Result<(), CoreError> {
+    let items: usize = plan.groups.iter().map(|group| group.items.len()).sum();
+    if items == 0 {
+        return Err(bad(format!("plan {} has no item", plan.id)));
+    }
+    for (what, is, most) in [("groups", plan.groups.len(), LIMITS.groups), ("items", items, LIMITS.items)] {
+        if is > most as usize {
+            let text = format!("plan {} has {is} {what}; {most} is the most: make several plans", plan.id);
+            return Err(CoreError::new(ErrorCode::PlanTooLarge, text));
+        }
+    }
+    Ok(())
+}
+
+fn check_action(action: &PlanAction) -> Result<(), CoreError> {
+    if action.name.is_empty() {
+        return Err(bad("an action needs a name"));
+    }
+    let lacks = match &action.work {
+        ActionWork::Script { program, .. } if program.is_empty() => "a program to run",
+        ActionWork::Script { timeout, .. } if timeout.0 == 0 => "time to run in",
+        ActionWork::Manual { instruction } if instruction.is_empty() => "an instruction",
+        ActionWork::Script { .. } | ActionWork::Manual { .. } => return Ok(()),
+    };
+    Err(bad(format!("action {} lacks {lacks}", action.name)))
+}
+
+/// Machines of a plan are protected, and of one kind of pair.
+async fn check_items(core: &Inner, plan: &RecoveryPlan) -> Result<(), CoreError> {
+    let mut kind = None;
+    for id in plan.groups.iter().flat_map(|group| &group.items) {
+        let pair = core.find(id).await?.record.lock().await.pair;
+        if *kind.get_or_insert(pair) != pair {
+            let text = format!("plan {} mixes kinds of machines: {id} is of {}", plan.id, pair.title());
+            return Err(bad(text));
+        }
+    }
+    Ok(())
+}
+
+fn bad(text: impl Into<String>) -> CoreError {
+    CoreError::new(ErrorCode::BadRequest, text)
+}
