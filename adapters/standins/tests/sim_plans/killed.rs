@@ -14,12 +14,12 @@ use contract::{
     PlanFailoverRequest, PlanGroup, PlanState, Platform, ReplicationCore, Side, SiteId,
 };
 use replication::tap::{Extent, Tap};
-use replication::{Config, Core};
+use replication::{Clock, Config, Core};
 use standins::sim::{SimConfig, SimInstall, SimProcess, SimProfile, SimSite, SimWorld, run};
 use tempfile::TempDir;
 
 use crate::fleet::{BOOT, PLAN, drill, failover, group, item, manual, plan, reprotect, shell};
-use crate::sim_support::{BACK, INTERVAL, OUT, dr, enable, exact, is_up};
+use crate::sim_support::{BACK, INTERVAL, OUT, POLICY, dr, enable, exact, is_up, policy};
 
 const SEED: u64 = 41;
 const MACHINES: [&str; 3] = ["db", "cache", "web"];
@@ -116,6 +116,7 @@ impl House {
         let process = SimProcess::new();
         let (clerk, core) = open(dir.path(), "1", &process, [&primary, &recovery]);
         let house = Self { world, primary, recovery, process, clerk, core, dir, took: (0, 0) };
+        house.core.create_policy(&POLICY.into(), &policy(PlatformKind::Vmware, 3)).await.unwrap();
         for machine in MACHINES {
             house.primary.install(&SimInstall::new(machine)).unwrap();
             house.primary.start(&machine.into()).await.unwrap();
@@ -370,7 +371,9 @@ fn open(root: &Path, life: &str, process: &Arc<SimProcess>, sites: [&Arc<SimSite
         copied: Mutex::new(false),
     });
     let tap: Arc<dyn Tap> = clerk.clone();
-    let core = Core::open(Config { platforms, dir, tap: Some(tap) }).unwrap();
+    let clock = sites[0].clock().clone();
+    let clock = Clock::new(move || clock.now());
+    let core = Core::open(Config { platforms, dir, tap: Some(tap), clock }).unwrap();
     (clerk, core)
 }
 
