@@ -306,5 +306,7 @@ fn allowed(record: &Record) -> Vec<Operation> {
     let pointless =
         if record.drill.is_some() { Operation::TestFailover } else { Operation::TestFailoverCleanup };
     allowed.retain(|op| *op != pointless);
+    // A replication group is reprotected as a whole, by a plan (EX-R13).
+    allowed.retain(|op| *op != Operation::Reprotect || record.group.is_none());
     allowed
 }

@@ -146,7 +146,7 @@ mod tests {
 
     fn book() -> (tempfile::TempDir, Store, Policies) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("core.db")).unwrap();
+        let store = Store::open(&dir.path().join("core.db"), None).unwrap();
         (dir, store, Policies::default())
     }
 

@@ -12,6 +12,11 @@ use crate::order::Order;
 
 pub(crate) async fn reprotect(core: &Arc<Inner>, request: &ReprotectRequest) -> Result<JobId, CoreError> {
     let item = core.find(&request.item).await?;
+    if let Some(group) = &item.record.lock().await.group {
+        let text =
+            format!("{} is of group {group}, which is reprotected as a whole, by a plan", request.item);
+        return Err(CoreError::new(ErrorCode::OnlyThroughPlan, text));
+    }
     core.run(&item, Order::Reprotect(request.clone())).await
 }
 

@@ -183,6 +183,9 @@ pub trait ReplicationCore: Send + Sync {
     async fn commit(&self, item: &ItemId) -> Result<JobId, CoreError>;
 
     /// Replicates in the opposite direction (RE-01, RE-29).
+    ///
+    /// # Errors
+    /// `only-through-plan` for a machine of a replication group (EX-R13).
     async fn reprotect(&self, request: &ReprotectRequest) -> Result<JobId, CoreError>;
 
     /// Replicates a failed-back Hyper-V machine to the cloud again, sending only what changed since the cloud
@@ -211,8 +214,8 @@ pub trait ReplicationCore: Send + Sync {
     /// out goes on without those that cannot (EX-T6).
     ///
     /// # Errors
-    /// `unknown-id`; `busy`; `bad-request` for a custom point (RP-10), or for a multi-VM choice without a
-    /// replication group in the plan (RP-07); else what the first machine that cannot go objects to.
+    /// `unknown-id`; `busy`; `bad-request` for a custom point (RP-10); `multi-vm-needs-group` for a choice that spans
+    /// machines without a replication group in the plan (RP-07); else what the first machine that cannot go objects to.
     async fn failover_plan(&self, request: &PlanFailoverRequest) -> Result<JobId, CoreError>;
 
     /// Holds a drill with all machines of a plan, group by group (PL-05, TF-05). Goes on to the end, as an unplanned

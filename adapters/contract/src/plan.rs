@@ -156,7 +156,10 @@ pub struct PlanFailoverRequest {
     pub kind: FailoverKind,
     /// Which way. Machines that are on the side it leads to already are skipped (HF-28, EX-P1).
     pub direction: Direction,
-    /// Which point of each machine; `custom` is refused (RP-10).
+    /// Which point of each machine; `custom` is refused (RP-10). `latest-multi-vm` sends each replication group of the
+    /// plan to the latest moment that its machines share, and every other machine to its own latest processed point
+    /// (RP-08, FB-05); `latest-multi-vm-app-consistent` does the same with points taken with the applications at
+    /// rest (RP-09). Without a replication group in the plan both are refused (RP-07).
     pub point: PointChoice,
     /// As [`crate::FailoverRequest::shut_down_source`].
     pub shut_down_source: bool,
@@ -172,7 +175,7 @@ pub struct PlanFailoverRequest {
 pub struct PlanTestFailoverRequest {
     /// The plan.
     pub plan: PlanId,
-    /// Which point of each machine; `custom` is refused (RP-10).
+    /// Which point of each machine, as in [`PlanFailoverRequest::point`].
     pub point: PointChoice,
     /// The network for the drill; a production network is refused.
     pub network: Network,

@@ -1,9 +1,12 @@
 //! Which machines of a plan take part, and when the whole is refused.
 
+use std::collections::BTreeMap;
+
 use contract::{CoreError, Direction, ErrorCode, ItemId, Network, PointChoice, Side};
 
 use crate::core::Inner;
 use crate::order::Order;
+use crate::plan::points::{self, Chosen};
 use crate::plan::{PlanOrder, PlanTask};
 use crate::run::free;
 
@@ -20,9 +23,11 @@ pub(super) enum Part {
 /// Looks at every machine before any is touched. Returns the direction of the job.
 pub(super) async fn admit(core: &Inner, task: &PlanTask) -> Result<Direction, CoreError> {
     check_order(task)?;
+    let chosen = points::choose(core, &task.order, task.items(), &BTreeMap::new()).await;
+    check_spanning(core, task, &chosen).await?;
     let (mut direction, mut nothing, mut cannot) = (None, None, None);
-    for id in task.plan.groups.iter().flat_map(|group| &group.items) {
-        match part(core, &task.order, id, &chosen(&task.order)).await {
+    for id in task.items() {
+        match part(core, &task.order, id, &chosen).await {
             Part::Goes(_, way) => drop(direction.get_or_insert(way)),
             Part::Nothing(why) => drop(nothing.get_or_insert(why)),
             Part::Cannot(why) => drop(cannot.get_or_insert(why)),
@@ -52,7 +57,7 @@ fn check_order(task: &PlanTask) -> Result<(), CoreError> {
         return bad("a drill needs a network that is used for nothing else".to_owned());
     }
     if let PlanOrder::Reprotect(request) = &task.order {
-        let is_member = |item: &ItemId| task.plan.groups.iter().any(|group| group.items.contains(item));
+        let is_member = |item: &ItemId| task.items().any(|member| member == item);
         let strangers = request.settings.iter().map(|settings| &settings.item).find(|item| !is_member(item));
         if let Some(stranger) = strangers {
             return bad(format!("item {stranger} is not in plan {}", task.plan.id));
@@ -70,12 +75,24 @@ fn goes_on_without(order: &PlanOrder) -> bool {
     }
 }
 
-fn chosen(order: &PlanOrder) -> PointChoice {
-    order.point().cloned().unwrap_or(PointChoice::Latest)
+/// A point that spans machines is for plans with a replication group (RP-07).
+async fn check_spanning(core: &Inner, task: &PlanTask, chosen: &Chosen) -> Result<(), CoreError> {
+    if chosen.has_group() || task.order.point().and_then(points::spans).is_none() {
+        return Ok(());
+    }
+    for id in task.items() {
+        let Ok(item) = core.find(id).await else { continue };
+        if item.record.lock().await.group.is_some() {
+            return Ok(());
+        }
+    }
+    let text =
+        format!("plan {} has no replication group; choose a point of each machine's own", task.plan.id);
+    Err(CoreError::new(ErrorCode::MultiVmNeedsGroup, text))
 }
 
 /// What a machine has to do with an order, from where it stands now. Changes nothing.
-pub(super) async fn part(core: &Inner, order: &PlanOrder, id: &ItemId, point: &PointChoice) -> Part {
+pub(super) async fn part(core: &Inner, order: &PlanOrder, id: &ItemId, chosen: &Chosen) -> Part {
     let item = match core.find(id).await {
         Ok(item) => item,
         Err(why) => return Part::Cannot(why),
@@ -85,7 +102,11 @@ pub(super) async fn part(core: &Inner, order: &PlanOrder, id: &ItemId, point: &P
         let text = format!("{id} is on the {:?} side already", record.protection.active);
         return Part::Nothing(CoreError::new(ErrorCode::NotAllowedInState, text));
     }
-    let told = order.for_member(&record, point);
+    let point = match chosen.of(id) {
+        Ok(point) => point,
+        Err(why) => return Part::Cannot(why),
+    };
+    let told = order.for_member(&record, &point);
     match (free(&item).and_then(|()| told.check(core, &record)), order) {
         (Ok(direction), _) => Part::Goes(told, direction),
         // Commit, clean-up and reprotection are for those that have something to commit, and so on.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use contract::{
-    CoreError, ErrorCode, ItemId, JobState, JobSubject, JobView, PlanMember, PlanState, PointChoice,
-    StepState,
+    CoreError, ErrorCode, ItemId, JobState, JobSubject, JobView, PlanMember, PlanState, StepState,
 };
 
 use crate::jobs::{Job, Task};
 use crate::order::Order;
 use crate::plan::admit::{Part, part};
+use crate::plan::points::{self, Chosen};
 use crate::plan::run::Run;
 use crate::run::not_failed;
 
@@ -73,6 +73,7 @@ impl Run<'_> {
     /// Begins what has not begun, and finds what has. Returns the jobs to wait for.
     async fn launch(&self, group: Group, open: fn(&PlanMember) -> bool) -> Result<Vec<Job>, CoreError> {
         let children = self.children().await;
+        let chosen = points::choose(self.core, &self.task.order, self.task.items(), &children).await;
         let mut members = self.progress().members;
         let mut under_way = Vec::new();
         for member in members.iter_mut().filter(|member| group.holds(member) && open(member)) {
@@ -80,7 +81,7 @@ impl Run<'_> {
                 // What has begun by now is still waited for.
                 break;
             }
-            if let Some(job) = self.begin(member, children.get(&member.item)).await {
+            if let Some(job) = self.begin(member, children.get(&member.item), &chosen).await {
                 under_way.push(job);
             }
         }
@@ -93,7 +94,7 @@ impl Run<'_> {
     }
 
     /// Begins with one machine, or finds what has begun with it.
-    async fn begin(&self, member: &mut PlanMember, child: Option<&Job>) -> Option<Job> {
+    async fn begin(&self, member: &mut PlanMember, child: Option<&Job>, chosen: &Chosen) -> Option<Job> {
         if let Some(child) = child {
             let failed = matches!(child.state(), JobState::Failed | JobState::Cancelled);
             // One that failed in an earlier attempt of the plan is done again, if it can be.
@@ -102,8 +103,7 @@ impl Run<'_> {
                 return Some(under_way(member, child.clone()));
             }
         }
-        let point = self.task.order.point().cloned().unwrap_or(PointChoice::Latest);
-        match part(self.core, &self.task.order, &member.item, &point).await {
+        match part(self.core, &self.task.order, &member.item, chosen).await {
             Part::Goes(order, _) => match self.start(&member.item, order).await {
                 Ok(job) => return Some(under_way(member, job)),
                 Err(why) => (member.state, member.why) = (PlanState::Failed, Some(why)),

@@ -4,11 +4,13 @@
 //! - `admit`: which of its machines take part, and when the whole is refused
 //! - `run`: a plan's job, from group to group; it goes on where it stopped
 //! - `members`: the machines of a group, each a job of its own
+//! - `points`: which recovery point each of them goes to
 //! - `action`, `script`: what is done between them
 
 mod action;
 mod admit;
 mod members;
+mod points;
 mod run;
 mod script;
 mod shape;
@@ -173,6 +175,11 @@ impl PlanTask {
             started: None,
             why: None,
         }
+    }
+
+    /// All its items, group by group.
+    fn items(&self) -> impl Iterator<Item = &ItemId> {
+        self.plan.groups.iter().flat_map(|group| &group.items)
     }
 
     /// Its actions, in the order of [`PlanProgress::actions`].

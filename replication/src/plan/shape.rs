@@ -1,6 +1,6 @@
 //! What a plan must look like (EX-P1).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contract::{ActionWork, CoreError, ErrorCode, PlanAction, RecoveryPlan};
 
@@ -52,14 +52,22 @@ fn check_action(action: &PlanAction) -> Result<(), CoreError> {
     Err(bad(format!("action {} lacks {lacks}", action.name)))
 }
 
-/// Machines of a plan are protected, and of one kind of pair.
+/// Machines of a plan are protected, and of one kind of pair; those of a replication group go at once.
 async fn check_items(core: &Inner, plan: &RecoveryPlan) -> Result<(), CoreError> {
     let mut kind = None;
-    for id in plan.groups.iter().flat_map(|group| &group.items) {
-        let pair = core.find(id).await?.record.lock().await.pair;
-        if *kind.get_or_insert(pair) != pair {
-            let text = format!("plan {} mixes kinds of machines: {id} is of {}", plan.id, pair.title());
-            return Err(bad(text));
+    let mut places = BTreeMap::new();
+    for (number, group) in plan.groups.iter().enumerate() {
+        for id in &group.items {
+            let item = core.find(id).await?;
+            let record = item.record.lock().await;
+            if *kind.get_or_insert(record.pair) != record.pair {
+                let other = record.pair.title();
+                return Err(bad(format!("plan {} mixes kinds of machines: {id} is of {other}", plan.id)));
+            }
+            let Some(together) = &record.group else { continue };
+            if *places.entry(together.clone()).or_insert(number) != number {
+                return Err(bad(format!("plan {} tears replication group {together} apart", plan.id)));
+            }
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! Scripts and manual steps between the groups.
 
 use contract::{
-    ActionPlace, ActionWork, ErrorCode, FailoverType, JobAction, JobState, Millis, PlanAction, PlanGroup,
-    PlanState, ReplicationCore,
+    ActionPlace, ActionWork, ErrorCode, FailoverType, JobAction, JobState, Millis, PlanAction,
+    PlanFailoverRequest, PlanGroup, PlanState, ReplicationCore,
 };
 use standins::sim::run;
 
@@ -174,6 +174,27 @@ fn a_script_fails_by_its_end_its_words_or_its_slowness_and_when_it_cannot_be_sta
             assert!(error.message.contains(words), "{name}: {error}");
         });
     }
+}
+
+#[test]
+fn a_plans_own_time_does_not_count_what_people_take() {
+    run(18, async |world| {
+        let pair = Pair::new(world);
+        protect(&pair, &["db"]).await;
+        let after = vec![manual("check")];
+        pair.core.create_plan(&plan(&[PlanGroup { after, ..group(&["db"]) }])).await.unwrap();
+        pair.primary.inject(&standins::sim::Fault::ShutdownRefused("db".into()));
+        let request = PlanFailoverRequest { shut_down_source: true, ..failover(OUT) };
+        let job = pair.core.failover_plan(&request).await.unwrap();
+        until(&pair, &job, JobState::WaitingForManualAction).await;
+        pair.live(Millis(3_600_000)).await;
+        pair.core.resume_job(&job).await.unwrap();
+        let progress = pair.completed(&job).await.plan.unwrap();
+        // What the source was given to shut down counts, an hour's wait for a person does not.
+        let took = progress.took.unwrap();
+        assert!((60_000..600_000).contains(&took.0), "{took}");
+        assert!((3_600_000..3_700_000).contains(&progress.manual.0), "{}", progress.manual);
+    });
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use contract::{
     CoreError, ErrorCode, JobFilter, JobId, JobState, JobSubject, JobView, Millis, Phase,
-    PlanFailoverRequest, PlanGroup, PlanState, Platform, ReplicationCore, Side, SiteId,
+    PlanFailoverRequest, PlanGroup, PlanState, Platform, PlatformKind, ReplicationCore, Side, SiteId,
 };
 use replication::tap::{Extent, Tap};
 use replication::{Clock, Config, Core};

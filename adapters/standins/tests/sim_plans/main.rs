@@ -5,6 +5,7 @@
 mod actions;
 mod errors;
 mod fleet;
+mod groups;
 mod killed;
 mod order;
 mod refused;
