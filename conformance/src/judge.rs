@@ -84,6 +84,12 @@ impl JudgedMachine {
         self.join.as_ref().map(|join| join.contiguous)
     }
 
+    /// In a group: the last record of the neighbour that this machine had seen, by the disks alone.
+    #[must_use]
+    pub fn seen(&self) -> Option<RecordNumber> {
+        self.join.as_ref().map(|join| join.seen)
+    }
+
     /// Whether nothing of any log is missing.
     #[must_use]
     pub fn complete(&self) -> bool {

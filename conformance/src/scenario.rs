@@ -22,6 +22,8 @@ pub enum Tier {
 pub enum Script {
     /// Failover, reprotect, failback, reprotect.
     Cycle,
+    /// Three machines of a replication group, out to one moment and back without loss.
+    Group,
     /// Test failover and its clean-up.
     Drill,
     /// Whole cycles in memory.

@@ -124,6 +124,14 @@ impl WitnessLink {
             .await
     }
 
+    /// Tells the guest that record `number` of its neighbour is durable. It does not answer.
+    ///
+    /// # Errors
+    /// The channel is closed.
+    pub async fn tell_seen(&self, number: RecordNumber) -> Result<()> {
+        self.ask(&ToGuest::Seen { number }).await
+    }
+
     /// Returns once record `number` is acknowledged.
     ///
     /// # Errors

@@ -13,14 +13,9 @@ const EDGE: &str = "failback";
 pub(crate) async fn fail_back(world: &World, cloud: &Running, original: &Running) -> Result<Running, Halt> {
     world.enter(EDGE);
     edge::await_work(world, EDGE, cloud).await?;
-    let switch = Switch {
-        edge: EDGE,
-        from: cloud,
-        to: &world.primary,
-        after: original.boot.number,
-        request: request(world, Direction::RecoveryToPrimary),
-    };
-    let recovered = switch.make(world, switch::nothing()).await?;
+    let switch = Switch { edge: EDGE, from: cloud, to: &world.primary, after: original.boot.number };
+    let request = request(world, Direction::RecoveryToPrimary);
+    let recovered = switch.make(world, &request, switch::nothing()).await?;
     check_state(world, &recovered.boot, &recovered.job).await?;
     let running = edge::put_to_work(world, &world.primary, &recovered).await?;
     commit(world).await?;

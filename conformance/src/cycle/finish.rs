@@ -12,6 +12,19 @@ use super::{Halt, Running};
 const DOWN_WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) async fn end(world: &World, running: &Running) -> Result<(), Halt> {
+    end_all(world, &[(world, running)]).await
+}
+
+/// The same for several machines of one world.
+pub(crate) async fn end_all(world: &World, machines: &[(&World, &Running)]) -> Result<(), Halt> {
+    for (world, running) in machines {
+        retire(world, running).await?;
+    }
+    check_left(world).await
+}
+
+/// Ends a machine's protection and shuts it down.
+async fn retire(world: &World, running: &Running) -> Result<(), Halt> {
     let item = world.core.item(&world.item).await?;
     let ready = item.protection.phase == Phase::Protected
         && item.protection.active == Side::Primary
@@ -26,6 +39,11 @@ pub(crate) async fn end(world: &World, running: &Running) -> Result<(), Halt> {
     }
     running.boot.guest.shut_down(DOWN_WITHIN).await?;
     step.done();
+    Ok(())
+}
+
+/// Every disk that is left is whole, and the recovery side holds nothing.
+async fn check_left(world: &World) -> Result<(), Halt> {
     let step = world.evidence.step("finish", "check every disk that is left");
     for site in [&world.primary, &world.recovery] {
         for (_, path, format) in site.volume_files().await {

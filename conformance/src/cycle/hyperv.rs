@@ -48,8 +48,8 @@ async fn planned_out(world: &World, source: &Running) -> Result<Running, Halt> {
         .expect("PF-05", code == Some(ErrorCode::BadRequest), format!("planned to an older point: {code:?}"))
         .await;
     let after = world.recovery.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
-    let switch = Switch { edge: OUT, from: source, to: &world.recovery, after, request: out };
-    let recovered = switch.make(world, switch::nothing()).await?;
+    let switch = Switch { edge: OUT, from: source, to: &world.recovery, after };
+    let recovered = switch.make(world, &out, switch::nothing()).await?;
     let point = chosen_point(world, &before).await?;
     check_out(world, &recovered, &point).await?;
     let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
@@ -92,16 +92,13 @@ async fn planned_back(world: &World, cloud: &Running, original: &Running) -> Res
     world
         .expect("HF-04", code == Some(ErrorCode::NotAllowedInState), format!("unplanned back: {code:?}"))
         .await;
-    let switch = Switch {
-        edge: BACK,
-        from: cloud,
-        to: &world.primary,
-        after: original.boot.number,
-        request: request(world, Direction::RecoveryToPrimary),
-    };
+    let switch = Switch { edge: BACK, from: cloud, to: &world.primary, after: original.boot.number };
+    let request = request(world, Direction::RecoveryToPrimary);
     let recovered = match world.data_sync {
-        Some(DataSync::BeforeFailover) => switch.make(world, complete_when_waiting(world, cloud)).await?,
-        _ => switch.make(world, switch::nothing()).await?,
+        Some(DataSync::BeforeFailover) => {
+            switch.make(world, &request, complete_when_waiting(world, cloud)).await?
+        }
+        _ => switch.make(world, &request, switch::nothing()).await?,
     };
     world.expect("HF-01", is_planned_back(&recovered), "no reprotection came before").await;
     let item = world.core.item(&world.item).await?;

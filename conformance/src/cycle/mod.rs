@@ -8,6 +8,7 @@ mod edge;
 mod failback;
 mod failover;
 mod finish;
+mod group;
 mod hyperv;
 mod identity;
 mod measure;
@@ -87,6 +88,7 @@ impl Running {
 async fn run(world: &World) -> Result<(), Halt> {
     match world.script {
         Script::Cycle => cycle(world).await,
+        Script::Group => group::cycle(world).await,
         Script::Drill => drill::hold(world).await,
         Script::HyperV => hyperv::cycle(world).await,
         Script::Identity => Err(Halt::Unknown("this scenario has no world of two sites".to_owned())),

@@ -2,8 +2,8 @@
 
 use camino::Utf8Path;
 use contract::{
-    Bytes, DiskId, EnableProtection, Firmware, GuestOs, MachineId, MachineSpec, Millis, Network, Platform,
-    Policy, TargetSettings, VolumeId,
+    Bytes, DiskId, EnableProtection, Firmware, GroupId, GuestOs, MachineId, MachineSpec, Millis, Network,
+    Platform, Policy, TargetSettings, VolumeId,
 };
 use harness::machine;
 use standins::{Installed, StandInSite};
@@ -89,11 +89,23 @@ pub(crate) async fn install(
 
 /// Protects the machine and waits until changes, not only the first copy, have become points.
 pub(crate) async fn protect(world: &World, source: &Running) -> Result<(), Halt> {
+    make_policy(world).await?;
+    protect_in(world, None).await?;
+    super::edge::await_points(world, "protect", source).await?;
+    Ok(())
+}
+
+/// Makes the policy of all machines.
+pub(crate) async fn make_policy(world: &World) -> Result<(), Halt> {
     let policy = Policy {
         most_points: Some(MOST_POINTS),
         ..Policy::for_machines_of(world.primary.profile().kind, INTERVAL)
     };
-    world.core.create_policy(&POLICY.into(), &policy).await?;
+    Ok(world.core.create_policy(&POLICY.into(), &policy).await?)
+}
+
+/// Begins to protect the machine, in a replication group or alone.
+pub(crate) async fn protect_in(world: &World, group: Option<GroupId>) -> Result<(), Halt> {
     let request = EnableProtection {
         item: world.item.clone(),
         primary: world.primary.site().await?.id,
@@ -101,11 +113,9 @@ pub(crate) async fn protect(world: &World, source: &Running) -> Result<(), Halt>
         recovery: world.recovery.site().await?.id,
         target: TargetSettings { machine: world.machine.clone(), memory: MEMORY },
         policy: POLICY.into(),
-        group: None,
+        group,
     };
     let job = world.core.enable_protection(&request).await?;
     world.follow("protect", &job).await?;
-    world.trace_state().await?;
-    super::edge::await_points(world, "protect", source).await?;
-    Ok(())
+    world.trace_state().await
 }

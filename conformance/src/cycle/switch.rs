@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use contract::FailoverRequest;
+use contract::{FailoverRequest, JobId};
 use standins::{Boot, StandInSite};
 
 use super::edge::{self, Recovered};
@@ -12,25 +12,38 @@ use super::world::World;
 use super::{Halt, Running};
 use crate::judge::Exhibit;
 
-/// From where to where, and by which request.
+/// From where to where.
 pub(crate) struct Switch<'a> {
-    pub(crate) edge: &'static str,
+    pub(crate) edge: &'a str,
     pub(crate) from: &'a Running,
     pub(crate) to: &'a Arc<StandInSite>,
     /// Number of the target's last boot; 0 if it has none.
     pub(crate) after: u32,
-    pub(crate) request: FailoverRequest,
 }
 
 impl Switch<'_> {
-    /// Makes the switch and judges it. `meanwhile` runs beside the job; if it lets the job go on after a wait, it
-    /// returns that moment, and the outage counts from there.
+    /// Asks for the switch and judges it.
     pub(crate) async fn make(
         &self,
         world: &World,
+        request: &FailoverRequest,
         meanwhile: impl Future<Output = Result<Option<Instant>, Halt>>,
     ) -> Result<Recovered, Halt> {
-        let Self { edge, from, to, after, request } = self;
+        let trigger = Instant::now();
+        let job = world.core.failover(request).await?;
+        self.follow(world, trigger, &job, meanwhile).await
+    }
+
+    /// Follows the job that makes the switch, and judges it. `meanwhile` runs beside the job; if it lets the job go on
+    /// after a wait, it returns that moment, and the outage counts from there.
+    pub(crate) async fn follow(
+        &self,
+        world: &World,
+        trigger: Instant,
+        job: &JobId,
+        meanwhile: impl Future<Output = Result<Option<Instant>, Halt>>,
+    ) -> Result<Recovered, Halt> {
+        let Self { edge, from, to, after } = self;
         let gone = {
             let boot = Arc::clone(&from.boot);
             tokio::spawn(async move {
@@ -38,9 +51,7 @@ impl Switch<'_> {
                 Instant::now()
             })
         };
-        let trigger = Instant::now();
-        let job = world.core.failover(request).await?;
-        let comes_up = edge::recover(world, edge, to, &world.machine, *after, &job);
+        let comes_up = edge::recover(world, edge, to, &world.machine, *after, job);
         let (recovered, resumed) = match tokio::try_join!(comes_up, meanwhile) {
             Ok(both) => both,
             Err(halt) => {

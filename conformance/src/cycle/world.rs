@@ -101,6 +101,39 @@ impl World {
         })
     }
 
+    /// The same world seen from another machine in it, with notes of its own.
+    pub(crate) fn member(&self, name: &str) -> Self {
+        Self {
+            context: self.context.clone(),
+            script: self.script,
+            data_sync: self.data_sync,
+            at_rest: self.at_rest,
+            evidence: Arc::clone(&self.evidence),
+            image: self.image.clone(),
+            primary: Arc::clone(&self.primary),
+            recovery: Arc::clone(&self.recovery),
+            core: Arc::clone(&self.core),
+            item: ItemId::from(name),
+            machine: MachineId::from(name),
+            notes: Mutex::default(),
+            mutant: self.mutant.clone(),
+            core_name: self.core_name.clone(),
+            host: self.host.clone(),
+            scratch: Arc::clone(&self.scratch),
+        }
+    }
+
+    /// Takes over what was noted of another machine.
+    pub(crate) async fn absorb(&self, member: &Self) {
+        let theirs = std::mem::take(&mut *member.notes.lock().await);
+        let mut notes = self.notes.lock().await;
+        theirs.rules.into_outcomes().into_iter().for_each(|rule| notes.rules.add(rule));
+        notes.edges.extend(theirs.edges);
+        notes.trace.extend(theirs.trace.into_iter().map(|line| format!("{}: {line}", member.machine)));
+        notes.slow.extend(theirs.slow);
+        notes.boots_ms.extend(theirs.boots_ms);
+    }
+
     /// Directory of an edge's evidence; a later cycle over the same machines gets one of its own.
     pub(crate) async fn edge_dir(&self, edge: &str) -> Result<Utf8PathBuf, Halt> {
         let number = self.notes.lock().await.edges.len() + 1;
