@@ -78,9 +78,9 @@ pub struct ConformanceArgs {
     /// Only this scenario; may be repeated
     #[arg(long, value_name = "NAME")]
     pub scenario: Vec<String>,
-    /// Only scenarios of this tier
-    #[arg(long, value_enum, default_value_t = TierChoice::All)]
-    pub tier: TierChoice,
+    /// All scenarios of this tier; without it, one representative of each kind
+    #[arg(long, value_enum)]
+    pub tier: Option<TierChoice>,
     /// Only scenarios that also match this nextest expression
     #[arg(long, value_name = "EXPR")]
     pub filter: Option<String>,
@@ -114,7 +114,7 @@ impl ConformanceArgs {
     pub fn only(scenario: &str, consent: Consent) -> Self {
         Self {
             scenario: vec![scenario.to_owned()],
-            tier: TierChoice::All,
+            tier: None,
             filter: None,
             list: false,
             jobs: None,

@@ -20,7 +20,7 @@ use nextest::{Order, last_lines, log_path};
 use preflight::Figures;
 use progress::Live;
 use rundir::RunDir;
-use scenarios::{Scenario, Tier};
+use scenarios::{Scenario, Tier, TierChoice};
 
 /// Lines of nextest's log that are repeated when it could not do its work.
 const LOG_LINES: usize = 20;
@@ -37,7 +37,9 @@ struct Run<'a> {
 /// Runs it and gives its exit code.
 pub fn command(root: &Utf8Path, arguments: &ConformanceArgs) -> Result<u8> {
     let all = scenarios::all()?;
-    let chosen = scenarios::choose(&all, &arguments.scenario, arguments.tier)?;
+    // A list shows all there are, and an expression narrows all there are.
+    let whole = (arguments.list || arguments.filter.is_some()).then_some(TierChoice::All);
+    let chosen = scenarios::choose(&all, &arguments.scenario, arguments.tier.or(whole))?;
     if arguments.list {
         print!("{}", scenarios::table(&chosen));
         return Ok(0);

@@ -59,6 +59,9 @@ pub struct Scenario {
     pub tier: Tier,
     /// What it is, for people.
     pub title: String,
+    /// It stands for its like where not all are asked for.
+    #[serde(default)]
+    pub representative: bool,
 }
 
 #[derive(Deserialize)]
@@ -73,15 +76,20 @@ pub fn all() -> Result<Vec<Scenario>> {
     Ok(catalogue.scenario)
 }
 
-/// The scenarios meant by names and tier; all of the tier if no name is given.
-pub fn choose(all: &[Scenario], names: &[String], tier: TierChoice) -> Result<Vec<Scenario>> {
+/// The scenarios meant by names and tier: without names all of the tier, and without either one of each kind.
+pub fn choose(all: &[Scenario], names: &[String], tier: Option<TierChoice>) -> Result<Vec<Scenario>> {
     if let Some(unknown) = names.iter().find(|name| !all.iter().any(|scenario| scenario.name == **name)) {
         let known: Vec<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
         return Err(usage(format!("There is no scenario \"{unknown}\". Known: {}.", known.join(", "))));
     }
-    let meant = |scenario: &&Scenario| names.is_empty() || names.contains(&scenario.name);
-    let chosen: Vec<Scenario> =
-        all.iter().filter(meant).filter(|scenario| tier.includes(scenario.tier)).cloned().collect();
+    let meant = |scenario: &&Scenario| match tier {
+        _ if !names.is_empty() => {
+            names.contains(&scenario.name) && tier.is_none_or(|tier| tier.includes(scenario.tier))
+        }
+        Some(tier) => tier.includes(scenario.tier),
+        None => scenario.representative,
+    };
+    let chosen: Vec<Scenario> = all.iter().filter(meant).cloned().collect();
     if chosen.is_empty() {
         return Err(usage(
             "No scenario is left of that choice: `cargo xtask conformance --list` shows all with their tiers.",
@@ -111,7 +119,7 @@ mod tests {
     use super::*;
 
     fn scenario(name: &str, tier: Tier) -> Scenario {
-        Scenario { name: name.into(), tier, title: "A title".into() }
+        Scenario { name: name.into(), tier, title: "A title".into(), representative: tier == Tier::Sim }
     }
 
     fn some() -> Vec<Scenario> {
@@ -130,10 +138,10 @@ mod tests {
 
     #[test]
     fn unknown_words_are_refused_with_the_known_ones() {
-        let error = choose(&some(), &["a-c".into()], TierChoice::All).expect_err("there is no a-c");
+        let error = choose(&some(), &["a-c".into()], None).expect_err("there is no a-c");
         assert_eq!(error.to_string(), "There is no scenario \"a-c\". Known: a-b, clock.");
         assert_eq!(crate::stop::code_of(&error), crate::stop::USAGE);
-        assert!(choose(&some(), &["clock".into()], TierChoice::Real).is_err());
+        assert!(choose(&some(), &["clock".into()], Some(TierChoice::Real)).is_err());
     }
 
     #[test]
@@ -143,9 +151,11 @@ mod tests {
             let chosen = choose(&some(), &wanted, tier).expect("a choice");
             chosen.into_iter().map(|scenario| scenario.name).collect::<Vec<_>>()
         };
-        assert_eq!(names(&[], TierChoice::All), ["a-b", "clock"]);
-        assert_eq!(names(&[], TierChoice::Sim), ["clock"]);
-        assert_eq!(names(&["a-b"], TierChoice::All), ["a-b"]);
+        assert_eq!(names(&[], Some(TierChoice::All)), ["a-b", "clock"]);
+        assert_eq!(names(&[], Some(TierChoice::Real)), ["a-b"]);
+        assert_eq!(names(&["a-b"], None), ["a-b"]);
+        // One of each kind, if nothing is asked for.
+        assert_eq!(names(&[], None), ["clock"]);
     }
 
     #[test]
