@@ -195,7 +195,12 @@ impl StandInSite {
                 let running = machine.running().filter(|running| running.number == *boot).cloned();
                 if let Some(running) = &running {
                     let monitor = running.guest.monitor();
-                    thaw(monitor, disks, &view, consumed).await.map_err(self.failed("close a view"))?;
+                    let thawed = thaw(monitor, disks, &view, consumed).await;
+                    if thawed.is_err() {
+                        // The older moment's record stays frozen: what was written since then is not in it.
+                        machine.tracked.retain(|tracked| Some(tracked) != view.since.as_ref());
+                    }
+                    thawed.map_err(self.failed("close a view"))?;
                 } else if consumed == Consumed::No {
                     // The older moment's record was frozen and can no longer be joined with the newer one's.
                     machine.tracked.retain(|tracked| Some(tracked) != view.since.as_ref());
