@@ -11,6 +11,7 @@ use contract::{
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
+use crate::configuration;
 use crate::desk::Jobs;
 use crate::engine::Engine;
 use crate::item::{Item, Record, Volumes};
@@ -35,6 +36,8 @@ pub struct Config {
 /// The built-in core.
 pub struct Core {
     pub(crate) inner: Arc<Inner>,
+    /// Looks at every item's configuration at regular times.
+    pub(crate) looks: tokio::task::AbortHandle,
 }
 
 pub(crate) struct Inner {
@@ -64,7 +67,7 @@ impl Core {
             jobs.add(Job::known(Arc::clone(&store), config.clock.clone(), job));
         }
         let jobs = Mutex::new(jobs);
-        let items = records.into_iter().map(|record| (record.id.clone(), Arc::new(Item::new(record))));
+        let items = records.into_iter().map(|record| (record.id.clone(), Arc::new(Item::left(record))));
         let items: BTreeMap<_, _> = items.collect();
         let left: Vec<_> = items.values().cloned().collect();
         let plans = store.plans()?.into_iter().map(|plan| (plan.id.clone(), plan)).collect();
@@ -76,7 +79,8 @@ impl Core {
         if !left.is_empty() {
             tokio::spawn(Arc::clone(&inner).take_up_all(left));
         }
-        Ok(Self { inner })
+        let looks = tokio::spawn(configuration::look_regularly(Arc::downgrade(&inner))).abort_handle();
+        Ok(Self { inner, looks })
     }
 }
 
@@ -160,9 +164,22 @@ impl Inner {
         item: &Item,
         change: impl FnOnce(&mut Record),
     ) -> Result<(), CoreError> {
+        let change = |record: &mut Record| {
+            change(record);
+            Ok(())
+        };
+        self.try_update(item, change).await
+    }
+
+    /// The same, unless the change is refused.
+    pub(crate) async fn try_update(
+        &self,
+        item: &Item,
+        change: impl FnOnce(&mut Record) -> Result<(), CoreError>,
+    ) -> Result<(), CoreError> {
         let mut record = item.record.lock().await;
         let mut changed = record.clone();
-        change(&mut changed);
+        change(&mut changed)?;
         self.store.put_item(&changed)?;
         *record = changed;
         drop(record);

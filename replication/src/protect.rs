@@ -8,17 +8,19 @@ use contract::{
     PlatformErrorKind, Protection, Side, VolumeId,
 };
 
+use crate::configuration;
 use crate::core::{Inner, unknown};
 use crate::engine::synchronise;
-use crate::item::{Item, Record, Replica, Volumes};
+use crate::item::{Item, Origin, Record, Replica, Volumes};
 use crate::jobs::Job;
 use crate::order::Order;
+use crate::place;
 use crate::table::Pair;
 use crate::{group, thinning};
 
 pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Result<JobId, CoreError> {
     let item = admit(core, request).await?;
-    core.run(&item, Order::Enable(request.clone())).await
+    core.run(&item, Order::Enable(Box::new(request.clone()))).await
 }
 
 /// Makes a machine an item, if it can be one.
@@ -41,8 +43,7 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
         let text = format!("policy {} is not for {:?} machines on their way out", policy.id, kinds.0);
         return Err(CoreError::new(ErrorCode::BadRequest, text));
     }
-    let exists = primary.machine(&request.machine).await;
-    exists.map_err(|error| match error.kind {
+    let machine = primary.machine(&request.machine).await.map_err(|error| match error.kind {
         PlatformErrorKind::NotFound => unknown("machine", &request.machine),
         _ => error.into(),
     })?;
@@ -52,6 +53,11 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
         protection: Protection { phase: Phase::InitialReplication, active: Side::Primary },
         primary: (request.primary.clone(), request.machine.clone()),
         recovery: (request.recovery.clone(), request.target.machine.clone()),
+        origin: Origin::of(kinds.0, &machine),
+        registered_at: request.primary.clone(),
+        placed: None,
+        group_there: None,
+        route: None,
         target: request.target.clone(),
         policy: request.policy.clone(),
         group: request.group.clone(),
@@ -62,6 +68,7 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
         trouble: None,
         warning: None,
         rest_asked: None,
+        issues: Vec::new(),
         drill: None,
         drilled: false,
         sync_incomplete: false,
@@ -92,6 +99,10 @@ pub(crate) async fn begin(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Res
 }
 
 async fn first_copy(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
+    if item.record.lock().await.pair == Pair::Vmware {
+        job.step("register agent", place::register(core, item, None)).await?;
+    }
+    job.try_step("check configuration", configuration::look(core, item)).await?;
     let base = job.step("create replica", create_replica(core, item)).await?;
     core.update(item, |record| {
         let round = record.next();
@@ -117,7 +128,7 @@ async fn create_replica(core: &Inner, item: &Item) -> Result<Volumes, CoreError>
     let mut base = Volumes::new();
     for disk in source.machine(&machine).await?.disks {
         let volume = VolumeId(format!("{}-{}-replica", item.id, disk.id));
-        match target.create_volume(&volume, disk.size).await {
+        match target.create_volume(&volume, disk.size, None).await {
             // Made before the core was stopped; what is in it is compared anyway.
             Err(error) if error.kind == PlatformErrorKind::Exists => {}
             made => drop(made?),
@@ -175,6 +186,9 @@ async fn delete_replica(core: &Inner, record: &Record) -> Result<(), CoreError> 
         for volume in kept {
             platform.delete_volume(volume).await?;
         }
+    }
+    if let Some(placed) = &record.placed {
+        place::remove(core, placed).await?;
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ impl Inner {
         order: Order,
         parent: Option<JobId>,
     ) -> Result<JobId, CoreError> {
+        self.look_ahead(item, &order).await?;
         let mut record = item.record.lock().await;
         free(item)?;
         let direction = order.check(self, &record)?;
@@ -46,6 +47,7 @@ impl Inner {
         job: &Job,
         order: &Order,
     ) -> Result<(), CoreError> {
+        self.look_ahead(item, order).await?;
         let mut record = item.record.lock().await;
         free(item)?;
         // It may have been retried by another since it was looked at.
@@ -59,6 +61,16 @@ impl Inner {
         drop(record);
         tokio::spawn(Arc::clone(self).carry_out(Arc::clone(item), job.clone(), order.clone()));
         Ok(())
+    }
+
+    /// Asks what platforms have to say to an order before it becomes a job. They are asked only for an item in the
+    /// right state that no job holds.
+    async fn look_ahead(&self, item: &Item, order: &Order) -> Result<(), CoreError> {
+        item.until_ready().await;
+        free(item)?;
+        let record = item.record.lock().await.clone();
+        order.check(self, &record)?;
+        order.look(self, &record).await
     }
 
     /// Stores a job and that it holds the item, both or neither.
@@ -136,7 +148,9 @@ impl Inner {
             self.report_trouble(&item, error.message).await;
         }
         drop(taking_up);
-        let Some((pending, job)) = self.pending(&item).await else { return };
+        let pending = self.pending(&item).await;
+        item.ready.send_replace(true);
+        let Some((pending, job)) = pending else { return };
         match job {
             Some(job) if !job.state().ended() => {
                 if let Err(error) = job.go_on() {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use contract::{CoreError, Direction, ErrorCode, ItemId, Network, PointChoice, Side};
+use contract::{CoreError, Direction, ErrorCode, ItemId, Network, PointChoice, ReprotectRequest, Side};
 
 use crate::core::Inner;
+use crate::item::Record;
 use crate::order::Order;
 use crate::plan::points::{self, Chosen};
 use crate::plan::{PlanOrder, PlanTask};
+use crate::preconditions::groups;
 use crate::run::free;
 
 /// What a machine has to do with it.
@@ -25,14 +27,18 @@ pub(super) async fn admit(core: &Inner, task: &PlanTask) -> Result<Direction, Co
     check_order(task)?;
     let chosen = points::choose(core, &task.order, task.items(), &BTreeMap::new()).await;
     check_spanning(core, task, &chosen).await?;
-    let (mut direction, mut nothing, mut cannot) = (None, None, None);
+    let (mut direction, mut nothing, mut cannot, mut told) = (None, None, None, Vec::new());
     for id in task.items() {
         match part(core, &task.order, id, &chosen).await {
-            Part::Goes(_, way) => drop(direction.get_or_insert(way)),
+            Part::Goes(order, way) => match look_ahead(core, id, &order, &mut told).await {
+                Ok(()) => drop(direction.get_or_insert(way)),
+                Err(why) => drop(cannot.get_or_insert(why)),
+            },
             Part::Nothing(why) => drop(nothing.get_or_insert(why)),
             Part::Cannot(why) => drop(cannot.get_or_insert(why)),
         }
     }
+    groups::check(&told)?;
     match (direction, cannot) {
         (Some(_), Some(why)) if !goes_on_without(&task.order) => Err(why),
         (Some(direction), _) => Ok(direction),
@@ -41,6 +47,21 @@ pub(super) async fn admit(core: &Inner, task: &PlanTask) -> Result<Direction, Co
             CoreError::new(ErrorCode::BadRequest, format!("plan {} has no machine", task.plan.id))
         })),
     }
+}
+
+/// What platforms have to say to what a machine is told. Reprotections are gathered, to be looked at together.
+async fn look_ahead(
+    core: &Inner,
+    id: &ItemId,
+    order: &Order,
+    told: &mut Vec<(Record, ReprotectRequest)>,
+) -> Result<(), CoreError> {
+    let record = core.find(id).await?.record.lock().await.clone();
+    order.look(core, &record).await?;
+    if let Order::Reprotect(request) = order {
+        told.push((record, request.clone()));
+    }
+    Ok(())
 }
 
 /// What is wrong with a request whatever its machines are.

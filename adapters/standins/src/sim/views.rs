@@ -82,6 +82,7 @@ impl SimSite {
         since: Option<&ChangeId>,
         now: u64,
     ) -> Result<View, PlatformError> {
+        self.components().view(machine).map_err(self.denied())?;
         state.catch_up(machine, now);
         let record = state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
         record.views_taken += 1;
