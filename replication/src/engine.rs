@@ -193,18 +193,9 @@ async fn copy_view(
         let export = target.export_volume(volume, Access::Write).await?;
         let source = Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone() };
         let job = job.clone();
-        let copied = blocking(move || {
-            let mut client = nbd::Client::connect(&source.against).map_err(transfer::link)?;
-            let mut bytes = 0;
-            let mut sink = |offset: u64, data: &[u8]| {
-                bytes += data.len() as u64;
-                crate::processor::write(&mut client, offset, data)
-            };
-            transfer::send(&source, &mut sink, &|offset| job.progress(before + offset, whole))?;
-            client.flush().map_err(transfer::link)?;
-            Ok(bytes)
-        })
-        .await;
+        let copied =
+            blocking(move || crate::fill::fill(&source, &|offset| job.progress(before + offset, whole)))
+                .await;
         target.close_export(&export.id).await?;
         total += copied?;
         before += disk.size.0;

@@ -27,6 +27,7 @@ mod drill;
 mod engine;
 mod exports;
 mod failover;
+mod fill;
 mod group;
 mod hydrate;
 mod interface;

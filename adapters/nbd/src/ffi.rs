@@ -31,6 +31,7 @@ unsafe extern "C" {
     fn nbd_add_meta_context(handle: *mut Raw, name: *const c_char) -> c_int;
     fn nbd_can_meta_context(handle: *mut Raw, name: *const c_char) -> c_int;
     fn nbd_connect_uri(handle: *mut Raw, uri: *const c_char) -> c_int;
+    fn nbd_can_multi_conn(handle: *mut Raw) -> c_int;
     fn nbd_get_size(handle: *mut Raw) -> i64;
     fn nbd_pread(handle: *mut Raw, buffer: *mut c_void, count: usize, offset: u64, flags: u32) -> c_int;
     fn nbd_pwrite(handle: *mut Raw, buffer: *const c_void, count: usize, offset: u64, flags: u32) -> c_int;
@@ -85,6 +86,11 @@ impl Handle {
         let uri = c_string(uri)?;
         // SAFETY: handle and string live through the call.
         check(unsafe { nbd_connect_uri(self.0.as_ptr(), uri.as_ptr()) }).map(drop)
+    }
+
+    pub(crate) fn can_multi_conn(&self) -> Result<bool, Failure> {
+        // SAFETY: the handle is open.
+        check(unsafe { nbd_can_multi_conn(self.0.as_ptr()) }).map(|yes| yes == 1)
     }
 
     pub(crate) fn size(&self) -> Result<u64, Failure> {

@@ -139,6 +139,15 @@ impl Client {
         Ok(())
     }
 
+    /// Whether several connections to this export are safe: each sees what another wrote, and one's flush makes
+    /// durable what any of them wrote. Exports of this process never are.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn can_multi_conn(&self) -> Result<bool, Error> {
+        self.link.can_multi_conn().map_err(|e| self.error("features", e))
+    }
+
     /// Makes everything written durable.
     ///
     /// # Errors

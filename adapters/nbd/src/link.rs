@@ -43,6 +43,15 @@ impl Link {
         }
     }
 
+    /// Whether more connections to the same export see each other's writes, and one's flush is a flush of all.
+    pub(crate) fn can_multi_conn(&self) -> Result<bool, Failure> {
+        match self {
+            Self::Server(handle) => handle.can_multi_conn(),
+            // What happens in this process happens in one order, so that it can be repeated.
+            Self::Memory(_) => Ok(false),
+        }
+    }
+
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         match self {
             Self::Server(handle) => handle.flush(),
