@@ -1,5 +1,6 @@
 //! The suite: scenarios, checks, mutants, evidence, verdicts and reports.
 //!
+//! - [`bench`]: the built-in core's speed beside other programs'
 //! - [`scenario`]: what is run, as data
 //! - [`cycle`]: failover → reprotect → failback → reprotect on real guests, judged at every edge
 //! - [`sim`]: whole cycles in memory, one a seed
@@ -9,6 +10,7 @@
 //! - [`evidence`]: what a run leaves behind, so that it can be judged again
 //! - [`report`]: summary, `results.json`, JUnit and HTML
 
+pub mod bench;
 pub mod context;
 pub mod cycle;
 pub mod evidence;

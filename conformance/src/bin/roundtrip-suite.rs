@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
 use conformance::outcome::HostFacts;
-use conformance::{mutants, recheck, report, scenario};
+use conformance::{bench, mutants, recheck, report, scenario};
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -55,6 +55,15 @@ enum Command {
     },
     /// Prints the state machines as a page of diagrams.
     Diagrams,
+    /// Measures the built-in core beside other programs.
+    Bench {
+        /// Directory for disks; what is made in it is removed.
+        #[arg(long)]
+        dir: Utf8PathBuf,
+        /// Rounds of each measurement.
+        #[arg(long)]
+        rounds: u32,
+    },
     /// Judges stored evidence again.
     Recheck {
         /// Directory of a run or of one scenario.
@@ -84,6 +93,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
             Ok(0)
         }
         Command::Report { dir } => make_report(dir),
+        Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir } => judge_again(dir).await,
     }
 }
@@ -171,6 +181,11 @@ fn host_facts() -> Result<HostFacts> {
             (probe.kernel, probe.qemu, probe.libvirt, probe.image);
     }
     Ok(facts)
+}
+
+async fn measure(arguments: &Arguments, dir: &Utf8Path, rounds: u32) -> Result<u8> {
+    let host = Host::connect(arguments.connect.as_deref()).await?;
+    bench::run(&host, dir, rounds).await
 }
 
 async fn judge_again(dir: &Utf8Path) -> Result<u8> {

@@ -1,0 +1,215 @@
+//! Deltas: whether what one costs grows with the delta or with the disk.
+//!
+//! The machine is switched on and gets no further than its firmware; the bench writes through its disk's device, as a
+//! guest would. Measured is the time from the frozen moment, by the point's own stamp, until the point is there to be
+//! failed over to: transfer, landing log, and the delta made of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use contract::{Bytes, ItemId, MachineId, Millis, Platform, RecoveryPoint, ReplicationCore};
+use harness::tools::{self, Format};
+use serde_json::json;
+use standins::Boot;
+
+use super::figures::Sample;
+use super::pair::{DISK, Pair, volume_of};
+use super::source::{self, Cache};
+use super::{synced, table};
+
+/// Sizes of disks, in bytes.
+const DISKS: [u64; 2] = [2 << 30, 8 << 30];
+/// Sizes of deltas, in bytes. The empty one tells what a transfer costs as such.
+const DELTAS: [u64; 4] = [0, 8 << 20, 64 << 20, 256 << 20];
+/// Both disks have their content in as many first bytes, so that they differ in size alone.
+const USED: u64 = 512 << 20;
+/// A delta is written in pieces of so many bytes, scattered evenly over the disk.
+const PIECE: u64 = 256 * 1024;
+/// Time between two transfers: long enough for the largest delta to be written in between.
+const INTERVAL: Millis = Millis(4_000);
+/// How often a delta may be cut in two by a transfer before that is an error.
+const ATTEMPTS: u32 = 5;
+/// How long a point may take to come.
+const POINT_WITHIN: Duration = Duration::from_secs(120);
+
+/// Times of one size of delta: on each disk, and of the peer.
+#[derive(Default)]
+struct Times {
+    on: [Vec<Duration>; DISKS.len()],
+    peer: Vec<Duration>,
+}
+
+/// Measures `rounds` rounds on each disk and returns a table.
+pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
+    let mut times: [Times; DELTAS.len()] = Default::default();
+    for (disk, size) in DISKS.into_iter().enumerate() {
+        let mut machine = Machine::start(pair, size).await?;
+        for _ in 0..rounds {
+            for (times, delta) in times.iter_mut().zip(DELTAS) {
+                times.on[disk].push(machine.measure(delta).await?);
+                if disk == 0 {
+                    times.peer.push(peer(pair, size, delta).await?);
+                }
+            }
+        }
+        machine.remove().await?;
+    }
+    show(&times, rounds)
+}
+
+/// A protected machine that is on.
+struct Machine<'a> {
+    pair: &'a Pair,
+    id: MachineId,
+    item: ItemId,
+    boot: Arc<Boot>,
+    size: u64,
+    /// Points waited for so far.
+    points: u64,
+}
+
+impl<'a> Machine<'a> {
+    async fn start(pair: &'a Pair, size: u64) -> Result<Self> {
+        let raw = pair.path("delta.raw");
+        source::make(&raw, size, USED)?;
+        let id = pair.install(&format!("delta-{}", size >> 30), &raw).await?;
+        std::fs::remove_file(&raw)?;
+        pair.source.start(&id).await?;
+        let boot = pair.source.boot_after(&id, 0).await;
+        let (item, _) = pair.protect(&id, INTERVAL).await?;
+        Ok(Self { pair, id, item, boot, size, points: 0 })
+    }
+
+    /// Writes a delta and waits for its point. A transfer that falls into the writing cuts the delta in two: then
+    /// another one is written.
+    async fn measure(&mut self, delta: u64) -> Result<Duration> {
+        for _ in 0..ATTEMPTS {
+            // Right after a point there is the most time until the next transfer.
+            self.point_since(now()).await?;
+            self.write(delta).await?;
+            let point = self.point_since(now()).await?;
+            let took = now().saturating_sub(point.time.0);
+            if point.transferred == Bytes(delta) {
+                return Ok(Millis(took).into());
+            }
+        }
+        let delta = Bytes(delta);
+        bail!(
+            "{delta} could not be written between two transfers {INTERVAL} apart, {ATTEMPTS} times: use a quieter disk"
+        )
+    }
+
+    /// Waits for a point of a moment after this one.
+    async fn point_since(&mut self, moment: u64) -> Result<RecoveryPoint> {
+        let wait = async {
+            loop {
+                self.points += 1;
+                let view = self.pair.core.watch_points(&self.item, self.points).await?;
+                let newest = view.points.into_iter().rfind(|point| point.processed);
+                if let Some(point) = newest.filter(|point| point.time.0 > moment) {
+                    return Ok(point);
+                }
+            }
+        };
+        let waited = tokio::time::timeout(POINT_WITHIN, wait).await;
+        waited.map_err(|_| anyhow!("no recovery point of {} within {POINT_WITHIN:?}", self.item))?
+    }
+
+    /// Writes through the disk's device, as its driver in a guest would.
+    async fn write(&self, delta: u64) -> Result<()> {
+        for command in writes(self.size, delta) {
+            let line = format!("qemu-io -d disk-{DISK} \"{command}\"");
+            let arguments = json!({"command-line": line});
+            let answer = self.boot.guest.monitor().execute("human-monitor-command", arguments).await?;
+            let answer = answer.as_str().unwrap_or_default();
+            ensure!(answer.starts_with(&format!("wrote {PIECE}/{PIECE}")), "{line}: {answer}");
+        }
+        Ok(())
+    }
+
+    async fn remove(self) -> Result<()> {
+        self.pair.unprotect(&self.item).await?;
+        self.pair.source.power_off(&self.id).await?;
+        self.boot.guest.until_gone().await;
+        self.pair.source.delete_machine(&self.id).await?;
+        Ok(self.pair.source.delete_volume(&volume_of(&self.id)).await?)
+    }
+}
+
+/// The commands that write a delta, in qemu-io's words.
+fn writes(size: u64, delta: u64) -> impl Iterator<Item = String> {
+    let pieces = delta / PIECE;
+    let apart = size.checked_div(pieces).unwrap_or(0) / PIECE * PIECE;
+    (0..pieces).map(move |piece| format!("write -P {} {} {PIECE}", 1 + piece % 255, piece * apart))
+}
+
+/// `qemu-img convert` makes a delta of a delta: it knows from the image what is in it, writes file to file and keeps no
+/// log.
+async fn peer(pair: &Pair, size: u64, delta: u64) -> Result<Duration> {
+    let path = |name: &str| pair.path(&format!("peer-{name}.qcow2"));
+    let (base, from, made) = (path("base"), path("delta"), path("made"));
+    tools::create(&base, Format::Qcow2, size).await?;
+    tools::create_delta(&from, &base, Format::Qcow2).await?;
+    let commands = writes(size, delta).flat_map(|command| ["-c".to_owned(), command]);
+    let arguments: Vec<_> = ["-f", "qcow2"].map(str::to_owned).into_iter().chain(commands).collect();
+    tools::run("qemu-io", &[&arguments[..], &[from.to_string()]].concat()).await?;
+    rustix::fs::sync();
+    Cache::Warm.prepare(&from)?;
+    let began = Instant::now();
+    let words = ["convert", "-q", "-f", "qcow2", "-O", "qcow2", "-B", base.as_str(), "-F", "qcow2"];
+    tools::run("qemu-img", &[&words[..], &[from.as_str(), made.as_str()]].concat()).await?;
+    let took = synced(&made, began)?;
+    [base, from, made].iter().try_for_each(std::fs::remove_file)?;
+    Ok(took)
+}
+
+/// Milliseconds since 1970, as points are stamped.
+fn now() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn show(times: &[Times], rounds: u32) -> Result<String> {
+    let [small, large] = DISKS.map(Bytes);
+    let mut rows = table([
+        "delta",
+        &format!("seconds on {small}"),
+        &format!("seconds on {large}"),
+        &format!("cost on {large} in {small}'s"),
+        "ms per MiB",
+        "qemu-img, seconds",
+        "speed in qemu-img's",
+    ]);
+    for (delta, times) in DELTAS.into_iter().zip(times) {
+        let sample = |times: &[Duration]| Sample::of_times(times).context("no round was run");
+        let (on_small, on_large, peer) = (sample(&times.on[0])?, sample(&times.on[1])?, sample(&times.peer)?);
+        let each = |mebibytes: u64| format!("{:.1}", on_small.median() * 1000.0 / mebibytes as f64);
+        rows.add_row([
+            Bytes(delta).to_string(),
+            on_small.to_string(),
+            on_large.to_string(),
+            format!("{:.2}", on_large.median() / on_small.median()),
+            if delta == 0 { String::new() } else { each(delta >> 20) },
+            peer.to_string(),
+            format!("{:.2}", peer.median() / on_small.median()),
+        ]);
+    }
+    Ok(format!(
+        "Deltas in pieces of {} all over the disk, from the frozen moment to a point on the disk, {rounds} rounds. The          peer, `qemu-img convert -B`, copies a delta of the same pieces, file to file and without a log:\n{rows}\n",
+        Bytes(PIECE)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delta_is_scattered_over_the_disk_and_stays_within_it() {
+        let all: Vec<_> = writes(1 << 30, 1 << 20).collect();
+        assert_eq!(all[0], "write -P 1 0 262144");
+        assert_eq!(all[3], format!("write -P 4 {} 262144", 3 << 28));
+        assert_eq!((all.len(), writes(1 << 30, 0).count()), (4, 0));
+    }
+}

@@ -1,0 +1,169 @@
+//! Initial replication beside `qemu-img convert` and `nbdcopy`.
+//!
+//! Every contestant begins with nothing and ends with a qcow2 image of the same content that is on the disk: making
+//! the image, opening and closing doors, and syncing are in each one's time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+use comfy_table::Table;
+use contract::{Access, Bytes, Consumed, MachineId, Millis, Platform, VolumeId};
+use harness::tools;
+
+use super::figures::Sample;
+use super::pair::{DISK, Pair, volume_of};
+use super::source::{self, Cache};
+use super::{synced, table};
+
+/// Size of the disk, in bytes.
+const SIZE: u64 = 2 << 30;
+/// No second transfer begins while the first one is measured.
+const NEVER: Millis = Millis(86_400_000);
+
+/// Who copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contestant {
+    QemuImg,
+    NbdCopy,
+    Core,
+}
+
+use Contestant::{Core, NbdCopy, QemuImg};
+
+impl Contestant {
+    const ALL: [Self; 3] = [QemuImg, NbdCopy, Core];
+
+    fn name(self) -> &'static str {
+        match self {
+            QemuImg => "qemu-img convert, file to file",
+            NbdCopy => "nbdcopy, through the sites' NBD servers",
+            Core => "the core, through the sites' NBD servers",
+        }
+    }
+}
+
+/// The disk that all of them copy.
+struct Subject<'a> {
+    pair: &'a Pair,
+    machine: MachineId,
+    image: Utf8PathBuf,
+}
+
+/// Measures `rounds` rounds and returns a table.
+pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
+    let raw = pair.path("initial.raw");
+    let content = source::make(&raw, SIZE, SIZE)?;
+    let machine = pair.install("initial", &raw).await?;
+    std::fs::remove_file(&raw)?;
+    let image = Pair::file(&pair.source, &volume_of(&machine)).await?;
+    let subject = Subject { pair, machine, image };
+    for contestant in Contestant::ALL {
+        subject.measure(contestant, Cache::Warm, true).await?;
+    }
+    let mut text = format!(
+        "Initial replication of a disk of {} with {} of content, qcow2 to qcow2, sync to disk included, {rounds} \
+         alternating rounds:\n",
+        Bytes(SIZE),
+        Bytes(content),
+    );
+    for (cache, what) in
+        [(Cache::Warm, "source in the page cache"), (Cache::Cold, "source not in the page cache")]
+    {
+        let times = subject.rounds(cache, rounds).await?;
+        text.push_str(&show(what, content, &times)?);
+    }
+    Ok(text)
+}
+
+impl Subject<'_> {
+    /// The times of each contestant. Who begins changes from round to round.
+    async fn rounds(&self, cache: Cache, rounds: u32) -> Result<[Vec<Duration>; 3]> {
+        let mut times = [const { Vec::new() }; 3];
+        for round in 0..rounds as usize {
+            for turn in 0..Contestant::ALL.len() {
+                let index = (round + turn) % Contestant::ALL.len();
+                times[index].push(self.measure(Contestant::ALL[index], cache, false).await?);
+            }
+        }
+        Ok(times)
+    }
+
+    /// Lets one of them copy. `compare`: then see whether the copy is one.
+    async fn measure(&self, contestant: Contestant, cache: Cache, compare: bool) -> Result<Duration> {
+        // What others left to be written is not this one's to wait for.
+        rustix::fs::sync();
+        cache.prepare(&self.image)?;
+        match contestant {
+            QemuImg => self.convert(compare).await,
+            NbdCopy => self.nbdcopy(compare).await,
+            Core => self.replicate(compare).await,
+        }
+    }
+
+    async fn convert(&self, compare: bool) -> Result<Duration> {
+        let made = self.pair.path("converted.qcow2");
+        let began = Instant::now();
+        tools::convert(&self.image, tools::Format::Qcow2, &made, tools::Format::Qcow2).await?;
+        let took = synced(&made, began)?;
+        self.check(&made, compare).await?;
+        std::fs::remove_file(&made)?;
+        Ok(took)
+    }
+
+    async fn nbdcopy(&self, compare: bool) -> Result<Duration> {
+        let (source, target) = (&self.pair.source, &self.pair.target);
+        let volume = VolumeId::from("nbdcopied");
+        let began = Instant::now();
+        target.create_volume(&volume, Bytes(SIZE)).await?;
+        let view = source.open_view(&self.machine, None).await?;
+        let export = target.export_volume(&volume, Access::Write).await?;
+        let from = view.disks.first().context("the view shows no disk")?;
+        let arguments = ["--flush", "--destination-is-zero", &from.uri, &export.uri];
+        let copied = tools::run("nbdcopy", &arguments).await;
+        target.close_export(&export.id).await?;
+        source.close_view(&view.id, Consumed::Yes).await?;
+        copied?;
+        let made = Pair::file(target, &volume).await?;
+        let took = synced(&made, began)?;
+        self.check(&made, compare).await?;
+        target.delete_volume(&volume).await?;
+        Ok(took)
+    }
+
+    async fn replicate(&self, compare: bool) -> Result<Duration> {
+        let began = Instant::now();
+        let (item, _) = self.pair.protect(&self.machine, NEVER).await?;
+        let made = Pair::file(&self.pair.target, &VolumeId(format!("{item}-{DISK}-replica"))).await?;
+        let took = synced(&made, began)?;
+        self.check(&made, compare).await?;
+        self.pair.unprotect(&item).await?;
+        Ok(took)
+    }
+
+    /// A copy that is none has no speed.
+    async fn check(&self, made: &Utf8Path, compare: bool) -> Result<()> {
+        if compare {
+            let arguments =
+                ["compare", "-q", "-f", "qcow2", "-F", "qcow2", self.image.as_str(), made.as_str()];
+            tools::run("qemu-img", &arguments).await.with_context(|| format!("{made} is no copy"))?;
+        }
+        Ok(())
+    }
+}
+
+fn show(what: &str, content: u64, times: &[Vec<Duration>; 3]) -> Result<String> {
+    let mut rows: Table = table([what, "seconds", "MiB/s", "speed in qemu-img's"]);
+    let mebibytes = content as f64 / f64::from(1 << 20);
+    for (contestant, taken) in Contestant::ALL.iter().zip(times) {
+        let sample = Sample::of_times(taken).context("no round was run")?;
+        let ratio = Sample::of_ratios(&times[0], taken).context("no round was run")?;
+        rows.add_row([
+            contestant.name().to_owned(),
+            sample.to_string(),
+            format!("{:.0}", mebibytes / sample.median()),
+            if *contestant == QemuImg { "1".to_owned() } else { ratio.to_string() },
+        ]);
+    }
+    Ok(format!("{rows}\n"))
+}

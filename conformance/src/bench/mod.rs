@@ -1,0 +1,71 @@
+//! The built-in core's speed beside other programs', on the same disk in the same run.
+//!
+//! What is measured is the core's real path: its public interface over two stand-in sites, with their QEMU processes,
+//! NBD servers and image files. No guest gets further than its firmware. Figures are compared within a run and never
+//! with those of another machine.
+
+mod delta;
+mod figures;
+mod initial;
+mod pair;
+mod source;
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use camino::Utf8Path;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use harness::host::Host;
+
+use pair::Pair;
+
+/// The exit code of a run that was interrupted.
+const INTERRUPTED: u8 = 130;
+
+/// Measures and prints; `dir` says on which disk. Everything made there and every machine is removed again, also after
+/// Ctrl-C. Returns the exit code.
+///
+/// # Errors
+/// A peer is missing, or a contestant failed.
+pub async fn run(host: &Host, dir: &Utf8Path, rounds: u32) -> Result<u8> {
+    std::fs::create_dir_all(dir).with_context(|| format!("make {dir}"))?;
+    let scratch = tempfile::Builder::new().prefix("bench-").tempdir_in(dir);
+    let scratch = scratch.with_context(|| format!("make a directory in {dir}"))?;
+    let path = Utf8Path::from_path(scratch.path()).context("a path that is no UTF-8")?;
+    // The daemon's relatives do not start where we are.
+    let path = path.canonicalize_utf8().context("find the directory")?;
+    let pair = Pair::open(host, &path).await?;
+    let measured = tokio::select! {
+        measured = measure(&pair, rounds) => measured.map(|()| 0),
+        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| INTERRUPTED).context("wait for Ctrl-C"),
+    };
+    let closed = pair.close().await;
+    let code = measured?;
+    closed?;
+    Ok(code)
+}
+
+async fn measure(pair: &Pair, rounds: u32) -> Result<()> {
+    println!("{}", initial::run(pair, rounds).await?);
+    println!("{}", delta::run(pair, rounds).await?);
+    Ok(())
+}
+
+/// A table with its first column to the left and figures to the right.
+fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// What has passed once a file is on the disk.
+fn synced(path: &Utf8Path, began: Instant) -> Result<Duration> {
+    File::open(path).and_then(|file| file.sync_all()).with_context(|| format!("sync {path}"))?;
+    Ok(began.elapsed())
+}
