@@ -14,6 +14,10 @@ use crate::qmp::Monitor;
 use crate::tools::Format;
 use crate::{Error, Result};
 
+/// Keeps the buffers of requests from being mapped, cleared and unmapped for every single one, which costs more than
+/// copying what is in them.
+const ALLOCATOR: (&str, &str) =
+    ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=268435456");
 /// How long the daemon may take to start or stop.
 const START_WITHIN: Duration = Duration::from_secs(30);
 
@@ -51,6 +55,7 @@ impl StorageDaemon {
             .args(["--monitor", "chardev=control"])
             .args(["--nbd-server", &format!("addr.type=unix,addr.path={socket},max-connections=0")])
             .args(["--pidfile", scratch.join(format!("{name}.pid")).as_str()])
+            .env(ALLOCATOR.0, ALLOCATOR.1)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(errors)

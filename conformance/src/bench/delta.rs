@@ -122,8 +122,8 @@ impl<'a> Machine<'a> {
             let line = format!("qemu-io -d disk-{DISK} \"{command}\"");
             let arguments = json!({"command-line": line});
             let answer = self.boot.guest.monitor().execute("human-monitor-command", arguments).await?;
-            let answer = answer.as_str().unwrap_or_default();
-            ensure!(answer.starts_with(&format!("wrote {PIECE}/{PIECE}")), "{line}: {answer}");
+            // Says nothing unless it cannot; how much was written, the point tells.
+            ensure!(answer == "", "{line}: {answer}");
         }
         Ok(())
     }
