@@ -46,6 +46,8 @@ pub enum Command {
         #[command(flatten)]
         consent: Consent,
     },
+    /// Measure the built-in core beside qemu-img and nbdcopy, on the same disk in the same run
+    Bench(BenchArgs),
     /// Draw the core's state machines into docs/states.md
     Diagrams,
     /// Judge the stored evidence of a run again
@@ -109,6 +111,22 @@ pub struct ConformanceArgs {
     pub consent: Consent,
 }
 
+/// What `bench` is told.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// Rounds of each measurement
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Directory on the disk to measure on; what is made in it is removed
+    #[arg(long, value_name = "DIR", default_value = "roundtrip-runs")]
+    pub dir: Utf8PathBuf,
+    /// Also show how time and memory grow from a hundred simulated machines to a thousand
+    #[arg(long)]
+    pub plans: bool,
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
 impl ConformanceArgs {
     /// One scenario, everything else as by default.
     pub fn only(scenario: &str, consent: Consent) -> Self {
@@ -144,6 +162,7 @@ mod tests {
             &["xtask", "conformance", "--tier", "moon"][..],
             &["xtask", "conformance", "--cycles", "0"],
             &["xtask", "clean", "--runs", "0"],
+            &["xtask", "bench", "--rounds", "0"],
             &["xtask", "dance"],
         ] {
             let error = Cli::try_parse_from(words).expect_err("not a word of ours");

@@ -1,6 +1,7 @@
 //! The command line. Links neither libvirt nor libnbd: it must build and run on a machine that has neither,
 //! in order to set it up.
 
+mod bench;
 mod checks;
 mod clean;
 mod cli;
@@ -42,6 +43,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Images { what: Some(Images::Build) } => done(images_cmd::build(&root)),
         Command::Images { .. } => done(images_cmd::list()),
         Command::Clean { runs, consent } => done(clean::command(&root, *runs, consent.yes)),
+        Command::Bench(arguments) => bench::command(&root, arguments),
         Command::Diagrams => done(clean::diagrams(&root)),
         Command::Recheck { dir } => clean::recheck(&root, dir),
     }

@@ -53,10 +53,17 @@ fn executable(line: &str) -> Option<Utf8PathBuf> {
 impl Suite {
     /// Builds the suite and its tests together: apart, cargo would choose other features and build twice.
     pub fn build(root: &Utf8Path, uri: &str) -> Result<Self> {
+        Self::build_as(root, uri, &["--bins", "--tests"])
+    }
+
+    /// Builds it as fast as it gets, for measurements.
+    pub fn build_fast(root: &Utf8Path, uri: &str) -> Result<Self> {
+        Self::build_as(root, uri, &["--bins", "--release"])
+    }
+
+    fn build_as(root: &Utf8Path, uri: &str, how: &[&str]) -> Result<Self> {
         let mut command = cargo(root);
-        command
-            .args(["build", "-p", "conformance", "--bins", "--tests"])
-            .arg("--message-format=json-render-diagnostics");
+        command.args(["build", "-p", "conformance", "--message-format=json-render-diagnostics"]).args(how);
         let report = quietly_read("build the suite", &mut command)?;
         let path = report.iter().filter_map(|line| executable(line)).next_back();
         let path =

@@ -48,9 +48,20 @@ pub async fn run(host: &Host, dir: &Utf8Path, rounds: u32) -> Result<u8> {
 }
 
 async fn measure(pair: &Pair, rounds: u32) -> Result<()> {
+    println!("{}\n", host()?);
     println!("{}", initial::run(pair, rounds).await?);
     println!("{}", delta::run(pair, rounds).await?);
     Ok(())
+}
+
+/// What was measured on, and whether others were at work there.
+fn host() -> Result<String> {
+    let load = std::fs::read_to_string("/proc/loadavg").context("read /proc/loadavg")?;
+    let load =
+        load.split(' ').next().and_then(|figure| figure.parse::<f64>().ok()).context("read the load")?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let busy = if load > 0.5 * cores as f64 { ": others are at work, so the figures say little" } else { "" };
+    Ok(format!("{cores} cores, load {load:.1} at the beginning{busy}."))
 }
 
 /// A table with its first column to the left and figures to the right.
