@@ -9,12 +9,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at};
 
 use crate::core::Inner;
+use crate::fill::fill;
 use crate::group::led_by;
 use crate::item::{Item, Volumes};
 use crate::jobs::Job;
 use crate::processor::{not_replicating, process_all};
 use crate::receive::transfer_together;
-use crate::transfer::{self, Source, blocking};
+use crate::transfer::{Source, blocking};
 
 /// Longest pause after failed transfers, in intervals.
 const LONGEST_PAUSE: u32 = 64;
@@ -193,9 +194,7 @@ async fn copy_view(
         let export = target.export_volume(volume, Access::Write).await?;
         let source = Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone() };
         let job = job.clone();
-        let copied =
-            blocking(move || crate::fill::fill(&source, &|offset| job.progress(before + offset, whole)))
-                .await;
+        let copied = blocking(move || fill(&source, &|offset| job.progress(before + offset, whole))).await;
         target.close_export(&export.id).await?;
         total += copied?;
         before += disk.size.0;

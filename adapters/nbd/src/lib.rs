@@ -140,7 +140,7 @@ impl Client {
     }
 
     /// Whether several connections to this export are safe: each sees what another wrote, and one's flush makes
-    /// durable what any of them wrote. Exports of this process never are.
+    /// durable what any of them wrote.
     ///
     /// # Errors
     /// The connection is gone.

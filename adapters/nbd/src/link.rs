@@ -47,8 +47,7 @@ impl Link {
     pub(crate) fn can_multi_conn(&self) -> Result<bool, Failure> {
         match self {
             Self::Server(handle) => handle.can_multi_conn(),
-            // What happens in this process happens in one order, so that it can be repeated.
-            Self::Memory(_) => Ok(false),
+            Self::Memory(connection) => connection.can_multi_conn(),
         }
     }
 

@@ -51,6 +51,12 @@ pub trait Export: Send + Sync {
     /// Size in bytes; never changes.
     fn size(&self) -> u64;
 
+    /// Whether several connections are safe: see [`Client::can_multi_conn`](crate::Client::can_multi_conn). Without it
+    /// requests come one after the other, in an order that can be repeated.
+    fn can_multi_conn(&self) -> bool {
+        false
+    }
+
     /// Fills `buffer` from byte `offset` on.
     ///
     /// # Errors
@@ -164,6 +170,10 @@ impl Connection {
 
     pub(crate) fn size(&self) -> Result<u64, Failure> {
         self.ask(|export| Ok(export.size()))
+    }
+
+    pub(crate) fn can_multi_conn(&self) -> Result<bool, Failure> {
+        self.ask(|export| Ok(export.can_multi_conn()))
     }
 
     pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Failure> {

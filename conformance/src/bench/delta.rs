@@ -28,6 +28,8 @@ const USED: u64 = 512 << 20;
 const PIECE: u64 = 256 * 1024;
 /// Time between two transfers: long enough for the largest delta to be written in between.
 const INTERVAL: Millis = Millis(4_000);
+/// The policy that says so.
+const POLICY: &str = "often";
 /// How often a delta may be cut in two by a transfer before that is an error.
 const ATTEMPTS: u32 = 5;
 /// How long a point may take to come.
@@ -42,6 +44,7 @@ struct Times {
 
 /// Measures `rounds` rounds on each disk and returns a table.
 pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
+    pair.policy(POLICY, INTERVAL).await?;
     let mut times: [Times; DELTAS.len()] = Default::default();
     for (disk, size) in DISKS.into_iter().enumerate() {
         let mut machine = Machine::start(pair, size).await?;
@@ -77,7 +80,7 @@ impl<'a> Machine<'a> {
         std::fs::remove_file(&raw)?;
         pair.source.start(&id).await?;
         let boot = pair.source.boot_after(&id, 0).await;
-        let (item, _) = pair.protect(&id, INTERVAL).await?;
+        let (item, _) = pair.protect(&id, POLICY).await?;
         Ok(Self { pair, id, item, boot, size, points: 0 })
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use comfy_table::Table;
-use contract::{Access, Bytes, Consumed, MachineId, Millis, Platform, VolumeId};
+use contract::{Access, Bytes, Consumed, MachineId, Millis, Platform, Policy, VolumeId};
 use harness::tools;
 
 use super::figures::Sample;
@@ -18,8 +18,8 @@ use super::{synced, table};
 
 /// Size of the disk, in bytes.
 const SIZE: u64 = 2 << 30;
-/// No second transfer begins while the first one is measured.
-const NEVER: Millis = Millis(86_400_000);
+/// A policy under which no second transfer begins while the first one is measured.
+const POLICY: (&str, Millis) = ("daily", Policy::DAY);
 
 /// Who copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,7 @@ struct Subject<'a> {
 
 /// Measures `rounds` rounds and returns a table.
 pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
+    pair.policy(POLICY.0, POLICY.1).await?;
     let raw = pair.path("initial.raw");
     let content = source::make(&raw, SIZE, SIZE)?;
     let machine = pair.install("initial", &raw).await?;
@@ -73,6 +74,8 @@ pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
         let times = subject.rounds(cache, rounds).await?;
         text.push_str(&show(what, content, &times)?);
     }
+    pair.source.delete_machine(&subject.machine).await?;
+    pair.source.delete_volume(&volume_of(&subject.machine)).await?;
     Ok(text)
 }
 
@@ -133,7 +136,7 @@ impl Subject<'_> {
 
     async fn replicate(&self, compare: bool) -> Result<Duration> {
         let began = Instant::now();
-        let (item, _) = self.pair.protect(&self.machine, NEVER).await?;
+        let (item, _) = self.pair.protect(&self.machine, POLICY.0).await?;
         let made = Pair::file(&self.pair.target, &VolumeId(format!("{item}-{DISK}-replica"))).await?;
         let took = synced(&made, began)?;
         self.check(&made, compare).await?;

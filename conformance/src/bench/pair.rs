@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
     Bytes, DiskId, EnableProtection, Firmware, GuestOs, ItemId, JobId, JobState, MachineId, MachineSpec,
-    Millis, Network, Platform, Policy, ReplicationCore, SiteId, TargetSettings, VolumeId,
+    Millis, Network, Platform, PlatformKind, Policy, PolicyId, ReplicationCore, SiteId, TargetSettings,
+    VolumeId,
 };
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -21,8 +22,8 @@ pub(super) const DISK: &str = "data";
 const JOB_WITHIN: Duration = Duration::from_secs(600);
 /// Memory of machines; no system ever runs in them.
 const MEMORY: Bytes = Bytes(64 << 20);
-/// Recovery points kept at least.
-const KEEP_POINTS: u32 = 8;
+/// Recovery points at most, or twice as many until they are merged away.
+const MOST_POINTS: u32 = 8;
 
 /// Two regions of the Azure stand-in: both keep disks as qcow2, which every peer writes too.
 pub(super) struct Pair {
@@ -42,7 +43,12 @@ impl Pair {
             sites.map(|(name, site)| (SiteId::from(name), Arc::clone(site) as Arc<dyn Platform>)).into();
         let dir = dir.to_owned();
         let core = dir.join("core").into_std_path_buf();
-        let core = replication::Core::open(replication::Config { platforms, dir: core, tap: None })?;
+        let core = replication::Core::open(replication::Config {
+            platforms,
+            dir: core,
+            tap: None,
+            clock: replication::Clock::system(),
+        })?;
         Ok(Self { source, target, core, dir })
     }
 
@@ -61,8 +67,19 @@ impl Pair {
         Ok(id)
     }
 
+    /// Makes a policy for machines of the source.
+    pub(super) async fn policy(&self, id: &str, interval: Millis) -> Result<()> {
+        let policy = Policy {
+            // No system runs whose applications could be at rest.
+            app_consistent_every: None,
+            most_points: Some(MOST_POINTS),
+            ..Policy::for_machines_of(PlatformKind::Azure, interval)
+        };
+        Ok(self.core.create_policy(&PolicyId::from(id), &policy).await?)
+    }
+
     /// Protects a machine and returns how long that took, from the request to the end of the job.
-    pub(super) async fn protect(&self, machine: &MachineId, interval: Millis) -> Result<(ItemId, Duration)> {
+    pub(super) async fn protect(&self, machine: &MachineId, policy: &str) -> Result<(ItemId, Duration)> {
         let item = ItemId(format!("item-{machine}"));
         let request = EnableProtection {
             item: item.clone(),
@@ -70,7 +87,8 @@ impl Pair {
             machine: machine.clone(),
             recovery: self.target.site().await?.id,
             target: TargetSettings { machine: machine.clone(), memory: MEMORY },
-            policy: Policy { interval, keep_points: KEEP_POINTS },
+            policy: PolicyId::from(policy),
+            group: None,
         };
         let began = Instant::now();
         let job = self.core.enable_protection(&request).await?;
