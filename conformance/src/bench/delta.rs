@@ -27,7 +27,7 @@ const USED: u64 = 512 << 20;
 /// A delta is written in pieces of so many bytes, scattered evenly over the disk.
 const PIECE: u64 = 256 * 1024;
 /// Time between two transfers: long enough for the largest delta to be written in between.
-const INTERVAL: Millis = Millis(4_000);
+const INTERVAL: Millis = Millis(3_000);
 /// The policy that says so.
 const POLICY: &str = "often";
 /// How often a delta may be cut in two by a transfer before that is an error.
@@ -46,14 +46,16 @@ struct Times {
 pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
     pair.policy(POLICY, INTERVAL).await?;
     let mut times: [Times; DELTAS.len()] = Default::default();
+    for _ in 0..rounds {
+        for (times, delta) in times.iter_mut().zip(DELTAS) {
+            times.peer.push(peer(pair, DISKS[0], delta).await?);
+        }
+    }
     for (disk, size) in DISKS.into_iter().enumerate() {
         let mut machine = Machine::start(pair, size).await?;
         for _ in 0..rounds {
             for (times, delta) in times.iter_mut().zip(DELTAS) {
                 times.on[disk].push(machine.measure(delta).await?);
-                if disk == 0 {
-                    times.peer.push(peer(pair, size, delta).await?);
-                }
             }
         }
         machine.remove().await?;
@@ -81,15 +83,15 @@ impl<'a> Machine<'a> {
         pair.source.start(&id).await?;
         let boot = pair.source.boot_after(&id, 0).await;
         let (item, _) = pair.protect(&id, POLICY).await?;
-        Ok(Self { pair, id, item, boot, size, points: 0 })
+        let mut machine = Self { pair, id, item, boot, size, points: 0 };
+        machine.point_since(now()).await?;
+        Ok(machine)
     }
 
-    /// Writes a delta and waits for its point. A transfer that falls into the writing cuts the delta in two: then
-    /// another one is written.
+    /// Writes a delta and waits for its point. That begins right after a point, when there is the most time until the
+    /// next transfer. One that falls into the writing all the same cuts the delta in two: then another one is written.
     async fn measure(&mut self, delta: u64) -> Result<Duration> {
         for _ in 0..ATTEMPTS {
-            // Right after a point there is the most time until the next transfer.
-            self.point_since(now()).await?;
             self.write(delta).await?;
             let point = self.point_since(now()).await?;
             let took = now().saturating_sub(point.time.0);

@@ -18,14 +18,15 @@ use camino::Utf8Path;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use harness::host::Host;
+use tokio::signal::unix::{SignalKind, signal};
 
 use pair::Pair;
 
 /// The exit code of a run that was interrupted.
 const INTERRUPTED: u8 = 130;
 
-/// Measures and prints; `dir` says on which disk. Everything made there and every machine is removed again, also after
-/// Ctrl-C. Returns the exit code.
+/// Measures and prints; `dir` says on which disk. Everything made there and every machine is removed again, also when
+/// it is interrupted. Returns the exit code.
 ///
 /// # Errors
 /// A peer is missing, or a contestant failed.
@@ -37,9 +38,11 @@ pub async fn run(host: &Host, dir: &Utf8Path, rounds: u32) -> Result<u8> {
     // The daemon's relatives do not start where we are.
     let path = path.canonicalize_utf8().context("find the directory")?;
     let pair = Pair::open(host, &path).await?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen to signals")?;
     let measured = tokio::select! {
         measured = measure(&pair, rounds) => measured.map(|()| 0),
-        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| INTERRUPTED).context("wait for Ctrl-C"),
+        _ = tokio::signal::ctrl_c() => Ok(INTERRUPTED),
+        _ = terminate.recv() => Ok(INTERRUPTED),
     };
     let closed = pair.close().await;
     let code = measured?;
