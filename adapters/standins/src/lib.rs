@@ -6,6 +6,8 @@
 //! - [`StandInSite`]: a site of such machines; implements [`contract::Platform`]
 //! - [`Boot`]: what a machine was booted from, kept for the oracle
 
+mod agent_link;
+mod agent_views;
 mod boot;
 mod error;
 mod hanging;
@@ -22,5 +24,5 @@ mod volumes;
 
 pub use boot::{Boot, BootDisk};
 pub use infrastructure::Infrastructure;
-pub use profile::Profile;
+pub use profile::{Profile, Tracking};
 pub use site::{Installed, SiteConfig, StandInSite};
