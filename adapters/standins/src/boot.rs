@@ -7,6 +7,8 @@ use camino::Utf8PathBuf;
 use contract::{DiskId, MachineId};
 use harness::machine::Guest;
 
+use crate::Profile;
+
 /// One boot of one machine: what its disks held before the first instruction ran, and every write since.
 ///
 /// The copies are taken by the stand-in itself, below the core under test: what is judged is what was booted,
@@ -17,6 +19,8 @@ pub struct Boot {
     pub machine: MachineId,
     /// Counted from 1 over the machine's life on this site.
     pub number: u32,
+    /// The stand-in that it runs on, as it is described: what the guest has to see.
+    pub profile: Profile,
     /// The guest.
     pub guest: Arc<Guest>,
     /// Disks in boot order.

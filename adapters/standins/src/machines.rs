@@ -126,7 +126,8 @@ impl StandInSite {
         record.views_taken = 0;
         let guest = domain.start().await.map_err(self.failed("start a machine"))?;
         let disks = disks.into_iter().map(|(disk, _)| disk).collect();
-        record.boots.push(Arc::new(Boot { machine: id.clone(), number, guest, disks, captured_in, dir }));
+        let (machine, profile) = (id.clone(), self.config.profile.clone());
+        record.boots.push(Arc::new(Boot { machine, number, profile, guest, disks, captured_in, dir }));
         drop(state);
         self.booted.send_modify(|count| *count += 1);
         Ok(())

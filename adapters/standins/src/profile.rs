@@ -1,7 +1,7 @@
 //! What makes each stand-in different, as data.
 
 use contract::PlatformKind;
-use harness::machine::{Controller, Firmware, Hardware, Identity, Nic};
+use harness::machine::{Controller, DiskBus, Firmware, Hardware, Identity, Nic};
 use harness::tools::Format;
 
 /// The chassis asset tag by which guests recognise Azure.
@@ -69,6 +69,18 @@ pub fn physical() -> Profile {
     }
 }
 
+/// VMware with UEFI. The firmware used here cannot boot from PVSCSI, so the system disk hangs on SATA, which VMware offers
+/// too, and the others on PVSCSI.
+#[must_use]
+pub fn vmware_uefi() -> Profile {
+    let identity = identity("VMware, Inc.", "VMware7,1", None);
+    let hardware = hardware(Firmware::Uefi, Controller::Pvscsi, Nic::Vmxnet3, identity);
+    let hardware = hardware.with_disks_called("VMware Virtual disk");
+    let sata =
+        DiskBus { controller: Controller::Ahci, model: Some("VMware Virtual SATA Hard Drive".to_owned()) };
+    Profile { label: "vmware-uefi-standin", hardware: Hardware { system_disk: sata, ..hardware }, ..vmware() }
+}
+
 /// Hyper-V, generation 1: VHDX on IDE, the legacy network adapter, BIOS.
 #[must_use]
 pub fn hyperv() -> Profile {
@@ -124,9 +136,10 @@ pub fn azure_gen2() -> Profile {
 type Describe = fn() -> Profile;
 
 /// Every stand-in, by its name in `scenarios.toml`.
-pub const ALL: [(&str, Describe); 7] = [
+pub const ALL: [(&str, Describe); 8] = [
     ("vmware", vmware),
     ("physical", physical),
+    ("vmware-uefi", vmware_uefi),
     ("hyperv", hyperv),
     ("hyperv-gen2", hyperv_gen2),
     ("azure", azure),

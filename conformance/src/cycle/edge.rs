@@ -11,6 +11,7 @@ use standins::{Boot, StandInSite};
 use witness::ledger::RecordNumber;
 use witness::protocol::Findings;
 
+use super::identity;
 use super::measure::{self, millis};
 use super::setup::load;
 use super::world::{BOOT_WITHIN, World};
@@ -62,6 +63,7 @@ pub(crate) async fn say_hello(world: &World, boot: &Boot, bound: Duration) -> Re
     let drivers: Vec<_> =
         hello.disks.iter().map(|disk| format!("{} on {}", disk.role, disk.driver)).collect();
     notes.trace.push(format!("guest sees {} {}: {}", hello.vendor, hello.product, drivers.join(", ")));
+    identity::expect(&mut notes.rules, &boot.profile, &hello);
     Ok(ready)
 }
 

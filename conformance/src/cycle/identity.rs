@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use contract::{MachineId, Platform as _};
 use harness::machine::{Firmware, Hardware};
-use standins::{StandInSite, profile};
+use standins::{Profile, StandInSite, profile};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use witness::protocol::Hello;
@@ -37,8 +37,7 @@ pub(crate) struct Walk {
 struct Seen {
     /// Its place in the list of stand-ins.
     place: usize,
-    label: &'static str,
-    expected: Hardware,
+    profile: Profile,
     hello: Hello,
     boot_ms: u64,
 }
@@ -76,11 +75,9 @@ impl Play for Walk {
         found.sort_by_key(|seen| seen.place);
         let mut rules = RuleLog::default();
         for seen in found.iter() {
-            let wrong = differences(&seen.expected, &seen.hello);
-            let text = if wrong.is_empty() { "as described".to_owned() } else { wrong.join("; ") };
-            rules.expect("ST-01", wrong.is_empty(), format!("{}: {text}", seen.label));
+            expect(&mut rules, &seen.profile, &seen.hello);
             outcome.boots_ms.push(seen.boot_ms);
-            outcome.trace.extend(lines(seen.label, &seen.hello));
+            outcome.trace.extend(lines(seen.profile.label, &seen.hello));
         }
         outcome.rules = rules.into_outcomes();
     }
@@ -103,7 +100,7 @@ async fn visit(stage: &Stage, site: &StandInSite, place: usize) -> Result<Seen, 
     let closed = site.close().await;
     let (hello, boot_ms) = step.with(looked)?;
     closed?;
-    Ok(Seen { place, label, expected: site.profile().hardware.clone(), hello, boot_ms })
+    Ok(Seen { place, profile: site.profile().clone(), hello, boot_ms })
 }
 
 async fn look(stage: &Stage, site: &StandInSite) -> Result<(Hello, u64), Halt> {
@@ -125,6 +122,13 @@ fn lines(label: &str, hello: &Hello) -> Vec<String> {
     lines.extend(disks.map(|disk| format!("disk {}: {} on {}", disk.role, disk.model, disk.driver)));
     lines.extend(hello.nics.iter().map(|nic| format!("card: {} driven by {}", nic.model, nic.driver)));
     lines.into_iter().map(|line| format!("{label}: {line}")).collect()
+}
+
+/// ST-01: the guest sees the platform that its stand-in is described to be.
+pub(crate) fn expect(rules: &mut RuleLog, profile: &Profile, hello: &Hello) {
+    let wrong = differences(&profile.hardware, hello);
+    let text = if wrong.is_empty() { "seen as described".to_owned() } else { wrong.join("; ") };
+    rules.expect("ST-01", wrong.is_empty(), format!("{}: {text}", profile.label));
 }
 
 /// Where the guest sees something else than the stand-in is described to show.
