@@ -13,6 +13,7 @@
 pub mod bench;
 pub mod context;
 pub mod cycle;
+mod disks;
 pub mod evidence;
 pub mod judge;
 pub mod mutants;

@@ -34,6 +34,8 @@ impl ScenarioOutcome {
             rules: Vec::new(),
             trace: Vec::new(),
             slow: Vec::new(),
+            disks_left: Vec::new(),
+            remarks: Vec::new(),
         }
     }
 }
@@ -125,6 +127,33 @@ pub struct ScenarioOutcome {
     /// What took longer than its bound: a regression, which is not a broken rule.
     #[serde(default)]
     pub slow: Vec<String>,
+    /// Every volume of both sites, looked at when nobody wrote to it any more.
+    #[serde(default)]
+    pub disks_left: Vec<LeftDisk>,
+    /// In what the stand-ins fall short of their description on this host.
+    #[serde(default)]
+    pub remarks: Vec<String>,
+}
+
+/// A volume as a file: whether it is whole and what it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftDisk {
+    /// The stand-in that holds it.
+    pub site: String,
+    /// The volume.
+    pub volume: String,
+    /// When it was looked at: `before protection ended` or `left`.
+    pub when: String,
+    /// The format that it should have.
+    pub format: String,
+    /// What `qemu-img check` found: `clean`, its complaint, or that the format has nothing to check.
+    pub check: String,
+    /// Whether that is a pass.
+    pub checked: Verdict,
+    /// Format and size that `qemu-img info` found in the file.
+    pub info: String,
+    /// Whether these are the right ones.
+    pub readable: Verdict,
 }
 
 /// One transition.

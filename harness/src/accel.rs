@@ -149,6 +149,7 @@ fn probe_machine(scratch: &Scratch, disks: &[(&str, Utf8PathBuf)]) -> MachineSpe
                 product: "probe".to_owned(),
                 chassis_tag: None,
             },
+            enlightened: false,
             memory_mib: 256,
         },
         disks: disks

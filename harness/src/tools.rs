@@ -35,6 +35,14 @@ impl Format {
     }
 }
 
+impl Format {
+    /// Whether the format has tables of its own that `qemu-img check` can read.
+    #[must_use]
+    pub fn has_tables(self) -> bool {
+        self != Self::Raw
+    }
+}
+
 /// What `qemu-img info` says of an image.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -116,7 +124,7 @@ pub async fn info(path: &Utf8Path) -> Result<ImageInfo> {
     })
 }
 
-/// Checks an image's own structure. Plain bytes have none.
+/// Checks an image's own structure; only for formats that [have one](Format::has_tables).
 ///
 /// # Errors
 /// As [`run`]; a damaged image is an error with qemu-img's words.

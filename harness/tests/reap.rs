@@ -88,6 +88,7 @@ fn empty_machine(dir: &camino::Utf8Path, disk: Utf8PathBuf) -> MachineSpec {
             other_disks: Controller::Ide.into(),
             nic: Nic::VirtioNet,
             identity: Identity { vendor: "Roundtrip".into(), product: "test".into(), chassis_tag: None },
+            enlightened: false,
             memory_mib: 64,
         },
         disks: vec![DiskSpec { role: "system".into(), image: disk, format: Format::Qcow2, write_log: None }],

@@ -4,6 +4,7 @@
 //! - [`profile`]: what makes each stand-in different, as data
 //! - [`Infrastructure`]: what a site has besides machines and volumes, to be broken and repaired
 //! - [`StandInSite`]: a site of such machines; implements [`contract::Platform`]
+//! - [`vhd`]: a managed disk as the fixed VHD that Azure exchanges
 //! - [`Boot`]: what a machine was booted from, kept for the oracle
 
 mod agent_link;
@@ -19,10 +20,11 @@ pub mod profile;
 pub mod sim;
 mod site;
 mod state;
+pub mod vhd;
 mod views;
 mod volumes;
 
 pub use boot::{Boot, BootDisk};
 pub use infrastructure::Infrastructure;
 pub use profile::{Profile, Tracking};
-pub use site::{Installed, SiteConfig, StandInSite};
+pub use site::{Installed, SiteConfig, StandInSite, StillVolume};

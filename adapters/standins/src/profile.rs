@@ -89,7 +89,8 @@ pub fn hyperv() -> Profile {
         kind: PlatformKind::HyperV,
         format: Format::Vhdx,
         hardware: hardware(Firmware::Bios, Controller::Ide, Nic::Tulip, microsoft(None))
-            .with_disks_called(MICROSOFT_ATA),
+            .with_disks_called(MICROSOFT_ATA)
+            .enlightened(),
         tracking: Tracking::Hypervisor,
         subnet: "192.0.2.0/24",
     }
@@ -99,7 +100,7 @@ pub fn hyperv() -> Profile {
 #[must_use]
 pub fn hyperv_gen2() -> Profile {
     let hardware = hardware(Firmware::Uefi, Controller::VirtioScsi, Nic::VirtioNet, microsoft(None));
-    let hardware = hardware.with_disks_called(MICROSOFT_SCSI);
+    let hardware = hardware.with_disks_called(MICROSOFT_SCSI).enlightened();
     Profile { label: "hyperv-gen2-standin", hardware, ..hyperv() }
 }
 
@@ -111,7 +112,8 @@ pub fn azure() -> Profile {
         kind: PlatformKind::Azure,
         format: Format::Qcow2,
         hardware: hardware(Firmware::Bios, Controller::Ide, Nic::Tulip, microsoft(Some(AZURE_CHASSIS_TAG)))
-            .with_disks_called(MICROSOFT_ATA),
+            .with_disks_called(MICROSOFT_ATA)
+            .enlightened(),
         tracking: Tracking::Hypervisor,
         subnet: "198.51.100.0/24",
     }
@@ -128,7 +130,8 @@ pub fn azure_west() -> Profile {
 pub fn azure_gen2() -> Profile {
     let identity = microsoft(Some(AZURE_CHASSIS_TAG));
     let hardware = hardware(Firmware::Uefi, Controller::VirtioScsi, Nic::VirtioNet, identity)
-        .with_disks_called(MICROSOFT_SCSI);
+        .with_disks_called(MICROSOFT_SCSI)
+        .enlightened();
     Profile { label: "azure-gen2-standin", hardware, ..azure() }
 }
 
@@ -167,5 +170,5 @@ fn identity(vendor: &str, product: &str, chassis_tag: Option<&str>) -> Identity 
 
 fn hardware(firmware: Firmware, controller: Controller, nic: Nic, identity: Identity) -> Hardware {
     let (system_disk, other_disks) = (controller.into(), controller.into());
-    Hardware { firmware, system_disk, other_disks, nic, identity, memory_mib: 256 }
+    Hardware { firmware, system_disk, other_disks, nic, identity, enlightened: false, memory_mib: 256 }
 }

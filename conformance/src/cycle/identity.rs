@@ -38,6 +38,7 @@ struct Seen {
     /// Its place in the list of stand-ins.
     place: usize,
     profile: Profile,
+    remarks: Vec<String>,
     hello: Hello,
     boot_ms: u64,
 }
@@ -77,6 +78,7 @@ impl Play for Walk {
         for seen in found.iter() {
             expect(&mut rules, &seen.profile, &seen.hello);
             outcome.boots_ms.push(seen.boot_ms);
+            outcome.remarks.extend_from_slice(&seen.remarks);
             outcome.trace.extend(lines(seen.profile.label, &seen.hello));
         }
         outcome.rules = rules.into_outcomes();
@@ -100,7 +102,7 @@ async fn visit(stage: &Stage, site: &StandInSite, place: usize) -> Result<Seen, 
     let closed = site.close().await;
     let (hello, boot_ms) = step.with(looked)?;
     closed?;
-    Ok(Seen { place, profile: site.profile().clone(), hello, boot_ms })
+    Ok(Seen { place, profile: site.profile().clone(), remarks: site.remarks(), hello, boot_ms })
 }
 
 async fn look(stage: &Stage, site: &StandInSite) -> Result<(Hello, u64), Halt> {

@@ -19,9 +19,10 @@ use tokio::sync::Mutex;
 use super::Halt;
 use super::stage::{Play, Stage};
 use crate::context::RunContext;
+use crate::disks;
 use crate::evidence::Evidence;
 use crate::mutants::{self, Planned};
-use crate::outcome::{EdgeOutcome, ScenarioOutcome};
+use crate::outcome::{EdgeOutcome, LeftDisk, ScenarioOutcome};
 use crate::rules::RuleLog;
 use crate::scenario::{Scenario, Script};
 
@@ -56,6 +57,8 @@ pub(crate) struct Notes {
     pub(crate) rules: RuleLog,
     pub(crate) edges: Vec<EdgeOutcome>,
     pub(crate) trace: Vec<String>,
+    /// Volumes looked at as files.
+    pub(crate) disks_left: Vec<LeftDisk>,
     /// What took longer than its bound.
     pub(crate) slow: Vec<String>,
     /// Milliseconds from power-on to hello of each boot, in order.
@@ -165,6 +168,20 @@ impl World {
         self.notes.lock().await.rules.expect(rule, held, found);
     }
 
+    /// Looks at every volume of a site that no running machine has open: is the file whole, and what it is called?
+    pub(crate) async fn inspect_disks(&self, site: &StandInSite, when: &str) -> Result<(), Halt> {
+        let found = disks::inspect(site, when).await?;
+        self.notes.lock().await.disks_left.extend(found);
+        Ok(())
+    }
+
+    /// ST-02, ST-03 over all volumes that were looked at.
+    pub(crate) async fn expect_whole_disks(&self) {
+        let mut notes = self.notes.lock().await;
+        let Notes { rules, disks_left, .. } = &mut *notes;
+        disks::expect(rules, disks_left);
+    }
+
     /// Adds a line to the order of things.
     pub(crate) async fn trace(&self, line: impl Into<String>) {
         self.notes.lock().await.trace.push(line.into());
@@ -242,6 +259,8 @@ impl Play for World {
         outcome.edges = notes.edges;
         outcome.trace = notes.trace;
         outcome.slow = notes.slow;
+        outcome.disks_left = notes.disks_left;
+        outcome.remarks = [self.primary.remarks(), self.recovery.remarks()].concat();
         outcome.rules = notes.rules.into_outcomes();
     }
 

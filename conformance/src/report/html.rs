@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::host_line;
 use super::summary::grouped;
-use crate::outcome::{EdgeOutcome, Results, RuleOutcome, ScenarioOutcome, Verdict};
+use crate::outcome::{EdgeOutcome, LeftDisk, Results, RuleOutcome, ScenarioOutcome, Verdict};
 
 const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1d2330; }
@@ -45,12 +45,20 @@ pub(super) fn render(results: &Results) -> String {
 }
 
 fn badge(verdict: Verdict) -> Markup {
-    let (class, word) = match verdict {
-        Verdict::Pass => ("pass", "conforms"),
-        Verdict::Fail => ("fail", "does not conform"),
-        Verdict::Unknown => ("unknown", "unknown"),
+    let word = match verdict {
+        Verdict::Pass => "conforms",
+        Verdict::Fail => "does not conform",
+        Verdict::Unknown => "unknown",
     };
-    html! { span class={ "badge " (class) } { (word) } }
+    html! { span class={ "badge " (class(verdict)) } { (word) } }
+}
+
+fn class(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Unknown => "unknown",
+    }
 }
 
 fn scenario_section(scenario: &ScenarioOutcome) -> Markup {
@@ -62,6 +70,7 @@ fn scenario_section(scenario: &ScenarioOutcome) -> Markup {
             ". " (Millis(scenario.ms)) " in all"
             @if boots > 0 { ", " (format!("{:.1}", scenario.ms as f64 / boots as f64)) " × its cold boots" }
             "." }
+        @for remark in &scenario.remarks { p.soft { (remark) } }
         @for slow in &scenario.slow { p.unknown { "slower than it may be: " (slow) } }
         @if !scenario.why.is_empty() { p.fail { (scenario.why) } }
         table {
@@ -69,6 +78,25 @@ fn scenario_section(scenario: &ScenarioOutcome) -> Markup {
                 th { "edge" } th { "disk" } th { "oracle" } th { "second reader" } th { "lost" } th { "took" }
             } }
             tbody { @for edge in &scenario.edges { (edge_rows(edge)) } }
+        }
+        @if !scenario.disks_left.is_empty() { (disks_left(&scenario.disks_left)) }
+    }
+}
+
+fn disks_left(disks: &[LeftDisk]) -> Markup {
+    html! {
+        details {
+            summary { (disks.len()) " volumes looked at as files" }
+            table {
+                thead { tr { th { "site" } th { "volume" } th { "when" } th { "check" } th { "read as" } } }
+                tbody { @for disk in disks {
+                    tr {
+                        td { (disk.site) } td { code { (disk.volume) } } td { (disk.when) }
+                        td class=(class(disk.checked)) { (disk.check) }
+                        td class=(class(disk.readable)) { (disk.info) }
+                    }
+                } }
+            }
         }
     }
 }

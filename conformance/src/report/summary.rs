@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table};
 use contract::{Bytes, Millis};
 
 use super::host_line;
-use crate::outcome::{DiskOutcome, EdgeOutcome, Results, Rpo, ScenarioOutcome, Verdict};
+use crate::outcome::{DiskOutcome, EdgeOutcome, LeftDisk, Results, Rpo, ScenarioOutcome, Verdict};
 
 pub(super) fn render(results: &Results, dir: &Utf8Path) -> String {
     let mut text = String::new();
@@ -37,6 +37,12 @@ fn scenario_block(text: &mut String, scenario: &ScenarioOutcome) {
     if !scenario.edges.is_empty() {
         let _ = writeln!(text, "{}", edges(&scenario.edges));
     }
+    for remark in &scenario.remarks {
+        let _ = writeln!(text, "   {remark}");
+    }
+    if !scenario.disks_left.is_empty() {
+        let _ = writeln!(text, "   {}", disks_left(&scenario.disks_left));
+    }
     let boots: u64 = scenario.boots_ms.iter().sum();
     if boots > 0 {
         let _ = writeln!(
@@ -50,6 +56,15 @@ fn scenario_block(text: &mut String, scenario: &ScenarioOutcome) {
     if !scenario.why.is_empty() {
         let _ = writeln!(text, "   why: {}", scenario.why);
     }
+}
+
+/// `9 volumes looked at as files: clean, and of their format`.
+fn disks_left(disks: &[LeftDisk]) -> String {
+    let whole = disks.iter().filter(|d| (d.checked, d.readable) == (Verdict::Pass, Verdict::Pass)).count();
+    let bad = disks.len() - whole;
+    let found =
+        if bad == 0 { "all whole and of their format".to_owned() } else { format!("{bad} NOT WHOLE") };
+    format!("{} volumes looked at as files: {found}", disks.len())
 }
 
 fn edges(edges: &[EdgeOutcome]) -> Table {

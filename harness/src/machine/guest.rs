@@ -65,7 +65,8 @@ impl Machine {
         let sockets_dir = scratch.path().join(&spec.name);
         std::fs::create_dir_all(&sockets_dir).map_err(Error::file(&sockets_dir))?;
         let sockets = Sockets::in_dir(&sockets_dir);
-        let xml = xml::domain(&spec, host, accelerator, scratch.owner(), scratch.path(), &sockets);
+        let xml =
+            xml::domain(&spec, &xml::security(host), accelerator, scratch.owner(), scratch.path(), &sockets);
         let xml_path = spec.dir.join("domain.xml");
         std::fs::write(&xml_path, &xml).map_err(Error::file(&xml_path))?;
         for log in spec.disks.iter().filter_map(|disk| disk.write_log.as_ref()) {

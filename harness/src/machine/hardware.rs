@@ -22,6 +22,12 @@ impl Accelerator {
         }
     }
 
+    /// Whether it can offer guests Hyper-V's enlightenments: QEMU's translation has none of them.
+    #[must_use]
+    pub fn enlightens(self) -> bool {
+        self == Self::Kvm
+    }
+
     /// The CPU to show the guest: all that the accelerator can do.
     pub(crate) fn cpu_mode(self) -> &'static str {
         match self {
@@ -201,6 +207,9 @@ pub struct Hardware {
     pub nic: Nic,
     /// SMBIOS identity.
     pub identity: Identity,
+    /// Whether the platform helps its guests with Hyper-V's enlightenments. They are there only where the
+    /// [accelerator](Accelerator::enlightens) has them.
+    pub enlightened: bool,
     /// Memory in MiB.
     pub memory_mib: u64,
 }
@@ -212,6 +221,13 @@ impl Hardware {
         for bus in [&mut self.system_disk, &mut self.other_disks] {
             bus.model = Some(model.to_owned());
         }
+        self
+    }
+
+    /// The same, on a platform that has Hyper-V's enlightenments.
+    #[must_use]
+    pub fn enlightened(mut self) -> Self {
+        self.enlightened = true;
         self
     }
 

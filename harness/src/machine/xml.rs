@@ -34,7 +34,7 @@ impl Sockets {
 /// The whole description.
 pub(crate) fn domain(
     spec: &MachineSpec,
-    host: &Host,
+    security: &str,
     accelerator: Accelerator,
     owner: &Owner,
     scratch: &Utf8Path,
@@ -73,9 +73,9 @@ pub(crate) fn domain(
   <sysinfo type='smbios'>
     <system><entry name='manufacturer'>{vendor}</entry><entry name='product'>{product}</entry></system>{chassis}
   </sysinfo>
-  <features><acpi/></features>
+{features}
   <cpu mode='{cpu}' check='none'/>
-  <clock offset='utc'/>
+  <clock offset='utc'>{timer}</clock>
   <on_poweroff>destroy</on_poweroff>
   <on_reboot>restart</on_reboot>
   <on_crash>destroy</on_crash>
@@ -104,7 +104,8 @@ pub(crate) fn domain(
         vendor = escape(&identity.vendor),
         product = escape(&identity.product),
         cpu = accelerator.cpu_mode(),
-        security = security(host),
+        features = features(spec, accelerator),
+        timer = if enlightened(spec, accelerator) { HYPERV_CLOCK } else { "" },
         serial = sockets.serial,
         witness = sockets.witness,
         witness_port = witness::protocol::CONTROL_PORT,
@@ -126,8 +127,36 @@ fn firmware(spec: &MachineSpec) -> String {
     )
 }
 
+/// The clock that goes with Hyper-V's enlightenments.
+const HYPERV_CLOCK: &str = "<timer name='hypervclock' present='yes'/>";
+
+fn enlightened(spec: &MachineSpec, accelerator: Accelerator) -> bool {
+    spec.hardware.enlightened && accelerator.enlightens()
+}
+
+/// What the board offers; on an enlightened platform also what Hyper-V offers its guests, where the accelerator can.
+fn features(spec: &MachineSpec, accelerator: Accelerator) -> String {
+    if enlightened(spec, accelerator) {
+        return "  <features>
+    <acpi/>
+    <hyperv mode='custom'>
+      <relaxed state='on'/><vapic state='on'/><spinlocks state='on' retries='8191'/>
+      <vpindex state='on'/><runtime state='on'/><synic state='on'/><stimer state='on'/>
+      <frequencies state='on'/>
+    </hyperv>
+  </features>"
+            .to_owned();
+    }
+    let left_out = if spec.hardware.enlightened {
+        format!("\n  <!-- Hyper-V's enlightenments are left out: {accelerator} has none -->")
+    } else {
+        String::new()
+    };
+    format!("  <features><acpi/></features>{left_out}")
+}
+
 /// Guests run as the invoking user and open what that user may open.
-fn security(host: &Host) -> String {
+pub(super) fn security(host: &Host) -> String {
     let mut labels = String::new();
     if host.is_system() {
         let user = rustix::process::getuid().as_raw();
@@ -219,4 +248,73 @@ pub fn format_node(role: &str) -> String {
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&apos;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Hardware, Identity, Nic};
+
+    fn machine(enlightened: bool) -> MachineSpec {
+        let identity = Identity { vendor: "A & B".to_owned(), product: "C".to_owned(), chassis_tag: None };
+        let disks = ["system", "data"].map(|role| DiskSpec {
+            role: role.to_owned(),
+            image: format!("/images/{role}.vhdx").into(),
+            format: crate::tools::Format::Vhdx,
+            write_log: None,
+        });
+        MachineSpec {
+            name: "machine".to_owned(),
+            hardware: Hardware {
+                firmware: Firmware::Bios,
+                system_disk: Controller::Ahci.into(),
+                other_disks: Controller::Pvscsi.into(),
+                nic: Nic::E1000,
+                identity,
+                enlightened,
+                memory_mib: 256,
+            },
+            disks: disks.to_vec(),
+            forwards: vec![],
+            subnet: "192.0.2.0/24".to_owned(),
+            mac: "52:54:00:00:02:01".to_owned(),
+            dir: "/logs".into(),
+        }
+    }
+
+    fn xml(enlightened: bool, accelerator: Accelerator) -> String {
+        let owner = Owner { run: "r".to_owned(), pid: 1, started: "1".to_owned() };
+        let (scratch, sockets) = (Utf8Path::new("/scratch"), Sockets::in_dir(Utf8Path::new("/scratch/m")));
+        domain(&machine(enlightened), "", accelerator, &owner, scratch, &sockets)
+    }
+
+    #[test]
+    fn an_enlightened_platform_offers_enlightenments_only_under_kvm_and_says_so_elsewhere() {
+        let under_kvm = xml(true, Accelerator::Kvm);
+        assert!(under_kvm.contains("<hyperv mode='custom'>") && under_kvm.contains(HYPERV_CLOCK));
+        let translated = xml(true, Accelerator::Tcg);
+        assert!(!translated.contains("<hyperv") && !translated.contains("hypervclock"));
+        assert!(translated.contains("enlightenments are left out: TCG has none"));
+    }
+
+    #[test]
+    fn another_platform_offers_none_and_has_nothing_to_say() {
+        for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
+            let other = xml(false, accelerator);
+            assert!(!other.contains("hyperv") && !other.contains("enlightenments"), "{accelerator}");
+        }
+    }
+
+    #[test]
+    fn disks_hang_on_the_controllers_that_the_hardware_names() {
+        let xml = xml(false, Accelerator::Tcg);
+        for argument in [
+            "ich9-ahci,id=disks-ahci,addr=0x11",
+            "pvscsi,id=disks-vmw_pvscsi,addr=0x12",
+            "ide-hd,bus=disks-ahci.0,id=disk-system,drive=format-system,serial=RT-system,bootindex=1",
+            "scsi-hd,bus=disks-vmw_pvscsi.0,scsi-id=0,id=disk-data,drive=format-data,serial=RT-data,bootindex=2",
+        ] {
+            assert!(xml.contains(&format!("<qemu:arg value='{argument}'/>")), "{argument}");
+        }
+    }
 }
