@@ -36,6 +36,7 @@ impl ScenarioOutcome {
             slow: Vec::new(),
             disks_left: Vec::new(),
             remarks: Vec::new(),
+            speeds: Vec::new(),
         }
     }
 }
@@ -133,6 +134,24 @@ pub struct ScenarioOutcome {
     /// In what the stand-ins fall short of their description on this host.
     #[serde(default)]
     pub remarks: Vec<String>,
+    /// How fast a guest wrote, where a scenario measures that.
+    #[serde(default)]
+    pub speeds: Vec<Speed>,
+}
+
+/// How fast a guest wrote with log and replication on or off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Speed {
+    /// Writes under way at a time.
+    pub depth: u32,
+    /// Whether the oracle's log was on.
+    pub log: bool,
+    /// Whether the machine was being replicated.
+    pub replication: bool,
+    /// Writes a second, of each round.
+    pub per_second: Vec<f64>,
+    /// The median of what each round's speed is, divided by the same round's with neither on.
+    pub ratio: f64,
 }
 
 /// A volume as a file: whether it is whole and what it is called.

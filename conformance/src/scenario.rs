@@ -34,6 +34,8 @@ pub enum Script {
     SimRules,
     /// A look at each stand-in from inside a guest.
     Identity,
+    /// How fast a guest writes with log and replication on and off.
+    Speed,
     /// Planned failover, failback in one of its two modes, reverse replication.
     HyperV,
 }

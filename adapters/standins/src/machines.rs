@@ -194,7 +194,7 @@ impl StandInSite {
             role: role(&disk.id).to_owned(),
             image: volume.path.clone(),
             format: volume.format,
-            write_log: Some(disk.log.clone()),
+            write_log: self.config.log_writes.then(|| disk.log.clone()),
         });
         let to_agent: &[u16] = match self.config.profile.tracking {
             Tracking::Hypervisor => &[],

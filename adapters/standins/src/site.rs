@@ -30,6 +30,8 @@ pub struct SiteConfig {
     pub profile: Profile,
     /// libvirt.
     pub host: Host,
+    /// Log every write of its guests, as the oracle needs it.
+    pub log_writes: bool,
     /// Accelerator chosen by trial.
     pub accelerator: Accelerator,
     /// Sockets go here.

@@ -15,6 +15,7 @@ mod measure;
 mod out;
 mod reprotect;
 mod setup;
+mod speed;
 mod stage;
 mod switch;
 mod world;
@@ -93,7 +94,9 @@ async fn run(world: &World) -> Result<(), Halt> {
         Script::OutOnly => out::go(world).await,
         Script::Drill => drill::hold(world).await,
         Script::HyperV => hyperv::cycle(world).await,
-        Script::Identity => Err(Halt::Unknown("this scenario has no world of two sites".to_owned())),
+        Script::Identity | Script::Speed => {
+            Err(Halt::Unknown("this scenario has no world of two sites".to_owned()))
+        }
         Script::SimCycle | Script::SimRules => {
             Err(Halt::Unknown("this scenario is of the simulated tier".to_owned()))
         }

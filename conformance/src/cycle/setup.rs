@@ -16,11 +16,11 @@ use super::{Halt, Running};
 /// Time between two transfers.
 pub(crate) const INTERVAL: Millis = Millis(1_000);
 /// Name of the replication policy.
-const POLICY: &str = "continuous";
+pub(crate) const POLICY: &str = "continuous";
 /// Recovery points at most, or twice as many until they are merged away.
 const MOST_POINTS: u32 = 8;
 /// Memory of the machine.
-const MEMORY: Bytes = Bytes(256 << 20);
+pub(crate) const MEMORY: Bytes = Bytes(256 << 20);
 /// Disks, in boot order.
 pub(crate) const DISKS: [&str; 2] = ["system", "data"];
 

@@ -10,7 +10,7 @@ use harness::machine::Accelerator;
 use harness::scratch::Scratch;
 use standins::{SiteConfig, StandInSite, profile};
 
-use super::{Halt, World, identity};
+use super::{Halt, World, identity, speed};
 use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::outcome::ScenarioOutcome;
@@ -46,6 +46,7 @@ pub async fn open(
 ) -> Result<Arc<dyn Play>, Halt> {
     Ok(match scenario.script {
         Script::Identity => Arc::new(identity::Walk::open(context, evidence).await?),
+        Script::Speed => Arc::new(speed::SpeedTest::open(context, evidence).await?),
         _ => Arc::new(World::open(context, scenario, evidence).await?),
     })
 }
@@ -74,15 +75,26 @@ impl Stage {
 
     /// Opens the stand-in called `name`.
     pub(crate) async fn site(&self, name: &str) -> Result<Arc<StandInSite>, Halt> {
+        self.open_site(name, name, true).await
+    }
+
+    /// Opens the stand-in called `name` as a site called `id`, whose guests' writes are not logged: no disk of theirs can be
+    /// judged.
+    pub(crate) async fn site_without_log(&self, id: &str, name: &str) -> Result<Arc<StandInSite>, Halt> {
+        self.open_site(id, name, false).await
+    }
+
+    async fn open_site(&self, id: &str, name: &str, log_writes: bool) -> Result<Arc<StandInSite>, Halt> {
         let profile = profile::by_name(name)
             .ok_or_else(|| Halt::Unknown(format!("there is no stand-in called {name}")))?;
         let config = SiteConfig {
-            id: SiteId::from(name),
+            id: SiteId::from(id),
             profile,
+            log_writes,
             host: self.host.clone(),
             accelerator: self.accelerator,
             scratch: Arc::clone(&self.scratch),
-            dir: self.evidence.dir().join("sites").join(name),
+            dir: self.evidence.dir().join("sites").join(id),
         };
         Ok(StandInSite::open(config).await?)
     }

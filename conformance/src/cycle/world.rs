@@ -296,7 +296,8 @@ fn plan_mutant(context: &RunContext, scenario: &Scenario) -> Result<Option<Arc<P
     }
 }
 
-fn open_core(
+/// Opens the built-in core on `sites`, with a fault put into it if one is asked for.
+pub(crate) fn open_core(
     evidence: &Evidence,
     mutant: Option<Arc<Planned>>,
     sites: &[(&str, &Arc<StandInSite>)],

@@ -4,7 +4,7 @@ use contract::{Bytes, Millis};
 use maud::{DOCTYPE, Markup, html};
 
 use super::host_line;
-use super::summary::grouped;
+use super::summary::{depths, grouped, speed_line};
 use crate::outcome::{EdgeOutcome, LeftDisk, Results, RuleOutcome, ScenarioOutcome, Verdict};
 
 const STYLE: &str = "
@@ -79,6 +79,7 @@ fn scenario_section(scenario: &ScenarioOutcome) -> Markup {
             } }
             tbody { @for edge in &scenario.edges { (edge_rows(edge)) } }
         }
+        @for depth in depths(&scenario.speeds) { p { (speed_line(&scenario.speeds, depth)) } }
         @if !scenario.disks_left.is_empty() { (disks_left(&scenario.disks_left)) }
     }
 }

@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table};
 use contract::{Bytes, Millis};
 
 use super::host_line;
-use crate::outcome::{DiskOutcome, EdgeOutcome, LeftDisk, Results, Rpo, ScenarioOutcome, Verdict};
+use crate::outcome::{DiskOutcome, EdgeOutcome, LeftDisk, Results, Rpo, ScenarioOutcome, Speed, Verdict};
 
 pub(super) fn render(results: &Results, dir: &Utf8Path) -> String {
     let mut text = String::new();
@@ -40,6 +40,9 @@ fn scenario_block(text: &mut String, scenario: &ScenarioOutcome) {
     for remark in &scenario.remarks {
         let _ = writeln!(text, "   {remark}");
     }
+    for depth in depths(&scenario.speeds) {
+        let _ = writeln!(text, "   {}", speed_line(&scenario.speeds, depth));
+    }
     if !scenario.disks_left.is_empty() {
         let _ = writeln!(text, "   {}", disks_left(&scenario.disks_left));
     }
@@ -56,6 +59,29 @@ fn scenario_block(text: &mut String, scenario: &ScenarioOutcome) {
     if !scenario.why.is_empty() {
         let _ = writeln!(text, "   why: {}", scenario.why);
     }
+}
+
+/// The depths measured, in order.
+pub(super) fn depths(speeds: &[Speed]) -> Vec<u32> {
+    let mut depths: Vec<_> = speeds.iter().map(|speed| speed.depth).collect();
+    depths.dedup();
+    depths
+}
+
+/// `depth 1: 1,234 writes a second with neither · log 0.93 × · replication 0.85 × · both 0.80 ×`.
+pub(super) fn speed_line(speeds: &[Speed], depth: u32) -> String {
+    let parts = speeds.iter().filter(|speed| speed.depth == depth).map(|speed| {
+        match (speed.log, speed.replication) {
+            (false, false) => {
+                let mean = speed.per_second.iter().sum::<f64>() / speed.per_second.len().max(1) as f64;
+                format!("{} writes a second with neither", grouped(mean as u64))
+            }
+            (true, false) => format!("log {:.2} ×", speed.ratio),
+            (false, true) => format!("replication {:.2} ×", speed.ratio),
+            (true, true) => format!("both {:.2} ×", speed.ratio),
+        }
+    });
+    format!("depth {depth}: {}", parts.collect::<Vec<_>>().join(" · "))
 }
 
 /// `9 volumes looked at as files: clean, and of their format`.

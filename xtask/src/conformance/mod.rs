@@ -41,7 +41,8 @@ pub fn command(root: &Utf8Path, arguments: &ConformanceArgs) -> Result<u8> {
     let whole = (arguments.list || arguments.filter.is_some()).then_some(TierChoice::All);
     let chosen = scenarios::choose(&all, &arguments.scenario, arguments.tier.or(whole))?;
     if arguments.list {
-        print!("{}", scenarios::table(&chosen));
+        let listed = if arguments.scenario.is_empty() { scenarios::of(&all, arguments.tier) } else { chosen };
+        print!("{}", scenarios::table(&listed));
         return Ok(0);
     }
     let uri = arguments.connect.clone().unwrap_or_else(|| daemon::uri(&LiveHost).to_owned());

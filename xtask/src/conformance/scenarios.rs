@@ -62,6 +62,9 @@ pub struct Scenario {
     /// It stands for its like where not all are asked for.
     #[serde(default)]
     pub representative: bool,
+    /// Left out of a run that names no scenarios: a measurement, which proves nothing of a core.
+    #[serde(default)]
+    pub by_name_only: bool,
 }
 
 #[derive(Deserialize)]
@@ -76,7 +79,8 @@ pub fn all() -> Result<Vec<Scenario>> {
     Ok(catalogue.scenario)
 }
 
-/// The scenarios meant by names and tier: without names all of the tier, and without either one of each kind.
+/// The scenarios meant by names and tier: without names all of the tier but for those that want to be named, and
+/// without either one of each kind.
 pub fn choose(all: &[Scenario], names: &[String], tier: Option<TierChoice>) -> Result<Vec<Scenario>> {
     if let Some(unknown) = names.iter().find(|name| !all.iter().any(|scenario| scenario.name == **name)) {
         let known: Vec<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
@@ -86,7 +90,7 @@ pub fn choose(all: &[Scenario], names: &[String], tier: Option<TierChoice>) -> R
         _ if !names.is_empty() => {
             names.contains(&scenario.name) && tier.is_none_or(|tier| tier.includes(scenario.tier))
         }
-        Some(tier) => tier.includes(scenario.tier),
+        Some(tier) => tier.includes(scenario.tier) && !scenario.by_name_only,
         None => scenario.representative,
     };
     let chosen: Vec<Scenario> = all.iter().filter(meant).cloned().collect();
@@ -96,6 +100,11 @@ pub fn choose(all: &[Scenario], names: &[String], tier: Option<TierChoice>) -> R
         ));
     }
     Ok(chosen)
+}
+
+/// All scenarios of a tier, also those that a run leaves out unless they are named.
+pub fn of(all: &[Scenario], tier: TierChoice) -> Vec<Scenario> {
+    all.iter().filter(|scenario| tier.includes(scenario.tier)).cloned().collect()
 }
 
 /// The catalogue as a table.
@@ -119,7 +128,8 @@ mod tests {
     use super::*;
 
     fn scenario(name: &str, tier: Tier) -> Scenario {
-        Scenario { name: name.into(), tier, title: "A title".into(), representative: tier == Tier::Sim }
+        let representative = tier == Tier::Sim;
+        Scenario { name: name.into(), tier, title: "A title".into(), representative, by_name_only: false }
     }
 
     fn some() -> Vec<Scenario> {
@@ -156,6 +166,10 @@ mod tests {
         assert_eq!(names(&["a-b"], None), ["a-b"]);
         // One of each kind, if nothing is asked for.
         assert_eq!(names(&[], None), ["clock"]);
+        let shy =
+            [scenario("a-b", Tier::Real), Scenario { by_name_only: true, ..scenario("iops", Tier::Real) }];
+        assert_eq!(choose(&shy, &[], Some(TierChoice::All)).expect("a choice").len(), 1);
+        assert_eq!(choose(&shy, &["iops".into()], None).expect("a choice")[0].name, "iops");
     }
 
     #[test]
