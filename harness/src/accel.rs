@@ -40,6 +40,8 @@ pub struct Probe {
     pub accelerator: Accelerator,
     /// Milliseconds of its trial boot.
     pub boot_ms: u64,
+    /// Why guests get none of Hyper-V's enlightenments; empty if they boot with them.
+    pub no_enlightenments: String,
     /// Every trial, in order.
     pub trials: Vec<Trial>,
     /// QEMU's version.
@@ -70,12 +72,14 @@ pub async fn choose(host: &Host, image: &images::Image, cache: &Utf8Path) -> Res
     }
     let mut trials = Vec::new();
     for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
-        let trial = try_boot(host, image, accelerator).await;
+        let trial = try_boot(host, image, accelerator, false).await;
         let (ok, boot_ms) = (trial.ok, trial.boot_ms.unwrap_or_default());
         trials.push(trial);
         if ok {
+            let no_enlightenments = try_enlightened(host, image, accelerator).await;
+            let image = image.hash.clone();
             let probe =
-                Probe { accelerator, boot_ms, trials, qemu, libvirt, image: image.hash.clone(), kernel };
+                Probe { accelerator, boot_ms, no_enlightenments, trials, qemu, libvirt, image, kernel };
             let text = serde_json::to_vec_pretty(&probe).unwrap_or_default();
             std::fs::write(&kept_at, text).map_err(Error::file(&kept_at))?;
             return Ok(probe);
@@ -86,12 +90,20 @@ pub async fn choose(host: &Host, image: &images::Image, cache: &Utf8Path) -> Res
     Err(Error::NoAccelerator { reasons: reasons.join("; ") })
 }
 
-async fn try_boot(host: &Host, image: &images::Image, accelerator: Accelerator) -> Trial {
+/// Whether a guest boots with Hyper-V's enlightenments: there are KVMs that lack some of them. Empty, or why not.
+async fn try_enlightened(host: &Host, image: &images::Image, accelerator: Accelerator) -> String {
+    match accelerator {
+        Accelerator::Tcg => "TCG has none".to_owned(),
+        Accelerator::Kvm => try_boot(host, image, accelerator, true).await.why.unwrap_or_default(),
+    }
+}
+
+async fn try_boot(host: &Host, image: &images::Image, accelerator: Accelerator, enlightened: bool) -> Trial {
     if accelerator == Accelerator::Kvm && !Utf8Path::new("/dev/kvm").exists() {
         let why = Some("there is no /dev/kvm".to_owned());
         return Trial { accelerator, ok: false, boot_ms: None, why };
     }
-    match boot(host, image, accelerator).await {
+    match boot(host, image, accelerator, enlightened).await {
         Ok(took) => {
             let boot_ms = u64::try_from(took.as_millis()).ok();
             Trial { accelerator, ok: true, boot_ms, why: None }
@@ -100,14 +112,20 @@ async fn try_boot(host: &Host, image: &images::Image, accelerator: Accelerator) 
     }
 }
 
-async fn boot(host: &Host, image: &images::Image, accelerator: Accelerator) -> Result<Duration> {
+async fn boot(
+    host: &Host,
+    image: &images::Image,
+    accelerator: Accelerator,
+    enlightened: bool,
+) -> Result<Duration> {
     let scratch = Scratch::new("probe")?;
     let dir = scratch.path().to_owned();
     let disk = dir.join("system.qcow2");
     tools::create_delta(&disk, &image.system, Format::Raw).await?;
     let data = dir.join("data.qcow2");
     tools::create_delta(&data, &image.data, Format::Raw).await?;
-    let spec = probe_machine(&scratch, &[("system", disk), ("data", data)]);
+    let mut spec = probe_machine(&scratch, &[("system", disk), ("data", data)]);
+    spec.hardware.enlightened = enlightened;
     let machine = Machine::define(host, accelerator, &scratch, spec).await?;
     let result = say_hello(&machine).await;
     machine.remove().await?;
@@ -152,6 +170,7 @@ fn probe_machine(scratch: &Scratch, disks: &[(&str, Utf8PathBuf)]) -> MachineSpe
             enlightened: false,
             memory_mib: 256,
         },
+        enlightenments: Ok(()),
         disks: disks
             .iter()
             .map(|(role, image)| DiskSpec {

@@ -91,6 +91,7 @@ fn empty_machine(dir: &camino::Utf8Path, disk: Utf8PathBuf) -> MachineSpec {
             enlightened: false,
             memory_mib: 64,
         },
+        enlightenments: Err("this test has no use for them".to_owned()),
         disks: vec![DiskSpec { role: "system".into(), image: disk, format: Format::Qcow2, write_log: None }],
         forwards: vec![],
         subnet: "192.0.2.0/24".into(),

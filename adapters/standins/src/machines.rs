@@ -203,6 +203,7 @@ impl StandInSite {
         machine::MachineSpec {
             name: format!("roundtrip-{token}-{}-{}", self.config.id, spec.id),
             hardware,
+            enlightenments: self.config.enlightenments.clone(),
             disks: disks.collect(),
             forwards: [&FORWARDED, to_agent].concat(),
             subnet: match spec.network {

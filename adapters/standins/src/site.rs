@@ -34,6 +34,8 @@ pub struct SiteConfig {
     pub log_writes: bool,
     /// Accelerator chosen by trial.
     pub accelerator: Accelerator,
+    /// Whether the accelerator has Hyper-V's enlightenments, or why not.
+    pub enlightenments: Result<(), String>,
     /// Sockets go here.
     pub scratch: Arc<Scratch>,
     /// Volumes, logs and copies go here.
@@ -109,11 +111,13 @@ impl StandInSite {
     /// In what its machines fall short of their description on this host.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
-        let SiteConfig { profile, accelerator, .. } = &self.config;
-        let dark = profile.hardware.enlightened && !accelerator.enlightens();
-        let left_out =
-            || format!("{}: Hyper-V's enlightenments are left out: {accelerator} has none", profile.label);
-        dark.then(left_out).into_iter().collect()
+        let SiteConfig { profile, enlightenments, .. } = &self.config;
+        match enlightenments {
+            Err(why) if profile.hardware.enlightened => {
+                vec![format!("{}: Hyper-V's enlightenments are left out: {why}", profile.label)]
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The profile.

@@ -56,6 +56,8 @@ pub(crate) struct Stage {
     pub(crate) image: images::Image,
     pub(crate) host: Host,
     pub(crate) accelerator: Accelerator,
+    /// Whether it has Hyper-V's enlightenments, or why not.
+    pub(crate) enlightenments: Result<(), String>,
     pub(crate) scratch: Arc<Scratch>,
     pub(crate) evidence: Arc<Evidence>,
 }
@@ -68,9 +70,12 @@ impl Stage {
             Halt::Unknown("there is no guest image; `cargo xtask images build` makes it".to_owned())
         })?;
         let host = Host::connect(context.connect.as_deref()).await?;
-        let accelerator = accel::choose(&host, &image, &cache).await?.accelerator;
+        let probe = accel::choose(&host, &image, &cache).await?;
+        let accelerator = probe.accelerator;
+        let why = probe.no_enlightenments;
+        let enlightenments = if why.is_empty() { Ok(()) } else { Err(why) };
         let scratch = Arc::new(Scratch::new(&context.id)?);
-        Ok(Self { image, host, accelerator, scratch, evidence: Arc::clone(evidence) })
+        Ok(Self { image, host, accelerator, enlightenments, scratch, evidence: Arc::clone(evidence) })
     }
 
     /// Opens the stand-in called `name`.
@@ -93,6 +98,7 @@ impl Stage {
             log_writes,
             host: self.host.clone(),
             accelerator: self.accelerator,
+            enlightenments: self.enlightenments.clone(),
             scratch: Arc::clone(&self.scratch),
             dir: self.evidence.dir().join("sites").join(id),
         };

@@ -22,12 +22,6 @@ impl Accelerator {
         }
     }
 
-    /// Whether it can offer guests Hyper-V's enlightenments: QEMU's translation has none of them.
-    #[must_use]
-    pub fn enlightens(self) -> bool {
-        self == Self::Kvm
-    }
-
     /// The CPU to show the guest: all that the accelerator can do.
     pub(crate) fn cpu_mode(self) -> &'static str {
         match self {
@@ -207,8 +201,8 @@ pub struct Hardware {
     pub nic: Nic,
     /// SMBIOS identity.
     pub identity: Identity,
-    /// Whether the platform helps its guests with Hyper-V's enlightenments. They are there only where the
-    /// [accelerator](Accelerator::enlightens) has them.
+    /// Whether the platform helps its guests with Hyper-V's enlightenments. They are there only where the accelerator has
+    /// them: [`super::MachineSpec::enlightenments`].
     pub enlightened: bool,
     /// Memory in MiB.
     pub memory_mib: u64,

@@ -35,6 +35,8 @@ pub struct MachineSpec {
     pub name: String,
     /// Hardware.
     pub hardware: Hardware,
+    /// Whether the accelerator has Hyper-V's enlightenments for a machine whose platform offers them, or why not.
+    pub enlightenments: Result<(), String>,
     /// Disks in boot order.
     pub disks: Vec<DiskSpec>,
     /// Guest TCP ports that shall be reachable on loopback.

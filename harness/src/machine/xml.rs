@@ -104,8 +104,8 @@ pub(crate) fn domain(
         vendor = escape(&identity.vendor),
         product = escape(&identity.product),
         cpu = accelerator.cpu_mode(),
-        features = features(spec, accelerator),
-        timer = if enlightened(spec, accelerator) { HYPERV_CLOCK } else { "" },
+        features = features(spec),
+        timer = if enlightened(spec) { HYPERV_CLOCK } else { "" },
         serial = sockets.serial,
         witness = sockets.witness,
         witness_port = witness::protocol::CONTROL_PORT,
@@ -130,13 +130,13 @@ fn firmware(spec: &MachineSpec) -> String {
 /// The clock that goes with Hyper-V's enlightenments.
 const HYPERV_CLOCK: &str = "<timer name='hypervclock' present='yes'/>";
 
-fn enlightened(spec: &MachineSpec, accelerator: Accelerator) -> bool {
-    spec.hardware.enlightened && accelerator.enlightens()
+fn enlightened(spec: &MachineSpec) -> bool {
+    spec.hardware.enlightened && spec.enlightenments.is_ok()
 }
 
 /// What the board offers; on an enlightened platform also what Hyper-V offers its guests, where the accelerator can.
-fn features(spec: &MachineSpec, accelerator: Accelerator) -> String {
-    if enlightened(spec, accelerator) {
+fn features(spec: &MachineSpec) -> String {
+    if enlightened(spec) {
         return "  <features>
     <acpi/>
     <hyperv mode='custom'>
@@ -147,10 +147,13 @@ fn features(spec: &MachineSpec, accelerator: Accelerator) -> String {
   </features>"
             .to_owned();
     }
-    let left_out = if spec.hardware.enlightened {
-        format!("\n  <!-- Hyper-V's enlightenments are left out: {accelerator} has none -->")
-    } else {
-        String::new()
+    let left_out = match &spec.enlightenments {
+        Err(why) if spec.hardware.enlightened => {
+            // Two dashes would end the comment.
+            let why = escape(why).replace("--", "-");
+            format!("\n  <!-- Hyper-V's enlightenments are left out: {why} -->")
+        }
+        _ => String::new(),
     };
     format!("  <features><acpi/></features>{left_out}")
 }
@@ -255,7 +258,7 @@ mod tests {
     use super::*;
     use crate::machine::{Hardware, Identity, Nic};
 
-    fn machine(enlightened: bool) -> MachineSpec {
+    fn machine(enlightened: bool, enlightenments: Result<(), String>) -> MachineSpec {
         let identity = Identity { vendor: "A & B".to_owned(), product: "C".to_owned(), chassis_tag: None };
         let disks = ["system", "data"].map(|role| DiskSpec {
             role: role.to_owned(),
@@ -274,6 +277,7 @@ mod tests {
                 enlightened,
                 memory_mib: 256,
             },
+            enlightenments,
             disks: disks.to_vec(),
             forwards: vec![],
             subnet: "192.0.2.0/24".to_owned(),
@@ -285,16 +289,20 @@ mod tests {
     fn xml(enlightened: bool, accelerator: Accelerator) -> String {
         let owner = Owner { run: "r".to_owned(), pid: 1, started: "1".to_owned() };
         let (scratch, sockets) = (Utf8Path::new("/scratch"), Sockets::in_dir(Utf8Path::new("/scratch/m")));
-        domain(&machine(enlightened), "", accelerator, &owner, scratch, &sockets)
+        let has = match accelerator {
+            Accelerator::Kvm => Ok(()),
+            Accelerator::Tcg => Err("TCG -- has <none>".to_owned()),
+        };
+        domain(&machine(enlightened, has), "", accelerator, &owner, scratch, &sockets)
     }
 
     #[test]
-    fn an_enlightened_platform_offers_enlightenments_only_under_kvm_and_says_so_elsewhere() {
+    fn an_enlightened_platform_offers_enlightenments_only_where_they_work_and_says_so_elsewhere() {
         let under_kvm = xml(true, Accelerator::Kvm);
         assert!(under_kvm.contains("<hyperv mode='custom'>") && under_kvm.contains(HYPERV_CLOCK));
         let translated = xml(true, Accelerator::Tcg);
         assert!(!translated.contains("<hyperv") && !translated.contains("hypervclock"));
-        assert!(translated.contains("enlightenments are left out: TCG has none"));
+        assert!(translated.contains("<!-- Hyper-V's enlightenments are left out: TCG - has &lt;none> -->"));
     }
 
     #[test]
