@@ -238,6 +238,11 @@ impl StandInSite {
         self.state.lock().await.machines.get(machine).map_or(0, |record| record.views_taken)
     }
 
+    /// Whether a view of a machine is open at this moment.
+    pub async fn is_viewed(&self, machine: &MachineId) -> bool {
+        self.state.lock().await.views.values().any(|view| view.machine == *machine)
+    }
+
     /// Image files of a volume's chain, the volume's own first, with their formats.
     pub async fn files_of(&self, volume: &VolumeId) -> Vec<(Utf8PathBuf, Format)> {
         let state = self.state.lock().await;

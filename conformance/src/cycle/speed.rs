@@ -115,8 +115,13 @@ impl SpeedTest {
         let transfers = subject.site.views_taken(&subject.machine).await;
         self.all_depths(round, subject, true).await?;
         let transfers = subject.site.views_taken(&subject.machine).await - transfers;
-        let found = format!("{transfers} transfers of {} while it was measured", subject.machine);
-        self.found.lock().await.rules.expect("ST-05", transfers > 0, found);
+        // On a slow host one transfer may last as long as all measurements.
+        let going_on = subject.site.is_viewed(&subject.machine).await;
+        let found = format!(
+            "{}: {transfers} transfers began while it was measured, one going on at its end: {going_on}",
+            subject.machine
+        );
+        self.found.lock().await.rules.expect("ST-05", transfers > 0 || going_on, found);
         let job = self.core.disable_protection(&subject.item).await?;
         self.follow(&job).await
     }
