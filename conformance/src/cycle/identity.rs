@@ -176,6 +176,7 @@ mod tests {
             device: "sda".to_owned(),
             model: "VMware Virtual disk".to_owned(),
             bytes: 1,
+            stable_writes: true,
         };
         let nic =
             GuestNic { driver: "vmxnet3".to_owned(), model: "15ad:07b0".to_owned(), address: String::new() };

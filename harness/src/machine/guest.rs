@@ -267,9 +267,21 @@ impl Guest {
     /// Waits for the witness's hello.
     ///
     /// # Errors
-    /// The guest died, gave up, or stayed silent.
+    /// The guest died, gave up, or stayed silent; also if its kernel lets pages change while they are written, because its
+    /// write logs could then differ from its disks.
     pub async fn ready(&self, bound: Duration) -> Result<Hello> {
-        self.race("the witness's hello", bound, self.witness.hello()).await
+        let hello = self.race("the witness's hello", bound, self.witness.hello()).await?;
+        match hello.disks.iter().find(|disk| !disk.stable_writes) {
+            None => Ok(hello),
+            Some(disk) => Err(Error::Witness {
+                machine: self.name.clone(),
+                what: format!(
+                    "pages of disk {} may change while they are written, so no write log can be trusted; rebuild the \
+                     guest image with `cargo xtask images build`",
+                    disk.role
+                ),
+            }),
+        }
     }
 
     /// Asks the guest to shut down, by its agent and, if that does not answer, by the power button; waits

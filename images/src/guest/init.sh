@@ -40,6 +40,8 @@ until data=$(findfs LABEL=rt-data 2> /dev/null) && [ -n "$data" ]; do
     usleep 50000
 done
 if [ -n "$data" ]; then
+    # As for the root disk: no page may change while it is written.
+    echo 1 > "/sys/block/${data#/dev/}/queue/stable_writes"
     echo "$data" > /run/roundtrip/data-device
     dd if="$data" of=/run/roundtrip/data.super bs=1024 skip=1 count=1 2> /dev/null
     mounted=$data

@@ -48,6 +48,11 @@ until root=$(findfs LABEL=rt-root 2> /dev/null) && [ -n "$root" ]; do
     usleep 50000
 done
 
+# The host reads what a write holds twice: for the disk and for the log. So no page may change while it is written.
+for stable in /sys/block/*/queue/stable_writes; do
+    [ ! -e "$stable" ] || echo 1 > "$stable"
+done 2> /dev/null
+
 # What the journal was like before mounting replays it.
 dd if="$root" of=/run/roundtrip/system.super bs=1024 skip=1 count=1 2> /dev/null
 echo "$root" > /run/roundtrip/root-device

@@ -66,6 +66,7 @@ fn disk(role: &str, block: &str) -> Option<GuestDisk> {
             .trim()
             .to_owned(),
         bytes: text(path.join("size")).parse::<u64>().unwrap_or(0) * SECTOR,
+        stable_writes: text(path.join("queue/stable_writes")) == "1",
     })
 }
 

@@ -161,6 +161,9 @@ pub struct GuestDisk {
     pub model: String,
     /// Size in bytes.
     pub bytes: u64,
+    /// Whether the kernel keeps a page from changing while it is written. Else the host, which reads it once for the disk and
+    /// once for the write log, may see two different contents.
+    pub stable_writes: bool,
 }
 
 /// One network card as the guest sees it.
