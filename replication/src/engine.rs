@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at};
 
 use crate::core::Inner;
+use crate::exports;
 use crate::group::led_by;
 use crate::item::{Item, Volumes};
 use crate::jobs::Job;
@@ -110,7 +111,8 @@ async fn receive_once(core: &Inner, item: &Arc<Item>) -> bool {
     let mut well = true;
     for (item, landed) in items.iter().zip(landed) {
         match landed {
-            Ok(_) => core.clear_trouble(item).await,
+            // What is received is well once it is processed too.
+            Ok(_) => {}
             Err(error) => {
                 well = false;
                 tracing::warn!(item = %item.id, %error, "a transfer failed");
@@ -155,9 +157,13 @@ async fn process(
             }
         }
         // What has landed stays landed; the next arrival tries again.
-        if let Err(error) = process_all(&core, &item).await {
-            tracing::warn!(item = %item.id, %error, "processing failed");
-            core.report_trouble(&item, error.message).await;
+        match process_all(&core, &item).await {
+            // What is received and processed is well; either alone is not.
+            Ok(_) => core.clear_trouble(&item).await,
+            Err(error) => {
+                tracing::warn!(item = %item.id, %error, "processing failed");
+                core.report_trouble(&item, error.message).await;
+            }
         }
     }
 }
@@ -205,7 +211,7 @@ async fn copy_view(
             Ok(bytes)
         })
         .await;
-        target.close_export(&export.id).await?;
+        exports::close(target, &export.id).await?;
         total += copied?;
         before += disk.size.0;
     }

@@ -69,6 +69,7 @@ async fn begin(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), Cor
         record.failed_over_to = None;
         record.trouble = None;
         record.drilled = false;
+        (record.served, record.starting) = (false, false);
     })
     .await?;
     job.step("synchronise differences", async {

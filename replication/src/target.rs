@@ -8,10 +8,10 @@ use contract::{
 };
 
 use crate::core::Inner;
-use crate::hydrate;
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
 use crate::table::Pair;
+use crate::{exports, hydrate};
 
 /// Names for deltas over a point, one a disk. `keep` stores them before anything of that name is made.
 pub(crate) async fn name_disks(
@@ -77,7 +77,7 @@ async fn hydrate_disks(core: &Inner, item: &Item, disks: &Volumes) -> Result<Str
     let export = platform.export_volume(boot_disk, contract::Access::Write).await?;
     let uri = export.uri.clone();
     let added = crate::transfer::blocking(move || hydrate::add_boot_drivers(&uri, &drivers)).await;
-    platform.close_export(&export.id).await?;
+    exports::close(&platform, &export.id).await?;
     let added = added?;
     Ok(if added.is_empty() {
         "nothing was lacking".to_owned()
