@@ -9,11 +9,12 @@ use contract::{
 use nbd::{ALLOCATION, Client};
 
 use crate::core::Inner;
+use crate::failover::shut_down_source;
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
 use crate::place;
 use crate::transfer::{self, Source, blocking};
-use crate::{processor, target};
+use crate::{exports, processor, target};
 
 /// What a failback to Hyper-V needs in its request.
 pub(crate) fn check(request: &FailoverRequest) -> Result<DataSync, CoreError> {
@@ -41,24 +42,32 @@ pub(crate) async fn fail_back(
         job.step("create machine", place::make_again(core, item, host)).await?;
     }
     let disks = job.step("find original disks", original_disks(core, item)).await?;
+    // It is off, whatever an earlier life of this job had done.
+    core.update(item, |record| record.starting = false).await?;
     match sync {
         DataSync::BeforeFailover => {
             let since =
                 job.step("synchronise data", copy(core, item, job, &disks, Pass::Differences)).await?;
-            job.wait_for_completion().await?;
-            job.step("shut down cloud machine", shut_down(core, item, request)).await?;
+            if !item.record.lock().await.completing {
+                job.wait_for_completion().await?;
+                // A core that is stopped after this goes on without a second word: the cloud machine may be off.
+                core.update(item, |record| record.completing = true).await?;
+            }
+            job.step("shut down cloud machine", shut_down_source(core, item, request)).await?;
             job.step("transfer last changes", copy(core, item, job, &disks, Pass::Since(since))).await?;
         }
         DataSync::DuringFailover => {
-            job.step("shut down cloud machine", shut_down(core, item, request)).await?;
+            job.step("shut down cloud machine", shut_down_source(core, item, request)).await?;
             job.step("download data", copy(core, item, job, &disks, Pass::Everything)).await?;
         }
     }
     let (site, machine) = item.record.lock().await.primary.clone();
+    core.update(item, |record| record.starting = true).await?;
     job.step("start target machine", target::start(core, &site, &machine)).await?;
     core.update(item, |record: &mut Record| {
         record.sync_incomplete = false;
         record.placed = None;
+        (record.served, record.starting, record.completing) = (false, false, false);
         record.protection.phase = Phase::CommitPending;
         record.protection.active = Side::Primary;
         record.failed_over_to = Some(PointId(format!("{}-synchronised", record.id)));
@@ -92,12 +101,6 @@ async fn original_disks(core: &Inner, item: &Item) -> Result<Volumes, CoreError>
         platform.power_off(&machine).await?;
     }
     Ok(view.disks.into_iter().map(|disk| (disk.id, disk.volume)).collect())
-}
-
-async fn shut_down(core: &Inner, item: &Item, request: &FailoverRequest) -> Result<(), CoreError> {
-    let (site, machine) = item.record.lock().await.recovery.clone();
-    let done = core.platform(&site)?.shut_down(&machine, request.shutdown_within).await;
-    done.map_err(|error| CoreError::new(ErrorCode::ShutdownFailed, error.to_string()))
 }
 
 /// What of a disk travels.
@@ -152,7 +155,7 @@ async fn copy_view(
             if everything { download(&uri, &against, &stop) } else { update(uri, changed, against, &stop) }
         })
         .await;
-        target.close_export(&export.id).await?;
+        exports::close(target, &export.id).await?;
         total += copied?;
     }
     Ok(total)

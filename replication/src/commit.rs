@@ -8,8 +8,9 @@ use crate::core::Inner;
 use crate::item::{Item, Record};
 use crate::jobs::Job;
 use crate::order::Order;
-use crate::processor::not_replicating;
+use crate::processor::{delete_unfinished, not_replicating};
 use crate::protect::delete_points;
+use crate::target::is_ours;
 
 pub(crate) async fn commit(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, CoreError> {
     let item = core.find(item).await?;
@@ -29,6 +30,7 @@ pub(crate) async fn finalise(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> 
     }
     core.update(item, |record| {
         record.protection.phase = Phase::Committed;
+        record.committing = false;
         if record.protection.active == Side::Primary {
             record.built.clear();
         }
@@ -45,13 +47,21 @@ pub(crate) async fn finalise(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> 
 async fn merge_points(core: &Inner, item: &Item, record: &Record) -> Result<(), CoreError> {
     let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
     let platform = core.platform(&record.recovery.0)?;
+    let built = is_ours(&platform, &record.recovery.1, &record.built).await?;
+    if !built || record.failed_over_to.is_none() {
+        // A change of point that failed left none; what is committed now would be a machine that nobody has.
+        let text = format!("there is no machine {} to commit; choose a point again", record.recovery.1);
+        return Err(CoreError::new(ErrorCode::NotAllowedInState, text));
+    }
     if replica.points.is_empty() {
         // Done before the core was stopped.
         return Ok(());
     }
     let chosen = record.failed_over_to.as_ref().and_then(|id| replica.point(id));
     let chosen = chosen.ok_or_else(|| CoreError::new(ErrorCode::PointExpired, "the chosen point is gone"))?;
+    core.update(item, |record| record.committing = true).await?;
     let newer: Vec<_> = replica.points.iter().skip_while(|p| p.id != chosen.id).skip(1).cloned().collect();
+    delete_unfinished(&platform, &item.id, replica).await?;
     delete_points(&platform, &newer, &replica.base).await?;
     for ((_, top), (_, base)) in chosen.volumes.iter().zip(&replica.base) {
         platform.merge_volumes(top, base).await?;

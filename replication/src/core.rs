@@ -8,7 +8,7 @@ use contract::{
     Bytes, Consistency, CoreError, ErrorCode, ItemId, ItemView, Operation, Phase, PlanId, Platform,
     Protection, RecoveryPlan, RecoveryPoint, SiteId, Timestamp, View,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::configuration;
@@ -47,6 +47,9 @@ pub(crate) struct Inner {
     pub(crate) items: Mutex<BTreeMap<ItemId, Arc<Item>>>,
     pub(crate) jobs: Mutex<Jobs>,
     pub(crate) plans: Mutex<BTreeMap<PlanId, RecoveryPlan>>,
+    /// Whether all that was in the store has been taken up. Nothing new begins before: what the last core left open is
+    /// being closed, and must not be taken for what is new.
+    pub(crate) taken_up: watch::Sender<bool>,
 }
 
 impl Core {
@@ -72,13 +75,19 @@ impl Core {
         let left: Vec<_> = items.values().cloned().collect();
         let plans = store.plans()?.into_iter().map(|plan| (plan.id.clone(), plan)).collect();
         let (items, plans) = (Mutex::new(items), Mutex::new(plans));
-        let inner = Arc::new(Inner { config, store, policies, items, jobs, plans });
+        let inner = Arc::new(Inner {
+            config,
+            store,
+            policies,
+            items,
+            jobs,
+            plans,
+            taken_up: watch::Sender::new(false),
+        });
         for item in &left {
             item.set_holder(item.record.try_lock().ok().and_then(|r| Some(r.pending.as_ref()?.job.clone())));
         }
-        if !left.is_empty() {
-            tokio::spawn(Arc::clone(&inner).take_up_all(left));
-        }
+        tokio::spawn(Arc::clone(&inner).take_up_all(left));
         let looks = tokio::spawn(configuration::look_regularly(Arc::downgrade(&inner))).abort_handle();
         Ok(Self { inner, looks })
     }

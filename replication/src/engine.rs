@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at};
 
 use crate::core::Inner;
+use crate::exports;
 use crate::fill::fill;
 use crate::group::led_by;
 use crate::item::{Item, Volumes};
@@ -111,7 +112,8 @@ async fn receive_once(core: &Inner, item: &Arc<Item>) -> bool {
     let mut well = true;
     for (item, landed) in items.iter().zip(landed) {
         match landed {
-            Ok(_) => core.clear_trouble(item).await,
+            // What is received is well once it is processed too.
+            Ok(_) => {}
             Err(error) => {
                 well = false;
                 tracing::warn!(item = %item.id, %error, "a transfer failed");
@@ -156,9 +158,13 @@ async fn process(
             }
         }
         // What has landed stays landed; the next arrival tries again.
-        if let Err(error) = process_all(&core, &item).await {
-            tracing::warn!(item = %item.id, %error, "processing failed");
-            core.report_trouble(&item, error.message).await;
+        match process_all(&core, &item).await {
+            // What is received and processed is well; either alone is not.
+            Ok(_) => core.clear_trouble(&item).await,
+            Err(error) => {
+                tracing::warn!(item = %item.id, %error, "processing failed");
+                core.report_trouble(&item, error.message).await;
+            }
         }
     }
 }
@@ -195,7 +201,7 @@ async fn copy_view(
         let source = Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone() };
         let job = job.clone();
         let copied = blocking(move || fill(&source, &|offset| job.progress(before + offset, whole))).await;
-        target.close_export(&export.id).await?;
+        exports::close(target, &export.id).await?;
         total += copied?;
         before += disk.size.0;
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contract::{Access, CoreError, Export, Platform};
+use contract::{Access, CoreError, Export, ExportId, Platform, PlatformError};
 
 use crate::item::Volumes;
 
@@ -11,6 +11,15 @@ pub(crate) struct Opened {
     platform: Arc<dyn Platform>,
     exports: Vec<Export>,
     disks: usize,
+}
+
+/// Closes a door. One that is left open is in the way of every merge, so it is tried twice; closing what is closed does
+/// no harm.
+pub(crate) async fn close(platform: &Arc<dyn Platform>, export: &ExportId) -> Result<(), PlatformError> {
+    if platform.close_export(export).await.is_ok() {
+        return Ok(());
+    }
+    platform.close_export(export).await
 }
 
 /// Opens every volume; `None` opens nothing. If one cannot be opened, those before it are closed again.
@@ -43,7 +52,7 @@ impl Opened {
     pub(crate) async fn close<T>(self, work: Result<T, CoreError>) -> Result<T, CoreError> {
         let mut closed = Ok(());
         for export in &self.exports {
-            closed = closed.and(self.platform.close_export(&export.id).await);
+            closed = closed.and(close(&self.platform, &export.id).await);
         }
         let done = work?;
         closed?;

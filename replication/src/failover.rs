@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use contract::{
     CoreError, Direction, ErrorCode, FailoverKind, FailoverRequest, ItemId, JobId, Network, Operation, Phase,
-    PointChoice, PointId, RecoveryPoint, Side,
+    PlatformError, PointChoice, PointId, PowerState, RecoveryPoint, Side,
 };
 
 use crate::core::Inner;
@@ -13,7 +13,7 @@ use crate::jobs::Job;
 use crate::order::Order;
 use crate::place;
 use crate::points::choose;
-use crate::processor::{not_replicating, process_all};
+use crate::processor::{delete_unfinished, not_replicating, process_all};
 use crate::protect::delete_points;
 use crate::receive::transfer_once;
 use crate::table::Pair;
@@ -71,24 +71,26 @@ pub(crate) async fn work(
     request: &FailoverRequest,
 ) -> Result<(), CoreError> {
     let before = item.record.lock().await.clone();
-    if is_back_to_hyperv(&before) {
-        let result = back_to_hyperv::fail_back(core, item, job, request).await;
-        if result.is_err() {
-            // The cloud machine stays the good copy, and goes on serving (HF-21).
-            core.platform(&before.recovery.0)?.start(&before.recovery.1).await?;
-        }
-        return result;
-    }
     let back = request.direction == Direction::RecoveryToPrimary;
-    if before.drill.is_some() {
-        job.step("clean up test failover", drill::remove(core, item)).await?;
-    }
     let mut reached = Reached::Nothing;
-    let result = attempt(core, item, job, request, back, &mut reached).await;
-    if let Err(error) = &result {
-        settle(core, item, error, back, reached).await?;
+    let result = if is_back_to_hyperv(&before) {
+        back_to_hyperv::fail_back(core, item, job, request).await
+    } else {
+        attempt(core, item, job, request, &mut reached).await
+    };
+    let Err(error) = result else { return Ok(()) };
+    // Whatever it was that failed: once it was asked to stop, it does not come back by itself (FO-12).
+    let error = job.checkpoint().err().unwrap_or(error);
+    core.stop_engine(item).await;
+    core.update(item, |record| record.completing = false).await?;
+    let served_on = serve_on(core, item, back).await;
+    if !is_back_to_hyperv(&before) {
+        settle(core, item, &error, reached).await?;
     }
-    result
+    match served_on {
+        Ok(()) => Err(error),
+        Err(more) => Err(CoreError::new(error.code, format!("{error}; and afterwards: {more}"))),
+    }
 }
 
 /// How far a failover came before it failed.
@@ -105,14 +107,17 @@ async fn attempt(
     item: &Arc<Item>,
     job: &Job,
     request: &FailoverRequest,
-    back: bool,
     reached: &mut Reached,
 ) -> Result<(), CoreError> {
-    let begun = item.record.lock().await.merging.clone();
-    if let Some(point) = begun {
+    let before = item.record.lock().await.clone();
+    if before.drill.is_some() {
+        job.step("clean up test failover", drill::remove(core, item)).await?;
+    }
+    if let Some(point) = before.merging {
         *reached = Reached::Merging;
         return into_original(core, item, job, &point).await;
     }
+    let back = request.direction == Direction::RecoveryToPrimary;
     let point = prepare(core, item, job, request, back).await?;
     if back {
         place::arrive(core, item, job).await?;
@@ -124,26 +129,38 @@ async fn attempt(
     onto_new(core, item, job, &point).await
 }
 
-/// After a failover that failed: whoever served goes on serving. What can be tried again stays protected; after a
-/// cancellation (FO-12), or with disks half merged, replication does not come back by itself.
+/// After a failover that failed: whoever served goes on serving, once it is sure that the target does not (LC-10).
+async fn serve_on(core: &Inner, item: &Item, back: bool) -> Result<(), CoreError> {
+    let record = item.record.lock().await.clone();
+    let (site, machine) = record.on(record.protection.active);
+    let down = if back {
+        let (site, machine) = &record.primary;
+        core.platform(site)?.power_off(machine).await.map_err(CoreError::from)
+    } else {
+        remove_target(&core.platform(&record.recovery.0)?, &record).await
+    };
+    if record.served && (down.is_ok() || !record.starting) {
+        target::start(core, site, machine).await?;
+        core.update(item, |record| record.served = false).await?;
+    }
+    down?;
+    core.update(item, |record| {
+        record.starting = false;
+        if !back {
+            record.built.clear();
+        }
+    })
+    .await
+}
+
+/// What can be tried again stays protected; after a cancellation (FO-12), or with disks half merged, replication does
+/// not come back by itself.
 async fn settle(
     core: &Arc<Inner>,
     item: &Arc<Item>,
     error: &CoreError,
-    back: bool,
     reached: Reached,
 ) -> Result<(), CoreError> {
-    core.stop_engine(item).await;
-    let record = item.record.lock().await.clone();
-    let recovery = core.platform(&record.recovery.0)?;
-    if back {
-        // It may have been started already; two of them never run (LC-10).
-        core.platform(&record.primary.0)?.power_off(&record.primary.1).await?;
-        recovery.start(&record.recovery.1).await?;
-    } else {
-        remove_target(&recovery, &record).await?;
-        core.update(item, |record| record.built.clear()).await?;
-    }
     if error.code == ErrorCode::Cancelled || reached == Reached::Merging {
         return core
             .update(item, |record| {
@@ -197,13 +214,23 @@ async fn prepare(
     choose(core, &*item.record.lock().await, &request.point)
 }
 
-async fn shut_down_source(core: &Inner, item: &Item, request: &FailoverRequest) -> Result<(), CoreError> {
+/// Shuts the machine down that serves, and notes first that it did: it has to go on if the failover fails.
+pub(crate) async fn shut_down_source(
+    core: &Inner,
+    item: &Item,
+    request: &FailoverRequest,
+) -> Result<(), CoreError> {
     let (site, machine) = {
         let record = item.record.lock().await;
         record.on(record.protection.active).clone()
     };
-    let done = core.platform(&site)?.shut_down(&machine, request.shutdown_within).await;
-    done.map_err(|error| CoreError::new(ErrorCode::ShutdownFailed, error.to_string()))
+    let platform = core.platform(&site)?;
+    let failed = |error: PlatformError| CoreError::new(ErrorCode::ShutdownFailed, error.to_string());
+    if platform.machine(&machine).await.map_err(failed)?.power == PowerState::On {
+        core.update(item, |record| record.served = true).await?;
+    }
+    let done = platform.shut_down(&machine, request.shutdown_within).await;
+    done.map_err(failed)
 }
 
 /// Out: a new machine on deltas over the point, so that nothing is copied and the point stays as it is.
@@ -213,6 +240,7 @@ async fn onto_new(core: &Inner, item: &Item, job: &Job, point: &RecoveryPoint) -
         let platform = core.platform(&leftover.recovery.0)?;
         job.step("remove half-built target", remove_target(&platform, &leftover)).await?;
     }
+    core.update(item, |record| record.starting = false).await?;
     let disks = name_disks(core, item, point, "run", |record, disks| record.built = disks).await?;
     job.step("build target disks", derive_disks(core, item, point, &disks)).await?;
     hydrate_if_due(core, item, job, &disks).await?;
@@ -231,6 +259,7 @@ async fn into_original(core: &Inner, item: &Item, job: &Job, point: &RecoveryPoi
     let platform = core.platform(&record.primary.0)?;
     job.step("merge into original disks", async {
         let newer: Vec<_> = replica.points.iter().skip_while(|p| p.id != point.id).skip(1).cloned().collect();
+        delete_unfinished(&platform, &item.id, replica).await?;
         delete_points(&platform, &newer, &replica.base).await?;
         for ((_, top), (_, base)) in point.volumes.iter().zip(&replica.base) {
             platform.merge_volumes(top, base).await?;
@@ -264,6 +293,7 @@ async fn finish(
     built: Volumes,
 ) -> Result<(), CoreError> {
     let (site, machine) = item.record.lock().await.on(to).clone();
+    core.update(item, |record| record.starting = true).await?;
     job.step("start target machine", target::start(core, &site, &machine)).await?;
     core.update(item, |record| {
         record.protection.phase = Phase::CommitPending;
@@ -276,6 +306,7 @@ async fn finish(
             record.placed = None;
         }
         record.built = built;
+        (record.served, record.starting) = (false, false);
         record.trouble = None;
     })
     .await
@@ -297,6 +328,10 @@ pub(crate) fn check_change(
     choice: &PointChoice,
 ) -> Result<Direction, CoreError> {
     core.check(record, Operation::ChangePoint)?;
+    if record.committing {
+        let text = format!("a commit of {} has begun; commit it again", record.id);
+        return Err(CoreError::new(ErrorCode::NotAllowedInState, text));
+    }
     choose(core, record, choice)?;
     Ok(Direction::from_side(record.protection.active.other()))
 }
@@ -311,6 +346,11 @@ pub(crate) async fn rebuild(
     let point = choose(core, &record, choice)?;
     let platform = core.platform(&record.recovery.0)?;
     job.step("remove target machine", remove_target(&platform, &record)).await?;
-    core.update(item, |record| record.built.clear()).await?;
+    // Until there is another machine nothing can be committed.
+    core.update(item, |record| {
+        record.built.clear();
+        record.failed_over_to = None;
+    })
+    .await?;
     onto_new(core, item, job, &point).await
 }

@@ -210,6 +210,18 @@ pub(crate) struct Record {
     pub(crate) drilled: bool,
     /// The primary machine's disks are half old, half new (HF-19).
     pub(crate) sync_incomplete: bool,
+    /// The machine on the active side ran until a failover that is under way shut it down.
+    #[serde(default)]
+    pub(crate) served: bool,
+    /// The target of a failover that is under way may have been started.
+    #[serde(default)]
+    pub(crate) starting: bool,
+    /// The failback that is under way was told to go on to its second phase (HF-08).
+    #[serde(default)]
+    pub(crate) completing: bool,
+    /// A commit has begun to delete points: there is no other point to change to any more (FO-03).
+    #[serde(default)]
+    pub(crate) committing: bool,
     /// The point whose merge into the original disks has begun.
     pub(crate) merging: Option<RecoveryPoint>,
     /// The job that holds the item, and what it was asked to do.
@@ -370,7 +382,7 @@ fn allowed(record: &Record) -> Vec<Operation> {
     allowed.retain(|op| !matches!(op, Operation::CompleteFailover | Operation::CancelFailover));
     let pointless =
         if record.drill.is_some() { Operation::TestFailover } else { Operation::TestFailoverCleanup };
-    allowed.retain(|op| *op != pointless);
+    allowed.retain(|op| *op != pointless && !(record.committing && *op == Operation::ChangePoint));
     // A replication group is reprotected as a whole, by a plan (EX-R13).
     allowed.retain(|op| *op != Operation::Reprotect || record.group.is_none());
     allowed

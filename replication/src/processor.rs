@@ -9,7 +9,7 @@ use nbd::Client;
 
 use crate::core::Inner;
 use crate::exports::open_all;
-use crate::item::{Item, Landed, Volumes};
+use crate::item::{Item, Landed, Replica, Volumes};
 use crate::landing::{self, Reader};
 use crate::tap::Tap;
 use crate::thinning::thin_out;
@@ -37,9 +37,7 @@ async fn process_one(core: &Inner, item: &Item, landed: &Landed) -> Result<(), C
         let record = item.record.lock().await;
         let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
         // The same name at every attempt, so that a leftover of an earlier one is found.
-        let name =
-            |disk: &DiskId| VolumeId(format!("{}-{disk}-r{}p{}", item.id, replica.round, landed.number));
-        let names: Vec<_> = replica.head().iter().map(|(disk, _)| name(disk)).collect();
+        let names = volumes_for(&item.id, replica, landed.number);
         (
             core.platform(&record.on(replica.side).0)?,
             replica.head().clone(),
@@ -47,14 +45,16 @@ async fn process_one(core: &Inner, item: &Item, landed: &Landed) -> Result<(), C
             replica.name_point(&item.id, landed.number),
         )
     };
-    let mut volumes = Volumes::new();
-    for ((disk, below), name) in head.iter().zip(names) {
-        platform.delete_volume(&name).await?;
-        platform.derive_volume(&name, below).await?;
-        volumes.push((disk.clone(), name));
-    }
     let path = landing::path(&core.landing_dir(&item.id), landed.number);
-    if let Err(error) = apply(&platform, path.clone(), &volumes, landed.number, core.tap()).await {
+    let volumes: Volumes = head.iter().map(|(disk, _)| disk.clone()).zip(names).collect();
+    let built = async {
+        for ((_, below), (_, name)) in head.iter().zip(&volumes) {
+            platform.delete_volume(name).await?;
+            platform.derive_volume(name, below).await?;
+        }
+        apply(&platform, path.clone(), &volumes, landed.number, core.tap()).await
+    };
+    if let Err(error) = built.await {
         // Half a point is none; the next attempt makes new ones.
         for (_, volume) in &volumes {
             platform.delete_volume(volume).await?;
@@ -81,6 +81,27 @@ async fn process_one(core: &Inner, item: &Item, landed: &Landed) -> Result<(), C
     .await?;
     // The point is stored; what it was made of is needed no more.
     let _ = std::fs::remove_file(path);
+    Ok(())
+}
+
+/// What the volumes of a transfer's point are named: the same at every attempt.
+fn volumes_for(item: &ItemId, replica: &Replica, number: u64) -> Vec<VolumeId> {
+    let name = |disk: &DiskId| VolumeId(format!("{item}-{disk}-r{}p{number}", replica.round));
+    replica.base.iter().map(|(disk, _)| name(disk)).collect()
+}
+
+/// Deletes what attempts to process left behind that could not clean up after themselves: no volume may stand on a
+/// point that is merged or deleted.
+pub(crate) async fn delete_unfinished(
+    platform: &Arc<dyn Platform>,
+    item: &ItemId,
+    replica: &Replica,
+) -> Result<(), CoreError> {
+    for landed in &replica.landed {
+        for volume in volumes_for(item, replica, landed.number) {
+            platform.delete_volume(&volume).await?;
+        }
+    }
     Ok(())
 }
 

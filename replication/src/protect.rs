@@ -15,7 +15,9 @@ use crate::item::{Item, Origin, Record, Replica, Volumes};
 use crate::jobs::Job;
 use crate::order::Order;
 use crate::place;
+use crate::processor::delete_unfinished;
 use crate::table::Pair;
+use crate::target::remove_target;
 use crate::{group, thinning};
 
 pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Result<JobId, CoreError> {
@@ -25,6 +27,7 @@ pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Res
 
 /// Makes a machine an item, if it can be one.
 pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Arc<Item>, CoreError> {
+    core.ready().await;
     if request.primary == request.recovery {
         let text = "the primary and the recovery site are the same";
         return Err(CoreError::new(ErrorCode::BadRequest, text));
@@ -72,6 +75,10 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
         drill: None,
         drilled: false,
         sync_incomplete: false,
+        served: false,
+        starting: false,
+        completing: false,
+        committing: false,
         merging: None,
         pending: None,
         counter: 0,
@@ -88,14 +95,17 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
 
 pub(crate) async fn begin(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
     let result = first_copy(core, item, job).await;
-    if result.is_err() {
-        // The machine is as unprotected as before, and may be protected again.
-        let record = item.record.lock().await.clone();
-        core.remove_item(item).await?;
-        stop_tracking(core, &record).await?;
-        delete_replica(core, &record).await?;
+    let Err(error) = result else { return Ok(()) };
+    // The machine is as unprotected as before, and may be protected again. The item goes last: without it a core that
+    // is stopped here would not know what it had begun.
+    let record = item.record.lock().await.clone();
+    let tracking = stop_tracking(core, &record).await;
+    let replica = delete_replica(core, &record).await;
+    core.remove_item(item).await?;
+    match tracking.and(replica) {
+        Ok(()) => Err(error),
+        Err(more) => Err(CoreError::new(error.code, format!("{error}; and afterwards: {more}"))),
     }
-    result
 }
 
 async fn first_copy(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
@@ -151,12 +161,23 @@ pub(crate) fn check_end(core: &Inner, record: &Record) -> Result<Direction, Core
 pub(crate) async fn end(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
     job.step("stop replication", async {
         core.stop_engine(item).await;
-        Ok(())
+        // From here on points go: should this fail, nothing can be asked but to end it again.
+        core.update(item, |record| {
+            if record.replica.is_some() {
+                record.protection.phase = Phase::Stopped;
+            }
+        })
+        .await
     })
     .await?;
     job.step("remove test machine", crate::drill::remove(core, item)).await?;
     thinning::finish(core, item).await?;
     let record = item.record.lock().await.clone();
+    if record.protection.active == Side::Primary && !record.built.is_empty() {
+        // A failover that failed could not take it down.
+        let recovery = core.platform(&record.recovery.0)?;
+        job.step("remove half-built target", remove_target(&recovery, &record)).await?;
+    }
     job.step("stop change tracking", stop_tracking(core, &record)).await?;
     job.step("delete replica", delete_replica(core, &record)).await?;
     core.remove_item(item).await
@@ -176,6 +197,7 @@ async fn delete_replica(core: &Inner, record: &Record) -> Result<(), CoreError> 
     let mut kept: BTreeSet<&VolumeId> = record.seed.iter().flatten().map(|(_, volume)| volume).collect();
     if let Some(replica) = &record.replica {
         let platform = core.platform(&record.on(replica.side).0)?;
+        delete_unfinished(&platform, &record.id, replica).await?;
         delete_points(&platform, &replica.points, &replica.base).await?;
         if replica.side == Side::Recovery {
             kept.extend(replica.base.iter().map(|(_, volume)| volume));

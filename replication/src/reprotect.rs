@@ -99,6 +99,7 @@ async fn begin(
         record.failed_over_to = None;
         record.trouble = None;
         record.drilled = false;
+        (record.served, record.starting) = (false, false);
     })
     .await?;
     job.step("synchronise differences", async {

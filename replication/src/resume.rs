@@ -40,8 +40,10 @@ pub(crate) async fn take_up(core: &Arc<Inner>, item: &Arc<Item>) -> Result<(), C
         Some(_) => false,
     };
     if record.protection.phase == Phase::Protected && beside {
-        thinning::finish(core, item).await?;
+        // What cannot be finished now is finished before anything else is processed.
+        let finished = thinning::finish(core, item).await;
         core.start_engine(item).await;
+        finished?;
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ impl Inner {
         order: Order,
         parent: Option<JobId>,
     ) -> Result<JobId, CoreError> {
+        self.ready().await;
         self.look_ahead(item, &order).await?;
         let mut record = item.record.lock().await;
         free(item)?;
@@ -47,6 +48,7 @@ impl Inner {
         job: &Job,
         order: &Order,
     ) -> Result<(), CoreError> {
+        self.ready().await;
         self.look_ahead(item, order).await?;
         let mut record = item.record.lock().await;
         free(item)?;
@@ -107,6 +109,12 @@ impl Inner {
         }
     }
 
+    /// Returns once everything that was in the store is taken up.
+    pub(crate) async fn ready(&self) {
+        // The sender lives as long as the core.
+        let _ = self.taken_up.subscribe().wait_for(|ready| *ready).await;
+    }
+
     /// Takes up what was in the store, once nothing that was left open stands in the way.
     pub(crate) async fn take_up_all(self: Arc<Self>, items: Vec<Arc<Item>>) {
         for (site, platform) in self.platforms() {
@@ -122,6 +130,7 @@ impl Inner {
         drop(taking_up);
         // Nobody sends; it ends when every item has let go of its end.
         let _ = taken_up.recv().await;
+        self.taken_up.send_replace(true);
         plan::take_up(&self).await;
     }
 

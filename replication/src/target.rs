@@ -8,6 +8,7 @@ use contract::{
 };
 
 use crate::core::Inner;
+use crate::exports;
 use crate::hydrate::{self as hydration, due};
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
@@ -93,7 +94,7 @@ async fn hydrate_disks(core: &Inner, site: &SiteId, disks: &Volumes) -> Result<S
     let export = platform.export_volume(boot_disk, contract::Access::Write).await?;
     let uri = export.uri.clone();
     let added = crate::transfer::blocking(move || hydration::add_boot_drivers(&uri, &drivers)).await;
-    platform.close_export(&export.id).await?;
+    exports::close(&platform, &export.id).await?;
     let added = added?;
     Ok(if added.is_empty() {
         "nothing was lacking".to_owned()

@@ -41,8 +41,8 @@ pub(crate) async fn thin_out(core: &Inner, item: &Item) -> Result<(), CoreError>
 async fn next_run(core: &Inner, item: &Item, worth_it: usize) -> Result<Option<(usize, usize)>, CoreError> {
     let record = item.record.lock().await;
     let Some(replica) = &record.replica else { return Ok(None) };
-    if record.drill.is_some() {
-        // A drill stands on one of the points.
+    if record.drill.is_some() || record.pending.is_some() {
+        // A drill stands on one of the points, and a job may have been told to use one.
         return Ok(None);
     }
     let policy = core.policies().in_force(&record)?.policy;

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Access, Component, ComponentId, ComponentKind, CoreError, Direction, GroupId, ItemId, ItemView, JobFilter, JobId,
-    JobView, MachineId, Millis, Network, Operation, PlanFailoverRequest, PlanId, PlanLimits, PlanReprotectRequest,
-    PlanTestFailoverRequest, PointId, Policy, PolicyId, PolicyView, RecoveryPlan, SiteId, TargetSettings,
+    Access, Component, ComponentId, ComponentKind, CoreError, Direction, GroupId, ItemId, ItemView,
+    JobFilter, JobId, JobView, MachineId, Millis, Network, Operation, PlanFailoverRequest, PlanId,
+    PlanLimits, PlanReprotectRequest, PlanTestFailoverRequest, PointId, Policy, PolicyId, PolicyView,
+    RecoveryPlan, SiteId, TargetSettings,
 };
 
 /// What a core can do. What is missing here is verified to be refused with `not-supported`.

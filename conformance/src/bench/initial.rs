@@ -118,7 +118,7 @@ impl Subject<'_> {
         let (source, target) = (&self.pair.source, &self.pair.target);
         let volume = VolumeId::from("nbdcopied");
         let began = Instant::now();
-        target.create_volume(&volume, Bytes(SIZE)).await?;
+        target.create_volume(&volume, Bytes(SIZE), None).await?;
         let view = source.open_view(&self.machine, None).await?;
         let export = target.export_volume(&volume, Access::Write).await?;
         let from = view.disks.first().context("the view shows no disk")?;

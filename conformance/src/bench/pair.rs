@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    Bytes, DiskId, EnableProtection, Firmware, GuestOs, ItemId, JobId, JobState, MachineId, MachineSpec,
-    Millis, Network, Platform, PlatformKind, Policy, PolicyId, ReplicationCore, SiteId, TargetSettings,
-    VolumeId,
+    Bytes, DiskId, EnableProtection, Firmware, GuestFacts, GuestOs, ItemId, JobId, JobState, MachineId,
+    MachineSpec, Millis, Network, Placement, Platform, PlatformKind, Policy, PolicyId, ReplicationCore,
+    SiteId, TargetSettings, VolumeId,
 };
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -62,6 +62,8 @@ impl Pair {
             memory: MEMORY,
             disks: vec![(DiskId::from(DISK), volume_of(&id))],
             network: Network::Production,
+            guest: GuestFacts::default(),
+            placement: Placement::default(),
         };
         self.source.install(&Installed { spec, images: &[image.to_owned()] }).await?;
         Ok(id)
@@ -86,7 +88,7 @@ impl Pair {
             primary: self.source.site().await?.id,
             machine: machine.clone(),
             recovery: self.target.site().await?.id,
-            target: TargetSettings { machine: machine.clone(), memory: MEMORY },
+            target: TargetSettings::new(machine.clone(), MEMORY),
             policy: PolicyId::from(policy),
             group: None,
         };
@@ -156,6 +158,9 @@ async fn open_site(
         host: host.clone(),
         // Machines of the bench get no further than their firmware, which any accelerator runs.
         accelerator: Accelerator::Tcg,
+        enlightenments: Err("machines of the bench run no system".to_owned()),
+        // No oracle judges here.
+        log_writes: false,
         scratch: Arc::clone(scratch),
         dir: dir.join("sites").join(name),
     };

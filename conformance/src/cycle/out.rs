@@ -35,7 +35,7 @@ async fn no_way_back(world: &World, cloud: &Running) -> Result<(), Halt> {
     }
     let step = world.evidence.step(STEP, "reprotect to the physical site");
     let acked = cloud.last_record();
-    let request = ReprotectRequest { item: world.item.clone(), direction: Direction::RecoveryToPrimary };
+    let request = ReprotectRequest::new(&world.item, Direction::RecoveryToPrimary);
     let refused = match world.core.reprotect(&request).await {
         Err(error) => Some(error),
         Ok(job) => ended(world, &job).await?.error,

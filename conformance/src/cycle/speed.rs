@@ -152,7 +152,7 @@ impl SpeedTest {
             primary: subject.site.site().await?.id,
             machine: subject.machine.clone(),
             recovery: self.target.site().await?.id,
-            target: TargetSettings { machine: subject.machine.clone(), memory: setup::MEMORY },
+            target: TargetSettings::new(subject.machine.clone(), setup::MEMORY),
             policy: setup::POLICY.into(),
             group: None,
         };

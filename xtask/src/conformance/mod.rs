@@ -41,7 +41,11 @@ pub fn command(root: &Utf8Path, arguments: &ConformanceArgs) -> Result<u8> {
     let whole = (arguments.list || arguments.filter.is_some()).then_some(TierChoice::All);
     let chosen = scenarios::choose(&all, &arguments.scenario, arguments.tier.or(whole))?;
     if arguments.list {
-        let listed = if arguments.scenario.is_empty() { scenarios::of(&all, arguments.tier) } else { chosen };
+        let listed = if arguments.scenario.is_empty() {
+            scenarios::of(&all, arguments.tier.unwrap_or(TierChoice::All))
+        } else {
+            chosen
+        };
         print!("{}", scenarios::table(&listed));
         return Ok(0);
     }

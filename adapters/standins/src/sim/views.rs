@@ -84,13 +84,14 @@ impl SimSite {
     ) -> Result<View, PlatformError> {
         self.components().view(machine).map_err(self.denied())?;
         state.catch_up(machine, now);
+        let left = state.views.iter().find(|(_, view)| view.machine == *machine).map(|(id, _)| id.clone());
+        if let Some(open) = left {
+            self.end_view(state, &open, Consumed::No)?;
+        }
         let record = state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
         record.views_taken += 1;
         let live = record.running.is_some();
         let since = since.filter(|id| record.tracked.contains(id)).cloned();
-        if let Some(open) = record.live_view.clone() {
-            self.end_view(state, &open, Consumed::No)?;
-        }
         let change = ChangeId(format!("change-{machine}-{}", state.next(machine)));
         let bytes = Arc::default();
         let frozen = self.freeze_disks(state, machine, since.as_ref(), &bytes)?;
@@ -172,10 +173,16 @@ impl SimSite {
         state.to_close.append(&mut view.served);
         let machine = &view.machine;
         let record = state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
-        if record.live_view.as_ref() == Some(id) {
+        let runs_on = record.live_view.as_ref() == Some(id);
+        if runs_on {
             record.live_view = None;
         }
         if !view.live {
+            return Ok(());
+        }
+        if let (Some(since), Consumed::No, false) = (&view.since, consumed, runs_on) {
+            // The machine went off meanwhile: the older moment's record can no longer be joined with the newer one's.
+            record.tracked.retain(|tracked| tracked != since && *tracked != view.change);
             return Ok(());
         }
         // What stays tracked: the newer moment, or the older one if nobody took the changes.

@@ -363,6 +363,7 @@ fn a_store_that_is_damaged_is_refused_and_left_as_it_is() {
         };
         let dir = tempfile::tempdir().unwrap();
         drop(open(dir.path()).unwrap());
+        world.settle().await;
         let store = dir.path().join("core.db");
         std::fs::write(&store, "not a store at all ".repeat(500)).unwrap();
         let (before, prints) = (std::fs::read(&store).unwrap(), sites.each_ref().map(|s| s.fingerprint()));

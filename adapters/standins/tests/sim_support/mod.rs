@@ -182,7 +182,7 @@ fn config(
 }
 
 /// A directory that costs no wait for a disk, if there is such a place.
-fn in_memory() -> TempDir {
+pub fn in_memory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
