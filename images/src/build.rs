@@ -9,9 +9,10 @@ use camino::Utf8Path;
 use crate::error::{AtPath, ImageError};
 use crate::ext4::{self, Volume};
 use crate::layout::{
-    BOOT_BYTES, BOOT_DRIVERS, BOOT_OFFSET, DATA_BYTES, DATA_LABEL, EFI_LOADER, INITRD, KERNEL, LOADER_CONF,
-    ROOT_BYTES, ROOT_LABEL, ROOT_OFFSET, SYSTEM_BYTES, driver_image,
+    AGENT_INITRD, BOOT_BYTES, BOOT_DRIVERS, BOOT_OFFSET, DATA_BYTES, DATA_LABEL, EFI_LOADER, INITRD, KERNEL,
+    LOADER_CONF, ROOT_BYTES, ROOT_LABEL, ROOT_OFFSET, SYSTEM_BYTES, driver_image,
 };
+use crate::program::Programs;
 use crate::rootfs::{self, Parts};
 use crate::tree::Tree;
 use crate::variant::{self, Variant};
@@ -28,7 +29,7 @@ const BOOT_CODE_BYTES: usize = 440;
 /// Writes the system disk and the empty data disk.
 pub(crate) fn disks(
     unpacked: &Utf8Path,
-    witness: &Utf8Path,
+    programs: &Programs,
     work: &Utf8Path,
     system: &Utf8Path,
     data: &Utf8Path,
@@ -37,12 +38,12 @@ pub(crate) fn disks(
     let parts = Parts::open(unpacked)?;
     say("writing the root file system");
     let root = work.join("root.ext4");
-    let tree = rootfs::root(&parts, witness)?;
+    let tree = rootfs::root(&parts, &programs.witness)?;
     ext4::write(&Volume { label: ROOT_LABEL, uuid: ROOT_UUID, bytes: ROOT_BYTES, tree: &tree }, &root, work)?;
     say("writing the boot partition");
     partition(system)?;
     copy_into(&root, system, ROOT_OFFSET)?;
-    boot_partition(&parts, system)?;
+    boot_partition(&parts, &programs.agent, system)?;
     say("writing the data disk");
     let empty = Tree::default();
     ext4::write(&Volume { label: DATA_LABEL, uuid: DATA_UUID, bytes: DATA_BYTES, tree: &empty }, data, work)
@@ -74,7 +75,7 @@ fn partition(disk: &Utf8Path) -> Result<(), ImageError> {
     Err(ImageError::Command { command: "sfdisk".into(), status: output.status.to_string(), output: said })
 }
 
-fn boot_partition(parts: &Parts, disk: &Utf8Path) -> Result<(), ImageError> {
+fn boot_partition(parts: &Parts, agent: &Utf8Path, disk: &Utf8Path) -> Result<(), ImageError> {
     let mut mkfs = tools::command("mkfs.vfat");
     mkfs.args([
         "--invariant",
@@ -94,7 +95,7 @@ fn boot_partition(parts: &Parts, disk: &Utf8Path) -> Result<(), ImageError> {
         &(BOOT_BYTES / 1024).to_string(),
     ]);
     tools::run(&mut mkfs)?;
-    variant::write_files(disk, &boot_files(parts)?)?;
+    variant::write_files(disk, &boot_files(parts, agent)?)?;
     variant::customise(disk, &Variant::default())?;
     let mut syslinux = tools::command("syslinux");
     tools::run(syslinux.args(["--install", "--offset", &BOOT_OFFSET.to_string(), disk.as_str()]))?;
@@ -102,10 +103,11 @@ fn boot_partition(parts: &Parts, disk: &Utf8Path) -> Result<(), ImageError> {
 }
 
 /// Everything on the boot partition that does not depend on the variant.
-fn boot_files(parts: &Parts) -> Result<Vec<(String, Vec<u8>)>, ImageError> {
+fn boot_files(parts: &Parts, agent: &Utf8Path) -> Result<Vec<(String, Vec<u8>)>, ImageError> {
     let mut files = vec![
         (KERNEL.to_owned(), parts.kernel()?),
         (INITRD.to_owned(), cpio::archive(&rootfs::base_ramdisk(parts)?)),
+        (AGENT_INITRD.to_owned(), cpio::archive(&rootfs::agent_ramdisk(parts, agent)?)),
         (EFI_LOADER.to_owned(), parts.read(&["usr/lib/systemd/boot/efi/systemd-bootx64.efi"])?),
         (LOADER_CONF.to_owned(), b"default roundtrip.conf\ntimeout 0\neditor no\n".to_vec()),
     ];

@@ -7,6 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::FlockOperation;
 
 use crate::error::{AtPath, ImageError};
+use crate::program::Programs;
 use crate::recipe::Recipe;
 use crate::{build, packages, tools};
 
@@ -49,24 +50,24 @@ pub fn cache_dir() -> Utf8PathBuf {
         .unwrap_or_else(|| Utf8PathBuf::from(".roundtrip-cache"))
 }
 
-/// Returns the image for `witness` (a static binary), building what is missing. Waits for another builder
+/// Returns the image for the guest's programs, building what is missing. Waits for another builder
 /// on the same cache. `say` gets one short line a step.
 ///
 /// # Errors
 /// A tool or package is missing, a tool fails, or the cache cannot be written.
-pub fn ensure(cache: &Utf8Path, witness: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result<Image, ImageError> {
+pub fn ensure(cache: &Utf8Path, programs: &Programs, say: &mut dyn FnMut(&str)) -> Result<Image, ImageError> {
     tools::require()?;
     let images = cache.join("images");
     fs::create_dir_all(&images).at("cannot create", &images)?;
     let _lock = lock(cache, say)?;
     let packages = packages::obtain(cache, say)?;
-    let recipe = Recipe::new(packages, witness)?;
+    let recipe = Recipe::new(packages, programs)?;
     let hash = recipe.hash();
     let image = image(cache, &hash);
     if !complete(cache, &hash) {
         sweep(&images)?;
         say(&format!("building image {}", &hash[..12]));
-        build_into(cache, &recipe, witness, &images, say)?;
+        build_into(cache, &recipe, programs, &images, say)?;
     }
     write_current(cache, &hash)?;
     Ok(image)
@@ -130,7 +131,7 @@ fn allocated(path: &Utf8Path) -> Result<u64, ImageError> {
 fn build_into(
     cache: &Utf8Path,
     recipe: &Recipe,
-    witness: &Utf8Path,
+    programs: &Programs,
     images: &Utf8Path,
     say: &mut dyn FnMut(&str),
 ) -> Result<(), ImageError> {
@@ -141,7 +142,7 @@ fn build_into(
     let unpacked = work.join("unpacked");
     packages::unpack(cache, &recipe.packages, &unpacked)?;
     let (system, data) = (draft.join(SYSTEM), draft.join(DATA));
-    build::disks(&unpacked, witness, &work, &system, &data, say)?;
+    build::disks(&unpacked, programs, &work, &system, &data, say)?;
     fs::remove_dir_all(&work).at("cannot remove", &work)?;
     for disk in [&system, &data] {
         read_only(disk)?;

@@ -37,6 +37,8 @@ pub const EFI_LOADER: &str = "/EFI/BOOT/BOOTX64.EFI";
 pub const KERNEL: &str = "/vmlinuz";
 /// Base RAM disk on the FAT partition: enough for any disk but without a controller driver.
 pub const INITRD: &str = "/initrd.img";
+/// RAM disk of the replication agent on the FAT partition; a guest without an agent does not load it.
+pub const AGENT_INITRD: &str = "/agent.img";
 /// Folder of the driver RAM disks on the FAT partition.
 pub const DRIVERS_DIR: &str = "/drivers";
 /// The variant, as `KEY=value` lines, on the FAT partition.
@@ -57,10 +59,12 @@ const MIB: u64 = 1024 * 1024;
 /// The serial console comes last so that `/dev/console` is the one that tests record. What follows `quiet`
 /// saves time under emulation: no mitigations, no self-tests, no calibration against a timer.
 /// `prefer_ms_hyperv`: on a machine that calls itself Microsoft's, `ata_piix` leaves IDE disks to Hyper-V's own
-/// driver, whose device no stand-in has.
+/// driver, whose device no stand-in has. `brd`: where the replication agent runs, each of its eight stores of changes
+/// has 32 MiB, more than the load ever writes over.
 pub const KERNEL_ARGS: &str = "console=tty0 console=ttyS0,115200 quiet panic=0 mitigations=off nokaslr \
      random.trust_cpu=on random.trust_bootloader=on cryptomgr.notests audit=0 apparmor=0 no_timer_check \
-     tsc=reliable rcupdate.rcu_expedited=1 net.ifnames=0 noresume ata_piix.prefer_ms_hyperv=0";
+     tsc=reliable rcupdate.rcu_expedited=1 net.ifnames=0 noresume ata_piix.prefer_ms_hyperv=0 \
+     brd.rd_nr=8 brd.rd_size=32768";
 
 /// Path of one driver's RAM disk on the FAT partition.
 #[must_use]
@@ -68,20 +72,20 @@ pub fn driver_image(driver: &str) -> String {
     format!("{DRIVERS_DIR}/{driver}.img")
 }
 
-/// The whole of [`SYSLINUX_CFG`] for a disk that loads `drivers`.
+/// The whole of [`SYSLINUX_CFG`] for a disk that loads `drivers` and, if asked for, the replication agent.
 #[must_use]
-pub fn render_syslinux<S: AsRef<str>>(drivers: &[S]) -> String {
-    let initrds: Vec<String> = initrds(drivers).collect();
+pub fn render_syslinux<S: AsRef<str>>(drivers: &[S], agent: bool) -> String {
+    let initrds: Vec<String> = initrds(drivers, agent).collect();
     format!(
         "DEFAULT roundtrip\nPROMPT 0\nTIMEOUT 0\nLABEL roundtrip\n  LINUX {KERNEL}\n  INITRD {}\n  APPEND {KERNEL_ARGS}\n",
         initrds.join(",")
     )
 }
 
-/// The whole of [`LOADER_ENTRY`] for a disk that loads `drivers`.
+/// The whole of [`LOADER_ENTRY`] for a disk that loads `drivers` and, if asked for, the replication agent.
 #[must_use]
-pub fn render_loader_entry<S: AsRef<str>>(drivers: &[S]) -> String {
-    let initrds: String = initrds(drivers).map(|path| format!("initrd {path}\n")).collect();
+pub fn render_loader_entry<S: AsRef<str>>(drivers: &[S], agent: bool) -> String {
+    let initrds: String = initrds(drivers, agent).map(|path| format!("initrd {path}\n")).collect();
     format!("title Roundtrip\nlinux {KERNEL}\n{initrds}options {KERNEL_ARGS}\n")
 }
 
@@ -97,8 +101,10 @@ fn driver_of_image(path: &str) -> Option<String> {
     name.strip_suffix(".img").map(str::to_owned)
 }
 
-fn initrds<S: AsRef<str>>(drivers: &[S]) -> impl Iterator<Item = String> + '_ {
-    std::iter::once(INITRD.to_owned()).chain(drivers.iter().map(|d| driver_image(d.as_ref())))
+fn initrds<S: AsRef<str>>(drivers: &[S], agent: bool) -> impl Iterator<Item = String> + '_ {
+    let agent = agent.then(|| AGENT_INITRD.to_owned());
+    let drivers = drivers.iter().map(|driver| driver_image(driver.as_ref()));
+    std::iter::once(INITRD.to_owned()).chain(agent).chain(drivers)
 }
 
 #[cfg(test)]
@@ -109,21 +115,30 @@ mod tests {
     fn both_loaders_name_every_driver_after_the_base() {
         let drivers = ["vmw_pvscsi", "ata_piix"];
         assert!(
-            render_syslinux(&drivers)
+            render_syslinux(&drivers, false)
                 .contains("INITRD /initrd.img,/drivers/vmw_pvscsi.img,/drivers/ata_piix.img\n")
         );
         assert!(
-            render_loader_entry(&drivers).contains(
+            render_loader_entry(&drivers, false).contains(
                 "initrd /initrd.img\ninitrd /drivers/vmw_pvscsi.img\ninitrd /drivers/ata_piix.img\n"
             )
         );
     }
 
     #[test]
+    fn the_agent_is_loaded_where_it_is_asked_for_and_is_no_driver() {
+        let drivers = ["ahci"];
+        let syslinux = render_syslinux(&drivers, true);
+        assert!(syslinux.contains("INITRD /initrd.img,/agent.img,/drivers/ahci.img\n"), "{syslinux}");
+        assert_eq!(drivers_of_syslinux(&syslinux), drivers);
+        assert!(render_loader_entry(&drivers, true).contains("initrd /agent.img\n"));
+    }
+
+    #[test]
     fn the_drivers_are_read_back_from_the_configuration() {
         let drivers = ["ahci", "mptspi"];
-        assert_eq!(drivers_of_syslinux(&render_syslinux(&drivers)), drivers);
-        assert!(drivers_of_syslinux(&render_syslinux::<&str>(&[])).is_empty());
+        assert_eq!(drivers_of_syslinux(&render_syslinux(&drivers, false)), drivers);
+        assert!(drivers_of_syslinux(&render_syslinux::<&str>(&[], false)).is_empty());
         assert!(drivers_of_syslinux("no such line").is_empty());
     }
 }

@@ -24,6 +24,6 @@ mod variant;
 pub use cache::{Image, StoredImage, cache_dir, ensure, find, list};
 pub use error::ImageError;
 pub use packages::{PACKAGES, refresh_packages};
-pub use program::build_witness;
+pub use program::{Programs, build_programs};
 pub use tools::{HOST_TOOLS, missing_tools};
 pub use variant::{Variant, customise, read_boot_file};

@@ -1,4 +1,4 @@
-//! Compiles the witness, the guest's program, as a static binary.
+//! Compiles the guest's programs as static binaries.
 
 use std::process::{Command, Stdio};
 
@@ -8,18 +8,37 @@ use crate::ImageError;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Compiles the witness of `workspace` and returns the binary's path. Its output lies in `target/guest`, so
-/// that its flags never invalidate what is built for the host.
+/// The guest's own programs, static binaries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Programs {
+    /// The suite's witness.
+    pub witness: Utf8PathBuf,
+    /// The replication agent.
+    pub agent: Utf8PathBuf,
+}
+
+/// Compiles the guest's programs of `workspace`. Their output lies in `target/guest`, so that their flags never
+/// invalidate what is built for the host.
 ///
 /// # Errors
 /// Cargo is missing or the compilation fails; the error carries the end of what it printed.
-pub fn build_witness(workspace: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result<Utf8PathBuf, ImageError> {
-    say("compiling the witness");
+pub fn build_programs(workspace: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result<Programs, ImageError> {
+    say("compiling the guest's programs");
     let folder = workspace.join("target/guest");
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--release", "--package", "witness", "--bin", "witness", "--features", "guest"])
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "witness",
+            "--bin",
+            "witness",
+            "--features",
+            "witness/guest",
+        ])
+        .args(["--package", "agent", "--bin", "agent", "--features", "agent/guest"])
         .args(["--target", TARGET, "--target-dir", folder.as_str()])
         .current_dir(workspace)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace).join("\x1f"))
@@ -30,7 +49,8 @@ pub fn build_witness(workspace: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result<
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
         .stdin(Stdio::null());
     crate::tools::run(&mut command)?;
-    Ok(folder.join(TARGET).join("release/witness"))
+    let built = folder.join(TARGET).join("release");
+    Ok(Programs { witness: built.join("witness"), agent: built.join("agent") })
 }
 
 /// Static, and without the paths of this machine in the binary.

@@ -1,10 +1,10 @@
 //! The recipe: everything that decides the bytes of an image, and its hash.
 
-use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{AtPath, ImageError};
 use crate::packages::{self, Package};
+use crate::program::Programs;
 use crate::tools;
 
 /// The sources that decide what goes where. Their hash stands in for a format number that could be forgotten.
@@ -31,6 +31,8 @@ pub(crate) struct Recipe {
     pub(crate) packages: Vec<Package>,
     /// BLAKE3 of the witness.
     pub(crate) witness: String,
+    /// BLAKE3 of the replication agent.
+    pub(crate) agent: String,
     /// BLAKE3 of the sources of this crate that lay the image out.
     pub(crate) sources: String,
     /// Versions of the tools that write the file systems.
@@ -38,10 +40,12 @@ pub(crate) struct Recipe {
 }
 
 impl Recipe {
-    pub(crate) fn new(packages: Vec<Package>, witness: &Utf8Path) -> Result<Self, ImageError> {
+    pub(crate) fn new(packages: Vec<Package>, programs: &Programs) -> Result<Self, ImageError> {
+        let Programs { witness, agent } = programs;
         Ok(Self {
             packages,
             witness: packages::hash_file(witness).at("cannot read the witness", witness)?,
+            agent: packages::hash_file(agent).at("cannot read the agent", agent)?,
             sources: blake3::hash(SOURCES.join("\0").as_bytes()).to_hex().to_string(),
             tools: tools::versions(),
         })

@@ -14,6 +14,8 @@ use crate::tree::Tree;
 
 /// Modules that any disk needs, whatever its controller. ext4 asks for its checksum by another name.
 const BASE_MODULES: &[&str] = &["crc32c_generic", "scsi_mod", "sd_mod", "ext4"];
+/// Modules of the replication agent: snapshots, and RAM disks as their stores.
+const AGENT_MODULES: &[&str] = &["brd", "dm_mod", "dm_snapshot"];
 /// Modules of the running system: the host's channels, network cards, the power button.
 const SYSTEM_MODULES: &[&str] = &[
     "virtio_pci",
@@ -77,7 +79,7 @@ pub(crate) fn base_ramdisk(parts: &Parts) -> Result<Tree, ImageError> {
         tree.dir(folder);
     }
     tree.program("bin/busybox", parts.busybox()?);
-    for applet in ["sh", "mount", "mkdir", "insmod", "findfs", "usleep", "dd", "switch_root"] {
+    for applet in ["sh", "mount", "mkdir", "insmod", "findfs", "usleep", "dd", "cp", "switch_root"] {
         tree.link(&format!("bin/{applet}"), "busybox");
     }
     tree.program("init", include_str!("guest/initrd-init.sh"));
@@ -96,6 +98,15 @@ pub(crate) fn driver_ramdisk(parts: &Parts, driver: &str) -> Result<Tree, ImageE
         // A guest that boots without its driver's RAM disk would make every test of missing drivers void.
         return Err(ImageError::Incomplete { what: format!("module {driver}: this kernel has it built in") });
     }
+    Ok(tree)
+}
+
+/// The RAM disk of the replication agent: the program, and what it needs of the kernel. The agent never lies on a disk
+/// of the running machine, because it runs while they are suspended.
+pub(crate) fn agent_ramdisk(parts: &Parts, agent: &Utf8Path) -> Result<Tree, ImageError> {
+    let mut tree = Tree::default();
+    tree.program("bin/agent", fs::read(agent).at("cannot read the agent", agent)?);
+    add_loadable(&mut tree, parts, AGENT_MODULES, "agent.list")?;
     Ok(tree)
 }
 

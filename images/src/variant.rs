@@ -22,6 +22,8 @@ pub struct Variant {
     pub dhcp: bool,
     /// Start the SSH server; it takes keys only.
     pub ssh: bool,
+    /// Run the replication agent under all disks: whoever replicates the machine has nothing else to see them by.
+    pub agent: bool,
     /// Version of the replication agent that the guest claims to run.
     pub agent_version: String,
     /// Public keys that may log in as root, one OpenSSH line each.
@@ -34,6 +36,7 @@ impl Default for Variant {
             boot_drivers: vec!["vmw_pvscsi".to_owned()],
             dhcp: true,
             ssh: true,
+            agent: false,
             agent_version: "9.8".to_owned(),
             authorized_keys: Vec::new(),
         }
@@ -69,8 +72,8 @@ impl Variant {
     fn files(&self) -> Vec<(String, Vec<u8>)> {
         let keys: String = self.authorized_keys.iter().map(|key| format!("{key}\n")).collect();
         [
-            (SYSLINUX_CFG, render_syslinux(&self.boot_drivers)),
-            (LOADER_ENTRY, render_loader_entry(&self.boot_drivers)),
+            (SYSLINUX_CFG, render_syslinux(&self.boot_drivers, self.agent)),
+            (LOADER_ENTRY, render_loader_entry(&self.boot_drivers, self.agent)),
             (VARIANT_ENV, self.env()),
             (AUTHORIZED_KEYS, keys),
         ]
@@ -216,12 +219,12 @@ mod tests {
     fn a_variant_is_written_and_written_over() {
         let (_dir, disk) = disk();
         customise(&disk, &Variant::default()).expect("written");
-        let shorter = Variant { boot_drivers: Vec::new(), dhcp: false, ..Variant::default() };
+        let shorter = Variant { boot_drivers: Vec::new(), dhcp: false, agent: true, ..Variant::default() };
         customise(&disk, &shorter).expect("written");
         let text = |path| String::from_utf8(read_boot_file(&disk, path).expect("read")).expect("text");
         assert_eq!(text(VARIANT_ENV), "DHCP=no\nSSH=yes\nAGENT_VERSION=9.8\n");
-        assert_eq!(text(SYSLINUX_CFG), render_syslinux::<&str>(&[]));
-        assert_eq!(text(LOADER_ENTRY), render_loader_entry::<&str>(&[]));
+        assert_eq!(text(SYSLINUX_CFG), render_syslinux::<&str>(&[], true));
+        assert_eq!(text(LOADER_ENTRY), render_loader_entry::<&str>(&[], true));
     }
 
     #[test]

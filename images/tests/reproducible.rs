@@ -19,6 +19,16 @@ fn cache_with_packages(dir: &tempfile::TempDir) -> Option<Utf8PathBuf> {
     Some(cache)
 }
 
+/// Stand in for the guest's programs, which are not run here.
+fn programs(folder: &Utf8Path) -> images::Programs {
+    let program = |name: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, name).expect("written");
+        path
+    };
+    images::Programs { witness: program("witness"), agent: program("agent") }
+}
+
 fn hash(path: &Utf8Path) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(std::fs::File::open(path).expect("opened")).expect("read");
@@ -31,35 +41,35 @@ fn one_recipe_gives_one_image() {
         (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let caches = (cache_with_packages(&first_dir), cache_with_packages(&second_dir));
     let (Some(first), Some(second)) = caches else { return };
-    let witness = first.join("witness");
-    std::fs::write(&witness, "stands in for the program, which is not run here").expect("written");
+    let programs = programs(&first);
 
-    let one = images::ensure(&first, &witness, &mut |_| {}).expect("built");
+    let one = images::ensure(&first, &programs, &mut |_| {}).expect("built");
     // Inode times differ from the first build's only if the clock is left in.
     std::thread::sleep(std::time::Duration::from_millis(2100));
-    let other = images::ensure(&second, &witness, &mut |_| {}).expect("built");
+    let other = images::ensure(&second, &programs, &mut |_| {}).expect("built");
     assert_eq!(one.hash, other.hash);
     assert_eq!(hash(&one.system), hash(&other.system), "system disks differ");
     assert_eq!(hash(&one.data), hash(&other.data), "data disks differ");
 
     let mut steps = Vec::new();
-    let again = images::ensure(&first, &witness, &mut |step| steps.push(step.to_owned())).expect("found");
+    let again = images::ensure(&first, &programs, &mut |step| steps.push(step.to_owned())).expect("found");
     assert_eq!((&again, steps.len()), (&one, 0), "nothing is built again: {steps:?}");
     assert_eq!(images::find(&first).expect("readable"), Some(one));
 
-    std::fs::write(&witness, "another program").expect("written");
-    let changed = images::ensure(&first, &witness, &mut |_| {}).expect("built");
-    assert_ne!(changed.hash, other.hash);
-    assert_eq!(images::list(&first).expect("readable").len(), 2);
+    for (count, program) in [(2, &programs.witness), (3, &programs.agent)] {
+        std::fs::write(program, "another program").expect("written");
+        let changed = images::ensure(&first, &programs, &mut |_| {}).expect("built");
+        assert_ne!(changed.hash, other.hash);
+        assert_eq!(images::list(&first).expect("readable").len(), count);
+    }
 }
 
 #[test]
 fn builders_at_once_do_not_disturb_each_other() {
     let dir = tempfile::tempdir().expect("a folder");
     let Some(cache) = cache_with_packages(&dir) else { return };
-    let witness = cache.join("witness");
-    std::fs::write(&witness, "a program").expect("written");
-    let build = || images::ensure(&cache, &witness, &mut |_| {}).expect("built");
+    let programs = programs(&cache);
+    let build = || images::ensure(&cache, &programs, &mut |_| {}).expect("built");
     let (one, other) = std::thread::scope(|scope| {
         let (one, other) = (scope.spawn(build), scope.spawn(build));
         (one.join().expect("ended"), other.join().expect("ended"))

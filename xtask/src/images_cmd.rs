@@ -24,7 +24,7 @@ pub fn ensure(root: &Utf8Path) -> Result<bool> {
     let cache = cache_dir();
     let before = images::find(&cache).unwrap_or_default();
     let bar = spinner("guest image");
-    // Looking whether the witness is fresh is not worth a line; compiling it is.
+    // Looking whether the programs are fresh is not worth a line; compiling them is.
     let mut seen = before.is_none();
     let mut tell = |line: &str| {
         bar.set_message(line.to_owned());
@@ -33,8 +33,8 @@ pub fn ensure(root: &Utf8Path) -> Result<bool> {
         }
         seen = true;
     };
-    let made = images::build_witness(root, &mut tell)
-        .and_then(|witness| images::ensure(&cache, &witness, &mut tell));
+    let made = images::build_programs(root, &mut tell)
+        .and_then(|programs| images::ensure(&cache, &programs, &mut tell));
     bar.finish_and_clear();
     let image = made.map_err(|error| infrastructure(format!("Tried to build the guest image: {error}")))?;
     Ok(before.is_none_or(|old| old.hash != image.hash))

@@ -28,6 +28,9 @@ DHCP=yes SSH=yes
 # shellcheck disable=SC1091 # written by the host
 [ ! -s /run/roundtrip/env ] || . /run/roundtrip/env
 
+# Only where the RAM disk brought one; see there.
+agent=/run/roundtrip/agent
+
 # The data disk may sit on another controller than the one that booted.
 turns=0
 until data=$(findfs LABEL=rt-data 2> /dev/null) && [ -n "$data" ]; do
@@ -39,7 +42,9 @@ done
 if [ -n "$data" ]; then
     echo "$data" > /run/roundtrip/data-device
     dd if="$data" of=/run/roundtrip/data.super bs=1024 skip=1 count=1 2> /dev/null
-    mount -t ext4 -o noatime,noinit_itable,errors=remount-ro "$data" /data
+    mounted=$data
+    [ ! -x $agent ] || { $agent stack "$data" && mounted=/dev/mapper/${data##*/}; }
+    mount -t ext4 -o noatime,noinit_itable,errors=remount-ro "$mounted" /data
 fi
 
 link_ports() {
@@ -58,6 +63,12 @@ until [ -e /dev/virtio-ports/roundtrip.witness.0 ] || [ $turns -ge 100 ]; do
     usleep 20000
     link_ports
 done
+
+# A new start of the agent knows nothing of what changed before, and says so.
+[ ! -x $agent ] || while :; do
+    $agent serve < /dev/null > /dev/console 2>&1
+    sleep 1
+done &
 
 /sbin/services "$DHCP" "$SSH" < /dev/null &
 

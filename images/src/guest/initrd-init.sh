@@ -51,7 +51,15 @@ done
 # What the journal was like before mounting replays it.
 dd if="$root" of=/run/roundtrip/system.super bs=1024 skip=1 count=1 2> /dev/null
 echo "$root" > /run/roundtrip/root-device
-mount -t ext4 -o noatime,noinit_itable,errors=remount-ro "$root" /newroot || no_root "$root cannot be mounted"
+# The replication agent lies between a disk and what is mounted of it. It runs from memory: the disks rest while it
+# freezes them. A machine whose agent cannot do that runs all the same, and is not replicated.
+mounted=$root
+if [ -e /agent.list ]; then
+    load /agent.list
+    cp /bin/agent /run/roundtrip/agent
+    /run/roundtrip/agent stack "${root%2}" 2> /dev/console && mounted=/dev/mapper/${root##*/}
+fi
+mount -t ext4 -o noatime,noinit_itable,errors=remount-ro "$mounted" /newroot || no_root "$mounted cannot be mounted"
 for mounted in dev sys run proc; do
     mount --move "/$mounted" "/newroot/$mounted"
 done
