@@ -5,6 +5,8 @@
 //! - [`StandInSite`]: a site of such machines; implements [`contract::Platform`]
 //! - [`Boot`]: what a machine was booted from, kept for the oracle
 
+mod agent_link;
+mod agent_views;
 mod boot;
 mod error;
 mod machines;
@@ -18,5 +20,5 @@ mod views;
 mod volumes;
 
 pub use boot::{Boot, BootDisk};
-pub use profile::Profile;
+pub use profile::{Profile, Tracking};
 pub use site::{Installed, SiteConfig, StandInSite};

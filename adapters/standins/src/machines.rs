@@ -14,10 +14,12 @@ use witness::protocol::SERVICE_PORT;
 
 use crate::site::role;
 use crate::state::{MachineRecord, State, VolumeRecord};
-use crate::{Boot, BootDisk, StandInSite};
+use crate::{Boot, BootDisk, StandInSite, Tracking};
 
 /// Guest ports reachable from the host: SSH and the witness's bank.
 const FORWARDED: [u16; 2] = [22, SERVICE_PORT];
+/// Those of a machine that is seen through its agent.
+const FORWARDED_TO_AGENT: [u16; 2] = [agent::protocol::CONTROL_PORT, agent::protocol::NBD_PORT];
 
 /// Network of drills, used for nothing else.
 const ISOLATED_SUBNET: &str = "203.0.113.0/24";
@@ -178,11 +180,15 @@ impl StandInSite {
             format: volume.format,
             write_log: Some(disk.log.clone()),
         });
+        let to_agent: &[u16] = match self.config.profile.tracking {
+            Tracking::Hypervisor => &[],
+            Tracking::Agent => &FORWARDED_TO_AGENT,
+        };
         machine::MachineSpec {
             name: format!("roundtrip-{token}-{}-{}", self.config.id, spec.id),
             hardware,
             disks: disks.collect(),
-            forwards: FORWARDED.to_vec(),
+            forwards: [&FORWARDED, to_agent].concat(),
             subnet: match spec.network {
                 Network::Production => self.config.profile.subnet.to_owned(),
                 Network::Isolated => ISOLATED_SUBNET.to_owned(),

@@ -12,6 +12,16 @@ const MICROSOFT_ATA: &str = "Virtual HD";
 /// What they call themselves on SCSI.
 const MICROSOFT_SCSI: &str = "Msft Virtual Disk";
 
+/// Who freezes a machine's disks and knows what changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracking {
+    /// The hypervisor: its own QEMU, by copy-before-write and dirty bitmaps.
+    Hypervisor,
+    /// Nobody but the replication agent inside the machine: no machine or volume can be made, opened or viewed from
+    /// outside, and a machine that is off shows nothing.
+    Agent,
+}
+
 /// One stand-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -23,6 +33,8 @@ pub struct Profile {
     pub format: Format,
     /// Hardware of its machines.
     pub hardware: Hardware,
+    /// Who freezes disks and tracks changes.
+    pub tracking: Tracking,
     /// Network of its machines, from the documentation ranges.
     pub subnet: &'static str,
 }
@@ -37,6 +49,22 @@ pub fn vmware() -> Profile {
         format: Format::Vmdk,
         hardware: hardware(Firmware::Bios, Controller::Pvscsi, Nic::Vmxnet3, identity)
             .with_disks_called("VMware Virtual disk"),
+        tracking: Tracking::Hypervisor,
+        subnet: "192.0.2.0/24",
+    }
+}
+
+/// A physical server: raw disks on SATA, a gigabit card, BIOS, a server vendor's identity, and no hypervisor.
+#[must_use]
+pub fn physical() -> Profile {
+    let identity = identity("Supermicro", "SYS-5019P-MT", None);
+    Profile {
+        label: "physical-standin",
+        kind: PlatformKind::Physical,
+        format: Format::Raw,
+        hardware: hardware(Firmware::Bios, Controller::Ahci, Nic::E1000, identity)
+            .with_disks_called("SAMSUNG MZ7LH960"),
+        tracking: Tracking::Agent,
         subnet: "192.0.2.0/24",
     }
 }
@@ -50,6 +78,7 @@ pub fn hyperv() -> Profile {
         format: Format::Vhdx,
         hardware: hardware(Firmware::Bios, Controller::Ide, Nic::Tulip, microsoft(None))
             .with_disks_called(MICROSOFT_ATA),
+        tracking: Tracking::Hypervisor,
         subnet: "192.0.2.0/24",
     }
 }
@@ -71,6 +100,7 @@ pub fn azure() -> Profile {
         format: Format::Qcow2,
         hardware: hardware(Firmware::Bios, Controller::Ide, Nic::Tulip, microsoft(Some(AZURE_CHASSIS_TAG)))
             .with_disks_called(MICROSOFT_ATA),
+        tracking: Tracking::Hypervisor,
         subnet: "198.51.100.0/24",
     }
 }
@@ -94,8 +124,9 @@ pub fn azure_gen2() -> Profile {
 type Describe = fn() -> Profile;
 
 /// Every stand-in, by its name in `scenarios.toml`.
-pub const ALL: [(&str, Describe); 6] = [
+pub const ALL: [(&str, Describe); 7] = [
     ("vmware", vmware),
+    ("physical", physical),
     ("hyperv", hyperv),
     ("hyperv-gen2", hyperv_gen2),
     ("azure", azure),

@@ -19,7 +19,7 @@ use harness::tools::{self, Format};
 use tokio::sync::{Mutex, watch};
 
 use crate::state::{State, VolumeRecord};
-use crate::{Boot, Profile};
+use crate::{Boot, Profile, Tracking};
 
 /// What a site is made of.
 #[derive(Clone)]
@@ -143,6 +143,15 @@ impl StandInSite {
         Ok(())
     }
 
+    /// Machines and volumes are made and opened by a hypervisor; a rack of servers has nobody who could (PH-01).
+    fn must_have_hypervisor(&self) -> Result<(), PlatformError> {
+        if self.config.profile.tracking == Tracking::Agent {
+            let text = "physical servers have no hypervisor to make or open machines and volumes; use a site that has one";
+            return Err(self.refuse(Kind::Unsupported, text));
+        }
+        Ok(())
+    }
+
     /// Installs a machine: its disks are converted into this platform's own format.
     ///
     /// # Errors
@@ -158,7 +167,8 @@ impl StandInSite {
             let record = VolumeRecord { path, format, bytes, parent: None };
             self.state.lock().await.volumes.insert(volume.clone(), record);
         }
-        self.create_machine(&installed.spec).await
+        self.reachable()?;
+        self.add_machine(&installed.spec).await
     }
 
     /// Waits for a boot of `machine` with a number above `after`.
@@ -240,6 +250,7 @@ impl Platform for StandInSite {
 
     async fn create_machine(&self, spec: &MachineSpec) -> Result<MachineView, PlatformError> {
         self.reachable()?;
+        self.must_have_hypervisor()?;
         self.add_machine(spec).await
     }
 
@@ -257,6 +268,9 @@ impl Platform for StandInSite {
         self.reachable()?;
         match self.running_boot(id).await? {
             None => Ok(()),
+            Some(boot) if self.config.profile.tracking == Tracking::Agent => {
+                self.ask_to_shut_down(&boot, within.into()).await
+            }
             Some(boot) => boot.guest.shut_down(within.into()).await.map_err(self.failed("shut down")),
         }
     }
@@ -296,16 +310,19 @@ impl Platform for StandInSite {
 
     async fn create_volume(&self, id: &VolumeId, size: Bytes) -> Result<VolumeView, PlatformError> {
         self.reachable()?;
+        self.must_have_hypervisor()?;
         self.add_volume(id, size.0).await
     }
 
     async fn derive_volume(&self, id: &VolumeId, parent: &VolumeId) -> Result<VolumeView, PlatformError> {
         self.reachable()?;
+        self.must_have_hypervisor()?;
         self.add_delta(id, parent).await
     }
 
     async fn merge_volumes(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
         self.reachable()?;
+        self.must_have_hypervisor()?;
         self.merge(top, base).await
     }
 
@@ -316,6 +333,7 @@ impl Platform for StandInSite {
 
     async fn export_volume(&self, id: &VolumeId, access: Access) -> Result<Export, PlatformError> {
         self.reachable()?;
+        self.must_have_hypervisor()?;
         self.open_export(id, access).await
     }
 

@@ -54,6 +54,8 @@ pub(crate) struct ViewRecord {
 pub(crate) enum ViewSource {
     /// A running QEMU: copy-before-write into an image per disk.
     Live { boot: u32, disks: Vec<(DiskId, Utf8PathBuf)> },
+    /// The agent inside the machine, in this boot of it.
+    Agent { boot: u32 },
     /// Exports of images at rest.
     Resting { exports: Vec<String> },
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::site::role;
 use crate::state::{State, ViewRecord, ViewSource, VolumeRecord};
-use crate::{Boot, StandInSite};
+use crate::{Boot, StandInSite, Tracking};
 
 /// How long closing a view may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(60);
@@ -53,6 +53,9 @@ impl StandInSite {
         };
         if let Some(left) = left {
             self.drop_view(&left, Consumed::No).await?;
+        }
+        if self.config.profile.tracking == Tracking::Agent {
+            return self.ask_for_view(machine, since).await;
         }
         let mut state = self.state.lock().await;
         let record = state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
@@ -183,9 +186,14 @@ impl StandInSite {
     pub(crate) async fn drop_view(&self, id: &ViewId, consumed: Consumed) -> Result<(), PlatformError> {
         let mut state = self.state.lock().await;
         let Some(view) = state.views.remove(id) else { return Ok(()) };
+        if let ViewSource::Agent { boot } = view.source {
+            drop(state);
+            return self.tell_view_ended(&view.machine, boot, &view.change, consumed).await;
+        }
         let machine = state.machines.get_mut(&view.machine);
         let machine = machine.ok_or_else(|| self.unknown("machine", &view.machine))?;
         match &view.source {
+            ViewSource::Agent { .. } => {}
             ViewSource::Resting { exports } => {
                 for export in exports {
                     self.storage.close_export(export).await.map_err(self.failed("close a view"))?;
@@ -218,6 +226,9 @@ impl StandInSite {
     }
 
     pub(crate) async fn forget_changes(&self, id: &MachineId) -> Result<(), PlatformError> {
+        if self.config.profile.tracking == Tracking::Agent {
+            return self.tell_to_forget(id).await;
+        }
         let mut state = self.state.lock().await;
         let Some(machine) = state.machines.get_mut(id) else { return Ok(()) };
         let tracked = std::mem::take(&mut machine.tracked);
@@ -341,7 +352,7 @@ fn context(change: &ChangeId) -> String {
     format!("qemu:dirty-bitmap:{change}")
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

@@ -283,6 +283,14 @@ impl Guest {
                 .shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
                 .or_else(|_| domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
         });
+        self.shut_down_by(bound, asked).await
+    }
+
+    /// As [`Guest::shut_down`], but asks by what `asked` does.
+    ///
+    /// # Errors
+    /// What `asked` ends with, unless the guest is off by then; it is still there after `bound`.
+    pub async fn shut_down_by(&self, bound: Duration, asked: impl Future<Output = Result<()>>) -> Result<()> {
         let everything = async {
             if let Err(error) = asked.await
                 && !self.is_gone()

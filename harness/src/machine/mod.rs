@@ -11,7 +11,7 @@ pub use guest::{Guest, GuestFiles, Machine};
 pub use hardware::{Accelerator, Controller, DiskBus, Firmware, Hardware, Identity, Nic};
 pub use serial::Serial;
 pub(crate) use xml::NAMESPACE;
-pub use xml::format_node;
+pub use xml::{disk_serial, format_node};
 
 use crate::tools::Format;
 

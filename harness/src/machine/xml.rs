@@ -201,8 +201,14 @@ fn disk_arguments(spec: &MachineSpec, index: usize, disk: &DiskSpec, arguments: 
     let device = bus.disk_device(&controller_id(bus.controller), place);
     arguments.extend([
         "-device".to_owned(),
-        format!("{device},id=disk-{role},drive={top},serial=RT-{role},bootindex={}", index + 1),
+        format!("{device},id=disk-{role},drive={top},serial={},bootindex={}", disk_serial(role), index + 1),
     ]);
+}
+
+/// Serial number that a disk shows its guest.
+#[must_use]
+pub fn disk_serial(role: &str) -> String {
+    format!("RT-{role}")
 }
 
 /// Name of the node that holds a disk's format; replication attaches here, below the write log.
