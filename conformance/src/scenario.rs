@@ -24,6 +24,8 @@ pub enum Script {
     Cycle,
     /// Three machines of a replication group, out to one moment and back without loss.
     Group,
+    /// Failover alone, from a site to which nothing fails back.
+    OutOnly,
     /// Test failover and its clean-up.
     Drill,
     /// Whole cycles in memory.

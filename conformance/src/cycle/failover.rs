@@ -110,11 +110,18 @@ async fn check_state(world: &World, recovered: &Recovered) -> Result<(), Halt> {
         .expect("LC-08", direction == Direction::PrimaryToRecovery, format!("the job says {direction:?}"))
         .await;
     let hydrated = recovered.job.steps.iter().any(|step| step.name == "hydrate" && step.took.is_some());
-    if world.primary.profile().kind == PlatformKind::Vmware {
-        world.expect("HY-03", hydrated, "a VMware Linux machine: the extra step, timed in the job").await;
-        world.expect("HY-09", hydrated, "the extra step's time is in the job").await;
-    } else {
-        world.expect("HY-07", !hydrated, format!("hydrated although not due: {hydrated}")).await;
+    match world.primary.profile().kind {
+        PlatformKind::Vmware => {
+            world.expect("HY-03", hydrated, "a VMware Linux machine: the extra step, timed in the job").await;
+            world.expect("HY-09", hydrated, "the extra step's time is in the job").await;
+        }
+        PlatformKind::Physical => {
+            world.expect("HY-02", hydrated, "a physical machine: the extra step, timed in the job").await;
+            world.expect("HY-09", hydrated, "the extra step's time is in the job").await;
+        }
+        PlatformKind::HyperV | PlatformKind::Azure => {
+            world.expect("HY-07", !hydrated, format!("hydrated although not due: {hydrated}")).await;
+        }
     }
     world.trace_state().await
 }

@@ -30,6 +30,21 @@ async fn retire(world: &World, running: &Running) -> Result<(), Halt> {
         && item.protection.active == Side::Primary
         && item.allowed.contains(&Operation::UnplannedFailover);
     world.expect("LC-01", ready, format!("the cycle ends {:?}", item.protection)).await;
+    rest(world, running).await?;
+    let kept = world.recovery.volume_files().await.len();
+    let machines = world.recovery.machines().await?.len();
+    if kept + machines > 0 {
+        let text = format!(
+            "{machines} machines and {kept} volumes are left on the recovery side after protection ended"
+        );
+        return Err(Halt::Violation(text));
+    }
+    world.trace(format!("finish: {machines} machines and {kept} volumes left on the recovery side")).await;
+    Ok(())
+}
+
+/// Protection ends, the guest shuts down, and every disk that is left is whole.
+pub(crate) async fn rest(world: &World, running: &Running) -> Result<(), Halt> {
     let job = world.core.disable_protection(&world.item).await?;
     world.follow("finish", &job).await?;
     let step = world.evidence.step("finish", "shut the guest down");
@@ -52,15 +67,6 @@ async fn check_left(world: &World) -> Result<(), Halt> {
             }
         }
     }
-    let kept = world.recovery.volume_files().await.len();
-    let machines = world.recovery.machines().await?.len();
-    if kept + machines > 0 {
-        let text = format!(
-            "{machines} machines and {kept} volumes are left on the recovery side after protection ended"
-        );
-        return Err(Halt::Violation(text));
-    }
     step.done();
-    world.trace(format!("finish: {machines} machines and {kept} volumes left on the recovery side")).await;
     Ok(())
 }

@@ -12,6 +12,7 @@ mod group;
 mod hyperv;
 mod identity;
 mod measure;
+mod out;
 mod reprotect;
 mod setup;
 mod stage;
@@ -89,6 +90,7 @@ async fn run(world: &World) -> Result<(), Halt> {
     match world.script {
         Script::Cycle => cycle(world).await,
         Script::Group => group::cycle(world).await,
+        Script::OutOnly => out::go(world).await,
         Script::Drill => drill::hold(world).await,
         Script::HyperV => hyperv::cycle(world).await,
         Script::Identity => Err(Halt::Unknown("this scenario has no world of two sites".to_owned())),

@@ -6,7 +6,7 @@ use contract::{
     Platform, Policy, TargetSettings, VolumeId,
 };
 use harness::machine;
-use standins::{Installed, StandInSite};
+use standins::{Installed, StandInSite, Tracking};
 use witness::protocol::Load;
 
 use super::edge::say_hello;
@@ -66,8 +66,11 @@ pub(crate) async fn install(
     let mut permissions = std::fs::metadata(&system).map_err(harness::Error::file(&system))?.permissions();
     std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
     std::fs::set_permissions(&system, permissions).map_err(harness::Error::file(&system))?;
-    let variant =
-        images::Variant { boot_drivers: site.site().await?.boot_drivers, ..images::Variant::default() };
+    let variant = images::Variant {
+        boot_drivers: site.site().await?.boot_drivers,
+        agent: site.profile().tracking == Tracking::Agent,
+        ..images::Variant::default()
+    };
     images::customise(&system, &variant).map_err(harness::Error::from)?;
     let disks = DISKS.map(|disk| (DiskId::from(disk), VolumeId(format!("{machine}-{disk}"))));
     let spec = MachineSpec {

@@ -1,0 +1,71 @@
+//! Out and not back: a machine fails over from a site to which nothing can be replicated.
+
+use contract::{
+    Direction, JobId, JobState, JobView, Phase, Platform, PlatformErrorKind, PowerState, ReprotectRequest,
+    Side,
+};
+
+use super::edge::works_beyond;
+use super::world::{JOB_WITHIN, World};
+use super::{Halt, Running, failover, finish, setup};
+
+const STEP: &str = "no way back";
+
+pub(crate) async fn go(world: &World) -> Result<(), Halt> {
+    let source = setup::boot_source(world).await?;
+    setup::protect(world, &source).await?;
+    let cloud = failover::fail_over(world, &source).await?;
+    no_way_back(world, &cloud).await?;
+    finish::rest(world, &cloud).await?;
+    let machines = world.recovery.machines().await?;
+    let whole = machines.len() == 1 && machines[0].id == world.machine;
+    let found = format!("{} machines on the recovery side after protection ended", machines.len());
+    world.expect("FO-04", whole, found).await;
+    Ok(())
+}
+
+/// PH-01, PH-02: nothing replicates to a physical site, and without VMware infrastructure there is nowhere else to
+/// go; the machine in the cloud goes on as if nobody had asked.
+async fn no_way_back(world: &World, cloud: &Running) -> Result<(), Halt> {
+    world.primary.restore();
+    let view = world.primary.open_view(&world.machine, None).await.err().map(|error| error.kind);
+    if view != Some(PlatformErrorKind::WrongPowerState) {
+        // The source is off and has no hypervisor: whoever can read it now reads past the agent.
+        return Err(Halt::Unknown(format!("a view of a physical machine that is off: {view:?}")));
+    }
+    let step = world.evidence.step(STEP, "reprotect to the physical site");
+    let acked = cloud.last_record();
+    let request = ReprotectRequest { item: world.item.clone(), direction: Direction::RecoveryToPrimary };
+    let refused = match world.core.reprotect(&request).await {
+        Err(error) => Some(error),
+        Ok(job) => ended(world, &job).await?.error,
+    };
+    step.done();
+    let found = refused.as_ref().map_or("it was done".to_owned(), ToString::to_string);
+    world.expect("PH-01", refused.is_some(), format!("reprotect to a physical site: {found}")).await;
+    world.expect("PH-02", refused.is_some(), format!("reprotect without VMware: {found}")).await;
+    let item = world.core.item(&world.item).await?.protection;
+    let serves = works_beyond(cloud, acked).await;
+    let source = world.primary.machine(&world.machine).await?.power;
+    let same = item.phase == Phase::Committed && item.active == Side::Recovery && source == PowerState::Off;
+    let found = format!("afterwards {item:?}, the source {source:?}, the cloud machine serves: {serves}");
+    world.expect("PH-02", same && serves, found).await;
+    world.trace("no way back: reprotect refused, the cloud machine serves on").await;
+    world.trace_state().await
+}
+
+/// A job's end, whatever it is.
+async fn ended(world: &World, job: &JobId) -> Result<JobView, Halt> {
+    let follow = async {
+        let mut seen = world.core.job(job).await?;
+        while !seen.state.ended() {
+            seen = world.core.watch_job(job, seen.revision).await?;
+        }
+        Ok::<_, Halt>(seen)
+    };
+    let ended = tokio::time::timeout(JOB_WITHIN, follow).await;
+    let ended = ended.map_err(|_| Halt::Violation(format!("job {job} did not end in {JOB_WITHIN:?}")))??;
+    let told = (ended.state == JobState::Failed) == ended.error.is_some();
+    world.expect("JO-01", told, format!("job {job} ended {:?} with {:?}", ended.state, ended.error)).await;
+    Ok(ended)
+}
