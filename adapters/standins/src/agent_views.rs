@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use agent::protocol::{Answer, CHANGED, Disk, NBD_PORT, Question};
 use contract::{
-    Bytes, ChangeId, Consumed, DiskId, MachineId, PlatformError, PlatformErrorKind as Kind, View, ViewDisk,
-    ViewId,
+    Bytes, ChangeId, Consistency, Consumed, DiskId, MachineId, PlatformError, PlatformErrorKind as Kind,
+    View, ViewDisk, ViewId, ViewRequest,
 };
 use harness::machine::disk_serial;
 
@@ -54,6 +54,19 @@ impl StandInSite {
             machine.views_taken += 1;
         }
         Ok(View { id: view, taken_at, change_id: change, disks })
+    }
+
+    /// A view of one machine; agents do not know of each other, so several machines have no moment in common.
+    pub(crate) async fn ask_for_views(&self, request: &ViewRequest) -> Result<Vec<View>, PlatformError> {
+        let [(machine, since)] = request.machines.as_slice() else {
+            let text = "agents of several machines cannot freeze them at one moment; view them one by one";
+            return Err(self.refuse(Kind::Unsupported, text));
+        };
+        if request.consistency == Consistency::App {
+            let text = format!("the agent of {machine} does not bring applications to rest");
+            return Err(self.refuse(Kind::NotQuiesced, text));
+        }
+        Ok(vec![self.ask_for_view(machine, since.as_ref()).await?])
     }
 
     /// The running boot of a machine, and its disks.

@@ -10,10 +10,13 @@ use contract::{
 };
 use serde_json::json;
 
-use crate::{Boot, StandInSite};
+use crate::{Boot, StandInSite, Tracking};
 
 impl StandInSite {
     pub(crate) async fn take_views(&self, request: &ViewRequest) -> Result<Vec<View>, PlatformError> {
+        if self.config.profile.tracking == Tracking::Agent {
+            return self.ask_for_views(request).await;
+        }
         let mut boots = Vec::new();
         for (machine, _) in &request.machines {
             boots.extend(self.running_boot(machine).await?.map(|boot| (machine.clone(), boot)));
