@@ -38,6 +38,7 @@ impl StandInSite {
         let Answer::View { change, tells_changes, disks: shown } = answer else {
             return Err(failed()(trouble(&boot.guest, &format!("answered {answer:?}, which is no view"))));
         };
+        tracing::debug!(%machine, change, tells_changes, "the agent froze the disks");
         let view = ViewId(format!("view-{}", self.state.lock().await.next()));
         let change = ChangeId(change);
         let disks = disks.iter().map(|id| self.show_disk(&boot, id, &shown, tells_changes));

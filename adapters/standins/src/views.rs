@@ -186,14 +186,14 @@ impl StandInSite {
     pub(crate) async fn drop_view(&self, id: &ViewId, consumed: Consumed) -> Result<(), PlatformError> {
         let mut state = self.state.lock().await;
         let Some(view) = state.views.remove(id) else { return Ok(()) };
-        if let ViewSource::Agent { boot } = view.source {
-            drop(state);
-            return self.tell_view_ended(&view.machine, boot, &view.change, consumed).await;
-        }
         let machine = state.machines.get_mut(&view.machine);
         let machine = machine.ok_or_else(|| self.unknown("machine", &view.machine))?;
         match &view.source {
-            ViewSource::Agent { .. } => {}
+            ViewSource::Agent { boot } => {
+                // Asked without the site's lock: a disaster waits for nobody.
+                drop(state);
+                self.tell_view_ended(&view.machine, *boot, &view.change, consumed).await?;
+            }
             ViewSource::Resting { exports } => {
                 for export in exports {
                     self.storage.close_export(export).await.map_err(self.failed("close a view"))?;
