@@ -100,7 +100,9 @@ impl Tracker {
         };
         let noted = self.retire(before);
         frozen?;
-        self.account.note(noted?);
+        // Where it could not be read, nothing is known, and nothing must be told.
+        self.account.note(noted.as_ref().ok().cloned().flatten());
+        noted?;
         self.views += 1;
         let change = format!("{}-{}", self.start, self.views);
         let told = self.account.since(since).cloned();
@@ -153,6 +155,8 @@ impl Tracker {
 
     fn make_snapshot(&self, disk: &Tracked) -> Result<(usize, PathBuf), String> {
         let which = disk.spare();
+        // One that could not be removed when it was retired.
+        self.mapper.remove(&disk.snapshot(which))?;
         let store = disk.store(which);
         let wiped = device::open(&store, true).and_then(|file| changes::wipe(&file));
         wiped.map_err(|e| format!("cannot use {} for snapshots: {e}", store.display()))?;
