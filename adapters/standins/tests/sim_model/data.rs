@@ -14,8 +14,9 @@ use crate::suite::Suite;
 pub enum Demand {
     /// Everything that the source wrote (LC-09).
     All,
-    /// The first so many writes of it, without a hole (FO-10), and no less than up to so long before the end.
-    Prefix(Option<Millis>),
+    /// The first so many writes of it, without a hole (FO-10), and of what there was when the failover was asked for
+    /// all but the last so many milliseconds.
+    Prefix(Option<(Timestamp, Millis)>),
 }
 
 /// Compares a boot with what its source wrote since boot number `since`. A point may be of an earlier boot than the
@@ -48,10 +49,9 @@ pub fn recovered(
             "{} holds {cut} writes of boot {} and should hold all {all} of boot {}",
             target.machine, boot.number, newest.number
         )),
-        Demand::Prefix(Some(bound)) => {
-            let end = newest.ended().map_or(target.started, |(at, _)| at);
+        Demand::Prefix(Some((asked, bound))) => {
             let record = if boot.number == newest.number { last_record(&newest.log(), cut) } else { 0 };
-            let lost = lost(newest, record, end);
+            let lost = lost(newest, record, asked);
             if lost <= bound { Ok(()) } else { Err(format!("{lost} are lost, and not {bound} at most")) }
         }
         _ => Ok(()),

@@ -318,14 +318,15 @@ impl Play {
     async fn demand(&self, ask: Ask) -> Demand {
         let Some(item) = &self.model.item else { return Demand::Prefix(None) };
         let healthy = self.suite.item().await.is_some_and(|view| view.health == Health::Healthy);
-        let smooth = self.now().since(self.smooth_since) >= Millis(INTERVAL.0 * 3) && healthy;
+        let calm = healthy && self.model.sky == Sky::default();
+        let smooth = calm && self.now().since(self.smooth_since) >= Millis(INTERVAL.0 * 3);
         match ask {
             Ask::Complete => Demand::All,
             Ask::FailOver(request) if request.point != Choice::Latest => Demand::Prefix(None),
             Ask::FailOver(request) if must_shut_down(request.kind, item.active) || request.shut_down => {
                 Demand::All
             }
-            Ask::FailOver(_) if smooth => Demand::Prefix(Some(Millis(INTERVAL.0 * 2))),
+            Ask::FailOver(_) if smooth => Demand::Prefix(Some((self.now(), Millis(INTERVAL.0 * 2)))),
             _ => Demand::Prefix(None),
         }
     }
