@@ -86,6 +86,7 @@ fn a_script_that_failed_stops_a_planned_failover_and_is_run_again_by_its_retry()
         pair.core.create_plan(&plan(&groups)).await.unwrap();
         let job = pair.core.failover_plan(&planned(OUT)).await.unwrap();
         let view = pair.ended(&job).await;
+        assert_eq!(states(&view), [("db", PlanState::Done), ("web", PlanState::Waiting)]);
         assert_eq!((view.state, view.error.unwrap().code), (JobState::Failed, ErrorCode::ScriptFailed));
         std::fs::write(gate, "").unwrap();
         pair.core.retry_job(&job).await.unwrap();
