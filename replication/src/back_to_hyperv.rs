@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use contract::{
-    Access, ChangeId, Consumed, CoreError, DataSync, ErrorCode, FailoverRequest, Phase, Platform,
-    PointChoice, PointId, Side, View,
+    Access, ChangeId, ComponentId, Consumed, CoreError, DataSync, ErrorCode, FailoverRequest, Phase,
+    Platform, PointChoice, PointId, Side, View,
 };
 use nbd::{ALLOCATION, Client};
 
@@ -12,6 +12,7 @@ use crate::core::Inner;
 use crate::failover::shut_down_source;
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
+use crate::place;
 use crate::transfer::{self, Source, blocking};
 use crate::{exports, processor, target};
 
@@ -37,6 +38,9 @@ pub(crate) async fn fail_back(
     let sync = check(request)?;
     // From here to the end the primary machine is half old, half new (HF-19).
     core.update(item, |record| record.sync_incomplete = true).await?;
+    if let Some(host) = host_to_make_at(core, item, request).await? {
+        job.step("create machine", place::make_again(core, item, host)).await?;
+    }
     let disks = job.step("find original disks", original_disks(core, item)).await?;
     // It is off, whatever an earlier life of this job had done.
     core.update(item, |record| record.starting = false).await?;
@@ -63,11 +67,30 @@ pub(crate) async fn fail_back(
     core.update(item, |record: &mut Record| {
         record.sync_incomplete = false;
         (record.served, record.starting, record.completing) = (false, false, false);
+        record.placed = None;
         record.protection.phase = Phase::CommitPending;
         record.protection.active = Side::Primary;
         record.failed_over_to = Some(PointId(format!("{}-synchronised", record.id)));
     })
     .await
+}
+
+/// The host at which the machine has to be made, if there is none (HF-11, HF-22); `None`: it is there.
+async fn host_to_make_at(
+    core: &Inner,
+    item: &Item,
+    request: &FailoverRequest,
+) -> Result<Option<Option<ComponentId>>, CoreError> {
+    let record = item.record.lock().await.clone();
+    let (site, machine) = &record.primary;
+    let exists = core.platform(site)?.machines().await?.into_iter().find(|view| view.id == *machine);
+    // One that an earlier attempt has begun to make is begun anew.
+    let half_made = exists.is_none() && record.placed.is_some();
+    if half_made {
+        place::clear(core, item).await;
+    }
+    let host = request.alternate.as_ref().map(|alternate| alternate.host.clone()).or(record.origin.host);
+    Ok(exists.is_none().then_some(host))
 }
 
 async fn original_disks(core: &Inner, item: &Item) -> Result<Volumes, CoreError> {

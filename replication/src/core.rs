@@ -11,6 +11,7 @@ use contract::{
 use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
+use crate::configuration;
 use crate::desk::Jobs;
 use crate::engine::Engine;
 use crate::item::{Item, Record, Volumes};
@@ -35,6 +36,8 @@ pub struct Config {
 /// The built-in core.
 pub struct Core {
     pub(crate) inner: Arc<Inner>,
+    /// Looks at every item's configuration at regular times.
+    pub(crate) looks: tokio::task::AbortHandle,
 }
 
 pub(crate) struct Inner {
@@ -85,7 +88,8 @@ impl Core {
             item.set_holder(item.record.try_lock().ok().and_then(|r| Some(r.pending.as_ref()?.job.clone())));
         }
         tokio::spawn(Arc::clone(&inner).take_up_all(left));
-        Ok(Self { inner })
+        let looks = tokio::spawn(configuration::look_regularly(Arc::downgrade(&inner))).abort_handle();
+        Ok(Self { inner, looks })
     }
 }
 
@@ -169,9 +173,22 @@ impl Inner {
         item: &Item,
         change: impl FnOnce(&mut Record),
     ) -> Result<(), CoreError> {
+        let change = |record: &mut Record| {
+            change(record);
+            Ok(())
+        };
+        self.try_update(item, change).await
+    }
+
+    /// The same, unless the change is refused.
+    pub(crate) async fn try_update(
+        &self,
+        item: &Item,
+        change: impl FnOnce(&mut Record) -> Result<(), CoreError>,
+    ) -> Result<(), CoreError> {
         let mut record = item.record.lock().await;
         let mut changed = record.clone();
-        change(&mut changed);
+        change(&mut changed)?;
         self.store.put_item(&changed)?;
         *record = changed;
         drop(record);

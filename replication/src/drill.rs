@@ -69,7 +69,8 @@ async fn build(
     let (point, machine, disks) = reserve(core, item, request).await?;
     job.step("build target disks", derive_disks(core, item, &point, &disks)).await?;
     hydrate_if_due(core, item, job, &disks).await?;
-    job.step("create target machine", create_machine(core, item, &machine, &disks, request.network)).await?;
+    let created = create_machine(core, item, &machine, &disks, request.network);
+    job.step("create target machine", created).await?;
     let site = item.record.lock().await.recovery.0.clone();
     job.step("start target machine", start_machine(core, &site, &machine)).await
 }

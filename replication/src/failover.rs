@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use contract::{
     CoreError, Direction, ErrorCode, FailoverKind, FailoverRequest, ItemId, JobId, Network, Operation, Phase,
-    PlatformError, PointChoice, PointId, PowerState, RecoveryPoint, Side,
+    PlatformError, PlatformErrorKind, PointChoice, PointId, PowerState, RecoveryPoint, Side,
 };
 
 use crate::core::Inner;
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
 use crate::order::Order;
+use crate::place;
 use crate::points::choose;
 use crate::processor::{delete_unfinished, not_replicating, process_all};
 use crate::protect::delete_points;
 use crate::receive::transfer_once;
 use crate::table::Pair;
-use crate::target::{self, create_machine, derive_disks, hydrate_if_due, name_disks, remove_target};
+use crate::target::{self, create_machine, derive_disks, hydrate, hydrate_if_due, name_disks, remove_target};
 use crate::{back_to_hyperv, drill, thinning};
 
 pub(crate) async fn fail_over(core: &Arc<Inner>, request: &FailoverRequest) -> Result<JobId, CoreError> {
@@ -119,6 +120,7 @@ async fn attempt(
     let back = request.direction == Direction::RecoveryToPrimary;
     let point = prepare(core, item, job, request, back).await?;
     if back {
+        place::arrive(core, item, job).await?;
         job.checkpoint()?;
         core.update(item, |record| record.merging = Some(point.clone())).await?;
         *reached = Reached::Merging;
@@ -133,7 +135,11 @@ async fn serve_on(core: &Inner, item: &Item, back: bool) -> Result<(), CoreError
     let (site, machine) = record.on(record.protection.active);
     let down = if back {
         let (site, machine) = &record.primary;
-        core.platform(site)?.power_off(machine).await.map_err(CoreError::from)
+        match core.platform(site)?.power_off(machine).await {
+            // It was still to be made.
+            Err(error) if error.kind == PlatformErrorKind::NotFound => Ok(()),
+            done => done.map_err(CoreError::from),
+        }
     } else {
         remove_target(&core.platform(&record.recovery.0)?, &record).await
     };
@@ -243,8 +249,10 @@ async fn onto_new(core: &Inner, item: &Item, job: &Job, point: &RecoveryPoint) -
     job.step("build target disks", derive_disks(core, item, point, &disks)).await?;
     hydrate_if_due(core, item, job, &disks).await?;
     let machine = item.record.lock().await.recovery.1.clone();
-    let created = create_machine(core, item, &machine, &disks, Network::Production);
-    job.step("create target machine", created).await?;
+    let network = item.record.lock().await.target.network.unwrap_or(Network::Production);
+    let created = create_machine(core, item, &machine, &disks, network);
+    let made = job.step("create target machine", created).await?;
+    core.update(item, |record| record.group_there = made.placement.resource_group).await?;
     finish(core, item, job, &point.id, Side::Recovery, disks).await
 }
 
@@ -270,6 +278,12 @@ async fn into_original(core: &Inner, item: &Item, job: &Job, point: &RecoveryPoi
         }
     })
     .await?;
+    if place::changes_platform(core, item).await? {
+        let (site, machine) = &record.primary;
+        let disks = core.platform(site)?.machine(machine).await?.disks;
+        let disks: Volumes = disks.into_iter().map(|disk| (disk.id, disk.volume)).collect();
+        hydrate(core, job, site, &disks, "it comes back to another platform").await?;
+    }
     finish(core, item, job, &point.id, Side::Primary, record.built.clone()).await
 }
 
@@ -290,6 +304,11 @@ async fn finish(
         record.protection.active = to;
         record.failed_over_to = Some(point.clone());
         record.merging = None;
+        record.route = None;
+        if to == Side::Primary {
+            // It serves from here on.
+            record.placed = None;
+        }
         record.built = built;
         (record.served, record.starting) = (false, false);
         record.trouble = None;

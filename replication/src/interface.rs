@@ -5,13 +5,13 @@ use contract::{
     Capabilities, CoreError, EnableProtection, ErrorCode, FailoverRequest, ItemId, ItemView, JobFilter,
     JobId, JobView, Operation, PlanFailoverRequest, PlanId, PlanReprotectRequest, PlanTestFailoverRequest,
     PointChoice, Policy, PolicyId, PolicyView, RecoveryPlan, ReplicationCore, ReprotectRequest,
-    TestFailoverRequest,
+    TargetSettings, TestFailoverRequest,
 };
 
 use crate::core::{Core, unknown};
 use crate::plan::PlanOrder;
 use crate::processor::not_replicating;
-use crate::{commit, drill, failover, plan, protect, reprotect};
+use crate::{commit, configuration, drill, failover, plan, protect, reprotect};
 
 #[async_trait]
 impl ReplicationCore for Core {
@@ -67,6 +67,14 @@ impl ReplicationCore for Core {
 
     async fn disable_protection(&self, item: &ItemId) -> Result<JobId, CoreError> {
         protect::disable(&self.inner, item).await
+    }
+
+    async fn update_target(&self, item: &ItemId, target: &TargetSettings) -> Result<ItemView, CoreError> {
+        configuration::update_target(&self.inner, item, target).await
+    }
+
+    async fn check_configuration(&self, item: &ItemId) -> Result<ItemView, CoreError> {
+        configuration::check(&self.inner, item).await
     }
 
     async fn item(&self, item: &ItemId) -> Result<ItemView, CoreError> {
@@ -203,6 +211,7 @@ impl ReplicationCore for Core {
     }
 
     async fn close(&self) -> Result<(), CoreError> {
+        self.looks.abort();
         for item in self.inner.all_items().await {
             self.inner.stop_engine(&item).await;
         }

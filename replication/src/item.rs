@@ -1,9 +1,10 @@
 //! What the core keeps of an item.
 
 use contract::{
-    ChangeId, Consistency, CoreError, DiskId, DrillStatus, ErrorCode, GroupId, GroupPointId, Health, ItemId,
-    ItemView, JobId, MachineId, Operation, PointId, Policy, PolicyId, PolicyView, Protection, RecoveryPoint,
-    Side, SiteId, TargetSettings, Timestamp, VolumeId,
+    Bytes, ChangeId, ComponentId, ConfigurationIssue, Consistency, CoreError, DiskId, DrillStatus, ErrorCode,
+    Firmware, GroupId, GroupPointId, GuestFacts, GuestOs, Health, ItemId, ItemView, JobId, MachineId,
+    MachineView, Operation, PlatformKind, PointId, Policy, PolicyId, PolicyView, Protection, RecoveryPoint,
+    ReprotectRequest, Side, SiteId, TargetSettings, Timestamp, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -136,6 +137,42 @@ pub(crate) struct Drill {
     pub(crate) disks: Volumes,
 }
 
+/// What a machine was when it last became protected on the primary side. Its site may be gone when it is needed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    pub(crate) kind: PlatformKind,
+    pub(crate) firmware: Firmware,
+    pub(crate) os: GuestOs,
+    pub(crate) memory: Bytes,
+    pub(crate) guest: GuestFacts,
+    /// The host it ran on, and the virtual switch it hung on.
+    pub(crate) host: Option<ComponentId>,
+    pub(crate) switch: Option<String>,
+}
+
+impl Origin {
+    pub(crate) fn of(kind: PlatformKind, machine: &MachineView) -> Self {
+        Self {
+            kind,
+            firmware: machine.firmware,
+            os: machine.os,
+            memory: machine.memory,
+            guest: machine.guest.clone(),
+            host: machine.placement.host.clone(),
+            switch: machine.placement.switch.clone(),
+        }
+    }
+}
+
+/// A machine made on the primary side to come back to, which has not served yet (RE-05).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Placed {
+    pub(crate) at: (SiteId, MachineId),
+    pub(crate) disks: Volumes,
+    /// The machine in whose stead it is.
+    pub(crate) replaces: (SiteId, MachineId),
+}
+
 /// Everything about an item that outlives the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -144,6 +181,14 @@ pub(crate) struct Record {
     pub(crate) protection: Protection,
     pub(crate) primary: (SiteId, MachineId),
     pub(crate) recovery: (SiteId, MachineId),
+    pub(crate) origin: Origin,
+    /// The site in whose configuration server's database the machine is.
+    pub(crate) registered_at: SiteId,
+    pub(crate) placed: Option<Placed>,
+    /// The resource group in which the machine on the recovery side was made (RE-22).
+    pub(crate) group_there: Option<String>,
+    /// What the way back goes through, while replication goes that way.
+    pub(crate) route: Option<ReprotectRequest>,
     pub(crate) target: TargetSettings,
     pub(crate) policy: PolicyId,
     pub(crate) group: Option<GroupId>,
@@ -158,6 +203,8 @@ pub(crate) struct Record {
     pub(crate) warning: Option<String>,
     /// When an application-consistent point was asked for last.
     pub(crate) rest_asked: Option<Timestamp>,
+    /// What was found at the last look at the configuration.
+    pub(crate) issues: Vec<ConfigurationIssue>,
     pub(crate) drill: Option<Drill>,
     /// A drill has succeeded and was cleaned up since the item became protected.
     pub(crate) drilled: bool,
@@ -306,6 +353,8 @@ impl Item {
             group: record.group,
             points,
             failed_over_to: record.failed_over_to,
+            target: record.target,
+            issues: record.issues,
         }
     }
 }

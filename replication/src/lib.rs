@@ -11,12 +11,16 @@
 //! - `failover`, `target`, `commit`, `back_to_hyperv`, `drill`, `reprotect`, `protect`: the jobs
 //! - `order`, `run`, `jobs`, `resume`, `desk`: what a job is told to do, how it runs, goes on and is asked about
 //! - `plan`: recovery plans
+//! - `place`: where a machine comes back to, and what its way back goes through
+//! - [`preconditions`]: what must hold before an operation may begin
+//! - `configuration`: what a target shall look like, and what is wrong with that
 //! - `hydrate`: makes a target copy boot on other hardware
 //! - [`tap`]: the seam at which the suite makes this core faulty on purpose
 
 mod back_to_hyperv;
 mod clock;
 mod commit;
+mod configuration;
 mod core;
 mod desk;
 mod drill;
@@ -30,9 +34,11 @@ mod item;
 mod jobs;
 mod landing;
 mod order;
+mod place;
 mod plan;
 mod points;
 mod policy;
+pub mod preconditions;
 mod processor;
 mod protect;
 mod receive;

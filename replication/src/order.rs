@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use contract::{
     CoreError, Direction, EnableProtection, FailoverKind, FailoverRequest, JobKind, Operation, PointChoice,
-    ReprotectRequest, TestFailoverRequest,
+    ReprotectRequest, Side, TestFailoverRequest,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::core::Inner;
 use crate::item::{Item, Record};
 use crate::jobs::Job;
+use crate::preconditions::{Asked, Way, When, look_and_ask};
 use crate::{commit, drill, failover, protect, reprotect};
 
 /// What a job was asked to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Order {
-    Enable(EnableProtection),
+    Enable(Box<EnableProtection>),
     Disable,
     Failover(FailoverRequest),
     ChangePoint(PointChoice),
@@ -76,6 +77,23 @@ impl Order {
         }
     }
 
+    /// What platforms have to say to it (see [`crate::preconditions`]). Changes nothing.
+    pub(crate) async fn look(&self, core: &Inner, record: &Record) -> Result<(), CoreError> {
+        let from_primary = record.protection.active == Side::Primary;
+        let (asked, way) = match self {
+            Self::Failover(request) => {
+                (Asked::Failover(request), if from_primary { Way::Out } else { Way::Back })
+            }
+            Self::Reprotect(request) => {
+                let way = if from_primary { Way::ReprotectOut } else { Way::ReprotectBack };
+                (Asked::Reprotect(request), way)
+            }
+            Self::TestFailover(_) => (Asked::Other, Way::Out),
+            _ => return Ok(()),
+        };
+        look_and_ask(core, record, asked, way, When::Before).await
+    }
+
     /// Does it, for the first time or again.
     pub(crate) async fn perform(
         &self,
@@ -89,7 +107,9 @@ impl Order {
             Self::Failover(request) => failover::work(core, item, job, request).await,
             Self::ChangePoint(choice) => failover::rebuild(core, item, job, choice).await,
             Self::Commit => commit::finalise(core, item, job).await,
-            Self::Reprotect(_) | Self::ReverseReplicate => reprotect::work(core, item, job).await,
+            Self::Reprotect(request) => reprotect::work(core, item, job, Some(request)).await,
+            // Nothing is asked of it (HF-17, HF-27).
+            Self::ReverseReplicate => reprotect::work(core, item, job, None).await,
             Self::TestFailover(request) => drill::hold(core, item, job, request).await,
             Self::TestFailoverCleanup => drill::dismantle(core, item, job).await,
         }

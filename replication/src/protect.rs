@@ -8,11 +8,13 @@ use contract::{
     PlatformErrorKind, Protection, Side, VolumeId,
 };
 
+use crate::configuration;
 use crate::core::{Inner, unknown};
 use crate::engine::synchronise;
-use crate::item::{Item, Record, Replica, Volumes};
+use crate::item::{Item, Origin, Record, Replica, Volumes};
 use crate::jobs::Job;
 use crate::order::Order;
+use crate::place;
 use crate::processor::delete_unfinished;
 use crate::table::Pair;
 use crate::target::remove_target;
@@ -20,7 +22,7 @@ use crate::{group, thinning};
 
 pub(crate) async fn enable(core: &Arc<Inner>, request: &EnableProtection) -> Result<JobId, CoreError> {
     let item = admit(core, request).await?;
-    core.run(&item, Order::Enable(request.clone())).await
+    core.run(&item, Order::Enable(Box::new(request.clone()))).await
 }
 
 /// Makes a machine an item, if it can be one.
@@ -44,8 +46,7 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
         let text = format!("policy {} is not for {:?} machines on their way out", policy.id, kinds.0);
         return Err(CoreError::new(ErrorCode::BadRequest, text));
     }
-    let exists = primary.machine(&request.machine).await;
-    exists.map_err(|error| match error.kind {
+    let machine = primary.machine(&request.machine).await.map_err(|error| match error.kind {
         PlatformErrorKind::NotFound => unknown("machine", &request.machine),
         _ => error.into(),
     })?;
@@ -55,6 +56,11 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
         protection: Protection { phase: Phase::InitialReplication, active: Side::Primary },
         primary: (request.primary.clone(), request.machine.clone()),
         recovery: (request.recovery.clone(), request.target.machine.clone()),
+        origin: Origin::of(kinds.0, &machine),
+        registered_at: request.primary.clone(),
+        placed: None,
+        group_there: None,
+        route: None,
         target: request.target.clone(),
         policy: request.policy.clone(),
         group: request.group.clone(),
@@ -65,6 +71,7 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
         trouble: None,
         warning: None,
         rest_asked: None,
+        issues: Vec::new(),
         drill: None,
         drilled: false,
         sync_incomplete: false,
@@ -102,6 +109,10 @@ pub(crate) async fn begin(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Res
 }
 
 async fn first_copy(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
+    if item.record.lock().await.pair == Pair::Vmware {
+        job.step("register agent", place::register(core, item, None)).await?;
+    }
+    job.try_step("check configuration", configuration::look(core, item)).await?;
     let base = job.step("create replica", create_replica(core, item)).await?;
     core.update(item, |record| {
         let round = record.next();
@@ -127,7 +138,7 @@ async fn create_replica(core: &Inner, item: &Item) -> Result<Volumes, CoreError>
     let mut base = Volumes::new();
     for disk in source.machine(&machine).await?.disks {
         let volume = VolumeId(format!("{}-{}-replica", item.id, disk.id));
-        match target.create_volume(&volume, disk.size).await {
+        match target.create_volume(&volume, disk.size, None).await {
             // Made before the core was stopped; what is in it is compared anyway.
             Err(error) if error.kind == PlatformErrorKind::Exists => {}
             made => drop(made?),
@@ -197,6 +208,9 @@ async fn delete_replica(core: &Inner, record: &Record) -> Result<(), CoreError> 
         for volume in kept {
             platform.delete_volume(volume).await?;
         }
+    }
+    if let Some(placed) = &record.placed {
+        place::remove(core, placed).await?;
     }
     Ok(())
 }

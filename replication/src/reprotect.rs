@@ -9,6 +9,8 @@ use crate::engine::synchronise;
 use crate::item::{Item, Record, Replica, Volumes};
 use crate::jobs::Job;
 use crate::order::Order;
+use crate::place;
+use crate::preconditions::{Asked, Way, When, look_and_ask};
 
 pub(crate) async fn reprotect(core: &Arc<Inner>, request: &ReprotectRequest) -> Result<JobId, CoreError> {
     let item = core.find(&request.item).await?;
@@ -34,6 +36,12 @@ pub(crate) fn check(
     Ok(direction)
 }
 
+/// With what is wrong here the job fails, and can be retried (RE-16).
+async fn prerequisites(core: &Inner, item: &Item, request: &ReprotectRequest) -> Result<(), CoreError> {
+    let record = item.record.lock().await.clone();
+    look_and_ask(core, &record, Asked::Reprotect(request), Way::ReprotectBack, When::InJob).await
+}
+
 pub(crate) async fn reverse_replicate(core: &Arc<Inner>, item: &ItemId) -> Result<JobId, CoreError> {
     let item = core.find(item).await?;
     core.run(&item, Order::ReverseReplicate).await
@@ -44,25 +52,47 @@ pub(crate) fn check_reverse(core: &Inner, record: &Record) -> Result<Direction, 
     Ok(Direction::from_side(record.protection.active))
 }
 
-pub(crate) async fn work(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
-    let result = begin(core, item, job).await;
+pub(crate) async fn work(
+    core: &Arc<Inner>,
+    item: &Arc<Item>,
+    job: &Job,
+    request: Option<&ReprotectRequest>,
+) -> Result<(), CoreError> {
+    let result = begin(core, item, job, request).await;
     if result.is_err() {
         // The machine runs on as it did, unprotected; the same request may be made again.
         core.update(item, |record| {
             record.protection.phase = Phase::Committed;
             record.replica = None;
+            record.route = None;
         })
         .await?;
+        place::clear(core, item).await;
     }
     result
 }
 
-async fn begin(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
+async fn begin(
+    core: &Arc<Inner>,
+    item: &Arc<Item>,
+    job: &Job,
+    request: Option<&ReprotectRequest>,
+) -> Result<(), CoreError> {
     let active = item.record.lock().await.protection.active;
     let side = active.other();
-    job.step("turn off the other side", turn_off(core, item, side)).await?;
+    if let (Side::Primary, Some(request)) = (side, request) {
+        job.step("check prerequisites", prerequisites(core, item, request)).await?;
+        place::settle(core, item, job, request).await?;
+    }
+    let other = item.record.lock().await.on(side).clone();
+    // Off while its disks are written (RE-02).
+    job.step("turn off the other side", place::turn_off(core, &other)).await?;
+    if let Some(request) = request {
+        place::set_out(core, item, job, request).await?;
+    }
     let base = job.step("find replica", find_base(core, item, side)).await?;
     core.update(item, |record| {
+        record.route = request.cloned();
         let round = record.next();
         record.replica = Some(Replica::new(side, round, base));
         record.protection.phase = Phase::InitialReplication;
@@ -81,19 +111,8 @@ async fn begin(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), Cor
     Ok(())
 }
 
-/// The machine on the receiving side is off while its disks are written (RE-02).
-async fn turn_off(core: &Inner, item: &Item, side: Side) -> Result<(), CoreError> {
-    let (site, machine) = item.record.lock().await.on(side).clone();
-    let platform = core.platform(&site)?;
-    let exists = platform.machines().await?.iter().any(|view| view.id == machine);
-    if exists {
-        platform.power_off(&machine).await?;
-    }
-    Ok(())
-}
-
-/// Where the replica goes: into the disks of the machine that still exists on that side (original location), or
-/// onto what the side kept of an earlier round.
+/// Where the replica goes: into the disks of the machine that there is on that side, or onto what the side kept of an
+/// earlier round.
 async fn find_base(core: &Inner, item: &Item, side: Side) -> Result<Volumes, CoreError> {
     let record = item.record.lock().await.clone();
     let (site, machine) = record.on(side).clone();

@@ -25,7 +25,7 @@ impl Inner {
         order: Order,
         parent: Option<JobId>,
     ) -> Result<JobId, CoreError> {
-        self.ready().await;
+        self.look_ahead(item, &order).await?;
         let mut record = item.record.lock().await;
         free(item)?;
         let direction = order.check(self, &record)?;
@@ -47,7 +47,7 @@ impl Inner {
         job: &Job,
         order: &Order,
     ) -> Result<(), CoreError> {
-        self.ready().await;
+        self.look_ahead(item, order).await?;
         let mut record = item.record.lock().await;
         free(item)?;
         // It may have been retried by another since it was looked at.
@@ -61,6 +61,16 @@ impl Inner {
         drop(record);
         tokio::spawn(Arc::clone(self).carry_out(Arc::clone(item), job.clone(), order.clone()));
         Ok(())
+    }
+
+    /// Asks what platforms have to say to an order before it becomes a job. They are asked only for an item in the
+    /// right state that no job holds.
+    async fn look_ahead(&self, item: &Item, order: &Order) -> Result<(), CoreError> {
+        self.ready().await;
+        free(item)?;
+        let record = item.record.lock().await.clone();
+        order.check(self, &record)?;
+        order.look(self, &record).await
     }
 
     /// Stores a job and that it holds the item, both or neither.
@@ -144,8 +154,10 @@ impl Inner {
         if let Err(error) = resume::take_up(&self, &item).await {
             self.report_trouble(&item, error.message).await;
         }
+        // Looked up before anything new can be begun with it.
+        let pending = self.pending(&item).await;
         drop(taking_up);
-        let Some((pending, job)) = self.pending(&item).await else { return };
+        let Some((pending, job)) = pending else { return };
         match job {
             Some(job) if !job.state().ended() => {
                 if let Err(error) = job.go_on() {

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use contract::{
-    CoreError, DiskId, DiskView, ErrorCode, GuestOs, MachineId, MachineSpec, MachineView, Network, Platform,
+    CoreError, DiskId, DiskView, ErrorCode, MachineId, MachineSpec, MachineView, Network, Platform,
     PowerState, RecoveryPoint, SiteId, VolumeId,
 };
 
 use crate::core::Inner;
+use crate::exports;
+use crate::hydrate::{self as hydration, due};
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
-use crate::table::Pair;
-use crate::{exports, hydrate};
 
 /// Names for deltas over a point, one a disk. `keep` stores them before anything of that name is made.
 pub(crate) async fn name_disks(
@@ -46,37 +46,54 @@ pub(crate) async fn derive_disks(
     Ok(())
 }
 
-/// The extra step, where it is due: VMware's Linux machines and physical ones, not ordinary Hyper-V machines or
-/// those of a region (HY-02, HY-03, HY-04, HY-07).
+/// The extra step, where it is due (HY-01 to HY-07).
 pub(crate) async fn hydrate_if_due(
     core: &Inner,
     item: &Item,
     job: &Job,
     disks: &Volumes,
 ) -> Result<(), CoreError> {
-    if item.record.lock().await.pair != Pair::Vmware {
-        return Ok(());
+    let (site, reason) = {
+        let record = item.record.lock().await;
+        (record.recovery.0.clone(), due::reason(&record.origin))
+    };
+    match reason {
+        Some(reason) => {
+            let because = format!("{} ({})", reason.because, reason.rule);
+            hydrate(core, job, &site, disks, &because).await
+        }
+        None => Ok(()),
     }
+}
+
+/// Makes disks boot on a site's hardware.
+pub(crate) async fn hydrate(
+    core: &Inner,
+    job: &Job,
+    site: &SiteId,
+    disks: &Volumes,
+    because: &str,
+) -> Result<(), CoreError> {
     job.step("hydrate", async {
-        let done = hydrate_disks(core, item, disks).await?;
-        job.note(&done)
+        let done = hydrate_disks(core, site, disks).await?;
+        job.note(&format!("{done}; due because {because}"))
     })
     .await
 }
 
 /// Makes the target copy boot on the target's hardware; the point below it is not touched (HY-03, HY-06, HY-08).
-async fn hydrate_disks(core: &Inner, item: &Item, disks: &Volumes) -> Result<String, CoreError> {
+async fn hydrate_disks(core: &Inner, site: &SiteId, disks: &Volumes) -> Result<String, CoreError> {
     if core.tap().is_some_and(|tap| !tap.hydrates()) {
         return Ok("left out".to_owned());
     }
-    let platform = core.platform(&item.record.lock().await.recovery.0)?;
+    let platform = core.platform(site)?;
     let drivers = platform.site().await?.boot_drivers;
     let Some((_, boot_disk)) = disks.first() else {
         return Err(CoreError::new(ErrorCode::HydrationFailed, "the machine has no disk"));
     };
     let export = platform.export_volume(boot_disk, contract::Access::Write).await?;
     let uri = export.uri.clone();
-    let added = crate::transfer::blocking(move || hydrate::add_boot_drivers(&uri, &drivers)).await;
+    let added = crate::transfer::blocking(move || hydration::add_boot_drivers(&uri, &drivers)).await;
     exports::close(&platform, &export.id).await?;
     let added = added?;
     Ok(if added.is_empty() {
@@ -93,24 +110,20 @@ pub(crate) async fn create_machine(
     machine: &MachineId,
     disks: &Volumes,
     network: Network,
-) -> Result<(), CoreError> {
+) -> Result<MachineView, CoreError> {
     let record = item.record.lock().await.clone();
     let platform = core.platform(&record.recovery.0)?;
-    let firmware = match core.platform(&record.primary.0)?.machine(&record.primary.1).await {
-        Ok(machine) => machine.firmware,
-        // The whole primary site may be gone (FO-09).
-        Err(_) => contract::Firmware::Bios,
-    };
     let spec = MachineSpec {
         id: machine.clone(),
-        firmware,
-        os: GuestOs::Linux,
+        firmware: record.origin.firmware,
+        os: record.origin.os,
         memory: record.target.memory,
         disks: disks.clone(),
         network,
+        guest: record.origin.guest.clone(),
+        placement: record.target.placement.clone(),
     };
-    platform.create_machine(&spec).await?;
-    Ok(())
+    Ok(platform.create_machine(&spec).await?)
 }
 
 /// Starts a machine. An answer may get lost: what counts is whether the machine runs.

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CoreError, Direction, GroupId, ItemId, ItemView, JobFilter, JobId, JobView, MachineId, Millis, Network,
-    Operation, PlanFailoverRequest, PlanId, PlanLimits, PlanReprotectRequest, PlanTestFailoverRequest,
-    PointId, Policy, PolicyId, PolicyView, RecoveryPlan, SiteId, TargetSettings,
+    Access, Component, ComponentId, ComponentKind, CoreError, Direction, GroupId, ItemId, ItemView,
+    JobFilter, JobId, JobView, MachineId, Millis, Network, Operation, PlanFailoverRequest, PlanId,
+    PlanLimits, PlanReprotectRequest, PlanTestFailoverRequest, PointId, Policy, PolicyId, PolicyView,
+    RecoveryPlan, SiteId, TargetSettings,
 };
 
 /// What a core can do. What is missing here is verified to be refused with `not-supported`.
@@ -98,6 +99,21 @@ pub struct FailoverRequest {
     /// Needed for a planned failover back to Hyper-V, and only there.
     #[serde(default)]
     pub data_sync: Option<DataSync>,
+    /// Fail back to this host of the primary site instead of the original one; Hyper-V only (HF-22).
+    #[serde(default)]
+    pub alternate: Option<AlternateHost>,
+    /// Needed if [`TargetSettings::encrypted_with`] names one (HF-14).
+    #[serde(default)]
+    pub certificate: Option<String>,
+}
+
+/// Another host to fail back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlternateHost {
+    /// The host; prepared, and with a switch of the original one's name (HF-23, HF-24).
+    pub host: ComponentId,
+    /// Make the machine if there is none (HF-22).
+    pub create_machine: bool,
 }
 
 /// A drill.
@@ -118,6 +134,56 @@ pub struct ReprotectRequest {
     pub item: ItemId,
     /// The direction replication shall take; a wrong one is refused.
     pub direction: Direction,
+    /// Back to another site than the one the machine came from (FB-10); a physical server comes back as a machine of
+    /// a VMware site, which must be named (PH-01). If there is no such machine it is made, and replicated in full
+    /// (RE-05).
+    #[serde(default)]
+    pub failback_site: Option<SiteId>,
+    /// The process server at the sending side (RE-25, RE-29). VMware and physical machines need it, regions do not.
+    #[serde(default)]
+    pub process_server: Option<ComponentId>,
+    /// The master target at the site that receives; needed on the way back to VMware, as what follows (RE-25).
+    #[serde(default)]
+    pub master_target: Option<ComponentId>,
+    /// Where disks go that have to be made. Needed, and ignored, if none has (RE-26).
+    #[serde(default)]
+    pub datastore: Option<ComponentId>,
+    /// A retention drive of the master target (IN-04).
+    #[serde(default)]
+    pub retention_drive: Option<String>,
+}
+
+impl ReprotectRequest {
+    /// A request that names nothing but the direction, which suffices between regions.
+    #[must_use]
+    pub fn new(item: &ItemId, direction: Direction) -> Self {
+        Self {
+            item: item.clone(),
+            direction,
+            failback_site: None,
+            process_server: None,
+            master_target: None,
+            datastore: None,
+            retention_drive: None,
+        }
+    }
+
+    /// The same, with what a user would be offered first: a process server where the machine runs (`from`), and at
+    /// the site that receives (`to`) the master target that came with the configuration server (IN-03), its first
+    /// retention drive and its first datastore that can be written. What there is none of stays open.
+    #[must_use]
+    pub fn with_defaults(mut self, from: &[Component], to: &[Component]) -> Self {
+        let server = from.iter().find(|component| component.kind == ComponentKind::ProcessServer);
+        self.process_server = server.map(|server| server.id.clone());
+        let mut targets: Vec<_> = to.iter().filter_map(|c| Some((&c.id, c.master_target()?))).collect();
+        targets.sort_by_key(|(_, target)| !target.built_in);
+        let Some((id, target)) = targets.first() else { return self };
+        self.master_target = Some((*id).clone());
+        self.retention_drive = target.retention_drives.first().cloned();
+        let writable = target.mounts.iter().find(|mount| mount.access == Access::Write);
+        self.datastore = writable.map(|mount| mount.datastore.clone());
+        self
+    }
 }
 
 /// A replication core. Calls that take time return a job at once; a refusal is returned instead of a job and
@@ -146,6 +212,16 @@ pub trait ReplicationCore: Send + Sync {
 
     /// Ends protection: tracking off, points and replica gone, machines untouched.
     async fn disable_protection(&self, item: &ItemId) -> Result<JobId, CoreError>;
+
+    /// Changes what the machine shall look like on the recovery side, until it fails over (FO-17).
+    ///
+    /// # Errors
+    /// The item has failed over, or a job holds it.
+    async fn update_target(&self, item: &ItemId, target: &TargetSettings) -> Result<ItemView, CoreError>;
+
+    /// Looks for what would keep the item from failing over as it is configured, now rather than at the next regular
+    /// time (MO-03); [`ItemView::issues`] holds what was found.
+    async fn check_configuration(&self, item: &ItemId) -> Result<ItemView, CoreError>;
 
     /// One item.
     async fn item(&self, item: &ItemId) -> Result<ItemView, CoreError>;
@@ -280,4 +356,48 @@ pub trait ReplicationCore: Send + Sync {
 
     /// Stops all work of this core; what is stored stays. Guests are not touched.
     async fn close(&self) -> Result<(), CoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GuestOs, MasterTarget, Mount};
+
+    fn part(id: &str, kind: ComponentKind) -> Component {
+        Component { id: id.into(), connected: true, kind }
+    }
+
+    fn master_target(id: &str, built_in: bool, drives: &[&str]) -> Component {
+        let mount = |datastore: &str, access| Mount { datastore: datastore.into(), access };
+        part(
+            id,
+            ComponentKind::MasterTarget(MasterTarget {
+                built_in,
+                configuration_server: "server".into(),
+                os: GuestOs::Linux,
+                uuid: id.to_owned(),
+                snapshots: 0,
+                retention_drives: drives.iter().map(|drive| (*drive).to_owned()).collect(),
+                mounts: vec![mount("only-read", Access::Read), mount("written", Access::Write)],
+                disks: Vec::new(),
+            }),
+        )
+    }
+
+    #[test]
+    fn a_request_offers_the_master_target_that_came_with_the_configuration_server() {
+        let from = [part("link", ComponentKind::HostConnection), part("sends", ComponentKind::ProcessServer)];
+        let to = [
+            part("other", ComponentKind::ProcessServer),
+            master_target("added", false, &["/a"]),
+            master_target("own", true, &["/r", "/s"]),
+        ];
+        let bare = ReprotectRequest::new(&"item".into(), Direction::RecoveryToPrimary);
+        let full = bare.clone().with_defaults(&from, &to);
+        assert_eq!(full.process_server, Some("sends".into()));
+        assert_eq!(full.master_target, Some("own".into()));
+        assert_eq!(full.retention_drive.as_deref(), Some("/r"));
+        assert_eq!(full.datastore, Some("written".into()));
+        assert_eq!(bare.clone().with_defaults(&[], &[]), bare);
+    }
 }

@@ -36,6 +36,94 @@ pub enum ErrorCode {
     AlreadyProtected,
     /// The target copy cannot be made to boot on the target platform (HY-08).
     HydrationFailed,
+    /// The configuration server does not answer (RE-06).
+    ConfigurationServerDisconnected,
+    /// The machine is not in the configuration server's database (RE-07).
+    MachineNotRegistered,
+    /// The request names no process server (RE-25, RE-29).
+    ProcessServerNotGiven,
+    /// There is no such process server where the machine runs (IN-01).
+    ProcessServerUnknown,
+    /// The process server does not answer (IN-05).
+    ProcessServerDisconnected,
+    /// The private connection from cloud to premises is down, or there is none (IN-02).
+    PrivateLinkDown,
+    /// A port that failback needs does not pass; the sentence names it (RE-13).
+    PortBlocked,
+    /// The request names no master target (RE-25).
+    MasterTargetNotGiven,
+    /// There is no such master target at the site that receives (PH-02).
+    MasterTargetUnknown,
+    /// The master target does not answer (IN-05).
+    MasterTargetDisconnected,
+    /// The master target is another configuration server's (PO-05).
+    MasterTargetForeign,
+    /// The master target has another operating system than the machine (RE-11).
+    MasterTargetWrongOs,
+    /// There are snapshots of the master target (RE-08).
+    MasterTargetHasSnapshots,
+    /// The master target has the machine's own UUID (RE-17).
+    UuidClash,
+    /// The master target carries as many disks as it can (EX-B3).
+    MasterTargetFull,
+    /// The request names no retention drive (RE-25).
+    RetentionDriveNotGiven,
+    /// The master target has no such retention drive (IN-04).
+    RetentionDriveUnknown,
+    /// The request names no datastore (RE-25, RE-26).
+    DatastoreNotGiven,
+    /// There is no such datastore.
+    DatastoreUnknown,
+    /// The datastore is not mounted for writing on the master target's host (RE-28).
+    DatastoreNotMounted,
+    /// The account cannot list datastores (RE-15).
+    DatastoresNotListed,
+    /// vCenter does not answer (RE-14, IN-05).
+    VcenterDisconnected,
+    /// vCenter has not been discovered (RE-18).
+    VcenterNotDiscovered,
+    /// A host has a free licence, which allows no failback (RE-19).
+    HostEditionFree,
+    /// This release of the operating system cannot fail back from a physical server (RE-20).
+    ReleaseNotSupported,
+    /// The machine's migration was declared complete (RE-21).
+    MachineMigrated,
+    /// The cloud machine was moved to another resource group (RE-22).
+    MachineMoved,
+    /// The cloud machine was deleted (RE-23).
+    CloudMachineGone,
+    /// The cloud machine does not run (EX-B1).
+    CloudMachineOff,
+    /// A physical server needs a VMware site to come back to, and none was named (PH-02).
+    FailbackSiteNotGiven,
+    /// The site is of a kind to which this machine cannot fail back (PH-01).
+    FailbackSiteUnfit,
+    /// A machine of that name is there already, and is none of the item's (EX-B2).
+    NameTaken,
+    /// The connection to the Hyper-V host or VMM is down (HF-02).
+    HostDisconnected,
+    /// There is no such host (HF-22).
+    HostUnknown,
+    /// The host is not prepared to run machines (HF-24).
+    HostNotPrepared,
+    /// The host has no virtual switch of the original one's name (HF-23).
+    SwitchMissing,
+    /// The machine exists no more, and the request does not say that it shall be made (HF-22).
+    MachineMissing,
+    /// A Hyper-V machine cannot fail back from managed disks (HF-26).
+    ManagedDisks,
+    /// Data in the cloud is encrypted and the request brings no certificate (HF-14).
+    CertificateNotGiven,
+    /// The certificate is not the one data was encrypted with (HF-14).
+    CertificateWrong,
+    /// The target platform does not allow that name (FO-18).
+    IllegalName,
+    /// The target platform does not allow so many disks (FO-18).
+    TooManyDisks,
+    /// Machines of the replication group have different operating systems (RE-10).
+    GroupMixesOs,
+    /// Machines of the replication group have different master targets (RE-12).
+    GroupMixesMasterTargets,
     /// A platform refused or failed.
     Platform,
     /// The job was cancelled (FO-12).
@@ -112,6 +200,8 @@ pub enum PlatformErrorKind {
     Unsupported,
     /// The applications inside a guest could not be brought to rest.
     NotQuiesced,
+    /// The account that the platform was given may not do that.
+    Denied,
     /// Anything else; the sentence says what.
     Failed,
 }

@@ -52,4 +52,6 @@ text_id! {
     GroupId,
     /// A moment that the points of several machines of a group share.
     GroupPointId,
+    /// A component of a site's infrastructure.
+    ComponentId,
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes, ChangeId, DiskId, GroupId, GroupPointId, ItemId, JobId, MachineId, PointId, PolicyView, SiteId,
-    Timestamp, VolumeId,
+    Bytes, ChangeId, DiskId, GroupId, GroupPointId, ItemId, JobId, MachineId, Network, Placement, PointId,
+    PolicyView, SiteId, Timestamp, VolumeId,
 };
 
 /// A side of a protected pair. Sides never change; which one is active does.
@@ -164,8 +164,55 @@ pub struct RecoveryPoint {
 pub struct TargetSettings {
     /// Name of the machine on the recovery side.
     pub machine: MachineId,
-    /// Memory in bytes.
+    /// Memory in bytes; the size decides if one is named.
     pub memory: Bytes,
+    /// Network. `None`: nobody has chosen one yet; the machine would come up in the production network, and
+    /// [`ItemView::issues`] says so.
+    #[serde(default)]
+    pub network: Option<Network>,
+    /// Resource group, size, availability set, kind of disks, subnet, address.
+    #[serde(default)]
+    pub placement: Placement,
+    /// The certificate that data in the cloud is encrypted with; a failback must bring it (HF-14).
+    #[serde(default)]
+    pub encrypted_with: Option<String>,
+}
+
+impl TargetSettings {
+    /// A machine in the production network, and all else as the platform chooses.
+    #[must_use]
+    pub fn new(machine: impl Into<MachineId>, memory: Bytes) -> Self {
+        Self {
+            machine: machine.into(),
+            memory,
+            network: Some(Network::Production),
+            placement: Placement::default(),
+            encrypted_with: None,
+        }
+    }
+}
+
+/// Something in an item's configuration that would keep it from failing over (MO-03).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationIssue {
+    /// Kind of issue.
+    pub class: IssueClass,
+    /// What was found, and what to do.
+    pub what: String,
+}
+
+/// Kind of configuration issue (MO-03).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IssueClass {
+    /// A setting that was never made.
+    MissingConfiguration,
+    /// A setting that names something which is not there.
+    MissingResource,
+    /// The subscription has not enough left.
+    SubscriptionQuota,
+    /// Software that is out of date.
+    SoftwareUpdate,
 }
 
 /// An item as its core shows it (MO-06).
@@ -203,4 +250,8 @@ pub struct ItemView {
     /// A data synchronisation into the primary machine was broken off: that machine must not be used until
     /// another failback has completed (HF-19, HF-20).
     pub synchronisation_incomplete: bool,
+    /// What the machine will look like on the recovery side (FO-17).
+    pub target: TargetSettings,
+    /// What was found at the last look at the configuration (MO-03).
+    pub issues: Vec<ConfigurationIssue>,
 }

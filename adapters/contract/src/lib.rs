@@ -8,6 +8,7 @@
 mod core;
 mod error;
 mod ids;
+mod infrastructure;
 mod item;
 mod job;
 mod plan;
@@ -16,17 +17,21 @@ mod policy;
 mod units;
 
 pub use crate::core::{
-    Capabilities, DataSync, EnableProtection, FailoverKind, FailoverRequest, PointChoice, ReplicationCore,
-    ReprotectRequest, TestFailoverRequest,
+    AlternateHost, Capabilities, DataSync, EnableProtection, FailoverKind, FailoverRequest, PointChoice,
+    ReplicationCore, ReprotectRequest, TestFailoverRequest,
 };
 pub use error::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
 pub use ids::{
-    ChangeId, DiskId, ExportId, GroupId, GroupPointId, ItemId, JobId, MachineId, PlanId, PointId, PolicyId,
-    SiteId, ViewId, VolumeId,
+    ChangeId, ComponentId, DiskId, ExportId, GroupId, GroupPointId, ItemId, JobId, MachineId, PlanId,
+    PointId, PolicyId, SiteId, ViewId, VolumeId,
+};
+pub use infrastructure::{
+    AccountRole, AgentVersion, Component, ComponentKind, ConfigurationServer, Host, HostEdition, MachineSize,
+    MasterTarget, Mount, PrivateLink, Subscription, Vcenter,
 };
 pub use item::{
-    Consistency, Direction, DrillStatus, Health, ItemView, Operation, Phase, Protection, RecoveryPoint, Side,
-    TargetSettings,
+    ConfigurationIssue, Consistency, Direction, DrillStatus, Health, IssueClass, ItemView, Operation, Phase,
+    Protection, RecoveryPoint, Side, TargetSettings,
 };
 pub use job::{JobAction, JobFilter, JobKind, JobState, JobSubject, JobView, Step, StepState};
 pub use plan::{
@@ -35,8 +40,9 @@ pub use plan::{
     RecoveryPlan, ScriptContext, ScriptMachine,
 };
 pub use platform::{
-    Access, Consumed, DiskView, Export, Firmware, GuestOs, MachineSpec, MachineView, Network, Platform,
-    PlatformKind, PowerState, SiteView, View, ViewDisk, ViewRequest, VolumeView,
+    Access, Consumed, DiskKind, DiskView, Export, Firmware, GuestFacts, GuestOs, MachineSpec, MachineView,
+    Network, Placement, Platform, PlatformKind, PowerState, SiteView, View, ViewDisk, ViewRequest,
+    VolumeView,
 };
 pub use policy::{Policy, PolicyView};
 pub use units::{Bytes, Millis, Timestamp};

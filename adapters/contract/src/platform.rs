@@ -1,11 +1,13 @@
 //! What a core drives: the machines, disks and views of one site.
 
+use std::net::Ipv4Addr;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes, ChangeId, Consistency, DiskId, ExportId, MachineId, Millis, PlatformError, SiteId, Timestamp,
-    ViewId, VolumeId,
+    AgentVersion, Bytes, ChangeId, Component, ComponentId, Consistency, DiskId, ExportId, MachineId, Millis,
+    PlatformError, SiteId, Timestamp, ViewId, VolumeId,
 };
 
 /// Which product a site stands in for.
@@ -79,6 +81,99 @@ pub struct MachineView {
     pub memory: Bytes,
     /// Disks in boot order; the first one is booted from.
     pub disks: Vec<DiskView>,
+    /// Hardware UUID; stays with the machine, and another machine has another, unless both come from one template
+    /// (RE-17).
+    #[serde(default)]
+    pub uuid: String,
+    /// Levels of snapshots that lie above its disks; always 0 in a cloud (RE-09).
+    #[serde(default)]
+    pub snapshots: u32,
+    /// What its agent tells of the guest.
+    #[serde(default)]
+    pub guest: GuestFacts,
+    /// Where it was put, and as what.
+    #[serde(default)]
+    pub placement: Placement,
+    /// The process server its agent sends through.
+    #[serde(default)]
+    pub process_server: Option<ComponentId>,
+    /// The master target on which its disks hang; it cannot be started meanwhile (RE-02, EX-B8).
+    #[serde(default)]
+    pub disks_on: Option<ComponentId>,
+    /// Its migration to the cloud was declared complete (RE-21).
+    #[serde(default)]
+    pub migrated: bool,
+}
+
+/// What the agent inside tells of a guest. The default is one with nothing to object to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestFacts {
+    /// Release of the operating system; empty if it is not known.
+    pub release: String,
+    /// Version of the agent (HY-01).
+    pub agent: AgentVersion,
+    /// Whether the DHCP service starts; whether the address is static does not matter (HY-05).
+    pub dhcp_service: bool,
+    /// Those of [`GuestFacts::CLOUD_DRIVERS`] that start at boot (HY-06).
+    pub boot_drivers: Vec<String>,
+}
+
+impl GuestFacts {
+    /// Drivers of which each must start at boot in a VMware machine, or its copy needs hydration (HY-06).
+    pub const CLOUD_DRIVERS: [&'static str; 5] = ["storvsc", "vmbus", "storflt", "intelide", "atapi"];
+    /// The release of a physical server that cannot fail back (RE-20).
+    pub const WINDOWS_2008_R2_SP1: &'static str = "Windows Server 2008 R2 SP1";
+}
+
+impl Default for GuestFacts {
+    fn default() -> Self {
+        Self {
+            release: String::new(),
+            agent: AgentVersion::default(),
+            dhcp_service: true,
+            boot_drivers: Self::CLOUD_DRIVERS.map(ToOwned::to_owned).to_vec(),
+        }
+    }
+}
+
+/// Where a machine is put, and as what. A platform takes what it knows and chooses what is not said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Host it runs on.
+    #[serde(default)]
+    pub host: Option<ComponentId>,
+    /// Virtual switch it hangs on, by name (HF-23).
+    #[serde(default)]
+    pub switch: Option<String>,
+    /// Resource group (RE-22).
+    #[serde(default)]
+    pub resource_group: Option<String>,
+    /// Size; decides its memory.
+    #[serde(default)]
+    pub size: Option<String>,
+    /// Availability set.
+    #[serde(default)]
+    pub availability_set: Option<String>,
+    /// What its disks are in a cloud.
+    #[serde(default)]
+    pub disk_kind: DiskKind,
+    /// Subnet.
+    #[serde(default)]
+    pub subnet: Option<String>,
+    /// Address; `None`: by DHCP.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
+}
+
+/// What a cloud machine's disks are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskKind {
+    /// Blobs in a storage account.
+    #[default]
+    StorageAccount,
+    /// Disks that the cloud manages; a Hyper-V machine cannot fail back from them (HF-26).
+    Managed,
 }
 
 /// A disk of a machine.
@@ -119,6 +214,12 @@ pub struct MachineSpec {
     /// Network.
     #[serde(default)]
     pub network: Network,
+    /// What its agent will tell of the guest.
+    #[serde(default)]
+    pub guest: GuestFacts,
+    /// Where it shall be put, and as what.
+    #[serde(default)]
+    pub placement: Placement,
 }
 
 /// A stored disk image.
@@ -132,6 +233,9 @@ pub struct VolumeView {
     pub parent: Option<VolumeId>,
     /// Bytes it takes in the site's storage.
     pub allocated: Bytes,
+    /// The datastore it lies in, where there are any.
+    #[serde(default)]
+    pub datastore: Option<ComponentId>,
 }
 
 /// What an export may be used for.
@@ -206,6 +310,30 @@ pub trait Platform: Send + Sync {
     /// The site and its hardware.
     async fn site(&self) -> Result<SiteView, PlatformError>;
 
+    /// Everything the site has besides machines and volumes, connected or not. It is what is known of it: it can be
+    /// asked for while components are down, but not while the site is lost.
+    async fn infrastructure(&self) -> Result<Vec<Component>, PlatformError>;
+
+    /// Enters a machine into the configuration server's database, where the site has one, and lets its agent send
+    /// through this process server from now on; `None`: through none in particular. While that server, or in a cloud
+    /// the private connection, is down, the machine has no views (IN-01, IN-02).
+    async fn connect_agent(
+        &self,
+        machine: &MachineId,
+        process_server: Option<&ComponentId>,
+    ) -> Result<(), PlatformError>;
+
+    /// Takes the disks off a machine that is off and hangs them on a master target, through which they are written
+    /// from then on. Every datastore must be mounted there for writing (RE-28).
+    async fn lend_disks(&self, machine: &MachineId, master_target: &ComponentId)
+    -> Result<(), PlatformError>;
+
+    /// Hangs a machine's disks back on itself (RE-14); it may have them already.
+    async fn return_disks(&self, machine: &MachineId) -> Result<(), PlatformError>;
+
+    /// Merges all snapshots of a machine that is off into its disks (RE-09); there may be none.
+    async fn merge_snapshots(&self, machine: &MachineId) -> Result<(), PlatformError>;
+
     /// One machine.
     async fn machine(&self, id: &MachineId) -> Result<MachineView, PlatformError>;
 
@@ -250,8 +378,14 @@ pub trait Platform: Send + Sync {
     /// One volume.
     async fn volume(&self, id: &VolumeId) -> Result<VolumeView, PlatformError>;
 
-    /// Makes an empty volume that reads as zeroes.
-    async fn create_volume(&self, id: &VolumeId, size: Bytes) -> Result<VolumeView, PlatformError>;
+    /// Makes an empty volume that reads as zeroes, in this datastore where there are any; `None`: the platform
+    /// chooses.
+    async fn create_volume(
+        &self,
+        id: &VolumeId,
+        size: Bytes,
+        datastore: Option<&ComponentId>,
+    ) -> Result<VolumeView, PlatformError>;
 
     /// Makes a delta over `parent`: reads as the parent does, takes writes of its own. From then on the parent
     /// must not be written.

@@ -4,11 +4,17 @@ use contract::{PlatformError, PlatformErrorKind as Kind};
 use harness::Error;
 
 use crate::StandInSite;
+use crate::infrastructure::Denial;
 
 impl StandInSite {
     /// An error of this site.
     pub(crate) fn refuse(&self, kind: Kind, message: impl Into<String>) -> PlatformError {
         PlatformError { site: self.label().to_owned(), kind, message: message.into() }
+    }
+
+    /// What the site's components do not let through, as this site's error.
+    pub(crate) fn denied(&self) -> impl Fn(Denial) -> PlatformError {
+        |denial| self.refuse(denial.kind, denial.message)
     }
 
     /// A harness failure as this site's error.

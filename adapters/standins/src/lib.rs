@@ -2,6 +2,7 @@
 //! stand-in's, never the product's.
 //!
 //! - [`profile`]: what makes each stand-in different, as data
+//! - [`Infrastructure`]: what a site has besides machines and volumes, to be broken and repaired
 //! - [`StandInSite`]: a site of such machines; implements [`contract::Platform`]
 //! - [`Boot`]: what a machine was booted from, kept for the oracle
 
@@ -9,6 +10,8 @@ mod agent_link;
 mod agent_views;
 mod boot;
 mod error;
+mod hanging;
+mod infrastructure;
 mod machines;
 mod merge;
 mod moment;
@@ -20,5 +23,6 @@ mod views;
 mod volumes;
 
 pub use boot::{Boot, BootDisk};
+pub use infrastructure::Infrastructure;
 pub use profile::{Profile, Tracking};
 pub use site::{Installed, SiteConfig, StandInSite};

@@ -35,14 +35,24 @@ impl StandInSite {
             let size = state.volumes.get(volume).ok_or_else(|| self.unknown("volume", volume))?.bytes;
             Ok(DiskView { id: id.clone(), volume: volume.clone(), size: Bytes(size) })
         });
-        Ok(MachineView {
+        let mut view = MachineView {
             id: spec.id.clone(),
             power: if record.running().is_some() { PowerState::On } else { PowerState::Off },
             firmware: spec.firmware,
             os: spec.os,
             memory: spec.memory,
             disks: disks.collect::<Result<_, _>>()?,
-        })
+            uuid: String::new(),
+            snapshots: 0,
+            guest: spec.guest.clone(),
+            placement: spec.placement.clone(),
+            process_server: None,
+            disks_on: None,
+            migrated: false,
+        };
+        let depth = spec.disks.iter().map(|(_, volume)| state.chain(volume).len()).max();
+        self.components.complete(&mut view, depth.unwrap_or_default());
+        Ok(view)
     }
 
     pub(crate) async fn add_machine(&self, spec: &MachineSpec) -> Result<MachineView, PlatformError> {
@@ -53,6 +63,7 @@ impl StandInSite {
         if let Some((_, missing)) = spec.disks.iter().find(|(_, v)| !state.volumes.contains_key(v)) {
             return Err(self.unknown("volume", missing));
         }
+        let spec = self.components.admit(spec).map_err(self.denied())?;
         let record = MachineRecord {
             spec: spec.clone(),
             domain: None,
@@ -67,6 +78,7 @@ impl StandInSite {
     }
 
     pub(crate) async fn remove_machine(&self, id: &MachineId) -> Result<(), PlatformError> {
+        self.components.inventory().map_err(self.denied())?;
         let mut state = self.state.lock().await;
         let Some(record) = state.machines.get_mut(id) else { return Ok(()) };
         if record.running().is_some() {
@@ -75,7 +87,10 @@ impl StandInSite {
         if let Some(domain) = record.domain.take() {
             domain.remove().await.map_err(self.failed("delete a machine"))?;
         }
-        state.machines.remove(id);
+        if let Some(record) = state.machines.remove(id) {
+            let disks: Vec<_> = record.spec.disks.into_iter().map(|(_, volume)| volume).collect();
+            self.components.forget_machine(id, &disks);
+        }
         Ok(())
     }
 

@@ -102,6 +102,7 @@ impl StandInSite {
         }
         for id in merged {
             if let Some(record) = state.volumes.remove(id) {
+                self.components.forget_volume(id);
                 self.unlink(&record)?;
             }
         }

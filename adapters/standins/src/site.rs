@@ -7,9 +7,9 @@ use std::time::Instant;
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    Access, Bytes, ChangeId, Consumed, DiskId, Export, ExportId, MachineId, MachineSpec, MachineView, Millis,
-    Platform, PlatformError, PlatformErrorKind as Kind, SiteId, SiteView, View, ViewId, ViewRequest,
-    VolumeId, VolumeView,
+    Access, Bytes, ChangeId, Component, ComponentId, Consumed, DiskId, Export, ExportId, MachineId,
+    MachineSpec, MachineView, Millis, Platform, PlatformError, PlatformErrorKind as Kind, SiteId, SiteView,
+    View, ViewId, ViewRequest, VolumeId, VolumeView,
 };
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -19,7 +19,7 @@ use harness::tools::{self, Format};
 use tokio::sync::{Mutex, watch};
 
 use crate::state::{State, VolumeRecord};
-use crate::{Boot, Profile, Tracking};
+use crate::{Boot, Infrastructure, Profile, Tracking};
 
 /// What a site is made of.
 #[derive(Clone)]
@@ -43,6 +43,7 @@ pub struct StandInSite {
     pub(crate) config: SiteConfig,
     pub(crate) storage: StorageDaemon,
     pub(crate) state: Mutex<State>,
+    pub(crate) components: Infrastructure,
     /// Counts boots of all machines, to wake who waits for one.
     pub(crate) booted: watch::Sender<u64>,
     /// Held while a chain is merged, so that none of its volumes is opened meanwhile.
@@ -76,7 +77,9 @@ impl StandInSite {
         let (booted, _) = watch::channel(0);
         let (closed, _) = watch::channel(0);
         let (state, merging) = (Mutex::default(), Mutex::default());
-        Ok(Arc::new(Self { config, storage, state, booted, merging, closed, lost: AtomicBool::new(false) }))
+        let components = Infrastructure::of(&config.id.0, config.profile.kind);
+        let lost = AtomicBool::new(false);
+        Ok(Arc::new(Self { config, storage, state, components, booted, merging, closed, lost }))
     }
 
     /// Name in reports.
@@ -89,6 +92,12 @@ impl StandInSite {
     #[must_use]
     pub fn profile(&self) -> &Profile {
         &self.config.profile
+    }
+
+    /// Its components, to be looked at, broken and repaired.
+    #[must_use]
+    pub fn components(&self) -> &Infrastructure {
+        &self.components
     }
 
     /// Ends every guest and the storage daemon; files stay. Goes through to the end and reports the first
@@ -159,7 +168,8 @@ impl StandInSite {
     pub async fn install(&self, installed: &Installed<'_>) -> Result<MachineView, PlatformError> {
         for ((_, volume), image) in installed.spec.disks.iter().zip(installed.images) {
             let format = self.config.profile.format;
-            let path = self.volume_path(volume, format);
+            self.components.new_volume(volume, None).map_err(self.denied())?;
+            let path = self.new_path(volume, format)?;
             let bytes = std::fs::metadata(image)
                 .map_err(|error| self.refuse(Kind::Failed, format!("{image}: {error}")))?
                 .len();
@@ -209,8 +219,15 @@ impl StandInSite {
         state.volumes.iter().map(|(id, v)| (id.clone(), v.path.clone(), v.format)).collect()
     }
 
-    pub(crate) fn volume_path(&self, id: &VolumeId, format: Format) -> Utf8PathBuf {
-        self.dir("volumes").join(format!("{id}.{}", format.name()))
+    /// Where a new volume goes: into the directory of its datastore, where there are datastores.
+    pub(crate) fn new_path(&self, id: &VolumeId, format: Format) -> Result<Utf8PathBuf, PlatformError> {
+        let mut dir = self.dir("volumes");
+        if let Some(datastore) = self.components.datastore_of(id) {
+            dir.push(datastore.0);
+            std::fs::create_dir_all(&dir)
+                .map_err(|error| self.refuse(Kind::Failed, format!("{dir}: {error}")))?;
+        }
+        Ok(dir.join(format!("{id}.{}", format.name())))
     }
 
     pub(crate) fn dir(&self, name: &str) -> Utf8PathBuf {
@@ -235,8 +252,42 @@ impl Platform for StandInSite {
         })
     }
 
+    async fn infrastructure(&self) -> Result<Vec<Component>, PlatformError> {
+        self.reachable()?;
+        Ok(self.components.all())
+    }
+
+    async fn connect_agent(
+        &self,
+        machine: &MachineId,
+        process_server: Option<&ComponentId>,
+    ) -> Result<(), PlatformError> {
+        self.reachable()?;
+        self.components.connect_agent(machine, process_server).map_err(self.denied())
+    }
+
+    async fn lend_disks(
+        &self,
+        machine: &MachineId,
+        master_target: &ComponentId,
+    ) -> Result<(), PlatformError> {
+        self.reachable()?;
+        self.hang_disks(machine, Some(master_target)).await
+    }
+
+    async fn return_disks(&self, machine: &MachineId) -> Result<(), PlatformError> {
+        self.reachable()?;
+        self.hang_disks(machine, None).await
+    }
+
+    async fn merge_snapshots(&self, machine: &MachineId) -> Result<(), PlatformError> {
+        self.reachable()?;
+        self.flatten(machine).await
+    }
+
     async fn machine(&self, id: &MachineId) -> Result<MachineView, PlatformError> {
         self.reachable()?;
+        self.components.inventory().map_err(self.denied())?;
         let state = self.state.lock().await;
         let record = state.machines.get(id).ok_or_else(|| self.unknown("machine", id))?;
         self.show_machine(&state, record)
@@ -244,6 +295,7 @@ impl Platform for StandInSite {
 
     async fn machines(&self) -> Result<Vec<MachineView>, PlatformError> {
         self.reachable()?;
+        self.components.inventory().map_err(self.denied())?;
         let state = self.state.lock().await;
         state.machines.values().map(|record| self.show_machine(&state, record)).collect()
     }
@@ -261,6 +313,7 @@ impl Platform for StandInSite {
 
     async fn start(&self, id: &MachineId) -> Result<(), PlatformError> {
         self.reachable()?;
+        self.components.start(id).map_err(self.denied())?;
         self.boot(id).await
     }
 
@@ -285,11 +338,15 @@ impl Platform for StandInSite {
 
     async fn open_view(&self, machine: &MachineId, since: Option<&ChangeId>) -> Result<View, PlatformError> {
         self.reachable()?;
+        self.components.view(machine).map_err(self.denied())?;
         self.take_view(machine, since).await
     }
 
     async fn open_views(&self, request: &ViewRequest) -> Result<Vec<View>, PlatformError> {
         self.reachable()?;
+        for (machine, _) in &request.machines {
+            self.components.view(machine).map_err(self.denied())?;
+        }
         self.take_views(request).await
     }
 
@@ -308,10 +365,15 @@ impl Platform for StandInSite {
         self.show_volume(id).await
     }
 
-    async fn create_volume(&self, id: &VolumeId, size: Bytes) -> Result<VolumeView, PlatformError> {
+    async fn create_volume(
+        &self,
+        id: &VolumeId,
+        size: Bytes,
+        datastore: Option<&ComponentId>,
+    ) -> Result<VolumeView, PlatformError> {
         self.reachable()?;
         self.must_have_hypervisor()?;
-        self.add_volume(id, size.0).await
+        self.add_volume(id, size.0, datastore).await
     }
 
     async fn derive_volume(&self, id: &VolumeId, parent: &VolumeId) -> Result<VolumeView, PlatformError> {

@@ -1,7 +1,8 @@
 //! Volumes: image files, served by the site's storage daemon while no machine runs on them.
 
 use contract::{
-    Access, Bytes, Export, ExportId, PlatformError, PlatformErrorKind as Kind, VolumeId, VolumeView,
+    Access, Bytes, ComponentId, Export, ExportId, PlatformError, PlatformErrorKind as Kind, VolumeId,
+    VolumeView,
 };
 use harness::storage::Mode;
 use harness::tools::{self, Format};
@@ -25,13 +26,20 @@ impl StandInSite {
             size: Bytes(record.bytes),
             parent: record.parent,
             allocated: Bytes(allocated),
+            datastore: self.components.datastore_of(id),
         })
     }
 
-    pub(crate) async fn add_volume(&self, id: &VolumeId, bytes: u64) -> Result<VolumeView, PlatformError> {
+    pub(crate) async fn add_volume(
+        &self,
+        id: &VolumeId,
+        bytes: u64,
+        datastore: Option<&ComponentId>,
+    ) -> Result<VolumeView, PlatformError> {
         self.must_be_new(id).await?;
+        self.components.new_volume(id, datastore).map_err(self.denied())?;
         let format = self.config.profile.format;
-        let path = self.volume_path(id, format);
+        let path = self.new_path(id, format)?;
         tools::create(&path, format, bytes).await.map_err(self.failed("create a volume"))?;
         self.insert(id, VolumeRecord { path, format, bytes, parent: None }).await
     }
@@ -43,7 +51,8 @@ impl StandInSite {
     ) -> Result<VolumeView, PlatformError> {
         self.must_be_new(id).await?;
         let below = self.volume_record(parent).await?;
-        let path = self.volume_path(id, Format::Qcow2);
+        self.components.new_delta(id, parent).map_err(self.denied())?;
+        let path = self.new_path(id, Format::Qcow2)?;
         tools::create_delta(&path, &below.path, below.format)
             .await
             .map_err(self.failed("derive a volume"))?;
@@ -76,6 +85,7 @@ impl StandInSite {
             return Err(self.refuse(Kind::WrongPowerState, text));
         }
         let Some(record) = state.volumes.remove(id) else { return Ok(()) };
+        self.components.forget_volume(id);
         self.unlink(&record)
     }
 
@@ -94,6 +104,7 @@ impl StandInSite {
         let record = self.volume_record(id).await?;
         let number = {
             let mut state = self.state.lock().await;
+            self.components.open_volume(&state.chain(id), access).map_err(self.denied())?;
             if access == Access::Write && state.running_on(id).is_some() {
                 let text = format!("volume {id} is in use by a running machine");
                 return Err(self.refuse(Kind::WrongPowerState, text));

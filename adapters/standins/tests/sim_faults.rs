@@ -6,9 +6,9 @@ mod sim_support;
 
 use contract::{
     Bytes, CoreError, FailoverRequest, Health, ItemId, JobId, JobState, Millis, Platform,
-    PlatformErrorKind as Kind, ReplicationCore, ReprotectRequest,
+    PlatformErrorKind as Kind, ReplicationCore,
 };
-use sim_support::{BACK, INTERVAL, OUT, Pair, dr, exact, failover, is_up, lost};
+use sim_support::{BACK, INTERVAL, OUT, Pair, dr, exact, failover, is_up, lost, reprotection};
 use standins::sim::{
     Call, Cut, FailCall, Fault, Link, SimConfig, SimInstall, SimProfile, SimSite, cut_of, run,
 };
@@ -79,7 +79,7 @@ async fn take(pair: &Pair, step: Step) -> Result<(), String> {
 
 async fn ask(pair: &Pair, step: Step) -> Result<JobId, CoreError> {
     let item: ItemId = "item-web".into();
-    let reprotect = |direction| ReprotectRequest { item: item.clone(), direction };
+    let reprotect = |direction| reprotection(&item, direction);
     let core = &pair.core;
     match step {
         Enable | Points => pair.ask_to_protect(&item, MACHINE).await,

@@ -6,9 +6,9 @@ mod sim_support;
 use contract::{
     DataSync, ErrorCode, FailoverKind, FailoverRequest, ItemId, ItemView, JobAction, JobFilter, JobId,
     JobKind, JobState, JobView, Millis, Network, Platform, PlatformErrorKind as Kind, PointChoice,
-    ReplicationCore, ReprotectRequest, TestFailoverRequest,
+    ReplicationCore, TestFailoverRequest,
 };
-use sim_support::{BACK, OUT, Pair, dr, exact, failover, is_up};
+use sim_support::{BACK, INTERVAL, OUT, Pair, dr, exact, failover, is_up};
 use standins::sim::{Call, FailCall, Fault, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, run};
 
 const BOOT: Millis = Millis(10_000);
@@ -152,15 +152,18 @@ fn what_no_retry_cures_is_not_retried() {
     run(6, async |world| {
         let pair = Pair::new(world);
         let item = pair.protect("web").await;
-        pair.fail_over(&item, OUT).await;
-        pair.commit(&item).await;
-        // Nothing is left at home to replicate to.
-        pair.primary.power_off(&"web".into()).await.unwrap();
-        pair.primary.delete_machine(&"web".into()).await.unwrap();
-        let request = ReprotectRequest { item: item.clone(), direction: BACK };
-        let job = pair.core.reprotect(&request).await.unwrap();
+        let oldest = pair.item(&item).await.points[0].id.clone();
+        // While the source does not shut down, newer points push the chosen one out of the window.
+        pair.primary.inject(&Fault::ShutdownRefused("web".into()));
+        let request = FailoverRequest {
+            point: PointChoice::Custom(oldest),
+            shut_down_source: true,
+            shutdown_within: Millis(20 * INTERVAL.0),
+            ..failover(&item, OUT)
+        };
+        let job = pair.core.failover(&request).await.unwrap();
         let view = pair.ended(&job).await;
-        assert_eq!(view.error.unwrap().code, ErrorCode::NotSupported);
+        assert_eq!(view.error.unwrap().code, ErrorCode::PointExpired);
         refused(&pair, &[("retry", job, ErrorCode::NotCurable)]).await;
     });
 }

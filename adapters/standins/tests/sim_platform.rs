@@ -262,7 +262,7 @@ fn the_platform_refuses_what_the_stand_ins_refuse() {
         assert_eq!(site.export_volume(&disk, Access::Write).await.map_err(kind), Err(Kind::WrongPowerState));
         assert_eq!(site.delete_machine(&web()).await.map_err(kind), Err(Kind::WrongPowerState));
         assert_eq!(site.delete_volume(&disk).await.map_err(kind), Err(Kind::WrongPowerState));
-        assert_eq!(site.create_volume(&disk, Bytes(1)).await.map_err(kind), Err(Kind::Exists));
+        assert_eq!(site.create_volume(&disk, Bytes(1), None).await.map_err(kind), Err(Kind::Exists));
         assert_eq!(site.derive_volume(&delta, &other).await.map_err(kind), Err(Kind::NotFound));
         site.derive_volume(&delta, &disk).await.unwrap();
         assert_eq!(site.delete_volume(&disk).await.map_err(kind), Err(Kind::WrongPowerState));
@@ -390,7 +390,10 @@ fn a_told_call_fails_before_or_after_its_effect() {
         let mut create = Vec::new();
         for _ in 0..3 {
             create.push(
-                site.create_volume(&"v".into(), Bytes(4096)).await.map(drop).map_err(|error| error.kind),
+                site.create_volume(&"v".into(), Bytes(4096), None)
+                    .await
+                    .map(drop)
+                    .map_err(|error| error.kind),
             );
         }
         assert_eq!(create, [Err(Kind::Unreachable), Err(Kind::TimedOut), Err(Kind::Exists)]);
@@ -408,8 +411,8 @@ fn a_core_that_dies_gets_no_answer_any_more_and_what_it_asked_for_is_done() {
             process.die_at(2, takes_effect);
             let core = tokio::spawn(async move {
                 platform.machines().await.unwrap();
-                platform.create_volume(&"v".into(), Bytes(512)).await.unwrap();
-                platform.create_volume(&"w".into(), Bytes(512)).await.unwrap();
+                platform.create_volume(&"v".into(), Bytes(512), None).await.unwrap();
+                platform.create_volume(&"w".into(), Bytes(512), None).await.unwrap();
             });
             process.died().await;
             world.clock().sleep(MINUTE).await;
@@ -441,14 +444,14 @@ fn on_any_other_runtime_time_is_real() {
 fn a_full_site_takes_no_more_and_the_nth_write_fails() {
     run(15, async |world| {
         let site = world.site(config(SimProfile::VMWARE));
-        site.create_volume(&"v".into(), Bytes(1 << 20)).await.unwrap();
+        site.create_volume(&"v".into(), Bytes(1 << 20), None).await.unwrap();
         let export = site.export_volume(&"v".into(), Access::Write).await.unwrap();
         let mut client = Client::connect(&export.uri).unwrap();
         site.inject(&Fault::Full(Bytes(8192)));
         client.write(0, &[1; 8192]).unwrap();
         client.write(100, &[2; 100]).unwrap();
         assert_eq!(client.write(8192, &[1]).unwrap_err().errno, nbd::memory::errno::ENOSPC);
-        assert_eq!(site.create_volume(&"w".into(), Bytes(1)).await.unwrap_err().kind, Kind::Full);
+        assert_eq!(site.create_volume(&"w".into(), Bytes(1), None).await.unwrap_err().kind, Kind::Full);
         site.heal();
         site.inject(&Fault::WriteError(2));
         client.write(8192, &[1]).unwrap();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use camino::Utf8Path;
 use contract::{
     Direction, ErrorCode, FailoverKind, FailoverRequest, ItemView, Phase, Platform, PlatformKind,
-    PointChoice, PointId, PowerState, RecoveryPoint, ReprotectRequest, Side,
+    PointChoice, PointId, PowerState, RecoveryPoint, Side,
 };
 use harness::oracle::{self, RawSource};
 use standins::Boot;
@@ -69,6 +69,8 @@ pub(crate) fn request(world: &World, direction: Direction) -> FailoverRequest {
         shut_down_source: false,
         shutdown_within: contract::Millis(60_000),
         data_sync: None,
+        alternate: None,
+        certificate: None,
     }
 }
 
@@ -257,7 +259,7 @@ async fn unprotected(world: &World) -> Result<(), Halt> {
         // Its way back is a planned failover, straight from here (HF-01).
         return Ok(());
     }
-    let wrong = ReprotectRequest { item: world.item.clone(), direction: Direction::PrimaryToRecovery };
+    let wrong = world.reprotection(Direction::PrimaryToRecovery).await?;
     let code = world.core.reprotect(&wrong).await.err().map(|error| error.code);
     world
         .expect(

@@ -334,7 +334,11 @@ async fn commit(world: &World, edge: &str, members: &[Member]) -> Result<(), Hal
 }
 
 async fn reprotect(world: &World, edge: &str, direction: Direction, members: &[Member]) -> Result<(), Halt> {
-    let request = PlanReprotectRequest { plan: PlanId::from(PLAN), direction, settings: Vec::new() };
+    let mut settings = Vec::new();
+    for Member { world, .. } in members {
+        settings.push(world.reprotection(direction).await?);
+    }
+    let request = PlanReprotectRequest { plan: PlanId::from(PLAN), direction, settings };
     let job = world.core.reprotect_plan(&request).await?;
     world.follow(edge, &job).await?;
     for Member { world, running } in members {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use contract::{Bytes, Direction, Platform, PowerState, RecoveryPoint, ReprotectRequest, Side};
+use contract::{Bytes, Direction, Platform, PowerState, RecoveryPoint, Side};
 use harness::oracle::WriteLog;
 
 use super::edge::{self, PointFiles};
@@ -36,7 +36,7 @@ pub(crate) async fn reprotect(
     let trigger = Instant::now();
     let job = match world.script {
         Script::HyperV => world.core.reverse_replicate(&world.item).await?,
-        _ => world.core.reprotect(&ReprotectRequest { item: world.item.clone(), direction }).await?,
+        _ => world.core.reprotect(&world.reprotection(direction).await?).await?,
     };
     let job = world.follow(name, &job).await?;
     let ended = Instant::now();

@@ -2,8 +2,8 @@
 
 use camino::Utf8Path;
 use contract::{
-    Bytes, DiskId, EnableProtection, Firmware, GroupId, GuestOs, MachineId, MachineSpec, Millis, Network,
-    Platform, Policy, TargetSettings, VolumeId,
+    Bytes, DiskId, EnableProtection, Firmware, GroupId, GuestFacts, GuestOs, MachineId, MachineSpec, Millis,
+    Network, Placement, Platform, Policy, TargetSettings, VolumeId,
 };
 use harness::machine;
 use standins::{Installed, StandInSite, Tracking};
@@ -83,6 +83,8 @@ pub(crate) async fn install(
         memory: MEMORY,
         disks: disks.to_vec(),
         network: Network::Production,
+        guest: GuestFacts::default(),
+        placement: Placement::default(),
     };
     let images = [system, image.data.clone()];
     site.install(&Installed { spec, images: &images }).await?;
@@ -114,7 +116,7 @@ pub(crate) async fn protect_in(world: &World, group: Option<GroupId>) -> Result<
         primary: world.primary.site().await?.id,
         machine: world.machine.clone(),
         recovery: world.recovery.site().await?.id,
-        target: TargetSettings { machine: world.machine.clone(), memory: MEMORY },
+        target: TargetSettings::new(world.machine.clone(), MEMORY),
         policy: POLICY.into(),
         group,
     };

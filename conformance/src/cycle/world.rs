@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
 use contract::{
-    DataSync, ItemId, JobId, JobState, JobView, MachineId, Platform, ReplicationCore, SiteId, StepState,
+    DataSync, Direction, ItemId, JobId, JobState, JobView, MachineId, Platform, ReplicationCore,
+    ReprotectRequest, SiteId, StepState,
 };
 use harness::host::Host;
 use harness::reaper;
@@ -140,6 +141,16 @@ impl World {
         let dir = self.evidence.dir().join("edges").join(format!("{number}-{edge}"));
         std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
         Ok(dir)
+    }
+
+    /// A reprotection as a user would confirm it: with what the sites' infrastructure offers first (RE-25, IN-03).
+    pub(crate) async fn reprotection(&self, direction: Direction) -> Result<ReprotectRequest, Halt> {
+        let (from, to) = match direction {
+            Direction::PrimaryToRecovery => (&self.primary, &self.recovery),
+            Direction::RecoveryToPrimary => (&self.recovery, &self.primary),
+        };
+        let (from, to) = (from.infrastructure().await?, to.infrastructure().await?);
+        Ok(ReprotectRequest::new(&self.item, direction).with_defaults(&from, &to))
     }
 
     /// An edge begins: a fault planned for it goes to work.

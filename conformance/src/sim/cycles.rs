@@ -196,7 +196,7 @@ impl Run {
             primary: "primary".into(),
             machine: MACHINE.into(),
             recovery: "recovery".into(),
-            target: TargetSettings { machine: cloud(), memory: Bytes(1 << 30) },
+            target: TargetSettings::new(cloud(), Bytes(1 << 30)),
             policy: POLICY.into(),
             group: None,
         };
@@ -222,7 +222,12 @@ impl Run {
 
     async fn reprotect(&self, direction: Direction) -> Result<(), String> {
         self.live(INTERVAL).await;
-        let request = ReprotectRequest { item: self.item.clone(), direction };
+        let (from, to) = match direction {
+            Direction::PrimaryToRecovery => (&self.primary, &self.recovery),
+            Direction::RecoveryToPrimary => (&self.recovery, &self.primary),
+        };
+        let request = ReprotectRequest::new(&self.item, direction)
+            .with_defaults(&from.components().all(), &to.components().all());
         self.ended(self.core.reprotect(&request).await).await?;
         self.points(3).await
     }
@@ -236,6 +241,8 @@ impl Run {
             shut_down_source: false,
             shutdown_within: Millis(60_000),
             data_sync: None,
+            alternate: None,
+            certificate: None,
         }
     }
 

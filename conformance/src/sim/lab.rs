@@ -122,7 +122,7 @@ impl Lab {
             primary: "primary".into(),
             machine: install.machine.clone(),
             recovery: "recovery".into(),
-            target: TargetSettings { machine: cloud(&install.machine), memory: Bytes(1 << 30) },
+            target: TargetSettings::new(cloud(&install.machine), Bytes(1 << 30)),
             policy: POLICY.into(),
             group,
         };
@@ -171,7 +171,8 @@ impl Lab {
     /// Commits, and replicates back.
     pub(super) async fn commit_and_reprotect(&self, item: &ItemId) -> Result<(), String> {
         self.completed(self.core.commit(item).await).await?;
-        let request = ReprotectRequest { item: item.clone(), direction: Direction::RecoveryToPrimary };
+        let request = ReprotectRequest::new(item, Direction::RecoveryToPrimary)
+            .with_defaults(&self.recovery.components().all(), &self.primary.components().all());
         self.completed(self.core.reprotect(&request).await).await.map(drop)
     }
 
@@ -236,5 +237,7 @@ pub(super) fn request(item: &ItemId, direction: Direction, point: PointChoice) -
         shut_down_source: false,
         shutdown_within: Millis(60_000),
         data_sync: None,
+        alternate: None,
+        certificate: None,
     }
 }

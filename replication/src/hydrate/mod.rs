@@ -4,6 +4,7 @@
 //! machine's own boot partition; hydration tells the boot loaders to load one more. It works on the target
 //! copy, through NBD, with nothing but the partition table and the FAT file system.
 
+pub(crate) mod due;
 mod loader;
 mod partition;
 mod stream;

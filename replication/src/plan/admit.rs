@@ -8,6 +8,7 @@ use crate::core::Inner;
 use crate::order::Order;
 use crate::plan::points::{self, Chosen};
 use crate::plan::{PlanOrder, PlanTask};
+use crate::preconditions::groups;
 use crate::run::free;
 
 /// What a machine has to do with it.
@@ -25,22 +26,40 @@ pub(super) async fn admit(core: &Inner, task: &PlanTask) -> Result<Direction, Co
     check_order(task)?;
     let chosen = points::choose(core, &task.order, task.items(), &BTreeMap::new()).await;
     check_spanning(core, task, &chosen).await?;
-    let (mut direction, mut nothing, mut cannot) = (None, None, None);
+    let (mut direction, mut nothing, mut cannot, mut going) = (None, None, None, Vec::new());
     for id in task.items() {
         match part(core, &task.order, id, &chosen).await {
-            Part::Goes(_, way) => drop(direction.get_or_insert(way)),
+            Part::Goes(order, way) => {
+                direction.get_or_insert(way);
+                going.push((id, order));
+            }
             Part::Nothing(why) => drop(nothing.get_or_insert(why)),
             Part::Cannot(why) => drop(cannot.get_or_insert(why)),
         }
     }
+    let goes_on = goes_on_without(&task.order);
     match (direction, cannot) {
-        (Some(_), Some(why)) if !goes_on_without(&task.order) => Err(why),
-        (Some(direction), _) => Ok(direction),
+        (Some(_), Some(why)) if !goes_on => Err(why),
+        (Some(direction), _) if goes_on => Ok(direction),
+        (Some(direction), _) => look_ahead(core, &going).await.map(|()| direction),
         (None, Some(why)) => Err(why),
         (None, None) => Err(nothing.unwrap_or_else(|| {
             CoreError::new(ErrorCode::BadRequest, format!("plan {} has no machine", task.plan.id))
         })),
     }
+}
+
+/// What platforms have to say to what machines are told; to reprotections also what they say together.
+async fn look_ahead(core: &Inner, going: &[(&ItemId, Order)]) -> Result<(), CoreError> {
+    let mut told = Vec::new();
+    for (id, order) in going {
+        let record = core.find(id).await?.record.lock().await.clone();
+        order.look(core, &record).await?;
+        if let Order::Reprotect(request) = order {
+            told.push((record, request.clone()));
+        }
+    }
+    groups::check(&told)
 }
 
 /// What is wrong with a request whatever its machines are.

@@ -113,6 +113,8 @@ impl PlanOrder {
                 shut_down_source: request.shut_down_source,
                 shutdown_within: request.shutdown_within,
                 data_sync: request.data_sync,
+                alternate: None,
+                certificate: None,
             }),
             Self::TestFailover(request) => Order::TestFailover(TestFailoverRequest {
                 item,
@@ -132,7 +134,7 @@ fn reprotect(record: &Record, request: &PlanReprotectRequest) -> Order {
         return Order::ReverseReplicate;
     }
     let settings = request.settings.iter().find(|settings| settings.item == record.id).cloned();
-    let plain = || ReprotectRequest { item: record.id.clone(), direction: request.direction };
+    let plain = || ReprotectRequest::new(&record.id, request.direction);
     Order::Reprotect(settings.unwrap_or_else(plain))
 }
 

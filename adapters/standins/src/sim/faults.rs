@@ -12,6 +12,11 @@ use nbd::memory::errno;
 #[allow(missing_docs)]
 pub enum Call {
     Site,
+    Infrastructure,
+    ConnectAgent,
+    LendDisks,
+    ReturnDisks,
+    MergeSnapshots,
     Machine,
     Machines,
     CreateMachine,
@@ -35,8 +40,13 @@ pub enum Call {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::Site,
+        Self::Infrastructure,
+        Self::ConnectAgent,
+        Self::LendDisks,
+        Self::ReturnDisks,
+        Self::MergeSnapshots,
         Self::Machine,
         Self::Machines,
         Self::CreateMachine,

@@ -4,7 +4,8 @@ use contract::PlatformErrorKind as Kind;
 use std::collections::BTreeSet;
 
 use contract::{
-    Bytes, DiskId, Firmware, GuestOs, MachineId, MachineSpec, MachineView, Network, PlatformError, VolumeId,
+    Bytes, DiskId, Firmware, GuestFacts, GuestOs, MachineId, MachineSpec, MachineView, Network, Placement,
+    PlatformError, VolumeId,
 };
 
 use crate::sim::disk::{Layout, SECTOR, SMALLEST};
@@ -17,6 +18,10 @@ pub struct SimInstall {
     pub machine: MachineId,
     /// Firmware.
     pub firmware: Firmware,
+    /// Operating system; the disks are the same.
+    pub os: GuestOs,
+    /// What its agent tells.
+    pub guest: GuestFacts,
     /// Memory in bytes.
     pub memory: Bytes,
     /// Disks in boot order with their sizes: multiples of 512, 512 KiB at least.
@@ -37,6 +42,8 @@ impl SimInstall {
         Self {
             machine: machine.into(),
             firmware: Firmware::Bios,
+            os: GuestOs::Linux,
+            guest: GuestFacts::default(),
             memory: Bytes(1 << 30),
             disks: vec![("system".into(), Bytes(1 << 20)), ("data".into(), Bytes(1 << 20))],
             load: Load::default(),
@@ -55,10 +62,12 @@ impl SimInstall {
         MachineSpec {
             id: self.machine.clone(),
             firmware: self.firmware,
-            os: GuestOs::Linux,
+            os: self.os,
             memory: self.memory,
             disks: self.disks.iter().map(|(disk, _)| (disk.clone(), self.volume(disk))).collect(),
             network: Network::Production,
+            guest: self.guest.clone(),
+            placement: Placement::default(),
         }
     }
 }
@@ -76,7 +85,7 @@ impl SimSite {
         let volumes: Vec<_> =
             install.disks.iter().map(|(disk, size)| (install.volume(disk), size.0)).collect();
         for (volume, size) in &volumes {
-            self.add_volume(volume, *size)?;
+            self.add_volume(volume, *size, None)?;
         }
         let loads = install.loads.clone().unwrap_or_else(|| self.boot_drivers());
         let formatted = boot_partition::format(&loads, &install.carries)

@@ -25,14 +25,24 @@ impl SimSite {
             let size = state.store.get(volume).ok_or_else(|| self.unknown("volume", volume))?.size;
             Ok(DiskView { id: id.clone(), volume: volume.clone(), size: Bytes(size) })
         });
-        Ok(MachineView {
+        let mut view = MachineView {
             id: spec.id.clone(),
             power: if record.running.is_some() { PowerState::On } else { PowerState::Off },
             firmware: spec.firmware,
             os: spec.os,
             memory: spec.memory,
             disks: disks.collect::<Result<_, _>>()?,
-        })
+            uuid: String::new(),
+            snapshots: 0,
+            guest: spec.guest.clone(),
+            placement: spec.placement.clone(),
+            process_server: None,
+            disks_on: None,
+            migrated: false,
+        };
+        let depth = spec.disks.iter().map(|(_, volume)| state.store.chain(volume).len()).max();
+        self.components().complete(&mut view, depth.unwrap_or_default());
+        Ok(view)
     }
 
     pub(crate) fn add_machine(&self, spec: &MachineSpec) -> Result<MachineView, PlatformError> {
@@ -40,6 +50,12 @@ impl SimSite {
             if state.machines.contains_key(&spec.id) {
                 return Err(self.refuse(Kind::Exists, format!("machine {} exists already", spec.id)));
             }
+            if let Some((_, missing)) =
+                spec.disks.iter().find(|(_, volume)| state.store.get(volume).is_none())
+            {
+                return Err(self.unknown("volume", missing));
+            }
+            let spec = self.components().admit(spec).map_err(self.denied())?;
             let record = MachineRecord {
                 spec: spec.clone(),
                 running: None,
@@ -57,6 +73,7 @@ impl SimSite {
     }
 
     pub(crate) fn remove_machine(&self, id: &MachineId) -> Result<(), PlatformError> {
+        self.components().inventory().map_err(self.denied())?;
         let now = self.clock().micros();
         self.with(|state| {
             state.catch_up(id, now);
@@ -65,6 +82,8 @@ impl SimSite {
                 return Err(self.refuse(Kind::WrongPowerState, text));
             }
             let Some(record) = state.machines.remove(id) else { return Ok(()) };
+            let disks: Vec<_> = record.spec.disks.iter().map(|(_, volume)| volume.clone()).collect();
+            self.components().forget_machine(id, &disks);
             for (_, volume) in &record.spec.disks {
                 if let Some(users) = state.users.get_mut(volume) {
                     users.remove(id);
@@ -79,6 +98,7 @@ impl SimSite {
 
     /// Switches a machine on. What its disks hold before that is kept.
     pub(crate) fn boot(&self, id: &MachineId) -> Result<(), PlatformError> {
+        self.components().start(id).map_err(self.denied())?;
         let now = self.clock().micros();
         self.with(|state| {
             state.catch_up(id, now);

@@ -34,6 +34,7 @@ mod disk;
 mod exports;
 mod faults;
 mod guest;
+mod hanging;
 mod install;
 mod judge;
 mod ledger;

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use contract::{
-    Access, Bytes, ChangeId, Consumed, Export, ExportId, MachineId, MachineSpec, MachineView, Millis,
-    Platform, PlatformError, SiteView, View, ViewId, ViewRequest, VolumeId, VolumeView,
+    Access, Bytes, ChangeId, Component, ComponentId, Consumed, Export, ExportId, MachineId, MachineSpec,
+    MachineView, Millis, Platform, PlatformError, SiteView, View, ViewId, ViewRequest, VolumeId, VolumeView,
 };
 use tokio::sync::watch;
 
@@ -117,6 +117,34 @@ impl Platform for Line {
         self.process.call(self.site.site()).await
     }
 
+    async fn infrastructure(&self) -> Result<Vec<Component>, PlatformError> {
+        self.process.call(self.site.infrastructure()).await
+    }
+
+    async fn connect_agent(
+        &self,
+        machine: &MachineId,
+        process_server: Option<&ComponentId>,
+    ) -> Result<(), PlatformError> {
+        self.process.call(self.site.connect_agent(machine, process_server)).await
+    }
+
+    async fn lend_disks(
+        &self,
+        machine: &MachineId,
+        master_target: &ComponentId,
+    ) -> Result<(), PlatformError> {
+        self.process.call(self.site.lend_disks(machine, master_target)).await
+    }
+
+    async fn return_disks(&self, machine: &MachineId) -> Result<(), PlatformError> {
+        self.process.call(self.site.return_disks(machine)).await
+    }
+
+    async fn merge_snapshots(&self, machine: &MachineId) -> Result<(), PlatformError> {
+        self.process.call(self.site.merge_snapshots(machine)).await
+    }
+
     async fn machine(&self, id: &MachineId) -> Result<MachineView, PlatformError> {
         self.process.call(self.site.machine(id)).await
     }
@@ -165,8 +193,13 @@ impl Platform for Line {
         self.process.call(self.site.volume(id)).await
     }
 
-    async fn create_volume(&self, id: &VolumeId, size: Bytes) -> Result<VolumeView, PlatformError> {
-        self.process.call(self.site.create_volume(id, size)).await
+    async fn create_volume(
+        &self,
+        id: &VolumeId,
+        size: Bytes,
+        datastore: Option<&ComponentId>,
+    ) -> Result<VolumeView, PlatformError> {
+        self.process.call(self.site.create_volume(id, size, datastore)).await
     }
 
     async fn derive_volume(&self, id: &VolumeId, parent: &VolumeId) -> Result<VolumeView, PlatformError> {

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
 use contract::{
-    Access, Bytes, ChangeId, Consumed, Export, ExportId, MachineId, MachineSpec, MachineView, Millis,
-    Platform, PlatformError, PlatformErrorKind as Kind, SiteView, View, ViewId, ViewRequest, VolumeId,
-    VolumeView,
+    Access, Bytes, ChangeId, Component, ComponentId, Consumed, Export, ExportId, MachineId, MachineSpec,
+    MachineView, Millis, Platform, PlatformError, PlatformErrorKind as Kind, SiteView, View, ViewId,
+    ViewRequest, VolumeId, VolumeView,
 };
 use tokio::sync::watch;
 
+use crate::infrastructure::{Denial, Infrastructure};
 use crate::sim::disk::BOOT_PARTITION;
 use crate::sim::faults::Faults;
 use crate::sim::state::State;
@@ -28,6 +29,7 @@ pub struct SimSite {
     seed: u64,
     clock: SimClock,
     state: Mutex<State>,
+    components: Infrastructure,
     faults: Arc<Faults>,
     trace: Trace,
     /// Counts boots of all machines, to wake who waits for one.
@@ -41,8 +43,10 @@ pub struct SimSite {
 impl SimSite {
     pub(crate) fn open(config: SimConfig, ordinal: u32, seed: u64, clock: SimClock) -> Arc<Self> {
         let state = State::new(config.profile.tracking, Store::new(config.chunk, config.grain));
+        let components = Infrastructure::of(&config.id.0, config.profile.kind);
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
+            components,
             ordinal,
             seed,
             clock,
@@ -78,6 +82,12 @@ impl SimSite {
     #[must_use]
     pub fn clock(&self) -> &SimClock {
         &self.clock
+    }
+
+    /// Its components, to be looked at, broken and repaired.
+    #[must_use]
+    pub fn components(&self) -> &Infrastructure {
+        &self.components
     }
 
     /// Changes the way out of the site.
@@ -216,6 +226,11 @@ impl SimSite {
         PlatformError { site: self.label().to_owned(), kind, message: message.into() }
     }
 
+    /// What the site's components do not let through, as this site's error.
+    pub(crate) fn denied(&self) -> impl Fn(Denial) -> PlatformError {
+        |denial| self.refuse(denial.kind, denial.message)
+    }
+
     pub(crate) fn unknown(&self, what: &str, id: &dyn fmt::Display) -> PlatformError {
         self.refuse(Kind::NotFound, format!("there is no {what} {id}"))
     }
@@ -275,8 +290,39 @@ impl Platform for SimSite {
         self.call(Call::Site, &id.0, async { Ok(view) }).await
     }
 
+    async fn infrastructure(&self) -> Result<Vec<Component>, PlatformError> {
+        let work = async { Ok(self.components.all()) };
+        self.call(Call::Infrastructure, &self.config.id.0, work).await
+    }
+
+    async fn connect_agent(
+        &self,
+        machine: &MachineId,
+        process_server: Option<&ComponentId>,
+    ) -> Result<(), PlatformError> {
+        let work = async { self.components.connect_agent(machine, process_server).map_err(self.denied()) };
+        self.call(Call::ConnectAgent, &machine.0, work).await
+    }
+
+    async fn lend_disks(
+        &self,
+        machine: &MachineId,
+        master_target: &ComponentId,
+    ) -> Result<(), PlatformError> {
+        self.call(Call::LendDisks, &machine.0, async { self.hang_disks(machine, Some(master_target)) }).await
+    }
+
+    async fn return_disks(&self, machine: &MachineId) -> Result<(), PlatformError> {
+        self.call(Call::ReturnDisks, &machine.0, async { self.hang_disks(machine, None) }).await
+    }
+
+    async fn merge_snapshots(&self, machine: &MachineId) -> Result<(), PlatformError> {
+        self.call(Call::MergeSnapshots, &machine.0, self.flatten(machine)).await
+    }
+
     async fn machine(&self, id: &MachineId) -> Result<MachineView, PlatformError> {
         let work = async {
+            self.components.inventory().map_err(self.denied())?;
             let now = self.clock.micros();
             self.with(|state| {
                 state.finish_shutdowns(now);
@@ -289,6 +335,7 @@ impl Platform for SimSite {
 
     async fn machines(&self) -> Result<Vec<MachineView>, PlatformError> {
         let work = async {
+            self.components.inventory().map_err(self.denied())?;
             let now = self.clock.micros();
             self.with(|state| {
                 state.finish_shutdowns(now);
@@ -339,8 +386,13 @@ impl Platform for SimSite {
         self.call(Call::Volume, &id.0, async { self.show_volume(id) }).await
     }
 
-    async fn create_volume(&self, id: &VolumeId, size: Bytes) -> Result<VolumeView, PlatformError> {
-        self.call(Call::CreateVolume, &id.0, async { self.add_volume(id, size.0) }).await
+    async fn create_volume(
+        &self,
+        id: &VolumeId,
+        size: Bytes,
+        datastore: Option<&ComponentId>,
+    ) -> Result<VolumeView, PlatformError> {
+        self.call(Call::CreateVolume, &id.0, async { self.add_volume(id, size.0, datastore) }).await
     }
 
     async fn derive_volume(&self, id: &VolumeId, parent: &VolumeId) -> Result<VolumeView, PlatformError> {

@@ -82,6 +82,7 @@ impl SimSite {
         since: Option<&ChangeId>,
         now: u64,
     ) -> Result<View, PlatformError> {
+        self.components().view(machine).map_err(self.denied())?;
         state.catch_up(machine, now);
         let left = state.views.iter().find(|(_, view)| view.machine == *machine).map(|(id, _)| id.clone());
         if let Some(open) = left {

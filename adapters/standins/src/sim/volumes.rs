@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{
-    Access, Bytes, Export, ExportId, PlatformError, PlatformErrorKind as Kind, VolumeId, VolumeView,
+    Access, Bytes, ComponentId, Export, ExportId, PlatformError, PlatformErrorKind as Kind, VolumeId,
+    VolumeView,
 };
 
 use crate::sim::SimSite;
@@ -30,12 +31,19 @@ impl SimSite {
             size: Bytes(volume.size),
             parent: volume.parent.clone(),
             allocated: Bytes(state.store.allocated(id)),
+            datastore: self.components().datastore_of(id),
         })
     }
 
-    pub(crate) fn add_volume(&self, id: &VolumeId, bytes: u64) -> Result<VolumeView, PlatformError> {
+    pub(crate) fn add_volume(
+        &self,
+        id: &VolumeId,
+        bytes: u64,
+        datastore: Option<&ComponentId>,
+    ) -> Result<VolumeView, PlatformError> {
         self.with(|state| {
             self.must_be_new(state, id)?;
+            self.components().new_volume(id, datastore).map_err(self.denied())?;
             state.store.insert(id, bytes, None);
             self.view_of(state, id)
         })
@@ -45,6 +53,7 @@ impl SimSite {
         self.with(|state| {
             self.must_be_new(state, id)?;
             let size = state.store.get(parent).ok_or_else(|| self.unknown("volume", parent))?.size;
+            self.components().new_delta(id, parent).map_err(self.denied())?;
             state.store.insert(id, size, Some(parent));
             self.view_of(state, id)
         })
@@ -70,6 +79,7 @@ impl SimSite {
                 }
                 (None, None) => {
                     state.store.remove(id);
+                    self.components().forget_volume(id);
                     return Ok(());
                 }
             };
@@ -83,6 +93,7 @@ impl SimSite {
         self.with(|state| {
             state.finish_shutdowns(now);
             let size = state.store.get(id).ok_or_else(|| self.unknown("volume", id))?.size;
+            self.components().open_volume(&state.store.chain(id), access).map_err(self.denied())?;
             let writable = access == Access::Write;
             if writable && state.running_on(id).is_some() {
                 let text = format!("volume {id} is in use by a running machine");
@@ -135,6 +146,7 @@ impl SimSite {
             }
             state.catch_up_on(top, now);
             state.store.merge(&chain[..depth], base);
+            chain[..depth].iter().for_each(|merged| self.components().forget_volume(merged));
             Ok(())
         })
     }

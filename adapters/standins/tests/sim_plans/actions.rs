@@ -64,7 +64,7 @@ fn actions_are_done_for_the_failovers_and_directions_they_are_meant_for() {
         let job = pair.core.failover_plan(&failover(OUT)).await.unwrap();
         assert_eq!(done(pair.completed(&job).await), ["out"]);
         pair.completed(&pair.core.commit_plan(&PLAN.into()).await.unwrap()).await;
-        pair.completed(&pair.core.reprotect_plan(&reprotect(BACK)).await.unwrap()).await;
+        pair.completed(&pair.core.reprotect_plan(&reprotect(&pair.core, BACK).await).await.unwrap()).await;
         let job = pair.core.failover_plan(&failover(BACK)).await.unwrap();
         assert_eq!(done(pair.completed(&job).await), ["back"]);
         let told: Vec<_> = notes.read().iter().map(|told| (told.failover_type, told.direction)).collect();

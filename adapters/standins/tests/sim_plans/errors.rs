@@ -157,7 +157,7 @@ fn a_plans_job_is_not_retried_once_another_job_of_the_plan_came_after() {
         vacate(&pair, "db").await;
         pair.fail_over(&item("db"), OUT).await;
         pair.completed(&pair.core.commit_plan(&PLAN.into()).await.unwrap()).await;
-        let back = pair.core.reprotect_plan(&reprotect(BACK)).await.unwrap();
+        let back = pair.core.reprotect_plan(&reprotect(&pair.core, BACK).await).await.unwrap();
         pair.completed(&back).await;
     });
 }

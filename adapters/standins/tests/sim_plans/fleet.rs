@@ -7,10 +7,11 @@ use contract::{
     PlanAction, PlanFailoverRequest, PlanGroup, PlanReprotectRequest, PlanState, PlanTestFailoverRequest,
     PointChoice, RecoveryPlan, ReplicationCore, ScriptContext,
 };
+use replication::Core;
 use standins::sim::{SimConfig, SimProfile, SimSite, SimWorld};
 use tempfile::TempDir;
 
-use crate::sim_support::{Pair, dr, exact, is_up};
+use crate::sim_support::{Pair, dr, exact, is_up, reprotection};
 
 pub const BOOT: Millis = Millis(10_000);
 pub const PLAN: &str = "shop";
@@ -101,8 +102,12 @@ pub fn drill() -> PlanTestFailoverRequest {
     PlanTestFailoverRequest { plan: PLAN.into(), point: PointChoice::Latest, network: Network::Isolated }
 }
 
-pub fn reprotect(direction: Direction) -> PlanReprotectRequest {
-    PlanReprotectRequest { plan: PLAN.into(), direction, settings: Vec::new() }
+/// Every machine of the plan with what sites have to begin with.
+pub async fn reprotect(core: &Core, direction: Direction) -> PlanReprotectRequest {
+    let plans = core.plans().await.unwrap();
+    let members = plans.iter().filter(|plan| plan.id.0 == PLAN).flat_map(|plan| &plan.groups);
+    let settings = members.flat_map(|group| &group.items).map(|item| reprotection(item, direction));
+    PlanReprotectRequest { plan: PLAN.into(), direction, settings: settings.collect() }
 }
 
 /// Follows a job until it stands so.

@@ -3,14 +3,13 @@
 use contract::{
     Consistency, EnableProtection, ErrorCode, GroupId, GroupPointId, ItemId, JobState, Millis, Phase,
     PlanFailoverRequest, PlanState, Platform, PlatformKind, PointChoice, PointId, Policy, ReplicationCore,
-    ReprotectRequest,
 };
 use standins::sim::{SimInstall, SimWorld, run};
 
 use crate::fleet::{
     BOOT, PLAN, came_back, drill, failover, group, item, plan, protect, recovered, reprotect, states,
 };
-use crate::sim_support::{BACK, INTERVAL, OUT, POLICY, Pair, dr, enable, policy};
+use crate::sim_support::{BACK, INTERVAL, OUT, POLICY, Pair, dr, enable, policy, reprotection};
 
 /// Machines with the group each is in. Every third transfer finds the applications at rest.
 async fn house(world: SimWorld, machines: &[(&str, Option<&str>)]) -> Pair {
@@ -155,12 +154,12 @@ fn a_group_is_reprotected_only_through_a_plan_and_comes_back_to_one_moment() {
         pair.core.create_plan(&plan(&[group(&["a", "b", "c"])])).await.unwrap();
         pair.completed(&pair.core.failover_plan(&to(PointChoice::LatestMultiVm)).await.unwrap()).await;
         pair.completed(&pair.core.commit_plan(&PLAN.into()).await.unwrap()).await;
-        let request = ReprotectRequest { item: item("a"), direction: BACK };
+        let request = reprotection(&item("a"), BACK);
         let error = pair.core.reprotect(&request).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::OnlyThroughPlan);
         let view = pair.item(&item("a")).await;
         assert!(!view.allowed.contains(&contract::Operation::Reprotect));
-        pair.completed(&pair.core.reprotect_plan(&reprotect(BACK)).await.unwrap()).await;
+        pair.completed(&pair.core.reprotect_plan(&reprotect(&pair.core, BACK).await).await.unwrap()).await;
         for machine in ["a", "b", "c"] {
             pair.points(&item(machine), 3).await.unwrap();
         }

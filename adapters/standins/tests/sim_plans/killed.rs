@@ -182,7 +182,7 @@ impl House {
                 core.failover_plan(&request).await
             }
             Commit => core.commit_plan(&plan).await,
-            ReprotectBack => core.reprotect_plan(&reprotect(BACK)).await,
+            ReprotectBack => core.reprotect_plan(&reprotect(core, BACK).await).await,
             FailBack => core.failover_plan(&failover(BACK)).await,
         }
     }

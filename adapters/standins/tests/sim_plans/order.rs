@@ -47,7 +47,7 @@ fn one_plan_takes_its_machines_out_and_back_group_by_group() {
 
         pair.completed(&pair.core.commit_plan(&PLAN.into()).await.unwrap()).await;
         pair.primary.restore();
-        pair.completed(&pair.core.reprotect_plan(&reprotect(BACK)).await.unwrap()).await;
+        pair.completed(&pair.core.reprotect_plan(&reprotect(&pair.core, BACK).await).await.unwrap()).await;
         for machine in MACHINES {
             pair.points(&item(machine), 2).await.unwrap();
         }
@@ -57,7 +57,7 @@ fn one_plan_takes_its_machines_out_and_back_group_by_group() {
         pair.live(BOOT).await;
         MACHINES.iter().for_each(|machine| came_back(&pair, machine));
         pair.completed(&pair.core.commit_plan(&PLAN.into()).await.unwrap()).await;
-        pair.completed(&pair.core.reprotect_plan(&reprotect(OUT)).await.unwrap()).await;
+        pair.completed(&pair.core.reprotect_plan(&reprotect(&pair.core, OUT).await).await.unwrap()).await;
         for machine in MACHINES {
             let at = pair.item(&item(machine)).await.protection;
             assert_eq!((at.phase, at.active), (Phase::Protected, Side::Primary));
@@ -134,7 +134,7 @@ fn a_plan_of_hyperv_machines_goes_out_and_back_as_planned_and_loses_nothing() {
         ["db", "web"].iter().for_each(|machine| came_back(&pair, machine));
         pair.completed(&pair.core.commit_plan(&PLAN.into()).await.unwrap()).await;
         // Hyper-V machines replicate again in their own way (HF-17).
-        let job = pair.core.reprotect_plan(&reprotect(OUT)).await.unwrap();
+        let job = pair.core.reprotect_plan(&reprotect(&pair.core, OUT).await).await.unwrap();
         pair.completed(&job).await;
         let below = children(&pair, &job).await;
         assert!(below.iter().all(|job| job.kind == JobKind::ReverseReplicate), "{below:#?}");

@@ -3,14 +3,14 @@
 use contract::{
     ActionWork, CoreError, ErrorCode, ItemView, JobFilter, JobId, JobState, JobView, Millis, Network,
     PlanFailoverRequest, PlanGroup, PlanReprotectRequest, PlanTestFailoverRequest, PointChoice, RecoveryPlan,
-    ReplicationCore, ReprotectRequest,
+    ReplicationCore,
 };
 use standins::sim::{Event, run};
 
 use crate::fleet::{
     PLAN, action, drill, failover, group, hyperv, item, manual, plan, planned, protect, reprotect, until,
 };
-use crate::sim_support::{BACK, OUT, Pair};
+use crate::sim_support::{BACK, OUT, Pair, reprotection};
 
 /// Calls that change nothing at a site.
 const READS: [&str; 4] = ["Site:", "Machine:", "Machines:", "Volume:"];
@@ -97,8 +97,8 @@ fn what_cannot_be_done_with_a_plan_is_refused() {
         refused(&pair, "custom point", bad, core.test_failover_plan(&request)).await;
         let request = PlanTestFailoverRequest { network: Network::Production, ..drill() };
         refused(&pair, "production", bad, core.test_failover_plan(&request)).await;
-        let settings = vec![ReprotectRequest { item: item("mail"), direction: BACK }];
-        let request = PlanReprotectRequest { settings, ..reprotect(BACK) };
+        let settings = vec![reprotection(&item("mail"), BACK)];
+        let request = PlanReprotectRequest { settings, ..reprotect(&pair.core, BACK).await };
         refused(&pair, "a stranger's settings", bad, core.reprotect_plan(&request)).await;
 
         let state = ErrorCode::NotAllowedInState;
@@ -106,7 +106,13 @@ fn what_cannot_be_done_with_a_plan_is_refused() {
         refused(&pair, "no planned one", state, core.failover_plan(&planned(OUT))).await;
         refused(&pair, "no drill", state, core.clean_up_test_failover_plan(&PLAN.into())).await;
         refused(&pair, "nothing to commit", state, core.commit_plan(&PLAN.into())).await;
-        refused(&pair, "nothing to reprotect", state, core.reprotect_plan(&reprotect(BACK))).await;
+        refused(
+            &pair,
+            "nothing to reprotect",
+            state,
+            core.reprotect_plan(&reprotect(&pair.core, BACK).await),
+        )
+        .await;
 
         let unknown = ErrorCode::UnknownId;
         let request = PlanFailoverRequest { plan: "mail".into(), ..failover(OUT) };
@@ -115,7 +121,7 @@ fn what_cannot_be_done_with_a_plan_is_refused() {
         refused(&pair, "unknown plan", unknown, core.test_failover_plan(&request)).await;
         refused(&pair, "unknown plan", unknown, core.clean_up_test_failover_plan(&"mail".into())).await;
         refused(&pair, "unknown plan", unknown, core.commit_plan(&"mail".into())).await;
-        let request = PlanReprotectRequest { plan: "mail".into(), ..reprotect(BACK) };
+        let request = PlanReprotectRequest { plan: "mail".into(), ..reprotect(&pair.core, BACK).await };
         refused(&pair, "unknown plan", unknown, core.reprotect_plan(&request)).await;
     });
 }
@@ -134,7 +140,7 @@ fn a_plan_at_work_is_busy_for_all_else() {
         refused(&pair, "drill", busy, core.test_failover_plan(&drill())).await;
         refused(&pair, "clean-up", busy, core.clean_up_test_failover_plan(&PLAN.into())).await;
         refused(&pair, "commit", busy, core.commit_plan(&PLAN.into())).await;
-        refused(&pair, "reprotect", busy, core.reprotect_plan(&reprotect(BACK))).await;
+        refused(&pair, "reprotect", busy, core.reprotect_plan(&reprotect(&pair.core, BACK).await)).await;
         refused(&pair, "delete", busy, core.delete_plan(&PLAN.into())).await;
         refused(&pair, "retry", ErrorCode::NotAllowedInState, core.retry_job(&job)).await;
         pair.core.resume_job(&job).await.unwrap();

@@ -178,11 +178,13 @@ fn a_machine_is_protected_once_and_an_items_name_given_once() {
 
 /// A machine that somebody else has at the recovery site under that name.
 async fn stranger(site: &SimSite, name: &MachineId) {
-    site.create_volume(&"strange-disk".into(), Bytes(1 << 20)).await.unwrap();
+    site.create_volume(&"strange-disk".into(), Bytes(1 << 20), None).await.unwrap();
     let (memory, network) = (Bytes(1 << 30), Network::Production);
     let disks = vec![("system".into(), "strange-disk".into())];
     let (firmware, os) = (contract::Firmware::Bios, contract::GuestOs::Linux);
-    site.create_machine(&MachineSpec { id: name.clone(), firmware, os, memory, disks, network })
+    let (guest, placement) = Default::default();
+    let id = name.clone();
+    site.create_machine(&MachineSpec { id, firmware, os, memory, disks, network, guest, placement })
         .await
         .unwrap();
     site.start(name).await.unwrap();

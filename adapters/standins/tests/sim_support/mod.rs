@@ -15,6 +15,7 @@ use contract::{
 };
 use replication::tap::Tap;
 use replication::{Clock, Config, Core};
+use standins::Infrastructure;
 use standins::sim::{
     Cut, SimBoot, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, cut_of, last_record,
 };
@@ -191,7 +192,7 @@ pub fn enable(item: &ItemId, machine: &str) -> EnableProtection {
         primary: "primary".into(),
         machine: machine.into(),
         recovery: "recovery".into(),
-        target: TargetSettings { machine: dr(machine), memory: Bytes(1 << 30) },
+        target: TargetSettings::new(dr(machine), Bytes(1 << 30)),
         policy: POLICY.into(),
         group: None,
     }
@@ -211,11 +212,17 @@ pub fn failover(item: &ItemId, direction: Direction) -> FailoverRequest {
         shut_down_source: false,
         shutdown_within: Millis(60_000),
         data_sync: None,
+        alternate: None,
+        certificate: None,
     }
 }
 
+/// With what sites have to begin with.
 pub fn reprotection(item: &ItemId, direction: Direction) -> ReprotectRequest {
-    ReprotectRequest { item: item.clone(), direction }
+    let parts = |kind| Infrastructure::of("", kind).all();
+    let [here, there] = [PlatformKind::Vmware, PlatformKind::Azure].map(parts);
+    let (from, to) = if direction == OUT { (here, there) } else { (there, here) };
+    ReprotectRequest::new(item, direction).with_defaults(&from, &to)
 }
 
 pub fn drill(item: &ItemId, point: PointChoice) -> TestFailoverRequest {

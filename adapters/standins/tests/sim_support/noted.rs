@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use contract::{
-    Access, Bytes, ChangeId, Consumed, Export, ExportId, MachineId, MachineSpec, MachineView, Millis,
-    Platform, PlatformError, SiteView, View, ViewId, ViewRequest, VolumeId, VolumeView,
+    Access, Bytes, ChangeId, Component, ComponentId, Consumed, Export, ExportId, MachineId, MachineSpec,
+    MachineView, Millis, Platform, PlatformError, SiteView, View, ViewId, ViewRequest, VolumeId, VolumeView,
 };
 use standins::sim::{SimProcess, SimSite};
 
@@ -44,6 +44,34 @@ impl Noted {
 impl Platform for Noted {
     async fn site(&self) -> Result<SiteView, PlatformError> {
         self.note("site", "").site().await
+    }
+
+    async fn infrastructure(&self) -> Result<Vec<Component>, PlatformError> {
+        self.note("infrastructure", "").infrastructure().await
+    }
+
+    async fn connect_agent(
+        &self,
+        machine: &MachineId,
+        process_server: Option<&ComponentId>,
+    ) -> Result<(), PlatformError> {
+        self.note("connect_agent", &machine.0).connect_agent(machine, process_server).await
+    }
+
+    async fn lend_disks(
+        &self,
+        machine: &MachineId,
+        master_target: &ComponentId,
+    ) -> Result<(), PlatformError> {
+        self.note("lend_disks", &machine.0).lend_disks(machine, master_target).await
+    }
+
+    async fn return_disks(&self, machine: &MachineId) -> Result<(), PlatformError> {
+        self.note("return_disks", &machine.0).return_disks(machine).await
+    }
+
+    async fn merge_snapshots(&self, machine: &MachineId) -> Result<(), PlatformError> {
+        self.note("merge_snapshots", &machine.0).merge_snapshots(machine).await
     }
 
     async fn machine(&self, id: &MachineId) -> Result<MachineView, PlatformError> {
@@ -95,8 +123,13 @@ impl Platform for Noted {
         self.note("volume", &id.0).volume(id).await
     }
 
-    async fn create_volume(&self, id: &VolumeId, size: Bytes) -> Result<VolumeView, PlatformError> {
-        self.note("create_volume", &id.0).create_volume(id, size).await
+    async fn create_volume(
+        &self,
+        id: &VolumeId,
+        size: Bytes,
+        datastore: Option<&ComponentId>,
+    ) -> Result<VolumeView, PlatformError> {
+        self.note("create_volume", &id.0).create_volume(id, size, datastore).await
     }
 
     async fn derive_volume(&self, id: &VolumeId, parent: &VolumeId) -> Result<VolumeView, PlatformError> {

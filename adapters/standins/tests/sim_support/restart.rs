@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use contract::{
     DataSync, FailoverKind, FailoverRequest, ItemId, ItemView, JobId, JobState, MachineId, Millis, Network,
-    Phase, Platform, PointChoice, PointId, PowerState, RecoveryPoint, ReplicationCore, ReprotectRequest,
-    Side, SiteId, TestFailoverRequest, Timestamp,
+    Phase, Platform, PointChoice, PointId, PowerState, RecoveryPoint, ReplicationCore, Side, SiteId,
+    TestFailoverRequest, Timestamp,
 };
 use replication::{Clock, Config, Core};
 use standins::sim::{
@@ -18,7 +18,9 @@ use standins::sim::{
 use tempfile::TempDir;
 
 use super::noted::{Names, Noted};
-use super::{BACK, INTERVAL, OUT, POLICY, dr, enable, exact, failover, in_memory, lost, policy};
+use super::{
+    BACK, INTERVAL, OUT, POLICY, dr, enable, exact, failover, in_memory, lost, policy, reprotection,
+};
 
 pub const MACHINE: &str = "web";
 const KEEP: u32 = 2;
@@ -280,7 +282,7 @@ impl House {
 
     async fn ask(&self, stage: Stage) -> Result<JobId, String> {
         let (item, core) = (item(), &self.core);
-        let reprotect = |direction| ReprotectRequest { item: item.clone(), direction };
+        let reprotect = |direction| reprotection(&item, direction);
         let planned = |direction, data_sync| FailoverRequest {
             kind: FailoverKind::Planned,
             data_sync,
