@@ -68,6 +68,7 @@ pub(crate) async fn fail_back(
         record.sync_incomplete = false;
         record.placed = None;
         (record.served, record.starting, record.completing) = (false, false, false);
+        record.placed = None;
         record.protection.phase = Phase::CommitPending;
         record.protection.active = Side::Primary;
         record.failed_over_to = Some(PointId(format!("{}-synchronised", record.id)));

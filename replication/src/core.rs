@@ -70,7 +70,7 @@ impl Core {
             jobs.add(Job::known(Arc::clone(&store), config.clock.clone(), job));
         }
         let jobs = Mutex::new(jobs);
-        let items = records.into_iter().map(|record| (record.id.clone(), Arc::new(Item::left(record))));
+        let items = records.into_iter().map(|record| (record.id.clone(), Arc::new(Item::new(record))));
         let items: BTreeMap<_, _> = items.collect();
         let left: Vec<_> = items.values().cloned().collect();
         let plans = store.plans()?.into_iter().map(|plan| (plan.id.clone(), plan)).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use contract::{
     CoreError, Direction, ErrorCode, FailoverKind, FailoverRequest, ItemId, JobId, Network, Operation, Phase,
-    PlatformError, PointChoice, PointId, PowerState, RecoveryPoint, Side,
+    PlatformError, PlatformErrorKind, PointChoice, PointId, PowerState, RecoveryPoint, Side,
 };
 
 use crate::core::Inner;
@@ -135,7 +135,11 @@ async fn serve_on(core: &Inner, item: &Item, back: bool) -> Result<(), CoreError
     let (site, machine) = record.on(record.protection.active);
     let down = if back {
         let (site, machine) = &record.primary;
-        core.platform(site)?.power_off(machine).await.map_err(CoreError::from)
+        match core.platform(site)?.power_off(machine).await {
+            // It was still to be made.
+            Err(error) if error.kind == PlatformErrorKind::NotFound => Ok(()),
+            done => done.map_err(CoreError::from),
+        }
     } else {
         remove_target(&core.platform(&record.recovery.0)?, &record).await
     };

@@ -285,8 +285,6 @@ pub(crate) struct Item {
     pub(crate) engine: Mutex<Option<Engine>>,
     /// The job that holds the item.
     pub(crate) job: std::sync::Mutex<Option<JobId>>,
-    /// It was taken up after a restart, or is new; before that nothing may be begun with it.
-    pub(crate) ready: watch::Sender<bool>,
     /// One processes at a time: the processor, or a failover that wants the latest.
     pub(crate) processing: Mutex<()>,
     /// Whether its tasks run; those of its group take it along only then.
@@ -298,19 +296,6 @@ pub(crate) struct Item {
 }
 
 impl Item {
-    /// One that an earlier life of this core has left, to be taken up.
-    pub(crate) fn left(record: Record) -> Self {
-        let item = Self::new(record);
-        item.ready.send_replace(false);
-        item
-    }
-
-    /// Returns once it is taken up.
-    pub(crate) async fn until_ready(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
-    }
-
     pub(crate) fn new(record: Record) -> Self {
         let (changed, _) = watch::channel(0);
         Self {
@@ -319,7 +304,6 @@ impl Item {
             changed,
             engine: Mutex::default(),
             job: std::sync::Mutex::default(),
-            ready: watch::Sender::new(true),
             processing: Mutex::default(),
             replicating: AtomicBool::new(false),
             receiving: Arc::default(),

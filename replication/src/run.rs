@@ -25,7 +25,6 @@ impl Inner {
         order: Order,
         parent: Option<JobId>,
     ) -> Result<JobId, CoreError> {
-        self.ready().await;
         self.look_ahead(item, &order).await?;
         let mut record = item.record.lock().await;
         free(item)?;
@@ -48,7 +47,6 @@ impl Inner {
         job: &Job,
         order: &Order,
     ) -> Result<(), CoreError> {
-        self.ready().await;
         self.look_ahead(item, order).await?;
         let mut record = item.record.lock().await;
         free(item)?;
@@ -68,7 +66,7 @@ impl Inner {
     /// Asks what platforms have to say to an order before it becomes a job. They are asked only for an item in the
     /// right state that no job holds.
     async fn look_ahead(&self, item: &Item, order: &Order) -> Result<(), CoreError> {
-        item.until_ready().await;
+        self.ready().await;
         free(item)?;
         let record = item.record.lock().await.clone();
         order.check(self, &record)?;
@@ -156,9 +154,9 @@ impl Inner {
         if let Err(error) = resume::take_up(&self, &item).await {
             self.report_trouble(&item, error.message).await;
         }
-        drop(taking_up);
+        // Looked up before anything new can be begun with it.
         let pending = self.pending(&item).await;
-        item.ready.send_replace(true);
+        drop(taking_up);
         let Some((pending, job)) = pending else { return };
         match job {
             Some(job) if !job.state().ended() => {

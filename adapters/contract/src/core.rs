@@ -357,3 +357,47 @@ pub trait ReplicationCore: Send + Sync {
     /// Stops all work of this core; what is stored stays. Guests are not touched.
     async fn close(&self) -> Result<(), CoreError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GuestOs, MasterTarget, Mount};
+
+    fn part(id: &str, kind: ComponentKind) -> Component {
+        Component { id: id.into(), connected: true, kind }
+    }
+
+    fn master_target(id: &str, built_in: bool, drives: &[&str]) -> Component {
+        let mount = |datastore: &str, access| Mount { datastore: datastore.into(), access };
+        part(
+            id,
+            ComponentKind::MasterTarget(MasterTarget {
+                built_in,
+                configuration_server: "server".into(),
+                os: GuestOs::Linux,
+                uuid: id.to_owned(),
+                snapshots: 0,
+                retention_drives: drives.iter().map(|drive| (*drive).to_owned()).collect(),
+                mounts: vec![mount("only-read", Access::Read), mount("written", Access::Write)],
+                disks: Vec::new(),
+            }),
+        )
+    }
+
+    #[test]
+    fn a_request_offers_the_master_target_that_came_with_the_configuration_server() {
+        let from = [part("link", ComponentKind::HostConnection), part("sends", ComponentKind::ProcessServer)];
+        let to = [
+            part("other", ComponentKind::ProcessServer),
+            master_target("added", false, &["/a"]),
+            master_target("own", true, &["/r", "/s"]),
+        ];
+        let bare = ReprotectRequest::new(&"item".into(), Direction::RecoveryToPrimary);
+        let full = bare.clone().with_defaults(&from, &to);
+        assert_eq!(full.process_server, Some("sends".into()));
+        assert_eq!(full.master_target, Some("own".into()));
+        assert_eq!(full.retention_drive.as_deref(), Some("/r"));
+        assert_eq!(full.datastore, Some("written".into()));
+        assert_eq!(bare.clone().with_defaults(&[], &[]), bare);
+    }
+}

@@ -1,9 +1,6 @@
 //! Out and not back: a machine fails over from a site to which nothing can be replicated.
 
-use contract::{
-    Direction, JobId, JobState, JobView, Phase, Platform, PlatformErrorKind, PowerState, ReprotectRequest,
-    Side,
-};
+use contract::{Direction, JobId, JobState, JobView, Phase, Platform, PlatformErrorKind, PowerState, Side};
 
 use super::edge::works_beyond;
 use super::world::{JOB_WITHIN, World};
@@ -35,7 +32,7 @@ async fn no_way_back(world: &World, cloud: &Running) -> Result<(), Halt> {
     }
     let step = world.evidence.step(STEP, "reprotect to the physical site");
     let acked = cloud.last_record();
-    let request = ReprotectRequest::new(&world.item, Direction::RecoveryToPrimary);
+    let request = world.reprotection(Direction::RecoveryToPrimary).await?;
     let refused = match world.core.reprotect(&request).await {
         Err(error) => Some(error),
         Ok(job) => ended(world, &job).await?.error,

@@ -27,21 +27,22 @@ pub(super) async fn admit(core: &Inner, task: &PlanTask) -> Result<Direction, Co
     check_order(task)?;
     let chosen = points::choose(core, &task.order, task.items(), &BTreeMap::new()).await;
     check_spanning(core, task, &chosen).await?;
-    let (mut direction, mut nothing, mut cannot, mut told) = (None, None, None, Vec::new());
+    let (mut direction, mut nothing, mut cannot, mut going) = (None, None, None, Vec::new());
     for id in task.items() {
         match part(core, &task.order, id, &chosen).await {
-            Part::Goes(order, way) => match look_ahead(core, id, &order, &mut told).await {
-                Ok(()) => drop(direction.get_or_insert(way)),
-                Err(why) => drop(cannot.get_or_insert(why)),
-            },
+            Part::Goes(order, way) => {
+                direction.get_or_insert(way);
+                going.push((id, order));
+            }
             Part::Nothing(why) => drop(nothing.get_or_insert(why)),
             Part::Cannot(why) => drop(cannot.get_or_insert(why)),
         }
     }
-    groups::check(&told)?;
+    let goes_on = goes_on_without(&task.order);
     match (direction, cannot) {
-        (Some(_), Some(why)) if !goes_on_without(&task.order) => Err(why),
-        (Some(direction), _) => Ok(direction),
+        (Some(_), Some(why)) if !goes_on => Err(why),
+        (Some(direction), _) if goes_on => Ok(direction),
+        (Some(direction), _) => look_ahead(core, &going).await.map(|()| direction),
         (None, Some(why)) => Err(why),
         (None, None) => Err(nothing.unwrap_or_else(|| {
             CoreError::new(ErrorCode::BadRequest, format!("plan {} has no machine", task.plan.id))
@@ -49,19 +50,17 @@ pub(super) async fn admit(core: &Inner, task: &PlanTask) -> Result<Direction, Co
     }
 }
 
-/// What platforms have to say to what a machine is told. Reprotections are gathered, to be looked at together.
-async fn look_ahead(
-    core: &Inner,
-    id: &ItemId,
-    order: &Order,
-    told: &mut Vec<(Record, ReprotectRequest)>,
-) -> Result<(), CoreError> {
-    let record = core.find(id).await?.record.lock().await.clone();
-    order.look(core, &record).await?;
-    if let Order::Reprotect(request) = order {
-        told.push((record, request.clone()));
+/// What platforms have to say to what machines are told; to reprotections also what they say together.
+async fn look_ahead(core: &Inner, going: &[(&ItemId, Order)]) -> Result<(), CoreError> {
+    let mut told = Vec::new();
+    for (id, order) in going {
+        let record = core.find(id).await?.record.lock().await.clone();
+        order.look(core, &record).await?;
+        if let Order::Reprotect(request) = order {
+            told.push((record, request.clone()));
+        }
     }
-    Ok(())
+    groups::check(&told)
 }
 
 /// What is wrong with a request whatever its machines are.
