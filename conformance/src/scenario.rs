@@ -57,6 +57,9 @@ pub struct Scenario {
     /// Stand-in to which it fails over; empty as above.
     #[serde(default)]
     pub target: String,
+    /// Stand-in to which it fails back, where that is another than the one it came from.
+    #[serde(default)]
+    pub home: Option<String>,
     /// When a failback to Hyper-V brings the data down.
     #[serde(default)]
     pub data_sync: Option<DataSync>,

@@ -93,7 +93,7 @@ async fn refused_before(world: &World) -> Result<(), Halt> {
         FailoverRequest { kind: FailoverKind::Planned, ..request(world, Direction::PrimaryToRecovery) };
     let planned = world.core.failover(&planned).await.err().map(|error| error.code);
     let refused = matches!(planned, Some(ErrorCode::NotAllowedInState | ErrorCode::NotSupported));
-    world.expect("FO-21", refused, format!("planned failover of a VMware machine: {planned:?}")).await;
+    world.expect("FO-21", refused, format!("planned failover of such a machine: {planned:?}")).await;
     Ok(())
 }
 
@@ -173,7 +173,7 @@ pub(crate) async fn check_hydration(world: &World, target: &Boot, points: &[Poin
 }
 
 /// Files that hydration may edit.
-const CONFIGURATION: [&str; 2] = [images::layout::SYSLINUX_CFG, images::layout::LOADER_ENTRY];
+pub(crate) const CONFIGURATION: [&str; 2] = [images::layout::SYSLINUX_CFG, images::layout::LOADER_ENTRY];
 
 /// The first sector outside `allowed` in which two raw disks differ.
 fn differences_outside(
@@ -193,7 +193,7 @@ fn differences_outside(
 }
 
 /// Boot files whose content differs between two disks.
-fn edited_boot_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<String>, Halt> {
+pub(crate) fn edited_boot_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<String>, Halt> {
     use images::layout::{
         DRIVERS_DIR, EFI_LOADER, INITRD, KERNEL, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV,
     };

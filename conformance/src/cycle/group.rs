@@ -280,7 +280,7 @@ async fn fail_back(world: &World, members: &mut [Member], originals: &[Running])
     let switches = members.iter().zip(originals).zip(&jobs).map(|((member, original), job)| async move {
         let edge = name(EDGE, &member.world);
         let (from, to, after) = (&member.running, &member.world.primary, original.boot.number);
-        let switch = Switch { edge: &edge, from, to, after };
+        let switch = Switch { edge: &edge, from, to, after, exempt: None };
         switch.follow(&member.world, trigger, job, switch::nothing()).await
     });
     let recovered = try_join_all(switches).await?;

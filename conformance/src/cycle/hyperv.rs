@@ -48,7 +48,7 @@ async fn planned_out(world: &World, source: &Running) -> Result<Running, Halt> {
         .expect("PF-05", code == Some(ErrorCode::BadRequest), format!("planned to an older point: {code:?}"))
         .await;
     let after = world.recovery.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
-    let switch = Switch { edge: OUT, from: source, to: &world.recovery, after };
+    let switch = Switch { edge: OUT, from: source, to: &world.recovery, after, exempt: None };
     let recovered = switch.make(world, &out, switch::nothing()).await?;
     let point = chosen_point(world, &before).await?;
     check_out(world, &recovered, &point).await?;
@@ -92,7 +92,8 @@ async fn planned_back(world: &World, cloud: &Running, original: &Running) -> Res
     world
         .expect("HF-04", code == Some(ErrorCode::NotAllowedInState), format!("unplanned back: {code:?}"))
         .await;
-    let switch = Switch { edge: BACK, from: cloud, to: &world.primary, after: original.boot.number };
+    let switch =
+        Switch { edge: BACK, from: cloud, to: &world.primary, after: original.boot.number, exempt: None };
     let request = request(world, Direction::RecoveryToPrimary);
     let recovered = match world.data_sync {
         Some(DataSync::BeforeFailover) => {

@@ -107,11 +107,13 @@ async fn run(world: &World) -> Result<(), Halt> {
 async fn cycle(world: &World) -> Result<(), Halt> {
     let mut on_premises = setup::boot_source(world).await?;
     setup::protect(world, &on_premises).await?;
+    let (mut from, home) = (world, world.at_home());
     for _ in 0..world.context.cycles {
-        let cloud = failover::fail_over(world, &on_premises).await?;
-        reprotect::reprotect(world, "reprotect", &cloud, &on_premises).await?;
-        on_premises = failback::fail_back(world, &cloud, &on_premises).await?;
-        reprotect::reprotect(world, "reprotect-forward", &on_premises, &cloud).await?;
+        let cloud = failover::fail_over(from, &on_premises).await?;
+        reprotect::reprotect(&home, "reprotect", &cloud, &on_premises).await?;
+        on_premises = failback::fail_back(&home, &cloud, &on_premises).await?;
+        reprotect::reprotect(&home, "reprotect-forward", &on_premises, &cloud).await?;
+        from = &home;
     }
-    finish::end(world, &on_premises).await
+    finish::end(&home, &on_premises).await
 }

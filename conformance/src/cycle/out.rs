@@ -1,9 +1,11 @@
 //! Out and not back: a machine fails over from a site to which nothing can be replicated.
 
-use contract::{Direction, JobId, JobState, JobView, Phase, Platform, PlatformErrorKind, PowerState, Side};
+use contract::{
+    Direction, ErrorCode, Phase, Platform, PlatformErrorKind, PowerState, ReprotectRequest, Side,
+};
 
 use super::edge::works_beyond;
-use super::world::{JOB_WITHIN, World};
+use super::world::World;
 use super::{Halt, Running, failover, finish, setup};
 
 const STEP: &str = "no way back";
@@ -32,15 +34,15 @@ async fn no_way_back(world: &World, cloud: &Running) -> Result<(), Halt> {
     }
     let step = world.evidence.step(STEP, "reprotect to the physical site");
     let acked = cloud.last_record();
-    let request = world.reprotection(Direction::RecoveryToPrimary).await?;
-    let refused = match world.core.reprotect(&request).await {
-        Err(error) => Some(error),
-        Ok(job) => ended(world, &job).await?.error,
-    };
+    let nowhere = ReprotectRequest::new(&world.item, Direction::RecoveryToPrimary);
+    let code = world.core.reprotect(&nowhere).await.err().map(|error| error.code);
+    let found = format!("reprotect without VMware: {code:?}");
+    world.expect("PH-02", code == Some(ErrorCode::FailbackSiteNotGiven), found).await;
+    let physical = ReprotectRequest { failback_site: Some(world.primary.site().await?.id), ..nowhere };
+    let code = world.core.reprotect(&physical).await.err().map(|error| error.code);
+    let found = format!("reprotect to a physical site: {code:?}");
+    world.expect("PH-01", code == Some(ErrorCode::FailbackSiteUnfit), found).await;
     step.done();
-    let found = refused.as_ref().map_or("it was done".to_owned(), ToString::to_string);
-    world.expect("PH-01", refused.is_some(), format!("reprotect to a physical site: {found}")).await;
-    world.expect("PH-02", refused.is_some(), format!("reprotect without VMware: {found}")).await;
     let item = world.core.item(&world.item).await?.protection;
     let serves = works_beyond(cloud, acked).await;
     let source = world.primary.machine(&world.machine).await?.power;
@@ -49,20 +51,4 @@ async fn no_way_back(world: &World, cloud: &Running) -> Result<(), Halt> {
     world.expect("PH-02", same && serves, found).await;
     world.trace("no way back: reprotect refused, the cloud machine serves on").await;
     world.trace_state().await
-}
-
-/// A job's end, whatever it is.
-async fn ended(world: &World, job: &JobId) -> Result<JobView, Halt> {
-    let follow = async {
-        let mut seen = world.core.job(job).await?;
-        while !seen.state.ended() {
-            seen = world.core.watch_job(job, seen.revision).await?;
-        }
-        Ok::<_, Halt>(seen)
-    };
-    let ended = tokio::time::timeout(JOB_WITHIN, follow).await;
-    let ended = ended.map_err(|_| Halt::Violation(format!("job {job} did not end in {JOB_WITHIN:?}")))??;
-    let told = (ended.state == JobState::Failed) == ended.error.is_some();
-    world.expect("JO-01", told, format!("job {job} ended {:?} with {:?}", ended.state, ended.error)).await;
-    Ok(ended)
 }

@@ -1,10 +1,13 @@
 //! Edges 2 and 4: the machine that runs now replicates to the side it came from.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Instant;
 
-use contract::{Bytes, Direction, Platform, PowerState, RecoveryPoint, Side};
+use camino::Utf8Path;
+use contract::{Bytes, Direction, JobView, Platform, PowerState, RecoveryPoint, Side};
 use harness::oracle::WriteLog;
 
 use super::edge::{self, PointFiles};
@@ -32,6 +35,7 @@ pub(crate) async fn reprotect(
     other.site.restore();
     let active = world.core.item(&world.item).await?.protection.active;
     let direction = Direction::from_side(active);
+    let comes_elsewhere = active == Side::Recovery && !Arc::ptr_eq(&other.site, &world.primary);
     let acked = running.last_record();
     let trigger = Instant::now();
     let job = match world.script {
@@ -58,7 +62,11 @@ pub(crate) async fn reprotect(
         edge::judge(world, name, exhibits(running, &files), running.already).await
     })
     .await?;
-    check_travelled(world, running, other, first, &judged.0).await?;
+    match &first {
+        Some(first) if comes_elsewhere => check_full(world, running, &job, first).await?,
+        Some(first) => check_travelled(world, running, other, first, &judged.0).await?,
+        None => {}
+    }
     let survived = judged.0.contiguous().unwrap_or_default();
     let acks = running.boot.guest.witness().acks();
     let rpo = measure::rpo(&acks, survived, seen, judged.0.lost);
@@ -112,10 +120,9 @@ async fn check_travelled(
     world: &World,
     running: &Running,
     other: &Running,
-    first: Option<RecoveryPoint>,
+    first: &RecoveryPoint,
     judged: &JudgedMachine,
 ) -> Result<(), Halt> {
-    let Some(first) = first else { return Ok(()) };
     let mut changed = 0;
     for ((here, there), disk) in running.boot.disks.iter().zip(&other.boot.disks).zip(&judged.disks) {
         let mut grains: BTreeSet<u64> = grains(&disk.log).collect();
@@ -132,6 +139,50 @@ async fn check_travelled(
     let rule = if world.script == Script::HyperV { "HF-18" } else { "RE-04" };
     world.expect(rule, first.transferred <= limit, found).await;
     Ok(())
+}
+
+/// RE-05, PH-03: a machine that comes back elsewhere is made when replication begins, and everything travels.
+async fn check_full(
+    world: &World,
+    running: &Running,
+    job: &JobView,
+    first: &RecoveryPoint,
+) -> Result<(), Halt> {
+    let made = job.steps.iter().any(|step| step.name == "create machine");
+    let there = world.primary.machine(&world.machine).await.map(|machine| machine.power);
+    let off = matches!(there, Ok(PowerState::Off));
+    let mut content = 0;
+    for disk in &running.boot.disks {
+        let base = disk.base.clone();
+        let found = tokio::task::spawn_blocking(move || content_of(&base));
+        content += found.await.map_err(anyhow::Error::from)??;
+    }
+    let content = Bytes(content);
+    let full = first.transferred.0 + EPSILON.0 >= content.0;
+    let found = format!(
+        "{} has machine {} made: {made}, off: {off}; {} travelled, it booted with {content}",
+        world.primary.label(),
+        world.machine,
+        first.transferred
+    );
+    world.expect("RE-05", made && off && full, found.clone()).await;
+    world.expect("PH-03", made && off && full, found).await;
+    Ok(())
+}
+
+/// Bytes of the grains of a raw disk that hold anything but zeroes.
+fn content_of(disk: &Utf8Path) -> Result<u64, Halt> {
+    let mut file = File::open(disk).map_err(harness::Error::file(disk))?;
+    let (mut grain, mut bytes) = (Vec::new(), 0);
+    loop {
+        grain.clear();
+        let read = (&mut file).take(GRAIN * 512).read_to_end(&mut grain);
+        match read.map_err(harness::Error::file(disk))? {
+            0 => return Ok(bytes),
+            read if grain.iter().any(|byte| *byte != 0) => bytes += read as u64,
+            _ => {}
+        }
+    }
 }
 
 fn grains(log: &WriteLog) -> impl Iterator<Item = u64> {

@@ -1,5 +1,6 @@
 //! A switch that loses nothing: the one machine is shut down, its last changes travel, the other one boots.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +20,8 @@ pub(crate) struct Switch<'a> {
     pub(crate) to: &'a Arc<StandInSite>,
     /// Number of the target's last boot; 0 if it has none.
     pub(crate) after: u32,
+    /// Sectors of the first disk that hydration may edit on the way.
+    pub(crate) exempt: Option<Range<u64>>,
 }
 
 impl Switch<'_> {
@@ -43,7 +46,7 @@ impl Switch<'_> {
         job: &JobId,
         meanwhile: impl Future<Output = Result<Option<Instant>, Halt>>,
     ) -> Result<Recovered, Halt> {
-        let Self { edge, from, to, after } = self;
+        let Self { edge, from, to, after, exempt } = self;
         let gone = {
             let boot = Arc::clone(&from.boot);
             tokio::spawn(async move {
@@ -56,7 +59,8 @@ impl Switch<'_> {
             Ok(both) => both,
             Err(halt) => {
                 let target = (&***to, &world.machine, *after);
-                return Err(edge::judge_anyway(world, edge, from, target, vec![], halt).await);
+                let exempt = exempt.iter().cloned().collect();
+                return Err(edge::judge_anyway(world, edge, from, target, exempt, halt).await);
             }
         };
         let gone = gone.await.map_err(anyhow::Error::from)?;
@@ -79,14 +83,14 @@ impl Switch<'_> {
     }
 
     fn exhibits(&self, target: &Boot) -> Vec<Exhibit> {
-        let disks = self.from.boot.disks.iter().zip(&target.disks);
+        let disks = self.from.boot.disks.iter().zip(&target.disks).enumerate();
         disks
-            .map(|(from, to)| Exhibit {
+            .map(|(index, (from, to))| Exhibit {
                 name: from.id.0.clone(),
                 base: from.base.clone(),
                 log: from.log.clone(),
                 recovered: to.base.clone(),
-                exempt: vec![],
+                exempt: self.exempt.iter().filter(|_| index == 0).cloned().collect(),
                 second: Err("what was booted is judged, and its disk is in use".to_owned()),
             })
             .collect()

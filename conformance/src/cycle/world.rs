@@ -41,10 +41,12 @@ pub(crate) struct World {
     pub(crate) image: images::Image,
     pub(crate) primary: Arc<StandInSite>,
     pub(crate) recovery: Arc<StandInSite>,
+    /// Where the machine comes back to, if not to where it came from.
+    pub(crate) home: Option<Arc<StandInSite>>,
     pub(crate) core: Arc<dyn ReplicationCore>,
     pub(crate) item: ItemId,
     pub(crate) machine: MachineId,
-    pub(crate) notes: Mutex<Notes>,
+    pub(crate) notes: Arc<Mutex<Notes>>,
     mutant: Option<Arc<Planned>>,
     core_name: String,
     host: Host,
@@ -78,12 +80,14 @@ impl World {
         let stage = Stage::open(context, evidence).await?;
         let primary = stage.site(&scenario.source).await?;
         let recovery = stage.site(&scenario.target).await?;
+        let home = match &scenario.home {
+            Some(name) => Some((name.as_str(), stage.site(name).await?)),
+            None => None,
+        };
         let mutant = plan_mutant(context, scenario)?;
-        let core = open_core(
-            evidence,
-            mutant.clone(),
-            &[(&scenario.source, &primary), (&scenario.target, &recovery)],
-        )?;
+        let mut sites = vec![(scenario.source.as_str(), &primary), (scenario.target.as_str(), &recovery)];
+        sites.extend(home.as_ref().map(|(name, site)| (*name, site)));
+        let core = open_core(evidence, mutant.clone(), &sites)?;
         let core_name = core.capabilities().await?.name;
         Ok(Self {
             context: context.clone(),
@@ -94,10 +98,11 @@ impl World {
             image: stage.image,
             primary,
             recovery,
+            home: home.map(|(_, site)| site),
             core,
             item: ItemId::from("shop"),
             machine: MachineId::from("shop"),
-            notes: Mutex::default(),
+            notes: Arc::default(),
             mutant,
             core_name,
             host: stage.host,
@@ -107,6 +112,17 @@ impl World {
 
     /// The same world seen from another machine in it, with notes of its own.
     pub(crate) fn member(&self, name: &str) -> Self {
+        let (item, machine) = (ItemId::from(name), MachineId::from(name));
+        Self { item, machine, notes: Arc::default(), ..self.seen_again() }
+    }
+
+    /// The same world once the machine is at home where it comes back to: that site is the primary one then.
+    pub(crate) fn at_home(&self) -> Self {
+        let primary = self.home.as_ref().unwrap_or(&self.primary);
+        Self { primary: Arc::clone(primary), ..self.seen_again() }
+    }
+
+    fn seen_again(&self) -> Self {
         Self {
             context: self.context.clone(),
             script: self.script,
@@ -116,10 +132,11 @@ impl World {
             image: self.image.clone(),
             primary: Arc::clone(&self.primary),
             recovery: Arc::clone(&self.recovery),
+            home: self.home.clone(),
             core: Arc::clone(&self.core),
-            item: ItemId::from(name),
-            machine: MachineId::from(name),
-            notes: Mutex::default(),
+            item: self.item.clone(),
+            machine: self.machine.clone(),
+            notes: Arc::clone(&self.notes),
             mutant: self.mutant.clone(),
             core_name: self.core_name.clone(),
             host: self.host.clone(),
@@ -152,8 +169,18 @@ impl World {
             Direction::PrimaryToRecovery => (&self.primary, &self.recovery),
             Direction::RecoveryToPrimary => (&self.recovery, &self.primary),
         };
+        let failback_site = match (direction, &self.home) {
+            (Direction::RecoveryToPrimary, Some(home)) => Some(home.site().await?.id),
+            _ => None,
+        };
         let (from, to) = (from.infrastructure().await?, to.infrastructure().await?);
-        Ok(ReprotectRequest::new(&self.item, direction).with_defaults(&from, &to))
+        let request = ReprotectRequest::new(&self.item, direction).with_defaults(&from, &to);
+        Ok(ReprotectRequest { failback_site, ..request })
+    }
+
+    /// Every site.
+    fn sites(&self) -> impl Iterator<Item = &Arc<StandInSite>> {
+        [&self.primary, &self.recovery].into_iter().chain(&self.home)
     }
 
     /// An edge begins: a fault planned for it goes to work.
@@ -260,7 +287,7 @@ impl Play for World {
         outcome.trace = notes.trace;
         outcome.slow = notes.slow;
         outcome.disks_left = notes.disks_left;
-        outcome.remarks = [self.primary.remarks(), self.recovery.remarks()].concat();
+        outcome.remarks = self.sites().flat_map(|site| site.remarks()).collect();
         outcome.rules = notes.rules.into_outcomes();
     }
 
@@ -277,9 +304,11 @@ impl Play for World {
             );
             return Ok(());
         }
-        let primary = self.primary.close().await;
-        let recovery = self.recovery.close().await;
-        Ok(primary.and(recovery)?)
+        let mut first = Ok(());
+        for site in self.sites() {
+            first = first.and(site.close().await);
+        }
+        Ok(first?)
     }
 }
 
