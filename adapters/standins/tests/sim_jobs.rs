@@ -5,10 +5,10 @@ mod sim_support;
 
 use contract::{
     DataSync, ErrorCode, FailoverKind, FailoverRequest, ItemId, ItemView, JobAction, JobFilter, JobId,
-    JobKind, JobState, JobView, Millis, Network, Platform, PlatformErrorKind as Kind, PointChoice,
-    ReplicationCore, TestFailoverRequest,
+    JobKind, JobState, JobView, Millis, Network, Platform, PlatformErrorKind as Kind, PlatformKind,
+    PointChoice, Policy, ReplicationCore, TestFailoverRequest,
 };
-use sim_support::{BACK, INTERVAL, OUT, Pair, dr, exact, failover, is_up};
+use sim_support::{BACK, INTERVAL, OUT, POLICY, Pair, dr, exact, failover, is_up, policy};
 use standins::sim::{Call, FailCall, Fault, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, run};
 
 const BOOT: Millis = Millis(10_000);
@@ -153,7 +153,9 @@ fn what_no_retry_cures_is_not_retried() {
         let pair = Pair::new(world);
         let item = pair.protect("web").await;
         let oldest = pair.item(&item).await.points[0].id.clone();
-        // While the source does not shut down, newer points push the chosen one out of the window.
+        let short = Policy { retention: Millis(10 * INTERVAL.0), ..policy(PlatformKind::Vmware, 3) };
+        pair.core.update_policy(&POLICY.into(), &short).await.unwrap();
+        // While the source does not shut down, the chosen point's time passes.
         pair.primary.inject(&Fault::ShutdownRefused("web".into()));
         let request = FailoverRequest {
             point: PointChoice::Custom(oldest),

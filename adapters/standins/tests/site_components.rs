@@ -23,6 +23,8 @@ async fn site() -> (Arc<StandInSite>, Arc<Scratch>) {
         profile: profile::vmware(),
         host: Host::connect(None).await.unwrap(),
         accelerator: Accelerator::Tcg,
+        enlightenments: Err("no guest runs here".to_owned()),
+        log_writes: true,
         scratch: Arc::clone(&scratch),
         dir: scratch.path().join("site"),
     };

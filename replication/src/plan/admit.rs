@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use contract::{CoreError, Direction, ErrorCode, ItemId, Network, PointChoice, ReprotectRequest, Side};
+use contract::{CoreError, Direction, ErrorCode, ItemId, Network, PointChoice, Side};
 
 use crate::core::Inner;
-use crate::item::Record;
 use crate::order::Order;
 use crate::plan::points::{self, Chosen};
 use crate::plan::{PlanOrder, PlanTask};

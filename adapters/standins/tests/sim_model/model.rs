@@ -147,6 +147,11 @@ impl Model {
                 }
                 (request.point == Choice::Never).then_some(ErrorCode::UnknownId)
             }
+            // Who replicates back runs (EX-B1).
+            Ask::Reprotect { astray: false } => {
+                let back = self.kind == Kind::Vmware && item.active == Side::Recovery;
+                (back && self.power[1] == Some(Power::Off)).then_some(ErrorCode::CloudMachineOff)
+            }
             Ask::Drill(Choice::Never) | Ask::ChangePoint(Choice::Never) => Some(ErrorCode::UnknownId),
             _ => None,
         }

@@ -196,6 +196,17 @@ impl Play {
         allowed.get(usize::from(which) % allowed.len().max(1)).copied().unwrap_or(nothing_else)
     }
 
+    /// Whether what is asked begins with a look at sites, which may fail now. A way out begins without one (FO-09).
+    fn looks_first(&self, ask: Ask) -> bool {
+        let back = self.model.item.as_ref().is_some_and(|item| item.active == Side::Recovery);
+        let looks = match ask {
+            Ask::Protect | Ask::Reprotect { .. } | Ask::Reverse => true,
+            Ask::FailOver(_) => back,
+            _ => false,
+        };
+        looks && (self.model.sky.armed || self.model.sky.lost.contains(&true))
+    }
+
     async fn ask(&mut self, ask: Ask, meddle: Meddle) -> Result<(), String> {
         let refusals = self.model.refusals(ask);
         let fate = self.model.fate(ask);
@@ -208,10 +219,9 @@ impl Play {
         let job = match self.suite.ask(ask).await {
             Err(error) => {
                 self.count.refused += 1;
-                // Protection begins with a look at both sites, which may fail.
-                let blind = ask == Ask::Protect
-                    && self.model.sky.armed
-                    && error.code == contract::ErrorCode::Platform;
+                // A look that fails tells nothing, or what is not so.
+                let blind = self.looks_first(ask)
+                    && (self.model.sky.armed || error.code == contract::ErrorCode::Platform);
                 let due = refusals.contains(&error.code) || blind;
                 return if due { Ok(()) } else { Err(format!("refused: {error:?}, due: {refusals:?}")) };
             }
