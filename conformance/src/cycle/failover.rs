@@ -5,7 +5,7 @@ use std::time::Instant;
 use camino::Utf8Path;
 use contract::{
     Direction, ErrorCode, FailoverKind, FailoverRequest, ItemView, Phase, Platform, PlatformKind,
-    PointChoice, PointId, PowerState, RecoveryPoint, Side,
+    PointChoice, PointId, PowerState, RecoveryPoint, ReprotectRequest, Side,
 };
 use harness::oracle::{self, RawSource};
 use standins::Boot;
@@ -259,7 +259,7 @@ async fn unprotected(world: &World) -> Result<(), Halt> {
         // Its way back is a planned failover, straight from here (HF-01).
         return Ok(());
     }
-    let wrong = world.reprotection(Direction::PrimaryToRecovery).await?;
+    let wrong = ReprotectRequest::new(&world.item, Direction::PrimaryToRecovery);
     let code = world.core.reprotect(&wrong).await.err().map(|error| error.code);
     world
         .expect(
