@@ -355,6 +355,19 @@ pub trait Platform: Send + Sync {
     /// Switches a machine off without asking its guest.
     async fn power_off(&self, id: &MachineId) -> Result<(), PlatformError>;
 
+    /// What a running machine shows on its screen, as a PNG image (CN-05).
+    ///
+    /// # Errors
+    /// [`PlatformErrorKind::Unsupported`](crate::PlatformErrorKind::Unsupported) from a platform whose machines have no
+    /// screen, as those in memory.
+    async fn screenshot(&self, id: &MachineId) -> Result<Vec<u8>, PlatformError> {
+        Err(PlatformError {
+            site: "this platform".to_owned(),
+            kind: crate::PlatformErrorKind::Unsupported,
+            message: format!("machine {id} has no screen"),
+        })
+    }
+
     /// Freezes all disks of a machine at one moment, for reading. A machine has one view at a time: a new one ends the
     /// one before, as if it had been closed with [`Consumed::No`], so that nothing a dead core left open is in the way. With `since`, each disk also tells what
     /// changed from that moment to this one. Works on machines that are on or off.

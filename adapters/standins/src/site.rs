@@ -418,6 +418,17 @@ impl Platform for StandInSite {
         self.take_view(machine, since).await
     }
 
+    async fn screenshot(&self, id: &MachineId) -> Result<Vec<u8>, PlatformError> {
+        self.reachable()?;
+        self.must_have_hypervisor()?;
+        let boot = self.running_boot(id).await?;
+        let off = || self.refuse(Kind::WrongPowerState, format!("machine {id} is off and shows nothing"));
+        let boot = boot.ok_or_else(off)?;
+        let path = boot.dir.join("asked-for.png");
+        boot.guest.screenshot(&path).await.map_err(self.failed("take a screenshot"))?;
+        std::fs::read(&path).map_err(|error| self.refuse(Kind::Failed, format!("{path}: {error}")))
+    }
+
     async fn open_views(&self, request: &ViewRequest) -> Result<Vec<View>, PlatformError> {
         self.reachable()?;
         for (machine, _) in &request.machines {

@@ -45,6 +45,12 @@ const BOUNDS: [(&str, f64); 9] = [
     ("failback", 8.0),
 ];
 
+/// How a PNG image begins.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// More bytes than an image of an empty screen takes.
+const EMPTY_SCREEN: usize = 2048;
+
 /// The machine's screen, in the evidence of its boot (CN-05).
 const SCREEN: &str = "screen.png";
 
@@ -148,7 +154,10 @@ pub(crate) async fn recover(
         Ok((boot, ready, Instant::now()))
     };
     let (job, (boot, ready, answered)) = tokio::try_join!(world.follow(edge, job), comes_up)?;
-    boot.guest.screenshot(&boot.dir.join(SCREEN)).await?;
+    let screen = site.screenshot(machine).await?;
+    let shown = screen.starts_with(PNG) && screen.len() > EMPTY_SCREEN;
+    world.expect("CN-05", shown, format!("{} bytes of boot diagnostics", screen.len())).await;
+    std::fs::write(boot.dir.join(SCREEN), &screen).map_err(harness::Error::file(&boot.dir))?;
     let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await?;
     Ok(Recovered { boot, job, findings, ready, answered })
 }
