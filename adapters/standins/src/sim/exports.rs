@@ -82,12 +82,18 @@ impl VolumeExport {
     /// Runs one request on the volume as it is now.
     fn ask<T>(&self, request: impl FnOnce(&SimSite, &mut State) -> Result<T, Refusal>) -> Result<T, Refusal> {
         let site = self.site.upgrade().ok_or_else(|| Refusal::new("the site is gone", errno::ENOTCONN))?;
-        site.faults().export_answers()?;
-        let now = site.clock().micros();
-        site.with(|state| {
-            state.catch_up_on(&self.volume, now);
-            request(&site, state)
-        })
+        let answer = site.faults().export_answers().and_then(|()| {
+            let now = site.clock().micros();
+            site.with(|state| {
+                state.catch_up_on(&self.volume, now);
+                request(&site, state)
+            })
+        });
+        // Whoever holds a site last closes its exports, which waits for their requests to end; this is one.
+        if let Some(site) = Arc::into_inner(site) {
+            std::thread::spawn(move || drop(site));
+        }
+        answer
     }
 
     /// Runs one request that changes `length` bytes at `offset`; `stores`: they take room.
