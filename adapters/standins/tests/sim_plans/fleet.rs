@@ -35,6 +35,7 @@ pub async fn protect(pair: &Pair, machines: &[&str]) {
     for machine in machines {
         pair.points(&item(machine), 2).await.unwrap();
     }
+    pair.world.settle().await;
 }
 
 pub fn group(machines: &[&str]) -> PlanGroup {
