@@ -26,6 +26,8 @@ pub enum Script {
     Group,
     /// Failover alone, from a site to which nothing fails back.
     OutOnly,
+    /// Every fault in turn, a drill after each, and a failover whose source refuses to shut down.
+    Faults,
     /// Test failover and its clean-up.
     Drill,
     /// Whole cycles in memory.

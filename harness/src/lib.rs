@@ -4,6 +4,7 @@
 //! - [`witness_link`]: the conversation with the witness inside a guest
 //! - [`qmp`], [`storage`], [`tools`]: QEMU's own interfaces: monitor, storage daemon, `qemu-img`
 //! - [`accel`]: the accelerator, chosen by trial boot
+//! - [`relay`]: a link between sites that can be slow, lossy or down
 //! - [`scratch`], [`reaper`]: nothing leaks
 //! - [`oracle`]: a recovered disk's place in the order of the guest's own writes
 
@@ -14,6 +15,7 @@ pub mod machine;
 pub mod oracle;
 pub mod qmp;
 pub mod reaper;
+pub mod relay;
 pub mod scratch;
 pub mod storage;
 pub mod tools;

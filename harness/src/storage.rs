@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::process::{Child, Command};
-use tokio::sync::Mutex;
+use tokio::sync::RwLock;
 
 use crate::qmp::Monitor;
 use crate::tools::Format;
@@ -21,13 +21,40 @@ const ALLOCATOR: (&str, &str) =
 /// How long the daemon may take to start or stop.
 const START_WITHIN: Duration = Duration::from_secs(30);
 
-/// A running daemon. Ends with its owner.
+/// A daemon. Ends with its owner.
 #[derive(Debug)]
 pub struct StorageDaemon {
     name: String,
-    monitor: Arc<Monitor>,
+    scratch: Utf8PathBuf,
+    logs: Utf8PathBuf,
     socket: Utf8PathBuf,
-    child: Mutex<Child>,
+    process: RwLock<Process>,
+}
+
+/// Its process, which another may take the place of.
+#[derive(Debug)]
+struct Process {
+    monitor: Arc<Monitor>,
+    child: Child,
+}
+
+/// What goes wrong with every write to an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteFault {
+    /// An I/O error.
+    Broken,
+    /// No room is left.
+    Full,
+}
+
+impl WriteFault {
+    /// The system's number for it.
+    fn errno(self) -> i32 {
+        match self {
+            Self::Broken => 5,
+            Self::Full => 28,
+        }
+    }
 }
 
 /// How an image is opened.
@@ -35,8 +62,17 @@ pub struct StorageDaemon {
 pub enum Mode {
     /// For reading. Others may read it too.
     Read,
-    /// For reading and writing, alone.
-    Write,
+    /// For reading and writing, alone; with a fault, whatever is written ends in it, as the file system below would tell.
+    Write(Option<WriteFault>),
+}
+
+/// An image file.
+#[derive(Clone, Copy, Debug)]
+pub struct Image<'a> {
+    /// The file.
+    pub path: &'a Utf8Path,
+    /// Its format.
+    pub format: Format,
 }
 
 impl StorageDaemon {
@@ -45,8 +81,53 @@ impl StorageDaemon {
     /// # Errors
     /// The program is missing or does not come up; its words are in `logs`.
     pub async fn start(name: &str, scratch: &Utf8Path, logs: &Utf8Path) -> Result<Self> {
-        let control = scratch.join(format!("{name}.qmp"));
         let socket = scratch.join(format!("{name}.nbd"));
+        let process = RwLock::new(Process::start(name, scratch, logs, &socket).await?);
+        let (name, scratch, logs) = (name.to_owned(), scratch.to_owned(), logs.to_owned());
+        Ok(Self { name, scratch, logs, socket, process })
+    }
+
+    /// Where its NBD server listens.
+    #[must_use]
+    pub fn socket(&self) -> &Utf8Path {
+        &self.socket
+    }
+
+    async fn monitor(&self) -> Arc<Monitor> {
+        Arc::clone(&self.process.read().await.monitor)
+    }
+
+    /// Kills the daemon where it stands. All its exports break, and nothing answers until [`Self::revive`].
+    ///
+    /// # Errors
+    /// The process does not go.
+    pub async fn kill(&self) -> Result<()> {
+        let mut process = self.process.write().await;
+        process.child.kill().await.map_err(Error::file(&self.name))?;
+        process.monitor.until_gone().await;
+        Ok(())
+    }
+
+    /// Starts a daemon in the place of one that is gone; its exports have to be opened again.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn revive(&self) -> Result<()> {
+        let mut process = self.process.write().await;
+        if process.monitor.is_gone() {
+            *process = Process::start(&self.name, &self.scratch, &self.logs, &self.socket).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Process {
+    async fn start(name: &str, scratch: &Utf8Path, logs: &Utf8Path, socket: &Utf8Path) -> Result<Self> {
+        let control = scratch.join(format!("{name}.qmp"));
+        for left in [control.as_path(), socket] {
+            // Of a daemon that was killed.
+            let _ = std::fs::remove_file(left);
+        }
         let listener = UnixListener::bind(&control).map_err(Error::file(&control))?;
         let errors_path = logs.join(format!("{name}.stderr.log"));
         let errors = std::fs::File::create(&errors_path).map_err(Error::file(&errors_path))?;
@@ -80,9 +161,11 @@ impl StorageDaemon {
             }
         };
         let monitor = Monitor::greet(name, stream, &logs.join(format!("{name}.qmp.log"))).await?;
-        Ok(Self { name: name.to_owned(), monitor, socket, child: Mutex::new(child) })
+        Ok(Self { monitor, child })
     }
+}
 
+impl StorageDaemon {
     /// Opens `image` and exports it as `export`; returns its NBD URI. `bitmap`: also offer this dirty bitmap.
     ///
     /// # Errors
@@ -90,21 +173,21 @@ impl StorageDaemon {
     pub async fn export(
         &self,
         export: &str,
-        image: &Utf8Path,
-        format: Format,
+        image: Image<'_>,
         mode: Mode,
         bitmap: Option<&str>,
     ) -> Result<String> {
-        let writable = mode == Mode::Write;
-        self.monitor.execute("blockdev-add", image_node(export, image, format, writable)).await?;
+        let monitor = self.monitor().await;
+        let writable = mode != Mode::Read;
+        monitor.execute("blockdev-add", image_node(export, image, mode)).await?;
         let mut arguments = json!({
             "type": "nbd", "id": export, "node-name": export, "name": export, "writable": writable,
         });
         if let Some(bitmap) = bitmap {
             arguments["bitmaps"] = json!([bitmap]);
         }
-        if let Err(error) = self.monitor.execute("block-export-add", arguments).await {
-            self.monitor.execute("blockdev-del", json!({"node-name": export})).await?;
+        if let Err(error) = monitor.execute("block-export-add", arguments).await {
+            monitor.execute("blockdev-del", json!({"node-name": export})).await?;
             return Err(error);
         }
         Ok(format!("nbd+unix:///{export}?socket={}", self.socket))
@@ -115,10 +198,16 @@ impl StorageDaemon {
     /// # Errors
     /// The image cannot be opened.
     pub async fn bitmaps(&self, image: &Utf8Path) -> Result<Vec<String>> {
+        let monitor = self.monitor().await;
         let node = "bitmap-query";
-        self.monitor.execute("blockdev-add", image_node(node, image, Format::Qcow2, false)).await?;
-        let nodes = self.monitor.execute("query-named-block-nodes", json!({"flat": true})).await;
-        self.monitor.execute("blockdev-del", json!({"node-name": node})).await?;
+        monitor
+            .execute(
+                "blockdev-add",
+                image_node(node, Image { path: image, format: Format::Qcow2 }, Mode::Read),
+            )
+            .await?;
+        let nodes = monitor.execute("query-named-block-nodes", json!({"flat": true})).await;
+        monitor.execute("blockdev-del", json!({"node-name": node})).await?;
         let nodes = nodes?;
         let found = nodes.as_array().into_iter().flatten().filter(|n| n["node-name"] == node);
         let bitmaps = found.flat_map(|n| n["dirty-bitmaps"].as_array().cloned().unwrap_or_default());
@@ -132,16 +221,17 @@ impl StorageDaemon {
     /// # Errors
     /// The daemon died, or a client does not let go.
     pub async fn close_export(&self, export: &str) -> Result<()> {
-        let mut events = self.monitor.events();
-        let open = self.monitor.execute("query-block-exports", json!({})).await?;
+        let monitor = self.monitor().await;
+        let mut events = monitor.events();
+        let open = monitor.execute("query-block-exports", json!({})).await?;
         if open.as_array().is_some_and(|all| all.iter().any(|e| e["id"] == export)) {
-            self.monitor.execute("block-export-del", json!({"id": export, "mode": "hard"})).await?;
-            self.monitor
+            monitor.execute("block-export-del", json!({"id": export, "mode": "hard"})).await?;
+            monitor
                 .await_event(&mut events, "an export to close", START_WITHIN, |e| {
                     e["event"] == "BLOCK_EXPORT_DELETED" && e["data"]["id"] == export
                 })
                 .await?;
-            self.monitor.execute("blockdev-del", json!({"node-name": export})).await?;
+            monitor.execute("blockdev-del", json!({"node-name": export})).await?;
         }
         Ok(())
     }
@@ -151,13 +241,13 @@ impl StorageDaemon {
     /// # Errors
     /// It does not end within its bound; it is killed then.
     pub async fn stop(&self) -> Result<()> {
+        let mut process = self.process.write().await;
         // The answer may be lost to the end itself.
-        let _ = self.monitor.execute("quit", json!({})).await;
-        let mut child = self.child.lock().await;
-        match tokio::time::timeout(START_WITHIN, child.wait()).await {
+        let _ = process.monitor.execute("quit", json!({})).await;
+        match tokio::time::timeout(START_WITHIN, process.child.wait()).await {
             Ok(_) => Ok(()),
             Err(_) => {
-                child.kill().await.map_err(Error::file(&self.name))?;
+                process.child.kill().await.map_err(Error::file(&self.name))?;
                 Err(Error::TimedOut {
                     awaited: format!("{}: end", self.name),
                     bound: START_WITHIN,
@@ -169,12 +259,28 @@ impl StorageDaemon {
 }
 
 /// Description of an image for `blockdev-add`.
-fn image_node(name: &str, image: &Utf8Path, format: Format, writable: bool) -> Value {
+fn image_node(name: &str, image: Image<'_>, mode: Mode) -> Value {
+    let Image { path, format } = image;
+    let read_only = mode == Mode::Read;
+    let file = json!({"driver": "file", "filename": path, "read-only": read_only, "discard": "unmap"});
+    let below = match mode {
+        Mode::Read | Mode::Write(None) => file,
+        Mode::Write(Some(fault)) => json!({
+            "driver": "blkdebug",
+            "image": file,
+            "inject-error": WRITES.map(|iotype| json!({
+                "event": "none", "iotype": iotype, "errno": fault.errno(), "immediately": false, "once": false,
+            })),
+        }),
+    };
     json!({
         "driver": format.name(),
         "node-name": name,
-        "read-only": !writable,
+        "read-only": read_only,
         "discard": "unmap",
-        "file": {"driver": "file", "filename": image, "read-only": !writable, "discard": "unmap"},
+        "file": below,
     })
 }
+
+/// What QEMU calls requests that change an image.
+const WRITES: [&str; 3] = ["write", "write-zeroes", "discard"];

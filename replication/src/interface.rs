@@ -2,16 +2,19 @@
 
 use async_trait::async_trait;
 use contract::{
-    Capabilities, CoreError, EnableProtection, ErrorCode, FailoverRequest, ItemId, ItemView, JobFilter,
-    JobId, JobView, Operation, PlanFailoverRequest, PlanId, PlanReprotectRequest, PlanTestFailoverRequest,
-    PointChoice, Policy, PolicyId, PolicyView, RecoveryPlan, ReplicationCore, ReprotectRequest,
-    TargetSettings, TestFailoverRequest,
+    Capabilities, CoreError, EnableProtection, ErrorCode, FailoverRequest, Health, ItemId, ItemView,
+    JobFilter, JobId, JobView, Operation, PlanFailoverRequest, PlanId, PlanReprotectRequest,
+    PlanTestFailoverRequest, PointChoice, Policy, PolicyId, PolicyView, RecoveryPlan, ReplicationCore,
+    ReprotectRequest, TargetSettings, TestFailoverRequest,
 };
 
 use crate::core::{Core, unknown};
 use crate::plan::PlanOrder;
 use crate::processor::not_replicating;
 use crate::{commit, configuration, drill, failover, plan, protect, reprotect};
+
+/// How often it is looked whether data has grown too old.
+const AGES_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 
 #[async_trait]
 impl ReplicationCore for Core {
@@ -106,6 +109,20 @@ impl ReplicationCore for Core {
             if changed.changed().await.is_err() {
                 return Err(not_replicating());
             }
+        }
+    }
+
+    async fn watch_health(&self, item: &ItemId, known: Health) -> Result<ItemView, CoreError> {
+        loop {
+            // Found anew each time: its protection may have ended.
+            let found = self.inner.find(item).await?;
+            let mut changed = found.changed.subscribe();
+            let view = self.inner.view(&found).await?;
+            if view.health != known {
+                return Ok(view);
+            }
+            // Data grows old without any change of the record.
+            let _ = tokio::time::timeout(AGES_EVERY, changed.changed()).await;
         }
     }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Access, Component, ComponentId, ComponentKind, CoreError, Direction, GroupId, ItemId, ItemView,
+    Access, Component, ComponentId, ComponentKind, CoreError, Direction, GroupId, Health, ItemId, ItemView,
     JobFilter, JobId, JobView, MachineId, Millis, Network, Operation, PlanFailoverRequest, PlanId,
     PlanLimits, PlanReprotectRequest, PlanTestFailoverRequest, PointId, Policy, PolicyId, PolicyView,
     RecoveryPlan, SiteId, TargetSettings,
@@ -235,6 +235,12 @@ pub trait ReplicationCore: Send + Sync {
     /// # Errors
     /// Replication is not running, or failed on the way.
     async fn watch_points(&self, item: &ItemId, count: u64) -> Result<ItemView, CoreError>;
+
+    /// Returns as soon as the item's health is another than `known` (MO-01).
+    ///
+    /// # Errors
+    /// `unknown-id`, also if protection ends meanwhile.
+    async fn watch_health(&self, item: &ItemId, known: Health) -> Result<ItemView, CoreError>;
 
     /// Fails over, or back.
     async fn failover(&self, request: &FailoverRequest) -> Result<JobId, CoreError>;

@@ -12,6 +12,7 @@ use contract::{
     View, ViewDisk, ViewId, ViewRequest,
 };
 use harness::machine::disk_serial;
+use harness::relay::Upstream;
 
 use crate::agent_link::{ask, reach, trouble};
 use crate::site::role;
@@ -98,7 +99,7 @@ impl StandInSite {
         Ok(ViewDisk {
             id: id.clone(),
             size: Bytes(disk.bytes),
-            uri: format!("nbd://127.0.0.1:{port}/{serial}"),
+            uri: self.over_link(&serial, Upstream::Tcp(format!("127.0.0.1:{port}")))?,
             changed: tells_changes.then(|| CHANGED.to_owned()),
         })
     }

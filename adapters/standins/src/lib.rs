@@ -5,12 +5,14 @@
 //! - [`Infrastructure`]: what a site has besides machines and volumes, to be broken and repaired
 //! - [`StandInSite`]: a site of such machines; implements [`contract::Platform`]
 //! - [`vhd`]: a managed disk as the fixed VHD that Azure exchanges
+//! - [`Fault`]: what can go wrong there, until healed
 //! - [`Boot`]: what a machine was booted from, kept for the oracle
 
 mod agent_link;
 mod agent_views;
 mod boot;
 mod error;
+mod fault;
 mod hanging;
 mod infrastructure;
 mod machines;
@@ -25,6 +27,7 @@ mod views;
 mod volumes;
 
 pub use boot::{Boot, BootDisk};
+pub use fault::Fault;
 pub use infrastructure::Infrastructure;
 pub use profile::{Profile, Tracking};
 pub use site::{Installed, SiteConfig, StandInSite, StillVolume};

@@ -18,6 +18,7 @@ use harness::storage::StorageDaemon;
 use harness::tools::{self, Format};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
+use crate::fault::Faults;
 use crate::state::{State, VolumeRecord};
 use crate::{Boot, Infrastructure, Profile, Tracking};
 
@@ -48,6 +49,7 @@ pub struct StandInSite {
     pub(crate) storage: StorageDaemon,
     pub(crate) state: Mutex<State>,
     pub(crate) components: Infrastructure,
+    pub(crate) faults: Faults,
     /// Counts boots of all machines, to wake who waits for one.
     pub(crate) booted: watch::Sender<u64>,
     /// Held while a chain is merged, so that none of its volumes is opened meanwhile.
@@ -99,7 +101,8 @@ impl StandInSite {
         let (state, merging) = (Mutex::default(), Mutex::default());
         let components = Infrastructure::of(&config.id.0, config.profile.kind);
         let lost = AtomicBool::new(false);
-        Ok(Arc::new(Self { config, storage, state, components, booted, merging, closed, lost }))
+        let faults = Faults::default();
+        Ok(Arc::new(Self { config, storage, state, components, faults, booted, merging, closed, lost }))
     }
 
     /// Name in reports.

@@ -13,7 +13,8 @@ use contract::{
 };
 use harness::machine::format_node;
 use harness::qmp::Monitor;
-use harness::storage::Mode;
+use harness::relay::Upstream;
+use harness::storage::{Image, Mode};
 use harness::tools::{self, Format};
 use serde_json::{Value, json};
 
@@ -118,7 +119,7 @@ impl StandInSite {
             view.disks.push(ViewDisk {
                 id: disk.id.clone(),
                 size: Bytes(disk.volume.bytes),
-                uri: format!("nbd+unix:///{name}?socket={socket}"),
+                uri: self.over_link(&name, Upstream::Unix(socket.clone()))?,
                 changed: since.as_ref().map(context),
             });
         }
@@ -143,17 +144,11 @@ impl StandInSite {
         for disk in &disks {
             let name = format!("resting-{}", state.next());
             let known = self.kept_bitmap(&disk.volume, since.as_ref()).await?;
-            let uri = self
-                .storage
-                .export(
-                    &name,
-                    &disk.volume.path,
-                    disk.volume.format,
-                    Mode::Read,
-                    known.as_ref().map(|c| c.0.as_str()),
-                )
-                .await
-                .map_err(self.failed("export a resting disk"))?;
+            let image = Image { path: &disk.volume.path, format: disk.volume.format };
+            let bitmap = known.as_ref().map(|change| change.0.as_str());
+            let exported = self.storage.export(&name, image, Mode::Read, bitmap).await;
+            exported.map_err(self.failed("export a resting disk"))?;
+            let uri = self.over_link(&name, Upstream::Unix(self.storage.socket().to_owned()))?;
             exports.push(name);
             view.disks.push(ViewDisk {
                 id: disk.id.clone(),

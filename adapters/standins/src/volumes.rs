@@ -4,7 +4,7 @@ use contract::{
     Access, Bytes, ComponentId, Export, ExportId, PlatformError, PlatformErrorKind as Kind, VolumeId,
     VolumeView,
 };
-use harness::storage::Mode;
+use harness::storage::{Image, Mode, WriteFault};
 use harness::tools::{self, Format};
 
 use crate::StandInSite;
@@ -37,6 +37,7 @@ impl StandInSite {
         datastore: Option<&ComponentId>,
     ) -> Result<VolumeView, PlatformError> {
         self.must_be_new(id).await?;
+        self.must_have_room(id)?;
         self.components.new_volume(id, datastore).map_err(self.denied())?;
         let format = self.config.profile.format;
         let path = self.new_path(id, format)?;
@@ -51,6 +52,7 @@ impl StandInSite {
     ) -> Result<VolumeView, PlatformError> {
         self.must_be_new(id).await?;
         let below = self.volume_record(parent).await?;
+        self.must_have_room(id)?;
         self.components.new_delta(id, parent).map_err(self.denied())?;
         let path = self.new_path(id, Format::Qcow2)?;
         tools::create_delta(&path, &below.path, below.format)
@@ -66,6 +68,15 @@ impl StandInSite {
             return Err(self.refuse(Kind::Exists, format!("volume {id} exists already")));
         }
         Ok(())
+    }
+
+    fn must_have_room(&self, id: &VolumeId) -> Result<(), PlatformError> {
+        match self.faults.writes() {
+            Some(WriteFault::Full) => {
+                Err(self.refuse(Kind::Full, format!("there is no room for volume {id}")))
+            }
+            Some(WriteFault::Broken) | None => Ok(()),
+        }
     }
 
     async fn insert(&self, id: &VolumeId, record: VolumeRecord) -> Result<VolumeView, PlatformError> {
@@ -112,8 +123,12 @@ impl StandInSite {
             state.next()
         };
         let name = format!("export-{number}");
-        let mode = if access == Access::Write { Mode::Write } else { Mode::Read };
-        let exported = self.storage.export(&name, &record.path, record.format, mode, None).await;
+        let mode = match access {
+            Access::Write => Mode::Write(self.faults.writes()),
+            Access::Read => Mode::Read,
+        };
+        let image = Image { path: &record.path, format: record.format };
+        let exported = self.storage.export(&name, image, mode, None).await;
         let uri = exported.map_err(self.failed("export a volume"))?;
         let export = ExportId(name);
         self.state.lock().await.exports.insert(export.clone(), id.clone());
@@ -121,6 +136,10 @@ impl StandInSite {
     }
 
     pub(crate) async fn shut_export(&self, id: &ExportId) -> Result<(), PlatformError> {
+        if !self.state.lock().await.exports.contains_key(id) {
+            // Closed already, or gone with the daemon that served it.
+            return Ok(());
+        }
         self.storage.close_export(&id.0).await.map_err(self.failed("close an export"))?;
         self.state.lock().await.exports.remove(id);
         self.closed.send_modify(|count| *count += 1);

@@ -26,15 +26,27 @@ pub(crate) async fn hold(world: &World) -> Result<(), Halt> {
     refused_before(world).await?;
     let point = if world.at_rest { point_at_rest(world, &before).await? } else { older_point(&before)? };
     let trigger = Instant::now();
-    let drill = start(world, &point).await?;
-    let first = read_and_judge(world, &source, &drill, &point, trigger).await?;
+    let drill = start(world, EDGE, &point).await?;
+    let first = read_and_judge(world, EDGE, &source, &drill, &point, trigger).await?;
     if world.at_rest {
         found_at_rest(world, &drill).await;
     }
     work_inside(world, &source, &drill).await?;
     check_untouched(world, &source, &before, &point, &first).await?;
-    clean_up(world, &drill).await?;
+    clean_up(world, EDGE, &drill).await?;
     finish::end(world, &source).await
+}
+
+/// A drill of the newest point, judged and cleaned up: what replication has to show at this moment.
+pub(crate) async fn hold_short(world: &World, edge: &str, source: &Running) -> Result<(), Halt> {
+    world.enter(edge);
+    let item = world.core.item(&world.item).await?;
+    let newest = item.points.into_iter().rfind(|point| point.processed);
+    let newest = newest.ok_or_else(|| Halt::Violation(format!("{edge}: there is no recovery point")))?;
+    let trigger = Instant::now();
+    let drill = start(world, edge, &newest).await?;
+    read_and_judge(world, edge, source, &drill, &newest, trigger).await?;
+    clean_up(world, edge, &drill).await
 }
 
 fn request(world: &World, point: PointChoice, network: Network) -> TestFailoverRequest {
@@ -90,13 +102,13 @@ async fn found_at_rest(world: &World, drill: &Recovered) {
     world.expect("RP-19", open == 0, format!("{open} bytes in the bank's log")).await;
 }
 
-async fn start(world: &World, point: &RecoveryPoint) -> Result<Recovered, Halt> {
+async fn start(world: &World, edge: &str, point: &RecoveryPoint) -> Result<Recovered, Halt> {
     let choice =
         if world.at_rest { PointChoice::LatestAppConsistent } else { PointChoice::Custom(point.id.clone()) };
     let wanted = request(world, choice, Network::Isolated);
     let job = world.core.test_failover(&wanted).await?;
     let machine = MachineId(format!("{}-test", world.machine));
-    let drill = edge::recover(world, EDGE, &world.recovery, &machine, 0, &job).await?;
+    let drill = edge::recover(world, edge, &world.recovery, &machine, 0, &job).await?;
     let hydrated = drill.job.steps.iter().any(|step| step.name == "hydrate" && step.took.is_some());
     world.expect("TF-09", hydrated, "the extra step is in the drill's job, timed").await;
     world
@@ -112,16 +124,17 @@ async fn start(world: &World, point: &RecoveryPoint) -> Result<Recovered, Halt> 
 /// The drill's disks before the oracle. Returns what the point held.
 async fn read_and_judge(
     world: &World,
+    edge: &str,
     source: &Running,
     drill: &Recovered,
     point: &RecoveryPoint,
     trigger: Instant,
 ) -> Result<Vec<PointFiles>, Halt> {
-    let dir = world.edge_dir(EDGE).await?;
+    let dir = world.edge_dir(edge).await?;
     let (judged, files) = edge::with_point(&world.recovery, point, &dir, async |files| {
         check_hydration(world, &drill.boot, &files).await?;
         let exhibits = exhibits(&source.boot, &drill.boot, &files);
-        Ok((edge::judge(world, EDGE, exhibits, source.already).await?, files))
+        Ok((edge::judge(world, edge, exhibits, source.already).await?, files))
     })
     .await?;
     let survived = drill.findings.ledger.contiguous;
@@ -129,7 +142,7 @@ async fn read_and_judge(
     let rto = drill.rto(world, trigger, false).await;
     let rpo = measure::rpo(&source.boot.guest.witness().acks(), survived, trigger, judged.0.lost);
     let inside = edge::inside_agrees(&drill.findings, &judged.0);
-    edge::conclude(world, EDGE, judged, rpo, rto, inside).await?;
+    edge::conclude(world, edge, judged, rpo, rto, inside).await?;
     Ok(files)
 }
 
@@ -183,11 +196,11 @@ async fn check_untouched(
 }
 
 /// TF-06: one call removes all that the drill made.
-async fn clean_up(world: &World, drill: &Recovered) -> Result<(), Halt> {
+async fn clean_up(world: &World, edge: &str, drill: &Recovered) -> Result<(), Halt> {
     let machine = world.recovery.machine(&drill.boot.machine).await?;
     let made: Vec<_> = machine.disks.into_iter().map(|disk| disk.volume).collect();
     let job = world.core.clean_up_test_failover(&world.item).await?;
-    world.follow(EDGE, &job).await?;
+    world.follow(edge, &job).await?;
     let machines = world.recovery.machines().await?.len();
     let left = world.recovery.volume_files().await;
     let strays = left.iter().filter(|(id, _, _)| made.contains(id)).count();

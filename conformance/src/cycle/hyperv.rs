@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use contract::{
-    DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, JobState, Phase, Platform, PointChoice,
-    PointId, RecoveryPoint, Side,
+    DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, JobId, JobState, JobView, Phase, Platform,
+    PointChoice, PointId, RecoveryPoint, Side,
 };
+use standins::Fault;
 
 use super::edge::Recovered;
 use super::failover::{self, chosen_point};
@@ -17,6 +18,8 @@ const OUT: &str = "planned-failover";
 const BACK: &str = "failback";
 /// How long the job is left waiting, in records of the cloud guest: it must wait for any length of time.
 const RECORDS_OF_WAIT: u64 = 25;
+/// How long a guest that refuses may take to shut down.
+const REFUSED_WITHIN: contract::Millis = contract::Millis(5_000);
 /// How long the cloud guest may take to them.
 const SERVE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -47,6 +50,7 @@ async fn planned_out(world: &World, source: &Running) -> Result<Running, Halt> {
     world
         .expect("PF-05", code == Some(ErrorCode::BadRequest), format!("planned to an older point: {code:?}"))
         .await;
+    refused_shutdown(world, source, &out).await?;
     let after = world.recovery.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
     let switch = Switch { edge: OUT, from: source, to: &world.recovery, after, exempt: None };
     let recovered = switch.make(world, &out, switch::nothing()).await?;
@@ -56,6 +60,44 @@ async fn planned_out(world: &World, source: &Running) -> Result<Running, Halt> {
     refused(world, "HF-03", "failback before commit").await?;
     failover::commit(world, OUT, &running, &point).await?;
     Ok(running)
+}
+
+/// PF-04: a planned failover does not run if the source does not shut down; the source works on, replication goes on, and
+/// what was wrong once it is mended can be asked for again.
+async fn refused_shutdown(world: &World, source: &Running, out: &FailoverRequest) -> Result<(), Halt> {
+    let step = world.evidence.step(OUT, "refuse to shut down");
+    world.primary.inject(&Fault::ShutdownRefused(world.machine.clone())).await?;
+    let acked = source.last_record();
+    let job =
+        world.core.failover(&FailoverRequest { shutdown_within: REFUSED_WITHIN, ..out.clone() }).await?;
+    let ended = end_of(world, &job).await?;
+    let code = ended.error.as_ref().map(|error| error.code);
+    let machines = world.recovery.machines().await?.len();
+    let item = world.core.item(&world.item).await?.protection;
+    let same = item.phase == Phase::Protected && item.active == Side::Primary && machines == 0;
+    let failed = ended.state == JobState::Failed && code == Some(ErrorCode::ShutdownFailed);
+    let works = edge::works_beyond(source, acked).await;
+    let found = format!(
+        "{:?} with {code:?}, {machines} target machines, {item:?}, the source works on: {works}",
+        ended.state
+    );
+    world.expect("PF-04", failed && same && works, found).await;
+    world.primary.heal().await?;
+    step.done();
+    Ok(())
+}
+
+/// A job's end, which need not be a good one.
+async fn end_of(world: &World, job: &JobId) -> Result<JobView, Halt> {
+    let mut seen = world.core.job(job).await?;
+    let ends = async {
+        while !seen.state.ended() {
+            seen = world.core.watch_job(job, seen.revision).await?;
+        }
+        Ok::<_, Halt>(seen)
+    };
+    let ended = tokio::time::timeout(JOB_WITHIN, ends).await;
+    ended.map_err(|_| Halt::Violation(format!("{OUT}: job {job} did not end in {JOB_WITHIN:?}")))?
 }
 
 /// PF-02, PF-03, HY-07, LC-07.
@@ -158,7 +200,7 @@ async fn complete_when_waiting(world: &World, cloud: &Running) -> Result<Option<
 }
 
 /// Whether the job leaves its wait.
-async fn leaves_its_wait(world: &World, job: &contract::JobId) -> Result<bool, Halt> {
+async fn leaves_its_wait(world: &World, job: &JobId) -> Result<bool, Halt> {
     let mut seen = world.core.job(job).await?;
     let leaves = async {
         while seen.state == JobState::WaitingForCompletion {

@@ -7,6 +7,7 @@ mod drill;
 mod edge;
 mod failback;
 mod failover;
+mod faults;
 mod finish;
 mod group;
 mod hyperv;
@@ -92,6 +93,7 @@ async fn run(world: &World) -> Result<(), Halt> {
         Script::Cycle => cycle(world).await,
         Script::Group => group::cycle(world).await,
         Script::OutOnly => out::go(world).await,
+        Script::Faults => faults::go_through(world).await,
         Script::Drill => drill::hold(world).await,
         Script::HyperV => hyperv::cycle(world).await,
         Script::Identity | Script::Speed => {

@@ -293,6 +293,10 @@ impl Play for World {
 
     /// Stops the core and takes both sites down; with `--keep`, a failed scenario's guests stay.
     async fn close(&self, failed: bool) -> Result<(), Halt> {
+        for site in self.sites() {
+            // With a fault still at work a core could not close what it has open.
+            site.heal().await?;
+        }
         self.core.close().await?;
         if failed && self.context.keep {
             reaper::keep(self.scratch.path())?;

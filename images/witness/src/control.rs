@@ -153,6 +153,14 @@ fn carry_out(command: ToGuest, engine: &Arc<Mutex<Engine>>) -> Result<Option<Fro
         }
         ToGuest::Measure(wanted) => engine.measure(wanted).map(|found| Some(FromGuest::Measured(found))),
         ToGuest::Shutdown => engine.shut_down().map(|()| None),
+        ToGuest::IgnoreShutdown => {
+            engine.ignores_shutdown = true;
+            done("ignore-shutdown")
+        }
+        ToGuest::HeedShutdown => {
+            engine.ignores_shutdown = false;
+            done("heed-shutdown")
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Engine {
     bank: Option<Connection>,
     wal_bytes: u64,
     closed: bool,
+    /// Whether requests from outside the control channel to shut down go unheard.
+    pub(crate) ignores_shutdown: bool,
 }
 
 impl Engine {
@@ -48,6 +50,7 @@ impl Engine {
             bank: None,
             wal_bytes: 0,
             closed: false,
+            ignores_shutdown: false,
         }
     }
 

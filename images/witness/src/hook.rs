@@ -59,7 +59,12 @@ fn respond(mut caller: UnixStream, engine: &Arc<Mutex<Engine>>) {
 
 /// The orderly end, on request of someone who cannot be told of trouble.
 pub(crate) fn shut_down(engine: &Arc<Mutex<Engine>>) {
-    if let Err(problem) = lock(engine).shut_down() {
+    let mut engine = lock(engine);
+    if engine.ignores_shutdown {
+        eprintln!("witness: told to ignore it, so the machine does not shut down");
+        return;
+    }
+    if let Err(problem) = engine.shut_down() {
         eprintln!("witness: {problem}");
     }
 }

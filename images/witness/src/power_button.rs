@@ -18,10 +18,13 @@ const PRESSED: i32 = 1;
 /// Starts the thread that waits for the button, whose driver is loaded after the witness.
 pub(crate) fn watch(engine: Arc<Mutex<Engine>>) {
     let wait = move || {
-        while !pressed() {
-            std::thread::sleep(Duration::from_secs(1));
+        loop {
+            if pressed() {
+                hook::shut_down(&engine);
+            } else {
+                std::thread::sleep(Duration::from_secs(1));
+            }
         }
-        hook::shut_down(&engine);
     };
     // Without the thread the machine still ends by every other way.
     let _ = std::thread::Builder::new().name("power button".into()).spawn(wait);

@@ -70,6 +70,10 @@ pub enum ToGuest {
     Measure(Measure),
     /// Shut down in order: stop, unmount, say [`FromGuest::Down`], power off.
     Shutdown,
+    /// Ignore whoever asks the machine to shut down by its power button or its agent, as a hung system does.
+    IgnoreShutdown,
+    /// Heed them again.
+    HeedShutdown,
 }
 
 /// Random writes past the guest's cache, all to one file of the data disk.

@@ -87,10 +87,11 @@ impl Infrastructure {
         if self.kind == PlatformKind::HyperV {
             state.manager_answers()?;
         }
-        let Some(server) = state.machines.get(machine).and_then(|extra| extra.process_server.as_ref()) else {
-            return Ok(());
-        };
-        answers(state.find(server).ok_or_else(|| gone(server))?)?;
+        let sends_to = state.machines.get(machine).and_then(|extra| extra.process_server.as_ref());
+        match sends_to.or_else(|| self.first_process_server(&state)) {
+            Some(server) => answers(state.find(server).ok_or_else(|| gone(server))?)?,
+            None => return Ok(()),
+        }
         if self.kind != PlatformKind::Azure {
             return Ok(());
         }
@@ -105,6 +106,15 @@ impl Infrastructure {
             }
             None => Ok(()),
         }
+    }
+
+    /// Where agents of machines on premises send if nobody told them.
+    fn first_process_server<'a>(&self, state: &'a State) -> Option<&'a ComponentId> {
+        if !matches!(self.kind, PlatformKind::Vmware | PlatformKind::Physical) {
+            return None;
+        }
+        let server = state.components.iter().find(|component| component.kind == ComponentKind::ProcessServer);
+        server.map(|component| &component.id)
     }
 
     /// What a machine will be if it may be made: the platform fills in what was left to it.

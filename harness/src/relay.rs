@@ -1,0 +1,287 @@
+//! A link between sites that can be slow, lossy or down: a relay in front of an NBD server's socket.
+//!
+//! Whoever reads a disk over the link connects to the relay, which connects to the server and carries bytes both ways as
+//! the link's [`Weather`] allows at that moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::{Error, Result};
+
+/// What is carried at once, in bytes.
+const PIECE: usize = 64 * 1024;
+
+/// How a link is at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weather {
+    /// Everything passes at once.
+    #[default]
+    Fair,
+    /// So many bytes a second, over all connections together.
+    Slow(u64),
+    /// Every third connection breaks after so many bytes: a transfer of two disks comes through at the second try.
+    Lossy(u64),
+    /// Nothing passes: connections break, new ones are closed at once.
+    Down,
+}
+
+/// What a link did to what it carried.
+#[derive(Debug, Default)]
+pub struct Tally {
+    slowed: AtomicU64,
+    broken: AtomicU64,
+}
+
+impl Tally {
+    /// Bytes that had to wait on a slow link.
+    pub fn slowed(&self) -> u64 {
+        self.slowed.load(Ordering::Relaxed)
+    }
+
+    /// Connections that a lossy link broke.
+    pub fn broken(&self) -> u64 {
+        self.broken.load(Ordering::Relaxed)
+    }
+}
+
+/// Where a relay leads.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Upstream {
+    /// A socket in the file system.
+    Unix(Utf8PathBuf),
+    /// Address and port, as `127.0.0.1:10809`.
+    Tcp(String),
+}
+
+/// A relay at work; it ends with its owner.
+#[derive(Debug)]
+pub struct Relay {
+    socket: Utf8PathBuf,
+    task: JoinHandle<()>,
+}
+
+impl Relay {
+    /// Listens at `socket` for whoever wants to go to `upstream`.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub fn start(
+        socket: &Utf8Path,
+        upstream: Upstream,
+        weather: watch::Receiver<Weather>,
+        tally: Arc<Tally>,
+    ) -> Result<Self> {
+        let listener = UnixListener::bind(socket).map_err(Error::file(socket))?;
+        let line = Arc::new(Line {
+            upstream,
+            weather,
+            tally,
+            connections: AtomicU64::new(0),
+            taken_until: Mutex::new(Instant::now()),
+        });
+        let task = tokio::spawn(listen(listener, line));
+        Ok(Self { socket: socket.to_owned(), task })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn socket(&self) -> &Utf8Path {
+        &self.socket
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+        // Scratch is removed with everything in it; a socket that stays until then is of no harm.
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+/// What the connections of one relay share.
+struct Line {
+    upstream: Upstream,
+    weather: watch::Receiver<Weather>,
+    tally: Arc<Tally>,
+    connections: AtomicU64,
+    /// Until when a slow line is taken.
+    taken_until: Mutex<Instant>,
+}
+
+async fn listen(listener: UnixListener, line: Arc<Line>) {
+    let mut carried = tokio::task::JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        carried.spawn(Arc::clone(&line).carry(client));
+        while carried.try_join_next().is_some() {}
+    }
+}
+
+impl Line {
+    /// Carries one connection until either end or the link breaks it.
+    async fn carry(self: Arc<Self>, client: UnixStream) {
+        let number = self.connections.fetch_add(1, Ordering::Relaxed);
+        let (from_client, to_client) = client.into_split();
+        let ended = async {
+            match &self.upstream {
+                Upstream::Unix(path) => {
+                    let Ok(server) = UnixStream::connect(path).await else { return };
+                    let (from_server, to_server) = server.into_split();
+                    self.both(number, (from_client, to_server), (from_server, to_client)).await;
+                }
+                Upstream::Tcp(address) => {
+                    let Ok(server) = TcpStream::connect(address).await else { return };
+                    let (from_server, to_server) = server.into_split();
+                    self.both(number, (from_client, to_server), (from_server, to_client)).await;
+                }
+            }
+        };
+        let mut weather = self.weather.clone();
+        tokio::select! {
+            () = ended => {}
+            _ = weather.wait_for(|weather| *weather == Weather::Down) => {}
+        }
+    }
+
+    async fn both(
+        &self,
+        number: u64,
+        up: (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+        down: (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    ) {
+        let carried = AtomicU64::new(0);
+        tokio::select! {
+            _ = self.pump(number, &carried, up) => {}
+            _ = self.pump(number, &carried, down) => {}
+        }
+    }
+
+    /// Carries one direction until it ends.
+    async fn pump(
+        &self,
+        number: u64,
+        carried: &AtomicU64,
+        (mut from, mut to): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    ) -> std::io::Result<()> {
+        let mut piece = vec![0; PIECE];
+        loop {
+            let length = from.read(&mut piece).await?;
+            if length == 0 {
+                return to.shutdown().await;
+            }
+            let sum = carried.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
+            let now = *self.weather.borrow();
+            match now {
+                Weather::Lossy(bytes) if number.is_multiple_of(3) && sum > bytes => {
+                    self.tally.broken.fetch_add(1, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Weather::Slow(rate) => {
+                    self.tally.slowed.fetch_add(length as u64, Ordering::Relaxed);
+                    self.wait_for_line(length as u64, rate).await;
+                }
+                Weather::Fair | Weather::Lossy(_) | Weather::Down => {}
+            }
+            to.write_all(&piece[..length]).await?;
+        }
+    }
+
+    /// Takes the line for as long as so many bytes need on it.
+    async fn wait_for_line(&self, bytes: u64, rate: u64) {
+        let until = {
+            let mut taken = self.taken_until.lock().await;
+            let needs = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
+            *taken = (*taken).max(Instant::now()) + needs;
+            *taken
+        };
+        tokio::time::sleep_until(until).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A relay to a server that sends back what it gets.
+    struct Bench {
+        relay: Relay,
+        weather: watch::Sender<Weather>,
+        _dir: tempfile::TempDir,
+    }
+
+    fn bench() -> Bench {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| Utf8PathBuf::from_path_buf(dir.path().join(name)).unwrap();
+        let echo = UnixListener::bind(path("echo")).unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = echo.accept().await {
+                let (mut from, mut to) = stream.into_split();
+                tokio::spawn(async move { tokio::io::copy(&mut from, &mut to).await });
+            }
+        });
+        let (weather, sees) = watch::channel(Weather::Fair);
+        let relay = Relay::start(&path("relay"), Upstream::Unix(path("echo")), sees, Arc::default()).unwrap();
+        Bench { relay, weather, _dir: dir }
+    }
+
+    /// Whether so many bytes come back.
+    async fn comes_back(stream: &mut UnixStream, bytes: usize) -> bool {
+        let (mut from, mut to) = stream.split();
+        let sent = vec![7; bytes];
+        let mut back = vec![0; bytes];
+        let (wrote, read) = tokio::join!(to.write_all(&sent), from.read_exact(&mut back));
+        wrote.is_ok() && read.is_ok() && back == sent
+    }
+
+    #[tokio::test]
+    async fn in_fair_weather_everything_passes() {
+        let bench = bench();
+        let mut stream = UnixStream::connect(bench.relay.socket()).await.unwrap();
+        assert!(comes_back(&mut stream, 3 * PIECE + 1).await);
+    }
+
+    #[tokio::test]
+    async fn a_link_that_goes_down_breaks_what_is_open_and_lets_nothing_new_through_until_it_is_up() {
+        let bench = bench();
+        let mut open = UnixStream::connect(bench.relay.socket()).await.unwrap();
+        assert!(comes_back(&mut open, 100).await);
+        bench.weather.send(Weather::Down).unwrap();
+        assert!(!comes_back(&mut open, 100).await);
+        let mut new = UnixStream::connect(bench.relay.socket()).await.unwrap();
+        assert!(!comes_back(&mut new, 100).await);
+        bench.weather.send(Weather::Fair).unwrap();
+        let mut new = UnixStream::connect(bench.relay.socket()).await.unwrap();
+        assert!(comes_back(&mut new, 100).await);
+    }
+
+    #[tokio::test]
+    async fn a_lossy_link_breaks_every_third_connection() {
+        let bench = bench();
+        bench.weather.send(Weather::Lossy(1000)).unwrap();
+        let mut passed = Vec::new();
+        for _ in 0..4 {
+            let mut stream = UnixStream::connect(bench.relay.socket()).await.unwrap();
+            passed.push(comes_back(&mut stream, 4000).await);
+        }
+        assert_eq!(passed, [false, true, true, false]);
+    }
+
+    #[tokio::test]
+    async fn a_slow_link_takes_the_time_that_its_rate_says() {
+        let bench = bench();
+        bench.weather.send(Weather::Slow(50_000)).unwrap();
+        let began = Instant::now();
+        let mut stream = UnixStream::connect(bench.relay.socket()).await.unwrap();
+        assert!(comes_back(&mut stream, 5000).await);
+        // There and back; a fast machine cannot be faster than the rate.
+        assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
+    }
+}
