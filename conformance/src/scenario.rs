@@ -38,6 +38,8 @@ pub enum Script {
     Speed,
     /// Planned failover, failback in one of its two modes, reverse replication.
     HyperV,
+    /// Machines that each lack one thing a cloud needs, with and without repair of the copy.
+    Hydration,
 }
 
 /// One scenario.
@@ -57,6 +59,9 @@ pub struct Scenario {
     /// Stand-in to which it fails over; empty as above.
     #[serde(default)]
     pub target: String,
+    /// Further stand-ins between which machines of the script go.
+    #[serde(default)]
+    pub also: Vec<String>,
     /// Stand-in to which it fails back, where that is another than the one it came from.
     #[serde(default)]
     pub home: Option<String>,

@@ -155,6 +155,14 @@ pub(crate) fn exhibits(source: &Boot, target: &Boot, points: &[PointFiles]) -> V
 
 /// FO-01, HY-08: what was booted is the point, but for the boot configuration that hydration edits.
 pub(crate) async fn check_hydration(world: &World, target: &Boot, points: &[PointFiles]) -> Result<(), Halt> {
+    let edited = edits(world, target, points).await?;
+    let only_config = edited.iter().all(|file| CONFIGURATION.contains(&file.as_str()));
+    world.expect("HY-08", only_config, format!("hydration edited {}", edited.join(", "))).await;
+    Ok(())
+}
+
+/// The boot files in which what was booted differs from its point. FO-01, HY-08: nothing else does.
+pub(crate) async fn edits(world: &World, target: &Boot, points: &[PointFiles]) -> Result<Vec<String>, Halt> {
     let boot = boot_partition();
     for (index, (disk, point)) in target.disks.iter().zip(points).enumerate() {
         let allowed = if index == 0 { boot.clone() } else { 0..0 };
@@ -166,10 +174,7 @@ pub(crate) async fn check_hydration(world: &World, target: &Boot, points: &[Poin
         world.expect("FO-01", strays.is_none(), found.clone()).await;
         world.expect("HY-08", strays.is_none(), found).await;
     }
-    let edited = edited_boot_files(&target.disks[0].base, &points[0].read)?;
-    let only_config = edited.iter().all(|file| CONFIGURATION.contains(&file.as_str()));
-    world.expect("HY-08", only_config, format!("hydration edited {}", edited.join(", "))).await;
-    Ok(())
+    edited_boot_files(&target.disks[0].base, &points[0].read)
 }
 
 /// Files that hydration may edit.

@@ -9,6 +9,7 @@ mod failback;
 mod failover;
 mod finish;
 mod group;
+mod hydration;
 mod hyperv;
 mod identity;
 mod measure;
@@ -94,6 +95,7 @@ async fn run(world: &World) -> Result<(), Halt> {
         Script::OutOnly => out::go(world).await,
         Script::Drill => drill::hold(world).await,
         Script::HyperV => hyperv::cycle(world).await,
+        Script::Hydration => hydration::walk(world).await,
         Script::Identity | Script::Speed => {
             Err(Halt::Unknown("this scenario has no world of two sites".to_owned()))
         }
