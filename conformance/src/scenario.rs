@@ -38,6 +38,8 @@ pub enum Script {
     Speed,
     /// Planned failover, failback in one of its two modes, reverse replication.
     HyperV,
+    /// The record of changes of each platform reaches its limit.
+    TrackingLimits,
     /// Machines that each lack one thing a cloud needs, with and without repair of the copy.
     Hydration,
 }

@@ -13,6 +13,7 @@ mod boot;
 mod error;
 mod hanging;
 mod infrastructure;
+mod limits;
 mod machines;
 mod merge;
 mod moment;
@@ -26,5 +27,6 @@ mod volumes;
 
 pub use boot::{Boot, BootDisk};
 pub use infrastructure::Infrastructure;
+pub use limits::ViewsHeld;
 pub use profile::{Profile, Tracking};
 pub use site::{Installed, SiteConfig, StandInSite, StillVolume};

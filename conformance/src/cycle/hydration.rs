@@ -5,12 +5,12 @@
 //! lack is real: the guest's own driver for that controller is missing. What a machine tells of the others is an
 //! attribute, and the simulated tests walk them one by one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::Utf8Path;
 use contract::{
-    AgentVersion, Direction, FailoverRequest, GuestOs, JobView, MachineId, MachineSpec, Network, Placement,
-    Platform, PointChoice, RecoveryPoint, VolumeId,
+    AgentVersion, GuestOs, JobView, MachineId, MachineSpec, Network, Placement, Platform, PointChoice,
+    RecoveryPoint, VolumeId,
 };
 use harness::Error;
 use harness::oracle::{self, RawSource};
@@ -18,10 +18,10 @@ use images::layout::{LOADER_ENTRY, NO_ROOT_LINE, SYSLINUX_CFG, VARIANT_ENV};
 use standins::Boot;
 
 use super::edge::{self, PointFiles, Recovered, boot_partition};
-use super::failover::{chosen_point, edits, exhibits, request};
+use super::failover::{self, edits};
 use super::setup::Guise;
 use super::world::{BOOT_WITHIN, World};
-use super::{Halt, Running, finish, measure, setup};
+use super::{Halt, Running, finish, setup};
 use crate::service::first_sound_answer;
 
 /// How long a guest that asks for no address is listened to: several times what one takes that does ask.
@@ -172,34 +172,12 @@ async fn as_described(world: &World, source: &Running, guise: &Guise) -> Result<
 }
 
 async fn fail_over(world: &World, case: &Case, source: &Running) -> Result<Recovered, Halt> {
-    world.enter(case.edge);
-    edge::await_work(world, case.edge, source).await?;
-    let before = world.core.item(&world.item).await?;
-    let disaster = world.primary.lose().await?;
-    let trigger = Instant::now();
-    let wanted = request(world, Direction::PrimaryToRecovery);
-    let wanted = FailoverRequest { point: PointChoice::LatestProcessed, ..wanted };
-    let job = world.core.failover(&wanted).await?;
-    let recovered = edge::recover(world, case.edge, &world.recovery, &world.machine, 0, &job).await?;
-    let rto = recovered.rto(world, trigger, false).await;
-    check_step(world, case, &recovered.job).await;
-    has_address(world, case, &recovered.boot).await?;
-    let point = chosen_point(world, &before).await?;
-    let dir = world.edge_dir(case.edge).await?;
-    let judged = edge::with_point(&world.recovery, &point, &dir, async |files| {
-        check_repair(world, case, (source, &recovered.boot), &files).await?;
-        let exhibits = exhibits(&source.boot, &recovered.boot, &files);
-        let judged = edge::judge(world, case.edge, exhibits, source.already);
-        // Beside the judging: the control is mostly waited for.
-        let (judged, ()) = tokio::try_join!(judged, control(world, case, &point))?;
-        Ok(judged)
-    })
-    .await?;
-    let survived = recovered.findings.ledger.contiguous;
-    let rpo = measure::rpo(&source.boot.guest.witness().acks(), survived, disaster, judged.0.lost);
-    let inside = edge::inside_agrees(&recovered.findings, &judged.0);
-    edge::conclude(world, case.edge, judged, rpo, rto, inside).await?;
-    Ok(recovered)
+    let struck = failover::strike(world, case.edge, source, PointChoice::LatestProcessed).await?;
+    check_step(world, case, &struck.recovered.job).await;
+    has_address(world, case, &struck.recovered.boot).await?;
+    check_repair(world, case, (source, &struck.recovered.boot), &struck.files).await?;
+    control(world, case, &struck.point).await?;
+    struck.conclude(world, case.edge).await
 }
 
 /// HY-01 to HY-07, HY-09: the step is in the job, with its time, where the machine lacks something, and only there.

@@ -12,6 +12,7 @@ mod group;
 mod hydration;
 mod hyperv;
 mod identity;
+mod limits;
 mod measure;
 mod out;
 mod reprotect;
@@ -95,6 +96,7 @@ async fn run(world: &World) -> Result<(), Halt> {
         Script::OutOnly => out::go(world).await,
         Script::Drill => drill::hold(world).await,
         Script::HyperV => hyperv::cycle(world).await,
+        Script::TrackingLimits => limits::walk(world).await,
         Script::Hydration => hydration::walk(world).await,
         Script::Identity | Script::Speed => {
             Err(Halt::Unknown("this scenario has no world of two sites".to_owned()))
