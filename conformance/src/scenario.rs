@@ -40,6 +40,10 @@ pub enum Script {
     Speed,
     /// Planned failover, failback in one of its two modes, reverse replication.
     HyperV,
+    /// The record of changes of each platform reaches its limit.
+    TrackingLimits,
+    /// Machines that each lack one thing a cloud needs, with and without repair of the copy.
+    Hydration,
 }
 
 /// One scenario.
@@ -59,6 +63,9 @@ pub struct Scenario {
     /// Stand-in to which it fails over; empty as above.
     #[serde(default)]
     pub target: String,
+    /// Further stand-ins between which machines of the script go.
+    #[serde(default)]
+    pub also: Vec<String>,
     /// Stand-in to which it fails back, where that is another than the one it came from.
     #[serde(default)]
     pub home: Option<String>,

@@ -4,7 +4,7 @@ use contract::{
     Bytes, ChangeId, ComponentId, ConfigurationIssue, Consistency, CoreError, DiskId, DrillStatus, ErrorCode,
     Firmware, GroupId, GroupPointId, GuestFacts, GuestOs, Health, ItemId, ItemView, JobId, MachineId,
     MachineView, Operation, PlatformKind, PointId, Policy, PolicyId, PolicyView, Protection, RecoveryPoint,
-    ReprotectRequest, Side, SiteId, TargetSettings, Timestamp, VolumeId,
+    ReprotectRequest, Resynchronisation, Side, SiteId, TargetSettings, Timestamp, Untold, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::core::unknown;
 use crate::engine::Engine;
 use crate::points::offered;
 use crate::resume::Pending;
+use crate::resync;
 use crate::table::Pair;
 use crate::thinning::Thinning;
 
@@ -59,6 +60,12 @@ pub(crate) struct Replica {
     pub(crate) landed: Vec<Landed>,
     /// The moment on the source that was received last.
     pub(crate) received: Option<ChangeId>,
+    /// Why the transfer under way compares whole disks, if it does.
+    #[serde(default)]
+    pub(crate) resynchronising: Option<Untold>,
+    /// Those transfers of late, oldest first.
+    #[serde(default)]
+    pub(crate) resynchronised: Vec<Resynchronisation>,
     /// A merge of points that has begun.
     pub(crate) thinning: Option<Thinning>,
     /// Transfers received, points processed, since replication in this direction began.
@@ -75,6 +82,8 @@ impl Replica {
             points: Vec::new(),
             landed: Vec::new(),
             received: None,
+            resynchronising: None,
+            resynchronised: Vec::new(),
             thinning: None,
             received_count: 0,
             processed_count: 0,
@@ -265,14 +274,15 @@ impl Record {
         }
     }
 
-    /// What is not as it should be although replication runs: data older than the threshold (MO-01), or an
-    /// application that did not come to rest.
+    /// What is not as it should be although replication runs: data older than the threshold (MO-01), a
+    /// resynchronisation, or an application that did not come to rest.
     fn warning(&self, policy: &Policy, now: Timestamp) -> Option<String> {
         let received = self.replica.as_ref().and_then(Replica::received_at);
         let age = received.map(|received| now.since(received)).filter(|age| *age > policy.rpo_threshold);
         let behind =
             age.map(|age| format!("the newest data is {age} old; the threshold is {}", policy.rpo_threshold));
-        behind.or_else(|| self.warning.clone())
+        let resync = self.replica.as_ref().and_then(|replica| replica.resynchronising).map(resync::told);
+        behind.or(resync).or_else(|| self.warning.clone())
     }
 }
 
@@ -355,6 +365,7 @@ impl Item {
             failed_over_to: record.failed_over_to,
             target: record.target,
             issues: record.issues,
+            resynchronisations: record.replica.map(|replica| replica.resynchronised).unwrap_or_default(),
         }
     }
 }

@@ -45,6 +45,7 @@ mod protect;
 mod receive;
 mod reprotect;
 mod resume;
+mod resync;
 mod run;
 mod store;
 pub mod table;

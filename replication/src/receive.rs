@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::{
-    Access, ChangeId, Consistency, Consumed, CoreError, ErrorCode, GroupPointId, MachineId, Platform,
+    Access, Bytes, ChangeId, Consistency, Consumed, CoreError, ErrorCode, GroupPointId, MachineId, Platform,
     PlatformErrorKind, View, ViewRequest,
 };
 
@@ -12,6 +12,7 @@ use crate::exports::open_all;
 use crate::item::{Item, Landed};
 use crate::landing::Writer;
 use crate::processor::{not_replicating, process_all};
+use crate::resync;
 use crate::transfer::{self, Source, blocking};
 
 /// Where an item's changes come from.
@@ -120,11 +121,21 @@ async fn land(
     view: &View,
     taken: Taken,
 ) -> Result<u64, CoreError> {
-    let received = receive_view(core, item, view).await;
+    let resync = resync::needed(origin.since.as_ref(), view);
+    let received = async {
+        resync::begin(core, item, resync).await?;
+        receive_view(core, item, view).await
+    };
+    let received = received.await;
     let consumed = if received.is_ok() { Consumed::Yes } else { Consumed::No };
     let closed = origin.platform.close_view(&view.id, consumed).await;
-    let (number, bytes) = received?;
-    closed?;
+    let (number, bytes) = match received.and_then(|received| closed.map(|()| received).map_err(Into::into)) {
+        Ok(received) => received,
+        Err(error) => {
+            resync::break_off(core, item, resync).await;
+            return Err(error);
+        }
+    };
     let landed = Landed {
         number,
         change: view.change_id.clone(),
@@ -137,6 +148,7 @@ async fn land(
         if let Some(replica) = &mut record.replica {
             replica.received = Some(landed.change.clone());
             replica.received_count = number;
+            resync::note(replica, resync, view, Bytes(bytes));
             replica.landed.push(landed);
         }
     })

@@ -93,14 +93,9 @@ async fn hydrate_disks(core: &Inner, site: &SiteId, disks: &Volumes) -> Result<S
     };
     let export = platform.export_volume(boot_disk, contract::Access::Write).await?;
     let uri = export.uri.clone();
-    let added = crate::transfer::blocking(move || hydration::add_boot_drivers(&uri, &drivers)).await;
+    let repairs = crate::transfer::blocking(move || hydration::repair(&uri, &drivers)).await;
     exports::close(&platform, &export.id).await?;
-    let added = added?;
-    Ok(if added.is_empty() {
-        "nothing was lacking".to_owned()
-    } else {
-        format!("added {}", added.join(", "))
-    })
+    Ok(repairs?.to_string())
 }
 
 /// Makes a machine on the recovery side; it stays off.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Bytes, ChangeId, DiskId, GroupId, GroupPointId, ItemId, JobId, MachineId, Network, Placement, PointId,
-    PolicyView, SiteId, Timestamp, VolumeId,
+    PolicyView, SiteId, Timestamp, Untold, VolumeId,
 };
 
 /// A side of a protected pair. Sides never change; which one is active does.
@@ -159,6 +159,20 @@ pub struct RecoveryPoint {
     pub volumes: Vec<(DiskId, VolumeId)>,
 }
 
+/// A transfer for which the source could not tell what had changed: its disks were compared with the replica chunk by
+/// chunk, and only what differs was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resynchronisation {
+    /// The moment of the source that was received so, by its site's clock.
+    pub at: Timestamp,
+    /// Why the source could not tell.
+    pub why: Untold,
+    /// Bytes of disk that were compared.
+    pub compared: Bytes,
+    /// Bytes of disk content that travelled.
+    pub sent: Bytes,
+}
+
 /// What the target machine shall look like; may be changed until failover (FO-17).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetSettings {
@@ -224,8 +238,8 @@ pub struct ItemView {
     pub protection: Protection,
     /// Health of its replication.
     pub health: Health,
-    /// Why it is not healthy; empty if it is. A warning may be: data older than the policy's threshold, or an
-    /// application-consistent point that could not be taken.
+    /// Why it is not healthy; empty if it is. A warning may be: data older than the policy's threshold, a
+    /// resynchronisation under way, or an application-consistent point that could not be taken.
     pub trouble: String,
     /// Site and machine on the primary side.
     pub primary: (SiteId, MachineId),
@@ -254,4 +268,8 @@ pub struct ItemView {
     pub target: TargetSettings,
     /// What was found at the last look at the configuration (MO-03).
     pub issues: Vec<ConfigurationIssue>,
+    /// Transfers since replication in the current direction began for which the source could not tell what had changed,
+    /// oldest first. A core may forget old ones.
+    #[serde(default)]
+    pub resynchronisations: Vec<Resynchronisation>,
 }

@@ -31,7 +31,7 @@ pub use infrastructure::{
 };
 pub use item::{
     ConfigurationIssue, Consistency, Direction, DrillStatus, Health, IssueClass, ItemView, Operation, Phase,
-    Protection, RecoveryPoint, Side, TargetSettings,
+    Protection, RecoveryPoint, Resynchronisation, Side, TargetSettings,
 };
 pub use job::{JobAction, JobFilter, JobKind, JobState, JobSubject, JobView, Step, StepState};
 pub use plan::{
@@ -41,7 +41,7 @@ pub use plan::{
 };
 pub use platform::{
     Access, Consumed, DiskKind, DiskView, Export, Firmware, GuestFacts, GuestOs, MachineSpec, MachineView,
-    Network, Placement, Platform, PlatformKind, PowerState, SiteView, View, ViewDisk, ViewRequest,
+    Network, Placement, Platform, PlatformKind, PowerState, SiteView, Untold, View, ViewDisk, ViewRequest,
     VolumeView,
 };
 pub use policy::{Policy, PolicyView};

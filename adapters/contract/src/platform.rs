@@ -277,6 +277,28 @@ pub struct View {
     pub change_id: ChangeId,
     /// Every disk of the machine.
     pub disks: Vec<ViewDisk>,
+    /// Why not every disk tells what changed, where that was asked; `None` where all of them do.
+    #[serde(default)]
+    pub untold: Option<Untold>,
+}
+
+/// Why a platform cannot tell what changed since a moment that it once named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Untold {
+    /// More had changed than its log holds, and the log was given up.
+    LogFull,
+    /// Its record of changes did not outlive an end of the machine or of whoever kept it.
+    RecordLost,
+}
+
+impl std::fmt::Display for Untold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::LogFull => "more had changed than the log of changes holds",
+            Self::RecordLost => "the record of changes is lost",
+        })
+    }
 }
 
 /// One disk in a view.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use agent::protocol::{Answer, CHANGED, Disk, NBD_PORT, Question};
 use contract::{
     Bytes, ChangeId, Consistency, Consumed, DiskId, MachineId, PlatformError, PlatformErrorKind as Kind,
-    View, ViewDisk, ViewId, ViewRequest,
+    Untold, View, ViewDisk, ViewId, ViewRequest,
 };
 use harness::machine::disk_serial;
 use harness::relay::Upstream;
@@ -19,6 +19,13 @@ use crate::site::role;
 use crate::state::{ViewRecord, ViewSource};
 use crate::views::now;
 use crate::{Boot, StandInSite};
+
+/// Whether one start of an agent named both moments: it puts a number behind the name of its start. Such an agent has
+/// forgotten nothing; what it cannot tell did not fit into its store.
+fn same_start(one: &ChangeId, other: &ChangeId) -> bool {
+    let start = |moment: &ChangeId| moment.0.rsplit_once('-').map(|(start, _)| start.to_owned());
+    start(one).is_some() && start(one) == start(other)
+}
 
 impl StandInSite {
     pub(crate) async fn ask_for_view(
@@ -55,7 +62,14 @@ impl StandInSite {
         if let Some(machine) = state.machines.get_mut(machine) {
             machine.views_taken += 1;
         }
-        Ok(View { id: view, taken_at, change_id: change, disks })
+        let why = if since.is_some_and(|since| same_start(since, &change)) {
+            Untold::LogFull
+        } else {
+            Untold::RecordLost
+        };
+        let mut view = View { id: view, taken_at, change_id: change, disks, untold: None };
+        state.note_untold(machine, since.is_some(), why, &mut view);
+        Ok(view)
     }
 
     /// A view of one machine; agents do not know of each other, so several machines have no moment in common.

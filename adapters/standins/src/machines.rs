@@ -71,6 +71,7 @@ impl StandInSite {
             tracked: Vec::new(),
             serving_boot: None,
             views_taken: 0,
+            untold: Vec::new(),
         };
         let view = self.show_machine(&state, &record)?;
         state.machines.insert(spec.id.clone(), record);
@@ -197,7 +198,7 @@ impl StandInSite {
             write_log: self.config.log_writes.then(|| disk.log.clone()),
         });
         let to_agent: &[u16] = match self.config.profile.tracking {
-            Tracking::Hypervisor => &[],
+            Tracking::Hypervisor | Tracking::ReplicaLog { .. } => &[],
             Tracking::Agent => &FORWARDED_TO_AGENT,
         };
         machine::MachineSpec {

@@ -12,11 +12,20 @@ const MICROSOFT_ATA: &str = "Virtual HD";
 /// What they call themselves on SCSI.
 const MICROSOFT_SCSI: &str = "Msft Virtual Disk";
 
+/// How far Hyper-V's log of changes grows. The real one takes half of a disk; here a guest can reach it in seconds.
+const REPLICA_LOG: Tracking = Tracking::ReplicaLog { percent: 12 };
+
 /// Who freezes a machine's disks and knows what changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracking {
     /// The hypervisor: its own QEMU, by copy-before-write and dirty bitmaps.
     Hypervisor,
+    /// The same with a log of limited size: when more than this share of a disk has changed since the last moment, the
+    /// log is given up, and the next view cannot tell what changed.
+    ReplicaLog {
+        /// Percent of a disk's size.
+        percent: u64,
+    },
     /// Nobody but the replication agent inside the machine: no machine or volume can be made, opened or viewed from
     /// outside, and a machine that is off shows nothing.
     Agent,
@@ -91,7 +100,7 @@ pub fn hyperv() -> Profile {
         hardware: hardware(Firmware::Bios, Controller::Ide, Nic::Tulip, microsoft(None))
             .with_disks_called(MICROSOFT_ATA)
             .enlightened(),
-        tracking: Tracking::Hypervisor,
+        tracking: REPLICA_LOG,
         subnet: "192.0.2.0/24",
     }
 }

@@ -16,7 +16,7 @@ use harness::machine::Accelerator;
 use harness::scratch::Scratch;
 use harness::storage::StorageDaemon;
 use harness::tools::{self, Format};
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, MutexGuard, RwLock, watch};
 
 use crate::fault::Faults;
 use crate::state::{State, VolumeRecord};
@@ -54,8 +54,10 @@ pub struct StandInSite {
     pub(crate) booted: watch::Sender<u64>,
     /// Held while a chain is merged, so that none of its volumes is opened meanwhile.
     pub(crate) merging: Mutex<()>,
-    /// Counts closed exports, to wake a merge that waits for them.
+    /// Counts closed exports and views, to wake whoever waits for them.
     pub(crate) closed: watch::Sender<u64>,
+    /// Held by whoever opens a view, and alone by whoever keeps others from it.
+    pub(crate) viewing: Arc<RwLock<()>>,
     /// The whole site is lost: nothing here answers.
     lost: AtomicBool,
 }
@@ -100,9 +102,20 @@ impl StandInSite {
         let (closed, _) = watch::channel(0);
         let (state, merging) = (Mutex::default(), Mutex::default());
         let components = Infrastructure::of(&config.id.0, config.profile.kind);
-        let lost = AtomicBool::new(false);
+        let (viewing, lost) = (Arc::default(), AtomicBool::new(false));
         let faults = Faults::default();
-        Ok(Arc::new(Self { config, storage, state, components, faults, booted, merging, closed, lost }))
+        Ok(Arc::new(Self {
+            config,
+            storage,
+            state,
+            components,
+            faults,
+            booted,
+            merging,
+            closed,
+            viewing,
+            lost,
+        }))
     }
 
     /// Name in reports.
@@ -416,6 +429,7 @@ impl Platform for StandInSite {
     }
 
     async fn open_view(&self, machine: &MachineId, since: Option<&ChangeId>) -> Result<View, PlatformError> {
+        let _may = self.may_view().await?;
         self.reachable()?;
         self.components.view(machine).map_err(self.denied())?;
         self.take_view(machine, since).await
@@ -433,6 +447,7 @@ impl Platform for StandInSite {
     }
 
     async fn open_views(&self, request: &ViewRequest) -> Result<Vec<View>, PlatformError> {
+        let _may = self.may_view().await?;
         self.reachable()?;
         for (machine, _) in &request.machines {
             self.components.view(machine).map_err(self.denied())?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
-use contract::{ChangeId, DiskId, ExportId, MachineId, MachineSpec, ViewId, VolumeId};
+use contract::{ChangeId, DiskId, ExportId, MachineId, MachineSpec, Untold, ViewId, VolumeId};
 use harness::machine::Machine;
 use harness::tools::Format;
 
@@ -31,6 +31,8 @@ pub(crate) struct MachineRecord {
     pub(crate) serving_boot: Option<u32>,
     /// Views taken since its last boot.
     pub(crate) views_taken: u64,
+    /// Why views could not tell changes that were asked for, in order.
+    pub(crate) untold: Vec<Untold>,
 }
 
 impl MachineRecord {

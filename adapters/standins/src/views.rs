@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use camino::Utf8PathBuf;
 use contract::{
-    Bytes, ChangeId, Consumed, DiskId, MachineId, PlatformError, Timestamp, View, ViewDisk, ViewId,
+    Bytes, ChangeId, Consumed, DiskId, MachineId, PlatformError, Timestamp, Untold, View, ViewDisk, ViewId,
 };
 use harness::machine::format_node;
 use harness::qmp::Monitor;
@@ -61,14 +61,27 @@ impl StandInSite {
         let mut state = self.state.lock().await;
         let record = state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
         record.views_taken += 1;
-        let since = since.filter(|id| record.tracked.contains(id)).cloned();
+        let mut known = since.filter(|id| record.tracked.contains(id)).cloned();
         let running = record.running().cloned();
         let disks = self.disks_of(&state, machine)?;
-        let change = ChangeId(format!("change-{}", state.next()));
-        match running {
-            Some(boot) => self.freeze(&mut state, machine, &boot, disks, change, since).await,
-            None => self.export_resting(&mut state, machine, disks, change, since).await,
+        let mut why = Untold::RecordLost;
+        if let (Some(boot), Some(moment)) = (&running, &known) {
+            let sizes: Vec<_> =
+                disks.iter().map(|disk| (disk.id.clone(), Bytes(disk.volume.bytes))).collect();
+            if self.give_up_full_log(boot.guest.monitor(), moment, &sizes).await? {
+                let record =
+                    state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
+                record.tracked.retain(|tracked| tracked != moment);
+                (known, why) = (None, Untold::LogFull);
+            }
         }
+        let change = ChangeId(format!("change-{}", state.next()));
+        let mut view = match running {
+            Some(boot) => self.freeze(&mut state, machine, &boot, disks, change, known).await?,
+            None => self.export_resting(&mut state, machine, disks, change, known).await?,
+        };
+        state.note_untold(machine, since.is_some(), why, &mut view);
+        Ok(view)
     }
 
     fn disks_of(&self, state: &State, machine: &MachineId) -> Result<Vec<Frozen>, PlatformError> {
@@ -111,7 +124,7 @@ impl StandInSite {
         let record =
             ViewRecord { machine: machine.clone(), change: change.clone(), since: since.clone(), source };
         state.views.insert(id.clone(), record);
-        let mut view = View { id, taken_at, change_id: change, disks: Vec::new() };
+        let mut view = View { id, taken_at, change_id: change, disks: Vec::new(), untold: None };
         for disk in &disks {
             let name = disk.copy_node();
             let exported = monitor.execute("block-export-add", export_of(disk, since.as_ref())).await;
@@ -139,6 +152,7 @@ impl StandInSite {
             taken_at: now(),
             change_id: change,
             disks: vec![],
+            untold: None,
         };
         let mut exports = Vec::new();
         for disk in &disks {
@@ -181,6 +195,7 @@ impl StandInSite {
     pub(crate) async fn drop_view(&self, id: &ViewId, consumed: Consumed) -> Result<(), PlatformError> {
         let mut state = self.state.lock().await;
         let Some(view) = state.views.remove(id) else { return Ok(()) };
+        self.closed.send_modify(|count| *count += 1);
         let machine = state.machines.get_mut(&view.machine);
         let machine = machine.ok_or_else(|| self.unknown("machine", &view.machine))?;
         match &view.source {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use contract::{
     Consistency, CoreError, EnableProtection, ErrorCode, FailoverRequest, GroupId, Health, ItemId, Millis,
     Platform, PlatformErrorKind as Kind, PlatformKind, PointChoice, PointId, Policy, RecoveryPoint,
-    ReplicationCore,
+    ReplicationCore, Untold,
 };
 use sim_support::{BACK, INTERVAL, OUT, POLICY, Pair, dr, enable, exact, failover, policy};
 use standins::sim::{
@@ -292,6 +292,27 @@ fn data_older_than_the_threshold_is_a_warning() {
         assert!(view.trouble.contains("30.0 s"), "{}", view.trouble);
         pair.points(&item, 3).await.unwrap();
         assert_eq!(pair.item(&item).await.health, Health::Healthy);
+    });
+}
+
+#[test]
+fn a_record_of_changes_that_a_power_cut_ends_is_told_of_and_made_good_by_comparison() {
+    run(13, async |world| {
+        let pair = under(world, SimProfile::VMWARE, policy(PlatformKind::Vmware, 50)).await;
+        let item = protect(&pair, SimInstall::new("web"), None).await;
+        assert_eq!(pair.points(&item, 3).await.unwrap().resynchronisations, []);
+        pair.primary.power_off(&"web".into()).await.unwrap();
+        pair.primary.start(&"web".into()).await.unwrap();
+        let view = pair.points(&item, 6).await.unwrap();
+        let [resync] = view.resynchronisations[..] else { panic!("{:?}", view.resynchronisations) };
+        assert_eq!(resync.why, Untold::RecordLost);
+        assert!(resync.sent.0 > 0 && resync.sent.0 < resync.compared.0 / 2, "{resync:?}");
+        let point = view.points.iter().find(|point| point.time == resync.at).unwrap();
+        assert_eq!(point.transferred, resync.sent);
+        assert_eq!((view.health, view.trouble.as_str()), (Health::Healthy, ""));
+        let source = pair.primary.last_boot(&"web".into()).unwrap();
+        pair.fail_over(&item, OUT).await;
+        exact(&source, &pair.recovery.last_boot(&dr("web")).unwrap());
     });
 }
 

@@ -33,7 +33,9 @@ const NEXT_WITHIN: Duration = Duration::from_secs(20);
 
 /// Longest recovery time of each edge, in cold boots, by how its name begins. A bound for snapshots, not a target. Three
 /// machines of a group boot at once.
-const BOUNDS: [(&str, f64); 9] = [
+const BOUNDS: [(&str, f64); 11] = [
+    ("limit", 6.0),
+    ("hydrate", 6.0),
     ("group-failover", 18.0),
     ("group-failback", 24.0),
     ("planned-failover", 8.0),

@@ -15,49 +15,82 @@ use super::measure;
 use super::setup::INTERVAL;
 use super::world::World;
 use super::{Halt, Running};
-use crate::judge::Exhibit;
+use crate::judge::{Exhibit, JudgedMachine};
+use crate::outcome::{Rpo, Rto};
 use crate::scenario::Script;
 
 const EDGE: &str = "failover";
 
 pub(crate) async fn fail_over(world: &World, source: &Running) -> Result<Running, Halt> {
     refused_before(world).await?;
-    world.enter(EDGE);
-    edge::await_work(world, EDGE, source).await?;
+    let struck = strike(world, EDGE, source, PointChoice::Latest).await?;
+    check_state(world, &struck.recovered).await?;
+    check_hydration(world, &struck.recovered.boot, &struck.files).await?;
+    let unreachable = world.primary.is_lost();
+    let completed = struck.recovered.job.state != contract::JobState::Failed;
+    world.expect("FO-09", unreachable && completed, "the source site was unreachable all the while").await;
+    let point = struck.point.clone();
+    let recovered = struck.conclude(world, EDGE).await?;
+    let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
+    commit(world, EDGE, &running, &point).await?;
+    Ok(running)
+}
+
+/// A machine that came up after its site was lost, and what the oracle says of its disks.
+pub(crate) struct Struck {
+    pub(crate) recovered: Recovered,
+    /// The point it was taken to, as it is now.
+    pub(crate) point: RecoveryPoint,
+    pub(crate) files: Vec<PointFiles>,
+    judged: (JudgedMachine, Option<String>),
+    rpo: Rpo,
+    rto: Rto,
+}
+
+impl Struck {
+    /// Closes the edge with the verdict.
+    pub(crate) async fn conclude(self, world: &World, edge: &str) -> Result<Recovered, Halt> {
+        let inside = edge::inside_agrees(&self.recovered.findings, &self.judged.0);
+        edge::conclude(world, edge, self.judged, self.rpo, self.rto, inside).await?;
+        Ok(self.recovered)
+    }
+}
+
+/// Loses the source's site in the midst of its writes, fails over, and judges what comes up.
+pub(crate) async fn strike(
+    world: &World,
+    edge: &str,
+    source: &Running,
+    choice: PointChoice,
+) -> Result<Struck, Halt> {
+    world.enter(edge);
+    edge::await_work(world, edge, source).await?;
     let after = world.recovery.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
     let before = world.core.item(&world.item).await?;
     let disaster = world.primary.lose().await?;
-    world.trace("failover: the source site is lost").await;
+    world.trace(format!("{edge}: the source site is lost")).await;
     let trigger = Instant::now();
-    let job = world.core.failover(&request(world, Direction::PrimaryToRecovery)).await?;
-    let recovered = edge::recover(world, EDGE, &world.recovery, &world.machine, after, &job).await;
-    let recovered = match recovered {
+    let wanted = FailoverRequest { point: choice, ..request(world, Direction::PrimaryToRecovery) };
+    let job = world.core.failover(&wanted).await?;
+    let recovered = match edge::recover(world, edge, &world.recovery, &world.machine, after, &job).await {
         Ok(recovered) => recovered,
         Err(halt) => {
             let target = (&*world.recovery, &world.machine, after);
-            return Err(edge::judge_anyway(world, EDGE, source, target, vec![boot_partition()], halt).await);
+            return Err(edge::judge_anyway(world, edge, source, target, vec![boot_partition()], halt).await);
         }
     };
-    check_state(world, &recovered).await?;
     let point = chosen_point(world, &before).await?;
-    let dir = world.edge_dir(EDGE).await?;
-    let judged = edge::with_point(&world.recovery, &point, &dir, async |files| {
-        check_hydration(world, &recovered.boot, &files).await?;
-        edge::judge(world, EDGE, exhibits(&source.boot, &recovered.boot, &files), source.already).await
+    let dir = world.edge_dir(edge).await?;
+    let (judged, files) = edge::with_point(&world.recovery, &point, &dir, async |files| {
+        let exhibits = exhibits(&source.boot, &recovered.boot, &files);
+        Ok((edge::judge(world, edge, exhibits, source.already).await?, files))
     })
     .await?;
-    let inside = edge::inside_agrees(&recovered.findings, &judged.0);
     let survived = recovered.findings.ledger.contiguous;
     let acks = source.boot.guest.witness().acks();
     let rpo = measure::rpo(&acks, survived, disaster, judged.0.lost);
     let rto = recovered.rto(world, trigger, false).await;
-    let unreachable = world.primary.is_lost();
-    let completed = recovered.job.state != contract::JobState::Failed;
-    world.expect("FO-09", unreachable && completed, "the source site was unreachable all the while").await;
-    edge::conclude(world, EDGE, judged, rpo, rto, inside).await?;
-    let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
-    commit(world, EDGE, &running, &point).await?;
-    Ok(running)
+    Ok(Struck { recovered, point, files, judged, rpo, rto })
 }
 
 pub(crate) fn request(world: &World, direction: Direction) -> FailoverRequest {
@@ -155,6 +188,14 @@ pub(crate) fn exhibits(source: &Boot, target: &Boot, points: &[PointFiles]) -> V
 
 /// FO-01, HY-08: what was booted is the point, but for the boot configuration that hydration edits.
 pub(crate) async fn check_hydration(world: &World, target: &Boot, points: &[PointFiles]) -> Result<(), Halt> {
+    let edited = edits(world, target, points).await?;
+    let only_config = edited.iter().all(|file| CONFIGURATION.contains(&file.as_str()));
+    world.expect("HY-08", only_config, format!("hydration edited {}", edited.join(", "))).await;
+    Ok(())
+}
+
+/// The boot files in which what was booted differs from its point. FO-01, HY-08: nothing else does.
+pub(crate) async fn edits(world: &World, target: &Boot, points: &[PointFiles]) -> Result<Vec<String>, Halt> {
     let boot = boot_partition();
     for (index, (disk, point)) in target.disks.iter().zip(points).enumerate() {
         let allowed = if index == 0 { boot.clone() } else { 0..0 };
@@ -166,10 +207,7 @@ pub(crate) async fn check_hydration(world: &World, target: &Boot, points: &[Poin
         world.expect("FO-01", strays.is_none(), found.clone()).await;
         world.expect("HY-08", strays.is_none(), found).await;
     }
-    let edited = edited_boot_files(&target.disks[0].base, &points[0].read)?;
-    let only_config = edited.iter().all(|file| CONFIGURATION.contains(&file.as_str()));
-    world.expect("HY-08", only_config, format!("hydration edited {}", edited.join(", "))).await;
-    Ok(())
+    edited_boot_files(&target.disks[0].base, &points[0].read)
 }
 
 /// Files that hydration may edit.

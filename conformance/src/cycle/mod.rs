@@ -10,8 +10,10 @@ mod failover;
 mod faults;
 mod finish;
 mod group;
+mod hydration;
 mod hyperv;
 mod identity;
+mod limits;
 mod measure;
 mod out;
 mod reprotect;
@@ -96,6 +98,8 @@ async fn run(world: &World) -> Result<(), Halt> {
         Script::Faults => faults::go_through(world).await,
         Script::Drill => drill::hold(world).await,
         Script::HyperV => hyperv::cycle(world).await,
+        Script::TrackingLimits => limits::walk(world).await,
+        Script::Hydration => hydration::walk(world).await,
         Script::Identity | Script::Speed => {
             Err(Halt::Unknown("this scenario has no world of two sites".to_owned()))
         }

@@ -18,9 +18,9 @@ use crate::judge::{Exhibit, JudgedMachine};
 use crate::scenario::Script;
 
 /// Grain in which changes travel, in sectors: 64 KiB.
-const GRAIN: u64 = 128;
+pub(crate) const GRAIN: u64 = 128;
 /// What may travel beyond changed grains: the grains of the boot partition that hydration touched.
-const EPSILON: Bytes = Bytes(1 << 20);
+pub(crate) const EPSILON: Bytes = Bytes(1 << 20);
 
 /// `running` is the machine that keeps serving, `other` where it ran before.
 pub(crate) async fn reprotect(
@@ -185,7 +185,7 @@ fn content_of(disk: &Utf8Path) -> Result<u64, Halt> {
     }
 }
 
-fn grains(log: &WriteLog) -> impl Iterator<Item = u64> {
+pub(crate) fn grains(log: &WriteLog) -> impl Iterator<Item = u64> {
     let entries = log.entries().iter().map(harness::oracle::Entry::range).filter(|range| !range.is_empty());
     entries.flat_map(|range| range.start / GRAIN..=(range.end - 1) / GRAIN)
 }

@@ -36,11 +36,39 @@ pub(crate) fn load(epoch: u32) -> Load {
     }
 }
 
+/// What a machine is installed as.
+#[derive(Clone, Debug)]
+pub(crate) struct Guise {
+    /// What is in its guest.
+    pub(crate) variant: images::Variant,
+    /// Operating system by its platform's description; inside it is Linux always.
+    pub(crate) os: GuestOs,
+    /// What its agent tells of the guest.
+    pub(crate) facts: GuestFacts,
+}
+
+impl Guise {
+    /// A Linux machine with only its own platform's boot drivers.
+    pub(crate) async fn native(site: &StandInSite) -> Result<Self, Halt> {
+        let variant = images::Variant {
+            boot_drivers: site.site().await?.boot_drivers,
+            agent: site.profile().tracking == Tracking::Agent,
+            ..images::Variant::default()
+        };
+        Ok(Self { variant, os: GuestOs::Linux, facts: GuestFacts::default() })
+    }
+}
+
 /// Installs the machine with only its own platform's boot driver, boots it and puts it to work.
 pub(crate) async fn boot_source(world: &World) -> Result<Running, Halt> {
+    boot_source_as(world, &Guise::native(&world.primary).await?).await
+}
+
+/// Installs the machine as described, boots it and puts it to work.
+pub(crate) async fn boot_source_as(world: &World, guise: &Guise) -> Result<Running, Halt> {
     let step = world.evidence.step("", "install the machine");
     let dir = world.evidence.dir().join("install");
-    install(&world.primary, &world.machine, &world.image, &dir).await?;
+    install_as(&world.primary, &world.machine, &world.image, &dir, guise).await?;
     step.done();
     let step = world.evidence.step("", "boot the source");
     world.primary.start(&world.machine).await?;
@@ -60,18 +88,23 @@ pub(crate) async fn install(
     image: &images::Image,
     dir: &Utf8Path,
 ) -> Result<(), Halt> {
+    install_as(site, machine, image, dir, &Guise::native(site).await?).await
+}
+
+async fn install_as(
+    site: &StandInSite,
+    machine: &MachineId,
+    image: &images::Image,
+    dir: &Utf8Path,
+    guise: &Guise,
+) -> Result<(), Halt> {
     std::fs::create_dir_all(dir).map_err(harness::Error::file(dir))?;
     let system = dir.join("system.raw");
     std::fs::copy(&image.system, &system).map_err(harness::Error::file(&system))?;
     let mut permissions = std::fs::metadata(&system).map_err(harness::Error::file(&system))?.permissions();
     std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
     std::fs::set_permissions(&system, permissions).map_err(harness::Error::file(&system))?;
-    let variant = images::Variant {
-        boot_drivers: site.site().await?.boot_drivers,
-        agent: site.profile().tracking == Tracking::Agent,
-        ..images::Variant::default()
-    };
-    images::customise(&system, &variant).map_err(harness::Error::from)?;
+    images::customise(&system, &guise.variant).map_err(harness::Error::from)?;
     let disks = DISKS.map(|disk| (DiskId::from(disk), VolumeId(format!("{machine}-{disk}"))));
     let spec = MachineSpec {
         id: machine.clone(),
@@ -79,11 +112,11 @@ pub(crate) async fn install(
             machine::Firmware::Bios => Firmware::Bios,
             machine::Firmware::Uefi => Firmware::Uefi,
         },
-        os: GuestOs::Linux,
+        os: guise.os,
         memory: MEMORY,
         disks: disks.to_vec(),
         network: Network::Production,
-        guest: GuestFacts::default(),
+        guest: guise.facts.clone(),
         placement: Placement::default(),
     };
     let images = [system, image.data.clone()];

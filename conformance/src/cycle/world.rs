@@ -47,6 +47,8 @@ pub(crate) struct World {
     pub(crate) item: ItemId,
     pub(crate) machine: MachineId,
     pub(crate) notes: Arc<Mutex<Notes>>,
+    /// Every stand-in of the scenario by its name, the two sides among them.
+    stand_ins: Vec<(String, Arc<StandInSite>)>,
     mutant: Option<Arc<Planned>>,
     core_name: String,
     host: Host,
@@ -78,15 +80,16 @@ impl World {
         evidence: &Arc<Evidence>,
     ) -> Result<Self, Halt> {
         let stage = Stage::open(context, evidence).await?;
-        let primary = stage.site(&scenario.source).await?;
-        let recovery = stage.site(&scenario.target).await?;
-        let home = match &scenario.home {
-            Some(name) => Some((name.as_str(), stage.site(name).await?)),
-            None => None,
-        };
+        let mut stand_ins = Vec::new();
+        for name in
+            [&scenario.source, &scenario.target].into_iter().chain(&scenario.home).chain(&scenario.also)
+        {
+            stand_ins.push((name.clone(), stage.site(name).await?));
+        }
+        let (primary, recovery) = (Arc::clone(&stand_ins[0].1), Arc::clone(&stand_ins[1].1));
+        let home = scenario.home.as_ref().map(|_| Arc::clone(&stand_ins[2].1));
         let mutant = plan_mutant(context, scenario)?;
-        let mut sites = vec![(scenario.source.as_str(), &primary), (scenario.target.as_str(), &recovery)];
-        sites.extend(home.as_ref().map(|(name, site)| (*name, site)));
+        let sites: Vec<_> = stand_ins.iter().map(|(name, site)| (name.as_str(), site)).collect();
         let core = open_core(evidence, mutant.clone(), &sites)?;
         let core_name = core.capabilities().await?.name;
         Ok(Self {
@@ -98,11 +101,12 @@ impl World {
             image: stage.image,
             primary,
             recovery,
-            home: home.map(|(_, site)| site),
+            home,
             core,
             item: ItemId::from("shop"),
             machine: MachineId::from("shop"),
             notes: Arc::default(),
+            stand_ins,
             mutant,
             core_name,
             host: stage.host,
@@ -114,6 +118,19 @@ impl World {
     pub(crate) fn member(&self, name: &str) -> Self {
         let (item, machine) = (ItemId::from(name), MachineId::from(name));
         Self { item, machine, notes: Arc::default(), ..self.seen_again() }
+    }
+
+    /// The same world seen from a machine that goes from one of its stand-ins to another.
+    ///
+    /// # Errors
+    /// The scenario has no such stand-in.
+    pub(crate) fn between(&self, source: &str, target: &str, name: &str) -> Result<Self, Halt> {
+        let find = |wanted: &str| {
+            let found = self.stand_ins.iter().find(|(name, _)| name == wanted);
+            let found = found.map(|(_, site)| Arc::clone(site));
+            found.ok_or_else(|| Halt::Unknown(format!("the scenario's row names no stand-in {wanted}")))
+        };
+        Ok(Self { primary: find(source)?, recovery: find(target)?, ..self.member(name) })
     }
 
     /// The same world once the machine is at home where it comes back to: that site is the primary one then.
@@ -137,6 +154,7 @@ impl World {
             item: self.item.clone(),
             machine: self.machine.clone(),
             notes: Arc::clone(&self.notes),
+            stand_ins: self.stand_ins.clone(),
             mutant: self.mutant.clone(),
             core_name: self.core_name.clone(),
             host: self.host.clone(),
@@ -180,7 +198,7 @@ impl World {
 
     /// Every site.
     fn sites(&self) -> impl Iterator<Item = &Arc<StandInSite>> {
-        [&self.primary, &self.recovery].into_iter().chain(&self.home)
+        self.stand_ins.iter().map(|(_, site)| site)
     }
 
     /// An edge begins: a fault planned for it goes to work.

@@ -1,12 +1,14 @@
 //! Hydration: makes a copy of a machine boot on hardware it was not installed for.
 //!
 //! A Linux guest finds its root disk only with the drivers in its initial RAM disks. The drivers lie on the
-//! machine's own boot partition; hydration tells the boot loaders to load one more. It works on the target
-//! copy, through NBD, with nothing but the partition table and the FAT file system.
+//! machine's own boot partition; hydration tells the boot loaders to load one more. A cloud hands out addresses by
+//! DHCP; a guest that does not ask for one is told to. All of it happens on the target copy, through NBD, with nothing
+//! but the partition table and the FAT file system.
 
 pub(crate) mod due;
 mod loader;
 mod partition;
+mod service;
 mod stream;
 
 use std::io::{Read, Write};
@@ -20,19 +22,42 @@ use stream::DiskStream;
 type Fat = FileSystem<DiskStream>;
 type FatDir<'a> = Dir<'a, DiskStream>;
 
-/// Adds what is missing of `drivers` to the boot configuration of the disk at `uri`. Returns what was added.
-pub(crate) fn add_boot_drivers(uri: &str, drivers: &[String]) -> Result<Vec<String>, CoreError> {
+/// What was done to a copy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Repairs {
+    /// Boot drivers that were added.
+    pub(crate) drivers: Vec<String>,
+    /// The DHCP service did not start, and does now.
+    pub(crate) dhcp: bool,
+}
+
+impl std::fmt::Display for Repairs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut done = Vec::new();
+        if !self.drivers.is_empty() {
+            done.push(format!("added {}", self.drivers.join(", ")));
+        }
+        if self.dhcp {
+            done.push("enabled DHCP".to_owned());
+        }
+        if done.is_empty() { f.write_str("nothing was lacking") } else { f.write_str(&done.join("; ")) }
+    }
+}
+
+/// Adds what is missing of `drivers` to the boot configuration of the disk at `uri`, and lets its DHCP service start.
+pub(crate) fn repair(uri: &str, drivers: &[String]) -> Result<Repairs, CoreError> {
     let mut client = Client::connect(uri).map_err(crate::transfer::link)?;
     let partition = partition::boot_partition(&mut client).map_err(failed)?;
     let stream = DiskStream::new(client, partition);
     let fat = Fat::new(stream, FsOptions::new()).map_err(|e| failed(format!("the boot partition: {e}")))?;
-    let added = edit(&fat.root_dir(), drivers)?;
+    let drivers = add_drivers(&fat.root_dir(), drivers)?;
+    let dhcp = enable_dhcp(&fat.root_dir())?;
     fat.unmount().map_err(|e| failed(format!("the boot partition: {e}")))?;
-    Ok(added)
+    Ok(Repairs { drivers, dhcp })
 }
 
 /// Edits every loader's configuration; each must have the drivers, because firmware decides which is used.
-fn edit(root: &FatDir<'_>, drivers: &[String]) -> Result<Vec<String>, CoreError> {
+fn add_drivers(root: &FatDir<'_>, drivers: &[String]) -> Result<Vec<String>, CoreError> {
     let mut added = Vec::new();
     for loader in loader::ALL {
         let old = read(root, loader.path)?;
@@ -53,6 +78,17 @@ fn edit(root: &FatDir<'_>, drivers: &[String]) -> Result<Vec<String>, CoreError>
         }
     }
     Ok(added)
+}
+
+/// Lets the DHCP service start. Returns whether it did not. A guest without settings asks for addresses by itself.
+fn enable_dhcp(root: &FatDir<'_>) -> Result<bool, CoreError> {
+    if root.open_file(service::SETTINGS).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        return Ok(false);
+    }
+    let old = read(root, service::SETTINGS)?;
+    let new = service::with_dhcp(&old);
+    new.as_deref().map_or(Ok(()), |new| write(root, service::SETTINGS, new))?;
+    Ok(new.is_some())
 }
 
 fn read(root: &FatDir<'_>, path: &str) -> Result<String, CoreError> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use contract::{
-    Bytes, ChangeId, Consistency, Consumed, MachineId, PlatformError, PlatformErrorKind as Kind, View,
-    ViewDisk, ViewId, ViewRequest, VolumeId,
+    Bytes, ChangeId, Consistency, Consumed, MachineId, PlatformError, PlatformErrorKind as Kind, Untold,
+    View, ViewDisk, ViewId, ViewRequest, VolumeId,
 };
 use nbd::Served;
 
@@ -91,6 +91,7 @@ impl SimSite {
         let record = state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
         record.views_taken += 1;
         let live = record.running.is_some();
+        let asked = since.is_some();
         let since = since.filter(|id| record.tracked.contains(id)).cloned();
         let change = ChangeId(format!("change-{machine}-{}", state.next(machine)));
         let bytes = Arc::default();
@@ -99,14 +100,16 @@ impl SimSite {
             self.track(state, machine, &change, since.as_ref());
         }
         let id = ViewId(format!("view-{machine}-{}", state.next(machine)));
-        let (disks, served) = frozen.into_iter().map(|disk| self.serve(machine, disk)).unzip();
+        let (disks, served): (Vec<_>, _) = frozen.into_iter().map(|disk| self.serve(machine, disk)).unzip();
         let record =
             ViewRecord { machine: machine.clone(), change: change.clone(), since, live, served, bytes };
         state.views.insert(id.clone(), record);
         if let Some(record) = state.machines.get_mut(machine).filter(|_| live) {
             record.live_view = Some(id.clone());
         }
-        Ok(View { id, taken_at: moment(now), change_id: change, disks })
+        let untold = asked && disks.iter().any(|disk: &ViewDisk| disk.changed.is_none());
+        let untold = untold.then_some(Untold::RecordLost);
+        Ok(View { id, taken_at: moment(now), change_id: change, disks, untold })
     }
 
     fn serve(&self, machine: &MachineId, disk: Frozen) -> (ViewDisk, Served) {
