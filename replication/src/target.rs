@@ -93,14 +93,9 @@ async fn hydrate_disks(core: &Inner, site: &SiteId, disks: &Volumes) -> Result<S
     };
     let export = platform.export_volume(boot_disk, contract::Access::Write).await?;
     let uri = export.uri.clone();
-    let added = crate::transfer::blocking(move || hydration::add_boot_drivers(&uri, &drivers)).await;
+    let done = crate::transfer::blocking(move || hydration::prepare(&uri, &drivers)).await;
     exports::close(&platform, &export.id).await?;
-    let added = added?;
-    Ok(if added.is_empty() {
-        "nothing was lacking".to_owned()
-    } else {
-        format!("added {}", added.join(", "))
-    })
+    Ok(done?.to_string())
 }
 
 /// Makes a machine on the recovery side; it stays off.
@@ -113,6 +108,11 @@ pub(crate) async fn create_machine(
 ) -> Result<MachineView, CoreError> {
     let record = item.record.lock().await.clone();
     let platform = core.platform(&record.recovery.0)?;
+    let mut placement = record.target.placement.clone();
+    if network != record.target.network.unwrap_or_default() {
+        // Subnet and address were chosen for the network that serves; a drill's has others (TF-04).
+        (placement.subnet, placement.address) = (None, None);
+    }
     let spec = MachineSpec {
         id: machine.clone(),
         firmware: record.origin.firmware,
@@ -121,7 +121,7 @@ pub(crate) async fn create_machine(
         disks: disks.clone(),
         network,
         guest: record.origin.guest.clone(),
-        placement: record.target.placement.clone(),
+        placement,
     };
     Ok(platform.create_machine(&spec).await?)
 }

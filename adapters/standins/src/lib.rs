@@ -16,6 +16,7 @@ mod infrastructure;
 mod machines;
 mod merge;
 mod moment;
+mod network;
 pub mod profile;
 pub mod sim;
 mod site;
@@ -25,6 +26,6 @@ mod views;
 mod volumes;
 
 pub use boot::{Boot, BootDisk};
-pub use infrastructure::Infrastructure;
+pub use infrastructure::{Infrastructure, Refusal, SecurityList, Way};
 pub use profile::{Profile, Tracking};
 pub use site::{Installed, SiteConfig, StandInSite, StillVolume};

@@ -97,7 +97,7 @@ impl StandInSite {
         let (booted, _) = watch::channel(0);
         let (closed, _) = watch::channel(0);
         let (state, merging) = (Mutex::default(), Mutex::default());
-        let components = Infrastructure::of(&config.id.0, config.profile.kind);
+        let components = Infrastructure::with_range(&config.id.0, config.profile.kind, config.profile.range);
         let lost = AtomicBool::new(false);
         Ok(Arc::new(Self { config, storage, state, components, booted, merging, closed, lost }))
     }

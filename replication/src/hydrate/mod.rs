@@ -2,7 +2,8 @@
 //!
 //! A Linux guest finds its root disk only with the drivers in its initial RAM disks. The drivers lie on the
 //! machine's own boot partition; hydration tells the boot loaders to load one more. It works on the target
-//! copy, through NBD, with nothing but the partition table and the FAT file system.
+//! copy, through NBD, with nothing but the partition table and the FAT file system. A guest whose DHCP service does not
+//! start would keep the address of the network it came from; there it is let start (HY-05).
 
 pub(crate) mod due;
 mod loader;
@@ -17,18 +18,60 @@ use nbd::Client;
 
 use stream::DiskStream;
 
+/// A guest's own settings on the boot partition, as `KEY=value` lines.
+const SETTINGS: &str = "roundtrip.env";
+/// The line that keeps the DHCP service from starting, and the one that lets it.
+const NO_DHCP: &str = "DHCP=no";
+const DHCP: &str = "DHCP=yes";
+
 type Fat = FileSystem<DiskStream>;
 type FatDir<'a> = Dir<'a, DiskStream>;
 
-/// Adds what is missing of `drivers` to the boot configuration of the disk at `uri`. Returns what was added.
-pub(crate) fn add_boot_drivers(uri: &str, drivers: &[String]) -> Result<Vec<String>, CoreError> {
+/// What was done to a disk.
+pub(crate) struct Done {
+    added: Vec<String>,
+    dhcp: bool,
+}
+
+impl std::fmt::Display for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.added.as_slice() {
+            [] if self.dhcp => write!(f, "let the DHCP service start"),
+            [] => write!(f, "nothing was lacking"),
+            added => {
+                let dhcp = if self.dhcp { ", let the DHCP service start" } else { "" };
+                write!(f, "added {}{dhcp}", added.join(", "))
+            }
+        }
+    }
+}
+
+/// Adds what is missing of `drivers` to the boot configuration of the disk at `uri`, and lets the DHCP service start
+/// (HY-05, HY-06).
+pub(crate) fn prepare(uri: &str, drivers: &[String]) -> Result<Done, CoreError> {
     let mut client = Client::connect(uri).map_err(crate::transfer::link)?;
     let partition = partition::boot_partition(&mut client).map_err(failed)?;
     let stream = DiskStream::new(client, partition);
     let fat = Fat::new(stream, FsOptions::new()).map_err(|e| failed(format!("the boot partition: {e}")))?;
     let added = edit(&fat.root_dir(), drivers)?;
+    let dhcp = start_dhcp(&fat.root_dir())?;
     fat.unmount().map_err(|e| failed(format!("the boot partition: {e}")))?;
-    Ok(added)
+    Ok(Done { added, dhcp })
+}
+
+/// Lets the DHCP service start in a guest that says of itself that it does not: an address of its own is none on the
+/// target. Returns whether that was needed.
+fn start_dhcp(root: &FatDir<'_>) -> Result<bool, CoreError> {
+    if root.open_file(SETTINGS).is_err() {
+        return Ok(false);
+    }
+    let old = read(root, SETTINGS)?;
+    let new: String = old.lines().map(|line| if line == NO_DHCP { DHCP } else { line }.to_owned() + "\n").collect();
+    if old.lines().all(|line| line != NO_DHCP) {
+        return Ok(false);
+    }
+    write(root, SETTINGS, &new)?;
+    Ok(true)
 }
 
 /// Edits every loader's configuration; each must have the drivers, because firmware decides which is used.

@@ -30,8 +30,8 @@ fn what_is_set_before_failover_shows_on_the_machine_that_is_made() {
             size: Some("medium".to_owned()),
             availability_set: Some("set-1".to_owned()),
             disk_kind: DiskKind::Managed,
-            subnet: Some("backend".to_owned()),
-            address: Some("198.51.100.7".parse().unwrap()),
+            subnet: Some("drills".to_owned()),
+            address: Some("203.0.113.7".parse().unwrap()),
             ..Placement::default()
         };
         let network = Some(Network::Isolated);
@@ -46,6 +46,7 @@ fn what_is_set_before_failover_shows_on_the_machine_that_is_made() {
         // The size decides over the memory.
         assert_eq!((made.memory, &made.placement), (Bytes(512 << 20), &placement));
         assert_eq!(premises.recovery.spec(&"shop".into()).unwrap().network, Network::Isolated);
+        assert_eq!((made.nic.network, made.nic.address), (Network::Isolated, placement.address));
         assert!(premises.recovery.machine(&dr(MACHINE)).await.is_err());
         // From now on it is what it is.
         let error = premises.core.update_target(&premises.item, &target()).await.unwrap_err();
