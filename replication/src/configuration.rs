@@ -104,7 +104,8 @@ fn issues(record: &Record, here: &[Component], there: &[Component]) -> Vec<Confi
     }
     if record.origin.os == GuestOs::Linux && !record.origin.guest.ssh_at_boot {
         // CN-01: it comes up, and nobody can log in to see to it.
-        let text = "the SSH server does not start at boot, and nobody could log in to the target; let it start";
+        let text =
+            "the SSH server does not start at boot, and nobody could log in to the target; let it start";
         add(IssueClass::MissingConfiguration, text.to_owned());
     }
     let newest = here.iter().find_map(|component| Some(component.configuration_server()?.agent));

@@ -8,6 +8,7 @@ use contract::{
     PointChoice, PointId, PowerState, RecoveryPoint, ReprotectRequest, Side,
 };
 use harness::oracle::{self, RawSource};
+use images::layout::VARIANT_ENV;
 use standins::Boot;
 
 use super::edge::{self, PointFiles, Recovered, boot_partition};
@@ -167,13 +168,24 @@ pub(crate) async fn check_hydration(world: &World, target: &Boot, points: &[Poin
         world.expect("HY-08", strays.is_none(), found).await;
     }
     let edited = edited_boot_files(&target.disks[0].base, &points[0].read)?;
-    let only_config = edited.iter().all(|file| CONFIGURATION.contains(&file.as_str()));
+    let let_dhcp_start = lets_dhcp_start(&target.disks[0].base, &points[0].read)?;
+    let allowed = |file: &str| CONFIGURATION.contains(&file) || (file == VARIANT_ENV && let_dhcp_start);
+    let only_config = edited.iter().all(|file| allowed(file));
     world.expect("HY-08", only_config, format!("hydration edited {}", edited.join(", "))).await;
     Ok(())
 }
 
 /// Files that hydration may edit.
 pub(crate) const CONFIGURATION: [&str; 2] = [images::layout::SYSLINUX_CFG, images::layout::LOADER_ENTRY];
+
+/// Whether a guest's settings differ in nothing but that its DHCP service starts (HY-05).
+fn lets_dhcp_start(target: &Utf8Path, point: &Utf8Path) -> Result<bool, Halt> {
+    let read = |disk| {
+        let bytes = images::read_boot_file(disk, VARIANT_ENV).map_err(harness::Error::from)?;
+        Ok::<_, Halt>(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    Ok(read(target)? == read(point)?.replace("DHCP=no\n", "DHCP=yes\n"))
+}
 
 /// The first sector outside `allowed` in which two raw disks differ.
 fn differences_outside(
@@ -194,9 +206,7 @@ fn differences_outside(
 
 /// Boot files whose content differs between two disks.
 pub(crate) fn edited_boot_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<String>, Halt> {
-    use images::layout::{
-        DRIVERS_DIR, EFI_LOADER, INITRD, KERNEL, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV,
-    };
+    use images::layout::{DRIVERS_DIR, EFI_LOADER, INITRD, KERNEL, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG};
     let drivers = images::layout::BOOT_DRIVERS.iter().map(|driver| images::layout::driver_image(driver));
     let fixed = [KERNEL, INITRD, EFI_LOADER, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV];
     let files = fixed.iter().map(ToString::to_string).chain(drivers.filter(|d| d.starts_with(DRIVERS_DIR)));

@@ -76,7 +76,7 @@ pub(crate) async fn rest(world: &World, running: &Running) -> Result<(), Halt> {
 }
 
 /// Ends a machine's protection and shuts it down.
-async fn retire(world: &World, running: &Running) -> Result<(), Halt> {
+pub(crate) async fn retire(world: &World, running: &Running) -> Result<(), Halt> {
     let job = world.core.disable_protection(&world.item).await?;
     world.follow("finish", &job).await?;
     let step = world.evidence.step("finish", "shut the guest down");

@@ -12,6 +12,7 @@ mod group;
 mod hyperv;
 mod identity;
 mod measure;
+mod networks;
 mod out;
 mod reprotect;
 mod setup;
@@ -94,6 +95,7 @@ async fn run(world: &World) -> Result<(), Halt> {
         Script::OutOnly => out::go(world).await,
         Script::Drill => drill::hold(world).await,
         Script::HyperV => hyperv::cycle(world).await,
+        Script::Networks => networks::go(world).await,
         Script::Identity | Script::Speed => {
             Err(Halt::Unknown("this scenario has no world of two sites".to_owned()))
         }

@@ -38,9 +38,23 @@ pub(crate) fn load(epoch: u32) -> Load {
 
 /// Installs the machine with only its own platform's boot driver, boots it and puts it to work.
 pub(crate) async fn boot_source(world: &World) -> Result<Running, Halt> {
+    boot_source_as(world, &Guise::default()).await
+}
+
+/// How a machine differs from the one with which most scenarios begin.
+#[derive(Default)]
+pub(crate) struct Guise {
+    /// What is in the guest. Boot drivers and replication agent are always those of its site.
+    pub(crate) variant: images::Variant,
+    /// Where it is put.
+    pub(crate) placement: Placement,
+}
+
+/// The same, with a machine that differs from the usual one.
+pub(crate) async fn boot_source_as(world: &World, guise: &Guise) -> Result<Running, Halt> {
     let step = world.evidence.step("", "install the machine");
     let dir = world.evidence.dir().join("install");
-    install(&world.primary, &world.machine, &world.image, &dir).await?;
+    install_as(&world.primary, &world.machine, &world.image, &dir, guise).await?;
     step.done();
     let step = world.evidence.step("", "boot the source");
     world.primary.start(&world.machine).await?;
@@ -60,6 +74,16 @@ pub(crate) async fn install(
     image: &images::Image,
     dir: &Utf8Path,
 ) -> Result<(), Halt> {
+    install_as(site, machine, image, dir, &Guise::default()).await
+}
+
+async fn install_as(
+    site: &StandInSite,
+    machine: &MachineId,
+    image: &images::Image,
+    dir: &Utf8Path,
+    guise: &Guise,
+) -> Result<(), Halt> {
     std::fs::create_dir_all(dir).map_err(harness::Error::file(dir))?;
     let system = dir.join("system.raw");
     std::fs::copy(&image.system, &system).map_err(harness::Error::file(&system))?;
@@ -69,7 +93,7 @@ pub(crate) async fn install(
     let variant = images::Variant {
         boot_drivers: site.site().await?.boot_drivers,
         agent: site.profile().tracking == Tracking::Agent,
-        ..images::Variant::default()
+        ..guise.variant.clone()
     };
     images::customise(&system, &variant).map_err(harness::Error::from)?;
     let disks = DISKS.map(|disk| (DiskId::from(disk), VolumeId(format!("{machine}-{disk}"))));
@@ -83,8 +107,8 @@ pub(crate) async fn install(
         memory: MEMORY,
         disks: disks.to_vec(),
         network: Network::Production,
-        guest: GuestFacts::default(),
-        placement: Placement::default(),
+        guest: GuestFacts { dhcp_service: variant.dhcp, ssh_at_boot: variant.ssh, ..GuestFacts::default() },
+        placement: guise.placement.clone(),
     };
     let images = [system, image.data.clone()];
     site.install(&Installed { spec, images: &images }).await?;

@@ -67,7 +67,8 @@ impl Serial {
 
     async fn until<T>(&self, wanted: impl Fn(&Heard) -> Option<T>) -> T {
         let mut heard = self.heard.clone();
-        let found = heard.wait_for(|heard| wanted(heard).is_some()).await.ok().and_then(|heard| wanted(&heard));
+        let found =
+            heard.wait_for(|heard| wanted(heard).is_some()).await.ok().and_then(|heard| wanted(&heard));
         match found {
             Some(found) => found,
             // The console closed: whoever waits hears of the guest's death elsewhere.

@@ -66,7 +66,8 @@ fn start_dhcp(root: &FatDir<'_>) -> Result<bool, CoreError> {
         return Ok(false);
     }
     let old = read(root, SETTINGS)?;
-    let new: String = old.lines().map(|line| if line == NO_DHCP { DHCP } else { line }.to_owned() + "\n").collect();
+    let new: String =
+        old.lines().map(|line| if line == NO_DHCP { DHCP } else { line }.to_owned() + "\n").collect();
     if old.lines().all(|line| line != NO_DHCP) {
         return Ok(false);
     }

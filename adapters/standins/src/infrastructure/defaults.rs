@@ -1,8 +1,9 @@
 //! What each kind of platform has to begin with: everything that failback needs, in order.
 
 use contract::{
-    Access, AccountRole, AddressRange, AgentVersion, Bytes, Component, ComponentKind, ConfigurationServer, GuestOs, Host,
-    HostEdition, MachineSize, MasterTarget, Mount, PlatformKind, PrivateLink, Subscription, Vcenter,
+    Access, AccountRole, AddressRange, AgentVersion, Bytes, Component, ComponentKind, ConfigurationServer,
+    GuestOs, Host, HostEdition, MachineSize, MasterTarget, Mount, PlatformKind, PrivateLink, Subscription,
+    Vcenter,
 };
 
 use super::network;

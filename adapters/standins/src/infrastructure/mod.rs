@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use contract::{
-    AccountRole, AddressRange, Component, ComponentId, ComponentKind, MachineId, PlatformErrorKind as Kind, PlatformKind,
-    VolumeId,
+    AccountRole, AddressRange, Component, ComponentId, ComponentKind, MachineId, PlatformErrorKind as Kind,
+    PlatformKind, VolumeId,
 };
 
 pub(crate) use machines::Extra;

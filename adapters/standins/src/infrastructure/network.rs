@@ -220,7 +220,12 @@ impl State {
     }
 
     /// Whether a machine can have the address that was chosen for it.
-    fn check_address(&self, spec: &MachineSpec, range: AddressRange, address: Ipv4Addr) -> Result<(), Denial> {
+    fn check_address(
+        &self,
+        spec: &MachineSpec,
+        range: AddressRange,
+        address: Ipv4Addr,
+    ) -> Result<(), Denial> {
         if !range.can_give(address) {
             let text = format!("machine {}: a network of {range} has no address {address} to give", spec.id);
             return Err(Denial::new(Kind::NotFound, text));
@@ -311,7 +316,9 @@ mod tests {
     #[test]
     fn ssh_comes_in_only_where_machine_and_subnet_both_allow_it() {
         let (cloud, web) = (cloud(), MachineId::from("web"));
-        cloud.admit(&spec("web", Network::Production, Some("backend"), None)).unwrap_or_else(|e| panic!("{e:?}"));
+        cloud
+            .admit(&spec("web", Network::Production, Some("backend"), None))
+            .unwrap_or_else(|e| panic!("{e:?}"));
         for (machine, subnet) in [
             (Decision::Allow, Decision::Allow),
             (Decision::Allow, Decision::Deny),
