@@ -113,7 +113,7 @@ pub(crate) async fn create_machine(
         // Subnet and address were chosen for the network that serves; a drill's has others (TF-04).
         (placement.subnet, placement.address) = (None, None);
     }
-    let spec = MachineSpec {
+    let mut spec = MachineSpec {
         id: machine.clone(),
         firmware: record.origin.firmware,
         os: record.origin.os,
@@ -123,6 +123,9 @@ pub(crate) async fn create_machine(
         guest: record.origin.guest.clone(),
         placement,
     };
+    if let Some(tap) = core.tap() {
+        tap.shape(&mut spec);
+    }
     Ok(platform.create_machine(&spec).await?)
 }
 
