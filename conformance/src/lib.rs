@@ -4,6 +4,7 @@
 //! - [`scenario`]: what is run, as data
 //! - [`cycle`]: failover → reprotect → failback → reprotect on real guests, judged at every edge
 //! - [`sim`]: whole cycles in memory, one a seed
+//! - [`ssh`]: logging in to a machine from outside
 //! - [`judge`]: a recovered machine's disks before the oracle
 //! - [`mutants`]: cores made faulty on purpose, which the suite must fail
 //! - [`outcome`]: what a run found; the schema of `results.json`
@@ -24,4 +25,5 @@ pub mod rules;
 pub mod scenario;
 pub mod service;
 pub mod sim;
+pub mod ssh;
 pub mod trial;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use contract::MachineSpec;
 use replication::tap::{Extent, Tap};
 
 /// A fault, its name and what it does.
@@ -36,6 +37,11 @@ pub const ALL: &[Mutant] = &[
         name: "alter-sector",
         does: "alters one sector of every recovery point",
         make: || Arc::new(AlterSector::default()),
+    },
+    Mutant {
+        name: "forget-address",
+        does: "makes target machines without the address that was chosen for them",
+        make: || Arc::new(ForgetAddress),
     },
 ];
 
@@ -82,6 +88,12 @@ impl Tap for Planned {
     fn hydrates(&self) -> bool {
         !self.armed.load(Ordering::SeqCst) || self.tap.hydrates()
     }
+
+    fn shape(&self, spec: &mut MachineSpec) {
+        if self.armed.load(Ordering::SeqCst) {
+            self.tap.shape(spec);
+        }
+    }
 }
 
 /// The last batch in which something was done, so that it is done once a batch.
@@ -102,6 +114,18 @@ impl Tap for DropExtent {
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
         // Zeroes over zeroes would not be missed.
         extent.data.iter().all(|byte| *byte == 0) || !self.0.first(batch)
+    }
+}
+
+struct ForgetAddress;
+
+impl Tap for ForgetAddress {
+    fn pass(&self, _batch: u64, _extent: &mut Extent) -> bool {
+        true
+    }
+
+    fn shape(&self, spec: &mut MachineSpec) {
+        spec.placement.address = None;
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Script {
     Faults,
     /// Test failover and its clean-up.
     Drill,
+    /// Failover to a chosen address, and who can log in afterwards.
+    Networks,
     /// Whole cycles in memory.
     SimCycle,
     /// Rule after rule in memory, each in a world of its own.

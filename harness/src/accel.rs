@@ -182,6 +182,7 @@ fn probe_machine(scratch: &Scratch, disks: &[(&str, Utf8PathBuf)]) -> MachineSpe
             .collect(),
         forwards: vec![],
         subnet: "192.0.2.0/24".to_owned(),
+        address: None,
         mac: "52:54:00:00:02:01".to_owned(),
         dir: scratch.path().join("logs"),
     }

@@ -95,6 +95,7 @@ fn empty_machine(dir: &camino::Utf8Path, disk: Utf8PathBuf) -> MachineSpec {
         disks: vec![DiskSpec { role: "system".into(), image: disk, format: Format::Qcow2, write_log: None }],
         forwards: vec![],
         subnet: "192.0.2.0/24".into(),
+        address: None,
         mac: "52:54:00:00:02:02".into(),
         dir: dir.join("logs"),
     }

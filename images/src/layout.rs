@@ -52,6 +52,9 @@ pub const BOOT_DRIVERS: &[&str] = &["ahci", "ata_piix", "mptspi", "sym53c8xx", "
 /// Start of the line that a guest prints on its console when none of its boot drivers finds the root disk.
 pub const NO_ROOT_LINE: &str = "ROUNDTRIP-NO-ROOT";
 
+/// What a guest prints on its console once everything that starts at boot was started, the SSH server among it.
+pub const STARTED_LINE: &str = "ROUNDTRIP-STARTED";
+
 const MIB: u64 = 1024 * 1024;
 
 /// Kernel command line. Nothing in it depends on the variant.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::Ipv4Addr;
 
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,10 @@ use crate::layout::{
 pub struct Variant {
     /// Drivers that the RAM disk loads, of [`BOOT_DRIVERS`]. The guest loads them in alphabetical order.
     pub boot_drivers: Vec<String>,
-    /// Ask for an address on every network card.
+    /// Start the DHCP service, which asks for an address on every network card.
     pub dhcp: bool,
+    /// The address of the network card, in a network of 256, where no DHCP service runs.
+    pub address: Option<Ipv4Addr>,
     /// Start the SSH server; it takes keys only.
     pub ssh: bool,
     /// Run the replication agent under all disks: whoever replicates the machine has nothing else to see them by.
@@ -35,6 +38,7 @@ impl Default for Variant {
         Self {
             boot_drivers: vec!["vmw_pvscsi".to_owned()],
             dhcp: true,
+            address: None,
             ssh: true,
             agent: false,
             agent_version: "9.8".to_owned(),
@@ -66,7 +70,8 @@ impl Variant {
     fn env(&self) -> String {
         let yes_no = |set: bool| if set { "yes" } else { "no" };
         let (dhcp, ssh) = (yes_no(self.dhcp), yes_no(self.ssh));
-        format!("DHCP={dhcp}\nSSH={ssh}\nAGENT_VERSION={}\n", self.agent_version)
+        let address = self.address.map_or_else(String::new, |address| format!("ADDRESS={address}\n"));
+        format!("DHCP={dhcp}\n{address}SSH={ssh}\nAGENT_VERSION={}\n", self.agent_version)
     }
 
     fn files(&self) -> Vec<(String, Vec<u8>)> {
@@ -223,6 +228,8 @@ mod tests {
         customise(&disk, &shorter).expect("written");
         let text = |path| String::from_utf8(read_boot_file(&disk, path).expect("read")).expect("text");
         assert_eq!(text(VARIANT_ENV), "DHCP=no\nSSH=yes\nAGENT_VERSION=9.8\n");
+        let fixed = Variant { address: Some([192, 0, 2, 77].into()), dhcp: false, ..Variant::default() };
+        assert_eq!(fixed.env(), "DHCP=no\nADDRESS=192.0.2.77\nSSH=yes\nAGENT_VERSION=9.8\n");
         assert_eq!(text(SYSLINUX_CFG), render_syslinux::<&str>(&[], true));
         assert_eq!(text(LOADER_ENTRY), render_loader_entry::<&str>(&[], true));
     }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use contract::{
-    Component, ConfigurationIssue, CoreError, ErrorCode, IssueClass, ItemId, ItemView, Phase, Side,
-    Subscription, TargetSettings,
+    Component, ConfigurationIssue, CoreError, ErrorCode, GuestOs, IssueClass, ItemId, ItemView, Phase, Side,
+    Subnet, Subscription, TargetSettings,
 };
 
 use crate::core::Inner;
@@ -92,12 +92,21 @@ fn issues(record: &Record, here: &[Component], there: &[Component]) -> Vec<Confi
             let text = format!("{what} {name} is not there any more; make it again or choose another");
             add(IssueClass::MissingResource, text);
         }
+        if let Some(text) = stray_address(&record.target, subscription) {
+            add(IssueClass::MissingResource, text);
+        }
         let cores = cores(&record.target, subscription);
         if record.protection.active == Side::Primary && cores > subscription.cores_left {
             let left = subscription.cores_left;
             let text = format!("the target needs {cores} cores and the quota leaves {left}; have it raised");
             add(IssueClass::SubscriptionQuota, text);
         }
+    }
+    if record.origin.os == GuestOs::Linux && !record.origin.guest.ssh_at_boot {
+        // CN-01: it comes up, and nobody can log in to see to it.
+        let text =
+            "the SSH server does not start at boot, and nobody could log in to the target; let it start";
+        add(IssueClass::MissingConfiguration, text.to_owned());
     }
     let newest = here.iter().find_map(|component| Some(component.configuration_server()?.agent));
     let installed = record.origin.guest.agent;
@@ -111,10 +120,13 @@ fn issues(record: &Record, here: &[Component], there: &[Component]) -> Vec<Confi
 /// Names in the settings of which the subscription has nothing.
 fn missing<'a>(target: &'a TargetSettings, has: &Subscription) -> Vec<(&'static str, &'a String)> {
     let place = &target.placement;
+    let network = target.network.unwrap_or_default();
+    let subnets = has.subnets.iter().filter(|subnet| subnet.network == network);
+    let subnets: Vec<_> = subnets.map(|subnet| subnet.name.clone()).collect();
     let sizes: Vec<_> = has.sizes.iter().map(|size| size.name.clone()).collect();
     let named = [
         ("resource group", &place.resource_group, &has.resource_groups),
-        ("subnet", &place.subnet, &has.subnets),
+        ("subnet", &place.subnet, &subnets),
         ("availability set", &place.availability_set, &has.availability_sets),
         ("size", &place.size, &sizes),
     ];
@@ -122,6 +134,17 @@ fn missing<'a>(target: &'a TargetSettings, has: &Subscription) -> Vec<(&'static 
         name.as_ref().filter(|name| !all.contains(name)).map(|name| (what, name))
     };
     named.into_iter().filter_map(lacks).collect()
+}
+
+/// An address that the chosen subnet does not have (CN-10).
+fn stray_address(target: &TargetSettings, has: &Subscription) -> Option<String> {
+    let address = target.placement.address?;
+    let subnet = has.subnet(target.network.unwrap_or_default(), target.placement.subnet.as_deref())?;
+    let text = || {
+        let Subnet { name, range, .. } = subnet;
+        format!("subnet {name} ({range}) has no address {address} to give; choose another")
+    };
+    (!subnet.range.can_give(address)).then(text)
 }
 
 fn cores(target: &TargetSettings, has: &Subscription) -> u32 {

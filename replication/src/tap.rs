@@ -3,6 +3,8 @@
 //! A suite that never saw a wrong core proves little about right ones. A tap sees every extent between landing log
 //! and recovery point and may alter, withhold or exchange it. Without one, nothing is touched.
 
+use contract::MachineSpec;
+
 /// Content of a stretch of a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extent {
@@ -27,4 +29,7 @@ pub trait Tap: Send + Sync {
     fn hydrates(&self) -> bool {
         true
     }
+
+    /// Sees what a target machine shall be before it is made, and may change it.
+    fn shape(&self, _spec: &mut MachineSpec) {}
 }

@@ -108,7 +108,12 @@ pub(crate) async fn create_machine(
 ) -> Result<MachineView, CoreError> {
     let record = item.record.lock().await.clone();
     let platform = core.platform(&record.recovery.0)?;
-    let spec = MachineSpec {
+    let mut placement = record.target.placement.clone();
+    if network != record.target.network.unwrap_or_default() {
+        // Subnet and address were chosen for the network that serves; a drill's has others (TF-04).
+        (placement.subnet, placement.address) = (None, None);
+    }
+    let mut spec = MachineSpec {
         id: machine.clone(),
         firmware: record.origin.firmware,
         os: record.origin.os,
@@ -116,8 +121,11 @@ pub(crate) async fn create_machine(
         disks: disks.clone(),
         network,
         guest: record.origin.guest.clone(),
-        placement: record.target.placement.clone(),
+        placement,
     };
+    if let Some(tap) = core.tap() {
+        tap.shape(&mut spec);
+    }
     Ok(platform.create_machine(&spec).await?)
 }
 

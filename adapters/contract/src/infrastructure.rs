@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, Bytes, ComponentId, GuestOs, MachineId, VolumeId};
+use crate::{Access, Bytes, ComponentId, GuestOs, MachineId, Network, Subnet, VolumeId};
 
 /// One component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,13 +153,22 @@ pub struct Subscription {
     /// Its resource groups; a machine that names none is put into the first.
     pub resource_groups: Vec<String>,
     /// Its networks' subnets.
-    pub subnets: Vec<String>,
+    pub subnets: Vec<Subnet>,
     /// Its availability sets.
     pub availability_sets: Vec<String>,
     /// Sizes a machine can have; a machine that names none has the memory it asks for and one core.
     pub sizes: Vec<MachineSize>,
     /// Cores that its quota leaves to machines still to be made.
     pub cores_left: u32,
+}
+
+impl Subscription {
+    /// The subnet of that name in a network; `None`: the first there.
+    #[must_use]
+    pub fn subnet(&self, network: Network, name: Option<&str>) -> Option<&Subnet> {
+        let mut there = self.subnets.iter().filter(|subnet| subnet.network == network);
+        there.find(|subnet| name.is_none_or(|name| subnet.name == name))
+    }
 }
 
 /// A size of machine.

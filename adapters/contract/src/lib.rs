@@ -11,6 +11,7 @@ mod ids;
 mod infrastructure;
 mod item;
 mod job;
+mod network;
 mod plan;
 mod platform;
 mod policy;
@@ -34,6 +35,9 @@ pub use item::{
     Protection, RecoveryPoint, Resynchronisation, Side, TargetSettings,
 };
 pub use job::{JobAction, JobFilter, JobKind, JobState, JobSubject, JobView, Step, StepState};
+pub use network::{
+    AddressRange, Decision, Network, NicView, NoAddressRange, Protocol, SecurityRule, SecurityRules, Subnet,
+};
 pub use plan::{
     ActionPlace, ActionWork, FailoverType, PlanAction, PlanActionView, PlanFailoverRequest, PlanGroup,
     PlanLimits, PlanMember, PlanProgress, PlanReprotectRequest, PlanState, PlanTestFailoverRequest,
@@ -41,8 +45,7 @@ pub use plan::{
 };
 pub use platform::{
     Access, Consumed, DiskKind, DiskView, Export, Firmware, GuestFacts, GuestOs, MachineSpec, MachineView,
-    Network, Placement, Platform, PlatformKind, PowerState, SiteView, Untold, View, ViewDisk, ViewRequest,
-    VolumeView,
+    Placement, Platform, PlatformKind, PowerState, SiteView, Untold, View, ViewDisk, ViewRequest, VolumeView,
 };
 pub use policy::{Policy, PolicyView};
 pub use units::{Bytes, Millis, Timestamp};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AgentVersion, Bytes, ChangeId, Component, ComponentId, Consistency, DiskId, ExportId, MachineId, Millis,
-    PlatformError, SiteId, Timestamp, ViewId, VolumeId,
+    Network, NicView, PlatformError, SiteId, Timestamp, ViewId, VolumeId,
 };
 
 /// Which product a site stands in for.
@@ -103,6 +103,9 @@ pub struct MachineView {
     /// Its migration to the cloud was declared complete (RE-21).
     #[serde(default)]
     pub migrated: bool,
+    /// Its network card.
+    #[serde(default)]
+    pub nic: NicView,
 }
 
 /// What the agent inside tells of a guest. The default is one with nothing to object to.
@@ -116,6 +119,13 @@ pub struct GuestFacts {
     pub dhcp_service: bool,
     /// Those of [`GuestFacts::CLOUD_DRIVERS`] that start at boot (HY-06).
     pub boot_drivers: Vec<String>,
+    /// Whether the SSH server starts at boot (CN-01).
+    #[serde(default = "yes")]
+    pub ssh_at_boot: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl GuestFacts {
@@ -132,6 +142,7 @@ impl Default for GuestFacts {
             agent: AgentVersion::default(),
             dhcp_service: true,
             boot_drivers: Self::CLOUD_DRIVERS.map(ToOwned::to_owned).to_vec(),
+            ssh_at_boot: true,
         }
     }
 }
@@ -157,10 +168,10 @@ pub struct Placement {
     /// What its disks are in a cloud.
     #[serde(default)]
     pub disk_kind: DiskKind,
-    /// Subnet.
+    /// Subnet, one of the machine's network; a cloud puts a machine that names none into the first.
     #[serde(default)]
     pub subnet: Option<String>,
-    /// Address; `None`: by DHCP.
+    /// Address in that subnet, which the platform's DHCP gives this machine (CN-10); `None`: any.
     #[serde(default)]
     pub address: Option<Ipv4Addr>,
 }
@@ -185,17 +196,6 @@ pub struct DiskView {
     pub volume: VolumeId,
     /// Size as the guest sees it, in bytes.
     pub size: Bytes,
-}
-
-/// Which network a machine is put into.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Network {
-    /// The one that serves.
-    #[default]
-    Production,
-    /// One used for nothing but drills (TF-04).
-    Isolated,
 }
 
 /// What a machine shall be.

@@ -19,6 +19,7 @@ mod limits;
 mod machines;
 mod merge;
 mod moment;
+mod network;
 pub mod profile;
 pub mod sim;
 mod site;
@@ -29,7 +30,7 @@ mod volumes;
 
 pub use boot::{Boot, BootDisk};
 pub use fault::Fault;
-pub use infrastructure::Infrastructure;
+pub use infrastructure::{Infrastructure, Refusal, SecurityList, Way};
 pub use limits::ViewsHeld;
 pub use profile::{Profile, Tracking};
 pub use site::{Installed, SiteConfig, StandInSite, StillVolume};

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    Bytes, ChangeId, DiskView, Firmware, MachineId, MachineSpec, MachineView, Network, PlatformError,
+    Bytes, ChangeId, DiskView, Firmware, MachineId, MachineSpec, MachineView, PlatformError,
     PlatformErrorKind as Kind, PowerState,
 };
 use harness::machine::{self, DiskSpec, Machine};
@@ -20,9 +20,6 @@ use crate::{Boot, BootDisk, StandInSite, Tracking};
 const FORWARDED: [u16; 2] = [22, SERVICE_PORT];
 /// Those of a machine that is seen through its agent.
 const FORWARDED_TO_AGENT: [u16; 2] = [agent::protocol::CONTROL_PORT, agent::protocol::NBD_PORT];
-
-/// Network of drills, used for nothing else.
-const ISOLATED_SUBNET: &str = "203.0.113.0/24";
 
 impl StandInSite {
     pub(crate) fn show_machine(
@@ -49,6 +46,7 @@ impl StandInSite {
             process_server: None,
             disks_on: None,
             migrated: false,
+            nic: contract::NicView::default(),
         };
         let depth = spec.disks.iter().map(|(_, volume)| state.chain(volume).len()).max();
         self.components.complete(&mut view, depth.unwrap_or_default());
@@ -108,6 +106,8 @@ impl StandInSite {
         if record.running().is_some() {
             return Ok(());
         }
+        self.end_resting_views(&mut state, id).await?;
+        let record = state.machines.get(id).ok_or_else(|| self.unknown("machine", id))?;
         let number = u32::try_from(record.boots.len()).unwrap_or(u32::MAX).saturating_add(1);
         let dir = self.dir("machines").join(&id.0).join(format!("boot-{number}"));
         let began = Instant::now();
@@ -126,6 +126,7 @@ impl StandInSite {
         record.tracked = tracked;
         record.views_taken = 0;
         let guest = domain.start().await.map_err(self.failed("start a machine"))?;
+        self.enforce(id, &guest).await?;
         let disks = disks.into_iter().map(|(disk, _)| disk).collect();
         let (machine, profile) = (id.clone(), self.config.profile.clone());
         record.boots.push(Arc::new(Boot { machine, number, profile, guest, disks, captured_in, dir }));
@@ -201,16 +202,15 @@ impl StandInSite {
             Tracking::Hypervisor | Tracking::ReplicaLog { .. } => &[],
             Tracking::Agent => &FORWARDED_TO_AGENT,
         };
+        let nic = self.components.nic(&spec.id);
         machine::MachineSpec {
             name: format!("roundtrip-{token}-{}-{}", self.config.id, spec.id),
             hardware,
             enlightenments: self.config.enlightenments.clone(),
             disks: disks.collect(),
             forwards: [&FORWARDED, to_agent].concat(),
-            subnet: match spec.network {
-                Network::Production => self.config.profile.subnet.to_owned(),
-                Network::Isolated => ISOLATED_SUBNET.to_owned(),
-            },
+            subnet: nic.as_ref().map_or(self.config.profile.range, |nic| nic.range).to_string(),
+            address: nic.map(|nic| nic.address),
             mac: mac_of(&spec.id),
             dir: dir.to_owned(),
         }

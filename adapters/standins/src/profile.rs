@@ -1,6 +1,6 @@
 //! What makes each stand-in different, as data.
 
-use contract::PlatformKind;
+use contract::{AddressRange, PlatformKind};
 use harness::machine::{Controller, DiskBus, Firmware, Hardware, Identity, Nic};
 use harness::tools::Format;
 
@@ -44,8 +44,8 @@ pub struct Profile {
     pub hardware: Hardware,
     /// Who freezes disks and tracks changes.
     pub tracking: Tracking,
-    /// Network of its machines, from the documentation ranges.
-    pub subnet: &'static str,
+    /// Addresses of the network that serves its machines.
+    pub range: AddressRange,
 }
 
 /// VMware: VMDK on PVSCSI, vmxnet3.
@@ -59,7 +59,7 @@ pub fn vmware() -> Profile {
         hardware: hardware(Firmware::Bios, Controller::Pvscsi, Nic::Vmxnet3, identity)
             .with_disks_called("VMware Virtual disk"),
         tracking: Tracking::Hypervisor,
-        subnet: "192.0.2.0/24",
+        range: AddressRange::TEST_NET_1,
     }
 }
 
@@ -74,7 +74,7 @@ pub fn physical() -> Profile {
         hardware: hardware(Firmware::Bios, Controller::Ahci, Nic::E1000, identity)
             .with_disks_called("SAMSUNG MZ7LH960"),
         tracking: Tracking::Agent,
-        subnet: "192.0.2.0/24",
+        range: AddressRange::TEST_NET_1,
     }
 }
 
@@ -101,7 +101,7 @@ pub fn hyperv() -> Profile {
             .with_disks_called(MICROSOFT_ATA)
             .enlightened(),
         tracking: REPLICA_LOG,
-        subnet: "192.0.2.0/24",
+        range: AddressRange::TEST_NET_1,
     }
 }
 
@@ -124,14 +124,14 @@ pub fn azure() -> Profile {
             .with_disks_called(MICROSOFT_ATA)
             .enlightened(),
         tracking: Tracking::Hypervisor,
-        subnet: "198.51.100.0/24",
+        range: AddressRange::TEST_NET_2,
     }
 }
 
 /// Another region of Azure.
 #[must_use]
 pub fn azure_west() -> Profile {
-    Profile { label: "azure-west-standin", subnet: "192.0.2.0/24", ..azure() }
+    Profile { label: "azure-west-standin", range: AddressRange::TEST_NET_1, ..azure() }
 }
 
 /// Azure, a second-generation size: SCSI, UEFI.

@@ -101,7 +101,7 @@ impl StandInSite {
         let (booted, _) = watch::channel(0);
         let (closed, _) = watch::channel(0);
         let (state, merging) = (Mutex::default(), Mutex::default());
-        let components = Infrastructure::of(&config.id.0, config.profile.kind);
+        let components = Infrastructure::with_range(&config.id.0, config.profile.kind, config.profile.range);
         let (viewing, lost) = (Arc::default(), AtomicBool::new(false));
         let faults = Faults::default();
         Ok(Arc::new(Self {

@@ -235,6 +235,29 @@ impl StandInSite {
         Ok(())
     }
 
+    /// Ends the views of a machine at rest: once it runs, its images are its own. Whoever reads one finds it broken.
+    pub(crate) async fn end_resting_views(
+        &self,
+        state: &mut State,
+        machine: &MachineId,
+    ) -> Result<(), PlatformError> {
+        let resting = |(id, view): (&ViewId, &ViewRecord)| match &view.source {
+            ViewSource::Resting { exports } if view.machine == *machine => {
+                Some((id.clone(), exports.clone()))
+            }
+            _ => None,
+        };
+        let open: Vec<_> = state.views.iter().filter_map(resting).collect();
+        for (view, exports) in open {
+            for export in exports {
+                self.storage.close_export(&export).await.map_err(self.failed("close a view"))?;
+            }
+            state.views.remove(&view);
+            self.closed.send_modify(|count| *count += 1);
+        }
+        Ok(())
+    }
+
     pub(crate) async fn forget_changes(&self, id: &MachineId) -> Result<(), PlatformError> {
         if self.config.profile.tracking == Tracking::Agent {
             return self.tell_to_forget(id).await;

@@ -196,7 +196,7 @@ async fn check_untouched(
 }
 
 /// TF-06: one call removes all that the drill made.
-async fn clean_up(world: &World, edge: &str, drill: &Recovered) -> Result<(), Halt> {
+pub(crate) async fn clean_up(world: &World, edge: &str, drill: &Recovered) -> Result<(), Halt> {
     let machine = world.recovery.machine(&drill.boot.machine).await?;
     let made: Vec<_> = machine.disks.into_iter().map(|disk| disk.volume).collect();
     let job = world.core.clean_up_test_failover(&world.item).await?;

@@ -8,6 +8,7 @@ use contract::{
     PointChoice, PointId, PowerState, RecoveryPoint, ReprotectRequest, Side,
 };
 use harness::oracle::{self, RawSource};
+use images::layout::VARIANT_ENV;
 use standins::Boot;
 
 use super::edge::{self, PointFiles, Recovered, boot_partition};
@@ -189,7 +190,9 @@ pub(crate) fn exhibits(source: &Boot, target: &Boot, points: &[PointFiles]) -> V
 /// FO-01, HY-08: what was booted is the point, but for the boot configuration that hydration edits.
 pub(crate) async fn check_hydration(world: &World, target: &Boot, points: &[PointFiles]) -> Result<(), Halt> {
     let edited = edits(world, target, points).await?;
-    let only_config = edited.iter().all(|file| CONFIGURATION.contains(&file.as_str()));
+    let starts_dhcp = starts_dhcp(&target.disks[0].base, &points[0].read)?;
+    let allowed = |file: &str| CONFIGURATION.contains(&file) || (file == VARIANT_ENV && starts_dhcp);
+    let only_config = edited.iter().all(|file| allowed(file));
     world.expect("HY-08", only_config, format!("hydration edited {}", edited.join(", "))).await;
     Ok(())
 }
@@ -213,6 +216,16 @@ pub(crate) async fn edits(world: &World, target: &Boot, points: &[PointFiles]) -
 /// Files that hydration may edit.
 pub(crate) const CONFIGURATION: [&str; 2] = [images::layout::SYSLINUX_CFG, images::layout::LOADER_ENTRY];
 
+/// Whether a guest's settings differ from the point's in nothing but that its DHCP service starts (HY-05).
+pub(crate) fn starts_dhcp(target: &Utf8Path, point: &Utf8Path) -> Result<bool, Halt> {
+    let read = |disk| {
+        let bytes = images::read_boot_file(disk, VARIANT_ENV).map_err(harness::Error::from)?;
+        Ok::<_, Halt>(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let (now, then) = (read(target)?, read(point)?);
+    Ok(now != then && now == then.replace("DHCP=no\n", "DHCP=yes\n"))
+}
+
 /// The first sector outside `allowed` in which two raw disks differ.
 fn differences_outside(
     a: &Utf8Path,
@@ -232,9 +245,7 @@ fn differences_outside(
 
 /// Boot files whose content differs between two disks.
 pub(crate) fn edited_boot_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<String>, Halt> {
-    use images::layout::{
-        DRIVERS_DIR, EFI_LOADER, INITRD, KERNEL, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV,
-    };
+    use images::layout::{DRIVERS_DIR, EFI_LOADER, INITRD, KERNEL, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG};
     let drivers = images::layout::BOOT_DRIVERS.iter().map(|driver| images::layout::driver_image(driver));
     let fixed = [KERNEL, INITRD, EFI_LOADER, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV];
     let files = fixed.iter().map(ToString::to_string).chain(drivers.filter(|d| d.starts_with(DRIVERS_DIR)));

@@ -196,8 +196,9 @@ async fn check_step(world: &World, case: &Case, job: &JobView) {
 /// The recovered machine got its address from the target's network.
 async fn has_address(world: &World, case: &Case, boot: &Boot) -> Result<(), Halt> {
     let hello = boot.guest.witness().hello_again().await?;
-    let network = world.recovery.profile().subnet.trim_end_matches("0/24");
-    let addressed = !hello.nics.is_empty() && hello.nics.iter().all(|nic| nic.address.starts_with(network));
+    let range = world.recovery.profile().range;
+    let in_range = |address: &str| address.parse().is_ok_and(|address| range.contains(address));
+    let addressed = !hello.nics.is_empty() && hello.nics.iter().all(|nic| in_range(&nic.address));
     let found = format!("{} on the target: {:?}", world.machine, hello.nics);
     world.expect(case.due.unwrap_or("HY-07"), addressed, found).await;
     Ok(())

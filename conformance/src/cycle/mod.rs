@@ -15,6 +15,7 @@ mod hyperv;
 mod identity;
 mod limits;
 mod measure;
+mod networks;
 mod out;
 mod reprotect;
 mod setup;
@@ -100,6 +101,7 @@ async fn run(world: &World) -> Result<(), Halt> {
         Script::HyperV => hyperv::cycle(world).await,
         Script::TrackingLimits => limits::walk(world).await,
         Script::Hydration => hydration::walk(world).await,
+        Script::Networks => networks::go(world).await,
         Script::Identity | Script::Speed => {
             Err(Halt::Unknown("this scenario has no world of two sites".to_owned()))
         }

@@ -45,6 +45,8 @@ pub(crate) struct Guise {
     pub(crate) os: GuestOs,
     /// What its agent tells of the guest.
     pub(crate) facts: GuestFacts,
+    /// Where it is put.
+    pub(crate) placement: Placement,
 }
 
 impl Guise {
@@ -55,7 +57,16 @@ impl Guise {
             agent: site.profile().tracking == Tracking::Agent,
             ..images::Variant::default()
         };
-        Ok(Self { variant, os: GuestOs::Linux, facts: GuestFacts::default() })
+        let (facts, placement) = (GuestFacts::default(), Placement::default());
+        Ok(Self { variant, os: GuestOs::Linux, facts, placement })
+    }
+
+    /// The same with another guest, of whose services its agent tells the truth.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut images::Variant)) -> Self {
+        change(&mut self.variant);
+        self.facts.dhcp_service = self.variant.dhcp;
+        self.facts.ssh_at_boot = self.variant.ssh;
+        self
     }
 }
 
@@ -117,7 +128,7 @@ async fn install_as(
         disks: disks.to_vec(),
         network: Network::Production,
         guest: guise.facts.clone(),
-        placement: Placement::default(),
+        placement: guise.placement.clone(),
     };
     let images = [system, image.data.clone()];
     site.install(&Installed { spec, images: &images }).await?;

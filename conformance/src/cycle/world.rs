@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
     DataSync, Direction, ItemId, JobId, JobState, JobView, MachineId, Platform, ReplicationCore,
     ReprotectRequest, SiteId, StepState,
@@ -194,6 +194,11 @@ impl World {
         let (from, to) = (from.infrastructure().await?, to.infrastructure().await?);
         let request = ReprotectRequest::new(&self.item, direction).with_defaults(&from, &to);
         Ok(ReprotectRequest { failback_site, ..request })
+    }
+
+    /// Where what no evidence shall keep is put, and taken down with the run.
+    pub(crate) fn scratch_dir(&self) -> &Utf8Path {
+        self.scratch.path()
     }
 
     /// Every site.

@@ -1,6 +1,6 @@
 //! A defined machine, and the guest that runs in it.
 
-use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use virt::domain::Domain;
 use virt::sys;
 use witness::protocol::Hello;
 
+use super::forwards::Forwards;
 use super::serial::{SharedSerial, tail_of};
 use super::xml::{self, Sockets};
 use super::{Accelerator, MachineSpec, Serial};
@@ -99,7 +100,7 @@ impl Machine {
         let monitor = Monitor::greet(&name, self.accept(&monitor).await?, &files.qmp).await?;
         let serial = Arc::new(Serial::follow(self.accept(&serial).await?, &files.serial)?);
         let witness = WitnessLink::new(&name, self.accept(&witness).await?, &self.spec.dir)?;
-        let forwards = forwarded_ports(&monitor).await?;
+        let forwards = Forwards::of(&monitor).await?;
         Ok(Arc::new(Guest {
             name,
             domain: self.domain.clone(),
@@ -163,22 +164,6 @@ fn listen(path: &str) -> Result<UnixListener> {
     UnixListener::bind(path).map_err(Error::file(path))
 }
 
-/// Loopback ports by guest port, as the system chose them.
-async fn forwarded_ports(monitor: &Monitor) -> Result<BTreeMap<u16, u16>> {
-    let table = monitor.execute("human-monitor-command", json!({"command-line": "info usernet"})).await?;
-    Ok(parse_forwards(table.as_str().unwrap_or_default()))
-}
-
-/// Reads `TCP[HOST_FORWARD] fd host-address host-port guest-address guest-port …` lines.
-fn parse_forwards(table: &str) -> BTreeMap<u16, u16> {
-    let rows = table.lines().filter(|line| line.contains("[HOST_FORWARD]"));
-    let pairs = rows.filter_map(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        Some((fields.get(5)?.parse().ok()?, fields.get(3)?.parse().ok()?))
-    });
-    pairs.collect()
-}
-
 /// A running guest.
 pub struct Guest {
     name: String,
@@ -186,7 +171,7 @@ pub struct Guest {
     monitor: Arc<Monitor>,
     serial: SharedSerial,
     witness: WitnessLink,
-    forwards: BTreeMap<u16, u16>,
+    forwards: Forwards,
     powered_on: Instant,
 }
 
@@ -221,10 +206,28 @@ impl Guest {
         self.powered_on
     }
 
-    /// The loopback port that leads to `guest_port`, if it is forwarded.
+    /// The port of 127.0.0.1 that leads to `guest_port`, if one does.
     #[must_use]
     pub fn forward(&self, guest_port: u16) -> Option<u16> {
-        self.forwards.get(&guest_port).copied()
+        self.forwards.port(Ipv4Addr::LOCALHOST, guest_port)
+    }
+
+    /// The ways into it.
+    #[must_use]
+    pub fn forwards(&self) -> &Forwards {
+        &self.forwards
+    }
+
+    /// Waits until its console shows the line with which the guest ends its start.
+    ///
+    /// # Errors
+    /// The guest died, gave up, or did not say it.
+    pub async fn until_started(&self, bound: Duration) -> Result<()> {
+        let said = async {
+            self.serial.until_started().await;
+            Ok(())
+        };
+        self.race("the end of its start", bound, said).await
     }
 
     /// Returns once QEMU is gone.
@@ -376,18 +379,5 @@ impl Guest {
     pub async fn agent(&self, command: &str) -> Result<String> {
         let (domain, text) = (self.domain.clone(), command.to_owned());
         blocking(format!("guest agent: {command}"), move || domain.qemu_agent_command(&text, 10, 0)).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn forwarded_ports_are_read_from_qemus_table() {
-        let table = "Hub -1 (net0):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n  \
-                     TCP[HOST_FORWARD]  11       127.0.0.1 35685      192.0.2.15    22     0     0\r\n  \
-                     TCP[ESTABLISHED]   12       127.0.0.1 35685      192.0.2.15    22     0     0\r\n";
-        assert_eq!(parse_forwards(table), BTreeMap::from([(22, 35685)]));
     }
 }

@@ -1,12 +1,16 @@
 //! Machines: what they are, how they are started, and the running guest.
 
+mod forwards;
 mod guest;
 mod hardware;
 mod serial;
 mod xml;
 
+use std::net::Ipv4Addr;
+
 use camino::Utf8PathBuf;
 
+pub use forwards::Forwards;
 pub use guest::{Guest, GuestFiles, Machine};
 pub use hardware::{Accelerator, Controller, DiskBus, Firmware, Hardware, Identity, Nic};
 pub use serial::Serial;
@@ -43,6 +47,8 @@ pub struct MachineSpec {
     pub forwards: Vec<u16>,
     /// The guest's network, from the documentation ranges, such as `192.0.2.0/24`.
     pub subnet: String,
+    /// The address that the network's DHCP gives the guest, and to which forwarded ports lead; `None`: QEMU chooses.
+    pub address: Option<Ipv4Addr>,
     /// Hardware address of the network card.
     pub mac: String,
     /// Directory for logs and firmware variables.

@@ -13,11 +13,21 @@ use crate::{Error, Result};
 /// What a guest says when it will not come up; each is final.
 const LAST_WORDS: [&str; 2] = ["Kernel panic", "ROUNDTRIP-NO-ROOT"];
 
+/// What a guest says when all that starts at boot was started.
+const STARTED: &str = images::layout::STARTED_LINE;
+
 /// The console of one guest.
 #[derive(Debug)]
 pub struct Serial {
     path: Utf8PathBuf,
-    hopeless: watch::Receiver<Option<String>>,
+    heard: watch::Receiver<Heard>,
+}
+
+/// What a console said that somebody may wait for.
+#[derive(Debug, Default)]
+struct Heard {
+    hopeless: Option<String>,
+    started: bool,
 }
 
 impl Serial {
@@ -25,7 +35,7 @@ impl Serial {
     pub(crate) fn follow(mut stream: UnixStream, path: &Utf8Path) -> Result<Self> {
         let mut file =
             std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(Error::file(path))?;
-        let (tell, hopeless) = watch::channel(None);
+        let (tell, heard) = watch::channel(Heard::default());
         tokio::spawn(async move {
             let mut line = Vec::new();
             let mut buffer = [0; 4096];
@@ -42,17 +52,27 @@ impl Serial {
                 }
             }
         });
-        Ok(Self { path: path.to_owned(), hopeless })
+        Ok(Self { path: path.to_owned(), heard })
     }
 
     /// Returns the line with which the guest gave up, once it has.
     pub async fn until_hopeless(&self) -> String {
-        let mut hopeless = self.hopeless.clone();
-        let heard = hopeless.wait_for(Option::is_some).await.map(|line| line.clone().unwrap_or_default());
-        match heard {
-            Ok(line) => line,
+        self.until(|heard| heard.hopeless.clone()).await
+    }
+
+    /// Returns once the guest has said that all that starts at boot was started.
+    pub async fn until_started(&self) {
+        self.until(|heard| heard.started.then_some(())).await;
+    }
+
+    async fn until<T>(&self, wanted: impl Fn(&Heard) -> Option<T>) -> T {
+        let mut heard = self.heard.clone();
+        let found =
+            heard.wait_for(|heard| wanted(heard).is_some()).await.ok().and_then(|heard| wanted(&heard));
+        match found {
+            Some(found) => found,
             // The console closed: whoever waits hears of the guest's death elsewhere.
-            Err(_) => std::future::pending().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -63,15 +83,18 @@ impl Serial {
     }
 }
 
-fn hear(line: &[u8], tell: &watch::Sender<Option<String>>) {
+fn hear(line: &[u8], tell: &watch::Sender<Heard>) {
     let line = String::from_utf8_lossy(line);
-    if LAST_WORDS.iter().any(|words| line.contains(words)) {
-        tell.send_if_modified(|heard| {
-            let first = heard.is_none();
-            heard.get_or_insert_with(|| line.trim().to_owned());
-            first
-        });
-    }
+    let hopeless = LAST_WORDS.iter().any(|words| line.contains(words));
+    let started = line.contains(STARTED);
+    tell.send_if_modified(|heard| {
+        let news = (hopeless && heard.hopeless.is_none()) || (started && !heard.started);
+        if hopeless {
+            heard.hopeless.get_or_insert_with(|| line.trim().to_owned());
+        }
+        heard.started |= started;
+        news
+    });
 }
 
 /// The last three lines of a log, on one line.

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use camino::Utf8Path;
 use serde_json::json;
 
+use super::forwards::NETWORK;
 use super::{Controller, DiskSpec, Firmware, MachineSpec};
 use crate::host::Host;
 use crate::machine::Accelerator;
@@ -179,11 +180,12 @@ pub(super) fn security(host: &Host) -> String {
 fn network(spec: &MachineSpec, arguments: &mut Vec<String>) {
     let forwards: String =
         spec.forwards.iter().map(|port| format!(",hostfwd=tcp:127.0.0.1:0-:{port}")).collect();
+    let given = spec.address.map_or_else(String::new, |address| format!(",dhcpstart={address}"));
     arguments.extend([
         "-netdev".to_owned(),
-        format!("user,id=net0,net={},restrict=on{forwards}", spec.subnet),
+        format!("user,id={NETWORK},net={}{given},restrict=on{forwards}", spec.subnet),
         "-device".to_owned(),
-        format!("{},netdev=net0,mac={},addr=0x10", spec.hardware.nic.device(), spec.mac),
+        format!("{},netdev={NETWORK},mac={},addr=0x10", spec.hardware.nic.device(), spec.mac),
     ]);
 }
 
@@ -281,6 +283,7 @@ mod tests {
             disks: disks.to_vec(),
             forwards: vec![],
             subnet: "192.0.2.0/24".to_owned(),
+            address: Some([192, 0, 2, 77].into()),
             mac: "52:54:00:00:02:01".to_owned(),
             dir: "/logs".into(),
         }
@@ -311,6 +314,12 @@ mod tests {
             let other = xml(false, accelerator);
             assert!(!other.contains("hyperv") && !other.contains("enlightenments"), "{accelerator}");
         }
+    }
+
+    #[test]
+    fn the_network_gives_the_chosen_address() {
+        let xml = xml(false, Accelerator::Tcg);
+        assert!(xml.contains("user,id=net0,net=192.0.2.0/24,dhcpstart=192.0.2.77,restrict=on"));
     }
 
     #[test]

@@ -1,10 +1,16 @@
 #!/bin/sh
-# Everything that may come after the witness said hello: services "$DHCP" "$SSH".
+# Everything that may come after the witness said hello: services "$DHCP" "$SSH" "$ADDRESS".
 ip link set lo up
 for path in /sys/class/net/*; do
     card=${path##*/}
     [ "$card" != lo ] || continue
     ip link set "$card" up
+    # Told before it is there: whoever reaches the guest by it finds it told.
+    [ "$1" = yes ] || [ -z "$3" ] || {
+        mkdir -p /run/roundtrip/net
+        echo "$3" > "/run/roundtrip/net/$card"
+        ifconfig "$card" "$3" netmask 255.255.255.0
+    }
     [ "$1" != yes ] || udhcpc -i "$card" -n -q -t 20 -T 1 -s /etc/udhcpc.script > /dev/null 2>&1 &
 done
 
@@ -20,6 +26,8 @@ if [ "$2" = yes ]; then
     chmod 0600 /run/ssh/authorized_keys
     dropbear -R -s
 fi
+
+echo ROUNDTRIP-STARTED > /dev/console
 
 # For whoever looks at the screen, or at a picture of it.
 read -r product < /sys/class/dmi/id/product_name

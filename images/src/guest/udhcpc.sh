@@ -2,14 +2,15 @@
 # Called by udhcpc with the lease in the environment.
 case $1 in
     bound | renew)
+        # Told before it is there: whoever reaches the guest by it finds it told.
+        mkdir -p /run/roundtrip/net
         # shellcheck disable=SC2154 # set by udhcpc
+        echo "$ip" > "/run/roundtrip/net/$interface"
         ifconfig "$interface" "$ip" netmask "${subnet:-255.255.255.0}"
         for gateway in $router; do
             ip route replace default via "$gateway" dev "$interface"
             break
         done
-        mkdir -p /run/roundtrip/net
-        echo "$ip" > "/run/roundtrip/net/$interface"
         : > /run/resolv.conf
         for server in $dns; do echo "nameserver $server" >> /run/resolv.conf; done
         ;;

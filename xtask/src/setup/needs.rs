@@ -79,6 +79,7 @@ pub const NEEDS: &[Need] = &[
     need("libvirt's headers", PkgConfig("libvirt"), "libvirt-dev", Virtualisation),
     need("libnbd's headers", PkgConfig("libnbd"), "libnbd-dev", Release),
     need("a peer to measure beside", Program("nbdcopy"), "libnbd-bin", Release),
+    need("logs in to guests", Program("ssh"), "openssh-client", Release),
     need("finds libraries", Program("pkg-config"), "pkg-config", Release),
     need("C compiler (SQLite)", Program("cc"), "gcc", Release),
     need(

@@ -126,9 +126,11 @@ impl Infrastructure {
         let cloud = state.kinds().find_map(subscription).cloned();
         let Some(subscription) = cloud else {
             state.place_on_host(&mut spec)?;
+            state.connect(&spec, self.production)?;
             return Ok(spec);
         };
         let cores = place_in_cloud(&subscription, &mut spec)?;
+        state.connect(&spec, self.production)?;
         state.take_cores(cores);
         state.extra(&spec.id).cores = cores;
         Ok(spec)
@@ -218,7 +220,7 @@ impl State {
     }
 }
 
-fn subscription(kind: &ComponentKind) -> Option<&Subscription> {
+pub(super) fn subscription(kind: &ComponentKind) -> Option<&Subscription> {
     if let ComponentKind::Subscription(subscription) = kind { Some(subscription) } else { None }
 }
 
@@ -231,7 +233,11 @@ fn place_in_cloud(subscription: &Subscription, spec: &mut MachineSpec) -> Result
         _ => Ok(()),
     };
     known("resource group", &place.resource_group, &subscription.resource_groups)?;
-    known("subnet", &place.subnet, &subscription.subnets)?;
+    let subnet = subscription.subnet(spec.network, place.subnet.as_deref()).map(|subnet| subnet.name.clone());
+    place.subnet = match (place.subnet.take(), subnet) {
+        (Some(wanted), None) => return Err(lacks("subnet", &wanted)),
+        (_, found) => found,
+    };
     known("availability set", &place.availability_set, &subscription.availability_sets)?;
     if place.resource_group.is_none() {
         place.resource_group = subscription.resource_groups.first().cloned();

@@ -1,14 +1,17 @@
 //! What each kind of platform has to begin with: everything that failback needs, in order.
 
 use contract::{
-    Access, AccountRole, AgentVersion, Bytes, Component, ComponentKind, ConfigurationServer, GuestOs, Host,
-    HostEdition, MachineSize, MasterTarget, Mount, PlatformKind, PrivateLink, Subscription, Vcenter,
+    Access, AccountRole, AddressRange, AgentVersion, Bytes, Component, ComponentKind, ConfigurationServer,
+    GuestOs, Host, HostEdition, MachineSize, MasterTarget, Mount, PlatformKind, PrivateLink, Subscription,
+    Vcenter,
 };
+
+use super::network;
 
 /// Datastores of a VMware site.
 const DATASTORES: [&str; 2] = ["datastore-1", "datastore-2"];
 
-pub(super) fn of(kind: PlatformKind) -> Vec<Component> {
+pub(super) fn of(kind: PlatformKind, production: AddressRange) -> Vec<Component> {
     let named: Vec<(&str, ComponentKind)> = match kind {
         PlatformKind::Vmware => vec![
             ("configuration-server", configuration_server()),
@@ -32,7 +35,7 @@ pub(super) fn of(kind: PlatformKind) -> Vec<Component> {
         PlatformKind::Azure => vec![
             ("cloud-process-server", ComponentKind::ProcessServer),
             ("private-link", private_link()),
-            ("subscription", subscription()),
+            ("subscription", subscription(production)),
         ],
     };
     let component = |(id, kind): (&str, _)| Component { id: id.into(), connected: true, kind };
@@ -77,12 +80,12 @@ fn private_link() -> ComponentKind {
     ComponentKind::PrivateLink(PrivateLink { open_ports: PrivateLink::NEEDED_PORTS.to_vec() })
 }
 
-fn subscription() -> ComponentKind {
+fn subscription(production: AddressRange) -> ComponentKind {
     let size =
         |name: &str, cores, memory| MachineSize { name: name.to_owned(), cores, memory: Bytes(memory) };
     ComponentKind::Subscription(Subscription {
         resource_groups: vec!["recovery".to_owned(), "archive".to_owned()],
-        subnets: vec!["default".to_owned(), "backend".to_owned()],
+        subnets: network::subnets(production),
         availability_sets: vec!["set-1".to_owned()],
         sizes: vec![size("small", 1, 256 << 20), size("medium", 2, 512 << 20)],
         // Room for the largest plans that are tried.

@@ -8,6 +8,7 @@ use contract::{
 };
 
 use super::admission::{answers, gone, not_mounted};
+use super::network::Nic;
 use super::{Denial, Infrastructure, State};
 
 /// What a site knows of a machine besides its disks.
@@ -22,6 +23,7 @@ pub(crate) struct Extra {
     moved_to: Option<String>,
     /// Cores it takes of the quota.
     pub(super) cores: u32,
+    pub(super) nic: Option<Nic>,
 }
 
 impl Infrastructure {
@@ -66,6 +68,7 @@ impl Infrastructure {
         view.process_server = extra.process_server;
         view.disks_on = extra.disks_on;
         view.migrated = extra.migrated;
+        view.nic = extra.nic.map(|nic| nic.view()).unwrap_or_default();
         view.placement.resource_group = extra.moved_to.or(view.placement.resource_group.take());
     }
 

@@ -7,26 +7,31 @@
 //! - `defaults`: what each kind of platform has to begin with
 //! - `admission`: what is let through
 //! - `machines`: what is known of machines besides their disks
+//! - `network`: which address a machine has, and what of the outside reaches it
 
 mod admission;
 mod defaults;
 mod machines;
+mod network;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use contract::{
-    AccountRole, Component, ComponentId, ComponentKind, MachineId, PlatformErrorKind as Kind, PlatformKind,
-    VolumeId,
+    AccountRole, AddressRange, Component, ComponentId, ComponentKind, MachineId, PlatformErrorKind as Kind,
+    PlatformKind, VolumeId,
 };
 
 pub(crate) use machines::Extra;
+pub use network::{Refusal, SecurityList, Way};
 
 /// The components of one site.
 #[derive(Debug)]
 pub struct Infrastructure {
     site: String,
     kind: PlatformKind,
+    /// Addresses of the network that serves.
+    production: AddressRange,
     state: Mutex<State>,
 }
 
@@ -55,8 +60,13 @@ impl Infrastructure {
     /// What a platform of this kind has to begin with, all of it in order.
     #[must_use]
     pub fn of(site: &str, kind: PlatformKind) -> Self {
-        let state = State { components: defaults::of(kind), ..State::default() };
-        Self { site: site.to_owned(), kind, state: Mutex::new(state) }
+        Self::with_range(site, kind, network::usual_range(kind))
+    }
+
+    /// The same, with these addresses for its machines.
+    pub(crate) fn with_range(site: &str, kind: PlatformKind, production: AddressRange) -> Self {
+        let state = State { components: defaults::of(kind, production), ..State::default() };
+        Self { site: site.to_owned(), kind, production, state: Mutex::new(state) }
     }
 
     /// The components as their site shows them.

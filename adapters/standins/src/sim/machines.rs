@@ -39,6 +39,7 @@ impl SimSite {
             process_server: None,
             disks_on: None,
             migrated: false,
+            nic: contract::NicView::default(),
         };
         let depth = spec.disks.iter().map(|(_, volume)| state.store.chain(volume).len()).max();
         self.components().complete(&mut view, depth.unwrap_or_default());

@@ -1,8 +1,8 @@
 //! What a target shall look like, whether it can be, and what is wrong with its configuration (FO-17, FO-18, MO-03).
 
 use contract::{
-    AgentVersion, Bytes, ComponentKind, DiskId, DiskKind, ErrorCode, IssueClass, Network, Placement,
-    Platform, PointChoice, ReplicationCore, Subscription, TargetSettings,
+    AddressRange, AgentVersion, Bytes, ComponentKind, DiskId, DiskKind, ErrorCode, GuestFacts, GuestOs,
+    IssueClass, Network, Placement, Platform, PointChoice, ReplicationCore, Subscription, TargetSettings,
 };
 use standins::sim::{SimInstall, SimProfile, run};
 
@@ -30,8 +30,8 @@ fn what_is_set_before_failover_shows_on_the_machine_that_is_made() {
             size: Some("medium".to_owned()),
             availability_set: Some("set-1".to_owned()),
             disk_kind: DiskKind::Managed,
-            subnet: Some("backend".to_owned()),
-            address: Some("198.51.100.7".parse().unwrap()),
+            subnet: Some("drills".to_owned()),
+            address: Some("203.0.113.7".parse().unwrap()),
             ..Placement::default()
         };
         let network = Some(Network::Isolated);
@@ -46,6 +46,7 @@ fn what_is_set_before_failover_shows_on_the_machine_that_is_made() {
         // The size decides over the memory.
         assert_eq!((made.memory, &made.placement), (Bytes(512 << 20), &placement));
         assert_eq!(premises.recovery.spec(&"shop".into()).unwrap().network, Network::Isolated);
+        assert_eq!((made.nic.network, made.nic.address), (Network::Isolated, placement.address));
         assert!(premises.recovery.machine(&dr(MACHINE)).await.is_err());
         // From now on it is what it is.
         let error = premises.core.update_target(&premises.item, &target()).await.unwrap_err();
@@ -167,4 +168,58 @@ fn a_target_that_the_subscription_cannot_give_fails_the_failover_and_not_the_sou
         premises.core.retry_job(&job).await.unwrap();
         premises.completed(Ok(job)).await;
     });
+}
+
+/// CN-10, TF-04: the chosen address is the target's in the network that serves, and not a drill's in another.
+#[test]
+fn a_chosen_address_is_the_targets_and_not_the_drills() {
+    run(405, async |world| {
+        let premises = Premises::protected(world, SimProfile::VMWARE).await;
+        let (core, item) = (&premises.core, &premises.item);
+        let at = |address: &str| Placement {
+            subnet: Some("backend".to_owned()),
+            address: Some(address.parse().unwrap()),
+            ..Placement::default()
+        };
+        let wanted = |address| TargetSettings { placement: at(address), ..target() };
+        let stray = core.update_target(item, &wanted("198.51.100.7")).await.unwrap();
+        assert_eq!(
+            stray.issues.iter().map(|issue| issue.class).collect::<Vec<_>>(),
+            [IssueClass::MissingResource]
+        );
+        assert!(core.update_target(item, &wanted("198.51.100.140")).await.unwrap().issues.is_empty());
+        let job = core.test_failover(&drill(item, PointChoice::Latest)).await;
+        premises.completed(job).await;
+        let name = core.item(item).await.unwrap().drill.unwrap();
+        let held = premises.recovery.machine(&name).await.unwrap();
+        assert_eq!((held.nic.network, held.placement.subnet.as_deref()), (Network::Isolated, Some("drills")));
+        assert!(AddressRange::TEST_NET_3.contains(held.nic.address.unwrap()));
+        let job = core.clean_up_test_failover(item).await;
+        premises.completed(job).await;
+        let job = core.failover(&failover(item, OUT)).await;
+        premises.completed(job).await;
+        let made = premises.recovery.machine(&dr(MACHINE)).await.unwrap();
+        assert_eq!(made.placement.subnet.as_deref(), Some("backend"));
+        assert_eq!(made.nic.address, at("198.51.100.140").address);
+        assert_eq!((made.nic.network, made.nic.address), (Network::Production, made.placement.address));
+        assert_eq!(made.nic.public_address, None);
+    });
+}
+
+/// CN-01: a Linux machine whose SSH server does not start is found, and fails over all the same.
+#[test]
+fn an_ssh_server_that_does_not_start_is_found_and_stops_nothing() {
+    for (os, expected) in
+        [(GuestOs::Linux, vec![IssueClass::MissingConfiguration]), (GuestOs::Windows, vec![])]
+    {
+        run(406, async |world| {
+            let premises = Premises::new(world, SimProfile::VMWARE);
+            let guest = GuestFacts { ssh_at_boot: false, ..GuestFacts::default() };
+            premises.protect(&SimInstall { os, guest, ..SimInstall::new(MACHINE) }).await;
+            let found = premises.core.check_configuration(&premises.item).await.unwrap().issues;
+            assert_eq!(found.iter().map(|issue| issue.class).collect::<Vec<_>>(), expected);
+            let job = premises.core.failover(&failover(&premises.item, OUT)).await;
+            premises.completed(job).await;
+        });
+    }
 }

@@ -1,0 +1,101 @@
+//! Somebody outside who wants to log in to a machine.
+
+use std::sync::Arc;
+
+use contract::{Decision, Platform, PowerState, SecurityRule, SecurityRules};
+use standins::{StandInSite, Way};
+use witness::protocol::SERVICE_PORT;
+
+use super::super::world::{BOOT_WITHIN, World};
+use super::super::{Halt, Running};
+use crate::ssh::{self, Key, Login};
+
+/// SSH's port.
+pub(super) const SSH: u16 = 22;
+/// Prints what no other boot of any machine prints.
+const WHO: &str = "cat /proc/sys/kernel/random/boot_id";
+
+/// Rules with this word on SSH, and the suite's own questions to the service let in.
+pub(super) fn rules(ssh: Decision) -> SecurityRules {
+    SecurityRules(vec![
+        SecurityRule::tcp("suite-asks-the-service", 100, SERVICE_PORT, Decision::Allow),
+        SecurityRule::tcp("ssh", 200, SSH, ssh),
+    ])
+}
+
+/// Somebody outside, and the machine that is visited.
+pub(super) struct Visitor<'a> {
+    world: &'a World,
+    site: &'a Arc<StandInSite>,
+    machine: &'a Running,
+    key: &'a Key,
+    /// Which boot of the machine it is.
+    boot_id: String,
+}
+
+impl<'a> Visitor<'a> {
+    /// Visits the machine in the cloud.
+    pub(super) async fn of(world: &'a World, machine: &'a Running, key: &'a Key) -> Result<Self, Halt> {
+        Self::at(&world.recovery, world, machine, key).await
+    }
+
+    /// Visits the machine at a site.
+    pub(super) async fn at(
+        site: &'a Arc<StandInSite>,
+        world: &'a World,
+        machine: &'a Running,
+        key: &'a Key,
+    ) -> Result<Self, Halt> {
+        let guest = &machine.boot.guest;
+        guest.until_started(BOOT_WITHIN).await?;
+        let hello = guest.race("its hello", BOOT_WITHIN, guest.witness().hello_again()).await?;
+        Ok(Self { world, site, machine, key, boot_id: hello.boot_id })
+    }
+
+    /// Tries to log in where the way leads or once led.
+    pub(super) async fn knock(&self, way: Way) -> Result<Login, Halt> {
+        let id = &self.machine.boot.machine;
+        let door = self.site.door(id, way, SSH).await?;
+        let door = door.ok_or_else(|| Halt::Unknown(format!("{id}: no way ever led to its SSH port")))?;
+        Ok(ssh::log_in(door, self.key, WHO).await?)
+    }
+
+    /// Whether a login led to this boot of this machine.
+    pub(super) fn is_home(&self, login: &Login) -> bool {
+        matches!(login, Login::Said(who) if *who == self.boot_id)
+    }
+
+    /// CN-03: a login succeeds.
+    pub(super) async fn gets_in(&self, way: Way, case: &str) -> Result<(), Halt> {
+        self.site.components().lets_in(&self.machine.boot.machine, way, SSH).map_err(stand_in)?;
+        let login = self.knock(way).await?;
+        let found = format!("{case}: {login:?}");
+        self.world.expect("CN-03", self.is_home(&login), found).await;
+        self.world
+            .trace(format!("login ({case}): {}", if self.is_home(&login) { "in" } else { "not in" }))
+            .await;
+        Ok(())
+    }
+
+    /// CN-03: nobody listens, and it can be told why. CN-06: the machine runs all the same.
+    pub(super) async fn is_shut_out(&self, way: Way, case: &str) -> Result<(), Halt> {
+        let id = &self.machine.boot.machine;
+        let why = self.site.components().lets_in(id, way, SSH).err();
+        let why = why.ok_or_else(|| Halt::Unknown(format!("{case}: the stand-in lets SSH in")))?;
+        match self.knock(way).await? {
+            Login::Refused => {}
+            login => return Err(stand_in(format!("{why}, and yet somebody listens: {login:?}"))),
+        }
+        self.world.expect("CN-03", true, format!("{case}: {why}")).await;
+        let power = self.site.machine(id).await?.power;
+        let found = format!("refused because {why}; the machine is {power:?}");
+        self.world.expect("CN-06", power == PowerState::On, found).await;
+        self.world.trace(format!("login ({case}): refused, {why}")).await;
+        Ok(())
+    }
+}
+
+/// What the stand-in's network did wrong says nothing of the core.
+fn stand_in(what: impl std::fmt::Display) -> Halt {
+    Halt::Unknown(format!("the stand-in's network: {what}"))
+}
