@@ -3,10 +3,14 @@
 use std::pin::Pin;
 
 use super::lab::{Lab, Setup};
-use super::{groups, points, policies};
+use super::{
+    back, cancel, configuration, drill, elsewhere, failover, groups, hydration, hyperv, jobs, plan_groups,
+    planned, plans, points, policies, refusals, returning,
+};
 use crate::context::RunContext;
 use crate::evidence::Evidence;
-use crate::outcome::{ScenarioOutcome, Verdict};
+use crate::mutants::Dose;
+use crate::outcome::{RuleOutcome, ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
 
 /// How a check goes. `Err`: it did not come to its end, and the core is to blame.
@@ -26,20 +30,50 @@ pub(super) struct Check {
 
 /// All checks, by what they are about.
 fn all() -> impl Iterator<Item = &'static Check> {
-    [points::CHECKS, policies::CHECKS, groups::CHECKS].into_iter().flatten()
+    let topics = [
+        refusals::CHECKS,
+        failover::CHECKS,
+        planned::CHECKS,
+        cancel::CHECKS,
+        back::CHECKS,
+        returning::CHECKS,
+        elsewhere::CHECKS,
+        hyperv::CHECKS,
+        drill::CHECKS,
+        hydration::CHECKS,
+        plans::CHECKS,
+        plan_groups::CHECKS,
+        jobs::CHECKS,
+        configuration::CHECKS,
+        points::CHECKS,
+        policies::CHECKS,
+        groups::CHECKS,
+    ];
+    topics.into_iter().flatten()
 }
 
-/// Runs every check. What the seed of each is follows from the run's id and the check's words.
+/// Runs every check. What the seed of each is follows from the run's id and the check's words; `ROUNDTRIP_SEED` gives
+/// all of them one and the same, so that what failed can be run again.
 pub(super) fn run_all(
     context: &RunContext,
     evidence: &Evidence,
     outcome: &mut ScenarioOutcome,
     rules: &mut RuleLog,
 ) -> Verdict {
+    let dose = match &context.mutant {
+        None => Dose::default(),
+        Some(words) => match Dose::parse(words) {
+            Some(dose) => dose,
+            None => {
+                outcome.why = format!("there is no mutant {words}");
+                return Verdict::Unknown;
+            }
+        },
+    };
     let total = all().count() as u64;
     let mut verdict = Verdict::Pass;
     for (done, check) in (1..).zip(all()) {
-        let (found, why) = run(check, context.chance(check.says) % 1_000_000);
+        let (found, why) = run(check, seed().unwrap_or(context.chance(check.says) % 1_000_000), &dose);
         verdict = verdict.and(found.iter().map(|rule| rule.verdict).fold(Verdict::Pass, Verdict::and));
         if !why.is_empty() && outcome.why.is_empty() {
             outcome.why = why;
@@ -50,11 +84,16 @@ pub(super) fn run_all(
     verdict
 }
 
+/// The seed that was asked for.
+fn seed() -> Option<u64> {
+    std::env::var("ROUNDTRIP_SEED").ok()?.parse().ok()
+}
+
 /// Runs one check. A rule that it promised and did not look at is unknown.
-fn run(check: &Check, seed: u64) -> (Vec<crate::outcome::RuleOutcome>, String) {
+fn run(check: &Check, seed: u64, dose: &Dose) -> (Vec<RuleOutcome>, String) {
     let mut log = RuleLog::simulated();
     let ended = standins::sim::run(seed, async |world| {
-        let lab = Lab::open(world, (check.setup)())?;
+        let lab = Lab::open(world, (check.setup)(), dose)?;
         let told = (check.story)(&lab, &mut log).await;
         let closed = lab.close().await;
         told.and(closed)
@@ -69,21 +108,75 @@ fn run(check: &Check, seed: u64) -> (Vec<crate::outcome::RuleOutcome>, String) {
             log.unknown(rule, format!("{}: it was not looked at", check.says));
         }
     }
-    (log.into_outcomes(), why)
+    let mut found = log.into_outcomes();
+    for rule in found.iter_mut().filter(|rule| rule.verdict != Verdict::Pass && !rule.why.contains("(seed "))
+    {
+        rule.why = format!("{} (seed {seed}): {}", check.says, rule.why);
+    }
+    if why.is_empty() {
+        why = found
+            .iter()
+            .find(|rule| rule.verdict != Verdict::Pass)
+            .map_or_else(String::new, |r| r.why.clone());
+    }
+    (found, why)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faulty::Bend;
 
     #[test]
     fn every_check_holds_for_the_built_in_core() {
+        let mut broken = Vec::new();
         for check in all() {
-            let (found, why) = run(check, 7);
-            for rule in found {
-                assert_eq!(rule.verdict, Verdict::Pass, "{}: {}: {} {why}", check.says, rule.id, rule.why);
-            }
+            let (found, _) = run(check, seed().unwrap_or(7), &Dose::default());
+            broken.extend(found.into_iter().filter(|rule| rule.verdict != Verdict::Pass));
         }
+        let broken: Vec<_> = broken.into_iter().map(|rule| format!("{}: {}", rule.id, rule.why)).collect();
+        assert!(broken.is_empty(), "{}", broken.join("\n"));
+    }
+
+    /// Rules that a faulty core breaks, each of which the checks must find broken.
+    const FAULTS: &[(Bend, &[&str])] = &[
+        (
+            Bend::AcceptsAll,
+            &["FB-02", "HF-14", "LC-08", "LC-14", "PH-01", "RE-06", "RE-10", "RE-25", "RP-07", "TF-04"],
+        ),
+        (Bend::LeavesTrace, &["FO-18", "LC-02", "RE-12"]),
+        (Bend::OtherCode, &["FB-01", "HF-26", "PH-02", "RE-28", "RP-10"]),
+        (Bend::DrillEatsPoints, &["TF-08"]),
+        (Bend::ForgetsDrills, &["MO-02", "TF-05"]),
+        (Bend::PlanAtOnce, &["PL-01"]),
+        (Bend::SkipsActions, &["PL-03", "PL-04", "TF-10"]),
+        (Bend::PlannedGoesOn, &["PF-04", "PL-07"]),
+        (Bend::LeavesSource, &["FO-06", "FO-07", "LC-10"]),
+        (Bend::LatestIsProcessed, &["RP-02"]),
+        (Bend::AlwaysHealthy, &["FO-13", "IN-02", "MO-01"]),
+        (Bend::NoIssues, &["MO-03"]),
+        (Bend::HidesHydration, &["HY-01", "HY-02", "HY-03", "HY-05", "HY-06", "TF-09"]),
+        (Bend::TurnsJobs, &["FB-14", "LC-08", "RE-01"]),
+        (Bend::NoRetry, &["JO-03", "RE-16"]),
+        (Bend::HidesDrills, &["MO-04"]),
+        (Bend::ForgetsTarget, &["CN-10", "FO-17"]),
+        (Bend::LoosePolicy, &["PO-02", "PO-03", "PO-04"]),
+    ];
+
+    #[test]
+    fn every_faulty_core_breaks_the_rules_it_breaks() {
+        let mut missed = Vec::new();
+        for (bend, rules) in FAULTS {
+            let mut log = RuleLog::simulated();
+            let concerned = |check: &&Check| check.rules.iter().any(|rule| rules.contains(rule));
+            for check in all().filter(concerned) {
+                run(check, 7, &Dose::bent(*bend)).0.into_iter().for_each(|rule| log.add(rule));
+            }
+            let found = log.into_outcomes();
+            let failed = |rule: &str| found.iter().any(|r| r.id == rule && r.verdict == Verdict::Fail);
+            missed.extend(rules.iter().filter(|rule| !failed(rule)).map(|rule| format!("{bend:?}: {rule}")));
+        }
+        assert!(missed.is_empty(), "no check objects to {}", missed.join(", "));
     }
 
     #[test]
