@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use contract::{
-    Capabilities, CoreError, Direction, DrillStatus, EnableProtection, ErrorCode, FailoverKind,
+    Capabilities, CoreError, DataSync, Direction, DrillStatus, EnableProtection, ErrorCode, FailoverKind,
     FailoverRequest, Health, ItemId, ItemView, JobFilter, JobId, JobView, PlanFailoverRequest, PlanGroup,
     PlanId, PlanReprotectRequest, PlanTestFailoverRequest, PointChoice, Policy, PolicyId, PolicyView,
     RecoveryPlan, ReplicationCore, ReprotectRequest, Step, TargetSettings, TestFailoverRequest,
@@ -49,6 +49,20 @@ pub enum Bend {
     HidesDrills,
     /// What the target shall look like is forgotten.
     ForgetsTarget,
+    /// A commit is answered with a job that has long ended, and not done.
+    SkipsCommit,
+    /// So is a change of point.
+    SkipsChange,
+    /// Nothing can be stopped.
+    IgnoresCancel,
+    /// A failback to Hyper-V does not wait to be completed.
+    NeverWaits,
+    /// A drill shows the newest point, whichever was asked for.
+    DrillsNewest,
+    /// What a reprotection does not name is filled in.
+    FillsIn,
+    /// A choice that spans machines is each machine's own.
+    EachItsOwn,
     /// Failback policies follow no rule, lead nowhere and can be changed.
     LoosePolicy,
 }
@@ -78,13 +92,17 @@ impl Faulty {
         let Err(error) = answer else { return answer };
         self.happened.store(self.is(Bend::LeavesTrace), Ordering::SeqCst);
         match self.bend {
-            Bend::AcceptsAll => {
-                let jobs = self.core.jobs(&JobFilter::default()).await?;
-                jobs.into_iter().next().map(|job| job.id).ok_or(error)
-            }
+            Bend::AcceptsAll => self.ended_job().await,
             Bend::OtherCode => Err(CoreError { code: ErrorCode::Store, ..error }),
             _ => Err(error),
         }
+    }
+
+    /// A job that has nothing to do with what is asked.
+    async fn ended_job(&self) -> Result<JobId, CoreError> {
+        let jobs = self.core.jobs(&JobFilter::default()).await?;
+        let none = || CoreError::new(ErrorCode::UnknownId, "there was no job yet");
+        jobs.into_iter().next().map(|job| job.id).ok_or_else(none)
     }
 
     fn item_view(&self, mut view: ItemView) -> ItemView {
@@ -117,8 +135,17 @@ impl Faulty {
     fn point(&self, point: &PointChoice) -> PointChoice {
         match point {
             PointChoice::Latest if self.is(Bend::LatestIsProcessed) => PointChoice::LatestProcessed,
+            PointChoice::LatestMultiVm | PointChoice::LatestMultiVmAppConsistent
+                if self.is(Bend::EachItsOwn) =>
+            {
+                PointChoice::LatestProcessed
+            }
             other => other.clone(),
         }
+    }
+
+    fn sync(&self, sync: DataSync) -> DataSync {
+        if self.is(Bend::NeverWaits) { DataSync::DuringFailover } else { sync }
     }
 
     fn kind(&self, kind: FailoverKind, direction: Direction) -> FailoverKind {
@@ -223,13 +250,16 @@ impl ReplicationCore for Faulty {
             kind: self.kind(request.kind, request.direction),
             point: self.point(&request.point),
             shut_down_source: request.shut_down_source && !self.is(Bend::LeavesSource),
+            data_sync: request.data_sync.map(|sync| self.sync(sync)),
             ..request.clone()
         };
         self.begun(self.core.failover(&bent).await).await
     }
 
     async fn test_failover(&self, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
-        self.begun(self.core.test_failover(request).await).await
+        let newest = TestFailoverRequest { point: PointChoice::LatestProcessed, ..request.clone() };
+        let bent = if self.is(Bend::DrillsNewest) { &newest } else { request };
+        self.begun(self.core.test_failover(bent).await).await
     }
 
     async fn clean_up_test_failover(&self, item: &ItemId) -> Result<JobId, CoreError> {
@@ -242,19 +272,35 @@ impl ReplicationCore for Faulty {
     }
 
     async fn cancel_failover(&self, item: &ItemId) -> Result<(), CoreError> {
+        if self.is(Bend::IgnoresCancel) {
+            return Ok(());
+        }
         self.core.cancel_failover(item).await
     }
 
     async fn change_point(&self, item: &ItemId, point: &PointChoice) -> Result<JobId, CoreError> {
+        if self.is(Bend::SkipsChange) {
+            return self.ended_job().await;
+        }
         self.begun(self.core.change_point(item, &self.point(point)).await).await
     }
 
     async fn commit(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        if self.is(Bend::SkipsCommit) {
+            return self.ended_job().await;
+        }
         self.begun(self.core.commit(item).await).await
     }
 
     async fn reprotect(&self, request: &ReprotectRequest) -> Result<JobId, CoreError> {
-        self.begun(self.core.reprotect(request).await).await
+        let mut bent = request.clone();
+        if self.is(Bend::FillsIn) {
+            bent.process_server.get_or_insert_with(|| "cloud-process-server".into());
+            bent.master_target.get_or_insert_with(|| "master-target".into());
+            bent.retention_drive.get_or_insert_with(|| "/mnt/retention".to_owned());
+            bent.datastore.get_or_insert_with(|| "datastore-1".into());
+        }
+        self.begun(self.core.reprotect(&bent).await).await
     }
 
     async fn reverse_replicate(&self, item: &ItemId) -> Result<JobId, CoreError> {
@@ -321,6 +367,9 @@ impl ReplicationCore for Faulty {
     }
 
     async fn cancel_job(&self, job: &JobId) -> Result<(), CoreError> {
+        if self.is(Bend::IgnoresCancel) {
+            return Ok(());
+        }
         self.core.cancel_job(job).await
     }
 

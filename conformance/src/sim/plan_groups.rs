@@ -2,13 +2,13 @@
 
 use contract::{
     Consistency, EnableProtection, ErrorCode, GroupId, GroupPointId, GuestOs, ItemView, Millis, Operation,
-    PlanReprotectRequest, PointChoice, PointId, Policy, ReprotectRequest,
+    PlanReprotectRequest, Platform, PointChoice, PointId, Policy, ReprotectRequest,
 };
 use standins::sim::SimInstall;
 
 use super::check::Check;
 use super::fleet::{BACK, failover, group, item, plan, plan_id, to};
-use super::lab::{BOOT, INTERVAL, Lab, Setup, enable};
+use super::lab::{BOOT, INTERVAL, Lab, Setup, broken, enable};
 use super::preconditions::add_master_target;
 use crate::rules::RuleLog;
 
@@ -89,6 +89,10 @@ async fn latest_moment(lab: &Lab, rules: &mut RuleLog) -> Result<(), String> {
         [("a", Some("shop")), ("b", Some("shop")), ("c", None), ("x", Some("mail")), ("y", Some("mail"))];
     house(lab, &machines).await?;
     lab.make_plan(&[group(&["x", "y"]), group(&["a", "b", "c"])]).await?;
+    // One machine vanishes from its site, so that from now on its neighbour has its points alone.
+    lab.primary.power_off(&"b".into()).await.map_err(broken)?;
+    lab.primary.delete_machine(&"b".into()).await.map_err(broken)?;
+    lab.live(Millis(3 * INTERVAL.0)).await;
     lab.primary.lose();
     let (own, _) = newest(lab, "c").await?;
     lab.completed(lab.core.failover_plan(&to(PointChoice::LatestMultiVm)).await).await?;
