@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use super::lab::{Lab, Setup};
+use super::lab::{Lab, Setup, in_memory};
 use super::{
     back, cancel, configuration, drill, elsewhere, failover, groups, hydration, hyperv, jobs, plan_groups,
     planned, plans, points, policies, refusals, returning,
@@ -92,34 +92,46 @@ fn seed() -> Option<u64> {
 /// Runs one check. A rule that it promised and did not look at is unknown.
 fn run(check: &Check, seed: u64, dose: &Dose) -> (Vec<RuleOutcome>, String) {
     let mut log = RuleLog::simulated();
-    let ended = standins::sim::run(seed, async |world| {
-        let lab = Lab::open(world, (check.setup)(), dose)?;
-        let told = (check.story)(&lab, &mut log).await;
-        let closed = lab.close().await;
-        told.and(closed)
-    });
-    let mut why = String::new();
-    if let Err(error) = ended {
-        why = format!("{} (seed {seed}): {error}", check.says);
-        check.rules.iter().for_each(|rule| log.expect(rule, false, why.clone()));
+    let told = |why: &str| format!("{}: {why} (ROUNDTRIP_SEED={seed} runs it again)", check.says);
+    match in_memory() {
+        Ok(dir) => {
+            let ended = standins::sim::run(seed, async |world| {
+                let lab = Lab::open(world, (check.setup)(), dose, dir)?;
+                let told = (check.story)(&lab, &mut log).await;
+                let closed = lab.close().await;
+                told.and(closed)
+            });
+            if let Err(error) = ended {
+                broke_off(check, &mut log, &error);
+            }
+        }
+        // That is the host's, and no core's.
+        Err(error) => check.rules.iter().for_each(|rule| log.unknown(rule, error.clone())),
     }
     for rule in check.rules {
         if !log.looked_at(rule) {
-            log.unknown(rule, format!("{}: it was not looked at", check.says));
+            log.unknown(rule, "it was not looked at");
         }
     }
     let mut found = log.into_outcomes();
-    for rule in found.iter_mut().filter(|rule| rule.verdict != Verdict::Pass && !rule.why.contains("(seed "))
-    {
-        rule.why = format!("{} (seed {seed}): {}", check.says, rule.why);
+    for rule in found.iter_mut().filter(|rule| rule.verdict != Verdict::Pass) {
+        rule.why = told(&rule.why);
     }
-    if why.is_empty() {
-        why = found
-            .iter()
-            .find(|rule| rule.verdict != Verdict::Pass)
-            .map_or_else(String::new, |r| r.why.clone());
-    }
+    let worst = found.iter().filter(|rule| rule.verdict != Verdict::Pass).max_by_key(|rule| rule.verdict);
+    let why = worst.map_or_else(String::new, |rule| rule.why.clone());
     (found, why)
+}
+
+/// A story that did not come to its end. If a rule was broken on the way, that is why, and of the others nothing can be
+/// said; if none was, the core failed at what all of them take for granted.
+fn broke_off(check: &Check, log: &mut RuleLog, error: &str) {
+    let explained = log.broken().is_some();
+    for rule in check.rules {
+        match explained {
+            true => log.unknown(rule, format!("it ended early: {error}")),
+            false => log.expect(rule, false, error),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -73,8 +73,8 @@ pub(super) struct Lab {
 }
 
 impl Lab {
-    /// Sites and a core that is as faulty as the dose makes it.
-    pub(super) fn open(world: SimWorld, setup: Setup, dose: &Dose) -> Result<Self, String> {
+    /// Sites and a core that is as faulty as the dose makes it, with its store in a directory of its own.
+    pub(super) fn open(world: SimWorld, setup: Setup, dose: &Dose, dir: TempDir) -> Result<Self, String> {
         let site = |id: &str, profile| world.site(SimConfig::new(id, profile));
         let (primary, recovery) = (site("primary", setup.profile), site("recovery", SimProfile::AZURE));
         let other = site("other", SimProfile::VMWARE);
@@ -82,7 +82,6 @@ impl Lab {
         for (id, site) in [("primary", &primary), ("recovery", &recovery), ("other", &other)] {
             platforms.insert(id.into(), Arc::clone(site) as Arc<dyn Platform>);
         }
-        let dir = in_memory()?;
         let clock = world.clock().clone();
         let config = replication::Config {
             platforms,
@@ -301,7 +300,7 @@ pub(super) fn quiet(machine: &str) -> SimInstall {
 /// A directory that costs no wait for a disk, if there is such a place.
 pub(super) fn in_memory() -> Result<TempDir, String> {
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-    dir.map_err(|error| error.to_string())
+    dir.map_err(|error| format!("no directory could be made for a core: {error}"))
 }
 
 /// A site's refusal or failure in words.

@@ -8,8 +8,9 @@ use standins::sim::SimInstall;
 
 use super::check::Check;
 use super::fleet::{BACK, failover, group, item, plan, plan_id, to};
-use super::lab::{BOOT, INTERVAL, Lab, Setup, broken, enable};
+use super::lab::{BOOT, INTERVAL, Lab, Setup, broken, cloud, enable};
 use super::preconditions::add_master_target;
+use super::seen::stood;
 use crate::rules::RuleLog;
 
 /// Every third transfer finds the applications at rest.
@@ -164,27 +165,14 @@ async fn home_together(lab: &Lab, rules: &mut RuleLog) -> Result<(), String> {
     lab.live(BOOT).await;
     let mut between = (0, u64::MAX);
     for machine in ["a", "b"] {
-        let (from, to) = stood(lab, machine)?;
+        let source = lab.recovery.last_boot(&cloud(&machine.into())).ok_or("there was no copy")?;
+        let target = lab.primary.last_boot(&machine.into()).ok_or("it never came up")?;
+        let (from, to) = stood(&source, &target)?;
         between = (between.0.max(from), between.1.min(to));
     }
     let found = format!("both came back to a moment between {} and {}", between.0, between.1);
     rules.expect("FB-05", between.0 <= between.1, found);
     Ok(())
-}
-
-/// The moments, in milliseconds, between which a copy held exactly what the machine came back with.
-fn stood(lab: &Lab, machine: &str) -> Result<(u64, u64), String> {
-    use standins::sim::{Cut, SimSite, cut_of};
-    let source = lab.recovery.last_boot(&super::lab::cloud(&machine.into())).ok_or("there was no copy")?;
-    let target = lab.primary.last_boot(&machine.into()).ok_or("it never came up")?;
-    let log = source.log();
-    match cut_of(&source.bases(), &log, &target.bases(), &[SimSite::hydrated()]) {
-        Cut::Exact(range) => {
-            let at = |index: usize| log.get(index).map_or(u64::MAX, |write| write.at.0);
-            Ok((range.start().checked_sub(1).map_or(0, at), at(*range.end())))
-        }
-        other => Err(format!("{machine}: {other:?}")),
-    }
 }
 
 /// A group of two that was failed over by a plan.

@@ -125,6 +125,18 @@ pub(super) fn held(source: &SimBoot, target: &SimBoot) -> Result<(usize, u64), S
     }
 }
 
+/// The moments, in milliseconds, between which a source held exactly what a machine was started with.
+pub(super) fn stood(source: &SimBoot, target: &SimBoot) -> Result<(u64, u64), String> {
+    let log = source.log();
+    match cut_of(&source.bases(), &log, &target.bases(), &[SimSite::hydrated()]) {
+        Cut::Exact(range) => {
+            let at = |index: usize| log.get(index).map_or(u64::MAX, |write| write.at.0);
+            Ok((range.start().checked_sub(1).map_or(0, at), at(*range.end())))
+        }
+        other => Err(format!("{}: {other:?}", target.machine)),
+    }
+}
+
 /// Whether a machine was started with all that its source ever wrote.
 pub(super) fn whole(source: &SimBoot, target: &SimBoot) -> Result<bool, String> {
     Ok(held(source, target)?.0 == source.log().len())
