@@ -6,7 +6,7 @@
 //! - [`sim`]: whole cycles in memory, one a seed
 //! - [`ssh`]: logging in to a machine from outside
 //! - [`judge`]: a recovered machine's disks before the oracle
-//! - [`mutants`]: cores made faulty on purpose, which the suite must fail
+//! - [`mutants`], [`faulty`]: cores made faulty on purpose, which the suite must fail
 //! - [`outcome`]: what a run found; the schema of `results.json`
 //! - [`evidence`]: what a run leaves behind, so that it can be judged again
 //! - [`report`]: summary, `results.json`, JUnit and HTML
@@ -16,6 +16,7 @@ pub mod context;
 pub mod cycle;
 mod disks;
 pub mod evidence;
+pub mod faulty;
 pub mod judge;
 pub mod mutants;
 pub mod outcome;

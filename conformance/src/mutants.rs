@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use contract::MachineSpec;
+use contract::{MachineSpec, ReplicationCore};
 use replication::tap::{Extent, Tap};
+
+use crate::faulty::{Bend, Faulty};
 
 /// A fault, its name and what it does.
 pub struct Mutant {
@@ -92,6 +94,44 @@ impl Tap for Planned {
     fn shape(&self, spec: &mut MachineSpec) {
         if self.armed.load(Ordering::SeqCst) {
             self.tap.shape(spec);
+        }
+    }
+}
+
+/// What makes a core of a check faulty: nothing, a fault below its interface, or one at it.
+#[derive(Clone, Default)]
+pub struct Dose {
+    tap: Option<Arc<Planned>>,
+    bend: Option<Bend>,
+}
+
+impl Dose {
+    /// Understands the words of `--mutant`; `None` if there is no fault of that name. What begins at an edge, of which
+    /// checks have none, begins at once.
+    #[must_use]
+    pub fn parse(words: &str) -> Option<Self> {
+        let name = words.split_once('@').map_or(words, |(name, _)| name);
+        Planned::parse(name).map(|tap| Self { tap: Some(tap), bend: None })
+    }
+
+    /// A fault at the interface.
+    #[must_use]
+    pub fn bent(bend: Bend) -> Self {
+        Self { tap: None, bend: Some(bend) }
+    }
+
+    /// What the core is opened with.
+    #[must_use]
+    pub fn tap(&self) -> Option<Arc<dyn Tap>> {
+        self.tap.clone().map(|tap| tap as Arc<dyn Tap>)
+    }
+
+    /// What stands between core and check.
+    #[must_use]
+    pub fn around(&self, core: Arc<dyn ReplicationCore>) -> Arc<dyn ReplicationCore> {
+        match self.bend {
+            Some(bend) => Arc::new(Faulty::new(core, bend)),
+            None => core,
         }
     }
 }

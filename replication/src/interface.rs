@@ -43,7 +43,8 @@ impl ReplicationCore for Core {
     }
 
     async fn create_policy(&self, id: &PolicyId, policy: &Policy) -> Result<(), CoreError> {
-        self.inner.policies.create(&self.inner.store, id, policy)
+        let servers = crate::policy::servers(&self.inner, policy.source).await;
+        self.inner.policies.create(&self.inner.store, id, policy, servers)
     }
 
     async fn update_policy(&self, id: &PolicyId, policy: &Policy) -> Result<(), CoreError> {

@@ -3,11 +3,32 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use contract::{CoreError, Direction, ErrorCode, Policy, PolicyId, PolicyView, Side};
+use contract::{
+    Component, ComponentId, CoreError, Direction, ErrorCode, PlatformKind, Policy, PolicyId, PolicyView,
+    Side, SiteId,
+};
 
-use crate::core::unknown;
+use crate::core::{Inner, unknown};
 use crate::item::Record;
 use crate::store::Store;
+
+/// Configuration servers with their sites.
+pub(crate) type Servers = Vec<(SiteId, ComponentId)>;
+
+/// The configuration servers of all sites whose machines are of this kind. A site that does not answer is left out, and
+/// associated when a machine of it is protected.
+pub(crate) async fn servers(core: &Inner, source: PlatformKind) -> Servers {
+    let mut found = Servers::new();
+    for (id, platform) in core.platforms() {
+        if !platform.site().await.is_ok_and(|site| site.kind == source) {
+            continue;
+        }
+        let parts = platform.infrastructure().await.unwrap_or_default();
+        let server = parts.into_iter().find(|part: &Component| part.configuration_server().is_some());
+        found.extend(server.map(|server| (id.clone(), server.id)));
+    }
+    found
+}
 
 /// All policies of a core.
 #[derive(Default)]
@@ -37,10 +58,16 @@ impl Policies {
         }
     }
 
-    pub(crate) fn create(&self, store: &Store, id: &PolicyId, policy: &Policy) -> Result<(), CoreError> {
+    pub(crate) fn create(
+        &self,
+        store: &Store,
+        id: &PolicyId,
+        policy: &Policy,
+        servers: Servers,
+    ) -> Result<(), CoreError> {
         check(policy)?;
         let mut all = self.lock();
-        let views = views(id, policy);
+        let views = views(id, policy, servers);
         if let Some(taken) = views.iter().find(|view| all.contains_key(&view.id)) {
             let text = format!("there is a policy {} already; choose another name", taken.id);
             return Err(CoreError::new(ErrorCode::InUse, text));
@@ -58,9 +85,34 @@ impl Policies {
             return Err(CoreError::new(ErrorCode::BadRequest, text));
         }
         let mut all = self.lock();
-        let views = views(id, policy);
+        let back = before.counterpart.and_then(|back| all.get(&back));
+        let servers = back.map(|back| back.configuration_servers.clone()).unwrap_or_default();
+        let views = views(id, policy, servers);
         store.put_policies(&views)?;
         all.extend(views.into_iter().map(|view| (view.id.clone(), view)));
+        Ok(())
+    }
+
+    /// Whether a policy's failback policy leads back to a site, or there is none.
+    pub(crate) fn leads_to(&self, id: &PolicyId, site: &SiteId) -> bool {
+        let all = self.lock();
+        let back = all.get(id).and_then(|view| view.counterpart.as_ref()).and_then(|back| all.get(back));
+        back.is_none_or(|back| back.configuration_servers.iter().any(|(at, _)| at == site))
+    }
+
+    /// Associates servers with a policy's failback policy that are not yet (PO-02).
+    pub(crate) fn associate(&self, store: &Store, id: &PolicyId, servers: Servers) -> Result<(), CoreError> {
+        let Some(back) = self.get(id)?.counterpart else { return Ok(()) };
+        let mut view = self.get(&back)?;
+        let known = view.configuration_servers.len();
+        view.configuration_servers.extend(servers);
+        view.configuration_servers.sort();
+        view.configuration_servers.dedup();
+        if view.configuration_servers.len() == known {
+            return Ok(());
+        }
+        store.put_policies(std::slice::from_ref(&view))?;
+        self.lock().insert(back, view);
         Ok(())
     }
 
@@ -89,7 +141,7 @@ impl Policies {
 }
 
 /// A policy and, where the way back has one of its own, that.
-fn views(id: &PolicyId, policy: &Policy) -> Vec<PolicyView> {
+fn views(id: &PolicyId, policy: &Policy, servers: Servers) -> Vec<PolicyView> {
     let back_id = PolicyId(format!("{id}-failback"));
     let back = policy.failback();
     let out = PolicyView {
@@ -97,12 +149,14 @@ fn views(id: &PolicyId, policy: &Policy) -> Vec<PolicyView> {
         policy: *policy,
         direction: Direction::PrimaryToRecovery,
         counterpart: back.map(|_| back_id.clone()),
+        configuration_servers: Servers::new(),
     };
     let back = back.map(|policy| PolicyView {
         id: back_id,
         policy,
         direction: Direction::RecoveryToPrimary,
         counterpart: Some(id.clone()),
+        configuration_servers: servers,
     });
     std::iter::once(out).chain(back).collect()
 }
@@ -153,7 +207,7 @@ mod tests {
     #[test]
     fn a_policy_brings_its_failback_policy_with_the_fixed_values() {
         let (_dir, store, book) = book();
-        book.create(&store, &"gold".into(), &vmware()).unwrap();
+        book.create(&store, &"gold".into(), &vmware(), Servers::new()).unwrap();
         let back = book.get(&"gold-failback".into()).unwrap();
         assert_eq!(back.direction, Direction::RecoveryToPrimary);
         let policy = back.policy;
@@ -168,7 +222,7 @@ mod tests {
     #[test]
     fn a_failback_policy_is_read_only_and_goes_with_its_other_half() {
         let (_dir, store, book) = book();
-        book.create(&store, &"gold".into(), &vmware()).unwrap();
+        book.create(&store, &"gold".into(), &vmware(), Servers::new()).unwrap();
         let before = book.all();
         let changed = Policy { rpo_threshold: Millis(1), ..vmware() };
         let refused = [
@@ -184,11 +238,25 @@ mod tests {
     }
 
     #[test]
+    fn a_failback_policy_keeps_the_configuration_servers_it_leads_to() {
+        let (_dir, store, book) = book();
+        let server = |site: &str| (SiteId::from(site), ComponentId::from("configuration-server"));
+        book.create(&store, &"gold".into(), &vmware(), vec![server("here")]).unwrap();
+        let changed = Policy { rpo_threshold: Millis(1), ..vmware() };
+        book.update(&store, &"gold".into(), &changed).unwrap();
+        book.associate(&store, &"gold".into(), vec![server("there"), server("here")]).unwrap();
+        let back = Policies::load(&store).unwrap().get(&"gold-failback".into()).unwrap();
+        assert_eq!(back.configuration_servers, [server("here"), server("there")]);
+        assert!(book.get(&"gold".into()).unwrap().configuration_servers.is_empty());
+    }
+
+    #[test]
     fn hyperv_and_regions_have_no_failback_policy() {
         let (_dir, store, book) = book();
         for kind in [PlatformKind::HyperV, PlatformKind::Azure] {
             let id = PolicyId(format!("{kind:?}"));
-            book.create(&store, &id, &Policy::for_machines_of(kind, Millis(30_000))).unwrap();
+            let policy = Policy::for_machines_of(kind, Millis(30_000));
+            book.create(&store, &id, &policy, Servers::new()).unwrap();
         }
         assert_eq!(book.all().len(), 2);
     }
@@ -208,7 +276,8 @@ mod tests {
             Policy { most_points: Some(0), ..vmware() },
         ];
         for policy in wrong {
-            let code = book.create(&store, &"x".into(), &policy).err().map(|error| error.code);
+            let code =
+                book.create(&store, &"x".into(), &policy, Servers::new()).err().map(|error| error.code);
             assert_eq!(code, Some(ErrorCode::BadRequest), "{policy:?}");
         }
         assert!(book.all().is_empty());

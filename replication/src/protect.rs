@@ -15,6 +15,7 @@ use crate::item::{Item, Origin, Record, Replica, Volumes};
 use crate::jobs::Job;
 use crate::order::Order;
 use crate::place;
+use crate::policy;
 use crate::processor::delete_unfinished;
 use crate::table::Pair;
 use crate::target::remove_target;
@@ -111,6 +112,12 @@ pub(crate) async fn begin(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Res
 async fn first_copy(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
     if item.record.lock().await.pair == Pair::Vmware {
         job.step("register agent", place::register(core, item, None)).await?;
+        let record = item.record.lock().await.clone();
+        // Its site may not have answered when the policy was made.
+        if !core.policies().leads_to(&record.policy, &record.primary.0) {
+            let servers = policy::servers(core, record.origin.kind).await;
+            core.policies().associate(&core.store, &record.policy, servers)?;
+        }
     }
     job.try_step("check configuration", configuration::look(core, item)).await?;
     let base = job.step("create replica", create_replica(core, item)).await?;

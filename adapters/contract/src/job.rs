@@ -130,7 +130,8 @@ pub enum StepState {
 /// One step of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What it does, such as `shut down source`; the same words in every run.
+    /// What it does, such as `shut down source`; the same words in every run. Where rules ask for a step, its words are
+    /// the constants below.
     pub name: String,
     /// State.
     pub state: StepState,
@@ -142,6 +143,19 @@ pub struct Step {
     pub note: String,
     /// How far it has come, where that can be told: bytes of disk gone through, of how many.
     pub progress: Option<(Bytes, Bytes)>,
+}
+
+impl Step {
+    /// The source is asked to shut down (FO-06, FO-07).
+    pub const SHUT_DOWN_SOURCE: &'static str = "shut down source";
+    /// What was received is made into points (RP-02).
+    pub const PROCESS_RECEIVED: &'static str = "process received data";
+    /// The extra processing of a target copy; it is there only if it is due (HY-01 to HY-07, HY-09).
+    pub const HYDRATE: &'static str = "hydrate";
+    /// Snapshots of the machine on premises are merged (RE-09).
+    pub const MERGE_SNAPSHOTS: &'static str = "merge snapshots";
+    /// The machine is made anew at the site that it comes back to (RE-05).
+    pub const CREATE_MACHINE: &'static str = "create machine";
 }
 
 /// A job as its core shows it.

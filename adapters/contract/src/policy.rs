@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Direction, Millis, PlatformKind, PolicyId};
+use crate::{ComponentId, Direction, Millis, PlatformKind, PolicyId, SiteId};
 
 /// What a replication policy says. All of it may be changed until the policy is deleted, but not in a failback
 /// policy (PO-03).
@@ -79,4 +79,8 @@ pub struct PolicyView {
     pub direction: Direction,
     /// The policy of the same pair for the other way, if that has one of its own.
     pub counterpart: Option<PolicyId>,
+    /// The configuration servers that a failback policy leads back to, each with its site: those of all sites whose
+    /// machines it is for. Nobody has to associate them (PO-02). Empty for the way out.
+    #[serde(default)]
+    pub configuration_servers: Vec<(SiteId, ComponentId)>,
 }

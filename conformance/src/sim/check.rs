@@ -2,11 +2,15 @@
 
 use std::pin::Pin;
 
-use super::lab::{Lab, Setup};
-use super::{groups, points, policies};
+use super::lab::{Lab, Setup, in_memory};
+use super::{
+    back, cancel, configuration, drill, elsewhere, failover, groups, hydration, hyperv, jobs, plan_groups,
+    planned, plans, points, policies, refusals, returning,
+};
 use crate::context::RunContext;
 use crate::evidence::Evidence;
-use crate::outcome::{ScenarioOutcome, Verdict};
+use crate::mutants::Dose;
+use crate::outcome::{RuleOutcome, ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
 
 /// How a check goes. `Err`: it did not come to its end, and the core is to blame.
@@ -26,20 +30,50 @@ pub(super) struct Check {
 
 /// All checks, by what they are about.
 fn all() -> impl Iterator<Item = &'static Check> {
-    [points::CHECKS, policies::CHECKS, groups::CHECKS].into_iter().flatten()
+    let topics = [
+        refusals::CHECKS,
+        failover::CHECKS,
+        planned::CHECKS,
+        cancel::CHECKS,
+        back::CHECKS,
+        returning::CHECKS,
+        elsewhere::CHECKS,
+        hyperv::CHECKS,
+        drill::CHECKS,
+        hydration::CHECKS,
+        plans::CHECKS,
+        plan_groups::CHECKS,
+        jobs::CHECKS,
+        configuration::CHECKS,
+        points::CHECKS,
+        policies::CHECKS,
+        groups::CHECKS,
+    ];
+    topics.into_iter().flatten()
 }
 
-/// Runs every check. What the seed of each is follows from the run's id and the check's words.
+/// Runs every check. What the seed of each is follows from the run's id and the check's words; `ROUNDTRIP_SEED` gives
+/// all of them one and the same, so that what failed can be run again.
 pub(super) fn run_all(
     context: &RunContext,
     evidence: &Evidence,
     outcome: &mut ScenarioOutcome,
     rules: &mut RuleLog,
 ) -> Verdict {
+    let dose = match &context.mutant {
+        None => Dose::default(),
+        Some(words) => match Dose::parse(words) {
+            Some(dose) => dose,
+            None => {
+                outcome.why = format!("there is no mutant {words}");
+                return Verdict::Unknown;
+            }
+        },
+    };
     let total = all().count() as u64;
     let mut verdict = Verdict::Pass;
     for (done, check) in (1..).zip(all()) {
-        let (found, why) = run(check, context.chance(check.says) % 1_000_000);
+        let (found, why) = run(check, seed().unwrap_or(context.chance(check.says) % 1_000_000), &dose);
         verdict = verdict.and(found.iter().map(|rule| rule.verdict).fold(Verdict::Pass, Verdict::and));
         if !why.is_empty() && outcome.why.is_empty() {
             outcome.why = why;
@@ -50,39 +84,137 @@ pub(super) fn run_all(
     verdict
 }
 
+/// The seed that was asked for.
+fn seed() -> Option<u64> {
+    std::env::var("ROUNDTRIP_SEED").ok()?.parse().ok()
+}
+
 /// Runs one check. A rule that it promised and did not look at is unknown.
-fn run(check: &Check, seed: u64) -> (Vec<crate::outcome::RuleOutcome>, String) {
+fn run(check: &Check, seed: u64, dose: &Dose) -> (Vec<RuleOutcome>, String) {
     let mut log = RuleLog::simulated();
-    let ended = standins::sim::run(seed, async |world| {
-        let lab = Lab::open(world, (check.setup)())?;
-        let told = (check.story)(&lab, &mut log).await;
-        let closed = lab.close().await;
-        told.and(closed)
-    });
-    let mut why = String::new();
-    if let Err(error) = ended {
-        why = format!("{} (seed {seed}): {error}", check.says);
-        check.rules.iter().for_each(|rule| log.expect(rule, false, why.clone()));
+    let told = |why: &str| format!("{}: {why} (ROUNDTRIP_SEED={seed} runs it again)", check.says);
+    match in_memory() {
+        Ok(dir) => {
+            let ended = standins::sim::run(seed, async |world| {
+                let lab = Lab::open(world, (check.setup)(), dose, dir)?;
+                let told = (check.story)(&lab, &mut log).await;
+                let closed = lab.close().await;
+                told.and(closed)
+            });
+            if let Err(error) = ended {
+                broke_off(check, &mut log, &error);
+            }
+        }
+        // That is the host's, and no core's.
+        Err(error) => check.rules.iter().for_each(|rule| log.unknown(rule, error.clone())),
     }
     for rule in check.rules {
         if !log.looked_at(rule) {
-            log.unknown(rule, format!("{}: it was not looked at", check.says));
+            log.unknown(rule, "it was not looked at");
         }
     }
-    (log.into_outcomes(), why)
+    let mut found = log.into_outcomes();
+    for rule in found.iter_mut().filter(|rule| rule.verdict != Verdict::Pass) {
+        rule.why = told(&rule.why);
+    }
+    let worst = found.iter().filter(|rule| rule.verdict != Verdict::Pass).max_by_key(|rule| rule.verdict);
+    let why = worst.map_or_else(String::new, |rule| rule.why.clone());
+    (found, why)
+}
+
+/// A story that did not come to its end. If a rule was broken on the way, that is why, and of the others nothing can be
+/// said; if none was, the core failed at what all of them take for granted.
+fn broke_off(check: &Check, log: &mut RuleLog, error: &str) {
+    let explained = log.broken().is_some();
+    for rule in check.rules {
+        match explained {
+            true => log.unknown(rule, format!("it ended early: {error}")),
+            false => log.expect(rule, false, error),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faulty::Bend;
 
     #[test]
     fn every_check_holds_for_the_built_in_core() {
+        let mut broken = Vec::new();
         for check in all() {
-            let (found, why) = run(check, 7);
-            for rule in found {
-                assert_eq!(rule.verdict, Verdict::Pass, "{}: {}: {} {why}", check.says, rule.id, rule.why);
-            }
+            let (found, _) = run(check, seed().unwrap_or(7), &Dose::default());
+            broken.extend(found.into_iter().filter(|rule| rule.verdict != Verdict::Pass));
+        }
+        let broken: Vec<_> = broken.into_iter().map(|rule| format!("{}: {}", rule.id, rule.why)).collect();
+        assert!(broken.is_empty(), "{}", broken.join("\n"));
+    }
+
+    /// Rules that a faulty core breaks, each of which the checks must find broken.
+    const FAULTS: &[(Bend, &[&str])] = &[
+        (
+            Bend::AcceptsAll,
+            &["FB-02", "HF-14", "LC-08", "LC-14", "PH-01", "RE-06", "RE-10", "RE-25", "RP-07", "TF-04"],
+        ),
+        (Bend::LeavesTrace, &["FO-18", "LC-02", "RE-12"]),
+        (Bend::OtherCode, &["FB-01", "HF-26", "PH-02", "RE-28", "RP-10"]),
+        (Bend::DrillEatsPoints, &["TF-08"]),
+        (Bend::ForgetsDrills, &["MO-02", "TF-05"]),
+        (Bend::PlanAtOnce, &["PL-01"]),
+        (Bend::SkipsActions, &["PL-03", "PL-04", "TF-10"]),
+        (Bend::PlannedGoesOn, &["PF-04", "PL-07"]),
+        (Bend::LeavesSource, &["FO-06", "FO-07", "LC-10"]),
+        (Bend::LatestIsProcessed, &["RP-02"]),
+        (Bend::AlwaysHealthy, &["FO-13", "IN-02", "MO-01"]),
+        (Bend::NoIssues, &["MO-03"]),
+        (Bend::HidesHydration, &["HY-01", "HY-02", "HY-03", "HY-05", "HY-06", "TF-09"]),
+        (Bend::TurnsJobs, &["FB-14", "LC-08", "RE-01"]),
+        (Bend::NoRetry, &["JO-03", "RE-16"]),
+        (Bend::HidesDrills, &["MO-04"]),
+        (Bend::ForgetsTarget, &["CN-10", "FO-17"]),
+        (Bend::SkipsCommit, &["FB-11", "FO-03", "FO-04", "HF-16", "LC-05", "PF-06"]),
+        (Bend::SkipsChange, &["FO-02"]),
+        (Bend::IgnoresCancel, &["FO-12", "HF-19", "JO-04"]),
+        (Bend::NeverWaits, &["HF-06", "HF-08", "JO-02"]),
+        (Bend::DrillsNewest, &["TF-03"]),
+        (Bend::FillsIn, &["RE-25", "RE-26"]),
+        (Bend::EachItsOwn, &["RP-07", "RP-08", "RP-09"]),
+        (Bend::LoosePolicy, &["PO-02", "PO-03", "PO-04"]),
+    ];
+
+    /// The same of faults below the interface.
+    const MUTANTS: &[(&str, &[&str])] = &[
+        ("drop-extent", &["FO-10", "HF-05", "LC-09", "PF-03", "RE-09", "RP-11"]),
+        ("swap-in-time", &["FO-10", "LC-09", "RP-11"]),
+        ("skip-hydration", &["HY-08"]),
+        ("alter-sector", &["FO-10", "LC-09", "PF-03"]),
+    ];
+
+    /// Those of `rules` to which no check objects, though the core is faulty.
+    fn missed(dose: &Dose, rules: &[&'static str]) -> Vec<&'static str> {
+        let mut log = RuleLog::simulated();
+        let concerned = |check: &&Check| check.rules.iter().any(|rule| rules.contains(rule));
+        for check in all().filter(concerned) {
+            run(check, 7, dose).0.into_iter().for_each(|rule| log.add(rule));
+        }
+        let found = log.into_outcomes();
+        let failed = |rule: &str| found.iter().any(|r| r.id == rule && r.verdict == Verdict::Fail);
+        rules.iter().copied().filter(|rule| !failed(rule)).collect()
+    }
+
+    #[test]
+    fn every_core_that_is_bent_at_its_interface_is_found_out() {
+        for (bend, rules) in FAULTS {
+            let missed = missed(&Dose::bent(*bend), rules);
+            assert!(missed.is_empty(), "{bend:?}: no check objects for {missed:?}");
+        }
+    }
+
+    #[test]
+    fn every_core_that_is_faulty_below_its_interface_is_found_out() {
+        for (name, rules) in MUTANTS {
+            let missed = missed(&Dose::parse(name).expect(name), rules);
+            assert!(missed.is_empty(), "{name}: no check objects for {missed:?}");
         }
     }
 

@@ -71,7 +71,7 @@ fn one(seed: u64, mutant: Option<&str>) -> Cycle {
         None => None,
         Some(words) => Some(Planned::parse(words).ok_or_else(|| format!("there is no mutant {words}"))?),
     };
-    let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let dir = super::lab::in_memory()?;
     let path = dir.path().to_owned();
     standins::sim::run(seed, async |world| cycle(world, path, mutant).await)
 }

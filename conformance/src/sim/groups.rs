@@ -1,10 +1,11 @@
 //! Replication groups: machines whose points share moments.
 
 use contract::{GroupId, GroupPointId, ItemId, Millis, PointChoice, PointId};
-use standins::sim::{Cut, SimInstall, SimSite, cut_of};
+use standins::sim::SimInstall;
 
 use super::check::Check;
 use super::lab::{INTERVAL, Lab, Setup};
+use super::seen::stood;
 use crate::rules::RuleLog;
 
 pub(super) const CHECKS: &[Check] = &[Check {
@@ -33,8 +34,9 @@ async fn one_moment(lab: &Lab, rules: &mut RuleLog) -> Result<(), String> {
         let own = moments(lab, item).await?.into_iter().find(|(id, _)| *id == moment);
         let (_, point) = own.ok_or_else(|| format!("{name} lacks the moment of the others"))?;
         lab.fail_over(item, PointChoice::Custom(point)).await?;
-        let stood = stood(lab, name)?;
-        between = (between.0.max(stood.0), between.1.min(stood.1));
+        let (source, target) = lab.boots(name)?;
+        let (from, to) = stood(&source, &target)?;
+        between = (between.0.max(from), between.1.min(to));
     }
     let found = format!("all were exactly so between {} and {}", between.0, between.1);
     rules.expect("RP-11", between.0 <= between.1, found);
@@ -45,17 +47,4 @@ async fn one_moment(lab: &Lab, rules: &mut RuleLog) -> Result<(), String> {
 async fn moments(lab: &Lab, item: &ItemId) -> Result<Vec<(GroupPointId, PointId)>, String> {
     let points = lab.processed(item).await?.into_iter();
     Ok(points.filter_map(|point| Some((point.multi_vm?, point.id))).collect())
-}
-
-/// The moments, in milliseconds, between which a machine held exactly what its copy does.
-fn stood(lab: &Lab, machine: &str) -> Result<(u64, u64), String> {
-    let (source, target) = lab.boots(machine)?;
-    let log = source.log();
-    match cut_of(&source.bases(), &log, &target.bases(), &[SimSite::hydrated()]) {
-        Cut::Exact(range) => {
-            let at = |index: usize| log.get(index).map_or(u64::MAX, |write| write.at.0);
-            Ok((range.start().checked_sub(1).map_or(0, at), at(*range.end())))
-        }
-        other => Err(format!("{machine}: {other:?}")),
-    }
 }

@@ -6,19 +6,23 @@ use std::time::Duration;
 
 use contract::{
     Bytes, CoreError, Direction, EnableProtection, ErrorCode, FailoverKind, FailoverRequest, GroupId, ItemId,
-    ItemView, JobId, JobState, JobView, MachineId, Millis, Platform, PointChoice, Policy, RecoveryPoint,
-    ReplicationCore, ReprotectRequest, SiteId, TargetSettings,
+    ItemView, JobId, JobState, JobView, MachineId, MachineView, Millis, Network, Platform, PlatformError,
+    PointChoice, Policy, RecoveryPoint, ReplicationCore, ReprotectRequest, SiteId, TargetSettings,
+    TestFailoverRequest,
 };
 use standins::sim::{
-    Call, Cut, FailCall, Fault, Load, SimBoot, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, cut_of,
-    last_record,
+    Call, FailCall, Fault, Load, SimBoot, SimConfig, SimInstall, SimProfile, SimSite, SimWorld,
 };
 use tempfile::TempDir;
 
 use super::said;
+use super::seen::{held, whole};
+use crate::mutants::Dose;
 
 /// Time between two transfers, unless a policy says otherwise; virtual.
 pub(super) const INTERVAL: Millis = Millis(60_000);
+/// A guest's boot takes less.
+pub(super) const BOOT: Millis = Millis(10_000);
 /// An hour.
 pub(super) const HOUR: Millis = Millis(60 * 60 * 1000);
 /// Name of the policy of every lab.
@@ -61,34 +65,38 @@ pub(super) struct Lab {
     pub(super) world: SimWorld,
     pub(super) primary: Arc<SimSite>,
     pub(super) recovery: Arc<SimSite>,
+    /// A VMware site that nothing is replicated from.
+    pub(super) other: Arc<SimSite>,
     pub(super) core: Arc<dyn ReplicationCore>,
     pub(super) policy: Policy,
     _dir: TempDir,
 }
 
 impl Lab {
-    pub(super) fn open(world: SimWorld, setup: Setup) -> Result<Self, String> {
-        let primary = world.site(SimConfig::new("primary", setup.profile));
-        let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
+    /// Sites and a core that is as faulty as the dose makes it, with its store in a directory of its own.
+    pub(super) fn open(world: SimWorld, setup: Setup, dose: &Dose, dir: TempDir) -> Result<Self, String> {
+        let site = |id: &str, profile| world.site(SimConfig::new(id, profile));
+        let (primary, recovery) = (site("primary", setup.profile), site("recovery", SimProfile::AZURE));
+        let other = site("other", SimProfile::VMWARE);
         let mut platforms: BTreeMap<SiteId, Arc<dyn Platform>> = BTreeMap::new();
-        platforms.insert("primary".into(), primary.clone());
-        platforms.insert("recovery".into(), recovery.clone());
-        let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+        for (id, site) in [("primary", &primary), ("recovery", &recovery), ("other", &other)] {
+            platforms.insert(id.into(), Arc::clone(site) as Arc<dyn Platform>);
+        }
         let clock = world.clock().clone();
         let config = replication::Config {
             platforms,
             dir: dir.path().to_owned(),
-            tap: None,
+            tap: dose.tap(),
             clock: replication::Clock::new(move || clock.now()),
         };
-        let core = Arc::new(replication::Core::open(config).map_err(said)?);
-        Ok(Self { world, primary, recovery, core, policy: setup.policy, _dir: dir })
+        let core = dose.around(Arc::new(replication::Core::open(config).map_err(said)?));
+        Ok(Self { world, primary, recovery, other, core, policy: setup.policy, _dir: dir })
     }
 
     /// Ends the core, which must leave nothing open.
     pub(super) async fn close(&self) -> Result<(), String> {
         self.core.close().await.map_err(said)?;
-        match self.primary.left_open() + self.recovery.left_open() {
+        match self.sites().iter().map(|site| site.left_open()).sum::<usize>() {
             0 => Ok(()),
             open => Err(format!("{open} views and exports are left open")),
         }
@@ -109,25 +117,21 @@ impl Lab {
         install: SimInstall,
         group: Option<GroupId>,
     ) -> Result<ItemId, String> {
-        let broken = |error: contract::PlatformError| error.to_string();
+        self.install(&install).await?;
+        let request = EnableProtection { group, ..enable(&install.machine) };
+        self.completed(self.core.enable_protection(&request).await).await?;
+        Ok(request.item)
+    }
+
+    /// Installs and starts a machine, lets it live, and sees to it that there is a policy for it.
+    pub(super) async fn install(&self, install: &SimInstall) -> Result<(), String> {
         if self.core.policies().await.map_err(said)?.is_empty() {
             self.core.create_policy(&POLICY.into(), &self.policy).await.map_err(said)?;
         }
-        self.primary.install(&install).map_err(broken)?;
+        self.primary.install(install).map_err(broken)?;
         self.primary.start(&install.machine).await.map_err(broken)?;
         self.live(INTERVAL).await;
-        let item = ItemId(format!("item-{}", install.machine));
-        let request = EnableProtection {
-            item: item.clone(),
-            primary: "primary".into(),
-            machine: install.machine.clone(),
-            recovery: "recovery".into(),
-            target: TargetSettings::new(cloud(&install.machine), Bytes(1 << 30)),
-            policy: POLICY.into(),
-            group,
-        };
-        self.completed(self.core.enable_protection(&request).await).await?;
-        Ok(item)
+        Ok(())
     }
 
     /// Waits for a number of points.
@@ -145,18 +149,32 @@ impl Lab {
         Ok(self.item(item).await?.points.into_iter().filter(|point| point.processed).collect())
     }
 
-    /// Follows a job to its end, which must be a good one.
-    pub(super) async fn completed(&self, job: Result<JobId, CoreError>) -> Result<JobView, String> {
+    /// Follows a job to its end, whatever that is.
+    pub(super) async fn ended(&self, job: Result<JobId, CoreError>) -> Result<JobView, String> {
         let job = job.map_err(said)?;
+        self.until(&job, |view| view.state.ended()).await
+    }
+
+    /// Follows a job until it is as it should be, or has ended.
+    pub(super) async fn until(
+        &self,
+        job: &JobId,
+        reached: impl Fn(&JobView) -> bool,
+    ) -> Result<JobView, String> {
         let follow = async {
-            let mut view = self.core.job(&job).await?;
-            while !view.state.ended() {
-                view = self.core.watch_job(&job, view.revision).await?;
+            let mut view = self.core.job(job).await?;
+            while !view.state.ended() && !reached(&view) {
+                view = self.core.watch_job(job, view.revision).await?;
             }
             Ok(view)
         };
         let view = tokio::time::timeout(PATIENCE, follow).await;
-        let view = view.map_err(|_| format!("{job} never ended"))?.map_err(said)?;
+        view.map_err(|_| format!("{job} came to no end"))?.map_err(said)
+    }
+
+    /// Follows a job to its end, which must be a good one.
+    pub(super) async fn completed(&self, job: Result<JobId, CoreError>) -> Result<JobView, String> {
+        let view = self.ended(job).await?;
         match view.state {
             JobState::Completed | JobState::CompletedWithWarning => Ok(view),
             _ => Err(format!("{:?} ended {:?}: {:?}", view.kind, view.state, view.error)),
@@ -168,12 +186,48 @@ impl Lab {
         self.completed(self.core.failover(&request(item, Direction::PrimaryToRecovery, point)).await).await
     }
 
+    /// Fails back to the latest point, and lets the machine come up.
+    pub(super) async fn fail_back(&self, item: &ItemId) -> Result<JobView, String> {
+        let request = request(item, Direction::RecoveryToPrimary, PointChoice::Latest);
+        let job = self.completed(self.core.failover(&request).await).await?;
+        self.live(BOOT).await;
+        Ok(job)
+    }
+
+    pub(super) async fn commit(&self, item: &ItemId) -> Result<JobView, String> {
+        self.completed(self.core.commit(item).await).await
+    }
+
+    /// Fails over while the primary site is lost, commits, and has the site restored.
+    pub(super) async fn go_out(&self, item: &ItemId) -> Result<(), String> {
+        self.primary.lose();
+        self.fail_over(item, PointChoice::Latest).await?;
+        self.commit(item).await?;
+        self.primary.restore();
+        self.live(INTERVAL).await;
+        Ok(())
+    }
+
     /// Commits, and replicates back.
     pub(super) async fn commit_and_reprotect(&self, item: &ItemId) -> Result<(), String> {
-        self.completed(self.core.commit(item).await).await?;
-        let request = ReprotectRequest::new(item, Direction::RecoveryToPrimary)
-            .with_defaults(&self.recovery.components().all(), &self.primary.components().all());
-        self.completed(self.core.reprotect(&request).await).await.map(drop)
+        self.commit(item).await?;
+        self.reprotect(&self.way_back(item, &self.primary)).await.map(drop)
+    }
+
+    pub(super) async fn reprotect(&self, request: &ReprotectRequest) -> Result<JobView, String> {
+        self.completed(self.core.reprotect(request).await).await
+    }
+
+    /// Back to a site, with what infrastructure offers first.
+    pub(super) fn way_back(&self, item: &ItemId, to: &SimSite) -> ReprotectRequest {
+        ReprotectRequest::new(item, Direction::RecoveryToPrimary)
+            .with_defaults(&self.recovery.components().all(), &to.components().all())
+    }
+
+    /// Out again from a site.
+    pub(super) fn way_out(&self, item: &ItemId, from: &SimSite) -> ReprotectRequest {
+        ReprotectRequest::new(item, Direction::PrimaryToRecovery)
+            .with_defaults(&from.components().all(), &self.recovery.components().all())
     }
 
     /// The code with which a failover is refused; `None` if it is accepted. What was refused must have changed nothing.
@@ -182,13 +236,14 @@ impl Lab {
         item: &ItemId,
         point: PointChoice,
     ) -> Result<Option<ErrorCode>, String> {
-        let before = self.item(item).await?;
-        let asked = self.core.failover(&request(item, Direction::PrimaryToRecovery, point)).await;
-        let Err(refused) = asked else { return Ok(None) };
-        if self.item(item).await? != before {
-            return Err(format!("a refused failover ({refused}) changed the item"));
-        }
-        Ok(Some(refused.code))
+        let request = request(item, Direction::PrimaryToRecovery, point);
+        self.refused("a failover", self.core.failover(&request)).await
+    }
+
+    /// The next call of a kind fails.
+    pub(super) fn fail_next(site: &SimSite, call: Call) {
+        let kind = contract::PlatformErrorKind::Failed;
+        site.inject(&Fault::Call(FailCall::at(call, site.calls(call) + 1, kind)));
     }
 
     /// From now on what is received is not processed, until healed.
@@ -209,11 +264,30 @@ impl Lab {
     /// exact prefix is an error.
     pub(super) fn recovered(&self, machine: &str) -> Result<(usize, u64), String> {
         let (source, target) = self.boots(machine)?;
-        let log = source.log();
-        match cut_of(&source.bases(), &log, &target.bases(), &[SimSite::hydrated()]) {
-            Cut::Exact(range) => Ok((*range.end(), last_record(&log, *range.end()))),
-            other => Err(format!("{machine}: {other:?}")),
-        }
+        held(&source, &target)
+    }
+
+    /// Whether a machine that came back holds all that its copy wrote, and is up.
+    pub(super) fn came_back(&self, machine: &str, to: &SimSite) -> Result<bool, String> {
+        let source = self.recovery.last_boot(&cloud(&machine.into())).ok_or("there was no copy")?;
+        let target = to.last_boot(&machine.into()).ok_or("it never came up")?;
+        Ok(whole(&source, &target)? && target.up.is_ok() && target.ended().is_none())
+    }
+
+    /// A machine of the recovery site as the site shows it.
+    pub(super) async fn copy_of(&self, machine: &str) -> Result<MachineView, String> {
+        self.recovery.machine(&cloud(&machine.into())).await.map_err(broken)
+    }
+
+    /// Every site.
+    pub(super) fn sites(&self) -> [&Arc<SimSite>; 3] {
+        [&self.primary, &self.recovery, &self.other]
+    }
+
+    /// Views taken of a machine and of its copy since each was started: what replication costs.
+    pub(super) fn views_taken(&self, machine: &str) -> u64 {
+        let machine = MachineId::from(machine);
+        self.primary.views_taken(&machine) + self.recovery.views_taken(&cloud(&machine))
     }
 }
 
@@ -221,6 +295,35 @@ impl Lab {
 pub(super) fn quiet(machine: &str) -> SimInstall {
     let load = Load { record_every: Millis(20 * 60_000), churn_every: Millis(0), churn_bytes: 4096 };
     SimInstall { load, ..SimInstall::new(machine) }
+}
+
+/// A directory that costs no wait for a disk, if there is such a place.
+pub(super) fn in_memory() -> Result<TempDir, String> {
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    dir.map_err(|error| format!("no directory could be made for a core: {error}"))
+}
+
+/// A site's refusal or failure in words.
+pub(super) fn broken(error: PlatformError) -> String {
+    error.to_string()
+}
+
+/// Protection of a machine as most checks want it.
+pub(super) fn enable(machine: &MachineId) -> EnableProtection {
+    EnableProtection {
+        item: ItemId(format!("item-{machine}")),
+        primary: "primary".into(),
+        machine: machine.clone(),
+        recovery: "recovery".into(),
+        target: TargetSettings::new(cloud(machine), Bytes(1 << 30)),
+        policy: POLICY.into(),
+        group: None,
+    }
+}
+
+/// A drill as it should be.
+pub(super) fn drill(item: &ItemId, point: PointChoice) -> TestFailoverRequest {
+    TestFailoverRequest { item: item.clone(), point, network: Network::Isolated }
 }
 
 /// The name of a machine's copy.

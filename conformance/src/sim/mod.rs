@@ -2,14 +2,32 @@
 //!
 //! - `cycles`: the whole cycle, once for each of many seeds
 //! - `check`, `lab`: one rule at a time, each check in a world of its own
-//! - `points`, `policies`, `groups`: those checks, by what they are about
+//! - `seen`: what can be seen from outside, and what a refusal must not change
+//! - all others: those checks, by what they are about
 
+mod back;
+mod cancel;
 mod check;
+mod configuration;
 mod cycles;
+mod drill;
+mod elsewhere;
+mod failover;
+mod fleet;
 mod groups;
+mod hydration;
+mod hyperv;
+mod jobs;
 mod lab;
+mod plan_groups;
+mod planned;
+mod plans;
 mod points;
 mod policies;
+mod preconditions;
+mod refusals;
+mod returning;
+mod seen;
 
 use anyhow::{Context as _, Result};
 use contract::CoreError;

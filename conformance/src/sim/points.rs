@@ -5,6 +5,7 @@ use standins::sim::SimProfile;
 
 use super::check::Check;
 use super::lab::{HOUR, INTERVAL, Lab, POLICY, Setup, quiet};
+use super::seen::rested;
 use crate::rules::RuleLog;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -127,16 +128,10 @@ async fn at_rest(lab: &Lab, rules: &mut RuleLog) -> Result<(), String> {
     let chosen = lab.item(&item).await?.failed_over_to;
     let right = older && chosen.as_ref() == Some(&newest.id);
     rules.expect("RP-06", right, format!("{} of {} points, chosen {chosen:?}", at_rest.len(), points.len()));
-    let (writes, _) = lab.recovered("web")?;
     let (source, target) = lab.boots("web")?;
-    let marked =
-        writes.checked_sub(1).and_then(|last| source.log()[last].record().map(|record| record.quiesced));
+    let marked = rested(&source, &target)?;
     let found = target.found.as_ref().is_some_and(|found| found.ends_quiesced);
-    rules.expect(
-        "RP-19",
-        marked == Some(true) && found,
-        format!("the last write is a quiesce mark: {marked:?}"),
-    );
+    rules.expect("RP-19", marked && found, format!("the last write is a quiesce mark: {marked}"));
     let age = job.started.since(newest.time);
     rules.expect(
         "RP-18",

@@ -13,7 +13,7 @@ const MINUTE: u64 = 60_000;
 pub(super) const CHECKS: &[Check] = &[
     Check {
         says: "a policy makes its failback policy, which is fixed and read-only",
-        rules: &["PO-01", "PO-03", "PO-04"],
+        rules: &["PO-01", "PO-02", "PO-03", "PO-04"],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(pair(lab, rules)),
     },
@@ -40,6 +40,9 @@ async fn pair(lab: &Lab, rules: &mut RuleLog) -> Result<(), String> {
     let back = all.iter().find(|view| view.direction == Direction::RecoveryToPrimary);
     let back = back.ok_or("there is no failback policy")?.clone();
     rules.expect("PO-01", all.len() == 2, format!("{} policies after one was made", all.len()));
+    let servers = &back.configuration_servers;
+    let own = servers.contains(&("primary".into(), "configuration-server".into()));
+    rules.expect("PO-02", own, format!("nobody associated it, and it leads back to {servers:?}"));
     let Policy { rpo_threshold, retention, app_consistent_every, .. } = back.policy;
     let fixed =
         (rpo_threshold, retention, app_consistent_every) == (Millis(15 * MINUTE), Policy::DAY, Some(HOUR));

@@ -110,7 +110,9 @@ impl VolumeExport {
         self.ask(|site, state| {
             let room = if stores { state.store.room_for(&self.volume, offset, length) } else { 0 };
             site.faults().export_write(room)?;
-            request(state).map_err(broken)
+            request(state).map_err(broken)?;
+            site.count_written(if stores { length } else { 0 });
+            Ok(())
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
@@ -36,6 +37,8 @@ pub struct SimSite {
     booted: watch::Sender<u64>,
     /// Counts closed exports, to wake a merge that waits for them.
     closed: watch::Sender<u64>,
+    /// Bytes written through exports.
+    written: AtomicU64,
     /// Held while a chain is merged, so that none of its volumes is opened meanwhile.
     merging: tokio::sync::Mutex<()>,
 }
@@ -55,6 +58,7 @@ impl SimSite {
             trace: Trace::default(),
             booted: watch::Sender::new(0),
             closed: watch::Sender::new(0),
+            written: AtomicU64::new(0),
             merging: tokio::sync::Mutex::new(()),
             config,
         })
@@ -104,6 +108,16 @@ impl SimSite {
     /// below the core.
     pub fn views_taken(&self, machine: &MachineId) -> u64 {
         self.with(|state| state.machines.get(machine).map_or(0, |record| record.views_taken))
+    }
+
+    /// Bytes of content written through exports so far, zeroing not among them: what arrived here, counted below the
+    /// core.
+    pub fn written(&self) -> Bytes {
+        Bytes(self.written.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count_written(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// What a machine was made as; its network, for one.

@@ -7,7 +7,6 @@ mod sim_support;
 mod alternate;
 mod failback;
 mod groups;
-mod hydration;
 mod hyperv;
 mod premises;
 mod reprotect;
