@@ -299,7 +299,8 @@ fn data_older_than_the_threshold_is_a_warning() {
 fn a_record_of_changes_that_a_power_cut_ends_is_told_of_and_made_good_by_comparison() {
     run(13, async |world| {
         let pair = under(world, SimProfile::VMWARE, policy(PlatformKind::Vmware, 50)).await;
-        let item = protect(&pair, SimInstall::new("web"), None).await;
+        let load = Load { record_every: Millis(5_000), churn_every: Millis(0), churn_bytes: 4096 };
+        let item = protect(&pair, SimInstall { load, ..SimInstall::new("web") }, None).await;
         assert_eq!(pair.points(&item, 3).await.unwrap().resynchronisations, []);
         pair.primary.power_off(&"web".into()).await.unwrap();
         pair.primary.start(&"web".into()).await.unwrap();
