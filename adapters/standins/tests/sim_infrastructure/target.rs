@@ -2,8 +2,7 @@
 
 use contract::{
     AddressRange, AgentVersion, Bytes, ComponentKind, DiskId, DiskKind, ErrorCode, GuestFacts, GuestOs,
-    IssueClass, Network, Placement,
-    Platform, PointChoice, ReplicationCore, Subscription, TargetSettings,
+    IssueClass, Network, Placement, Platform, PointChoice, ReplicationCore, Subscription, TargetSettings,
 };
 use standins::sim::{SimInstall, SimProfile, run};
 
@@ -184,7 +183,10 @@ fn a_chosen_address_is_the_targets_and_not_the_drills() {
         };
         let wanted = |address| TargetSettings { placement: at(address), ..target() };
         let stray = core.update_target(item, &wanted("198.51.100.7")).await.unwrap();
-        assert_eq!(stray.issues.iter().map(|issue| issue.class).collect::<Vec<_>>(), [IssueClass::MissingResource]);
+        assert_eq!(
+            stray.issues.iter().map(|issue| issue.class).collect::<Vec<_>>(),
+            [IssueClass::MissingResource]
+        );
         assert!(core.update_target(item, &wanted("198.51.100.140")).await.unwrap().issues.is_empty());
         let job = core.test_failover(&drill(item, PointChoice::Latest)).await;
         premises.completed(job).await;
@@ -207,7 +209,9 @@ fn a_chosen_address_is_the_targets_and_not_the_drills() {
 /// CN-01: a Linux machine whose SSH server does not start is found, and fails over all the same.
 #[test]
 fn an_ssh_server_that_does_not_start_is_found_and_stops_nothing() {
-    for (os, expected) in [(GuestOs::Linux, vec![IssueClass::MissingConfiguration]), (GuestOs::Windows, vec![])] {
+    for (os, expected) in
+        [(GuestOs::Linux, vec![IssueClass::MissingConfiguration]), (GuestOs::Windows, vec![])]
+    {
         run(406, async |world| {
             let premises = Premises::new(world, SimProfile::VMWARE);
             let guest = GuestFacts { ssh_at_boot: false, ..GuestFacts::default() };
