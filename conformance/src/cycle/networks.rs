@@ -134,15 +134,15 @@ async fn came_up_as_chosen(world: &World, cloud: &Running) -> Result<(), Halt> {
 /// CN-03: SSH comes in where machine and subnet both allow it; CN-06: what cannot be reached runs all the same.
 async fn both_lists(world: &World, visitor: &Visitor<'_>) -> Result<(), Halt> {
     let step = world.evidence.step(STEP, "rules of machine and subnet");
-    visitor.is_shut_out(Way::Private, "no rule allows it").await?;
+    visitor.is_shut_out("CN-03", Way::Private, "no rule allows it").await?;
     for (machine, subnet) in COMBINATIONS {
         world.recovery.secure_machine(&world.machine, rules(machine)).await?;
         world.recovery.secure_subnet(SUBNET, rules(subnet)).await?;
         let case = format!("machine {machine:?}, subnet {subnet:?}");
         if (machine, subnet) == (Decision::Allow, Decision::Allow) {
-            visitor.gets_in(Way::Private, &case).await?;
+            visitor.gets_in("CN-03", Way::Private, &case).await?;
         } else {
-            visitor.is_shut_out(Way::Private, &case).await?;
+            visitor.is_shut_out("CN-03", Way::Private, &case).await?;
         }
     }
     step.done();
@@ -163,12 +163,12 @@ async fn public_address(world: &World, visitor: &Visitor<'_>) -> Result<(), Halt
     world.recovery.set_public_address(&world.machine, true).await?;
     let shown = world.recovery.machine(&world.machine).await?.nic.public_address;
     world.expect("CN-04", shown.is_some(), format!("public address once added: {shown:?}")).await;
-    visitor.gets_in(Way::Public, "public address").await?;
+    visitor.gets_in("CN-04", Way::Public, "public address").await?;
     world.recovery.secure_subnet(SUBNET, rules(Decision::Deny)).await?;
-    visitor.is_shut_out(Way::Public, "public address, subnet Deny").await?;
+    visitor.is_shut_out("CN-04", Way::Public, "public address, subnet Deny").await?;
     world.recovery.secure_subnet(SUBNET, rules(Decision::Allow)).await?;
     world.recovery.set_public_address(&world.machine, false).await?;
-    visitor.is_shut_out(Way::Public, "public address taken away").await?;
+    visitor.is_shut_out("CN-04", Way::Public, "public address taken away").await?;
     step.done();
     Ok(())
 }

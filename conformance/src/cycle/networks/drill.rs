@@ -28,6 +28,6 @@ pub(super) async fn hold(world: &World, key: &Key) -> Result<(), Halt> {
     world.recovery.secure_machine(&machine, rules(Decision::Allow)).await?;
     world.recovery.secure_subnet(SUBNET, rules(Decision::Allow)).await?;
     let visitor = Visitor::of(world, &running, key).await?;
-    visitor.is_shut_out(Way::Private, "a drill").await?;
+    visitor.is_shut_out("TF-04", Way::Private, "a drill").await?;
     drill::clean_up(world, EDGE, &recovered).await
 }

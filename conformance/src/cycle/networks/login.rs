@@ -65,20 +65,20 @@ impl<'a> Visitor<'a> {
         matches!(login, Login::Said(who) if *who == self.boot_id)
     }
 
-    /// CN-03: a login succeeds.
-    pub(super) async fn gets_in(&self, way: Way, case: &str) -> Result<(), Halt> {
+    /// A login succeeds, as `rule` asks for.
+    pub(super) async fn gets_in(&self, rule: &str, way: Way, case: &str) -> Result<(), Halt> {
         self.site.components().lets_in(&self.machine.boot.machine, way, SSH).map_err(stand_in)?;
         let login = self.knock(way).await?;
         let found = format!("{case}: {login:?}");
-        self.world.expect("CN-03", self.is_home(&login), found).await;
+        self.world.expect(rule, self.is_home(&login), found).await;
         self.world
             .trace(format!("login ({case}): {}", if self.is_home(&login) { "in" } else { "not in" }))
             .await;
         Ok(())
     }
 
-    /// CN-03: nobody listens, and it can be told why. CN-06: the machine runs all the same.
-    pub(super) async fn is_shut_out(&self, way: Way, case: &str) -> Result<(), Halt> {
+    /// Nobody listens, which `rule` asks for, and it can be told why. CN-06: the machine runs all the same.
+    pub(super) async fn is_shut_out(&self, rule: &str, way: Way, case: &str) -> Result<(), Halt> {
         let id = &self.machine.boot.machine;
         let why = self.site.components().lets_in(id, way, SSH).err();
         let why = why.ok_or_else(|| Halt::Unknown(format!("{case}: the stand-in lets SSH in")))?;
@@ -86,7 +86,7 @@ impl<'a> Visitor<'a> {
             Login::Refused => {}
             login => return Err(stand_in(format!("{why}, and yet somebody listens: {login:?}"))),
         }
-        self.world.expect("CN-03", true, format!("{case}: {why}")).await;
+        self.world.expect(rule, true, format!("{case}: {why}")).await;
         let power = self.site.machine(id).await?.power;
         let found = format!("refused because {why}; the machine is {power:?}");
         self.world.expect("CN-06", power == PowerState::On, found).await;
