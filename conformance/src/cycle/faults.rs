@@ -22,6 +22,9 @@ const TOLD_WITHIN: Duration = Duration::from_secs(60);
 const SLOW: u64 = 2 << 20;
 /// What a connection of a lossy link carries before it breaks: less than any transfer.
 const LOSSY: u64 = 4 << 10;
+/// Points that have to come over a bad link. A transfer has a connection a disk, and each third one breaks: in as many
+/// transfers at least one is hit.
+const POINTS_ON_BAD_LINK: usize = 3;
 /// How long a guest that refuses may take to shut down.
 const REFUSED_WITHIN: Millis = Millis(5_000);
 /// The last edge.
@@ -168,7 +171,9 @@ impl Trial {
                 self.works_on(world, source, acked).await
             }
             Meanwhile::PointsCome => {
-                point_after(world, self.edge, now()).await?;
+                for _ in 0..POINTS_ON_BAD_LINK {
+                    point_after(world, self.edge, now()).await?;
+                }
                 self.took_effect(world)?;
                 self.works_on(world, source, acked).await
             }
