@@ -47,6 +47,11 @@ impl Order {
         }
     }
 
+    /// Whether it wants no point but the newest, which is never merged away.
+    pub(crate) fn wants_the_newest(&self) -> bool {
+        matches!(self, Self::Failover(FailoverRequest { point: PointChoice::Latest, .. }))
+    }
+
     /// What it is called in the tables; protection begins outside them.
     pub(crate) fn operation(&self) -> Option<Operation> {
         Some(match self {
