@@ -36,6 +36,11 @@ pub const ALL: &[Mutant] = &[
         make: || Arc::new(SkipHydration),
     },
     Mutant {
+        name: "skip-resync",
+        does: "takes disks for unchanged whose source cannot tell what changed",
+        make: || Arc::new(SkipResync),
+    },
+    Mutant {
         name: "alter-sector",
         does: "alters one sector of every recovery point",
         make: || Arc::new(AlterSector::default()),
@@ -89,6 +94,10 @@ impl Tap for Planned {
 
     fn hydrates(&self) -> bool {
         !self.armed.load(Ordering::SeqCst) || self.tap.hydrates()
+    }
+
+    fn compares(&self) -> bool {
+        !self.armed.load(Ordering::SeqCst) || self.tap.compares()
     }
 
     fn shape(&self, spec: &mut MachineSpec) {
@@ -177,6 +186,18 @@ impl Tap for SkipHydration {
     }
 
     fn hydrates(&self) -> bool {
+        false
+    }
+}
+
+struct SkipResync;
+
+impl Tap for SkipResync {
+    fn pass(&self, _: u64, _: &mut Extent) -> bool {
+        true
+    }
+
+    fn compares(&self) -> bool {
         false
     }
 }

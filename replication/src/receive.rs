@@ -174,6 +174,9 @@ async fn receive_view(core: &Inner, item: &Item, view: &View) -> Result<(u64, u6
     let mut writer = blocking(move || Writer::create(&dir, number).map_err(landing_failed)).await?;
     let opened = open_all(&target, &head, compare.then_some(Access::Read)).await?;
     for (index, (disk, against)) in view.disks.iter().zip(opened.uris()).enumerate() {
+        if disk.changed.is_none() && core.tap().is_some_and(|tap| !tap.compares()) {
+            continue;
+        }
         let source = Source { uri: disk.uri.clone(), changed: disk.changed.clone(), against };
         let sent = blocking(move || {
             let mut sink =

@@ -25,6 +25,11 @@ pub trait Tap: Send + Sync {
     /// dies between two of them.
     fn stored(&self) {}
 
+    /// Whether disks are compared whose source cannot tell what changed.
+    fn compares(&self) -> bool {
+        true
+    }
+
     /// Whether target copies are hydrated, where that is due.
     fn hydrates(&self) -> bool {
         true

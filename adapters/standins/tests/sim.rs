@@ -108,6 +108,38 @@ fn a_core_that_loses_or_alters_anything_is_found_out() {
     }
 }
 
+/// Takes what it is not told of for unchanged.
+struct Blind;
+
+impl Tap for Blind {
+    fn pass(&self, _: u64, _: &mut Extent) -> bool {
+        true
+    }
+
+    fn compares(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_core_that_does_not_compare_after_a_lost_record_is_found_out() {
+    run(4, async |world| {
+        let pair = Pair::tapped(world, Arc::new(Blind));
+        let item = pair.protect("web").await;
+        pair.points(&item, 3).await.unwrap();
+        pair.live(Millis(INTERVAL.0 / 2)).await;
+        pair.primary.power_off(&"web".into()).await.unwrap();
+        pair.primary.start(&"web".into()).await.unwrap();
+        pair.points(&item, 5).await.unwrap();
+        pair.primary.lose();
+        pair.fail_over(&item, OUT).await;
+        let source = pair.primary.last_boot(&"web".into()).unwrap();
+        let target = pair.recovery.last_boot(&dr("web")).unwrap();
+        let cut = cut_of(&source.bases(), &source.log(), &target.bases(), &[SimSite::hydrated()]);
+        assert!(matches!(cut, Cut::Broken(_)), "{cut:?}");
+    });
+}
+
 #[test]
 fn every_kind_of_machine_comes_up_in_the_cloud() {
     for profile in SimProfile::ALL {

@@ -119,6 +119,11 @@ pub(crate) struct Recovered {
 }
 
 impl Recovered {
+    /// How long its service took to answer once its guest was up.
+    pub(crate) fn answered_in(&self) -> Duration {
+        self.answered.saturating_duration_since(self.ready)
+    }
+
     /// Recovery time from `trigger`. `resumed`: the trigger came in the midst of the job, after its wait.
     pub(crate) async fn rto(&self, world: &World, trigger: Instant, resumed: bool) -> Rto {
         let cold = world.notes.lock().await.boots_ms.first().copied().unwrap_or_default();

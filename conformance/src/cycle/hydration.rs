@@ -24,8 +24,8 @@ use super::world::{BOOT_WITHIN, World};
 use super::{Halt, Running, finish, setup};
 use crate::service::first_sound_answer;
 
-/// How long a guest that asks for no address is listened to: several times what one takes that does ask.
-const SILENT_FOR: Duration = Duration::from_secs(10);
+/// How long a guest that asks for no address is listened to, at least, and how many times what the repaired one took.
+const SILENT_FOR: (Duration, u32) = (Duration::from_secs(10), 5);
 
 /// One machine.
 struct Case {
@@ -176,7 +176,8 @@ async fn fail_over(world: &World, case: &Case, source: &Running) -> Result<Recov
     check_step(world, case, &struck.recovered.job).await;
     has_address(world, case, &struck.recovered.boot).await?;
     check_repair(world, case, (source, &struck.recovered.boot), &struck.files).await?;
-    control(world, case, &struck.point).await?;
+    let listen = SILENT_FOR.0.max(struck.recovered.answered_in() * SILENT_FOR.1);
+    control(world, case, &struck.point, listen).await?;
     struck.conclude(world, case.edge).await
 }
 
@@ -231,7 +232,7 @@ async fn check_repair(
 }
 
 /// Boots the point as it is, by the stand-in alone, and watches it fail.
-async fn control(world: &World, case: &Case, point: &RecoveryPoint) -> Result<(), Halt> {
+async fn control(world: &World, case: &Case, point: &RecoveryPoint, listen: Duration) -> Result<(), Halt> {
     if case.without == Without::Same {
         return Ok(());
     }
@@ -258,7 +259,7 @@ async fn control(world: &World, case: &Case, point: &RecoveryPoint) -> Result<()
     site.create_machine(&spec).await?;
     site.start(&machine).await?;
     let boot = site.boot_after(&machine, 0).await;
-    let found = watch(case, &boot).await?;
+    let found = watch(case, &boot, listen).await?;
     world.trace(format!("{}: without hydration {found}", case.edge)).await;
     world.expect("HY-08", true, format!("{machine}: {found}")).await;
     site.power_off(&machine).await?;
@@ -272,7 +273,7 @@ async fn control(world: &World, case: &Case, point: &RecoveryPoint) -> Result<()
 
 /// What a copy that was not repaired does. One that does something else than it should makes the case void: it says
 /// nothing of the core.
-async fn watch(case: &Case, boot: &Boot) -> Result<String, Halt> {
+async fn watch(case: &Case, boot: &Boot, listen: Duration) -> Result<String, Halt> {
     let void = |what: &str| Halt::Unknown(format!("{}: the copy without hydration {what}", case.edge));
     let guest = &boot.guest;
     let up = guest.ready(BOOT_WITHIN).await;
@@ -284,7 +285,8 @@ async fn watch(case: &Case, boot: &Boot) -> Result<String, Halt> {
         };
     }
     up?;
-    match (case.without, first_sound_answer(guest, SILENT_FOR).await) {
+    let listen = if case.without == Without::NoAddress { listen } else { BOOT_WITHIN };
+    match (case.without, first_sound_answer(guest, listen).await) {
         (Without::NoAddress, Err(Error::TimedOut { .. })) => {
             let nics = guest.witness().hello_again().await?.nics;
             if nics.is_empty() || nics.iter().any(|nic| !nic.address.is_empty()) {

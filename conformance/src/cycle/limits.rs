@@ -228,6 +228,7 @@ async fn sent_differences(
     let written = written(boots)?;
     for one in done {
         let whole = one.compared;
+        tracing::info!(machine = %world.machine, why = %one.why, sent = %one.sent, %whole, %written, "resynchronised");
         let found = format!("{} sent of {whole}; {written} had been written", one.sent);
         let differences = one.sent.0 <= written.0 + EPSILON.0 && one.sent.0 < whole.0 / 2;
         world.expect("EX-R9", differences, format!("{}: {found}", world.machine)).await;
