@@ -63,6 +63,12 @@ pub enum Bend {
     FillsIn,
     /// A choice that spans machines is each machine's own.
     EachItsOwn,
+    /// Failovers and drills of plans are answered with a job that has long ended, and not done.
+    SkipsPlans,
+    /// The oldest point holds what the newest does.
+    SwapsVolumes,
+    /// Failback policies are not made.
+    HidesPolicy,
     /// Failback policies follow no rule, lead nowhere and can be changed.
     LoosePolicy,
 }
@@ -110,6 +116,14 @@ impl Faulty {
         match self.bend {
             Bend::LeavesTrace if happened => view.trouble.push_str(" (something was refused)"),
             Bend::DrillEatsPoints if happened => drop(view.points.drain(..view.points.len().min(3))),
+            Bend::SwapsVolumes => {
+                let newest =
+                    view.points.iter().rfind(|point| point.processed).map(|point| point.volumes.clone());
+                view.points
+                    .iter_mut()
+                    .take(1)
+                    .for_each(|oldest| oldest.volumes = newest.clone().unwrap_or_default());
+            }
             Bend::ForgetsDrills => view.drill_status = DrillStatus::Recommended,
             Bend::AlwaysHealthy => view.health = Health::Healthy,
             Bend::NoIssues => view.issues.clear(),
@@ -205,6 +219,7 @@ impl ReplicationCore for Faulty {
 
     async fn policies(&self) -> Result<Vec<PolicyView>, CoreError> {
         let mut all = self.core.policies().await?;
+        all.retain(|view| !(self.is(Bend::HidesPolicy) && view.direction == Direction::RecoveryToPrimary));
         for view in &mut all {
             if self.is(Bend::LoosePolicy) && view.direction == Direction::RecoveryToPrimary {
                 view.policy.retention = Policy::longest_retention(view.policy.source);
@@ -333,10 +348,16 @@ impl ReplicationCore for Faulty {
             point: self.point(&request.point),
             ..request.clone()
         };
+        if self.is(Bend::SkipsPlans) {
+            return self.ended_job().await;
+        }
         self.begun(self.core.failover_plan(&bent).await).await
     }
 
     async fn test_failover_plan(&self, request: &PlanTestFailoverRequest) -> Result<JobId, CoreError> {
+        if self.is(Bend::SkipsPlans) {
+            return self.ended_job().await;
+        }
         self.begun(self.core.test_failover_plan(request).await).await
     }
 

@@ -179,6 +179,9 @@ mod tests {
         (Bend::DrillsNewest, &["TF-03"]),
         (Bend::FillsIn, &["RE-25", "RE-26"]),
         (Bend::EachItsOwn, &["RP-07", "RP-08", "RP-09"]),
+        (Bend::SkipsPlans, &["FO-15", "PL-05", "PL-07"]),
+        (Bend::SwapsVolumes, &["RP-20"]),
+        (Bend::HidesPolicy, &["PO-01"]),
         (Bend::LoosePolicy, &["PO-02", "PO-03", "PO-04"]),
     ];
 

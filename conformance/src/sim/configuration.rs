@@ -81,7 +81,13 @@ async fn as_wanted(lab: &Lab, rules: &mut RuleLog) -> Result<(), String> {
         format!("machine {:?}, {:?}, {} points", shown.primary.1, shown.health, shown.points.len()),
     );
     lab.fail_over(&item, PointChoice::LatestProcessed).await?;
-    let made = lab.recovery.machine(&"shop".into()).await.map_err(broken)?;
+    let made = match lab.recovery.machine(&"shop".into()).await {
+        Ok(made) => made,
+        Err(none) => {
+            rules.expect("CN-10", false, format!("no machine of that name was made: {none}"));
+            return Ok(());
+        }
+    };
     // The size decides over the memory.
     let right = made.memory == Bytes(512 << 20) && made.placement == placement;
     rules.expect("FO-17", right, format!("it was made with {} at {:?}", made.memory, made.placement));

@@ -96,8 +96,10 @@ fn in_order(started: &[String], name: impl Fn(&str) -> String) -> bool {
 async fn there_and_back(lab: &Lab, rules: &mut RuleLog) -> Result<(), String> {
     lab.protect_all(&MACHINES).await?;
     lab.make_plan(&groups()).await?;
-    lab.primary.lose();
-    let view = lab.completed(lab.core.failover_plan(&failover(OUT)).await).await?;
+    // The first of them takes a minute longer than all others, so that those who do not wait for it are ahead.
+    lab.primary.inject(&Fault::ShutdownRefused("db".into()));
+    let slowly = PlanFailoverRequest { shut_down_source: true, ..failover(OUT) };
+    let view = lab.completed(lab.core.failover_plan(&slowly).await).await?;
     let done = states(&view).iter().all(|(_, state)| *state == PlanState::Done);
     rules.expect("FO-15", done, format!("{:?}", states(&view)));
     let told = view.subject == JobSubject::Plan(plan_id()) && view.kind == JobKind::UnplannedFailover;
@@ -114,7 +116,7 @@ async fn there_and_back(lab: &Lab, rules: &mut RuleLog) -> Result<(), String> {
         let writes = lab.recovered(machine)?.0;
         rules.expect("FO-15", target.up.is_ok(), format!("{machine} is up with {writes} writes"));
     }
-    lab.primary.restore();
+    lab.primary.heal();
     lab.commit_and_reprotect_plan(&MACHINES).await?;
     let view = lab.completed(lab.core.failover_plan(&failover(BACK)).await).await?;
     rules.expect("LC-08", view.direction == BACK, format!("the way back is {:?}", view.direction));

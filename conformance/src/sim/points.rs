@@ -5,7 +5,7 @@ use standins::sim::SimProfile;
 
 use super::check::Check;
 use super::lab::{HOUR, INTERVAL, Lab, POLICY, Setup, quiet};
-use super::seen::rested;
+use super::seen::{at_least, rested};
 use crate::rules::RuleLog;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -82,7 +82,8 @@ async fn latest_and_latest_processed(lab: &Lab, rules: &mut RuleLog) -> Result<(
         let chosen = lab.item(&item).await?.failed_over_to;
         let same = chosen.as_ref() == Some(&newest.id);
         let (writes, record) = lab.recovered(machine)?;
-        let (source, _) = lab.boots(machine)?;
+        let (source, target) = lab.boots(machine)?;
+        let least = at_least(&source, &target)?;
         let log = source.log();
         let last = waiting.last().map_or(newest.time, |point| point.time);
         let received = log.iter().take_while(|write| write.at <= last).count();
@@ -95,11 +96,11 @@ async fn latest_and_latest_processed(lab: &Lab, rules: &mut RuleLog) -> Result<(
                     all && processes,
                     format!("{writes} of {received} received writes are there"),
                 );
-                let within = log.iter().take(writes).all(|write| write.at <= last);
+                let within = log.iter().take(least).all(|write| write.at <= last);
                 rules.expect("RP-03", within, "nothing that was not received is there");
             }
             _ => {
-                let none = same && !processes && log.iter().take(writes).all(|write| write.at <= newest.time);
+                let none = same && !processes && log.iter().take(least).all(|write| write.at <= newest.time);
                 rules.expect(
                     "RP-04",
                     none,

@@ -125,6 +125,14 @@ pub(super) fn held(source: &SimBoot, target: &SimBoot) -> Result<(usize, u64), S
     }
 }
 
+/// The least number of a source's writes that gives what a machine was started with: those after it changed nothing.
+pub(super) fn at_least(source: &SimBoot, target: &SimBoot) -> Result<usize, String> {
+    match cut_of(&source.bases(), &source.log(), &target.bases(), &[SimSite::hydrated()]) {
+        Cut::Exact(range) => Ok(*range.start()),
+        other => Err(format!("{}: {other:?}", target.machine)),
+    }
+}
+
 /// The moments, in milliseconds, between which a source held exactly what a machine was started with.
 pub(super) fn stood(source: &SimBoot, target: &SimBoot) -> Result<(u64, u64), String> {
     let log = source.log();
