@@ -64,8 +64,8 @@ async fn as_wanted(lab: &Lab, rules: &mut RuleLog) -> Result<(), String> {
         size: Some("medium".to_owned()),
         availability_set: Some("set-1".to_owned()),
         disk_kind: DiskKind::Managed,
-        subnet: Some("backend".to_owned()),
-        address: Some(std::net::Ipv4Addr::new(198, 51, 100, 7)),
+        subnet: Some("drills".to_owned()),
+        address: Some(std::net::Ipv4Addr::new(203, 0, 113, 40)),
         ..Placement::default()
     };
     let network = Some(Network::Isolated);
