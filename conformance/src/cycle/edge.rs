@@ -33,7 +33,8 @@ const NEXT_WITHIN: Duration = Duration::from_secs(20);
 
 /// Longest recovery time of each edge, in cold boots, by how its name begins. A bound for snapshots, not a target. Three
 /// machines of a group boot at once.
-const BOUNDS: [(&str, f64); 11] = [
+const BOUNDS: [(&str, f64); 12] = [
+    ("drill-after", 6.0),
     ("limit", 6.0),
     ("hydrate", 6.0),
     ("group-failover", 18.0),

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -109,6 +110,7 @@ impl Machine {
             witness,
             forwards,
             powered_on,
+            agent_was_asked: AtomicBool::new(false),
         }))
     }
 
@@ -173,6 +175,8 @@ pub struct Guest {
     witness: WitnessLink,
     forwards: Forwards,
     powered_on: Instant,
+    /// Whether its agent was ever asked to shut it down. libvirt lets nobody else speak to an agent that does not obey.
+    agent_was_asked: AtomicBool,
 }
 
 impl std::fmt::Debug for Guest {
@@ -287,17 +291,20 @@ impl Guest {
         }
     }
 
-    /// Asks the guest to shut down, by its agent and, if that does not answer, by the power button; waits
-    /// until QEMU is gone.
+    /// Asks the guest to shut down, by its agent and, if that does not answer or was asked before, by the power button;
+    /// waits until QEMU is gone.
     ///
     /// # Errors
     /// It is still there after `bound`.
     pub async fn shut_down(&self, bound: Duration) -> Result<()> {
         let domain = self.domain.clone();
+        let by_button = self.agent_was_asked.swap(true, Ordering::Relaxed);
         let asked = blocking(format!("shut {} down", self.name), move || {
-            domain
-                .shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
-                .or_else(|_| domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
+            let by = |way| domain.shutdown_flags(way);
+            if by_button {
+                return by(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN);
+            }
+            by(sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT).or_else(|_| by(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
         });
         self.shut_down_by(bound, asked).await
     }
