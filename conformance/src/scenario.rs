@@ -48,6 +48,26 @@ pub enum Script {
     Hydration,
 }
 
+impl Script {
+    /// How often it goes round if so many rounds are asked for: only what comes back to where it began goes round again.
+    #[must_use]
+    pub fn rounds(self, asked: u32) -> u32 {
+        match self {
+            Self::Cycle | Self::Group | Self::HyperV => asked,
+            Self::OutOnly
+            | Self::Drill
+            | Self::Faults
+            | Self::Networks
+            | Self::Hydration
+            | Self::TrackingLimits
+            | Self::Identity
+            | Self::Speed
+            | Self::SimCycle
+            | Self::SimRules => 1,
+        }
+    }
+}
+
 /// One scenario.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Scenario {

@@ -32,7 +32,8 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
         Err(halt) => Some(halt),
     };
     conclude(&mut outcome, halted);
-    let expected = scenario.edges.len() * context.cycles as usize;
+    let rounds = scenario.script.rounds(context.cycles);
+    let expected = scenario.edges.len() * rounds as usize;
     if outcome.verdict == Verdict::Pass && outcome.edges.len() != expected {
         outcome.verdict = Verdict::Unknown;
         outcome.why = format!("{} of {expected} edges were judged", outcome.edges.len());
@@ -40,7 +41,7 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     // A faulty core's order of things, or that of several rounds, is nobody's reference.
     if outcome.verdict == Verdict::Pass
         && context.mutant.is_none()
-        && context.cycles == 1
+        && rounds == 1
         && let Err(difference) = compare(&outcome)
     {
         outcome.verdict = Verdict::Fail;

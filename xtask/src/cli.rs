@@ -104,7 +104,7 @@ pub struct ConformanceArgs {
     /// Test the suite: run it against this deliberately faulty core
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
-    /// Run each scenario so often
+    /// Rounds over the same machines, of scenarios that end where they began
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub cycles: Option<u32>,
     #[command(flatten)]

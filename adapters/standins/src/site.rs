@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -16,7 +16,7 @@ use harness::machine::Accelerator;
 use harness::scratch::Scratch;
 use harness::storage::StorageDaemon;
 use harness::tools::{self, Format};
-use tokio::sync::{Mutex, MutexGuard, RwLock, watch};
+use tokio::sync::{Mutex, RwLock, watch};
 
 use crate::fault::Faults;
 use crate::state::{State, VolumeRecord};
@@ -60,22 +60,6 @@ pub struct StandInSite {
     pub(crate) viewing: Arc<RwLock<()>>,
     /// The whole site is lost: nothing here answers.
     lost: AtomicBool,
-}
-
-/// How long a site may take to have no export open.
-const REST_WITHIN: Duration = Duration::from_secs(60);
-
-/// A volume that nobody writes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StillVolume {
-    /// Its name.
-    pub id: VolumeId,
-    /// Its own image file.
-    pub path: Utf8PathBuf,
-    /// The format that the file should have.
-    pub format: Format,
-    /// Size the guest sees, in bytes.
-    pub bytes: u64,
 }
 
 /// A machine to be installed, from images made beforehand.
@@ -270,45 +254,6 @@ impl StandInSite {
     pub async fn volume_files(&self) -> Vec<(VolumeId, Utf8PathBuf, Format)> {
         let state = self.state.lock().await;
         state.volumes.iter().map(|(id, v)| (id.clone(), v.path.clone(), v.format)).collect()
-    }
-
-    /// Runs `work` on the volumes that no running machine stands on, once no export of the site is open; until it ends,
-    /// nothing is opened, merged or deleted here.
-    ///
-    /// # Errors
-    /// Exports stay open.
-    pub async fn at_rest<T>(
-        &self,
-        work: impl AsyncFnOnce(Vec<StillVolume>) -> T,
-    ) -> Result<T, PlatformError> {
-        let (_no_merge, state) =
-            tokio::time::timeout(REST_WITHIN, self.until_rest()).await.map_err(|_| {
-                self.refuse(Kind::TimedOut, format!("exports are still open after {REST_WITHIN:?}"))
-            })?;
-        let still = state.volumes.iter().filter(|(id, _)| state.running_on(id).is_none());
-        let still = still.map(|(id, volume)| StillVolume {
-            id: id.clone(),
-            path: volume.path.clone(),
-            format: volume.format,
-            bytes: volume.bytes,
-        });
-        Ok(work(still.collect()).await)
-    }
-
-    async fn until_rest(&self) -> (MutexGuard<'_, ()>, MutexGuard<'_, State>) {
-        let mut closed = self.closed.subscribe();
-        loop {
-            closed.borrow_and_update();
-            let merging = self.merging.lock().await;
-            let state = self.state.lock().await;
-            if state.exports.is_empty() {
-                return (merging, state);
-            }
-            drop((merging, state));
-            if closed.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
     }
 
     /// Where a new volume goes: into the directory of its datastore, where there are datastores.
