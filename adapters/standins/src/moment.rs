@@ -62,7 +62,11 @@ impl StandInSite {
     ) -> Result<Vec<View>, PlatformError> {
         let hold = request.machines.len() > 1;
         let mut held = Ok(());
+        let mut steady = Vec::new();
         if hold {
+            for (_, boot) in boots {
+                steady.push(boot.guest.steady().await);
+            }
             for (_, boot) in boots {
                 let stopped = boot.guest.monitor().execute("stop", json!({})).await;
                 held = held.and(stopped.map(drop).map_err(self.failed("hold a machine")));
@@ -81,6 +85,7 @@ impl StandInSite {
                     .map_err(self.failed("let a machine go on"))?;
             }
         }
+        drop(steady);
         views
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, MutexGuard};
 use virt::domain::Domain;
 use virt::sys;
 use witness::protocol::Hello;
@@ -110,6 +111,7 @@ impl Machine {
             witness,
             forwards,
             powered_on,
+            steady: Mutex::default(),
             agent_was_asked: AtomicBool::new(false),
         }))
     }
@@ -175,6 +177,9 @@ pub struct Guest {
     witness: WitnessLink,
     forwards: Forwards,
     powered_on: Instant,
+    /// Held while the guest is made to stand still, and while it is asked to shut down: libvirt takes no such request for a
+    /// guest that stands still.
+    steady: Mutex<()>,
     /// Whether its agent was ever asked to shut it down. libvirt lets nobody else speak to an agent that does not obey.
     agent_was_asked: AtomicBool,
 }
@@ -299,14 +304,23 @@ impl Guest {
     pub async fn shut_down(&self, bound: Duration) -> Result<()> {
         let domain = self.domain.clone();
         let by_button = self.agent_was_asked.swap(true, Ordering::Relaxed);
-        let asked = blocking(format!("shut {} down", self.name), move || {
+        let ask = blocking(format!("shut {} down", self.name), move || {
             let by = |way| domain.shutdown_flags(way);
             if by_button {
                 return by(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN);
             }
             by(sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT).or_else(|_| by(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
         });
+        let asked = async {
+            let _steady = self.steady.lock().await;
+            ask.await
+        };
         self.shut_down_by(bound, asked).await
+    }
+
+    /// Waits until nobody makes the guest stand still or asks it to shut down, and keeps others from it meanwhile.
+    pub async fn steady(&self) -> MutexGuard<'_, ()> {
+        self.steady.lock().await
     }
 
     /// As [`Guest::shut_down`], but asks by what `asked` does.
