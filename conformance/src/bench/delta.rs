@@ -201,7 +201,7 @@ fn show(times: &[Times], rounds: u32) -> Result<String> {
         ]);
     }
     Ok(format!(
-        "Deltas in pieces of {} all over the disk, from the frozen moment to a point on the disk, {rounds} rounds. The          peer, `qemu-img convert -B`, copies a delta of the same pieces, file to file and without a log:\n{rows}\n",
+        "Deltas in pieces of {} all over the disk, from the frozen moment to a point on the disk, {rounds} rounds. The peer, `qemu-img convert -B`, copies a delta of the same pieces, file to file and without a log:\n{rows}\n",
         Bytes(PIECE)
     ))
 }
