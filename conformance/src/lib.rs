@@ -1,6 +1,6 @@
 //! The suite: scenarios, checks, mutants, evidence, verdicts and reports.
 //!
-//! - [`bench`]: the built-in core's speed beside other programs'
+//! - [`mod@bench`]: the built-in core's speed beside other programs'
 //! - [`scenario`]: what is run, as data
 //! - [`cycle`]: failover → reprotect → failback → reprotect on real guests, judged at every edge
 //! - [`sim`]: whole cycles in memory, one a seed
