@@ -422,3 +422,27 @@ fn a_policy_in_use_stays_and_one_for_other_machines_is_refused() {
         pair.core.delete_policy(&POLICY.into()).await.unwrap();
     });
 }
+
+#[test]
+fn points_do_not_pile_up_while_a_failover_waits_for_a_source_that_does_not_shut_down() {
+    run(37, async |world| {
+        let pair = Pair::new(world);
+        let item = pair.protect("web").await;
+        pair.points(&item, 3).await.unwrap();
+        pair.primary.inject(&Fault::ShutdownRefused("web".into()));
+        let patience = Millis(30 * INTERVAL.0);
+        let wanted = FailoverRequest {
+            shut_down_source: true,
+            shutdown_within: patience,
+            ..to(&item, PointChoice::Latest)
+        };
+        let job = pair.core.failover(&wanted).await.unwrap();
+        pair.live(Millis(25 * INTERVAL.0)).await;
+        let waiting = pair.item(&item).await;
+        assert_eq!(waiting.job.as_ref(), Some(&job), "the job is still at it");
+        let most = waiting.policy.policy.most_points.unwrap() as usize;
+        assert!(waiting.points.len() <= 2 * most, "{} points, the policy keeps {most}", waiting.points.len());
+        pair.completed(&job).await;
+        exact(&pair.primary.last_boot(&"web".into()).unwrap(), &pair.recovery.last_boot(&dr("web")).unwrap());
+    });
+}

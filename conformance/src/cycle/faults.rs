@@ -178,6 +178,8 @@ impl Trial {
                 self.works_on(world, source, acked).await
             }
             Meanwhile::StandsStill => {
+                // What it said before it stood still may arrive later.
+                point_after(world, self.edge, now()).await?;
                 let still = source.last_record();
                 point_after(world, self.edge, now()).await?;
                 match source.last_record() == still {

@@ -316,11 +316,12 @@ impl Play for World {
 
     /// Stops the core and takes both sites down; with `--keep`, a failed scenario's guests stay.
     async fn close(&self, failed: bool) -> Result<(), Halt> {
+        let mut first = Ok(());
         for site in self.sites() {
             // With a fault still at work a core could not close what it has open.
-            site.heal().await?;
+            first = first.and(site.heal().await.map_err(Halt::from));
         }
-        self.core.close().await?;
+        first = first.and(self.core.close().await.map_err(Halt::from));
         if failed && self.context.keep {
             reaper::keep(self.scratch.path())?;
             self.scratch.keep();
@@ -329,13 +330,12 @@ impl Play for World {
                 self.host.uri(),
                 self.scratch.path()
             );
-            return Ok(());
+            return first;
         }
-        let mut first = Ok(());
         for site in self.sites() {
-            first = first.and(site.close().await);
+            first = first.and(site.close().await.map_err(Halt::from));
         }
-        Ok(first?)
+        first
     }
 }
 
