@@ -7,8 +7,8 @@ use camino::Utf8PathBuf;
 use harness::tools::{self, Format};
 use standins::{StandInSite, StillVolume};
 
-use crate::cycle::Halt;
 use crate::outcome::{LeftDisk, Verdict};
+use crate::real::ScenarioError;
 use crate::rules::RuleLog;
 
 /// What a format without tables gets for a check's result.
@@ -18,7 +18,7 @@ const NO_CHECK: &str = "the format has no tables to check";
 ///
 /// # Errors
 /// The site does not come to rest.
-pub(crate) async fn inspect(site: &StandInSite, when: &str) -> Result<Vec<LeftDisk>, Halt> {
+pub(crate) async fn inspect(site: &StandInSite, when: &str) -> Result<Vec<LeftDisk>, ScenarioError> {
     let label = site.label();
     let disks = site.at_rest(async |volumes: Vec<StillVolume>| {
         let mut disks = Vec::new();

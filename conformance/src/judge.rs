@@ -15,7 +15,7 @@ use crate::outcome::{DiskEvidence, DiskOutcome};
 
 /// One disk to be judged.
 #[derive(Clone, Debug)]
-pub struct Exhibit {
+pub struct DiskUnderTest {
     /// `system`, `data`, …
     pub name: String,
     /// What the source disk held before its log began.
@@ -97,12 +97,16 @@ impl JudgedMachine {
     }
 }
 
-/// Judges all disks side by side and joins them. `already`: the last ledger record before the logs began.
+/// Judges all disks side by side and joins them. `initial_record`: the last ledger record before the logs began.
 ///
 /// # Errors
 /// A log, a disk or the second reader fails: nothing can be said.
-pub async fn judge(exhibits: Vec<Exhibit>, already: RecordNumber, dir: &Utf8Path) -> Result<JudgedMachine> {
-    let tasks: Vec<_> = exhibits
+pub async fn judge(
+    disks_under_test: Vec<DiskUnderTest>,
+    initial_record: RecordNumber,
+    dir: &Utf8Path,
+) -> Result<JudgedMachine> {
+    let tasks: Vec<_> = disks_under_test
         .into_iter()
         .map(|exhibit| {
             let dir = dir.to_owned();
@@ -114,14 +118,14 @@ pub async fn judge(exhibits: Vec<Exhibit>, already: RecordNumber, dir: &Utf8Path
         disks.push(task.await.context("judge a disk")??);
     }
     let cuts: Option<Vec<_>> = disks.iter().map(|disk| disk.cut.map(|cut| (&disk.ledger, cut))).collect();
-    let join = cuts.map(|cuts| oracle::join(&cuts, already));
+    let join = cuts.map(|cuts| oracle::join(&cuts, initial_record));
     let lost = disks.iter().filter_map(|disk| Some(disk.log.writes_after(disk.cut?.earliest)));
     let lost = lost.fold((0, 0), |sum, (writes, bytes)| (sum.0 + writes, sum.1 + bytes));
     Ok(JudgedMachine { disks, join, lost })
 }
 
-fn judge_disk(exhibit: &Exhibit, dir: &Utf8Path) -> Result<JudgedDisk> {
-    let Exhibit { name, base, log, recovered, exempt, second } = exhibit;
+fn judge_disk(exhibit: &DiskUnderTest, dir: &Utf8Path) -> Result<JudgedDisk> {
+    let DiskUnderTest { name, base, log, recovered, exempt, second } = exhibit;
     let base_source = RawSource::open(base.as_std_path()).with_context(|| format!("read {base}"))?;
     let recovered_source =
         RawSource::open(recovered.as_std_path()).with_context(|| format!("read {recovered}"))?;
@@ -189,7 +193,7 @@ pub fn class(verdict: &OracleVerdict) -> &'static str {
 ///
 /// # Errors
 /// It does not: no verdict of this run is worth anything.
-pub async fn prove_sight(exhibit: Exhibit, seed: u64) -> Result<String> {
+pub async fn self_test_oracle(exhibit: DiskUnderTest, seed: u64) -> Result<String> {
     let proof = tokio::task::spawn_blocking(move || {
         let base = RawSource::open(exhibit.base.as_std_path())?;
         let recovered = RawSource::open(exhibit.recovered.as_std_path())?;
@@ -232,7 +236,7 @@ mod tests {
     }
 
     /// A disk that was recovered with its one write.
-    fn exhibit(dir: &Utf8Path) -> Exhibit {
+    fn exhibit(dir: &Utf8Path) -> DiskUnderTest {
         let mut recovered = vec![0; DISK_BYTES];
         recovered[8 * 512..9 * 512].fill(1);
         let put = |name: &str, bytes: &[u8]| {
@@ -240,7 +244,7 @@ mod tests {
             std::fs::write(&path, bytes).unwrap();
             path
         };
-        Exhibit {
+        DiskUnderTest {
             name: "data".to_owned(),
             base: put("base", &vec![0; DISK_BYTES]),
             log: put("log", &log_of_one_write()),
@@ -291,7 +295,7 @@ mod tests {
     #[tokio::test]
     async fn an_oracle_that_does_not_object_to_an_altered_sector_is_not_believed() {
         let (_keep, dir) = dir();
-        let said = prove_sight(exhibit(&dir), 1).await.unwrap();
+        let said = self_test_oracle(exhibit(&dir), 1).await.unwrap();
         assert!(said.starts_with("data: sectors 8 and "), "{said}");
     }
 }

@@ -2,29 +2,28 @@
 //!
 //! - [`mod@bench`]: the built-in core's speed beside other programs'
 //! - [`scenario`]: what is run, as data
-//! - [`cycle`]: failover → reprotect → failback → reprotect on real guests, judged at every edge
+//! - [`real`]: failover → reprotect → failback → reprotect on real guests, judged at every edge
 //! - [`sim`]: whole cycles in memory, one a seed
 //! - [`ssh`]: logging in to a machine from outside
 //! - [`judge`]: a recovered machine's disks before the oracle
-//! - [`mutants`], [`faulty`]: cores made faulty on purpose, which the suite must fail
+//! - [`mutants`]: cores made faulty on purpose, which the suite must fail
 //! - [`outcome`]: what a run found; the schema of `results.json`
 //! - [`evidence`]: what a run leaves behind, so that it can be judged again
 //! - [`report`]: summary, `results.json`, JUnit and HTML
 
 pub mod bench;
 pub mod context;
-pub mod cycle;
 mod disks;
 pub mod evidence;
-pub mod faulty;
 pub mod judge;
 pub mod mutants;
 pub mod outcome;
+pub mod real;
 pub mod recheck;
 pub mod report;
 pub mod rules;
+pub mod runner;
 pub mod scenario;
 pub mod service;
 pub mod sim;
 pub mod ssh;
-pub mod trial;

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::evidence::RESULT;
-use crate::judge::{self, Exhibit};
+use crate::judge::{self, DiskUnderTest};
 use crate::outcome::{DiskOutcome, ScenarioOutcome, Verdict};
 
 /// What judging again brought.
@@ -57,7 +57,7 @@ fn scenarios(dir: &Utf8Path) -> Result<Vec<(Utf8PathBuf, ScenarioOutcome)>> {
 
 async fn again(dir: &Utf8Path, disk: &DiskOutcome) -> (String, Verdict) {
     let evidence = &disk.evidence;
-    let exhibit = Exhibit {
+    let exhibit = DiskUnderTest {
         name: disk.name.clone(),
         base: dir.join(&evidence.base),
         log: dir.join(&evidence.log),

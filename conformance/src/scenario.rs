@@ -26,10 +26,10 @@ pub enum Script {
     Group,
     /// Failover alone, from a site to which nothing fails back.
     OutOnly,
-    /// Every fault in turn, a drill after each, and a failover whose source refuses to shut down.
+    /// Every fault in turn, a test failover after each, and a failover whose source refuses to shut down.
     Faults,
     /// Test failover and its clean-up.
-    Drill,
+    TestFailover,
     /// Failover to a chosen address, and who can log in afterwards.
     Networks,
     /// Whole cycles in memory.
@@ -55,7 +55,7 @@ impl Script {
         match self {
             Self::Cycle | Self::Group | Self::HyperV => asked,
             Self::OutOnly
-            | Self::Drill
+            | Self::TestFailover
             | Self::Faults
             | Self::Networks
             | Self::Hydration
@@ -94,7 +94,7 @@ pub struct Scenario {
     /// When a failback to Hyper-V brings the data down.
     #[serde(default)]
     pub data_sync: Option<DataSync>,
-    /// A drill starts from a point at which the applications were at rest.
+    /// A test failover starts from a point at which the applications were at rest.
     #[serde(default)]
     pub at_rest: bool,
     /// Transitions, in order.

@@ -3,8 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use conformance::outcome::{ScenarioOutcome, Verdict};
+use conformance::runner;
 use conformance::scenario::{self, Scenario, Tier};
-use conformance::trial;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
@@ -16,7 +16,7 @@ fn main() {
 }
 
 fn run(scenario: &Scenario) -> Result<(), Failed> {
-    let outcome = trial::run(scenario, as_before).map_err(|error| Failed::from(format!("{error:#}")))?;
+    let outcome = runner::run(scenario, as_before).map_err(|error| Failed::from(format!("{error:#}")))?;
     match outcome.verdict {
         Verdict::Pass => Ok(()),
         verdict => Err(Failed::from(format!("{verdict:?}: {}", outcome.why))),

@@ -1,7 +1,7 @@
 //! A link between sites that can be slow, lossy or down: a relay in front of an NBD server's socket.
 //!
 //! Whoever reads a disk over the link connects to the relay, which connects to the server and carries bytes both ways as
-//! the link's [`Weather`] allows at that moment.
+//! the link's [`LinkCondition`] allows at that moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,12 +21,12 @@ const PIECE: usize = 64 * 1024;
 
 /// How a link is at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Weather {
+pub enum LinkCondition {
     /// Everything passes at once.
     #[default]
-    Fair,
+    Healthy,
     /// So many bytes a second, over all connections together.
-    Slow(u64),
+    Throttled(u64),
     /// Every third connection breaks after so many bytes: a transfer of two disks comes through at the second try.
     Lossy(u64),
     /// Nothing passes: connections break, new ones are closed at once.
@@ -76,7 +76,7 @@ impl Relay {
     pub fn start(
         socket: &Utf8Path,
         upstream: Upstream,
-        weather: watch::Receiver<Weather>,
+        weather: watch::Receiver<LinkCondition>,
         tally: Arc<Tally>,
     ) -> Result<Self> {
         let listener = UnixListener::bind(socket).map_err(Error::file(socket))?;
@@ -109,7 +109,7 @@ impl Drop for Relay {
 /// What the connections of one relay share.
 struct Line {
     upstream: Upstream,
-    weather: watch::Receiver<Weather>,
+    weather: watch::Receiver<LinkCondition>,
     tally: Arc<Tally>,
     connections: AtomicU64,
     /// Until when a slow line is taken.
@@ -146,7 +146,7 @@ impl Line {
         let mut weather = self.weather.clone();
         tokio::select! {
             () = ended => {}
-            _ = weather.wait_for(|weather| *weather == Weather::Down) => {}
+            _ = weather.wait_for(|weather| *weather == LinkCondition::Down) => {}
         }
     }
 
@@ -179,15 +179,15 @@ impl Line {
             let sum = carried.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
             let now = *self.weather.borrow();
             match now {
-                Weather::Lossy(bytes) if number.is_multiple_of(3) && sum > bytes => {
+                LinkCondition::Lossy(bytes) if number.is_multiple_of(3) && sum > bytes => {
                     self.tally.broken.fetch_add(1, Ordering::Relaxed);
                     return Ok(());
                 }
-                Weather::Slow(rate) => {
+                LinkCondition::Throttled(rate) => {
                     self.tally.slowed.fetch_add(length as u64, Ordering::Relaxed);
                     self.wait_for_line(length as u64, rate).await;
                 }
-                Weather::Fair | Weather::Lossy(_) | Weather::Down => {}
+                LinkCondition::Healthy | LinkCondition::Lossy(_) | LinkCondition::Down => {}
             }
             to.write_all(&piece[..length]).await?;
         }
@@ -213,7 +213,7 @@ mod tests {
     /// A relay to a server that sends back what it gets.
     struct Bench {
         relay: Relay,
-        weather: watch::Sender<Weather>,
+        weather: watch::Sender<LinkCondition>,
         _dir: tempfile::TempDir,
     }
 
@@ -227,7 +227,7 @@ mod tests {
                 tokio::spawn(async move { tokio::io::copy(&mut from, &mut to).await });
             }
         });
-        let (weather, sees) = watch::channel(Weather::Fair);
+        let (weather, sees) = watch::channel(LinkCondition::Healthy);
         let relay = Relay::start(&path("relay"), Upstream::Unix(path("echo")), sees, Arc::default()).unwrap();
         Bench { relay, weather, _dir: dir }
     }
@@ -253,11 +253,11 @@ mod tests {
         let bench = bench();
         let mut open = UnixStream::connect(bench.relay.socket()).await.unwrap();
         assert!(comes_back(&mut open, 100).await);
-        bench.weather.send(Weather::Down).unwrap();
+        bench.weather.send(LinkCondition::Down).unwrap();
         assert!(!comes_back(&mut open, 100).await);
         let mut new = UnixStream::connect(bench.relay.socket()).await.unwrap();
         assert!(!comes_back(&mut new, 100).await);
-        bench.weather.send(Weather::Fair).unwrap();
+        bench.weather.send(LinkCondition::Healthy).unwrap();
         let mut new = UnixStream::connect(bench.relay.socket()).await.unwrap();
         assert!(comes_back(&mut new, 100).await);
     }
@@ -265,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn a_lossy_link_breaks_every_third_connection() {
         let bench = bench();
-        bench.weather.send(Weather::Lossy(1000)).unwrap();
+        bench.weather.send(LinkCondition::Lossy(1000)).unwrap();
         let mut passed = Vec::new();
         for _ in 0..4 {
             let mut stream = UnixStream::connect(bench.relay.socket()).await.unwrap();
@@ -277,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_link_takes_the_time_that_its_rate_says() {
         let bench = bench();
-        bench.weather.send(Weather::Slow(50_000)).unwrap();
+        bench.weather.send(LinkCondition::Throttled(50_000)).unwrap();
         let began = Instant::now();
         let mut stream = UnixStream::connect(bench.relay.socket()).await.unwrap();
         assert!(comes_back(&mut stream, 5000).await);

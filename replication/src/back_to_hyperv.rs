@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use contract::{
-    Access, ChangeId, ComponentId, Consumed, CoreError, DataSync, ErrorCode, FailoverRequest, Phase,
-    Platform, PointChoice, PointId, Side, View,
+    Access, Acknowledge, ChangeId, ComponentId, CoreError, DataSync, DiskSnapshot, ErrorCode,
+    FailoverRequest, Phase, Platform, PointChoice, PointId, Side,
 };
 use nbd::{ALLOCATION, Client};
 
@@ -129,19 +129,19 @@ async fn copy(
         Pass::Since(change) => Some(change),
         Pass::Differences | Pass::Everything => None,
     };
-    let view = cloud.open_view(&record.recovery.1, since).await?;
-    let copied = copy_view(&target, &view, disks, job, matches!(pass, Pass::Everything)).await;
-    let consumed = if copied.is_ok() { Consumed::Yes } else { Consumed::No };
-    let closed = cloud.close_view(&view.id, consumed).await;
+    let view = cloud.open_snapshot(&record.recovery.1, since).await?;
+    let copied = copy_snapshot(&target, &view, disks, job, matches!(pass, Pass::Everything)).await;
+    let acknowledge = if copied.is_ok() { Acknowledge::Advance } else { Acknowledge::Keep };
+    let closed = cloud.close_snapshot(&view.id, acknowledge).await;
     let bytes = copied?;
     closed?;
     job.note(&format!("{} travelled", contract::Bytes(bytes)))?;
     Ok(view.change_id)
 }
 
-async fn copy_view(
+async fn copy_snapshot(
     target: &Arc<dyn Platform>,
-    view: &View,
+    view: &DiskSnapshot,
     disks: &Volumes,
     job: &Job,
     everything: bool,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::{
-    Bytes, Consistency, CoreError, ErrorCode, ItemId, ItemView, Operation, Phase, PlanId, Platform,
-    Protection, RecoveryPlan, RecoveryPoint, SiteId, Timestamp, View,
+    Bytes, Consistency, CoreError, DiskSnapshot, ErrorCode, ItemId, ItemView, Operation, Phase, PlanId,
+    Platform, Protection, RecoveryPlan, RecoveryPoint, SiteId, Timestamp,
 };
 use tokio::sync::{Mutex, watch};
 
@@ -214,7 +214,7 @@ impl Inner {
     pub(crate) async fn first_point(
         &self,
         item: &Item,
-        view: &View,
+        view: &DiskSnapshot,
         base: &Volumes,
         bytes: u64,
     ) -> Result<(), CoreError> {

@@ -38,26 +38,27 @@ impl Jobs {
         self.all.iter()
     }
 
-    /// The latest job of each subject, and its latest that is no drill.
+    /// The latest job of each subject, and its latest that is no test failover.
     fn latest(&self) -> BTreeMap<JobSubject, Latest> {
         let mut latest: BTreeMap<_, Latest> = BTreeMap::new();
         for (place, job) in self.all.iter().enumerate() {
-            let (subject, drill) = job.look(|view| (view.subject.clone(), is_drill(view.kind)));
+            let (subject, test_failover) =
+                job.look(|view| (view.subject.clone(), is_test_failover(view.kind)));
             let latest = latest.entry(subject).or_default();
             latest.any = place;
-            if !drill {
-                latest.no_drill = place;
+            if !test_failover {
+                latest.no_test_failover = place;
             }
         }
         latest
     }
 
-    /// Whether another job has worked on the same since. A drill leaves it where it stands, if not another drill.
+    /// Whether another job has worked on the same since. A test failover leaves it where it stands, if not another test failover.
     fn has_moved_on(&self, view: &JobView, latest: &BTreeMap<JobSubject, Latest>) -> bool {
         let (Some(own), Some(latest)) = (self.places.get(&view.id), latest.get(&view.subject)) else {
             return false;
         };
-        *own < if is_drill(view.kind) { latest.any } else { latest.no_drill }
+        *own < if is_test_failover(view.kind) { latest.any } else { latest.no_test_failover }
     }
 }
 
@@ -65,10 +66,10 @@ impl Jobs {
 #[derive(Clone, Copy, Default)]
 struct Latest {
     any: usize,
-    no_drill: usize,
+    no_test_failover: usize,
 }
 
-fn is_drill(kind: JobKind) -> bool {
+fn is_test_failover(kind: JobKind) -> bool {
     matches!(kind, JobKind::TestFailover | JobKind::TestFailoverCleanup)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use contract::{Access, Consistency, Consumed, CoreError, Platform, View};
+use contract::{Access, Acknowledge, Consistency, CoreError, DiskSnapshot, Platform};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at};
@@ -178,19 +178,19 @@ pub(crate) async fn synchronise(core: &Inner, item: &Item, job: &Job) -> Result<
         let target = core.platform(&record.on(replica.side).0)?;
         (core.platform(&site)?, machine, target, replica.base.clone())
     };
-    let view = source.open_view(&machine, None).await?;
-    let copied = copy_view(&target, &view, &base, job).await;
-    let consumed = if copied.is_ok() { Consumed::Yes } else { Consumed::No };
-    let closed = source.close_view(&view.id, consumed).await;
+    let view = source.open_snapshot(&machine, None).await?;
+    let copied = copy_snapshot(&target, &view, &base, job).await;
+    let acknowledge = if copied.is_ok() { Acknowledge::Advance } else { Acknowledge::Keep };
+    let closed = source.close_snapshot(&view.id, acknowledge).await;
     let bytes = copied?;
     closed?;
     core.first_point(item, &view, &base, bytes).await?;
     Ok(bytes)
 }
 
-async fn copy_view(
+async fn copy_snapshot(
     target: &Arc<dyn Platform>,
-    view: &View,
+    view: &DiskSnapshot,
     base: &Volumes,
     job: &Job,
 ) -> Result<u64, CoreError> {

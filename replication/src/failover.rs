@@ -18,7 +18,7 @@ use crate::protect::delete_points;
 use crate::receive::transfer_once;
 use crate::table::Pair;
 use crate::target::{self, create_machine, derive_disks, hydrate, hydrate_if_due, name_disks, remove_target};
-use crate::{back_to_hyperv, drill, thinning};
+use crate::{back_to_hyperv, test_failover, thinning};
 
 pub(crate) async fn fail_over(core: &Arc<Inner>, request: &FailoverRequest) -> Result<JobId, CoreError> {
     let item = core.find(&request.item).await?;
@@ -110,8 +110,8 @@ async fn attempt(
     reached: &mut Reached,
 ) -> Result<(), CoreError> {
     let before = item.record.lock().await.clone();
-    if before.drill.is_some() {
-        job.step("clean up test failover", drill::remove(core, item)).await?;
+    if before.test_failover.is_some() {
+        job.step("clean up test failover", test_failover::remove(core, item)).await?;
     }
     if let Some(point) = before.merging {
         *reached = Reached::Merging;

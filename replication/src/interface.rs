@@ -11,7 +11,7 @@ use contract::{
 use crate::core::{Core, unknown};
 use crate::plan::PlanOrder;
 use crate::processor::not_replicating;
-use crate::{commit, configuration, drill, failover, plan, protect, reprotect};
+use crate::{commit, configuration, failover, plan, protect, reprotect, test_failover};
 
 /// How often it is looked whether data has grown too old.
 const AGES_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
@@ -132,11 +132,11 @@ impl ReplicationCore for Core {
     }
 
     async fn test_failover(&self, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
-        drill::start(&self.inner, request).await
+        test_failover::start(&self.inner, request).await
     }
 
     async fn clean_up_test_failover(&self, item: &ItemId) -> Result<JobId, CoreError> {
-        drill::clean_up(&self.inner, item).await
+        test_failover::clean_up(&self.inner, item).await
     }
 
     async fn complete_failover(&self, item: &ItemId) -> Result<(), CoreError> {

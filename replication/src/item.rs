@@ -1,10 +1,11 @@
 //! What the core keeps of an item.
 
 use contract::{
-    Bytes, ChangeId, ComponentId, ConfigurationIssue, Consistency, CoreError, DiskId, DrillStatus, ErrorCode,
-    Firmware, GroupId, GroupPointId, GuestFacts, GuestOs, Health, ItemId, ItemView, JobId, MachineId,
-    MachineView, Operation, PlatformKind, PointId, Policy, PolicyId, PolicyView, Protection, RecoveryPoint,
-    ReprotectRequest, Resynchronisation, Side, SiteId, TargetSettings, Timestamp, Untold, VolumeId,
+    Bytes, ChangeId, ChangesUnavailable, ComponentId, ConfigurationIssue, Consistency, CoreError, DiskId,
+    ErrorCode, Firmware, GroupId, GroupPointId, GuestFacts, GuestOs, Health, ItemId, ItemView, JobId,
+    MachineId, MachineView, Operation, PlatformKind, PointId, Policy, PolicyId, PolicyView, Protection,
+    RecoveryPoint, ReprotectRequest, Resynchronisation, Side, SiteId, TargetSettings, TestFailoverStatus,
+    Timestamp, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -62,7 +63,7 @@ pub(crate) struct Replica {
     pub(crate) received: Option<ChangeId>,
     /// Why the transfer under way compares whole disks, if it does.
     #[serde(default)]
-    pub(crate) resynchronising: Option<Untold>,
+    pub(crate) resynchronising: Option<ChangesUnavailable>,
     /// Those transfers of late, oldest first.
     #[serde(default)]
     pub(crate) resynchronised: Vec<Resynchronisation>,
@@ -137,9 +138,9 @@ impl Replica {
     }
 }
 
-/// A drill that was not cleaned up yet.
+/// A test failover that was not cleaned up yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Drill {
+pub(crate) struct TestFailoverCopy {
     pub(crate) machine: MachineId,
     /// The point it was started from.
     pub(crate) point: PointId,
@@ -214,9 +215,9 @@ pub(crate) struct Record {
     pub(crate) rest_asked: Option<Timestamp>,
     /// What was found at the last look at the configuration.
     pub(crate) issues: Vec<ConfigurationIssue>,
-    pub(crate) drill: Option<Drill>,
-    /// A drill has succeeded and was cleaned up since the item became protected.
-    pub(crate) drilled: bool,
+    pub(crate) test_failover: Option<TestFailoverCopy>,
+    /// A test failover has succeeded and was cleaned up since the item became protected.
+    pub(crate) test_failover_performed: bool,
     /// The primary machine's disks are half old, half new (HF-19).
     pub(crate) sync_incomplete: bool,
     /// The machine on the active side ran until a failover that is under way shut it down.
@@ -253,11 +254,11 @@ impl Record {
         }
     }
 
-    fn drill_status(&self) -> DrillStatus {
+    fn test_failover_status(&self) -> TestFailoverStatus {
         match self.pair.find(self.protection, Operation::TestFailover) {
-            Some(_) if self.drilled => DrillStatus::Performed,
-            Some(_) => DrillStatus::Recommended,
-            None => DrillStatus::NotApplicable,
+            Some(_) if self.test_failover_performed => TestFailoverStatus::Performed,
+            Some(_) => TestFailoverStatus::Recommended,
+            None => TestFailoverStatus::NotApplicable,
         }
     }
 
@@ -349,8 +350,8 @@ impl Item {
         }));
         ItemView {
             health: record.health(warning.as_ref()),
-            drill_status: record.drill_status(),
-            drill: record.drill.as_ref().map(|drill| drill.machine.clone()),
+            test_failover_status: record.test_failover_status(),
+            test_failover: record.test_failover.as_ref().map(|test_failover| test_failover.machine.clone()),
             synchronisation_incomplete: record.sync_incomplete,
             trouble: record.trouble.clone().or(warning).unwrap_or_default(),
             id: record.id,
@@ -376,7 +377,7 @@ fn allowed(record: &Record) -> Vec<Operation> {
     // These two are answers to a job that waits or runs.
     allowed.retain(|op| !matches!(op, Operation::CompleteFailover | Operation::CancelFailover));
     let pointless =
-        if record.drill.is_some() { Operation::TestFailover } else { Operation::TestFailoverCleanup };
+        if record.test_failover.is_some() { Operation::TestFailover } else { Operation::TestFailoverCleanup };
     allowed.retain(|op| *op != pointless && !(record.committing && *op == Operation::ChangePoint));
     // A replication group is reprotected as a whole, by a plan (EX-R13).
     allowed.retain(|op| *op != Operation::Reprotect || record.group.is_none());

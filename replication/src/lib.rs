@@ -8,7 +8,7 @@
 //! - `landing`, `transfer`, `processor`: how content travels
 //! - `engine`, `receive`, `group`: the two tasks behind a protected item, and what one transfer is
 //! - `policy`, `points`, `thinning`: which points there are, which can be chosen, and where they go
-//! - `failover`, `target`, `commit`, `back_to_hyperv`, `drill`, `reprotect`, `protect`: the jobs
+//! - `failover`, `target`, `commit`, `back_to_hyperv`, `test failover`, `reprotect`, `protect`: the jobs
 //! - `order`, `run`, `jobs`, `resume`, `desk`: what a job is told to do, how it runs, goes on and is asked about
 //! - `plan`: recovery plans
 //! - `place`: where a machine comes back to, and what its way back goes through
@@ -23,7 +23,6 @@ mod commit;
 mod configuration;
 mod core;
 mod desk;
-mod drill;
 mod engine;
 mod exports;
 mod failover;
@@ -51,6 +50,7 @@ mod store;
 pub mod table;
 pub mod tap;
 mod target;
+mod test_failover;
 mod thinning;
 mod transfer;
 

@@ -12,7 +12,7 @@ use crate::core::Inner;
 use crate::item::{Item, Record};
 use crate::jobs::Job;
 use crate::preconditions::{Asked, Way, When, look_and_ask};
-use crate::{commit, drill, failover, protect, reprotect};
+use crate::{commit, failover, protect, reprotect, test_failover};
 
 /// What a job was asked to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,8 +77,8 @@ impl Order {
             Self::Commit => commit::check(core, record),
             Self::Reprotect(request) => reprotect::check(core, record, request),
             Self::ReverseReplicate => reprotect::check_reverse(core, record),
-            Self::TestFailover(request) => drill::check(core, record, request),
-            Self::TestFailoverCleanup => drill::check_clean_up(core, record),
+            Self::TestFailover(request) => test_failover::check(core, record, request),
+            Self::TestFailoverCleanup => test_failover::check_clean_up(core, record),
         }
     }
 
@@ -115,8 +115,8 @@ impl Order {
             Self::Reprotect(request) => reprotect::work(core, item, job, Some(request)).await,
             // Nothing is asked of it (HF-17, HF-27).
             Self::ReverseReplicate => reprotect::work(core, item, job, None).await,
-            Self::TestFailover(request) => drill::hold(core, item, job, request).await,
-            Self::TestFailoverCleanup => drill::dismantle(core, item, job).await,
+            Self::TestFailover(request) => test_failover::hold(core, item, job, request).await,
+            Self::TestFailoverCleanup => test_failover::dismantle(core, item, job).await,
         }
     }
 }

@@ -150,7 +150,7 @@ pub(crate) async fn set_out(
         }
         if let Some(target) = &request.master_target {
             job.step("attach disks to master target", async {
-                Ok(platform.lend_disks(machine, target).await?)
+                Ok(platform.attach_to_master_target(machine, target).await?)
             })
             .await?;
         }
@@ -189,7 +189,8 @@ pub(crate) async fn arrive(core: &Inner, item: &Item, job: &Job) -> Result<(), C
     }
     let (site, machine) = record.primary;
     let platform = core.platform(&site)?;
-    job.step("attach disks to machine", async { Ok(platform.return_disks(&machine).await?) }).await
+    job.step("attach disks to machine", async { Ok(platform.detach_from_master_target(&machine).await?) })
+        .await
 }
 
 /// Whether the machine comes back to other hardware than it was made for.

@@ -73,8 +73,8 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
         warning: None,
         rest_asked: None,
         issues: Vec::new(),
-        drill: None,
-        drilled: false,
+        test_failover: None,
+        test_failover_performed: false,
         sync_incomplete: false,
         served: false,
         starting: false,
@@ -177,7 +177,7 @@ pub(crate) async fn end(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Resul
         .await
     })
     .await?;
-    job.step("remove test machine", crate::drill::remove(core, item)).await?;
+    job.step("remove test machine", crate::test_failover::remove(core, item)).await?;
     thinning::finish(core, item).await?;
     let record = item.record.lock().await.clone();
     if record.protection.active == Side::Primary && !record.built.is_empty() {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use contract::{
-    Access, Bytes, ChangeId, Consistency, Consumed, CoreError, ErrorCode, GroupPointId, MachineId, Platform,
-    PlatformErrorKind, View, ViewRequest,
+    Access, Acknowledge, Bytes, ChangeId, Consistency, CoreError, DiskSnapshot, ErrorCode, GroupPointId,
+    MachineId, Platform, PlatformErrorKind, SnapshotRequest,
 };
 
 use crate::core::Inner;
@@ -41,7 +41,7 @@ struct Taken {
 /// One transfer of one machine, as if its power had failed (RP-17). Returns its number.
 pub(crate) async fn transfer_once(core: &Inner, item: &Item) -> Result<u64, CoreError> {
     let origin = Origin::of(core, item).await?;
-    let view = origin.platform.open_view(&origin.machine, origin.since.as_ref()).await?;
+    let view = origin.platform.open_snapshot(&origin.machine, origin.since.as_ref()).await?;
     land(core, item, &origin, &view, Taken::default()).await
 }
 
@@ -61,14 +61,14 @@ pub(crate) async fn transfer_together(
     }
     let Some(first) = origins.first() else { return Ok(Vec::new()) };
     let machines = origins.iter().map(|origin| (origin.machine.clone(), origin.since.clone())).collect();
-    let mut request = ViewRequest { machines, consistency };
-    let mut opened = first.platform.open_views(&request).await;
+    let mut request = SnapshotRequest { machines, consistency };
+    let mut opened = first.platform.open_snapshots(&request).await;
     if consistency == Consistency::App {
         note_rest(core, items, opened.as_ref().err().map(ToString::to_string)).await?;
         if opened.as_ref().is_err_and(|error| error.kind == PlatformErrorKind::NotQuiesced) {
             // Better a point without rest than none.
             request.consistency = Consistency::Crash;
-            opened = first.platform.open_views(&request).await;
+            opened = first.platform.open_snapshots(&request).await;
         }
     }
     let views = match opened {
@@ -95,7 +95,7 @@ async fn each_alone(core: &Inner, items: &[Arc<Item>]) -> Vec<Result<u64, CoreEr
 }
 
 /// The moment that the views of a group share: named by one of them, so that no two moments share a name.
-fn name_moment(view: &View) -> GroupPointId {
+fn name_moment(view: &DiskSnapshot) -> GroupPointId {
     GroupPointId(format!("moment-{}-{}", view.taken_at.0, view.change_id))
 }
 
@@ -118,17 +118,17 @@ async fn land(
     core: &Inner,
     item: &Item,
     origin: &Origin,
-    view: &View,
+    view: &DiskSnapshot,
     taken: Taken,
 ) -> Result<u64, CoreError> {
     let resync = resync::needed(origin.since.as_ref(), view);
     let received = async {
         resync::begin(core, item, resync).await?;
-        receive_view(core, item, view).await
+        receive_snapshot(core, item, view).await
     };
     let received = received.await;
-    let consumed = if received.is_ok() { Consumed::Yes } else { Consumed::No };
-    let closed = origin.platform.close_view(&view.id, consumed).await;
+    let acknowledge = if received.is_ok() { Acknowledge::Advance } else { Acknowledge::Keep };
+    let closed = origin.platform.close_snapshot(&view.id, acknowledge).await;
     let (number, bytes) = match received.and_then(|received| closed.map(|()| received).map_err(Into::into)) {
         Ok(received) => received,
         Err(error) => {
@@ -159,7 +159,7 @@ async fn land(
 
 /// Writes what the replica lacks of a view into the landing log. Returns the transfer's number and the bytes that
 /// travelled.
-async fn receive_view(core: &Inner, item: &Item, view: &View) -> Result<(u64, u64), CoreError> {
+async fn receive_snapshot(core: &Inner, item: &Item, view: &DiskSnapshot) -> Result<(u64, u64), CoreError> {
     // Without a record of changes the newest content is needed for comparison: all that landed, processed.
     let compare = view.disks.iter().any(|disk| disk.changed.is_none());
     if compare {

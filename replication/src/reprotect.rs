@@ -98,7 +98,7 @@ async fn begin(
         record.protection.phase = Phase::InitialReplication;
         record.failed_over_to = None;
         record.trouble = None;
-        record.drilled = false;
+        record.test_failover_performed = false;
         (record.served, record.starting) = (false, false);
     })
     .await?;

@@ -110,7 +110,7 @@ pub(crate) async fn create_machine(
     let platform = core.platform(&record.recovery.0)?;
     let mut placement = record.target.placement.clone();
     if network != record.target.network.unwrap_or_default() {
-        // Subnet and address were chosen for the network that serves; a drill's has others (TF-04).
+        // Subnet and address were chosen for the network that serves; a test failover's has others (TF-04).
         (placement.subnet, placement.address) = (None, None);
     }
     let mut spec = MachineSpec {

@@ -41,10 +41,10 @@ pub(crate) async fn thin_out(core: &Inner, item: &Item) -> Result<(), CoreError>
 async fn next_run(core: &Inner, item: &Item, worth_it: usize) -> Result<Option<(usize, usize)>, CoreError> {
     let record = item.record.lock().await;
     let Some(replica) = &record.replica else { return Ok(None) };
-    // A drill stands on one of the points, and a job may have been told to use one. One that wants the newest may wait long
+    // A test failover stands on one of the points, and a job may have been told to use one. One that wants the newest may wait long
     // for its source's shutdown, and deltas must not pile up meanwhile until no hypervisor opens them.
     let held = record.pending.as_ref().is_some_and(|pending| !pending.order.wants_the_newest());
-    if record.drill.is_some() || held {
+    if record.test_failover.is_some() || held {
         return Ok(None);
     }
     let policy = core.policies().in_force(&record)?.policy;

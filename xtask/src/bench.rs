@@ -6,10 +6,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::BenchArgs;
 use crate::conformance::preflight::free_disk;
+use crate::error::infrastructure;
 use crate::host::Live;
 use crate::run::{bytes, cargo, say};
 use crate::setup::{self, daemon};
-use crate::stop::infrastructure;
 use crate::suite::Suite;
 
 /// Free disk that the largest measurement takes: disks, their copies, and the log of what is written to them.

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use camino::Utf8Path;
 
 use crate::cli::{ConformanceArgs, Consent};
+use crate::error::{INTERRUPTED, infrastructure};
 use crate::run::{cargo, human, quietly, say};
-use crate::stop::{INTERRUPTED, infrastructure};
 use crate::{conformance, setup};
 
 /// The scenario of the short real cycle.
@@ -83,7 +83,7 @@ pub fn command(root: &Utf8Path, consent: &Consent) -> Result<u8> {
         let result = conformance::command(root, &ConformanceArgs::only(CYCLE, consent.clone()));
         code = result.unwrap_or_else(|error| {
             say(format!("{error:#}"));
-            crate::stop::code_of(&error)
+            crate::error::code_of(&error)
         });
         Ok(Tally::one(code == 0))
     })?;

@@ -5,10 +5,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::conformance::rundir::{LATEST, RUNS, list};
+use crate::error::{infrastructure, usage};
 use crate::host::Live;
 use crate::run::{bytes, in_ci, on_terminal};
 use crate::setup::{self, Work, daemon};
-use crate::stop::{infrastructure, usage};
 use crate::suite::Suite;
 
 /// Takes down what dead runs left, then offers to delete old run directories.

@@ -166,7 +166,7 @@ mod tests {
             &["xtask", "dance"],
         ] {
             let error = Cli::try_parse_from(words).expect_err("not a word of ours");
-            assert_eq!(error.exit_code(), i32::from(crate::stop::USAGE), "{words:?}");
+            assert_eq!(error.exit_code(), i32::from(crate::error::USAGE), "{words:?}");
         }
     }
 }

@@ -7,13 +7,13 @@ use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
 use crate::conformance::preflight::{Figures, free_disk, memory};
+use crate::error::INFRASTRUCTURE;
 use crate::host::{Host, Live};
 use crate::images_cmd;
 use crate::run::{bytes, say};
 use crate::setup::needs::MINIMA;
 use crate::setup::release::Release;
 use crate::setup::{Work, daemon};
-use crate::stop::INFRASTRUCTURE;
 use crate::suite::Suite;
 
 /// Everything doctor tells.

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::error::infrastructure;
 use crate::host::Host;
 use crate::run::{bytes, say, spinner};
 use crate::setup::plan::lacks_lists;
-use crate::stop::infrastructure;
 
 /// Where built images are kept.
 pub fn cache_dir() -> Utf8PathBuf {

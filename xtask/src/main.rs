@@ -7,11 +7,11 @@ mod clean;
 mod cli;
 mod conformance;
 mod doctor;
+mod error;
 mod host;
 mod images_cmd;
 mod run;
 mod setup;
-mod stop;
 mod suite;
 
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("{error:#}");
-            ExitCode::from(stop::code_of(&error))
+            ExitCode::from(error::code_of(&error))
         }
     }
 }

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::stop::infrastructure;
+use crate::error::infrastructure;
 
 /// Lines of a failed program that are repeated to the person.
 const TAIL: usize = 15;

@@ -6,8 +6,8 @@ use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
+use crate::error::{infrastructure, usage};
 use crate::run::{cargo, quietly_read};
-use crate::stop::{infrastructure, usage};
 
 const BINARY: &str = "roundtrip-suite";
 /// The exit code by which the suite's binary says that this host cannot do what was asked.
@@ -106,7 +106,7 @@ impl Suite {
     pub fn verdict(&self, arguments: &[&str]) -> Result<u8> {
         let status = self.command(arguments).status()?;
         // Ended by a signal: no verdict.
-        Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::stop::INFRASTRUCTURE))
+        Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::error::INFRASTRUCTURE))
     }
 }
 

@@ -116,14 +116,14 @@ pub struct AlternateHost {
     pub create_machine: bool,
 }
 
-/// A drill.
+/// A test failover.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestFailoverRequest {
     /// The item.
     pub item: ItemId,
     /// Which point (TF-03).
     pub point: PointChoice,
-    /// The network for the drill (TF-04); a production network is refused.
+    /// The network for the test failover (TF-04); a production network is refused.
     pub network: Network,
 }
 
@@ -248,7 +248,7 @@ pub trait ReplicationCore: Send + Sync {
     /// Builds and starts a separate copy in an isolated network; replication goes on (TF-01 to TF-04).
     async fn test_failover(&self, request: &TestFailoverRequest) -> Result<JobId, CoreError>;
 
-    /// Removes everything a drill made (TF-06).
+    /// Removes everything a test failover made (TF-06).
     async fn clean_up_test_failover(&self, item: &ItemId) -> Result<JobId, CoreError>;
 
     /// Lets a failback that waits after its data synchronisation go on to its second phase (HF-08, JO-02).
@@ -300,18 +300,18 @@ pub trait ReplicationCore: Send + Sync {
     /// machines without a replication group in the plan (RP-07); else what the first machine that cannot go objects to.
     async fn failover_plan(&self, request: &PlanFailoverRequest) -> Result<JobId, CoreError>;
 
-    /// Holds a drill with all machines of a plan, group by group (PL-05, TF-05). Goes on to the end, as an unplanned
+    /// Holds a test failover with all machines of a plan, group by group (PL-05, TF-05). Goes on to the end, as an unplanned
     /// failover does.
     ///
     /// # Errors
     /// As [`Self::failover_plan`]; refused only if no machine can take part.
     async fn test_failover_plan(&self, request: &PlanTestFailoverRequest) -> Result<JobId, CoreError>;
 
-    /// Removes everything that a plan's drill made. Machines without a drill are skipped.
+    /// Removes everything that a plan's test failover made. Machines without a test failover are skipped.
     ///
     /// # Errors
-    /// `unknown-id`; `busy`, also if another job holds a machine with a drill; what the first machine objects to if
-    /// none has a drill.
+    /// `unknown-id`; `busy`, also if another job holds a machine with a test failover; what the first machine objects to if
+    /// none has a test failover.
     async fn clean_up_test_failover_plan(&self, plan: &PlanId) -> Result<JobId, CoreError>;
 
     /// Commits every machine of a plan whose failover is not final yet; the others are skipped.
@@ -329,14 +329,14 @@ pub trait ReplicationCore: Send + Sync {
     /// is not in the plan; what the first machine objects to if none can.
     async fn reprotect_plan(&self, request: &PlanReprotectRequest) -> Result<JobId, CoreError>;
 
-    /// All jobs that fit, drills among them (MO-04), newest last.
+    /// All jobs that fit, test failovers among them (MO-04), newest last.
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, CoreError>;
 
     /// Does a job that failed again, under the same id (JO-03, RE-16). What it asks for is checked as at first. A
     /// plan's job does again what failed in it and goes on from there; what succeeded stays as it is.
     ///
     /// # Errors
-    /// `unknown-id`; `not-allowed-in-state` unless it failed; `not-curable`; `moved-on` if another job than a drill
+    /// `unknown-id`; `not-allowed-in-state` unless it failed; `not-curable`; `moved-on` if another job than a test failover
     /// has worked on the item, or another job on the plan, since; `busy`; and whatever the operation itself is
     /// refused with.
     async fn retry_job(&self, job: &JobId) -> Result<(), CoreError>;

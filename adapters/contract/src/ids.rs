@@ -35,7 +35,7 @@ text_id! {
     /// An open door to a volume.
     ExportId,
     /// A point-in-time view of all disks of a machine.
-    ViewId,
+    SnapshotId,
     /// A moment from which a platform can tell what changed.
     ChangeId,
     /// A replicated item: a machine under protection, wherever it currently runs.

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes, ChangeId, DiskId, GroupId, GroupPointId, ItemId, JobId, MachineId, Network, Placement, PointId,
-    PolicyView, SiteId, Timestamp, Untold, VolumeId,
+    Bytes, ChangeId, ChangesUnavailable, DiskId, GroupId, GroupPointId, ItemId, JobId, MachineId, Network,
+    Placement, PointId, PolicyView, SiteId, Timestamp, VolumeId,
 };
 
 /// A side of a protected pair. Sides never change; which one is active does.
@@ -82,9 +82,9 @@ pub enum Operation {
     UnplannedFailover,
     /// Failover that shuts the source down first and loses nothing.
     PlannedFailover,
-    /// A drill.
+    /// A test failover.
     TestFailover,
-    /// The end of a drill.
+    /// The end of a test failover.
     TestFailoverCleanup,
     /// The second phase of a failback that synchronised first (HF-08).
     CompleteFailover,
@@ -116,10 +116,10 @@ pub enum Health {
     NotApplicable,
 }
 
-/// Whether a drill has been held (MO-02).
+/// Whether a test failover has been held (MO-02).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum DrillStatus {
+pub enum TestFailoverStatus {
     /// None has succeeded since the item became protected (FO-19).
     Recommended,
     /// At least one has succeeded and was cleaned up.
@@ -166,7 +166,7 @@ pub struct Resynchronisation {
     /// The moment of the source that was received so, by its site's clock.
     pub at: Timestamp,
     /// Why the source could not tell.
-    pub why: Untold,
+    pub why: ChangesUnavailable,
     /// Bytes of disk that were compared.
     pub compared: Bytes,
     /// Bytes of disk content that travelled.
@@ -257,10 +257,10 @@ pub struct ItemView {
     pub points: Vec<RecoveryPoint>,
     /// The point failed over to, from failover to commit.
     pub failed_over_to: Option<PointId>,
-    /// The machine of a drill that was not cleaned up yet.
-    pub drill: Option<MachineId>,
-    /// Whether a drill has been held.
-    pub drill_status: DrillStatus,
+    /// The machine of a test failover that was not cleaned up yet.
+    pub test_failover: Option<MachineId>,
+    /// Whether a test failover has been held.
+    pub test_failover_status: TestFailoverStatus,
     /// A data synchronisation into the primary machine was broken off: that machine must not be used until
     /// another failback has completed (HF-19, HF-20).
     pub synchronisation_incomplete: bool,

@@ -16,9 +16,9 @@ pub enum JobKind {
     UnplannedFailover,
     /// Planned failover, in either direction.
     PlannedFailover,
-    /// A drill.
+    /// A test failover.
     TestFailover,
-    /// The end of a drill.
+    /// The end of a test failover.
     TestFailoverCleanup,
     /// Another point before commit.
     ChangePoint,

@@ -24,15 +24,15 @@ pub use crate::core::{
 pub use error::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
 pub use ids::{
     ChangeId, ComponentId, DiskId, ExportId, GroupId, GroupPointId, ItemId, JobId, MachineId, PlanId,
-    PointId, PolicyId, SiteId, ViewId, VolumeId,
+    PointId, PolicyId, SiteId, SnapshotId, VolumeId,
 };
 pub use infrastructure::{
     AccountRole, AgentVersion, Component, ComponentKind, ConfigurationServer, Host, HostEdition, MachineSize,
     MasterTarget, Mount, PrivateLink, Subscription, Vcenter,
 };
 pub use item::{
-    ConfigurationIssue, Consistency, Direction, DrillStatus, Health, IssueClass, ItemView, Operation, Phase,
-    Protection, RecoveryPoint, Resynchronisation, Side, TargetSettings,
+    ConfigurationIssue, Consistency, Direction, Health, IssueClass, ItemView, Operation, Phase, Protection,
+    RecoveryPoint, Resynchronisation, Side, TargetSettings, TestFailoverStatus,
 };
 pub use job::{JobAction, JobFilter, JobKind, JobState, JobSubject, JobView, Step, StepState};
 pub use network::{
@@ -44,8 +44,9 @@ pub use plan::{
     RecoveryPlan, ScriptContext, ScriptMachine,
 };
 pub use platform::{
-    Access, Consumed, DiskKind, DiskView, Export, Firmware, GuestFacts, GuestOs, MachineSpec, MachineView,
-    Placement, Platform, PlatformKind, PowerState, SiteView, Untold, View, ViewDisk, ViewRequest, VolumeView,
+    Access, Acknowledge, ChangesUnavailable, DiskKind, DiskSnapshot, DiskView, Export, Firmware, GuestFacts,
+    GuestOs, MachineSpec, MachineView, Placement, Platform, PlatformKind, PowerState, SiteView, SnapshotDisk,
+    SnapshotRequest, VolumeView,
 };
 pub use policy::{Policy, PolicyView};
 pub use units::{Bytes, Millis, Timestamp};

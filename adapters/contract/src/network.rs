@@ -12,7 +12,7 @@ pub enum Network {
     /// The one that serves.
     #[default]
     Production,
-    /// One used for nothing but drills (TF-04).
+    /// One used for nothing but test failovers (TF-04).
     Isolated,
 }
 

@@ -52,11 +52,11 @@ pub enum FailoverType {
     Planned,
     /// Carries on to the end.
     Unplanned,
-    /// A drill; carries on to the end.
+    /// A test failover; carries on to the end.
     Test,
 }
 
-/// Something to be done between machines (PL-03, PL-04). Commit, reprotection and the clean-up of a drill do none.
+/// Something to be done between machines (PL-03, PL-04). Commit, reprotection and the clean-up of a test failover do none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanAction {
     /// What people call it.
@@ -170,14 +170,14 @@ pub struct PlanFailoverRequest {
     pub data_sync: Option<DataSync>,
 }
 
-/// A drill with a whole plan.
+/// A test failover with a whole plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanTestFailoverRequest {
     /// The plan.
     pub plan: PlanId,
     /// Which point of each machine, as in [`PlanFailoverRequest::point`].
     pub point: PointChoice,
-    /// The network for the drill; a production network is refused.
+    /// The network for the test failover; a production network is refused.
     pub network: Network,
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AgentVersion, Bytes, ChangeId, Component, ComponentId, Consistency, DiskId, ExportId, MachineId, Millis,
-    Network, NicView, PlatformError, SiteId, Timestamp, ViewId, VolumeId,
+    Network, NicView, PlatformError, SiteId, SnapshotId, Timestamp, VolumeId,
 };
 
 /// Which product a site stands in for.
@@ -257,9 +257,9 @@ pub struct Export {
     pub uri: String,
 }
 
-/// Views of several machines at one moment.
+/// Snapshots of several machines at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ViewRequest {
+pub struct SnapshotRequest {
     /// The machines, each with the moment from which its changes are asked.
     pub machines: Vec<(MachineId, Option<ChangeId>)>,
     /// [`Consistency::App`]: the applications are brought to rest first, in all of them, and the file systems frozen.
@@ -268,31 +268,31 @@ pub struct ViewRequest {
 
 /// All disks of one machine as they were at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct View {
+pub struct DiskSnapshot {
     /// Name to close it by.
-    pub id: ViewId,
+    pub id: SnapshotId,
     /// The moment, by the site's clock.
     pub taken_at: Timestamp,
     /// Name of this moment; ask later what changed since.
     pub change_id: ChangeId,
     /// Every disk of the machine.
-    pub disks: Vec<ViewDisk>,
+    pub disks: Vec<SnapshotDisk>,
     /// Why not every disk tells what changed, where that was asked; `None` where all of them do.
     #[serde(default)]
-    pub untold: Option<Untold>,
+    pub changes_unavailable: Option<ChangesUnavailable>,
 }
 
 /// Why a platform cannot tell what changed since a moment that it once named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Untold {
+pub enum ChangesUnavailable {
     /// More had changed than its log holds, and the log was given up.
     LogFull,
     /// Its record of changes did not outlive an end of the machine or of whoever kept it.
     RecordLost,
 }
 
-impl std::fmt::Display for Untold {
+impl std::fmt::Display for ChangesUnavailable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::LogFull => "more had changed than the log of changes holds",
@@ -303,7 +303,7 @@ impl std::fmt::Display for Untold {
 
 /// One disk in a view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ViewDisk {
+pub struct SnapshotDisk {
     /// The disk.
     pub id: DiskId,
     /// Size in bytes.
@@ -315,14 +315,14 @@ pub struct ViewDisk {
     pub changed: Option<String>,
 }
 
-/// Whether a view's changes reached their destination.
+/// What the platform does with its change tracking when a snapshot is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Consumed {
-    /// They did; the platform may forget the older change id.
-    Yes,
-    /// They did not; the next view must be able to tell everything since the older change id.
-    No,
+pub enum Acknowledge {
+    /// The snapshot's changes reached their destination: the platform may forget the older change id.
+    Advance,
+    /// They did not: the next snapshot must be able to report everything since the older change id.
+    Keep,
 }
 
 /// One site's machines and storage. Every call is bounded by the platform itself and idempotent where a
@@ -347,11 +347,14 @@ pub trait Platform: Send + Sync {
 
     /// Takes the disks off a machine that is off and hangs them on a master target, through which they are written
     /// from then on. Every datastore must be mounted there for writing (RE-28).
-    async fn lend_disks(&self, machine: &MachineId, master_target: &ComponentId)
-    -> Result<(), PlatformError>;
+    async fn attach_to_master_target(
+        &self,
+        machine: &MachineId,
+        master_target: &ComponentId,
+    ) -> Result<(), PlatformError>;
 
     /// Hangs a machine's disks back on itself (RE-14); it may have them already.
-    async fn return_disks(&self, machine: &MachineId) -> Result<(), PlatformError>;
+    async fn detach_from_master_target(&self, machine: &MachineId) -> Result<(), PlatformError>;
 
     /// Merges all snapshots of a machine that is off into its disks (RE-09); there may be none.
     async fn merge_snapshots(&self, machine: &MachineId) -> Result<(), PlatformError>;
@@ -391,21 +394,25 @@ pub trait Platform: Send + Sync {
     }
 
     /// Freezes all disks of a machine at one moment, for reading. A machine has one view at a time: a new one ends the
-    /// one before, as if it had been closed with [`Consumed::No`], so that nothing a dead core left open is in the way. With `since`, each disk also tells what
+    /// one before, as if it had been closed with [`Acknowledge::Keep`], so that nothing a dead core left open is in the way. With `since`, each disk also tells what
     /// changed from that moment to this one. Works on machines that are on or off.
-    async fn open_view(&self, machine: &MachineId, since: Option<&ChangeId>) -> Result<View, PlatformError>;
+    async fn open_snapshot(
+        &self,
+        machine: &MachineId,
+        since: Option<&ChangeId>,
+    ) -> Result<DiskSnapshot, PlatformError>;
 
     /// Freezes all disks of several machines so that no view shows the effect of a write whose cause another lacks: what
     /// one machine did after it learnt of another's write is in its view only if that write is in the other's (RP-11).
-    /// In the order asked; all or none. Each view follows the rules of [`Platform::open_view`].
+    /// In the order asked; all or none. Each view follows the rules of [`Platform::open_snapshot`].
     ///
     /// # Errors
     /// [`PlatformErrorKind::NotQuiesced`](crate::PlatformErrorKind::NotQuiesced) if an application cannot be brought to
     /// rest; whatever was frozen goes on.
-    async fn open_views(&self, request: &ViewRequest) -> Result<Vec<View>, PlatformError>;
+    async fn open_snapshots(&self, request: &SnapshotRequest) -> Result<Vec<DiskSnapshot>, PlatformError>;
 
     /// Ends a view.
-    async fn close_view(&self, view: &ViewId, consumed: Consumed) -> Result<(), PlatformError>;
+    async fn close_snapshot(&self, view: &SnapshotId, acknowledge: Acknowledge) -> Result<(), PlatformError>;
 
     /// Forgets all change tracking of a machine.
     async fn stop_tracking(&self, machine: &MachineId) -> Result<(), PlatformError>;
@@ -439,7 +446,7 @@ pub trait Platform: Send + Sync {
     /// Closes an export; what was written is durable afterwards.
     async fn close_export(&self, id: &ExportId) -> Result<(), PlatformError>;
 
-    /// Closes every view, as [`Consumed::No`], and every export. A core that starts calls it first: what it left open
+    /// Closes every view, as [`Acknowledge::Keep`], and every export. A core that starts calls it first: what it left open
     /// when it was killed has names that it never heard, and must not stand in its way. One core uses a platform.
     async fn close_all(&self) -> Result<(), PlatformError>;
 }

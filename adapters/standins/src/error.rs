@@ -4,7 +4,7 @@ use contract::{PlatformError, PlatformErrorKind as Kind};
 use harness::Error;
 
 use crate::StandInSite;
-use crate::infrastructure::Denial;
+use inventory::Denial;
 
 impl StandInSite {
     /// An error of this site.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use contract::{MachineId, PlatformError, PlatformErrorKind as Kind};
-use harness::relay::{Relay, Tally, Upstream, Weather};
+use harness::relay::{LinkCondition, Relay, Tally, Upstream};
 use harness::storage::WriteFault;
 use serde_json::json;
 use tokio::sync::watch;
@@ -24,7 +24,7 @@ pub enum Fault {
     /// A guest ignores requests to shut down.
     ShutdownRefused(MachineId),
     /// How the way out of the site is, which the content of views takes.
-    Link(Weather),
+    Link(LinkCondition),
     /// What writes through exports opened from now on end in.
     Writes(WriteFault),
     /// A component does not answer.
@@ -37,7 +37,7 @@ pub enum Fault {
 pub(crate) struct Faults {
     present: Mutex<Vec<Fault>>,
     writes: Mutex<Option<WriteFault>>,
-    weather: watch::Sender<Weather>,
+    weather: watch::Sender<LinkCondition>,
     tally: Arc<Tally>,
     /// Relays before the servers of views, from the first fault of the link on.
     relays: Mutex<Option<BTreeMap<Upstream, Relay>>>,
@@ -45,7 +45,7 @@ pub(crate) struct Faults {
 
 impl Default for Faults {
     fn default() -> Self {
-        let (weather, _) = watch::channel(Weather::Fair);
+        let (weather, _) = watch::channel(LinkCondition::Healthy);
         Self {
             present: Mutex::default(),
             writes: Mutex::default(),
@@ -128,7 +128,7 @@ impl StandInSite {
             // A guest that is gone neither stands still nor refuses anything.
             Fault::GuestFrozen(_) | Fault::ShutdownRefused(_) => Ok(()),
             Fault::Link(_) => {
-                self.faults.weather.send_replace(Weather::Fair);
+                self.faults.weather.send_replace(LinkCondition::Healthy);
                 Ok(())
             }
             Fault::Writes(_) => {

@@ -9,30 +9,27 @@
 //! - [`Boot`]: what a machine was booted from, kept for the oracle
 
 mod agent_link;
-mod agent_views;
+mod agent_snapshots;
 mod boot;
+mod change_log;
+mod consistency_group;
+mod disk_attachment;
 mod error;
 mod fault;
-mod hanging;
-mod infrastructure;
-mod limits;
 mod machines;
 mod merge;
-mod moment;
 mod network;
 pub mod profile;
-mod rest;
-pub mod sim;
+mod quiesce;
 mod site;
+mod snapshots;
 mod state;
 pub mod vhd;
-mod views;
 mod volumes;
 
 pub use boot::{Boot, BootDisk};
+pub use change_log::SnapshotsBlocked;
 pub use fault::Fault;
-pub use infrastructure::{Infrastructure, Refusal, SecurityList, Way};
-pub use limits::ViewsHeld;
 pub use profile::{Profile, Tracking};
-pub use rest::StillVolume;
+pub use quiesce::StillVolume;
 pub use site::{Installed, SiteConfig, StandInSite};

@@ -68,8 +68,8 @@ impl StandInSite {
             boots: Vec::new(),
             tracked: Vec::new(),
             serving_boot: None,
-            views_taken: 0,
-            untold: Vec::new(),
+            snapshots_taken: 0,
+            changes_unavailable: Vec::new(),
         };
         let view = self.show_machine(&state, &record)?;
         state.machines.insert(spec.id.clone(), record);
@@ -106,7 +106,7 @@ impl StandInSite {
         if record.running().is_some() {
             return Ok(());
         }
-        self.end_resting_views(&mut state, id).await?;
+        self.close_snapshots_at_rest(&mut state, id).await?;
         let record = state.machines.get(id).ok_or_else(|| self.unknown("machine", id))?;
         let number = u32::try_from(record.boots.len()).unwrap_or(u32::MAX).saturating_add(1);
         let dir = self.dir("machines").join(&id.0).join(format!("boot-{number}"));
@@ -124,7 +124,7 @@ impl StandInSite {
         let domain = Arc::new(domain.map_err(self.failed("define a machine"))?);
         record.domain = Some(Arc::clone(&domain));
         record.tracked = tracked;
-        record.views_taken = 0;
+        record.snapshots_taken = 0;
         let guest = domain.start().await.map_err(self.failed("start a machine"))?;
         self.enforce(id, &guest).await?;
         let disks = disks.into_iter().map(|(disk, _)| disk).collect();

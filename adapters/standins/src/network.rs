@@ -6,7 +6,9 @@ use std::net::SocketAddrV4;
 use contract::{MachineId, PlatformError, SecurityRules};
 use harness::machine::Guest;
 
-use crate::{StandInSite, Way};
+use inventory::Way;
+
+use crate::StandInSite;
 
 impl StandInSite {
     /// Gives a machine in the cloud these security rules, at once.

@@ -7,9 +7,9 @@ use std::time::Instant;
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    Access, Bytes, ChangeId, Component, ComponentId, Consumed, DiskId, Export, ExportId, MachineId,
-    MachineSpec, MachineView, Millis, Platform, PlatformError, PlatformErrorKind as Kind, SiteId, SiteView,
-    View, ViewId, ViewRequest, VolumeId, VolumeView,
+    Access, Acknowledge, Bytes, ChangeId, Component, ComponentId, DiskId, DiskSnapshot, Export, ExportId,
+    MachineId, MachineSpec, MachineView, Millis, Platform, PlatformError, PlatformErrorKind as Kind, SiteId,
+    SiteView, SnapshotId, SnapshotRequest, VolumeId, VolumeView,
 };
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -18,9 +18,11 @@ use harness::storage::StorageDaemon;
 use harness::tools::{self, Format};
 use tokio::sync::{Mutex, RwLock, watch};
 
+use inventory::Infrastructure;
+
 use crate::fault::Faults;
 use crate::state::{State, VolumeRecord};
-use crate::{Boot, Infrastructure, Profile, Tracking};
+use crate::{Boot, Profile, Tracking};
 
 /// What a site is made of.
 #[derive(Clone)]
@@ -232,14 +234,14 @@ impl StandInSite {
         self.state.lock().await.machines.get(machine)?.boots.last().cloned()
     }
 
-    /// Views taken of a machine since its last boot, whoever asked for them: what replication costs, counted
+    /// Snapshots taken of a machine since its last boot, whoever asked for them: what replication costs, counted
     /// below the core.
-    pub async fn views_taken(&self, machine: &MachineId) -> u64 {
-        self.state.lock().await.machines.get(machine).map_or(0, |record| record.views_taken)
+    pub async fn snapshots_taken(&self, machine: &MachineId) -> u64 {
+        self.state.lock().await.machines.get(machine).map_or(0, |record| record.snapshots_taken)
     }
 
     /// Whether a view of a machine is open at this moment.
-    pub async fn is_viewed(&self, machine: &MachineId) -> bool {
+    pub async fn has_open_snapshot(&self, machine: &MachineId) -> bool {
         self.state.lock().await.views.values().any(|view| view.machine == *machine)
     }
 
@@ -303,7 +305,7 @@ impl Platform for StandInSite {
         self.components.connect_agent(machine, process_server).map_err(self.denied())
     }
 
-    async fn lend_disks(
+    async fn attach_to_master_target(
         &self,
         machine: &MachineId,
         master_target: &ComponentId,
@@ -312,7 +314,7 @@ impl Platform for StandInSite {
         self.hang_disks(machine, Some(master_target)).await
     }
 
-    async fn return_disks(&self, machine: &MachineId) -> Result<(), PlatformError> {
+    async fn detach_from_master_target(&self, machine: &MachineId) -> Result<(), PlatformError> {
         self.reachable()?;
         self.hang_disks(machine, None).await
     }
@@ -373,11 +375,15 @@ impl Platform for StandInSite {
         }
     }
 
-    async fn open_view(&self, machine: &MachineId, since: Option<&ChangeId>) -> Result<View, PlatformError> {
-        let _may = self.may_view().await?;
+    async fn open_snapshot(
+        &self,
+        machine: &MachineId,
+        since: Option<&ChangeId>,
+    ) -> Result<DiskSnapshot, PlatformError> {
+        let _may = self.snapshot_permit().await?;
         self.reachable()?;
         self.components.view(machine).map_err(self.denied())?;
-        self.take_view(machine, since).await
+        self.take_snapshot(machine, since).await
     }
 
     async fn screenshot(&self, id: &MachineId) -> Result<Vec<u8>, PlatformError> {
@@ -391,18 +397,18 @@ impl Platform for StandInSite {
         std::fs::read(&path).map_err(|error| self.refuse(Kind::Failed, format!("{path}: {error}")))
     }
 
-    async fn open_views(&self, request: &ViewRequest) -> Result<Vec<View>, PlatformError> {
-        let _may = self.may_view().await?;
+    async fn open_snapshots(&self, request: &SnapshotRequest) -> Result<Vec<DiskSnapshot>, PlatformError> {
+        let _may = self.snapshot_permit().await?;
         self.reachable()?;
         for (machine, _) in &request.machines {
             self.components.view(machine).map_err(self.denied())?;
         }
-        self.take_views(request).await
+        self.take_snapshots(request).await
     }
 
-    async fn close_view(&self, view: &ViewId, consumed: Consumed) -> Result<(), PlatformError> {
+    async fn close_snapshot(&self, view: &SnapshotId, acknowledge: Acknowledge) -> Result<(), PlatformError> {
         self.reachable()?;
-        self.drop_view(view, consumed).await
+        self.drop_snapshot(view, acknowledge).await
     }
 
     async fn stop_tracking(&self, machine: &MachineId) -> Result<(), PlatformError> {
@@ -464,7 +470,7 @@ impl Platform for StandInSite {
             )
         };
         for view in views {
-            self.drop_view(&view, Consumed::No).await?;
+            self.drop_snapshot(&view, Acknowledge::Keep).await?;
         }
         for export in exports {
             self.shut_export(&export).await?;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
-use contract::{ChangeId, DiskId, ExportId, MachineId, MachineSpec, Untold, ViewId, VolumeId};
+use contract::{
+    ChangeId, ChangesUnavailable, DiskId, ExportId, MachineId, MachineSpec, SnapshotId, VolumeId,
+};
 use harness::machine::Machine;
 use harness::tools::Format;
 
@@ -29,10 +31,10 @@ pub(crate) struct MachineRecord {
     pub(crate) tracked: Vec<ChangeId>,
     /// Whether the disk server inside its QEMU was started, by boot number.
     pub(crate) serving_boot: Option<u32>,
-    /// Views taken since its last boot.
-    pub(crate) views_taken: u64,
+    /// Snapshots taken since its last boot.
+    pub(crate) snapshots_taken: u64,
     /// Why views could not tell changes that were asked for, in order.
-    pub(crate) untold: Vec<Untold>,
+    pub(crate) changes_unavailable: Vec<ChangesUnavailable>,
 }
 
 impl MachineRecord {
@@ -44,16 +46,16 @@ impl MachineRecord {
 
 /// An open view.
 #[derive(Clone, Debug)]
-pub(crate) struct ViewRecord {
+pub(crate) struct SnapshotRecord {
     pub(crate) machine: MachineId,
     pub(crate) change: ChangeId,
     pub(crate) since: Option<ChangeId>,
-    pub(crate) source: ViewSource,
+    pub(crate) source: SnapshotSource,
 }
 
 /// Where a view's bytes come from.
 #[derive(Clone, Debug)]
-pub(crate) enum ViewSource {
+pub(crate) enum SnapshotSource {
     /// A running QEMU: copy-before-write into an image per disk.
     Live { boot: u32, disks: Vec<(DiskId, Utf8PathBuf)> },
     /// The agent inside the machine, in this boot of it.
@@ -67,7 +69,7 @@ pub(crate) enum ViewSource {
 pub(crate) struct State {
     pub(crate) volumes: BTreeMap<VolumeId, VolumeRecord>,
     pub(crate) machines: BTreeMap<MachineId, MachineRecord>,
-    pub(crate) views: BTreeMap<ViewId, ViewRecord>,
+    pub(crate) views: BTreeMap<SnapshotId, SnapshotRecord>,
     pub(crate) exports: BTreeMap<ExportId, VolumeId>,
     /// Numbers for names.
     pub(crate) counter: u64,

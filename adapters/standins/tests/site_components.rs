@@ -95,7 +95,7 @@ async fn a_disk_lies_in_its_datastore_and_snapshots_are_merged_into_it() {
 async fn a_machine_whose_disks_hang_elsewhere_does_not_start_and_only_what_is_mounted_is_written() {
     let (site, _scratch) = site().await;
     let (machine, target) = ("web".into(), "master-target".into());
-    site.lend_disks(&machine, &target).await.unwrap();
+    site.attach_to_master_target(&machine, &target).await.unwrap();
     assert_eq!(site.machine(&machine).await.unwrap().disks_on, Some(target.clone()));
     assert_eq!(site.start(&machine).await.unwrap_err().kind, Kind::WrongPowerState);
     write(&site, "web-system", 0, 1).await;
@@ -108,10 +108,10 @@ async fn a_machine_whose_disks_hang_elsewhere_does_not_start_and_only_what_is_mo
     assert_eq!(denied.kind, Kind::Denied, "{denied}");
     assert_eq!(read(&site, "web-system", 0).await, 1);
     site.components().disconnect("vcenter");
-    assert_eq!(site.return_disks(&machine).await.unwrap_err().kind, Kind::Unreachable);
+    assert_eq!(site.detach_from_master_target(&machine).await.unwrap_err().kind, Kind::Unreachable);
     assert_eq!(site.machines().await.unwrap_err().kind, Kind::Unreachable);
     site.components().connect("vcenter");
-    site.return_disks(&machine).await.unwrap();
+    site.detach_from_master_target(&machine).await.unwrap();
     assert_eq!(site.machine(&machine).await.unwrap().disks_on, None);
     site.close().await.unwrap();
 }
@@ -135,7 +135,7 @@ async fn a_read_only_account_looks_and_changes_nothing() {
         site.create_volume(&"more".into(), Bytes(SIZE), None).await.map(drop),
         site.derive_volume(&"above".into(), &"web-system".into()).await.map(drop),
         site.export_volume(&"web-system".into(), Access::Write).await.map(drop),
-        site.lend_disks(&"web".into(), &"master-target".into()).await,
+        site.attach_to_master_target(&"web".into(), &"master-target".into()).await,
         site.merge_snapshots(&"web".into()).await,
     ];
     assert!(refused.iter().all(|answer| answer.as_ref().is_err_and(|error| error.kind == Kind::Denied)));

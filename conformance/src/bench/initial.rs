@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use comfy_table::Table;
-use contract::{Access, Bytes, Consumed, MachineId, Millis, Platform, Policy, VolumeId};
+use contract::{Access, Acknowledge, Bytes, MachineId, Millis, Platform, Policy, VolumeId};
 use harness::tools;
 
 use super::figures::Sample;
@@ -129,13 +129,13 @@ impl Subject<'_> {
         let volume = VolumeId(format!("copied-by-{tool}"));
         let began = Instant::now();
         target.create_volume(&volume, Bytes(SIZE), None).await?;
-        let view = source.open_view(&self.machine, None).await?;
+        let view = source.open_snapshot(&self.machine, None).await?;
         let export = target.export_volume(&volume, Access::Write).await?;
         let from = view.disks.first().context("the view shows no disk")?;
         let arguments = [options, &[from.uri.as_str(), export.uri.as_str()]].concat();
         let copied = tools::run(tool, &arguments).await;
         target.close_export(&export.id).await?;
-        source.close_view(&view.id, Consumed::Yes).await?;
+        source.close_snapshot(&view.id, Acknowledge::Advance).await?;
         copied?;
         let made = Pair::file(target, &volume).await?;
         let took = synced(&made, began)?;

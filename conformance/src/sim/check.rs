@@ -2,67 +2,40 @@
 
 use std::pin::Pin;
 
-use super::lab::{Lab, Setup, in_memory};
-use super::{
-    back, cancel, configuration, drill, elsewhere, failover, groups, hydration, hyperv, jobs, plan_groups,
-    planned, plans, points, policies, refusals, returning,
-};
+use super::checks::all;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
-use crate::mutants::Dose;
+use crate::mutants::InjectedFault;
 use crate::outcome::{RuleOutcome, ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
+use crate::sim::testbed::{Setup, Testbed, in_memory};
 
 /// How a check goes. `Err`: it did not come to its end, and the core is to blame.
-pub(super) type Story<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
+pub(crate) type Story<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
 
 /// One check.
-pub(super) struct Check {
+pub(crate) struct Check {
     /// What it shows, as a sentence.
-    pub(super) says: &'static str,
+    pub(crate) says: &'static str,
     /// The rules that it looks at, each of them at least once.
-    pub(super) rules: &'static [&'static str],
+    pub(crate) rules: &'static [&'static str],
     /// The world it happens in.
-    pub(super) setup: fn() -> Setup,
+    pub(crate) setup: fn() -> Setup,
     /// What happens.
-    pub(super) story: for<'a> fn(&'a Lab, &'a mut RuleLog) -> Story<'a>,
-}
-
-/// All checks, by what they are about.
-fn all() -> impl Iterator<Item = &'static Check> {
-    let topics = [
-        refusals::CHECKS,
-        failover::CHECKS,
-        planned::CHECKS,
-        cancel::CHECKS,
-        back::CHECKS,
-        returning::CHECKS,
-        elsewhere::CHECKS,
-        hyperv::CHECKS,
-        drill::CHECKS,
-        hydration::CHECKS,
-        plans::CHECKS,
-        plan_groups::CHECKS,
-        jobs::CHECKS,
-        configuration::CHECKS,
-        points::CHECKS,
-        policies::CHECKS,
-        groups::CHECKS,
-    ];
-    topics.into_iter().flatten()
+    pub(crate) story: for<'a> fn(&'a Testbed, &'a mut RuleLog) -> Story<'a>,
 }
 
 /// Runs every check. What the seed of each is follows from the run's id and the check's words; `ROUNDTRIP_SEED` gives
 /// all of them one and the same, so that what failed can be run again.
-pub(super) fn run_all(
+pub(crate) fn run_all(
     context: &RunContext,
     evidence: &Evidence,
     outcome: &mut ScenarioOutcome,
     rules: &mut RuleLog,
 ) -> Verdict {
     let dose = match &context.mutant {
-        None => Dose::default(),
-        Some(words) => match Dose::parse(words) {
+        None => InjectedFault::default(),
+        Some(words) => match InjectedFault::parse(words) {
             Some(dose) => dose,
             None => {
                 outcome.why = format!("there is no mutant {words}");
@@ -90,13 +63,13 @@ fn seed() -> Option<u64> {
 }
 
 /// Runs one check. A rule that it promised and did not look at is unknown.
-fn run(check: &Check, seed: u64, dose: &Dose) -> (Vec<RuleOutcome>, String) {
+fn run(check: &Check, seed: u64, dose: &InjectedFault) -> (Vec<RuleOutcome>, String) {
     let mut log = RuleLog::simulated();
     let told = |why: &str| format!("{}: {why} (ROUNDTRIP_SEED={seed} runs it again)", check.says);
     match in_memory() {
         Ok(dir) => {
-            let ended = standins::sim::run(seed, async |world| {
-                let lab = Lab::open(world, (check.setup)(), dose, dir)?;
+            let ended = simulator::run(seed, async |world| {
+                let lab = Testbed::open(world, (check.setup)(), dose, dir)?;
                 let told = (check.story)(&lab, &mut log).await;
                 let closed = lab.close().await;
                 told.and(closed)
@@ -137,13 +110,13 @@ fn broke_off(check: &Check, log: &mut RuleLog, error: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::faulty::Bend;
+    use crate::mutants::interface::InterfaceFault;
 
     #[test]
     fn every_check_holds_for_the_built_in_core() {
         let mut broken = Vec::new();
         for check in all() {
-            let (found, _) = run(check, seed().unwrap_or(7), &Dose::default());
+            let (found, _) = run(check, seed().unwrap_or(7), &InjectedFault::default());
             broken.extend(found.into_iter().filter(|rule| rule.verdict != Verdict::Pass));
         }
         let broken: Vec<_> = broken.into_iter().map(|rule| format!("{}: {}", rule.id, rule.why)).collect();
@@ -151,38 +124,38 @@ mod tests {
     }
 
     /// Rules that a faulty core breaks, each of which the checks must find broken.
-    const FAULTS: &[(Bend, &[&str])] = &[
+    const FAULTS: &[(InterfaceFault, &[&str])] = &[
         (
-            Bend::AcceptsAll,
+            InterfaceFault::AcceptsAll,
             &["FB-02", "HF-14", "LC-08", "LC-14", "PH-01", "RE-06", "RE-10", "RE-25", "RP-07", "TF-04"],
         ),
-        (Bend::LeavesTrace, &["FO-18", "LC-02", "RE-12"]),
-        (Bend::OtherCode, &["FB-01", "HF-26", "PH-02", "RE-28", "RP-10"]),
-        (Bend::DrillEatsPoints, &["TF-08"]),
-        (Bend::ForgetsDrills, &["MO-02", "TF-05"]),
-        (Bend::PlanAtOnce, &["PL-01"]),
-        (Bend::SkipsActions, &["PL-03", "PL-04", "TF-10"]),
-        (Bend::PlannedGoesOn, &["PF-04", "PL-07"]),
-        (Bend::LeavesSource, &["FO-06", "FO-07", "LC-10"]),
-        (Bend::LatestIsProcessed, &["RP-02"]),
-        (Bend::AlwaysHealthy, &["FO-13", "IN-02", "MO-01"]),
-        (Bend::NoIssues, &["MO-03"]),
-        (Bend::HidesHydration, &["HY-01", "HY-02", "HY-03", "HY-05", "HY-06", "TF-09"]),
-        (Bend::TurnsJobs, &["FB-14", "LC-08", "RE-01"]),
-        (Bend::NoRetry, &["JO-03", "RE-16"]),
-        (Bend::HidesDrills, &["MO-04"]),
-        (Bend::ForgetsTarget, &["CN-10", "FO-17"]),
-        (Bend::SkipsCommit, &["FB-11", "FO-03", "FO-04", "HF-16", "LC-05", "PF-06"]),
-        (Bend::SkipsChange, &["FO-02"]),
-        (Bend::IgnoresCancel, &["FO-12", "HF-19", "JO-04"]),
-        (Bend::NeverWaits, &["HF-06", "HF-08", "JO-02"]),
-        (Bend::DrillsNewest, &["TF-03"]),
-        (Bend::FillsIn, &["RE-25", "RE-26"]),
-        (Bend::EachItsOwn, &["RP-07", "RP-08", "RP-09"]),
-        (Bend::SkipsPlans, &["FO-15", "PL-05", "PL-07"]),
-        (Bend::SwapsVolumes, &["RP-20"]),
-        (Bend::HidesPolicy, &["PO-01"]),
-        (Bend::LoosePolicy, &["PO-02", "PO-03", "PO-04"]),
+        (InterfaceFault::LeavesTrace, &["FO-18", "LC-02", "RE-12"]),
+        (InterfaceFault::OtherCode, &["FB-01", "HF-26", "PH-02", "RE-28", "RP-10"]),
+        (InterfaceFault::TestFailoverDeletesPoints, &["TF-08"]),
+        (InterfaceFault::ForgetsTestFailovers, &["MO-02", "TF-05"]),
+        (InterfaceFault::PlanAtOnce, &["PL-01"]),
+        (InterfaceFault::SkipsActions, &["PL-03", "PL-04", "TF-10"]),
+        (InterfaceFault::PlannedGoesOn, &["PF-04", "PL-07"]),
+        (InterfaceFault::LeavesSource, &["FO-06", "FO-07", "LC-10"]),
+        (InterfaceFault::LatestIsProcessed, &["RP-02"]),
+        (InterfaceFault::AlwaysHealthy, &["FO-13", "IN-02", "MO-01"]),
+        (InterfaceFault::NoIssues, &["MO-03"]),
+        (InterfaceFault::HidesHydration, &["HY-01", "HY-02", "HY-03", "HY-05", "HY-06", "TF-09"]),
+        (InterfaceFault::TurnsJobs, &["FB-14", "LC-08", "RE-01"]),
+        (InterfaceFault::NoRetry, &["JO-03", "RE-16"]),
+        (InterfaceFault::HidesTestFailovers, &["MO-04"]),
+        (InterfaceFault::ForgetsTarget, &["CN-10", "FO-17"]),
+        (InterfaceFault::SkipsCommit, &["FB-11", "FO-03", "FO-04", "HF-16", "LC-05", "PF-06"]),
+        (InterfaceFault::SkipsChange, &["FO-02"]),
+        (InterfaceFault::IgnoresCancel, &["FO-12", "HF-19", "JO-04"]),
+        (InterfaceFault::NeverWaits, &["HF-06", "HF-08", "JO-02"]),
+        (InterfaceFault::TestsNewestPoint, &["TF-03"]),
+        (InterfaceFault::FillsIn, &["RE-25", "RE-26"]),
+        (InterfaceFault::EachItsOwn, &["RP-07", "RP-08", "RP-09"]),
+        (InterfaceFault::SkipsPlans, &["FO-15", "PL-05", "PL-07"]),
+        (InterfaceFault::SwapsVolumes, &["RP-20"]),
+        (InterfaceFault::HidesPolicy, &["PO-01"]),
+        (InterfaceFault::LoosePolicy, &["PO-02", "PO-03", "PO-04"]),
     ];
 
     /// The same of faults below the interface.
@@ -194,7 +167,7 @@ mod tests {
     ];
 
     /// Those of `rules` to which no check objects, though the core is faulty.
-    fn missed(dose: &Dose, rules: &[&'static str]) -> Vec<&'static str> {
+    fn missed(dose: &InjectedFault, rules: &[&'static str]) -> Vec<&'static str> {
         let mut log = RuleLog::simulated();
         let concerned = |check: &&Check| check.rules.iter().any(|rule| rules.contains(rule));
         for check in all().filter(concerned) {
@@ -208,7 +181,7 @@ mod tests {
     #[test]
     fn every_core_that_is_bent_at_its_interface_is_found_out() {
         for (bend, rules) in FAULTS {
-            let missed = missed(&Dose::bent(*bend), rules);
+            let missed = missed(&InjectedFault::bent(*bend), rules);
             assert!(missed.is_empty(), "{bend:?}: no check objects for {missed:?}");
         }
     }
@@ -216,7 +189,7 @@ mod tests {
     #[test]
     fn every_core_that_is_faulty_below_its_interface_is_found_out() {
         for (name, rules) in MUTANTS {
-            let missed = missed(&Dose::parse(name).expect(name), rules);
+            let missed = missed(&InjectedFault::parse(name).expect(name), rules);
             assert!(missed.is_empty(), "{name}: no check objects for {missed:?}");
         }
     }

@@ -5,29 +5,12 @@
 //! - `seen`: what can be seen from outside, and what a refusal must not change
 //! - all others: those checks, by what they are about
 
-mod back;
-mod cancel;
 mod check;
-mod configuration;
-mod cycles;
-mod drill;
-mod elsewhere;
-mod failover;
-mod fleet;
-mod groups;
-mod hydration;
-mod hyperv;
-mod jobs;
-mod lab;
-mod plan_groups;
-mod planned;
-mod plans;
-mod points;
-mod policies;
-mod preconditions;
-mod refusals;
-mod returning;
-mod seen;
+mod checks;
+mod plan_support;
+mod seeded_cycles;
+mod side_effects;
+mod testbed;
 
 use anyhow::{Context as _, Result};
 use contract::CoreError;
@@ -50,7 +33,7 @@ pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
     outcome.core = format!("built-in {}, simulated platforms", env!("CARGO_PKG_VERSION"));
     let mut rules = RuleLog::simulated();
     let verdict = match scenario.script {
-        Script::SimCycle => cycles::run(&context, &evidence, &mut outcome, &mut rules)?,
+        Script::SimCycle => seeded_cycles::run(&context, &evidence, &mut outcome, &mut rules)?,
         Script::SimRules => check::run_all(&context, &evidence, &mut outcome, &mut rules),
         _ => anyhow::bail!("scenario {} is not of the simulated tier", scenario.name),
     };

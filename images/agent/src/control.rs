@@ -47,9 +47,9 @@ fn answer(question: &Question, tracker: &Mutex<Tracker>) -> Result<Answer, Strin
         Question::Hello => Ok(Answer::Here { disks: tracker.disks() }),
         Question::Open { since } => {
             let (change, tells_changes) = tracker.open(since.as_deref())?;
-            Ok(Answer::View { change, tells_changes, disks: tracker.disks() })
+            Ok(Answer::DiskSnapshot { change, tells_changes, disks: tracker.disks() })
         }
-        Question::Close { change, consumed } => tracker.close(change, *consumed).map(|()| Answer::Done),
+        Question::Close { change, acknowledge } => tracker.close(change, *acknowledge).map(|()| Answer::Done),
         Question::Forget => tracker.forget().map(|()| Answer::Done),
         Question::ShutDown => {
             let asked = Command::new("/sbin/poweroff").spawn();

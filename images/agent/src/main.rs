@@ -3,15 +3,15 @@
 //! `agent stack DISK` lays device mapper under a disk and its partitions, before they are mounted. `agent serve` answers
 //! for ever. The program runs from memory: while it holds the disks suspended, nothing can be read from them.
 
-mod account;
+mod change_set;
 mod changes;
 mod control;
 mod device;
+mod dm_stack;
 mod exports;
 mod ioctl;
 mod mapper;
 mod server;
-mod stack;
 mod tracker;
 mod wire;
 
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["stack", disk] => stack::lay_under(disk),
+        ["stack", disk] => dm_stack::lay_under(disk),
         ["serve"] => serve(),
         _ => Err("usage: agent stack DISK | agent serve".to_owned()),
     };

@@ -19,7 +19,7 @@ pub enum Question {
     /// Which disks are there? Answer: [`Answer::Here`].
     Hello,
     /// Freeze all disks at one moment. Ends an open view as if it had been closed unconsumed.
-    /// Answer: [`Answer::View`].
+    /// Answer: [`Answer::DiskSnapshot`].
     Open {
         /// The moment to tell changes since.
         since: Option<String>,
@@ -29,7 +29,7 @@ pub enum Question {
         /// The view's own moment.
         change: String,
         /// Whether its changes reached their destination.
-        consumed: bool,
+        acknowledge: bool,
     },
     /// Forget all tracking: it costs the machine something. Answer: [`Answer::Done`].
     Forget,
@@ -47,7 +47,7 @@ pub enum Answer {
         disks: Vec<Disk>,
     },
     /// The disks are frozen.
-    View {
+    DiskSnapshot {
         /// Name of this moment; another start of the agent never uses it again.
         change: String,
         /// Whether the exports offer [`CHANGED`]. They do not if the moment asked about is unknown, or if the

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::account::{Account, Changes};
+use crate::change_set::{ChangeSet, Changes};
 use crate::changes::{self, CHUNK_SECTORS, Chunks};
 use crate::device;
 use crate::exports::{Exports, Frozen};
@@ -51,7 +51,7 @@ pub(crate) struct Tracker {
     mapper: Mapper,
     disks: Vec<Tracked>,
     exports: Arc<Exports>,
-    account: Account,
+    account: ChangeSet,
     /// The moment of the open view.
     open: Option<String>,
     /// Tells this start of the agent from any other.
@@ -64,9 +64,9 @@ impl Tracker {
     pub(crate) fn begin(exports: Arc<Exports>) -> Result<Self, String> {
         let mapper = Mapper::open()?;
         let mut disks = Vec::new();
-        for (index, name) in stack::disks()?.into_iter().enumerate() {
-            let sectors = stack::sectors(&Path::new("/sys/class/block").join(&name))?;
-            let serial = stack::serial(&name)?;
+        for (index, name) in dm_stack::disks()?.into_iter().enumerate() {
+            let sectors = dm_stack::sectors(&Path::new("/sys/class/block").join(&name))?;
+            let serial = dm_stack::serial(&name)?;
             let disk = Tracked { name, serial, bytes: sectors * SECTOR, index, active: None };
             mapper.resume(&disk.name)?;
             for which in 0..STORES {
@@ -76,7 +76,7 @@ impl Tracker {
         }
         let start = fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(|e| e.to_string())?;
         let start = start.trim().to_owned();
-        Ok(Self { mapper, disks, exports, account: Account::default(), open: None, start, views: 0 })
+        Ok(Self { mapper, disks, exports, account: ChangeSet::default(), open: None, start, views: 0 })
     }
 
     /// The disks under care.
@@ -90,7 +90,7 @@ impl Tracker {
         if self.disks.is_empty() {
             return Err("no disk is under the agent's care: it was not there when they were mounted".into());
         }
-        self.end_view()?;
+        self.end_snapshot()?;
         let made = self.prepare()?;
         let frozen = self.freeze();
         let before: Vec<_> = match &frozen {
@@ -112,26 +112,26 @@ impl Tracker {
     }
 
     /// Ends the view of a moment; if its content reached its destination, changes count from there.
-    pub(crate) fn close(&mut self, change: &str, consumed: bool) -> Result<(), String> {
+    pub(crate) fn close(&mut self, change: &str, acknowledge: bool) -> Result<(), String> {
         if self.open.as_deref() != Some(change) {
             return Ok(());
         }
-        self.end_view()?;
-        if consumed {
-            self.account.consumed(change, self.disks.len());
+        self.end_snapshot()?;
+        if acknowledge {
+            self.account.acknowledge(change, self.disks.len());
         }
         Ok(())
     }
 
     /// Ends all tracking.
     pub(crate) fn forget(&mut self) -> Result<(), String> {
-        self.end_view()?;
+        self.end_snapshot()?;
         let active: Vec<_> = self.disks.iter_mut().map(|disk| disk.active.take()).collect();
-        self.account = Account::default();
+        self.account = ChangeSet::default();
         self.retire(active).map(drop)
     }
 
-    fn end_view(&mut self) -> Result<(), String> {
+    fn end_snapshot(&mut self) -> Result<(), String> {
         self.open = None;
         self.exports.hide()
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use witness::protocol::{CONTROL_PORT, FromGuest, ToGuest};
 
 use crate::engine::Engine;
-use crate::gate::Holder;
+use crate::pause_gate::Holder;
 use crate::{lock, machine};
 
 /// Longest line that a host may send, in bytes.

@@ -8,21 +8,21 @@ use rusqlite::Connection;
 use rustix::mount::{MountFlags, UnmountFlags};
 use witness::protocol::{BankFinding, Findings, FromGuest, Load, Measure, Measured, ServiceAnswer};
 
+use crate::background_writes::{BLOCK, LARGEST_WRITE};
 use crate::bank;
-use crate::churn::{BLOCK, LARGEST_WRITE};
 use crate::control::Outbox;
-use crate::gate::{Gate, Holder};
 use crate::ledger_file::{self, Ledger};
 use crate::lock;
 use crate::machine;
-use crate::places::{Places, ROLES};
+use crate::paths::{Paths, ROLES};
+use crate::pause_gate::{Gate, Holder};
 use crate::speed;
 use crate::superblock;
 use crate::workers::Workers;
 
 /// The witness's state. One command at a time.
 pub(crate) struct Engine {
-    places: Places,
+    places: Paths,
     outbox: Outbox,
     gate: Arc<Gate>,
     workers: Workers,
@@ -39,7 +39,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// A witness at rest. Touches no disk.
-    pub(crate) fn new(places: Places, outbox: Outbox) -> Self {
+    pub(crate) fn new(places: Paths, outbox: Outbox) -> Self {
         Self {
             places,
             outbox,
@@ -266,7 +266,7 @@ mod tests {
     struct Bench {
         engine: Engine,
         words: Receiver<FromGuest>,
-        places: Places,
+        places: Paths,
         _dir: tempfile::TempDir,
     }
 
@@ -274,7 +274,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let folders = ["system", "data", "memory"].map(|name| dir.path().join(name));
         folders.iter().for_each(|folder| std::fs::create_dir(folder).expect("created"));
-        let places = Places::under(&folders[0], &folders[1], &folders[2]);
+        let places = Paths::under(&folders[0], &folders[1], &folders[2]);
         let mut superblock = vec![0; 1024];
         superblock[0x38..0x3a].copy_from_slice(&0xEF53u16.to_le_bytes());
         places.superblocks.iter().for_each(|path| std::fs::write(path, &superblock).expect("written"));

@@ -5,8 +5,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 
 use crate::engine::Engine;
-use crate::gate::Holder;
 use crate::lock;
+use crate::pause_gate::Holder;
 
 const SOCKET: &str = "/run/witness.sock";
 const LONGEST_REQUEST: u64 = 64;

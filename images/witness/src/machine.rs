@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use witness::protocol::{FromGuest, GuestDisk, GuestNic, Hello, PROTOCOL};
 
-use crate::places::ROLES;
+use crate::paths::ROLES;
 
 const MEMORY: &str = "/run/roundtrip";
 const SECTOR: u64 = 512;

@@ -3,16 +3,16 @@
 //! Without arguments it is the witness. `witness hook freeze|thaw|shutdown` asks the running witness for
 //! something and waits for it; `witness boot-file DEVICE PATH` prints a file of the FAT partition.
 
+mod background_writes;
 mod bank;
 mod boot_file;
-mod churn;
 mod control;
 mod engine;
-mod gate;
 mod hook;
 mod ledger_file;
 mod machine;
-mod places;
+mod paths;
+mod pause_gate;
 mod power_button;
 mod random;
 mod service;
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::Engine;
-use places::Places;
+use paths::Paths;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -48,7 +48,7 @@ fn run() -> Result<(), String> {
     let port = control::open()?;
     let outbox = control::Outbox::start(&port)?;
     outbox.say(machine::hello());
-    let engine = Arc::new(Mutex::new(Engine::new(Places::guest(), outbox.clone())));
+    let engine = Arc::new(Mutex::new(Engine::new(Paths::guest(), outbox.clone())));
     lock(&engine).settle();
     service::start(Arc::clone(&engine))?;
     hook::serve(Arc::clone(&engine))?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use witness::protocol::{Measure, Measured};
 
-use crate::churn::{BLOCK, LARGEST_WRITE};
+use crate::background_writes::{BLOCK, LARGEST_WRITE};
 use crate::random::Random;
 
 /// Bytes of the file that is written to.

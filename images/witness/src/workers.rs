@@ -6,13 +6,13 @@ use std::thread::JoinHandle;
 
 use witness::protocol::{FromGuest, Load};
 
+use crate::background_writes::BackgroundWrites;
 use crate::bank;
-use crate::churn::Churn;
 use crate::control::Outbox;
-use crate::gate::{Gate, Pace};
 use crate::ledger_file::Ledger;
 use crate::lock;
-use crate::places::{Places, ROLES};
+use crate::paths::{Paths, ROLES};
+use crate::pause_gate::{Gate, Pace};
 use crate::random::Random;
 
 /// Transfers between two checkpoints of the bank.
@@ -30,7 +30,7 @@ impl Workers {
     /// Starts the threads that `load` asks for.
     pub(crate) fn start(
         load: &Load,
-        places: &Places,
+        places: &Paths,
         ledger: &Arc<Mutex<Ledger>>,
         gate: &Arc<Gate>,
         outbox: &Outbox,
@@ -91,13 +91,13 @@ fn append(ledger: &Arc<Mutex<Ledger>>, outbox: &Outbox) -> Operation {
     })
 }
 
-fn churn(load: &Load, places: &Places, disk: usize) -> io::Result<Operation> {
+fn churn(load: &Load, places: &Paths, disk: usize) -> io::Result<Operation> {
     let random = Random::new(load.seed, disk as u64);
-    let mut churn = Churn::open(&places.churns[disk], load.churn_bytes, random)?;
+    let mut churn = BackgroundWrites::open(&places.churns[disk], load.churn_bytes, random)?;
     Ok(Box::new(move || churn.operate().map_err(|e| e.to_string())))
 }
 
-fn transfer(load: &Load, places: &Places) -> rusqlite::Result<Operation> {
+fn transfer(load: &Load, places: &Paths) -> rusqlite::Result<Operation> {
     let mut bank = bank::open_or_found(&places.bank)?;
     let mut random = Random::new(load.seed, BANK_STREAM);
     let mut transfers: u64 = 0;

@@ -125,11 +125,14 @@ async fn context(run: &Run<'_>, kind: FailoverType, view: &PlanActionView) -> Sc
     }
 }
 
-/// The machine that a failover, or a drill, has started.
+/// The machine that a failover, or a test failover, has started.
 fn started(record: &Record, kind: FailoverType) -> Option<ScriptMachine> {
     if kind == FailoverType::Test {
-        let drill = record.drill.as_ref()?;
-        return Some(ScriptMachine { machine: drill.machine.clone(), point: Some(drill.point.clone()) });
+        let test_failover = record.test_failover.as_ref()?;
+        return Some(ScriptMachine {
+            machine: test_failover.machine.clone(),
+            point: Some(test_failover.point.clone()),
+        });
     }
     let side: Side = record.protection.active;
     Some(ScriptMachine { machine: record.on(side).1.clone(), point: record.failed_over_to.clone() })

@@ -73,7 +73,7 @@ fn check_order(task: &PlanTask) -> Result<(), CoreError> {
     if let PlanOrder::TestFailover(request) = &task.order
         && request.network == Network::Production
     {
-        return bad("a drill needs a network that is used for nothing else".to_owned());
+        return bad("a test failover needs a network that is used for nothing else".to_owned());
     }
     if let PlanOrder::Reprotect(request) = &task.order {
         let is_member = |item: &ItemId| task.items().any(|member| member == item);
@@ -85,7 +85,7 @@ fn check_order(task: &PlanTask) -> Result<(), CoreError> {
     Ok(())
 }
 
-/// Only disasters and drills go on without those that cannot (EX-T6). A failback never does (FB-02).
+/// Only disasters and test failovers go on without those that cannot (EX-T6). A failback never does (FB-02).
 fn goes_on_without(order: &PlanOrder) -> bool {
     match order {
         PlanOrder::TestFailover(_) => true,

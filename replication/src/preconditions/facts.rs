@@ -15,7 +15,7 @@ use crate::table::Pair;
 pub(crate) enum Asked<'a> {
     Reprotect(&'a ReprotectRequest),
     Failover(&'a FailoverRequest),
-    /// A drill, or anything else whose request does not matter.
+    /// A test failover, or anything else whose request does not matter.
     Other,
 }
 

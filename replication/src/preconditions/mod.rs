@@ -28,7 +28,7 @@ pub(crate) use facts::{Asked, Facts};
 /// An operation with preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Way {
-    /// A failover or a drill out of the primary side.
+    /// A failover or a test failover out of the primary side.
     Out,
     /// Reprotection of the machine in the cloud.
     ReprotectBack,

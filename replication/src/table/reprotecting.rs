@@ -1,5 +1,5 @@
 //! VMware and physical machines, and machines of a region: reprotect first, then fail back by the same verb.
-//! Planned failover does not occur (FO-21); drills only on the recovery side.
+//! Planned failover does not occur (FO-21); test failovers only on the recovery side.
 
 use contract::Operation::{
     CancelFailover, ChangePoint, Commit, Reprotect, TestFailover, TestFailoverCleanup, UnplannedFailover,

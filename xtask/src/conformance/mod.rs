@@ -10,10 +10,10 @@ use anyhow::Result;
 use camino::Utf8Path;
 
 use crate::cli::ConformanceArgs;
+use crate::error::{INTERRUPTED, infrastructure, usage};
 use crate::host::Live as LiveHost;
 use crate::run::say;
 use crate::setup::daemon;
-use crate::stop::{INTERRUPTED, infrastructure, usage};
 use crate::suite::Suite;
 use crate::{images_cmd, setup};
 use nextest::{Order, last_lines, log_path};
@@ -263,7 +263,7 @@ mod tests {
             (ending(|end| end.broken = Some(Tier::Real)), true),
         ] {
             let error = concluded(0, &ending, with_result).expect_err("no verdict");
-            assert_eq!(crate::stop::code_of(&error), crate::stop::INFRASTRUCTURE, "{error}");
+            assert_eq!(crate::error::code_of(&error), crate::error::INFRASTRUCTURE, "{error}");
         }
     }
 }

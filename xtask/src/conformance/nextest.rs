@@ -176,7 +176,7 @@ pub fn names(root: &Utf8Path, tier: &str, expression: &str) -> Result<Vec<String
         .context("tried to list tests with cargo nextest")?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        return Err(crate::stop::usage(format!("nextest cannot read the filter:\n{}", words.trim())));
+        return Err(crate::error::usage(format!("nextest cannot read the filter:\n{}", words.trim())));
     }
     matching(&String::from_utf8_lossy(&output.stdout))
 }

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::error::infrastructure;
 use crate::run::bytes;
-use crate::stop::infrastructure;
 
 const GIB: u64 = 1 << 30;
 

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::stop::{infrastructure, usage};
+use crate::error::{infrastructure, usage};
 
 /// Where runs go unless somebody says otherwise, under the current directory.
 pub const RUNS: &str = "roundtrip-runs";
@@ -137,7 +137,7 @@ mod tests {
         run.create().expect("it can be written");
         std::fs::write(dir.join("progress.jsonl"), "").expect("written");
         let error = RunDir::plan(Some(&dir)).err().expect("it is used now");
-        assert_eq!(crate::stop::code_of(&error), crate::stop::USAGE);
+        assert_eq!(crate::error::code_of(&error), crate::error::USAGE);
     }
 
     #[test]

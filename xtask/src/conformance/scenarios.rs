@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use crate::stop::usage;
+use crate::error::usage;
 
 /// Compiled in, so that words are checked before anything is built or installed.
 const CATALOGUE: &str = include_str!("../../../conformance/scenarios.toml");
@@ -150,7 +150,7 @@ mod tests {
     fn unknown_words_are_refused_with_the_known_ones() {
         let error = choose(&some(), &["a-c".into()], None).expect_err("there is no a-c");
         assert_eq!(error.to_string(), "There is no scenario \"a-c\". Known: a-b, clock.");
-        assert_eq!(crate::stop::code_of(&error), crate::stop::USAGE);
+        assert_eq!(crate::error::code_of(&error), crate::error::USAGE);
         assert!(choose(&some(), &["clock".into()], Some(TierChoice::Real)).is_err());
     }
 

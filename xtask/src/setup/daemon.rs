@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::error::infrastructure;
 use crate::host::Host;
 use crate::run::{holds_within, say, wait_bounded};
-use crate::stop::infrastructure;
 
 /// Sockets of the system daemon: the one for everything, and QEMU's own.
 const SOCKETS: [&str; 2] = ["/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"];

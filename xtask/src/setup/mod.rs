@@ -13,11 +13,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use camino::Utf8Path;
 
+use crate::error::infrastructure;
 use crate::host::{Host, Live};
 use crate::images_cmd;
 use crate::run::{cargo, in_ci, on_terminal, quietly, say};
 use crate::setup::plan::{Step, Survey};
-use crate::stop::infrastructure;
 
 /// What set-up would change on this machine. Images are not in it: they are a cache of the user's own.
 pub struct Work {

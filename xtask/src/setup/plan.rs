@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
+use crate::error::infrastructure;
 use crate::host::Host;
 use crate::setup::needs::{MINIMA, Minimum, NEEDS, Need, Origin, Version};
 use crate::setup::release::{Dpkg, Release, advice, offered_qemu};
 use crate::setup::sources;
-use crate::stop::infrastructure;
 
 /// A tool that is here but too old.
 pub struct Outdated {

@@ -1,8 +1,8 @@
 //! Machines as they are met, and what set-up makes of them.
 
 use super::*;
+use crate::error::{INFRASTRUCTURE, code_of};
 use crate::host::fixture::Fixture;
-use crate::stop::{INFRASTRUCTURE, code_of};
 
 const BOOKWORM: &str =
     "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_CODENAME=bookworm\n";

@@ -1,0 +1,174 @@
+//! The record of one boot: what the disks held before the first instruction ran, and every write since.
+//!
+//! It is kept below the core under test: what is judged is what was booted, not what the core says it built.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use contract::{DiskId, MachineId, Timestamp};
+use witness::ledger::{Record, RecordNumber};
+use witness::protocol::LedgerFinding;
+
+use crate::Snapshot;
+use crate::prng::Random;
+
+/// One boot of one machine. Outlives the machine.
+#[derive(Debug)]
+pub struct SimBoot {
+    /// Machine.
+    pub machine: MachineId,
+    /// Counted from 1 over all machines of that name on this site.
+    pub number: u32,
+    /// What its ledger records carry; no two boots of a machine have the same, on whichever site.
+    pub epoch: u32,
+    /// Power-on.
+    pub started: Timestamp,
+    /// Disks in boot order.
+    pub disks: Vec<SimDisk>,
+    /// When the guest is up and does its work, or why it never comes up.
+    pub up: Result<Timestamp, String>,
+    /// What the guest found in its ledger; `None` if it did not come that far.
+    pub found: Option<LedgerFinding>,
+    journal: Mutex<Journal>,
+}
+
+/// One disk at one boot.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    /// The disk.
+    pub id: DiskId,
+    /// Its content before power-on.
+    pub base: Snapshot,
+}
+
+/// One write of a guest, and when it was durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimWrite {
+    /// When.
+    pub at: Timestamp,
+    /// Index of the disk in the machine.
+    pub disk: usize,
+    /// First byte.
+    pub offset: u64,
+    /// Length in bytes.
+    pub length: u32,
+    /// Content.
+    pub payload: Payload,
+}
+
+/// Content of a write, as little of it as it can be made from again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// A ledger record.
+    Record(Record),
+    /// Noise from this seed.
+    Noise(u64),
+    /// Zeroes, as a discard leaves them.
+    Zeroes,
+}
+
+impl SimWrite {
+    /// The bytes written.
+    #[must_use]
+    pub fn data(&self) -> Vec<u8> {
+        match &self.payload {
+            Payload::Record(record) => record.encode().to_vec(),
+            Payload::Zeroes => vec![0; self.length as usize],
+            Payload::Noise(seed) => {
+                let mut data = vec![0; self.length as usize];
+                Random::new(*seed).fill(&mut data);
+                data
+            }
+        }
+    }
+
+    /// The ledger record, if it is one.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        match &self.payload {
+            Payload::Record(record) => Some(record),
+            Payload::Noise(_) | Payload::Zeroes => None,
+        }
+    }
+}
+
+/// A record that the guest was told is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The record.
+    pub number: RecordNumber,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How a boot ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The guest shut down in order; its last record is a quiesce mark.
+    ShutDown,
+    /// It was switched off where it stood.
+    PoweredOff,
+    /// The whole site was lost.
+    SiteLost,
+}
+
+#[derive(Debug, Default)]
+struct Journal {
+    log: Vec<SimWrite>,
+    ended: Option<(Timestamp, End)>,
+}
+
+impl SimBoot {
+    pub(crate) fn new(
+        machine: MachineId,
+        number: u32,
+        epoch: u32,
+        started: Timestamp,
+        disks: Vec<SimDisk>,
+    ) -> Self {
+        let up = Err("it has not been tried".to_owned());
+        Self { machine, number, epoch, started, disks, up, found: None, journal: Mutex::default() }
+    }
+
+    /// Every write so far, over all disks, in the order in which they became durable.
+    #[must_use]
+    pub fn log(&self) -> Vec<SimWrite> {
+        self.journal().log.clone()
+    }
+
+    /// Ledger records acknowledged so far.
+    #[must_use]
+    pub fn acks(&self) -> Vec<Ack> {
+        let ack = |write: &SimWrite| write.record().map(|record| Ack { number: record.number, at: write.at });
+        self.journal().log.iter().filter_map(ack).collect()
+    }
+
+    /// The last record acknowledged at `moment` or before; `None` if there was none since power-on.
+    #[must_use]
+    pub fn acked_by(&self, moment: Timestamp) -> Option<Ack> {
+        self.acks().into_iter().take_while(|ack| ack.at <= moment).last()
+    }
+
+    /// When and how it ended; `None` while it runs.
+    #[must_use]
+    pub fn ended(&self) -> Option<(Timestamp, End)> {
+        self.journal().ended
+    }
+
+    /// Content of the disks before power-on.
+    #[must_use]
+    pub fn bases(&self) -> Vec<Snapshot> {
+        self.disks.iter().map(|disk| disk.base.clone()).collect()
+    }
+
+    pub(crate) fn push(&self, write: SimWrite) {
+        self.journal().log.push(write);
+    }
+
+    pub(crate) fn end(&self, at: Timestamp, end: End) {
+        self.journal().ended = Some((at, end));
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

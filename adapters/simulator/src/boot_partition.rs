@@ -1,0 +1,132 @@
+//! The boot partition of a machine's first disk: a partition table and a small FAT file system with the boot
+//! loaders' configurations and the drivers they may load. Whoever hydrates a copy edits it; a guest comes up only
+//! if its loader loads the drivers of the hardware it finds itself on.
+
+use std::io::{Cursor, Read, Write};
+
+use contract::Firmware;
+use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
+
+use crate::Snapshot;
+use crate::disk::{BOOT_PARTITION, SECTOR};
+
+const SYSLINUX: &str = "syslinux.cfg";
+const ENTRY: &str = "loader/entries/roundtrip.conf";
+/// EFI system partition; its FAT may be of any width.
+const PARTITION_TYPE: u8 = 0xef;
+/// Offset of the first partition's entry in the boot record.
+const FIRST_ENTRY: usize = 446;
+
+/// The boot record and the partition, with their offsets in bytes.
+pub(crate) fn format(loaded: &[String], carried: &[String]) -> std::io::Result<[(u64, Vec<u8>); 2]> {
+    let mut bytes = vec![0; (BOOT_PARTITION.end - BOOT_PARTITION.start) as usize];
+    let options = FormatVolumeOptions::new().bytes_per_cluster(SECTOR as u32).fat_type(FatType::Fat12);
+    fatfs::format_volume(Cursor::new(&mut bytes), options.max_root_dir_entries(64))?;
+    let fat = FileSystem::new(Cursor::new(&mut bytes), FsOptions::new())?;
+    fill(&fat, loaded, carried)?;
+    fat.unmount()?;
+    Ok([(0, boot_record()), (BOOT_PARTITION.start, bytes)])
+}
+
+fn fill(
+    fat: &FileSystem<Cursor<&mut Vec<u8>>>,
+    loaded: &[String],
+    carried: &[String],
+) -> std::io::Result<()> {
+    let root = fat.root_dir();
+    for dir in ["drivers", "loader", "loader/entries"] {
+        root.create_dir(dir)?;
+    }
+    let put = |path: &str, text: &str| root.create_file(path)?.write_all(text.as_bytes());
+    for driver in carried {
+        put(&image(driver), &format!("initial RAM disk with {driver}\n"))?;
+    }
+    let images: Vec<_> = loaded.iter().map(|driver| format!("/{}", image(driver))).collect();
+    let list: String = images.iter().map(|image| format!(",{image}")).collect();
+    put(
+        SYSLINUX,
+        &format!("DEFAULT roundtrip\nLABEL roundtrip\n  KERNEL /vmlinuz\n  INITRD /initrd.img{list}\n"),
+    )?;
+    let lines: String = images.iter().map(|image| format!("initrd {image}\n")).collect();
+    put(ENTRY, &format!("title Roundtrip\nlinux /vmlinuz\ninitrd /initrd.img\n{lines}options quiet\n"))
+}
+
+fn image(driver: &str) -> String {
+    format!("drivers/{driver}.img")
+}
+
+fn boot_record() -> Vec<u8> {
+    let mut record = vec![0; SECTOR];
+    let sectors = |bytes: u64| ((bytes / SECTOR as u64) as u32).to_le_bytes();
+    record[FIRST_ENTRY + 4] = PARTITION_TYPE;
+    record[FIRST_ENTRY + 8..FIRST_ENTRY + 12].copy_from_slice(&sectors(BOOT_PARTITION.start));
+    let length = BOOT_PARTITION.end - BOOT_PARTITION.start;
+    record[FIRST_ENTRY + 12..FIRST_ENTRY + 16].copy_from_slice(&sectors(length));
+    record[SECTOR - 2..].copy_from_slice(&[0x55, 0xaa]);
+    record
+}
+
+/// Starts from a disk: which drivers the boot loader of `firmware` loads, or why it does not start.
+pub(crate) fn start(disk: &Snapshot, firmware: Firmware) -> Result<Vec<String>, String> {
+    let record = disk.bytes(0, SECTOR);
+    if record[..] != boot_record()[..] {
+        return Err("no bootable disk: the boot record is not there".to_owned());
+    }
+    let length = (BOOT_PARTITION.end - BOOT_PARTITION.start) as usize;
+    let bytes = disk.bytes(BOOT_PARTITION.start, length);
+    let broken = |error: std::io::Error| format!("the boot partition cannot be read: {error}");
+    let fat = FileSystem::new(Cursor::new(bytes), FsOptions::new()).map_err(broken)?;
+    let root = fat.root_dir();
+    let path = match firmware {
+        Firmware::Bios => SYSLINUX,
+        Firmware::Uefi => ENTRY,
+    };
+    let mut text = String::new();
+    root.open_file(path).and_then(|mut file| file.read_to_string(&mut text)).map_err(broken)?;
+    let named =
+        text.split([',', ' ', '\n']).filter_map(|word| word.strip_prefix("/drivers/")?.strip_suffix(".img"));
+    let loaded: Vec<_> = named.map(ToOwned::to_owned).collect();
+    match loaded.iter().find(|driver| root.open_file(&image(driver)).is_err()) {
+        Some(lacking) => Err(format!("the boot loader finds no /{}", image(lacking))),
+        None => Ok(loaded),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    fn disk(loaded: &[&str], carried: &[&str]) -> Snapshot {
+        let owned = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let mut store = Store::new(4096, 65536);
+        store.insert(&"disk".into(), 1 << 20, None);
+        for (offset, data) in format(&owned(loaded), &owned(carried)).unwrap() {
+            store.write(&"disk".into(), offset, &data).unwrap();
+        }
+        store.snapshot(&"disk".into()).unwrap()
+    }
+
+    #[test]
+    fn both_firmwares_load_what_is_configured() {
+        let disk = disk(&["ahci", "vmw_pvscsi"], &["ahci", "ata_piix", "vmw_pvscsi"]);
+        for firmware in [Firmware::Bios, Firmware::Uefi] {
+            assert_eq!(start(&disk, firmware).unwrap(), ["ahci", "vmw_pvscsi"]);
+        }
+        assert!(disk.stored() < 64 * 1024, "{} bytes", disk.stored());
+    }
+
+    #[test]
+    fn a_driver_that_is_configured_and_missing_stops_the_loader() {
+        let error = start(&disk(&["ahci"], &[]), Firmware::Bios).unwrap_err();
+        assert!(error.contains("/drivers/ahci.img"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_disk_does_not_start() {
+        let mut store = Store::new(4096, 65536);
+        store.insert(&"disk".into(), 1 << 20, None);
+        let empty = store.snapshot(&"disk".into()).unwrap();
+        assert!(start(&empty, Firmware::Bios).is_err());
+    }
+}

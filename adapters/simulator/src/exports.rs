@@ -1,0 +1,156 @@
+//! What clients are connected to: frozen disks of views, and volumes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use contract::VolumeId;
+use nbd::memory::errno;
+use nbd::{ALLOCATION, Export, Extent, Refusal};
+
+use crate::faults::Faults;
+use crate::state::State;
+use crate::{SimSite, Snapshot};
+
+/// A frozen disk. Its content takes the site's link.
+pub(crate) struct SnapshotExport {
+    content: Snapshot,
+    /// Meta context that marks what changed, and what it says.
+    changed: Option<(String, Vec<Extent>)>,
+    faults: Arc<Faults>,
+    /// Bytes read from all disks of the view.
+    bytes: Arc<AtomicU64>,
+    reads: AtomicU64,
+}
+
+impl SnapshotExport {
+    pub(crate) fn new(
+        content: Snapshot,
+        changed: Option<(String, Vec<Extent>)>,
+        faults: Arc<Faults>,
+        bytes: Arc<AtomicU64>,
+    ) -> Self {
+        Self { content, changed, faults, bytes, reads: AtomicU64::new(0) }
+    }
+}
+
+impl Export for SnapshotExport {
+    fn size(&self) -> u64 {
+        self.content.size()
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Refusal> {
+        self.faults.snapshot_read(self.reads.fetch_add(1, Ordering::Relaxed) + 1)?;
+        self.content.read(offset, buffer);
+        self.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn write(&self, _offset: u64, _data: &[u8]) -> Result<(), Refusal> {
+        Err(read_only())
+    }
+
+    fn zero(&self, _offset: u64, _length: u64) -> Result<(), Refusal> {
+        Err(read_only())
+    }
+
+    fn flush(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn extents(&self, context: &str) -> Result<Option<Vec<Extent>>, Refusal> {
+        self.faults.export_answers()?;
+        Ok(match &self.changed {
+            Some((name, extents)) if name == context => Some(extents.clone()),
+            _ => (context == ALLOCATION).then(|| self.content.allocation()),
+        })
+    }
+}
+
+/// A volume, open.
+pub(crate) struct VolumeExport {
+    site: Weak<SimSite>,
+    volume: VolumeId,
+    size: u64,
+    writable: bool,
+}
+
+impl VolumeExport {
+    pub(crate) fn new(site: Weak<SimSite>, volume: VolumeId, size: u64, writable: bool) -> Self {
+        Self { site, volume, size, writable }
+    }
+
+    /// Runs one request on the volume as it is now.
+    fn ask<T>(&self, request: impl FnOnce(&SimSite, &mut State) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        let site = self.site.upgrade().ok_or_else(|| Refusal::new("the site is gone", errno::ENOTCONN))?;
+        let answer = site.faults().export_answers().and_then(|()| {
+            let now = site.clock().micros();
+            site.with(|state| {
+                state.catch_up_on(&self.volume, now);
+                request(&site, state)
+            })
+        });
+        // Whoever holds a site last closes its exports, which waits for their requests to end; this is one.
+        if let Some(site) = Arc::into_inner(site) {
+            std::thread::spawn(move || drop(site));
+        }
+        answer
+    }
+
+    /// Runs one request that changes `length` bytes at `offset`; `stores`: they take room.
+    fn change(
+        &self,
+        offset: u64,
+        length: u64,
+        stores: bool,
+        request: impl FnOnce(&mut State) -> Result<(), String>,
+    ) -> Result<(), Refusal> {
+        if !self.writable {
+            return Err(read_only());
+        }
+        self.ask(|site, state| {
+            let room = if stores { state.store.room_for(&self.volume, offset, length) } else { 0 };
+            site.faults().export_write(room)?;
+            request(state).map_err(broken)?;
+            site.count_written(if stores { length } else { 0 });
+            Ok(())
+        })
+    }
+}
+
+impl Export for VolumeExport {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Refusal> {
+        self.ask(|_, state| state.store.read(&self.volume, offset, buffer).map_err(broken))
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), Refusal> {
+        let length = data.len() as u64;
+        self.change(offset, length, true, |state| state.store.write(&self.volume, offset, data))
+    }
+
+    fn zero(&self, offset: u64, length: u64) -> Result<(), Refusal> {
+        self.change(offset, length, false, |state| state.store.zero(&self.volume, offset, length))
+    }
+
+    fn flush(&self) -> Result<(), Refusal> {
+        self.ask(|_, _| Ok(()))
+    }
+
+    fn extents(&self, context: &str) -> Result<Option<Vec<Extent>>, Refusal> {
+        if context != ALLOCATION {
+            return Ok(None);
+        }
+        self.ask(|_, state| Ok(Some(state.store.snapshot(&self.volume).map_err(broken)?.allocation())))
+    }
+}
+
+fn read_only() -> Refusal {
+    Refusal::new("the export is read-only", errno::EPERM)
+}
+
+fn broken(what: String) -> Refusal {
+    Refusal::new(what, errno::EIO)
+}

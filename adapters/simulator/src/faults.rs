@@ -1,0 +1,323 @@
+//! What can go wrong at a site, and how it is told to.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use contract::{Bytes, MachineId, Millis, PlatformErrorKind as Kind};
+use nbd::Refusal;
+use nbd::memory::errno;
+
+/// A method of the platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Call {
+    Site,
+    Infrastructure,
+    ConnectAgent,
+    AttachToMasterTarget,
+    DetachFromMasterTarget,
+    MergeSnapshots,
+    Machine,
+    Machines,
+    CreateMachine,
+    DeleteMachine,
+    Start,
+    ShutDown,
+    PowerOff,
+    OpenSnapshot,
+    OpenSnapshots,
+    CloseSnapshot,
+    StopTracking,
+    Volume,
+    CreateVolume,
+    DeriveVolume,
+    MergeVolumes,
+    DeleteVolume,
+    ExportVolume,
+    CloseExport,
+    CloseAll,
+}
+
+impl Call {
+    /// All of them.
+    pub const ALL: [Self; 25] = [
+        Self::Site,
+        Self::Infrastructure,
+        Self::ConnectAgent,
+        Self::AttachToMasterTarget,
+        Self::DetachFromMasterTarget,
+        Self::MergeSnapshots,
+        Self::Machine,
+        Self::Machines,
+        Self::CreateMachine,
+        Self::DeleteMachine,
+        Self::Start,
+        Self::ShutDown,
+        Self::PowerOff,
+        Self::OpenSnapshot,
+        Self::OpenSnapshots,
+        Self::CloseSnapshot,
+        Self::StopTracking,
+        Self::Volume,
+        Self::CreateVolume,
+        Self::DeriveVolume,
+        Self::MergeVolumes,
+        Self::DeleteVolume,
+        Self::ExportVolume,
+        Self::CloseExport,
+        Self::CloseAll,
+    ];
+}
+
+/// Makes calls of one method fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailCall {
+    /// The method.
+    pub call: Call,
+    /// Which call, counted from 1 since the site was opened.
+    pub nth: u64,
+    /// How many calls from that one on.
+    pub times: u64,
+    /// What the caller is told.
+    pub kind: Kind,
+    /// Whether the call takes effect all the same and only its answer is lost.
+    pub takes_effect: bool,
+}
+
+impl FailCall {
+    /// The `nth` call fails and does nothing.
+    #[must_use]
+    pub fn at(call: Call, nth: u64, kind: Kind) -> Self {
+        Self { call, nth, times: 1, kind, takes_effect: false }
+    }
+
+    /// The same, but what was asked is done and only the answer is lost.
+    #[must_use]
+    pub fn after_its_effect(self) -> Self {
+        Self { takes_effect: true, ..self }
+    }
+
+    /// The same, but every later call fails too, until the fault is healed.
+    #[must_use]
+    pub fn from_then_on(self) -> Self {
+        Self { times: u64::MAX, ..self }
+    }
+
+    fn hits(&self, call: Call, number: u64) -> bool {
+        self.call == call && number >= self.nth && number - self.nth < self.times
+    }
+}
+
+/// Something that goes wrong, until [`SimSite::heal`](crate::SimSite::heal).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The power of the whole site fails: guests end where they stand, nothing answers, open views and exports are
+    /// gone.
+    SiteLost,
+    /// What views show cannot be read; calls still come through.
+    LinkCut,
+    /// Only so many bytes more can be stored through exports. At 0 no volume can be created either.
+    Full(Bytes),
+    /// The nth read of views from now on fails, once.
+    ReadError(u64),
+    /// The nth write through exports from now on fails, once.
+    WriteError(u64),
+    /// Calls fail.
+    Call(FailCall),
+    /// A guest ignores requests to shut down, in every boot.
+    ShutdownRefused(MachineId),
+    /// The applications in a guest cannot be brought to rest, in every boot.
+    QuiesceRefused(MachineId),
+    /// A running guest stops where it stands: it writes nothing and does not shut down.
+    GuestHangs(MachineId),
+}
+
+/// The way out of a site, which the content of views takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// What opening and closing a view takes each.
+    pub latency: Millis,
+    /// How fast content travels, paid when the view is closed; 0: at once.
+    pub bytes_per_second: u64,
+    /// Every how many reads of one view one is lost and fails; 0: none.
+    pub lose_every: u64,
+}
+
+impl Link {
+    /// What it takes to move `bytes`, in milliseconds.
+    pub(crate) fn takes(&self, bytes: u64) -> Millis {
+        let moving = bytes.saturating_mul(1000).checked_div(self.bytes_per_second).unwrap_or(0);
+        Millis(self.latency.0 + moving)
+    }
+}
+
+/// All that is wrong with a site now.
+#[derive(Debug)]
+pub(crate) struct Faults(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    link: Link,
+    lost: bool,
+    cut: bool,
+    room: Option<u64>,
+    calls: BTreeMap<Call, u64>,
+    failing: Vec<FailCall>,
+    /// Reads and writes left until one fails.
+    read_error: Option<u64>,
+    write_error: Option<u64>,
+}
+
+/// An injected failure of one call.
+#[derive(Clone, Copy)]
+pub(crate) struct Failing {
+    pub(crate) number: u64,
+    pub(crate) fault: FailCall,
+}
+
+impl Faults {
+    pub(crate) fn new(link: Link) -> Self {
+        Self(Mutex::new(Inner { link, ..Inner::default() }))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a fault that concerns the site and not one of its guests.
+    pub(crate) fn lose_site_and_fail_over(&self, fault: &Fault) {
+        let mut inner = self.inner();
+        match fault {
+            Fault::SiteLost => inner.lost = true,
+            Fault::LinkCut => inner.cut = true,
+            Fault::Full(room) => inner.room = Some(room.0),
+            Fault::ReadError(nth) => inner.read_error = Some(*nth),
+            Fault::WriteError(nth) => inner.write_error = Some(*nth),
+            Fault::Call(failing) => inner.failing.push(*failing),
+            Fault::ShutdownRefused(_) | Fault::QuiesceRefused(_) | Fault::GuestHangs(_) => {}
+        }
+    }
+
+    /// Ends all of them; calls are counted on.
+    pub(crate) fn heal(&self) {
+        let mut inner = self.inner();
+        *inner = Inner { link: inner.link, calls: std::mem::take(&mut inner.calls), ..Inner::default() };
+    }
+
+    pub(crate) fn restore(&self) {
+        self.inner().lost = false;
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.inner().lost
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.inner().room == Some(0)
+    }
+
+    pub(crate) fn link(&self) -> Link {
+        self.inner().link
+    }
+
+    pub(crate) fn set_link(&self, link: Link) {
+        self.inner().link = link;
+    }
+
+    pub(crate) fn calls(&self, call: Call) -> u64 {
+        self.inner().calls.get(&call).copied().unwrap_or(0)
+    }
+
+    /// Counts a call and tells how it shall fail, if it shall.
+    pub(crate) fn count(&self, call: Call) -> Option<Failing> {
+        let mut inner = self.inner();
+        let number = inner.calls.entry(call).or_default();
+        *number += 1;
+        let number = *number;
+        let fault = inner.failing.iter().find(|fault| fault.hits(call, number)).copied()?;
+        Some(Failing { number, fault })
+    }
+
+    /// Whether the `nth` read of a view comes through.
+    pub(crate) fn snapshot_read(&self, nth: u64) -> Result<(), Refusal> {
+        let mut inner = self.inner();
+        let lossy = inner.link.lose_every;
+        if inner.lost || inner.cut || (lossy > 0 && nth.is_multiple_of(lossy)) {
+            return Err(Refusal::new("the link is down", errno::ENOTCONN));
+        }
+        countdown(&mut inner.read_error, "read")
+    }
+
+    /// Whether a volume's export answers at all.
+    pub(crate) fn export_answers(&self) -> Result<(), Refusal> {
+        if self.inner().lost {
+            return Err(Refusal::new("the site does not answer", errno::ENOTCONN));
+        }
+        Ok(())
+    }
+
+    /// Whether a write through an export that takes `room` bytes more is done; takes them.
+    pub(crate) fn export_write(&self, room: u64) -> Result<(), Refusal> {
+        let mut inner = self.inner();
+        countdown(&mut inner.write_error, "write")?;
+        match &mut inner.room {
+            Some(left) if *left < room => Err(Refusal::new("no space left at the site", errno::ENOSPC)),
+            Some(left) => {
+                *left -= room;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn countdown(left: &mut Option<u64>, what: &str) -> Result<(), Refusal> {
+    match left {
+        Some(0 | 1) => {
+            *left = None;
+            Err(Refusal::new(format!("the medium failed to {what}"), errno::EIO))
+        }
+        Some(more) => {
+            *more -= 1;
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_fails_at_its_number_and_as_often_as_told() {
+        let faults = Faults::new(Link::default());
+        faults.lose_site_and_fail_over(&Fault::Call(FailCall {
+            times: 2,
+            ..FailCall::at(Call::Start, 2, Kind::Failed)
+        }));
+        faults.count(Call::PowerOff);
+        let failed = [(); 5].map(|()| faults.count(Call::Start).is_some());
+        assert_eq!(failed, [false, true, true, false, false]);
+        assert_eq!(faults.calls(Call::Start), 5);
+    }
+
+    #[test]
+    fn the_nth_write_fails_once_and_room_runs_out() {
+        let faults = Faults::new(Link::default());
+        faults.lose_site_and_fail_over(&Fault::WriteError(2));
+        faults.lose_site_and_fail_over(&Fault::Full(Bytes(100)));
+        let codes = [0, 0, 60, 60, 40].map(|room| faults.export_write(room).err().map(|e| e.errno));
+        assert_eq!(codes, [None, Some(errno::EIO), None, Some(errno::ENOSPC), None]);
+        assert!(faults.is_full());
+        faults.heal();
+        assert!(faults.export_write(1 << 40).is_ok());
+    }
+
+    #[test]
+    fn content_takes_its_time() {
+        let link = Link { latency: Millis(20), bytes_per_second: 1000, lose_every: 0 };
+        assert_eq!(link.takes(500), Millis(520));
+        assert_eq!(Link::default().takes(u64::MAX), Millis(0));
+    }
+}

@@ -1,0 +1,185 @@
+//! What runs in a simulated machine: a model of the witness. Its writes follow from its seed and the time alone.
+
+use std::collections::VecDeque;
+
+use contract::{DiskId, Firmware};
+use witness::ledger::{RECORD_BYTES, Record, RecordNumber};
+use witness::protocol::LedgerFinding;
+
+use crate::boot::{Payload, SimWrite};
+use crate::clock::{micros, moment};
+use crate::disk::Layout;
+use crate::prng::Random;
+use crate::{Snapshot, boot_partition, ledger};
+
+/// Every how many random writes one is a discard instead.
+const DISCARD_EVERY: u64 = 16;
+const NEVER: u64 = u64::MAX;
+
+/// What a guest finds when it is switched on. Times are in microseconds since the Unix epoch.
+pub(crate) struct PowerOn<'a> {
+    pub(crate) names: &'a [DiskId],
+    pub(crate) disks: &'a [Snapshot],
+    pub(crate) firmware: Firmware,
+    /// Drivers without which the hardware's disks are not found.
+    pub(crate) needed: &'a [String],
+    pub(crate) seed: u64,
+    pub(crate) epoch: u32,
+    pub(crate) at: u64,
+    pub(crate) up_at: u64,
+}
+
+/// A guest that comes up.
+pub(crate) struct Guest {
+    layouts: Vec<Layout>,
+    random: Random,
+    epoch: u32,
+    powered_at: u64,
+    up_at: u64,
+    /// Records of another life, to be wiped as soon as it is up.
+    wipes: VecDeque<(usize, u64)>,
+    next: RecordNumber,
+    record_at: u64,
+    churn_at: Vec<u64>,
+    churned: u64,
+    hung: bool,
+}
+
+/// What a guest does next.
+#[derive(Clone, Copy)]
+enum Due {
+    Wipe,
+    Record,
+    Churn(usize),
+}
+
+impl Guest {
+    /// Boots from the disks, or says why that does not work.
+    pub(crate) fn boot(on: &PowerOn<'_>) -> Result<(Self, LedgerFinding), String> {
+        let first = on.disks.first().ok_or("no bootable disk: there is none")?;
+        let loaded = boot_partition::start(first, on.firmware)?;
+        if let Some(lacking) = on.needed.iter().find(|driver| !loaded.contains(driver)) {
+            return Err(format!("no root disk: the initial RAM disks lack {lacking}"));
+        }
+        let layouts = ledger::layouts(on.names, on.disks)?;
+        let scan = ledger::scan(&layouts, on.disks);
+        let mut guest = Self {
+            random: Random::new(on.seed),
+            epoch: on.epoch,
+            powered_at: on.at,
+            up_at: on.up_at,
+            wipes: scan.beyond.into(),
+            next: scan.finding.contiguous + 1,
+            record_at: NEVER,
+            churn_at: vec![NEVER; layouts.len()],
+            churned: 0,
+            hung: false,
+            layouts,
+        };
+        guest.record_at = guest.after(on.up_at, guest.load().record_every);
+        for disk in 0..guest.layouts.len() {
+            guest.churn_at[disk] = guest.after(on.up_at, guest.load().churn_every);
+        }
+        Ok((guest, scan.finding))
+    }
+
+    /// When it is up.
+    pub(crate) fn up_at(&self) -> u64 {
+        self.up_at
+    }
+
+    pub(crate) fn is_hung(&self) -> bool {
+        self.hung
+    }
+
+    /// Stops where it stands, until resumed.
+    pub(crate) fn hang(&mut self) {
+        self.hung = true;
+    }
+
+    /// Goes on after hanging; what was due meanwhile is done late.
+    pub(crate) fn resume(&mut self, now: u64) {
+        self.hung = false;
+        for at in self.churn_at.iter_mut().chain([&mut self.record_at]) {
+            *at = (*at).max(now);
+        }
+    }
+
+    /// Puts no more load on the disks.
+    pub(crate) fn rest(&mut self) {
+        self.record_at = NEVER;
+        self.churn_at.fill(NEVER);
+    }
+
+    /// The next write, if it is due by `limit`.
+    pub(crate) fn next_by(&mut self, limit: u64) -> Option<SimWrite> {
+        let (at, due) = self.due();
+        if self.hung || at > limit || at == NEVER {
+            return None;
+        }
+        Some(match due {
+            Due::Wipe => {
+                let (disk, offset) = self.wipes.pop_front()?;
+                write(at, disk, offset, RECORD_BYTES as u32, Payload::Zeroes)
+            }
+            Due::Record => {
+                self.record_at = self.after(at, self.load().record_every);
+                self.record(at, false)?
+            }
+            Due::Churn(disk) => self.churn(at, disk),
+        })
+    }
+
+    /// The last record of an orderly shutdown.
+    pub(crate) fn last_words(&mut self, at: u64) -> Option<SimWrite> {
+        self.record(at, true)
+    }
+
+    fn due(&self) -> (u64, Due) {
+        if !self.wipes.is_empty() {
+            return (self.up_at, Due::Wipe);
+        }
+        let churns = self.churn_at.iter().enumerate().map(|(disk, at)| (*at, Due::Churn(disk)));
+        churns.fold((self.record_at, Due::Record), |first, next| if next.0 < first.0 { next } else { first })
+    }
+
+    fn record(&mut self, at: u64, quiesced: bool) -> Option<SimWrite> {
+        let number = self.next;
+        let (disk, offset) = ledger::place(&self.layouts, number)?;
+        self.next += 1;
+        let uptime_ms = at.saturating_sub(self.powered_at) / 1000;
+        let record = Record { number, epoch: self.epoch, uptime_ms, seen: 0, quiesced };
+        Some(write(at, disk, offset, RECORD_BYTES as u32, Payload::Record(record)))
+    }
+
+    fn churn(&mut self, at: u64, disk: usize) -> SimWrite {
+        let load = self.load();
+        let place = self.layouts[disk].churn.clone();
+        let bytes = u64::from(load.churn_bytes).max(RECORD_BYTES as u64).min(place.end - place.start);
+        let offset = place.start + self.random.below((place.end - place.start) / bytes) * bytes;
+        self.churned += 1;
+        let payload = if self.churned.is_multiple_of(DISCARD_EVERY) {
+            Payload::Zeroes
+        } else {
+            Payload::Noise(self.random.next())
+        };
+        self.churn_at[disk] = self.after(at, load.churn_every);
+        write(at, disk, offset, bytes as u32, payload)
+    }
+
+    fn load(&self) -> crate::Load {
+        self.layouts[0].load
+    }
+
+    /// A moment after `at`, on average by `every`.
+    fn after(&mut self, at: u64, every: contract::Millis) -> u64 {
+        match micros(every) {
+            0 => NEVER,
+            every => at.saturating_add(every / 2).saturating_add(self.random.below(every)).saturating_add(1),
+        }
+    }
+}
+
+fn write(at: u64, disk: usize, offset: u64, length: u32, payload: Payload) -> SimWrite {
+    SimWrite { at: moment(at), disk, offset, length, payload }
+}

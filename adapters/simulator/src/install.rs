@@ -1,0 +1,107 @@
+//! The factory: machines with disks that boot.
+
+use contract::PlatformErrorKind as Kind;
+use std::collections::BTreeSet;
+
+use contract::{
+    Bytes, DiskId, Firmware, GuestFacts, GuestOs, MachineId, MachineSpec, MachineView, Network, Placement,
+    PlatformError, VolumeId,
+};
+
+use crate::disk::{Layout, SECTOR, SMALLEST};
+use crate::{Load, SimProfile, SimSite, boot_partition};
+
+/// A machine to be installed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimInstall {
+    /// Its name.
+    pub machine: MachineId,
+    /// Firmware.
+    pub firmware: Firmware,
+    /// Operating system; the disks are the same.
+    pub os: GuestOs,
+    /// What its agent tells.
+    pub guest: GuestFacts,
+    /// Memory in bytes.
+    pub memory: Bytes,
+    /// Disks in boot order with their sizes: multiples of 512, 512 KiB at least.
+    pub disks: Vec<(DiskId, Bytes)>,
+    /// What its guest writes.
+    pub load: Load,
+    /// Drivers its initial RAM disks load; `None`: those of the site it is installed on.
+    pub loads: Option<Vec<String>>,
+    /// Drivers that lie on its boot partition and can be added.
+    pub carries: Vec<String>,
+}
+
+impl SimInstall {
+    /// A machine with two disks of 1 MiB, the default load, the site's drivers loaded and all platforms' carried.
+    pub fn new(machine: impl Into<MachineId>) -> Self {
+        let drivers: BTreeSet<_> =
+            SimProfile::ALL.iter().flat_map(|profile| profile.boot_drivers.iter().copied()).collect();
+        Self {
+            machine: machine.into(),
+            firmware: Firmware::Bios,
+            os: GuestOs::Linux,
+            guest: GuestFacts::default(),
+            memory: Bytes(1 << 30),
+            disks: vec![("system".into(), Bytes(1 << 20)), ("data".into(), Bytes(1 << 20))],
+            load: Load::default(),
+            loads: None,
+            carries: drivers.into_iter().map(ToOwned::to_owned).collect(),
+        }
+    }
+
+    /// The volume a disk lies on after installation.
+    #[must_use]
+    pub fn volume(&self, disk: &DiskId) -> VolumeId {
+        VolumeId(format!("{}-{disk}", self.machine))
+    }
+
+    fn spec(&self) -> MachineSpec {
+        MachineSpec {
+            id: self.machine.clone(),
+            firmware: self.firmware,
+            os: self.os,
+            memory: self.memory,
+            disks: self.disks.iter().map(|(disk, _)| (disk.clone(), self.volume(disk))).collect(),
+            network: Network::Production,
+            guest: self.guest.clone(),
+            placement: Placement::default(),
+        }
+    }
+}
+
+impl SimSite {
+    /// Installs a machine; it stays off.
+    ///
+    /// # Errors
+    /// Its name or one of its volumes is taken, or a disk has a size that cannot be.
+    pub fn install(&self, install: &SimInstall) -> Result<MachineView, PlatformError> {
+        let odd = |size: &Bytes| size.0 < SMALLEST || !size.0.is_multiple_of(SECTOR as u64);
+        if let Some((disk, size)) = install.disks.iter().find(|(_, size)| odd(size)) {
+            return Err(self.refuse(Kind::Failed, format!("disk {disk} cannot have {} bytes", size.0)));
+        }
+        let volumes: Vec<_> =
+            install.disks.iter().map(|(disk, size)| (install.volume(disk), size.0)).collect();
+        for (volume, size) in &volumes {
+            self.add_volume(volume, *size, None)?;
+        }
+        let loads = install.loads.clone().unwrap_or_else(|| self.boot_drivers());
+        let formatted = boot_partition::format(&loads, &install.carries)
+            .map_err(|error| self.refuse(Kind::Failed, format!("format a boot partition: {error}")))?;
+        self.with(|state| {
+            let mut put = |volume: &VolumeId, offset, data: &[u8]| state.store.write(volume, offset, data);
+            for (index, (volume, size)) in volumes.iter().enumerate() {
+                let layout = Layout::new(index, volumes.len(), *size, install.load);
+                put(volume, SECTOR as u64, &layout.encode())?;
+            }
+            match volumes.first() {
+                Some((first, _)) => formatted.iter().try_for_each(|(offset, data)| put(first, *offset, data)),
+                None => Ok(()),
+            }
+        })
+        .map_err(|broken| self.refuse(Kind::Failed, broken))?;
+        self.add_machine(&install.spec())
+    }
+}

@@ -1,0 +1,89 @@
+//! A world: one seed, one clock, some sites.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use contract::Millis;
+
+use crate::{SimClock, SimConfig, SimSite};
+
+/// Everything of one simulated run.
+pub struct SimWorld {
+    seed: u64,
+    clock: SimClock,
+    sites: Mutex<Vec<Weak<SimSite>>>,
+}
+
+impl SimWorld {
+    /// A world on the current runtime's clock.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { seed, clock: SimClock::start(), sites: Mutex::default() }
+    }
+
+    /// What reproduces this world.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Its clock.
+    #[must_use]
+    pub fn clock(&self) -> &SimClock {
+        &self.clock
+    }
+
+    /// Opens a site.
+    pub fn site(&self, config: SimConfig) -> Arc<SimSite> {
+        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let ordinal = u32::try_from(sites.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let site = SimSite::open(config, ordinal, self.seed, self.clock.clone());
+        sites.push(Arc::downgrade(&site));
+        site
+    }
+
+    /// Lets everything end that is under way at this instant, by letting a millisecond pass. What a test does to
+    /// one machine while others are at work in the same instant could otherwise come before or after that work.
+    pub async fn settle(&self) {
+        self.clock.sleep(Millis(1)).await;
+    }
+
+    /// Ends every fault on every site. Machines that were switched off stay off.
+    pub fn heal(&self) {
+        let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sites.iter().filter_map(Weak::upgrade).for_each(|site| site.heal());
+    }
+}
+
+impl fmt::Debug for SimWorld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimWorld").field("seed", &self.seed).field("now", &self.clock.now()).finish()
+    }
+}
+
+/// Runs `work` in a world of its own under virtual time, and says on a panic which seed reproduces it.
+///
+/// There is one blocking thread, so that blocking work is done in the order in which it was asked for. A core
+/// whose blocking work waits for other blocking work needs a runtime of its own.
+///
+/// # Panics
+/// The runtime cannot be built, or `work` panics.
+pub fn run<F: Future>(seed: u64, work: impl FnOnce(SimWorld) -> F) -> F::Output {
+    let _seed = SeedOnPanic(seed);
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).max_blocking_threads(1).build();
+    runtime.expect("a runtime").block_on(async { work(SimWorld::new(seed)).await })
+}
+
+struct SeedOnPanic(u64);
+
+impl Drop for SeedOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("sim: seed {} reproduces this", self.0);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The oracle for simulated disks: where in the order of writes a recovered machine lies. Simple and exact, because
+//! the order over all disks is known.
+
+use std::collections::BTreeSet;
+use std::ops::{Range, RangeInclusive};
+
+use witness::ledger::RecordNumber;
+
+use crate::disk::SECTOR;
+use crate::{SimWrite, Snapshot};
+
+/// Bytes of a disk that may differ from what was written, such as a boot partition that was hydrated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// Index of the disk.
+    pub disk: usize,
+    /// The bytes, on sector borders.
+    pub bytes: Range<u64>,
+}
+
+/// The verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The disks hold exactly the first writes of the log and nothing else. How many of them, as a range: writes
+    /// that change nothing make several true.
+    Exact(RangeInclusive<usize>),
+    /// No number of writes gives these disks.
+    Broken(Offence),
+    /// There was nothing to compare, or not the same disks; never a pass.
+    Unknown(String),
+}
+
+/// The first sector that fits nowhere, with the cut at which most sectors fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offence {
+    /// How many writes were made at that cut.
+    pub cut: usize,
+    /// Sectors that are wrong there.
+    pub wrong: usize,
+    /// Index of the first wrong sector's disk.
+    pub disk: usize,
+    /// Its offset on that disk, in bytes.
+    pub offset: u64,
+    /// What it holds instead.
+    pub holds: Placed,
+}
+
+/// Content of a sector, as the log explains it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// What was there before the first write or at an earlier write than it should.
+    Stale,
+    /// What the write with this index puts there later.
+    Ahead(usize),
+    /// Nothing that was ever written there.
+    Foreign,
+}
+
+/// A sector: index of the disk, offset in bytes.
+type Sector = (usize, u64);
+
+/// Finds how many writes of `log` lead from `base` to `recovered`, with exceptions in `allowed`. Each slice has one
+/// entry for each disk, in the same order.
+#[must_use]
+pub fn cut_of(base: &[Snapshot], log: &[SimWrite], recovered: &[Snapshot], allowed: &[Allowed]) -> Cut {
+    let sizes = |disks: &[Snapshot]| -> Vec<u64> { disks.iter().map(Snapshot::size).collect() };
+    if sizes(base) != sizes(recovered) || base.iter().all(|disk| disk.size() == 0) {
+        return Cut::Unknown(format!("disks of {:?} and {:?} bytes", sizes(base), sizes(recovered)));
+    }
+    let exempt = |(disk, offset): &Sector| {
+        allowed.iter().any(|allowed| allowed.disk == *disk && allowed.bytes.contains(offset))
+    };
+    let mut wrong: BTreeSet<Sector> = initially_wrong(base, recovered);
+    wrong.retain(|sector| !exempt(sector));
+    let mut best = (wrong.len(), 0);
+    let mut exact = None;
+    for cut in 0..=log.len() {
+        if wrong.is_empty() {
+            let first = exact.as_ref().map_or(cut, |range: &RangeInclusive<usize>| *range.start());
+            exact = Some(first..=cut);
+        } else if exact.is_some() {
+            break;
+        }
+        best = best.min((wrong.len(), cut));
+        if let Some(write) = log.get(cut) {
+            for (sector, fits) in sectors(write, recovered).filter(|(sector, _)| !exempt(sector)) {
+                if fits {
+                    wrong.remove(&sector);
+                } else {
+                    wrong.insert(sector);
+                }
+            }
+        }
+    }
+    match exact {
+        Some(range) => Cut::Exact(range),
+        None => Cut::Broken(offence(base, log, recovered, &exempt, best)),
+    }
+}
+
+/// The last ledger record among the first `cut` writes; 0 if there is none.
+#[must_use]
+pub fn last_record(log: &[SimWrite], cut: usize) -> RecordNumber {
+    log.iter().take(cut).filter_map(SimWrite::record).next_back().map_or(0, |record| record.number)
+}
+
+fn initially_wrong(base: &[Snapshot], recovered: &[Snapshot]) -> BTreeSet<Sector> {
+    let disks = base.iter().zip(recovered).enumerate();
+    let differ = |(disk, (base, found)): (usize, (&Snapshot, &Snapshot))| {
+        base.differences(found, SECTOR).into_iter().map(move |offset| (disk, offset))
+    };
+    disks.flat_map(differ).collect()
+}
+
+/// The sectors of a write, each with whether `recovered` holds there what was written.
+fn sectors<'a>(write: &'a SimWrite, recovered: &'a [Snapshot]) -> impl Iterator<Item = (Sector, bool)> {
+    let data = write.data();
+    let found =
+        recovered.get(write.disk).map(|disk| disk.bytes(write.offset, data.len())).unwrap_or_default();
+    let offsets = (write.offset..).step_by(SECTOR);
+    let fits: Vec<bool> = data.chunks(SECTOR).zip(found.chunks(SECTOR)).map(|(a, b)| a == b).collect();
+    offsets.zip(fits).map(|(offset, fits)| ((write.disk, offset), fits))
+}
+
+fn offence(
+    base: &[Snapshot],
+    log: &[SimWrite],
+    recovered: &[Snapshot],
+    exempt: &dyn Fn(&Sector) -> bool,
+    (count, cut): (usize, usize),
+) -> Offence {
+    let mut wrong = initially_wrong(base, recovered);
+    for write in &log[..cut] {
+        for (sector, fits) in sectors(write, recovered) {
+            if fits {
+                wrong.remove(&sector);
+            } else {
+                wrong.insert(sector);
+            }
+        }
+    }
+    wrong.retain(|sector| !exempt(sector));
+    let (disk, offset) = wrong.first().copied().unwrap_or_default();
+    let holds = placed(base, log, recovered, cut, (disk, offset));
+    Offence { cut, wrong: count, disk, offset, holds }
+}
+
+fn placed(base: &[Snapshot], log: &[SimWrite], recovered: &[Snapshot], cut: usize, at: Sector) -> Placed {
+    let holds = |write: &SimWrite| sectors(write, recovered).any(|(sector, fits)| sector == at && fits);
+    if let Some(later) = log.iter().skip(cut).position(holds) {
+        return Placed::Ahead(cut + later);
+    }
+    let (disk, offset) = at;
+    let unwritten = base[disk].bytes(offset, SECTOR) == recovered[disk].bytes(offset, SECTOR);
+    if unwritten || log.iter().take(cut).any(holds) { Placed::Stale } else { Placed::Foreign }
+}
+
+#[cfg(test)]
+#[path = "write_order_tests.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+use contract::Timestamp;
+
+use super::*;
+use crate::boot::Payload;
+use crate::store::Store;
+
+const SIZE: u64 = 16 * 1024;
+
+fn write(disk: usize, sector: u64, sectors: u32, seed: u64) -> SimWrite {
+    let payload = if seed == 0 { Payload::Zeroes } else { Payload::Noise(seed) };
+    SimWrite { at: Timestamp(0), disk, offset: sector * 512, length: sectors * 512, payload }
+}
+
+/// Two disks with a base, and after each write of the log.
+struct World {
+    log: Vec<SimWrite>,
+    states: Vec<Vec<Snapshot>>,
+}
+
+impl World {
+    fn new(log: Vec<SimWrite>) -> Self {
+        let names = ["a", "b"].map(contract::VolumeId::from);
+        let mut store = Store::new(4096, 65536);
+        names.iter().for_each(|name| store.insert(name, SIZE, None));
+        store.write(&names[0], 0, &[9; 100]).unwrap();
+        let look = |store: &Store| names.iter().map(|name| store.snapshot(name).unwrap()).collect();
+        let mut states = vec![look(&store)];
+        for write in &log {
+            store.write(&names[write.disk], write.offset, &write.data()).unwrap();
+            states.push(look(&store));
+        }
+        Self { log, states }
+    }
+
+    fn judge(&self, recovered: &[Snapshot]) -> Cut {
+        cut_of(&self.states[0], &self.log, recovered, &[])
+    }
+}
+
+fn log() -> Vec<SimWrite> {
+    vec![write(0, 1, 1, 1), write(1, 1, 8, 2), write(0, 1, 2, 3), write(1, 4, 1, 0), write(0, 9, 1, 5)]
+}
+
+#[test]
+fn every_prefix_is_found_and_no_other() {
+    let world = World::new(log());
+    for (count, state) in world.states.iter().enumerate() {
+        assert_eq!(world.judge(state), Cut::Exact(count..=count));
+    }
+}
+
+#[test]
+fn writes_that_change_nothing_widen_the_cut() {
+    let world = World::new(vec![write(0, 1, 1, 1), write(1, 3, 1, 0), write(0, 1, 1, 1), write(0, 2, 1, 2)]);
+    assert_eq!(world.judge(&world.states[1]), Cut::Exact(1..=3));
+}
+
+#[test]
+fn a_disk_behind_the_other_is_broken_at_its_sector() {
+    let world = World::new(log());
+    let mixed = [world.states[5][0].clone(), world.states[1][1].clone()];
+    let Cut::Broken(offence) = world.judge(&mixed) else { panic!("{:?}", world.judge(&mixed)) };
+    assert!(offence.wrong > 0);
+    assert_ne!(offence.holds, Placed::Foreign);
+}
+
+#[test]
+fn a_sector_ahead_of_its_time_names_the_write() {
+    let world = World::new(log());
+    let last = &world.log[4];
+    let mut store = Store::new(4096, 65536);
+    store.insert(&"x".into(), SIZE, None);
+    store.write(&"x".into(), 0, &world.states[3][0].bytes(0, SIZE as usize)).unwrap();
+    store.write(&"x".into(), last.offset, &last.data()).unwrap();
+    let mixed = [store.snapshot(&"x".into()).unwrap(), world.states[3][1].clone()];
+    let Cut::Broken(offence) = world.judge(&mixed) else { panic!("{:?}", world.judge(&mixed)) };
+    assert_eq!((offence.cut, offence.wrong, offence.holds), (3, 1, Placed::Ahead(4)));
+}
+
+#[test]
+fn a_flipped_bit_is_foreign_unless_it_is_allowed_there() {
+    let world = World::new(log());
+    let mut store = Store::new(4096, 65536);
+    store.insert(&"x".into(), SIZE, None);
+    store.write(&"x".into(), 0, &world.states[5][0].bytes(0, SIZE as usize)).unwrap();
+    store.write(&"x".into(), 20 * 512, &[1]).unwrap();
+    let altered = [store.snapshot(&"x".into()).unwrap(), world.states[5][1].clone()];
+    let Cut::Broken(offence) = world.judge(&altered) else { panic!("{:?}", world.judge(&altered)) };
+    assert_eq!((offence.disk, offence.offset, offence.holds), (0, 20 * 512, Placed::Foreign));
+    let allowed = [Allowed { disk: 0, bytes: 20 * 512..21 * 512 }];
+    assert_eq!(cut_of(&world.states[0], &world.log, &altered, &allowed), Cut::Exact(5..=5));
+}
+
+#[test]
+fn other_disks_are_unknown_and_never_a_pass() {
+    let world = World::new(log());
+    assert!(matches!(world.judge(&world.states[0][..1]), Cut::Unknown(_)));
+    assert!(matches!(cut_of(&[], &[], &[], &[]), Cut::Unknown(_)));
+}

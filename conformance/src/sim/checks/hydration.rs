@@ -1,0 +1,122 @@
+//! When a copy is processed before it starts, in failovers and test failovers alike (HY).
+
+use contract::{AgentVersion, GuestFacts, GuestOs, PointChoice, Step};
+use simulator::{SimInstall, SimProfile};
+
+use crate::rules::RuleLog;
+use crate::sim::check::Check;
+use crate::sim::side_effects::{same, shows, step};
+use crate::sim::testbed::{BOOT, Setup, Testbed, test_failover_request};
+
+pub(crate) const CHECKS: &[Check] = &[
+    Check {
+        says: "each single fact makes the extra step of a VMware machine due, and without any it is absent",
+        rules: &["HY-01", "HY-03", "HY-05", "HY-06", "HY-07", "HY-08", "HY-09", "TF-09"],
+        setup: Setup::vmware,
+        story: |lab, rules| Box::pin(table(lab, rules, vmware())),
+    },
+    Check {
+        says: "every physical server is processed",
+        rules: &["HY-02", "HY-08", "HY-09", "TF-09"],
+        setup: || Setup::of(SimProfile::PHYSICAL),
+        story: |lab, rules| Box::pin(table(lab, rules, physical())),
+    },
+    Check {
+        says: "no Hyper-V machine is processed, however old its agent",
+        rules: &["HY-04", "HY-07"],
+        setup: || Setup::of(SimProfile::HYPERV),
+        story: |lab, rules| Box::pin(table(lab, rules, never("HY-04"))),
+    },
+    Check {
+        says: "no machine of a region is processed, however old its agent",
+        rules: &["HY-07"],
+        setup: || Setup::of(SimProfile::AZURE),
+        story: |lab, rules| Box::pin(table(lab, rules, never("HY-07"))),
+    },
+];
+
+/// A machine, whether the step is due for it, and the rule that says so.
+struct Row {
+    rule: &'static str,
+    what: String,
+    install: SimInstall,
+    due: bool,
+}
+
+/// A Windows machine to which nothing is to be added: it starts with its own driver and the cloud's.
+fn windows(name: &str, guest: GuestFacts) -> SimInstall {
+    let loads = Some(["vmw_pvscsi", "ahci", "ata_piix"].map(ToOwned::to_owned).to_vec());
+    SimInstall { os: GuestOs::Windows, guest, loads, ..SimInstall::new(name) }
+}
+
+fn vmware() -> Vec<Row> {
+    let current = GuestFacts::default;
+    let agent = |agent| GuestFacts { agent, ..current() };
+    let row = |rule, what: &str, install, due| Row { rule, what: what.to_owned(), install, due };
+    let no_dhcp = GuestFacts { dhcp_service: false, ..current() };
+    let mut rows = vec![
+        row("HY-07", "current, with all in order", windows("current", current()), false),
+        row("HY-01", "agent 9.7", windows("older", agent(AgentVersion(9, 7))), true),
+        row("HY-01", "agent 9.8", windows("newer", agent(AgentVersion::WITHOUT_HYDRATION)), false),
+        row("HY-03", "Linux", SimInstall::new("linux"), true),
+        row("HY-05", "no DHCP service", windows("static", no_dhcp), true),
+    ];
+    for driver in GuestFacts::CLOUD_DRIVERS {
+        let mut guest = current();
+        guest.boot_drivers.retain(|other| other != driver);
+        rows.push(row("HY-06", &format!("without {driver}"), windows(&format!("no-{driver}"), guest), true));
+    }
+    rows
+}
+
+fn physical() -> Vec<Row> {
+    let row = |what: &str, install| Row { rule: "HY-02", what: what.to_owned(), install, due: true };
+    vec![
+        row("Windows, current", windows("windows", GuestFacts::default())),
+        row("Linux", SimInstall::new("linux")),
+    ]
+}
+
+fn never(rule: &'static str) -> Vec<Row> {
+    let old = GuestFacts { agent: AgentVersion(9, 1), dhcp_service: false, ..GuestFacts::default() };
+    let install = SimInstall { guest: old, ..SimInstall::new("old") };
+    let row = |rule| Row {
+        rule,
+        what: "agent 9.1, no DHCP service".to_owned(),
+        install: install.clone(),
+        due: false,
+    };
+    // Two rules, of which the general one holds here as well.
+    vec![row(rule)]
+}
+
+async fn table(lab: &Testbed, rules: &mut RuleLog, rows: Vec<Row>) -> Result<(), String> {
+    for Row { rule, what, install, due } in rows {
+        let name = install.machine.0.clone();
+        let item = lab.protect_as(install, None).await?;
+        lab.points(&item, 2).await?;
+        let test = test_failover_request(&item, PointChoice::LatestProcessed);
+        let test = lab.completed(lab.core.test_failover(&test).await).await?;
+        let tested = step(&test, Step::HYDRATE).is_some();
+        lab.completed(lab.core.clean_up_test_failover(&item).await).await?;
+        let point = lab.processed(&item).await?.last().ok_or("there is no point")?.clone();
+        let before = lab.content(&lab.recovery, &point)?;
+        let job = lab.fail_over(&item, PointChoice::Custom(point.id.clone())).await?;
+        lab.live(BOOT).await;
+        let extra = step(&job, Step::HYDRATE);
+        let right = extra.is_some() == due;
+        rules.expect(rule, right, format!("{what}: the extra step is there: {}", extra.is_some()));
+        if !due {
+            rules.expect("HY-07", right, format!("{what}: the extra step is absent: {right}"));
+            continue;
+        }
+        rules.expect("TF-09", tested, format!("{what}: it is there in a test failover too: {tested}"));
+        let timed = extra.is_some_and(|step| step.took.is_some());
+        rules.expect("HY-09", timed, format!("{what}: its time is told: {timed}"));
+        let (_, boot) = lab.boots(&name)?;
+        let after = lab.content(&lab.recovery, &point)?;
+        let found = format!("{what}: up: {:?}; the point is as it was", boot.up);
+        rules.expect("HY-08", boot.up.is_ok() && same(&before, &after) && shows(&boot, &after), found);
+    }
+    Ok(())
+}

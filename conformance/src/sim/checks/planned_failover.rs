@@ -1,0 +1,118 @@
+//! Planned failover out of Hyper-V: everything or nothing (PF).
+
+use contract::{
+    Direction, ErrorCode, FailoverKind, FailoverRequest, ItemId, JobId, JobState, Phase, Platform,
+    PointChoice, Side,
+};
+use simulator::{End, Fault, SimProfile};
+
+use crate::rules::RuleLog;
+use crate::sim::check::Check;
+use crate::sim::said;
+use crate::sim::side_effects::whole;
+use crate::sim::testbed::{BOOT, Setup, Testbed, broken, request};
+
+pub(crate) const CHECKS: &[Check] = &[
+    Check {
+        says: "a planned failover shuts down, takes the last data along, and loses nothing",
+        rules: &["FO-04", "LC-10", "PF-01", "PF-02", "PF-03", "PF-05", "PF-06", "PF-07"],
+        setup: || Setup::of(SimProfile::HYPERV),
+        story: |lab, rules| Box::pin(loses_nothing(lab, rules)),
+    },
+    Check {
+        says: "a planned failover does not run if its source does not shut down",
+        rules: &["JO-03", "PF-04"],
+        setup: || Setup::of(SimProfile::HYPERV),
+        story: |lab, rules| Box::pin(source_stays(lab, rules)),
+    },
+    Check {
+        says: "a planned failover does not run if the last data does not come through",
+        rules: &["JO-03", "PF-04"],
+        setup: || Setup::of(SimProfile::HYPERV),
+        story: |lab, rules| Box::pin(link_lost(lab, rules)),
+    },
+];
+
+fn planned(item: &ItemId, point: PointChoice) -> FailoverRequest {
+    let kind = FailoverKind::Planned;
+    FailoverRequest { kind, ..request(item, Direction::PrimaryToRecovery, point) }
+}
+
+async fn loses_nothing(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
+    let item = lab.protect("web").await?;
+    lab.points(&item, 3).await?;
+    let newest = lab.processed(&item).await?.last().ok_or("there is no point")?.clone();
+    for point in [PointChoice::Custom(newest.id.clone()), PointChoice::LatestProcessed] {
+        let (asked, codes) = (format!("planned to {point:?}"), [ErrorCode::BadRequest]);
+        lab.forbids(rules, ("PF-05", &asked), &codes, lab.core.failover(&planned(&item, point))).await?;
+    }
+    lab.completed(lab.core.failover(&planned(&item, PointChoice::Latest)).await).await?;
+    lab.live(BOOT).await;
+    let (source, target) = lab.boots("web")?;
+    let ended = source.ended();
+    let (off, how) = ended.ok_or("the source still runs")?;
+    let in_order = how == End::ShutDown && off <= target.started;
+    rules.expect(
+        "PF-01",
+        in_order,
+        format!("the source ended {ended:?}, the target began {:?}", target.started),
+    );
+    rules.expect("LC-10", in_order, "at no moment did both run");
+    let away = target.up.as_ref().ok().map(|up| up.since(off));
+    rules.expect("PF-07", away.is_some(), format!("the service was away for {}", away.unwrap_or_default()));
+    let view = lab.item(&item).await?;
+    let chosen = view.points.iter().find(|point| Some(&point.id) == view.failed_over_to.as_ref());
+    let fresh = chosen.is_some_and(|point| point.time >= off && point.id != newest.id);
+    rules.expect("PF-02", fresh, "the point was taken after the shutdown");
+    let lost = source.acks().last().map(|ack| ack.number);
+    let found = target.found.as_ref().map(|found| found.contiguous);
+    let none = whole(&source, &target)? && lost == found;
+    rules.expect("PF-03", none, format!("the source's last record was {lost:?}, the target found {found:?}"));
+    lab.commit(&item).await?;
+    let points = lab.item(&item).await?.points.len();
+    rules.expect("PF-06", points == 0, format!("{points} points after commit"));
+    rules.expect("FO-04", points == 0, format!("{points} points after the commit of a planned failover"));
+    Ok(())
+}
+
+async fn source_stays(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
+    let item = lab.protect("web").await?;
+    lab.points(&item, 3).await?;
+    lab.primary.inject(&Fault::ShutdownRefused("web".into()));
+    let job = lab.core.failover(&planned(&item, PointChoice::Latest)).await.map_err(said)?;
+    let view = lab.ended(Ok(job.clone())).await?;
+    let code = view.error.as_ref().map(|error| error.code);
+    let failed = view.state == JobState::Failed && code == Some(ErrorCode::ShutdownFailed);
+    rules.expect("PF-04", failed, format!("the job ended {:?}: {code:?}", view.state));
+    let source = lab.primary.last_boot(&"web".into()).ok_or("the source never booted")?;
+    rules.expect("PF-04", source.ended().is_none(), "the source serves on");
+    retried(lab, rules, &item, job).await
+}
+
+async fn link_lost(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
+    let item = lab.protect("web").await?;
+    lab.points(&item, 3).await?;
+    lab.quiet().await?;
+    lab.primary.inject(&Fault::LinkCut);
+    let job = lab.core.failover(&planned(&item, PointChoice::Latest)).await.map_err(said)?;
+    let view = lab.ended(Ok(job.clone())).await?;
+    rules.expect("PF-04", view.state == JobState::Failed, format!("the job ended {:?}", view.state));
+    retried(lab, rules, &item, job).await
+}
+
+/// It did not run; once the reason is cured, the same job does.
+async fn retried(lab: &Testbed, rules: &mut RuleLog, item: &ItemId, job: JobId) -> Result<(), String> {
+    let there = lab.recovery.machines().await.map_err(broken)?.len();
+    let at = lab.item(item).await?.protection;
+    let untouched = there == 0 && at.phase == Phase::Protected && at.active == Side::Primary;
+    rules.expect("PF-04", untouched, format!("{at:?}, {there} machines at the recovery site"));
+    lab.primary.heal();
+    let retried = lab.core.retry_job(&job).await;
+    rules.expect("JO-03", retried.is_ok(), format!("tried again: {retried:?}"));
+    retried.map_err(said)?;
+    let view = lab.completed(Ok(job)).await?;
+    rules.expect("JO-03", view.attempt == 2, format!("the same job, attempt {}", view.attempt));
+    let (source, target) = lab.boots("web")?;
+    rules.expect("PF-04", whole(&source, &target)?, "the retry takes everything along");
+    Ok(())
+}
