@@ -102,6 +102,23 @@ pub enum Operation {
     DisableProtection,
 }
 
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 11] = [
+        Self::UnplannedFailover,
+        Self::PlannedFailover,
+        Self::TestFailover,
+        Self::TestFailoverCleanup,
+        Self::CompleteFailover,
+        Self::CancelFailover,
+        Self::ChangePoint,
+        Self::Commit,
+        Self::Reprotect,
+        Self::ReverseReplicate,
+        Self::DisableProtection,
+    ];
+}
+
 /// How replication is doing (MO-01).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -15,12 +15,10 @@ mod network;
 mod plan;
 mod platform;
 mod policy;
+mod requests;
 mod units;
 
-pub use crate::core::{
-    AlternateHost, Capabilities, DataSync, EnableProtection, FailoverKind, FailoverRequest, PointChoice,
-    ReplicationCore, ReprotectRequest, TestFailoverRequest,
-};
+pub use crate::core::{Capabilities, ReplicationCore};
 pub use error::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
 pub use ids::{
     ChangeId, ComponentId, DiskId, ExportId, GroupId, GroupPointId, ItemId, JobId, MachineId, PlanId,
@@ -49,4 +47,8 @@ pub use platform::{
     SnapshotRequest, VolumeView,
 };
 pub use policy::{Policy, PolicyView};
+pub use requests::{
+    AlternateHost, DataSync, EnableProtection, FailoverKind, FailoverRequest, PointChoice, ReprotectRequest,
+    TestFailoverRequest,
+};
 pub use units::{Bytes, Millis, Timestamp};
