@@ -10,6 +10,7 @@ use standins::{StandInSite, StillVolume};
 use crate::outcome::{LeftDisk, Verdict};
 use crate::real::ScenarioError;
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 
 /// What a format without tables gets for a check's result.
 const NO_CHECK: &str = "the format has no tables to check";
@@ -68,7 +69,7 @@ async fn check(path: &Utf8PathBuf, format: Format) -> Result<String, String> {
 
 /// ST-02: every disk is clean. ST-03: every disk is what it is called. Nothing looked at is nothing held.
 pub(crate) fn expect(rules: &mut RuleLog, disks: &[LeftDisk]) {
-    let rule = |rules: &mut RuleLog, id: &str, verdict: fn(&LeftDisk) -> (Verdict, &str)| {
+    let rule = |rules: &mut RuleLog, id: RuleId, verdict: fn(&LeftDisk) -> (Verdict, &str)| {
         let broken = disks.iter().find(|disk| verdict(disk).0 != Verdict::Pass);
         let found = match broken {
             None => format!("{} disks looked at", disks.len()),
@@ -76,10 +77,10 @@ pub(crate) fn expect(rules: &mut RuleLog, disks: &[LeftDisk]) {
                 format!("{}: volume {} ({}): {}", disk.site, disk.volume, disk.when, verdict(disk).1)
             }
         };
-        rules.expect(id, broken.is_none() && !disks.is_empty(), found);
+        rules.check(id, broken.is_none() && !disks.is_empty(), found);
     };
-    rule(rules, "ST-02", |disk| (disk.checked, &disk.check));
-    rule(rules, "ST-03", |disk| (disk.readable, &disk.info));
+    rule(rules, ST_02, |disk| (disk.checked, &disk.check));
+    rule(rules, ST_03, |disk| (disk.readable, &disk.info));
 }
 
 #[cfg(test)]
@@ -101,7 +102,7 @@ mod tests {
         StillVolume { id: VolumeId::from("shop-system"), path, format, bytes: BYTES }
     }
 
-    fn broken(disks: &[LeftDisk]) -> Vec<String> {
+    fn broken(disks: &[LeftDisk]) -> Vec<RuleId> {
         let mut rules = RuleLog::default();
         expect(&mut rules, disks);
         let broken = rules.into_outcomes().into_iter().filter(|rule| rule.verdict != Verdict::Pass);
@@ -113,7 +114,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for format in TABLED.into_iter().chain([Format::Raw]) {
             let disk = read("a-standin", "left", image(&dir, format).await).await;
-            assert_eq!(broken(std::slice::from_ref(&disk)), Vec::<String>::new(), "{disk:?}");
+            assert_eq!(broken(std::slice::from_ref(&disk)), Vec::<RuleId>::new(), "{disk:?}");
             assert_eq!(disk.check == NO_CHECK, format == Format::Raw);
         }
     }
@@ -150,10 +151,10 @@ mod tests {
             let volume = image(&dir, format).await;
             damage(&volume);
             let disk = read("a-standin", "left", volume).await;
-            assert!(broken(std::slice::from_ref(&disk)).contains(&"ST-02".to_owned()), "{disk:?}");
+            assert!(broken(std::slice::from_ref(&disk)).contains(&ST_02), "{disk:?}");
             let mut rules = RuleLog::default();
             expect(&mut rules, &[disk]);
-            assert!(rules.broken().unwrap().why.contains("volume shop-system (left)"));
+            assert!(rules.broken().unwrap().found.contains("volume shop-system (left)"));
         }
     }
 
@@ -162,15 +163,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let volume = image(&dir, Format::Qcow2).await;
         let called = StillVolume { format: Format::Raw, ..volume.clone() };
-        assert_eq!(broken(&[read("a-standin", "left", called).await]), ["ST-03"]);
+        assert_eq!(broken(&[read("a-standin", "left", called).await]), [ST_03]);
         let shorter = StillVolume { bytes: BYTES - 512, ..volume.clone() };
-        assert_eq!(broken(&[read("a-standin", "left", shorter).await]), ["ST-03"]);
+        assert_eq!(broken(&[read("a-standin", "left", shorter).await]), [ST_03]);
         std::fs::remove_file(&volume.path).unwrap();
-        assert_eq!(broken(&[read("a-standin", "left", volume).await]), ["ST-02", "ST-03"]);
+        assert_eq!(broken(&[read("a-standin", "left", volume).await]), [ST_02, ST_03]);
     }
 
     #[test]
     fn no_disk_looked_at_is_no_pass() {
-        assert_eq!(broken(&[]), ["ST-02", "ST-03"]);
+        assert_eq!(broken(&[]), [ST_02, ST_03]);
     }
 }

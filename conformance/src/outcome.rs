@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::rules::RuleId;
+
 /// Version of the schema; raised when a field changes its meaning or goes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// A verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -266,11 +268,11 @@ pub struct RtoStep {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleOutcome {
     /// Id in the catalogue, such as `FO-04`.
-    pub id: String,
+    pub id: RuleId,
     /// `real` or `sim`.
     pub tier: String,
     /// Verdict.
     pub verdict: Verdict,
-    /// What was found.
-    pub why: String,
+    /// What was found; what was expected is in the catalogue.
+    pub found: String,
 }

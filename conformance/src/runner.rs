@@ -117,7 +117,7 @@ fn conclude(outcome: &mut ScenarioOutcome, halted: Option<ScenarioError>) {
     } else if verdict == Verdict::Fail {
         why
     } else if let Some(rule) = rule {
-        format!("{}: {}", rule.id, rule.why)
+        format!("{}: {}", rule.id, rule.found)
     } else {
         why
     };

@@ -1,7 +1,7 @@
 //! Everything a scenario works with, and how it is taken down.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +14,6 @@ use harness::host::Host;
 use harness::reaper;
 use harness::scratch::Scratch;
 use standins::StandInSite;
-use tokio::sync::Mutex;
 
 use crate::context::RunContext;
 use crate::disks;
@@ -23,7 +22,8 @@ use crate::mutants::{self, Planned};
 use crate::outcome::{EdgeOutcome, LeftDisk, ScenarioOutcome};
 use crate::real::environment::{ScenarioRun, TestEnvironment};
 use crate::real::error::ScenarioError;
-use crate::rules::RuleLog;
+use crate::rules::ids::*;
+use crate::rules::{RuleId, RuleLog};
 use crate::scenario::{Scenario, Script};
 
 /// How long a guest may take from power-on to its witness's hello.
@@ -46,7 +46,7 @@ pub(crate) struct ScenarioContext {
     pub(crate) core: Arc<dyn ReplicationCore>,
     pub(crate) item: ItemId,
     pub(crate) machine: MachineId,
-    pub(crate) notes: Arc<Mutex<Findings>>,
+    findings: Arc<Mutex<Findings>>,
     /// Every stand-in of the scenario by its name, the two sides among them.
     stand_ins: Vec<(String, Arc<StandInSite>)>,
     mutant: Option<Arc<Planned>>,
@@ -105,7 +105,7 @@ impl ScenarioContext {
             core,
             item: ItemId::from("shop"),
             machine: MachineId::from("shop"),
-            notes: Arc::default(),
+            findings: Arc::default(),
             stand_ins,
             mutant,
             core_name,
@@ -114,10 +114,10 @@ impl ScenarioContext {
         })
     }
 
-    /// The same world seen from another machine in it, with notes of its own.
+    /// The same world seen from another machine in it, with findings of its own.
     pub(crate) fn member(&self, name: &str) -> Self {
         let (item, machine) = (ItemId::from(name), MachineId::from(name));
-        Self { item, machine, notes: Arc::default(), ..self.seen_again() }
+        Self { item, machine, findings: Arc::default(), ..self.seen_again() }
     }
 
     /// The same world seen from a machine that goes from one of its stand-ins to another.
@@ -155,7 +155,7 @@ impl ScenarioContext {
             core: Arc::clone(&self.core),
             item: self.item.clone(),
             machine: self.machine.clone(),
-            notes: Arc::clone(&self.notes),
+            findings: Arc::clone(&self.findings),
             stand_ins: self.stand_ins.clone(),
             mutant: self.mutant.clone(),
             core_name: self.core_name.clone(),
@@ -165,19 +165,19 @@ impl ScenarioContext {
     }
 
     /// Takes over what was noted of another machine.
-    pub(crate) async fn absorb(&self, member: &Self) {
-        let theirs = std::mem::take(&mut *member.notes.lock().await);
-        let mut notes = self.notes.lock().await;
-        theirs.rules.into_outcomes().into_iter().for_each(|rule| notes.rules.add(rule));
-        notes.edges.extend(theirs.edges);
-        notes.trace.extend(theirs.trace.into_iter().map(|line| format!("{}: {line}", member.machine)));
-        notes.slow.extend(theirs.slow);
-        notes.boots_ms.extend(theirs.boots_ms);
+    pub(crate) fn merge_findings(&self, member: &Self) {
+        let theirs = std::mem::take(&mut *member.findings());
+        let mut findings = self.findings();
+        theirs.rules.into_outcomes().into_iter().for_each(|rule| findings.rules.add(rule));
+        findings.edges.extend(theirs.edges);
+        findings.trace.extend(theirs.trace.into_iter().map(|line| format!("{}: {line}", member.machine)));
+        findings.slow.extend(theirs.slow);
+        findings.boots_ms.extend(theirs.boots_ms);
     }
 
     /// Directory of an edge's evidence; a later cycle over the same machines gets one of its own.
-    pub(crate) async fn edge_dir(&self, edge: &str) -> Result<Utf8PathBuf, ScenarioError> {
-        let number = self.notes.lock().await.edges.len() + 1;
+    pub(crate) fn edge_dir(&self, edge: &str) -> Result<Utf8PathBuf, ScenarioError> {
+        let number = self.findings().edges.len() + 1;
         let dir = self.evidence.dir().join("edges").join(format!("{number}-{edge}"));
         std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
         Ok(dir)
@@ -215,35 +215,40 @@ impl ScenarioContext {
         }
     }
 
+    /// What was found so far. Never held over a wait.
+    pub(crate) fn findings(&self) -> MutexGuard<'_, Findings> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Records whether a rule held.
-    pub(crate) async fn expect(&self, rule: &str, held: bool, found: impl Into<String>) {
-        self.notes.lock().await.rules.expect(rule, held, found);
+    pub(crate) fn check(&self, rule: RuleId, held: bool, found: impl Into<String>) {
+        self.findings().rules.check(rule, held, found);
     }
 
     /// Looks at every volume of a site that no running machine has open: is the file whole, and what it is called?
     pub(crate) async fn inspect_disks(&self, site: &StandInSite, when: &str) -> Result<(), ScenarioError> {
         let found = disks::inspect(site, when).await?;
-        self.notes.lock().await.disks_left.extend(found);
+        self.findings().disks_left.extend(found);
         Ok(())
     }
 
     /// ST-02, ST-03 over all volumes that were looked at.
-    pub(crate) async fn expect_whole_disks(&self) {
-        let mut notes = self.notes.lock().await;
-        let Findings { rules, disks_left, .. } = &mut *notes;
+    pub(crate) fn expect_whole_disks(&self) {
+        let mut findings = self.findings();
+        let Findings { rules, disks_left, .. } = &mut *findings;
         disks::expect(rules, disks_left);
     }
 
     /// Adds a line to the order of things.
-    pub(crate) async fn trace(&self, line: impl Into<String>) {
-        self.notes.lock().await.trace.push(line.into());
+    pub(crate) fn trace(&self, line: impl Into<String>) {
+        self.findings().trace.push(line.into());
     }
 
     /// Traces the item's state.
     pub(crate) async fn trace_state(&self) -> Result<(), ScenarioError> {
         let view = self.core.item(&self.item).await?;
         let state = word(&view.protection.phase);
-        self.trace(format!("state: {state}, active {}", word(&view.protection.active))).await;
+        self.trace(format!("state: {state}, active {}", word(&view.protection.active)));
         Ok(())
     }
 
@@ -279,10 +284,9 @@ impl ScenarioContext {
             ScenarioError::CoreViolation(format!("{edge}: job {job} did not end in {JOB_WITHIN:?}"))
         })??;
         for step in &ended.steps {
-            self.trace(format!("{edge}: {} step `{}` {}", word(&ended.kind), step.name, word(&step.state)))
-                .await;
+            self.trace(format!("{edge}: {} step `{}` {}", word(&ended.kind), step.name, word(&step.state)));
         }
-        self.check_job(&ended).await;
+        self.check_job(&ended);
         match &ended.error {
             Some(error) => Err(ScenarioError::CoreViolation(format!(
                 "{edge}: the core's {} job failed: {error}",
@@ -293,10 +297,10 @@ impl ScenarioContext {
     }
 
     /// JO-01, FO-14, LC-08: each operation is a job that tells kind, direction and steps.
-    async fn check_job(&self, job: &JobView) {
+    fn check_job(&self, job: &JobView) {
         let told = job.steps.iter().all(|step| step.state != StepState::InProgress && step.took.is_some());
         let found = format!("{}: {} steps, all ended and timed: {told}", word(&job.kind), job.steps.len());
-        self.expect("JO-01", told && job.ended.is_some() && !job.steps.is_empty(), found).await;
+        self.check(JO_01, told && job.ended.is_some() && !job.steps.is_empty(), found);
     }
 }
 
@@ -307,15 +311,15 @@ impl ScenarioRun for ScenarioContext {
     }
 
     async fn record(&self, outcome: &mut ScenarioOutcome) {
-        let notes = std::mem::take(&mut *self.notes.lock().await);
+        let findings = std::mem::take(&mut *self.findings());
         outcome.core.clone_from(&self.core_name);
-        outcome.boots_ms = notes.boots_ms;
-        outcome.edges = notes.edges;
-        outcome.trace = notes.trace;
-        outcome.slow = notes.slow;
-        outcome.disks_left = notes.disks_left;
+        outcome.boots_ms = findings.boots_ms;
+        outcome.edges = findings.edges;
+        outcome.trace = findings.trace;
+        outcome.slow = findings.slow;
+        outcome.disks_left = findings.disks_left;
         outcome.remarks = self.sites().flat_map(|site| site.remarks()).collect();
-        outcome.rules = notes.rules.into_outcomes();
+        outcome.rules = findings.rules.into_outcomes();
     }
 
     /// Stops the core and takes both sites down; with `--keep`, a failed scenario's guests stay.

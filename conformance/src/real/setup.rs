@@ -91,7 +91,7 @@ pub(crate) async fn boot_source_as(
     say_hello(world, &boot, BOOT_WITHIN).await?;
     boot.guest.witness().start(&load(1)).await?;
     step.done();
-    world.trace(format!("source runs on {}", world.primary.label())).await;
+    world.trace(format!("source runs on {}", world.primary.label()));
     Ok(Running { site: world.primary.clone(), boot, initial_record: 0 })
 }
 

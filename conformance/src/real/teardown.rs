@@ -9,6 +9,7 @@ use harness::oracle::Qcow2Source;
 use crate::real::context::ScenarioContext;
 use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
+use crate::rules::ids::*;
 
 /// How long the guest may take to shut down.
 const DOWN_WITHIN: Duration = Duration::from_secs(60);
@@ -34,7 +35,7 @@ async fn export_vhds(world: &ScenarioContext) -> Result<(), ScenarioError> {
             differs.map_or("content equal".to_owned(), |sector| format!("differs at sector {sector}"));
         told.push(format!("{}: fixed VHD of {}, footer right, {content}", disk.id, Bytes(bytes)));
     }
-    world.expect("ST-04", equal, told.join("; ")).await;
+    world.check(ST_04, equal, told.join("; "));
     Ok(())
 }
 
@@ -52,7 +53,7 @@ pub(crate) async fn end_all(
         let ready = item.protection.phase == Phase::Protected
             && item.protection.active == Side::Primary
             && item.allowed.contains(&Operation::UnplannedFailover);
-        machine.expect("LC-01", ready, format!("the cycle ends {:?}", item.protection)).await;
+        machine.check(LC_01, ready, format!("the cycle ends {:?}", item.protection));
     }
     let step = world.evidence.step("finish", "check every disk of the replica");
     world.inspect_disks(&world.recovery, "before protection ended").await?;
@@ -69,7 +70,7 @@ pub(crate) async fn end_all(
         );
         return Err(ScenarioError::CoreViolation(text));
     }
-    world.trace(format!("finish: {machines} machines and {kept} volumes left on the recovery side")).await;
+    world.trace(format!("finish: {machines} machines and {kept} volumes left on the recovery side"));
     Ok(())
 }
 
@@ -99,7 +100,7 @@ async fn check_left(world: &ScenarioContext) -> Result<(), ScenarioError> {
     for site in [&world.primary, &world.recovery] {
         world.inspect_disks(site, "left").await?;
     }
-    world.expect_whole_disks().await;
+    world.expect_whole_disks();
     if world.primary.profile().kind == PlatformKind::Azure {
         export_vhds(world).await?;
     }

@@ -153,7 +153,7 @@ fn rules(rules: &[RuleOutcome]) -> Markup {
         table {
             thead { tr { th { "rule" } th { "tier" } th { "verdict" } th { "found" } } }
             tbody { @for rule in rules {
-                tr { td { code { (rule.id) } } td { (rule.tier) } td { (badge(rule.verdict)) } td { (rule.why) } }
+                tr { td { code { (rule.id) } } td { (rule.tier) } td { (badge(rule.verdict)) } td { (rule.found) } }
             } }
         }
     }

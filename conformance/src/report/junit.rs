@@ -27,7 +27,7 @@ fn suite(scenario: &ScenarioOutcome) -> TestSuite {
         suite.add_test_case(case);
     }
     for rule in &scenario.rules {
-        suite.add_test_case(case(&format!("rule {}", rule.id), rule.verdict, &rule.why));
+        suite.add_test_case(case(&format!("rule {}", rule.id), rule.verdict, &rule.found));
     }
     suite
 }

@@ -142,7 +142,7 @@ fn rules_block(text: &mut String, results: &Results) {
         count(Verdict::Unknown)
     );
     for rule in results.rules.iter().filter(|rule| rule.verdict == Verdict::Fail) {
-        let _ = writeln!(text, "   ✗ {}: {}", rule.id, rule.why);
+        let _ = writeln!(text, "   ✗ {}: {}", rule.id, rule.found);
     }
 }
 

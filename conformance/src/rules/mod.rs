@@ -1,4 +1,12 @@
-//! Checks of catalogue rules on the way through a scenario.
+//! The rules, and what a run found of them.
+//!
+//! - [`catalogue()`]: every rule, from `conformance/rules.toml`
+//! - [`ids`]: a constant for each
+//! - [`RuleLog`]: what a scenario or a check found
+
+mod catalogue;
+
+pub use catalogue::{Class, Rule, RuleId, Source, catalogue, ids};
 
 use crate::outcome::{RuleOutcome, Verdict};
 
@@ -22,11 +30,16 @@ impl RuleLog {
         Self { tier: "sim", found: Vec::new() }
     }
 
-    /// Records whether rule `id` held, and what was found.
-    pub fn expect(&mut self, id: &str, held: bool, found: impl Into<String>) {
+    /// Records whether a rule held, and what was found.
+    pub fn check(&mut self, id: RuleId, held: bool, found: impl Into<String>) {
         let verdict = if held { Verdict::Pass } else { Verdict::Fail };
-        let (id, why, tier) = (id.to_owned(), found.into(), self.tier.to_owned());
-        self.add(RuleOutcome { id, tier, verdict, why });
+        self.add(RuleOutcome { id, tier: self.tier.to_owned(), verdict, found: found.into() });
+    }
+
+    /// Records that nothing can be said of a rule.
+    pub fn unknown(&mut self, id: RuleId, why: impl Into<String>) {
+        let verdict = Verdict::Unknown;
+        self.add(RuleOutcome { id, tier: self.tier.to_owned(), verdict, found: why.into() });
     }
 
     /// Takes over what was found elsewhere.
@@ -38,15 +51,9 @@ impl RuleLog {
         }
     }
 
-    /// Records that nothing can be said of a rule.
-    pub fn unknown(&mut self, id: &str, why: impl Into<String>) {
-        let (id, tier) = (id.to_owned(), self.tier.to_owned());
-        self.add(RuleOutcome { id, tier, verdict: Verdict::Unknown, why: why.into() });
-    }
-
     /// Whether a rule was looked at.
     #[must_use]
-    pub fn looked_at(&self, id: &str) -> bool {
+    pub fn looked_at(&self, id: RuleId) -> bool {
         self.found.iter().any(|rule| rule.id == id)
     }
 
@@ -59,22 +66,23 @@ impl RuleLog {
     /// All rules, by id.
     #[must_use]
     pub fn into_outcomes(mut self) -> Vec<RuleOutcome> {
-        self.found.sort_by(|a, b| a.id.cmp(&b.id));
+        self.found.sort_by_key(|rule| rule.id);
         self.found
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::ids::FO_04;
     use super::*;
 
     #[test]
     fn a_rule_once_broken_stays_broken() {
         let mut log = RuleLog::default();
-        log.expect("FO-04", true, "first");
-        log.expect("FO-04", false, "second");
-        log.expect("FO-04", true, "third");
-        assert_eq!(log.broken().map(|rule| rule.why.as_str()), Some("second"));
+        log.check(FO_04, true, "first");
+        log.check(FO_04, false, "second");
+        log.check(FO_04, true, "third");
+        assert_eq!(log.broken().map(|rule| rule.found.as_str()), Some("second"));
         assert_eq!(log.into_outcomes().len(), 1);
     }
 }

@@ -7,7 +7,7 @@ use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::mutants::InjectedFault;
 use crate::outcome::{RuleOutcome, ScenarioOutcome, Verdict};
-use crate::rules::RuleLog;
+use crate::rules::{RuleId, RuleLog};
 use crate::sim::testbed::{Setup, Testbed, in_memory};
 
 /// How a check goes. `Err`: it did not come to its end, and the core is to blame.
@@ -18,7 +18,7 @@ pub(crate) struct Check {
     /// What it shows, as a sentence.
     pub(crate) says: &'static str,
     /// The rules that it looks at, each of them at least once.
-    pub(crate) rules: &'static [&'static str],
+    pub(crate) rules: &'static [RuleId],
     /// The world it happens in.
     pub(crate) setup: fn() -> Setup,
     /// What happens.
@@ -79,19 +79,19 @@ fn run(check: &Check, seed: u64, dose: &InjectedFault) -> (Vec<RuleOutcome>, Str
             }
         }
         // That is the host's, and no core's.
-        Err(error) => check.rules.iter().for_each(|rule| log.unknown(rule, error.clone())),
+        Err(error) => check.rules.iter().for_each(|rule| log.unknown(*rule, error.clone())),
     }
     for rule in check.rules {
-        if !log.looked_at(rule) {
-            log.unknown(rule, "it was not looked at");
+        if !log.looked_at(*rule) {
+            log.unknown(*rule, "it was not looked at");
         }
     }
     let mut found = log.into_outcomes();
     for rule in found.iter_mut().filter(|rule| rule.verdict != Verdict::Pass) {
-        rule.why = told(&rule.why);
+        rule.found = told(&rule.found);
     }
     let worst = found.iter().filter(|rule| rule.verdict != Verdict::Pass).max_by_key(|rule| rule.verdict);
-    let why = worst.map_or_else(String::new, |rule| rule.why.clone());
+    let why = worst.map_or_else(String::new, |rule| rule.found.clone());
     (found, why)
 }
 
@@ -101,8 +101,8 @@ fn broke_off(check: &Check, log: &mut RuleLog, error: &str) {
     let explained = log.broken().is_some();
     for rule in check.rules {
         match explained {
-            true => log.unknown(rule, format!("it ended early: {error}")),
-            false => log.expect(rule, false, error),
+            true => log.unknown(*rule, format!("it ended early: {error}")),
+            false => log.check(*rule, false, error),
         }
     }
 }
@@ -111,6 +111,7 @@ fn broke_off(check: &Check, log: &mut RuleLog, error: &str) {
 mod tests {
     use super::*;
     use crate::mutants::interface::InterfaceFault;
+    use crate::rules::ids::*;
 
     #[test]
     fn every_check_holds_for_the_built_in_core() {
@@ -119,63 +120,60 @@ mod tests {
             let (found, _) = run(check, seed().unwrap_or(7), &InjectedFault::default());
             broken.extend(found.into_iter().filter(|rule| rule.verdict != Verdict::Pass));
         }
-        let broken: Vec<_> = broken.into_iter().map(|rule| format!("{}: {}", rule.id, rule.why)).collect();
+        let broken: Vec<_> = broken.into_iter().map(|rule| format!("{}: {}", rule.id, rule.found)).collect();
         assert!(broken.is_empty(), "{}", broken.join("\n"));
     }
 
     /// Rules that a faulty core breaks, each of which the checks must find broken.
-    const FAULTS: &[(InterfaceFault, &[&str])] = &[
-        (
-            InterfaceFault::AcceptsAll,
-            &["FB-02", "HF-14", "LC-08", "LC-14", "PH-01", "RE-06", "RE-10", "RE-25", "RP-07", "TF-04"],
-        ),
-        (InterfaceFault::LeavesTrace, &["FO-18", "LC-02", "RE-12"]),
-        (InterfaceFault::OtherCode, &["FB-01", "HF-26", "PH-02", "RE-28", "RP-10"]),
-        (InterfaceFault::TestFailoverDeletesPoints, &["TF-08"]),
-        (InterfaceFault::ForgetsTestFailovers, &["MO-02", "TF-05"]),
-        (InterfaceFault::PlanAtOnce, &["PL-01"]),
-        (InterfaceFault::SkipsActions, &["PL-03", "PL-04", "TF-10"]),
-        (InterfaceFault::PlannedGoesOn, &["PF-04", "PL-07"]),
-        (InterfaceFault::LeavesSource, &["FO-06", "FO-07", "LC-10"]),
-        (InterfaceFault::LatestIsProcessed, &["RP-02"]),
-        (InterfaceFault::AlwaysHealthy, &["FO-13", "IN-02", "MO-01"]),
-        (InterfaceFault::NoIssues, &["MO-03"]),
-        (InterfaceFault::HidesHydration, &["HY-01", "HY-02", "HY-03", "HY-05", "HY-06", "TF-09"]),
-        (InterfaceFault::TurnsJobs, &["FB-14", "LC-08", "RE-01"]),
-        (InterfaceFault::NoRetry, &["JO-03", "RE-16"]),
-        (InterfaceFault::HidesTestFailovers, &["MO-04"]),
-        (InterfaceFault::ForgetsTarget, &["CN-10", "FO-17"]),
-        (InterfaceFault::SkipsCommit, &["FB-11", "FO-03", "FO-04", "HF-16", "LC-05", "PF-06"]),
-        (InterfaceFault::SkipsChange, &["FO-02"]),
-        (InterfaceFault::IgnoresCancel, &["FO-12", "HF-19", "JO-04"]),
-        (InterfaceFault::NeverWaits, &["HF-06", "HF-08", "JO-02"]),
-        (InterfaceFault::TestsNewestPoint, &["TF-03"]),
-        (InterfaceFault::FillsIn, &["RE-25", "RE-26"]),
-        (InterfaceFault::EachItsOwn, &["RP-07", "RP-08", "RP-09"]),
-        (InterfaceFault::SkipsPlans, &["FO-15", "PL-05", "PL-07"]),
-        (InterfaceFault::SwapsVolumes, &["RP-20"]),
-        (InterfaceFault::HidesPolicy, &["PO-01"]),
-        (InterfaceFault::LoosePolicy, &["PO-02", "PO-03", "PO-04"]),
+    const FAULTS: &[(InterfaceFault, &[RuleId])] = &[
+        (InterfaceFault::AcceptsAll, &[FB_02, HF_14, LC_08, LC_14, PH_01, RE_06, RE_10, RE_25, RP_07, TF_04]),
+        (InterfaceFault::LeavesTrace, &[FO_18, LC_02, RE_12]),
+        (InterfaceFault::OtherCode, &[FB_01, HF_26, PH_02, RE_28, RP_10]),
+        (InterfaceFault::TestFailoverDeletesPoints, &[TF_08]),
+        (InterfaceFault::ForgetsTestFailovers, &[MO_02, TF_05]),
+        (InterfaceFault::PlanAtOnce, &[PL_01]),
+        (InterfaceFault::SkipsActions, &[PL_03, PL_04, TF_10]),
+        (InterfaceFault::PlannedGoesOn, &[PF_04, PL_07]),
+        (InterfaceFault::LeavesSource, &[FO_06, FO_07, LC_10]),
+        (InterfaceFault::LatestIsProcessed, &[RP_02]),
+        (InterfaceFault::AlwaysHealthy, &[FO_13, IN_02, MO_01]),
+        (InterfaceFault::NoIssues, &[MO_03]),
+        (InterfaceFault::HidesHydration, &[HY_01, HY_02, HY_03, HY_05, HY_06, TF_09]),
+        (InterfaceFault::TurnsJobs, &[FB_14, LC_08, RE_01]),
+        (InterfaceFault::NoRetry, &[JO_03, RE_16]),
+        (InterfaceFault::HidesTestFailovers, &[MO_04]),
+        (InterfaceFault::ForgetsTarget, &[CN_10, FO_17]),
+        (InterfaceFault::SkipsCommit, &[FB_11, FO_03, FO_04, HF_16, LC_05, PF_06]),
+        (InterfaceFault::SkipsChange, &[FO_02]),
+        (InterfaceFault::IgnoresCancel, &[FO_12, HF_19, JO_04]),
+        (InterfaceFault::NeverWaits, &[HF_06, HF_08, JO_02]),
+        (InterfaceFault::TestsNewestPoint, &[TF_03]),
+        (InterfaceFault::FillsIn, &[RE_25, RE_26]),
+        (InterfaceFault::EachItsOwn, &[RP_07, RP_08, RP_09]),
+        (InterfaceFault::SkipsPlans, &[FO_15, PL_05, PL_07]),
+        (InterfaceFault::SwapsVolumes, &[RP_20]),
+        (InterfaceFault::HidesPolicy, &[PO_01]),
+        (InterfaceFault::LoosePolicy, &[PO_02, PO_03, PO_04]),
     ];
 
     /// The same of faults below the interface.
-    const MUTANTS: &[(&str, &[&str])] = &[
-        ("drop-extent", &["FO-10", "HF-05", "LC-09", "PF-03", "RE-09", "RP-11"]),
-        ("swap-in-time", &["FO-10", "LC-09", "RP-11"]),
-        ("skip-hydration", &["HY-08"]),
-        ("alter-sector", &["FO-10", "LC-09", "PF-03"]),
+    const MUTANTS: &[(&str, &[RuleId])] = &[
+        ("drop-extent", &[FO_10, HF_05, LC_09, PF_03, RE_09, RP_11]),
+        ("swap-in-time", &[FO_10, LC_09, RP_11]),
+        ("skip-hydration", &[HY_08]),
+        ("alter-sector", &[FO_10, LC_09, PF_03]),
     ];
 
     /// Those of `rules` to which no check objects, though the core is faulty.
-    fn missed(dose: &InjectedFault, rules: &[&'static str]) -> Vec<&'static str> {
+    fn missed(dose: &InjectedFault, rules: &'static [RuleId]) -> Vec<RuleId> {
         let mut log = RuleLog::simulated();
         let concerned = |check: &&Check| check.rules.iter().any(|rule| rules.contains(rule));
         for check in all().filter(concerned) {
             run(check, 7, dose).0.into_iter().for_each(|rule| log.add(rule));
         }
         let found = log.into_outcomes();
-        let failed = |rule: &str| found.iter().any(|r| r.id == rule && r.verdict == Verdict::Fail);
-        rules.iter().copied().filter(|rule| !failed(rule)).collect()
+        let failed = |rule: RuleId| found.iter().any(|r| r.id == rule && r.verdict == Verdict::Fail);
+        rules.iter().copied().filter(|rule| !failed(*rule)).collect()
     }
 
     #[test]
@@ -195,15 +193,9 @@ mod tests {
     }
 
     #[test]
-    fn every_check_promises_rules_of_the_catalogues_form() {
+    fn every_check_promises_rules() {
         for check in all() {
             assert!(!check.rules.is_empty(), "{}", check.says);
-            for rule in check.rules {
-                let (group, number) = rule.split_once('-').unwrap_or_default();
-                let well =
-                    group.len() == 2 && number.len() == 2 && number.bytes().all(|b| b.is_ascii_digit());
-                assert!(well, "{rule}");
-            }
         }
     }
 }

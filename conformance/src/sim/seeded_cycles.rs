@@ -19,6 +19,7 @@ use crate::evidence::Evidence;
 use crate::mutants::Planned;
 use crate::outcome::{DiskEvidence, DiskOutcome, EdgeOutcome, Rpo, Rto, ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::said;
 
 /// Cycles of one run.
@@ -99,26 +100,26 @@ fn note(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, seed: u64, cycle: Cy
         Ok(edges) => edges,
         Err(why) => {
             let why = format!("seed {seed}: {why}; ROUNDTRIP_SEED={seed} runs it again");
-            rules.expect("LC-01", false, why.clone());
+            rules.check(LC_01, false, why.clone());
             if outcome.why.is_empty() {
                 outcome.why = why;
             }
             return Verdict::Fail;
         }
     };
-    rules.expect("LC-01", true, "every seed's cycle ended where it began");
+    rules.check(LC_01, true, "every seed's cycle ended where it began");
     let mut verdict = Verdict::Pass;
     for edge in edges {
         let held = edge.verdict == Verdict::Pass;
-        rules.expect("FO-10", held, format!("seed {seed}, {}: {}", edge.name, edge.disks[0].words));
+        rules.check(FO_10, held, format!("seed {seed}, {}: {}", edge.name, edge.disks[0].words));
         if edge.name.starts_with("failback") {
-            rules.expect(
-                "LC-09",
+            rules.check(
+                LC_09,
                 held && edge.rpo.records == 0,
                 format!("seed {seed}: {} lost", edge.rpo.records),
             );
         } else {
-            rules.expect("FO-09", held, format!("seed {seed}: the source site was lost"));
+            rules.check(FO_09, held, format!("seed {seed}: the source site was lost"));
         }
         if !held && outcome.why.is_empty() {
             outcome.why = format!("{}: {}; ROUNDTRIP_SEED={seed} runs it again", edge.name, edge.why);

@@ -5,6 +5,7 @@ use contract::{
 };
 use simulator::{Cut, Event, SimBoot, SimSite, SimWrite, Snapshot, cut_of, last_record};
 
+use crate::rules::RuleId;
 use crate::rules::RuleLog;
 use crate::sim::said;
 use crate::sim::testbed::Testbed;
@@ -78,13 +79,13 @@ impl Testbed {
     pub(crate) async fn forbids<T>(
         &self,
         rules: &mut RuleLog,
-        (rule, what): (&str, &str),
+        (rule, what): (RuleId, &str),
         codes: &[ErrorCode],
         asked: impl Future<Output = Result<T, CoreError>>,
     ) -> Result<(), String> {
         let found = self.refused(what, asked).await?;
         let held = found.is_some_and(|code| codes.contains(&code));
-        rules.expect(rule, held, format!("{what}: {found:?}"));
+        rules.check(rule, held, format!("{what}: {found:?}"));
         Ok(())
     }
 

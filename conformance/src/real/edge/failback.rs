@@ -14,6 +14,7 @@ use crate::real::edge::planned_switchover::Switch;
 use crate::real::edge::{Recovered, boot_partition};
 use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
+use crate::rules::ids::*;
 
 const EDGE: &str = "failback";
 
@@ -49,20 +50,20 @@ async fn check_state(
 ) -> Result<(), ScenarioError> {
     let item = world.core.item(&world.item).await?;
     let pending = item.protection.phase == Phase::CommitPending && item.protection.active == Side::Primary;
-    world.expect("LC-07", pending, format!("after failback: {:?}", item.protection)).await;
+    world.check(LC_07, pending, format!("after failback: {:?}", item.protection));
     let kind = job.kind;
     let verb = kind == contract::JobKind::UnplannedFailover && job.direction == Direction::RecoveryToPrimary;
-    world.expect("FB-14", verb, format!("{} {}", word(&kind), word(&job.direction))).await;
+    world.check(FB_14, verb, format!("{} {}", word(&kind), word(&job.direction)));
     let machine = world.primary.machine(&world.machine).await?;
     let mut same = !machine.disks.is_empty() && machine.disks == own;
     for disk in &machine.disks {
         let files = world.primary.files_of(&disk.volume).await;
         same &= files.len() == 1 && files[0].1 == world.primary.profile().format;
     }
-    world.expect("FB-09", same, format!("boot {} on the machine's own disks: {same}", original.number)).await;
+    world.check(FB_09, same, format!("boot {} on the machine's own disks: {same}", original.number));
     let cloud = world.recovery.machine(&world.machine).await.map(|machine| machine.power);
     let kept = matches!(cloud, Ok(PowerState::Off));
-    world.expect("FB-12", kept, format!("cloud machine before commit: {cloud:?}")).await;
+    world.check(FB_12, kept, format!("cloud machine before commit: {cloud:?}"));
     world.trace_state().await
 }
 
@@ -76,7 +77,7 @@ async fn check_hydration(
     let edited = edited_boot_files(&recovered.boot.disks[0].base, &cloud.disks[0].base)?;
     let only_config = edited.iter().all(|file| CONFIGURATION.contains(&file.as_str()));
     let found = format!("to another platform: hydrated {hydrated}, edited {}", edited.join(", "));
-    world.expect("HY-08", hydrated && only_config, found).await;
+    world.check(HY_08, hydrated && only_config, found);
     Ok(())
 }
 
@@ -85,11 +86,9 @@ pub(crate) async fn commit(world: &ScenarioContext) -> Result<(), ScenarioError>
     let job = world.core.commit(&world.item).await?;
     world.follow(EDGE, &job).await?;
     let left = world.recovery.machines().await?.len();
-    world.expect("FB-11", left == 0, format!("{left} cloud machines after commit")).await;
+    world.check(FB_11, left == 0, format!("{left} cloud machines after commit"));
     let item = world.core.item(&world.item).await?;
     let unprotected = item.protection.phase == Phase::Committed && item.points.is_empty();
-    world
-        .expect("LC-06", unprotected, format!("after failback and commit: {:?}", item.protection.phase))
-        .await;
+    world.check(LC_06, unprotected, format!("after failback and commit: {:?}", item.protection.phase));
     world.trace_state().await
 }

@@ -20,6 +20,7 @@ use crate::real::edge::{PointFiles, Recovered, boot_partition};
 use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup::INTERVAL;
+use crate::rules::ids::*;
 use crate::scenario::Script;
 
 const EDGE: &str = "failover";
@@ -31,7 +32,7 @@ pub(crate) async fn fail_over(world: &ScenarioContext, source: &Running) -> Resu
     check_hydration(world, &struck.recovered.boot, &struck.files).await?;
     let unreachable = world.primary.is_lost();
     let completed = struck.recovered.job.state != contract::JobState::Failed;
-    world.expect("FO-09", unreachable && completed, "the source site was unreachable all the while").await;
+    world.check(FO_09, unreachable && completed, "the source site was unreachable all the while");
     let point = struck.point.clone();
     let recovered = struck.conclude(world, EDGE).await?;
     let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
@@ -75,7 +76,7 @@ pub(crate) async fn lose_site_and_fail_over(
     let after = world.recovery.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
     let before = world.core.item(&world.item).await?;
     let disaster = world.primary.lose().await?;
-    world.trace(format!("{edge}: the source site is lost")).await;
+    world.trace(format!("{edge}: the source site is lost"));
     let trigger = Instant::now();
     let wanted = FailoverRequest { point: choice, ..request(world, Direction::PrimaryToRecovery) };
     let job = world.core.failover(&wanted).await?;
@@ -89,7 +90,7 @@ pub(crate) async fn lose_site_and_fail_over(
         }
     };
     let point = chosen_point(world, &before).await?;
-    let dir = world.edge_dir(edge).await?;
+    let dir = world.edge_dir(edge)?;
     let (judged, files) = edge::with_point(&world.recovery, &point, &dir, async |files| {
         let disks_under_test = disks_under_test(&source.boot, &recovered.boot, &files);
         Ok((edge::judge(world, edge, disks_under_test, source.initial_record).await?, files))
@@ -120,22 +121,18 @@ pub(crate) fn request(world: &ScenarioContext, direction: Direction) -> Failover
 async fn refused_before(world: &ScenarioContext) -> Result<(), ScenarioError> {
     let wrong_way = world.core.failover(&request(world, Direction::RecoveryToPrimary)).await;
     let code = wrong_way.err().map(|error| error.code);
-    world
-        .expect("LC-08", code == Some(ErrorCode::WrongDirection), format!("failover the wrong way: {code:?}"))
-        .await;
+    world.check(LC_08, code == Some(ErrorCode::WrongDirection), format!("failover the wrong way: {code:?}"));
     let early = world.core.commit(&world.item).await.err().map(|error| error.code);
-    world
-        .expect(
-            "LC-02",
-            early == Some(ErrorCode::NotAllowedInState),
-            format!("commit without failover: {early:?}"),
-        )
-        .await;
+    world.check(
+        LC_02,
+        early == Some(ErrorCode::NotAllowedInState),
+        format!("commit without failover: {early:?}"),
+    );
     let planned =
         FailoverRequest { kind: FailoverKind::Planned, ..request(world, Direction::PrimaryToRecovery) };
     let planned = world.core.failover(&planned).await.err().map(|error| error.code);
     let refused = matches!(planned, Some(ErrorCode::NotAllowedInState | ErrorCode::NotSupported));
-    world.expect("FO-21", refused, format!("planned failover of such a machine: {planned:?}")).await;
+    world.check(FO_21, refused, format!("planned failover of such a machine: {planned:?}"));
     Ok(())
 }
 
@@ -143,28 +140,24 @@ async fn refused_before(world: &ScenarioContext) -> Result<(), ScenarioError> {
 async fn check_state(world: &ScenarioContext, recovered: &Recovered) -> Result<(), ScenarioError> {
     let item = world.core.item(&world.item).await?;
     let pending = item.protection.phase == Phase::CommitPending;
-    world.expect("LC-07", pending, format!("after phase 1: {:?}", item.protection.phase)).await;
+    world.check(LC_07, pending, format!("after phase 1: {:?}", item.protection.phase));
     let there = world.recovery.machine(&world.machine).await?.power;
     let active = item.protection.active == Side::Recovery && there == PowerState::On;
-    world
-        .expect("LC-04", active, format!("active side {:?}, target {there:?}", item.protection.active))
-        .await;
+    world.check(LC_04, active, format!("active side {:?}, target {there:?}", item.protection.active));
     let direction = recovered.job.direction;
-    world
-        .expect("LC-08", direction == Direction::PrimaryToRecovery, format!("the job says {direction:?}"))
-        .await;
+    world.check(LC_08, direction == Direction::PrimaryToRecovery, format!("the job says {direction:?}"));
     let hydrated = recovered.job.steps.iter().any(|step| step.name == "hydrate" && step.took.is_some());
     match world.primary.profile().kind {
         PlatformKind::Vmware => {
-            world.expect("HY-03", hydrated, "a VMware Linux machine: the extra step, timed in the job").await;
-            world.expect("HY-09", hydrated, "the extra step's time is in the job").await;
+            world.check(HY_03, hydrated, "a VMware Linux machine: the extra step, timed in the job");
+            world.check(HY_09, hydrated, "the extra step's time is in the job");
         }
         PlatformKind::Physical => {
-            world.expect("HY-02", hydrated, "a physical machine: the extra step, timed in the job").await;
-            world.expect("HY-09", hydrated, "the extra step's time is in the job").await;
+            world.check(HY_02, hydrated, "a physical machine: the extra step, timed in the job");
+            world.check(HY_09, hydrated, "the extra step's time is in the job");
         }
         PlatformKind::HyperV | PlatformKind::Azure => {
-            world.expect("HY-07", !hydrated, format!("hydrated although not due: {hydrated}")).await;
+            world.check(HY_07, !hydrated, format!("hydrated although not due: {hydrated}"));
         }
     }
     world.trace_state().await
@@ -178,7 +171,7 @@ pub(crate) async fn chosen_point(
     let chosen = item.points.iter().find(|point| Some(&point.id) == item.failed_over_to.as_ref());
     let lost = edge::points_lost(before, &item);
     let found = format!("{lost} points of the window are gone, {} are there", item.points.len());
-    world.expect("FO-05", lost == 0 && chosen.is_some(), found).await;
+    world.check(FO_05, lost == 0 && chosen.is_some(), found);
     let gone =
         || ScenarioError::CoreViolation(format!("{EDGE}: the point failed over to is not in the list"));
     chosen.cloned().ok_or_else(gone)
@@ -209,7 +202,7 @@ pub(crate) async fn check_hydration(
     let starts_dhcp = starts_dhcp(&target.disks[0].base, &points[0].read)?;
     let allowed = |file: &str| CONFIGURATION.contains(&file) || (file == VARIANT_ENV && starts_dhcp);
     let only_config = edited.iter().all(|file| allowed(file));
-    world.expect("HY-08", only_config, format!("hydration edited {}", edited.join(", "))).await;
+    world.check(HY_08, only_config, format!("hydration edited {}", edited.join(", ")));
     Ok(())
 }
 
@@ -227,8 +220,8 @@ pub(crate) async fn edits(
             || format!("disk {} was booted as the point has it", point.disk),
             |sector| format!("disk {}: sector {sector} differs from the point", point.disk),
         );
-        world.expect("FO-01", strays.is_none(), found.clone()).await;
-        world.expect("HY-08", strays.is_none(), found).await;
+        world.check(FO_01, strays.is_none(), found.clone());
+        world.check(HY_08, strays.is_none(), found);
     }
     edited_boot_files(&target.disks[0].base, &points[0].read)
 }
@@ -296,15 +289,13 @@ pub(crate) async fn commit(
     let files: Vec<_> = point.volumes.iter().map(|(_, volume)| volume).collect();
     let gone =
         files_before.iter().filter(|(id, _, _)| files.contains(&id)).all(|(_, path, _)| !path.exists());
-    world.expect("FO-04", left == 0 && gone, format!("{left} points left, their files gone: {gone}")).await;
+    world.check(FO_04, left == 0 && gone, format!("{left} points left, their files gone: {gone}"));
     let worked = edge::works_beyond(running, acked).await;
-    world.expect("FO-04", worked, "the running machine wrote on over the commit").await;
+    world.check(FO_04, worked, "the running machine wrote on over the commit");
     edge::await_work(world, edge, running).await?;
     let change = PointChoice::Custom(PointId(point.id.0.clone()));
     let change = world.core.change_point(&world.item, &change).await.err().map(|error| error.code);
-    world
-        .expect("FO-03", change == Some(ErrorCode::NotAllowedInState), format!("change of point: {change:?}"))
-        .await;
+    world.check(FO_03, change == Some(ErrorCode::NotAllowedInState), format!("change of point: {change:?}"));
     unprotected(world).await
 }
 
@@ -314,28 +305,16 @@ async fn unprotected(world: &ScenarioContext) -> Result<(), ScenarioError> {
     let item = world.core.item(&world.item).await?;
     let still = views == 0 && item.points.is_empty() && item.protection.phase == Phase::Committed;
     let found = format!("{views} transfers since the failover, at an interval of {INTERVAL}");
-    world.expect("LC-05", still, found).await;
+    world.check(LC_05, still, found);
     let back = world.core.failover(&request(world, Direction::RecoveryToPrimary)).await;
     let code = back.err().map(|error| error.code);
-    world
-        .expect(
-            "LC-14",
-            code == Some(ErrorCode::NotAllowedInState),
-            format!("failback unprotected: {code:?}"),
-        )
-        .await;
+    world.check(LC_14, code == Some(ErrorCode::NotAllowedInState), format!("failback unprotected: {code:?}"));
     if world.script == Script::HyperV {
         // Its way back is a planned failover, straight from here (HF-01).
         return Ok(());
     }
     let wrong = ReprotectRequest::new(&world.item, Direction::PrimaryToRecovery);
     let code = world.core.reprotect(&wrong).await.err().map(|error| error.code);
-    world
-        .expect(
-            "LC-08",
-            code == Some(ErrorCode::WrongDirection),
-            format!("reprotect the wrong way: {code:?}"),
-        )
-        .await;
+    world.check(LC_08, code == Some(ErrorCode::WrongDirection), format!("reprotect the wrong way: {code:?}"));
     Ok(())
 }

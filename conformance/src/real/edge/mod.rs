@@ -25,6 +25,7 @@ use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::scenarios::identity;
 use crate::real::setup::load;
+use crate::rules::ids::*;
 use crate::service::first_sound_answer;
 
 /// Points that must have been made from changes before an edge is judged.
@@ -70,7 +71,7 @@ pub(crate) fn boot_partition() -> Range<u64> {
     BOOT_OFFSET / 512..(BOOT_OFFSET + BOOT_BYTES) / 512
 }
 
-/// Waits for a guest's hello and notes how long its boot took.
+/// Waits for a guest's hello and findings how long its boot took.
 pub(crate) async fn say_hello(
     world: &ScenarioContext,
     boot: &Boot,
@@ -78,12 +79,12 @@ pub(crate) async fn say_hello(
 ) -> Result<Instant, ScenarioError> {
     let hello = boot.guest.ready(bound).await?;
     let ready = Instant::now();
-    let mut notes = world.notes.lock().await;
-    notes.boots_ms.push(millis(ready.saturating_duration_since(boot.guest.powered_on())));
+    let mut findings = world.findings();
+    findings.boots_ms.push(millis(ready.saturating_duration_since(boot.guest.powered_on())));
     let drivers: Vec<_> =
         hello.disks.iter().map(|disk| format!("{} on {}", disk.role, disk.driver)).collect();
-    notes.trace.push(format!("guest sees {} {}: {}", hello.vendor, hello.product, drivers.join(", ")));
-    identity::expect(&mut notes.rules, &boot.profile, &hello);
+    findings.trace.push(format!("guest sees {} {}: {}", hello.vendor, hello.product, drivers.join(", ")));
+    identity::expect(&mut findings.rules, &boot.profile, &hello);
     Ok(ready)
 }
 
@@ -146,7 +147,7 @@ impl Recovered {
 
     /// Recovery time from `trigger`. `resumed`: the trigger came in the midst of the job, after its wait.
     pub(crate) async fn rto(&self, world: &ScenarioContext, trigger: Instant, resumed: bool) -> Rto {
-        let cold = world.notes.lock().await.boots_ms.first().copied().unwrap_or_default();
+        let cold = world.findings().boots_ms.first().copied().unwrap_or_default();
         let mut rto = measure::rto_of_boot(trigger, &self.job, &self.boot, self.ready, self.answered, cold);
         if resumed {
             // What was done before the wait was no outage.
@@ -177,13 +178,13 @@ pub(crate) async fn recover(
         let step = world.evidence.step(edge, "first sound answer of its service");
         let answer = first_sound_answer(&boot.guest, BOOT_WITHIN).await;
         let answer = step.with(answer.map_err(|error| attribute_to_core(edge, error.into())))?;
-        world.trace(format!("{edge}: service answers, bank sound: {}", answer.bank.sound())).await;
+        world.trace(format!("{edge}: service answers, bank sound: {}", answer.bank.sound()));
         Ok((boot, ready, Instant::now()))
     };
     let (job, (boot, ready, answered)) = tokio::try_join!(world.follow(edge, job), comes_up)?;
     let screen = site.screenshot(machine).await?;
     let shown = screen.starts_with(PNG) && screen.len() > EMPTY_SCREEN;
-    world.expect("CN-05", shown, format!("{} bytes of boot diagnostics", screen.len())).await;
+    world.check(CN_05, shown, format!("{} bytes of boot diagnostics", screen.len()));
     std::fs::write(boot.dir.join(SCREEN), &screen).map_err(harness::Error::file(&boot.dir))?;
     let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await?;
     Ok(Recovered { boot, job, findings, ready, answered })
@@ -205,7 +206,7 @@ pub(crate) async fn put_to_work(
     site: &Arc<StandInSite>,
     recovered: &Recovered,
 ) -> Result<Running, ScenarioError> {
-    let epoch = u32::try_from(world.notes.lock().await.boots_ms.len()).unwrap_or(u32::MAX);
+    let epoch = u32::try_from(world.findings().boots_ms.len()).unwrap_or(u32::MAX);
     recovered.boot.guest.witness().start(&load(epoch)).await?;
     let initial_record = recovered.findings.ledger.contiguous;
     Ok(Running { site: Arc::clone(site), boot: Arc::clone(&recovered.boot), initial_record })
@@ -275,7 +276,7 @@ pub(crate) async fn judge(
     initial_record: RecordNumber,
 ) -> Result<(JudgedMachine, Option<String>), ScenarioError> {
     let step = world.evidence.step(edge, "judge the disks");
-    let seed = world.notes.lock().await.edges.len() as u64;
+    let seed = world.findings().edges.len() as u64;
     // Another disk at each edge, so that none is always spared.
     let altered = disks_under_test[seed as usize % disks_under_test.len()].clone();
     let judged = judge::judge(disks_under_test, initial_record, world.evidence.dir()).await?;
@@ -340,20 +341,20 @@ pub(crate) async fn conclude(
         Some(_) if only_unknown(&judged) => Verdict::Unknown,
         Some(_) => Verdict::Fail,
     };
-    let mut notes = world.notes.lock().await;
+    let mut findings = world.findings();
     for disk in &judged.disks {
-        notes.trace.push(format!("{edge}: disk {} is {}", disk.outcome.name, disk.outcome.oracle));
+        findings.trace.push(format!("{edge}: disk {} is {}", disk.outcome.name, disk.outcome.oracle));
     }
     let bound =
         BOUNDS.iter().find(|(name, _)| edge.starts_with(name)).map_or(f64::INFINITY, |(_, bound)| *bound);
-    notes.trace.push(format!("{edge}: recovery time is bounded by {bound} boots"));
+    findings.trace.push(format!("{edge}: recovery time is bounded by {bound} boots"));
     if rto.boots > bound {
-        notes.slow.push(format!("{edge} took {:.1} cold boots, its bound is {bound}", rto.boots));
+        findings.slow.push(format!("{edge} took {:.1} cold boots, its bound is {bound}", rto.boots));
     }
     let prefix = judged.join.is_some() && judged.objection().is_none();
     let found =
         why.clone().unwrap_or_else(|| "every disk is an exact prefix, joined by the ledger".to_owned());
-    notes.rules.expect("FO-10", prefix, found);
+    findings.rules.check(FO_10, prefix, found);
     let outcome = EdgeOutcome {
         name: edge.to_owned(),
         verdict,
@@ -363,8 +364,8 @@ pub(crate) async fn conclude(
         rto,
         flip,
     };
-    notes.edges.push(outcome);
-    drop(notes);
+    findings.edges.push(outcome);
+    drop(findings);
     match (verdict, why) {
         (Verdict::Fail, Some(why)) => Err(ScenarioError::CoreViolation(format!("{edge}: {why}"))),
         (Verdict::Unknown, Some(why)) => Err(ScenarioError::Inconclusive(format!("{edge}: {why}"))),

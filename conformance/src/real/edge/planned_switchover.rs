@@ -14,6 +14,7 @@ use crate::real::edge::Recovered;
 use crate::real::edge::measure;
 use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
+use crate::rules::ids::*;
 
 /// From where to where.
 pub(crate) struct Switch<'a> {
@@ -72,7 +73,7 @@ impl Switch<'_> {
         let complete = judged.0.complete();
         let survived = recovered.findings.ledger.contiguous;
         let rpo = measure::rpo(&from.boot.guest.witness().acks(), survived, gone, judged.0.lost);
-        world.expect("LC-09", rpo.records == 0 && complete, format!("{} records lost", rpo.records)).await;
+        world.check(LC_09, rpo.records == 0 && complete, format!("{} records lost", rpo.records));
         let lossless = (rpo.records > 0 || !complete).then(|| {
             format!(
                 "a switch after an orderly shutdown lost {} records and {} writes",
@@ -107,9 +108,9 @@ impl Switch<'_> {
         let found =
             format!("{} gone {pause} ms before {} was switched on", self.from.site.label(), self.to.label());
         let down = self.from.boot.guest.witness().is_down();
-        let off_first = if self.edge == "planned-failover" { "PF-01" } else { "FB-06" };
-        world.expect("LC-10", ordered, found.clone()).await;
-        world.expect(off_first, ordered && down, format!("{found}; its guest had unmounted: {down}")).await;
+        let off_first = if self.edge == "planned-failover" { PF_01 } else { FB_06 };
+        world.check(LC_10, ordered, found.clone());
+        world.check(off_first, ordered && down, format!("{found}; its guest had unmounted: {down}"));
     }
 }
 

@@ -17,6 +17,7 @@ use crate::real::edge::PointFiles;
 use crate::real::edge::measure;
 use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
+use crate::rules::ids::*;
 use crate::scenario::Script;
 
 /// Grain in which changes travel, in sectors: 64 KiB.
@@ -57,10 +58,10 @@ pub(crate) async fn reprotect(
     let seen = Instant::now();
     let processed = item.points.iter().filter(|point| point.processed).count();
     let enough = processed as u64 >= edge::POINTS;
-    let rule = if world.script == Script::HyperV { "HF-17" } else { rule(active) };
-    world.expect(rule, enough, format!("{processed} points in the new direction")).await;
+    let rule = if world.script == Script::HyperV { HF_17 } else { rule(active) };
+    world.check(rule, enough, format!("{processed} points in the new direction"));
     let site = if active == Side::Recovery { &world.primary } else { &world.recovery };
-    let dir = world.edge_dir(name).await?;
+    let dir = world.edge_dir(name)?;
     let judged = edge::with_point(site, &newest, &dir, async |files| {
         edge::judge(world, name, disks_under_test(running, &files), running.initial_record).await
     })
@@ -73,14 +74,14 @@ pub(crate) async fn reprotect(
     let survived = judged.0.contiguous().unwrap_or_default();
     let acks = running.boot.guest.witness().acks();
     let rpo = measure::rpo(&acks, survived, seen, judged.0.lost);
-    let cold = world.notes.lock().await.boots_ms.first().copied().unwrap_or_default();
+    let cold = world.findings().boots_ms.first().copied().unwrap_or_default();
     let rto = measure::rto_of_job(trigger, ended, &job, cold);
     edge::conclude(world, name, judged, rpo, rto, None).await
 }
 
 /// The rule that the new direction's points fulfil.
-fn rule(active: Side) -> &'static str {
-    if active == Side::Recovery { "RE-01" } else { "RE-29" }
+fn rule(active: Side) -> RuleId {
+    if active == Side::Recovery { RE_01 } else { RE_29 }
 }
 
 fn disks_under_test(running: &Running, points: &[PointFiles]) -> Vec<DiskUnderTest> {
@@ -109,11 +110,10 @@ async fn check_sides(
     let on = machines.iter().any(|m| m.id == world.machine && m.power == PowerState::On);
     let off = !on && other.boot.guest.is_gone();
     let served = edge::works_beyond(running, acked).await;
-    let (off_rule, serve_rule) =
-        if active == Side::Recovery { ("RE-02", "RE-03") } else { ("LC-12", "LC-12") };
-    world.expect(off_rule, off, format!("{}: other side off: {off}", other.site.label())).await;
+    let (off_rule, serve_rule) = if active == Side::Recovery { (RE_02, RE_03) } else { (LC_12, LC_12) };
+    world.check(off_rule, off, format!("{}: other side off: {off}", other.site.label()));
     let found = format!("{}: records {acked} to {} meanwhile", running.site.label(), running.last_record());
-    world.expect(serve_rule, served, found).await;
+    world.check(serve_rule, served, found);
     Ok(())
 }
 
@@ -139,8 +139,8 @@ async fn check_travelled(
     }
     let limit = Bytes(changed + EPSILON.0);
     let found = format!("{} travelled, {} had changed on either side", first.transferred, Bytes(changed));
-    let rule = if world.script == Script::HyperV { "HF-18" } else { "RE-04" };
-    world.expect(rule, first.transferred <= limit, found).await;
+    let rule = if world.script == Script::HyperV { HF_18 } else { RE_04 };
+    world.check(rule, first.transferred <= limit, found);
     Ok(())
 }
 
@@ -168,8 +168,8 @@ async fn check_full(
         world.machine,
         first.transferred
     );
-    world.expect("RE-05", made && off && full, found.clone()).await;
-    world.expect("PH-03", made && off && full, found).await;
+    world.check(RE_05, made && off && full, found.clone());
+    world.check(PH_03, made && off && full, found);
     Ok(())
 }
 

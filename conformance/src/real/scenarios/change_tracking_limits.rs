@@ -21,6 +21,7 @@ use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::setup::{POLICY, load};
 use crate::real::teardown as finish;
+use crate::rules::ids::EX_R9;
 
 /// Points that must follow a resynchronisation.
 const POINTS_AFTER: usize = 2;
@@ -98,12 +99,12 @@ pub(crate) async fn walk(world: &ScenarioContext) -> Result<(), ScenarioError> {
     for case in &CASES {
         let machine = world.between(case.source, case.target, case.machine)?;
         let shown = show(&machine, case).await;
-        world.absorb(&machine).await;
+        world.merge_findings(&machine);
         shown?;
         world.inspect_disks(&machine.recovery, case.edge).await?;
         world.core.delete_policy(&POLICY.into()).await?;
     }
-    world.expect_whole_disks().await;
+    world.expect_whole_disks();
     Ok(())
 }
 
@@ -155,7 +156,7 @@ async fn reach(
     let done = &item.resynchronisations[before..];
     told_so(world, limit, done).await;
     sent_differences(world, done, boots).await?;
-    world.trace(format!("{}: resynchronised: {}", case.edge, word(&limit.changes_unavailable()))).await;
+    world.trace(format!("{}: resynchronised: {}", case.edge, word(&limit.changes_unavailable())));
     Ok(running)
 }
 
@@ -226,7 +227,7 @@ async fn told_so(world: &ScenarioContext, limit: Limit, done: &[Resynchronisatio
     let told: Vec<_> =
         done.iter().map(|one| format!("{}: {} of {}", one.why, one.sent, one.compared)).collect();
     let once = done.len() == 1 && done[0].why == limit.changes_unavailable();
-    world.expect("EX-R9", once, format!("{} after {limit:?}: {told:?}", world.machine)).await;
+    world.check(EX_R9, once, format!("{} after {limit:?}: {told:?}", world.machine));
 }
 
 /// EX-R9: a comparison sends what differs; that is at most what was written since replication began.
@@ -241,7 +242,7 @@ async fn sent_differences(
         tracing::info!(machine = %world.machine, why = %one.why, sent = %one.sent, %whole, %written, "resynchronised");
         let found = format!("{} sent of {whole}; {written} had been written", one.sent);
         let differences = one.sent.0 <= written.0 + EPSILON.0 && one.sent.0 < whole.0 / 2;
-        world.expect("EX-R9", differences, format!("{}: {found}", world.machine)).await;
+        world.check(EX_R9, differences, format!("{}: {found}", world.machine));
     }
     Ok(())
 }

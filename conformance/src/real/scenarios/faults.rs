@@ -22,6 +22,7 @@ use crate::real::scenarios::test_failover;
 use crate::real::setup;
 use crate::real::setup::load;
 use crate::real::teardown as finish;
+use crate::rules::ids::*;
 
 /// How long health may take to tell of a fault or of its end, and a point to come.
 const TOLD_WITHIN: Duration = Duration::from_secs(60);
@@ -134,7 +135,7 @@ pub(crate) async fn go_through(world: &ScenarioContext) -> Result<(), ScenarioEr
     let disks = world.recovery.machine(&world.machine).await?.disks;
     let strays = strays(&world.recovery, disks.iter().map(|disk| &disk.volume)).await;
     let found = format!("{machines} machines and, beside its disks, volumes {strays:?} on the recovery side");
-    world.expect("FO-04", machines == 1 && strays.is_empty(), found).await;
+    world.check(FO_04, machines == 1 && strays.is_empty(), found);
     Ok(())
 }
 
@@ -174,7 +175,7 @@ impl Trial {
                         .await?;
                 let critical = told.health == Health::Critical && !told.trouble.is_empty();
                 let found = format!("{}: {:?}, {:?}", self.edge, told.health, told.trouble);
-                world.expect("MO-01", critical, found).await;
+                world.check(MO_01, critical, found);
                 self.works_on(world, source, acked).await
             }
             Meanwhile::PointsCome => {
@@ -228,7 +229,7 @@ impl Trial {
         acked: u64,
     ) -> Result<(), ScenarioError> {
         let works = edge::works_beyond(source, acked).await;
-        world.expect("TF-02", works, format!("{}: the source acknowledged on: {works}", self.edge)).await;
+        world.check(TF_02, works, format!("{}: the source acknowledged on: {works}", self.edge));
         Ok(())
     }
 
@@ -247,9 +248,9 @@ impl Trial {
         let lost = edge::points_lost(before, &item);
         let well = item.health == Health::Healthy && lost == 0;
         let found = format!("{}: {:?} {:?}, {lost} points lost", self.edge, item.health, item.trouble);
-        world.expect("MO-01", well, found).await;
+        world.check(MO_01, well, found);
         step.done();
-        world.trace(format!("{}: healed, replication came back by itself", self.edge)).await;
+        world.trace(format!("{}: healed, replication came back by itself", self.edge));
         Ok(())
     }
 }
@@ -304,7 +305,7 @@ async fn back_at_work(world: &ScenarioContext, before: Running) -> Result<Runnin
             kept + 1
         )));
     }
-    let epoch = u32::try_from(world.notes.lock().await.boots_ms.len()).unwrap_or(u32::MAX);
+    let epoch = u32::try_from(world.findings().boots_ms.len()).unwrap_or(u32::MAX);
     boot.guest.witness().start(&load(epoch)).await?;
     Ok(Running { site: before.site, boot, initial_record })
 }
@@ -330,10 +331,10 @@ async fn fail_over_refused(world: &ScenarioContext, source: &Running) -> Result<
         "the source ran on: {runs}; the job ended {:?}, a step warned: {warned}",
         recovered.job.state
     );
-    world.expect("FO-07", runs && told, found.clone()).await;
-    world.expect("LC-10", told, found).await;
+    world.check(FO_07, runs && told, found.clone());
+    world.check(LC_10, told, found);
     let point = failover::chosen_point(world, &before).await?;
-    let dir = world.edge_dir(REFUSED).await?;
+    let dir = world.edge_dir(REFUSED)?;
     let judged = edge::with_point(&world.recovery, &point, &dir, async |files| {
         failover::check_hydration(world, &recovered.boot, &files).await?;
         let disks_under_test = failover::disks_under_test(&source.boot, &recovered.boot, &files);

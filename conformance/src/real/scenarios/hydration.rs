@@ -27,6 +27,7 @@ use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::setup::InstallProfile;
 use crate::real::teardown as finish;
+use crate::rules::ids::*;
 use crate::service::first_sound_answer;
 
 /// How long a guest that asks for no address is listened to, at least, and how many times what the repaired one took.
@@ -41,7 +42,7 @@ struct Case {
     /// Takes something away from a machine that lacks nothing.
     take_away: fn(&mut InstallProfile),
     /// The rule by which the step is due; `None`: it must be absent (HY-07).
-    due: Option<&'static str>,
+    due: Option<RuleId>,
     /// What the step edits, and nothing else.
     edited: &'static [&'static str],
     /// What becomes of the copy without the step.
@@ -68,7 +69,7 @@ const CASES: [Case; 5] = [
         source: "vmware",
         target: "azure",
         take_away: |guise| lose_driver(guise, "ata_piix", "intelide"),
-        due: Some("HY-06"),
+        due: Some(HY_06),
         edited: &[LOADER_ENTRY, SYSLINUX_CFG],
         without: Without::NoRoot,
     },
@@ -78,7 +79,7 @@ const CASES: [Case; 5] = [
         source: "vmware-uefi",
         target: "azure-gen2",
         take_away: |guise| lose_driver(guise, "virtio_scsi", "storvsc"),
-        due: Some("HY-06"),
+        due: Some(HY_06),
         edited: &[LOADER_ENTRY, SYSLINUX_CFG],
         without: Without::NoRoot,
     },
@@ -88,7 +89,7 @@ const CASES: [Case; 5] = [
         source: "vmware",
         target: "azure",
         take_away: |guise| (guise.variant.dhcp, guise.facts.dhcp_service) = (false, false),
-        due: Some("HY-05"),
+        due: Some(HY_05),
         edited: &[VARIANT_ENV],
         without: Without::NoAddress,
     },
@@ -98,7 +99,7 @@ const CASES: [Case; 5] = [
         source: "vmware",
         target: "azure",
         take_away: |guise| run_agent(guise, AgentVersion(9, 7)),
-        due: Some("HY-01"),
+        due: Some(HY_01),
         edited: &[],
         without: Without::Serves,
     },
@@ -138,11 +139,11 @@ pub(crate) async fn walk(world: &ScenarioContext) -> Result<(), ScenarioError> {
     for case in &CASES {
         let machine = world.between(case.source, case.target, case.machine)?;
         let shown = show(&machine, case).await;
-        world.absorb(&machine).await;
+        world.merge_findings(&machine);
         shown?;
         world.inspect_disks(&machine.recovery, case.edge).await?;
     }
-    world.expect_whole_disks().await;
+    world.expect_whole_disks();
     Ok(())
 }
 
@@ -202,12 +203,12 @@ async fn check_step(world: &ScenarioContext, case: &Case, job: &JobView) {
     let step = job.steps.iter().find(|step| step.name == "hydrate");
     let Some(rule) = case.due else {
         let found = format!("{} lacks nothing; hydrated: {}", world.machine, step.is_some());
-        return world.expect("HY-07", step.is_none(), found).await;
+        return world.check(HY_07, step.is_none(), found);
     };
     let told = step.map_or("absent", |step| &step.note);
     let found = format!("{}: the extra step: {told}", world.machine);
-    world.expect(rule, step.is_some(), found.clone()).await;
-    world.expect("HY-09", step.is_some_and(|step| step.took.is_some()), found).await;
+    world.check(rule, step.is_some(), found.clone());
+    world.check(HY_09, step.is_some_and(|step| step.took.is_some()), found);
 }
 
 /// The recovered machine got its address from the target's network.
@@ -217,7 +218,7 @@ async fn has_address(world: &ScenarioContext, case: &Case, boot: &Boot) -> Resul
     let in_range = |address: &str| address.parse().is_ok_and(|address| range.contains(address));
     let addressed = !hello.nics.is_empty() && hello.nics.iter().all(|nic| in_range(&nic.address));
     let found = format!("{} on the target: {:?}", world.machine, hello.nics);
-    world.expect(case.due.unwrap_or("HY-07"), addressed, found).await;
+    world.check(case.due.unwrap_or(HY_07), addressed, found);
     Ok(())
 }
 
@@ -232,18 +233,18 @@ async fn check_repair(
     let mut edited = edits(world, target, points).await?;
     edited.sort();
     let found = format!("{}: hydration edited {edited:?}", world.machine);
-    world.expect("HY-08", edited == case.edited, found).await;
+    world.check(HY_08, edited == case.edited, found);
     let open = |path: &Utf8Path| RawSource::open(path.as_std_path()).map_err(anyhow::Error::from);
     let (installed, point) = (open(&source.boot.disks[0].base)?, open(&points[0].read)?);
     let stray = oracle::compare_range(&installed, &point, boot_partition()).map_err(anyhow::Error::from)?;
     let found =
         format!("{}: the point's boot partition differs from the source's at {stray:?}", world.machine);
-    world.expect("HY-08", stray.is_none(), found).await;
+    world.check(HY_08, stray.is_none(), found);
     let settings = |disk: &Utf8Path| images::read_boot_file(disk, VARIANT_ENV).map_err(Error::from);
     let (was, is) = (settings(&source.boot.disks[0].base)?, settings(&target.disks[0].base)?);
     let (was, is) = (String::from_utf8_lossy(&was), String::from_utf8_lossy(&is));
     let found = format!("{}: settings {was:?} became {is:?}", world.machine);
-    world.expect("HY-08", is == was.replace("DHCP=no", "DHCP=yes"), found).await;
+    world.check(HY_08, is == was.replace("DHCP=no", "DHCP=yes"), found);
     Ok(())
 }
 
@@ -281,8 +282,8 @@ async fn control(
     site.start(&machine).await?;
     let boot = site.boot_after(&machine, 0).await;
     let found = watch(case, &boot, listen).await?;
-    world.trace(format!("{}: without hydration {found}", case.edge)).await;
-    world.expect("HY-08", true, format!("{machine}: {found}")).await;
+    world.trace(format!("{}: without hydration {found}", case.edge));
+    world.check(HY_08, true, format!("{machine}: {found}"));
     site.power_off(&machine).await?;
     site.delete_machine(&machine).await?;
     for (_, volume) in &disks {

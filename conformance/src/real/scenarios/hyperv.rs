@@ -21,6 +21,7 @@ use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::teardown as finish;
+use crate::rules::ids::*;
 
 const OUT: &str = "planned-failover";
 const BACK: &str = "failback";
@@ -55,9 +56,7 @@ async fn planned_out(world: &ScenarioContext, source: &Running) -> Result<Runnin
     let out = request(world, Direction::PrimaryToRecovery);
     let custom = FailoverRequest { point: PointChoice::Custom(older), ..out.clone() };
     let code = world.core.failover(&custom).await.err().map(|error| error.code);
-    world
-        .expect("PF-05", code == Some(ErrorCode::BadRequest), format!("planned to an older point: {code:?}"))
-        .await;
+    world.check(PF_05, code == Some(ErrorCode::BadRequest), format!("planned to an older point: {code:?}"));
     refused_shutdown(world, source, &out).await?;
     let after = world.recovery.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
     let switch = Switch { edge: OUT, from: source, to: &world.recovery, after, exempt: None };
@@ -65,7 +64,7 @@ async fn planned_out(world: &ScenarioContext, source: &Running) -> Result<Runnin
     let point = chosen_point(world, &before).await?;
     check_out(world, &recovered, &point).await?;
     let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
-    refused(world, "HF-03", "failback before commit").await?;
+    refused(world, HF_03, "failback before commit").await?;
     failover::commit(world, OUT, &running, &point).await?;
     Ok(running)
 }
@@ -93,7 +92,7 @@ async fn refused_shutdown(
         "{:?} with {code:?}, {machines} target machines, {item:?}, the source works on: {works}",
         ended.state
     );
-    world.expect("PF-04", failed && same && works, found).await;
+    world.check(PF_04, failed && same && works, found);
     world.primary.heal().await?;
     step.done();
     Ok(())
@@ -124,23 +123,23 @@ async fn check_out(
     let down = steps.iter().find(|step| step.name == "shut down source");
     let off_at = down.map_or(u64::MAX, |step| step.started.0 + step.took.unwrap_or_default().0);
     let found = format!("point at {}, source off at {off_at}", point.time.0);
-    world.expect("PF-02", point.time.0 >= off_at, found).await;
+    world.check(PF_02, point.time.0 >= off_at, found);
     // The switch itself was judged: an edge that lost anything does not get here.
-    let lost = world.notes.lock().await.edges.last().map(|edge| edge.rpo.records);
-    world.expect("PF-03", lost == Some(0), format!("{lost:?} records lost")).await;
+    let lost = world.findings().edges.last().map(|edge| edge.rpo.records);
+    world.check(PF_03, lost == Some(0), format!("{lost:?} records lost"));
     let hydrated = steps.iter().any(|step| step.name == "hydrate");
-    world.expect("HY-07", !hydrated, format!("an ordinary Hyper-V machine was hydrated: {hydrated}")).await;
+    world.check(HY_07, !hydrated, format!("an ordinary Hyper-V machine was hydrated: {hydrated}"));
     let item = world.core.item(&world.item).await?;
     let pending = item.protection.phase == Phase::CommitPending && item.protection.active == Side::Recovery;
-    world.expect("LC-07", pending, format!("after phase 1: {:?}", item.protection)).await;
+    world.check(LC_07, pending, format!("after phase 1: {:?}", item.protection));
     world.trace_state().await
 }
 
 /// A planned failover back is refused where the machine stands now.
-async fn refused(world: &ScenarioContext, rule: &str, what: &str) -> Result<(), ScenarioError> {
+async fn refused(world: &ScenarioContext, rule: RuleId, what: &str) -> Result<(), ScenarioError> {
     let back = request(world, Direction::RecoveryToPrimary);
     let code = world.core.failover(&back).await.err().map(|error| error.code);
-    world.expect(rule, code == Some(ErrorCode::NotAllowedInState), format!("{what}: {code:?}")).await;
+    world.check(rule, code == Some(ErrorCode::NotAllowedInState), format!("{what}: {code:?}"));
     Ok(())
 }
 
@@ -153,9 +152,7 @@ async fn planned_back(
     edge::await_work(world, BACK, cloud).await?;
     let unplanned = failover::request(world, Direction::RecoveryToPrimary);
     let code = world.core.failover(&unplanned).await.err().map(|error| error.code);
-    world
-        .expect("HF-04", code == Some(ErrorCode::NotAllowedInState), format!("unplanned back: {code:?}"))
-        .await;
+    world.check(HF_04, code == Some(ErrorCode::NotAllowedInState), format!("unplanned back: {code:?}"));
     let switch =
         Switch { edge: BACK, from: cloud, to: &world.primary, after: original.boot.number, exempt: None };
     let request = request(world, Direction::RecoveryToPrimary);
@@ -165,14 +162,12 @@ async fn planned_back(
         }
         _ => switch.make(world, &request, switch::nothing()).await?,
     };
-    world.expect("HF-01", is_planned_back(&recovered), "no reprotection came before").await;
+    world.check(HF_01, is_planned_back(&recovered), "no reprotection came before");
     let item = world.core.item(&world.item).await?;
     let pending = item.protection.phase == Phase::CommitPending && item.protection.active == Side::Primary;
-    world.expect("HF-15", pending, format!("after failback: {:?}", item.protection)).await;
+    world.check(HF_15, pending, format!("after failback: {:?}", item.protection));
     let early = world.core.reverse_replicate(&world.item).await.err().map(|error| error.code);
-    world
-        .expect("HF-17", early == Some(ErrorCode::NotAllowedInState), format!("before commit: {early:?}"))
-        .await;
+    world.check(HF_17, early == Some(ErrorCode::NotAllowedInState), format!("before commit: {early:?}"));
     let running = edge::put_to_work(world, &world.primary, &recovered).await?;
     let machine = world.recovery.machine(&world.machine).await?;
     let disks: Vec<_> = machine.disks.into_iter().map(|disk| disk.volume).collect();
@@ -180,7 +175,7 @@ async fn planned_back(
     let left = world.recovery.volume_files().await;
     let left = left.iter().filter(|(id, _, _)| disks.contains(id)).count();
     let found = format!("{left} of the cloud machine's {} disks after commit", disks.len());
-    world.expect("HF-16", left == 0 && !disks.is_empty(), found).await;
+    world.check(HF_16, left == 0 && !disks.is_empty(), found);
     Ok(running)
 }
 
@@ -207,7 +202,7 @@ async fn complete_when_waiting(
     let state = tokio::time::timeout(JOB_WITHIN, waiting).await;
     let state = state
         .map_err(|_| ScenarioError::CoreViolation(format!("{BACK}: the job neither waited nor ended")))??;
-    world.expect("HF-08", state == JobState::WaitingForCompletion, format!("after phase 1: {state:?}")).await;
+    world.check(HF_08, state == JobState::WaitingForCompletion, format!("after phase 1: {state:?}"));
     if state != JobState::WaitingForCompletion {
         return Ok(None);
     }
@@ -215,13 +210,11 @@ async fn complete_when_waiting(
     let wanted = cloud.last_record() + RECORDS_OF_WAIT;
     let served = guest.race("records while the job waits", SERVE_WITHIN, guest.witness().acked(wanted)).await;
     let still = world.core.job(&job).await?.state == JobState::WaitingForCompletion;
-    world
-        .expect("HF-06", served.is_ok(), "the cloud machine acknowledged on while data was synchronised")
-        .await;
-    world.expect("HF-08", still && !guest.is_gone(), "the job waited, the cloud machine ran").await;
+    world.check(HF_06, served.is_ok(), "the cloud machine acknowledged on while data was synchronised");
+    world.check(HF_08, still && !guest.is_gone(), "the job waited, the cloud machine ran");
     let resumed = Instant::now();
     world.core.complete_failover(&world.item).await?;
-    world.expect("JO-02", leaves_its_wait(world, &job).await?, "the user's action let the job go on").await;
+    world.check(JO_02, leaves_its_wait(world, &job).await?, "the user's action let the job go on");
     Ok(Some(resumed))
 }
 

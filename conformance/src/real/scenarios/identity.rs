@@ -22,6 +22,7 @@ use crate::real::environment::{ScenarioRun, TestEnvironment};
 use crate::real::error::ScenarioError;
 use crate::real::setup;
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 
 /// Guests at a time.
 const AT_A_TIME: usize = 2;
@@ -131,7 +132,7 @@ fn lines(label: &str, hello: &Hello) -> Vec<String> {
 pub(crate) fn expect(rules: &mut RuleLog, profile: &Profile, hello: &Hello) {
     let wrong = differences(&profile.hardware, hello);
     let text = if wrong.is_empty() { "seen as described".to_owned() } else { wrong.join("; ") };
-    rules.expect("ST-01", wrong.is_empty(), format!("{}: {text}", profile.label));
+    rules.check(ST_01, wrong.is_empty(), format!("{}: {text}", profile.label));
 }
 
 /// Where the guest sees something else than the stand-in is described to show.

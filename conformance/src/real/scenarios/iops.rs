@@ -26,6 +26,7 @@ use crate::real::environment::{ScenarioRun, TestEnvironment};
 use crate::real::error::ScenarioError;
 use crate::real::setup;
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 
 /// The stand-in that is measured, and the one that it replicates to.
 const SOURCE: &str = "vmware";
@@ -122,7 +123,7 @@ impl SpeedTest {
             "{}: {transfers} transfers began while it was measured, one going on at its end: {going_on}",
             subject.machine
         );
-        self.found.lock().await.rules.expect("ST-05", transfers > 0 || going_on, found);
+        self.found.lock().await.rules.check(ST_05, transfers > 0 || going_on, found);
         let job = self.core.disable_protection(&subject.item).await?;
         self.follow(&job).await
     }
@@ -199,11 +200,11 @@ impl SpeedTest {
         for disk in &subject.boot.disks {
             if !subject.logged {
                 let told = format!("{}: no log of disk {}", subject.machine, disk.id);
-                found.rules.expect("ST-05", !disk.log.exists(), told);
+                found.rules.check(ST_05, !disk.log.exists(), told);
             } else if disk.id.0 == "data" {
                 let log = WriteLog::open(disk.log.as_std_path(), disk.bytes).map_err(anyhow::Error::from)?;
                 let told = format!("{}: {} writes in the log, {counted} counted", subject.machine, log.len());
-                found.rules.expect("ST-05", counted > 0 && log.len() >= counted, told);
+                found.rules.check(ST_05, counted > 0 && log.len() >= counted, told);
                 std::fs::remove_file(&disk.log).map_err(harness::Error::file(&disk.log))?;
             }
         }

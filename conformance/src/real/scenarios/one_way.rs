@@ -11,6 +11,7 @@ use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::teardown as finish;
+use crate::rules::ids::*;
 
 const STEP: &str = "no way back";
 
@@ -23,7 +24,7 @@ pub(crate) async fn go(world: &ScenarioContext) -> Result<(), ScenarioError> {
     let machines = world.recovery.machines().await?;
     let whole = machines.len() == 1 && machines[0].id == world.machine;
     let found = format!("{} machines on the recovery side after protection ended", machines.len());
-    world.expect("FO-04", whole, found).await;
+    world.check(FO_04, whole, found);
     Ok(())
 }
 
@@ -43,18 +44,18 @@ async fn no_way_back(world: &ScenarioContext, cloud: &Running) -> Result<(), Sce
     let nowhere = ReprotectRequest::new(&world.item, Direction::RecoveryToPrimary);
     let code = world.core.reprotect(&nowhere).await.err().map(|error| error.code);
     let found = format!("reprotect without VMware: {code:?}");
-    world.expect("PH-02", code == Some(ErrorCode::FailbackSiteNotGiven), found).await;
+    world.check(PH_02, code == Some(ErrorCode::FailbackSiteNotGiven), found);
     let physical = ReprotectRequest { failback_site: Some(world.primary.site().await?.id), ..nowhere };
     let code = world.core.reprotect(&physical).await.err().map(|error| error.code);
     let found = format!("reprotect to a physical site: {code:?}");
-    world.expect("PH-01", code == Some(ErrorCode::FailbackSiteUnfit), found).await;
+    world.check(PH_01, code == Some(ErrorCode::FailbackSiteUnfit), found);
     step.done();
     let item = world.core.item(&world.item).await?.protection;
     let serves = works_beyond(cloud, acked).await;
     let source = world.primary.machine(&world.machine).await?.power;
     let same = item.phase == Phase::Committed && item.active == Side::Recovery && source == PowerState::Off;
     let found = format!("afterwards {item:?}, the source {source:?}, the cloud machine serves: {serves}");
-    world.expect("PH-02", same && serves, found).await;
-    world.trace("no way back: reprotect refused, the cloud machine serves on").await;
+    world.check(PH_02, same && serves, found);
+    world.trace("no way back: reprotect refused, the cloud machine serves on");
     world.trace_state().await
 }

@@ -28,6 +28,7 @@ use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::teardown as finish;
+use crate::rules::ids::*;
 
 /// The machines, each the neighbour of the one before.
 const MEMBERS: [&str; 3] = ["app", "db", "web"];
@@ -52,7 +53,7 @@ pub(crate) async fn cycle(world: &ScenarioContext) -> Result<(), ScenarioError> 
     }
     let result = rounds(world, &mut members).await;
     for member in &members {
-        world.absorb(&member.world).await;
+        world.merge_findings(&member.world);
     }
     result
 }
@@ -131,12 +132,10 @@ async fn refused_before(
     let mut alone = request(member, Direction::PrimaryToRecovery);
     alone.point = PointChoice::LatestMultiVm;
     let code = world.core.failover(&alone).await.err().map(|error| error.code);
-    world
-        .expect("RP-07", code == Some(ErrorCode::MultiVmNeedsGroup), format!("for one machine: {code:?}"))
-        .await;
+    world.check(RP_07, code == Some(ErrorCode::MultiVmNeedsGroup), format!("for one machine: {code:?}"));
     let named = plan_request(Direction::PrimaryToRecovery, PointChoice::Custom(point.id.clone()));
     let code = world.core.failover_plan(&named).await.err().map(|error| error.code);
-    world.expect("RP-10", code == Some(ErrorCode::BadRequest), format!("for a plan: {code:?}")).await;
+    world.check(RP_10, code == Some(ErrorCode::BadRequest), format!("for a plan: {code:?}"));
     Ok(())
 }
 
@@ -186,7 +185,7 @@ async fn fail_over(world: &ScenarioContext, members: &mut [Member]) -> Result<()
     refused_before(world, &members[0].world, &point).await?;
     let disaster = world.primary.lose().await?;
     drop(ring);
-    world.trace("group-failover: the source site is lost").await;
+    world.trace("group-failover: the source site is lost");
     let trigger = Instant::now();
     let asked = plan_request(Direction::PrimaryToRecovery, PointChoice::LatestMultiVm);
     let plan = world.core.failover_plan(&asked).await?;
@@ -222,7 +221,7 @@ async fn same_moment(world: &ScenarioContext, members: &[Member]) -> Result<(), 
         moments.insert(chosen.and_then(|point| point.multi_vm.clone()));
     }
     let one = moments.len() == 1 && !moments.contains(&None);
-    world.expect("RP-08", one, format!("{} moments for {} machines", moments.len(), members.len())).await;
+    world.check(RP_08, one, format!("{} moments for {} machines", moments.len(), members.len()));
     Ok(())
 }
 
@@ -236,7 +235,7 @@ async fn judge_out(
     let chosen = item.points.iter().find(|point| Some(&point.id) == item.failed_over_to.as_ref());
     let chosen = chosen
         .ok_or_else(|| ScenarioError::CoreViolation(format!("{edge}: its point is not in the list")))?;
-    let dir = world.edge_dir(edge).await?;
+    let dir = world.edge_dir(edge)?;
     let judged = edge::with_point(&world.recovery, chosen, &dir, async |files| {
         check_hydration(world, &recovered.boot, &files).await?;
         edge::judge(
@@ -269,7 +268,7 @@ async fn causes_are_there(world: &ScenarioContext, judged: &[(u64, u64)]) {
         let seen = judged[next].0;
         let found =
             format!("{} has seen record {seen} of {}, which holds {held}", MEMBERS[next], MEMBERS[index]);
-        world.expect("RP-11", seen > 0 && seen <= *held, found).await;
+        world.check(RP_11, seen > 0 && seen <= *held, found);
     }
 }
 
@@ -347,9 +346,9 @@ async fn ended(world: &ScenarioContext, plan: &JobId) -> Result<JobView, Scenari
     let job = world.follow("plan", plan).await?;
     let well = matches!(job.state, JobState::Completed | JobState::CompletedWithWarning);
     let found = format!("{} {}: {}", word(&job.kind), word(&job.direction), word(&job.state));
-    world.expect("PL-02", well, found).await;
+    world.check(PL_02, well, found);
     let took = job.plan.and_then(|plan| plan.took);
-    world.expect("PL-08", took.is_some(), format!("the plan took {took:?} without scripts and people")).await;
+    world.check(PL_08, took.is_some(), format!("the plan took {took:?} without scripts and people"));
     Ok(world.core.job(plan).await?)
 }
 
@@ -359,7 +358,7 @@ async fn commit(world: &ScenarioContext, edge: &str, members: &[Member]) -> Resu
     for Member { world, running } in members {
         let left = world.core.item(&world.item).await?.points.len();
         let works = edge::works_beyond(running, running.last_record()).await;
-        world.expect("FO-04", left == 0 && works, format!("{left} points left, at work: {works}")).await;
+        world.check(FO_04, left == 0 && works, format!("{left} points left, at work: {works}"));
     }
     Ok(())
 }

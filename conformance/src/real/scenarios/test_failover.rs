@@ -17,6 +17,7 @@ use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::teardown as finish;
+use crate::rules::ids::*;
 
 const EDGE: &str = "test-failover";
 /// Start of every address in the network of test failovers.
@@ -67,15 +68,9 @@ fn request(world: &ScenarioContext, point: PointChoice, network: Network) -> Tes
 async fn refused_before(world: &ScenarioContext) -> Result<(), ScenarioError> {
     let production = request(world, PointChoice::LatestProcessed, Network::Production);
     let code = world.core.test_failover(&production).await.err().map(|error| error.code);
-    world
-        .expect(
-            "TF-04",
-            code == Some(ErrorCode::BadRequest),
-            format!("test failover in production: {code:?}"),
-        )
-        .await;
+    world.check(TF_04, code == Some(ErrorCode::BadRequest), format!("test failover in production: {code:?}"));
     let status = world.core.item(&world.item).await?.test_failover_status;
-    world.expect("MO-02", status == TestFailoverStatus::Recommended, format!("before: {status:?}")).await;
+    world.check(MO_02, status == TestFailoverStatus::Recommended, format!("before: {status:?}"));
     Ok(())
 }
 
@@ -93,7 +88,7 @@ async fn point_at_rest(world: &ScenarioContext, item: &ItemView) -> Result<Recov
     let at_rest = processed.find(|point| point.consistency == Consistency::App).cloned();
     let held = newest == Some(Consistency::Crash) && at_rest.is_some();
     let found = format!("newest point {newest:?}, one at rest: {}", at_rest.is_some());
-    world.expect("RP-06", held, found).await;
+    world.check(RP_06, held, found);
     at_rest.ok_or_else(|| {
         ScenarioError::CoreViolation(format!("{EDGE}: no application-consistent point: {}", item.trouble))
     })
@@ -104,17 +99,11 @@ async fn found_at_rest(world: &ScenarioContext, test_failover: &Recovered) {
     let findings = &test_failover.findings;
     let journals: Vec<_> =
         findings.file_systems.iter().filter(|fs| fs.needed_recovery).map(|fs| &fs.role).collect();
-    world
-        .expect(
-            "RP-19",
-            journals.is_empty(),
-            format!("file systems whose journal was replayed: {journals:?}"),
-        )
-        .await;
+    world.check(RP_19, journals.is_empty(), format!("file systems whose journal was replayed: {journals:?}"));
     let marked = findings.ledger.ends_quiesced;
-    world.expect("RP-19", marked, format!("the last record is the quiesce mark: {marked}")).await;
+    world.check(RP_19, marked, format!("the last record is the quiesce mark: {marked}"));
     let open = findings.bank.wal_bytes;
-    world.expect("RP-19", open == 0, format!("{open} bytes in the bank's log")).await;
+    world.check(RP_19, open == 0, format!("{open} bytes in the bank's log"));
 }
 
 async fn start(
@@ -129,22 +118,18 @@ async fn start(
     let machine = MachineId(format!("{}-test", world.machine));
     let test_failover = edge::recover(world, edge, &world.recovery, &machine, 0, &job).await?;
     let hydrated = test_failover.job.steps.iter().any(|step| step.name == "hydrate" && step.took.is_some());
-    world.expect("TF-09", hydrated, "the extra step is in the test failover's job, timed").await;
-    world
-        .expect(
-            "MO-04",
-            test_failover.job.kind == contract::JobKind::TestFailover,
-            "the test failover is a job like others",
-        )
-        .await;
+    world.check(TF_09, hydrated, "the extra step is in the test failover's job, timed");
+    world.check(
+        MO_04,
+        test_failover.job.kind == contract::JobKind::TestFailover,
+        "the test failover is a job like others",
+    );
     let again = world.core.test_failover(&wanted).await.err().map(|error| error.code);
-    world
-        .expect(
-            "LC-02",
-            again == Some(ErrorCode::NotAllowedInState),
-            format!("a second test failover: {again:?}"),
-        )
-        .await;
+    world.check(
+        LC_02,
+        again == Some(ErrorCode::NotAllowedInState),
+        format!("a second test failover: {again:?}"),
+    );
     Ok(test_failover)
 }
 
@@ -157,7 +142,7 @@ async fn read_and_judge(
     point: &RecoveryPoint,
     trigger: Instant,
 ) -> Result<Vec<PointFiles>, ScenarioError> {
-    let dir = world.edge_dir(edge).await?;
+    let dir = world.edge_dir(edge)?;
     let (judged, files) = edge::with_point(&world.recovery, point, &dir, async |files| {
         check_hydration(world, &test_failover.boot, &files).await?;
         let disks_under_test = disks_under_test(&source.boot, &test_failover.boot, &files);
@@ -165,9 +150,7 @@ async fn read_and_judge(
     })
     .await?;
     let survived = test_failover.findings.ledger.contiguous;
-    world
-        .expect("TF-03", judged.0.objection().is_none(), format!("the test failover shows {}", point.id))
-        .await;
+    world.check(TF_03, judged.0.objection().is_none(), format!("the test failover shows {}", point.id));
     let rto = test_failover.rto(world, trigger, false).await;
     let rpo = measure::rpo(&source.boot.guest.witness().acks(), survived, trigger, judged.0.lost);
     let inside = edge::inside_agrees(&test_failover.findings, &judged.0);
@@ -187,11 +170,11 @@ async fn work_inside(
     edge::await_work(world, EDGE, &inside).await?;
     let hello = test_failover.boot.guest.witness().hello_again().await?;
     let isolated = !hello.nics.is_empty() && hello.nics.iter().all(|nic| nic.address.starts_with(ISOLATED));
-    world.expect("TF-04", isolated, format!("the test failover's cards: {:?}", hello.nics)).await;
+    world.check(TF_04, isolated, format!("the test failover's cards: {:?}", hello.nics));
     let alive = edge::works_beyond(source, record).await && !source.boot.guest.is_gone();
-    world.expect("TF-02", alive, "the source ran and acknowledged all the while").await;
+    world.check(TF_02, alive, "the source ran and acknowledged all the while");
     let more = world.primary.snapshots_taken(&world.machine).await - transfers;
-    world.expect("TF-01", more >= 1, format!("{more} transfers during the test failover")).await;
+    world.check(TF_01, more >= 1, format!("{more} transfers during the test failover"));
     Ok(())
 }
 
@@ -212,8 +195,8 @@ async fn check_untouched(
             let stray =
                 oracle::compare(&open(&now.read)?, &open(&then.read)?).map_err(anyhow::Error::from)?;
             let found = format!("{} of {}: first difference {stray:?}", now.disk, point.id);
-            world.expect("TF-07", stray.is_none(), found.clone()).await;
-            world.expect("RP-20", stray.is_none(), found).await;
+            world.check(TF_07, stray.is_none(), found.clone());
+            world.check(RP_20, stray.is_none(), found);
         }
         Ok(())
     })
@@ -223,8 +206,8 @@ async fn check_untouched(
         && item.protection.phase == Phase::Protected
         && item.protection.active == Side::Primary;
     let lost = edge::points_lost(before, &item);
-    world.expect("TF-08", same && lost == 0, format!("{:?}, {lost} points lost", item.protection)).await;
-    world.expect("TF-02", !source.boot.guest.is_gone(), "the source never left running").await;
+    world.check(TF_08, same && lost == 0, format!("{:?}, {lost} points lost", item.protection));
+    world.check(TF_02, !source.boot.guest.is_gone(), "the source never left running");
     world.trace_state().await
 }
 
@@ -242,16 +225,8 @@ pub(crate) async fn clean_up(
     let left = world.recovery.volume_files().await;
     let strays = left.iter().filter(|(id, _, _)| made.contains(id)).count();
     let gone = !made.is_empty() && machines == 0 && strays == 0 && test_failover.boot.guest.is_gone();
-    world
-        .expect(
-            "TF-06",
-            gone,
-            format!("{machines} machines and {strays} disks of the test failover are left"),
-        )
-        .await;
+    world.check(TF_06, gone, format!("{machines} machines and {strays} disks of the test failover are left"));
     let status = world.core.item(&world.item).await?.test_failover_status;
-    world
-        .expect("MO-02", status == TestFailoverStatus::Performed, format!("after clean-up: {status:?}"))
-        .await;
+    world.check(MO_02, status == TestFailoverStatus::Performed, format!("after clean-up: {status:?}"));
     Ok(())
 }

@@ -6,6 +6,7 @@ use contract::{
 use simulator::{SimProfile, SimSite};
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::side_effects::step;
 use crate::sim::testbed::{BOOT, INTERVAL, Setup, Testbed, broken};
@@ -16,19 +17,19 @@ const CHUNK: u64 = 4096;
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         says: "a machine that is gone is made when its replication home begins, and replicated in full",
-        rules: &["FB-10", "RE-05", "RE-26", "RE-28"],
+        rules: &[FB_10, RE_05, RE_26, RE_28],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(made_again(lab, rules)),
     },
     Check {
         says: "a machine comes back to another VMware site and is at home there",
-        rules: &["FB-10", "RE-05", "RE-18"],
+        rules: &[FB_10, RE_05, RE_18],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(another_site(lab, rules)),
     },
     Check {
         says: "a physical server comes back to VMware and to nothing else",
-        rules: &["FB-10", "PH-01", "PH-02", "PH-03", "PH-04", "RE-05"],
+        rules: &[FB_10, PH_01, PH_02, PH_03, PH_04, RE_05],
         setup: || {
             let rest = Some(Millis(3 * INTERVAL.0));
             Setup::of(SimProfile::PHYSICAL).under(|policy| Policy { app_consistent_every: rest, ..policy })
@@ -60,12 +61,12 @@ async fn in_full(
     let made = step(&job, Step::CREATE_MACHINE).is_some();
     let machine = to.machine(&"web".into()).await.map_err(broken)?;
     let new = made && before == 0 && machine.power == PowerState::Off;
-    rules.expect("RE-05", new, format!("made at reprotection: {made}, {:?}", machine.power));
+    rules.check(RE_05, new, format!("made at reprotection: {made}, {:?}", machine.power));
     let least = allocated(lab).await?;
     let points = lab.points(&wanted.item, 1).await?.points;
     let first = points.first().ok_or("there is no point")?.transferred.0;
-    rules.expect(
-        "RE-05",
+    rules.check(
+        RE_05,
         first >= least && least > 0,
         format!("{first} bytes travelled of {least} with content"),
     );
@@ -89,7 +90,7 @@ async fn made_again(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     }
     let good = lab.way_back(&item, &lab.primary);
     let to = |datastore: &str| ReprotectRequest { datastore: Some(datastore.into()), ..good.clone() };
-    let asked = ("RE-26", "disks in a datastore that there is not");
+    let asked = (RE_26, "disks in a datastore that there is not");
     let unknown = [ErrorCode::DatastoreUnknown];
     lab.forbids(rules, asked, &unknown, lab.core.reprotect(&to("nowhere"))).await?;
     lab.primary.components().alter("master-target", |part| {
@@ -97,16 +98,16 @@ async fn made_again(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
             target.mounts.retain(|mount| mount.datastore.0 == "datastore-2");
         }
     });
-    let asked = ("RE-28", "disks in a datastore that is not mounted");
+    let asked = (RE_28, "disks in a datastore that is not mounted");
     let unmounted = [ErrorCode::DatastoreNotMounted];
     lab.forbids(rules, asked, &unmounted, lab.core.reprotect(&to("datastore-1"))).await?;
     in_full(lab, rules, &to("datastore-2"), &lab.primary).await?;
     for disk in lab.primary.machine(&"web".into()).await.map_err(broken)?.disks {
         let at = lab.primary.volume(&disk.volume).await.map_err(broken)?.datastore;
-        rules.expect("RE-26", at == Some("datastore-2".into()), format!("{} is in {at:?}", disk.volume));
+        rules.check(RE_26, at == Some("datastore-2".into()), format!("{} is in {at:?}", disk.volume));
     }
     let back = home_whole(lab, &item, &lab.primary).await?;
-    rules.expect("FB-10", back, "it came back though the original was gone");
+    rules.check(FB_10, back, "it came back though the original was gone");
     Ok(())
 }
 
@@ -123,16 +124,16 @@ async fn another_site(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> 
         });
     };
     discovered(false);
-    let asked = ("RE-18", "a way back to a vCenter that was not discovered");
+    let asked = (RE_18, "a way back to a vCenter that was not discovered");
     let codes = [ErrorCode::VcenterNotDiscovered];
     lab.forbids(rules, asked, &codes, lab.core.reprotect(&wanted)).await?;
     discovered(true);
     in_full(lab, rules, &wanted, &lab.other).await?;
-    rules.expect("RE-18", true, "once it is discovered, the same request goes well");
+    rules.check(RE_18, true, "once it is discovered, the same request goes well");
     let back = home_whole(lab, &item, &lab.other).await?;
     let left = lab.primary.machine(&"web".into()).await.map_err(broken)?.power;
-    rules.expect(
-        "FB-10",
+    rules.check(
+        FB_10,
         back && left == PowerState::Off,
         format!("it came back whole; the old one is {left:?}"),
     );
@@ -141,7 +142,7 @@ async fn another_site(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> 
     lab.points(&item, 2).await?;
     let view = lab.item(&item).await?;
     let home = view.primary.0.0 == "other" && view.protection.active == Side::Primary;
-    rules.expect("FB-10", home, format!("it replicates from {}", view.primary.0));
+    rules.check(FB_10, home, format!("it replicates from {}", view.primary.0));
     Ok(())
 }
 
@@ -150,21 +151,21 @@ async fn physical(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     lab.points(&item, 4).await?;
     choices(lab, rules).await?;
     lab.go_out(&item).await?;
-    rules.expect("PH-02", lab.recovered("web")?.0 > 0, "without any VMware site it fails over");
+    rules.check(PH_02, lab.recovered("web")?.0 > 0, "without any VMware site it fails over");
     let good = lab.way_back(&item, &lab.other);
     let to = |site: &str| ReprotectRequest { failback_site: Some(site.into()), ..good.clone() };
-    let asked = ("PH-02", "a way back without a VMware site");
+    let asked = (PH_02, "a way back without a VMware site");
     lab.forbids(rules, asked, &[ErrorCode::FailbackSiteNotGiven], lab.core.reprotect(&good)).await?;
     for site in ["primary", "recovery"] {
         let asked = format!("a way back to {site}, which is not VMware");
         let codes = [ErrorCode::FailbackSiteUnfit];
-        lab.forbids(rules, ("PH-01", &asked), &codes, lab.core.reprotect(&to(site))).await?;
+        lab.forbids(rules, (PH_01, &asked), &codes, lab.core.reprotect(&to(site))).await?;
     }
     in_full(lab, rules, &to("other"), &lab.other).await?;
-    rules.expect("PH-03", true, "it took the way of a machine that is made anew");
+    rules.check(PH_03, true, "it took the way of a machine that is made anew");
     let back = home_whole(lab, &item, &lab.other).await?;
-    rules.expect("PH-01", back, "as a machine of VMware's it comes back");
-    rules.expect("FB-10", back, "it came back to another place");
+    rules.check(PH_01, back, "as a machine of VMware's it comes back");
+    rules.check(FB_10, back, "it came back to another place");
     lab.live(BOOT).await;
     Ok(())
 }
@@ -180,7 +181,7 @@ async fn choices(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
         )
         .await?;
         lab.completed(lab.core.clean_up_test_failover(&item).await).await?;
-        rules.expect("PH-04", true, format!("{choice:?} can be chosen"));
+        rules.check(PH_04, true, format!("{choice:?} can be chosen"));
     }
     Ok(())
 }

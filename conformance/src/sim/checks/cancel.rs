@@ -7,11 +7,12 @@ use contract::{
 use simulator::{Fault, Link};
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::testbed::{INTERVAL, Setup, Testbed, broken, enable, request};
 
-const RULES: &[&str] = &["FO-12", "FO-13", "JO-04"];
+const RULES: &[RuleId] = &[FO_12, FO_13, JO_04];
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
@@ -62,19 +63,15 @@ async fn cancelled(lab: &Testbed, rules: &mut RuleLog, moment: Moment) -> Result
     };
     lab.live(wait).await;
     let offered = lab.core.job(&job).await.map_err(said)?.actions;
-    rules.expect("JO-04", offered.contains(&JobAction::Cancel), format!("{moment:?}: it offers {offered:?}"));
+    rules.check(JO_04, offered.contains(&JobAction::Cancel), format!("{moment:?}: it offers {offered:?}"));
     lab.core.cancel_failover(&item).await.map_err(said)?;
     let view = lab.ended(Ok(job.clone())).await?;
     lab.primary.set_link(Link::default());
-    rules.expect(
-        "FO-12",
-        view.state == JobState::Cancelled,
-        format!("{moment:?}: it ended {:?}", view.state),
-    );
+    rules.check(FO_12, view.state == JobState::Cancelled, format!("{moment:?}: it ended {:?}", view.state));
     lab.primary.heal();
     stays_stopped(lab, rules, &item, moment).await?;
     let again = lab.refused("a retry", lab.core.retry_job(&job)).await?;
-    rules.expect("FO-12", again.is_some(), format!("a retry of what was cancelled: {again:?}"));
+    rules.check(FO_12, again.is_some(), format!("a retry of what was cancelled: {again:?}"));
     fresh(lab, rules, &item).await
 }
 
@@ -91,18 +88,18 @@ async fn stays_stopped(
     let view = lab.item(item).await?;
     let at = view.protection;
     let stopped = at.phase == Phase::Stopped && at.active == Side::Primary && now == views;
-    rules.expect("FO-12", stopped, format!("{moment:?}: {at:?}, {} views in five intervals", now - views));
+    rules.check(FO_12, stopped, format!("{moment:?}: {at:?}, {} views in five intervals", now - views));
     let failovers = [Operation::UnplannedFailover, Operation::PlannedFailover, Operation::TestFailover];
     let offered: Vec<_> = failovers.iter().filter(|operation| view.allowed.contains(operation)).collect();
     let found = format!("{moment:?}: {:?}, offered {offered:?}", view.health);
-    rules.expect("FO-13", view.health != Health::Healthy && offered.is_empty(), found);
+    rules.check(FO_13, view.health != Health::Healthy && offered.is_empty(), found);
     let out = request(item, Direction::PrimaryToRecovery, PointChoice::LatestProcessed);
-    let asked = ("FO-12", "another failover");
+    let asked = (FO_12, "another failover");
     lab.forbids(rules, asked, &[ErrorCode::NotAllowedInState], lab.core.failover(&out)).await?;
     let machines = lab.recovery.machines().await.map_err(broken)?.len();
-    rules.expect("FO-12", machines == 0, format!("{moment:?}: {machines} machines at the recovery site"));
+    rules.check(FO_12, machines == 0, format!("{moment:?}: {machines} machines at the recovery site"));
     let source = lab.primary.last_boot(&"web".into()).ok_or("the source never booted")?;
-    rules.expect("JO-04", source.ended().is_none(), "whoever served goes on serving");
+    rules.check(JO_04, source.ended().is_none(), "whoever served goes on serving");
     Ok(())
 }
 
@@ -113,6 +110,6 @@ async fn fresh(lab: &Testbed, rules: &mut RuleLog, item: &ItemId) -> Result<(), 
     lab.points(item, 2).await?;
     lab.fail_over(item, PointChoice::Latest).await?;
     let writes = lab.recovered("web")?.0;
-    rules.expect("FO-12", writes > 0, format!("protected again, it fails over with {writes} writes"));
+    rules.check(FO_12, writes > 0, format!("protected again, it fails over with {writes} writes"));
     Ok(())
 }

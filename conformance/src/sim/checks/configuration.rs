@@ -7,6 +7,7 @@ use contract::{
 use simulator::{SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::testbed::{HOUR, Setup, Testbed, broken, cloud, enable, test_failover_request};
@@ -14,31 +15,31 @@ use crate::sim::testbed::{HOUR, Setup, Testbed, broken, cloud, enable, test_fail
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         says: "what is set before a failover is what is made",
-        rules: &["CN-10", "FO-17", "LC-02", "MO-06"],
+        rules: &[CN_10, FO_17, LC_02, MO_06],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(as_wanted(lab, rules)),
     },
     Check {
         says: "a name that the target cannot have is refused wherever it is met",
-        rules: &["FO-18"],
+        rules: &[FO_18],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(illegal_name(lab, rules)),
     },
     Check {
         says: "more disks than the target can have are refused",
-        rules: &["FO-18"],
+        rules: &[FO_18],
         setup: || Setup::of(SimProfile::HYPERV),
         story: |lab, rules| Box::pin(too_many_disks(lab, rules)),
     },
     Check {
         says: "each class of configuration issue is found by itself, and gone once it is cured",
-        rules: &["MO-03"],
+        rules: &[MO_03],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(issues(lab, rules)),
     },
     Check {
         says: "a target that the subscription cannot give fails its failover, and the source serves on",
-        rules: &["FO-18", "JO-03"],
+        rules: &[FO_18, JO_03],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(no_quota(lab, rules)),
     },
@@ -73,10 +74,10 @@ async fn as_wanted(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
         TargetSettings { network, placement: placement.clone(), ..TargetSettings::new("shop", Bytes(1)) };
     lab.core.update_target(&item, &wanted).await.map_err(said)?;
     let shown = lab.item(&item).await?;
-    rules.expect("FO-17", shown.target == wanted, format!("it is shown as {:?}", shown.target));
+    rules.check(FO_17, shown.target == wanted, format!("it is shown as {:?}", shown.target));
     let view = shown.primary.1 == "web".into() && !shown.points.is_empty();
-    rules.expect(
-        "MO-06",
+    rules.check(
+        MO_06,
         view,
         format!("machine {:?}, {:?}, {} points", shown.primary.1, shown.health, shown.points.len()),
     );
@@ -84,22 +85,22 @@ async fn as_wanted(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let made = match lab.recovery.machine(&"shop".into()).await {
         Ok(made) => made,
         Err(none) => {
-            rules.expect("CN-10", false, format!("no machine of that name was made: {none}"));
+            rules.check(CN_10, false, format!("no machine of that name was made: {none}"));
             return Ok(());
         }
     };
     // The size decides over the memory.
     let right = made.memory == Bytes(512 << 20) && made.placement == placement;
-    rules.expect("FO-17", right, format!("it was made with {} at {:?}", made.memory, made.placement));
+    rules.check(FO_17, right, format!("it was made with {} at {:?}", made.memory, made.placement));
     let network = lab.recovery.spec(&"shop".into()).map(|spec| spec.network);
     let placed = network == Some(Network::Isolated)
         && (&made.placement.subnet, made.placement.address) == (&placement.subnet, placement.address);
-    rules.expect(
-        "CN-10",
+    rules.check(
+        CN_10,
         placed,
         format!("{network:?}, {:?}, {:?}", made.placement.subnet, made.placement.address),
     );
-    let asked = ("LC-02", "another target after the failover");
+    let asked = (LC_02, "another target after the failover");
     let codes = [ErrorCode::NotAllowedInState];
     lab.forbids(rules, asked, &codes, lab.core.update_target(&item, &target())).await
 }
@@ -114,10 +115,10 @@ async fn illegal_name(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> 
     lab.points(&item, 3).await?;
     let codes = [ErrorCode::IllegalName];
     let found = lab.refusal(&item, PointChoice::Latest).await?;
-    rules.expect("FO-18", found == Some(codes[0]), format!("a failover to web_dr: {found:?}"));
+    rules.check(FO_18, found == Some(codes[0]), format!("a failover to web_dr: {found:?}"));
     let test = test_failover_request(&item, PointChoice::LatestProcessed);
-    lab.forbids(rules, ("FO-18", "a test failover of web_dr"), &codes, lab.core.test_failover(&test)).await?;
-    let asked = ("FO-18", "web_dr as a target's name");
+    lab.forbids(rules, (FO_18, "a test failover of web_dr"), &codes, lab.core.test_failover(&test)).await?;
+    let asked = (FO_18, "web_dr as a target's name");
     lab.forbids(rules, asked, &codes, lab.core.update_target(&item, &odd)).await?;
     lab.core.update_target(&item, &target()).await.map_err(said)?;
     lab.fail_over(&item, PointChoice::Latest).await.map(drop)
@@ -132,14 +133,10 @@ async fn too_many_disks(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String
         lab.points(&item, 1).await?;
         if name == "many" {
             let found = lab.refusal(&item, PointChoice::LatestProcessed).await?;
-            rules.expect(
-                "FO-18",
-                found == Some(ErrorCode::TooManyDisks),
-                format!("{count} disks: {found:?}"),
-            );
+            rules.check(FO_18, found == Some(ErrorCode::TooManyDisks), format!("{count} disks: {found:?}"));
         } else {
             lab.fail_over(&item, PointChoice::LatestProcessed).await?;
-            rules.expect("FO-18", lab.recovered(name)?.0 > 0, format!("{count} disks can be"));
+            rules.check(FO_18, lab.recovered(name)?.0 > 0, format!("{count} disks can be"));
         }
     }
     Ok(())
@@ -159,7 +156,7 @@ async fn issues(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let classes = |view: ItemView| view.issues.into_iter().map(|issue| issue.class).collect::<Vec<_>>();
     let look = async || lab.core.check_configuration(&item).await.map(classes).map_err(said);
     let mut note = |what: &str, found: Vec<IssueClass>, expected: &[IssueClass]| {
-        rules.expect("MO-03", found == expected, format!("{what}: {found:?}"));
+        rules.check(MO_03, found == expected, format!("{what}: {found:?}"));
     };
     let good = with(Some(Network::Production));
     note("all in order", lab.core.update_target(&item, &good).await.map(classes).map_err(said)?, &[]);
@@ -196,10 +193,10 @@ async fn no_quota(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let machines = lab.recovery.machines().await.map_err(broken)?.len();
     let source = lab.primary.last_boot(&"web".into()).ok_or("the source never booted")?;
     let safe = view.state == JobState::Failed && machines == 0 && source.ended().is_none();
-    rules.expect("FO-18", safe, format!("without a core left it ended {:?}", view.state));
+    rules.check(FO_18, safe, format!("without a core left it ended {:?}", view.state));
     subscription(lab, |has| has.cores_left = 1);
     lab.core.retry_job(&view.id).await.map_err(said)?;
     let view = lab.completed(Ok(view.id)).await?;
-    rules.expect("JO-03", view.attempt == 2, format!("with one, attempt {} goes well", view.attempt));
+    rules.check(JO_03, view.attempt == 2, format!("with one, attempt {} goes well", view.attempt));
     Ok(())
 }

@@ -9,6 +9,7 @@ use contract::{
 use simulator::{Link, SimSite};
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::side_effects::{rested, step, whole};
@@ -21,27 +22,27 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         says: "a VMware machine goes out, comes back and is ready to go again, and nothing is lost on the way",
         rules: &[
-            "FB-01", "FB-06", "FB-07", "FB-08", "FB-09", "FB-11", "FB-12", "FB-14", "IN-01", "LC-06",
-            "LC-09", "LC-10", "LC-12", "RE-01", "RE-02", "RE-03", "RE-29",
+            FB_01, FB_06, FB_07, FB_08, FB_09, FB_11, FB_12, FB_14, IN_01, LC_06, LC_09, LC_10, LC_12, RE_01,
+            RE_02, RE_03, RE_29,
         ],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(there_and_back(lab, rules)),
     },
     Check {
         says: "to a machine that is there only differences travel, onto its own disks",
-        rules: &["FB-09", "RE-04", "RE-26", "RE-30"],
+        rules: &[FB_09, RE_04, RE_26, RE_30],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(differences(lab, rules)),
     },
     Check {
         says: "snapshots of the machine are merged by its reprotection",
-        rules: &["RE-09"],
+        rules: &[RE_09],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(snapshots(lab, rules)),
     },
     Check {
         says: "a machine can come back to its newest point with the applications at rest",
-        rules: &["FB-04", "RP-18"],
+        rules: &[FB_04, RP_18],
         setup: || {
             let five = Millis(5 * INTERVAL.0);
             Setup::vmware().under(|policy| Policy { interval: five, most_points: None, ..policy })
@@ -59,7 +60,7 @@ async fn there_and_back(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String
     };
     lab.completed(lab.core.failover(&out).await).await?;
     let (source, target) = lab.boots("web")?;
-    rules.expect("LC-09", whole(&source, &target)?, "out with a shutdown: nothing is lost");
+    rules.check(LC_09, whole(&source, &target)?, "out with a shutdown: nothing is lost");
     lab.commit(&item).await?;
     lab.live(INTERVAL).await;
     let original = lab.primary.machine(&"web".into()).await.map_err(broken)?;
@@ -68,8 +69,8 @@ async fn there_and_back(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String
     lab.points(&item, 3).await?;
     let view = lab.item(&item).await?;
     let back = view.protection.phase == Phase::Protected && view.protection.active == Side::Recovery;
-    rules.expect(
-        "RE-01",
+    rules.check(
+        RE_01,
         back && !view.points.is_empty(),
         format!("{:?}, {} points", view.protection, view.points.len()),
     );
@@ -77,19 +78,19 @@ async fn there_and_back(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String
     let views = lab.recovery.snapshots_taken(&cloud(&"web".into()));
     let job = lab.fail_back(&item).await?;
     let unplanned = job.kind == JobKind::UnplannedFailover && job.direction == Direction::RecoveryToPrimary;
-    rules.expect("FB-14", unplanned, format!("the job is {:?}, {:?}", job.kind, job.direction));
+    rules.check(FB_14, unplanned, format!("the job is {:?}, {:?}", job.kind, job.direction));
     came_back(lab, rules, views).await?;
     let now = lab.primary.machine(&"web".into()).await.map_err(broken)?;
     let same = (&now.uuid, &now.disks) == (&original.uuid, &original.disks);
-    rules.expect("FB-09", same, "it is the same machine, on the same disks");
+    rules.check(FB_09, same, "it is the same machine, on the same disks");
     let copy = lab.copy_of("web").await.map(|copy| copy.power);
     let at = lab.item(&item).await?.protection;
-    rules.expect("FB-12", copy == Ok(PowerState::Off), format!("before commit the copy is {copy:?}"));
-    rules.expect("LC-12", at.active == Side::Primary && copy == Ok(PowerState::Off), format!("{at:?}"));
+    rules.check(FB_12, copy == Ok(PowerState::Off), format!("before commit the copy is {copy:?}"));
+    rules.check(LC_12, at.active == Side::Primary && copy == Ok(PowerState::Off), format!("{at:?}"));
 
     let commit = lab.commit(&item).await?;
     let gone = lab.recovery.machines().await.map_err(broken)?.is_empty();
-    rules.expect("FB-11", gone && commit.kind == JobKind::Commit, "after commit there is no copy");
+    rules.check(FB_11, gone && commit.kind == JobKind::Commit, "after commit there is no copy");
     unprotected(lab, rules).await?;
     out_again(lab, rules).await
 }
@@ -105,12 +106,12 @@ async fn reprotected(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let job = lab.core.reprotect(&lab.way_back(&item, &lab.primary)).await.map_err(said)?;
     let codes = [ErrorCode::NoRecoveryPoint, ErrorCode::NotAllowedInState, ErrorCode::Busy];
     let home = request(&item, Direction::RecoveryToPrimary, PointChoice::Latest);
-    let asked = ("FB-01", "a failback before there is a point to go to");
+    let asked = (FB_01, "a failback before there is a point to go to");
     lab.forbids(rules, asked, &codes, lab.core.failover(&home)).await?;
     let job = lab.completed(Ok(job)).await?;
     lab.recovery.set_link(Link::default());
     let right = job.kind == JobKind::Reprotect && job.direction == Direction::RecoveryToPrimary;
-    rules.expect("RE-01", right, format!("the job is {:?}, {:?}", job.kind, job.direction));
+    rules.check(RE_01, right, format!("the job is {:?}, {:?}", job.kind, job.direction));
     let written = lab
         .primary
         .trace()
@@ -120,11 +121,11 @@ async fn reprotected(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let first = off.zip(written).is_some_and(|(off, written)| off <= written.at);
     let power = lab.primary.machine(&"web".into()).await.map_err(broken)?.power;
     let found = format!("the original went off at {off:?} and is {power:?}");
-    rules.expect("RE-02", first && power == PowerState::Off, found);
+    rules.check(RE_02, first && power == PowerState::Off, found);
     let (_, target) = lab.boots("web")?;
     let more = target.acks().len() - acked;
-    rules.expect(
-        "RE-03",
+    rules.check(
+        RE_03,
         more > 0 && target.ended().is_none(),
         format!("{more} records while it was reprotected"),
     );
@@ -136,20 +137,20 @@ async fn came_back(lab: &Testbed, rules: &mut RuleLog, views: u64) -> Result<(),
     let source = lab.recovery.last_boot(&cloud(&"web".into())).ok_or("there was no copy")?;
     let target = lab.primary.last_boot(&"web".into()).ok_or("it never came up")?;
     let apart = source.ended().is_some_and(|(off, _)| off <= target.started);
-    rules.expect(
-        "FB-06",
+    rules.check(
+        FB_06,
         apart,
         format!("the copy ended {:?}, the machine began {:?}", source.ended(), target.started),
     );
-    rules.expect("LC-10", apart, "at no moment did both run");
+    rules.check(LC_10, apart, "at no moment did both run");
     let away = source.ended().zip(target.up.as_ref().ok()).map(|((off, _), up)| up.since(off));
-    rules.expect("FB-08", away.is_some(), format!("the service was away for {}", away.unwrap_or_default()));
+    rules.check(FB_08, away.is_some(), format!("the service was away for {}", away.unwrap_or_default()));
     let later =
         |event: &simulator::Event| event.at > target.started && event.what.starts_with("OpenSnapshot");
     let busy = lab.recovery.trace().iter().filter(|event| later(event)).count();
     let last = lab.recovery.snapshots_taken(&source.machine) > views;
-    rules.expect("FB-07", busy == 0 && last, format!("{busy} transfers after the machine was on"));
-    rules.expect("LC-09", lab.came_back("web", &lab.primary)?, "back: nothing is lost");
+    rules.check(FB_07, busy == 0 && last, format!("{busy} transfers after the machine was on"));
+    rules.check(LC_09, lab.came_back("web", &lab.primary)?, "back: nothing is lost");
     Ok(())
 }
 
@@ -160,7 +161,7 @@ async fn unprotected(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let more = lab.primary.snapshots_taken(&"web".into()) - views;
     let view = lab.item(&"item-web".into()).await?;
     let idle = more == 0 && view.points.is_empty() && view.protection.phase == Phase::Committed;
-    rules.expect("LC-06", idle, format!("{:?}, {more} views in three intervals", view.protection));
+    rules.check(LC_06, idle, format!("{:?}, {more} views in three intervals", view.protection));
     Ok(())
 }
 
@@ -171,11 +172,11 @@ async fn out_again(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     lab.recovery.components().disconnect("private-link");
     let good = lab.way_out(&item, &lab.primary);
     let without = contract::ReprotectRequest { process_server: None, ..good.clone() };
-    let asked = ("RE-29", "the way out again without a process server");
+    let asked = (RE_29, "the way out again without a process server");
     let codes = [ErrorCode::ProcessServerNotGiven];
     lab.forbids(rules, asked, &codes, lab.core.reprotect(&without)).await?;
     lab.reprotect(&good).await?;
-    rules.expect("IN-01", true, "the process server in the cloud may be gone by then");
+    rules.check(IN_01, true, "the process server in the cloud may be gone by then");
     let points = lab.points(&item, 3).await?.points.len();
     lab.primary.lose();
     lab.fail_over(&item, PointChoice::Latest).await?;
@@ -183,7 +184,7 @@ async fn out_again(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let (_, target) = lab.boots("web")?;
     let writes = lab.recovered("web")?.0;
     let ready = points > 0 && target.up.is_ok();
-    rules.expect("RE-29", ready, format!("{points} points, and a second failover with {writes} writes"));
+    rules.check(RE_29, ready, format!("{points} points, and a second failover with {writes} writes"));
     Ok(())
 }
 
@@ -213,19 +214,19 @@ async fn differences(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let points = lab.points(&item, 1).await?.points;
     let first = points.first().ok_or("there is no point")?.transferred.0;
     let took = job.ended.map(|ended| ended.since(job.started));
-    rules.expect("RE-30", took.is_some(), format!("it took {} for {first} bytes", took.unwrap_or_default()));
+    rules.check(RE_30, took.is_some(), format!("it took {} for {first} bytes", took.unwrap_or_default()));
     let found = format!("{first} bytes travelled, {most} differed");
-    rules.expect("RE-04", first <= most && most > 0 && !made, found);
+    rules.check(RE_04, first <= most && most > 0 && !made, found);
     lab.fail_back(&item).await?;
     let whole = lab.came_back("web", &lab.primary)?;
     let now = lab.primary.machine(&"web".into()).await.map_err(broken)?;
     let same = (&now.uuid, &now.disks) == (&own.uuid, &own.disks);
-    rules.expect("FB-09", same && whole, "it came back to the same machine and disks, whole");
-    rules.expect("RE-04", same, "the disks are the same files");
+    rules.check(FB_09, same && whole, "it came back to the same machine and disks, whole");
+    rules.check(RE_04, same, "the disks are the same files");
     for disk in &now.disks {
         let at = lab.primary.volume(&disk.volume).await.map_err(broken)?.datastore;
         let stayed = at == Some("datastore-1".into());
-        rules.expect("RE-26", stayed, format!("{} is in {at:?}, though another was named", disk.volume));
+        rules.check(RE_26, stayed, format!("{} is in {at:?}, though another was named", disk.volume));
     }
     Ok(())
 }
@@ -242,10 +243,10 @@ async fn snapshots(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let told = step(&job, Step::MERGE_SNAPSHOTS).is_some();
     let now = lab.primary.machine(&"web".into()).await.map_err(broken)?;
     let merged = now.snapshots == 0 && now.disks == own;
-    rules.expect("RE-09", told && merged, format!("{} snapshots are left; told: {told}", now.snapshots));
+    rules.check(RE_09, told && merged, format!("{} snapshots are left; told: {told}", now.snapshots));
     lab.points(&item, 2).await?;
     lab.fail_back(&item).await?;
-    rules.expect("RE-09", lab.came_back("web", &lab.primary)?, "and it comes back whole");
+    rules.check(RE_09, lab.came_back("web", &lab.primary)?, "and it comes back whole");
     Ok(())
 }
 
@@ -263,16 +264,12 @@ async fn at_rest(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let job = lab.completed(lab.core.failover(&home).await).await?;
     let chosen = lab.item(&item).await?.failed_over_to;
     let right = older && chosen.as_ref() == Some(&newest.id);
-    rules.expect("FB-04", right, format!("{chosen:?} was chosen, {} is the newest at rest", newest.id));
+    rules.check(FB_04, right, format!("{chosen:?} was chosen, {} is the newest at rest", newest.id));
     let source = lab.recovery.last_boot(&cloud(&"web".into())).ok_or("there was no copy")?;
     let target = lab.primary.last_boot(&"web".into()).ok_or("it never came up")?;
     let rest = rested(&source, &target)?;
-    rules.expect("FB-04", rest, format!("its last write is a quiesce mark: {rest}"));
+    rules.check(FB_04, rest, format!("its last write is a quiesce mark: {rest}"));
     let age = job.started.since(newest.time);
-    rules.expect(
-        "RP-18",
-        age > Millis(0),
-        format!("the point was {age} old, and the rest is an exact prefix"),
-    );
+    rules.check(RP_18, age > Millis(0), format!("the point was {age} old, and the rest is an exact prefix"));
     Ok(())
 }

@@ -7,11 +7,12 @@ use contract::{
 use inventory::Infrastructure;
 use simulator::SimSite;
 
+use crate::rules::ids::*;
 use crate::sim::testbed::{Testbed, cloud};
 
 /// One thing that is wrong, and how it is put right.
 pub(crate) struct Case {
-    pub(crate) rule: &'static str,
+    pub(crate) rule: RuleId,
     pub(crate) code: ErrorCode,
     pub(crate) spoil: fn(&Testbed, &mut ReprotectRequest),
     /// Puts right what was spoilt at the sites; the request is then the good one.
@@ -19,7 +20,7 @@ pub(crate) struct Case {
 }
 
 const fn case(
-    rule: &'static str,
+    rule: RuleId,
     code: ErrorCode,
     spoil: fn(&Testbed, &mut ReprotectRequest),
     cure: fn(&Testbed),
@@ -100,43 +101,43 @@ const MASTER_TARGETS_UUID: &str = "4d540000-0000-4000-8000-000000000001";
 /// With these a reprotection is refused.
 #[rustfmt::skip]
 pub(crate) const REPROTECTION: &[Case] = &[
-    case("RE-25", ErrorCode::ProcessServerNotGiven, |_, ask| ask.process_server = None, nothing),
-    case("RE-25", ErrorCode::MasterTargetNotGiven, |_, ask| ask.master_target = None, nothing),
-    case("RE-25", ErrorCode::RetentionDriveNotGiven, |_, ask| ask.retention_drive = None, nothing),
-    case("RE-26", ErrorCode::DatastoreNotGiven, |_, ask| ask.datastore = None, nothing),
-    case("RE-06", ErrorCode::ConfigurationServerDisconnected,
+    case(RE_25, ErrorCode::ProcessServerNotGiven, |_, ask| ask.process_server = None, nothing),
+    case(RE_25, ErrorCode::MasterTargetNotGiven, |_, ask| ask.master_target = None, nothing),
+    case(RE_25, ErrorCode::RetentionDriveNotGiven, |_, ask| ask.retention_drive = None, nothing),
+    case(RE_26, ErrorCode::DatastoreNotGiven, |_, ask| ask.datastore = None, nothing),
+    case(RE_06, ErrorCode::ConfigurationServerDisconnected,
         |at, _| disconnect(&at.primary, "configuration-server"), |at| connect(&at.primary, "configuration-server")),
-    case("IN-01", ErrorCode::ProcessServerUnknown,
+    case(IN_01, ErrorCode::ProcessServerUnknown,
         |at, _| drop(at.recovery.components().remove("cloud-process-server")), |at| put_back(&at.recovery, "cloud-process-server")),
     // The one on premises is of no use on the way back.
-    case("IN-01", ErrorCode::ProcessServerUnknown, |_, ask| ask.process_server = Some("process-server".into()), nothing),
-    case("IN-05", ErrorCode::ProcessServerDisconnected,
+    case(IN_01, ErrorCode::ProcessServerUnknown, |_, ask| ask.process_server = Some("process-server".into()), nothing),
+    case(IN_05, ErrorCode::ProcessServerDisconnected,
         |at, _| disconnect(&at.recovery, "cloud-process-server"), |at| connect(&at.recovery, "cloud-process-server")),
-    case("IN-02", ErrorCode::PrivateLinkDown,
+    case(IN_02, ErrorCode::PrivateLinkDown,
         |at, _| disconnect(&at.recovery, "private-link"), |at| connect(&at.recovery, "private-link")),
-    case("IN-02", ErrorCode::PrivateLinkDown,
+    case(IN_02, ErrorCode::PrivateLinkDown,
         |at, _| drop(at.recovery.components().remove("private-link")), |at| put_back(&at.recovery, "private-link")),
-    case("RE-13", ErrorCode::PortBlocked, |at, _| ports(at, &[443]), |at| ports(at, &[443, 9443])),
-    case("RE-13", ErrorCode::PortBlocked, |at, _| ports(at, &[9443]), |at| ports(at, &[443, 9443])),
-    case("IN-05", ErrorCode::VcenterDisconnected,
+    case(RE_13, ErrorCode::PortBlocked, |at, _| ports(at, &[443]), |at| ports(at, &[443, 9443])),
+    case(RE_13, ErrorCode::PortBlocked, |at, _| ports(at, &[9443]), |at| ports(at, &[443, 9443])),
+    case(IN_05, ErrorCode::VcenterDisconnected,
         |at, _| disconnect(&at.primary, "vcenter"), |at| connect(&at.primary, "vcenter")),
-    case("RE-18", ErrorCode::VcenterNotDiscovered,
+    case(RE_18, ErrorCode::VcenterNotDiscovered,
         |at, _| vcenter(at, |it| it.discovered = false), |at| vcenter(at, |it| it.discovered = true)),
-    case("PH-02", ErrorCode::MasterTargetUnknown, |_, ask| ask.master_target = Some("nobody".into()), nothing),
-    case("IN-05", ErrorCode::MasterTargetDisconnected,
+    case(PH_02, ErrorCode::MasterTargetUnknown, |_, ask| ask.master_target = Some("nobody".into()), nothing),
+    case(IN_05, ErrorCode::MasterTargetDisconnected,
         |at, _| disconnect(&at.primary, "master-target"), |at| connect(&at.primary, "master-target")),
-    case("PO-05", ErrorCode::MasterTargetForeign,
+    case(PO_05, ErrorCode::MasterTargetForeign,
         |at, _| master_target(at, |it| it.configuration_server = "another".into()), |at| put_back(&at.primary, "master-target")),
-    case("RE-11", ErrorCode::MasterTargetWrongOs,
+    case(RE_11, ErrorCode::MasterTargetWrongOs,
         |at, _| master_target(at, |it| it.os = GuestOs::Windows), |at| master_target(at, |it| it.os = GuestOs::Linux)),
-    case("IN-04", ErrorCode::RetentionDriveUnknown,
+    case(IN_04, ErrorCode::RetentionDriveUnknown,
         |at, _| master_target(at, |it| it.retention_drives.clear()), |at| put_back(&at.primary, "master-target")),
-    case("RE-19", ErrorCode::HostEditionFree,
+    case(RE_19, ErrorCode::HostEditionFree,
         |at, _| edition(at, HostEdition::Free), |at| edition(at, HostEdition::Full)),
-    case("RE-28", ErrorCode::DatastoreNotMounted, |at, _| mount(at, Access::Read), |at| mount(at, Access::Write)),
-    case("RE-28", ErrorCode::DatastoreNotMounted,
+    case(RE_28, ErrorCode::DatastoreNotMounted, |at, _| mount(at, Access::Read), |at| mount(at, Access::Write)),
+    case(RE_28, ErrorCode::DatastoreNotMounted,
         |at, _| master_target(at, |it| it.mounts.clear()), |at| put_back(&at.primary, "master-target")),
-    case("RE-22", ErrorCode::MachineMoved,
+    case(RE_22, ErrorCode::MachineMoved,
         |at, _| at.recovery.components().move_to_group(&cloud(&"web".into()), "archive"),
         |at| at.recovery.components().move_to_group(&cloud(&"web".into()), "recovery")),
 ];
@@ -144,11 +145,11 @@ pub(crate) const REPROTECTION: &[Case] = &[
 /// With these the reprotection's job fails, and can be tried again.
 #[rustfmt::skip]
 pub(crate) const IN_JOB: &[Case] = &[
-    case("RE-08", ErrorCode::MasterTargetHasSnapshots,
+    case(RE_08, ErrorCode::MasterTargetHasSnapshots,
         |at, _| master_target(at, |it| it.snapshots = 1), |at| master_target(at, |it| it.snapshots = 0)),
-    case("RE-15", ErrorCode::DatastoresNotListed,
+    case(RE_15, ErrorCode::DatastoresNotListed,
         |at, _| role(at, AccountRole::ReadOnly), |at| role(at, AccountRole::Full)),
-    case("RE-17", ErrorCode::UuidClash,
+    case(RE_17, ErrorCode::UuidClash,
         |at, _| at.primary.components().set_uuid(&"web".into(), MASTER_TARGETS_UUID),
         |at| master_target(at, |it| it.uuid = "4d540000-0000-4000-8000-000000000002".to_owned())),
 ];
@@ -156,22 +157,22 @@ pub(crate) const IN_JOB: &[Case] = &[
 /// With these a failback is refused.
 #[rustfmt::skip]
 pub(crate) const FAILBACK: &[Case] = &[
-    case("RE-22", ErrorCode::MachineMoved,
+    case(RE_22, ErrorCode::MachineMoved,
         |at, _| at.recovery.components().move_to_group(&cloud(&"web".into()), "archive"),
         |at| at.recovery.components().move_to_group(&cloud(&"web".into()), "recovery")),
-    case("RE-06", ErrorCode::ConfigurationServerDisconnected,
+    case(RE_06, ErrorCode::ConfigurationServerDisconnected,
         |at, _| disconnect(&at.primary, "configuration-server"), |at| connect(&at.primary, "configuration-server")),
-    case("RE-07", ErrorCode::MachineNotRegistered,
+    case(RE_07, ErrorCode::MachineNotRegistered,
         |at, _| { at.primary.components().unregister(&"web".into()); }, |at| at.primary.components().register(&"web".into())),
-    case("IN-01", ErrorCode::ProcessServerUnknown,
+    case(IN_01, ErrorCode::ProcessServerUnknown,
         |at, _| drop(at.recovery.components().remove("cloud-process-server")), |at| put_back(&at.recovery, "cloud-process-server")),
-    case("IN-05", ErrorCode::ProcessServerDisconnected,
+    case(IN_05, ErrorCode::ProcessServerDisconnected,
         |at, _| disconnect(&at.recovery, "cloud-process-server"), |at| connect(&at.recovery, "cloud-process-server")),
-    case("IN-02", ErrorCode::PrivateLinkDown,
+    case(IN_02, ErrorCode::PrivateLinkDown,
         |at, _| disconnect(&at.recovery, "private-link"), |at| connect(&at.recovery, "private-link")),
-    case("RE-13", ErrorCode::PortBlocked, |at, _| ports(at, &[]), |at| ports(at, &[443, 9443])),
-    case("IN-05", ErrorCode::MasterTargetDisconnected,
+    case(RE_13, ErrorCode::PortBlocked, |at, _| ports(at, &[]), |at| ports(at, &[443, 9443])),
+    case(IN_05, ErrorCode::MasterTargetDisconnected,
         |at, _| disconnect(&at.primary, "master-target"), |at| connect(&at.primary, "master-target")),
-    case("RE-19", ErrorCode::HostEditionFree,
+    case(RE_19, ErrorCode::HostEditionFree,
         |at, _| edition(at, HostEdition::Free), |at| edition(at, HostEdition::Full)),
 ];

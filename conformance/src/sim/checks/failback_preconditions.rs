@@ -7,6 +7,7 @@ use contract::{
 use simulator::{SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::checks::failback_cases::{
     Case, FAILBACK, IN_JOB, REPROTECTION, add_master_target, mount, vcenter,
@@ -18,75 +19,75 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         says: "a reprotection lacks one thing after the other, and goes well when nothing is lacking",
         rules: &[
-            "IN-01", "IN-02", "IN-04", "IN-05", "PH-02", "PO-05", "RE-06", "RE-11", "RE-13", "RE-18",
-            "RE-19", "RE-22", "RE-25", "RE-26", "RE-28",
+            IN_01, IN_02, IN_04, IN_05, PH_02, PO_05, RE_06, RE_11, RE_13, RE_18, RE_19, RE_22, RE_25, RE_26,
+            RE_28,
         ],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(reprotection(lab, rules)),
     },
     Check {
         says: "snapshots of the master target fail a reprotection, whose retry goes well without them",
-        rules: &["JO-03", "RE-08"],
+        rules: &[JO_03, RE_08],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(fails(lab, rules, &IN_JOB[0])),
     },
     Check {
         says: "an account that may not list datastores fails a reprotection, whose retry goes well once it may",
-        rules: &["JO-03", "RE-15", "RE-16"],
+        rules: &[JO_03, RE_15, RE_16],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(read_only(lab, rules)),
     },
     Check {
         says: "a machine with the master target's UUID fails its reprotection, and another master target cures it",
-        rules: &["JO-03", "RE-17"],
+        rules: &[JO_03, RE_17],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(fails(lab, rules, &IN_JOB[2])),
     },
     Check {
         says: "a failback lacks one thing after the other, and goes well when nothing is lacking",
-        rules: &["IN-01", "IN-02", "IN-05", "RE-06", "RE-07", "RE-13", "RE-19", "RE-22"],
+        rules: &[IN_01, IN_02, IN_05, RE_06, RE_07, RE_13, RE_19, RE_22],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(failback(lab, rules)),
     },
     Check {
         says: "a copy whose migration is complete does not come back, and its neighbour does",
-        rules: &["RE-21"],
+        rules: &[RE_21],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(for_good(lab, rules, "RE-21", ErrorCode::MachineMigrated)),
+        story: |lab, rules| Box::pin(for_good(lab, rules, RE_21, ErrorCode::MachineMigrated)),
     },
     Check {
         says: "a copy that was deleted does not come back, and its neighbour does",
-        rules: &["RE-23"],
+        rules: &[RE_23],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(for_good(lab, rules, "RE-23", ErrorCode::CloudMachineGone)),
+        story: |lab, rules| Box::pin(for_good(lab, rules, RE_23, ErrorCode::CloudMachineGone)),
     },
     Check {
         says: "a vCenter that goes down before a failback fails it and loses nothing",
-        rules: &["JO-03", "RE-14"],
+        rules: &[JO_03, RE_14],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(vcenter_down(lab, rules)),
     },
     Check {
         says: "replication home stalls while its way is cut, which is shown, and goes on afterwards",
-        rules: &["IN-01", "IN-02", "MO-01"],
+        rules: &[IN_01, IN_02, MO_01],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(stalls(lab, rules)),
     },
     Check {
         says: "a physical server with an old Windows does not fail back",
-        rules: &["RE-20"],
+        rules: &[RE_20],
         setup: || Setup::of(SimProfile::PHYSICAL),
         story: |lab, rules| Box::pin(old_windows(lab, rules, Some(ErrorCode::ReleaseNotSupported))),
     },
     Check {
         says: "a VMware machine with an old Windows does",
-        rules: &["RE-11", "RE-20"],
+        rules: &[RE_11, RE_20],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(old_windows(lab, rules, None)),
     },
     Check {
         says: "another master target can be chosen",
-        rules: &["IN-03"],
+        rules: &[IN_03],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(second_master_target(lab, rules)),
     },
@@ -132,7 +133,7 @@ async fn failback(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
         let asked = format!("a failback with {:?}", case.code);
         lab.forbids(rules, (case.rule, &asked), &[case.code], lab.core.failover(&home)).await?;
         let serves = lab.copy_of("web").await?.power == PowerState::On;
-        rules.expect(case.rule, serves, format!("{asked}: the copy serves on: {serves}"));
+        rules.check(case.rule, serves, format!("{asked}: the copy serves on: {serves}"));
         (case.cure)(lab);
     }
     // Replication may have found something missing, and tries again by itself.
@@ -163,17 +164,17 @@ async fn failed_and_retried(
     let view = lab.ended(Ok(job.clone())).await?;
     let code = view.error.as_ref().map(|error| error.code);
     let failed = view.state == JobState::Failed && code == Some(case.code);
-    rules.expect(case.rule, failed, format!("the job ended {:?}: {code:?}", view.state));
+    rules.check(case.rule, failed, format!("the job ended {:?}: {code:?}", view.state));
     let at = lab.item(item).await?.protection;
     let still =
         at.phase == Phase::Committed && at.active == Side::Recovery && lab.primary.volumes() == volumes;
-    rules.expect(case.rule, still, format!("afterwards: {at:?}"));
+    rules.check(case.rule, still, format!("afterwards: {at:?}"));
     (case.cure)(lab);
     let retried = lab.core.retry_job(&job).await;
-    rules.expect("JO-03", retried.is_ok(), format!("tried again: {retried:?}"));
+    rules.check(JO_03, retried.is_ok(), format!("tried again: {retried:?}"));
     retried.map_err(said)?;
     let view = lab.completed(Ok(job)).await?;
-    rules.expect("JO-03", view.attempt == 2, format!("the same job, attempt {}", view.attempt));
+    rules.check(JO_03, view.attempt == 2, format!("the same job, attempt {}", view.attempt));
     lab.points(item, 2).await.map(drop)
 }
 
@@ -186,19 +187,19 @@ async fn read_only(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let wanted = crate::sim::testbed::enable(&install.machine);
     lab.completed(lab.core.enable_protection(&wanted).await).await?;
     lab.points(&wanted.item, 3).await?;
-    rules.expect("RE-15", true, "with an account that may only look it is protected");
+    rules.check(RE_15, true, "with an account that may only look it is protected");
     lab.go_out(&wanted.item).await?;
-    rules.expect("RE-15", lab.recovered("web")?.0 > 0, "and fails over");
+    rules.check(RE_15, lab.recovered("web")?.0 > 0, "and fails over");
     let retried = failed_and_retried(lab, rules, &IN_JOB[1], &wanted.item).await;
-    rules.expect("RE-16", retried.is_ok(), format!("the same job once the account may: {retried:?}"));
+    rules.check(RE_16, retried.is_ok(), format!("the same job once the account may: {retried:?}"));
     retried?;
     lab.fail_back(&wanted.item).await?;
-    rules.expect("RE-16", lab.came_back("web", &lab.primary)?, "and so did the failback");
+    rules.check(RE_16, lab.came_back("web", &lab.primary)?, "and so did the failback");
     Ok(())
 }
 
 /// What happened to one copy for good did not happen to its neighbour.
-async fn for_good(lab: &Testbed, rules: &mut RuleLog, rule: &str, code: ErrorCode) -> Result<(), String> {
+async fn for_good(lab: &Testbed, rules: &mut RuleLog, rule: RuleId, code: ErrorCode) -> Result<(), String> {
     let mut items = Vec::new();
     for name in ["web", "twin"] {
         items.push(lab.protect(name).await?);
@@ -242,44 +243,44 @@ async fn vcenter_down(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> 
     let home = request(&item, Direction::RecoveryToPrimary, PointChoice::Latest);
     let job = lab.core.failover(&home).await.map_err(said)?;
     let view = lab.ended(Ok(job.clone())).await?;
-    rules.expect("RE-14", view.state == JobState::Failed, format!("the job ended {:?}", view.state));
+    rules.check(RE_14, view.state == JobState::Failed, format!("the job ended {:?}", view.state));
     let serves = lab.copy_of("web").await?.power == PowerState::On;
     lab.live(Millis(2 * INTERVAL.0)).await;
     let now = lab.item(&item).await?;
     let on = serves && now.protection.active == Side::Recovery && now.protection.phase == Phase::Protected;
-    rules.expect("RE-14", on, format!("the copy serves and replicates on: {serves}, {:?}", now.protection));
+    rules.check(RE_14, on, format!("the copy serves and replicates on: {serves}, {:?}", now.protection));
     lab.primary.components().connect("vcenter");
     let retried = lab.core.retry_job(&job).await;
-    rules.expect("JO-03", retried.is_ok(), format!("tried again: {retried:?}"));
+    rules.check(JO_03, retried.is_ok(), format!("tried again: {retried:?}"));
     retried.map_err(said)?;
     lab.completed(Ok(job)).await?;
     lab.live(crate::sim::testbed::BOOT).await;
-    rules.expect("RE-14", lab.came_back("web", &lab.primary)?, "with vCenter back it comes home whole");
+    rules.check(RE_14, lab.came_back("web", &lab.primary)?, "with vCenter back it comes home whole");
     Ok(())
 }
 
 async fn stalls(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     type Act = fn(&Testbed);
-    let ways: [(&str, &str, Act, Act); 4] = [
+    let ways: [(RuleId, &str, Act, Act); 4] = [
         (
-            "IN-02",
+            IN_02,
             "the private connection is down",
             |at| at.recovery.components().disconnect("private-link"),
             |at| at.recovery.components().connect("private-link"),
         ),
         (
-            "IN-01",
+            IN_01,
             "the process server is down",
             |at| at.recovery.components().disconnect("cloud-process-server"),
             |at| at.recovery.components().connect("cloud-process-server"),
         ),
         (
-            "MO-01",
+            MO_01,
             "the master target is down",
             |at| at.primary.components().disconnect("master-target"),
             |at| at.primary.components().connect("master-target"),
         ),
-        ("MO-01", "the datastore is read-only", |at| mount(at, Access::Read), |at| mount(at, Access::Write)),
+        (MO_01, "the datastore is read-only", |at| mount(at, Access::Read), |at| mount(at, Access::Write)),
     ];
     let item = on_its_way(lab).await?;
     for (rule, what, spoil, cure) in ways {
@@ -287,16 +288,16 @@ async fn stalls(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
         lab.live(Millis(2 * INTERVAL.0)).await;
         let view = lab.item(&item).await?;
         let shown = view.health == Health::Critical && !view.trouble.is_empty();
-        rules.expect(rule, shown, format!("{what}: {:?}, {}", view.health, view.trouble));
+        rules.check(rule, shown, format!("{what}: {:?}, {}", view.health, view.trouble));
         cure(lab);
         lab.live(Millis(8 * INTERVAL.0)).await;
         let view = lab.item(&item).await?;
         let healed = view.health == Health::Healthy && view.trouble.is_empty();
-        rules.expect(rule, healed, format!("after {what}: {:?}, {}", view.health, view.trouble));
-        rules.expect("MO-01", shown && healed, format!("{what}, and no more"));
+        rules.check(rule, healed, format!("after {what}: {:?}, {}", view.health, view.trouble));
+        rules.check(MO_01, shown && healed, format!("{what}, and no more"));
     }
     lab.fail_back(&item).await?;
-    rules.expect("IN-02", lab.came_back("web", &lab.primary)?, "it comes back whole");
+    rules.check(IN_02, lab.came_back("web", &lab.primary)?, "it comes back whole");
     Ok(())
 }
 
@@ -318,7 +319,7 @@ async fn old_windows(lab: &Testbed, rules: &mut RuleLog, refused: Option<ErrorCo
     let wanted = ReprotectRequest { failback_site: Some(to.into()), ..linux };
     match refused {
         Some(code) => {
-            let asked = ("RE-20", "a physical server of that release");
+            let asked = (RE_20, "a physical server of that release");
             lab.forbids(rules, asked, &[code], lab.core.reprotect(&wanted)).await
         }
         None => {
@@ -326,8 +327,8 @@ async fn old_windows(lab: &Testbed, rules: &mut RuleLog, refused: Option<ErrorCo
             lab.points(&item, 2).await?;
             lab.fail_back(&item).await?;
             let back = lab.came_back("web", &lab.primary)?;
-            rules.expect("RE-20", back, "a VMware machine of that release comes back");
-            rules.expect("RE-11", back, "through a master target of its own system");
+            rules.check(RE_20, back, "a VMware machine of that release comes back");
+            rules.check(RE_11, back, "through a master target of its own system");
             Ok(())
         }
     }
@@ -338,13 +339,13 @@ async fn second_master_target(lab: &Testbed, rules: &mut RuleLog) -> Result<(), 
     add_master_target(lab, "second", GuestOs::Linux);
     let offered = lab.way_back(&item, &lab.primary);
     let built_in = offered.master_target == Some("master-target".into());
-    rules.expect("IN-03", built_in, format!("{:?} is offered first", offered.master_target));
+    rules.check(IN_03, built_in, format!("{:?} is offered first", offered.master_target));
     let wanted = ReprotectRequest { master_target: Some("second".into()), ..offered };
     lab.reprotect(&wanted).await?;
     lab.points(&item, 2).await?;
     let on = lab.primary.machine(&"web".into()).await.map_err(broken)?.disks_on;
-    rules.expect("IN-03", on == Some("second".into()), format!("its disks hang on {on:?}"));
+    rules.check(IN_03, on == Some("second".into()), format!("its disks hang on {on:?}"));
     lab.fail_back(&item).await?;
-    rules.expect("IN-03", lab.came_back("web", &lab.primary)?, "and it comes back whole");
+    rules.check(IN_03, lab.came_back("web", &lab.primary)?, "and it comes back whole");
     Ok(())
 }

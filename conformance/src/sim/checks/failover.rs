@@ -7,13 +7,13 @@ use contract::{
 use simulator::{End, Fault, SimProfile};
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::side_effects::{held, shows, step, whole};
 use crate::sim::testbed::{BOOT, HOUR, INTERVAL, Setup, Testbed, broken, request};
 
-const TWO_PHASES: &[&str] =
-    &["FO-01", "FO-02", "FO-03", "FO-04", "FO-05", "FO-10", "FO-14", "LC-04", "LC-05", "LC-07", "LC-08"];
+const TWO_PHASES: &[RuleId] = &[FO_01, FO_02, FO_03, FO_04, FO_05, FO_10, FO_14, LC_04, LC_05, LC_07, LC_08];
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
@@ -36,19 +36,19 @@ pub(crate) const CHECKS: &[Check] = &[
     },
     Check {
         says: "an unplanned failover can shut its source down, and goes on if that fails",
-        rules: &["FO-06", "FO-07", "FO-09", "FO-11", "LC-10"],
+        rules: &[FO_06, FO_07, FO_09, FO_11, LC_10],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(shutdown_is_an_option(lab, rules)),
     },
     Check {
         says: "without its source a Hyper-V machine goes to the newest point there is",
-        rules: &["FO-08", "FO-09", "FO-10"],
+        rules: &[FO_08, FO_09, FO_10],
         setup: || Setup::of(SimProfile::HYPERV),
         story: |lab, rules| Box::pin(newest_there_is(lab, rules)),
     },
     Check {
         says: "no failover begins by itself",
-        rules: &["LC-11"],
+        rules: &[LC_11],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(on_demand(lab, rules)),
     },
@@ -67,29 +67,25 @@ async fn two_phases(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let job = lab.fail_over(&item, PointChoice::Custom(older.id.clone())).await?;
     let told = job.kind == JobKind::UnplannedFailover && job.subject == JobSubject::Item(item.clone());
     let timed = !job.steps.is_empty() && job.steps.iter().all(|step| step.took.is_some());
-    rules.expect(
-        "FO-14",
+    rules.check(
+        FO_14,
         told && timed && job.ended.is_some(),
         format!("{:?}, {} steps", job.kind, job.steps.len()),
     );
-    rules.expect("LC-08", job.direction == Direction::PrimaryToRecovery, format!("{:?}", job.direction));
+    rules.check(LC_08, job.direction == Direction::PrimaryToRecovery, format!("{:?}", job.direction));
     let view = lab.item(&item).await?;
     let open = view.protection.phase == Phase::CommitPending && view.allowed.contains(&Operation::Commit);
-    rules.expect("LC-07", open, format!("{:?}, {:?}", view.protection, view.allowed));
-    rules.expect("LC-04", view.protection.active == Side::Recovery, format!("{:?}", view.protection));
+    rules.check(LC_07, open, format!("{:?}, {:?}", view.protection, view.allowed));
+    rules.check(LC_04, view.protection.active == Side::Recovery, format!("{:?}", view.protection));
     let there = |id| view.points.iter().any(|point| point.id == id);
     let kept = before.points.iter().all(|point| there(point.id.clone()));
-    rules.expect(
-        "FO-05",
-        kept,
-        format!("{} points before, {} after", before.points.len(), view.points.len()),
-    );
+    rules.check(FO_05, kept, format!("{} points before, {} after", before.points.len(), view.points.len()));
     let (_, boot) = lab.boots("web")?;
-    rules.expect("FO-01", shows(&boot, &first) && boot.number == 1, format!("started from {}", older.id));
+    rules.check(FO_01, shows(&boot, &first) && boot.number == 1, format!("started from {}", older.id));
     lab.live(BOOT).await;
-    rules.expect("FO-01", boot.up.is_ok() && boot.ended().is_none(), format!("it is up: {:?}", boot.up));
+    rules.check(FO_01, boot.up.is_ok() && boot.ended().is_none(), format!("it is up: {:?}", boot.up));
     let early = lab.recovered("web")?.0;
-    rules.expect("FO-10", early > 0, format!("it holds the first {early} writes, and nothing else"));
+    rules.check(FO_10, early > 0, format!("it holds the first {early} writes, and nothing else"));
 
     lab.completed(lab.core.change_point(&item, &PointChoice::Custom(newest.id.clone())).await).await?;
     lab.live(BOOT).await;
@@ -97,7 +93,7 @@ async fn two_phases(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let (_, boot) = lab.boots("web")?;
     let later = lab.recovered("web")?.0;
     let changed = shows(&boot, &second) && later > early && chosen.as_ref() == Some(&newest.id);
-    rules.expect("FO-02", changed, format!("after the change it holds {later} writes, before {early}"));
+    rules.check(FO_02, changed, format!("after the change it holds {later} writes, before {early}"));
     final_with_commit(lab, rules, &item).await
 }
 
@@ -105,25 +101,25 @@ async fn final_with_commit(lab: &Testbed, rules: &mut RuleLog, item: &ItemId) ->
     let old = lab.item(item).await?.points.first().ok_or("no point is there before commit")?.id.clone();
     lab.commit(item).await?;
     let view = lab.item(item).await?;
-    rules.expect("FO-04", view.points.is_empty(), format!("{} points after commit", view.points.len()));
+    rules.check(FO_04, view.points.is_empty(), format!("{} points after commit", view.points.len()));
     let strays = strays(lab).await?;
-    rules.expect("FO-04", strays.is_empty(), format!("volumes that no machine stands on: {strays:?}"));
+    rules.check(FO_04, strays.is_empty(), format!("volumes that no machine stands on: {strays:?}"));
     let (_, boot) = lab.boots("web")?;
     let acked = boot.acks().len();
     let views = lab.snapshots_taken("web");
     lab.live(Millis(3 * INTERVAL.0)).await;
     let (_, boot) = lab.boots("web")?;
     let serves = boot.ended().is_none() && boot.acks().len() > acked;
-    rules.expect("FO-04", serves, "the target goes on serving");
-    rules.expect("LC-04", serves, "the target is the one that serves");
+    rules.check(FO_04, serves, "the target goes on serving");
+    rules.check(LC_04, serves, "the target is the one that serves");
     let codes = [ErrorCode::NotAllowedInState, ErrorCode::PointExpired, ErrorCode::NoRecoveryPoint];
-    let asked = ("FO-03", "another point after commit");
+    let asked = (FO_03, "another point after commit");
     lab.forbids(rules, asked, &codes, lab.core.change_point(item, &PointChoice::Custom(old))).await?;
     let view = lab.item(item).await?;
     let idle = view.points.is_empty() && view.protection.phase == Phase::Committed;
     let views = lab.snapshots_taken("web") - views;
-    rules.expect(
-        "LC-05",
+    rules.check(
+        LC_05,
         idle && views == 0,
         format!("{:?}, {views} views in three intervals", view.protection),
     );
@@ -162,32 +158,32 @@ async fn shutdown_is_an_option(lab: &Testbed, rules: &mut RuleLog) -> Result<(),
     lab.completed(lab.core.failover(&out(&items[0], true)).await).await?;
     let (source, target) = lab.boots("asked")?;
     let in_order = matches!(source.ended(), Some((at, End::ShutDown)) if at <= target.started);
-    rules.expect("FO-06", in_order, format!("asked for: it ended {:?}", source.ended()));
-    rules.expect("FO-06", whole(&source, &target)?, "asked for: nothing it wrote is missing");
+    rules.check(FO_06, in_order, format!("asked for: it ended {:?}", source.ended()));
+    rules.check(FO_06, whole(&source, &target)?, "asked for: nothing it wrote is missing");
 
     let job = lab.completed(lab.core.failover(&out(&items[1], true)).await).await?;
     let warned = step(&job, Step::SHUT_DOWN_SOURCE).is_some_and(|step| step.state == StepState::Warning);
-    rules.expect("FO-07", warned, format!("it did not shut down: {:?}", job.state));
+    rules.check(FO_07, warned, format!("it did not shut down: {:?}", job.state));
     let visible = warned && job.state == JobState::CompletedWithWarning;
     let (source, _) = lab.boots("deaf")?;
-    rules.expect("LC-10", visible && source.ended().is_none(), "both run, and the job says so");
+    rules.check(LC_10, visible && source.ended().is_none(), "both run, and the job says so");
 
     lab.completed(lab.core.failover(&out(&items[2], false)).await).await?;
     let (source, _) = lab.boots("left")?;
-    rules.expect("FO-06", source.ended().is_none(), format!("not asked for: it ended {:?}", source.ended()));
+    rules.check(FO_06, source.ended().is_none(), format!("not asked for: it ended {:?}", source.ended()));
 
     let views: Vec<_> = names[..3].iter().map(|name| lab.snapshots_taken(name)).collect();
     lab.live(Millis(3 * INTERVAL.0)).await;
     let later: Vec<_> = names[..3].iter().map(|name| lab.snapshots_taken(name)).collect();
-    rules.expect("FO-11", views == later, format!("views before {views:?}, three intervals later {later:?}"));
+    rules.check(FO_11, views == later, format!("views before {views:?}, three intervals later {later:?}"));
 
     lab.primary.lose();
     let job = lab.completed(lab.core.failover(&out(&items[3], true)).await).await?;
     let (source, target) = lab.boots("lost")?;
     let (writes, _) = held(&source, &target)?;
     let found = format!("the site is lost: {:?}, the first {writes} writes", job.state);
-    rules.expect("FO-07", job.state == JobState::CompletedWithWarning, found.clone());
-    rules.expect("FO-09", writes > 0 && target.up.is_ok(), found);
+    rules.check(FO_07, job.state == JobState::CompletedWithWarning, found.clone());
+    rules.check(FO_09, writes > 0 && target.up.is_ok(), found);
     Ok(())
 }
 
@@ -209,10 +205,10 @@ async fn newest_there_is(lab: &Testbed, rules: &mut RuleLog) -> Result<(), Strin
         let (writes, _) = held(&source, &target)?;
         let replicated = source.log().iter().take_while(|write| write.at < newest).count();
         let found = format!("{name}: {writes} writes, {replicated} were replicated before");
-        rules.expect("FO-08", writes >= replicated && replicated > 0, found.clone());
-        rules.expect("FO-10", writes <= source.log().len(), found.clone());
+        rules.check(FO_08, writes >= replicated && replicated > 0, found.clone());
+        rules.check(FO_10, writes <= source.log().len(), found.clone());
         if lost {
-            rules.expect("FO-09", target.up.is_ok(), found);
+            rules.check(FO_09, target.up.is_ok(), found);
         }
     }
     Ok(())
@@ -229,10 +225,10 @@ async fn on_demand(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let jobs = lab.core.jobs(&JobFilter::default()).await.map_err(said)?;
     let begun = jobs.iter().filter(|job| job.kind != JobKind::EnableProtection).count();
     let quiet = begun == 0 && lab.item(&web).await?.protection.phase == Phase::Protected;
-    rules.expect("LC-11", quiet, format!("{begun} jobs began while machine and site were down"));
+    rules.check(LC_11, quiet, format!("{begun} jobs began while machine and site were down"));
     for item in [web, db] {
         lab.fail_over(&item, PointChoice::LatestProcessed).await?;
-        rules.expect("LC-11", true, "on demand it goes");
+        rules.check(LC_11, true, "on demand it goes");
     }
     Ok(())
 }

@@ -4,13 +4,14 @@ use contract::{GroupId, GroupPointId, ItemId, Millis, PointChoice, PointId};
 use simulator::SimInstall;
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::side_effects::stood;
 use crate::sim::testbed::{INTERVAL, Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[Check {
     says: "machines of a group can go back to one moment, machines of none cannot",
-    rules: &["RP-11"],
+    rules: &[RP_11],
     setup: Setup::vmware,
     story: |lab, rules| Box::pin(one_moment(lab, rules)),
 }];
@@ -27,7 +28,7 @@ async fn one_moment(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     lab.live(Millis(5 * INTERVAL.0)).await;
     let shared = moments(lab, &items[0]).await?;
     let (moment, _) = shared.last().cloned().ok_or("the group has no point in common")?;
-    rules.expect("RP-11", moments(lab, &alone).await?.is_empty(), "a machine of no group shares no moment");
+    rules.check(RP_11, moments(lab, &alone).await?.is_empty(), "a machine of no group shares no moment");
     lab.primary.lose();
     let mut between = (0, u64::MAX);
     for (name, item) in names.iter().zip(&items) {
@@ -39,7 +40,7 @@ async fn one_moment(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
         between = (between.0.max(from), between.1.min(to));
     }
     let found = format!("all were exactly so between {} and {}", between.0, between.1);
-    rules.expect("RP-11", between.0 <= between.1, found);
+    rules.check(RP_11, between.0 <= between.1, found);
     Ok(())
 }
 

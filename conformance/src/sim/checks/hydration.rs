@@ -4,6 +4,7 @@ use contract::{AgentVersion, GuestFacts, GuestOs, PointChoice, Step};
 use simulator::{SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::side_effects::{same, shows, step};
 use crate::sim::testbed::{BOOT, Setup, Testbed, test_failover_request};
@@ -11,33 +12,33 @@ use crate::sim::testbed::{BOOT, Setup, Testbed, test_failover_request};
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         says: "each single fact makes the extra step of a VMware machine due, and without any it is absent",
-        rules: &["HY-01", "HY-03", "HY-05", "HY-06", "HY-07", "HY-08", "HY-09", "TF-09"],
+        rules: &[HY_01, HY_03, HY_05, HY_06, HY_07, HY_08, HY_09, TF_09],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(table(lab, rules, vmware())),
     },
     Check {
         says: "every physical server is processed",
-        rules: &["HY-02", "HY-08", "HY-09", "TF-09"],
+        rules: &[HY_02, HY_08, HY_09, TF_09],
         setup: || Setup::of(SimProfile::PHYSICAL),
         story: |lab, rules| Box::pin(table(lab, rules, physical())),
     },
     Check {
         says: "no Hyper-V machine is processed, however old its agent",
-        rules: &["HY-04", "HY-07"],
+        rules: &[HY_04, HY_07],
         setup: || Setup::of(SimProfile::HYPERV),
-        story: |lab, rules| Box::pin(table(lab, rules, never("HY-04"))),
+        story: |lab, rules| Box::pin(table(lab, rules, never(HY_04))),
     },
     Check {
         says: "no machine of a region is processed, however old its agent",
-        rules: &["HY-07"],
+        rules: &[HY_07],
         setup: || Setup::of(SimProfile::AZURE),
-        story: |lab, rules| Box::pin(table(lab, rules, never("HY-07"))),
+        story: |lab, rules| Box::pin(table(lab, rules, never(HY_07))),
     },
 ];
 
 /// A machine, whether the step is due for it, and the rule that says so.
 struct Row {
-    rule: &'static str,
+    rule: RuleId,
     what: String,
     install: SimInstall,
     due: bool,
@@ -55,29 +56,29 @@ fn vmware() -> Vec<Row> {
     let row = |rule, what: &str, install, due| Row { rule, what: what.to_owned(), install, due };
     let no_dhcp = GuestFacts { dhcp_service: false, ..current() };
     let mut rows = vec![
-        row("HY-07", "current, with all in order", windows("current", current()), false),
-        row("HY-01", "agent 9.7", windows("older", agent(AgentVersion(9, 7))), true),
-        row("HY-01", "agent 9.8", windows("newer", agent(AgentVersion::WITHOUT_HYDRATION)), false),
-        row("HY-03", "Linux", SimInstall::new("linux"), true),
-        row("HY-05", "no DHCP service", windows("static", no_dhcp), true),
+        row(HY_07, "current, with all in order", windows("current", current()), false),
+        row(HY_01, "agent 9.7", windows("older", agent(AgentVersion(9, 7))), true),
+        row(HY_01, "agent 9.8", windows("newer", agent(AgentVersion::WITHOUT_HYDRATION)), false),
+        row(HY_03, "Linux", SimInstall::new("linux"), true),
+        row(HY_05, "no DHCP service", windows("static", no_dhcp), true),
     ];
     for driver in GuestFacts::CLOUD_DRIVERS {
         let mut guest = current();
         guest.boot_drivers.retain(|other| other != driver);
-        rows.push(row("HY-06", &format!("without {driver}"), windows(&format!("no-{driver}"), guest), true));
+        rows.push(row(HY_06, &format!("without {driver}"), windows(&format!("no-{driver}"), guest), true));
     }
     rows
 }
 
 fn physical() -> Vec<Row> {
-    let row = |what: &str, install| Row { rule: "HY-02", what: what.to_owned(), install, due: true };
+    let row = |what: &str, install| Row { rule: HY_02, what: what.to_owned(), install, due: true };
     vec![
         row("Windows, current", windows("windows", GuestFacts::default())),
         row("Linux", SimInstall::new("linux")),
     ]
 }
 
-fn never(rule: &'static str) -> Vec<Row> {
+fn never(rule: RuleId) -> Vec<Row> {
     let old = GuestFacts { agent: AgentVersion(9, 1), dhcp_service: false, ..GuestFacts::default() };
     let install = SimInstall { guest: old, ..SimInstall::new("old") };
     let row = |rule| Row {
@@ -105,18 +106,18 @@ async fn table(lab: &Testbed, rules: &mut RuleLog, rows: Vec<Row>) -> Result<(),
         lab.live(BOOT).await;
         let extra = step(&job, Step::HYDRATE);
         let right = extra.is_some() == due;
-        rules.expect(rule, right, format!("{what}: the extra step is there: {}", extra.is_some()));
+        rules.check(rule, right, format!("{what}: the extra step is there: {}", extra.is_some()));
         if !due {
-            rules.expect("HY-07", right, format!("{what}: the extra step is absent: {right}"));
+            rules.check(HY_07, right, format!("{what}: the extra step is absent: {right}"));
             continue;
         }
-        rules.expect("TF-09", tested, format!("{what}: it is there in a test failover too: {tested}"));
+        rules.check(TF_09, tested, format!("{what}: it is there in a test failover too: {tested}"));
         let timed = extra.is_some_and(|step| step.took.is_some());
-        rules.expect("HY-09", timed, format!("{what}: its time is told: {timed}"));
+        rules.check(HY_09, timed, format!("{what}: its time is told: {timed}"));
         let (_, boot) = lab.boots(&name)?;
         let after = lab.content(&lab.recovery, &point)?;
         let found = format!("{what}: up: {:?}; the point is as it was", boot.up);
-        rules.expect("HY-08", boot.up.is_ok() && same(&before, &after) && shows(&boot, &after), found);
+        rules.check(HY_08, boot.up.is_ok() && same(&before, &after) && shows(&boot, &after), found);
     }
     Ok(())
 }

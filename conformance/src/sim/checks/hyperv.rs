@@ -8,6 +8,7 @@ use contract::{
 use simulator::{Fault, Link, Load, SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::testbed::{BOOT, HOUR, INTERVAL, Setup, Testbed, broken, cloud, enable, request};
@@ -22,39 +23,38 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         says: "with its data synchronised first a Hyper-V machine serves until it is told to go, and loses nothing",
         rules: &[
-            "FB-06", "FB-07", "FB-12", "HF-01", "HF-05", "HF-06", "HF-08", "HF-15", "HF-16", "HF-17",
-            "HF-27", "JO-02", "LC-10", "LC-12",
+            FB_06, FB_07, FB_12, HF_01, HF_05, HF_06, HF_08, HF_15, HF_16, HF_17, HF_27, JO_02, LC_10, LC_12,
         ],
         setup,
         story: |lab, rules| Box::pin(two_phases(lab, rules)),
     },
     Check {
         says: "what travels is what differs, or everything, as it was asked for",
-        rules: &["HF-07", "HF-09", "HF-10", "HF-13", "HF-18"],
+        rules: &[HF_07, HF_09, HF_10, HF_13, HF_18],
         setup,
         story: |lab, rules| Box::pin(amounts(lab, rules)),
     },
     Check {
         says: "a synchronisation broken off leaves a machine that nobody takes for whole, until another completes it",
-        rules: &["HF-19", "HF-20", "HF-21", "JO-04"],
+        rules: &[HF_19, HF_20, HF_21, JO_04],
         setup,
         story: |lab, rules| Box::pin(broken_off(lab, rules)),
     },
     Check {
         says: "a failback to another host lacks one thing after the other, and goes well when nothing is lacking",
-        rules: &["FB-10", "HF-02", "HF-14", "HF-22", "HF-23", "HF-24"],
+        rules: &[FB_10, HF_02, HF_14, HF_22, HF_23, HF_24],
         setup,
         story: |lab, rules| Box::pin(another_host(lab, rules)),
     },
     Check {
         says: "a full download makes a machine that was deleted",
-        rules: &["FB-10", "HF-11"],
+        rules: &[FB_10, HF_11],
         setup,
         story: |lab, rules| Box::pin(deleted(lab, rules)),
     },
     Check {
         says: "from managed disks there is no way back to Hyper-V, from a storage account there is",
-        rules: &["HF-26"],
+        rules: &[HF_26],
         setup,
         story: |lab, rules| Box::pin(managed_disks(lab, rules)),
     },
@@ -119,8 +119,8 @@ async fn two_phases(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let job = waiting(lab, &home(&item, DataSync::BeforeFailover)).await?;
     let (_, copy) = lab.boots("web")?;
     let more = copy.acks().len() - acked;
-    rules.expect(
-        "HF-06",
+    rules.check(
+        HF_06,
         more > 0 && copy.ended().is_none(),
         format!("{more} records while data was synchronised"),
     );
@@ -129,29 +129,29 @@ async fn two_phases(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     lab.live(Millis(30 * HOUR.0)).await;
     let view = lab.core.job(&job).await.map_err(said)?;
     let waits = view.state == JobState::WaitingForCompletion && lab.boots("web")?.1.ended().is_none();
-    rules.expect("HF-08", waits, format!("after thirty hours the job is {:?}", view.state));
+    rules.check(HF_08, waits, format!("after thirty hours the job is {:?}", view.state));
     let offered = view.actions.contains(&JobAction::Complete);
-    rules.expect("JO-02", offered, format!("it offers {:?}", view.actions));
+    rules.check(JO_02, offered, format!("it offers {:?}", view.actions));
     completed(lab, &item, job.clone()).await?;
     let view = lab.core.job(&job).await.map_err(said)?;
-    rules.expect("JO-02", !view.actions.contains(&JobAction::Complete), "and does so no more at its end");
-    rules.expect("HF-27", true, "it needed no process server and no private connection");
+    rules.check(JO_02, !view.actions.contains(&JobAction::Complete), "and does so no more at its end");
+    rules.check(HF_27, true, "it needed no process server and no private connection");
 
     let (source, target) = ended_pair(lab)?;
     let apart = source.ended().is_some_and(|(off, _)| off <= target.started);
     let found = format!("the copy ended {:?}, the machine began {:?}", source.ended(), target.started);
-    for rule in ["FB-06", "FB-07", "LC-10"] {
-        rules.expect(rule, apart, found.clone());
+    for rule in [FB_06, FB_07, LC_10] {
+        rules.check(rule, apart, found.clone());
     }
-    rules.expect("HF-05", lab.came_back("web", &lab.primary)?, "nothing is lost");
+    rules.check(HF_05, lab.came_back("web", &lab.primary)?, "nothing is lost");
     let view = lab.item(&item).await?;
     let pending = view.protection.phase == Phase::CommitPending && target.up.is_ok();
-    rules.expect("HF-15", pending, format!("{:?}, up: {:?}", view.protection, target.up));
+    rules.check(HF_15, pending, format!("{:?}, up: {:?}", view.protection, target.up));
     let power = lab.copy_of("web").await.map(|copy| copy.power);
-    rules.expect("FB-12", power == Ok(PowerState::Off), format!("before commit the copy is {power:?}"));
-    rules.expect("LC-12", view.protection.active == Side::Primary, format!("{:?}", view.protection));
-    rules.expect(
-        "HF-17",
+    rules.check(FB_12, power == Ok(PowerState::Off), format!("before commit the copy is {power:?}"));
+    rules.check(LC_12, view.protection.active == Side::Primary, format!("{:?}", view.protection));
+    rules.check(
+        HF_17,
         !view.allowed.contains(&Operation::ReverseReplicate),
         "before commit it is not offered",
     );
@@ -172,8 +172,8 @@ async fn committed(lab: &Testbed, rules: &mut RuleLog, item: &ItemId) -> Result<
     let machines = lab.recovery.machines().await.map_err(broken)?.len();
     let view = lab.item(item).await?;
     let ready = view.allowed.contains(&Operation::ReverseReplicate);
-    rules.expect(
-        "HF-16",
+    rules.check(
+        HF_16,
         machines == 0 && ready,
         format!("{machines} machines in the cloud; {:?}", view.allowed),
     );
@@ -181,9 +181,9 @@ async fn committed(lab: &Testbed, rules: &mut RuleLog, item: &ItemId) -> Result<
     lab.points(item, 2).await?;
     let at = lab.item(item).await?.protection;
     let again = at.phase == Phase::Protected && at.active == Side::Primary;
-    rules.expect("HF-17", again, format!("after reverse replication: {at:?}"));
+    rules.check(HF_17, again, format!("after reverse replication: {at:?}"));
     lab.fail_over(item, PointChoice::Latest).await?;
-    rules.expect("HF-01", lab.recovered("web")?.0 > 0, "the round can be gone once more");
+    rules.check(HF_01, lab.recovered("web")?.0 > 0, "the round can be gone once more");
     Ok(())
 }
 
@@ -211,8 +211,8 @@ async fn amounts(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let before = lab.primary.written().0;
     lab.completed(lab.core.failover(&home(&item, DataSync::DuringFailover)).await).await?;
     let full = lab.primary.written().0 - before;
-    rules.expect(
-        "HF-10",
+    rules.check(
+        HF_10,
         full >= content && content > all / 2,
         format!("{full} bytes arrived, {content} of {all} have content"),
     );
@@ -222,7 +222,7 @@ async fn amounts(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     lab.completed(lab.core.reverse_replicate(&item).await).await?;
     lab.points(&item, 1).await?;
     let out = lab.recovery.written().0 - before;
-    rules.expect("HF-18", out < all / 2, format!("{out} of {all} bytes went out again"));
+    rules.check(HF_18, out < all / 2, format!("{out} of {all} bytes went out again"));
 
     let planned = FailoverRequest {
         kind: FailoverKind::Planned,
@@ -234,12 +234,12 @@ async fn amounts(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let before = lab.primary.written().0;
     let job = waiting(lab, &home(&item, DataSync::BeforeFailover)).await?;
     let first = lab.primary.written().0 - before;
-    rules.expect("HF-09", first < all / 2, format!("{first} of {all} bytes arrived in the first phase"));
+    rules.check(HF_09, first < all / 2, format!("{first} of {all} bytes arrived in the first phase"));
     completed(lab, &item, job).await?;
     let last = lab.primary.written().0 - before - first;
-    rules.expect("HF-07", last < all / 2, format!("{last} of {all} bytes arrived in the second phase"));
+    rules.check(HF_07, last < all / 2, format!("{last} of {all} bytes arrived in the second phase"));
     let quick = downtime(lab)?;
-    rules.expect("HF-13", quick < long, format!("neither ran for {quick} and for {long}"));
+    rules.check(HF_13, quick < long, format!("neither ran for {quick} and for {long}"));
     lab.recovery.set_link(Link::default());
     Ok(())
 }
@@ -281,7 +281,7 @@ async fn broken_off(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let view = lab.item(&item).await?;
     let whole = lab.came_back("web", &lab.primary)?;
     let found = format!("whole: {whole}; shown as incomplete: {}", view.synchronisation_incomplete);
-    rules.expect("HF-20", whole && !view.synchronisation_incomplete, found);
+    rules.check(HF_20, whole && !view.synchronisation_incomplete, found);
     Ok(())
 }
 
@@ -293,24 +293,24 @@ async fn incomplete(
     how: JobState,
 ) -> Result<(), String> {
     let ended = lab.ended(Ok(job)).await?.state;
-    rules.expect("JO-04", ended == how, format!("the job ended {ended:?}"));
+    rules.check(JO_04, ended == how, format!("the job ended {ended:?}"));
     let view = lab.item(item).await?;
     let at = view.protection;
     let shown =
         view.synchronisation_incomplete && at.phase == Phase::Committed && at.active == Side::Recovery;
     let found = format!("{how:?}: {at:?}, shown as incomplete: {}", view.synchronisation_incomplete);
-    rules.expect("HF-19", shown, found);
+    rules.check(HF_19, shown, found);
     let off = lab.primary.machine(&"web".into()).await.map_err(broken)?.power == PowerState::Off;
-    rules.expect("HF-19", off, "the machine that is half old and half new does not run");
+    rules.check(HF_19, off, "the machine that is half old and half new does not run");
     lab.live(BOOT).await;
     let (_, copy) = lab.boots("web")?;
     let acked = copy.acks().len();
     lab.live(BOOT).await;
     let (_, copy) = lab.boots("web")?;
     let serves = copy.ended().is_none() && copy.acks().len() > acked;
-    rules.expect("HF-21", serves, format!("{how:?}: the cloud machine serves on: {serves}"));
+    rules.check(HF_21, serves, format!("{how:?}: the cloud machine serves on: {serves}"));
     let again = view.allowed.contains(&Operation::PlannedFailover);
-    rules.expect("HF-20", again, format!("{how:?}: another failback is offered: {again}"));
+    rules.check(HF_20, again, format!("{how:?}: another failback is offered: {again}"));
     Ok(())
 }
 
@@ -329,7 +329,7 @@ fn on(host: &str, create_machine: bool) -> Option<AlternateHost> {
 
 /// One thing that is wrong, and how it is put right.
 struct Case {
-    rule: &'static str,
+    rule: RuleId,
     code: ErrorCode,
     spoil: fn(&Testbed, &mut FailoverRequest),
     cure: fn(&Testbed),
@@ -346,17 +346,17 @@ fn host(lab: &Testbed, change: fn(&mut Host)) {
 /// For a machine that is gone, to be made on the other host; data in the cloud is encrypted.
 #[rustfmt::skip]
 const CASES: &[Case] = &[
-    Case { rule: "HF-14", code: ErrorCode::CertificateNotGiven, spoil: |_, ask| ask.certificate = None, cure: |_| {} },
-    Case { rule: "HF-14", code: ErrorCode::CertificateWrong, spoil: |_, ask| ask.certificate = Some("another".to_owned()), cure: |_| {} },
-    Case { rule: "HF-02", code: ErrorCode::HostDisconnected,
+    Case { rule: HF_14, code: ErrorCode::CertificateNotGiven, spoil: |_, ask| ask.certificate = None, cure: |_| {} },
+    Case { rule: HF_14, code: ErrorCode::CertificateWrong, spoil: |_, ask| ask.certificate = Some("another".to_owned()), cure: |_| {} },
+    Case { rule: HF_02, code: ErrorCode::HostDisconnected,
         spoil: |at, _| at.primary.components().disconnect("host-connection"), cure: |at| at.primary.components().connect("host-connection") },
-    Case { rule: "HF-22", code: ErrorCode::HostUnknown, spoil: |_, ask| ask.alternate = on("host-9", true), cure: |_| {} },
-    Case { rule: "HF-24", code: ErrorCode::HostNotPrepared,
+    Case { rule: HF_22, code: ErrorCode::HostUnknown, spoil: |_, ask| ask.alternate = on("host-9", true), cure: |_| {} },
+    Case { rule: HF_24, code: ErrorCode::HostNotPrepared,
         spoil: |at, _| host(at, |host| host.prepared = false), cure: |at| host(at, |host| host.prepared = true) },
-    Case { rule: "HF-23", code: ErrorCode::SwitchMissing,
+    Case { rule: HF_23, code: ErrorCode::SwitchMissing,
         spoil: |at, _| host(at, |host| host.switches = vec!["Internal".to_owned()]),
         cure: |at| host(at, |host| host.switches.push("External".to_owned())) },
-    Case { rule: "HF-22", code: ErrorCode::MachineMissing, spoil: |_, ask| ask.alternate = on("host-2", false), cure: |_| {} },
+    Case { rule: HF_22, code: ErrorCode::MachineMissing, spoil: |_, ask| ask.alternate = on("host-2", false), cure: |_| {} },
 ];
 
 async fn another_host(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
@@ -380,10 +380,10 @@ async fn another_host(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> 
     let whole = lab.came_back("web", &lab.primary)?;
     let made = lab.primary.machine(&"web".into()).await.map_err(broken)?.placement;
     let there = whole && made.host == Some("host-2".into());
-    rules.expect("HF-22", there, format!("it came back to {:?}", made.host));
-    rules.expect("FB-10", there, "it came back though the original was gone");
+    rules.check(HF_22, there, format!("it came back to {:?}", made.host));
+    rules.check(FB_10, there, "it came back though the original was gone");
     let switch = made.switch.as_deref() == Some("External");
-    rules.expect("HF-23", switch, format!("it hangs on the switch {:?}", made.switch));
+    rules.check(HF_23, switch, format!("it hangs on the switch {:?}", made.switch));
     Ok(())
 }
 
@@ -393,8 +393,8 @@ async fn deleted(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     lab.completed(lab.core.failover(&home(&item, DataSync::DuringFailover)).await).await?;
     lab.live(BOOT).await;
     let whole = lab.came_back("web", &lab.primary)?;
-    rules.expect("HF-11", whole, "machine and disks were deleted, and it came back whole");
-    rules.expect("FB-10", whole, "it came back though the original was gone");
+    rules.check(HF_11, whole, "machine and disks were deleted, and it came back whole");
+    rules.check(FB_10, whole, "it came back though the original was gone");
     Ok(())
 }
 
@@ -405,12 +405,12 @@ async fn managed_disks(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String>
         let item = in_the_cloud(lab, SimInstall::new(name), target).await?;
         let wanted = home(&item, DataSync::DuringFailover);
         if disk_kind == DiskKind::Managed {
-            let asked = ("HF-26", "a failback from managed disks");
+            let asked = (HF_26, "a failback from managed disks");
             lab.forbids(rules, asked, &[ErrorCode::ManagedDisks], lab.core.failover(&wanted)).await?;
             continue;
         }
         lab.completed(lab.core.failover(&wanted).await).await?;
-        rules.expect("HF-26", lab.came_back(name, &lab.primary)?, "from a storage account it comes back");
+        rules.check(HF_26, lab.came_back(name, &lab.primary)?, "from a storage account it comes back");
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use contract::{
 use simulator::{Call, Link};
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::testbed::{INTERVAL, Setup, Testbed, request, test_failover_request};
@@ -13,19 +14,19 @@ use crate::sim::testbed::{INTERVAL, Setup, Testbed, request, test_failover_reque
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         says: "a failover that failed is tried again under the same name, until something else has come between",
-        rules: &["JO-03"],
+        rules: &[JO_03],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(tried_again(lab, rules)),
     },
     Check {
         says: "jobs are listed by what they are about, test failovers among them",
-        rules: &["JO-01", "MO-04", "MO-06"],
+        rules: &[JO_01, MO_04, MO_06],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(listed(lab, rules)),
     },
     Check {
         says: "while a job holds a machine, nothing else begins with it, and the job can be followed",
-        rules: &["FO-14", "LC-02"],
+        rules: &[FO_14, LC_02],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(held(lab, rules)),
     },
@@ -49,19 +50,19 @@ async fn tried_again(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     lab.points(&item, 2).await?;
     let first = failed(lab, &item).await?;
     let actions = lab.core.job(&first).await.map_err(said)?.actions;
-    rules.expect("JO-03", actions.contains(&JobAction::Retry), format!("it offers {actions:?}"));
+    rules.check(JO_03, actions.contains(&JobAction::Retry), format!("it offers {actions:?}"));
     let second = failed(lab, &item).await?;
-    let asked = ("JO-03", "a retry of what another job has come after");
+    let asked = (JO_03, "a retry of what another job has come after");
     lab.forbids(rules, asked, &[ErrorCode::MovedOn], lab.core.retry_job(&first)).await?;
     let count = lab.core.jobs(&JobFilter::default()).await.map_err(said)?.len();
     lab.core.retry_job(&second).await.map_err(said)?;
     let view = lab.completed(Ok(second.clone())).await?;
     let same = lab.core.jobs(&JobFilter::default()).await.map_err(said)?.len() == count;
     let cured = view.attempt == 2 && view.error.is_none() && same;
-    rules.expect("JO-03", cured, format!("attempt {}, {:?}", view.attempt, view.error));
-    let asked = ("JO-03", "a retry of what went well");
+    rules.check(JO_03, cured, format!("attempt {}, {:?}", view.attempt, view.error));
+    let asked = (JO_03, "a retry of what went well");
     lab.forbids(rules, asked, &[ErrorCode::NotAllowedInState], lab.core.retry_job(&second)).await?;
-    rules.expect("JO-03", lab.recovered("web")?.0 > 0, "and the machine is there");
+    rules.check(JO_03, lab.recovered("web")?.0 > 0, "and the machine is there");
     Ok(())
 }
 
@@ -81,25 +82,21 @@ async fn listed(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let of = |item: &ItemId| JobFilter { item: Some(item.clone()), ..JobFilter::default() };
     let found = kinds(of(&web)).await?;
     let right = found == [EnableProtection, TestFailover, TestFailoverCleanup, UnplannedFailover, Commit];
-    rules.expect("JO-01", right, format!("of one machine: {found:?}"));
-    rules.expect("MO-04", found.contains(&TestFailover), "test failovers are among them");
+    rules.check(JO_01, right, format!("of one machine: {found:?}"));
+    rules.check(MO_04, found.contains(&TestFailover), "test failovers are among them");
     let test_failovers = kinds(JobFilter { kind: Some(TestFailover), ..JobFilter::default() }).await?;
-    rules.expect(
-        "MO-04",
-        test_failovers == [TestFailover],
-        format!("test failovers alone: {test_failovers:?}"),
-    );
+    rules.check(MO_04, test_failovers == [TestFailover], format!("test failovers alone: {test_failovers:?}"));
     let failures = JobFilter { state: Some(JobState::Failed), ..of(&db) };
     let failures = lab.core.jobs(&failures).await.map_err(said)?;
     let one = failures.len() == 1 && failures[0].id == broken && failures[0].error.is_some();
-    rules.expect("JO-01", one, format!("of the other, what failed: {} jobs", failures.len()));
+    rules.check(JO_01, one, format!("of the other, what failed: {} jobs", failures.len()));
     let told = failures.iter().all(|job| job.subject == JobSubject::Item(db.clone()));
-    rules.expect("JO-01", told, "each says what it is about");
+    rules.check(JO_01, told, "each says what it is about");
 
     let view = lab.item(&db).await?;
     let points = lab.points(&db, 3).await?.points;
     let shown = view.primary == ("primary".into(), "db".into()) && !points.is_empty();
-    rules.expect("MO-06", shown, format!("{:?}, {:?}, {} points", view.primary, view.health, points.len()));
+    rules.check(MO_06, shown, format!("{:?}, {:?}, {} points", view.primary, view.health, points.len()));
     Ok(())
 }
 
@@ -114,21 +111,21 @@ async fn held(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let view = lab.core.job(&job).await.map_err(said)?;
     let moving = view.state == JobState::InProgress && !view.steps.is_empty();
     let found = format!("{:?}, {} steps in its midst", view.state, view.steps.len());
-    rules.expect("FO-14", moving, found);
+    rules.check(FO_14, moving, found);
     let holder = lab.item(&item).await?;
     let shown = holder.job.as_ref() == Some(&job) && holder.allowed.is_empty();
-    rules.expect("FO-14", shown, format!("the machine is held by {:?}", holder.job));
+    rules.check(FO_14, shown, format!("the machine is held by {:?}", holder.job));
     let busy = [ErrorCode::Busy];
     let asked = "a second failover beside the first";
-    lab.forbids(rules, ("LC-02", asked), &busy, lab.core.failover(&wanted)).await?;
+    lab.forbids(rules, (LC_02, asked), &busy, lab.core.failover(&wanted)).await?;
     let test = test_failover_request(&item, PointChoice::LatestProcessed);
-    lab.forbids(rules, ("LC-02", "a test failover beside a failover"), &busy, lab.core.test_failover(&test))
+    lab.forbids(rules, (LC_02, "a test failover beside a failover"), &busy, lab.core.test_failover(&test))
         .await?;
-    lab.forbids(rules, ("LC-02", "a commit beside a failover"), &busy, lab.core.commit(&item)).await?;
+    lab.forbids(rules, (LC_02, "a commit beside a failover"), &busy, lab.core.commit(&item)).await?;
     let end = lab.core.disable_protection(&item);
-    lab.forbids(rules, ("LC-02", "the end of protection beside a failover"), &busy, end).await?;
+    lab.forbids(rules, (LC_02, "the end of protection beside a failover"), &busy, end).await?;
     lab.primary.set_link(Link::default());
     let done = lab.completed(Ok(job)).await?;
-    rules.expect("FO-14", done.revision > view.revision, "its revision counts up");
+    rules.check(FO_14, done.revision > view.revision, "its revision counts up");
     Ok(())
 }

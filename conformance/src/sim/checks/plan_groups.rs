@@ -7,6 +7,7 @@ use contract::{
 use simulator::SimInstall;
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::checks::failback_cases::add_master_target;
 use crate::sim::plan_support::{BACK, failover, group, item, plan, plan_id, to};
@@ -21,37 +22,37 @@ fn often() -> Setup {
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         says: "each group of a plan goes to its own latest moment, every other machine to its latest processed point",
-        rules: &["PL-06", "RP-07", "RP-08"],
+        rules: &[PL_06, RP_07, RP_08],
         setup: often,
         story: |lab, rules| Box::pin(latest_moment(lab, rules)),
     },
     Check {
         says: "with the applications at rest each group goes to such a moment, every other machine to such a point",
-        rules: &["RP-07", "RP-09"],
+        rules: &[RP_07, RP_09],
         setup: often,
         story: |lab, rules| Box::pin(moment_at_rest(lab, rules)),
     },
     Check {
         says: "a group is reprotected through a plan alone, and comes back to one moment",
-        rules: &["FB-05", "LC-02", "PL-06"],
+        rules: &[FB_05, LC_02, PL_06],
         setup: often,
         story: |lab, rules| Box::pin(home_together(lab, rules)),
     },
     Check {
         says: "a group comes back through one master target",
-        rules: &["RE-12"],
+        rules: &[RE_12],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(one_master_target(lab, rules)),
     },
     Check {
         says: "a group of Linux and Windows does not come back",
-        rules: &["RE-10"],
+        rules: &[RE_10],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(mixed(lab, rules, [GuestOs::Linux, GuestOs::Windows])),
     },
     Check {
         says: "a group of Windows machines comes back through a master target of its own system",
-        rules: &["RE-10", "RE-11"],
+        rules: &[RE_10, RE_11],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(mixed(lab, rules, [GuestOs::Windows, GuestOs::Windows])),
     },
@@ -97,17 +98,17 @@ async fn latest_moment(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String>
     lab.primary.lose();
     let (own, _) = newest(lab, "c").await?;
     lab.completed(lab.core.failover_plan(&to(PointChoice::LatestMultiVm)).await).await?;
-    rules.expect("RP-07", true, "with a replication group in the plan the choice is there");
+    rules.check(RP_07, true, "with a replication group in the plan the choice is there");
     let [a, b] = [went(lab, "a").await?.moment, went(lab, "b").await?.moment];
     let [x, y] = [went(lab, "x").await?.moment, went(lab, "y").await?.moment];
     let shared = a.is_some() && a == b && x.is_some() && x == y;
-    rules.expect("RP-08", shared, format!("one group went to {a:?} and {b:?}, the other to {x:?} and {y:?}"));
-    rules.expect("PL-06", shared && a != x, "each group has its moments for itself");
+    rules.check(RP_08, shared, format!("one group went to {a:?} and {b:?}, the other to {x:?} and {y:?}"));
+    rules.check(PL_06, shared && a != x, "each group has its moments for itself");
     let alone = lab.item(&item("c")).await?.failed_over_to;
-    rules.expect("RP-08", alone.as_ref() == Some(&own), format!("the machine of no group went to {alone:?}"));
+    rules.check(RP_08, alone.as_ref() == Some(&own), format!("the machine of no group went to {alone:?}"));
     for (machine, _) in machines {
         let writes = lab.recovered(machine)?.0;
-        rules.expect("RP-08", writes > 0, format!("{machine} holds the first {writes} writes"));
+        rules.check(RP_08, writes > 0, format!("{machine} holds the first {writes} writes"));
     }
     Ok(())
 }
@@ -125,18 +126,18 @@ async fn moment_at_rest(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String
     lab.primary.lose();
     let (own, kind) = newest(lab, "c").await?;
     lab.completed(lab.core.failover_plan(&to(PointChoice::LatestMultiVmAppConsistent)).await).await?;
-    rules.expect("RP-07", true, "with a replication group in the plan the choice is there");
+    rules.check(RP_07, true, "with a replication group in the plan the choice is there");
     let [a, b, c] = [went(lab, "a").await?, went(lab, "b").await?, went(lab, "c").await?];
     let shared = a.moment.is_some() && a.moment == b.moment && c.moment.is_none();
     let rest = [a.kind, b.kind, c.kind] == [Consistency::App; 3];
-    rules.expect(
-        "RP-09",
+    rules.check(
+        RP_09,
         shared && rest,
         format!("{:?} and {:?}: {:?}, {:?}, {:?}", a.moment, b.moment, a.kind, b.kind, c.kind),
     );
     let chosen = lab.item(&item("c")).await?.failed_over_to;
     let older = kind == Consistency::Crash && chosen.as_ref() != Some(&own);
-    rules.expect("RP-09", older, "the machine of no group did not go to its latest processed point");
+    rules.check(RP_09, older, "the machine of no group did not go to its latest processed point");
     Ok(())
 }
 
@@ -144,16 +145,16 @@ async fn home_together(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String>
     let machines = ["a", "b", "c"];
     house(lab, &[("a", Some("shop")), ("b", Some("shop")), ("c", None)]).await?;
     let torn = plan(&[group(&["a"]), group(&["b"])]);
-    let asked = ("PL-06", "a plan that spreads a group over two");
+    let asked = (PL_06, "a plan that spreads a group over two");
     lab.forbids(rules, asked, &[ErrorCode::BadRequest], lab.core.create_plan(&torn)).await?;
     lab.make_plan(&[group(&machines)]).await?;
     lab.completed(lab.core.failover_plan(&to(PointChoice::LatestMultiVm)).await).await?;
     lab.completed(lab.core.commit_plan(&plan_id()).await).await?;
     let alone = lab.way_back(&item("a"), &lab.primary);
-    let asked = ("LC-02", "reprotection of one machine of a group");
+    let asked = (LC_02, "reprotection of one machine of a group");
     lab.forbids(rules, asked, &[ErrorCode::OnlyThroughPlan], lab.core.reprotect(&alone)).await?;
     let offered = lab.item(&item("a")).await?.allowed.contains(&Operation::Reprotect);
-    rules.expect("LC-02", !offered, format!("it is offered by itself: {offered}"));
+    rules.check(LC_02, !offered, format!("it is offered by itself: {offered}"));
     let wanted = lab.plan_reprotection(BACK, &machines);
     lab.completed(lab.core.reprotect_plan(&wanted).await).await?;
     for machine in machines {
@@ -171,7 +172,7 @@ async fn home_together(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String>
         between = (between.0.max(from), between.1.min(to));
     }
     let found = format!("both came back to a moment between {} and {}", between.0, between.1);
-    rules.expect("FB-05", between.0 <= between.1, found);
+    rules.check(FB_05, between.0 <= between.1, found);
     Ok(())
 }
 
@@ -206,7 +207,7 @@ async fn one_master_target(lab: &Testbed, rules: &mut RuleLog) -> Result<(), Str
     add_master_target(lab, "second", GuestOs::Linux);
     let apart = through(lab, ["master-target", "second"]);
     let codes = [ErrorCode::GroupMixesMasterTargets];
-    let asked = ("RE-12", "a group through two master targets");
+    let asked = (RE_12, "a group through two master targets");
     lab.forbids(rules, asked, &codes, lab.core.reprotect_plan(&apart)).await?;
     let together = through(lab, ["second", "second"]);
     lab.completed(lab.core.reprotect_plan(&together).await).await.map(drop)
@@ -217,16 +218,16 @@ async fn mixed(lab: &Testbed, rules: &mut RuleLog, systems: [GuestOs; 2]) -> Res
     add_master_target(lab, "windows", GuestOs::Windows);
     if systems[0] != systems[1] {
         let wanted = through(lab, ["master-target", "windows"]);
-        let asked = ("RE-10", "a group of two systems");
+        let asked = (RE_10, "a group of two systems");
         let codes = [ErrorCode::GroupMixesOs];
         return lab.forbids(rules, asked, &codes, lab.core.reprotect_plan(&wanted)).await;
     }
     let wrong = through(lab, ["master-target", "master-target"]);
-    let asked = ("RE-11", "Windows machines through a Linux master target");
+    let asked = (RE_11, "Windows machines through a Linux master target");
     let codes = [ErrorCode::MasterTargetWrongOs];
     lab.forbids(rules, asked, &codes, lab.core.reprotect_plan(&wrong)).await?;
     let right = through(lab, ["windows", "windows"]);
     lab.completed(lab.core.reprotect_plan(&right).await).await?;
-    rules.expect("RE-10", true, "a group of one system comes back");
+    rules.check(RE_10, true, "a group of one system comes back");
     Ok(())
 }

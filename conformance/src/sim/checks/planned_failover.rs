@@ -7,6 +7,7 @@ use contract::{
 use simulator::{End, Fault, SimProfile};
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::side_effects::whole;
@@ -15,19 +16,19 @@ use crate::sim::testbed::{BOOT, Setup, Testbed, broken, request};
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         says: "a planned failover shuts down, takes the last data along, and loses nothing",
-        rules: &["FO-04", "LC-10", "PF-01", "PF-02", "PF-03", "PF-05", "PF-06", "PF-07"],
+        rules: &[FO_04, LC_10, PF_01, PF_02, PF_03, PF_05, PF_06, PF_07],
         setup: || Setup::of(SimProfile::HYPERV),
         story: |lab, rules| Box::pin(loses_nothing(lab, rules)),
     },
     Check {
         says: "a planned failover does not run if its source does not shut down",
-        rules: &["JO-03", "PF-04"],
+        rules: &[JO_03, PF_04],
         setup: || Setup::of(SimProfile::HYPERV),
         story: |lab, rules| Box::pin(source_stays(lab, rules)),
     },
     Check {
         says: "a planned failover does not run if the last data does not come through",
-        rules: &["JO-03", "PF-04"],
+        rules: &[JO_03, PF_04],
         setup: || Setup::of(SimProfile::HYPERV),
         story: |lab, rules| Box::pin(link_lost(lab, rules)),
     },
@@ -44,7 +45,7 @@ async fn loses_nothing(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String>
     let newest = lab.processed(&item).await?.last().ok_or("there is no point")?.clone();
     for point in [PointChoice::Custom(newest.id.clone()), PointChoice::LatestProcessed] {
         let (asked, codes) = (format!("planned to {point:?}"), [ErrorCode::BadRequest]);
-        lab.forbids(rules, ("PF-05", &asked), &codes, lab.core.failover(&planned(&item, point))).await?;
+        lab.forbids(rules, (PF_05, &asked), &codes, lab.core.failover(&planned(&item, point))).await?;
     }
     lab.completed(lab.core.failover(&planned(&item, PointChoice::Latest)).await).await?;
     lab.live(BOOT).await;
@@ -52,26 +53,26 @@ async fn loses_nothing(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String>
     let ended = source.ended();
     let (off, how) = ended.ok_or("the source still runs")?;
     let in_order = how == End::ShutDown && off <= target.started;
-    rules.expect(
-        "PF-01",
+    rules.check(
+        PF_01,
         in_order,
         format!("the source ended {ended:?}, the target began {:?}", target.started),
     );
-    rules.expect("LC-10", in_order, "at no moment did both run");
+    rules.check(LC_10, in_order, "at no moment did both run");
     let away = target.up.as_ref().ok().map(|up| up.since(off));
-    rules.expect("PF-07", away.is_some(), format!("the service was away for {}", away.unwrap_or_default()));
+    rules.check(PF_07, away.is_some(), format!("the service was away for {}", away.unwrap_or_default()));
     let view = lab.item(&item).await?;
     let chosen = view.points.iter().find(|point| Some(&point.id) == view.failed_over_to.as_ref());
     let fresh = chosen.is_some_and(|point| point.time >= off && point.id != newest.id);
-    rules.expect("PF-02", fresh, "the point was taken after the shutdown");
+    rules.check(PF_02, fresh, "the point was taken after the shutdown");
     let lost = source.acks().last().map(|ack| ack.number);
     let found = target.found.as_ref().map(|found| found.contiguous);
     let none = whole(&source, &target)? && lost == found;
-    rules.expect("PF-03", none, format!("the source's last record was {lost:?}, the target found {found:?}"));
+    rules.check(PF_03, none, format!("the source's last record was {lost:?}, the target found {found:?}"));
     lab.commit(&item).await?;
     let points = lab.item(&item).await?.points.len();
-    rules.expect("PF-06", points == 0, format!("{points} points after commit"));
-    rules.expect("FO-04", points == 0, format!("{points} points after the commit of a planned failover"));
+    rules.check(PF_06, points == 0, format!("{points} points after commit"));
+    rules.check(FO_04, points == 0, format!("{points} points after the commit of a planned failover"));
     Ok(())
 }
 
@@ -83,9 +84,9 @@ async fn source_stays(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> 
     let view = lab.ended(Ok(job.clone())).await?;
     let code = view.error.as_ref().map(|error| error.code);
     let failed = view.state == JobState::Failed && code == Some(ErrorCode::ShutdownFailed);
-    rules.expect("PF-04", failed, format!("the job ended {:?}: {code:?}", view.state));
+    rules.check(PF_04, failed, format!("the job ended {:?}: {code:?}", view.state));
     let source = lab.primary.last_boot(&"web".into()).ok_or("the source never booted")?;
-    rules.expect("PF-04", source.ended().is_none(), "the source serves on");
+    rules.check(PF_04, source.ended().is_none(), "the source serves on");
     retried(lab, rules, &item, job).await
 }
 
@@ -96,7 +97,7 @@ async fn link_lost(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     lab.primary.inject(&Fault::LinkCut);
     let job = lab.core.failover(&planned(&item, PointChoice::Latest)).await.map_err(said)?;
     let view = lab.ended(Ok(job.clone())).await?;
-    rules.expect("PF-04", view.state == JobState::Failed, format!("the job ended {:?}", view.state));
+    rules.check(PF_04, view.state == JobState::Failed, format!("the job ended {:?}", view.state));
     retried(lab, rules, &item, job).await
 }
 
@@ -105,14 +106,14 @@ async fn retried(lab: &Testbed, rules: &mut RuleLog, item: &ItemId, job: JobId) 
     let there = lab.recovery.machines().await.map_err(broken)?.len();
     let at = lab.item(item).await?.protection;
     let untouched = there == 0 && at.phase == Phase::Protected && at.active == Side::Primary;
-    rules.expect("PF-04", untouched, format!("{at:?}, {there} machines at the recovery site"));
+    rules.check(PF_04, untouched, format!("{at:?}, {there} machines at the recovery site"));
     lab.primary.heal();
     let retried = lab.core.retry_job(&job).await;
-    rules.expect("JO-03", retried.is_ok(), format!("tried again: {retried:?}"));
+    rules.check(JO_03, retried.is_ok(), format!("tried again: {retried:?}"));
     retried.map_err(said)?;
     let view = lab.completed(Ok(job)).await?;
-    rules.expect("JO-03", view.attempt == 2, format!("the same job, attempt {}", view.attempt));
+    rules.check(JO_03, view.attempt == 2, format!("the same job, attempt {}", view.attempt));
     let (source, target) = lab.boots("web")?;
-    rules.expect("PF-04", whole(&source, &target)?, "the retry takes everything along");
+    rules.check(PF_04, whole(&source, &target)?, "the retry takes everything along");
     Ok(())
 }

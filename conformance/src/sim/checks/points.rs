@@ -4,6 +4,7 @@ use contract::{Consistency, Direction, ErrorCode, Millis, PointChoice, Policy};
 use simulator::SimProfile;
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::side_effects::{at_least, rested};
 use crate::sim::testbed::{HOUR, INTERVAL, POLICY, Setup, Testbed, quiet};
@@ -11,37 +12,37 @@ use crate::sim::testbed::{HOUR, INTERVAL, POLICY, Setup, Testbed, quiet};
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         says: "latest processes what was received, latest processed does not",
-        rules: &["RP-02", "RP-03", "RP-04", "RP-05", "RP-15"],
+        rules: &[RP_02, RP_03, RP_04, RP_05, RP_15],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(latest_and_latest_processed(lab, rules)),
     },
     Check {
         says: "an application-consistent point shows applications at rest and is not the newest",
-        rules: &["RP-06", "RP-18", "RP-19"],
+        rules: &[RP_06, RP_18, RP_19],
         setup: || Setup::vmware().under(|policy| Policy { app_consistent_every: Some(every(5)), ..policy }),
         story: |lab, rules| Box::pin(at_rest(lab, rules)),
     },
     Check {
         says: "choices that a single machine does not have are refused, and are there once they are enabled",
-        rules: &["RP-01", "RP-06", "RP-07", "RP-10"],
+        rules: &[RP_01, RP_06, RP_07, RP_10],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(choices(lab, rules)),
     },
     Check {
         says: "points of Hyper-V machines can be chosen for 24 hours",
-        rules: &["RP-12", "RP-14"],
+        rules: &[RP_12, RP_14],
         setup: || hourly(SimProfile::HYPERV),
-        story: |lab, rules| Box::pin(window(lab, rules, "RP-12", 24)),
+        story: |lab, rules| Box::pin(window(lab, rules, RP_12, 24)),
     },
     Check {
         says: "points of VMware machines can be chosen for 72 hours",
-        rules: &["RP-13", "RP-14", "PO-06"],
+        rules: &[RP_13, RP_14, PO_06],
         setup: || hourly(SimProfile::VMWARE),
-        story: |lab, rules| Box::pin(window(lab, rules, "RP-13", 72)),
+        story: |lab, rules| Box::pin(window(lab, rules, RP_13, 72)),
     },
     Check {
         says: "a point stays what it was while others are merged away",
-        rules: &["RP-20"],
+        rules: &[RP_20],
         setup: || Setup::vmware().under(|p| Policy { interval: Millis(HOUR.0 / 4), most_points: None, ..p }),
         story: |lab, rules| Box::pin(immutable(lab, rules)),
     },
@@ -75,7 +76,7 @@ async fn latest_and_latest_processed(lab: &Testbed, rules: &mut RuleLog) -> Resu
         let view = lab.item(&item).await?;
         let (waiting, newest): (Vec<_>, Vec<_>) = view.points.into_iter().partition(|point| !point.processed);
         let newest = newest.last().ok_or("there is no processed point")?.clone();
-        rules.expect("RP-15", waiting.len() >= 2, format!("{} points wait, and are shown", waiting.len()));
+        rules.check(RP_15, waiting.len() >= 2, format!("{} points wait, and are shown", waiting.len()));
         // The processor is held up by the means by which a target is built.
         lab.recovery.heal();
         let job = lab.fail_over(&item, choice.clone()).await?;
@@ -91,18 +92,18 @@ async fn latest_and_latest_processed(lab: &Testbed, rules: &mut RuleLog) -> Resu
         match choice {
             PointChoice::Latest => {
                 let all = !same && writes >= received;
-                rules.expect(
-                    "RP-02",
+                rules.check(
+                    RP_02,
                     all && processes,
                     format!("{writes} of {received} received writes are there"),
                 );
                 let within = log.iter().take(least).all(|write| write.at <= last);
-                rules.expect("RP-03", within, "nothing that was not received is there");
+                rules.check(RP_03, within, "nothing that was not received is there");
             }
             _ => {
                 let none = same && !processes && log.iter().take(least).all(|write| write.at <= newest.time);
-                rules.expect(
-                    "RP-04",
+                rules.check(
+                    RP_04,
                     none,
                     format!("{writes} writes, {received} were received; processed: {processes}"),
                 );
@@ -110,11 +111,7 @@ async fn latest_and_latest_processed(lab: &Testbed, rules: &mut RuleLog) -> Resu
         }
         lost.push(source.acks().iter().filter(|ack| ack.number > record).count());
     }
-    rules.expect(
-        "RP-05",
-        lost[1] < lost[0],
-        format!("latest processed loses {}, latest {}", lost[0], lost[1]),
-    );
+    rules.check(RP_05, lost[1] < lost[0], format!("latest processed loses {}, latest {}", lost[0], lost[1]));
     Ok(())
 }
 
@@ -128,17 +125,13 @@ async fn at_rest(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let job = lab.fail_over(&item, PointChoice::LatestAppConsistent).await?;
     let chosen = lab.item(&item).await?.failed_over_to;
     let right = older && chosen.as_ref() == Some(&newest.id);
-    rules.expect("RP-06", right, format!("{} of {} points, chosen {chosen:?}", at_rest.len(), points.len()));
+    rules.check(RP_06, right, format!("{} of {} points, chosen {chosen:?}", at_rest.len(), points.len()));
     let (source, target) = lab.boots("web")?;
     let marked = rested(&source, &target)?;
     let found = target.found.as_ref().is_some_and(|found| found.ends_quiesced);
-    rules.expect("RP-19", marked && found, format!("the last write is a quiesce mark: {marked}"));
+    rules.check(RP_19, marked && found, format!("the last write is a quiesce mark: {marked}"));
     let age = job.started.since(newest.time);
-    rules.expect(
-        "RP-18",
-        age >= INTERVAL,
-        format!("the point was {age} old, and the rest is an exact prefix"),
-    );
+    rules.check(RP_18, age >= INTERVAL, format!("the point was {age} old, and the rest is an exact prefix"));
     Ok(())
 }
 
@@ -146,22 +139,22 @@ async fn choices(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let item = lab.protect("web").await?;
     lab.points(&item, 3).await?;
     let disabled = lab.refusal(&item, PointChoice::LatestAppConsistent).await?;
-    rules.expect(
-        "RP-06",
+    rules.check(
+        RP_06,
         disabled == Some(ErrorCode::AppConsistencyDisabled),
         format!("disabled: {disabled:?}"),
     );
     for choice in [PointChoice::LatestMultiVm, PointChoice::LatestMultiVmAppConsistent] {
         let alone = lab.refusal(&item, choice.clone()).await?;
-        rules.expect(
-            "RP-07",
+        rules.check(
+            RP_07,
             alone == Some(ErrorCode::MultiVmNeedsGroup),
             format!("{choice:?} alone: {alone:?}"),
         );
     }
     let nonsense = lab.refusal(&item, PointChoice::Custom("nonsense".into())).await?;
-    rules.expect(
-        "RP-01",
+    rules.check(
+        RP_01,
         nonsense == Some(ErrorCode::UnknownId),
         format!("a point that never was: {nonsense:?}"),
     );
@@ -170,27 +163,27 @@ async fn choices(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     lab.core.update_policy(&POLICY.into(), &enabled).await.map_err(crate::sim::said)?;
     lab.live(every(2)).await;
     lab.fail_over(&item, PointChoice::LatestAppConsistent).await?;
-    rules.expect("RP-06", true, "accepted once it is enabled");
+    rules.check(RP_06, true, "accepted once it is enabled");
     let oldest = lab.processed(&item).await?.first().ok_or("there is no point")?.id.clone();
     lab.completed(lab.core.change_point(&item, &PointChoice::Custom(oldest.clone())).await).await?;
     let chosen = lab.item(&item).await?.failed_over_to;
-    rules.expect("RP-10", chosen == Some(oldest), "a point of the machine's own can be chosen by name");
-    rules.expect("RP-01", true, "latest processed, application-consistent and custom are told apart");
+    rules.check(RP_10, chosen == Some(oldest), "a point of the machine's own can be chosen by name");
+    rules.check(RP_01, true, "latest processed, application-consistent and custom are told apart");
     Ok(())
 }
 
 /// Asks at both sides of the end of a window, before the failover and between failover and commit.
-async fn window(lab: &Testbed, rules: &mut RuleLog, rule: &str, hours: u64) -> Result<(), String> {
+async fn window(lab: &Testbed, rules: &mut RuleLog, rule: RuleId, hours: u64) -> Result<(), String> {
     let retention = Millis(hours * HOUR.0);
     let item = lab.protect_as(quiet("web"), None).await?;
     lab.live(Millis((hours + 5) * HOUR.0)).await;
     let oldest = lab.processed(&item).await?.first().ok_or("there is no point")?.clone();
     let age = lab.world.clock().now().since(oldest.time);
     let full = age <= retention && age.0 > retention.0 - 3 * HOUR.0;
-    rules.expect(rule, full, format!("the oldest point that is offered is {age} old"));
+    rules.check(rule, full, format!("the oldest point that is offered is {age} old"));
     lab.live(Millis((retention.0 - age.0).saturating_sub(60_000))).await;
     lab.fail_over(&item, PointChoice::Custom(oldest.id.clone())).await?;
-    rules.expect(rule, true, "a minute before its end it can be failed over to");
+    rules.check(rule, true, "a minute before its end it can be failed over to");
     let first = lab.recovered("web")?.0;
     lab.completed(lab.core.change_point(&item, &PointChoice::Latest).await).await?;
     let later = lab.recovered("web")?.0 > first;
@@ -198,12 +191,12 @@ async fn window(lab: &Testbed, rules: &mut RuleLog, rule: &str, hours: u64) -> R
     let expired =
         lab.core.change_point(&item, &PointChoice::Custom(oldest.id)).await.err().map(|error| error.code);
     let right = expired == Some(ErrorCode::PointExpired);
-    rules.expect("RP-14", right && later, format!("a minute after its end, before commit: {expired:?}"));
+    rules.check(RP_14, right && later, format!("a minute after its end, before commit: {expired:?}"));
     if hours == 72 {
         let back = lab.core.policies().await.map_err(crate::sim::said)?;
         let back = back.iter().find(|view| view.direction == Direction::RecoveryToPrimary);
         let day = back.is_some_and(|view| view.policy.retention == Policy::DAY);
-        rules.expect("PO-06", full && day, "the window stood although the failback policy keeps a day");
+        rules.check(PO_06, full && day, "the window stood although the failback policy keeps a day");
     }
     Ok(())
 }
@@ -220,15 +213,11 @@ async fn immutable(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
             let content = |volume| lab.recovery.snapshot(volume).map(|disk| blake3_of(&disk));
             let now: Vec<_> = point.volumes.iter().map(|(_, volume)| content(volume)).collect();
             let then = seen.entry(point.id.clone()).or_insert_with(|| now.clone());
-            rules.expect(
-                "RP-20",
-                *then == now && !now.contains(&None),
-                format!("{} is what it was", point.id),
-            );
+            rules.check(RP_20, *then == now && !now.contains(&None), format!("{} is what it was", point.id));
         }
     }
     let merged = seen.len() - kept;
-    rules.expect("RP-20", merged > 100, format!("{kept} points were left of {}", seen.len()));
+    rules.check(RP_20, merged > 100, format!("{kept} points were left of {}", seen.len()));
     Ok(())
 }
 

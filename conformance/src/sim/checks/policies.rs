@@ -4,6 +4,7 @@ use contract::{Consistency, Direction, ErrorCode, Health, Millis, PointChoice, P
 use simulator::{Fault, SimInstall};
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::testbed::{HOUR, INTERVAL, POLICY, Setup, Testbed, quiet};
@@ -13,19 +14,19 @@ const MINUTE: u64 = 60_000;
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         says: "a policy makes its failback policy, which is fixed and read-only",
-        rules: &["PO-01", "PO-02", "PO-03", "PO-04"],
+        rules: &[PO_01, PO_02, PO_03, PO_04],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(pair(lab, rules)),
     },
     Check {
         says: "on the way back the failback policy is in force",
-        rules: &["PO-04", "RE-27", "RP-17"],
+        rules: &[PO_04, RE_27, RP_17],
         setup: || Setup::vmware().under(|p| Policy { interval: Millis(5 * MINUTE), most_points: None, ..p }),
         story: |lab, rules| Box::pin(way_back(lab, rules)),
     },
     Check {
         says: "health tells data that is too old, a dead link, and applications that do not rest",
-        rules: &["MO-01"],
+        rules: &[MO_01],
         setup: || {
             let (threshold, rest) = (Millis(90_000), Some(Millis(4 * MINUTE)));
             Setup::vmware().under(|p| Policy { rpo_threshold: threshold, app_consistent_every: rest, ..p })
@@ -39,22 +40,18 @@ async fn pair(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let all = lab.core.policies().await.map_err(said)?;
     let back = all.iter().find(|view| view.direction == Direction::RecoveryToPrimary);
     let back = back.ok_or("there is no failback policy")?.clone();
-    rules.expect("PO-01", all.len() == 2, format!("{} policies after one was made", all.len()));
+    rules.check(PO_01, all.len() == 2, format!("{} policies after one was made", all.len()));
     let servers = &back.configuration_servers;
     let own = servers.contains(&("primary".into(), "configuration-server".into()));
-    rules.expect("PO-02", own, format!("nobody associated it, and it leads back to {servers:?}"));
+    rules.check(PO_02, own, format!("nobody associated it, and it leads back to {servers:?}"));
     let Policy { rpo_threshold, retention, app_consistent_every, .. } = back.policy;
     let fixed =
         (rpo_threshold, retention, app_consistent_every) == (Millis(15 * MINUTE), Policy::DAY, Some(HOUR));
-    rules.expect("PO-04", fixed, format!("{rpo_threshold}, {retention}, {app_consistent_every:?}"));
+    rules.check(PO_04, fixed, format!("{rpo_threshold}, {retention}, {app_consistent_every:?}"));
     let changed = Policy { rpo_threshold: Millis(1), ..back.policy };
     let refused = lab.core.update_policy(&back.id, &changed).await.err().map(|error| error.code);
     let same = lab.core.policies().await.map_err(said)? == all;
-    rules.expect(
-        "PO-03",
-        refused == Some(ErrorCode::ReadOnly) && same,
-        format!("a change of it: {refused:?}"),
-    );
+    rules.check(PO_03, refused == Some(ErrorCode::ReadOnly) && same, format!("a change of it: {refused:?}"));
     // Its other half can be changed in the very same way.
     let changed = Policy { rpo_threshold: Millis(1), ..lab.policy };
     lab.core.update_policy(&POLICY.into(), &changed).await.map_err(said)?;
@@ -69,15 +66,15 @@ async fn way_back(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     lab.live(Millis(30 * HOUR.0)).await;
     let view = lab.item(&item).await?;
     let chosen = view.policy.direction == Direction::RecoveryToPrimary;
-    rules.expect("RE-27", chosen, format!("{} is in force, though nobody named it", view.policy.id));
+    rules.check(RE_27, chosen, format!("{} is in force, though nobody named it", view.policy.id));
     let now = lab.world.clock().now();
     let aged = |point: &contract::RecoveryPoint| now.since(point.time);
-    rules.expect("PO-04", view.points.iter().all(|p| aged(p) <= Policy::DAY), "no point is older than a day");
+    rules.check(PO_04, view.points.iter().all(|p| aged(p) <= Policy::DAY), "no point is older than a day");
     let at_rest: Vec<_> = view.points.iter().filter(|p| p.consistency == Consistency::App).collect();
     let hourly =
         at_rest.windows(2).all(|two| (HOUR.0..=3 * HOUR.0).contains(&two[1].time.since(two[0].time).0));
     let found = format!("{} application-consistent points in a day", at_rest.len());
-    rules.expect("PO-04", hourly && at_rest.len() >= 20, found);
+    rules.check(PO_04, hourly && at_rest.len() >= 20, found);
     lab.completed(
         lab.core
             .failover(&crate::sim::testbed::request(&item, Direction::RecoveryToPrimary, PointChoice::Latest))
@@ -86,7 +83,7 @@ async fn way_back(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     .await?;
     let view = lab.item(&item).await?;
     let chosen = view.failed_over_to;
-    rules.expect("RP-17", chosen.is_some(), "latest, on the way back, was taken with the machine down");
+    rules.check(RP_17, chosen.is_some(), "latest, on the way back, was taken with the machine down");
     Ok(())
 }
 
@@ -95,24 +92,24 @@ async fn health(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let item = lab.protect_as(SimInstall::new("web"), None).await?;
     let view = lab.points(&item, 4).await?;
     let found = format!("applications that do not rest: {:?}, {}", view.health, view.trouble);
-    rules.expect("MO-01", view.health == Health::Warning && view.points.len() >= 4, found);
+    rules.check(MO_01, view.health == Health::Warning && view.points.len() >= 4, found);
     lab.primary.heal();
     lab.live(Millis(6 * INTERVAL.0)).await;
     let view = lab.item(&item).await?;
-    rules.expect(
-        "MO-01",
+    rules.check(
+        MO_01,
         view.health == Health::Healthy,
         format!("healed: {:?}, {}", view.health, view.trouble),
     );
     lab.primary.inject(&Fault::LinkCut);
     lab.live(Millis(3 * INTERVAL.0)).await;
     let view = lab.item(&item).await?;
-    rules.expect("MO-01", view.health == Health::Critical, format!("link cut: {:?}", view.health));
+    rules.check(MO_01, view.health == Health::Critical, format!("link cut: {:?}", view.health));
     lab.primary.heal();
     lab.live(Millis(10 * INTERVAL.0)).await;
     let view = lab.item(&item).await?;
-    rules.expect(
-        "MO-01",
+    rules.check(
+        MO_01,
         view.health == Health::Healthy,
         format!("healed: {:?}, {}", view.health, view.trouble),
     );
@@ -124,6 +121,6 @@ async fn health(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     lab.live(Millis(50_000_u64.saturating_sub(age))).await;
     let view = lab.item(&item).await?;
     let found = format!("data older than the threshold: {:?}, {}", view.health, view.trouble);
-    rules.expect("MO-01", view.health == Health::Warning, found);
+    rules.check(MO_01, view.health == Health::Warning, found);
     Ok(())
 }

@@ -7,6 +7,7 @@ use contract::{
 use simulator::{Link, SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::testbed::{BOOT, INTERVAL, Setup, Testbed, enable, request, test_failover_request};
@@ -21,31 +22,31 @@ use Side::{Primary, Recovery};
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         says: "what is out of order is refused at every stage, and the next stage is offered: VMware",
-        rules: &["FO-03", "FO-21", "JO-01", "LC-01", "LC-02", "LC-06", "LC-07", "LC-08", "LC-14", "RE-24"],
+        rules: &[FO_03, FO_21, JO_01, LC_01, LC_02, LC_06, LC_07, LC_08, LC_14, RE_24],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(stages(lab, rules, VMWARE)),
     },
     Check {
         says: "what is out of order is refused at every stage, and the next stage is offered: regions",
-        rules: &["FO-03", "JO-01", "LC-01", "LC-02", "LC-06", "LC-07", "LC-08", "LC-13", "LC-14"],
+        rules: &[FO_03, JO_01, LC_01, LC_02, LC_06, LC_07, LC_08, LC_13, LC_14],
         setup: || Setup::of(SimProfile::AZURE),
         story: |lab, rules| Box::pin(regions(lab, rules)),
     },
     Check {
         says: "what is out of order is refused at every stage, and the next stage is offered: Hyper-V",
-        rules: &["FO-03", "HF-01", "HF-03", "HF-04", "HF-17", "JO-01", "LC-01", "LC-02", "LC-07", "LC-08"],
+        rules: &[FO_03, HF_01, HF_03, HF_04, HF_17, JO_01, LC_01, LC_02, LC_07, LC_08],
         setup: || Setup::of(SimProfile::HYPERV),
         story: |lab, rules| Box::pin(hyperv(lab, rules)),
     },
     Check {
         says: "a machine whose first copy is under way cannot be failed over, and can be afterwards",
-        rules: &["LC-03"],
+        rules: &[LC_03],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(first_copy(lab, rules)),
     },
     Check {
         says: "a point belongs to its machine",
-        rules: &["RP-10"],
+        rules: &[RP_10],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(anothers_point(lab, rules)),
     },
@@ -55,10 +56,10 @@ pub(crate) const CHECKS: &[Check] = &[
 struct Stage {
     by: Operation,
     at: (Phase, Side),
-    forbidden: &'static [(Operation, &'static str)],
+    forbidden: &'static [(Operation, RuleId)],
 }
 
-const fn stage(by: Operation, at: (Phase, Side), forbidden: &'static [(Operation, &'static str)]) -> Stage {
+const fn stage(by: Operation, at: (Phase, Side), forbidden: &'static [(Operation, RuleId)]) -> Stage {
     Stage { by, at, forbidden }
 }
 
@@ -70,11 +71,11 @@ const VMWARE: &[Stage] = &[
         Reprotect,
         (Protected, Recovery),
         &[
-            (ChangePoint, "LC-02"),
-            (Commit, "LC-02"),
-            (PlannedFailover, "FO-21"),
-            (Reprotect, "LC-02"),
-            (ReverseReplicate, "LC-02"),
+            (ChangePoint, LC_02),
+            (Commit, LC_02),
+            (PlannedFailover, FO_21),
+            (Reprotect, LC_02),
+            (ReverseReplicate, LC_02),
         ],
     ),
     stage(UnplannedFailover, (CommitPending, Primary), UNDECIDED),
@@ -83,42 +84,38 @@ const VMWARE: &[Stage] = &[
         Reprotect,
         (Protected, Primary),
         &[
-            (CancelFailover, "LC-02"),
-            (ChangePoint, "LC-02"),
-            (Commit, "LC-02"),
-            (CompleteFailover, "LC-02"),
-            (PlannedFailover, "FO-21"),
-            (Reprotect, "LC-02"),
-            (ReverseReplicate, "LC-02"),
-            (TestFailoverCleanup, "LC-02"),
+            (CancelFailover, LC_02),
+            (ChangePoint, LC_02),
+            (Commit, LC_02),
+            (CompleteFailover, LC_02),
+            (PlannedFailover, FO_21),
+            (Reprotect, LC_02),
+            (ReverseReplicate, LC_02),
+            (TestFailoverCleanup, LC_02),
         ],
     ),
 ];
 
 /// Failed over and not committed.
-const UNDECIDED: &[(Operation, &str)] = &[
-    (Reprotect, "LC-02"),
-    (ReverseReplicate, "LC-02"),
-    (TestFailover, "LC-02"),
-    (UnplannedFailover, "LC-02"),
-];
+const UNDECIDED: &[(Operation, RuleId)] =
+    &[(Reprotect, LC_02), (ReverseReplicate, LC_02), (TestFailover, LC_02), (UnplannedFailover, LC_02)];
 
 /// Committed and not replicating, in the cloud.
-const UNPROTECTED: &[(Operation, &str)] = &[
-    (ChangePoint, "FO-03"),
-    (Commit, "LC-02"),
-    (ReverseReplicate, "LC-02"),
-    (TestFailover, "LC-02"),
-    (UnplannedFailover, "LC-14"),
+const UNPROTECTED: &[(Operation, RuleId)] = &[
+    (ChangePoint, FO_03),
+    (Commit, LC_02),
+    (ReverseReplicate, LC_02),
+    (TestFailover, LC_02),
+    (UnplannedFailover, LC_14),
 ];
 
 /// The same at home.
-const AT_HOME: &[(Operation, &str)] = &[
-    (ChangePoint, "FO-03"),
-    (Commit, "LC-02"),
-    (ReverseReplicate, "LC-02"),
-    (TestFailover, "LC-02"),
-    (UnplannedFailover, "LC-06"),
+const AT_HOME: &[(Operation, RuleId)] = &[
+    (ChangePoint, FO_03),
+    (Commit, LC_02),
+    (ReverseReplicate, LC_02),
+    (TestFailover, LC_02),
+    (UnplannedFailover, LC_06),
 ];
 
 const HYPERV: &[Stage] = &[
@@ -126,44 +123,44 @@ const HYPERV: &[Stage] = &[
         UnplannedFailover,
         (CommitPending, Recovery),
         &[
-            (PlannedFailover, "HF-03"),
-            (ReverseReplicate, "HF-17"),
-            (TestFailover, "LC-02"),
-            (UnplannedFailover, "LC-02"),
+            (PlannedFailover, HF_03),
+            (ReverseReplicate, HF_17),
+            (TestFailover, LC_02),
+            (UnplannedFailover, LC_02),
         ],
     ),
     stage(
         Commit,
         (Committed, Recovery),
         &[
-            (ChangePoint, "FO-03"),
-            (Commit, "LC-02"),
-            (ReverseReplicate, "HF-17"),
-            (TestFailover, "HF-04"),
-            (UnplannedFailover, "HF-04"),
+            (ChangePoint, FO_03),
+            (Commit, LC_02),
+            (ReverseReplicate, HF_17),
+            (TestFailover, HF_04),
+            (UnplannedFailover, HF_04),
         ],
     ),
     // Without a reprotection in between (HF-01).
     stage(
         PlannedFailover,
         (CommitPending, Primary),
-        &[(PlannedFailover, "LC-02"), (ReverseReplicate, "HF-17"), (UnplannedFailover, "LC-02")],
+        &[(PlannedFailover, LC_02), (ReverseReplicate, HF_17), (UnplannedFailover, LC_02)],
     ),
     stage(
         Commit,
         (Committed, Primary),
         &[
-            (ChangePoint, "FO-03"),
-            (Commit, "LC-02"),
-            (PlannedFailover, "LC-02"),
-            (TestFailover, "LC-02"),
-            (UnplannedFailover, "LC-02"),
+            (ChangePoint, FO_03),
+            (Commit, LC_02),
+            (PlannedFailover, LC_02),
+            (TestFailover, LC_02),
+            (UnplannedFailover, LC_02),
         ],
     ),
     stage(
         ReverseReplicate,
         (Protected, Primary),
-        &[(ChangePoint, "LC-02"), (Commit, "LC-02"), (ReverseReplicate, "HF-17")],
+        &[(ChangePoint, LC_02), (Commit, LC_02), (ReverseReplicate, HF_17)],
     ),
 ];
 
@@ -172,13 +169,13 @@ const NOT_HERE: &[ErrorCode] = &[ErrorCode::NotAllowedInState, ErrorCode::NotSup
 
 async fn regions(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     stages(lab, rules, VMWARE).await?;
-    rules.expect("LC-13", true, "between two regions all stages are gone through, there and back");
+    rules.check(LC_13, true, "between two regions all stages are gone through, there and back");
     Ok(())
 }
 
 async fn hyperv(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     stages(lab, rules, HYPERV).await?;
-    rules.expect("HF-01", true, "it came back straight from the committed state");
+    rules.check(HF_01, true, "it came back straight from the committed state");
     Ok(())
 }
 
@@ -201,33 +198,29 @@ async fn stages(lab: &Testbed, rules: &mut RuleLog, round: &[Stage]) -> Result<(
         }
     }
     let expected: Vec<_> = round.iter().chain(round).map(|stage| stage.at).collect();
-    rules.expect("LC-01", trace == expected, format!("two rounds went through {} stages", trace.len()));
+    rules.check(LC_01, trace == expected, format!("two rounds went through {} stages", trace.len()));
     Ok(())
 }
 
 /// Goes to the next stage, which is offered; the other way is refused.
 async fn arrive(lab: &Testbed, rules: &mut RuleLog, item: &ItemId, stage: &Stage) -> Result<(), String> {
     let from = lab.item(item).await?;
-    let rule = if from.protection.phase == CommitPending { "LC-07" } else { "LC-02" };
+    let rule = if from.protection.phase == CommitPending { LC_07 } else { LC_02 };
     let offered = from.allowed.contains(&stage.by);
-    rules.expect(rule, offered, format!("{:?} is offered at {:?}", stage.by, from.protection));
+    rules.check(rule, offered, format!("{:?} is offered at {:?}", stage.by, from.protection));
     let direction = Direction::from_side(from.protection.active);
     if let Some(astray) = ask_astray(lab, item, stage.by, from.protection) {
         let asked = format!("{:?} the wrong way", stage.by);
-        lab.forbids(rules, ("LC-08", &asked), &[ErrorCode::WrongDirection], astray).await?;
+        lab.forbids(rules, (LC_08, &asked), &[ErrorCode::WrongDirection], astray).await?;
     }
     let job = lab.completed(ask(lab, item, stage.by, from.protection).await).await?;
     let right = job.direction == direction;
     // What has failed over and is committed goes on in the direction in which it went.
     if stage.by != Commit {
-        rules.expect("LC-08", right, format!("the job of {:?} says {:?}", stage.by, job.direction));
+        rules.check(LC_08, right, format!("the job of {:?} says {:?}", stage.by, job.direction));
     }
     let told = !job.steps.is_empty() && job.steps.iter().all(|step| step.took.is_some());
-    rules.expect(
-        "JO-01",
-        told && job.ended.is_some(),
-        format!("{:?} has {} steps", stage.by, job.steps.len()),
-    );
+    rules.check(JO_01, told && job.ended.is_some(), format!("{:?} has {} steps", stage.by, job.steps.len()));
     let Protection { phase, active } = lab.item(item).await?.protection;
     if (phase, active) != stage.at {
         return Err(format!("{:?} leads to {phase:?} at {active:?}, not to {:?}", stage.by, stage.at));
@@ -241,10 +234,10 @@ async fn stay(lab: &Testbed, rules: &mut RuleLog, item: &ItemId, stage: &Stage) 
     for (operation, rule) in stage.forbidden {
         let asked = format!("{operation:?} at {:?}", here.protection);
         let offered = here.allowed.contains(operation);
-        rules.expect(rule, !offered, format!("{asked} is offered: {offered}"));
-        lab.forbids(rules, (rule, &asked), NOT_HERE, ask(lab, item, *operation, here.protection)).await?;
-        if *rule == "LC-14" && here.protection.active == Recovery {
-            rules.expect("RE-24", true, "a cloud machine that does not replicate back does not fail back");
+        rules.check(*rule, !offered, format!("{asked} is offered: {offered}"));
+        lab.forbids(rules, (*rule, &asked), NOT_HERE, ask(lab, item, *operation, here.protection)).await?;
+        if *rule == LC_14 && here.protection.active == Recovery {
+            rules.check(RE_24, true, "a cloud machine that does not replicate back does not fail back");
         }
     }
     Ok(())
@@ -317,10 +310,10 @@ async fn first_copy(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let wanted = enable(&install.machine);
     let job = lab.core.enable_protection(&wanted).await.map_err(said)?;
     let phase = lab.item(&wanted.item).await?.protection.phase;
-    rules.expect("LC-03", phase == Phase::InitialReplication, format!("the item is shown as {phase:?}"));
+    rules.check(LC_03, phase == Phase::InitialReplication, format!("the item is shown as {phase:?}"));
     let none = [ErrorCode::NotAllowedInState, ErrorCode::NoRecoveryPoint, ErrorCode::Busy];
     let out = request(&wanted.item, Direction::PrimaryToRecovery, PointChoice::Latest);
-    let asked = ("LC-03", "a failover during the first copy");
+    let asked = (LC_03, "a failover during the first copy");
     lab.forbids(rules, asked, &none, lab.core.failover(&out)).await?;
     lab.primary.set_link(Link::default());
     lab.completed(Ok(job)).await?;
@@ -335,6 +328,6 @@ async fn anothers_point(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String
     let found = lab.refusal(&one, PointChoice::Custom(point.clone())).await?;
     let strange = [ErrorCode::UnknownId, ErrorCode::BadRequest, ErrorCode::PointExpired];
     let refused = found.is_some_and(|code| strange.contains(&code));
-    rules.expect("RP-10", refused, format!("{point}, which is another machine's: {found:?}"));
+    rules.check(RP_10, refused, format!("{point}, which is another machine's: {found:?}"));
     lab.fail_over(&other, PointChoice::Custom(point)).await.map(drop)
 }

@@ -7,13 +7,13 @@ use contract::{
 use simulator::{Call, Cut, SimBoot, SimProfile, Snapshot, cut_of};
 
 use crate::rules::RuleLog;
+use crate::rules::ids::*;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::side_effects::{same, shows, step};
 use crate::sim::testbed::{BOOT, INTERVAL, Setup, Testbed, broken, test_failover_request};
 
-const RULES: &[&str] =
-    &["FO-19", "MO-02", "MO-04", "TF-01", "TF-02", "TF-03", "TF-04", "TF-06", "TF-07", "TF-08", "TF-09"];
+const RULES: &[RuleId] = &[FO_19, MO_02, MO_04, TF_01, TF_02, TF_03, TF_04, TF_06, TF_07, TF_08, TF_09];
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
@@ -30,13 +30,13 @@ pub(crate) const CHECKS: &[Check] = &[
     },
     Check {
         says: "a test failover that fails is taken down, does not count, and can be held again",
-        rules: &["MO-02", "TF-06", "TF-08"],
+        rules: &[MO_02, TF_06, TF_08],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(fails(lab, rules)),
     },
     Check {
         says: "once it has failed over, no test failover can be held",
-        rules: &["LC-02", "MO-02"],
+        rules: &[LC_02, MO_02],
         setup: Setup::vmware,
         story: |lab, rules| Box::pin(too_late(lab, rules)),
     },
@@ -47,51 +47,47 @@ async fn leaves_no_trace(lab: &Testbed, rules: &mut RuleLog) -> Result<(), Strin
     lab.points(&item, 4).await?;
     let before = lab.item(&item).await?;
     let untested = before.test_failover_status == TestFailoverStatus::Recommended;
-    rules.expect("MO-02", untested, format!("before any test failover: {:?}", before.test_failover_status));
-    rules.expect("FO-19", untested, "a machine that was never tested says so, and a failover is offered");
+    rules.check(MO_02, untested, format!("before any test failover: {:?}", before.test_failover_status));
+    rules.check(FO_19, untested, "a machine that was never tested says so, and a failover is offered");
     // One that is neither the newest nor the first, so that neither is taken by chance.
     let point = lab.processed(&item).await?.get(1).cloned().ok_or("there are no points to choose from")?;
     let shown = lab.content(&lab.recovery, &point)?;
     let wanted = test_failover_request(&item, PointChoice::Custom(point.id.clone()));
     let live = TestFailoverRequest { network: Network::Production, ..wanted.clone() };
-    let asked = ("TF-04", "a test failover in the production network");
+    let asked = (TF_04, "a test failover in the production network");
     lab.forbids(rules, asked, &[ErrorCode::BadRequest], lab.core.test_failover(&live)).await?;
 
     let job = lab.completed(lab.core.test_failover(&wanted).await).await?;
     let machine = lab.item(&item).await?.test_failover.ok_or("the test failover's machine is not shown")?;
     let boot = lab.recovery.last_boot(&machine).ok_or("the test failover's machine was never started")?;
-    rules.expect("TF-03", shows(&boot, &shown), format!("{machine} was started from {}", point.id));
+    rules.check(TF_03, shows(&boot, &shown), format!("{machine} was started from {}", point.id));
     let network = lab.recovery.spec(&machine).map(|spec| spec.network);
     let isolated = network == Some(Network::Isolated);
-    rules.expect("TF-04", isolated, format!("{machine} is in the network {network:?}"));
+    rules.check(TF_04, isolated, format!("{machine} is in the network {network:?}"));
     let extra = step(&job, Step::HYDRATE).is_some_and(|step| step.took.is_some());
-    rules.expect("TF-09", extra, "the extra step is in the test failover's job, timed");
+    rules.check(TF_09, extra, "the extra step is in the test failover's job, timed");
     let test_failovers = JobFilter { kind: Some(JobKind::TestFailover), ..JobFilter::default() };
     let listed = lab.core.jobs(&test_failovers).await.map_err(said)?.iter().any(|other| other.id == job.id);
-    rules.expect("MO-04", listed, "the test failover is listed among the jobs");
+    rules.check(MO_04, listed, "the test failover is listed among the jobs");
 
     goes_on_meanwhile(lab, rules, &boot).await?;
     let now = lab.content(&lab.recovery, &point)?;
-    rules.expect("TF-07", same(&now, &shown), format!("{} holds what it held", point.id));
+    rules.check(TF_07, same(&now, &shown), format!("{} holds what it held", point.id));
 
     clean_up(lab, rules, &machine).await?;
     let after = lab.item(&item).await?;
     let kept = before.points.iter().all(|old| after.points.iter().any(|point| point.id == old.id));
-    rules.expect(
-        "TF-08",
-        kept,
-        format!("{} points before, {} after", before.points.len(), after.points.len()),
-    );
-    rules.expect("TF-08", after.protection == before.protection, format!("{:?}", after.protection));
+    rules.check(TF_08, kept, format!("{} points before, {} after", before.points.len(), after.points.len()));
+    rules.check(TF_08, after.protection == before.protection, format!("{:?}", after.protection));
     let status = after.test_failover_status;
-    rules.expect("MO-02", status == TestFailoverStatus::Performed, format!("after clean-up: {status:?}"));
+    rules.check(MO_02, status == TestFailoverStatus::Performed, format!("after clean-up: {status:?}"));
 
     // The same point again shows the same.
     lab.completed(lab.core.test_failover(&wanted).await).await?;
     let machine = lab.item(&item).await?.test_failover.ok_or("the test failover's machine is not shown")?;
     let again = lab.recovery.last_boot(&machine).ok_or("the second test failover was never started")?;
-    rules.expect(
-        "TF-07",
+    rules.check(
+        TF_07,
         same(&again.bases(), &boot.bases()),
         "a second test failover starts with the same disks",
     );
@@ -112,36 +108,24 @@ async fn goes_on_meanwhile(
     let points = lab.processed(&item).await?;
     let more = points.iter().filter(|point| !seen.contains(&point.id)).count();
     let views = lab.primary.snapshots_taken(&"web".into()) - views;
-    rules.expect(
-        "TF-01",
-        more >= 4 && views >= 4,
-        format!("{more} points and {views} views in five intervals"),
-    );
+    rules.check(TF_01, more >= 4 && views >= 4, format!("{more} points and {views} views in five intervals"));
 
     // A look at the machines brings the records up to date.
     lab.primary.last_boot(&source.machine);
     lab.recovery.last_boot(&test_failover.machine);
     let recent = source.acks().last().is_some_and(|ack| lab.world.clock().now().since(ack.at) < INTERVAL);
-    rules.expect(
-        "TF-02",
-        recent && source.ended().is_none(),
-        "the source ran and acknowledged all the while",
-    );
+    rules.check(TF_02, recent && source.ended().is_none(), "the source ran and acknowledged all the while");
     let log = source.log();
     let place = |disks: &[Snapshot]| cut_of(&source.bases(), &log, disks, &[]);
     let own = lab.primary.machine(&source.machine).await.map_err(broken)?.disks;
     let own: Option<Vec<_>> = own.iter().map(|disk| lab.primary.snapshot(&disk.volume)).collect();
     let untouched = matches!(place(&own.unwrap_or_default()), Cut::Exact(all) if *all.end() == log.len());
-    rules.expect("TF-02", untouched, "the source's disks hold what its own guest wrote, and nothing else");
+    rules.check(TF_02, untouched, "the source's disks hold what its own guest wrote, and nothing else");
     let newest = points.last().ok_or("there is no point")?;
     let newest = lab.content(&lab.recovery, newest)?;
     let wrote = test_failover.log().len();
     let apart = wrote > 0 && matches!(place(&newest), Cut::Exact(_));
-    rules.expect(
-        "TF-07",
-        apart,
-        format!("{wrote} writes of the test failover are in no point of the source"),
-    );
+    rules.check(TF_07, apart, format!("{wrote} writes of the test failover are in no point of the source"));
     Ok(())
 }
 
@@ -152,11 +136,7 @@ async fn clean_up(lab: &Testbed, rules: &mut RuleLog, machine: &contract::Machin
     let left = lab.recovery.volumes();
     let strays = disks.iter().filter(|disk| left.contains(&disk.volume)).count();
     let gone = !disks.is_empty() && machines == 0 && strays == 0;
-    rules.expect(
-        "TF-06",
-        gone,
-        format!("{machines} machines and {strays} disks of the test failover are left"),
-    );
+    rules.check(TF_06, gone, format!("{machines} machines and {strays} disks of the test failover are left"));
     Ok(())
 }
 
@@ -171,20 +151,20 @@ async fn fails(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let after = lab.item(&item).await?;
     let left = lab.recovery.volumes().iter().filter(|volume| !volumes.contains(volume)).count();
     let clean = job.state == JobState::Failed && after.test_failover.is_none() && left == 0;
-    rules.expect(
-        "TF-06",
+    rules.check(
+        TF_06,
         clean,
         format!("a test failover that failed left {left} volumes, and {:?}", after.test_failover),
     );
     let same = (before.protection, &before.points) == (after.protection, &after.points);
-    rules.expect("TF-08", same, format!("after it: {:?}, {} points", after.protection, after.points.len()));
+    rules.check(TF_08, same, format!("after it: {:?}, {} points", after.protection, after.points.len()));
     let status = after.test_failover_status;
-    rules.expect("MO-02", status == TestFailoverStatus::Recommended, format!("after it: {status:?}"));
+    rules.check(MO_02, status == TestFailoverStatus::Recommended, format!("after it: {status:?}"));
     lab.completed(lab.core.test_failover(&wanted).await).await?;
     let status = lab.item(&item).await?.test_failover_status;
-    rules.expect("MO-02", status == TestFailoverStatus::Recommended, format!("before clean-up: {status:?}"));
+    rules.check(MO_02, status == TestFailoverStatus::Recommended, format!("before clean-up: {status:?}"));
     let second = lab.refused("a second test failover", lab.core.test_failover(&wanted)).await?;
-    rules.expect("TF-06", second.is_some(), format!("a second one beside it: {second:?}"));
+    rules.check(TF_06, second.is_some(), format!("a second one beside it: {second:?}"));
     lab.completed(lab.core.clean_up_test_failover(&item).await).await.map(drop)
 }
 
@@ -193,10 +173,10 @@ async fn too_late(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     lab.points(&item, 3).await?;
     lab.fail_over(&item, PointChoice::LatestProcessed).await?;
     lab.live(BOOT).await;
-    let asked = ("LC-02", "a test failover of a machine that has failed over");
+    let asked = (LC_02, "a test failover of a machine that has failed over");
     let wanted = test_failover_request(&item, PointChoice::LatestProcessed);
     lab.forbids(rules, asked, &[ErrorCode::NotAllowedInState], lab.core.test_failover(&wanted)).await?;
     let status = lab.item(&item).await?.test_failover_status;
-    rules.expect("MO-02", status == TestFailoverStatus::NotApplicable, format!("after failover: {status:?}"));
+    rules.check(MO_02, status == TestFailoverStatus::NotApplicable, format!("after failover: {status:?}"));
     Ok(())
 }

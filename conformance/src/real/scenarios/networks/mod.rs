@@ -22,6 +22,7 @@ use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::teardown as finish;
+use crate::rules::ids::*;
 use crate::ssh::Key;
 
 const STEP: &str = "networks";
@@ -81,7 +82,7 @@ async fn boot_source(world: &ScenarioContext, key: &Key) -> Result<Running, Scen
             "the source has addresses {address:?} and not {FIXED}"
         )));
     }
-    world.trace(format!("source: at {FIXED} without DHCP, a login succeeds")).await;
+    world.trace(format!("source: at {FIXED} without DHCP, a login succeeds"));
     Ok(source)
 }
 
@@ -108,14 +109,12 @@ async fn choose_target(world: &ScenarioContext) -> Result<(), ScenarioError> {
     };
     let stray = world.core.update_target(&world.item, &wanted(STRAY)).await?;
     let found = format!("{STRAY} in {SUBNET}: {:?}", stray.issues);
-    world.expect("MO-03", of_address(&stray, STRAY), found).await;
+    world.check(MO_03, of_address(&stray, STRAY), found);
     let right = world.core.update_target(&world.item, &wanted(ADDRESS)).await?;
     let found = format!("{ADDRESS} in {SUBNET}: {:?}", right.issues);
-    world.expect("MO-03", right.issues.is_empty(), found).await;
-    world
-        .expect("FO-17", right.target == wanted(ADDRESS), "the item shows the settings that were made")
-        .await;
-    world.trace(format!("target: {ADDRESS} in subnet {SUBNET}")).await;
+    world.check(MO_03, right.issues.is_empty(), found);
+    world.check(FO_17, right.target == wanted(ADDRESS), "the item shows the settings that were made");
+    world.trace(format!("target: {ADDRESS} in subnet {SUBNET}"));
     Ok(())
 }
 
@@ -127,28 +126,28 @@ async fn came_up_as_chosen(world: &ScenarioContext, cloud: &Running) -> Result<(
     let right =
         subnet == Some(SUBNET) && shown.nic.address == Some(ADDRESS) && inside == [ADDRESS.to_string()];
     let found = format!("subnet {subnet:?}, address {:?}, inside {inside:?}", shown.nic.address);
-    world.expect("CN-10", right, found).await;
+    world.check(CN_10, right, found);
     let settings =
         images::read_boot_file(&cloud.boot.disks[0].base, VARIANT_ENV).map_err(harness::Error::from)?;
     let settings = String::from_utf8_lossy(&settings);
     let dhcp = settings.lines().any(|line| line == "DHCP=yes");
-    world.expect("HY-05", dhcp, format!("the DHCP service starts on the target: {dhcp}")).await;
-    world.trace(format!("cloud: up at {ADDRESS} in subnet {SUBNET}")).await;
+    world.check(HY_05, dhcp, format!("the DHCP service starts on the target: {dhcp}"));
+    world.trace(format!("cloud: up at {ADDRESS} in subnet {SUBNET}"));
     Ok(())
 }
 
 /// CN-03: SSH comes in where machine and subnet both allow it; CN-06: what cannot be reached runs all the same.
 async fn both_lists(world: &ScenarioContext, visitor: &Visitor<'_>) -> Result<(), ScenarioError> {
     let step = world.evidence.step(STEP, "rules of machine and subnet");
-    visitor.is_shut_out("CN-03", Way::Private, "no rule allows it").await?;
+    visitor.is_shut_out(CN_03, Way::Private, "no rule allows it").await?;
     for (machine, subnet) in COMBINATIONS {
         world.recovery.secure_machine(&world.machine, rules(machine)).await?;
         world.recovery.secure_subnet(SUBNET, rules(subnet)).await?;
         let case = format!("machine {machine:?}, subnet {subnet:?}");
         if (machine, subnet) == (Decision::Allow, Decision::Allow) {
-            visitor.gets_in("CN-03", Way::Private, &case).await?;
+            visitor.gets_in(CN_03, Way::Private, &case).await?;
         } else {
-            visitor.is_shut_out("CN-03", Way::Private, &case).await?;
+            visitor.is_shut_out(CN_03, Way::Private, &case).await?;
         }
     }
     step.done();
@@ -161,7 +160,7 @@ async fn public_address(world: &ScenarioContext, visitor: &Visitor<'_>) -> Resul
     world.recovery.secure_machine(&world.machine, rules(Decision::Allow)).await?;
     world.recovery.secure_subnet(SUBNET, rules(Decision::Allow)).await?;
     let shown = world.recovery.machine(&world.machine).await?.nic.public_address;
-    world.expect("CN-04", shown.is_none(), format!("public address after failover: {shown:?}")).await;
+    world.check(CN_04, shown.is_none(), format!("public address after failover: {shown:?}"));
     let before = world.recovery.door(&world.machine, Way::Public, ssh_probe::SSH).await?;
     if before.is_some() {
         return Err(ScenarioError::Inconclusive(format!(
@@ -170,13 +169,13 @@ async fn public_address(world: &ScenarioContext, visitor: &Visitor<'_>) -> Resul
     }
     world.recovery.set_public_address(&world.machine, true).await?;
     let shown = world.recovery.machine(&world.machine).await?.nic.public_address;
-    world.expect("CN-04", shown.is_some(), format!("public address once added: {shown:?}")).await;
-    visitor.gets_in("CN-04", Way::Public, "public address").await?;
+    world.check(CN_04, shown.is_some(), format!("public address once added: {shown:?}"));
+    visitor.gets_in(CN_04, Way::Public, "public address").await?;
     world.recovery.secure_subnet(SUBNET, rules(Decision::Deny)).await?;
-    visitor.is_shut_out("CN-04", Way::Public, "public address, subnet Deny").await?;
+    visitor.is_shut_out(CN_04, Way::Public, "public address, subnet Deny").await?;
     world.recovery.secure_subnet(SUBNET, rules(Decision::Allow)).await?;
     world.recovery.set_public_address(&world.machine, false).await?;
-    visitor.is_shut_out("CN-04", Way::Public, "public address taken away").await?;
+    visitor.is_shut_out(CN_04, Way::Public, "public address taken away").await?;
     step.done();
     Ok(())
 }
@@ -185,10 +184,10 @@ async fn public_address(world: &ScenarioContext, visitor: &Visitor<'_>) -> Resul
 async fn left_behind(world: &ScenarioContext, cloud: &Running) -> Result<(), ScenarioError> {
     let power = world.recovery.machine(&world.machine).await?.power;
     let off = power == contract::PowerState::Off;
-    world.expect("CN-06", off, format!("after its shutdown the machine is {power:?}")).await;
+    world.check(CN_06, off, format!("after its shutdown the machine is {power:?}"));
     let path = cloud.boot.dir.join("serial.log");
     let console = std::fs::read(&path).map_err(harness::Error::file(&path))?;
     let said = String::from_utf8_lossy(&console).contains(STARTED_LINE);
-    world.expect("CN-05", said, format!("{} bytes of its console are kept", console.len())).await;
+    world.check(CN_05, said, format!("{} bytes of its console are kept", console.len()));
     Ok(())
 }

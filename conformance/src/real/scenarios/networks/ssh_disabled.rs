@@ -11,6 +11,7 @@ use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::teardown as finish;
+use crate::rules::ids::*;
 use crate::ssh::{Key, Login};
 
 const EDGE: &str = "failover of the mute twin";
@@ -24,7 +25,7 @@ pub(crate) async fn fail_over(world: &ScenarioContext, key: &Key) -> Result<(), 
     world.primary.restore();
     let twin = world.member(NAME);
     let played = play(&twin, key).await;
-    world.absorb(&twin).await;
+    world.merge_findings(&twin);
     played
 }
 
@@ -58,7 +59,7 @@ async fn is_found(twin: &ScenarioContext) -> Result<(), ScenarioError> {
         issue.class == IssueClass::MissingConfiguration && issue.what.contains("SSH")
     };
     let found = view.issues.iter().find(of_ssh);
-    twin.expect("CN-01", found.is_some(), format!("findings: {:?}", view.issues)).await;
+    twin.check(CN_01, found.is_some(), format!("findings: {:?}", view.issues));
     Ok(())
 }
 
@@ -72,11 +73,9 @@ async fn is_mute(twin: &ScenarioContext, running: &Running, key: &Key) -> Result
             "the stand-in's network refuses what its rules let in".to_owned(),
         ));
     }
-    twin.expect("CN-01", matches!(login, Login::Failed(_)), format!("its server does not start: {login:?}"))
-        .await;
+    twin.check(CN_01, matches!(login, Login::Failed(_)), format!("its server does not start: {login:?}"));
     let power = twin.recovery.machine(&twin.machine).await?.power;
-    twin.expect("CN-06", power == PowerState::On, format!("nobody can log in; the machine is {power:?}"))
-        .await;
-    twin.trace("login: nobody answers in the machine").await;
+    twin.check(CN_06, power == PowerState::On, format!("nobody can log in; the machine is {power:?}"));
+    twin.trace("login: nobody answers in the machine");
     Ok(())
 }

@@ -10,6 +10,7 @@ use witness::protocol::SERVICE_PORT;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
+use crate::rules::ids::*;
 use crate::ssh::{self, Key, Login};
 
 /// SSH's port.
@@ -73,19 +74,17 @@ impl<'a> Visitor<'a> {
     }
 
     /// A login succeeds, as `rule` asks for.
-    pub(crate) async fn gets_in(&self, rule: &str, way: Way, case: &str) -> Result<(), ScenarioError> {
+    pub(crate) async fn gets_in(&self, rule: RuleId, way: Way, case: &str) -> Result<(), ScenarioError> {
         self.site.components().lets_in(&self.machine.boot.machine, way, SSH).map_err(stand_in)?;
         let login = self.knock(way).await?;
         let found = format!("{case}: {login:?}");
-        self.world.expect(rule, self.is_home(&login), found).await;
-        self.world
-            .trace(format!("login ({case}): {}", if self.is_home(&login) { "in" } else { "not in" }))
-            .await;
+        self.world.check(rule, self.is_home(&login), found);
+        self.world.trace(format!("login ({case}): {}", if self.is_home(&login) { "in" } else { "not in" }));
         Ok(())
     }
 
     /// Nobody listens, which `rule` asks for, and it can be told why. CN-06: the machine runs all the same.
-    pub(crate) async fn is_shut_out(&self, rule: &str, way: Way, case: &str) -> Result<(), ScenarioError> {
+    pub(crate) async fn is_shut_out(&self, rule: RuleId, way: Way, case: &str) -> Result<(), ScenarioError> {
         let id = &self.machine.boot.machine;
         let why = self.site.components().lets_in(id, way, SSH).err();
         let why =
@@ -94,11 +93,11 @@ impl<'a> Visitor<'a> {
             Login::Refused => {}
             login => return Err(stand_in(format!("{why}, and yet somebody listens: {login:?}"))),
         }
-        self.world.expect(rule, true, format!("{case}: {why}")).await;
+        self.world.check(rule, true, format!("{case}: {why}"));
         let power = self.site.machine(id).await?.power;
         let found = format!("refused because {why}; the machine is {power:?}");
-        self.world.expect("CN-06", power == PowerState::On, found).await;
-        self.world.trace(format!("login ({case}): refused, {why}")).await;
+        self.world.check(CN_06, power == PowerState::On, found);
+        self.world.trace(format!("login ({case}): refused, {why}"));
         Ok(())
     }
 }

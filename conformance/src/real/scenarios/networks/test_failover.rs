@@ -11,6 +11,7 @@ use crate::real::edge;
 use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::scenarios::test_failover;
+use crate::rules::ids::*;
 use crate::ssh::Key;
 
 const EDGE: &str = "test-failover";
@@ -28,10 +29,10 @@ pub(crate) async fn hold(world: &ScenarioContext, key: &Key) -> Result<(), Scena
     let inside = address_inside(&running).await?;
     let apart = |address: &String| address.parse().is_ok_and(|address| ISOLATED.contains(address));
     let isolated = nic.network == Network::Isolated && !inside.is_empty() && inside.iter().all(apart);
-    world.expect("TF-04", isolated, format!("{:?}, addresses inside: {inside:?}", nic.network)).await;
+    world.check(TF_04, isolated, format!("{:?}, addresses inside: {inside:?}", nic.network));
     world.recovery.secure_machine(&machine, rules(Decision::Allow)).await?;
     world.recovery.secure_subnet(SUBNET, rules(Decision::Allow)).await?;
     let visitor = Visitor::of(world, &running, key).await?;
-    visitor.is_shut_out("TF-04", Way::Private, "a test failover").await?;
+    visitor.is_shut_out(TF_04, Way::Private, "a test failover").await?;
     test_failover::clean_up(world, EDGE, &recovered).await
 }

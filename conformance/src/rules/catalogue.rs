@@ -1,0 +1,191 @@
+//! The catalogue of rules: `conformance/rules.toml`, read once.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+const SOURCE: &str = include_str!("../../rules.toml");
+
+/// Name of a rule in the catalogue, such as `FO-04`. There is a constant for each in [`ids`]; no other value exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct RuleId(&'static str);
+
+/// A constant for every rule of the catalogue.
+pub mod ids {
+    pub use super::RuleId;
+
+    include!(concat!(env!("OUT_DIR"), "/rule_ids.rs"));
+}
+
+impl RuleId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+
+    /// The rule of this name; `None` if the catalogue has none.
+    #[must_use]
+    pub fn find(text: &str) -> Option<Self> {
+        catalogue().iter().map(|rule| rule.id).find(|id| id.0 == text)
+    }
+
+    /// What the catalogue says of this rule.
+    ///
+    /// # Panics
+    /// Never: the constants are made from the catalogue itself.
+    #[must_use]
+    pub fn rule(self) -> &'static Rule {
+        let found = catalogue().iter().find(|rule| rule.id == self);
+        found.unwrap_or_else(|| unreachable!("{self} is made from the catalogue"))
+    }
+}
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RuleId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        RuleId::find(&text)
+            .ok_or_else(|| serde::de::Error::custom(format!("the catalogue has no rule {text}")))
+    }
+}
+
+/// How a rule is scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Must hold.
+    Guarantee,
+    /// A documented limit of the product. Scored separately: a core that is better than documented does not fail.
+    Limitation,
+    /// Shown in the report, and never the reason why a run fails.
+    Advice,
+    /// About the suite's own stand-ins: whether this host could judge at all.
+    StandIn,
+}
+
+/// Kind of source a rule applies to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Machines of Hyper-V hosts.
+    Hyperv,
+    /// Machines of VMware hosts.
+    Vmware,
+    /// Physical servers.
+    Physical,
+    /// Machines of one cloud region that are protected in another.
+    Azure,
+}
+
+/// One rule. The fields are those of `rules.toml`, which explains them.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Permanent name.
+    pub id: RuleId,
+    /// What a core must do, in one sentence.
+    pub title: String,
+    /// How it is scored.
+    pub class: Class,
+    /// Sources it applies to.
+    pub platforms: Vec<Source>,
+    /// Tags of the documents that state it.
+    pub documents: Vec<String>,
+    /// Whether it is stated in no document in these words.
+    pub derived: bool,
+    /// What shows that it held: what a check expects to find.
+    pub evidence: String,
+    /// For a rule that demands a refusal: the request that must be accepted.
+    pub twin: String,
+    /// Why no check judges it; empty if one does.
+    pub unchecked: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    id: String,
+    title: String,
+    class: Class,
+    platforms: Vec<Source>,
+    source: Vec<String>,
+    derived: bool,
+    evidence: String,
+    twin: String,
+    #[serde(default)]
+    unchecked: String,
+}
+
+#[derive(Deserialize)]
+struct File {
+    rule: Vec<Row>,
+}
+
+/// Every rule, in the catalogue's order.
+///
+/// # Panics
+/// `rules.toml` does not have the form that it describes; a test keeps that out.
+#[must_use]
+pub fn catalogue() -> &'static [Rule] {
+    static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+        let file: File = toml::from_str(SOURCE).unwrap_or_else(|error| panic!("rules.toml: {error}"));
+        file.rule.into_iter().map(Rule::from).collect()
+    });
+    &RULES
+}
+
+impl From<Row> for Rule {
+    fn from(row: Row) -> Self {
+        Self {
+            id: RuleId(row.id.leak()),
+            title: row.title,
+            class: row.class,
+            platforms: row.platforms,
+            documents: row.source,
+            derived: row.derived,
+            evidence: row.evidence,
+            twin: row.twin,
+            unchecked: row.unchecked,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_catalogue_has_196_rules_beside_external_facts_and_stand_ins() {
+        let ids: BTreeSet<_> = catalogue().iter().map(|rule| rule.id).collect();
+        assert_eq!(ids.len(), catalogue().len(), "a rule occurs twice");
+        let product = catalogue()
+            .iter()
+            .filter(|rule| !rule.id.0.starts_with("EX") && rule.class != Class::StandIn)
+            .count();
+        assert_eq!(product, 196);
+    }
+
+    #[test]
+    fn every_rule_has_one_sentence_platforms_and_evidence() {
+        for rule in catalogue() {
+            let sentence = rule.title.starts_with(char::is_uppercase) && rule.title.ends_with('.');
+            assert!(sentence && rule.title.len() <= 200, "{}: {}", rule.id, rule.title);
+            assert!(!rule.platforms.is_empty() && !rule.evidence.is_empty(), "{}", rule.id);
+        }
+    }
+
+    #[test]
+    fn a_rule_is_found_by_its_name_and_no_other_is() {
+        assert_eq!(RuleId::find("FO-04"), Some(ids::FO_04));
+        assert_eq!(ids::FO_04.rule().class, Class::Guarantee);
+        assert_eq!(RuleId::find("XX-99"), None);
+    }
+}
