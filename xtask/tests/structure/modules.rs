@@ -28,6 +28,8 @@ pub struct Module {
     pub items: BTreeSet<String>,
     /// Names of its child modules.
     pub children: BTreeSet<String>,
+    /// Words of its code outside of declarations and `use`.
+    pub words: BTreeSet<String>,
     /// Paths into the same crate.
     pub mentions: Vec<Mention>,
     /// Whether it holds nothing but module declarations and `use`.
@@ -68,6 +70,7 @@ impl Reader<'_> {
         let mut module = Module { file: self.file.to_owned(), only_declares: true, ..Module::default() };
         let rest = self.declarations(path, code, &mut module);
         module.only_declares &= rest.is_empty();
+        module.words = rest.iter().filter(|token| token.is_word()).map(|token| token.text.clone()).collect();
         self.all.modules.insert(path.to_vec(), module);
         let mentions = mentions(path, code, &self.all.modules[path]);
         if let Some(module) = self.all.modules.get_mut(path) {
