@@ -13,6 +13,7 @@
 
 pub mod bench;
 pub mod context;
+pub mod core_under_test;
 mod disks;
 pub mod evidence;
 pub mod judge;
