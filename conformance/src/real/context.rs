@@ -1,6 +1,5 @@
 //! Everything a scenario works with, and how it is taken down.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,9 +16,10 @@ use standins::StandInSite;
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
+use crate::core_under_test::{self, CoreClock, CoreParts, CoreUnderTest};
 use crate::disks;
 use crate::evidence::Evidence;
-use crate::mutants::{self, Planned};
+use crate::mutants::InjectedFault;
 use crate::outcome::{EdgeOutcome, LeftDisk, ScenarioOutcome};
 use crate::real::environment::{ScenarioRun, TestEnvironment};
 use crate::rules::ids::*;
@@ -49,7 +49,7 @@ pub(crate) struct ScenarioContext {
     findings: Arc<Mutex<Findings>>,
     /// Every stand-in of the scenario by its name, the two sides among them.
     stand_ins: Vec<(String, Arc<StandInSite>)>,
-    mutant: Option<Arc<Planned>>,
+    fault: InjectedFault,
     core_name: String,
     host: Host,
     scratch: Arc<Scratch>,
@@ -88,10 +88,12 @@ impl ScenarioContext {
         }
         let (primary, recovery) = (Arc::clone(&stand_ins[0].1), Arc::clone(&stand_ins[1].1));
         let home = scenario.home.as_ref().map(|_| Arc::clone(&stand_ins[2].1));
-        let mutant = plan_mutant(context, scenario)?;
+        let fault = InjectedFault::for_edges(context.mutant.as_deref(), &scenario.edges)
+            .map_err(|error| ScenarioError::Inconclusive(format!("{}: {error}", scenario.name)))?;
         let sites: Vec<_> = stand_ins.iter().map(|(name, site)| (name.as_str(), site)).collect();
-        let core = open_core(evidence, mutant.clone(), &sites)?;
-        let core_name = core.capabilities().await?.name;
+        let CoreUnderTest { core, capabilities } =
+            open_capable_core(evidence, &fault, &sites, scenario).await?;
+        let core_name = capabilities.name;
         Ok(Self {
             context: context.clone(),
             script: scenario.script,
@@ -107,7 +109,7 @@ impl ScenarioContext {
             machine: MachineId::from("shop"),
             findings: Arc::default(),
             stand_ins,
-            mutant,
+            fault,
             core_name,
             host: stage.host,
             scratch: stage.scratch,
@@ -157,7 +159,7 @@ impl ScenarioContext {
             machine: self.machine.clone(),
             findings: Arc::clone(&self.findings),
             stand_ins: self.stand_ins.clone(),
-            mutant: self.mutant.clone(),
+            fault: self.fault.clone(),
             core_name: self.core_name.clone(),
             host: self.host.clone(),
             scratch: Arc::clone(&self.scratch),
@@ -210,9 +212,7 @@ impl ScenarioContext {
 
     /// An edge begins: a fault planned for it goes to work.
     pub(crate) fn enter(&self, edge: &str) {
-        if let Some(mutant) = &self.mutant {
-            mutant.enter(edge);
-        }
+        self.fault.begin_edge(edge);
     }
 
     /// What was found so far. Never held over a wait.
@@ -347,38 +347,37 @@ impl ScenarioRun for ScenarioContext {
     }
 }
 
-/// The fault that the run asks for.
-fn plan_mutant(context: &RunContext, scenario: &Scenario) -> Result<Option<Arc<Planned>>, ScenarioError> {
-    let Some(words) = context.mutant.as_deref() else { return Ok(None) };
-    let planned = Planned::parse(words).ok_or_else(|| {
-        let known: Vec<_> = mutants::ALL.iter().map(|mutant| mutant.name).collect();
-        ScenarioError::Inconclusive(format!("there is no mutant {words}; known: {}", known.join(", ")))
-    })?;
-    match planned.edge().filter(|edge| !scenario.edges.iter().any(|known| known == edge)) {
-        Some(edge) => Err(ScenarioError::Inconclusive(format!("{} has no edge {edge}", scenario.name))),
-        None => Ok(Some(planned)),
+/// Opens the core under test for a scenario, whose operations it must have.
+async fn open_capable_core(
+    evidence: &Evidence,
+    fault: &InjectedFault,
+    sites: &[(&str, &Arc<StandInSite>)],
+    scenario: &Scenario,
+) -> Result<CoreUnderTest, ScenarioError> {
+    let core = CoreUnderTest::query(open_core(evidence, fault, sites)?).await?;
+    match core.lacks(core_under_test::needed_by(scenario.script)) {
+        None => Ok(core),
+        Some(operation) => Err(ScenarioError::Inconclusive(format!(
+            "skipped: {} does not have the operation `{}`",
+            core.capabilities.name,
+            word(&operation)
+        ))),
     }
 }
 
-/// Opens the built-in core on `sites`, with a fault put into it if one is asked for.
+/// Opens the core under test on `sites`, with a fault injected if one was asked for.
 pub(crate) fn open_core(
     evidence: &Evidence,
-    mutant: Option<Arc<Planned>>,
+    fault: &InjectedFault,
     sites: &[(&str, &Arc<StandInSite>)],
 ) -> Result<Arc<dyn ReplicationCore>, ScenarioError> {
-    let tap = mutant.map(|mutant| mutant as Arc<dyn replication::tap::Tap>);
-    let platforms: BTreeMap<_, _> = sites
+    let platforms = sites
         .iter()
         .map(|(name, site)| (SiteId::from(*name), Arc::clone(site) as Arc<dyn Platform>))
         .collect();
     let dir = evidence.dir().join("core").into_std_path_buf();
-    let core = replication::Core::open(replication::Config {
-        platforms,
-        dir,
-        tap,
-        clock: replication::Clock::system(),
-    });
-    Ok(Arc::new(core.map_err(|error| ScenarioError::Inconclusive(error.to_string()))?))
+    let parts = CoreParts { platforms, dir, clock: CoreClock::System };
+    core_under_test::open(parts, fault).map_err(|error| ScenarioError::Inconclusive(error.to_string()))
 }
 
 /// The word by which a value is written in JSON.

@@ -12,6 +12,9 @@ mod seeded_cycles;
 mod side_effects;
 mod testbed;
 
+#[cfg(test)]
+pub(crate) use check::broken_rules;
+
 use anyhow::{Context as _, Result};
 use contract::CoreError;
 

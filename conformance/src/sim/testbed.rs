@@ -13,6 +13,7 @@ use contract::{
 use simulator::{Call, FailCall, Fault, Load, SimBoot, SimConfig, SimInstall, SimProfile, SimSite, SimWorld};
 use tempfile::TempDir;
 
+use crate::core_under_test::{self, CoreClock, CoreParts};
 use crate::mutants::InjectedFault;
 use crate::sim::said;
 use crate::sim::side_effects::{held, whole};
@@ -86,13 +87,9 @@ impl Testbed {
             platforms.insert(id.into(), Arc::clone(site) as Arc<dyn Platform>);
         }
         let clock = world.clock().clone();
-        let config = replication::Config {
-            platforms,
-            dir: dir.path().to_owned(),
-            tap: dose.tap(),
-            clock: replication::Clock::new(move || clock.now()),
-        };
-        let core = dose.around(Arc::new(replication::Core::open(config).map_err(said)?));
+        let clock = CoreClock::from_fn(move || clock.now());
+        let parts = CoreParts { platforms, dir: dir.path().to_owned(), clock };
+        let core = core_under_test::open(parts, dose).map_err(said)?;
         Ok(Self { world, primary, recovery, other, core, policy: setup.policy, _dir: dir })
     }
 

@@ -20,6 +20,7 @@ use witness::protocol::Measure;
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
+use crate::mutants::InjectedFault;
 use crate::outcome::{ScenarioOutcome, Speed};
 use crate::real::context::{BOOT_WITHIN, JOB_WITHIN, open_core};
 use crate::real::edge::measure::millis;
@@ -87,7 +88,7 @@ impl SpeedTest {
         let logged = stage.site(SOURCE).await?;
         let target = stage.site(TARGET).await?;
         let sites = [("vmware-unlogged", &bare), (SOURCE, &logged), (TARGET, &target)];
-        let core = open_core(evidence, None, &sites)?;
+        let core = open_core(evidence, &InjectedFault::default(), &sites)?;
         let policy = Policy::for_machines_of(bare.profile().kind, setup::INTERVAL);
         core.create_policy(&setup::POLICY.into(), &policy).await?;
         Ok(Self { stage, sources: [bare, logged], target, core, found: Mutex::default() })
