@@ -5,7 +5,7 @@
 
 use camino::Utf8PathBuf;
 use harness::tools::{self, Format};
-use standins::{StandInSite, StillVolume};
+use standins::{IdleVolume, StandInSite};
 
 use crate::blame::ScenarioError;
 use crate::outcome::{LeftDisk, Verdict};
@@ -21,7 +21,7 @@ const NO_CHECK: &str = "the format has no tables to check";
 /// The site does not come to rest.
 pub(crate) async fn inspect(site: &StandInSite, when: &str) -> Result<Vec<LeftDisk>, ScenarioError> {
     let label = site.label();
-    let disks = site.at_rest(async |volumes: Vec<StillVolume>| {
+    let disks = site.with_idle_volumes(async |volumes: Vec<IdleVolume>| {
         let mut disks = Vec::new();
         for volume in volumes {
             disks.push(read(label, when, volume).await);
@@ -31,8 +31,8 @@ pub(crate) async fn inspect(site: &StandInSite, when: &str) -> Result<Vec<LeftDi
     Ok(disks.await?)
 }
 
-async fn read(site: &str, when: &str, volume: StillVolume) -> LeftDisk {
-    let StillVolume { id, path, format, bytes } = volume;
+async fn read(site: &str, when: &str, volume: IdleVolume) -> LeftDisk {
+    let IdleVolume { id, path, format, bytes } = volume;
     let check = check(&path, format).await;
     let info = tools::info(&path).await.map_err(|error| error.to_string());
     let readable = info.and_then(|info| {
@@ -94,12 +94,12 @@ mod tests {
     const BYTES: u64 = 4 << 20;
     const TABLED: [Format; 3] = [Format::Qcow2, Format::Vmdk, Format::Vhdx];
 
-    async fn image(dir: &tempfile::TempDir, format: Format) -> StillVolume {
+    async fn image(dir: &tempfile::TempDir, format: Format) -> IdleVolume {
         let path = Utf8PathBuf::from_path_buf(dir.path().join(format!("disk.{}", format.name()))).unwrap();
         tools::create(&path, format, BYTES).await.unwrap();
         let words = ["-f", format.name(), "-c", "write -P 7 64k 1M", path.as_str()];
         tools::run("qemu-io", &words).await.unwrap();
-        StillVolume { id: VolumeId::from("shop-system"), path, format, bytes: BYTES }
+        IdleVolume { id: VolumeId::from("shop-system"), path, format, bytes: BYTES }
     }
 
     fn broken(disks: &[LeftDisk]) -> Vec<RuleId> {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     /// Lets the first entry of the image's mapping table lead beyond the end of the file.
-    fn damage(volume: &StillVolume) {
+    fn damage(volume: &IdleVolume) {
         let bytes = std::fs::read(&volume.path).unwrap();
         let little = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
         let (at, entry) = match volume.format {
@@ -162,9 +162,9 @@ mod tests {
     async fn a_disk_of_another_format_or_size_than_it_is_called_breaks_the_rule() {
         let dir = tempfile::tempdir().unwrap();
         let volume = image(&dir, Format::Qcow2).await;
-        let called = StillVolume { format: Format::Raw, ..volume.clone() };
+        let called = IdleVolume { format: Format::Raw, ..volume.clone() };
         assert_eq!(broken(&[read("a-standin", "left", called).await]), [ST_03]);
-        let shorter = StillVolume { bytes: BYTES - 512, ..volume.clone() };
+        let shorter = IdleVolume { bytes: BYTES - 512, ..volume.clone() };
         assert_eq!(broken(&[read("a-standin", "left", shorter).await]), [ST_03]);
         std::fs::remove_file(&volume.path).unwrap();
         assert_eq!(broken(&[read("a-standin", "left", volume).await]), [ST_02, ST_03]);

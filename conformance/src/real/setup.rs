@@ -6,7 +6,7 @@ use contract::{
     Network, Placement, Platform, Policy, TargetSettings, VolumeId,
 };
 use harness::machine;
-use standins::{Installed, StandInSite, Tracking};
+use standins::{Installed, StandInSite, TrackingMechanism};
 use witness::protocol::Load;
 
 use crate::blame::ScenarioError;
@@ -55,7 +55,7 @@ impl InstallProfile {
     pub(crate) async fn native(site: &StandInSite) -> Result<Self, ScenarioError> {
         let variant = images::Variant {
             boot_drivers: site.site().await?.boot_drivers,
-            agent: site.profile().tracking == Tracking::Agent,
+            agent: site.profile().tracking == TrackingMechanism::Agent,
             ..images::Variant::default()
         };
         let (facts, placement) = (GuestFacts::default(), Placement::default());

@@ -33,7 +33,7 @@ pub(crate) fn rto_of_boot(
     answered: Instant,
     cold_boot_ms: u64,
 ) -> Rto {
-    let copies = millis(boot.captured_in);
+    let copies = millis(boot.capture_time);
     let mut steps = job_steps(job);
     if let Some(step) = steps.iter_mut().find(|step| step.name == START_STEP) {
         step.ms = step.ms.saturating_sub(copies);

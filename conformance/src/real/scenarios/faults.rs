@@ -9,7 +9,7 @@ use contract::{
 };
 use harness::relay::LinkCondition;
 use harness::storage::WriteFault;
-use standins::{Fault, StandInSite};
+use standins::{SiteFault, StandInSite};
 
 use crate::blame::ScenarioError;
 use crate::outcome::Rpo;
@@ -43,7 +43,7 @@ struct Trial {
     /// Name of its edge: a test failover once it is healed.
     edge: &'static str,
     strikes: Strikes,
-    fault: fn(&ScenarioContext) -> Fault,
+    fault: fn(&ScenarioContext) -> SiteFault,
     meanwhile: Meanwhile,
 }
 
@@ -70,55 +70,55 @@ const TRIALS: [Trial; 9] = [
     Trial {
         edge: "test-failover-after-link-down",
         strikes: Strikes::Source,
-        fault: |_| Fault::Link(LinkCondition::Down),
+        fault: |_| SiteFault::Link(LinkCondition::Down),
         meanwhile: Meanwhile::Told,
     },
     Trial {
         edge: "test-failover-after-link-slow",
         strikes: Strikes::Source,
-        fault: |_| Fault::Link(LinkCondition::Throttled(SLOW)),
+        fault: |_| SiteFault::Link(LinkCondition::Throttled(SLOW)),
         meanwhile: Meanwhile::PointsCome,
     },
     Trial {
         edge: "test-failover-after-link-lossy",
         strikes: Strikes::Source,
-        fault: |_| Fault::Link(LinkCondition::Lossy(LOSSY)),
+        fault: |_| SiteFault::Link(LinkCondition::Lossy(LOSSY)),
         meanwhile: Meanwhile::PointsCome,
     },
     Trial {
         edge: "test-failover-after-write-errors",
         strikes: Strikes::Target,
-        fault: |_| Fault::Writes(WriteFault::Broken),
+        fault: |_| SiteFault::Writes(WriteFault::Broken),
         meanwhile: Meanwhile::Told,
     },
     Trial {
         edge: "test-failover-after-full-disk",
         strikes: Strikes::Target,
-        fault: |_| Fault::Writes(WriteFault::Full),
+        fault: |_| SiteFault::Writes(WriteFault::Full),
         meanwhile: Meanwhile::Told,
     },
     Trial {
         edge: "test-failover-after-storage-killed",
         strikes: Strikes::Target,
-        fault: |_| Fault::StorageKilled,
+        fault: |_| SiteFault::StorageKilled,
         meanwhile: Meanwhile::Told,
     },
     Trial {
         edge: "test-failover-after-process-server-down",
         strikes: Strikes::Source,
-        fault: |_| Fault::ComponentDown("process-server"),
+        fault: |_| SiteFault::ComponentDown("process-server"),
         meanwhile: Meanwhile::Told,
     },
     Trial {
         edge: "test-failover-after-guest-frozen",
         strikes: Strikes::Source,
-        fault: |world| Fault::GuestFrozen(world.machine.clone()),
+        fault: |world| SiteFault::GuestFrozen(world.machine.clone()),
         meanwhile: Meanwhile::StandsStill,
     },
     Trial {
         edge: "test-failover-after-power-cut",
         strikes: Strikes::Source,
-        fault: |world| Fault::PowerCut(world.machine.clone()),
+        fault: |world| SiteFault::PowerCut(world.machine.clone()),
         meanwhile: Meanwhile::Off,
     },
 ];
@@ -211,8 +211,8 @@ impl Trial {
     fn took_effect(&self, world: &ScenarioContext) -> Result<(), ScenarioError> {
         let felt = world.primary.link_felt();
         let effect = match (self.fault)(world) {
-            Fault::Link(LinkCondition::Throttled(_)) => felt.slowed(),
-            Fault::Link(LinkCondition::Lossy(_)) => felt.broken(),
+            SiteFault::Link(LinkCondition::Throttled(_)) => felt.slowed(),
+            SiteFault::Link(LinkCondition::Lossy(_)) => felt.broken(),
             _ => return Ok(()),
         };
         match effect {
@@ -314,7 +314,7 @@ async fn back_at_work(world: &ScenarioContext, before: Running) -> Result<Runnin
 async fn fail_over_refused(world: &ScenarioContext, source: &Running) -> Result<Running, ScenarioError> {
     world.enter(REFUSED);
     edge::await_work(world, REFUSED, source).await?;
-    world.primary.inject(&Fault::ShutdownRefused(world.machine.clone())).await?;
+    world.primary.inject(&SiteFault::ShutdownRefused(world.machine.clone())).await?;
     let before = world.core.item(&world.item).await?;
     let trigger = Instant::now();
     let out = FailoverRequest {

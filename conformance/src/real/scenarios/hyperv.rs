@@ -6,7 +6,7 @@ use contract::{
     DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, JobId, JobState, JobView, Phase, Platform,
     PointChoice, PointId, RecoveryPoint, Side,
 };
-use standins::Fault;
+use standins::SiteFault;
 
 use crate::blame::ScenarioError;
 use crate::real::context::{JOB_WITHIN, ScenarioContext};
@@ -77,7 +77,7 @@ async fn refused_shutdown(
     out: &FailoverRequest,
 ) -> Result<(), ScenarioError> {
     let step = world.evidence.step(OUT, "refuse to shut down");
-    world.primary.inject(&Fault::ShutdownRefused(world.machine.clone())).await?;
+    world.primary.inject(&SiteFault::ShutdownRefused(world.machine.clone())).await?;
     let acked = source.last_record();
     let job =
         world.core.failover(&FailoverRequest { shutdown_within: REFUSED_WITHIN, ..out.clone() }).await?;
