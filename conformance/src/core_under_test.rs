@@ -10,7 +10,6 @@ use std::sync::Arc;
 use contract::{Capabilities, CoreError, Operation, Platform, ReplicationCore, SiteId, Timestamp};
 
 use crate::mutants::InjectedFault;
-use crate::scenario::Script;
 
 /// A content change on its way into a recovery point, and the hook by which mutants alter it. Only
 /// a core that offers such a hook can be given faults below its interface.
@@ -91,24 +90,6 @@ impl CoreUnderTest {
     #[must_use]
     pub fn lacks(&self, needed: &[Operation]) -> Option<Operation> {
         needed.iter().copied().find(|operation| !self.supports(*operation))
-    }
-}
-
-/// The operations without which a scenario's script cannot reach its end.
-#[must_use]
-pub fn needed_by(script: Script) -> &'static [Operation] {
-    use Operation::{
-        Commit, PlannedFailover, Reprotect, ReverseReplicate, TestFailover, TestFailoverCleanup,
-        UnplannedFailover,
-    };
-    match script {
-        Script::Cycle | Script::Group => &[UnplannedFailover, Commit, Reprotect],
-        Script::HyperV => &[PlannedFailover, Commit, ReverseReplicate],
-        Script::OutOnly | Script::Hydration | Script::TrackingLimits => &[UnplannedFailover, Commit],
-        Script::TestFailover => &[TestFailover, TestFailoverCleanup],
-        Script::Faults | Script::Networks => &[TestFailover, TestFailoverCleanup, UnplannedFailover, Commit],
-        // Measurements and checks in memory: none of them stands or falls with one operation.
-        Script::Identity | Script::Speed | Script::SimCycle | Script::SimRules => &[],
     }
 }
 

@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
 use conformance::mutants::InjectedFault;
 use conformance::outcome::HostFacts;
-use conformance::{bench, core_under_test, recheck, report, scenario};
+use conformance::{bench, core_under_test, real, recheck, report};
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -128,7 +128,7 @@ async fn preflight(arguments: &Arguments, mutant: Option<&str>) -> Result<u8> {
 
 /// What is wrong with the value of `--mutant`, if anything.
 fn misspelt(mutant: &str) -> Option<String> {
-    let scenarios = scenario::all().unwrap_or_default();
+    let scenarios = real::scenarios().unwrap_or_default();
     let edges: BTreeSet<_> = scenarios.into_iter().flat_map(|scenario| scenario.edges).collect();
     let edges: Vec<_> = edges.into_iter().collect();
     InjectedFault::for_edges(Some(mutant), &edges).err().map(|error| error.to_string())
