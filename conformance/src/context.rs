@@ -1,9 +1,9 @@
-//! How a run was asked for: by environment variables that the command line sets.
+//! How a run was requested: by environment variables, which the command line sets.
 
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 
-/// What a test needs to know of its run.
+/// What a test needs to know about its run.
 #[derive(Clone, Debug)]
 pub struct RunContext {
     /// Directory of the run.
@@ -12,16 +12,16 @@ pub struct RunContext {
     pub id: String,
     /// Keep the guests of a failed test.
     pub keep: bool,
-    /// libvirt's URI, if not the default.
+    /// URI of libvirt, if it is not the default.
     pub connect: Option<String>,
-    /// Fault to put into the core.
+    /// The mutant to test, as `NAME` or `NAME@EDGE`.
     pub mutant: Option<String>,
-    /// How often to run the whole cycle on the same machines.
+    /// How many times to run a scenario that ends where it began, on the same machines.
     pub cycles: u32,
 }
 
 impl RunContext {
-    /// A number that the run's id and `what` decide: chance that can be repeated.
+    /// A pseudo-random number that depends only on the run's id and on `what`.
     #[must_use]
     pub fn chance(&self, what: &str) -> u64 {
         let bytes = self.id.bytes().chain(what.bytes());
@@ -29,10 +29,10 @@ impl RunContext {
             .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
 
-    /// Reads the environment; without one a directory of its own is made under the current one.
+    /// Reads the environment. Without a run directory there, makes one under `roundtrip-runs`.
     ///
     /// # Errors
-    /// A variable is malformed, or no directory can be made.
+    /// A variable is malformed, or the directory cannot be made.
     pub fn from_environment() -> Result<Self> {
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let id = text("ROUNDTRIP_RUN_ID")

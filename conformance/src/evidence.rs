@@ -1,4 +1,5 @@
-//! What a test leaves behind: one directory, begun with a start mark and ended with a result.
+//! The evidence of a scenario: a directory whose first file is a start mark and whose last file is
+//! the result.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -12,14 +13,14 @@ use serde_json::json;
 use crate::context::RunContext;
 use crate::outcome::ScenarioOutcome;
 
-/// First file of a test; without a result beside it the test did not end.
+/// First file of a scenario. If there is no result beside it, the scenario did not end.
 pub const STARTED: &str = "started.json";
-/// Last file of a test.
+/// Last file of a scenario.
 pub const RESULT: &str = "result.json";
-/// What runs now, line by line, for the whole run.
+/// Progress of the whole run, one line for each event.
 pub const PROGRESS: &str = "progress.jsonl";
 
-/// The directory of one scenario, and its voice in the run's progress.
+/// The evidence directory of one scenario, and its part of the run's progress.
 pub struct Evidence {
     dir: Utf8PathBuf,
     scenario: String,
@@ -28,7 +29,8 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Begins the evidence of a scenario. A directory left by an earlier attempt is set aside, not mixed in.
+    /// Begins the evidence of a scenario. The directory of an earlier attempt is renamed, so that
+    /// evidence of different attempts is not mixed.
     ///
     /// # Errors
     /// The run's directory is not writable.
@@ -65,24 +67,25 @@ impl Evidence {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A file or directory inside, as it is named in results.
+    /// A path inside the directory, as results name it.
     #[must_use]
     pub fn relative(&self, path: &Utf8Path) -> String {
         path.strip_prefix(&self.dir).unwrap_or(path).to_string()
     }
 
-    /// Says what begins; the returned guard says that it ended, with failure unless told otherwise.
+    /// Reports that a step begins. The returned guard reports its end when it is dropped: `failed`,
+    /// unless it was marked as done.
     pub fn step<'a>(&'a self, edge: &'a str, step: &'a str) -> StepGuard<'a> {
-        self.say(edge, step, "start", None);
+        self.report(edge, step, "start", None);
         StepGuard { evidence: self, edge, step, done: false }
     }
 
-    /// Says how far a step has come.
+    /// Reports how much of a step is done.
     pub fn progress(&self, edge: &str, step: &str, done: u64, total: u64, unit: &str) {
-        self.say(edge, step, "progress", Some((done, total, unit)));
+        self.report(edge, step, "progress", Some((done, total, unit)));
     }
 
-    fn say(&self, edge: &str, step: &str, state: &str, amount: Option<(u64, u64, &str)>) {
+    fn report(&self, edge: &str, step: &str, state: &str, amount: Option<(u64, u64, &str)>) {
         let mut line = json!({
             "at_ms": self.elapsed_ms(), "scenario": self.scenario, "edge": edge, "step": step, "state": state,
         });
@@ -92,14 +95,14 @@ impl Evidence {
             line["unit"] = unit.into();
         }
         let mut file = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        // Progress is a courtesy; a full disk fails the test elsewhere.
+        // Nothing depends on progress; a full disk fails the scenario elsewhere.
         let _ = writeln!(file, "{line}");
     }
 
-    /// Ends the evidence.
+    /// Ends the evidence with the result.
     ///
     /// # Errors
-    /// The result cannot be written: then there is none, and the scenario counts as unknown.
+    /// The result cannot be written. Without one the scenario counts as unknown.
     pub fn end(&self, outcome: &ScenarioOutcome) -> Result<()> {
         let path = self.dir.join(RESULT);
         let working = path.with_extension("writing");
@@ -109,7 +112,7 @@ impl Evidence {
     }
 }
 
-/// A step at work.
+/// A step that runs.
 pub struct StepGuard<'a> {
     evidence: &'a Evidence,
     edge: &'a str,
@@ -118,12 +121,12 @@ pub struct StepGuard<'a> {
 }
 
 impl StepGuard<'_> {
-    /// The step succeeded.
+    /// Marks the step as done.
     pub fn done(mut self) {
         self.done = true;
     }
 
-    /// Passes a result on and takes its word for the step's.
+    /// Marks the step as done if `result` is `Ok`, and returns `result`.
     pub fn with<T, E>(mut self, result: Result<T, E>) -> Result<T, E> {
         self.done = result.is_ok();
         result
@@ -133,6 +136,6 @@ impl StepGuard<'_> {
 impl Drop for StepGuard<'_> {
     fn drop(&mut self) {
         let state = if self.done { "done" } else { "failed" };
-        self.evidence.say(self.edge, self.step, state, None);
+        self.evidence.report(self.edge, self.step, state, None);
     }
 }

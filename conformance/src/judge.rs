@@ -1,4 +1,7 @@
-//! A recovered machine's disks before the oracle.
+//! Judges the disks of a recovered machine.
+//!
+//! The oracle places each disk in its guest's own write order; the ledger, which spans all disks,
+//! then says whether they were ever together in that state.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,50 +16,68 @@ use witness::ledger::RecordNumber;
 
 use crate::outcome::{DiskEvidence, DiskOutcome};
 
-/// One disk to be judged.
+/// One disk to be judged, by the files that hold the evidence.
 #[derive(Clone, Debug)]
 pub struct DiskUnderTest {
     /// `system`, `data`, …
     pub name: String,
-    /// What the source disk held before its log began.
-    pub base: Utf8PathBuf,
-    /// Every write since.
+    /// What the source disk held before its write log began.
+    pub initial_image: Utf8PathBuf,
+    /// Every write of the guest since then.
     pub log: Utf8PathBuf,
     /// The recovered disk, raw.
     pub recovered: Utf8PathBuf,
-    /// Sectors that hydration may have edited.
-    pub exempt: Vec<Range<u64>>,
-    /// An image chain for the second reader and what QEMU read from it; `Err`: why it is not asked.
-    pub second: Result<(Utf8PathBuf, Utf8PathBuf), String>,
+    /// Sectors that are not compared, because hydration may have edited them.
+    pub ignored_sectors: Vec<Range<u64>>,
+    /// What the second reader compares; `Err` says why it does not read this disk.
+    pub second_reader: Result<SecondReading, String>,
 }
 
-/// A disk and what the oracle said of it.
+/// A disk that two independent readers can read.
+#[derive(Clone, Debug)]
+pub struct SecondReading {
+    /// The qcow2 image, with its backing chain, for the second reader.
+    pub image: Utf8PathBuf,
+    /// What QEMU read from the same image, raw.
+    pub read_by_qemu: Utf8PathBuf,
+}
+
+/// A disk and the oracle's verdict on it.
 #[derive(Debug)]
 pub struct JudgedDisk {
-    /// For the report.
+    /// The verdict as it goes into the report.
     pub outcome: DiskOutcome,
-    /// Where it stands, if it stands exactly somewhere.
+    /// The disk's place in the write order, if it has exactly one.
     pub cut: Option<CutRange>,
-    /// Whether its cut reaches the end of the log.
+    /// Whether the disk holds every write of the log.
     pub complete: bool,
     /// Its write log.
     pub log: Arc<WriteLog>,
     ledger: LedgerIndex,
 }
 
-/// All disks of a machine, joined.
+/// Writes that the source's logs hold and the recovered disks do not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LostWrites {
+    /// Number of writes, acknowledged or not.
+    pub writes: u64,
+    /// Bytes of those writes.
+    pub bytes: u64,
+}
+
+/// All disks of a machine, joined by the ledger.
 #[derive(Debug)]
 pub struct JudgedMachine {
-    /// Disks in order.
+    /// Disks in boot order.
     pub disks: Vec<JudgedDisk>,
-    /// The join by the ledger; `None` if a disk stands nowhere exactly.
+    /// The join by the ledger; `None` if a disk has no exact place in its write order.
     pub join: Option<LedgerJoin>,
-    /// Writes and bytes after the cuts.
-    pub lost: (u64, u64),
+    /// Writes after the disks' places in the write order.
+    pub lost: LostWrites,
 }
 
 impl JudgedMachine {
-    /// The first objection, if there is one.
+    /// The first reason why this is not an exact and consistent state, if there is one.
     #[must_use]
     pub fn objection(&self) -> Option<String> {
         let disks = self
@@ -73,34 +94,37 @@ impl JudgedMachine {
         match &self.join.as_ref()?.verdict {
             JoinVerdict::Consistent { .. } => None,
             JoinVerdict::Broken { present, missing, .. } => Some(format!(
-                "the disks were never together like this: ledger record {present} is there and {missing} is not"
+                "the disks were never in this state together: ledger record {present} is present and {missing}, \
+                 which was written before it, is missing"
             )),
         }
     }
 
-    /// Highest ledger record with all before it, by the disks alone.
+    /// The highest ledger record before which none is missing, by the disks alone.
     #[must_use]
     pub fn contiguous(&self) -> Option<RecordNumber> {
         self.join.as_ref().map(|join| join.contiguous)
     }
 
-    /// In a group: the last record of the neighbour that this machine had seen, by the disks alone.
+    /// For a machine of a replication group: the highest record of its neighbour that it had seen,
+    /// by the disks alone.
     #[must_use]
     pub fn seen(&self) -> Option<RecordNumber> {
         self.join.as_ref().map(|join| join.seen)
     }
 
-    /// Whether nothing of any log is missing.
+    /// Whether the disks hold every write of their logs.
     #[must_use]
     pub fn complete(&self) -> bool {
         self.disks.iter().all(|disk| disk.complete)
     }
 }
 
-/// Judges all disks side by side and joins them. `initial_record`: the last ledger record before the logs began.
+/// Judges all disks at the same time and joins them by the ledger. `initial_record` is the last
+/// ledger record before the write logs began. Paths in the outcome are relative to `dir`.
 ///
 /// # Errors
-/// A log, a disk or the second reader fails: nothing can be said.
+/// A log, a disk or the second reader cannot be read: there is no verdict.
 pub async fn judge(
     disks_under_test: Vec<DiskUnderTest>,
     initial_record: RecordNumber,
@@ -108,9 +132,9 @@ pub async fn judge(
 ) -> Result<JudgedMachine> {
     let tasks: Vec<_> = disks_under_test
         .into_iter()
-        .map(|exhibit| {
+        .map(|disk| {
             let dir = dir.to_owned();
-            tokio::task::spawn_blocking(move || judge_disk(&exhibit, &dir))
+            tokio::task::spawn_blocking(move || judge_disk(&disk, &dir))
         })
         .collect();
     let mut disks = Vec::new();
@@ -119,28 +143,34 @@ pub async fn judge(
     }
     let cuts: Option<Vec<_>> = disks.iter().map(|disk| disk.cut.map(|cut| (&disk.ledger, cut))).collect();
     let join = cuts.map(|cuts| oracle::join(&cuts, initial_record));
-    let lost = disks.iter().filter_map(|disk| Some(disk.log.writes_after(disk.cut?.earliest)));
-    let lost = lost.fold((0, 0), |sum, (writes, bytes)| (sum.0 + writes, sum.1 + bytes));
+    let mut lost = LostWrites::default();
+    for disk in &disks {
+        if let Some(cut) = disk.cut {
+            let (writes, bytes) = disk.log.writes_after(cut.earliest);
+            lost.writes += writes;
+            lost.bytes += bytes;
+        }
+    }
     Ok(JudgedMachine { disks, join, lost })
 }
 
-fn judge_disk(exhibit: &DiskUnderTest, dir: &Utf8Path) -> Result<JudgedDisk> {
-    let DiskUnderTest { name, base, log, recovered, exempt, second } = exhibit;
-    let base_source = RawSource::open(base.as_std_path()).with_context(|| format!("read {base}"))?;
+fn judge_disk(disk: &DiskUnderTest, dir: &Utf8Path) -> Result<JudgedDisk> {
+    let DiskUnderTest { name, initial_image, log, recovered, ignored_sectors, second_reader } = disk;
+    let initial =
+        RawSource::open(initial_image.as_std_path()).with_context(|| format!("read {initial_image}"))?;
     let recovered_source =
         RawSource::open(recovered.as_std_path()).with_context(|| format!("read {recovered}"))?;
-    let write_log = open_log(log, std::fs::metadata(base)?.len())?;
-    let options = Options { exempt: exempt.clone(), ..Options::default() };
-    let judgement = oracle::judge(&base_source, &write_log, &recovered_source, &options)
+    let write_log = open_log(log, std::fs::metadata(initial_image)?.len())?;
+    let options = Options { exempt: ignored_sectors.clone(), ..Options::default() };
+    let judgement = oracle::judge(&initial, &write_log, &recovered_source, &options)
         .with_context(|| format!("judge disk {name}"))?;
     let cut = judgement.verdict.cut().filter(|_| judgement.verdict.is_exact());
-    let second_reader = match second {
-        Ok((image, by_qemu)) => {
-            second_reading(image, by_qemu).with_context(|| format!("read {image} again"))?
-        }
+    let second_reader = match second_reader {
+        Ok(reading) => compare_readers(reading).with_context(|| format!("read {} again", reading.image))?,
         Err(why) => format!("not asked: {why}"),
     };
     let relative = |path: &Utf8Path| path.strip_prefix(dir).unwrap_or(path).to_string();
+    let first_and_count = |range: &Range<u64>| (range.start, range.end - range.start);
     let outcome = DiskOutcome {
         name: name.clone(),
         oracle: class(&judgement.verdict).to_owned(),
@@ -150,10 +180,10 @@ fn judge_disk(exhibit: &DiskUnderTest, dir: &Utf8Path) -> Result<JudgedDisk> {
         words: judgement.to_string(),
         second_reader,
         evidence: DiskEvidence {
-            base: relative(base),
+            base: relative(initial_image),
             log: relative(log),
             recovered: relative(recovered),
-            exempt: exempt.iter().map(|range| (range.start, range.end - range.start)).collect(),
+            ignored_sectors: ignored_sectors.iter().map(first_and_count).collect(),
         },
     };
     let ledger = LedgerIndex::scan(&write_log).with_context(|| format!("find the ledger in {log}"))?;
@@ -165,17 +195,17 @@ fn open_log(path: &Utf8Path, disk_bytes: u64) -> Result<WriteLog> {
     WriteLog::open(path.as_std_path(), disk_bytes).with_context(|| format!("read the write log {path}"))
 }
 
-/// Reads the image chain with the independent reader and compares it with what QEMU read.
-fn second_reading(image: &Utf8Path, by_qemu: &Utf8Path) -> Result<String> {
-    let by_qemu = RawSource::open(by_qemu.as_std_path())?;
-    let again = Qcow2Source::open(image.as_std_path())?;
-    Ok(match oracle::compare(&by_qemu, &again)? {
+/// Compares what QEMU read from an image with what the independent reader reads.
+fn compare_readers(reading: &SecondReading) -> Result<String> {
+    let by_qemu = RawSource::open(reading.read_by_qemu.as_std_path())?;
+    let by_second_reader = Qcow2Source::open(reading.image.as_std_path())?;
+    Ok(match oracle::compare(&by_qemu, &by_second_reader)? {
         None => "agrees".to_owned(),
         Some(sector) => format!("differs from QEMU at sector {sector}"),
     })
 }
 
-/// The oracle's class as a word.
+/// The name of the oracle's verdict class in `results.json`.
 #[must_use]
 pub fn class(verdict: &OracleVerdict) -> &'static str {
     match verdict {
@@ -188,39 +218,39 @@ pub fn class(verdict: &OracleVerdict) -> &'static str {
     }
 }
 
-/// Alters a sector of a recovered disk, in memory, and demands that the oracle objects to that very sector:
-/// one that the guest wrote and one that it never did.
+/// Tests the oracle on a recovered disk: alters, in memory, one sector that the guest wrote and one
+/// that it did not write, and requires that the oracle reports exactly those sectors. Returns the
+/// sectors that were altered.
 ///
 /// # Errors
-/// It does not: no verdict of this run is worth anything.
-pub async fn self_test_oracle(exhibit: DiskUnderTest, seed: u64) -> Result<String> {
-    let proof = tokio::task::spawn_blocking(move || {
-        let base = RawSource::open(exhibit.base.as_std_path())?;
-        let recovered = RawSource::open(exhibit.recovered.as_std_path())?;
-        let log = open_log(&exhibit.log, std::fs::metadata(&exhibit.base)?.len())?;
-        let options = Options { exempt: exhibit.exempt.clone(), ..Options::default() };
+/// The oracle did not report an altered sector, so none of its verdicts can be trusted.
+pub async fn self_test_oracle(disk: DiskUnderTest, seed: u64) -> Result<String> {
+    let test = tokio::task::spawn_blocking(move || {
+        let initial = RawSource::open(disk.initial_image.as_std_path())?;
+        let recovered = RawSource::open(disk.recovered.as_std_path())?;
+        let log = open_log(&disk.log, std::fs::metadata(&disk.initial_image)?.len())?;
+        let options = Options { exempt: disk.ignored_sectors.clone(), ..Options::default() };
         let sectors = oracle::flip_sectors(seed, &log, &options);
         let chosen: Vec<_> = [sectors.written, sectors.unwritten].into_iter().flatten().collect();
         if chosen.is_empty() {
-            return Err(anyhow!("disk {} has no sector to alter", exhibit.name));
+            return Err(anyhow!("disk {} has no sector to alter", disk.name));
         }
         for sector in &chosen {
-            oracle::must_object(&base, &log, &recovered, &options, *sector)?;
+            oracle::must_object(&initial, &log, &recovered, &options, *sector)?;
         }
         let list: Vec<_> = chosen.iter().map(u64::to_string).collect();
-        Ok(format!("{}: sectors {}", exhibit.name, list.join(" and ")))
+        Ok(format!("{}: sectors {}", disk.name, list.join(" and ")))
     });
-    proof.await.context("alter a sector")?
+    test.await.context("alter a sector")?
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     const DISK_BYTES: usize = 1 << 20;
 
-    /// A log in the dm-log-writes format with one write of ones to sector 8.
+    /// A log in the dm-log-writes format: one write that fills sector 8 with ones.
     fn log_of_one_write() -> Vec<u8> {
         let mut log = vec![0; 512];
         for (at, number) in [(0, 0x006a_7366_7773_6872_u64), (8, 1), (16, 1)] {
@@ -235,8 +265,8 @@ mod tests {
         log
     }
 
-    /// A disk that was recovered with its one write.
-    fn exhibit(dir: &Utf8Path) -> DiskUnderTest {
+    /// A disk that was recovered with the only write of its log.
+    fn disk_under_test(dir: &Utf8Path) -> DiskUnderTest {
         let mut recovered = vec![0; DISK_BYTES];
         recovered[8 * 512..9 * 512].fill(1);
         let put = |name: &str, bytes: &[u8]| {
@@ -246,11 +276,11 @@ mod tests {
         };
         DiskUnderTest {
             name: "data".to_owned(),
-            base: put("base", &vec![0; DISK_BYTES]),
+            initial_image: put("initial", &vec![0; DISK_BYTES]),
             log: put("log", &log_of_one_write()),
             recovered: put("recovered", &recovered),
-            exempt: vec![],
-            second: Err("not in this test".to_owned()),
+            ignored_sectors: vec![],
+            second_reader: Err("not in this test".to_owned()),
         }
     }
 
@@ -263,39 +293,39 @@ mod tests {
     #[test]
     fn a_disk_with_all_writes_is_exact_and_complete() {
         let (_keep, dir) = dir();
-        let judged = judge_disk(&exhibit(&dir), &dir).unwrap();
+        let judged = judge_disk(&disk_under_test(&dir), &dir).unwrap();
         assert_eq!((judged.outcome.oracle.as_str(), judged.outcome.cut), ("exact", Some(1)));
         assert!(judged.complete);
     }
 
     #[test]
-    fn a_log_cut_short_is_never_an_exact_disk() {
+    fn a_truncated_log_never_yields_an_exact_disk() {
         let (_keep, dir) = dir();
-        let exhibit = exhibit(&dir);
-        let log = std::fs::read(&exhibit.log).unwrap();
+        let disk = disk_under_test(&dir);
+        let log = std::fs::read(&disk.log).unwrap();
         for length in [0, 100, 512, 700, log.len() - 1] {
-            std::fs::write(&exhibit.log, &log[..length]).unwrap();
-            if let Ok(judged) = judge_disk(&exhibit, &dir) {
+            std::fs::write(&disk.log, &log[..length]).unwrap();
+            if let Ok(judged) = judge_disk(&disk, &dir) {
                 assert!(judged.cut.is_none() && !judged.complete, "{length}: {}", judged.outcome.words);
             }
         }
     }
 
     #[test]
-    fn a_damaged_qcow2_is_an_error_that_names_it() {
+    fn a_damaged_qcow2_is_an_error_that_names_the_image() {
         let (_keep, dir) = dir();
-        let mut exhibit = exhibit(&dir);
+        let mut disk = disk_under_test(&dir);
         let image = dir.join("point.qcow2");
         std::fs::write(&image, b"QFI\xfb and then nothing of the sort").unwrap();
-        exhibit.second = Ok((image.clone(), exhibit.recovered.clone()));
-        let error = format!("{:#}", judge_disk(&exhibit, &dir).unwrap_err());
+        disk.second_reader = Ok(SecondReading { image: image.clone(), read_by_qemu: disk.recovered.clone() });
+        let error = format!("{:#}", judge_disk(&disk, &dir).unwrap_err());
         assert!(error.contains(image.as_str()), "{error}");
     }
 
     #[tokio::test]
-    async fn an_oracle_that_does_not_object_to_an_altered_sector_is_not_believed() {
+    async fn the_oracle_reports_the_sectors_that_the_self_test_altered() {
         let (_keep, dir) = dir();
-        let said = self_test_oracle(exhibit(&dir), 1).await.unwrap();
-        assert!(said.starts_with("data: sectors 8 and "), "{said}");
+        let altered = self_test_oracle(disk_under_test(&dir), 1).await.unwrap();
+        assert!(altered.starts_with("data: sectors 8 and "), "{altered}");
     }
 }

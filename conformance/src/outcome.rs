@@ -226,8 +226,8 @@ pub struct DiskEvidence {
     pub log: String,
     /// The recovered disk.
     pub recovered: String,
-    /// Sectors left out: first and number.
-    pub exempt: Vec<(u64, u64)>,
+    /// Sectors that were not compared, as ranges: first sector and number of sectors.
+    pub ignored_sectors: Vec<(u64, u64)>,
 }
 
 /// What was lost.

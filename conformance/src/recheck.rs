@@ -57,15 +57,19 @@ fn scenarios(dir: &Utf8Path) -> Result<Vec<(Utf8PathBuf, ScenarioOutcome)>> {
 
 async fn again(dir: &Utf8Path, disk: &DiskOutcome) -> (String, Verdict) {
     let evidence = &disk.evidence;
-    let exhibit = DiskUnderTest {
+    let disk_under_test = DiskUnderTest {
         name: disk.name.clone(),
-        base: dir.join(&evidence.base),
+        initial_image: dir.join(&evidence.base),
         log: dir.join(&evidence.log),
         recovered: dir.join(&evidence.recovered),
-        exempt: evidence.exempt.iter().map(|(first, count)| *first..first + count).collect(),
-        second: Err("only the oracle judges again".to_owned()),
+        ignored_sectors: evidence
+            .ignored_sectors
+            .iter()
+            .map(|(first, count)| *first..first + count)
+            .collect(),
+        second_reader: Err("only the oracle judges again".to_owned()),
     };
-    match judge::judge(vec![exhibit], 0, dir).await {
+    match judge::judge(vec![disk_under_test], 0, dir).await {
         Err(error) => (format!("cannot be judged again: {error:#}"), Verdict::Unknown),
         Ok(judged) => {
             let now = &judged.disks[0].outcome;

@@ -1,46 +1,48 @@
-//! One scenario as one test: set up, run, clean up whatever happened, and write the result.
+//! Runs one scenario as one test: opens it, runs it, takes everything down whatever happened, and
+//! writes the result.
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use tracing::Instrument as _;
 
+use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::outcome::{ScenarioOutcome, Verdict};
-use crate::real::{self, ScenarioError, ScenarioRun};
+use crate::real::{self, ScenarioRun};
 use crate::scenario::Scenario;
 
-/// Compares an outcome that passed with what it was the last time; `Err`: how it differs.
+/// Compares the outcome of a scenario that passed with its snapshot; `Err` says how they differ.
 pub type Compare = fn(&ScenarioOutcome) -> Result<(), String>;
 
 /// Runs a scenario and returns its outcome, which is also in the evidence.
 ///
 /// # Errors
-/// Not even evidence could be written.
+/// The evidence cannot be written.
 pub fn run(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run_async(scenario, compare))
 }
 
 async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {
-    let context = RunContext::from_environment()?;
-    let evidence = Arc::new(Evidence::begin(&context, &scenario.name)?);
+    let run = RunContext::from_environment()?;
+    let evidence = Arc::new(Evidence::begin(&run, &scenario.name)?);
     keep_log(&evidence)?;
-    let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, context.mutant.clone());
-    let halted = match real::open(&context, scenario, &evidence).await {
-        Ok(play) => live(play, &mut outcome).await,
-        Err(halt) => Some(halt),
-    };
-    conclude(&mut outcome, halted);
-    let rounds = scenario.script.rounds(context.cycles);
+    let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, run.mutant.clone());
+    let span = tracing::info_span!("scenario", scenario = scenario.name);
+    let whole = open_and_run(&run, scenario, &evidence, &mut outcome);
+    let error = whole.instrument(span).await;
+    conclude(&mut outcome, error);
+    let rounds = scenario.rounds(run.cycles);
     let expected = scenario.edges.len() * rounds as usize;
     if outcome.verdict == Verdict::Pass && outcome.edges.len() != expected {
         outcome.verdict = Verdict::Unknown;
         outcome.why = format!("{} of {expected} edges were judged", outcome.edges.len());
     }
-    // A faulty core's order of things, or that of several rounds, is nobody's reference.
+    // The snapshot holds the trace of one round of a core without a mutant.
     if outcome.verdict == Verdict::Pass
-        && context.mutant.is_none()
+        && run.mutant.is_none()
         && rounds == 1
         && let Err(difference) = compare(&outcome)
     {
@@ -52,23 +54,41 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     Ok(outcome)
 }
 
-/// What core and stand-ins log goes into the evidence. A test is a process of its own, so there is one log.
+/// Writes the log of core, stand-ins and suite into the evidence. Each test is a process of its own,
+/// so there is one log for each scenario.
 fn keep_log(evidence: &Evidence) -> Result<()> {
     let path = evidence.dir().join("log.jsonl");
     let file = std::fs::File::create(&path).with_context(|| format!("write {path}"))?;
     let log =
         tracing_subscriber::fmt().json().with_max_level(tracing::Level::DEBUG).with_writer(Arc::new(file));
-    // Somebody who runs several in one process by hand keeps the first.
+    // If several scenarios run in one process, all of them log to the file of the first.
     let _ = log.try_init();
     Ok(())
 }
 
-/// Runs the cycle until it ends, halts, panics or is interrupted; then takes everything down.
-async fn live(play: Arc<dyn ScenarioRun>, outcome: &mut ScenarioOutcome) -> Option<ScenarioError> {
-    let running = Arc::clone(&play);
-    let task = tokio::spawn(async move { running.run().await });
+/// Opens and runs a scenario. Returns the error that ended it early, if any.
+async fn open_and_run(
+    run: &RunContext,
+    scenario: &Scenario,
+    evidence: &Arc<Evidence>,
+    outcome: &mut ScenarioOutcome,
+) -> Option<ScenarioError> {
+    match real::open(run, scenario, evidence).await {
+        Ok(scenario) => run_and_close(scenario, outcome).await,
+        Err(error) => Some(error),
+    }
+}
+
+/// Runs a scenario until it ends, fails, panics or is interrupted; then records what it found and
+/// takes everything down. Returns the error that ended it early, if any.
+async fn run_and_close(
+    scenario: Arc<dyn ScenarioRun>,
+    outcome: &mut ScenarioOutcome,
+) -> Option<ScenarioError> {
+    let running = Arc::clone(&scenario);
+    let task = tokio::spawn(async move { running.run().await }.in_current_span());
     let stop = task.abort_handle();
-    let halted = tokio::select! {
+    let error = tokio::select! {
         ended = task => match ended {
             Ok(result) => result.err(),
             Err(panic) => Some(ScenarioError::Inconclusive(format!("the suite itself failed: {panic}"))),
@@ -78,15 +98,17 @@ async fn live(play: Arc<dyn ScenarioRun>, outcome: &mut ScenarioOutcome) -> Opti
             Some(ScenarioError::Inconclusive(format!("stopped by {signal}")))
         }
     };
-    play.record(outcome).await;
-    let failed = halted.is_some() || outcome.rules.iter().any(|rule| rule.verdict != Verdict::Pass);
-    match play.close(failed).await {
-        Err(error) if halted.is_none() => Some(ScenarioError::Inconclusive(format!("clean-up: {error}"))),
-        _ => halted,
+    scenario.record(outcome).await;
+    let failed = error.is_some() || outcome.rules.iter().any(|rule| rule.verdict != Verdict::Pass);
+    match scenario.close(failed).await {
+        Err(close_error) if error.is_none() => {
+            Some(ScenarioError::Inconclusive(format!("clean-up: {close_error}")))
+        }
+        _ => error,
     }
 }
 
-/// Returns the name of the signal that asks the test to end.
+/// Waits for a signal that asks the test to end, and returns its name.
 async fn interrupted() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) =
@@ -100,9 +122,9 @@ async fn interrupted() -> &'static str {
     }
 }
 
-/// The scenario's verdict: the worst of its edges and rules, and of what halted it.
-fn conclude(outcome: &mut ScenarioOutcome, halted: Option<ScenarioError>) {
-    let (verdict, why) = match halted {
+/// Sets the scenario's verdict: the worst of its edges, its rules and the error that ended it early.
+fn conclude(outcome: &mut ScenarioOutcome, error: Option<ScenarioError>) {
+    let (verdict, why) = match error {
         None => (Verdict::Pass, String::new()),
         Some(ScenarioError::CoreViolation(why)) => (Verdict::Fail, why),
         Some(ScenarioError::Inconclusive(why)) => (Verdict::Unknown, why),

@@ -1,104 +1,70 @@
-//! Scenarios, as data.
+//! The rows of `scenarios.toml`: which scenarios there are, and between which sites each one runs.
+//!
+//! A row names a script. The scripts of the real tier are in `real/scenarios`, where each one also
+//! states its edges; those of the simulated tier are in `sim`.
 
 use contract::DataSync;
 use serde::Deserialize;
 
-/// The table, as it stands beside this crate's manifest.
+/// The text of `scenarios.toml`, which lies beside this crate's manifest.
 const TABLE: &str = include_str!("../scenarios.toml");
 
-/// Where a scenario runs.
+/// What a scenario runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
-    /// On real guests.
+    /// Real guests.
     Real,
-    /// In memory.
+    /// The simulator, in memory.
     Sim,
 }
 
-/// What a scenario does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Script {
-    /// Failover, reprotect, failback, reprotect.
-    Cycle,
-    /// Three machines of a replication group, out to one moment and back without loss.
-    Group,
-    /// Failover alone, from a site to which nothing fails back.
-    OutOnly,
-    /// Every fault in turn, a test failover after each, and a failover whose source refuses to shut down.
-    Faults,
-    /// Test failover and its clean-up.
-    TestFailover,
-    /// Failover to a chosen address, and who can log in afterwards.
-    Networks,
-    /// Whole cycles in memory.
-    SimCycle,
-    /// Rule after rule in memory, each in a world of its own.
-    SimRules,
-    /// A look at each stand-in from inside a guest.
-    Identity,
-    /// How fast a guest writes with log and replication on and off.
-    Speed,
-    /// Planned failover, failback in one of its two modes, reverse replication.
-    HyperV,
-    /// The record of changes of each platform reaches its limit.
-    TrackingLimits,
-    /// Machines that each lack one thing a cloud needs, with and without repair of the copy.
-    Hydration,
-}
-
-impl Script {
-    /// How often it goes round if so many rounds are asked for: only what comes back to where it began goes round again.
-    #[must_use]
-    pub fn rounds(self, asked: u32) -> u32 {
-        match self {
-            Self::Cycle | Self::Group | Self::HyperV => asked,
-            Self::OutOnly
-            | Self::TestFailover
-            | Self::Faults
-            | Self::Networks
-            | Self::Hydration
-            | Self::TrackingLimits
-            | Self::Identity
-            | Self::Speed
-            | Self::SimCycle
-            | Self::SimRules => 1,
-        }
-    }
-}
-
-/// One scenario.
+/// One scenario: a row of `scenarios.toml`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Scenario {
-    /// Name; also the name of its test.
+    /// Its name, which is also the name of its test.
     pub name: String,
-    /// Where it runs.
+    /// What it runs on.
     pub tier: Tier,
-    /// For people.
+    /// One line for people.
     pub title: String,
-    /// What is done.
-    pub script: Script,
-    /// Stand-in on which the machine begins; empty where a script walks stand-ins by itself.
+    /// The code that it runs.
+    pub script: String,
+    /// Stand-in on which the machine runs first; empty if the script chooses its stand-ins itself.
     #[serde(default)]
     pub source: String,
-    /// Stand-in to which it fails over; empty as above.
+    /// Stand-in to which the machine fails over; empty if the script chooses its stand-ins itself.
     #[serde(default)]
     pub target: String,
-    /// Further stand-ins between which machines of the script go.
+    /// Stand-in to which the machine fails back, if that is not the one where it ran first.
     #[serde(default)]
-    pub also: Vec<String>,
-    /// Stand-in to which it fails back, where that is another than the one it came from.
+    pub failback_to: Option<String>,
+    /// More stand-ins, between which further machines of the script fail over.
     #[serde(default)]
-    pub home: Option<String>,
-    /// When a failback to Hyper-V brings the data down.
+    pub more_sites: Vec<String>,
+    /// When a failback to Hyper-V downloads the data.
     #[serde(default)]
     pub data_sync: Option<DataSync>,
-    /// A test failover starts from a point at which the applications were at rest.
+    /// A test failover starts from an application-consistent recovery point.
     #[serde(default)]
-    pub at_rest: bool,
-    /// Transitions, in order.
+    pub app_consistent: bool,
+    /// Names of the edges that one run of the script judges. They are not in the row: the code of
+    /// the script states them, and [`crate::real::scenarios`] fills them in.
+    #[serde(skip)]
     pub edges: Vec<String>,
+    /// Whether the script ends where it began, so that `--cycles N` can run it N times. Filled in
+    /// like the edges.
+    #[serde(skip)]
+    pub repeatable: bool,
+}
+
+impl Scenario {
+    /// How many times the script runs if `asked` cycles were asked for: only a script that ends
+    /// where it began can run again on the same machines.
+    #[must_use]
+    pub fn rounds(&self, asked: u32) -> u32 {
+        if self.repeatable { asked } else { 1 }
+    }
 }
 
 #[derive(Deserialize)]
@@ -106,11 +72,24 @@ struct Table {
     scenario: Vec<Scenario>,
 }
 
-/// All scenarios.
+/// Every row of `scenarios.toml`, without what the scripts' code fills in.
 ///
 /// # Errors
-/// The table is malformed: a mistake of ours, told with its place.
+/// The table is malformed; the error names the line.
 pub fn all() -> anyhow::Result<Vec<Scenario>> {
     let table: Table = toml::from_str(TABLE)?;
     Ok(table.scenario)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_repeatable_script_runs_as_often_as_asked() {
+        let mut scenario = all().unwrap().remove(0);
+        assert_eq!(scenario.rounds(3), 1);
+        scenario.repeatable = true;
+        assert_eq!(scenario.rounds(3), 3);
+    }
 }

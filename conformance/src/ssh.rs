@@ -1,4 +1,4 @@
-//! Logging in to a machine as a person would: with the system's own SSH client, from the host, by key.
+//! Logs in to a machine as a person would: from the host, with the system's SSH client, by key.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -8,10 +8,12 @@ use harness::{Error, Result, tools};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-/// How long a login may take. The first one waits for the guest to make its host key, under emulation.
+/// How long a login may take. The first one waits until the guest has generated its host key, which
+/// is slow under emulation.
 const LOGIN_WITHIN: Duration = Duration::from_secs(60);
 
-/// Reads nothing of the user's, asks nobody, remembers nothing: machines come and go behind the same loopback ports.
+/// Options by which the client ignores the user's configuration, does not prompt, and remembers no
+/// host: different machines use the same loopback ports one after another.
 const OPTIONS: [&str; 8] = [
     "BatchMode=yes",
     "IdentitiesOnly=yes",
@@ -23,7 +25,7 @@ const OPTIONS: [&str; 8] = [
     "LogLevel=ERROR",
 ];
 
-/// A key pair, made for one run.
+/// A key pair that is generated for one run.
 #[derive(Debug)]
 pub struct Key {
     file: Utf8PathBuf,
@@ -31,11 +33,11 @@ pub struct Key {
 }
 
 impl Key {
-    /// Makes one in `dir`.
+    /// Generates a key pair in `dir`.
     ///
     /// # Errors
     /// `ssh-keygen` is missing or failed.
-    pub async fn make(dir: &Utf8Path) -> Result<Self> {
+    pub async fn generate(dir: &Utf8Path) -> Result<Self> {
         let file = dir.join("login-key");
         let arguments = ["-q", "-t", "ed25519", "-N", "", "-C", "roundtrip", "-f", file.as_str()];
         tools::run("ssh-keygen", &arguments).await?;
@@ -44,30 +46,30 @@ impl Key {
         Ok(Self { file, public: public.trim().to_owned() })
     }
 
-    /// The line for those who shall let it in.
+    /// The public key, as a line of `authorized_keys`.
     #[must_use]
     pub fn public(&self) -> &str {
         &self.public
     }
 }
 
-/// What came of a login.
+/// The result of a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Login {
     /// It succeeded, and the command printed this.
-    Said(String),
-    /// Nobody listens: the system refused the connection.
+    Printed(String),
+    /// The connection was refused, because nothing listens on the port.
     Refused,
-    /// Somebody took the connection, and no login came of it: the client's words.
+    /// The connection was accepted, but the login failed with this error of the client.
     Failed(String),
 }
 
 /// Logs in as root and runs `command`.
 ///
 /// # Errors
-/// The client is missing, or nothing came of it for a minute.
+/// The client is missing, or did not end in time.
 pub async fn log_in(at: SocketAddrV4, key: &Key, command: &str) -> Result<Login> {
-    // The client's words for a refusal are for people; the system's answer is not to be mistaken.
+    // The system's error code is reliable; the client's text for a refused connection is not.
     match TcpStream::connect(at).await {
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return Ok(Login::Refused),
@@ -77,7 +79,7 @@ pub async fn log_in(at: SocketAddrV4, key: &Key, command: &str) -> Result<Login>
     let output = tokio::time::timeout(LOGIN_WITHIN, client).await.map_err(|_| Error::TimedOut {
         awaited: format!("a login at {at}"),
         bound: LOGIN_WITHIN,
-        seen: "the client is still at it".to_owned(),
+        seen: "the client still runs".to_owned(),
     })?;
     let output = output.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
@@ -87,7 +89,7 @@ pub async fn log_in(at: SocketAddrV4, key: &Key, command: &str) -> Result<Login>
     })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     Ok(if output.status.success() {
-        Login::Said(text(&output.stdout))
+        Login::Printed(text(&output.stdout))
     } else {
         Login::Failed(text(&output.stderr))
     })
@@ -108,11 +110,11 @@ mod tests {
 
     use super::*;
 
-    /// A key in a folder that lives as long as the first of both.
+    /// A key, and the directory that must exist as long as it is used.
     async fn key() -> (tempfile::TempDir, Key) {
         let dir = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
         let path = Utf8Path::from_path(dir.path()).unwrap_or_else(|| panic!("{dir:?}"));
-        let key = Key::make(path).await.unwrap_or_else(|error| panic!("{error}"));
+        let key = Key::generate(path).await.unwrap_or_else(|error| panic!("{error}"));
         (dir, key)
     }
 
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_nobody_listens_a_login_is_refused() {
+    async fn a_login_is_refused_if_nothing_listens() {
         let (_dir, key) = key().await;
         assert!(key.public().starts_with("ssh-ed25519 "));
         let (listener, at) = listener().await;
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_somebody_hangs_up_it_fails_in_the_clients_words() {
+    async fn a_login_fails_with_the_clients_error_if_the_server_hangs_up() {
         let (_dir, key) = key().await;
         let (listener, at) = listener().await;
         let hang_up = async {
@@ -147,6 +149,6 @@ mod tests {
             login = log_in(at, &key, "true") => login.ok(),
             () = hang_up => None,
         };
-        assert!(matches!(&login, Some(Login::Failed(words)) if !words.is_empty()), "{login:?}");
+        assert!(matches!(&login, Some(Login::Failed(error)) if !error.is_empty()), "{login:?}");
     }
 }

@@ -110,7 +110,7 @@ impl FailCall {
 
 /// Something that goes wrong, until [`SimSite::heal`](crate::SimSite::heal).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum SimFault {
     /// The power of the whole site fails: guests end where they stand, nothing answers, open views and exports are
     /// gone.
     SiteLost,
@@ -185,16 +185,16 @@ impl Faults {
     }
 
     /// Takes note of a fault that concerns the site and not one of its guests.
-    pub(crate) fn lose_site_and_fail_over(&self, fault: &Fault) {
+    pub(crate) fn lose_site_and_fail_over(&self, fault: &SimFault) {
         let mut inner = self.inner();
         match fault {
-            Fault::SiteLost => inner.lost = true,
-            Fault::LinkCut => inner.cut = true,
-            Fault::Full(room) => inner.room = Some(room.0),
-            Fault::ReadError(nth) => inner.read_error = Some(*nth),
-            Fault::WriteError(nth) => inner.write_error = Some(*nth),
-            Fault::Call(failing) => inner.failing.push(*failing),
-            Fault::ShutdownRefused(_) | Fault::QuiesceRefused(_) | Fault::GuestHangs(_) => {}
+            SimFault::SiteLost => inner.lost = true,
+            SimFault::LinkCut => inner.cut = true,
+            SimFault::Full(room) => inner.room = Some(room.0),
+            SimFault::ReadError(nth) => inner.read_error = Some(*nth),
+            SimFault::WriteError(nth) => inner.write_error = Some(*nth),
+            SimFault::Call(failing) => inner.failing.push(*failing),
+            SimFault::ShutdownRefused(_) | SimFault::QuiesceRefused(_) | SimFault::GuestHangs(_) => {}
         }
     }
 
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_call_fails_at_its_number_and_as_often_as_told() {
         let faults = Faults::new(Link::default());
-        faults.lose_site_and_fail_over(&Fault::Call(FailCall {
+        faults.lose_site_and_fail_over(&SimFault::Call(FailCall {
             times: 2,
             ..FailCall::at(Call::Start, 2, Kind::Failed)
         }));
@@ -305,8 +305,8 @@ mod tests {
     #[test]
     fn the_nth_write_fails_once_and_room_runs_out() {
         let faults = Faults::new(Link::default());
-        faults.lose_site_and_fail_over(&Fault::WriteError(2));
-        faults.lose_site_and_fail_over(&Fault::Full(Bytes(100)));
+        faults.lose_site_and_fail_over(&SimFault::WriteError(2));
+        faults.lose_site_and_fail_over(&SimFault::Full(Bytes(100)));
         let codes = [0, 0, 60, 60, 40].map(|room| faults.export_write(room).err().map(|e| e.errno));
         assert_eq!(codes, [None, Some(errno::EIO), None, Some(errno::ENOSPC), None]);
         assert!(faults.is_full());

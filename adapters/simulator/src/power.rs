@@ -6,7 +6,7 @@ use contract::{MachineId, Millis, PlatformError, PlatformErrorKind as Kind, Time
 
 use crate::clock::{micros, moment};
 use crate::guest::Guest;
-use crate::{End, Fault, SimBoot, SimSite};
+use crate::{End, SimBoot, SimFault, SimSite};
 
 /// What became of a request to shut down.
 enum Request {
@@ -71,11 +71,11 @@ impl SimSite {
     }
 
     /// Lets something go wrong. Returns when.
-    pub fn inject(&self, fault: &Fault) -> Timestamp {
+    pub fn inject(&self, fault: &SimFault) -> Timestamp {
         let now = self.clock().micros();
         self.faults().lose_site_and_fail_over(fault);
         self.with(|state| match fault {
-            Fault::SiteLost => {
+            SimFault::SiteLost => {
                 let machines: Vec<_> = state.machines.keys().cloned().collect();
                 for machine in &machines {
                     state.catch_up(machine, now);
@@ -85,9 +85,9 @@ impl SimSite {
                 let exports = std::mem::take(&mut state.exports).into_values().map(|export| export.served);
                 state.to_close.extend(views.chain(exports));
             }
-            Fault::ShutdownRefused(machine) => drop(state.deaf.insert(machine.clone())),
-            Fault::QuiesceRefused(machine) => drop(state.restless.insert(machine.clone())),
-            Fault::GuestHangs(machine) => {
+            SimFault::ShutdownRefused(machine) => drop(state.deaf.insert(machine.clone())),
+            SimFault::QuiesceRefused(machine) => drop(state.restless.insert(machine.clone())),
+            SimFault::GuestHangs(machine) => {
                 state.catch_up(machine, now);
                 let record = state.machines.get_mut(machine).and_then(|record| record.running.as_mut());
                 if let Some(running) = record {
@@ -95,8 +95,11 @@ impl SimSite {
                     running.guest.iter_mut().for_each(Guest::hang);
                 }
             }
-            Fault::LinkCut | Fault::Full(_) | Fault::ReadError(_) | Fault::WriteError(_) | Fault::Call(_) => {
-            }
+            SimFault::LinkCut
+            | SimFault::Full(_)
+            | SimFault::ReadError(_)
+            | SimFault::WriteError(_)
+            | SimFault::Call(_) => {}
         });
         self.tell_closed();
         self.note(&self.config().id.0, format!("{fault:?}"));
@@ -120,9 +123,9 @@ impl SimSite {
         self.note(&self.config().id.0, "healed".to_owned());
     }
 
-    /// The power of the whole site fails; see [`Fault::SiteLost`]. Returns the moment.
+    /// The power of the whole site fails; see [`SimFault::SiteLost`]. Returns the moment.
     pub fn lose(&self) -> Timestamp {
-        self.inject(&Fault::SiteLost)
+        self.inject(&SimFault::SiteLost)
     }
 
     /// A lost site is back; its machines are off, its disks are as the loss left them. Other faults stay.

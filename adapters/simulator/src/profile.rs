@@ -6,7 +6,7 @@ use crate::Link;
 
 /// How long a platform can tell what changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tracking {
+pub enum TrackingPersistence {
     /// Over an orderly shutdown, as with bitmaps kept in the image.
     KeptOverShutdown,
     /// Until the machine is off.
@@ -25,7 +25,7 @@ pub struct SimProfile {
     /// Drivers a guest needs to find its disks.
     pub boot_drivers: &'static [&'static str],
     /// How long it can tell what changed.
-    pub tracking: Tracking,
+    pub tracking: TrackingPersistence,
 }
 
 impl SimProfile {
@@ -34,28 +34,28 @@ impl SimProfile {
         label: "hyperv-sim",
         kind: PlatformKind::HyperV,
         boot_drivers: &["ata_piix"],
-        tracking: Tracking::LostWhenOff,
+        tracking: TrackingPersistence::LostWhenOff,
     };
     /// VMware.
     pub const VMWARE: Self = Self {
         label: "vmware-sim",
         kind: PlatformKind::Vmware,
         boot_drivers: &["vmw_pvscsi"],
-        tracking: Tracking::LostWhenOff,
+        tracking: TrackingPersistence::LostWhenOff,
     };
     /// Physical servers.
     pub const PHYSICAL: Self = Self {
         label: "physical-sim",
         kind: PlatformKind::Physical,
         boot_drivers: &["ahci"],
-        tracking: Tracking::Never,
+        tracking: TrackingPersistence::Never,
     };
     /// Azure.
     pub const AZURE: Self = Self {
         label: "azure-sim",
         kind: PlatformKind::Azure,
         boot_drivers: &["ata_piix"],
-        tracking: Tracking::KeptOverShutdown,
+        tracking: TrackingPersistence::KeptOverShutdown,
     };
     /// All of them.
     pub const ALL: [Self; 4] = [Self::HYPERV, Self::VMWARE, Self::PHYSICAL, Self::AZURE];

@@ -13,7 +13,7 @@ use nbd::Served;
 use crate::clock::moment;
 use crate::exports::SnapshotExport;
 use crate::state::{SnapshotRecord, State};
-use crate::{SimSite, Tracking};
+use crate::{SimSite, TrackingPersistence};
 
 /// One disk on its way into a view, and what changed on it if that can be told.
 struct Frozen {
@@ -99,7 +99,7 @@ impl SimSite {
         let change = ChangeId(format!("change-{machine}-{}", state.next(machine)));
         let bytes = Arc::default();
         let frozen = self.freeze_disks(state, machine, since.as_ref(), &bytes)?;
-        if live && state.tracking != Tracking::Never {
+        if live && state.tracking != TrackingPersistence::Never {
             self.track(state, machine, &change, since.as_ref());
         }
         let id = SnapshotId(format!("view-{machine}-{}", state.next(machine)));

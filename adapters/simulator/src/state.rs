@@ -10,7 +10,7 @@ use nbd::Served;
 use crate::clock::moment;
 use crate::guest::Guest;
 use crate::store::Store;
-use crate::{End, SimBoot, Tracking};
+use crate::{End, SimBoot, TrackingPersistence};
 
 /// A machine.
 pub(crate) struct MachineRecord {
@@ -64,7 +64,7 @@ pub(crate) struct Life {
 
 /// Everything.
 pub(crate) struct State {
-    pub(crate) tracking: Tracking,
+    pub(crate) tracking: TrackingPersistence,
     pub(crate) store: Store,
     pub(crate) machines: BTreeMap<MachineId, MachineRecord>,
     pub(crate) lives: BTreeMap<MachineId, Life>,
@@ -82,7 +82,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(tracking: Tracking, store: Store) -> Self {
+    pub(crate) fn new(tracking: TrackingPersistence, store: Store) -> Self {
         Self {
             tracking,
             store,
@@ -174,7 +174,7 @@ impl State {
         let Some(machine) = self.machines.get_mut(id) else { return };
         let Some(running) = machine.running.take() else { return };
         running.boot.end(moment(at), end);
-        if !(self.tracking == Tracking::KeptOverShutdown && end == End::ShutDown) {
+        if !(self.tracking == TrackingPersistence::KeptOverShutdown && end == End::ShutDown) {
             running.volumes.iter().for_each(|volume| self.store.forget_all(volume));
         }
         let view = machine.live_snapshot.take().and_then(|view| self.views.get_mut(&view));

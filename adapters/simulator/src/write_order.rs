@@ -25,14 +25,14 @@ pub enum Cut {
     /// that change nothing make several true.
     Exact(RangeInclusive<usize>),
     /// No number of writes gives these disks.
-    Broken(Offence),
+    Broken(Mismatch),
     /// There was nothing to compare, or not the same disks; never a pass.
     Unknown(String),
 }
 
 /// The first sector that fits nowhere, with the cut at which most sectors fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offence {
+pub struct Mismatch {
     /// How many writes were made at that cut.
     pub cut: usize,
     /// Sectors that are wrong there.
@@ -42,12 +42,12 @@ pub struct Offence {
     /// Its offset on that disk, in bytes.
     pub offset: u64,
     /// What it holds instead.
-    pub holds: Placed,
+    pub holds: PrefixMatch,
 }
 
 /// Content of a sector, as the log explains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placed {
+pub enum PrefixMatch {
     /// What was there before the first write or at an earlier write than it should.
     Stale,
     /// What the write with this index puts there later.
@@ -94,7 +94,7 @@ pub fn cut_of(base: &[Snapshot], log: &[SimWrite], recovered: &[Snapshot], allow
     }
     match exact {
         Some(range) => Cut::Exact(range),
-        None => Cut::Broken(offence(base, log, recovered, &exempt, best)),
+        None => Cut::Broken(mismatch(base, log, recovered, &exempt, best)),
     }
 }
 
@@ -122,13 +122,13 @@ fn sectors<'a>(write: &'a SimWrite, recovered: &'a [Snapshot]) -> impl Iterator<
     offsets.zip(fits).map(|(offset, fits)| ((write.disk, offset), fits))
 }
 
-fn offence(
+fn mismatch(
     base: &[Snapshot],
     log: &[SimWrite],
     recovered: &[Snapshot],
     exempt: &dyn Fn(&Sector) -> bool,
     (count, cut): (usize, usize),
-) -> Offence {
+) -> Mismatch {
     let mut wrong = initially_wrong(base, recovered);
     for write in &log[..cut] {
         for (sector, fits) in sectors(write, recovered) {
@@ -141,18 +141,24 @@ fn offence(
     }
     wrong.retain(|sector| !exempt(sector));
     let (disk, offset) = wrong.first().copied().unwrap_or_default();
-    let holds = placed(base, log, recovered, cut, (disk, offset));
-    Offence { cut, wrong: count, disk, offset, holds }
+    let holds = prefix_match(base, log, recovered, cut, (disk, offset));
+    Mismatch { cut, wrong: count, disk, offset, holds }
 }
 
-fn placed(base: &[Snapshot], log: &[SimWrite], recovered: &[Snapshot], cut: usize, at: Sector) -> Placed {
+fn prefix_match(
+    base: &[Snapshot],
+    log: &[SimWrite],
+    recovered: &[Snapshot],
+    cut: usize,
+    at: Sector,
+) -> PrefixMatch {
     let holds = |write: &SimWrite| sectors(write, recovered).any(|(sector, fits)| sector == at && fits);
     if let Some(later) = log.iter().skip(cut).position(holds) {
-        return Placed::Ahead(cut + later);
+        return PrefixMatch::Ahead(cut + later);
     }
     let (disk, offset) = at;
     let unwritten = base[disk].bytes(offset, SECTOR) == recovered[disk].bytes(offset, SECTOR);
-    if unwritten || log.iter().take(cut).any(holds) { Placed::Stale } else { Placed::Foreign }
+    if unwritten || log.iter().take(cut).any(holds) { PrefixMatch::Stale } else { PrefixMatch::Foreign }
 }
 
 #[cfg(test)]

@@ -59,9 +59,9 @@ fn writes_that_change_nothing_widen_the_cut() {
 fn a_disk_behind_the_other_is_broken_at_its_sector() {
     let world = World::new(log());
     let mixed = [world.states[5][0].clone(), world.states[1][1].clone()];
-    let Cut::Broken(offence) = world.judge(&mixed) else { panic!("{:?}", world.judge(&mixed)) };
-    assert!(offence.wrong > 0);
-    assert_ne!(offence.holds, Placed::Foreign);
+    let Cut::Broken(mismatch) = world.judge(&mixed) else { panic!("{:?}", world.judge(&mixed)) };
+    assert!(mismatch.wrong > 0);
+    assert_ne!(mismatch.holds, PrefixMatch::Foreign);
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn a_sector_ahead_of_its_time_names_the_write() {
     store.write(&"x".into(), 0, &world.states[3][0].bytes(0, SIZE as usize)).unwrap();
     store.write(&"x".into(), last.offset, &last.data()).unwrap();
     let mixed = [store.snapshot(&"x".into()).unwrap(), world.states[3][1].clone()];
-    let Cut::Broken(offence) = world.judge(&mixed) else { panic!("{:?}", world.judge(&mixed)) };
-    assert_eq!((offence.cut, offence.wrong, offence.holds), (3, 1, Placed::Ahead(4)));
+    let Cut::Broken(mismatch) = world.judge(&mixed) else { panic!("{:?}", world.judge(&mixed)) };
+    assert_eq!((mismatch.cut, mismatch.wrong, mismatch.holds), (3, 1, PrefixMatch::Ahead(4)));
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn a_flipped_bit_is_foreign_unless_it_is_allowed_there() {
     store.write(&"x".into(), 0, &world.states[5][0].bytes(0, SIZE as usize)).unwrap();
     store.write(&"x".into(), 20 * 512, &[1]).unwrap();
     let altered = [store.snapshot(&"x".into()).unwrap(), world.states[5][1].clone()];
-    let Cut::Broken(offence) = world.judge(&altered) else { panic!("{:?}", world.judge(&altered)) };
-    assert_eq!((offence.disk, offence.offset, offence.holds), (0, 20 * 512, Placed::Foreign));
+    let Cut::Broken(mismatch) = world.judge(&altered) else { panic!("{:?}", world.judge(&altered)) };
+    assert_eq!((mismatch.disk, mismatch.offset, mismatch.holds), (0, 20 * 512, PrefixMatch::Foreign));
     let allowed = [Allowed { disk: 0, bytes: 20 * 512..21 * 512 }];
     assert_eq!(cut_of(&world.states[0], &world.log, &altered, &allowed), Cut::Exact(5..=5));
 }

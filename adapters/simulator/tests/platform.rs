@@ -7,7 +7,7 @@ use contract::{
 };
 use nbd::{ALLOCATION, Client};
 use simulator::{
-    Call, Cut, End, FailCall, Fault, Link, Load, SimConfig, SimInstall, SimProcess, SimProfile, SimSite,
+    Call, Cut, End, FailCall, Link, Load, SimConfig, SimFault, SimInstall, SimProcess, SimProfile, SimSite,
     SimWorld, cut_of, run,
 };
 
@@ -200,12 +200,12 @@ fn a_guest_shuts_down_in_order_or_refuses_or_hangs() {
     run(6, async |world| {
         let site = running(&world, config(SimProfile::VMWARE)).await;
         let clock = world.clock();
-        site.inject(&Fault::ShutdownRefused(web()));
+        site.inject(&SimFault::ShutdownRefused(web()));
         let asked = clock.now();
         assert_eq!(site.shut_down(&web(), MINUTE).await.unwrap_err().kind, Kind::TimedOut);
         assert_eq!(clock.now().since(asked), MINUTE);
         site.heal();
-        site.inject(&Fault::GuestHangs(web()));
+        site.inject(&SimFault::GuestHangs(web()));
         let writes = site.last_boot(&web()).unwrap().log().len();
         clock.sleep(MINUTE).await;
         assert_eq!(site.last_boot(&web()).unwrap().log().len(), writes);
@@ -373,7 +373,7 @@ fn links_take_time_and_fail_as_told() {
         let mut client = Client::connect_with(&view.disks[0].uri, &[ALLOCATION]).unwrap();
         let mut read = || client.read(0, &mut [0; 512]).is_ok();
         assert_eq!([(); 6].map(|()| read()), [true, true, false, true, true, false]);
-        site.inject(&Fault::LinkCut);
+        site.inject(&SimFault::LinkCut);
         assert!(!read());
         world.heal();
         assert!(read());
@@ -385,8 +385,8 @@ fn a_told_call_fails_before_or_after_its_effect() {
     run(14, async |world| {
         let site = world.site(config(SimProfile::VMWARE));
         site.install(&SimInstall::new("web")).unwrap();
-        site.inject(&Fault::Call(FailCall::at(Call::CreateVolume, 1, Kind::Unreachable)));
-        site.inject(&Fault::Call(FailCall::at(Call::CreateVolume, 2, Kind::TimedOut).after_its_effect()));
+        site.inject(&SimFault::Call(FailCall::at(Call::CreateVolume, 1, Kind::Unreachable)));
+        site.inject(&SimFault::Call(FailCall::at(Call::CreateVolume, 2, Kind::TimedOut).after_its_effect()));
         let mut create = Vec::new();
         for _ in 0..3 {
             create.push(
@@ -447,13 +447,13 @@ fn a_full_site_takes_no_more_and_the_nth_write_fails() {
         site.create_volume(&"v".into(), Bytes(1 << 20), None).await.unwrap();
         let export = site.export_volume(&"v".into(), Access::Write).await.unwrap();
         let mut client = Client::connect(&export.uri).unwrap();
-        site.inject(&Fault::Full(Bytes(8192)));
+        site.inject(&SimFault::Full(Bytes(8192)));
         client.write(0, &[1; 8192]).unwrap();
         client.write(100, &[2; 100]).unwrap();
         assert_eq!(client.write(8192, &[1]).unwrap_err().errno, nbd::memory::errno::ENOSPC);
         assert_eq!(site.create_volume(&"w".into(), Bytes(1), None).await.unwrap_err().kind, Kind::Full);
         site.heal();
-        site.inject(&Fault::WriteError(2));
+        site.inject(&SimFault::WriteError(2));
         client.write(8192, &[1]).unwrap();
         assert_eq!(client.write(8192, &[1]).unwrap_err().errno, nbd::memory::errno::EIO);
         client.write(8192, &[1]).unwrap();

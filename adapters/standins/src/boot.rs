@@ -26,7 +26,7 @@ pub struct Boot {
     /// Disks in boot order.
     pub disks: Vec<BootDisk>,
     /// What taking the copies cost; the measurer takes it off the recovery time.
-    pub captured_in: Duration,
+    pub capture_time: Duration,
     /// Directory of logs.
     pub dir: Utf8PathBuf,
 }

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
 use crate::site::role;
 use crate::state::State;
-use crate::{StandInSite, Tracking};
+use crate::{StandInSite, TrackingMechanism};
 
 /// How long a view may wait for its turn, and views for their end.
 const TURN_WITHIN: Duration = Duration::from_secs(60);
@@ -75,7 +75,9 @@ impl StandInSite {
         since: &ChangeId,
         disks: &[(DiskId, Bytes)],
     ) -> Result<bool, PlatformError> {
-        let Tracking::ReplicaLog { percent } = self.config.profile.tracking else { return Ok(false) };
+        let TrackingMechanism::ReplicaLog { percent } = self.config.profile.tracking else {
+            return Ok(false);
+        };
         let nodes = monitor.execute("query-named-block-nodes", json!({"flat": true})).await;
         let nodes = nodes.map_err(self.failed("look at the log of changes"))?;
         let mut full = false;

@@ -11,14 +11,14 @@ use contract::{
 };
 use serde_json::json;
 
-use crate::{Boot, StandInSite, Tracking};
+use crate::{Boot, StandInSite, TrackingMechanism};
 
 impl StandInSite {
     pub(crate) async fn take_snapshots(
         &self,
         request: &SnapshotRequest,
     ) -> Result<Vec<DiskSnapshot>, PlatformError> {
-        if self.config.profile.tracking == Tracking::Agent {
+        if self.config.profile.tracking == TrackingMechanism::Agent {
             return self.request_snapshots(request).await;
         }
         let mut boots = Vec::new();

@@ -16,7 +16,7 @@ use crate::{Boot, StandInSite};
 
 /// Something that goes wrong, until [`StandInSite::heal`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum SiteFault {
     /// A machine loses its power; healing switches it on again.
     PowerCut(MachineId),
     /// A running guest stops where it stands: it writes nothing and heeds nothing.
@@ -35,7 +35,7 @@ pub enum Fault {
 
 /// What is wrong at the moment.
 pub(crate) struct Faults {
-    present: Mutex<Vec<Fault>>,
+    present: Mutex<Vec<SiteFault>>,
     writes: Mutex<Option<WriteFault>>,
     weather: watch::Sender<LinkCondition>,
     tally: Arc<Tally>,
@@ -68,26 +68,26 @@ impl StandInSite {
     ///
     /// # Errors
     /// The machine does not run, there is no such component, or a process cannot be told.
-    pub async fn inject(&self, fault: &Fault) -> Result<(), PlatformError> {
+    pub async fn inject(&self, fault: &SiteFault) -> Result<(), PlatformError> {
         // Noted first: what was done by halves has to heal too.
         held(&self.faults.present).push(fault.clone());
         match fault {
-            Fault::PowerCut(machine) => {
+            SiteFault::PowerCut(machine) => {
                 let cut = self.guest_of(machine).await?.guest.power_cut().await;
                 cut.map(drop).map_err(self.failed("cut the power"))
             }
-            Fault::GuestFrozen(machine) => self.tell_qemu(machine, "stop").await,
-            Fault::ShutdownRefused(machine) => self.tell_guest(machine, ToGuest::IgnoreShutdown).await,
-            Fault::Link(weather) => {
+            SiteFault::GuestFrozen(machine) => self.tell_qemu(machine, "stop").await,
+            SiteFault::ShutdownRefused(machine) => self.tell_guest(machine, ToGuest::IgnoreShutdown).await,
+            SiteFault::Link(weather) => {
                 held(&self.faults.relays).get_or_insert_default();
                 self.faults.weather.send_replace(*weather);
                 Ok(())
             }
-            Fault::Writes(fault) => {
+            SiteFault::Writes(fault) => {
                 *held(&self.faults.writes) = Some(*fault);
                 Ok(())
             }
-            Fault::ComponentDown(id) => {
+            SiteFault::ComponentDown(id) => {
                 let known = self.components.all().iter().any(|component| component.id.0 == *id);
                 if !known {
                     return Err(self.unknown("component", id));
@@ -95,7 +95,7 @@ impl StandInSite {
                 self.components.disconnect(id);
                 Ok(())
             }
-            Fault::StorageKilled => {
+            SiteFault::StorageKilled => {
                 self.storage.kill().await.map_err(self.failed("kill the storage daemon"))?;
                 self.state.lock().await.exports.clear();
                 self.closed.send_modify(|count| *count += 1);
@@ -118,28 +118,30 @@ impl StandInSite {
         first
     }
 
-    async fn heal_one(&self, fault: &Fault) -> Result<(), PlatformError> {
+    async fn heal_one(&self, fault: &SiteFault) -> Result<(), PlatformError> {
         match fault {
-            Fault::PowerCut(machine) => self.boot(machine).await,
-            Fault::GuestFrozen(machine) if self.runs(machine).await => self.tell_qemu(machine, "cont").await,
-            Fault::ShutdownRefused(machine) if self.runs(machine).await => {
+            SiteFault::PowerCut(machine) => self.boot(machine).await,
+            SiteFault::GuestFrozen(machine) if self.runs(machine).await => {
+                self.tell_qemu(machine, "cont").await
+            }
+            SiteFault::ShutdownRefused(machine) if self.runs(machine).await => {
                 self.tell_guest(machine, ToGuest::HeedShutdown).await
             }
             // A guest that is gone neither stands still nor refuses anything.
-            Fault::GuestFrozen(_) | Fault::ShutdownRefused(_) => Ok(()),
-            Fault::Link(_) => {
+            SiteFault::GuestFrozen(_) | SiteFault::ShutdownRefused(_) => Ok(()),
+            SiteFault::Link(_) => {
                 self.faults.weather.send_replace(LinkCondition::Healthy);
                 Ok(())
             }
-            Fault::Writes(_) => {
+            SiteFault::Writes(_) => {
                 *held(&self.faults.writes) = None;
                 Ok(())
             }
-            Fault::ComponentDown(id) => {
+            SiteFault::ComponentDown(id) => {
                 self.components.connect(id);
                 Ok(())
             }
-            Fault::StorageKilled => {
+            SiteFault::StorageKilled => {
                 self.storage.revive().await.map_err(self.failed("start the storage daemon"))
             }
         }

@@ -5,7 +5,7 @@
 //! - [`Infrastructure`]: what a site has besides machines and volumes, to be broken and repaired
 //! - [`StandInSite`]: a site of such machines; implements [`contract::Platform`]
 //! - [`vhd`]: a managed disk as the fixed VHD that Azure exchanges
-//! - [`Fault`]: what can go wrong there, until healed
+//! - [`SiteFault`]: what can go wrong there, until healed
 //! - [`Boot`]: what a machine was booted from, kept for the oracle
 
 mod agent_link;
@@ -29,7 +29,7 @@ mod volumes;
 
 pub use boot::{Boot, BootDisk};
 pub use change_log::SnapshotsBlocked;
-pub use fault::Fault;
-pub use profile::{Profile, Tracking};
-pub use quiesce::StillVolume;
+pub use fault::SiteFault;
+pub use profile::{Profile, TrackingMechanism};
+pub use quiesce::IdleVolume;
 pub use site::{Installed, SiteConfig, StandInSite};

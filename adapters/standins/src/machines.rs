@@ -14,7 +14,7 @@ use witness::protocol::SERVICE_PORT;
 
 use crate::site::role;
 use crate::state::{MachineRecord, State, VolumeRecord};
-use crate::{Boot, BootDisk, StandInSite, Tracking};
+use crate::{Boot, BootDisk, StandInSite, TrackingMechanism};
 
 /// Guest ports reachable from the host: SSH and the witness's bank.
 const FORWARDED: [u16; 2] = [22, SERVICE_PORT];
@@ -112,7 +112,7 @@ impl StandInSite {
         let dir = self.dir("machines").join(&id.0).join(format!("boot-{number}"));
         let began = Instant::now();
         let disks = self.capture(&state, &record.spec, &dir).await?;
-        let captured_in = began.elapsed();
+        let capture_time = began.elapsed();
         let tracked = self.still_tracked(record, &disks).await?;
         let spec = self.domain_spec(&record.spec, &dir, &disks);
         let record = state.machines.get_mut(id).ok_or_else(|| self.unknown("machine", id))?;
@@ -129,7 +129,7 @@ impl StandInSite {
         self.enforce(id, &guest).await?;
         let disks = disks.into_iter().map(|(disk, _)| disk).collect();
         let (machine, profile) = (id.clone(), self.config.profile.clone());
-        record.boots.push(Arc::new(Boot { machine, number, profile, guest, disks, captured_in, dir }));
+        record.boots.push(Arc::new(Boot { machine, number, profile, guest, disks, capture_time, dir }));
         drop(state);
         self.booted.send_modify(|count| *count += 1);
         Ok(())
@@ -199,8 +199,8 @@ impl StandInSite {
             write_log: self.config.log_writes.then(|| disk.log.clone()),
         });
         let to_agent: &[u16] = match self.config.profile.tracking {
-            Tracking::Hypervisor | Tracking::ReplicaLog { .. } => &[],
-            Tracking::Agent => &FORWARDED_TO_AGENT,
+            TrackingMechanism::Hypervisor | TrackingMechanism::ReplicaLog { .. } => &[],
+            TrackingMechanism::Agent => &FORWARDED_TO_AGENT,
         };
         let nic = self.components.nic(&spec.id);
         machine::MachineSpec {

@@ -13,11 +13,11 @@ const MICROSOFT_ATA: &str = "Virtual HD";
 const MICROSOFT_SCSI: &str = "Msft Virtual Disk";
 
 /// How far Hyper-V's log of changes grows. The real one takes half of a disk; here a guest can reach it in seconds.
-const REPLICA_LOG: Tracking = Tracking::ReplicaLog { percent: 12 };
+const REPLICA_LOG: TrackingMechanism = TrackingMechanism::ReplicaLog { percent: 12 };
 
 /// Who freezes a machine's disks and knows what changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tracking {
+pub enum TrackingMechanism {
     /// The hypervisor: its own QEMU, by copy-before-write and dirty bitmaps.
     Hypervisor,
     /// The same with a log of limited size: when more than this share of a disk has changed since the last moment, the
@@ -43,7 +43,7 @@ pub struct Profile {
     /// Hardware of its machines.
     pub hardware: Hardware,
     /// Who freezes disks and tracks changes.
-    pub tracking: Tracking,
+    pub tracking: TrackingMechanism,
     /// Addresses of the network that serves its machines.
     pub range: AddressRange,
 }
@@ -58,7 +58,7 @@ pub fn vmware() -> Profile {
         format: Format::Vmdk,
         hardware: hardware(Firmware::Bios, Controller::Pvscsi, Nic::Vmxnet3, identity)
             .with_disks_called("VMware Virtual disk"),
-        tracking: Tracking::Hypervisor,
+        tracking: TrackingMechanism::Hypervisor,
         range: AddressRange::TEST_NET_1,
     }
 }
@@ -73,7 +73,7 @@ pub fn physical() -> Profile {
         format: Format::Raw,
         hardware: hardware(Firmware::Bios, Controller::Ahci, Nic::E1000, identity)
             .with_disks_called("SAMSUNG MZ7LH960"),
-        tracking: Tracking::Agent,
+        tracking: TrackingMechanism::Agent,
         range: AddressRange::TEST_NET_1,
     }
 }
@@ -123,7 +123,7 @@ pub fn azure() -> Profile {
         hardware: hardware(Firmware::Bios, Controller::Ide, Nic::Tulip, microsoft(Some(AZURE_CHASSIS_TAG)))
             .with_disks_called(MICROSOFT_ATA)
             .enlightened(),
-        tracking: Tracking::Hypervisor,
+        tracking: TrackingMechanism::Hypervisor,
         range: AddressRange::TEST_NET_2,
     }
 }

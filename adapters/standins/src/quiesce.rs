@@ -15,7 +15,7 @@ const REST_WITHIN: Duration = Duration::from_secs(60);
 
 /// A volume that nobody writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StillVolume {
+pub struct IdleVolume {
     /// Its name.
     pub id: VolumeId,
     /// Its own image file.
@@ -32,16 +32,16 @@ impl StandInSite {
     ///
     /// # Errors
     /// Exports stay open.
-    pub async fn at_rest<T>(
+    pub async fn with_idle_volumes<T>(
         &self,
-        work: impl AsyncFnOnce(Vec<StillVolume>) -> T,
+        work: impl AsyncFnOnce(Vec<IdleVolume>) -> T,
     ) -> Result<T, PlatformError> {
         let (_no_merge, state) =
             tokio::time::timeout(REST_WITHIN, self.until_rest()).await.map_err(|_| {
                 self.refuse(Kind::TimedOut, format!("exports are still open after {REST_WITHIN:?}"))
             })?;
         let still = state.volumes.iter().filter(|(id, _)| state.running_on(id).is_none());
-        let still = still.map(|(id, volume)| StillVolume {
+        let still = still.map(|(id, volume)| IdleVolume {
             id: id.clone(),
             path: volume.path.clone(),
             format: volume.format,

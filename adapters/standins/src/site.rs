@@ -22,7 +22,7 @@ use inventory::Infrastructure;
 
 use crate::fault::Faults;
 use crate::state::{State, VolumeRecord};
-use crate::{Boot, Profile, Tracking};
+use crate::{Boot, Profile, TrackingMechanism};
 
 /// What a site is made of.
 #[derive(Clone)]
@@ -188,7 +188,7 @@ impl StandInSite {
 
     /// Machines and volumes are made and opened by a hypervisor; a rack of servers has nobody who could (PH-01).
     fn must_have_hypervisor(&self) -> Result<(), PlatformError> {
-        if self.config.profile.tracking == Tracking::Agent {
+        if self.config.profile.tracking == TrackingMechanism::Agent {
             let text = "physical servers have no hypervisor to make or open machines and volumes; use a site that has one";
             return Err(self.refuse(Kind::Unsupported, text));
         }
@@ -360,7 +360,7 @@ impl Platform for StandInSite {
         self.reachable()?;
         match self.running_boot(id).await? {
             None => Ok(()),
-            Some(boot) if self.config.profile.tracking == Tracking::Agent => {
+            Some(boot) if self.config.profile.tracking == TrackingMechanism::Agent => {
                 self.ask_to_shut_down(&boot, within.into()).await
             }
             Some(boot) => boot.guest.shut_down(within.into()).await.map_err(self.failed("shut down")),

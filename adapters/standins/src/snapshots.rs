@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::site::role;
 use crate::state::{SnapshotRecord, SnapshotSource, State, VolumeRecord};
-use crate::{Boot, StandInSite, Tracking};
+use crate::{Boot, StandInSite, TrackingMechanism};
 
 /// How long closing a view may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(60);
@@ -56,7 +56,7 @@ impl StandInSite {
         if let Some(left) = left {
             self.drop_snapshot(&left, Acknowledge::Keep).await?;
         }
-        if self.config.profile.tracking == Tracking::Agent {
+        if self.config.profile.tracking == TrackingMechanism::Agent {
             return self.request_snapshot(machine, since).await;
         }
         let mut state = self.state.lock().await;
@@ -265,7 +265,7 @@ impl StandInSite {
     }
 
     pub(crate) async fn forget_changes(&self, id: &MachineId) -> Result<(), PlatformError> {
-        if self.config.profile.tracking == Tracking::Agent {
+        if self.config.profile.tracking == TrackingMechanism::Agent {
             return self.tell_to_forget(id).await;
         }
         let mut state = self.state.lock().await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use contract::{Bytes, ItemId, MachineId, Millis, Platform, RecoveryPoint, ReplicationCore};
+use contract::{Bytes, ItemId, MachineId, Millis, Platform, RecoveryPoint};
 use harness::tools::{self, Format};
 use serde_json::json;
 use standins::Boot;

@@ -1,6 +1,5 @@
 //! Two sites and the built-in core between them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,9 @@ use harness::machine::Accelerator;
 use harness::scratch::Scratch;
 use standins::{Installed, Profile, SiteConfig, StandInSite, profile};
 
+use crate::core_under_test::{self, CoreClock, CoreParts};
+use crate::mutants::InjectedFault;
+
 /// The one disk of each machine.
 pub(super) const DISK: &str = "data";
 /// How long a job may take before something is wrong.
@@ -29,7 +31,7 @@ const MOST_POINTS: u32 = 8;
 pub(super) struct Pair {
     pub(super) source: Arc<StandInSite>,
     pub(super) target: Arc<StandInSite>,
-    pub(super) core: replication::Core,
+    pub(super) core: Arc<dyn ReplicationCore>,
     dir: Utf8PathBuf,
 }
 
@@ -39,17 +41,12 @@ impl Pair {
         let source = open_site(host, &scratch, dir, "azure", profile::azure()).await?;
         let target = open_site(host, &scratch, dir, "azure-west", profile::azure_west()).await?;
         let sites = [("azure", &source), ("azure-west", &target)];
-        let platforms: BTreeMap<_, _> =
+        let platforms =
             sites.map(|(name, site)| (SiteId::from(name), Arc::clone(site) as Arc<dyn Platform>)).into();
-        let dir = dir.to_owned();
-        let core = dir.join("core").into_std_path_buf();
-        let core = replication::Core::open(replication::Config {
-            platforms,
-            dir: core,
-            tap: None,
-            clock: replication::Clock::system(),
-        })?;
-        Ok(Self { source, target, core, dir })
+        let parts =
+            CoreParts { platforms, dir: dir.join("core").into_std_path_buf(), clock: CoreClock::System };
+        let core = core_under_test::open(parts, &InjectedFault::default())?;
+        Ok(Self { source, target, core, dir: dir.to_owned() })
     }
 
     /// A machine at rest on the source, whose only disk holds what the raw image does.

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
+use conformance::mutants::InjectedFault;
 use conformance::outcome::HostFacts;
-use conformance::{bench, mutants, recheck, report, scenario};
+use conformance::{bench, core_under_test, real, recheck, report};
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -89,7 +90,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         Command::Preflight { mutant } => preflight(arguments, mutant.as_deref()).await,
         Command::Reap { kept } => reap(arguments, *kept).await,
         Command::Diagrams => {
-            print!("{}", replication::table::page());
+            print!("{}", core_under_test::state_diagrams());
             Ok(0)
         }
         Command::Report { dir } => make_report(dir),
@@ -125,20 +126,12 @@ async fn preflight(arguments: &Arguments, mutant: Option<&str>) -> Result<u8> {
     Ok(0)
 }
 
-/// What is wrong with the words of `--mutant`, if anything.
-fn misspelt(words: &str) -> Option<String> {
-    let Some(planned) = mutants::Planned::parse(words) else {
-        let known: Vec<_> = mutants::ALL.iter().map(|m| format!("{} ({})", m.name, m.does)).collect();
-        return Some(format!("There is no mutant {words}. Known: {}.", known.join(", ")));
-    };
-    let edge = planned.edge()?;
-    let scenarios = scenario::all().unwrap_or_default();
-    let edges: BTreeSet<_> = scenarios.iter().flat_map(|scenario| &scenario.edges).collect();
-    if edges.iter().any(|known| *known == edge) {
-        return None;
-    }
-    let known: Vec<_> = edges.into_iter().map(String::as_str).collect();
-    Some(format!("There is no edge {edge}. Known: {}.", known.join(", ")))
+/// What is wrong with the value of `--mutant`, if anything.
+fn misspelt(mutant: &str) -> Option<String> {
+    let scenarios = real::scenarios().unwrap_or_default();
+    let edges: BTreeSet<_> = scenarios.into_iter().flat_map(|scenario| scenario.edges).collect();
+    let edges: Vec<_> = edges.into_iter().collect();
+    InjectedFault::for_edges(Some(mutant), &edges).err().map(|error| error.to_string())
 }
 
 async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {

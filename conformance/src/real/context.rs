@@ -1,13 +1,11 @@
-//! Everything a scenario works with, and how it is taken down.
+//! What a scenario works with: its sites, the core under test, and what has been found so far.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    DataSync, Direction, ItemId, JobId, JobState, JobView, MachineId, Platform, ReplicationCore,
+    Direction, ItemId, JobId, JobState, JobView, MachineId, Operation, Platform, ReplicationCore,
     ReprotectRequest, SiteId, StepState,
 };
 use harness::host::Host;
@@ -15,167 +13,152 @@ use harness::reaper;
 use harness::scratch::Scratch;
 use standins::StandInSite;
 
+use crate::blame::ScenarioError;
 use crate::context::RunContext;
+use crate::core_under_test::{self, CoreClock, CoreParts, CoreUnderTest};
 use crate::disks;
 use crate::evidence::Evidence;
-use crate::mutants::{self, Planned};
+use crate::mutants::InjectedFault;
 use crate::outcome::{EdgeOutcome, LeftDisk, ScenarioOutcome};
-use crate::real::environment::{ScenarioRun, TestEnvironment};
-use crate::real::error::ScenarioError;
+use crate::real::environment::TestEnvironment;
 use crate::rules::ids::*;
 use crate::rules::{RuleId, RuleLog};
-use crate::scenario::{Scenario, Script};
+use crate::scenario::Scenario;
 
 /// How long a guest may take from power-on to its witness's hello.
 pub(crate) const BOOT_WITHIN: Duration = Duration::from_secs(120);
 /// How long a job of the core may take.
 pub(crate) const JOB_WITHIN: Duration = Duration::from_secs(300);
 
-/// Everything a scenario works with.
+/// What a scenario works with: one machine, two sites, and the core that replicates between them.
+///
+/// Clones share the sites, the core and the findings.
+#[derive(Clone)]
 pub(crate) struct ScenarioContext {
-    pub(crate) context: RunContext,
-    pub(crate) script: Script,
-    pub(crate) data_sync: Option<DataSync>,
-    pub(crate) at_rest: bool,
+    pub(crate) run: RunContext,
+    pub(crate) scenario: Arc<Scenario>,
     pub(crate) evidence: Arc<Evidence>,
     pub(crate) image: images::Image,
-    pub(crate) primary: Arc<StandInSite>,
-    pub(crate) recovery: Arc<StandInSite>,
-    /// Where the machine comes back to, if not to where it came from.
-    pub(crate) home: Option<Arc<StandInSite>>,
     pub(crate) core: Arc<dyn ReplicationCore>,
+    /// The site on which the machine runs first.
+    pub(crate) primary: Arc<StandInSite>,
+    /// The site to which it fails over.
+    pub(crate) recovery: Arc<StandInSite>,
     pub(crate) item: ItemId,
     pub(crate) machine: MachineId,
+    /// The site to which the machine fails back, if that is not the primary one.
+    failback_site: Option<Arc<StandInSite>>,
+    /// Every site of the scenario with its name, the primary and the recovery site among them.
+    sites: Vec<(String, Arc<StandInSite>)>,
     findings: Arc<Mutex<Findings>>,
-    /// Every stand-in of the scenario by its name, the two sides among them.
-    stand_ins: Vec<(String, Arc<StandInSite>)>,
-    mutant: Option<Arc<Planned>>,
+    fault: InjectedFault,
     core_name: String,
     host: Host,
     scratch: Arc<Scratch>,
 }
 
-/// What was found so far.
+/// What a scenario has found so far.
 #[derive(Default)]
 pub(crate) struct Findings {
     pub(crate) rules: RuleLog,
     pub(crate) edges: Vec<EdgeOutcome>,
+    /// What happened, in order and without times; compared with the scenario's snapshot.
     pub(crate) trace: Vec<String>,
-    /// Volumes looked at as files.
+    /// Volumes whose image files were checked.
     pub(crate) disks_left: Vec<LeftDisk>,
-    /// What took longer than its bound.
+    /// What exceeded its time bound.
     pub(crate) slow: Vec<String>,
-    /// Milliseconds from power-on to hello of each boot, in order.
+    /// Milliseconds from power-on to the witness's hello, for each boot in order.
     pub(crate) boots_ms: Vec<u64>,
 }
 
 impl ScenarioContext {
-    /// Finds the image and the accelerator, opens both sites and the core.
+    /// Opens the sites of the scenario's row and the core, which must support the operations that
+    /// the script needs.
     ///
     /// # Errors
-    /// Something is missing on this host, or the scenario's words are unknown.
-    pub async fn open(
-        context: &RunContext,
+    /// Something is missing on this host, the row names an unknown stand-in, or the core lacks an
+    /// operation.
+    pub(crate) async fn open(
+        run: &RunContext,
         scenario: &Scenario,
+        needs: &[Operation],
         evidence: &Arc<Evidence>,
     ) -> Result<Self, ScenarioError> {
-        let stage = TestEnvironment::open(context, evidence).await?;
-        let mut stand_ins = Vec::new();
-        for name in
-            [&scenario.source, &scenario.target].into_iter().chain(&scenario.home).chain(&scenario.also)
-        {
-            stand_ins.push((name.clone(), stage.site(name).await?));
+        let environment = TestEnvironment::open(run, evidence).await?;
+        let Scenario { source, target, failback_to, more_sites, .. } = scenario;
+        let mut sites = Vec::new();
+        for name in [source, target].into_iter().chain(failback_to).chain(more_sites) {
+            sites.push((name.clone(), environment.site(name).await?));
         }
-        let (primary, recovery) = (Arc::clone(&stand_ins[0].1), Arc::clone(&stand_ins[1].1));
-        let home = scenario.home.as_ref().map(|_| Arc::clone(&stand_ins[2].1));
-        let mutant = plan_mutant(context, scenario)?;
-        let sites: Vec<_> = stand_ins.iter().map(|(name, site)| (name.as_str(), site)).collect();
-        let core = open_core(evidence, mutant.clone(), &sites)?;
-        let core_name = core.capabilities().await?.name;
+        let fault = InjectedFault::for_edges(run.mutant.as_deref(), &scenario.edges)
+            .map_err(|error| ScenarioError::Inconclusive(format!("{}: {error}", scenario.name)))?;
+        let named: Vec<_> = sites.iter().map(|(name, site)| (name.as_str(), site)).collect();
+        let CoreUnderTest { core, capabilities } = open_capable_core(evidence, &fault, &named, needs).await?;
         Ok(Self {
-            context: context.clone(),
-            script: scenario.script,
-            data_sync: scenario.data_sync,
-            at_rest: scenario.at_rest,
+            run: run.clone(),
+            scenario: Arc::new(scenario.clone()),
             evidence: Arc::clone(evidence),
-            image: stage.image,
-            primary,
-            recovery,
-            home,
+            image: environment.image,
             core,
+            primary: Arc::clone(&sites[0].1),
+            recovery: Arc::clone(&sites[1].1),
             item: ItemId::from("shop"),
             machine: MachineId::from("shop"),
+            failback_site: failback_to.as_ref().map(|_| Arc::clone(&sites[2].1)),
+            sites,
             findings: Arc::default(),
-            stand_ins,
-            mutant,
-            core_name,
-            host: stage.host,
-            scratch: stage.scratch,
+            fault,
+            core_name: capabilities.name,
+            host: environment.host,
+            scratch: environment.scratch,
         })
     }
 
-    /// The same world seen from another machine in it, with findings of its own.
-    pub(crate) fn member(&self, name: &str) -> Self {
-        let (item, machine) = (ItemId::from(name), MachineId::from(name));
-        Self { item, machine, findings: Arc::default(), ..self.seen_again() }
+    /// A context for another machine between the same sites, with findings of its own.
+    pub(crate) fn for_machine(&self, name: &str) -> Self {
+        let item = ItemId::from(name);
+        let machine = MachineId::from(name);
+        Self { item, machine, findings: Arc::default(), ..self.clone() }
     }
 
-    /// The same world seen from a machine that goes from one of its stand-ins to another.
+    /// A context for another machine between two of the scenario's sites, with findings of its own.
     ///
     /// # Errors
-    /// The scenario has no such stand-in.
-    pub(crate) fn between(&self, source: &str, target: &str, name: &str) -> Result<Self, ScenarioError> {
-        let find = |wanted: &str| {
-            let found = self.stand_ins.iter().find(|(name, _)| name == wanted);
-            let found = found.map(|(_, site)| Arc::clone(site));
-            found.ok_or_else(|| {
-                ScenarioError::Inconclusive(format!("the scenario's row names no stand-in {wanted}"))
-            })
-        };
-        Ok(Self { primary: find(source)?, recovery: find(target)?, ..self.member(name) })
+    /// The scenario's row names no such stand-in.
+    pub(crate) fn for_pair(&self, source: &str, target: &str, machine: &str) -> Result<Self, ScenarioError> {
+        let primary = self.site(source)?;
+        let recovery = self.site(target)?;
+        Ok(Self { primary, recovery, ..self.for_machine(machine) })
     }
 
-    /// The same world once the machine is at home where it comes back to: that site is the primary one then.
-    pub(crate) fn at_home(&self) -> Self {
-        let primary = self.home.as_ref().unwrap_or(&self.primary);
-        Self { primary: Arc::clone(primary), ..self.seen_again() }
+    fn site(&self, wanted: &str) -> Result<Arc<StandInSite>, ScenarioError> {
+        let found = self.sites.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, site)| Arc::clone(site)).ok_or_else(|| {
+            ScenarioError::Inconclusive(format!("the scenario's row names no stand-in {wanted}"))
+        })
     }
 
-    fn seen_again(&self) -> Self {
-        Self {
-            context: self.context.clone(),
-            script: self.script,
-            data_sync: self.data_sync,
-            at_rest: self.at_rest,
-            evidence: Arc::clone(&self.evidence),
-            image: self.image.clone(),
-            primary: Arc::clone(&self.primary),
-            recovery: Arc::clone(&self.recovery),
-            home: self.home.clone(),
-            core: Arc::clone(&self.core),
-            item: self.item.clone(),
-            machine: self.machine.clone(),
-            findings: Arc::clone(&self.findings),
-            stand_ins: self.stand_ins.clone(),
-            mutant: self.mutant.clone(),
-            core_name: self.core_name.clone(),
-            host: self.host.clone(),
-            scratch: Arc::clone(&self.scratch),
-        }
+    /// A context in which the site to which the machine fails back is the primary one. It is the
+    /// same context if the machine fails back to where it came from.
+    pub(crate) fn with_failback_site_as_primary(&self) -> Self {
+        let primary = Arc::clone(self.failback_site.as_ref().unwrap_or(&self.primary));
+        Self { primary, ..self.clone() }
     }
 
-    /// Takes over what was noted of another machine.
-    pub(crate) fn merge_findings(&self, member: &Self) {
-        let theirs = std::mem::take(&mut *member.findings());
+    /// Takes over the findings of another machine's context; its trace lines begin with its name.
+    pub(crate) fn merge_findings(&self, other: &Self) {
+        let theirs = std::mem::take(&mut *other.findings());
         let mut findings = self.findings();
         theirs.rules.into_outcomes().into_iter().for_each(|rule| findings.rules.add(rule));
         findings.edges.extend(theirs.edges);
-        findings.trace.extend(theirs.trace.into_iter().map(|line| format!("{}: {line}", member.machine)));
+        findings.trace.extend(theirs.trace.into_iter().map(|line| format!("{}: {line}", other.machine)));
         findings.slow.extend(theirs.slow);
         findings.boots_ms.extend(theirs.boots_ms);
     }
 
-    /// Directory of an edge's evidence; a later cycle over the same machines gets one of its own.
+    /// Makes the directory for the evidence of the edge that is judged next. It is numbered, so
+    /// that repeated cycles do not mix their evidence.
     pub(crate) fn edge_dir(&self, edge: &str) -> Result<Utf8PathBuf, ScenarioError> {
         let number = self.findings().edges.len() + 1;
         let dir = self.evidence.dir().join("edges").join(format!("{number}-{edge}"));
@@ -183,134 +166,136 @@ impl ScenarioContext {
         Ok(dir)
     }
 
-    /// A reprotection as a user would confirm it: with what the sites' infrastructure offers first (RE-25, IN-03).
-    pub(crate) async fn reprotection(&self, direction: Direction) -> Result<ReprotectRequest, ScenarioError> {
+    /// A reprotect request as a user confirms it: filled with the first suitable component that
+    /// the sites' infrastructure offers (RE-25, IN-03).
+    pub(crate) async fn reprotect_request(
+        &self,
+        direction: Direction,
+    ) -> Result<ReprotectRequest, ScenarioError> {
         let (from, to) = match direction {
             Direction::PrimaryToRecovery => (&self.primary, &self.recovery),
             Direction::RecoveryToPrimary => (&self.recovery, &self.primary),
         };
-        let failback_site = match (direction, &self.home) {
-            (Direction::RecoveryToPrimary, Some(home)) => Some(home.site().await?.id),
+        let failback_site = match (direction, &self.failback_site) {
+            (Direction::RecoveryToPrimary, Some(site)) => Some(site.site().await?.id),
             _ => None,
         };
-        let (from, to) = (from.infrastructure().await?, to.infrastructure().await?);
-        let request = ReprotectRequest::new(&self.item, direction).with_defaults(&from, &to);
+        let offered_from = from.infrastructure().await?;
+        let offered_to = to.infrastructure().await?;
+        let request = ReprotectRequest::new(&self.item, direction).with_defaults(&offered_from, &offered_to);
         Ok(ReprotectRequest { failback_site, ..request })
     }
 
-    /// Where what no evidence shall keep is put, and taken down with the run.
+    /// Directory for files that are not evidence; removed with the run.
     pub(crate) fn scratch_dir(&self) -> &Utf8Path {
         self.scratch.path()
     }
 
-    /// Every site.
-    fn sites(&self) -> impl Iterator<Item = &Arc<StandInSite>> {
-        self.stand_ins.iter().map(|(_, site)| site)
+    /// Activates the mutant if it was planned for this edge (`--mutant NAME@EDGE`).
+    pub(crate) fn begin_edge(&self, edge: &str) {
+        self.fault.begin_edge(edge);
     }
 
-    /// An edge begins: a fault planned for it goes to work.
-    pub(crate) fn enter(&self, edge: &str) {
-        if let Some(mutant) = &self.mutant {
-            mutant.enter(edge);
-        }
-    }
-
-    /// What was found so far. Never held over a wait.
+    /// Locks the findings. The lock must not be kept across an await.
     pub(crate) fn findings(&self) -> MutexGuard<'_, Findings> {
         self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records whether a rule held.
-    pub(crate) fn check(&self, rule: RuleId, held: bool, found: impl Into<String>) {
-        self.findings().rules.check(rule, held, found);
+    /// Milliseconds that the scenario's first boot took: the unit of recovery times.
+    pub(crate) fn cold_boot_ms(&self) -> u64 {
+        self.findings().boots_ms.first().copied().unwrap_or_default()
     }
 
-    /// Looks at every volume of a site that no running machine has open: is the file whole, and what it is called?
+    /// Records whether a rule is satisfied, and what was found.
+    pub(crate) fn check(&self, rule: RuleId, satisfied: bool, found: impl Into<String>) {
+        self.findings().rules.check(rule, satisfied, found);
+    }
+
+    /// Checks the image file of every volume of a site that no running machine has open: whether it
+    /// is intact and has its format. `when` goes into the report.
     pub(crate) async fn inspect_disks(&self, site: &StandInSite, when: &str) -> Result<(), ScenarioError> {
         let found = disks::inspect(site, when).await?;
         self.findings().disks_left.extend(found);
         Ok(())
     }
 
-    /// ST-02, ST-03 over all volumes that were looked at.
-    pub(crate) fn expect_whole_disks(&self) {
+    /// ST-02, ST-03: every image file that was inspected is intact and has its format.
+    pub(crate) fn check_inspected_disks(&self) {
         let mut findings = self.findings();
         let Findings { rules, disks_left, .. } = &mut *findings;
-        disks::expect(rules, disks_left);
+        disks::check(rules, disks_left);
     }
 
-    /// Adds a line to the order of things.
+    /// Appends a line to the trace.
     pub(crate) fn trace(&self, line: impl Into<String>) {
         self.findings().trace.push(line.into());
     }
 
-    /// Traces the item's state.
+    /// Appends the item's state to the trace.
     pub(crate) async fn trace_state(&self) -> Result<(), ScenarioError> {
-        let view = self.core.item(&self.item).await?;
-        let state = word(&view.protection.phase);
-        self.trace(format!("state: {state}, active {}", word(&view.protection.active)));
+        let protection = self.core.item(&self.item).await?.protection;
+        let (phase, active) = (json_name(&protection.phase), json_name(&protection.active));
+        self.trace(format!("state: {phase}, active {active}"));
         Ok(())
     }
 
-    /// Follows a job to its end; each step is shown as it runs.
+    /// Waits until a job has ended well and shows each of its steps while it runs. `label` is the
+    /// name under which the steps appear in progress and trace: an edge, or a phase such as
+    /// `protect`.
     ///
     /// # Errors
-    /// The job failed or did not end: a violation.
-    pub(crate) async fn follow(&self, edge: &str, job: &JobId) -> Result<JobView, ScenarioError> {
-        let follow = async {
-            let mut seen = self.core.job(job).await?;
-            while !seen.state.ended() {
-                let running = seen.steps.last().map(|step| step.name.clone());
-                let shown = running.as_deref().map(|name| self.evidence.step(edge, name));
-                let step = seen.steps.len();
-                while !seen.state.ended() && seen.steps.len() == step {
-                    seen = self.core.watch_job(job, seen.revision).await?;
-                    if let Some((step, (done, whole))) =
-                        seen.steps.last().and_then(|s| Some((s, s.progress?)))
-                    {
-                        self.evidence.progress(edge, &step.name, done.0, whole.0, "bytes");
-                    }
-                }
-                if let Some(shown) = shown
-                    && seen.state != JobState::Failed
-                {
-                    shown.done();
-                }
-            }
-            Ok::<_, ScenarioError>(seen)
-        };
-        let ended = tokio::time::timeout(JOB_WITHIN, follow).await;
+    /// The job failed or did not end in time; both are the core's failure.
+    pub(crate) async fn follow(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
+        let ended = tokio::time::timeout(JOB_WITHIN, self.show_until_end(label, job)).await;
         let ended = ended.map_err(|_| {
-            ScenarioError::CoreViolation(format!("{edge}: job {job} did not end in {JOB_WITHIN:?}"))
+            ScenarioError::CoreViolation(format!("{label}: job {job} did not end in {JOB_WITHIN:?}"))
         })??;
+        let kind = json_name(&ended.kind);
         for step in &ended.steps {
-            self.trace(format!("{edge}: {} step `{}` {}", word(&ended.kind), step.name, word(&step.state)));
+            self.trace(format!("{label}: {kind} step `{}` {}", step.name, json_name(&step.state)));
         }
         self.check_job(&ended);
         match &ended.error {
-            Some(error) => Err(ScenarioError::CoreViolation(format!(
-                "{edge}: the core's {} job failed: {error}",
-                word(&ended.kind)
-            ))),
+            Some(error) => {
+                Err(ScenarioError::CoreViolation(format!("{label}: the core's {kind} job failed: {error}")))
+            }
             None => Ok(ended),
         }
     }
 
-    /// JO-01, FO-14, LC-08: each operation is a job that tells kind, direction and steps.
+    /// Shows each step of a job as it runs, until the job has ended.
+    async fn show_until_end(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
+        let mut view = self.core.job(job).await?;
+        while !view.state.ended() {
+            let running = view.steps.last().map(|step| step.name.clone());
+            let shown = running.as_deref().map(|name| self.evidence.step(label, name));
+            let steps = view.steps.len();
+            while !view.state.ended() && view.steps.len() == steps {
+                view = self.core.watch_job(job, view.revision).await?;
+                let last = view.steps.last().and_then(|step| Some((step, step.progress?)));
+                if let Some((step, (done, total))) = last {
+                    self.evidence.progress(label, &step.name, done.0, total.0, "bytes");
+                }
+            }
+            if let Some(shown) = shown
+                && view.state != JobState::Failed
+            {
+                shown.done();
+            }
+        }
+        Ok(view)
+    }
+
+    /// JO-01: each operation is a job whose steps have ended and are timed.
     fn check_job(&self, job: &JobView) {
-        let told = job.steps.iter().all(|step| step.state != StepState::InProgress && step.took.is_some());
-        let found = format!("{}: {} steps, all ended and timed: {told}", word(&job.kind), job.steps.len());
-        self.check(JO_01, told && job.ended.is_some() && !job.steps.is_empty(), found);
-    }
-}
-
-#[async_trait]
-impl ScenarioRun for ScenarioContext {
-    async fn run(&self) -> Result<(), ScenarioError> {
-        super::run(self).await
+        let timed = job.steps.iter().all(|step| step.state != StepState::InProgress && step.took.is_some());
+        let found =
+            format!("{}: {} steps, all ended and timed: {timed}", json_name(&job.kind), job.steps.len());
+        self.check(JO_01, timed && job.ended.is_some() && !job.steps.is_empty(), found);
     }
 
-    async fn record(&self, outcome: &mut ScenarioOutcome) {
+    /// Moves the findings into the outcome.
+    pub(crate) fn record(&self, outcome: &mut ScenarioOutcome) {
         let findings = std::mem::take(&mut *self.findings());
         outcome.core.clone_from(&self.core_name);
         outcome.boots_ms = findings.boots_ms;
@@ -318,70 +303,73 @@ impl ScenarioRun for ScenarioContext {
         outcome.trace = findings.trace;
         outcome.slow = findings.slow;
         outcome.disks_left = findings.disks_left;
-        outcome.remarks = self.sites().flat_map(|site| site.remarks()).collect();
+        outcome.remarks = self.sites.iter().flat_map(|(_, site)| site.remarks()).collect();
         outcome.rules = findings.rules.into_outcomes();
     }
 
-    /// Stops the core and takes both sites down; with `--keep`, a failed scenario's guests stay.
-    async fn close(&self, failed: bool) -> Result<(), ScenarioError> {
-        let mut first = Ok(());
-        for site in self.sites() {
-            // With a fault still at work a core could not close what it has open.
-            first = first.and(site.heal().await.map_err(ScenarioError::from));
+    /// Heals every fault, closes the core and takes all sites down; with `--keep`, the guests of a
+    /// failed scenario stay. Continues after an error and returns the first one.
+    ///
+    /// # Errors
+    /// The core did not close, or a guest or daemon could not be removed.
+    pub(crate) async fn close(&self, failed: bool) -> Result<(), ScenarioError> {
+        let mut result = Ok(());
+        for (_, site) in &self.sites {
+            // A core cannot close what it has open at a site on which a fault is still active.
+            result = result.and(site.heal().await.map_err(ScenarioError::from));
         }
-        first = first.and(self.core.close().await.map_err(ScenarioError::from));
-        if failed && self.context.keep {
+        result = result.and(self.core.close().await.map_err(ScenarioError::from));
+        if failed && self.run.keep {
             reaper::keep(self.scratch.path())?;
             self.scratch.keep();
             println!(
-                "kept: `virsh -c {} list` shows the guests; sockets in {}; `cargo xtask clean` removes them",
+                "kept: `virsh -c {} list` shows the guests; sockets are in {}; `cargo xtask clean` removes both",
                 self.host.uri(),
                 self.scratch.path()
             );
-            return first;
+            return result;
         }
-        for site in self.sites() {
-            first = first.and(site.close().await.map_err(ScenarioError::from));
+        for (_, site) in &self.sites {
+            result = result.and(site.close().await.map_err(ScenarioError::from));
         }
-        first
+        result
     }
 }
 
-/// The fault that the run asks for.
-fn plan_mutant(context: &RunContext, scenario: &Scenario) -> Result<Option<Arc<Planned>>, ScenarioError> {
-    let Some(words) = context.mutant.as_deref() else { return Ok(None) };
-    let planned = Planned::parse(words).ok_or_else(|| {
-        let known: Vec<_> = mutants::ALL.iter().map(|mutant| mutant.name).collect();
-        ScenarioError::Inconclusive(format!("there is no mutant {words}; known: {}", known.join(", ")))
-    })?;
-    match planned.edge().filter(|edge| !scenario.edges.iter().any(|known| known == edge)) {
-        Some(edge) => Err(ScenarioError::Inconclusive(format!("{} has no edge {edge}", scenario.name))),
-        None => Ok(Some(planned)),
+/// Opens the core under test, which must support the operations that a script needs.
+async fn open_capable_core(
+    evidence: &Evidence,
+    fault: &InjectedFault,
+    sites: &[(&str, &Arc<StandInSite>)],
+    needs: &[Operation],
+) -> Result<CoreUnderTest, ScenarioError> {
+    let core = CoreUnderTest::query(open_core(evidence, fault, sites)?).await?;
+    match core.lacks(needs) {
+        None => Ok(core),
+        Some(operation) => Err(ScenarioError::Inconclusive(format!(
+            "skipped: {} does not have the operation `{}`",
+            core.capabilities.name,
+            json_name(&operation)
+        ))),
     }
 }
 
-/// Opens the built-in core on `sites`, with a fault put into it if one is asked for.
+/// Opens the core under test on `sites`, with a fault injected if one was asked for.
 pub(crate) fn open_core(
     evidence: &Evidence,
-    mutant: Option<Arc<Planned>>,
+    fault: &InjectedFault,
     sites: &[(&str, &Arc<StandInSite>)],
 ) -> Result<Arc<dyn ReplicationCore>, ScenarioError> {
-    let tap = mutant.map(|mutant| mutant as Arc<dyn replication::tap::Tap>);
-    let platforms: BTreeMap<_, _> = sites
+    let platforms = sites
         .iter()
         .map(|(name, site)| (SiteId::from(*name), Arc::clone(site) as Arc<dyn Platform>))
         .collect();
     let dir = evidence.dir().join("core").into_std_path_buf();
-    let core = replication::Core::open(replication::Config {
-        platforms,
-        dir,
-        tap,
-        clock: replication::Clock::system(),
-    });
-    Ok(Arc::new(core.map_err(|error| ScenarioError::Inconclusive(error.to_string()))?))
+    let parts = CoreParts { platforms, dir, clock: CoreClock::System };
+    core_under_test::open(parts, fault).map_err(|error| ScenarioError::Inconclusive(error.to_string()))
 }
 
-/// The word by which a value is written in JSON.
-pub(crate) fn word(value: &impl serde::Serialize) -> String {
+/// The name of an enum variant in JSON, such as `commit-pending`.
+pub(crate) fn json_name(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(ToOwned::to_owned)).unwrap_or_default()
 }

@@ -1,66 +1,154 @@
-//! The real tier: scenarios on guests, judged at every edge.
+//! The real tier: scenarios on guests, with a verdict on every edge.
 //!
-//! Read `scenarios/cycle.rs` first. Each edge is one file of `edge`.
+//! Read `scenarios/cycle.rs` first, then `edge/lifecycle.rs`. From bottom to top:
+//!
+//! - `machine`, `workload`, `scenario_run`: plain types and constants
+//! - `environment`, `context`: what a scenario works with
+//! - `edge`: one file for each kind of edge, and the parts that they share
+//! - `setup`, `teardown`: what comes before the first edge and after the last one
+//! - `script`, `scenarios`: the code of each scenario
+//! - this file: which scenario runs which code
 
 mod context;
 mod edge;
 mod environment;
-mod error;
 mod machine;
+mod scenario_run;
 mod scenarios;
+mod script;
 mod setup;
 mod teardown;
+mod workload;
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use async_trait::async_trait;
+
+use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
-use crate::scenario::{Scenario, Script};
+use crate::outcome::ScenarioOutcome;
+use crate::scenario::{self, Scenario, Tier};
 
 use context::ScenarioContext;
-pub use environment::ScenarioRun;
-pub use error::ScenarioError;
-use scenarios::{
-    change_tracking_limits, cycle, faults, hydration, hyperv, identity, iops, networks, one_way,
-    replication_group, test_failover,
-};
+pub use scenario_run::ScenarioRun;
+use scenarios::SCRIPTS;
+use script::{RunFuture, Script, Start};
 
-/// Makes a scenario ready.
+/// Every scenario of the real tier: its row of `scenarios.toml`, completed with what its code states.
 ///
 /// # Errors
-/// Something is missing on this host, or the scenario's words are unknown.
+/// The table is malformed.
+pub fn scenarios() -> anyhow::Result<Vec<Scenario>> {
+    let rows = scenario::all()?.into_iter().filter(|row| row.tier == Tier::Real);
+    rows.map(|row| {
+        let script = script_of(&row).with_context(|| format!("there is no script {}", row.script))?;
+        let edges = (script.edges)().into_iter().map(|edge| edge.to_string()).collect();
+        Ok(Scenario { edges, repeatable: script.repeatable, ..row })
+    })
+    .collect()
+}
+
+fn script_of(scenario: &Scenario) -> Option<&'static Script> {
+    SCRIPTS.iter().find(|(name, _)| *name == scenario.script).map(|(_, script)| *script)
+}
+
+/// Opens everything that a scenario needs. `scenario` comes from [`scenarios`].
+///
+/// # Errors
+/// Something is missing on this host, the scenario's row is wrong, or the core lacks an operation.
 pub async fn open(
-    context: &RunContext,
+    run: &RunContext,
     scenario: &Scenario,
     evidence: &Arc<Evidence>,
 ) -> Result<Arc<dyn ScenarioRun>, ScenarioError> {
-    Ok(match scenario.script {
-        Script::Identity => Arc::new(identity::Walk::open(context, evidence).await?),
-        Script::Speed => Arc::new(iops::SpeedTest::open(context, evidence).await?),
-        _ => Arc::new(ScenarioContext::open(context, scenario, evidence).await?),
-    })
+    let script = script_of(scenario)
+        .ok_or_else(|| ScenarioError::Inconclusive(format!("there is no script {}", scenario.script)))?;
+    match script.start {
+        Start::BetweenSites(run_script) => {
+            let context = ScenarioContext::open(run, scenario, script.needs, evidence).await?;
+            Ok(Arc::new(RunBetweenSites { context, run_script }))
+        }
+        Start::OnItsOwn(open) => open(run, evidence).await,
+    }
 }
 
-/// Runs a scenario's script.
-///
-/// # Errors
-/// The first thing that kept it from going on.
-async fn run(world: &ScenarioContext) -> Result<(), ScenarioError> {
-    match world.script {
-        Script::Cycle => cycle::cycle(world).await,
-        Script::Group => replication_group::cycle(world).await,
-        Script::OutOnly => one_way::go(world).await,
-        Script::Faults => faults::go_through(world).await,
-        Script::TestFailover => test_failover::hold(world).await,
-        Script::HyperV => hyperv::cycle(world).await,
-        Script::TrackingLimits => change_tracking_limits::walk(world).await,
-        Script::Hydration => hydration::walk(world).await,
-        Script::Networks => networks::go(world).await,
-        Script::Identity | Script::Speed => {
-            Err(ScenarioError::Inconclusive("this scenario has no world of two sites".to_owned()))
+/// A script that runs between the stand-ins of its scenario's row.
+struct RunBetweenSites {
+    context: ScenarioContext,
+    run_script: for<'a> fn(&'a ScenarioContext) -> RunFuture<'a>,
+}
+
+#[async_trait]
+impl ScenarioRun for RunBetweenSites {
+    async fn run(&self) -> Result<(), ScenarioError> {
+        (self.run_script)(&self.context).await
+    }
+
+    async fn record(&self, outcome: &mut ScenarioOutcome) {
+        self.context.record(outcome);
+    }
+
+    async fn close(&self, failed: bool) -> Result<(), ScenarioError> {
+        self.context.close(failed).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use standins::profile;
+
+    use super::*;
+
+    /// The edges that a scenario's snapshot records, with their bounds: the edges that its code
+    /// judged in a real run.
+    fn edges_of_snapshot(scenario: &str) -> BTreeSet<(String, String)> {
+        let file = format!("tests/snapshots/real__{scenario}.snap");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let snapshot =
+            std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("{scenario} has no snapshot"));
+        let bounds = snapshot.lines().filter_map(|line| {
+            let (edge, bound) = line.strip_suffix(" boots")?.split_once(": recovery time is bounded by ")?;
+            // In front of the edge there may be the name of the machine.
+            let edge = edge.rsplit(": ").next()?;
+            Some((edge.to_owned(), bound.to_owned()))
+        });
+        bounds.collect()
+    }
+
+    #[test]
+    fn scripts_state_the_edges_and_bounds_that_the_snapshots_record() {
+        for scenario in scenarios().unwrap() {
+            let script = script_of(&scenario).unwrap();
+            let edges = (script.edges)().into_iter();
+            let stated: BTreeSet<_> =
+                edges.map(|edge| (edge.to_string(), edge.bound_in_boots().to_string())).collect();
+            assert_eq!(stated, edges_of_snapshot(&scenario.name), "{}", scenario.name);
         }
-        Script::SimCycle | Script::SimRules => {
-            Err(ScenarioError::Inconclusive("this scenario is of the simulated tier".to_owned()))
+    }
+
+    #[test]
+    fn edges_of_a_scenario_have_different_names() {
+        for scenario in scenarios().unwrap() {
+            let names: BTreeSet<_> = scenario.edges.iter().collect();
+            assert_eq!(names.len(), scenario.edges.len(), "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn rows_name_stand_ins_that_exist() {
+        for scenario in scenarios().unwrap() {
+            let Scenario { source, target, failback_to, more_sites, .. } = &scenario;
+            let named = [source, target].into_iter().chain(failback_to).chain(more_sites);
+            let on_its_own = matches!(script_of(&scenario).unwrap().start, Start::OnItsOwn(_));
+            for name in named {
+                let known = profile::by_name(name).is_some();
+                assert!(known || (on_its_own && name.is_empty()), "{}: {name:?}", scenario.name);
+            }
         }
     }
 }

@@ -1,51 +1,32 @@
-//! After the last edge: protection ends, the guest shuts down, every disk left is whole.
+//! After the last edge: protection ends, the guest shuts down, and every disk image that is left
+//! must be intact.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
-use contract::{Bytes, Operation, Phase, Platform, PlatformKind, Side};
+use contract::{Bytes, DiskView, Operation, Phase, Platform, PlatformKind, Side};
 use harness::oracle::Qcow2Source;
 
+use crate::blame::ScenarioError;
 use crate::real::context::ScenarioContext;
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::rules::ids::*;
 
 /// How long the guest may take to shut down.
 const DOWN_WITHIN: Duration = Duration::from_secs(60);
+/// Name of this phase in progress and trace.
+const LABEL: &str = "finish";
 
-/// ST-04: each managed disk of the machine, off by now, can be taken along as a fixed VHD with the same content.
-async fn export_vhds(world: &ScenarioContext) -> Result<(), ScenarioError> {
-    let dir = world.evidence.dir().join("vhd");
-    std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
-    let disks = world.primary.machine(&world.machine).await?.disks;
-    let mut told = Vec::new();
-    let mut equal = !disks.is_empty();
-    for disk in disks {
-        let chain = world.primary.files_of(&disk.volume).await;
-        let vhd = world.primary.export_vhd(&disk.volume, &dir.join(format!("{}.vhd", disk.id))).await?;
-        let differs = tokio::task::spawn_blocking(move || {
-            let (image, _) = chain.first().context("the volume has no file")?;
-            let by_another_reader = Qcow2Source::open(image.as_std_path())?;
-            Ok::<_, anyhow::Error>((vhd.differs_from(&by_another_reader)?, vhd.bytes))
-        });
-        let (differs, bytes) = differs.await.map_err(anyhow::Error::from)??;
-        equal &= differs.is_none();
-        let content =
-            differs.map_or("content equal".to_owned(), |sector| format!("differs at sector {sector}"));
-        told.push(format!("{}: fixed VHD of {}, footer right, {content}", disk.id, Bytes(bytes)));
-    }
-    world.check(ST_04, equal, told.join("; "));
-    Ok(())
+/// Ends a scenario whose machine is protected and runs on the primary site: nothing of it may be
+/// left on the recovery site.
+pub(crate) async fn end(context: &ScenarioContext, running: &Running) -> Result<(), ScenarioError> {
+    end_all(context, &[(context, running)]).await
 }
 
-pub(crate) async fn end(world: &ScenarioContext, running: &Running) -> Result<(), ScenarioError> {
-    end_all(world, &[(world, running)]).await
-}
-
-/// The same for several machines of one world.
+/// Ends a scenario of several machines that are protected and run on the primary site. Each comes
+/// with its own context; `context` is that of the scenario.
 pub(crate) async fn end_all(
-    world: &ScenarioContext,
+    context: &ScenarioContext,
     machines: &[(&ScenarioContext, &Running)],
 ) -> Result<(), ScenarioError> {
     for (machine, _) in machines {
@@ -55,55 +36,97 @@ pub(crate) async fn end_all(
             && item.allowed.contains(&Operation::UnplannedFailover);
         machine.check(LC_01, ready, format!("the cycle ends {:?}", item.protection));
     }
-    let step = world.evidence.step("finish", "check every disk of the replica");
-    world.inspect_disks(&world.recovery, "before protection ended").await?;
+    let step = context.evidence.step(LABEL, "check every disk of the replica");
+    context.inspect_disks(&context.recovery, "before protection ended").await?;
     step.done();
     for (machine, running) in machines {
         retire(machine, running).await?;
     }
-    check_left(world).await?;
-    let kept = world.recovery.volume_files().await.len();
-    let machines = world.recovery.machines().await?.len();
-    if kept + machines > 0 {
-        let text = format!(
-            "{machines} machines and {kept} volumes are left on the recovery side after protection ended"
-        );
-        return Err(ScenarioError::CoreViolation(text));
+    check_disks_left(context).await?;
+    let volumes = context.recovery.volume_files().await.len();
+    let machines = context.recovery.machines().await?.len();
+    if volumes + machines > 0 {
+        return Err(ScenarioError::CoreViolation(format!(
+            "{machines} machines and {volumes} volumes are left on the recovery side after protection ended"
+        )));
     }
-    world.trace(format!("finish: {machines} machines and {kept} volumes left on the recovery side"));
+    context.trace(format!("finish: {machines} machines and {volumes} volumes left on the recovery side"));
     Ok(())
 }
 
-/// Protection ends, the guest shuts down, and every disk that is left is whole.
-pub(crate) async fn rest(world: &ScenarioContext, running: &Running) -> Result<(), ScenarioError> {
-    retire(world, running).await?;
-    check_left(world).await
+/// Ends a scenario whose machine stays on the recovery site.
+pub(crate) async fn end_on_recovery_site(
+    context: &ScenarioContext,
+    running: &Running,
+) -> Result<(), ScenarioError> {
+    retire(context, running).await?;
+    check_disks_left(context).await
 }
 
-/// Ends a machine's protection and shuts it down.
-pub(crate) async fn retire(world: &ScenarioContext, running: &Running) -> Result<(), ScenarioError> {
-    let job = world.core.disable_protection(&world.item).await?;
-    world.follow("finish", &job).await?;
-    let step = world.evidence.step("finish", "shut the guest down");
-    let trouble = running.boot.guest.witness().trouble();
-    if let Some(trouble) = trouble {
-        return Err(ScenarioError::CoreViolation(format!("the witness had trouble: {trouble}")));
+/// Ends a machine's protection and shuts the machine down.
+pub(crate) async fn retire(context: &ScenarioContext, running: &Running) -> Result<(), ScenarioError> {
+    let job = context.core.disable_protection(&context.item).await?;
+    context.follow(LABEL, &job).await?;
+    let step = context.evidence.step(LABEL, "shut the guest down");
+    if let Some(trouble) = running.boot.guest.witness().trouble() {
+        return Err(ScenarioError::CoreViolation(format!("the witness reported an error: {trouble}")));
     }
     running.boot.guest.shut_down(DOWN_WITHIN).await?;
     step.done();
     Ok(())
 }
 
-/// Every disk that is left is whole, and those of a cloud can be taken along.
-async fn check_left(world: &ScenarioContext) -> Result<(), ScenarioError> {
-    let step = world.evidence.step("finish", "check every disk that is left");
-    for site in [&world.primary, &world.recovery] {
-        world.inspect_disks(site, "left").await?;
+/// ST-02, ST-03, ST-04: every disk image that is left on either site is intact, and disks of a cloud
+/// can be exported.
+async fn check_disks_left(context: &ScenarioContext) -> Result<(), ScenarioError> {
+    let step = context.evidence.step(LABEL, "check every disk that is left");
+    for site in [&context.primary, &context.recovery] {
+        context.inspect_disks(site, "left").await?;
     }
-    world.expect_whole_disks();
-    if world.primary.profile().kind == PlatformKind::Azure {
-        export_vhds(world).await?;
+    context.check_inspected_disks();
+    if context.primary.profile().kind == PlatformKind::Azure {
+        check_vhd_export(context).await?;
     }
     step.done();
     Ok(())
+}
+
+/// ST-04: each managed disk of the machine, which is off, can be exported as a fixed VHD with the
+/// same content.
+async fn check_vhd_export(context: &ScenarioContext) -> Result<(), ScenarioError> {
+    let disks = context.primary.machine(&context.machine).await?.disks;
+    let mut equal = !disks.is_empty();
+    let mut found = Vec::new();
+    for disk in &disks {
+        let export = export_vhd(context, disk).await?;
+        equal &= export.difference.is_none();
+        let content = export
+            .difference
+            .map_or("content equal".to_owned(), |sector| format!("differs at sector {sector}"));
+        found.push(format!("{}: fixed VHD of {}, footer right, {content}", disk.id, export.bytes));
+    }
+    context.check(ST_04, equal, found.join("; "));
+    Ok(())
+}
+
+/// A disk that was exported.
+struct VhdExport {
+    bytes: Bytes,
+    /// The first sector in which it differs from the disk, as the second reader reads that.
+    difference: Option<u64>,
+}
+
+async fn export_vhd(context: &ScenarioContext, disk: &DiskView) -> Result<VhdExport, ScenarioError> {
+    let dir = context.evidence.dir().join("vhd");
+    std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
+    let chain = context.primary.files_of(&disk.volume).await;
+    let path = dir.join(format!("{}.vhd", disk.id));
+    let vhd = context.primary.export_vhd(&disk.volume, &path).await?;
+    let compare = tokio::task::spawn_blocking(move || {
+        let (image, _) = chain.first().context("the volume has no file")?;
+        let second_reader = Qcow2Source::open(image.as_std_path())?;
+        let difference = vhd.differs_from(&second_reader)?;
+        Ok::<_, anyhow::Error>(VhdExport { bytes: Bytes(vhd.bytes), difference })
+    });
+    Ok(compare.await.map_err(anyhow::Error::from)??)
 }

@@ -12,6 +12,9 @@ mod seeded_cycles;
 mod side_effects;
 mod testbed;
 
+#[cfg(test)]
+pub(crate) use check::broken_rules;
+
 use anyhow::{Context as _, Result};
 use contract::CoreError;
 
@@ -19,7 +22,7 @@ use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::outcome::{ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
-use crate::scenario::{Scenario, Script};
+use crate::scenario::Scenario;
 
 /// Runs a scenario of the simulated tier and returns its outcome, which is also in the evidence.
 ///
@@ -32,9 +35,9 @@ pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
     // Every world has a core of its own; they are all this one.
     outcome.core = format!("built-in {}, simulated platforms", env!("CARGO_PKG_VERSION"));
     let mut rules = RuleLog::simulated();
-    let verdict = match scenario.script {
-        Script::SimCycle => seeded_cycles::run(&context, &evidence, &mut outcome, &mut rules)?,
-        Script::SimRules => check::run_all(&context, &evidence, &mut outcome, &mut rules),
+    let verdict = match scenario.script.as_str() {
+        "sim-cycle" => seeded_cycles::run(&context, &evidence, &mut outcome, &mut rules)?,
+        "sim-rules" => check::run_all(&context, &evidence, &mut outcome, &mut rules),
         _ => anyhow::bail!("scenario {} is not of the simulated tier", scenario.name),
     };
     outcome.rules = rules.into_outcomes();

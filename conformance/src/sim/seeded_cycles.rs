@@ -15,8 +15,9 @@ use contract::{
 use simulator::{Cut, SimBoot, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, cut_of, last_record};
 
 use crate::context::RunContext;
+use crate::core_under_test::{self, CoreClock, CoreParts};
 use crate::evidence::Evidence;
-use crate::mutants::Planned;
+use crate::mutants::InjectedFault;
 use crate::outcome::{DiskEvidence, DiskOutcome, EdgeOutcome, Rpo, Rto, ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -66,13 +67,11 @@ fn seeds(context: &RunContext) -> Result<Vec<u64>> {
 type Cycle = Result<Vec<EdgeOutcome>, String>;
 
 fn one(seed: u64, mutant: Option<&str>) -> Cycle {
-    let mutant = match mutant {
-        None => None,
-        Some(words) => Some(Planned::parse(words).ok_or_else(|| format!("there is no mutant {words}"))?),
-    };
+    let fault = mutant.map_or(Ok(InjectedFault::default()), InjectedFault::parse);
+    let fault = fault.map_err(|error| error.to_string())?;
     let dir = crate::sim::testbed::in_memory()?;
     let path = dir.path().to_owned();
-    simulator::run(seed, async |world| cycle(world, path, mutant).await)
+    simulator::run(seed, async |world| cycle(world, path, &fault).await)
 }
 
 /// What a person wants to see of many seeds: of each kind of edge the worst that passed, and what failed.
@@ -134,31 +133,29 @@ struct Run {
     world: SimWorld,
     primary: Arc<SimSite>,
     recovery: Arc<SimSite>,
-    core: replication::Core,
+    core: Arc<dyn ReplicationCore>,
     item: ItemId,
 }
 
-async fn cycle(world: SimWorld, dir: std::path::PathBuf, mutant: Option<Arc<Planned>>) -> Cycle {
+async fn cycle(world: SimWorld, dir: std::path::PathBuf, fault: &InjectedFault) -> Cycle {
     let seed = world.seed();
     let primary = world.site(SimConfig::new("primary", SimProfile::VMWARE));
     let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
     let mut platforms: BTreeMap<SiteId, Arc<dyn Platform>> = BTreeMap::new();
     platforms.insert("primary".into(), primary.clone());
     platforms.insert("recovery".into(), recovery.clone());
-    let enter = |edge: &str| mutant.iter().for_each(|mutant| mutant.enter(edge));
-    let tap = mutant.clone().map(|mutant| mutant as Arc<dyn replication::tap::Tap>);
     let clock = world.clock().clone();
-    let clock = replication::Clock::new(move || clock.now());
-    let core = replication::Core::open(replication::Config { platforms, dir, tap, clock }).map_err(said)?;
+    let clock = CoreClock::from_fn(move || clock.now());
+    let core = core_under_test::open(CoreParts { platforms, dir, clock }, fault).map_err(said)?;
     let run = Run { world, primary, recovery, core, item: ItemId::from("item") };
     run.protect().await?;
-    enter(EDGES[0]);
+    fault.begin_edge(EDGES[0]);
     run.points(4).await?;
     run.live(Millis(seed.wrapping_mul(7919) % INTERVAL.0)).await;
     let out = run.fail_over(seed).await?;
     run.ended(run.core.commit(&run.item).await).await?;
     run.primary.restore();
-    enter(EDGES[1]);
+    fault.begin_edge(EDGES[1]);
     run.reprotect(Direction::RecoveryToPrimary).await?;
     run.live(Millis(seed.wrapping_mul(104_729) % INTERVAL.0)).await;
     let back = run.fail_back(seed).await?;

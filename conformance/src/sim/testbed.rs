@@ -10,9 +10,12 @@ use contract::{
     PointChoice, Policy, RecoveryPoint, ReplicationCore, ReprotectRequest, SiteId, TargetSettings,
     TestFailoverRequest,
 };
-use simulator::{Call, FailCall, Fault, Load, SimBoot, SimConfig, SimInstall, SimProfile, SimSite, SimWorld};
+use simulator::{
+    Call, FailCall, Load, SimBoot, SimConfig, SimFault, SimInstall, SimProfile, SimSite, SimWorld,
+};
 use tempfile::TempDir;
 
+use crate::core_under_test::{self, CoreClock, CoreParts};
 use crate::mutants::InjectedFault;
 use crate::sim::said;
 use crate::sim::side_effects::{held, whole};
@@ -86,13 +89,9 @@ impl Testbed {
             platforms.insert(id.into(), Arc::clone(site) as Arc<dyn Platform>);
         }
         let clock = world.clock().clone();
-        let config = replication::Config {
-            platforms,
-            dir: dir.path().to_owned(),
-            tap: dose.tap(),
-            clock: replication::Clock::new(move || clock.now()),
-        };
-        let core = dose.around(Arc::new(replication::Core::open(config).map_err(said)?));
+        let clock = CoreClock::from_fn(move || clock.now());
+        let parts = CoreParts { platforms, dir: dir.path().to_owned(), clock };
+        let core = core_under_test::open(parts, dose).map_err(said)?;
         Ok(Self { world, primary, recovery, other, core, policy: setup.policy, _dir: dir })
     }
 
@@ -246,14 +245,14 @@ impl Testbed {
     /// The next call of a kind fails.
     pub(crate) fn fail_next(site: &SimSite, call: Call) {
         let kind = contract::PlatformErrorKind::Failed;
-        site.inject(&Fault::Call(FailCall::at(call, site.calls(call) + 1, kind)));
+        site.inject(&SimFault::Call(FailCall::at(call, site.calls(call) + 1, kind)));
     }
 
     /// From now on what is received is not processed, until healed.
     pub(crate) fn stall(&self) {
         let next = self.recovery.calls(Call::DeriveVolume) + 1;
         let full = contract::PlatformErrorKind::Full;
-        self.recovery.inject(&Fault::Call(FailCall::at(Call::DeriveVolume, next, full).from_then_on()));
+        self.recovery.inject(&SimFault::Call(FailCall::at(Call::DeriveVolume, next, full).from_then_on()));
     }
 
     /// The last boot of a machine on the primary side, and of its copy.

@@ -6,7 +6,9 @@ use contract::{
     Bytes, CoreError, FailoverRequest, Health, ItemId, JobId, JobState, Millis, Platform,
     PlatformErrorKind as Kind, ReplicationCore,
 };
-use simulator::{Call, Cut, FailCall, Fault, Link, SimConfig, SimInstall, SimProfile, SimSite, cut_of, run};
+use simulator::{
+    Call, Cut, FailCall, Link, SimConfig, SimFault, SimInstall, SimProfile, SimSite, cut_of, run,
+};
 
 const SEED: u64 = 5;
 const MACHINE: &str = "web";
@@ -120,7 +122,7 @@ fn sites(pair: &Pair) -> [&SimSite; 2] {
 }
 
 /// Runs the cycle with one fault at one site and returns what went wrong.
-fn with_fault(site: usize, fault: Fault) -> Vec<String> {
+fn with_fault(site: usize, fault: SimFault) -> Vec<String> {
     run(SEED, async |world| {
         let pair = Pair::new(world);
         let went = go_round(&pair, |pair| {
@@ -147,7 +149,7 @@ fn any_one_call_may_fail_before_or_after_its_effect() {
         for nth in first..=count {
             let fault = FailCall::at(call, nth, Kind::Unreachable);
             for fault in [fault, fault.after_its_effect()] {
-                with_fault(site, Fault::Call(fault));
+                with_fault(site, SimFault::Call(fault));
                 tried += 1;
             }
         }
@@ -157,7 +159,7 @@ fn any_one_call_may_fail_before_or_after_its_effect() {
 
 #[test]
 fn any_one_read_or_write_may_fail() {
-    for fault in [Fault::ReadError, Fault::WriteError] {
+    for fault in [SimFault::ReadError, SimFault::WriteError] {
         for site in 0..2 {
             // Until it comes so late that nothing is left to fail.
             let failed = (1..).take_while(|nth| !with_fault(site, fault(*nth)).is_empty()).count();
@@ -169,7 +171,7 @@ fn any_one_read_or_write_may_fail() {
 #[test]
 fn a_target_that_fills_up_is_trouble_and_no_wrong_disk() {
     for room in [0, 4096, 100_000, 300_000, 500_000] {
-        let went = with_fault(1, Fault::Full(Bytes(room)));
+        let went = with_fault(1, SimFault::Full(Bytes(room)));
         assert!(!went.is_empty(), "room for {room} bytes was enough");
     }
 }
@@ -180,7 +182,7 @@ fn a_cut_link_is_trouble_and_what_arrived_can_be_failed_over_to() {
         let pair = Pair::new(world);
         let item = pair.protect(MACHINE).await;
         pair.points(&item, 3).await.unwrap();
-        let cut = pair.primary.inject(&Fault::LinkCut);
+        let cut = pair.primary.inject(&SimFault::LinkCut);
         // Trouble comes with the next transfer and is shown.
         let error = pair.points(&item, 4).await.unwrap_err();
         assert!(error.message.contains("link"), "{error}");
@@ -228,14 +230,14 @@ fn a_source_that_refuses_to_shut_down_does_not_stop_a_failover_out_but_one_back(
         let pair = Pair::new(world);
         let item = pair.protect(MACHINE).await;
         pair.points(&item, 2).await.unwrap();
-        pair.primary.inject(&Fault::ShutdownRefused(MACHINE.into()));
+        pair.primary.inject(&SimFault::ShutdownRefused(MACHINE.into()));
         let request = FailoverRequest { shut_down_source: true, ..failover(&item, OUT) };
         let job = pair.core.failover(&request).await.unwrap();
         assert_eq!(pair.ended(&job).await.state, JobState::CompletedWithWarning);
         pair.commit(&item).await;
         pair.reprotect(&item, BACK).await;
         pair.points(&item, 2).await.unwrap();
-        pair.recovery.inject(&Fault::ShutdownRefused(dr(MACHINE)));
+        pair.recovery.inject(&SimFault::ShutdownRefused(dr(MACHINE)));
         let job = pair.core.failover(&failover(&item, BACK)).await.unwrap();
         assert_eq!(pair.ended(&job).await.state, JobState::Failed);
         let power = pair.primary.machine(&MACHINE.into()).await.unwrap().power;

@@ -6,13 +6,13 @@ use contract::{
     JobKind, JobState, JobView, Millis, Network, Platform, PlatformErrorKind as Kind, PlatformKind,
     PointChoice, Policy, ReplicationCore, TestFailoverRequest,
 };
-use simulator::{Call, FailCall, Fault, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, run};
+use simulator::{Call, FailCall, SimConfig, SimFault, SimInstall, SimProfile, SimSite, SimWorld, run};
 
 const BOOT: Millis = Millis(10_000);
 
 /// The next call of a kind fails.
 fn fail_next(site: &SimSite, call: Call) {
-    site.inject(&Fault::Call(FailCall::at(call, site.calls(call) + 1, Kind::Unreachable)));
+    site.inject(&SimFault::Call(FailCall::at(call, site.calls(call) + 1, Kind::Unreachable)));
 }
 
 async fn failed_failover(pair: &Pair, item: &ItemId) -> JobId {
@@ -153,7 +153,7 @@ fn what_no_retry_cures_is_not_retried() {
         let short = Policy { retention: Millis(10 * INTERVAL.0), ..policy(PlatformKind::Vmware, 3) };
         pair.core.update_policy(&POLICY.into(), &short).await.unwrap();
         // While the source does not shut down, the chosen point's time passes.
-        pair.primary.inject(&Fault::ShutdownRefused("web".into()));
+        pair.primary.inject(&SimFault::ShutdownRefused("web".into()));
         let request = FailoverRequest {
             point: PointChoice::Custom(oldest),
             shut_down_source: true,

@@ -9,8 +9,8 @@ use contract::{
     RecoveryPoint, ReplicationCore,
 };
 use simulator::{
-    Call, Cut, FailCall, Fault, Load, SimBoot, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, cut_of,
-    run,
+    Call, Cut, FailCall, Load, SimBoot, SimConfig, SimFault, SimInstall, SimProfile, SimSite, SimWorld,
+    cut_of, run,
 };
 
 const HOUR: Millis = Millis(60 * 60 * 1000);
@@ -69,7 +69,7 @@ async fn recovered(pair: &Pair, item: &ItemId, machine: &str, choice: PointChoic
 /// Stalls the processor of everything: what is received from now on is not processed.
 fn stall(pair: &Pair) {
     let next = pair.recovery.calls(Call::DeriveVolume) + 1;
-    pair.recovery.inject(&Fault::Call(FailCall::at(Call::DeriveVolume, next, Kind::Full).from_then_on()));
+    pair.recovery.inject(&SimFault::Call(FailCall::at(Call::DeriveVolume, next, Kind::Full).from_then_on()));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn applications_that_do_not_rest_cost_a_warning_and_no_point() {
         let often =
             Policy { app_consistent_every: Some(Millis(4 * INTERVAL.0)), ..policy(PlatformKind::Vmware, 50) };
         let pair = under(world, SimProfile::VMWARE, often).await;
-        pair.primary.inject(&Fault::QuiesceRefused("web".into()));
+        pair.primary.inject(&SimFault::QuiesceRefused("web".into()));
         let item = protect(&pair, SimInstall::new("web"), None).await;
         let view = pair.points(&item, 6).await.unwrap();
         assert!(view.points.iter().all(|point| point.consistency == Consistency::Crash));
@@ -269,7 +269,7 @@ fn the_way_back_has_its_own_policy_with_an_application_consistent_point_an_hour(
         let recent = at_rest.iter().filter(|point| now.since(point.time).0 <= 2 * HOUR.0).count();
         assert!((1..=3).contains(&recent) && at_rest.len() >= 20, "{recent} of {}", at_rest.len());
         // An alarm at data older than fifteen minutes, and not before.
-        pair.recovery.inject(&Fault::LinkCut);
+        pair.recovery.inject(&SimFault::LinkCut);
         pair.live(Millis(16 * 60_000)).await;
         assert_ne!(pair.item(&item).await.health, Health::Healthy);
     });
@@ -426,7 +426,7 @@ fn points_do_not_pile_up_while_a_failover_waits_for_a_source_that_does_not_shut_
         let pair = Pair::new(world);
         let item = pair.protect("web").await;
         pair.points(&item, 3).await.unwrap();
-        pair.primary.inject(&Fault::ShutdownRefused("web".into()));
+        pair.primary.inject(&SimFault::ShutdownRefused("web".into()));
         let patience = Millis(30 * INTERVAL.0);
         let wanted = FailoverRequest {
             shut_down_source: true,

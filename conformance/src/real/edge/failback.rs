@@ -1,94 +1,118 @@
-//! Edge 3: the cloud machine is shut down, its last changes travel, the machine on premises boots; nothing is lost. That
-//! is the original one, or one that reprotection made elsewhere.
+//! The edge `failback`: the cloud machine is shut down, its last changes travel, and the machine on
+//! premises boots without loss. That machine is the original one, or one that the reprotection
+//! created on another site.
 
 use std::sync::Arc;
 
-use contract::{Direction, DiskView, Phase, Platform, PowerState, Side};
+use contract::{Direction, DiskView, FailoverRequest, JobKind, JobView, Phase, Platform, PowerState, Side};
 use standins::Boot;
+use tracing::Instrument as _;
 
-use crate::real::context::{ScenarioContext, word};
-use crate::real::edge;
-use crate::real::edge::failover::{CONFIGURATION, edited_boot_files, request};
-use crate::real::edge::planned_switchover as switch;
-use crate::real::edge::planned_switchover::Switch;
-use crate::real::edge::{Recovered, boot_partition};
-use crate::real::error::ScenarioError;
+use crate::blame::{KeptByCore, ScenarioError};
+use crate::real::context::{ScenarioContext, json_name};
+use crate::real::edge::hydration_diff::{BOOT_CONFIGURATION, edited_boot_files, hydrated};
+use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::name::EdgeName;
+use crate::real::edge::planned_switchover::PlannedSwitchover;
+use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::machine::Running;
 use crate::rules::ids::*;
 
-const EDGE: &str = "failback";
+/// The edge's name.
+pub(crate) const FAILBACK: EdgeName = EdgeName::new("failback", 8);
 
-pub(crate) async fn fail_back(
-    world: &ScenarioContext,
-    cloud: &Running,
-    original: &Running,
-) -> Result<Running, ScenarioError> {
-    world.enter(EDGE);
-    edge::await_work(world, EDGE, cloud).await?;
-    let moved = !Arc::ptr_eq(&original.site, &world.primary);
-    let after = world.primary.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
-    let exempt = moved.then(boot_partition);
-    let switch = Switch { edge: EDGE, from: cloud, to: &world.primary, after, exempt };
-    let own = world.primary.machine(&world.machine).await?.disks;
-    let request = request(world, Direction::RecoveryToPrimary);
-    let recovered = switch.make(world, &request, switch::nothing()).await?;
-    check_state(world, &recovered.boot, &recovered.job, &own).await?;
-    if moved {
-        check_hydration(world, &recovered, &cloud.boot).await?;
-    }
-    let running = edge::put_to_work(world, &world.primary, &recovered).await?;
-    commit(world).await?;
-    Ok(running)
+/// Fails a machine back and commits. The context's primary site is the one to which it fails back.
+pub(crate) struct Failback<'a> {
+    /// The machine in the cloud.
+    pub(crate) cloud: &'a Running,
+    /// The machine as it ran before the failover.
+    pub(crate) original: &'a Running,
 }
 
-/// FB-07, FB-09, FB-12, FB-14, LC-07.
+impl Failback<'_> {
+    /// Returns the machine on the primary site, committed and at work.
+    ///
+    /// # Errors
+    /// The edge did not pass.
+    pub(crate) async fn run(self, context: &ScenarioContext) -> Result<Running, ScenarioError> {
+        let to_another_site = !Arc::ptr_eq(&self.original.site, &context.primary);
+        let hydration = if to_another_site { Hydration::MayEdit } else { Hydration::NotExpected };
+        let edge = Edge::begin(context, FAILBACK, self.cloud, hydration);
+        self.run_edge(edge, to_another_site).instrument(edge.span()).await
+    }
+
+    async fn run_edge(self, edge: Edge<'_>, to_another_site: bool) -> Result<Running, ScenarioError> {
+        let context = edge.context();
+        edge.wait_for_work().await?;
+        let target = RecoveryTarget::next_boot_of(&context.machine, &context.primary).await;
+        let own_disks = context.primary.machine(&context.machine).await;
+        let own_disks = own_disks.kept_by_core("the machine to fail back to")?.disks;
+        let request = FailoverRequest::unplanned(&context.item, Direction::RecoveryToPrimary);
+        let switchover = PlannedSwitchover { edge, target, shutdown_rule: FB_06 };
+        let recovered = switchover.run(&request).await?;
+        check_state(context, &recovered, &own_disks).await?;
+        if to_another_site {
+            check_hydration(context, &recovered, &self.cloud.boot)?;
+        }
+        let running = recover::put_to_work(context, &recovered).await?;
+        commit(context).await?;
+        Ok(running)
+    }
+}
+
+/// FB-09, FB-12, FB-14, LC-07: the machine runs on its own disks, the cloud machine is kept until
+/// commit, and the operation was an unplanned failover from recovery to primary.
 async fn check_state(
-    world: &ScenarioContext,
-    original: &Boot,
-    job: &contract::JobView,
-    own: &[DiskView],
+    context: &ScenarioContext,
+    recovered: &Recovered,
+    own_disks: &[DiskView],
 ) -> Result<(), ScenarioError> {
-    let item = world.core.item(&world.item).await?;
-    let pending = item.protection.phase == Phase::CommitPending && item.protection.active == Side::Primary;
-    world.check(LC_07, pending, format!("after failback: {:?}", item.protection));
-    let kind = job.kind;
-    let verb = kind == contract::JobKind::UnplannedFailover && job.direction == Direction::RecoveryToPrimary;
-    world.check(FB_14, verb, format!("{} {}", word(&kind), word(&job.direction)));
-    let machine = world.primary.machine(&world.machine).await?;
-    let mut same = !machine.disks.is_empty() && machine.disks == own;
+    let protection = context.core.item(&context.item).await?.protection;
+    let pending = protection.phase == Phase::CommitPending && protection.active == Side::Primary;
+    context.check(LC_07, pending, format!("after failback: {protection:?}"));
+    let JobView { kind, direction, .. } = recovered.job;
+    let unplanned_back = kind == JobKind::UnplannedFailover && direction == Direction::RecoveryToPrimary;
+    context.check(FB_14, unplanned_back, format!("{} {}", json_name(&kind), json_name(&direction)));
+    let machine =
+        context.primary.machine(&context.machine).await.kept_by_core("the machine that failed back")?;
+    let mut on_own_disks = !machine.disks.is_empty() && machine.disks == own_disks;
     for disk in &machine.disks {
-        let files = world.primary.files_of(&disk.volume).await;
-        same &= files.len() == 1 && files[0].1 == world.primary.profile().format;
+        let files = context.primary.files_of(&disk.volume).await;
+        on_own_disks &= files.len() == 1 && files[0].1 == context.primary.profile().format;
     }
-    world.check(FB_09, same, format!("boot {} on the machine's own disks: {same}", original.number));
-    let cloud = world.recovery.machine(&world.machine).await.map(|machine| machine.power);
+    let boot = recovered.boot.number;
+    context.check(FB_09, on_own_disks, format!("boot {boot} on the machine's own disks: {on_own_disks}"));
+    let cloud = context.recovery.machine(&context.machine).await.map(|machine| machine.power);
     let kept = matches!(cloud, Ok(PowerState::Off));
-    world.check(FB_12, kept, format!("cloud machine before commit: {cloud:?}"));
-    world.trace_state().await
+    context.check(FB_12, kept, format!("cloud machine before commit: {cloud:?}"));
+    context.trace_state().await
 }
 
-/// HY-08: on other hardware than it was made for it boots by its loaders' configuration, and nothing else was edited.
-async fn check_hydration(
-    world: &ScenarioContext,
+/// HY-08: a machine that fails back to another platform than the one it came from is hydrated, and
+/// only its boot loaders' configuration is edited.
+fn check_hydration(
+    context: &ScenarioContext,
     recovered: &Recovered,
     cloud: &Boot,
 ) -> Result<(), ScenarioError> {
-    let hydrated = recovered.job.steps.iter().any(|step| step.name == "hydrate" && step.took.is_some());
+    let hydrated = hydrated(&recovered.job);
     let edited = edited_boot_files(&recovered.boot.disks[0].base, &cloud.disks[0].base)?;
-    let only_config = edited.iter().all(|file| CONFIGURATION.contains(&file.as_str()));
+    let only_configuration = edited.iter().all(|file| BOOT_CONFIGURATION.contains(&file.as_str()));
     let found = format!("to another platform: hydrated {hydrated}, edited {}", edited.join(", "));
-    world.check(HY_08, hydrated && only_config, found);
+    context.check(HY_08, hydrated && only_configuration, found);
     Ok(())
 }
 
-/// Commits, which removes the cloud machine (FB-11).
-pub(crate) async fn commit(world: &ScenarioContext) -> Result<(), ScenarioError> {
-    let job = world.core.commit(&world.item).await?;
-    world.follow(EDGE, &job).await?;
-    let left = world.recovery.machines().await?.len();
-    world.check(FB_11, left == 0, format!("{left} cloud machines after commit"));
-    let item = world.core.item(&world.item).await?;
+/// FB-11, LC-06: commits a failback, which removes the cloud machine and leaves the machine
+/// unprotected.
+pub(crate) async fn commit(context: &ScenarioContext) -> Result<(), ScenarioError> {
+    let job = context.core.commit(&context.item).await?;
+    context.follow(FAILBACK.as_str(), &job).await?;
+    let left = context.recovery.machines().await?.len();
+    context.check(FB_11, left == 0, format!("{left} cloud machines after commit"));
+    let item = context.core.item(&context.item).await?;
     let unprotected = item.protection.phase == Phase::Committed && item.points.is_empty();
-    world.check(LC_06, unprotected, format!("after failback and commit: {:?}", item.protection.phase));
-    world.trace_state().await
+    let found = format!("after failback and commit: {:?}", item.protection.phase);
+    context.check(LC_06, unprotected, found);
+    context.trace_state().await
 }

@@ -1,4 +1,4 @@
-//! What was lost and how long it took, from outside.
+//! Recovery point and recovery time, measured from outside the guest and the core.
 
 use std::time::{Duration, Instant};
 
@@ -7,47 +7,83 @@ use harness::witness_link::Ack;
 use standins::Boot;
 use witness::ledger::RecordNumber;
 
+use crate::judge::LostWrites;
 use crate::outcome::{Rpo, Rto, RtoStep};
 
-/// The step of the core's jobs within which the stand-in copies the disks for the oracle.
+/// The job step during which the stand-in copies the disks for the oracle.
 const START_STEP: &str = "start target machine";
+/// The last job step before a job waits for its completion.
+const LAST_STEP_BEFORE_WAIT: &str = "synchronise data";
 
-/// What was lost of all that was acknowledged when `disaster` struck, if `survived` is the last record left.
-pub(crate) fn rpo(acks: &[Ack], survived: RecordNumber, disaster: Instant, after_cut: (u64, u64)) -> Rpo {
-    let lost: Vec<_> = acks.iter().filter(|ack| ack.number > survived && ack.heard <= disaster).collect();
-    let (writes, bytes) = after_cut;
-    Rpo {
-        ms: lost.first().map_or(0, |ack| millis(disaster.saturating_duration_since(ack.heard))),
-        records: lost.len() as u64,
-        writes,
-        bytes,
+/// When the service of a machine was interrupted, by which loss and recovery time are measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outage {
+    /// Records that were acknowledged before this moment count as lost if they are missing.
+    pub(crate) source_stopped: Instant,
+    /// The recovery time begins here.
+    pub(crate) triggered: Instant,
+    /// The trigger came when the job was waiting for its completion: the steps before the wait were
+    /// no outage.
+    pub(crate) after_wait: bool,
+}
+
+impl Outage {
+    /// An outage whose loss and recovery time both begin when the failover is requested.
+    pub(crate) fn since(requested: Instant) -> Self {
+        Self { source_stopped: requested, triggered: requested, after_wait: false }
     }
 }
 
-/// Recovery time from `trigger` to `answered`, without what the suite's own copies cost.
+/// When a recovered machine served again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServiceTimes {
+    /// When the witness said hello.
+    pub(crate) ready: Instant,
+    /// When the service gave its first sound answer.
+    pub(crate) answered: Instant,
+}
+
+/// What was lost of everything that had been acknowledged when the source stopped, if `survived` is
+/// the last record that is left.
+pub(crate) fn rpo(acks: &[Ack], survived: RecordNumber, source_stopped: Instant, lost: LostWrites) -> Rpo {
+    let lost_acks: Vec<_> =
+        acks.iter().filter(|ack| ack.number > survived && ack.heard <= source_stopped).collect();
+    Rpo {
+        ms: lost_acks.first().map_or(0, |ack| millis(source_stopped.saturating_duration_since(ack.heard))),
+        records: lost_acks.len() as u64,
+        writes: lost.writes,
+        bytes: lost.bytes,
+    }
+}
+
+/// Recovery time from the trigger to the first sound answer of the service, without the time that
+/// the suite itself took to copy the disks.
 pub(crate) fn rto_of_boot(
-    trigger: Instant,
+    outage: Outage,
     job: &JobView,
     boot: &Boot,
-    ready: Instant,
-    answered: Instant,
+    times: ServiceTimes,
     cold_boot_ms: u64,
 ) -> Rto {
-    let copies = millis(boot.captured_in);
+    let ServiceTimes { ready, answered } = times;
+    let copies = millis(boot.capture_time);
     let mut steps = job_steps(job);
     if let Some(step) = steps.iter_mut().find(|step| step.name == START_STEP) {
         step.ms = step.ms.saturating_sub(copies);
     }
-    let powered_on = boot.guest.powered_on();
-    steps.push(step("guest boots", ready.saturating_duration_since(powered_on)));
+    steps.push(step("guest boots", ready.saturating_duration_since(boot.guest.powered_on())));
     steps.push(step("service answers", answered.saturating_duration_since(ready)));
-    let ms = millis(answered.saturating_duration_since(trigger)).saturating_sub(copies);
+    if outage.after_wait {
+        let waited = steps.iter().position(|step| step.name == LAST_STEP_BEFORE_WAIT);
+        steps.drain(..waited.map_or(0, |at| at + 1));
+    }
+    let ms = millis(answered.saturating_duration_since(outage.triggered)).saturating_sub(copies);
     Rto { ms, boots: in_boots(ms, cold_boot_ms), steps }
 }
 
-/// Time from `trigger` to the end of a job that begins replication.
-pub(crate) fn rto_of_job(trigger: Instant, ended: Instant, job: &JobView, cold_boot_ms: u64) -> Rto {
-    let ms = millis(ended.saturating_duration_since(trigger));
+/// Time from `triggered` to the end of a job that begins replication.
+pub(crate) fn rto_of_job(triggered: Instant, ended: Instant, job: &JobView, cold_boot_ms: u64) -> Rto {
+    let ms = millis(ended.saturating_duration_since(triggered));
     Rto { ms, boots: in_boots(ms, cold_boot_ms), steps: job_steps(job) }
 }
 
@@ -61,7 +97,7 @@ fn step(name: &str, took: Duration) -> RtoStep {
 }
 
 fn in_boots(ms: u64, cold_boot_ms: u64) -> f64 {
-    // Two decimals: more would pretend to a precision that a boot does not have.
+    // Boot times are not precise enough for more than two decimals.
     (ms as f64 / cold_boot_ms.max(1) as f64 * 100.0).round() / 100.0
 }
 
@@ -75,18 +111,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_loss_runs_from_the_first_lost_acknowledgement_to_the_disaster() {
+    fn the_lost_time_runs_from_the_first_lost_acknowledgement_to_the_stop_of_the_source() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let acks: Vec<_> = (1..=5).map(|n| Ack { number: n, heard: at(n * 100) }).collect();
-        let rpo = rpo(&acks, 3, at(550), (7, 4096));
+        let rpo = rpo(&acks, 3, at(550), LostWrites { writes: 7, bytes: 4096 });
         assert_eq!(rpo, Rpo { ms: 150, records: 2, writes: 7, bytes: 4096 });
     }
 
     #[test]
-    fn nothing_lost_is_no_time_lost() {
+    fn without_a_lost_record_no_time_is_lost() {
         let now = Instant::now();
-        let rpo = rpo(&[Ack { number: 1, heard: now }], 1, now + Duration::from_secs(9), (0, 0));
+        let rpo =
+            rpo(&[Ack { number: 1, heard: now }], 1, now + Duration::from_secs(9), LostWrites::default());
         assert_eq!(rpo, Rpo::default());
     }
 }

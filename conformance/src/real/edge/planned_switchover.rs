@@ -1,120 +1,107 @@
-//! A switch that loses nothing: the one machine is shut down, its last changes travel, the other one boots.
+//! A switchover that loses nothing: the machine is shut down, its last changes travel, and the
+//! machine on the other site boots.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use contract::{FailoverRequest, JobId};
-use standins::{Boot, StandInSite};
+use standins::Boot;
 
-use crate::judge::DiskUnderTest;
-use crate::real::context::ScenarioContext;
-use crate::real::edge;
-use crate::real::edge::Recovered;
-use crate::real::edge::measure;
-use crate::real::error::ScenarioError;
-use crate::real::machine::Running;
+use crate::blame::ScenarioError;
+use crate::real::edge::lifecycle::Edge;
+use crate::real::edge::measure::{self, Outage};
+use crate::real::edge::recover::{Recovered, RecoveryTarget};
+use crate::rules::RuleId;
 use crate::rules::ids::*;
 
-/// From where to where.
-pub(crate) struct Switch<'a> {
-    pub(crate) edge: &'a str,
-    pub(crate) from: &'a Running,
-    pub(crate) to: &'a Arc<StandInSite>,
-    /// Number of the target's last boot; 0 if it has none.
-    pub(crate) after: u32,
-    /// Sectors of the first disk that hydration may edit on the way.
-    pub(crate) exempt: Option<Range<u64>>,
+/// A planned failover or a failback.
+pub(crate) struct PlannedSwitchover<'a> {
+    pub(crate) edge: Edge<'a>,
+    pub(crate) target: RecoveryTarget,
+    /// The rule by which the source is shut down in order before the target starts.
+    pub(crate) shutdown_rule: RuleId,
 }
 
-impl Switch<'_> {
-    /// Asks for the switch and judges it.
-    pub(crate) async fn make(
-        &self,
-        world: &ScenarioContext,
+impl PlannedSwitchover<'_> {
+    /// Asks the core for the switchover, judges it and finishes the edge.
+    ///
+    /// # Errors
+    /// The edge did not pass.
+    pub(crate) async fn run(self, request: &FailoverRequest) -> Result<Recovered, ScenarioError> {
+        self.run_beside(request, async { Ok(None) }).await
+    }
+
+    /// Asks the core for the switchover while `meanwhile` runs, judges it and finishes the edge. If
+    /// `meanwhile` lets a waiting job continue, it returns that moment, from which the recovery time
+    /// counts.
+    ///
+    /// # Errors
+    /// The edge did not pass, or `meanwhile` failed.
+    pub(crate) async fn run_beside(
+        self,
         request: &FailoverRequest,
         meanwhile: impl Future<Output = Result<Option<Instant>, ScenarioError>>,
     ) -> Result<Recovered, ScenarioError> {
-        let trigger = Instant::now();
-        let job = world.core.failover(request).await?;
-        self.follow(world, trigger, &job, meanwhile).await
+        let requested = Instant::now();
+        let job = self.edge.context().core.failover(request).await?;
+        self.follow_beside(requested, &job, meanwhile).await
     }
 
-    /// Follows the job that makes the switch, and judges it. `meanwhile` runs beside the job; if it lets the job go on
-    /// after a wait, it returns that moment, and the outage counts from there.
-    pub(crate) async fn follow(
-        &self,
-        world: &ScenarioContext,
-        trigger: Instant,
+    /// Follows a job that already makes the switchover, judges it and finishes the edge.
+    ///
+    /// # Errors
+    /// The edge did not pass.
+    pub(crate) async fn follow(self, requested: Instant, job: &JobId) -> Result<Recovered, ScenarioError> {
+        self.follow_beside(requested, job, async { Ok(None) }).await
+    }
+
+    async fn follow_beside(
+        self,
+        requested: Instant,
         job: &JobId,
         meanwhile: impl Future<Output = Result<Option<Instant>, ScenarioError>>,
     ) -> Result<Recovered, ScenarioError> {
-        let Self { edge, from, to, after, exempt } = self;
-        let gone = {
-            let boot = Arc::clone(&from.boot);
-            tokio::spawn(async move {
-                boot.guest.until_gone().await;
-                Instant::now()
-            })
-        };
-        let comes_up = edge::recover(world, edge, to, &world.machine, *after, job);
-        let (recovered, resumed) = match tokio::try_join!(comes_up, meanwhile) {
-            Ok(both) => both,
-            Err(halt) => {
-                let target = (&***to, &world.machine, *after);
-                let exempt = exempt.iter().cloned().collect();
-                return Err(edge::judge_failed_boot(world, edge, from, target, exempt, halt).await);
-            }
-        };
-        let gone = gone.await.map_err(anyhow::Error::from)?;
-        self.check_order(world, gone, &recovered.boot).await;
-        let judged =
-            edge::judge(world, edge, self.disks_under_test(&recovered.boot), from.initial_record).await?;
-        let complete = judged.0.complete();
-        let survived = recovered.findings.ledger.contiguous;
-        let rpo = measure::rpo(&from.boot.guest.witness().acks(), survived, gone, judged.0.lost);
-        world.check(LC_09, rpo.records == 0 && complete, format!("{} records lost", rpo.records));
-        let lossless = (rpo.records > 0 || !complete).then(|| {
+        let context = self.edge.context();
+        let source = Arc::clone(&self.edge.source().boot);
+        let source_gone = tokio::spawn(async move {
+            source.guest.until_gone().await;
+            Instant::now()
+        });
+        let comes_up = self.edge.recover(&self.target, job);
+        let (recovered, resumed) = tokio::try_join!(comes_up, meanwhile)?;
+        let source_stopped = source_gone.await.map_err(anyhow::Error::from)?;
+        self.check_order(source_stopped, &recovered.boot);
+        let triggered = resumed.unwrap_or(requested);
+        let outage = Outage { source_stopped, triggered, after_wait: resumed.is_some() };
+        let mut judged = self.edge.judge_recovery(recovered, outage).await?;
+        let rpo = judged.judgement.rpo;
+        let lossless = rpo.records == 0 && judged.judgement.disks.machine.complete();
+        context.check(LC_09, lossless, format!("{} records lost", rpo.records));
+        judged.object((!lossless).then(|| {
             format!(
-                "a switch after an orderly shutdown lost {} records and {} writes",
+                "a switchover after an orderly shutdown lost {} records and {} writes",
                 rpo.records, rpo.writes
             )
-        });
-        let inside = edge::inside_agrees(&recovered.findings, &judged.0).or(lossless);
-        let rto = recovered.rto(world, resumed.unwrap_or(trigger), resumed.is_some()).await;
-        edge::conclude(world, edge, judged, rpo, rto, inside).await?;
-        Ok(recovered)
+        }));
+        self.edge.finish(judged)
     }
 
-    fn disks_under_test(&self, target: &Boot) -> Vec<DiskUnderTest> {
-        let disks = self.from.boot.disks.iter().zip(&target.disks).enumerate();
-        disks
-            .map(|(index, (from, to))| DiskUnderTest {
-                name: from.id.0.clone(),
-                base: from.base.clone(),
-                log: from.log.clone(),
-                recovered: to.base.clone(),
-                exempt: self.exempt.iter().filter(|_| index == 0).cloned().collect(),
-                second: Err("what was booted is judged, and its disk is in use".to_owned()),
-            })
-            .collect()
+    /// LC-10 and the shutdown rule: the source is shut down in order before the target is switched
+    /// on, so that both never run at once.
+    fn check_order(&self, source_stopped: Instant, target: &Boot) {
+        let context = self.edge.context();
+        let source = self.edge.source();
+        let powered_on = target.guest.powered_on();
+        let ordered = source_stopped <= powered_on;
+        let pause = measure::millis(powered_on.saturating_duration_since(source_stopped));
+        let found = format!(
+            "{} gone {pause} ms before {} was switched on",
+            source.site.label(),
+            self.target.site.label()
+        );
+        let unmounted = source.boot.guest.witness().is_down();
+        context.check(LC_10, ordered, found.clone());
+        let found = format!("{found}; its guest had unmounted: {unmounted}");
+        context.check(self.shutdown_rule, ordered && unmounted, found);
     }
-
-    /// FB-06, LC-10: the one off first, in order, and never both at once.
-    async fn check_order(&self, world: &ScenarioContext, gone: Instant, target: &Boot) {
-        let on = target.guest.powered_on();
-        let ordered = gone <= on;
-        let pause = measure::millis(on.saturating_duration_since(gone));
-        let found =
-            format!("{} gone {pause} ms before {} was switched on", self.from.site.label(), self.to.label());
-        let down = self.from.boot.guest.witness().is_down();
-        let off_first = if self.edge == "planned-failover" { PF_01 } else { FB_06 };
-        world.check(LC_10, ordered, found.clone());
-        world.check(off_first, ordered && down, format!("{found}; its guest had unmounted: {down}"));
-    }
-}
-
-/// Nothing to be done beside a job.
-pub(crate) async fn nothing() -> Result<Option<Instant>, ScenarioError> {
-    Ok(None)
 }

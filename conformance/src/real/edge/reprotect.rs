@@ -1,4 +1,6 @@
-//! Edges 2 and 4: the machine that runs now replicates to the side it came from.
+//! The edges that begin replication in the direction in which the machine does not replicate:
+//! `reprotect` after a failover, `reprotect-forward` or Hyper-V's `reverse-replicate` after a
+//! failback. Nothing boots, so the newest recovery point is judged.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -7,173 +9,193 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use camino::Utf8Path;
-use contract::{Bytes, Direction, JobView, Platform, PowerState, RecoveryPoint, Side};
+use contract::{Bytes, Direction, JobView, Platform, PowerState, RecoveryPoint, Side, Step};
 use harness::oracle::WriteLog;
+use tracing::Instrument as _;
 
-use crate::judge::{DiskUnderTest, JudgedMachine};
+use crate::blame::ScenarioError;
+use crate::judge::JudgedMachine;
 use crate::real::context::ScenarioContext;
-use crate::real::edge;
-use crate::real::edge::PointFiles;
+use crate::real::edge::lifecycle::{Edge, Hydration};
 use crate::real::edge::measure;
-use crate::real::error::ScenarioError;
+use crate::real::edge::name::EdgeName;
+use crate::real::edge::recover::works_beyond;
+use crate::real::edge::recovery_point::{POINTS, wait_for_points};
 use crate::real::machine::Running;
+use crate::rules::RuleId;
 use crate::rules::ids::*;
-use crate::scenario::Script;
 
-/// Grain in which changes travel, in sectors: 64 KiB.
+/// After a failover: from the recovery site back.
+pub(crate) const REPROTECT: EdgeName = EdgeName::new("reprotect", 3);
+/// After a failback: to the recovery site again.
+pub(crate) const REPROTECT_FORWARD: EdgeName = EdgeName::new("reprotect-forward", 3);
+/// After a failback to Hyper-V: to the recovery site again.
+pub(crate) const REVERSE_REPLICATE: EdgeName = EdgeName::new("reverse-replicate", 3);
+
+/// Sectors of the unit in which changes travel: 64 KiB.
 pub(crate) const GRAIN: u64 = 128;
-/// What may travel beyond changed grains: the grains of the boot partition that hydration touched.
+/// How much may travel beyond the changed grains: those of the boot partition that hydration edited.
 pub(crate) const EPSILON: Bytes = Bytes(1 << 20);
 
-/// `running` is the machine that keeps serving, `other` where it ran before.
-pub(crate) async fn reprotect(
-    world: &ScenarioContext,
-    name: &str,
-    running: &Running,
-    other: &Running,
-) -> Result<(), ScenarioError> {
-    world.enter(name);
-    edge::await_work(world, name, running).await?;
-    // A site that was lost is running again before anyone replicates to it.
-    other.site.restore();
-    let active = world.core.item(&world.item).await?.protection.active;
-    let direction = Direction::from_side(active);
-    let comes_elsewhere = active == Side::Recovery && !Arc::ptr_eq(&other.site, &world.primary);
-    let acked = running.last_record();
-    let trigger = Instant::now();
-    let job = match world.script {
-        Script::HyperV => world.core.reverse_replicate(&world.item).await?,
-        _ => world.core.reprotect(&world.reprotection(direction).await?).await?,
-    };
-    let job = world.follow(name, &job).await?;
-    let ended = Instant::now();
-    world.trace_state().await?;
-    let first = world.core.item(&world.item).await?.points.first().cloned();
-    check_sides(world, running, other, acked, active).await?;
-    let item = edge::await_points(world, name, running).await?;
-    let newest = item.points.iter().rfind(|point| point.processed).cloned();
-    let newest = newest.ok_or_else(|| {
-        ScenarioError::CoreViolation(format!("{name}: no recovery point in the new direction"))
-    })?;
-    let seen = Instant::now();
-    let processed = item.points.iter().filter(|point| point.processed).count();
-    let enough = processed as u64 >= edge::POINTS;
-    let rule = if world.script == Script::HyperV { HF_17 } else { rule(active) };
-    world.check(rule, enough, format!("{processed} points in the new direction"));
-    let site = if active == Side::Recovery { &world.primary } else { &world.recovery };
-    let dir = world.edge_dir(name)?;
-    let judged = edge::with_point(site, &newest, &dir, async |files| {
-        edge::judge(world, name, disks_under_test(running, &files), running.initial_record).await
-    })
-    .await?;
-    match &first {
-        Some(first) if comes_elsewhere => check_full(world, running, &job, first).await?,
-        Some(first) => check_travelled(world, running, other, first, &judged.0).await?,
-        None => {}
+/// Begins replication of the machine that serves to the site where it ran before.
+pub(crate) struct Reprotect<'a> {
+    /// Which of the three edges it is.
+    pub(crate) edge: EdgeName,
+    /// The machine that serves and continues to do so.
+    pub(crate) serving: &'a Running,
+    /// The machine as it ran on the other site.
+    pub(crate) standby: &'a Running,
+}
+
+impl Reprotect<'_> {
+    /// Replicates, and judges the newest recovery point.
+    ///
+    /// # Errors
+    /// The edge did not pass.
+    pub(crate) async fn run(self, context: &ScenarioContext) -> Result<(), ScenarioError> {
+        let edge = Edge::begin(context, self.edge, self.serving, Hydration::NotExpected);
+        self.run_edge(edge).instrument(edge.span()).await
     }
-    let survived = judged.0.contiguous().unwrap_or_default();
-    let acks = running.boot.guest.witness().acks();
-    let rpo = measure::rpo(&acks, survived, seen, judged.0.lost);
-    let cold = world.findings().boots_ms.first().copied().unwrap_or_default();
-    let rto = measure::rto_of_job(trigger, ended, &job, cold);
-    edge::conclude(world, name, judged, rpo, rto, None).await
-}
 
-/// The rule that the new direction's points fulfil.
-fn rule(active: Side) -> RuleId {
-    if active == Side::Recovery { RE_01 } else { RE_29 }
-}
-
-fn disks_under_test(running: &Running, points: &[PointFiles]) -> Vec<DiskUnderTest> {
-    let disks = running.boot.disks.iter().zip(points);
-    disks
-        .map(|(disk, point)| DiskUnderTest {
-            name: disk.id.0.clone(),
-            base: disk.base.clone(),
-            log: disk.log.clone(),
-            recovered: point.read.clone(),
-            exempt: vec![],
-            second: point.image.clone().map(|image| (image, point.read.clone())),
-        })
-        .collect()
-}
-
-/// RE-02, RE-03, LC-12: the other side is off, this one goes on serving.
-async fn check_sides(
-    world: &ScenarioContext,
-    running: &Running,
-    other: &Running,
-    acked: u64,
-    active: Side,
-) -> Result<(), ScenarioError> {
-    let machines = other.site.machines().await?;
-    let on = machines.iter().any(|m| m.id == world.machine && m.power == PowerState::On);
-    let off = !on && other.boot.guest.is_gone();
-    let served = edge::works_beyond(running, acked).await;
-    let (off_rule, serve_rule) = if active == Side::Recovery { (RE_02, RE_03) } else { (LC_12, LC_12) };
-    world.check(off_rule, off, format!("{}: other side off: {off}", other.site.label()));
-    let found = format!("{}: records {acked} to {} meanwhile", running.site.label(), running.last_record());
-    world.check(serve_rule, served, found);
-    Ok(())
-}
-
-/// RE-04, HF-18: to a side that still has the machine's disks, or what it had when it was turned off, only what
-/// differs travels.
-async fn check_travelled(
-    world: &ScenarioContext,
-    running: &Running,
-    other: &Running,
-    first: &RecoveryPoint,
-    judged: &JudgedMachine,
-) -> Result<(), ScenarioError> {
-    let mut changed = 0;
-    for ((here, there), disk) in running.boot.disks.iter().zip(&other.boot.disks).zip(&judged.disks) {
-        let mut grains: BTreeSet<u64> = grains(&disk.log).collect();
-        if Arc::ptr_eq(&running.site, &world.recovery) {
-            // The original went on beyond the point that was failed over to.
-            let log = WriteLog::open(there.log.as_std_path(), there.bytes).map_err(anyhow::Error::from)?;
-            grains.extend(self::grains(&log));
+    async fn run_edge(self, edge: Edge<'_>) -> Result<(), ScenarioError> {
+        let Self { serving, standby, .. } = self;
+        let context = edge.context();
+        let label = edge.name().as_str();
+        edge.wait_for_work().await?;
+        // A site that was lost has to run again before the machine can replicate to it.
+        standby.site.restore();
+        let active = context.core.item(&context.item).await?.protection.active;
+        let record_before = serving.last_record();
+        let triggered = Instant::now();
+        let job = self.request(context, active).await?;
+        let ended = Instant::now();
+        context.trace_state().await?;
+        let first = context.core.item(&context.item).await?.points.first().cloned();
+        self.check_sides(context, record_before, active).await?;
+        let item = wait_for_points(context, label, serving).await?;
+        let newest = item.points.iter().rfind(|point| point.processed).cloned();
+        let newest = newest.ok_or_else(|| {
+            ScenarioError::CoreViolation(format!("{label}: no recovery point in the new direction"))
+        })?;
+        let seen = Instant::now();
+        let processed = item.points.iter().filter(|point| point.processed).count();
+        let found = format!("{processed} points in the new direction");
+        context.check(self.points_rule(active), processed as u64 >= POINTS, found);
+        let site = if active == Side::Recovery { &context.primary } else { &context.recovery };
+        let judged = edge.judge_point(site, &newest).await?;
+        let to_another_site = active == Side::Recovery && !Arc::ptr_eq(&standby.site, &context.primary);
+        match &first {
+            Some(first) if to_another_site => self.check_full_transfer(context, &job, first).await?,
+            Some(first) => self.check_delta_transfer(context, first, &judged.machine)?,
+            None => {}
         }
-        changed += grains.len() as u64 * GRAIN * 512;
-        tracing::debug!(disk = %here.id, grains = grains.len(), "changed since the sides parted");
+        let survived = judged.machine.contiguous().unwrap_or_default();
+        let acks = serving.boot.guest.witness().acks();
+        let rpo = measure::rpo(&acks, survived, seen, judged.machine.lost);
+        let rto = measure::rto_of_job(triggered, ended, &job, context.cold_boot_ms());
+        edge.finish_replication(judged, rpo, rto)
     }
-    let limit = Bytes(changed + EPSILON.0);
-    let found = format!("{} travelled, {} had changed on either side", first.transferred, Bytes(changed));
-    let rule = if world.script == Script::HyperV { HF_18 } else { RE_04 };
-    world.check(rule, first.transferred <= limit, found);
-    Ok(())
+
+    /// Asks the core for the operation and follows its job.
+    async fn request(&self, context: &ScenarioContext, active: Side) -> Result<JobView, ScenarioError> {
+        let job = if self.edge == REVERSE_REPLICATE {
+            context.core.reverse_replicate(&context.item).await?
+        } else {
+            let request = context.reprotect_request(Direction::from_side(active)).await?;
+            context.core.reprotect(&request).await?
+        };
+        context.follow(self.edge.as_str(), &job).await
+    }
+
+    /// The rule by which recovery points come in the new direction.
+    fn points_rule(&self, active: Side) -> RuleId {
+        match active {
+            _ if self.edge == REVERSE_REPLICATE => HF_17,
+            Side::Recovery => RE_01,
+            Side::Primary => RE_29,
+        }
+    }
+
+    /// RE-02, RE-03, LC-12: the machine on the other site is off, and this one continues to serve.
+    async fn check_sides(
+        &self,
+        context: &ScenarioContext,
+        record_before: u64,
+        active: Side,
+    ) -> Result<(), ScenarioError> {
+        let Self { serving, standby, .. } = self;
+        let machines = standby.site.machines().await?;
+        let on = machines.iter().any(|m| m.id == context.machine && m.power == PowerState::On);
+        let off = !on && standby.boot.guest.is_gone();
+        let serves = works_beyond(serving, record_before).await;
+        let (off_rule, serve_rule) = if active == Side::Recovery { (RE_02, RE_03) } else { (LC_12, LC_12) };
+        context.check(off_rule, off, format!("{}: other side off: {off}", standby.site.label()));
+        let label = serving.site.label();
+        let found = format!("{label}: records {record_before} to {} meanwhile", serving.last_record());
+        context.check(serve_rule, serves, found);
+        Ok(())
+    }
+
+    /// RE-04, HF-18: to a site that still has the machine's disks, only what differs travels.
+    fn check_delta_transfer(
+        &self,
+        context: &ScenarioContext,
+        first: &RecoveryPoint,
+        judged: &JudgedMachine,
+    ) -> Result<(), ScenarioError> {
+        let Self { serving, standby, .. } = self;
+        let mut changed = 0;
+        let disks = serving.boot.disks.iter().zip(&standby.boot.disks).zip(&judged.disks);
+        for ((here, there), disk) in disks {
+            let mut grains: BTreeSet<u64> = written_grains(&disk.log).collect();
+            if Arc::ptr_eq(&serving.site, &context.recovery) {
+                // The original machine wrote on after the recovery point that was failed over to.
+                let log = WriteLog::open(there.log.as_std_path(), there.bytes);
+                grains.extend(written_grains(&log.map_err(anyhow::Error::from)?));
+            }
+            changed += grains.len() as u64 * GRAIN * 512;
+            tracing::debug!(disk = %here.id, grains = grains.len(), "changed on either site since the last edge");
+        }
+        let limit = Bytes(changed + EPSILON.0);
+        let travelled = first.transferred;
+        let found = format!("{travelled} travelled, {} had changed on either side", Bytes(changed));
+        let rule = if self.edge == REVERSE_REPLICATE { HF_18 } else { RE_04 };
+        context.check(rule, travelled <= limit, found);
+        Ok(())
+    }
+
+    /// RE-05, PH-03: a machine that fails back to another site is created there when replication
+    /// begins, and its whole content travels.
+    async fn check_full_transfer(
+        &self,
+        context: &ScenarioContext,
+        job: &JobView,
+        first: &RecoveryPoint,
+    ) -> Result<(), ScenarioError> {
+        let created = job.steps.iter().any(|step| step.name == Step::CREATE_MACHINE);
+        let power = context.primary.machine(&context.machine).await.map(|machine| machine.power);
+        let off = matches!(power, Ok(PowerState::Off));
+        let mut content = 0;
+        for disk in &self.serving.boot.disks {
+            let image = disk.base.clone();
+            let found = tokio::task::spawn_blocking(move || content_of(&image));
+            content += found.await.map_err(anyhow::Error::from)??;
+        }
+        let content = Bytes(content);
+        let travelled = first.transferred;
+        let whole = travelled.0 + EPSILON.0 >= content.0;
+        let found = format!(
+            "{} has machine {} created: {created}, off: {off}; {travelled} travelled, it booted with {content}",
+            context.primary.label(),
+            context.machine,
+        );
+        context.check(RE_05, created && off && whole, found.clone());
+        context.check(PH_03, created && off && whole, found);
+        Ok(())
+    }
 }
 
-/// RE-05, PH-03: a machine that comes back elsewhere is made when replication begins, and everything travels.
-async fn check_full(
-    world: &ScenarioContext,
-    running: &Running,
-    job: &JobView,
-    first: &RecoveryPoint,
-) -> Result<(), ScenarioError> {
-    let made = job.steps.iter().any(|step| step.name == "create machine");
-    let there = world.primary.machine(&world.machine).await.map(|machine| machine.power);
-    let off = matches!(there, Ok(PowerState::Off));
-    let mut content = 0;
-    for disk in &running.boot.disks {
-        let base = disk.base.clone();
-        let found = tokio::task::spawn_blocking(move || content_of(&base));
-        content += found.await.map_err(anyhow::Error::from)??;
-    }
-    let content = Bytes(content);
-    let full = first.transferred.0 + EPSILON.0 >= content.0;
-    let found = format!(
-        "{} has machine {} made: {made}, off: {off}; {} travelled, it booted with {content}",
-        world.primary.label(),
-        world.machine,
-        first.transferred
-    );
-    world.check(RE_05, made && off && full, found.clone());
-    world.check(PH_03, made && off && full, found);
-    Ok(())
-}
-
-/// Bytes of the grains of a raw disk that hold anything but zeroes.
+/// Bytes of those grains of a raw disk that are not all zeroes.
 fn content_of(disk: &Utf8Path) -> Result<u64, ScenarioError> {
     let mut file = File::open(disk).map_err(harness::Error::file(disk))?;
     let (mut grain, mut bytes) = (Vec::new(), 0);
@@ -188,7 +210,8 @@ fn content_of(disk: &Utf8Path) -> Result<u64, ScenarioError> {
     }
 }
 
-pub(crate) fn grains(log: &WriteLog) -> impl Iterator<Item = u64> {
+/// The grains that a log writes to, some of them more than once.
+pub(crate) fn written_grains(log: &WriteLog) -> impl Iterator<Item = u64> {
     let entries = log.entries().iter().map(harness::oracle::Entry::range).filter(|range| !range.is_empty());
     entries.flat_map(|range| range.start / GRAIN..=(range.end - 1) / GRAIN)
 }

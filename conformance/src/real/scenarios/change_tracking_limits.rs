@@ -1,50 +1,58 @@
-//! Change tracking beyond its limits. Each platform tracks in its own shape, and each shape ends somewhere: a log is
-//! full, a record does not outlive a power cut, an agent starts anew. Replication then compares the disks and sends what
-//! differs, says so, and goes on; what is failed over to afterwards is as exact as ever.
+//! Change tracking beyond its limits. Each platform tracks changes in its own way, and each way has
+//! a limit: a log is full, a record does not survive a power cut, an agent restarts. Replication
+//! then compares the disks, transfers what differs, reports that, and continues. A failover
+//! afterwards is as exact as any other.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Bytes, ChangesUnavailable, ItemView, Platform, PointChoice, Resynchronisation};
+use contract::{Bytes, ChangesUnavailable, ItemView, Operation, Platform, PointChoice, Resynchronisation};
 use harness::oracle::WriteLog;
 use standins::Boot;
+use tracing::Instrument as _;
 use witness::protocol::{Load, Measure};
 
-use crate::real::context::{BOOT_WITHIN, ScenarioContext, word};
-use crate::real::edge;
-use crate::real::edge::failover;
-use crate::real::edge::reprotect::{EPSILON, GRAIN, grains};
-use crate::real::edge::say_hello;
-use crate::real::error::ScenarioError;
+use crate::blame::ScenarioError;
+use crate::real::context::{BOOT_WITHIN, ScenarioContext, json_name};
+use crate::real::edge::failover::lose_site_and_fail_over;
+use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::name::EdgeName;
+use crate::real::edge::recover::{Recovered, put_to_work, start_load, wait_for_hello};
+use crate::real::edge::reprotect::{EPSILON, GRAIN, written_grains};
 use crate::real::machine::Running;
-use crate::real::setup;
-use crate::real::setup::{POLICY, load};
-use crate::real::teardown as finish;
+use crate::real::script::{Script, Start};
+use crate::real::workload::{POLICY, load};
+use crate::real::{setup, teardown};
 use crate::rules::ids::EX_R9;
 
-/// Points that must follow a resynchronisation.
+/// Recovery points that must follow a resynchronisation.
 const POINTS_AFTER: usize = 2;
-/// How long those may take.
+/// How long these may take.
 const POINTS_WITHIN: Duration = Duration::from_secs(120);
 /// Records during which a guest writes as much as it can.
 const BURST_RECORDS: u64 = 100;
 /// How long a burst may take.
 const BURST_WITHIN: Duration = Duration::from_secs(120);
-/// Number of the boot after a power cut.
-const SECOND: u32 = 2;
 
-/// How a record of changes is brought to its end.
+pub(crate) const SCRIPT: Script = Script {
+    edges: || CASES.iter().map(|case| case.edge).collect(),
+    repeatable: false,
+    needs: &[Operation::UnplannedFailover, Operation::Commit],
+    start: Start::BetweenSites(|context| Box::pin(run(context))),
+};
+
+/// How change tracking is brought to its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
-    /// The guest writes more than the log holds.
+    /// The guest writes more than the log can record.
     Burst,
-    /// The machine loses its power and is switched on again, and with it whoever tracked inside it.
+    /// The machine loses power and boots again, and with it an agent that tracks inside it.
     PowerCut,
 }
 
 impl Limit {
-    /// What the platform then says.
+    /// Why the platform cannot say what changed afterwards.
     fn changes_unavailable(self) -> ChangesUnavailable {
         match self {
             Self::Burst => ChangesUnavailable::LogFull,
@@ -53,9 +61,9 @@ impl Limit {
     }
 }
 
-/// One shape of change tracking.
+/// One way of tracking changes.
 struct Case {
-    edge: &'static str,
+    edge: EdgeName,
     machine: &'static str,
     source: &'static str,
     target: &'static str,
@@ -63,31 +71,31 @@ struct Case {
 }
 
 const CASES: [Case; 4] = [
-    // VMDK keeps no record over an end of its QEMU.
+    // VMDK does not keep its record when QEMU ends.
     Case {
-        edge: "limit-block-ids",
+        edge: EdgeName::new("limit-block-ids", 6),
         machine: "by-block-ids",
         source: "vmware",
         target: "azure",
         limits: &[Limit::PowerCut],
     },
     Case {
-        edge: "limit-replica-log",
+        edge: EdgeName::new("limit-replica-log", 6),
         machine: "by-log",
         source: "hyperv",
         target: "azure",
         limits: &[Limit::Burst],
     },
     Case {
-        edge: "limit-agent",
+        edge: EdgeName::new("limit-agent", 6),
         machine: "by-agent",
         source: "physical",
         target: "azure",
         limits: &[Limit::Burst, Limit::PowerCut],
     },
-    // qcow2 keeps one, and marks it as unusable while it is in use: a killed QEMU leaves it so.
+    // qcow2 keeps its record, but marks it as unusable while QEMU runs, so a power cut spoils it.
     Case {
-        edge: "limit-snapshots",
+        edge: EdgeName::new("limit-snapshots", 6),
         machine: "by-snapshots",
         source: "azure",
         target: "azure-west",
@@ -95,74 +103,88 @@ const CASES: [Case; 4] = [
     },
 ];
 
-pub(crate) async fn walk(world: &ScenarioContext) -> Result<(), ScenarioError> {
+async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     for case in &CASES {
-        let machine = world.between(case.source, case.target, case.machine)?;
-        let shown = show(&machine, case).await;
-        world.merge_findings(&machine);
-        shown?;
-        world.inspect_disks(&machine.recovery, case.edge).await?;
-        world.core.delete_policy(&POLICY.into()).await?;
+        let machine = context.for_pair(case.source, case.target, case.machine)?;
+        let result = run_case(&machine, case).await;
+        context.merge_findings(&machine);
+        result?;
+        context.inspect_disks(&machine.recovery, case.edge.as_str()).await?;
+        context.core.delete_policy(&POLICY.into()).await?;
     }
-    world.expect_whole_disks();
+    context.check_inspected_disks();
     Ok(())
 }
 
-/// One machine from its installation to its end.
-async fn show(world: &ScenarioContext, case: &Case) -> Result<(), ScenarioError> {
-    let mut source = setup::boot_source(world).await?;
-    setup::protect(world, &source).await?;
-    // Whatever differs was written in one of these.
+/// One machine, from its installation to its end.
+async fn run_case(context: &ScenarioContext, case: &Case) -> Result<(), ScenarioError> {
+    let mut source = setup::boot_source(context).await?;
+    setup::protect(context, &source).await?;
+    // A resynchronisation may transfer whatever was written in one of these boots.
     let mut boots = vec![Arc::clone(&source.boot)];
     for limit in case.limits {
-        source = reach(world, case, *limit, &source, &mut boots).await?;
+        source = reach_limit(context, case, *limit, &source, &mut boots).await?;
     }
-    let struck = failover::lose_site_and_fail_over(world, case.edge, &source, PointChoice::Latest).await?;
-    let recovered = struck.conclude(world, case.edge).await?;
-    let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
-    world.primary.restore();
-    let job = world.core.commit(&world.item).await?;
-    world.follow(case.edge, &job).await?;
-    finish::retire(world, &running).await
+    let edge = Edge::begin(context, case.edge, &source, Hydration::MayEdit);
+    let recovered = fail_over(edge).instrument(edge.span()).await?;
+    let running = put_to_work(context, &recovered).await?;
+    context.primary.restore();
+    let job = context.core.commit(&context.item).await?;
+    context.follow(case.edge.as_str(), &job).await?;
+    teardown::retire(context, &running).await
 }
 
-/// Brings the record of changes to its end, and replication over it.
-async fn reach(
-    world: &ScenarioContext,
+async fn fail_over(edge: Edge<'_>) -> Result<Recovered, ScenarioError> {
+    let failed_over = lose_site_and_fail_over(edge, PointChoice::Latest).await?;
+    edge.finish(failed_over.judged)
+}
+
+/// Brings change tracking to its limit, and waits until replication has coped with it. Returns the
+/// machine, which may have booted again.
+async fn reach_limit(
+    context: &ScenarioContext,
     case: &Case,
     limit: Limit,
     source: &Running,
     boots: &mut Vec<Arc<Boot>>,
 ) -> Result<Running, ScenarioError> {
-    let before = world.core.item(&world.item).await?.resynchronisations.len();
-    let changes_unavailable = world.primary.changes_unavailable(&world.machine).await.len();
-    // Replication falls behind meanwhile, as it would if the line were cut.
-    let held = world.primary.block_snapshots().await?;
+    let site = &context.primary;
+    let done_before = context.core.item(&context.item).await?.resynchronisations.len();
+    let unavailable_before = site.changes_unavailable(&context.machine).await.len();
+    // Without snapshots replication falls behind, as it does when the connection is cut.
+    let blocked = site.block_snapshots().await?;
     let running = match limit {
-        Limit::Burst => burst(world, case, source).await?,
-        Limit::PowerCut => restart(world, case, source).await?,
+        Limit::Burst => write_burst(context, case, source).await?,
+        Limit::PowerCut => restart(context, case, source).await?,
     };
     if running.boot.number != source.boot.number {
         boots.push(Arc::clone(&running.boot));
     }
-    drop(held);
-    let item = go_on(world, case, &running, before).await;
-    let met = world.primary.changes_unavailable(&world.machine).await;
-    if met.get(changes_unavailable) != Some(&limit.changes_unavailable()) {
-        let text = format!("{limit:?} did not bring its record of changes to an end: {met:?}");
-        return Err(ScenarioError::Inconclusive(format!("{}: {text}", case.edge)));
+    drop(blocked);
+    let item = wait_for_resynchronisation(context, case, &running, done_before).await;
+    let unavailable = site.changes_unavailable(&context.machine).await;
+    if unavailable.get(unavailable_before) != Some(&limit.changes_unavailable()) {
+        return Err(ScenarioError::Inconclusive(format!(
+            "{}: {limit:?} did not bring change tracking to its limit: {unavailable:?}",
+            case.edge
+        )));
     }
     let item = item?;
-    let done = &item.resynchronisations[before..];
-    told_so(world, limit, done).await;
-    sent_differences(world, done, boots).await?;
-    world.trace(format!("{}: resynchronised: {}", case.edge, word(&limit.changes_unavailable())));
+    let done = &item.resynchronisations[done_before..];
+    check_reported(context, limit, done);
+    check_differences_sent(context, done, boots)?;
+    context.trace(format!("{}: resynchronised: {}", case.edge, json_name(&limit.changes_unavailable())));
     Ok(running)
 }
 
-/// The guest writes over more places than the log holds: wherever the churn falls, and a whole file once.
-async fn burst(world: &ScenarioContext, case: &Case, source: &Running) -> Result<Running, ScenarioError> {
-    let step = world.evidence.step(case.edge, "the guest writes more than the log holds");
+/// Lets the guest write to more places than the log can record: at random for a while, and a whole
+/// file once.
+async fn write_burst(
+    context: &ScenarioContext,
+    case: &Case,
+    source: &Running,
+) -> Result<Running, ScenarioError> {
+    let step = context.evidence.step(case.edge.as_str(), "the guest writes more than the log holds");
     let guest = &source.boot.guest;
     let usual = load(1);
     let heavy = Load { churn_per_second: 20, churn_bytes: 1 << 20, ..usual.clone() };
@@ -176,36 +198,37 @@ async fn burst(world: &ScenarioContext, case: &Case, source: &Running) -> Result
     Ok(source.clone())
 }
 
-/// The machine's power fails, and somebody switches it on again.
-async fn restart(world: &ScenarioContext, case: &Case, source: &Running) -> Result<Running, ScenarioError> {
-    let step = world.evidence.step(case.edge, "power cut, and the machine boots again");
-    world.primary.power_off(&world.machine).await?;
-    world.primary.start(&world.machine).await?;
-    let boot = world.primary.boot_after(&world.machine, source.boot.number).await;
-    say_hello(world, &boot, BOOT_WITHIN).await?;
+/// Cuts the machine's power and boots the machine again.
+async fn restart(context: &ScenarioContext, case: &Case, source: &Running) -> Result<Running, ScenarioError> {
+    let step = context.evidence.step(case.edge.as_str(), "power cut, and the machine boots again");
+    context.primary.power_off(&context.machine).await?;
+    context.primary.start(&context.machine).await?;
+    let boot = context.primary.boot_after(&context.machine, source.boot.number).await;
+    wait_for_hello(context, &boot, BOOT_WITHIN).await?;
     let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await?;
-    boot.guest.witness().start(&load(SECOND)).await?;
+    let last_on_disk = findings.ledger.contiguous;
+    let running = start_load(context, Arc::clone(&source.site), boot, last_on_disk).await?;
     step.done();
-    Ok(Running { site: Arc::clone(&source.site), boot, initial_record: findings.ledger.contiguous })
+    Ok(running)
 }
 
-/// Waits until the item has told of a resynchronisation and made further points after it.
-async fn go_on(
-    world: &ScenarioContext,
+/// Waits until the item lists a further resynchronisation and recovery points that are newer.
+async fn wait_for_resynchronisation(
+    context: &ScenarioContext,
     case: &Case,
     source: &Running,
-    before: usize,
+    done_before: usize,
 ) -> Result<ItemView, ScenarioError> {
-    let step = world.evidence.step(case.edge, "resynchronise and go on");
+    let step = context.evidence.step(case.edge.as_str(), "resynchronise and go on");
     let wait = async {
         let mut count = 1;
         loop {
-            let item = match world.core.watch_points(&world.item, count).await {
+            let item = match context.core.watch_points(&context.item, count).await {
                 Ok(item) => item,
                 Err(error) => return Ok(Err(ScenarioError::from(error))),
             };
-            if item.resynchronisations.get(before).is_some_and(|one| points_after(&item, one) >= POINTS_AFTER)
-            {
+            let new = item.resynchronisations.get(done_before);
+            if new.is_some_and(|resynchronisation| points_after(&item, resynchronisation) >= POINTS_AFTER) {
                 return Ok(Ok(item));
             }
             count += 1;
@@ -217,42 +240,43 @@ async fn go_on(
     Ok(item)
 }
 
-/// How many points are newer than what a resynchronisation received.
-fn points_after(item: &ItemView, done: &Resynchronisation) -> usize {
-    item.points.iter().filter(|point| point.processed && point.time > done.at).count()
+/// How many processed recovery points are newer than a resynchronisation.
+fn points_after(item: &ItemView, resynchronisation: &Resynchronisation) -> usize {
+    item.points.iter().filter(|point| point.processed && point.time > resynchronisation.at).count()
 }
 
-/// EX-R9: the core says why it compared, and how much.
-async fn told_so(world: &ScenarioContext, limit: Limit, done: &[Resynchronisation]) {
-    let told: Vec<_> =
+/// EX-R9: the core reports one comparison and why it was necessary.
+fn check_reported(context: &ScenarioContext, limit: Limit, done: &[Resynchronisation]) {
+    let reported: Vec<_> =
         done.iter().map(|one| format!("{}: {} of {}", one.why, one.sent, one.compared)).collect();
     let once = done.len() == 1 && done[0].why == limit.changes_unavailable();
-    world.check(EX_R9, once, format!("{} after {limit:?}: {told:?}", world.machine));
+    context.check(EX_R9, once, format!("{} after {limit:?}: {reported:?}", context.machine));
 }
 
-/// EX-R9: a comparison sends what differs; that is at most what was written since replication began.
-async fn sent_differences(
-    world: &ScenarioContext,
+/// EX-R9: a comparison transfers only what differs, which is at most what was written since
+/// replication began.
+fn check_differences_sent(
+    context: &ScenarioContext,
     done: &[Resynchronisation],
     boots: &[Arc<Boot>],
 ) -> Result<(), ScenarioError> {
-    let written = written(boots)?;
-    for one in done {
-        let whole = one.compared;
-        tracing::info!(machine = %world.machine, why = %one.why, sent = %one.sent, %whole, %written, "resynchronised");
-        let found = format!("{} sent of {whole}; {written} had been written", one.sent);
-        let differences = one.sent.0 <= written.0 + EPSILON.0 && one.sent.0 < whole.0 / 2;
-        world.check(EX_R9, differences, format!("{}: {found}", world.machine));
+    let written = written_bytes(boots)?;
+    let machine = &context.machine;
+    for Resynchronisation { why, sent, compared, .. } in done {
+        tracing::info!(%machine, %why, %sent, %compared, %written, "resynchronised");
+        let only_differences = sent.0 <= written.0 + EPSILON.0 && sent.0 < compared.0 / 2;
+        let found = format!("{machine}: {sent} sent of {compared}; {written} had been written");
+        context.check(EX_R9, only_differences, found);
     }
     Ok(())
 }
 
 /// Bytes of all grains that a machine wrote to in these boots.
-fn written(boots: &[Arc<Boot>]) -> Result<Bytes, ScenarioError> {
+fn written_bytes(boots: &[Arc<Boot>]) -> Result<Bytes, ScenarioError> {
     let mut places = BTreeSet::new();
     for disk in boots.iter().flat_map(|boot| &boot.disks) {
         let log = WriteLog::open(disk.log.as_std_path(), disk.bytes).map_err(anyhow::Error::from)?;
-        places.extend(grains(&log).map(|grain| (disk.id.clone(), grain)));
+        places.extend(written_grains(&log).map(|grain| (disk.id.clone(), grain)));
     }
     Ok(Bytes(places.len() as u64 * GRAIN * 512))
 }

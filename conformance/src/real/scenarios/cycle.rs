@@ -1,21 +1,49 @@
 //! Failover → reprotect → failback → reprotect.
 
+use contract::Operation;
+
+use crate::blame::ScenarioError;
 use crate::real::context::ScenarioContext;
-use crate::real::edge::{failback, failover, reprotect};
-use crate::real::error::ScenarioError;
+use crate::real::edge::failback::{FAILBACK, Failback};
+use crate::real::edge::failover::{FAILOVER, Failover};
+use crate::real::edge::reprotect::{REPROTECT, REPROTECT_FORWARD, Reprotect};
+use crate::real::script::{Script, Start};
 use crate::real::{setup, teardown};
 
-/// The whole cycle, as often as asked for.
-pub(crate) async fn cycle(world: &ScenarioContext) -> Result<(), ScenarioError> {
-    let mut on_premises = setup::boot_source(world).await?;
-    setup::protect(world, &on_premises).await?;
-    let (mut from, home) = (world, world.at_home());
-    for _ in 0..world.context.cycles {
-        let cloud = failover::fail_over(from, &on_premises).await?;
-        reprotect::reprotect(&home, "reprotect", &cloud, &on_premises).await?;
-        on_premises = failback::fail_back(&home, &cloud, &on_premises).await?;
-        reprotect::reprotect(&home, "reprotect-forward", &on_premises, &cloud).await?;
-        from = &home;
+pub(crate) const SCRIPT: Script = Script {
+    edges: || vec![FAILOVER, REPROTECT, FAILBACK, REPROTECT_FORWARD],
+    repeatable: true,
+    needs: &[Operation::UnplannedFailover, Operation::Commit, Operation::Reprotect],
+    start: Start::BetweenSites(|context| Box::pin(run(context))),
+};
+
+/// Runs the cycle, as often as asked for, while the guest writes.
+///
+/// Each step asks the core for one operation, judges the result and fails unless every disk is an
+/// exact prefix of the guest's writes, the ledger joins the disks, and the witness inside agrees.
+async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
+    let mut context = context.clone();
+    let mut on_premises = setup::boot_source(&context).await?;
+    setup::protect(&context, &on_premises).await?;
+    for _ in 0..context.run.cycles {
+        // The source site is lost. Checked: the cloud machine boots from a recovery point, which
+        // hydration alone changed, and serves; what was lost is measured as RPO.
+        let cloud = Failover { source: &on_premises }.run(&context).await?;
+
+        // A machine may fail back to another site than the one that was lost.
+        context = context.with_failback_site_as_primary();
+
+        // Checked: the cloud machine serves on, only differences travel, and the newest recovery
+        // point on premises is exact.
+        Reprotect { edge: REPROTECT, serving: &cloud, standby: &on_premises }.run(&context).await?;
+
+        // Checked: the cloud machine is off before the one on premises boots, from its own disks,
+        // and nothing is lost.
+        on_premises = Failback { cloud: &cloud, original: &on_premises }.run(&context).await?;
+
+        // Checked as after the first reprotection, in the other direction.
+        Reprotect { edge: REPROTECT_FORWARD, serving: &on_premises, standby: &cloud }.run(&context).await?;
     }
-    teardown::end(&home, &on_premises).await
+    // Checked: nothing of the machine is left in the cloud, and every disk image is intact.
+    teardown::end(&context, &on_premises).await
 }

@@ -1,361 +1,388 @@
-//! Every fault in turn while a machine is protected: what the rules demand of it meanwhile, that replication comes back by
-//! itself once it is healed, and that a test failover then shows an exact state. At the end a failover whose source refuses to shut
-//! down.
+//! Every fault in turn while a machine is protected.
+//!
+//! While a fault is active, the core has to report it or replicate in spite of it. Once it is healed,
+//! replication has to come back by itself, and a test failover has to show an exact state. At the
+//! end, an unplanned failover whose source refuses to shut down.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use contract::{
-    Direction, FailoverRequest, Health, ItemView, JobState, Millis, Platform, StepState, Timestamp,
+    CoreError, Direction, FailoverRequest, Health, ItemView, JobState, Millis, Operation, Platform,
+    PowerState, StepState, Timestamp, VolumeId,
 };
 use harness::relay::LinkCondition;
 use harness::storage::WriteFault;
-use standins::{Fault, StandInSite};
+use standins::{SiteFault, StandInSite};
+use tracing::Instrument as _;
 
-use crate::outcome::Rpo;
+use super::test_failover;
+use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
-use crate::real::edge;
 use crate::real::edge::failover;
-use crate::real::edge::measure;
-use crate::real::error::ScenarioError;
+use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::measure::Outage;
+use crate::real::edge::name::EdgeName;
+use crate::real::edge::recover::{
+    RecoveryTarget, put_to_work, start_load, wait_for_hello, wait_for_work, works_beyond,
+};
+use crate::real::edge::recovery_point::{check_points_kept, points_lost};
 use crate::real::machine::Running;
-use crate::real::scenarios::test_failover;
-use crate::real::setup;
-use crate::real::setup::load;
-use crate::real::teardown as finish;
+use crate::real::script::{Script, Start};
+use crate::real::{setup, teardown};
 use crate::rules::ids::*;
 
-/// How long health may take to tell of a fault or of its end, and a point to come.
-const TOLD_WITHIN: Duration = Duration::from_secs(60);
-/// A slow link's rate: a few transfers' worth a second, so that it is slow and not dead.
+/// How long the core may take to report a fault or its end, and to make a recovery point.
+const REPORTED_WITHIN: Duration = Duration::from_secs(60);
+/// Bytes a second of a slow link: enough for a few transfers a second.
 const SLOW: u64 = 2 << 20;
-/// What a connection of a lossy link carries before it breaks: less than any transfer.
+/// Bytes after which a connection over a lossy link breaks: less than any transfer.
 const LOSSY: u64 = 4 << 10;
-/// Points that have to come over a bad link. A transfer has a connection a disk, and each third one breaks: in as many
-/// transfers at least one is hit.
+/// Recovery points that have to come over a bad link. A transfer has one connection for each disk,
+/// and every third connection breaks, so at least one of so many transfers is hit.
 const POINTS_ON_BAD_LINK: usize = 3;
-/// How long a guest that refuses may take to shut down.
+/// How long the core waits for a guest that refuses to shut down.
 const REFUSED_WITHIN: Millis = Millis(5_000);
 /// The last edge.
-const REFUSED: &str = "failover-shutdown-refused";
+const SHUTDOWN_REFUSED: EdgeName = EdgeName::new("failover-shutdown-refused", 6);
 
-/// One fault, where it strikes, and what has to be seen while it lasts.
-struct Trial {
-    /// Name of its edge: a test failover once it is healed.
-    edge: &'static str,
-    strikes: Strikes,
-    fault: fn(&ScenarioContext) -> Fault,
+pub(crate) const SCRIPT: Script = Script {
+    edges: || CASES.iter().map(|case| case.edge).chain([SHUTDOWN_REFUSED]).collect(),
+    repeatable: false,
+    needs: &[
+        Operation::TestFailover,
+        Operation::TestFailoverCleanup,
+        Operation::UnplannedFailover,
+        Operation::Commit,
+    ],
+    start: Start::BetweenSites(|context| Box::pin(run(context))),
+};
+
+/// One fault, where it is injected, and what the rules demand while it is active.
+struct FaultCase {
+    /// The edge that is judged once the fault is healed: a test failover.
+    edge: EdgeName,
+    site: FaultSite,
+    fault: fn(&ScenarioContext) -> SiteFault,
     meanwhile: Meanwhile,
 }
 
 #[derive(Clone, Copy)]
-enum Strikes {
+enum FaultSite {
     Source,
     Target,
 }
 
-/// What the rules demand while a fault lasts. The source's own work goes on in all cases but the last two.
+/// What the rules demand while a fault is active. Unless the fault stops it, the source's guest has
+/// to work on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Meanwhile {
-    /// Nothing replicates, and health says so (MO-01).
-    Told,
-    /// Points come all the same, though some transfers fail.
+    /// Nothing replicates, and the item's health reports it (MO-01).
+    Reported,
+    /// Recovery points come although some transfers fail.
     PointsCome,
-    /// Points come, of a machine that stands still.
-    StandsStill,
-    /// The machine is off; nothing is demanded but that no point is lost.
-    Off,
+    /// Recovery points come although the guest writes nothing.
+    GuestPaused,
+    /// The machine is off. Nothing is demanded except that no recovery point is lost.
+    MachineOff,
 }
 
-const TRIALS: [Trial; 9] = [
-    Trial {
-        edge: "test-failover-after-link-down",
-        strikes: Strikes::Source,
-        fault: |_| Fault::Link(LinkCondition::Down),
-        meanwhile: Meanwhile::Told,
+const fn after(edge: &'static str) -> EdgeName {
+    EdgeName::new(edge, 6)
+}
+
+const CASES: [FaultCase; 9] = [
+    FaultCase {
+        edge: after("test-failover-after-link-down"),
+        site: FaultSite::Source,
+        fault: |_| SiteFault::Link(LinkCondition::Down),
+        meanwhile: Meanwhile::Reported,
     },
-    Trial {
-        edge: "test-failover-after-link-slow",
-        strikes: Strikes::Source,
-        fault: |_| Fault::Link(LinkCondition::Throttled(SLOW)),
+    FaultCase {
+        edge: after("test-failover-after-link-slow"),
+        site: FaultSite::Source,
+        fault: |_| SiteFault::Link(LinkCondition::Throttled(SLOW)),
         meanwhile: Meanwhile::PointsCome,
     },
-    Trial {
-        edge: "test-failover-after-link-lossy",
-        strikes: Strikes::Source,
-        fault: |_| Fault::Link(LinkCondition::Lossy(LOSSY)),
+    FaultCase {
+        edge: after("test-failover-after-link-lossy"),
+        site: FaultSite::Source,
+        fault: |_| SiteFault::Link(LinkCondition::Lossy(LOSSY)),
         meanwhile: Meanwhile::PointsCome,
     },
-    Trial {
-        edge: "test-failover-after-write-errors",
-        strikes: Strikes::Target,
-        fault: |_| Fault::Writes(WriteFault::Broken),
-        meanwhile: Meanwhile::Told,
+    FaultCase {
+        edge: after("test-failover-after-write-errors"),
+        site: FaultSite::Target,
+        fault: |_| SiteFault::Writes(WriteFault::Broken),
+        meanwhile: Meanwhile::Reported,
     },
-    Trial {
-        edge: "test-failover-after-full-disk",
-        strikes: Strikes::Target,
-        fault: |_| Fault::Writes(WriteFault::Full),
-        meanwhile: Meanwhile::Told,
+    FaultCase {
+        edge: after("test-failover-after-full-disk"),
+        site: FaultSite::Target,
+        fault: |_| SiteFault::Writes(WriteFault::Full),
+        meanwhile: Meanwhile::Reported,
     },
-    Trial {
-        edge: "test-failover-after-storage-killed",
-        strikes: Strikes::Target,
-        fault: |_| Fault::StorageKilled,
-        meanwhile: Meanwhile::Told,
+    FaultCase {
+        edge: after("test-failover-after-storage-killed"),
+        site: FaultSite::Target,
+        fault: |_| SiteFault::StorageKilled,
+        meanwhile: Meanwhile::Reported,
     },
-    Trial {
-        edge: "test-failover-after-process-server-down",
-        strikes: Strikes::Source,
-        fault: |_| Fault::ComponentDown("process-server"),
-        meanwhile: Meanwhile::Told,
+    FaultCase {
+        edge: after("test-failover-after-process-server-down"),
+        site: FaultSite::Source,
+        fault: |_| SiteFault::ComponentDown("process-server"),
+        meanwhile: Meanwhile::Reported,
     },
-    Trial {
-        edge: "test-failover-after-guest-frozen",
-        strikes: Strikes::Source,
-        fault: |world| Fault::GuestFrozen(world.machine.clone()),
-        meanwhile: Meanwhile::StandsStill,
+    FaultCase {
+        edge: after("test-failover-after-guest-frozen"),
+        site: FaultSite::Source,
+        fault: |context| SiteFault::GuestFrozen(context.machine.clone()),
+        meanwhile: Meanwhile::GuestPaused,
     },
-    Trial {
-        edge: "test-failover-after-power-cut",
-        strikes: Strikes::Source,
-        fault: |world| Fault::PowerCut(world.machine.clone()),
-        meanwhile: Meanwhile::Off,
+    FaultCase {
+        edge: after("test-failover-after-power-cut"),
+        site: FaultSite::Source,
+        fault: |context| SiteFault::PowerCut(context.machine.clone()),
+        meanwhile: Meanwhile::MachineOff,
     },
 ];
 
-pub(crate) async fn go_through(world: &ScenarioContext) -> Result<(), ScenarioError> {
-    let mut source = setup::boot_source(world).await?;
-    setup::protect(world, &source).await?;
-    for trial in &TRIALS {
-        source = trial.hold(world, source).await?;
+async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
+    let mut source = setup::boot_source(context).await?;
+    setup::protect(context, &source).await?;
+    for case in &CASES {
+        source = case.run(context, source).await?;
     }
-    let cloud = fail_over_refused(world, &source).await?;
-    finish::rest(world, &cloud).await?;
-    let machines = world.recovery.machines().await?.len();
-    let disks = world.recovery.machine(&world.machine).await?.disks;
-    let strays = strays(&world.recovery, disks.iter().map(|disk| &disk.volume)).await;
-    let found = format!("{machines} machines and, beside its disks, volumes {strays:?} on the recovery side");
-    world.check(FO_04, machines == 1 && strays.is_empty(), found);
+    let edge = Edge::begin(context, SHUTDOWN_REFUSED, &source, Hydration::MayEdit);
+    let cloud = fail_over_refused(edge).instrument(edge.span()).await?;
+    teardown::end_on_recovery_site(context, &cloud).await?;
+    let machines = context.recovery.machines().await?.len();
+    let disks = context.recovery.machine(&context.machine).await?.disks;
+    let left = volumes_beside(&context.recovery, disks.iter().map(|disk| &disk.volume)).await;
+    let found = format!("{machines} machines and, beside its disks, volumes {left:?} on the recovery side");
+    context.check(FO_04, machines == 1 && left.is_empty(), found);
     Ok(())
 }
 
-impl Trial {
-    /// Lets the fault lose_site_and_fail_over, sees what it does, heals it, and holds a test failover.
-    async fn hold(&self, world: &ScenarioContext, source: Running) -> Result<Running, ScenarioError> {
-        let Self { edge, .. } = self;
-        let site = match self.strikes {
-            Strikes::Source => &world.primary,
-            Strikes::Target => &world.recovery,
+impl FaultCase {
+    /// Injects the fault, observes what it does, heals it, and makes a test failover. Returns the
+    /// source, which may have booted again.
+    async fn run(&self, context: &ScenarioContext, source: Running) -> Result<Running, ScenarioError> {
+        let label = self.edge.as_str();
+        let site = match self.site {
+            FaultSite::Source => &context.primary,
+            FaultSite::Target => &context.recovery,
         };
-        edge::await_work(world, edge, &source).await?;
-        let before = world.core.item(&world.item).await?;
-        let step = world.evidence.step(edge, "the fault strikes");
-        site.inject(&(self.fault)(world)).await?;
-        let seen = self.watch(world, &source).await;
-        // Healed whatever was seen.
+        wait_for_work(context, label, &source).await?;
+        let before = context.core.item(&context.item).await?;
+        let step = context.evidence.step(label, "the fault is active");
+        site.inject(&(self.fault)(context)).await?;
+        let observed = self.observe(context, &source).await;
+        // Heal before an error of the observation ends the scenario.
         let healed = site.heal().await;
-        step.with(seen)?;
+        step.with(observed)?;
         healed?;
         let source = match self.meanwhile {
-            Meanwhile::Off => back_at_work(world, source).await?,
+            Meanwhile::MachineOff => wait_for_restart(context, source).await?,
             _ => source,
         };
-        self.recovers(world, &source, &before).await?;
-        test_failover::hold_short(world, edge, &source).await?;
+        self.check_recovery(context, &source, &before).await?;
+        test_failover::run_briefly(context, self.edge, &source).await?;
         Ok(source)
     }
 
-    /// What has to be seen while the fault lasts.
-    async fn watch(&self, world: &ScenarioContext, source: &Running) -> Result<(), ScenarioError> {
-        let acked = source.last_record();
+    /// Checks what has to happen while the fault is active.
+    async fn observe(&self, context: &ScenarioContext, source: &Running) -> Result<(), ScenarioError> {
         match self.meanwhile {
-            Meanwhile::Told => {
-                let told =
-                    within(self.edge, "trouble told", world.core.watch_health(&world.item, Health::Healthy))
-                        .await?;
-                let critical = told.health == Health::Critical && !told.trouble.is_empty();
-                let found = format!("{}: {:?}, {:?}", self.edge, told.health, told.trouble);
-                world.check(MO_01, critical, found);
-                self.works_on(world, source, acked).await
-            }
-            Meanwhile::PointsCome => {
-                for _ in 0..POINTS_ON_BAD_LINK {
-                    point_after(world, self.edge, now()).await?;
-                }
-                self.took_effect(world)?;
-                self.works_on(world, source, acked).await
-            }
-            Meanwhile::StandsStill => {
-                // What it said before it stood still may arrive later.
-                point_after(world, self.edge, now()).await?;
-                let still = source.last_record();
-                point_after(world, self.edge, now()).await?;
-                match source.last_record() == still {
-                    true => Ok(()),
-                    false => Err(ScenarioError::Inconclusive(format!(
-                        "{}: the frozen guest went on writing",
-                        self.edge
-                    ))),
-                }
-            }
-            Meanwhile::Off => match world.primary.machine(&world.machine).await?.power {
-                contract::PowerState::Off => Ok(()),
-                contract::PowerState::On => {
-                    Err(ScenarioError::Inconclusive(format!("{}: it runs on", self.edge)))
-                }
+            Meanwhile::Reported => self.observe_report(context, source).await,
+            Meanwhile::PointsCome => self.observe_points(context, source).await,
+            Meanwhile::GuestPaused => self.observe_paused_guest(context, source).await,
+            Meanwhile::MachineOff => match context.primary.machine(&context.machine).await?.power {
+                PowerState::Off => Ok(()),
+                PowerState::On => Err(self.inconclusive("the machine still runs")),
             },
         }
     }
 
-    /// A fault that nobody felt proves nothing.
-    fn took_effect(&self, world: &ScenarioContext) -> Result<(), ScenarioError> {
-        let felt = world.primary.link_felt();
-        let effect = match (self.fault)(world) {
-            Fault::Link(LinkCondition::Throttled(_)) => felt.slowed(),
-            Fault::Link(LinkCondition::Lossy(_)) => felt.broken(),
-            _ => return Ok(()),
-        };
-        match effect {
-            0 => Err(ScenarioError::Inconclusive(format!("{}: the fault was not felt", self.edge))),
-            _ => Ok(()),
+    /// MO-01: the item's health is critical and says why.
+    async fn observe_report(&self, context: &ScenarioContext, source: &Running) -> Result<(), ScenarioError> {
+        let record_before = source.last_record();
+        let report = context.core.watch_health(&context.item, Health::Healthy);
+        let item = within(self.edge, "report of the fault", report).await?;
+        let critical = item.health == Health::Critical && !item.trouble.is_empty();
+        let found = format!("{}: {:?}, {:?}", self.edge, item.health, item.trouble);
+        context.check(MO_01, critical, found);
+        self.check_source_works(context, source, record_before).await
+    }
+
+    async fn observe_points(&self, context: &ScenarioContext, source: &Running) -> Result<(), ScenarioError> {
+        let record_before = source.last_record();
+        for _ in 0..POINTS_ON_BAD_LINK {
+            point_after(context, self.edge, now()).await?;
+        }
+        self.ensure_effect(context)?;
+        self.check_source_works(context, source, record_before).await
+    }
+
+    async fn observe_paused_guest(
+        &self,
+        context: &ScenarioContext,
+        source: &Running,
+    ) -> Result<(), ScenarioError> {
+        // Acknowledgements that the guest sent before it was paused may arrive until then.
+        point_after(context, self.edge, now()).await?;
+        let last_record = source.last_record();
+        point_after(context, self.edge, now()).await?;
+        if source.last_record() == last_record {
+            Ok(())
+        } else {
+            Err(self.inconclusive("the paused guest continued to write"))
         }
     }
 
-    /// TF-02's other face: what goes wrong with replication is no trouble of the machine's.
-    async fn works_on(
+    /// A fault that had no effect makes the run inconclusive.
+    fn ensure_effect(&self, context: &ScenarioContext) -> Result<(), ScenarioError> {
+        let link = context.primary.link_felt();
+        let effects = match (self.fault)(context) {
+            SiteFault::Link(LinkCondition::Throttled(_)) => link.slowed(),
+            SiteFault::Link(LinkCondition::Lossy(_)) => link.broken(),
+            _ => return Ok(()),
+        };
+        if effects == 0 { Err(self.inconclusive("the fault had no effect")) } else { Ok(()) }
+    }
+
+    fn inconclusive(&self, what: &str) -> ScenarioError {
+        ScenarioError::Inconclusive(format!("{}: {what}", self.edge))
+    }
+
+    /// TF-02: the source's guest does not notice that replication has failed.
+    async fn check_source_works(
         &self,
-        world: &ScenarioContext,
+        context: &ScenarioContext,
         source: &Running,
-        acked: u64,
+        record_before: u64,
     ) -> Result<(), ScenarioError> {
-        let works = edge::works_beyond(source, acked).await;
-        world.check(TF_02, works, format!("{}: the source acknowledged on: {works}", self.edge));
+        let works = works_beyond(source, record_before).await;
+        context.check(TF_02, works, format!("{}: the source acknowledged on: {works}", self.edge));
         Ok(())
     }
 
-    /// Replication comes back by itself, and no point was lost.
-    async fn recovers(
+    /// MO-01: once the fault is healed, replication comes back by itself, and no recovery point is
+    /// lost.
+    async fn check_recovery(
         &self,
-        world: &ScenarioContext,
+        context: &ScenarioContext,
         source: &Running,
         before: &ItemView,
     ) -> Result<(), ScenarioError> {
-        let step = world.evidence.step(self.edge, "replication comes back");
+        let step = context.evidence.step(self.edge.as_str(), "replication comes back");
         let healed = now();
         let guest = &source.boot.guest;
-        let comes = async { Ok(point_after(world, self.edge, healed).await) };
-        let item = guest.race("a new point", TOLD_WITHIN, comes).await??;
-        let lost = edge::points_lost(before, &item);
-        let well = item.health == Health::Healthy && lost == 0;
+        let point = async { Ok(point_after(context, self.edge, healed).await) };
+        let item = guest.race("a new point", REPORTED_WITHIN, point).await??;
+        let lost = points_lost(before, &item);
+        let healthy = item.health == Health::Healthy && lost == 0;
         let found = format!("{}: {:?} {:?}, {lost} points lost", self.edge, item.health, item.trouble);
-        world.check(MO_01, well, found);
+        context.check(MO_01, healthy, found);
         step.done();
-        world.trace(format!("{}: healed, replication came back by itself", self.edge));
+        context.trace(format!("{}: healed, replication came back by itself", self.edge));
         Ok(())
     }
 }
 
-/// Waits for a processed point of a moment after `moment`, through troubles that pass.
+/// Waits for a processed recovery point of a later moment than `moment`, in spite of transient
+/// errors.
 async fn point_after(
-    world: &ScenarioContext,
-    edge: &str,
+    context: &ScenarioContext,
+    edge: EdgeName,
     moment: Timestamp,
 ) -> Result<ItemView, ScenarioError> {
     let comes = async {
-        // Points before this one are there already, and their numbers return at once.
-        let mut number = 1;
+        // Counting begins at 1, so the first answers are about points that exist already and return
+        // at once.
+        let mut count = 1;
         loop {
-            match world.core.watch_points(&world.item, number).await {
+            match context.core.watch_points(&context.item, count).await {
                 Ok(item) => {
                     let newest = item.points.iter().rfind(|point| point.processed);
                     if newest.is_some_and(|point| point.time > moment) {
                         return Ok(item);
                     }
-                    number += 1;
+                    count += 1;
                 }
-                Err(_) => drop(world.core.watch_health(&world.item, Health::Critical).await?),
+                Err(_) => drop(context.core.watch_health(&context.item, Health::Critical).await?),
             }
         }
     };
     within(edge, "a point of a later moment", comes).await
 }
 
-/// Waits for `what` of the core, which owes it within a bound.
+/// Waits for something that the core has to deliver in time.
 async fn within<T>(
-    edge: &str,
+    edge: EdgeName,
     awaited: &str,
-    what: impl Future<Output = Result<T, contract::CoreError>>,
+    answer: impl Future<Output = Result<T, CoreError>>,
 ) -> Result<T, ScenarioError> {
-    let waited = tokio::time::timeout(TOLD_WITHIN, what).await;
-    let found = waited
-        .map_err(|_| ScenarioError::CoreViolation(format!("{edge}: no {awaited} within {TOLD_WITHIN:?}")))?;
-    Ok(found?)
+    let waited = tokio::time::timeout(REPORTED_WITHIN, answer).await;
+    let answer = waited.map_err(|_| {
+        ScenarioError::CoreViolation(format!("{edge}: no {awaited} within {REPORTED_WITHIN:?}"))
+    })?;
+    Ok(answer?)
 }
 
-/// After a power cut the machine is back on its own disks, and goes on where they end.
-async fn back_at_work(world: &ScenarioContext, before: Running) -> Result<Running, ScenarioError> {
-    let boot = world.primary.boot_after(&world.machine, before.boot.number).await;
-    edge::say_hello(world, &boot, BOOT_WITHIN).await?;
+/// Waits until a machine whose power failed has booted again from its own disks, and gives it its
+/// load.
+async fn wait_for_restart(context: &ScenarioContext, before: Running) -> Result<Running, ScenarioError> {
+    let boot = context.primary.boot_after(&context.machine, before.boot.number).await;
+    wait_for_hello(context, &boot, BOOT_WITHIN).await?;
     let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await?;
-    let initial_record = findings.ledger.contiguous;
-    if initial_record < before.last_record() {
-        let (had, kept) = (before.last_record(), initial_record);
+    let last_on_disk = findings.ledger.contiguous;
+    let last_before = before.last_record();
+    if last_on_disk < last_before {
         return Err(ScenarioError::Inconclusive(format!(
-            "the source's own disks lost records {} to {had} in a power cut",
-            kept + 1
+            "the source's own disks lost records {} to {last_before} in a power cut",
+            last_on_disk + 1
         )));
     }
-    let epoch = u32::try_from(world.findings().boots_ms.len()).unwrap_or(u32::MAX);
-    boot.guest.witness().start(&load(epoch)).await?;
-    Ok(Running { site: before.site, boot, initial_record })
+    start_load(context, before.site, boot, last_on_disk).await
 }
 
-/// FO-07, LC-10: an unplanned failover goes on although the source does not shut down, and says so.
-async fn fail_over_refused(world: &ScenarioContext, source: &Running) -> Result<Running, ScenarioError> {
-    world.enter(REFUSED);
-    edge::await_work(world, REFUSED, source).await?;
-    world.primary.inject(&Fault::ShutdownRefused(world.machine.clone())).await?;
-    let before = world.core.item(&world.item).await?;
-    let trigger = Instant::now();
-    let out = FailoverRequest {
+/// FO-07, LC-10: an unplanned failover completes with a warning although the source does not shut
+/// down.
+async fn fail_over_refused(edge: Edge<'_>) -> Result<Running, ScenarioError> {
+    let context = edge.context();
+    edge.wait_for_work().await?;
+    context.primary.inject(&SiteFault::ShutdownRefused(context.machine.clone())).await?;
+    let before = context.core.item(&context.item).await?;
+    let target = RecoveryTarget::new_machine(&context.recovery, context.machine.clone());
+    let outage = Outage::since(Instant::now());
+    let request = FailoverRequest {
         shut_down_source: true,
         shutdown_within: REFUSED_WITHIN,
-        ..failover::request(world, Direction::PrimaryToRecovery)
+        ..FailoverRequest::unplanned(&context.item, Direction::PrimaryToRecovery)
     };
-    let job = world.core.failover(&out).await?;
-    let recovered = edge::recover(world, REFUSED, &world.recovery, &world.machine, 0, &job).await?;
-    let runs = !source.boot.guest.is_gone();
-    let warned = recovered.job.steps.iter().any(|step| step.state == StepState::Warning);
-    let told = warned && recovered.job.state == JobState::CompletedWithWarning;
-    let found = format!(
-        "the source ran on: {runs}; the job ended {:?}, a step warned: {warned}",
-        recovered.job.state
-    );
-    world.check(FO_07, runs && told, found.clone());
-    world.check(LC_10, told, found);
-    let point = failover::chosen_point(world, &before).await?;
-    let dir = world.edge_dir(REFUSED)?;
-    let judged = edge::with_point(&world.recovery, &point, &dir, async |files| {
-        failover::check_hydration(world, &recovered.boot, &files).await?;
-        let disks_under_test = failover::disks_under_test(&source.boot, &recovered.boot, &files);
-        edge::judge(world, REFUSED, disks_under_test, source.initial_record).await
-    })
-    .await?;
-    let acks = source.boot.guest.witness().acks();
-    let rpo: Rpo = measure::rpo(&acks, recovered.findings.ledger.contiguous, trigger, judged.0.lost);
-    let rto = recovered.rto(world, trigger, false).await;
-    let inside = edge::inside_agrees(&recovered.findings, &judged.0);
-    edge::conclude(world, REFUSED, judged, rpo, rto, inside).await?;
-    // Both run; which one serves is the operator's to say, who pulls the source's plug.
-    world.primary.power_off(&world.machine).await?;
-    world.primary.heal().await?;
-    let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
-    failover::commit(world, REFUSED, &running, &point).await?;
+    let job = context.core.failover(&request).await?;
+    let recovered = edge.recover(&target, &job).await?;
+    let runs = !edge.source().boot.guest.is_gone();
+    let state = recovered.job.state;
+    let step_warned = recovered.job.steps.iter().any(|step| step.state == StepState::Warning);
+    let warned = step_warned && state == JobState::CompletedWithWarning;
+    let found = format!("the source ran on: {runs}; the job ended {state:?}, a step warned: {step_warned}");
+    context.check(FO_07, runs && warned, found.clone());
+    context.check(LC_10, warned, found);
+    let point = check_points_kept(context, edge.name().as_str(), &before).await?;
+    let judged = edge.judge_recovery_from(&point, recovered, outage).await?;
+    let recovered = edge.finish(judged)?;
+    // Both machines run. The operator decides which one serves, and here powers off the source.
+    context.primary.power_off(&context.machine).await?;
+    context.primary.heal().await?;
+    let running = put_to_work(context, &recovered).await?;
+    failover::commit(edge, &running, &point).await?;
     Ok(running)
 }
 
-/// Volumes of a site on which none of `disks` stands.
-async fn strays<'a>(site: &StandInSite, disks: impl Iterator<Item = &'a contract::VolumeId>) -> Vec<String> {
+/// Volumes of a site that none of `disks` is based on.
+async fn volumes_beside<'a>(site: &StandInSite, disks: impl Iterator<Item = &'a VolumeId>) -> Vec<String> {
     let mut used = Vec::new();
     for disk in disks {
         used.extend(site.files_of(disk).await.into_iter().map(|(path, _)| path));

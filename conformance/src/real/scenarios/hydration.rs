@@ -1,289 +1,305 @@
-//! Hydration: machines that each lack one thing the cloud needs come up there all the same, because their copy is
-//! repaired. Beside each, the same recovery point is booted as it is, below the core, and shows what the repair was for.
+//! Hydration: machines that each lack one thing that the cloud needs come up there, because the core
+//! repairs their target copy. Beside each, the stand-in boots the same recovery point without the
+//! core, which shows what the repair was for.
 //!
-//! The drivers that rules name are Windows'; inside every guest is Linux. Of IDE (`intelide`) and SCSI (`storvsc`) the
-//! lack is real: the guest's own driver for that controller is missing. What a machine tells of the others is an
-//! attribute, and the simulated tests walk them one by one.
+//! The drivers that the rules name are those of Windows, but every guest runs Linux. For IDE
+//! (`intelide`) and SCSI (`storvsc`) the guest's own driver for that controller is really missing.
+//! The other drivers are only reported by the agent; the simulated tier checks each of them.
 
 use std::time::Duration;
 
 use camino::Utf8Path;
 use contract::{
-    AgentVersion, GuestOs, JobView, MachineId, MachineSpec, Network, Placement, Platform, PointChoice,
-    RecoveryPoint, VolumeId,
+    AgentVersion, GuestOs, JobView, MachineId, MachineSpec, Network, Operation, Placement, Platform,
+    PointChoice, RecoveryPoint, VolumeId,
 };
 use harness::Error;
 use harness::oracle::{self, RawSource};
 use images::layout::{LOADER_ENTRY, NO_ROOT_LINE, SYSLINUX_CFG, VARIANT_ENV};
 use standins::Boot;
+use tracing::Instrument as _;
 
+use crate::blame::{KeptByCore, ScenarioError};
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
-use crate::real::edge;
-use crate::real::edge::failover;
-use crate::real::edge::failover::edits;
-use crate::real::edge::{PointFiles, Recovered, boot_partition};
-use crate::real::error::ScenarioError;
+use crate::real::edge::failover::{RecoveredAfterLoss, lose_site_and_fail_over};
+use crate::real::edge::hydration_diff::{boot_partition, guest_settings, hydration_step};
+use crate::real::edge::lifecycle::{Edge, Hydration, JudgedRecovery};
+use crate::real::edge::name::EdgeName;
+use crate::real::edge::recover::{self, Recovered};
+use crate::real::edge::recovery_point::wait_for_points;
 use crate::real::machine::Running;
-use crate::real::setup;
+use crate::real::script::{Script, Start};
 use crate::real::setup::InstallProfile;
-use crate::real::teardown as finish;
+use crate::real::{setup, teardown};
+use crate::rules::RuleId;
 use crate::rules::ids::*;
 use crate::service::first_sound_answer;
 
-/// How long a guest that asks for no address is listened to, at least, and how many times what the repaired one took.
-const SILENT_FOR: (Duration, u32) = (Duration::from_secs(10), 5);
+/// How long the suite waits at least for an answer of a guest without an address.
+const SILENT_FOR: Duration = Duration::from_secs(10);
+/// It also waits this many times as long as the repaired guest took to answer.
+const SILENT_FACTOR: u32 = 5;
+
+pub(crate) const SCRIPT: Script = Script {
+    edges: || CASES.iter().map(|case| case.edge).collect(),
+    repeatable: false,
+    needs: &[Operation::UnplannedFailover, Operation::Commit],
+    start: Start::BetweenSites(|context| Box::pin(run(context))),
+};
 
 /// One machine.
 struct Case {
-    edge: &'static str,
+    edge: EdgeName,
     machine: &'static str,
     source: &'static str,
     target: &'static str,
-    /// Takes something away from a machine that lacks nothing.
+    /// Removes something from a machine that lacks nothing.
     take_away: fn(&mut InstallProfile),
-    /// The rule by which the step is due; `None`: it must be absent (HY-07).
+    /// The rule by which hydration is due; `None` if it must not happen (HY-07).
     due: Option<RuleId>,
-    /// What the step edits, and nothing else.
+    /// The boot files that hydration edits.
     edited: &'static [&'static str],
-    /// What becomes of the copy without the step.
-    without: Without,
+    /// What happens without hydration.
+    without: WithoutHydration,
 }
 
-/// What becomes of a copy that is booted as it is.
+/// What happens when a recovery point is booted without hydration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Without {
-    /// Its kernel finds no root disk.
+enum WithoutHydration {
+    /// The guest's kernel finds no root disk.
     NoRoot,
-    /// It boots and nobody can reach it.
+    /// The guest boots, but has no address.
     NoAddress,
-    /// It serves: the step is due by the machine's age, and finds nothing to do.
+    /// The guest serves: hydration is due because of its old agent, and finds nothing to do.
     Serves,
-    /// The core itself boots it so.
-    Same,
+    /// Not tried: the core boots the machine without hydration.
+    NotTried,
 }
 
 const CASES: [Case; 5] = [
     Case {
-        edge: "hydrate-ide",
+        edge: EdgeName::new("hydrate-ide", 6),
         machine: "no-ide",
         source: "vmware",
         target: "azure",
-        take_away: |guise| lose_driver(guise, "ata_piix", "intelide"),
+        take_away: |profile| remove_driver(profile, "ata_piix", "intelide"),
         due: Some(HY_06),
         edited: &[LOADER_ENTRY, SYSLINUX_CFG],
-        without: Without::NoRoot,
+        without: WithoutHydration::NoRoot,
     },
     Case {
-        edge: "hydrate-scsi",
+        edge: EdgeName::new("hydrate-scsi", 6),
         machine: "no-scsi",
         source: "vmware-uefi",
         target: "azure-gen2",
-        take_away: |guise| lose_driver(guise, "virtio_scsi", "storvsc"),
+        take_away: |profile| remove_driver(profile, "virtio_scsi", "storvsc"),
         due: Some(HY_06),
         edited: &[LOADER_ENTRY, SYSLINUX_CFG],
-        without: Without::NoRoot,
+        without: WithoutHydration::NoRoot,
     },
     Case {
-        edge: "hydrate-dhcp",
+        edge: EdgeName::new("hydrate-dhcp", 6),
         machine: "no-dhcp",
         source: "vmware",
         target: "azure",
-        take_away: |guise| (guise.variant.dhcp, guise.facts.dhcp_service) = (false, false),
+        take_away: |profile| {
+            profile.variant.dhcp = false;
+            profile.facts.dhcp_service = false;
+        },
         due: Some(HY_05),
         edited: &[VARIANT_ENV],
-        without: Without::NoAddress,
+        without: WithoutHydration::NoAddress,
     },
     Case {
-        edge: "hydrate-old-agent",
+        edge: EdgeName::new("hydrate-old-agent", 6),
         machine: "old-agent",
         source: "vmware",
         target: "azure",
-        take_away: |guise| run_agent(guise, AgentVersion(9, 7)),
+        take_away: |profile| install_agent(profile, AgentVersion(9, 7)),
         due: Some(HY_01),
         edited: &[],
-        without: Without::Serves,
+        without: WithoutHydration::Serves,
     },
     Case {
-        edge: "hydrate-nothing",
+        edge: EdgeName::new("hydrate-nothing", 6),
         machine: "ready",
         source: "vmware",
         target: "azure",
         take_away: |_| (),
         due: None,
         edited: &[],
-        without: Without::Same,
+        without: WithoutHydration::NotTried,
     },
 ];
 
-fn lose_driver(guise: &mut InstallProfile, inside: &str, told: &str) {
-    guise.variant.boot_drivers.retain(|driver| driver != inside);
-    guise.facts.boot_drivers.retain(|driver| driver != told);
+/// Removes a driver from the guest, and the one that stands for it from the agent's report.
+fn remove_driver(profile: &mut InstallProfile, in_guest: &str, reported: &str) {
+    profile.variant.boot_drivers.retain(|driver| driver != in_guest);
+    profile.facts.boot_drivers.retain(|driver| driver != reported);
 }
 
-fn run_agent(guise: &mut InstallProfile, version: AgentVersion) {
-    guise.variant.agent_version = version.to_string();
-    guise.facts.agent = version;
+fn install_agent(profile: &mut InstallProfile, version: AgentVersion) {
+    profile.variant.agent_version = version.to_string();
+    profile.facts.agent = version;
 }
 
-/// A machine to whose copy nothing is to be added: not Linux by description, a current agent, and drivers of both sides.
-async fn lacking_nothing(world: &ScenarioContext) -> Result<InstallProfile, ScenarioError> {
-    let mut guise = InstallProfile::native(&world.primary).await?;
-    guise.os = GuestOs::Windows;
-    guise.variant.boot_drivers.extend(world.recovery.site().await?.boot_drivers);
-    run_agent(&mut guise, AgentVersion::WITHOUT_HYDRATION);
-    Ok(guise)
+/// A machine for which hydration is not due: reported as Windows, with a current agent and the
+/// drivers of both sites.
+async fn lacking_nothing(context: &ScenarioContext) -> Result<InstallProfile, ScenarioError> {
+    let mut profile = InstallProfile::native(&context.primary).await?;
+    profile.os = GuestOs::Windows;
+    profile.variant.boot_drivers.extend(context.recovery.site().await?.boot_drivers);
+    install_agent(&mut profile, AgentVersion::WITHOUT_HYDRATION);
+    Ok(profile)
 }
 
-pub(crate) async fn walk(world: &ScenarioContext) -> Result<(), ScenarioError> {
-    setup::make_policy(world).await?;
+async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
+    setup::create_policy(context).await?;
     for case in &CASES {
-        let machine = world.between(case.source, case.target, case.machine)?;
-        let shown = show(&machine, case).await;
-        world.merge_findings(&machine);
-        shown?;
-        world.inspect_disks(&machine.recovery, case.edge).await?;
+        let machine = context.for_pair(case.source, case.target, case.machine)?;
+        let result = run_case(&machine, case).await;
+        context.merge_findings(&machine);
+        result?;
+        context.inspect_disks(&machine.recovery, case.edge.as_str()).await?;
     }
-    world.expect_whole_disks();
+    context.check_inspected_disks();
     Ok(())
 }
 
-/// One machine from its installation to its end.
-async fn show(world: &ScenarioContext, case: &Case) -> Result<(), ScenarioError> {
-    let mut guise = lacking_nothing(world).await?;
-    (case.take_away)(&mut guise);
-    let source = setup::boot_source_as(world, &guise).await?;
-    as_described(world, &source, &guise).await?;
-    setup::protect_in(world, None).await?;
-    edge::await_points(world, case.edge, &source).await?;
-    let recovered = fail_over(world, case, &source).await?;
-    let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
-    world.primary.restore();
-    let job = world.core.commit(&world.item).await?;
-    world.follow(case.edge, &job).await?;
-    finish::retire(world, &running).await
+/// One machine, from its installation to its end.
+async fn run_case(context: &ScenarioContext, case: &Case) -> Result<(), ScenarioError> {
+    let mut profile = lacking_nothing(context).await?;
+    (case.take_away)(&mut profile);
+    let source = setup::boot_source_as(context, &profile).await?;
+    ensure_installed(context, &source, &profile).await?;
+    setup::enable_protection(context, None).await?;
+    wait_for_points(context, case.edge.as_str(), &source).await?;
+    let edge = Edge::begin(context, case.edge, &source, Hydration::MayEdit);
+    let recovered = fail_over(edge, case).instrument(edge.span()).await?;
+    let running = recover::put_to_work(context, &recovered).await?;
+    context.primary.restore();
+    let job = context.core.commit(&context.item).await?;
+    context.follow(case.edge.as_str(), &job).await?;
+    teardown::retire(context, &running).await
 }
 
-/// A variant that is not what it is called would prove nothing.
-async fn as_described(
-    world: &ScenarioContext,
+/// A guest that differs from its profile would prove nothing about hydration.
+async fn ensure_installed(
+    context: &ScenarioContext,
     source: &Running,
-    guise: &InstallProfile,
+    profile: &InstallProfile,
 ) -> Result<(), ScenarioError> {
     let hello = source.boot.guest.witness().hello_again().await?;
-    let mut wanted = guise.variant.boot_drivers.clone();
+    let mut wanted = profile.variant.boot_drivers.clone();
     let mut loaded = hello.boot_drivers;
     wanted.sort();
     loaded.sort();
-    if loaded != wanted || hello.agent_version != guise.variant.agent_version {
-        let text = format!("{} loaded {loaded:?} and runs agent {}", world.machine, hello.agent_version);
+    let version = &profile.variant.agent_version;
+    if loaded != wanted || hello.agent_version != *version {
         return Err(ScenarioError::Inconclusive(format!(
-            "{text}; it was made with {wanted:?} and another version"
+            "{} loaded {loaded:?} and runs agent {}; it was installed with {wanted:?} and agent {version}",
+            context.machine, hello.agent_version
         )));
     }
     Ok(())
 }
 
-async fn fail_over(
-    world: &ScenarioContext,
-    case: &Case,
-    source: &Running,
-) -> Result<Recovered, ScenarioError> {
-    let struck =
-        failover::lose_site_and_fail_over(world, case.edge, source, PointChoice::LatestProcessed).await?;
-    check_step(world, case, &struck.recovered.job).await;
-    has_address(world, case, &struck.recovered.boot).await?;
-    check_repair(world, case, (source, &struck.recovered.boot), &struck.files).await?;
-    let listen = SILENT_FOR.0.max(struck.recovered.answered_in() * SILENT_FOR.1);
-    control(world, case, &struck.point, listen).await?;
-    struck.conclude(world, case.edge).await
+async fn fail_over(edge: Edge<'_>, case: &Case) -> Result<Recovered, ScenarioError> {
+    let context = edge.context();
+    let failed_over = lose_site_and_fail_over(edge, PointChoice::LatestProcessed).await?;
+    let RecoveredAfterLoss { point, judged } = failed_over;
+    check_step(context, case, &judged.recovered.job);
+    check_address(context, case, &judged.recovered.boot).await?;
+    check_edits(edge, case, &judged)?;
+    let listen = SILENT_FOR.max(judged.recovered.time_to_answer() * SILENT_FACTOR);
+    boot_without_hydration(context, case, &point, listen).await?;
+    edge.finish(judged)
 }
 
-/// HY-01 to HY-07, HY-09: the step is in the job, with its time, where the machine lacks something, and only there.
-async fn check_step(world: &ScenarioContext, case: &Case, job: &JobView) {
-    let step = job.steps.iter().find(|step| step.name == "hydrate");
+/// HY-01 to HY-07, HY-09: the job has a timed hydration step if the machine lacks something, and
+/// only then.
+fn check_step(context: &ScenarioContext, case: &Case, job: &JobView) {
+    let step = hydration_step(job);
     let Some(rule) = case.due else {
-        let found = format!("{} lacks nothing; hydrated: {}", world.machine, step.is_some());
-        return world.check(HY_07, step.is_none(), found);
+        let found = format!("{} lacks nothing; hydrated: {}", context.machine, step.is_some());
+        return context.check(HY_07, step.is_none(), found);
     };
-    let told = step.map_or("absent", |step| &step.note);
-    let found = format!("{}: the extra step: {told}", world.machine);
-    world.check(rule, step.is_some(), found.clone());
-    world.check(HY_09, step.is_some_and(|step| step.took.is_some()), found);
+    let note = step.map_or("absent", |step| &step.note);
+    let found = format!("{}: the extra step: {note}", context.machine);
+    context.check(rule, step.is_some(), found.clone());
+    context.check(HY_09, step.is_some_and(|step| step.took.is_some()), found);
 }
 
-/// The recovered machine got its address from the target's network.
-async fn has_address(world: &ScenarioContext, case: &Case, boot: &Boot) -> Result<(), ScenarioError> {
-    let hello = boot.guest.witness().hello_again().await?;
-    let range = world.recovery.profile().range;
+/// The recovered machine got its address from the target's network, by the rule of the case.
+async fn check_address(context: &ScenarioContext, case: &Case, boot: &Boot) -> Result<(), ScenarioError> {
+    let nics = boot.guest.witness().hello_again().await?.nics;
+    let range = context.recovery.profile().range;
     let in_range = |address: &str| address.parse().is_ok_and(|address| range.contains(address));
-    let addressed = !hello.nics.is_empty() && hello.nics.iter().all(|nic| in_range(&nic.address));
-    let found = format!("{} on the target: {:?}", world.machine, hello.nics);
-    world.check(case.due.unwrap_or(HY_07), addressed, found);
+    let addressed = !nics.is_empty() && nics.iter().all(|nic| in_range(&nic.address));
+    let found = format!("{} on the target: {nics:?}", context.machine);
+    context.check(case.due.unwrap_or(HY_07), addressed, found);
     Ok(())
 }
 
-/// HY-08: the copy was edited where it had to be and nowhere else; the point's own boot partition is the source's, which
-/// no guest ever writes.
-async fn check_repair(
-    world: &ScenarioContext,
-    case: &Case,
-    (source, target): (&Running, &Boot),
-    points: &[PointFiles],
-) -> Result<(), ScenarioError> {
-    let mut edited = edits(world, target, points).await?;
+/// HY-08: hydration edited the target copy where it had to and nowhere else. The recovery point's
+/// boot partition is still that of the source, which no guest ever writes.
+fn check_edits(edge: Edge<'_>, case: &Case, judged: &JudgedRecovery) -> Result<(), ScenarioError> {
+    let context = edge.context();
+    let machine = &context.machine;
+    let mut edited = judged.edited.clone();
     edited.sort();
-    let found = format!("{}: hydration edited {edited:?}", world.machine);
-    world.check(HY_08, edited == case.edited, found);
+    context.check(HY_08, edited == case.edited, format!("{machine}: hydration edited {edited:?}"));
     let open = |path: &Utf8Path| RawSource::open(path.as_std_path()).map_err(anyhow::Error::from);
-    let (installed, point) = (open(&source.boot.disks[0].base)?, open(&points[0].read)?);
-    let stray = oracle::compare_range(&installed, &point, boot_partition()).map_err(anyhow::Error::from)?;
-    let found =
-        format!("{}: the point's boot partition differs from the source's at {stray:?}", world.machine);
-    world.check(HY_08, stray.is_none(), found);
-    let settings = |disk: &Utf8Path| images::read_boot_file(disk, VARIANT_ENV).map_err(Error::from);
-    let (was, is) = (settings(&source.boot.disks[0].base)?, settings(&target.disks[0].base)?);
-    let (was, is) = (String::from_utf8_lossy(&was), String::from_utf8_lossy(&is));
-    let found = format!("{}: settings {was:?} became {is:?}", world.machine);
-    world.check(HY_08, is == was.replace("DHCP=no", "DHCP=yes"), found);
+    let installed = &edge.source().boot.disks[0].base;
+    let point = &judged.point[0].raw;
+    let difference = oracle::compare_range(&open(installed)?, &open(point)?, boot_partition());
+    let difference = difference.map_err(anyhow::Error::from)?;
+    let found = format!("{machine}: the point's boot partition differs from the source's at {difference:?}");
+    context.check(HY_08, difference.is_none(), found);
+    let before = guest_settings(installed)?;
+    let after = guest_settings(&judged.recovered.boot.disks[0].base)?;
+    let found = format!("{machine}: settings {before:?} became {after:?}");
+    context.check(HY_08, after == before.replace("DHCP=no", "DHCP=yes"), found);
     Ok(())
 }
 
-/// Boots the point as it is, by the stand-in alone, and watches it fail.
-async fn control(
-    world: &ScenarioContext,
+/// The control experiment: the stand-in boots the recovery point without the core, and the suite
+/// observes what the missing hydration causes.
+async fn boot_without_hydration(
+    context: &ScenarioContext,
     case: &Case,
     point: &RecoveryPoint,
     listen: Duration,
 ) -> Result<(), ScenarioError> {
-    if case.without == Without::Same {
+    if case.without == WithoutHydration::NotTried {
         return Ok(());
     }
-    let step = world.evidence.step(case.edge, "the same point without hydration");
-    let machine = MachineId(format!("{}-control", world.machine));
-    let site = &world.recovery;
+    let step = context.evidence.step(case.edge.as_str(), "the same point without hydration");
+    let machine = MachineId(format!("{}-control", context.machine));
+    let site = &context.recovery;
     let mut disks = Vec::new();
     for (disk, volume) in &point.volumes {
         let name = VolumeId(format!("{machine}-{disk}"));
-        site.derive_volume(&name, volume).await?;
+        site.derive_volume(&name, volume).await.kept_by_core("the recovery point until commit")?;
         disks.push((disk.clone(), name));
     }
-    let like = site.machine(&world.machine).await?;
+    let hydrated = site.machine(&context.machine).await?;
     let spec = MachineSpec {
         id: machine.clone(),
-        firmware: like.firmware,
-        os: like.os,
-        memory: like.memory,
+        firmware: hydrated.firmware,
+        os: hydrated.os,
+        memory: hydrated.memory,
         disks: disks.clone(),
         network: Network::Production,
-        guest: like.guest,
+        guest: hydrated.guest,
         placement: Placement::default(),
     };
     site.create_machine(&spec).await?;
     site.start(&machine).await?;
     let boot = site.boot_after(&machine, 0).await;
-    let found = watch(case, &boot, listen).await?;
-    world.trace(format!("{}: without hydration {found}", case.edge));
-    world.check(HY_08, true, format!("{machine}: {found}"));
+    let found = observe_without_hydration(case, &boot, listen).await?;
+    context.trace(format!("{}: without hydration {found}", case.edge));
+    context.check(HY_08, true, format!("{machine}: {found}"));
     site.power_off(&machine).await?;
     site.delete_machine(&machine).await?;
     for (_, volume) in &disks {
@@ -293,32 +309,36 @@ async fn control(
     Ok(())
 }
 
-/// What a copy that was not repaired does. One that does something else than it should makes the case void: it says
-/// nothing of the core.
-async fn watch(case: &Case, boot: &Boot, listen: Duration) -> Result<String, ScenarioError> {
-    let void =
+/// Observes a machine that was booted without hydration. If it behaves otherwise than expected, the
+/// case is inconclusive, because the core had no part in this boot.
+async fn observe_without_hydration(
+    case: &Case,
+    boot: &Boot,
+    listen: Duration,
+) -> Result<String, ScenarioError> {
+    let unexpected =
         |what: &str| ScenarioError::Inconclusive(format!("{}: the copy without hydration {what}", case.edge));
     let guest = &boot.guest;
     let up = guest.ready(BOOT_WITHIN).await;
-    if case.without == Without::NoRoot {
+    if case.without == WithoutHydration::NoRoot {
         return match up {
             Err(Error::Died { last_words, .. }) if last_words.contains(NO_ROOT_LINE) => Ok(last_words),
-            Err(other) => Err(void(&format!("ended otherwise: {other}"))),
-            Ok(_) => Err(void("came up: its drivers are not what it was to lack")),
+            Err(other) => Err(unexpected(&format!("ended otherwise: {other}"))),
+            Ok(_) => Err(unexpected("came up: no driver is missing in it")),
         };
     }
     up?;
-    let listen = if case.without == Without::NoAddress { listen } else { BOOT_WITHIN };
+    let listen = if case.without == WithoutHydration::NoAddress { listen } else { BOOT_WITHIN };
     match (case.without, first_sound_answer(guest, listen).await) {
-        (Without::NoAddress, Err(Error::TimedOut { .. })) => {
+        (WithoutHydration::NoAddress, Err(Error::TimedOut { .. })) => {
             let nics = guest.witness().hello_again().await?.nics;
             if nics.is_empty() || nics.iter().any(|nic| !nic.address.is_empty()) {
-                return Err(void(&format!("has an address: {nics:?}")));
+                return Err(unexpected(&format!("has an address: {nics:?}")));
             }
             Ok("it boots, has no address and answers nobody".to_owned())
         }
-        (Without::Serves, Ok(_)) => Ok("it serves: nothing was lacking".to_owned()),
-        (_, Ok(_)) => Err(void("serves")),
-        (_, Err(error)) => Err(void(&format!("does not serve: {error}"))),
+        (WithoutHydration::Serves, Ok(_)) => Ok("it serves: nothing was lacking".to_owned()),
+        (_, Ok(_)) => Err(unexpected("serves")),
+        (_, Err(error)) => Err(unexpected(&format!("does not serve: {error}"))),
     }
 }

@@ -1,231 +1,254 @@
-//! Hyper-V: planned out, planned back in one of two modes, and replication to the cloud again. Nothing is lost.
+//! Hyper-V: planned failover, failback by a planned failover in one of its two modes, and reverse
+//! replication. Nothing is lost.
 
 use std::time::{Duration, Instant};
 
 use contract::{
-    DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, JobId, JobState, JobView, Phase, Platform,
-    PointChoice, PointId, RecoveryPoint, Side,
+    DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, JobId, JobKind, JobState, JobView, Millis,
+    Operation, Phase, Platform, PointChoice, PointId, RecoveryPoint, Side, Step,
 };
-use standins::Fault;
+use standins::SiteFault;
+use tracing::Instrument as _;
 
+use crate::blame::{KeptByCore, ScenarioError};
 use crate::real::context::{JOB_WITHIN, ScenarioContext};
-use crate::real::edge;
-use crate::real::edge::Recovered;
-use crate::real::edge::failback;
-use crate::real::edge::failover;
-use crate::real::edge::failover::chosen_point;
-use crate::real::edge::planned_switchover as switch;
-use crate::real::edge::planned_switchover::Switch;
-use crate::real::edge::reprotect;
-use crate::real::error::ScenarioError;
+use crate::real::edge::failback::FAILBACK;
+use crate::real::edge::hydration_diff::hydration_step;
+use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::name::EdgeName;
+use crate::real::edge::planned_switchover::PlannedSwitchover;
+use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
+use crate::real::edge::recovery_point::check_points_kept;
+use crate::real::edge::reprotect::{REVERSE_REPLICATE, Reprotect};
+use crate::real::edge::{failback, failover};
 use crate::real::machine::Running;
-use crate::real::setup;
-use crate::real::teardown as finish;
+use crate::real::script::{Script, Start};
+use crate::real::{setup, teardown};
 use crate::rules::ids::*;
 
-const OUT: &str = "planned-failover";
-const BACK: &str = "failback";
-/// How long the job is left waiting, in records of the cloud guest: it must wait for any length of time.
+const PLANNED_FAILOVER: EdgeName = EdgeName::new("planned-failover", 8);
+/// Records that the cloud guest writes while the job waits: it has to wait for any length of time.
 const RECORDS_OF_WAIT: u64 = 25;
-/// How long a guest that refuses may take to shut down.
-const REFUSED_WITHIN: contract::Millis = contract::Millis(5_000);
-/// How long the cloud guest may take to them.
+/// How long the cloud guest may take to write them.
 const SERVE_WITHIN: Duration = Duration::from_secs(60);
+/// How long the core waits for a guest that refuses to shut down.
+const REFUSED_WITHIN: Millis = Millis(5_000);
 
-pub(crate) async fn cycle(world: &ScenarioContext) -> Result<(), ScenarioError> {
-    let mut on_premises = setup::boot_source(world).await?;
-    setup::protect(world, &on_premises).await?;
-    for _ in 0..world.context.cycles {
-        let cloud = planned_out(world, &on_premises).await?;
-        on_premises = planned_back(world, &cloud, &on_premises).await?;
-        reprotect::reprotect(world, "reverse-replicate", &on_premises, &cloud).await?;
+pub(crate) const SCRIPT: Script = Script {
+    edges: || vec![PLANNED_FAILOVER, FAILBACK, REVERSE_REPLICATE],
+    repeatable: true,
+    needs: &[Operation::PlannedFailover, Operation::Commit, Operation::ReverseReplicate],
+    start: Start::BetweenSites(|context| Box::pin(run(context))),
+};
+
+async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
+    let mut on_premises = setup::boot_source(context).await?;
+    setup::protect(context, &on_premises).await?;
+    for _ in 0..context.run.cycles {
+        let out = Edge::begin(context, PLANNED_FAILOVER, &on_premises, Hydration::NotExpected);
+        let cloud = fail_over(out).instrument(out.span()).await?;
+        let back = Edge::begin(context, FAILBACK, &cloud, Hydration::NotExpected);
+        let returned = fail_back(back).instrument(back.span()).await?;
+        Reprotect { edge: REVERSE_REPLICATE, serving: &returned, standby: &cloud }.run(context).await?;
+        on_premises = returned;
     }
-    finish::end(world, &on_premises).await
+    teardown::end(context, &on_premises).await
 }
 
-fn request(world: &ScenarioContext, direction: Direction) -> FailoverRequest {
-    let data_sync = world.data_sync.filter(|_| direction == Direction::RecoveryToPrimary);
-    FailoverRequest { kind: FailoverKind::Planned, data_sync, ..failover::request(world, direction) }
+/// A planned failover. Its data synchronisation only exists on the way back.
+fn request(context: &ScenarioContext, direction: Direction) -> FailoverRequest {
+    let data_sync = context.scenario.data_sync.filter(|_| direction == Direction::RecoveryToPrimary);
+    FailoverRequest {
+        kind: FailoverKind::Planned,
+        data_sync,
+        ..FailoverRequest::unplanned(&context.item, direction)
+    }
 }
 
-async fn planned_out(world: &ScenarioContext, source: &Running) -> Result<Running, ScenarioError> {
-    world.enter(OUT);
-    edge::await_work(world, OUT, source).await?;
-    let before = world.core.item(&world.item).await?;
+async fn fail_over(edge: Edge<'_>) -> Result<Running, ScenarioError> {
+    let context = edge.context();
+    edge.wait_for_work().await?;
+    let before = context.core.item(&context.item).await?;
     let older = before.points.first().map_or_else(|| PointId::from("none"), |point| point.id.clone());
-    let out = request(world, Direction::PrimaryToRecovery);
-    let custom = FailoverRequest { point: PointChoice::Custom(older), ..out.clone() };
-    let code = world.core.failover(&custom).await.err().map(|error| error.code);
-    world.check(PF_05, code == Some(ErrorCode::BadRequest), format!("planned to an older point: {code:?}"));
-    refused_shutdown(world, source, &out).await?;
-    let after = world.recovery.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
-    let switch = Switch { edge: OUT, from: source, to: &world.recovery, after, exempt: None };
-    let recovered = switch.make(world, &out, switch::nothing()).await?;
-    let point = chosen_point(world, &before).await?;
-    check_out(world, &recovered, &point).await?;
-    let running = edge::put_to_work(world, &world.recovery, &recovered).await?;
-    refused(world, HF_03, "failback before commit").await?;
-    failover::commit(world, OUT, &running, &point).await?;
+    let request = request(context, Direction::PrimaryToRecovery);
+    let to_older_point = FailoverRequest { point: PointChoice::Custom(older), ..request.clone() };
+    let code = context.core.failover(&to_older_point).await.err().map(|error| error.code);
+    let found = format!("planned to an older point: {code:?}");
+    context.check(PF_05, code == Some(ErrorCode::BadRequest), found);
+    check_refused_shutdown(edge, &request).await?;
+    let target = RecoveryTarget::next_boot_of(&context.machine, &context.recovery).await;
+    let recovered = PlannedSwitchover { edge, target, shutdown_rule: PF_01 }.run(&request).await?;
+    let point = check_points_kept(context, edge.name().as_str(), &before).await?;
+    check_failed_over(context, &recovered, &point).await?;
+    let running = recover::put_to_work(context, &recovered).await?;
+    check_no_failback_before_commit(context).await?;
+    failover::commit(edge, &running, &point).await?;
     Ok(running)
 }
 
-/// PF-04: a planned failover does not run if the source does not shut down; the source works on, replication goes on, and
-/// what was wrong once it is mended can be asked for again.
-async fn refused_shutdown(
-    world: &ScenarioContext,
-    source: &Running,
-    out: &FailoverRequest,
-) -> Result<(), ScenarioError> {
-    let step = world.evidence.step(OUT, "refuse to shut down");
-    world.primary.inject(&Fault::ShutdownRefused(world.machine.clone())).await?;
-    let acked = source.last_record();
-    let job =
-        world.core.failover(&FailoverRequest { shutdown_within: REFUSED_WITHIN, ..out.clone() }).await?;
-    let ended = end_of(world, &job).await?;
+/// PF-04: a planned failover fails if the source refuses to shut down. The source works on, nothing
+/// is left of the attempt, and the failover can be requested again.
+async fn check_refused_shutdown(edge: Edge<'_>, request: &FailoverRequest) -> Result<(), ScenarioError> {
+    let context = edge.context();
+    let step = context.evidence.step(PLANNED_FAILOVER.as_str(), "refuse to shut down");
+    context.primary.inject(&SiteFault::ShutdownRefused(context.machine.clone())).await?;
+    let record_before = edge.source().last_record();
+    let request = FailoverRequest { shutdown_within: REFUSED_WITHIN, ..request.clone() };
+    let job = context.core.failover(&request).await?;
+    let ended = end_of(context, &job).await?;
     let code = ended.error.as_ref().map(|error| error.code);
-    let machines = world.recovery.machines().await?.len();
-    let item = world.core.item(&world.item).await?.protection;
-    let same = item.phase == Phase::Protected && item.active == Side::Primary && machines == 0;
+    let machines = context.recovery.machines().await?.len();
+    let item = context.core.item(&context.item).await?.protection;
+    let unchanged = item.phase == Phase::Protected && item.active == Side::Primary && machines == 0;
     let failed = ended.state == JobState::Failed && code == Some(ErrorCode::ShutdownFailed);
-    let works = edge::works_beyond(source, acked).await;
+    let works = works_beyond(edge.source(), record_before).await;
     let found = format!(
         "{:?} with {code:?}, {machines} target machines, {item:?}, the source works on: {works}",
         ended.state
     );
-    world.check(PF_04, failed && same && works, found);
-    world.primary.heal().await?;
+    context.check(PF_04, failed && unchanged && works, found);
+    context.primary.heal().await?;
     step.done();
     Ok(())
 }
 
-/// A job's end, which need not be a good one.
-async fn end_of(world: &ScenarioContext, job: &JobId) -> Result<JobView, ScenarioError> {
-    let mut seen = world.core.job(job).await?;
+/// Waits until a job has ended, well or not.
+async fn end_of(context: &ScenarioContext, job: &JobId) -> Result<JobView, ScenarioError> {
+    let mut view = context.core.job(job).await?;
     let ends = async {
-        while !seen.state.ended() {
-            seen = world.core.watch_job(job, seen.revision).await?;
+        while !view.state.ended() {
+            view = context.core.watch_job(job, view.revision).await?;
         }
-        Ok::<_, ScenarioError>(seen)
+        Ok::<_, ScenarioError>(view)
     };
     let ended = tokio::time::timeout(JOB_WITHIN, ends).await;
     ended.map_err(|_| {
-        ScenarioError::CoreViolation(format!("{OUT}: job {job} did not end in {JOB_WITHIN:?}"))
+        ScenarioError::CoreViolation(format!("{PLANNED_FAILOVER}: job {job} did not end in {JOB_WITHIN:?}"))
     })?
 }
 
-/// PF-02, PF-03, HY-07, LC-07.
-async fn check_out(
-    world: &ScenarioContext,
+/// PF-02, PF-03, HY-07, LC-07: the recovery point was made after the source was off, nothing was
+/// lost, the machine was not hydrated, and the commit is pending.
+async fn check_failed_over(
+    context: &ScenarioContext,
     recovered: &Recovered,
     point: &RecoveryPoint,
 ) -> Result<(), ScenarioError> {
-    let steps = &recovered.job.steps;
-    let down = steps.iter().find(|step| step.name == "shut down source");
-    let off_at = down.map_or(u64::MAX, |step| step.started.0 + step.took.unwrap_or_default().0);
+    let shutdown = recovered.job.steps.iter().find(|step| step.name == Step::SHUT_DOWN_SOURCE);
+    let off_at = shutdown.map_or(u64::MAX, |step| step.started.0 + step.took.unwrap_or_default().0);
     let found = format!("point at {}, source off at {off_at}", point.time.0);
-    world.check(PF_02, point.time.0 >= off_at, found);
-    // The switch itself was judged: an edge that lost anything does not get here.
-    let lost = world.findings().edges.last().map(|edge| edge.rpo.records);
-    world.check(PF_03, lost == Some(0), format!("{lost:?} records lost"));
-    let hydrated = steps.iter().any(|step| step.name == "hydrate");
-    world.check(HY_07, !hydrated, format!("an ordinary Hyper-V machine was hydrated: {hydrated}"));
-    let item = world.core.item(&world.item).await?;
-    let pending = item.protection.phase == Phase::CommitPending && item.protection.active == Side::Recovery;
-    world.check(LC_07, pending, format!("after phase 1: {:?}", item.protection));
-    world.trace_state().await
+    context.check(PF_02, point.time.0 >= off_at, found);
+    // The edge has been judged: one that lost anything would have ended the scenario.
+    let lost = context.findings().edges.last().map(|edge| edge.rpo.records);
+    context.check(PF_03, lost == Some(0), format!("{lost:?} records lost"));
+    let hydrated = hydration_step(&recovered.job).is_some();
+    context.check(HY_07, !hydrated, format!("an ordinary Hyper-V machine was hydrated: {hydrated}"));
+    let protection = context.core.item(&context.item).await?.protection;
+    let pending = protection.phase == Phase::CommitPending && protection.active == Side::Recovery;
+    context.check(LC_07, pending, format!("after phase 1: {protection:?}"));
+    context.trace_state().await
 }
 
-/// A planned failover back is refused where the machine stands now.
-async fn refused(world: &ScenarioContext, rule: RuleId, what: &str) -> Result<(), ScenarioError> {
-    let back = request(world, Direction::RecoveryToPrimary);
-    let code = world.core.failover(&back).await.err().map(|error| error.code);
-    world.check(rule, code == Some(ErrorCode::NotAllowedInState), format!("{what}: {code:?}"));
+/// HF-03: a failback is refused until the failover is committed.
+async fn check_no_failback_before_commit(context: &ScenarioContext) -> Result<(), ScenarioError> {
+    let back = request(context, Direction::RecoveryToPrimary);
+    let code = context.core.failover(&back).await.err().map(|error| error.code);
+    let found = format!("failback before commit: {code:?}");
+    context.check(HF_03, code == Some(ErrorCode::NotAllowedInState), found);
     Ok(())
 }
 
-async fn planned_back(
-    world: &ScenarioContext,
-    cloud: &Running,
-    original: &Running,
-) -> Result<Running, ScenarioError> {
-    world.enter(BACK);
-    edge::await_work(world, BACK, cloud).await?;
-    let unplanned = failover::request(world, Direction::RecoveryToPrimary);
-    let code = world.core.failover(&unplanned).await.err().map(|error| error.code);
-    world.check(HF_04, code == Some(ErrorCode::NotAllowedInState), format!("unplanned back: {code:?}"));
-    let switch =
-        Switch { edge: BACK, from: cloud, to: &world.primary, after: original.boot.number, exempt: None };
-    let request = request(world, Direction::RecoveryToPrimary);
-    let recovered = match world.data_sync {
+async fn fail_back(edge: Edge<'_>) -> Result<Running, ScenarioError> {
+    let context = edge.context();
+    let cloud = edge.source();
+    edge.wait_for_work().await?;
+    let unplanned = FailoverRequest::unplanned(&context.item, Direction::RecoveryToPrimary);
+    let code = context.core.failover(&unplanned).await.err().map(|error| error.code);
+    let found = format!("unplanned back: {code:?}");
+    context.check(HF_04, code == Some(ErrorCode::NotAllowedInState), found);
+    let target = RecoveryTarget::next_boot_of(&context.machine, &context.primary).await;
+    let switchover = PlannedSwitchover { edge, target, shutdown_rule: FB_06 };
+    let request = request(context, Direction::RecoveryToPrimary);
+    let recovered = match context.scenario.data_sync {
         Some(DataSync::BeforeFailover) => {
-            switch.make(world, &request, complete_when_waiting(world, cloud)).await?
+            switchover.run_beside(&request, complete_when_waiting(context, cloud)).await?
         }
-        _ => switch.make(world, &request, switch::nothing()).await?,
+        _ => switchover.run(&request).await?,
     };
-    world.check(HF_01, is_planned_back(&recovered), "no reprotection came before");
-    let item = world.core.item(&world.item).await?;
-    let pending = item.protection.phase == Phase::CommitPending && item.protection.active == Side::Primary;
-    world.check(HF_15, pending, format!("after failback: {:?}", item.protection));
-    let early = world.core.reverse_replicate(&world.item).await.err().map(|error| error.code);
-    world.check(HF_17, early == Some(ErrorCode::NotAllowedInState), format!("before commit: {early:?}"));
-    let running = edge::put_to_work(world, &world.primary, &recovered).await?;
-    let machine = world.recovery.machine(&world.machine).await?;
-    let disks: Vec<_> = machine.disks.into_iter().map(|disk| disk.volume).collect();
-    failback::commit(world).await?;
-    let left = world.recovery.volume_files().await;
-    let left = left.iter().filter(|(id, _, _)| disks.contains(id)).count();
-    let found = format!("{left} of the cloud machine's {} disks after commit", disks.len());
-    world.check(HF_16, left == 0 && !disks.is_empty(), found);
+    check_failed_back(context, &recovered).await?;
+    let running = recover::put_to_work(context, &recovered).await?;
+    commit_failback(context).await?;
     Ok(running)
 }
 
-fn is_planned_back(recovered: &Recovered) -> bool {
-    recovered.job.kind == contract::JobKind::PlannedFailover
-        && recovered.job.direction == Direction::RecoveryToPrimary
+/// HF-01, HF-15, HF-17: the failback was a planned failover without a reprotection, its commit is
+/// pending, and reverse replication has to wait for that.
+async fn check_failed_back(context: &ScenarioContext, recovered: &Recovered) -> Result<(), ScenarioError> {
+    let JobView { kind, direction, .. } = recovered.job;
+    let planned_back = kind == JobKind::PlannedFailover && direction == Direction::RecoveryToPrimary;
+    context.check(HF_01, planned_back, "no reprotection came before");
+    let protection = context.core.item(&context.item).await?.protection;
+    let pending = protection.phase == Phase::CommitPending && protection.active == Side::Primary;
+    context.check(HF_15, pending, format!("after failback: {protection:?}"));
+    let code = context.core.reverse_replicate(&context.item).await.err().map(|error| error.code);
+    context.check(HF_17, code == Some(ErrorCode::NotAllowedInState), format!("before commit: {code:?}"));
+    Ok(())
 }
 
-/// HF-06, HF-08, JO-02: the job waits for as long as it takes, the cloud machine serves on, and only the user's
-/// action lets it go on. Returns when that was.
+/// HF-16: the commit of a failback deletes the cloud machine with its disks.
+async fn commit_failback(context: &ScenarioContext) -> Result<(), ScenarioError> {
+    let cloud = context.recovery.machine(&context.machine).await;
+    let cloud = cloud.kept_by_core("the cloud machine until the commit")?;
+    let disks: Vec<_> = cloud.disks.into_iter().map(|disk| disk.volume).collect();
+    failback::commit(context).await?;
+    let left = context.recovery.volume_files().await;
+    let left = left.iter().filter(|(id, _, _)| disks.contains(id)).count();
+    let found = format!("{left} of the cloud machine's {} disks after commit", disks.len());
+    context.check(HF_16, left == 0 && !disks.is_empty(), found);
+    Ok(())
+}
+
+/// HF-06, HF-08, JO-02: the job waits for any length of time while the cloud machine serves, and
+/// only the user's action lets it continue. Returns when the user acted; `None` if the job did not
+/// wait.
 async fn complete_when_waiting(
-    world: &ScenarioContext,
+    context: &ScenarioContext,
     cloud: &Running,
 ) -> Result<Option<Instant>, ScenarioError> {
-    let item = world.core.item(&world.item).await?;
-    let Some(job) = item.job else { return Ok(None) };
-    let mut seen = world.core.job(&job).await?;
-    let waiting = async {
-        while seen.state == JobState::InProgress {
-            seen = world.core.watch_job(&job, seen.revision).await?;
-        }
-        Ok::<_, ScenarioError>(seen.state)
-    };
-    let state = tokio::time::timeout(JOB_WITHIN, waiting).await;
-    let state = state
-        .map_err(|_| ScenarioError::CoreViolation(format!("{BACK}: the job neither waited nor ended")))??;
-    world.check(HF_08, state == JobState::WaitingForCompletion, format!("after phase 1: {state:?}"));
+    let Some(job) = context.core.item(&context.item).await?.job else { return Ok(None) };
+    let state = state_after(context, &job, JobState::InProgress, JOB_WITHIN).await?.ok_or_else(|| {
+        ScenarioError::CoreViolation(format!("{FAILBACK}: the job neither waited nor ended"))
+    })?;
+    context.check(HF_08, state == JobState::WaitingForCompletion, format!("after phase 1: {state:?}"));
     if state != JobState::WaitingForCompletion {
         return Ok(None);
     }
     let guest = &cloud.boot.guest;
     let wanted = cloud.last_record() + RECORDS_OF_WAIT;
     let served = guest.race("records while the job waits", SERVE_WITHIN, guest.witness().acked(wanted)).await;
-    let still = world.core.job(&job).await?.state == JobState::WaitingForCompletion;
-    world.check(HF_06, served.is_ok(), "the cloud machine acknowledged on while data was synchronised");
-    world.check(HF_08, still && !guest.is_gone(), "the job waited, the cloud machine ran");
+    let still_waits = context.core.job(&job).await?.state == JobState::WaitingForCompletion;
+    context.check(HF_06, served.is_ok(), "the cloud machine acknowledged while data was synchronised");
+    context.check(HF_08, still_waits && !guest.is_gone(), "the job waited, the cloud machine ran");
     let resumed = Instant::now();
-    world.core.complete_failover(&world.item).await?;
-    world.check(JO_02, leaves_its_wait(world, &job).await?, "the user's action let the job go on");
+    context.core.complete_failover(&context.item).await?;
+    let continued = state_after(context, &job, JobState::WaitingForCompletion, SERVE_WITHIN).await?;
+    context.check(JO_02, continued.is_some(), "the user's action let the job continue");
     Ok(Some(resumed))
 }
 
-/// Whether the job leaves its wait.
-async fn leaves_its_wait(world: &ScenarioContext, job: &JobId) -> Result<bool, ScenarioError> {
-    let mut seen = world.core.job(job).await?;
-    let leaves = async {
-        while seen.state == JobState::WaitingForCompletion {
-            seen = world.core.watch_job(job, seen.revision).await?;
+/// The first state of a job that is not `state`; `None` if it stays in that state for too long.
+async fn state_after(
+    context: &ScenarioContext,
+    job: &JobId,
+    state: JobState,
+    within: Duration,
+) -> Result<Option<JobState>, ScenarioError> {
+    let changes = async {
+        let mut view = context.core.job(job).await?;
+        while view.state == state {
+            view = context.core.watch_job(job, view.revision).await?;
         }
-        Ok::<_, ScenarioError>(true)
+        Ok::<_, ScenarioError>(view.state)
     };
-    tokio::time::timeout(SERVE_WITHIN, leaves).await.unwrap_or(Ok(false))
+    tokio::time::timeout(within, changes).await.ok().transpose()
 }

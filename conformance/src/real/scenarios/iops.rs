@@ -1,9 +1,9 @@
-//! What the oracle's log and replication cost a guest: small random writes, one and thirty-two at a time, with each of the
-//! two on and off.
+//! What the oracle's write log and replication cost a guest: small random writes, one and thirty-two
+//! at a time, with each of the two on and off.
 //!
-//! Two guests of the same stand-in run side by side, one with its writes logged and one without, and only one of them works
-//! at a time. Every round measures all combinations; ratios are taken within a round, so that a host that is busy with
-//! something else slows both sides of a ratio.
+//! Two guests of the same stand-in run at the same time, one with a write log and one without, but
+//! only one of them is measured at a time. Every round measures all combinations, and ratios are
+//! taken within a round, so that other load on the host affects both sides of a ratio.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,45 +17,56 @@ use standins::{Boot, StandInSite};
 use tokio::sync::Mutex;
 use witness::protocol::Measure;
 
+use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
+use crate::mutants::InjectedFault;
 use crate::outcome::{ScenarioOutcome, Speed};
 use crate::real::context::{BOOT_WITHIN, JOB_WITHIN, open_core};
 use crate::real::edge::measure::millis;
-use crate::real::environment::{ScenarioRun, TestEnvironment};
-use crate::real::error::ScenarioError;
+use crate::real::environment::TestEnvironment;
+use crate::real::scenario_run::ScenarioRun;
+use crate::real::script::{Script, Start};
 use crate::real::setup;
+use crate::real::workload::{INTERVAL, MEMORY, POLICY};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 
-/// The stand-in that is measured, and the one that it replicates to.
+/// The stand-in that is measured, and the one to which it replicates.
 const SOURCE: &str = "vmware";
 const TARGET: &str = "azure";
-/// Rounds; odd, so that there is a median.
+/// Number of rounds; odd, so that there is a median.
 const ROUNDS: usize = 3;
-/// Writes under way at a time.
+/// Writes that are in flight at the same time.
 const DEPTHS: [u32; 2] = [1, 32];
 /// Bytes of one write.
 const WRITE_BYTES: u32 = 4096;
 /// How long each measurement writes.
 const LASTS: Duration = Duration::from_secs(2);
-/// How long a measurement may take until its answer is here.
+/// How long the guest may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
-/// What the log may cost before the report points at it.
+/// The share of the write rate that the log may cost before the report mentions it.
 const TOLERATED: f64 = 0.15;
 
-/// The measurement, and what it found.
-pub(crate) struct SpeedTest {
-    stage: TestEnvironment,
-    /// Without and with its writes logged.
+pub(crate) const SCRIPT: Script = Script {
+    edges: Vec::new,
+    repeatable: false,
+    needs: &[],
+    start: Start::OnItsOwn(|run, evidence| Box::pin(open(run, evidence))),
+};
+
+/// The measurement and its results.
+struct IopsRun {
+    environment: TestEnvironment,
+    /// The source without write logs, and the one with them.
     sources: [Arc<StandInSite>; 2],
     target: Arc<StandInSite>,
     core: Arc<dyn ReplicationCore>,
-    found: Mutex<Found>,
+    results: Mutex<MeasurementLog>,
 }
 
 #[derive(Default)]
-struct Found {
+struct MeasurementLog {
     samples: Vec<Sample>,
     boots_ms: Vec<u64>,
     rules: RuleLog,
@@ -67,6 +78,12 @@ struct Sample {
     log: bool,
     replication: bool,
     depth: u32,
+    rate: WriteRate,
+}
+
+/// How fast a guest wrote.
+#[derive(Clone, Copy)]
+struct WriteRate {
     writes: u64,
     per_second: f64,
 }
@@ -80,50 +97,52 @@ struct Subject {
     logged: bool,
 }
 
-impl SpeedTest {
-    pub(crate) async fn open(context: &RunContext, evidence: &Arc<Evidence>) -> Result<Self, ScenarioError> {
-        let stage = TestEnvironment::open(context, evidence).await?;
-        let bare = stage.site_without_log("vmware-unlogged", SOURCE).await?;
-        let logged = stage.site(SOURCE).await?;
-        let target = stage.site(TARGET).await?;
-        let sites = [("vmware-unlogged", &bare), (SOURCE, &logged), (TARGET, &target)];
-        let core = open_core(evidence, None, &sites)?;
-        let policy = Policy::for_machines_of(bare.profile().kind, setup::INTERVAL);
-        core.create_policy(&setup::POLICY.into(), &policy).await?;
-        Ok(Self { stage, sources: [bare, logged], target, core, found: Mutex::default() })
-    }
+async fn open(run: &RunContext, evidence: &Arc<Evidence>) -> Result<Arc<dyn ScenarioRun>, ScenarioError> {
+    let environment = TestEnvironment::open(run, evidence).await?;
+    let unlogged = environment.site_without_log("vmware-unlogged", SOURCE).await?;
+    let logged = environment.site(SOURCE).await?;
+    let target = environment.site(TARGET).await?;
+    let sites = [("vmware-unlogged", &unlogged), (SOURCE, &logged), (TARGET, &target)];
+    let core = open_core(evidence, &InjectedFault::default(), &sites)?;
+    let policy = Policy::for_machines_of(unlogged.profile().kind, INTERVAL);
+    core.create_policy(&POLICY.into(), &policy).await?;
+    let sources = [unlogged, logged];
+    Ok(Arc::new(IopsRun { environment, sources, target, core, results: Mutex::default() }))
+}
 
-    /// Installs and boots a machine, and lets it write its file once.
+impl IopsRun {
+    /// Installs and boots a machine, and measures once so that its file exists.
     async fn boot(&self, site: &Arc<StandInSite>, logged: bool) -> Result<Subject, ScenarioError> {
         let name = if logged { "logged" } else { "unlogged" };
-        let step = self.stage.evidence.step("", name);
+        let step = self.environment.evidence.step("", name);
         let machine = MachineId::from(name);
-        let dir = self.stage.evidence.dir().join("install").join(name);
-        setup::install(site, &machine, &self.stage.image, &dir).await?;
+        let dir = self.environment.evidence.dir().join("install").join(name);
+        setup::install(site, &machine, &self.environment.image, &dir).await?;
         site.start(&machine).await?;
         let boot = site.boot_after(&machine, 0).await;
         boot.guest.ready(BOOT_WITHIN).await?;
-        self.found.lock().await.boots_ms.push(millis(boot.guest.powered_on().elapsed()));
+        self.results.lock().await.boots_ms.push(millis(boot.guest.powered_on().elapsed()));
         let subject = Subject { site: Arc::clone(site), machine, item: ItemId::from(name), boot, logged };
         measure(&subject, 1, 1).await?;
         step.done();
         Ok(subject)
     }
 
-    /// All depths without replication, and then with it.
+    /// ST-05: measures all depths without replication and then with it, during which transfers take
+    /// place.
     async fn round(&self, round: usize, subject: &Subject) -> Result<(), ScenarioError> {
         self.all_depths(round, subject, false).await?;
         self.protect(subject).await?;
-        let transfers = subject.site.snapshots_taken(&subject.machine).await;
+        let transfers_before = subject.site.snapshots_taken(&subject.machine).await;
         self.all_depths(round, subject, true).await?;
-        let transfers = subject.site.snapshots_taken(&subject.machine).await - transfers;
+        let transfers = subject.site.snapshots_taken(&subject.machine).await - transfers_before;
         // On a slow host one transfer may last as long as all measurements.
-        let going_on = subject.site.has_open_snapshot(&subject.machine).await;
+        let in_progress = subject.site.has_open_snapshot(&subject.machine).await;
         let found = format!(
-            "{}: {transfers} transfers began while it was measured, one going on at its end: {going_on}",
+            "{}: {transfers} transfers began while it was measured, one was in progress at the end: {in_progress}",
             subject.machine
         );
-        self.found.lock().await.rules.check(ST_05, transfers > 0 || going_on, found);
+        self.results.lock().await.rules.check(ST_05, transfers > 0 || in_progress, found);
         let job = self.core.disable_protection(&subject.item).await?;
         self.follow(&job).await
     }
@@ -136,31 +155,30 @@ impl SpeedTest {
     ) -> Result<(), ScenarioError> {
         for depth in DEPTHS {
             let on = |on: bool| if on { "on" } else { "off" };
-            let words = format!(
+            let label = format!(
                 "round {}: depth {depth}, log {}, replication {}",
                 round + 1,
                 on(subject.logged),
                 on(replication)
             );
-            let step = self.stage.evidence.step("", &words);
+            let step = self.environment.evidence.step("", &label);
             let seed = round as u64 * 64 + u64::from(depth);
-            let (writes, per_second) = step.with(measure(subject, depth, seed).await)?;
-            let log = subject.logged;
-            let sample = Sample { round, log, replication, depth, writes, per_second };
-            self.found.lock().await.samples.push(sample);
+            let rate = step.with(measure(subject, depth, seed).await)?;
+            let sample = Sample { round, log: subject.logged, replication, depth, rate };
+            self.results.lock().await.samples.push(sample);
         }
         Ok(())
     }
 
-    /// Begins replication and waits until it has come to changes.
+    /// Protects the machine and waits for its first recovery point.
     async fn protect(&self, subject: &Subject) -> Result<(), ScenarioError> {
         let request = EnableProtection {
             item: subject.item.clone(),
             primary: subject.site.site().await?.id,
             machine: subject.machine.clone(),
             recovery: self.target.site().await?.id,
-            target: TargetSettings::new(subject.machine.clone(), setup::MEMORY),
-            policy: setup::POLICY.into(),
+            target: TargetSettings::new(subject.machine.clone(), MEMORY),
+            policy: POLICY.into(),
             group: None,
         };
         let job = self.core.enable_protection(&request).await?;
@@ -175,11 +193,11 @@ impl SpeedTest {
 
     async fn follow(&self, job: &JobId) -> Result<(), ScenarioError> {
         let follow = async {
-            let mut seen = self.core.job(job).await?;
-            while !seen.state.ended() {
-                seen = self.core.watch_job(job, seen.revision).await?;
+            let mut view = self.core.job(job).await?;
+            while !view.state.ended() {
+                view = self.core.watch_job(job, view.revision).await?;
             }
-            Ok::<_, ScenarioError>(seen)
+            Ok::<_, ScenarioError>(view)
         };
         let ended = tokio::time::timeout(JOB_WITHIN, follow).await;
         let ended = ended.map_err(|_| {
@@ -190,21 +208,22 @@ impl SpeedTest {
             .map_or(Ok(()), |error| Err(ScenarioError::CoreViolation(format!("job {job} failed: {error}"))))
     }
 
-    /// ST-05: the log holds at least the writes that were counted, and where there was to be none there is none. A log that
-    /// was counted goes: it proves nothing else, and is large.
+    /// ST-05: a write log has at least the writes that the guest counted, and the machine without a
+    /// log has none. The log is deleted afterwards, because it is large and proves nothing else.
     async fn check_log(&self, subject: &Subject) -> Result<(), ScenarioError> {
         subject.boot.guest.power_cut().await?;
-        let mut found = self.found.lock().await;
-        let samples = found.samples.iter().filter(|sample| sample.log == subject.logged);
-        let counted: u64 = samples.map(|sample| sample.writes).sum();
+        let mut results = self.results.lock().await;
+        let samples = results.samples.iter().filter(|sample| sample.log == subject.logged);
+        let counted: u64 = samples.map(|sample| sample.rate.writes).sum();
         for disk in &subject.boot.disks {
             if !subject.logged {
-                let told = format!("{}: no log of disk {}", subject.machine, disk.id);
-                found.rules.check(ST_05, !disk.log.exists(), told);
+                let found = format!("{}: no log of disk {}", subject.machine, disk.id);
+                results.rules.check(ST_05, !disk.log.exists(), found);
             } else if disk.id.0 == "data" {
                 let log = WriteLog::open(disk.log.as_std_path(), disk.bytes).map_err(anyhow::Error::from)?;
-                let told = format!("{}: {} writes in the log, {counted} counted", subject.machine, log.len());
-                found.rules.check(ST_05, counted > 0 && log.len() >= counted, told);
+                let found =
+                    format!("{}: {} writes in the log, {counted} counted", subject.machine, log.len());
+                results.rules.check(ST_05, counted > 0 && log.len() >= counted, found);
                 std::fs::remove_file(&disk.log).map_err(harness::Error::file(&disk.log))?;
             }
         }
@@ -212,8 +231,8 @@ impl SpeedTest {
     }
 }
 
-/// Measures once: writes, and writes a second.
-async fn measure(subject: &Subject, depth: u32, seed: u64) -> Result<(u64, f64), ScenarioError> {
+/// Measures a guest's write rate once.
+async fn measure(subject: &Subject, depth: u32, seed: u64) -> Result<WriteRate, ScenarioError> {
     let wanted = Measure {
         depth,
         bytes: WRITE_BYTES,
@@ -225,16 +244,16 @@ async fn measure(subject: &Subject, depth: u32, seed: u64) -> Result<(u64, f64),
     if measured.writes == 0 {
         return Err(ScenarioError::Inconclusive(format!("{} wrote nothing in {LASTS:?}", subject.machine)));
     }
-    Ok((measured.writes, measured.per_second()))
+    Ok(WriteRate { writes: measured.writes, per_second: measured.per_second() })
 }
 
 #[async_trait]
-impl ScenarioRun for SpeedTest {
+impl ScenarioRun for IopsRun {
     async fn run(&self) -> Result<(), ScenarioError> {
-        let [bare, logged] = &self.sources;
-        let subjects = [self.boot(bare, false).await?, self.boot(logged, true).await?];
+        let [unlogged, logged] = &self.sources;
+        let subjects = [self.boot(unlogged, false).await?, self.boot(logged, true).await?];
         for round in 0..ROUNDS {
-            // Each goes first in turn, so that neither always meets a warmer host.
+            // They take turns in going first, so that neither always runs on a warmer host.
             for turn in 0..subjects.len() {
                 self.round(round, &subjects[(round + turn) % subjects.len()]).await?;
             }
@@ -246,11 +265,11 @@ impl ScenarioRun for SpeedTest {
     }
 
     async fn record(&self, outcome: &mut ScenarioOutcome) {
-        let found = std::mem::take(&mut *self.found.lock().await);
-        outcome.boots_ms = found.boots_ms;
-        outcome.rules = found.rules.into_outcomes();
+        let results = std::mem::take(&mut *self.results.lock().await);
+        outcome.boots_ms = results.boots_ms;
+        outcome.rules = results.rules.into_outcomes();
         outcome.remarks = self.sources[0].remarks();
-        outcome.speeds = speeds(&found.samples);
+        outcome.speeds = speeds(&results.samples);
         outcome.remarks.extend(outcome.speeds.iter().filter_map(costly_log));
         let line = |speed: &Speed| {
             format!("measured: depth {}, log {}, replication {}", speed.depth, speed.log, speed.replication)
@@ -268,7 +287,7 @@ impl ScenarioRun for SpeedTest {
     }
 }
 
-/// Every combination, with its ratio to neither.
+/// The write rates of every combination, with their ratio to the rate with neither log nor replication.
 fn speeds(samples: &[Sample]) -> Vec<Speed> {
     let mut speeds = Vec::new();
     for depth in DEPTHS {
@@ -279,10 +298,10 @@ fn speeds(samples: &[Sample]) -> Vec<Speed> {
             };
             let ratios = of(log, replication).filter_map(|sample| {
                 let neither = of(false, false).find(|other| other.round == sample.round)?;
-                Some(sample.per_second / neither.per_second)
+                Some(sample.rate.per_second / neither.rate.per_second)
             });
             let Some(ratio) = median(ratios.collect()) else { continue };
-            let per_second = of(log, replication).map(|sample| sample.per_second).collect();
+            let per_second = of(log, replication).map(|sample| sample.rate.per_second).collect();
             speeds.push(Speed { depth, log, replication, per_second, ratio });
         }
     }
@@ -294,13 +313,13 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-/// Points at a log that costs more than is tolerated.
+/// A remark about a log that costs more than is tolerated.
 fn costly_log(speed: &Speed) -> Option<String> {
     let cost = 1.0 - speed.ratio;
     let alone = speed.log && !speed.replication;
     (alone && cost > TOLERATED).then(|| {
         format!(
-            "the log costs {:.0} % at depth {}; RESULTS.md tells what was tried",
+            "the log costs {:.0} % at depth {}; RESULTS.md says what was tried",
             cost * 100.0,
             speed.depth
         )
@@ -312,16 +331,17 @@ mod tests {
     use super::*;
 
     fn sample(round: usize, log: bool, per_second: f64) -> Sample {
-        Sample { round, log, replication: false, depth: 1, writes: 1, per_second }
+        let rate = WriteRate { writes: 1, per_second };
+        Sample { round, log, replication: false, depth: 1, rate }
     }
 
     #[test]
     fn ratios_are_taken_within_a_round() {
-        // In its last round the host was ten times as slow, for both.
+        // In the last round the host was ten times slower, for both guests.
         let rounds = [(0, 1000.0, 800.0), (1, 1200.0, 900.0), (2, 100.0, 90.0)];
         let samples: Vec<_> = rounds
             .into_iter()
-            .flat_map(|(r, bare, logged)| [sample(r, true, logged), sample(r, false, bare)])
+            .flat_map(|(r, unlogged, logged)| [sample(r, true, logged), sample(r, false, unlogged)])
             .collect();
         let speeds = speeds(&samples);
         assert_eq!(speeds.iter().map(|speed| speed.ratio).collect::<Vec<_>>(), [1.0, 0.8]);
@@ -330,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_has_no_ratio() {
+    fn without_a_measurement_there_is_no_ratio() {
         assert!(speeds(&[]).is_empty());
         assert!(speeds(&[sample(0, true, 1.0)]).is_empty(), "nothing to compare with");
     }

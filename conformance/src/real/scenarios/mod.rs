@@ -1,13 +1,21 @@
-//! What is run on guests: one file a scenario.
+//! The scripts of the real tier, one file each.
+//!
+//! To add a scenario, write a file with a constant `SCRIPT`, declare it here, and add a row to
+//! `scenarios.toml` that names it.
 
-pub(crate) mod change_tracking_limits;
-pub(crate) mod cycle;
-pub(crate) mod faults;
-pub(crate) mod hydration;
-pub(crate) mod hyperv;
-pub(crate) mod identity;
-pub(crate) mod iops;
-pub(crate) mod networks;
-pub(crate) mod one_way;
-pub(crate) mod replication_group;
-pub(crate) mod test_failover;
+mod change_tracking_limits;
+mod cycle;
+mod faults;
+mod hydration;
+mod hyperv;
+mod identity;
+mod iops;
+mod networks;
+mod one_way;
+mod replication_group;
+mod test_failover;
+
+use crate::real::script::Script;
+
+// `build.rs` writes SCRIPTS from the rows of `scenarios.toml`.
+include!(concat!(env!("OUT_DIR"), "/scripts.rs"));

@@ -1,61 +1,70 @@
-//! Out and not back: a machine fails over from a site to which nothing can be replicated.
+//! Failover without a way back: the machine comes from a physical site, to which nothing can be
+//! replicated.
 
 use contract::{
-    Direction, ErrorCode, Phase, Platform, PlatformErrorKind, PowerState, ReprotectRequest, Side,
+    Direction, ErrorCode, Operation, Phase, Platform, PlatformErrorKind, PowerState, ReprotectRequest, Side,
 };
 
+use crate::blame::ScenarioError;
 use crate::real::context::ScenarioContext;
-use crate::real::edge::failover;
-use crate::real::edge::works_beyond;
-use crate::real::error::ScenarioError;
+use crate::real::edge::failover::{FAILOVER, Failover};
+use crate::real::edge::recover::works_beyond;
 use crate::real::machine::Running;
-use crate::real::setup;
-use crate::real::teardown as finish;
+use crate::real::script::{Script, Start};
+use crate::real::{setup, teardown};
 use crate::rules::ids::*;
 
-const STEP: &str = "no way back";
+pub(crate) const SCRIPT: Script = Script {
+    edges: || vec![FAILOVER],
+    repeatable: false,
+    needs: &[Operation::UnplannedFailover, Operation::Commit],
+    start: Start::BetweenSites(|context| Box::pin(run(context))),
+};
 
-pub(crate) async fn go(world: &ScenarioContext) -> Result<(), ScenarioError> {
-    let source = setup::boot_source(world).await?;
-    setup::protect(world, &source).await?;
-    let cloud = failover::fail_over(world, &source).await?;
-    no_way_back(world, &cloud).await?;
-    finish::rest(world, &cloud).await?;
-    let machines = world.recovery.machines().await?;
-    let whole = machines.len() == 1 && machines[0].id == world.machine;
+async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
+    let source = setup::boot_source(context).await?;
+    setup::protect(context, &source).await?;
+    let cloud = Failover { source: &source }.run(context).await?;
+    check_no_way_back(context, &cloud).await?;
+    teardown::end_on_recovery_site(context, &cloud).await?;
+    let machines = context.recovery.machines().await?;
+    let only_this = machines.len() == 1 && machines[0].id == context.machine;
     let found = format!("{} machines on the recovery side after protection ended", machines.len());
-    world.check(FO_04, whole, found);
+    context.check(FO_04, only_this, found);
     Ok(())
 }
 
-/// PH-01, PH-02: nothing replicates to a physical site, and without VMware infrastructure there is nowhere else to
-/// go; the machine in the cloud goes on as if nobody had asked.
-async fn no_way_back(world: &ScenarioContext, cloud: &Running) -> Result<(), ScenarioError> {
-    world.primary.restore();
-    let view = world.primary.open_snapshot(&world.machine, None).await.err().map(|error| error.kind);
-    if view != Some(PlatformErrorKind::WrongPowerState) {
-        // The source is off and has no hypervisor: whoever can read it now reads past the agent.
+/// PH-01, PH-02: nothing replicates to a physical site, and without VMware infrastructure there is
+/// no other site to fail back to. The refusals do not disturb the machine in the cloud.
+async fn check_no_way_back(context: &ScenarioContext, cloud: &Running) -> Result<(), ScenarioError> {
+    context.primary.restore();
+    let snapshot = context.primary.open_snapshot(&context.machine, None).await;
+    let refused = snapshot.err().map(|error| error.kind);
+    if refused != Some(PlatformErrorKind::WrongPowerState) {
+        // The source is off and has no hypervisor, so only its agent could have read its disks.
         return Err(ScenarioError::Inconclusive(format!(
-            "a view of a physical machine that is off: {view:?}"
+            "a snapshot of a physical machine that is off: {refused:?}"
         )));
     }
-    let step = world.evidence.step(STEP, "reprotect to the physical site");
-    let acked = cloud.last_record();
-    let nowhere = ReprotectRequest::new(&world.item, Direction::RecoveryToPrimary);
-    let code = world.core.reprotect(&nowhere).await.err().map(|error| error.code);
+    let step = context.evidence.step("no way back", "reprotect to the physical site");
+    let record_before = cloud.last_record();
+    let to_no_site = ReprotectRequest::new(&context.item, Direction::RecoveryToPrimary);
+    let code = context.core.reprotect(&to_no_site).await.err().map(|error| error.code);
     let found = format!("reprotect without VMware: {code:?}");
-    world.check(PH_02, code == Some(ErrorCode::FailbackSiteNotGiven), found);
-    let physical = ReprotectRequest { failback_site: Some(world.primary.site().await?.id), ..nowhere };
-    let code = world.core.reprotect(&physical).await.err().map(|error| error.code);
+    context.check(PH_02, code == Some(ErrorCode::FailbackSiteNotGiven), found);
+    let physical_site = Some(context.primary.site().await?.id);
+    let to_physical_site = ReprotectRequest { failback_site: physical_site, ..to_no_site };
+    let code = context.core.reprotect(&to_physical_site).await.err().map(|error| error.code);
     let found = format!("reprotect to a physical site: {code:?}");
-    world.check(PH_01, code == Some(ErrorCode::FailbackSiteUnfit), found);
+    context.check(PH_01, code == Some(ErrorCode::FailbackSiteUnfit), found);
     step.done();
-    let item = world.core.item(&world.item).await?.protection;
-    let serves = works_beyond(cloud, acked).await;
-    let source = world.primary.machine(&world.machine).await?.power;
-    let same = item.phase == Phase::Committed && item.active == Side::Recovery && source == PowerState::Off;
+    let item = context.core.item(&context.item).await?.protection;
+    let serves = works_beyond(cloud, record_before).await;
+    let source = context.primary.machine(&context.machine).await?.power;
+    let unchanged =
+        item.phase == Phase::Committed && item.active == Side::Recovery && source == PowerState::Off;
     let found = format!("afterwards {item:?}, the source {source:?}, the cloud machine serves: {serves}");
-    world.check(PH_02, same && serves, found);
-    world.trace("no way back: reprotect refused, the cloud machine serves on");
-    world.trace_state().await
+    context.check(PH_02, unchanged && serves, found);
+    context.trace("no way back: reprotect refused, the cloud machine serves on");
+    context.trace_state().await
 }

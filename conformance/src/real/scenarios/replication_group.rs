@@ -1,96 +1,136 @@
-//! A replication group: three machines, each of which writes down what it has seen of its neighbour. They go out
-//! together to one moment, when the site is lost, and come back together without loss.
+//! A replication group of three machines: failed over together to one moment when their site is
+//! lost, and failed back together without loss.
 //!
-//! The neighbours stand in a ring. A record says which record of the neighbour was known to be durable before it was
-//! written; so a machine that has seen record *i* of another, recovered beside that other without its record *i*, was
-//! cut at a moment that never was (RP-11).
+//! The machines form a ring. Each record of a machine states which record of its neighbour was
+//! durable before it was written. So a machine that has seen record *i* of its neighbour, recovered
+//! together with a neighbour that lacks record *i*, is in a state that never existed (RP-11).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::{
-    Direction, ErrorCode, FailoverKind, GroupId, GroupPointId, JobId, JobState, JobView, PlanFailoverRequest,
-    PlanGroup, PlanId, PlanReprotectRequest, PointChoice, RecoveryPlan, RecoveryPoint,
+    Direction, ErrorCode, FailoverKind, FailoverRequest, GroupId, GroupPointId, ItemId, JobId, JobState,
+    Millis, Operation, PlanFailoverRequest, PlanGroup, PlanId, PlanReprotectRequest, PointChoice,
+    RecoveryPlan, RecoveryPoint,
 };
 use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
+use witness::ledger::RecordNumber;
 
+use crate::blame::ScenarioError;
 use crate::judge::JudgedMachine;
-use crate::real::context::{JOB_WITHIN, ScenarioContext, word};
-use crate::real::edge;
-use crate::real::edge::Recovered;
-use crate::real::edge::failover::{check_hydration, disks_under_test, request};
-use crate::real::edge::measure;
-use crate::real::edge::planned_switchover as switch;
-use crate::real::edge::planned_switchover::Switch;
-use crate::real::error::ScenarioError;
+use crate::real::context::{JOB_WITHIN, ScenarioContext, json_name};
+use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::measure::Outage;
+use crate::real::edge::name::EdgeName;
+use crate::real::edge::planned_switchover::PlannedSwitchover;
+use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
+use crate::real::edge::recovery_point::{failed_over_to, not_listed, wait_for_points};
 use crate::real::machine::Running;
-use crate::real::setup;
-use crate::real::teardown as finish;
+use crate::real::script::{Script, Start};
+use crate::real::{setup, teardown};
 use crate::rules::ids::*;
 
-/// The machines, each the neighbour of the one before.
-const MEMBERS: [&str; 3] = ["app", "db", "web"];
+/// A machine of the group and the names of its edges. Machines boot at the same time, so their
+/// bounds are wider than that of a single machine.
+struct MemberEdges {
+    machine: &'static str,
+    failover: EdgeName,
+    failback: EdgeName,
+}
+
+/// The machines; each is the neighbour of the one before it.
+const MEMBERS: [MemberEdges; 3] = [
+    MemberEdges {
+        machine: "app",
+        failover: EdgeName::new("group-failover-app", 18),
+        failback: EdgeName::new("group-failback-app", 24),
+    },
+    MemberEdges {
+        machine: "db",
+        failover: EdgeName::new("group-failover-db", 18),
+        failback: EdgeName::new("group-failback-db", 24),
+    },
+    MemberEdges {
+        machine: "web",
+        failover: EdgeName::new("group-failover-web", 18),
+        failback: EdgeName::new("group-failback-web", 24),
+    },
+];
+/// Names of the group's own jobs in progress and trace.
+const GROUP_FAILOVER: &str = "group-failover";
+const GROUP_FAILBACK: &str = "group-failback";
 const PLAN: &str = "all-of-the-shop";
 /// Moments that all machines must share before the site is lost.
-const MOMENTS: usize = 2;
-/// How long those may take.
-const MOMENTS_WITHIN: Duration = Duration::from_secs(180);
+const SHARED_MOMENTS: usize = 2;
+/// How long these may take.
+const SHARED_WITHIN: Duration = Duration::from_secs(180);
 
-/// A member of the group where it runs now.
+pub(crate) const SCRIPT: Script = Script {
+    edges: || {
+        let failovers = MEMBERS.iter().map(|member| member.failover);
+        failovers.chain(MEMBERS.iter().map(|member| member.failback)).collect()
+    },
+    repeatable: true,
+    needs: &[Operation::UnplannedFailover, Operation::Commit, Operation::Reprotect],
+    start: Start::BetweenSites(|context| Box::pin(run(context))),
+};
+
+/// A machine of the group, where it runs at the moment.
 struct Member {
-    world: ScenarioContext,
+    edges: &'static MemberEdges,
+    context: ScenarioContext,
     running: Running,
 }
 
-pub(crate) async fn cycle(world: &ScenarioContext) -> Result<(), ScenarioError> {
+async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let mut members = Vec::new();
-    for name in MEMBERS {
-        let world = world.member(name);
-        let running = setup::boot_source(&world).await?;
-        members.push(Member { world, running });
+    for edges in &MEMBERS {
+        let context = context.for_machine(edges.machine);
+        let running = setup::boot_source(&context).await?;
+        members.push(Member { edges, context, running });
     }
-    let result = rounds(world, &mut members).await;
+    let result = run_cycles(context, &mut members).await;
     for member in &members {
-        world.merge_findings(&member.world);
+        context.merge_findings(&member.context);
     }
     result
 }
 
-async fn rounds(world: &ScenarioContext, members: &mut [Member]) -> Result<(), ScenarioError> {
-    protect(world, members).await?;
-    for _ in 0..world.context.cycles {
-        let originals: Vec<_> = members.iter().map(|member| member.running.clone()).collect();
-        fail_over(world, members).await?;
-        commit(world, "group-failover", members).await?;
-        world.primary.restore();
-        reprotect(world, "reprotect", Direction::RecoveryToPrimary, members).await?;
-        fail_back(world, members, &originals).await?;
-        commit(world, "group-failback", members).await?;
-        reprotect(world, "reprotect-forward", Direction::PrimaryToRecovery, members).await?;
+async fn run_cycles(context: &ScenarioContext, members: &mut [Member]) -> Result<(), ScenarioError> {
+    protect(context, members).await?;
+    for _ in 0..context.run.cycles {
+        fail_over(context, members).await?;
+        commit(context, GROUP_FAILOVER, members).await?;
+        context.primary.restore();
+        reprotect(context, "reprotect", Direction::RecoveryToPrimary, members).await?;
+        fail_back(context, members).await?;
+        commit(context, GROUP_FAILBACK, members).await?;
+        reprotect(context, "reprotect-forward", Direction::PrimaryToRecovery, members).await?;
     }
-    let runs: Vec<_> = members.iter().map(|member| (&member.world, &member.running)).collect();
-    finish::end_all(world, &runs).await
+    let machines: Vec<_> = members.iter().map(|member| (&member.context, &member.running)).collect();
+    teardown::end_all(context, &machines).await
 }
 
-/// Each machine hears of its neighbour's acknowledged records, until dropped.
+/// Tells each machine which records of its neighbour are durable, until dropped.
 struct Ring {
     _tasks: JoinSet<()>,
 }
 
 impl Ring {
-    fn close(members: &[Member]) -> Self {
+    fn start(members: &[Member]) -> Self {
         let mut tasks = JoinSet::new();
         for (index, member) in members.iter().enumerate() {
-            let from = Arc::clone(&member.running.boot);
-            let to = Arc::clone(&members[(index + 1) % members.len()].running.boot);
+            let neighbour = Arc::clone(&member.running.boot);
+            let machine = Arc::clone(&members[(index + 1) % members.len()].running.boot);
             tasks.spawn(async move {
-                let mut told = from.guest.witness().last_ack();
-                // Ends with either of the two.
-                while from.guest.witness().acked(told + 1).await.is_ok() {
-                    told = from.guest.witness().last_ack();
-                    if to.guest.witness().tell_seen(told).await.is_err() {
+                let mut seen = neighbour.guest.witness().last_ack();
+                // Ends when either of the two guests ends.
+                while neighbour.guest.witness().acked(seen + 1).await.is_ok() {
+                    seen = neighbour.guest.witness().last_ack();
+                    if machine.guest.witness().tell_seen(seen).await.is_err() {
                         return;
                     }
                 }
@@ -100,14 +140,14 @@ impl Ring {
     }
 }
 
-async fn protect(world: &ScenarioContext, members: &[Member]) -> Result<(), ScenarioError> {
-    setup::make_policy(world).await?;
+async fn protect(context: &ScenarioContext, members: &[Member]) -> Result<(), ScenarioError> {
+    setup::create_policy(context).await?;
     for member in members {
-        setup::protect_in(&member.world, Some(GroupId::from("shop"))).await?;
+        setup::enable_protection(&member.context, Some(GroupId::from("shop"))).await?;
     }
-    let items = members.iter().map(|member| member.world.item.clone()).collect();
+    let items: Vec<ItemId> = members.iter().map(|member| member.context.item.clone()).collect();
     let groups = vec![PlanGroup { items, ..PlanGroup::default() }];
-    world.core.create_plan(&RecoveryPlan { id: PlanId::from(PLAN), groups }).await?;
+    context.core.create_plan(&RecoveryPlan { id: PlanId::from(PLAN), groups }).await?;
     Ok(())
 }
 
@@ -118,32 +158,36 @@ fn plan_request(direction: Direction, point: PointChoice) -> PlanFailoverRequest
         direction,
         point,
         shut_down_source: false,
-        shutdown_within: contract::Millis(60_000),
+        shutdown_within: Millis(60_000),
         data_sync: None,
     }
 }
 
-/// RP-07, RP-10: a choice of several machines' points is none of a single one's, and a named point is no plan's.
-async fn refused_before(
-    world: &ScenarioContext,
+/// RP-07, RP-10: a recovery point of several machines cannot be chosen for one machine, nor a named
+/// recovery point for a plan.
+async fn check_refused_points(
+    context: &ScenarioContext,
     member: &ScenarioContext,
     point: &RecoveryPoint,
 ) -> Result<(), ScenarioError> {
-    let mut alone = request(member, Direction::PrimaryToRecovery);
-    alone.point = PointChoice::LatestMultiVm;
-    let code = world.core.failover(&alone).await.err().map(|error| error.code);
-    world.check(RP_07, code == Some(ErrorCode::MultiVmNeedsGroup), format!("for one machine: {code:?}"));
+    let alone = FailoverRequest {
+        point: PointChoice::LatestMultiVm,
+        ..FailoverRequest::unplanned(&member.item, Direction::PrimaryToRecovery)
+    };
+    let code = context.core.failover(&alone).await.err().map(|error| error.code);
+    let refused = code == Some(ErrorCode::MultiVmNeedsGroup);
+    context.check(RP_07, refused, format!("for one machine: {code:?}"));
     let named = plan_request(Direction::PrimaryToRecovery, PointChoice::Custom(point.id.clone()));
-    let code = world.core.failover_plan(&named).await.err().map(|error| error.code);
-    world.check(RP_10, code == Some(ErrorCode::BadRequest), format!("for a plan: {code:?}"));
+    let code = context.core.failover_plan(&named).await.err().map(|error| error.code);
+    context.check(RP_10, code == Some(ErrorCode::BadRequest), format!("for a plan: {code:?}"));
     Ok(())
 }
 
-/// The moments that the points of all members share, oldest first.
-async fn shared(members: &[Member]) -> Result<Vec<GroupPointId>, ScenarioError> {
+/// The moments of which every member has a recovery point, oldest first.
+async fn shared_moments(members: &[Member]) -> Result<Vec<GroupPointId>, ScenarioError> {
     let mut shared: Option<Vec<GroupPointId>> = None;
-    for Member { world, .. } in members {
-        let points = world.core.item(&world.item).await?.points;
+    for Member { context, .. } in members {
+        let points = context.core.item(&context.item).await?.points;
         let own: Vec<_> = points.into_iter().filter(|p| p.processed).filter_map(|p| p.multi_vm).collect();
         let known: BTreeSet<_> = own.iter().cloned().collect();
         shared = Some(shared.map_or(own, |all| all.into_iter().filter(|id| known.contains(id)).collect()));
@@ -151,233 +195,217 @@ async fn shared(members: &[Member]) -> Result<Vec<GroupPointId>, ScenarioError> 
     Ok(shared.unwrap_or_default())
 }
 
-/// Waits, point by point of the first member, until there are moments that all share.
-async fn await_moments(world: &ScenarioContext, edge: &str, members: &[Member]) -> Result<(), ScenarioError> {
-    let step = world.evidence.step(edge, "moments that all machines share");
+/// Waits, with each new recovery point of the first member, until enough moments are shared.
+async fn wait_for_shared_moments(context: &ScenarioContext, members: &[Member]) -> Result<(), ScenarioError> {
+    let step = context.evidence.step(GROUP_FAILOVER, "moments that all machines share");
     let wait = async {
         for count in 1.. {
-            let member = &members[0].world;
-            member.core.watch_points(&member.item, count).await?;
-            if shared(members).await?.len() >= MOMENTS {
+            let first = &members[0].context;
+            first.core.watch_points(&first.item, count).await?;
+            if shared_moments(members).await?.len() >= SHARED_MOMENTS {
                 break;
             }
         }
         Ok::<_, ScenarioError>(())
     };
-    let waited = tokio::time::timeout(MOMENTS_WITHIN, wait).await;
+    let waited = tokio::time::timeout(SHARED_WITHIN, wait).await;
     waited.map_err(|_| {
-        ScenarioError::CoreViolation(format!("{edge}: no shared moment in {MOMENTS_WITHIN:?}"))
+        ScenarioError::CoreViolation(format!("{GROUP_FAILOVER}: no shared moment in {SHARED_WITHIN:?}"))
     })??;
     step.done();
     Ok(())
 }
 
-async fn fail_over(world: &ScenarioContext, members: &mut [Member]) -> Result<(), ScenarioError> {
-    const EDGE: &str = "group-failover";
-    let ring = Ring::close(members);
-    await_moments(world, EDGE, members).await?;
-    for member in members.iter() {
-        member.world.enter(&name(EDGE, &member.world));
-        edge::await_work(&member.world, EDGE, &member.running).await?;
+async fn fail_over(context: &ScenarioContext, members: &mut [Member]) -> Result<(), ScenarioError> {
+    let ring = Ring::start(members);
+    wait_for_shared_moments(context, members).await?;
+    let mut edges = Vec::new();
+    let mut targets = Vec::new();
+    for Member { edges: names, context, running } in members.iter() {
+        let edge = Edge::begin(context, names.failover, running, Hydration::MayEdit);
+        edge.wait_for_work().instrument(edge.span()).await?;
+        targets.push(RecoveryTarget::next_boot_of(&context.machine, &context.recovery).await);
+        edges.push(edge);
     }
-    let point = world.core.item(&members[0].world.item).await?.points.first().cloned();
-    let point = point.ok_or_else(|| ScenarioError::CoreViolation(format!("{EDGE}: there is no point")))?;
-    refused_before(world, &members[0].world, &point).await?;
-    let disaster = world.primary.lose().await?;
+    let point = context.core.item(&members[0].context.item).await?.points.first().cloned();
+    let point =
+        point.ok_or_else(|| ScenarioError::CoreViolation(format!("{GROUP_FAILOVER}: there is no point")))?;
+    check_refused_points(context, &members[0].context, &point).await?;
+    let source_stopped = context.primary.lose().await?;
     drop(ring);
-    world.trace("group-failover: the source site is lost");
-    let trigger = Instant::now();
-    let asked = plan_request(Direction::PrimaryToRecovery, PointChoice::LatestMultiVm);
-    let plan = world.core.failover_plan(&asked).await?;
-    let jobs = member_jobs(world, &plan, members).await?;
-    let boots = members.iter().zip(&jobs).map(|(Member { world, .. }, job)| async move {
-        let edge = name(EDGE, world);
-        let after = world.recovery.last_boot(&world.machine).await.map_or(0, |boot| boot.number);
-        edge::recover(world, &edge, &world.recovery, &world.machine, after, job).await
-    });
+    context.trace(format!("{GROUP_FAILOVER}: the source site is lost"));
+    let outage = Outage { source_stopped, triggered: Instant::now(), after_wait: false };
+    let request = plan_request(Direction::PrimaryToRecovery, PointChoice::LatestMultiVm);
+    let plan = context.core.failover_plan(&request).await?;
+    let jobs = jobs_of_members(context, &plan, members).await?;
+    let boots = edges.iter().zip(&targets).zip(&jobs);
+    let boots = boots.map(|((edge, target), job)| edge.recover(target, job).instrument(edge.span()));
     let recovered = try_join_all(boots).await?;
-    ended(world, &plan).await?;
-    same_moment(world, members).await?;
-    let mut judged = Vec::new();
-    for (member, recovered) in members.iter().zip(&recovered) {
-        let times = (disaster, trigger);
-        judged.push(judge_out(member, &name(EDGE, &member.world), recovered, times).await?);
+    check_plan_job(context, &plan).await?;
+    check_one_moment(context, members).await?;
+    let mut causality = Vec::new();
+    let mut machines = Vec::new();
+    for (edge, recovered) in edges.into_iter().zip(recovered) {
+        let judge = judge_failover(edge, recovered, outage);
+        let (machine, records) = judge.instrument(edge.span()).await?;
+        machines.push(machine);
+        causality.push(records);
     }
-    causes_are_there(world, &judged).await;
-    settle(members, &recovered).await
+    check_causality(context, &causality);
+    put_to_work(members, &machines).await
 }
 
-/// One machine of a group at an edge.
-fn name(edge: &str, member: &ScenarioContext) -> String {
-    format!("{edge}-{}", member.machine)
-}
-
-/// RP-08: all of them were taken to one moment.
-async fn same_moment(world: &ScenarioContext, members: &[Member]) -> Result<(), ScenarioError> {
+/// RP-08: all machines were failed over to the same moment.
+async fn check_one_moment(context: &ScenarioContext, members: &[Member]) -> Result<(), ScenarioError> {
     let mut moments = BTreeSet::new();
-    for Member { world, .. } in members {
-        let item = world.core.item(&world.item).await?;
-        let chosen = item.points.iter().find(|point| Some(&point.id) == item.failed_over_to.as_ref());
-        moments.insert(chosen.and_then(|point| point.multi_vm.clone()));
+    for Member { context, .. } in members {
+        let item = context.core.item(&context.item).await?;
+        moments.insert(failed_over_to(&item).and_then(|point| point.multi_vm.clone()));
     }
-    let one = moments.len() == 1 && !moments.contains(&None);
-    world.check(RP_08, one, format!("{} moments for {} machines", moments.len(), members.len()));
+    let same = moments.len() == 1 && !moments.contains(&None);
+    context.check(RP_08, same, format!("{} moments for {} machines", moments.len(), members.len()));
     Ok(())
 }
 
-async fn judge_out(
-    Member { world, running }: &Member,
-    edge: &str,
-    recovered: &Recovered,
-    (disaster, trigger): (Instant, Instant),
-) -> Result<(u64, u64), ScenarioError> {
-    let item = world.core.item(&world.item).await?;
-    let chosen = item.points.iter().find(|point| Some(&point.id) == item.failed_over_to.as_ref());
-    let chosen = chosen
-        .ok_or_else(|| ScenarioError::CoreViolation(format!("{edge}: its point is not in the list")))?;
-    let dir = world.edge_dir(edge)?;
-    let judged = edge::with_point(&world.recovery, chosen, &dir, async |files| {
-        check_hydration(world, &recovered.boot, &files).await?;
-        edge::judge(
-            world,
-            edge,
-            disks_under_test(&running.boot, &recovered.boot, &files),
-            running.initial_record,
-        )
-        .await
-    })
-    .await?;
-    let survived = recovered.findings.ledger.contiguous;
-    let rpo = measure::rpo(&running.boot.guest.witness().acks(), survived, disaster, judged.0.lost);
-    let rto = recovered.rto(world, trigger, false).await;
-    let inside = edge::inside_agrees(&recovered.findings, &judged.0);
-    let causes = seen_and_held(&judged.0);
-    edge::conclude(world, edge, judged, rpo, rto, inside).await?;
-    Ok(causes)
+/// What the disks of a machine say about the order of records between it and its neighbour.
+struct CausalRecords {
+    /// The last record of its neighbour that the machine has seen.
+    seen_of_neighbour: RecordNumber,
+    /// The machine's own last record.
+    own: RecordNumber,
 }
 
-/// The last record of the neighbour that a machine has seen, and its own last record, by its disks.
-fn seen_and_held(judged: &JudgedMachine) -> (u64, u64) {
-    (judged.seen().unwrap_or_default(), judged.contiguous().unwrap_or_default())
-}
-
-/// RP-11: whatever a machine has seen of its neighbour, the neighbour has.
-async fn causes_are_there(world: &ScenarioContext, judged: &[(u64, u64)]) {
-    for (index, (_, held)) in judged.iter().enumerate() {
-        let next = (index + 1) % judged.len();
-        let seen = judged[next].0;
-        let found =
-            format!("{} has seen record {seen} of {}, which holds {held}", MEMBERS[next], MEMBERS[index]);
-        world.check(RP_11, seen > 0 && seen <= *held, found);
+impl CausalRecords {
+    fn of(machine: &JudgedMachine) -> Self {
+        Self {
+            seen_of_neighbour: machine.seen().unwrap_or_default(),
+            own: machine.contiguous().unwrap_or_default(),
+        }
     }
 }
 
-/// Lets the recovered machines work on.
-async fn settle(members: &mut [Member], recovered: &[Recovered]) -> Result<(), ScenarioError> {
+async fn judge_failover(
+    edge: Edge<'_>,
+    recovered: Recovered,
+    outage: Outage,
+) -> Result<(Recovered, CausalRecords), ScenarioError> {
+    let context = edge.context();
+    let item = context.core.item(&context.item).await?;
+    let point = failed_over_to(&item).ok_or_else(|| not_listed(edge.name().as_str()))?;
+    let judged = edge.judge_recovery_from(point, recovered, outage).await?;
+    let records = CausalRecords::of(&judged.judgement.disks.machine);
+    Ok((edge.finish(judged)?, records))
+}
+
+/// RP-11: a neighbour has every record that a machine has seen of it.
+fn check_causality(context: &ScenarioContext, records: &[CausalRecords]) {
+    for (index, neighbour) in records.iter().enumerate() {
+        let next = (index + 1) % records.len();
+        let seen = records[next].seen_of_neighbour;
+        let machine = MEMBERS[next].machine;
+        let found = format!(
+            "{machine} has seen record {seen} of {}, which has {}",
+            MEMBERS[index].machine, neighbour.own
+        );
+        context.check(RP_11, seen > 0 && seen <= neighbour.own, found);
+    }
+}
+
+/// Gives the recovered machines their load again.
+async fn put_to_work(members: &mut [Member], recovered: &[Recovered]) -> Result<(), ScenarioError> {
     for (member, recovered) in members.iter_mut().zip(recovered) {
-        let site = if Arc::ptr_eq(&member.running.site, &member.world.primary) {
-            Arc::clone(&member.world.recovery)
-        } else {
-            Arc::clone(&member.world.primary)
-        };
-        member.running = edge::put_to_work(&member.world, &site, recovered).await?;
+        member.running = recover::put_to_work(&member.context, recovered).await?;
     }
     Ok(())
 }
 
-async fn fail_back(
-    world: &ScenarioContext,
-    members: &mut [Member],
-    originals: &[Running],
-) -> Result<(), ScenarioError> {
-    const EDGE: &str = "group-failback";
-    for member in members.iter() {
-        member.world.enter(&name(EDGE, &member.world));
-        edge::await_work(&member.world, EDGE, &member.running).await?;
+async fn fail_back(context: &ScenarioContext, members: &mut [Member]) -> Result<(), ScenarioError> {
+    let mut switchovers = Vec::new();
+    for Member { edges: names, context, running } in members.iter() {
+        let edge = Edge::begin(context, names.failback, running, Hydration::NotExpected);
+        edge.wait_for_work().instrument(edge.span()).await?;
+        let target = RecoveryTarget::next_boot_of(&context.machine, &context.primary).await;
+        switchovers.push(PlannedSwitchover { edge, target, shutdown_rule: FB_06 });
     }
-    let trigger = Instant::now();
-    let asked = plan_request(Direction::RecoveryToPrimary, PointChoice::Latest);
-    let plan = world.core.failover_plan(&asked).await?;
-    let jobs = member_jobs(world, &plan, members).await?;
-    let switches = members.iter().zip(originals).zip(&jobs).map(|((member, original), job)| async move {
-        let edge = name(EDGE, &member.world);
-        let (from, to, after) = (&member.running, &member.world.primary, original.boot.number);
-        let switch = Switch { edge: &edge, from, to, after, exempt: None };
-        switch.follow(&member.world, trigger, job, switch::nothing()).await
+    let requested = Instant::now();
+    let request = plan_request(Direction::RecoveryToPrimary, PointChoice::Latest);
+    let plan = context.core.failover_plan(&request).await?;
+    let jobs = jobs_of_members(context, &plan, members).await?;
+    let switchovers = switchovers.into_iter().zip(&jobs).map(|(switchover, job)| {
+        let span = switchover.edge.span();
+        switchover.follow(requested, job).instrument(span)
     });
-    let recovered = try_join_all(switches).await?;
-    ended(world, &plan).await?;
-    settle(members, &recovered).await
+    let recovered = try_join_all(switchovers).await?;
+    check_plan_job(context, &plan).await?;
+    put_to_work(members, &recovered).await
 }
 
-/// The jobs of a plan's machines, once all of them have one.
-async fn member_jobs(
-    world: &ScenarioContext,
+/// Waits until the plan has started a job for each member, and returns these jobs.
+async fn jobs_of_members(
+    context: &ScenarioContext,
     plan: &JobId,
     members: &[Member],
 ) -> Result<Vec<JobId>, ScenarioError> {
     let wait = async {
-        let mut seen = world.core.job(plan).await?;
+        let mut view = context.core.job(plan).await?;
         loop {
-            let progress = seen.plan.clone().unwrap_or_default();
-            let job = |member: &Member| {
-                let found = progress.members.iter().find(|one| one.item == member.world.item);
+            let progress = view.plan.clone().unwrap_or_default();
+            let job_of = |member: &Member| {
+                let found = progress.members.iter().find(|one| one.item == member.context.item);
                 found.and_then(|one| one.job.clone())
             };
-            if let Some(jobs) = members.iter().map(job).collect::<Option<Vec<_>>>() {
+            if let Some(jobs) = members.iter().map(job_of).collect::<Option<Vec<_>>>() {
                 return Ok::<_, ScenarioError>(jobs);
             }
-            if seen.state.ended() {
-                return Err(ScenarioError::CoreViolation(format!(
-                    "plan {PLAN} ended {:?}: {:?}",
-                    seen.state, seen.error
-                )));
+            if view.state.ended() {
+                let ended = format!("plan {PLAN} ended {:?}: {:?}", view.state, view.error);
+                return Err(ScenarioError::CoreViolation(ended));
             }
-            seen = world.core.watch_job(plan, seen.revision).await?;
+            view = context.core.watch_job(plan, view.revision).await?;
         }
     };
     let waited = tokio::time::timeout(JOB_WITHIN, wait).await;
     waited
-        .map_err(|_| ScenarioError::CoreViolation(format!("plan {PLAN} began no jobs in {JOB_WITHIN:?}")))?
+        .map_err(|_| ScenarioError::CoreViolation(format!("plan {PLAN} started no jobs in {JOB_WITHIN:?}")))?
 }
 
-/// PL-02, PL-08: the plan's job ends well and tells how long it took.
-async fn ended(world: &ScenarioContext, plan: &JobId) -> Result<JobView, ScenarioError> {
-    let job = world.follow("plan", plan).await?;
+/// PL-02, PL-08: the plan's job ends well and says how long it took.
+async fn check_plan_job(context: &ScenarioContext, plan: &JobId) -> Result<(), ScenarioError> {
+    let job = context.follow("plan", plan).await?;
     let well = matches!(job.state, JobState::Completed | JobState::CompletedWithWarning);
-    let found = format!("{} {}: {}", word(&job.kind), word(&job.direction), word(&job.state));
-    world.check(PL_02, well, found);
+    let found = format!("{} {}: {}", json_name(&job.kind), json_name(&job.direction), json_name(&job.state));
+    context.check(PL_02, well, found);
     let took = job.plan.and_then(|plan| plan.took);
-    world.check(PL_08, took.is_some(), format!("the plan took {took:?} without scripts and people"));
-    Ok(world.core.job(plan).await?)
+    context.check(PL_08, took.is_some(), format!("the plan took {took:?} without scripts and people"));
+    Ok(())
 }
 
-async fn commit(world: &ScenarioContext, edge: &str, members: &[Member]) -> Result<(), ScenarioError> {
-    let job = world.core.commit_plan(&PlanId::from(PLAN)).await?;
-    world.follow(edge, &job).await?;
-    for Member { world, running } in members {
-        let left = world.core.item(&world.item).await?.points.len();
-        let works = edge::works_beyond(running, running.last_record()).await;
-        world.check(FO_04, left == 0 && works, format!("{left} points left, at work: {works}"));
+async fn commit(context: &ScenarioContext, label: &str, members: &[Member]) -> Result<(), ScenarioError> {
+    let job = context.core.commit_plan(&PlanId::from(PLAN)).await?;
+    context.follow(label, &job).await?;
+    for Member { context, running, .. } in members {
+        let left = context.core.item(&context.item).await?.points.len();
+        let works = works_beyond(running, running.last_record()).await;
+        context.check(FO_04, left == 0 && works, format!("{left} points left, at work: {works}"));
     }
     Ok(())
 }
 
 async fn reprotect(
-    world: &ScenarioContext,
-    edge: &str,
+    context: &ScenarioContext,
+    label: &str,
     direction: Direction,
     members: &[Member],
 ) -> Result<(), ScenarioError> {
     let mut settings = Vec::new();
-    for Member { world, .. } in members {
-        settings.push(world.reprotection(direction).await?);
+    for Member { context, .. } in members {
+        settings.push(context.reprotect_request(direction).await?);
     }
     let request = PlanReprotectRequest { plan: PlanId::from(PLAN), direction, settings };
-    let job = world.core.reprotect_plan(&request).await?;
-    world.follow(edge, &job).await?;
-    for Member { world, running } in members {
-        edge::await_points(world, edge, running).await?;
+    let job = context.core.reprotect_plan(&request).await?;
+    context.follow(label, &job).await?;
+    for Member { context, running, .. } in members {
+        wait_for_points(context, label, running).await?;
     }
     Ok(())
 }

@@ -1,232 +1,247 @@
-//! A test failover: a copy of a recovery point boots in a network of its own, and nothing else notices.
+//! A test failover: a copy of a recovery point boots in an isolated network, and neither the source
+//! nor replication notices.
 
 use std::time::Instant;
 
 use contract::{
-    Consistency, ErrorCode, ItemView, MachineId, Network, Phase, Platform, PointChoice, RecoveryPoint, Side,
-    TestFailoverRequest, TestFailoverStatus,
+    Consistency, ErrorCode, ItemView, JobKind, MachineId, Network, Operation, Phase, Platform, PointChoice,
+    RecoveryPoint, Side, TestFailoverRequest, TestFailoverStatus,
 };
 use harness::oracle::{self, RawSource};
+use tracing::Instrument as _;
 
+use crate::blame::{KeptByCore, ScenarioError};
 use crate::real::context::ScenarioContext;
-use crate::real::edge;
-use crate::real::edge::failover::{check_hydration, disks_under_test};
-use crate::real::edge::measure;
-use crate::real::edge::{PointFiles, Recovered};
-use crate::real::error::ScenarioError;
+use crate::real::edge::hydration_diff::hydrated;
+use crate::real::edge::lifecycle::{Edge, Hydration, JudgedRecovery};
+use crate::real::edge::measure::Outage;
+use crate::real::edge::name::EdgeName;
+use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
+use crate::real::edge::recovery_point::{PointFiles, points_lost, with_point};
 use crate::real::machine::Running;
-use crate::real::setup;
-use crate::real::teardown as finish;
+use crate::real::script::{Script, Start};
+use crate::real::{setup, teardown};
 use crate::rules::ids::*;
 
-const EDGE: &str = "test-failover";
-/// Start of every address in the network of test failovers.
+const TEST_FAILOVER: EdgeName = EdgeName::new("test-failover", 6);
+/// The first bytes of every address in the network of test failovers.
 const ISOLATED: &str = "203.0.113.";
 
-pub(crate) async fn hold(world: &ScenarioContext) -> Result<(), ScenarioError> {
-    let source = setup::boot_source(world).await?;
-    setup::protect(world, &source).await?;
-    world.enter(EDGE);
-    edge::await_work(world, EDGE, &source).await?;
-    let before = world.core.item(&world.item).await?;
-    refused_before(world).await?;
-    let point = if world.at_rest { point_at_rest(world, &before).await? } else { older_point(&before)? };
-    let trigger = Instant::now();
-    let test_failover = start(world, EDGE, &point).await?;
-    let first = read_and_judge(world, EDGE, &source, &test_failover, &point, trigger).await?;
-    if world.at_rest {
-        found_at_rest(world, &test_failover).await;
-    }
-    work_inside(world, &source, &test_failover).await?;
-    check_untouched(world, &source, &before, &point, &first).await?;
-    clean_up(world, EDGE, &test_failover).await?;
-    finish::end(world, &source).await
+pub(crate) const SCRIPT: Script = Script {
+    edges: || vec![TEST_FAILOVER],
+    repeatable: false,
+    needs: &[Operation::TestFailover, Operation::TestFailoverCleanup],
+    start: Start::BetweenSites(|context| Box::pin(run(context))),
+};
+
+async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
+    let source = setup::boot_source(context).await?;
+    setup::protect(context, &source).await?;
+    let edge = Edge::begin(context, TEST_FAILOVER, &source, Hydration::MayEdit);
+    run_edge(edge).instrument(edge.span()).await?;
+    teardown::end(context, &source).await
 }
 
-/// A test failover of the newest point, judged and cleaned up: what replication has to show at this moment.
-pub(crate) async fn hold_short(
-    world: &ScenarioContext,
-    edge: &str,
+async fn run_edge(edge: Edge<'_>) -> Result<(), ScenarioError> {
+    let context = edge.context();
+    let app_consistent = context.scenario.app_consistent;
+    edge.wait_for_work().await?;
+    let before = context.core.item(&context.item).await?;
+    check_refusals_before(context).await?;
+    let point = if app_consistent { app_consistent_point(context, &before)? } else { older_point(&before)? };
+    let judged = start_and_judge(edge, &point).await?;
+    let first_reading: Vec<_> = judged.point.iter().map(|file| file.raw.clone()).collect();
+    let test_machine = edge.finish(judged)?;
+    if app_consistent {
+        check_app_consistent(context, &test_machine);
+    }
+    check_isolation(edge, &test_machine).await?;
+    check_untouched(edge, &before, &point, &first_reading).await?;
+    clean_up(context, edge.name().as_str(), &test_machine).await
+}
+
+/// Makes a test failover to the newest recovery point, judges it and cleans up: shows what
+/// replication has at this moment.
+pub(crate) async fn run_briefly(
+    context: &ScenarioContext,
+    name: EdgeName,
     source: &Running,
 ) -> Result<(), ScenarioError> {
-    world.enter(edge);
-    let item = world.core.item(&world.item).await?;
-    let newest = item.points.into_iter().rfind(|point| point.processed);
-    let newest =
-        newest.ok_or_else(|| ScenarioError::CoreViolation(format!("{edge}: there is no recovery point")))?;
-    let trigger = Instant::now();
-    let test_failover = start(world, edge, &newest).await?;
-    read_and_judge(world, edge, source, &test_failover, &newest, trigger).await?;
-    clean_up(world, edge, &test_failover).await
+    let edge = Edge::begin(context, name, source, Hydration::MayEdit);
+    let run = async {
+        let item = context.core.item(&context.item).await?;
+        let newest = item.points.into_iter().rfind(|point| point.processed);
+        let newest = newest
+            .ok_or_else(|| ScenarioError::CoreViolation(format!("{name}: there is no recovery point")))?;
+        let judged = start_and_judge(edge, &newest).await?;
+        let test_machine = edge.finish(judged)?;
+        clean_up(context, name.as_str(), &test_machine).await
+    };
+    run.instrument(edge.span()).await
 }
 
-fn request(world: &ScenarioContext, point: PointChoice, network: Network) -> TestFailoverRequest {
-    TestFailoverRequest { item: world.item.clone(), point, network }
+/// Id of the machine that a test failover creates.
+pub(crate) fn test_machine_id(context: &ScenarioContext) -> MachineId {
+    MachineId(format!("{}-test", context.machine))
 }
 
-/// TF-04: a network that serves is refused. MO-02: no test failover was held yet.
-async fn refused_before(world: &ScenarioContext) -> Result<(), ScenarioError> {
-    let production = request(world, PointChoice::LatestProcessed, Network::Production);
-    let code = world.core.test_failover(&production).await.err().map(|error| error.code);
-    world.check(TF_04, code == Some(ErrorCode::BadRequest), format!("test failover in production: {code:?}"));
-    let status = world.core.item(&world.item).await?.test_failover_status;
-    world.check(MO_02, status == TestFailoverStatus::Recommended, format!("before: {status:?}"));
+fn request(context: &ScenarioContext, point: PointChoice, network: Network) -> TestFailoverRequest {
+    TestFailoverRequest { item: context.item.clone(), point, network }
+}
+
+/// TF-04: a test failover into the production network is refused. MO-02: without a test failover so
+/// far, one is recommended.
+async fn check_refusals_before(context: &ScenarioContext) -> Result<(), ScenarioError> {
+    let in_production = request(context, PointChoice::LatestProcessed, Network::Production);
+    let code = context.core.test_failover(&in_production).await.err().map(|error| error.code);
+    let refused = code == Some(ErrorCode::BadRequest);
+    context.check(TF_04, refused, format!("test failover in production: {code:?}"));
+    let status = context.core.item(&context.item).await?.test_failover_status;
+    context.check(MO_02, status == TestFailoverStatus::Recommended, format!("before: {status:?}"));
     Ok(())
 }
 
-/// A point that is not the newest, so that the choice shows (TF-03).
+/// A recovery point that is not the newest, so that TF-03 can tell whether the choice was obeyed.
 fn older_point(item: &ItemView) -> Result<RecoveryPoint, ScenarioError> {
-    let processed = item.points.iter().rev().filter(|point| point.processed);
-    let older = processed.clone().nth(1).cloned();
-    older.ok_or_else(|| ScenarioError::CoreViolation(format!("{EDGE}: fewer than two recovery points")))
+    let mut processed = item.points.iter().rev().filter(|point| point.processed);
+    processed.nth(1).cloned().ok_or_else(|| {
+        ScenarioError::CoreViolation(format!("{TEST_FAILOVER}: fewer than two recovery points"))
+    })
 }
 
-/// RP-06: the newest point at which the applications were at rest, though there is a newer one.
-async fn point_at_rest(world: &ScenarioContext, item: &ItemView) -> Result<RecoveryPoint, ScenarioError> {
+/// RP-06: the newest application-consistent recovery point, which is not the newest of all.
+fn app_consistent_point(context: &ScenarioContext, item: &ItemView) -> Result<RecoveryPoint, ScenarioError> {
     let mut processed = item.points.iter().rev().filter(|point| point.processed);
     let newest = processed.clone().next().map(|point| point.consistency);
-    let at_rest = processed.find(|point| point.consistency == Consistency::App).cloned();
-    let held = newest == Some(Consistency::Crash) && at_rest.is_some();
-    let found = format!("newest point {newest:?}, one at rest: {}", at_rest.is_some());
-    world.check(RP_06, held, found);
-    at_rest.ok_or_else(|| {
-        ScenarioError::CoreViolation(format!("{EDGE}: no application-consistent point: {}", item.trouble))
+    let point = processed.find(|point| point.consistency == Consistency::App).cloned();
+    let satisfied = newest == Some(Consistency::Crash) && point.is_some();
+    let found = format!("newest point {newest:?}, an application-consistent one: {}", point.is_some());
+    context.check(RP_06, satisfied, found);
+    point.ok_or_else(|| {
+        let trouble = &item.trouble;
+        ScenarioError::CoreViolation(format!("{TEST_FAILOVER}: no application-consistent point: {trouble}"))
     })
 }
 
-/// RP-19: what the guest found on its disks at boot is what applications at rest leave behind.
-async fn found_at_rest(world: &ScenarioContext, test_failover: &Recovered) {
-    let findings = &test_failover.findings;
-    let journals: Vec<_> =
+/// RP-19: at boot the guest found on its disks what applications leave behind when they are
+/// quiesced.
+fn check_app_consistent(context: &ScenarioContext, test_machine: &Recovered) {
+    let findings = &test_machine.findings;
+    let replayed: Vec<_> =
         findings.file_systems.iter().filter(|fs| fs.needed_recovery).map(|fs| &fs.role).collect();
-    world.check(RP_19, journals.is_empty(), format!("file systems whose journal was replayed: {journals:?}"));
+    let found = format!("file systems whose journal was replayed: {replayed:?}");
+    context.check(RP_19, replayed.is_empty(), found);
     let marked = findings.ledger.ends_quiesced;
-    world.check(RP_19, marked, format!("the last record is the quiesce mark: {marked}"));
+    context.check(RP_19, marked, format!("the last record is the quiesce mark: {marked}"));
     let open = findings.bank.wal_bytes;
-    world.check(RP_19, open == 0, format!("{open} bytes in the bank's log"));
+    context.check(RP_19, open == 0, format!("{open} bytes in the bank's log"));
 }
 
-async fn start(
-    world: &ScenarioContext,
-    edge: &str,
-    point: &RecoveryPoint,
-) -> Result<Recovered, ScenarioError> {
-    let choice =
-        if world.at_rest { PointChoice::LatestAppConsistent } else { PointChoice::Custom(point.id.clone()) };
-    let wanted = request(world, choice, Network::Isolated);
-    let job = world.core.test_failover(&wanted).await?;
-    let machine = MachineId(format!("{}-test", world.machine));
-    let test_failover = edge::recover(world, edge, &world.recovery, &machine, 0, &job).await?;
-    let hydrated = test_failover.job.steps.iter().any(|step| step.name == "hydrate" && step.took.is_some());
-    world.check(TF_09, hydrated, "the extra step is in the test failover's job, timed");
-    world.check(
-        MO_04,
-        test_failover.job.kind == contract::JobKind::TestFailover,
-        "the test failover is a job like others",
-    );
-    let again = world.core.test_failover(&wanted).await.err().map(|error| error.code);
-    world.check(
-        LC_02,
-        again == Some(ErrorCode::NotAllowedInState),
-        format!("a second test failover: {again:?}"),
-    );
-    Ok(test_failover)
+/// Starts a test failover to a recovery point and judges the test machine. The caller finishes the
+/// edge.
+async fn start_and_judge(edge: Edge<'_>, point: &RecoveryPoint) -> Result<JudgedRecovery, ScenarioError> {
+    let context = edge.context();
+    let outage = Outage::since(Instant::now());
+    let test_machine = start(edge, point).await?;
+    let judged = edge.judge_recovery_from(point, test_machine, outage).await?;
+    let objection = judged.judgement.disks.machine.objection();
+    context.check(TF_03, objection.is_none(), format!("the test failover shows {}", point.id));
+    Ok(judged)
 }
 
-/// The test failover's disks before the oracle. Returns what the point held.
-async fn read_and_judge(
-    world: &ScenarioContext,
-    edge: &str,
-    source: &Running,
-    test_failover: &Recovered,
-    point: &RecoveryPoint,
-    trigger: Instant,
-) -> Result<Vec<PointFiles>, ScenarioError> {
-    let dir = world.edge_dir(edge)?;
-    let (judged, files) = edge::with_point(&world.recovery, point, &dir, async |files| {
-        check_hydration(world, &test_failover.boot, &files).await?;
-        let disks_under_test = disks_under_test(&source.boot, &test_failover.boot, &files);
-        Ok((edge::judge(world, edge, disks_under_test, source.initial_record).await?, files))
-    })
-    .await?;
-    let survived = test_failover.findings.ledger.contiguous;
-    world.check(TF_03, judged.0.objection().is_none(), format!("the test failover shows {}", point.id));
-    let rto = test_failover.rto(world, trigger, false).await;
-    let rpo = measure::rpo(&source.boot.guest.witness().acks(), survived, trigger, judged.0.lost);
-    let inside = edge::inside_agrees(&test_failover.findings, &judged.0);
-    edge::conclude(world, edge, judged, rpo, rto, inside).await?;
-    Ok(files)
+/// TF-09, MO-04, LC-02: the test failover is a job with a timed hydration step, and a second one is
+/// refused.
+async fn start(edge: Edge<'_>, point: &RecoveryPoint) -> Result<Recovered, ScenarioError> {
+    let context = edge.context();
+    let choice = if context.scenario.app_consistent {
+        PointChoice::LatestAppConsistent
+    } else {
+        PointChoice::Custom(point.id.clone())
+    };
+    let request = request(context, choice, Network::Isolated);
+    let job = context.core.test_failover(&request).await?;
+    let target = RecoveryTarget::new_machine(&context.recovery, test_machine_id(context));
+    let test_machine = edge.recover(&target, &job).await?;
+    let job = &test_machine.job;
+    context.check(TF_09, hydrated(job), "the extra step is in the test failover's job, timed");
+    context.check(MO_04, job.kind == JobKind::TestFailover, "the test failover is a job like others");
+    let code = context.core.test_failover(&request).await.err().map(|error| error.code);
+    let refused = code == Some(ErrorCode::NotAllowedInState);
+    context.check(LC_02, refused, format!("a second test failover: {code:?}"));
+    Ok(test_machine)
 }
 
-/// The test failover's own guest writes, in its own network, while source and replication go on (TF-01, TF-02, TF-04).
-async fn work_inside(
-    world: &ScenarioContext,
-    source: &Running,
-    test_failover: &Recovered,
-) -> Result<(), ScenarioError> {
-    let inside = edge::put_to_work(world, &world.recovery, test_failover).await?;
-    let record = source.last_record();
-    let transfers = world.primary.snapshots_taken(&world.machine).await;
-    edge::await_work(world, EDGE, &inside).await?;
-    let hello = test_failover.boot.guest.witness().hello_again().await?;
-    let isolated = !hello.nics.is_empty() && hello.nics.iter().all(|nic| nic.address.starts_with(ISOLATED));
-    world.check(TF_04, isolated, format!("the test failover's cards: {:?}", hello.nics));
-    let alive = edge::works_beyond(source, record).await && !source.boot.guest.is_gone();
-    world.check(TF_02, alive, "the source ran and acknowledged all the while");
-    let more = world.primary.snapshots_taken(&world.machine).await - transfers;
-    world.check(TF_01, more >= 1, format!("{more} transfers during the test failover"));
+/// TF-01, TF-02, TF-04: the test machine writes in its isolated network, while the source and
+/// replication continue.
+async fn check_isolation(edge: Edge<'_>, test_machine: &Recovered) -> Result<(), ScenarioError> {
+    let context = edge.context();
+    let source = edge.source();
+    let running = recover::put_to_work(context, test_machine).await?;
+    let record_before = source.last_record();
+    let transfers_before = context.primary.snapshots_taken(&context.machine).await;
+    recover::wait_for_work(context, edge.name().as_str(), &running).await?;
+    let nics = test_machine.boot.guest.witness().hello_again().await?.nics;
+    let isolated = !nics.is_empty() && nics.iter().all(|nic| nic.address.starts_with(ISOLATED));
+    context.check(TF_04, isolated, format!("the test machine's network cards: {nics:?}"));
+    let alive = works_beyond(source, record_before).await && !source.boot.guest.is_gone();
+    context.check(TF_02, alive, "the source ran and acknowledged all the while");
+    let transfers = context.primary.snapshots_taken(&context.machine).await - transfers_before;
+    context.check(TF_01, transfers >= 1, format!("{transfers} transfers during the test failover"));
     Ok(())
 }
 
-/// TF-07, TF-08, RP-20: the point holds what it held, and the item stands where it stood.
+/// TF-02, TF-07, TF-08, RP-20: the recovery point has the content that was read first, and the item
+/// is in the state in which it was before.
 async fn check_untouched(
-    world: &ScenarioContext,
-    source: &Running,
+    edge: Edge<'_>,
     before: &ItemView,
     point: &RecoveryPoint,
-    first: &[PointFiles],
+    first_reading: &[camino::Utf8PathBuf],
 ) -> Result<(), ScenarioError> {
-    let dir = world.evidence.dir().join("edges").join("point-after-test failover");
+    let context = edge.context();
+    let dir = context.evidence.dir().join("edges").join("point-after-test-failover");
     std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
-    edge::with_point(&world.recovery, point, &dir, async |files| {
-        for (now, then) in files.iter().zip(first) {
+    let compare = async |files: Vec<PointFiles>| {
+        for (second, first) in files.iter().zip(first_reading) {
             let open =
                 |path: &camino::Utf8Path| RawSource::open(path.as_std_path()).map_err(anyhow::Error::from);
-            let stray =
-                oracle::compare(&open(&now.read)?, &open(&then.read)?).map_err(anyhow::Error::from)?;
-            let found = format!("{} of {}: first difference {stray:?}", now.disk, point.id);
-            world.check(TF_07, stray.is_none(), found.clone());
-            world.check(RP_20, stray.is_none(), found);
+            let difference =
+                oracle::compare(&open(&second.raw)?, &open(first)?).map_err(anyhow::Error::from)?;
+            let found = format!("{} of {}: first difference {difference:?}", second.disk, point.id);
+            context.check(TF_07, difference.is_none(), found.clone());
+            context.check(RP_20, difference.is_none(), found);
         }
         Ok(())
-    })
-    .await?;
-    let item = world.core.item(&world.item).await?;
-    let same = item.protection == before.protection
+    };
+    with_point(&context.recovery, point, &dir, compare).await?;
+    let item = context.core.item(&context.item).await?;
+    let same_state = item.protection == before.protection
         && item.protection.phase == Phase::Protected
         && item.protection.active == Side::Primary;
-    let lost = edge::points_lost(before, &item);
-    world.check(TF_08, same && lost == 0, format!("{:?}, {lost} points lost", item.protection));
-    world.check(TF_02, !source.boot.guest.is_gone(), "the source never left running");
-    world.trace_state().await
+    let lost = points_lost(before, &item);
+    context.check(TF_08, same_state && lost == 0, format!("{:?}, {lost} points lost", item.protection));
+    context.check(TF_02, !edge.source().boot.guest.is_gone(), "the source never stopped");
+    context.trace_state().await
 }
 
-/// TF-06: one call removes all that the test failover made.
+/// TF-06: one call removes everything that the test failover created. MO-02: the item shows that a
+/// test failover was made.
 pub(crate) async fn clean_up(
-    world: &ScenarioContext,
-    edge: &str,
-    test_failover: &Recovered,
+    context: &ScenarioContext,
+    label: &str,
+    test_machine: &Recovered,
 ) -> Result<(), ScenarioError> {
-    let machine = world.recovery.machine(&test_failover.boot.machine).await?;
-    let made: Vec<_> = machine.disks.into_iter().map(|disk| disk.volume).collect();
-    let job = world.core.clean_up_test_failover(&world.item).await?;
-    world.follow(edge, &job).await?;
-    let machines = world.recovery.machines().await?.len();
-    let left = world.recovery.volume_files().await;
-    let strays = left.iter().filter(|(id, _, _)| made.contains(id)).count();
-    let gone = !made.is_empty() && machines == 0 && strays == 0 && test_failover.boot.guest.is_gone();
-    world.check(TF_06, gone, format!("{machines} machines and {strays} disks of the test failover are left"));
-    let status = world.core.item(&world.item).await?.test_failover_status;
-    world.check(MO_02, status == TestFailoverStatus::Performed, format!("after clean-up: {status:?}"));
+    let machine = context.recovery.machine(&test_machine.boot.machine).await;
+    let machine = machine.kept_by_core("the test machine until its clean-up")?;
+    let volumes: Vec<_> = machine.disks.into_iter().map(|disk| disk.volume).collect();
+    let job = context.core.clean_up_test_failover(&context.item).await?;
+    context.follow(label, &job).await?;
+    let machines = context.recovery.machines().await?.len();
+    let left = context.recovery.volume_files().await;
+    let left = left.iter().filter(|(id, _, _)| volumes.contains(id)).count();
+    let gone = !volumes.is_empty() && machines == 0 && left == 0 && test_machine.boot.guest.is_gone();
+    context.check(TF_06, gone, format!("{machines} machines and {left} disks of the test failover are left"));
+    let status = context.core.item(&context.item).await?.test_failover_status;
+    context.check(MO_02, status == TestFailoverStatus::Performed, format!("after clean-up: {status:?}"));
     Ok(())
 }

@@ -4,7 +4,7 @@ use contract::{
     Direction, ErrorCode, FailoverRequest, Health, ItemId, JobAction, JobState, Millis, Operation, Phase,
     PointChoice, Side,
 };
-use simulator::{Fault, Link};
+use simulator::{Link, SimFault};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -48,7 +48,7 @@ async fn cancelled(lab: &Testbed, rules: &mut RuleLog, moment: Moment) -> Result
     lab.points(&item, 3).await?;
     lab.quiet().await?;
     if moment == Moment::ShuttingDown {
-        lab.primary.inject(&Fault::ShutdownRefused("web".into()));
+        lab.primary.inject(&SimFault::ShutdownRefused("web".into()));
     }
     let out = FailoverRequest {
         shut_down_source: true,

@@ -4,7 +4,7 @@ use contract::{
     Direction, ErrorCode, FailoverRequest, ItemId, JobFilter, JobKind, JobState, JobSubject, Millis,
     Operation, Phase, PointChoice, Side, Step, StepState, VolumeView,
 };
-use simulator::{End, Fault, SimProfile};
+use simulator::{End, SimFault, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -150,7 +150,7 @@ async fn shutdown_is_an_option(lab: &Testbed, rules: &mut RuleLog) -> Result<(),
         items.push(lab.protect(name).await?);
     }
     lab.points(&items[3], 3).await?;
-    lab.primary.inject(&Fault::ShutdownRefused("deaf".into()));
+    lab.primary.inject(&SimFault::ShutdownRefused("deaf".into()));
     let out = |item: &ItemId, asks| FailoverRequest {
         shut_down_source: asks,
         ..request(item, Direction::PrimaryToRecovery, PointChoice::Latest)
@@ -194,7 +194,7 @@ async fn newest_there_is(lab: &Testbed, rules: &mut RuleLog) -> Result<(), Strin
         let newest = view.points.last().ok_or("there is no point")?.time;
         match lost {
             true => drop(lab.primary.lose()),
-            false => drop(lab.primary.inject(&Fault::ShutdownRefused(name.into()))),
+            false => drop(lab.primary.inject(&SimFault::ShutdownRefused(name.into()))),
         }
         let out = FailoverRequest {
             shut_down_source: !lost,

@@ -5,7 +5,7 @@ use contract::{
     FailoverRequest, Host, ItemId, JobAction, JobId, JobState, Millis, Operation, Phase, Placement, Platform,
     PointChoice, PowerState, Side, TargetSettings,
 };
-use simulator::{Fault, Link, Load, SimInstall, SimProfile};
+use simulator::{Link, Load, SimFault, SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -270,7 +270,7 @@ async fn broken_off(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     lab.core.cancel_failover(&item).await.map_err(said)?;
     incomplete(lab, rules, &item, job, JobState::Cancelled).await?;
 
-    lab.primary.inject(&Fault::WriteError(3));
+    lab.primary.inject(&SimFault::WriteError(3));
     let job = lab.core.failover(&home(&item, DataSync::DuringFailover)).await.map_err(said)?;
     incomplete(lab, rules, &item, job, JobState::Failed).await?;
     lab.primary.heal();

@@ -4,7 +4,7 @@ use contract::{
     Direction, ErrorCode, FailoverKind, FailoverRequest, ItemId, JobId, JobState, Phase, Platform,
     PointChoice, Side,
 };
-use simulator::{End, Fault, SimProfile};
+use simulator::{End, SimFault, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -79,7 +79,7 @@ async fn loses_nothing(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String>
 async fn source_stays(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let item = lab.protect("web").await?;
     lab.points(&item, 3).await?;
-    lab.primary.inject(&Fault::ShutdownRefused("web".into()));
+    lab.primary.inject(&SimFault::ShutdownRefused("web".into()));
     let job = lab.core.failover(&planned(&item, PointChoice::Latest)).await.map_err(said)?;
     let view = lab.ended(Ok(job.clone())).await?;
     let code = view.error.as_ref().map(|error| error.code);
@@ -94,7 +94,7 @@ async fn link_lost(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let item = lab.protect("web").await?;
     lab.points(&item, 3).await?;
     lab.quiet().await?;
-    lab.primary.inject(&Fault::LinkCut);
+    lab.primary.inject(&SimFault::LinkCut);
     let job = lab.core.failover(&planned(&item, PointChoice::Latest)).await.map_err(said)?;
     let view = lab.ended(Ok(job.clone())).await?;
     rules.check(PF_04, view.state == JobState::Failed, format!("the job ended {:?}", view.state));

@@ -4,7 +4,7 @@ use contract::{
     ActionPlace, DataSync, ErrorCode, FailoverType, JobAction, JobFilter, JobKind, JobState, JobSubject,
     Millis, PlanAction, PlanFailoverRequest, PlanGroup, PlanState, Platform, PointChoice, TestFailoverStatus,
 };
-use simulator::{Fault, SimInstall, SimProfile};
+use simulator::{SimFault, SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -98,7 +98,7 @@ async fn there_and_back(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String
     lab.protect_all(&MACHINES).await?;
     lab.make_plan(&groups()).await?;
     // The first of them takes a minute longer than all others, so that those who do not wait for it are ahead.
-    lab.primary.inject(&Fault::ShutdownRefused("db".into()));
+    lab.primary.inject(&SimFault::ShutdownRefused("db".into()));
     let slowly = PlanFailoverRequest { shut_down_source: true, ..failover(OUT) };
     let view = lab.completed(lab.core.failover_plan(&slowly).await).await?;
     let done = states(&view).iter().all(|(_, state)| *state == PlanState::Done);
@@ -189,7 +189,7 @@ async fn manual_steps(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> 
     lab.protect_all(&["db", "web"]).await?;
     let first = PlanGroup { after: vec![manual("check"), manual("sign")], ..group(&["db"]) };
     lab.make_plan(&[first, group(&["web"])]).await?;
-    lab.primary.inject(&Fault::ShutdownRefused("db".into()));
+    lab.primary.inject(&SimFault::ShutdownRefused("db".into()));
     let wanted = PlanFailoverRequest { shut_down_source: true, ..failover(OUT) };
     let job = lab.core.failover_plan(&wanted).await.map_err(said)?;
     let waits = |view: &contract::JobView| view.state == JobState::WaitingForManualAction;
@@ -325,7 +325,7 @@ async fn stops(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let gate = shell("gate", r#"test -e "$0""#, &notes.path("gate"));
     let first = PlanGroup { after: vec![notes.script("after")], ..group(&["db", "cache"]) };
     lab.make_plan(&[first, PlanGroup { before: vec![gate], ..group(&["web"]) }]).await?;
-    lab.primary.inject(&Fault::ShutdownRefused("db".into()));
+    lab.primary.inject(&SimFault::ShutdownRefused("db".into()));
     let job = lab.core.failover_plan(&planned(OUT)).await.map_err(said)?;
     let view = lab.ended(Ok(job.clone())).await?;
     let ended = [("db", PlanState::Failed), ("cache", PlanState::Done), ("web", PlanState::Waiting)];

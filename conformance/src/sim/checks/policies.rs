@@ -1,7 +1,7 @@
 //! What a replication policy promises, on the way out and on the way back.
 
 use contract::{Consistency, Direction, ErrorCode, Health, Millis, PointChoice, Policy};
-use simulator::{Fault, SimInstall};
+use simulator::{SimFault, SimInstall};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -88,7 +88,7 @@ async fn way_back(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
 }
 
 async fn health(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    lab.primary.inject(&Fault::QuiesceRefused("web".into()));
+    lab.primary.inject(&SimFault::QuiesceRefused("web".into()));
     let item = lab.protect_as(SimInstall::new("web"), None).await?;
     let view = lab.points(&item, 4).await?;
     let found = format!("applications that do not rest: {:?}, {}", view.health, view.trouble);
@@ -101,7 +101,7 @@ async fn health(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
         view.health == Health::Healthy,
         format!("healed: {:?}, {}", view.health, view.trouble),
     );
-    lab.primary.inject(&Fault::LinkCut);
+    lab.primary.inject(&SimFault::LinkCut);
     lab.live(Millis(3 * INTERVAL.0)).await;
     let view = lab.item(&item).await?;
     rules.check(MO_01, view.health == Health::Critical, format!("link cut: {:?}", view.health));

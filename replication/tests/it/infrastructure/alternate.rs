@@ -6,7 +6,7 @@ use contract::{
     Bytes, ComponentId, DiskView, ErrorCode, Health, Millis, Phase, Platform, PlatformKind, PowerState,
     ReplicationCore, ReprotectRequest, Side,
 };
-use simulator::{Call, FailCall, Fault, SimProfile, run};
+use simulator::{Call, FailCall, SimFault, SimProfile, run};
 
 use crate::infrastructure::premises::{MACHINE, Premises, machine, steps};
 use crate::support::{BACK, INTERVAL, OUT, dr, exact, failover, is_up};
@@ -208,7 +208,7 @@ fn a_way_back_that_does_not_begin_or_is_given_up_leaves_nothing_at_the_other_sit
         // The third volume to be opened is the data disk's.
         let next = premises.other.calls(Call::ExportVolume) + 2;
         let failing = FailCall::at(Call::ExportVolume, next, contract::PlatformErrorKind::Failed);
-        premises.other.inject(&Fault::Call(failing));
+        premises.other.inject(&SimFault::Call(failing));
         let job = premises.core.reprotect(&request).await;
         assert_eq!(premises.ended(job).await.state, contract::JobState::Failed);
         assert!(premises.other.machines().await.unwrap().is_empty());

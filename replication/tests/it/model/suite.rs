@@ -10,7 +10,7 @@ use contract::{
 };
 use replication::{Clock, Config, Core};
 use simulator::{
-    Call, FailCall, Fault, Link, Load, SimBoot, SimConfig, SimInstall, SimProcess, SimProfile, SimSite,
+    Call, FailCall, Link, Load, SimBoot, SimConfig, SimFault, SimInstall, SimProcess, SimProfile, SimSite,
     SimWorld,
 };
 use tempfile::TempDir;
@@ -175,13 +175,13 @@ impl Suite {
                 let nth = self.site(side).calls(call) + 1;
                 self.armed.push((side, call, nth));
                 let fault = FailCall::at(call, nth, PlatformErrorKind::Unreachable);
-                Fault::Call(if takes_effect { fault.after_its_effect() } else { fault })
+                SimFault::Call(if takes_effect { fault.after_its_effect() } else { fault })
             }
-            Trouble::Read(_, nth) => Fault::ReadError(nth.into()),
-            Trouble::Write(_, nth) => Fault::WriteError(nth.into()),
-            Trouble::LinkCut(_) => Fault::LinkCut,
-            Trouble::Deaf(_) => Fault::ShutdownRefused(Self::machine(side)),
-            Trouble::Lost(_) => Fault::SiteLost,
+            Trouble::Read(_, nth) => SimFault::ReadError(nth.into()),
+            Trouble::Write(_, nth) => SimFault::WriteError(nth.into()),
+            Trouble::LinkCut(_) => SimFault::LinkCut,
+            Trouble::Deaf(_) => SimFault::ShutdownRefused(Self::machine(side)),
+            Trouble::Lost(_) => SimFault::SiteLost,
         };
         self.media |= matches!(trouble, Trouble::Read(..) | Trouble::Write(..));
         self.site(side).inject(&fault);

@@ -183,7 +183,7 @@ fn a_plans_own_time_does_not_count_what_people_take() {
         protect(&pair, &["db"]).await;
         let after = vec![manual("check")];
         pair.core.create_plan(&plan(&[PlanGroup { after, ..group(&["db"]) }])).await.unwrap();
-        pair.primary.inject(&simulator::Fault::ShutdownRefused("db".into()));
+        pair.primary.inject(&simulator::SimFault::ShutdownRefused("db".into()));
         let request = PlanFailoverRequest { shut_down_source: true, ..failover(OUT) };
         let job = pair.core.failover_plan(&request).await.unwrap();
         until(&pair, &job, JobState::WaitingForManualAction).await;

@@ -4,7 +4,7 @@ use contract::{
     ErrorCode, FailoverKind, JobAction, JobState, PlanFailoverRequest, PlanGroup, PlanState, Platform,
     ReplicationCore,
 };
-use simulator::{Fault, SimInstall, run};
+use simulator::{SimFault, SimInstall, run};
 
 use crate::plans::fleet::{
     BOOT, Notes, PLAN, children, failover, group, hyperv, item, plan, planned, protect, recovered, reprotect,
@@ -60,7 +60,7 @@ fn a_planned_failover_stops_after_the_group_that_failed_and_its_retry_goes_on_fr
         protect(&pair, &["db", "cache", "web"]).await;
         let first = PlanGroup { after: vec![notes.script("after")], ..group(&["db", "cache"]) };
         pair.core.create_plan(&plan(&[first, group(&["web"])])).await.unwrap();
-        pair.primary.inject(&Fault::ShutdownRefused("db".into()));
+        pair.primary.inject(&SimFault::ShutdownRefused("db".into()));
         let job = pair.core.failover_plan(&planned(OUT)).await.unwrap();
         let view = pair.ended(&job).await;
         assert_eq!(view.state, JobState::Failed);
@@ -185,7 +185,7 @@ fn a_source_that_does_not_shut_down_is_a_warning_of_the_plan_too() {
         let pair = Pair::new(world);
         protect(&pair, &["db"]).await;
         pair.core.create_plan(&plan(&[group(&["db"])])).await.unwrap();
-        pair.primary.inject(&Fault::ShutdownRefused("db".into()));
+        pair.primary.inject(&SimFault::ShutdownRefused("db".into()));
         let request =
             PlanFailoverRequest { kind: FailoverKind::Unplanned, shut_down_source: true, ..failover(OUT) };
         let job = pair.core.failover_plan(&request).await.unwrap();

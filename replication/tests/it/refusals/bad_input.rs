@@ -10,7 +10,7 @@ use contract::{
 };
 use replication::table::Pair as Table;
 use replication::{Clock, Config, Core};
-use simulator::{Fault, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, run};
+use simulator::{SimConfig, SimFault, SimInstall, SimProfile, SimSite, SimWorld, run};
 
 use crate::refusals::house::{House, KINDS, Kind, MACHINE, item};
 use crate::refusals::seen::Seen;
@@ -399,7 +399,7 @@ fn a_full_target_fails_the_job_and_once_there_is_room_the_same_request_succeeds(
         let house = vmware(world).await;
         let pair = &house.pair;
         let points = pair.item(&item()).await.points;
-        pair.recovery.inject(&Fault::Full(Bytes(0)));
+        pair.recovery.inject(&SimFault::Full(Bytes(0)));
         let job = pair.core.failover(&failover(&item(), OUT)).await.unwrap();
         let view = pair.ended(&job).await;
         let error = view.error.expect("a full target");
@@ -429,7 +429,7 @@ fn a_machine_can_be_installed_and_protected_anew_after_a_full_target_refused_it(
     run(SEED, async |world| {
         let house = House::bare(world, &kind(Table::Vmware)).await;
         let pair = &house.pair;
-        pair.recovery.inject(&Fault::Full(Bytes(0)));
+        pair.recovery.inject(&SimFault::Full(Bytes(0)));
         let job = pair.core.enable_protection(&enable(&item(), MACHINE)).await.unwrap();
         let view = pair.ended(&job).await;
         assert_eq!((view.state, view.error.unwrap().code), (JobState::Failed, ErrorCode::Platform));

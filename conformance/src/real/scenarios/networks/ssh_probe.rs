@@ -1,4 +1,4 @@
-//! Somebody outside who wants to log in to a machine.
+//! An SSH client outside a machine, which finds out whether a login succeeds.
 
 use std::sync::Arc;
 
@@ -7,18 +7,19 @@ use inventory::Way;
 use standins::StandInSite;
 use witness::protocol::SERVICE_PORT;
 
+use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
+use crate::rules::RuleId;
 use crate::rules::ids::*;
 use crate::ssh::{self, Key, Login};
 
 /// SSH's port.
 pub(crate) const SSH: u16 = 22;
-/// Prints what no other boot of any machine prints.
-const WHO: &str = "cat /proc/sys/kernel/random/boot_id";
+/// Prints an id that no other boot of any machine has.
+const PRINT_BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
 
-/// Rules with this word on SSH, and the suite's own questions to the service let in.
+/// Security rules that decide about SSH, and always let the suite reach the guest's service.
 pub(crate) fn rules(ssh: Decision) -> SecurityRules {
     SecurityRules(vec![
         SecurityRule::tcp("suite-asks-the-service", 100, SERVICE_PORT, Decision::Allow),
@@ -26,83 +27,80 @@ pub(crate) fn rules(ssh: Decision) -> SecurityRules {
     ])
 }
 
-/// Somebody outside, and the machine that is visited.
-pub(crate) struct Visitor<'a> {
-    world: &'a ScenarioContext,
+/// An SSH client, and the machine to which it connects.
+pub(crate) struct SshProbe<'a> {
+    context: &'a ScenarioContext,
     site: &'a Arc<StandInSite>,
     machine: &'a Running,
     key: &'a Key,
-    /// Which boot of the machine it is.
+    /// Identifies the machine's present boot.
     boot_id: String,
 }
 
-impl<'a> Visitor<'a> {
-    /// Visits the machine in the cloud.
-    pub(crate) async fn of(
-        world: &'a ScenarioContext,
-        machine: &'a Running,
-        key: &'a Key,
-    ) -> Result<Self, ScenarioError> {
-        Self::at(&world.recovery, world, machine, key).await
-    }
-
-    /// Visits the machine at a site.
-    pub(crate) async fn at(
+impl<'a> SshProbe<'a> {
+    /// A probe of a machine at a site.
+    pub(crate) async fn to(
+        context: &'a ScenarioContext,
         site: &'a Arc<StandInSite>,
-        world: &'a ScenarioContext,
         machine: &'a Running,
         key: &'a Key,
     ) -> Result<Self, ScenarioError> {
         let guest = &machine.boot.guest;
         guest.until_started(BOOT_WITHIN).await?;
         let hello = guest.race("its hello", BOOT_WITHIN, guest.witness().hello_again()).await?;
-        Ok(Self { world, site, machine, key, boot_id: hello.boot_id })
+        Ok(Self { context, site, machine, key, boot_id: hello.boot_id })
     }
 
-    /// Tries to log in where the way leads or once led.
-    pub(crate) async fn knock(&self, way: Way) -> Result<Login, ScenarioError> {
+    /// Tries to log in at the port that is or was forwarded to the machine's SSH server.
+    pub(crate) async fn connect(&self, way: Way) -> Result<Login, ScenarioError> {
         let id = &self.machine.boot.machine;
-        let door = self.site.door(id, way, SSH).await?;
-        let door = door
-            .ok_or_else(|| ScenarioError::Inconclusive(format!("{id}: no way ever led to its SSH port")))?;
-        Ok(ssh::log_in(door, self.key, WHO).await?)
+        let door = self.site.door(id, way, SSH).await?.ok_or_else(|| {
+            ScenarioError::Inconclusive(format!("{id}: no port was ever forwarded to its SSH server"))
+        })?;
+        Ok(ssh::log_in(door, self.key, PRINT_BOOT_ID).await?)
     }
 
-    /// Whether a login led to this boot of this machine.
-    pub(crate) fn is_home(&self, login: &Login) -> bool {
-        matches!(login, Login::Said(who) if *who == self.boot_id)
+    /// Whether a login reached the present boot of the machine.
+    pub(crate) fn reached_this_boot(&self, login: &Login) -> bool {
+        matches!(login, Login::Printed(boot_id) if *boot_id == self.boot_id)
     }
 
-    /// A login succeeds, as `rule` asks for.
-    pub(crate) async fn gets_in(&self, rule: RuleId, way: Way, case: &str) -> Result<(), ScenarioError> {
-        self.site.components().lets_in(&self.machine.boot.machine, way, SSH).map_err(stand_in)?;
-        let login = self.knock(way).await?;
-        let found = format!("{case}: {login:?}");
-        self.world.check(rule, self.is_home(&login), found);
-        self.world.trace(format!("login ({case}): {}", if self.is_home(&login) { "in" } else { "not in" }));
+    /// Checks that a login succeeds, as `rule` demands.
+    pub(crate) async fn check_login(&self, rule: RuleId, way: Way, case: &str) -> Result<(), ScenarioError> {
+        self.site.components().lets_in(&self.machine.boot.machine, way, SSH).map_err(network_failure)?;
+        let login = self.connect(way).await?;
+        let reached = self.reached_this_boot(&login);
+        self.context.check(rule, reached, format!("{case}: {login:?}"));
+        self.context.trace(format!("login ({case}): {}", if reached { "in" } else { "not in" }));
         Ok(())
     }
 
-    /// Nobody listens, which `rule` asks for, and it can be told why. CN-06: the machine runs all the same.
-    pub(crate) async fn is_shut_out(&self, rule: RuleId, way: Way, case: &str) -> Result<(), ScenarioError> {
+    /// Checks that a connection is refused, as `rule` demands, and that the security rule in the way
+    /// can be named. CN-06: the machine runs all the same.
+    pub(crate) async fn check_refused(
+        &self,
+        rule: RuleId,
+        way: Way,
+        case: &str,
+    ) -> Result<(), ScenarioError> {
         let id = &self.machine.boot.machine;
         let why = self.site.components().lets_in(id, way, SSH).err();
         let why =
             why.ok_or_else(|| ScenarioError::Inconclusive(format!("{case}: the stand-in lets SSH in")))?;
-        match self.knock(way).await? {
+        match self.connect(way).await? {
             Login::Refused => {}
-            login => return Err(stand_in(format!("{why}, and yet somebody listens: {login:?}"))),
+            login => return Err(network_failure(format!("{why}, and yet the port is open: {login:?}"))),
         }
-        self.world.check(rule, true, format!("{case}: {why}"));
+        self.context.check(rule, true, format!("{case}: {why}"));
         let power = self.site.machine(id).await?.power;
         let found = format!("refused because {why}; the machine is {power:?}");
-        self.world.check(CN_06, power == PowerState::On, found);
-        self.world.trace(format!("login ({case}): refused, {why}"));
+        self.context.check(CN_06, power == PowerState::On, found);
+        self.context.trace(format!("login ({case}): refused, {why}"));
         Ok(())
     }
 }
 
-/// What the stand-in's network did wrong says nothing of the core.
-fn stand_in(what: impl std::fmt::Display) -> ScenarioError {
+/// A failure of the stand-in's network, which says nothing about the core.
+fn network_failure(what: impl std::fmt::Display) -> ScenarioError {
     ScenarioError::Inconclusive(format!("the stand-in's network: {what}"))
 }

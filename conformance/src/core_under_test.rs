@@ -1,0 +1,121 @@
+//! The core under test.
+//!
+//! This is the only file of the suite that knows which core is tested: everything else speaks to
+//! it through [`ReplicationCore`]. To test another core, change [`open`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use contract::{Capabilities, CoreError, Operation, Platform, ReplicationCore, SiteId, Timestamp};
+
+use crate::mutants::InjectedFault;
+
+/// A content change on its way into a recovery point, and the hook by which mutants alter it. Only
+/// a core that offers such a hook can be given faults below its interface.
+pub use replication::tap::{Extent, Tap as FaultHook};
+
+/// What a core is opened with.
+pub struct CoreParts {
+    /// The sites that it replicates between.
+    pub platforms: BTreeMap<SiteId, Arc<dyn Platform>>,
+    /// Directory for its state. A core that is opened again on the same directory continues.
+    pub dir: PathBuf,
+    /// Source of its timestamps.
+    pub clock: CoreClock,
+}
+
+/// Where a core takes the time from.
+#[derive(Clone)]
+pub enum CoreClock {
+    /// The host's clock.
+    System,
+    /// A clock that the suite moves.
+    Virtual(Arc<dyn Fn() -> Timestamp + Send + Sync>),
+}
+
+impl CoreClock {
+    /// A clock that reads the time from a function.
+    pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self::Virtual(Arc::new(now))
+    }
+}
+
+/// Opens the built-in core with a fault injected into it, if `fault` is one.
+///
+/// # Errors
+/// The core cannot read its state.
+pub fn open(parts: CoreParts, fault: &InjectedFault) -> Result<Arc<dyn ReplicationCore>, CoreError> {
+    let CoreParts { platforms, dir, clock } = parts;
+    let clock = match clock {
+        CoreClock::System => replication::Clock::system(),
+        CoreClock::Virtual(now) => replication::Clock::new(move || now()),
+    };
+    let config = replication::Config { platforms, dir, tap: fault.hook(), clock };
+    Ok(fault.wrap(Arc::new(replication::Core::open(config)?)))
+}
+
+/// The built-in core's state machines as a page of diagrams, for `docs/states.md`.
+#[must_use]
+pub fn state_diagrams() -> String {
+    replication::table::page()
+}
+
+/// An open core, and what it says that it can do.
+#[derive(Clone)]
+pub struct CoreUnderTest {
+    /// The core.
+    pub core: Arc<dyn ReplicationCore>,
+    /// What it can do.
+    pub capabilities: Capabilities,
+}
+
+impl CoreUnderTest {
+    /// Asks an open core for its capabilities.
+    ///
+    /// # Errors
+    /// The core does not answer.
+    pub async fn query(core: Arc<dyn ReplicationCore>) -> Result<Self, CoreError> {
+        let capabilities = core.capabilities().await?;
+        Ok(Self { core, capabilities })
+    }
+
+    /// Whether the core has an operation.
+    #[must_use]
+    pub fn supports(&self, operation: Operation) -> bool {
+        self.capabilities.operations.contains(&operation)
+    }
+
+    /// The first of the operations that the core lacks. What needs it is skipped under its name.
+    #[must_use]
+    pub fn lacks(&self, needed: &[Operation]) -> Option<Operation> {
+        needed.iter().copied().find(|operation| !self.supports(*operation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Every file under `dir` that names the built-in core's crate.
+    fn files_that_name_the_core(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(dir).expect("sources are readable") {
+            let path = entry.expect("sources are readable").path();
+            if path.is_dir() {
+                files_that_name_the_core(&path, found);
+            } else if std::fs::read_to_string(&path).is_ok_and(|text| text.contains("replication::")) {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn only_this_file_names_the_built_in_core() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut found = Vec::new();
+        files_that_name_the_core(&sources, &mut found);
+        assert_eq!(found, [sources.join("core_under_test.rs")]);
+    }
+}

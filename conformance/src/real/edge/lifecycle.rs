@@ -1,0 +1,264 @@
+//! An edge from its beginning to its verdict.
+//!
+//! Every edge takes the same way, whatever causes it:
+//!
+//! 1. [`Edge::begin`] activates the mutant that was planned for it;
+//! 2. the caller asks the core for the operation;
+//! 3. [`Edge::recover`] waits until the recovered machine serves;
+//! 4. [`Edge::judge_recovery_from`] or [`Edge::judge_recovery`] judges what was booted, and
+//!    [`Edge::judge_point`] a recovery point if nothing was booted;
+//! 5. [`Edge::finish`] or [`Edge::finish_replication`] records the verdict.
+
+use std::ops::Range;
+
+use contract::{JobId, RecoveryPoint};
+use standins::{Boot, StandInSite};
+use tracing::Span;
+
+use crate::blame::ScenarioError;
+use crate::judge::{self, DiskUnderTest, SecondReading};
+use crate::outcome::{Rpo, Rto};
+use crate::real::context::ScenarioContext;
+use crate::real::edge::hydration_diff::{boot_partition, check_hydration};
+use crate::real::edge::judge::{JudgedDisks, Judgement, contradiction_inside, finish_edge, judge_disks};
+use crate::real::edge::measure::{self, Outage};
+use crate::real::edge::name::EdgeName;
+use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
+use crate::real::edge::recovery_point::{self, PointFiles};
+use crate::real::machine::Running;
+
+/// Whether hydration may edit the boot partition of the recovered machine's first disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hydration {
+    /// It may, so the oracle does not compare those sectors.
+    MayEdit,
+    /// It may not: the machine stays on its platform, or needs nothing.
+    NotExpected,
+}
+
+/// A transition of a machine that is under way.
+#[derive(Clone, Copy)]
+pub(crate) struct Edge<'a> {
+    context: &'a ScenarioContext,
+    name: EdgeName,
+    /// The machine whose writes the oracle compares with: the one that runs when the edge begins.
+    source: &'a Running,
+    hydration: Hydration,
+}
+
+/// A recovered machine, and the verdict on what it was booted from.
+pub(crate) struct JudgedRecovery {
+    pub(crate) recovered: Recovered,
+    pub(crate) judgement: Judgement,
+    /// The recovery point as it was read; empty if the machine was not booted from one.
+    pub(crate) point: Vec<PointFiles>,
+    /// Boot files that hydration edited.
+    pub(crate) edited: Vec<String>,
+}
+
+impl JudgedRecovery {
+    /// Adds an objection, which counts if there is no other.
+    pub(crate) fn object(&mut self, objection: Option<String>) {
+        let known = self.judgement.other_objection.take();
+        self.judgement.other_objection = known.or(objection);
+    }
+}
+
+impl<'a> Edge<'a> {
+    /// Begins an edge of the machine `source`.
+    pub(crate) fn begin(
+        context: &'a ScenarioContext,
+        name: EdgeName,
+        source: &'a Running,
+        hydration: Hydration,
+    ) -> Self {
+        context.begin_edge(name.as_str());
+        Self { context, name, source, hydration }
+    }
+
+    /// The context of the machine.
+    pub(crate) fn context(&self) -> &'a ScenarioContext {
+        self.context
+    }
+
+    /// The edge's name.
+    pub(crate) fn name(&self) -> EdgeName {
+        self.name
+    }
+
+    /// The machine that runs when the edge begins.
+    pub(crate) fn source(&self) -> &'a Running {
+        self.source
+    }
+
+    /// A span for the work of the edge, so that its log lines carry the name.
+    pub(crate) fn span(&self) -> Span {
+        tracing::info_span!("edge", edge = self.name.as_str(), machine = %self.context.machine)
+    }
+
+    /// Waits until the source has written a good number of further records.
+    pub(crate) async fn wait_for_work(&self) -> Result<(), ScenarioError> {
+        recover::wait_for_work(self.context, self.name.as_str(), self.source).await
+    }
+
+    /// Waits until the machine that the job starts serves. A machine that does not come up is
+    /// judged as well, because its disks show whether and where the core went wrong.
+    ///
+    /// # Errors
+    /// The machine does not serve.
+    pub(crate) async fn recover(
+        &self,
+        target: &RecoveryTarget,
+        job: &JobId,
+    ) -> Result<Recovered, ScenarioError> {
+        match recover::recover(self.context, self.name.as_str(), target, job).await {
+            Ok(recovered) => Ok(recovered),
+            Err(error) => Err(self.judge_failed_boot(target, error).await),
+        }
+    }
+
+    /// Judges a machine that did not come up, if it was started at all. Returns the error that ends
+    /// the scenario.
+    async fn judge_failed_boot(&self, target: &RecoveryTarget, error: ScenarioError) -> ScenarioError {
+        let ScenarioError::CoreViolation(why) = &error else { return error };
+        let Some(boot) = target.failed_boot().await else { return error };
+        let disks = self.booted_disks(&boot, |_| Err("the machine did not come up".to_owned()));
+        let initial_record = self.source.initial_record;
+        match judge::judge(disks, initial_record, self.context.evidence.dir()).await {
+            Err(_) => error,
+            Ok(machine) => {
+                let why = why.strip_prefix(&format!("{}: ", self.name)).unwrap_or(why).to_owned();
+                let judgement = Judgement {
+                    disks: JudgedDisks { machine, self_test: None },
+                    rpo: Rpo::default(),
+                    rto: Rto::default(),
+                    other_objection: Some(why),
+                };
+                finish_edge(self.context, self.name, judgement).err().unwrap_or(error)
+            }
+        }
+    }
+
+    /// Judges a machine that was booted from a recovery point of the recovery site. The point is
+    /// read into the evidence, and what was booted must differ from it only by hydration (FO-01,
+    /// HY-08).
+    pub(crate) async fn judge_recovery_from(
+        &self,
+        point: &RecoveryPoint,
+        recovered: Recovered,
+        outage: Outage,
+    ) -> Result<JudgedRecovery, ScenarioError> {
+        let dir = self.context.edge_dir(self.name.as_str())?;
+        let site = &self.context.recovery;
+        let judge = async |files: Vec<PointFiles>| {
+            let edited = check_hydration(self.context, &recovered.boot, &files)?;
+            let disks = self.booted_disks(&recovered.boot, |index| match files.get(index) {
+                Some(file) => file.second_reading(),
+                None => Err("the recovery point lacks the disk".to_owned()),
+            });
+            let disks = self.judge_disks(disks).await?;
+            Ok((edited, disks, files))
+        };
+        let (edited, disks, point) = recovery_point::with_point(site, point, &dir, judge).await?;
+        let judgement = self.judgement(disks, &recovered, outage);
+        Ok(JudgedRecovery { recovered, judgement, point, edited })
+    }
+
+    /// Judges a machine that was booted from disks of its own rather than from a recovery point.
+    pub(crate) async fn judge_recovery(
+        &self,
+        recovered: Recovered,
+        outage: Outage,
+    ) -> Result<JudgedRecovery, ScenarioError> {
+        let not_read = |_| Err("what was booted is judged, and its disk is in use".to_owned());
+        let disks = self.judge_disks(self.booted_disks(&recovered.boot, not_read)).await?;
+        let judgement = self.judgement(disks, &recovered, outage);
+        Ok(JudgedRecovery { recovered, judgement, point: vec![], edited: vec![] })
+    }
+
+    /// Judges a recovery point by itself.
+    pub(crate) async fn judge_point(
+        &self,
+        site: &StandInSite,
+        point: &RecoveryPoint,
+    ) -> Result<JudgedDisks, ScenarioError> {
+        let dir = self.context.edge_dir(self.name.as_str())?;
+        let judge = async |files: Vec<PointFiles>| {
+            let disks = self.source.boot.disks.iter().zip(&files);
+            let disks = disks.map(|(source, file)| DiskUnderTest {
+                name: source.id.0.clone(),
+                initial_image: source.base.clone(),
+                log: source.log.clone(),
+                recovered: file.raw.clone(),
+                ignored_sectors: vec![],
+                second_reader: file.second_reading(),
+            });
+            self.judge_disks(disks.collect()).await
+        };
+        recovery_point::with_point(site, point, &dir, judge).await
+    }
+
+    /// Records the verdict on a recovered machine.
+    ///
+    /// # Errors
+    /// The edge did not pass.
+    pub(crate) fn finish(self, judged: JudgedRecovery) -> Result<Recovered, ScenarioError> {
+        finish_edge(self.context, self.name, judged.judgement)?;
+        Ok(judged.recovered)
+    }
+
+    /// Records the verdict on an edge that begins replication and boots nothing.
+    ///
+    /// # Errors
+    /// The edge did not pass.
+    pub(crate) fn finish_replication(
+        self,
+        disks: JudgedDisks,
+        rpo: Rpo,
+        rto: Rto,
+    ) -> Result<(), ScenarioError> {
+        finish_edge(self.context, self.name, Judgement { disks, rpo, rto, other_objection: None })
+    }
+
+    async fn judge_disks(&self, disks: Vec<DiskUnderTest>) -> Result<JudgedDisks, ScenarioError> {
+        judge_disks(self.context, self.name, disks, self.source.initial_record).await
+    }
+
+    /// The disks of a boot, each with the write log of the source's disk. What is judged is what was
+    /// booted, which the stand-in copied below the core, and not what the core says it built.
+    fn booted_disks(
+        &self,
+        boot: &Boot,
+        second_reader: impl Fn(usize) -> Result<SecondReading, String>,
+    ) -> Vec<DiskUnderTest> {
+        let disks = self.source.boot.disks.iter().zip(&boot.disks).enumerate();
+        let disks = disks.map(|(index, (source, booted))| DiskUnderTest {
+            name: source.id.0.clone(),
+            initial_image: source.base.clone(),
+            log: source.log.clone(),
+            recovered: booted.base.clone(),
+            ignored_sectors: self.ignored_sectors(index),
+            second_reader: second_reader(index),
+        });
+        disks.collect()
+    }
+
+    fn ignored_sectors(&self, disk: usize) -> Vec<Range<u64>> {
+        match self.hydration {
+            Hydration::MayEdit if disk == 0 => vec![boot_partition()],
+            Hydration::MayEdit | Hydration::NotExpected => vec![],
+        }
+    }
+
+    /// Adds to the oracle's verdict what was measured from outside and what the witness found inside.
+    fn judgement(&self, disks: JudgedDisks, recovered: &Recovered, outage: Outage) -> Judgement {
+        let acks = self.source.boot.guest.witness().acks();
+        let survived = recovered.last_record();
+        Judgement {
+            rpo: measure::rpo(&acks, survived, outage.source_stopped, disks.machine.lost),
+            rto: recovered.rto(outage, self.context.cold_boot_ms()),
+            other_objection: contradiction_inside(&recovered.findings, &disks.machine),
+            disks,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! How guests come up and work: the source at first, and a recovered machine after a failover.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use contract::{JobId, JobView, MachineId, Platform as _};
+use standins::{Boot, StandInSite};
+use witness::ledger::RecordNumber;
+use witness::protocol::Findings;
+
+use crate::blame::ScenarioError;
+use crate::outcome::Rto;
+use crate::real::context::{BOOT_WITHIN, ScenarioContext};
+use crate::real::edge::measure::{self, Outage, ServiceTimes, millis};
+use crate::real::edge::platform_identity;
+use crate::real::machine::Running;
+use crate::real::workload::load;
+use crate::rules::ids::CN_05;
+use crate::service::first_sound_answer;
+
+/// Records that a guest writes before the next edge: more than two intervals' worth at its rate of
+/// 25 a second.
+const RECORDS: u64 = 60;
+/// Records that a guest writes in one interval.
+const RECORDS_PER_INTERVAL: u64 = 25;
+/// How long a guest may take to write its records.
+const WORK_WITHIN: Duration = Duration::from_secs(120);
+/// How long a working guest may take to its next record.
+const NEXT_RECORD_WITHIN: Duration = Duration::from_secs(20);
+
+/// First bytes of a PNG image.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+/// A PNG image of an empty screen is smaller than this.
+const EMPTY_SCREEN: usize = 2048;
+/// Name of the screenshot in the evidence of a boot (CN-05).
+const SCREEN: &str = "screen.png";
+
+/// Where a machine is to come up.
+pub(crate) struct RecoveryTarget {
+    pub(crate) site: Arc<StandInSite>,
+    pub(crate) machine: MachineId,
+    /// Number of the machine's last boot on this site before the edge; 0 if it never ran there.
+    pub(crate) previous_boot: u32,
+}
+
+impl RecoveryTarget {
+    /// A machine that does not exist yet.
+    pub(crate) fn new_machine(site: &Arc<StandInSite>, machine: MachineId) -> Self {
+        Self { site: Arc::clone(site), machine, previous_boot: 0 }
+    }
+
+    /// A machine that may have run on the site before. Call this before the core is asked to start
+    /// it.
+    pub(crate) async fn next_boot_of(machine: &MachineId, site: &Arc<StandInSite>) -> Self {
+        let previous_boot = site.last_boot(machine).await.map_or(0, |boot| boot.number);
+        Self { site: Arc::clone(site), machine: machine.clone(), previous_boot }
+    }
+
+    /// The boot that the edge has caused, if there is one already.
+    async fn new_boot(&self) -> Option<Arc<Boot>> {
+        self.site.last_boot(&self.machine).await.filter(|boot| boot.number > self.previous_boot)
+    }
+
+    /// The boot of a machine that did not come up, with a screenshot in its evidence if the guest
+    /// still exists.
+    pub(crate) async fn failed_boot(&self) -> Option<Arc<Boot>> {
+        let boot = self.new_boot().await?;
+        if !boot.guest.is_gone() {
+            // Only an aid for people: without a screenshot the verdict is the same.
+            let _ = boot.guest.screenshot(&boot.dir.join(SCREEN)).await;
+        }
+        Some(boot)
+    }
+}
+
+/// A machine that came up after a failover and answers.
+pub(crate) struct Recovered {
+    pub(crate) site: Arc<StandInSite>,
+    pub(crate) boot: Arc<Boot>,
+    pub(crate) job: JobView,
+    /// What the witness found inside the guest.
+    pub(crate) findings: Findings,
+    pub(crate) times: ServiceTimes,
+}
+
+impl Recovered {
+    /// How long the service took to answer once the guest was up.
+    pub(crate) fn time_to_answer(&self) -> Duration {
+        self.times.answered.saturating_duration_since(self.times.ready)
+    }
+
+    /// The last ledger record that the witness found on the machine's disks.
+    pub(crate) fn last_record(&self) -> RecordNumber {
+        self.findings.ledger.contiguous
+    }
+
+    /// The recovery time.
+    pub(crate) fn rto(&self, outage: Outage, cold_boot_ms: u64) -> Rto {
+        measure::rto_of_boot(outage, &self.job, &self.boot, self.times, cold_boot_ms)
+    }
+}
+
+/// Follows a failover job and the machine that it starts until the machine's service gives a sound
+/// answer.
+///
+/// # Errors
+/// The job failed, or the machine did not come up; both are the core's failure.
+pub(crate) async fn recover(
+    context: &ScenarioContext,
+    label: &str,
+    target: &RecoveryTarget,
+    job: &JobId,
+) -> Result<Recovered, ScenarioError> {
+    let comes_up = wait_for_service(context, label, target);
+    let (job, (boot, times)) = tokio::try_join!(context.follow(label, job), comes_up)?;
+    let screen = target.site.screenshot(&target.machine).await?;
+    let shown = screen.starts_with(PNG) && screen.len() > EMPTY_SCREEN;
+    context.check(CN_05, shown, format!("{} bytes of boot diagnostics", screen.len()));
+    std::fs::write(boot.dir.join(SCREEN), &screen).map_err(harness::Error::file(&boot.dir))?;
+    let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await?;
+    Ok(Recovered { site: Arc::clone(&target.site), boot, job, findings, times })
+}
+
+/// Waits for the machine's boot, its witness's hello and its service's first sound answer. Returns
+/// the boot and when the other two came.
+async fn wait_for_service(
+    context: &ScenarioContext,
+    label: &str,
+    target: &RecoveryTarget,
+) -> Result<(Arc<Boot>, ServiceTimes), ScenarioError> {
+    // Only the core decides what a recovered machine boots from.
+    let did_not_come_up = format!("{label}: the recovered machine did not come up");
+    let boot = target.site.boot_after(&target.machine, target.previous_boot).await;
+    let step = context.evidence.step(label, "boot the recovered machine");
+    let ready = wait_for_hello(context, &boot, BOOT_WITHIN).await;
+    let ready = step.with(ready.map_err(|error| error.attribute_to_core(&did_not_come_up)))?;
+    let step = context.evidence.step(label, "first sound answer of its service");
+    let answer = first_sound_answer(&boot.guest, BOOT_WITHIN).await.map_err(ScenarioError::from);
+    let answer = step.with(answer.map_err(|error| error.attribute_to_core(&did_not_come_up)))?;
+    context.trace(format!("{label}: service answers, bank sound: {}", answer.bank.sound()));
+    Ok((boot, ServiceTimes { ready, answered: Instant::now() }))
+}
+
+/// Waits for the hello of a guest's witness, records how long the boot took, and checks the hardware
+/// that the guest sees. Returns when the hello came.
+pub(crate) async fn wait_for_hello(
+    context: &ScenarioContext,
+    boot: &Boot,
+    bound: Duration,
+) -> Result<Instant, ScenarioError> {
+    let hello = boot.guest.ready(bound).await?;
+    let ready = Instant::now();
+    let mut findings = context.findings();
+    findings.boots_ms.push(millis(ready.saturating_duration_since(boot.guest.powered_on())));
+    let drivers: Vec<_> =
+        hello.disks.iter().map(|disk| format!("{} on {}", disk.role, disk.driver)).collect();
+    findings.trace.push(format!("guest sees {} {}: {}", hello.vendor, hello.product, drivers.join(", ")));
+    platform_identity::check(&mut findings.rules, &boot.profile, &hello);
+    Ok(ready)
+}
+
+/// Gives a recovered machine its load again.
+pub(crate) async fn put_to_work(
+    context: &ScenarioContext,
+    recovered: &Recovered,
+) -> Result<Running, ScenarioError> {
+    let site = Arc::clone(&recovered.site);
+    start_load(context, site, Arc::clone(&recovered.boot), recovered.last_record()).await
+}
+
+/// Starts the load in a guest that booted with the ledger up to `initial_record`. Every boot of the
+/// scenario has an epoch of its own.
+pub(crate) async fn start_load(
+    context: &ScenarioContext,
+    site: Arc<StandInSite>,
+    boot: Arc<Boot>,
+    initial_record: RecordNumber,
+) -> Result<Running, ScenarioError> {
+    let epoch = u32::try_from(context.findings().boots_ms.len()).unwrap_or(u32::MAX);
+    boot.guest.witness().start(&load(epoch)).await?;
+    Ok(Running { site, boot, initial_record })
+}
+
+/// Waits until the guest has written a good number of further records. The number differs from run
+/// to run by up to an interval's worth, so that edges begin at any moment of the replication
+/// interval.
+pub(crate) async fn wait_for_work(
+    context: &ScenarioContext,
+    label: &str,
+    running: &Running,
+) -> Result<(), ScenarioError> {
+    let step = context.evidence.step(label, "guest at work");
+    let guest = &running.boot.guest;
+    let wanted = running.last_record() + RECORDS + context.run.chance(label) % RECORDS_PER_INTERVAL;
+    step.with(guest.race("acknowledged records", WORK_WITHIN, guest.witness().acked(wanted)).await)?;
+    Ok(())
+}
+
+/// Whether the guest acknowledges a record beyond `record`, as it does all the time while it works.
+pub(crate) async fn works_beyond(running: &Running, record: RecordNumber) -> bool {
+    let guest = &running.boot.guest;
+    let next = guest.race("its next record", NEXT_RECORD_WITHIN, guest.witness().acked(record + 1)).await;
+    next.is_ok() && guest.witness().trouble().is_none()
+}

@@ -1,0 +1,142 @@
+//! Recovery points: waiting for them, and reading one below the core.
+
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use contract::{Access, ItemView, Platform, RecoveryPoint};
+use harness::tools::{self, Format};
+use standins::StandInSite;
+
+use crate::blame::{KeptByCore, ScenarioError};
+use crate::judge::SecondReading;
+use crate::real::context::ScenarioContext;
+use crate::real::machine::Running;
+use crate::rules::ids::FO_05;
+
+/// Recovery points that replication must have made before an edge is judged.
+pub(crate) const POINTS: u64 = 3;
+/// How long these may take.
+const POINTS_WITHIN: Duration = Duration::from_secs(120);
+
+/// Waits until replication has made [`POINTS`] recovery points.
+pub(crate) async fn wait_for_points(
+    context: &ScenarioContext,
+    label: &str,
+    source: &Running,
+) -> Result<ItemView, ScenarioError> {
+    let step = context.evidence.step(label, "recovery points from changes");
+    let guest = &source.boot.guest;
+    let mut view = context.core.item(&context.item).await?;
+    for count in 1..=POINTS {
+        context.evidence.progress(label, "recovery points from changes", count, POINTS, "points");
+        let points = async {
+            let item = context.core.watch_points(&context.item, count).await;
+            Ok(item.map_err(ScenarioError::from))
+        };
+        view = guest.race("recovery points", POINTS_WITHIN, points).await??;
+    }
+    step.done();
+    Ok(view)
+}
+
+/// One disk of a recovery point that was read into the evidence.
+pub(crate) struct PointFiles {
+    pub(crate) disk: String,
+    /// The disk as QEMU read it, raw.
+    pub(crate) raw: Utf8PathBuf,
+    /// Its qcow2 chain; `Err` says why the second reader cannot read it.
+    pub(crate) image: Result<Utf8PathBuf, String>,
+}
+
+impl PointFiles {
+    /// What the second reader compares.
+    pub(crate) fn second_reading(&self) -> Result<SecondReading, String> {
+        let image = self.image.clone()?;
+        Ok(SecondReading { image, read_by_qemu: self.raw.clone() })
+    }
+}
+
+/// Reads every disk of a recovery point with QEMU into `dir`, and runs `work` while the point's
+/// volumes are still exported, so that the core cannot merge them away meanwhile.
+///
+/// # Errors
+/// The core did not keep a volume of the point, a volume cannot be read, or `work` failed.
+pub(crate) async fn with_point<T>(
+    site: &StandInSite,
+    point: &RecoveryPoint,
+    dir: &Utf8Path,
+    work: impl AsyncFnOnce(Vec<PointFiles>) -> Result<T, ScenarioError>,
+) -> Result<T, ScenarioError> {
+    let mut exports = Vec::new();
+    for (disk, volume) in &point.volumes {
+        let export = site.export_volume(volume, Access::Read).await;
+        exports.push(export.kept_by_core(&format!("disk {disk} of recovery point {}", point.id))?);
+    }
+    let result = async {
+        let mut files = Vec::new();
+        for ((disk, volume), export) in point.volumes.iter().zip(&exports) {
+            let raw = dir.join(format!("{disk}.point.raw"));
+            tools::convert(Utf8Path::new(&export.uri), Format::Raw, &raw, Format::Raw).await?;
+            let chain = site.files_of(volume).await;
+            files.push(PointFiles { disk: disk.0.clone(), raw, image: qcow2_chain(&chain) });
+        }
+        work(files).await
+    }
+    .await;
+    for export in exports {
+        site.close_export(&export.id).await?;
+    }
+    result
+}
+
+/// The first image of a chain that the second reader can read; `Err` says why there is none.
+fn qcow2_chain(chain: &[(Utf8PathBuf, Format)]) -> Result<Utf8PathBuf, String> {
+    let readable = chain.iter().all(|(_, format)| matches!(format, Format::Qcow2 | Format::Raw));
+    match chain.first() {
+        Some((path, Format::Qcow2)) if readable => Ok(path.clone()),
+        _ => Err(format!("it is based on {}", chain.last().map_or("nothing", |(_, format)| format.name()))),
+    }
+}
+
+/// The recovery point that the item was failed over to, if the item still lists it.
+pub(crate) fn failed_over_to(item: &ItemView) -> Option<&RecoveryPoint> {
+    item.points.iter().find(|point| Some(&point.id) == item.failed_over_to.as_ref())
+}
+
+/// FO-05: until commit the item lists the recovery point that it was failed over to, and all others
+/// that the policy keeps. Returns the point. `before` is the item before the failover.
+///
+/// # Errors
+/// The point is not listed: the core's failure.
+pub(crate) async fn check_points_kept(
+    context: &ScenarioContext,
+    label: &str,
+    before: &ItemView,
+) -> Result<RecoveryPoint, ScenarioError> {
+    let item = context.core.item(&context.item).await?;
+    let chosen = failed_over_to(&item);
+    let lost = points_lost(before, &item);
+    let found = format!("{lost} points of the retention window are gone, {} are listed", item.points.len());
+    context.check(FO_05, lost == 0 && chosen.is_some(), found);
+    chosen.cloned().ok_or_else(|| not_listed(label))
+}
+
+/// The error for a recovery point that the item was failed over to and does not list.
+pub(crate) fn not_listed(label: &str) -> ScenarioError {
+    ScenarioError::CoreViolation(format!(
+        "{label}: the item does not list the recovery point that it was failed over to"
+    ))
+}
+
+/// How many recovery points that the policy keeps are missing from `after` although `before` had
+/// them. Points that newer ones pushed out of the retention window do not count.
+pub(crate) fn points_lost(before: &ItemView, after: &ItemView) -> usize {
+    let mut all: Vec<_> =
+        before.points.iter().filter(|point| point.processed).map(|point| &point.id).collect();
+    let new: Vec<_> =
+        after.points.iter().filter(|p| p.processed && !all.contains(&&p.id)).map(|p| &p.id).collect();
+    all.extend(new);
+    let kept = before.policy.policy.most_points.map_or(usize::MAX, |most| most as usize);
+    let window = all.iter().rev().take(kept);
+    window.filter(|id| !after.points.iter().any(|point| point.id == ***id)).count()
+}
