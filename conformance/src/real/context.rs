@@ -15,13 +15,13 @@ use harness::reaper;
 use harness::scratch::Scratch;
 use standins::StandInSite;
 
+use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::disks;
 use crate::evidence::Evidence;
 use crate::mutants::{self, Planned};
 use crate::outcome::{EdgeOutcome, LeftDisk, ScenarioOutcome};
 use crate::real::environment::{ScenarioRun, TestEnvironment};
-use crate::real::error::ScenarioError;
 use crate::rules::ids::*;
 use crate::rules::{RuleId, RuleLog};
 use crate::scenario::{Scenario, Script};
