@@ -7,8 +7,8 @@ use camino::Utf8PathBuf;
 use harness::tools::{self, Format};
 use standins::{StandInSite, StillVolume};
 
+use crate::blame::ScenarioError;
 use crate::outcome::{LeftDisk, Verdict};
-use crate::real::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 

@@ -1,6 +1,7 @@
 //! The suite: scenarios, checks, mutants, evidence, verdicts and reports.
 //!
 //! - [`mod@bench`]: the built-in core's speed beside other programs'
+//! - [`blame`]: whether an error is the core's failure or the test host's
 //! - [`scenario`]: what is run, as data
 //! - [`real`]: failover → reprotect → failback → reprotect on real guests, judged at every edge
 //! - [`sim`]: whole cycles in memory, one a seed
@@ -12,6 +13,7 @@
 //! - [`report`]: summary, `results.json`, JUnit and HTML
 
 pub mod bench;
+pub mod blame;
 pub mod context;
 pub mod core_under_test;
 mod disks;

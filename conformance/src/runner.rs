@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
+use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::outcome::{ScenarioOutcome, Verdict};
-use crate::real::{self, ScenarioError, ScenarioRun};
+use crate::real::{self, ScenarioRun};
 use crate::scenario::Scenario;
 
 /// Compares an outcome that passed with what it was the last time; `Err`: how it differs.

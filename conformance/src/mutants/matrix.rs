@@ -271,13 +271,15 @@ mod tests {
 
     use super::*;
     use crate::mutants::InjectedFault;
+    use crate::outcome::Verdict;
     use crate::sim;
 
     /// Those rules of a mutant that no check in memory finds broken.
     fn missed(mutant: &Mutant) -> Vec<RuleId> {
         let fault = InjectedFault::parse(mutant.name).expect(mutant.name);
-        let broken = sim::broken_rules(mutant.breaks, &fault, 7);
-        mutant.breaks.iter().copied().filter(|rule| !broken.contains(rule)).collect()
+        let found = sim::run_checks_for(mutant.breaks, &fault, 7);
+        let broken = |rule| found.iter().any(|found| found.id == rule && found.verdict == Verdict::Fail);
+        mutant.breaks.iter().copied().filter(|rule| !broken(*rule)).collect()
     }
 
     fn every_one_is_caught(at_interface: bool) {

@@ -14,6 +14,7 @@ use harness::reaper;
 use harness::scratch::Scratch;
 use standins::StandInSite;
 
+use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::core_under_test::{self, CoreClock, CoreParts, CoreUnderTest};
 use crate::disks;
@@ -21,7 +22,6 @@ use crate::evidence::Evidence;
 use crate::mutants::InjectedFault;
 use crate::outcome::{EdgeOutcome, LeftDisk, ScenarioOutcome};
 use crate::real::environment::{ScenarioRun, TestEnvironment};
-use crate::real::error::ScenarioError;
 use crate::rules::ids::*;
 use crate::rules::{RuleId, RuleLog};
 use crate::scenario::{Scenario, Script};

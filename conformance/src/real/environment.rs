@@ -10,10 +10,10 @@ use harness::machine::Accelerator;
 use harness::scratch::Scratch;
 use standins::{SiteConfig, StandInSite, profile};
 
+use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::outcome::ScenarioOutcome;
-use crate::real::error::ScenarioError;
 
 /// A scenario on guests: run, asked what it found, and taken down whatever happened.
 #[async_trait]

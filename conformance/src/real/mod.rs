@@ -5,7 +5,6 @@
 mod context;
 mod edge;
 mod environment;
-mod error;
 mod machine;
 mod scenarios;
 mod setup;
@@ -17,9 +16,9 @@ use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::scenario::{Scenario, Script};
 
+use crate::blame::ScenarioError;
 use context::ScenarioContext;
 pub use environment::ScenarioRun;
-pub use error::ScenarioError;
 use scenarios::{
     change_tracking_limits, cycle, faults, hydration, hyperv, identity, iops, networks, one_way,
     replication_group, test_failover,

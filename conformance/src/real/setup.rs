@@ -9,9 +9,9 @@ use harness::machine;
 use standins::{Installed, StandInSite, Tracking};
 use witness::protocol::Load;
 
+use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::say_hello;
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 
 /// Time between two transfers.

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use contract::{Bytes, Operation, Phase, Platform, PlatformKind, Side};
 use harness::oracle::Qcow2Source;
 
+use crate::blame::ScenarioError;
 use crate::real::context::ScenarioContext;
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::rules::ids::*;
 

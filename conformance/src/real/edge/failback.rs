@@ -6,13 +6,13 @@ use std::sync::Arc;
 use contract::{Direction, DiskView, Phase, Platform, PowerState, Side};
 use standins::Boot;
 
+use crate::blame::ScenarioError;
 use crate::real::context::{ScenarioContext, word};
 use crate::real::edge;
 use crate::real::edge::failover::{CONFIGURATION, edited_boot_files, request};
 use crate::real::edge::planned_switchover as switch;
 use crate::real::edge::planned_switchover::Switch;
 use crate::real::edge::{Recovered, boot_partition};
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::rules::ids::*;
 

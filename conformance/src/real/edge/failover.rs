@@ -11,13 +11,13 @@ use harness::oracle::{self, RawSource};
 use images::layout::VARIANT_ENV;
 use standins::Boot;
 
+use crate::blame::ScenarioError;
 use crate::judge::{DiskUnderTest, JudgedMachine};
 use crate::outcome::{Rpo, Rto};
 use crate::real::context::ScenarioContext;
 use crate::real::edge;
 use crate::real::edge::measure;
 use crate::real::edge::{PointFiles, Recovered, boot_partition};
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup::INTERVAL;
 use crate::rules::ids::*;

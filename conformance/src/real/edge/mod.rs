@@ -17,11 +17,11 @@ use standins::{Boot, StandInSite};
 use witness::ledger::RecordNumber;
 use witness::protocol::Findings;
 
+use crate::blame::ScenarioError;
 use crate::judge::{self, DiskUnderTest, JudgedMachine};
 use crate::outcome::{EdgeOutcome, Rpo, Rto, Verdict};
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::measure::millis;
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::scenarios::identity;
 use crate::real::setup::load;

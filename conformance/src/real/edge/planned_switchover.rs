@@ -7,12 +7,12 @@ use std::time::Instant;
 use contract::{FailoverRequest, JobId};
 use standins::{Boot, StandInSite};
 
+use crate::blame::ScenarioError;
 use crate::judge::DiskUnderTest;
 use crate::real::context::ScenarioContext;
 use crate::real::edge;
 use crate::real::edge::Recovered;
 use crate::real::edge::measure;
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::rules::ids::*;
 

@@ -10,12 +10,12 @@ use camino::Utf8Path;
 use contract::{Bytes, Direction, JobView, Platform, PowerState, RecoveryPoint, Side};
 use harness::oracle::WriteLog;
 
+use crate::blame::ScenarioError;
 use crate::judge::{DiskUnderTest, JudgedMachine};
 use crate::real::context::ScenarioContext;
 use crate::real::edge;
 use crate::real::edge::PointFiles;
 use crate::real::edge::measure;
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::rules::ids::*;
 use crate::scenario::Script;

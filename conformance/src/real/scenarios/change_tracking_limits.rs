@@ -11,12 +11,12 @@ use harness::oracle::WriteLog;
 use standins::Boot;
 use witness::protocol::{Load, Measure};
 
+use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext, word};
 use crate::real::edge;
 use crate::real::edge::failover;
 use crate::real::edge::reprotect::{EPSILON, GRAIN, grains};
 use crate::real::edge::say_hello;
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::setup::{POLICY, load};

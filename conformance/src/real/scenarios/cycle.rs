@@ -1,8 +1,8 @@
 //! Failover → reprotect → failback → reprotect.
 
+use crate::blame::ScenarioError;
 use crate::real::context::ScenarioContext;
 use crate::real::edge::{failback, failover, reprotect};
-use crate::real::error::ScenarioError;
 use crate::real::{setup, teardown};
 
 /// The whole cycle, as often as asked for.

@@ -11,12 +11,12 @@ use harness::relay::LinkCondition;
 use harness::storage::WriteFault;
 use standins::{Fault, StandInSite};
 
+use crate::blame::ScenarioError;
 use crate::outcome::Rpo;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge;
 use crate::real::edge::failover;
 use crate::real::edge::measure;
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::scenarios::test_failover;
 use crate::real::setup;

@@ -17,12 +17,12 @@ use harness::oracle::{self, RawSource};
 use images::layout::{LOADER_ENTRY, NO_ROOT_LINE, SYSLINUX_CFG, VARIANT_ENV};
 use standins::Boot;
 
+use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge;
 use crate::real::edge::failover;
 use crate::real::edge::failover::edits;
 use crate::real::edge::{PointFiles, Recovered, boot_partition};
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::setup::InstallProfile;

@@ -8,6 +8,7 @@ use contract::{
 };
 use standins::Fault;
 
+use crate::blame::ScenarioError;
 use crate::real::context::{JOB_WITHIN, ScenarioContext};
 use crate::real::edge;
 use crate::real::edge::Recovered;
@@ -17,7 +18,6 @@ use crate::real::edge::failover::chosen_point;
 use crate::real::edge::planned_switchover as switch;
 use crate::real::edge::planned_switchover::Switch;
 use crate::real::edge::reprotect;
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::teardown as finish;

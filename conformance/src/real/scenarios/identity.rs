@@ -13,13 +13,13 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use witness::protocol::Hello;
 
+use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::outcome::ScenarioOutcome;
 use crate::real::context::BOOT_WITHIN;
 use crate::real::edge::measure::millis;
 use crate::real::environment::{ScenarioRun, TestEnvironment};
-use crate::real::error::ScenarioError;
 use crate::real::setup;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;

@@ -17,6 +17,7 @@ use standins::{Boot, StandInSite};
 use tokio::sync::Mutex;
 use witness::protocol::Measure;
 
+use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::mutants::InjectedFault;
@@ -24,7 +25,6 @@ use crate::outcome::{ScenarioOutcome, Speed};
 use crate::real::context::{BOOT_WITHIN, JOB_WITHIN, open_core};
 use crate::real::edge::measure::millis;
 use crate::real::environment::{ScenarioRun, TestEnvironment};
-use crate::real::error::ScenarioError;
 use crate::real::setup;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;

@@ -4,10 +4,10 @@ use contract::{
     Direction, ErrorCode, Phase, Platform, PlatformErrorKind, PowerState, ReprotectRequest, Side,
 };
 
+use crate::blame::ScenarioError;
 use crate::real::context::ScenarioContext;
 use crate::real::edge::failover;
 use crate::real::edge::works_beyond;
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::teardown as finish;

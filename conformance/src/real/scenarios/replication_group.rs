@@ -16,6 +16,7 @@ use contract::{
 use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
 
+use crate::blame::ScenarioError;
 use crate::judge::JudgedMachine;
 use crate::real::context::{JOB_WITHIN, ScenarioContext, word};
 use crate::real::edge;
@@ -24,7 +25,6 @@ use crate::real::edge::failover::{check_hydration, disks_under_test, request};
 use crate::real::edge::measure;
 use crate::real::edge::planned_switchover as switch;
 use crate::real::edge::planned_switchover::Switch;
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::teardown as finish;

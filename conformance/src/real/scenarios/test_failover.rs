@@ -8,12 +8,12 @@ use contract::{
 };
 use harness::oracle::{self, RawSource};
 
+use crate::blame::ScenarioError;
 use crate::real::context::ScenarioContext;
 use crate::real::edge;
 use crate::real::edge::failover::{check_hydration, disks_under_test};
 use crate::real::edge::measure;
 use crate::real::edge::{PointFiles, Recovered};
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::teardown as finish;

@@ -14,34 +14,34 @@ use crate::sim::testbed::{HOUR, Setup, Testbed, broken, cloud, enable, test_fail
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "what is set before a failover is what is made",
+        name: "what is set before a failover is what is made",
         rules: &[CN_10, FO_17, LC_02, MO_06],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(as_wanted(lab, rules)),
+        body: |lab, rules| Box::pin(as_wanted(lab, rules)),
     },
     Check {
-        says: "a name that the target cannot have is refused wherever it is met",
+        name: "a name that the target cannot have is refused wherever it is met",
         rules: &[FO_18],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(illegal_name(lab, rules)),
+        body: |lab, rules| Box::pin(illegal_name(lab, rules)),
     },
     Check {
-        says: "more disks than the target can have are refused",
+        name: "more disks than the target can have are refused",
         rules: &[FO_18],
         setup: || Setup::of(SimProfile::HYPERV),
-        story: |lab, rules| Box::pin(too_many_disks(lab, rules)),
+        body: |lab, rules| Box::pin(too_many_disks(lab, rules)),
     },
     Check {
-        says: "each class of configuration issue is found by itself, and gone once it is cured",
+        name: "each class of configuration issue is found by itself, and gone once it is cured",
         rules: &[MO_03],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(issues(lab, rules)),
+        body: |lab, rules| Box::pin(issues(lab, rules)),
     },
     Check {
-        says: "a target that the subscription cannot give fails its failover, and the source serves on",
+        name: "a target that the subscription cannot give fails its failover, and the source serves on",
         rules: &[FO_18, JO_03],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(no_quota(lab, rules)),
+        body: |lab, rules| Box::pin(no_quota(lab, rules)),
     },
 ];
 

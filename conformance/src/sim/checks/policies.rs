@@ -13,25 +13,25 @@ const MINUTE: u64 = 60_000;
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "a policy makes its failback policy, which is fixed and read-only",
+        name: "a policy makes its failback policy, which is fixed and read-only",
         rules: &[PO_01, PO_02, PO_03, PO_04],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(pair(lab, rules)),
+        body: |lab, rules| Box::pin(pair(lab, rules)),
     },
     Check {
-        says: "on the way back the failback policy is in force",
+        name: "on the way back the failback policy is in force",
         rules: &[PO_04, RE_27, RP_17],
         setup: || Setup::vmware().under(|p| Policy { interval: Millis(5 * MINUTE), most_points: None, ..p }),
-        story: |lab, rules| Box::pin(way_back(lab, rules)),
+        body: |lab, rules| Box::pin(way_back(lab, rules)),
     },
     Check {
-        says: "health tells data that is too old, a dead link, and applications that do not rest",
+        name: "health tells data that is too old, a dead link, and applications that do not rest",
         rules: &[MO_01],
         setup: || {
             let (threshold, rest) = (Millis(90_000), Some(Millis(4 * MINUTE)));
             Setup::vmware().under(|p| Policy { rpo_threshold: threshold, app_consistent_every: rest, ..p })
         },
-        story: |lab, rules| Box::pin(health(lab, rules)),
+        body: |lab, rules| Box::pin(health(lab, rules)),
     },
 ];
 

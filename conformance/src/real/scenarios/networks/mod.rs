@@ -16,9 +16,9 @@ use images::layout::{STARTED_LINE, VARIANT_ENV};
 use inventory::Way;
 
 use self::ssh_probe::{Visitor, rules};
+use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::failover;
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::teardown as finish;

@@ -4,10 +4,10 @@ use contract::{Decision, Direction, FailoverRequest, IssueClass, Millis, Platfor
 use inventory::Way;
 
 use super::ssh_probe::{Visitor, rules};
+use crate::blame::ScenarioError;
 use crate::real::context::ScenarioContext;
 use crate::real::edge;
 use crate::real::edge::failover;
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::real::setup;
 use crate::real::teardown as finish;

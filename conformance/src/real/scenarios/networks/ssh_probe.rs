@@ -7,8 +7,8 @@ use inventory::Way;
 use standins::StandInSite;
 use witness::protocol::SERVICE_PORT;
 
+use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
-use crate::real::error::ScenarioError;
 use crate::real::machine::Running;
 use crate::rules::ids::*;
 use crate::ssh::{self, Key, Login};

@@ -1,0 +1,140 @@
+//! Blame: whether an error says something about the core under test or only about the test host.
+//!
+//! Both tiers stop a scenario or a check with a [`ScenarioError`], and this module is the only place that decides which
+//! of its two kinds an error becomes:
+//!
+//! | error | kind |
+//! |---|---|
+//! | [`CoreError`] | [`ScenarioError::CoreViolation`], unless only the host causes its code ([`only_host_causes`]) |
+//! | [`PlatformError`] | [`ScenarioError::Inconclusive`]: the stand-in or the simulator failed |
+//! | `NotFound` for something that the core had to keep | [`ScenarioError::CoreViolation`], where the caller says so with [`KeptByCore`] |
+//! | [`harness::Error`], [`anyhow::Error`] | [`ScenarioError::Inconclusive`]: the host, a tool or the suite failed |
+//!
+//! `?` applies the table; [`ScenarioError::core`] and [`ScenarioError::inconclusive`] make the other errors.
+
+use contract::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
+
+/// Why a scenario or a check ended early, and whose failure that is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScenarioError {
+    /// The core under test broke a rule. The verdict is `fail`.
+    #[error("{0}")]
+    CoreViolation(String),
+    /// The test host, a stand-in, a tool or the suite failed, so the run proves nothing about the core. The verdict is
+    /// `unknown`.
+    #[error("{0}")]
+    Inconclusive(String),
+}
+
+impl ScenarioError {
+    /// A failure of the core under test.
+    pub fn core(what: impl Into<String>) -> Self {
+        Self::CoreViolation(what.into())
+    }
+
+    /// A failure that says nothing about the core under test.
+    pub fn inconclusive(what: impl Into<String>) -> Self {
+        Self::Inconclusive(what.into())
+    }
+
+    /// Attributes an inconclusive error to the core, because only the core can have caused it here: for example a guest
+    /// that does not boot from the disks that the core recovered. `context` goes before the error's own text. An error
+    /// that already is the core's stays as it is.
+    #[must_use]
+    pub fn attribute_to_core(self, context: &str) -> Self {
+        match self {
+            Self::Inconclusive(what) => Self::CoreViolation(format!("{context}: {what}")),
+            violation @ Self::CoreViolation(_) => violation,
+        }
+    }
+}
+
+/// Whether an error of the core with this code is the test host's failure: only the core's store qualifies, which lies
+/// in a directory of the host and fails when that is full or cannot be written.
+#[must_use]
+pub fn only_host_causes(code: ErrorCode) -> bool {
+    code == ErrorCode::Store
+}
+
+impl From<CoreError> for ScenarioError {
+    fn from(error: CoreError) -> Self {
+        let what = format!("the core: {error}");
+        if only_host_causes(error.code) { Self::Inconclusive(what) } else { Self::CoreViolation(what) }
+    }
+}
+
+impl From<PlatformError> for ScenarioError {
+    fn from(error: PlatformError) -> Self {
+        Self::Inconclusive(error.to_string())
+    }
+}
+
+impl From<harness::Error> for ScenarioError {
+    fn from(error: harness::Error) -> Self {
+        Self::Inconclusive(error.to_string())
+    }
+}
+
+impl From<anyhow::Error> for ScenarioError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Inconclusive(format!("{error:#}"))
+    }
+}
+
+/// Blames the core for a platform's `NotFound` where the core had to keep what was looked for.
+pub trait KeptByCore<T> {
+    /// Turns `NotFound` into a [`ScenarioError::CoreViolation`]; every other error of the platform stays
+    /// [`ScenarioError::Inconclusive`]. `what` names the object, such as `the recovery point's volume`.
+    ///
+    /// # Errors
+    /// The platform's error, with its blame.
+    fn kept_by_core(self, what: &str) -> Result<T, ScenarioError>;
+}
+
+impl<T> KeptByCore<T> for Result<T, PlatformError> {
+    fn kept_by_core(self, what: &str) -> Result<T, ScenarioError> {
+        self.map_err(|error| match error.kind {
+            PlatformErrorKind::NotFound => {
+                ScenarioError::CoreViolation(format!("the core did not keep {what}: {error}"))
+            }
+            _ => error.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn platform_error(kind: PlatformErrorKind) -> PlatformError {
+        PlatformError { site: "cloud".to_owned(), kind, message: "no volume shop-system".to_owned() }
+    }
+
+    #[test]
+    fn errors_of_the_core_are_violations_unless_only_the_host_causes_them() {
+        let refused = CoreError::new(ErrorCode::WrongDirection, "the item cannot go that way");
+        let expected = ScenarioError::core("the core: the item cannot go that way");
+        assert_eq!(ScenarioError::from(refused), expected);
+        let disk_full = CoreError::new(ErrorCode::Store, "no space left");
+        assert_eq!(ScenarioError::from(disk_full), ScenarioError::inconclusive("the core: no space left"));
+    }
+
+    #[test]
+    fn a_missing_object_is_a_violation_only_where_the_core_had_to_keep_it() {
+        let found = |kind| Err::<(), _>(platform_error(kind));
+        let plain = ScenarioError::from(platform_error(PlatformErrorKind::NotFound));
+        assert_eq!(plain, ScenarioError::inconclusive("cloud: no volume shop-system"));
+        let kept = found(PlatformErrorKind::NotFound).kept_by_core("the recovery point's volume");
+        assert!(matches!(kept, Err(ScenarioError::CoreViolation(what)) if what.contains("recovery point")));
+        let unreachable = found(PlatformErrorKind::Unreachable).kept_by_core("the recovery point's volume");
+        assert!(matches!(unreachable, Err(ScenarioError::Inconclusive(_))));
+    }
+
+    #[test]
+    fn attributing_an_error_to_the_core_keeps_what_the_core_was_blamed_for() {
+        let host = ScenarioError::inconclusive("no hello in 120 s").attribute_to_core("it did not come up");
+        assert_eq!(host, ScenarioError::core("it did not come up: no hello in 120 s"));
+        let violation = ScenarioError::core("its disk is torn").attribute_to_core("it did not come up");
+        assert_eq!(violation, ScenarioError::core("its disk is torn"));
+    }
+}
