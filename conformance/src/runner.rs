@@ -80,7 +80,7 @@ async fn live(play: Arc<dyn ScenarioRun>, outcome: &mut ScenarioOutcome) -> Opti
         }
     };
     play.record(outcome).await;
-    let failed = halted.is_some() || outcome.rules.iter().any(|rule| rule.verdict != Verdict::Pass);
+    let failed = halted.is_some() || outcome.rules.iter().any(|rule| rule.score.verdict() != Verdict::Pass);
     match play.close(failed).await {
         Err(error) if halted.is_none() => Some(ScenarioError::Inconclusive(format!("clean-up: {error}"))),
         _ => halted,
@@ -109,16 +109,16 @@ fn conclude(outcome: &mut ScenarioOutcome, halted: Option<ScenarioError>) {
         Some(ScenarioError::Inconclusive(why)) => (Verdict::Unknown, why),
     };
     let edges = outcome.edges.iter().map(|edge| edge.verdict);
-    let rules = outcome.rules.iter().map(|rule| rule.verdict);
+    let rules = outcome.rules.iter().map(|rule| rule.score.verdict());
     outcome.verdict = edges.chain(rules).fold(verdict, Verdict::and);
     let edge = outcome.edges.iter().find(|edge| edge.verdict == Verdict::Fail);
-    let rule = outcome.rules.iter().find(|rule| rule.verdict == Verdict::Fail);
+    let rule = outcome.rules.iter().find(|rule| rule.score.verdict() == Verdict::Fail);
     outcome.why = if let Some(edge) = edge {
         format!("{}: {}", edge.name, edge.why)
     } else if verdict == Verdict::Fail {
         why
     } else if let Some(rule) = rule {
-        format!("{}: {}", rule.id, rule.found)
+        rule.to_string()
     } else {
         why
     };

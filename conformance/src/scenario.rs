@@ -1,19 +1,30 @@
 //! Scenarios, as data.
 
 use contract::DataSync;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The table, as it stands beside this crate's manifest.
 const TABLE: &str = include_str!("../scenarios.toml");
 
 /// Where a scenario runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// On real guests.
     Real,
     /// In memory.
     Sim,
+}
+
+impl Tier {
+    /// The tier's name, as in `scenarios.toml`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Sim => "sim",
+        }
+    }
 }
 
 /// What a scenario does.

@@ -6,6 +6,7 @@ use crate::core_under_test::FaultHook;
 use crate::rules::ids::*;
 
 /// A core that is faulty on purpose.
+#[derive(Debug)]
 pub struct Mutant {
     /// Name on the command line.
     pub name: &'static str,
@@ -18,6 +19,7 @@ pub struct Mutant {
 }
 
 /// Where a fault sits.
+#[derive(Debug)]
 pub(super) enum Kind {
     /// Below the core's interface.
     DataPath(fn() -> Box<dyn FaultHook>),

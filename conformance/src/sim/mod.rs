@@ -47,7 +47,7 @@ pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
         _ => anyhow::bail!("scenario {} is not of the simulated tier", scenario.name),
     };
     outcome.rules = rules.into_outcomes();
-    outcome.verdict = outcome.rules.iter().map(|rule| rule.verdict).fold(verdict, Verdict::and);
+    outcome.verdict = outcome.rules.iter().map(|rule| rule.score.verdict()).fold(verdict, Verdict::and);
     outcome.ms = evidence.elapsed_ms();
     evidence.end(&outcome).context("write the result")?;
     Ok(outcome)

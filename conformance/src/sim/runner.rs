@@ -29,11 +29,12 @@ pub(crate) fn run_all(
     for (done, check) in (1..).zip(all()) {
         let seed = seed().unwrap_or(context.chance(check.name) % 1_000_000);
         let found = run(check, seed, &fault);
-        verdict = verdict.and(found.iter().map(|rule| rule.verdict).fold(Verdict::Pass, Verdict::and));
+        verdict =
+            verdict.and(found.iter().map(|rule| rule.score.verdict()).fold(Verdict::Pass, Verdict::and));
         if outcome.why.is_empty()
             && let Some(worst) = worst(&found)
         {
-            outcome.why = worst.found.clone();
+            outcome.why = worst.to_string();
         }
         found.into_iter().for_each(|rule| rules.add(rule));
         evidence.progress("rules", "checks", done, total, "checks");
@@ -58,9 +59,9 @@ fn seed() -> Option<u64> {
     std::env::var("ROUNDTRIP_SEED").ok()?.parse().ok()
 }
 
-/// The worst of the outcomes that are no pass.
+/// The worst of the outcomes that keep the verdict from being a pass.
 fn worst(found: &[RuleOutcome]) -> Option<&RuleOutcome> {
-    found.iter().filter(|rule| rule.verdict != Verdict::Pass).max_by_key(|rule| rule.verdict)
+    found.iter().filter(|rule| rule.score.verdict() != Verdict::Pass).max_by_key(|rule| rule.score.verdict())
 }
 
 /// Runs one check. A rule that the check lists and did not look at is unknown.
@@ -100,7 +101,7 @@ fn broke_off(check: &Check, log: &mut RuleLog, error: &str) {
     for rule in check.rules {
         match explained {
             true => log.unknown(*rule, format!("it ended early: {error}")),
-            false => log.check(*rule, false, error),
+            false => log.core_failed(*rule, error),
         }
     }
 }

@@ -8,6 +8,7 @@ use simulator::{SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::rules::profile::Profile;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::testbed::{HOUR, Setup, Testbed, broken, cloud, enable, test_failover_request};
@@ -125,7 +126,8 @@ async fn illegal_name(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> 
 }
 
 async fn too_many_disks(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    for (name, count) in [("many", 18), ("web", 17)] {
+    let most = Profile::active().hyperv_max_disks();
+    for (name, count) in [("many", most + 1), ("web", most)] {
         let data = |number| (DiskId(format!("disk-{number}")), Bytes(1 << 19));
         let disks = std::iter::once((DiskId::from("system"), Bytes(1 << 20))).chain((1..count).map(data));
         let install = SimInstall { disks: disks.collect(), ..SimInstall::new(name) };
@@ -178,7 +180,8 @@ async fn issues(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
         }
     });
     // Nobody asks: it is found at its regular time.
-    lab.live(Millis(12 * HOUR.0 + 1_000)).await;
+    let interval = Profile::active().configuration_check_interval_hours() * HOUR.0;
+    lab.live(Millis(interval + 1_000)).await;
     note("an agent that is out of date", classes(lab.item(&item).await?), &[IssueClass::SoftwareUpdate]);
     Ok(())
 }

@@ -5,6 +5,7 @@ use simulator::SimProfile;
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::rules::profile::Profile;
 use crate::sim::check::Check;
 use crate::sim::side_effects::{at_least, rested};
 use crate::sim::testbed::{HOUR, INTERVAL, POLICY, Setup, Testbed, quiet};
@@ -29,16 +30,20 @@ pub(crate) const CHECKS: &[Check] = &[
         body: |lab, rules| Box::pin(choices(lab, rules)),
     },
     Check {
-        name: "points of Hyper-V machines can be chosen for 24 hours",
+        name: "points of Hyper-V machines can be chosen for as long as they are kept at most",
         rules: &[RP_12, RP_14],
         setup: || hourly(SimProfile::HYPERV),
-        body: |lab, rules| Box::pin(window(lab, rules, RP_12, 24)),
+        body: |lab, rules| {
+            Box::pin(window(lab, rules, RP_12, Profile::active().hyperv_retention_max_hours()))
+        },
     },
     Check {
-        name: "points of VMware machines can be chosen for 72 hours",
+        name: "points of VMware machines can be chosen for as long as they are kept at most",
         rules: &[RP_13, RP_14, PO_06],
         setup: || hourly(SimProfile::VMWARE),
-        body: |lab, rules| Box::pin(window(lab, rules, RP_13, 72)),
+        body: |lab, rules| {
+            Box::pin(window(lab, rules, RP_13, Profile::active().vmware_retention_max_hours()))
+        },
     },
     Check {
         name: "a point stays what it was while others are merged away",
@@ -192,7 +197,7 @@ async fn window(lab: &Testbed, rules: &mut RuleLog, rule: RuleId, hours: u64) ->
         lab.core.change_point(&item, &PointChoice::Custom(oldest.id)).await.err().map(|error| error.code);
     let right = expired == Some(ErrorCode::PointExpired);
     rules.check(RP_14, right && later, format!("a minute after its end, before commit: {expired:?}"));
-    if hours == 72 {
+    if rule == RP_13 {
         let back = lab.core.policies().await.map_err(crate::sim::said)?;
         let back = back.iter().find(|view| view.direction == Direction::RecoveryToPrimary);
         let day = back.is_some_and(|view| view.policy.retention == Policy::DAY);

@@ -5,6 +5,7 @@ use simulator::{Fault, SimInstall};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::rules::profile::Profile;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::testbed::{HOUR, INTERVAL, POLICY, Setup, Testbed, quiet};
@@ -45,8 +46,10 @@ async fn pair(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let own = servers.contains(&("primary".into(), "configuration-server".into()));
     rules.check(PO_02, own, format!("nobody associated it, and it leads back to {servers:?}"));
     let Policy { rpo_threshold, retention, app_consistent_every, .. } = back.policy;
-    let fixed =
-        (rpo_threshold, retention, app_consistent_every) == (Millis(15 * MINUTE), Policy::DAY, Some(HOUR));
+    let facts = Profile::active();
+    let fixed = rpo_threshold == Millis(facts.failback_rpo_threshold_minutes() * MINUTE)
+        && retention == Millis(facts.failback_retention_hours() * HOUR.0)
+        && app_consistent_every == Some(Millis(facts.failback_app_consistent_minutes() * MINUTE));
     rules.check(PO_04, fixed, format!("{rpo_threshold}, {retention}, {app_consistent_every:?}"));
     let changed = Policy { rpo_threshold: Millis(1), ..back.policy };
     let refused = lab.core.update_policy(&back.id, &changed).await.err().map(|error| error.code);
