@@ -148,7 +148,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant::interface(
         InterfaceFault::LeavesSourceRunning,
         "leaves-source-running",
-        "does not shut down the source where the request leaves that to the operator",
+        "does not shut down the source although the request asks for it",
         &[FO_06, FO_07, LC_10],
     ),
     Mutant::interface(
@@ -238,7 +238,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant::interface(
         InterfaceFault::IgnoresSharedPoints,
         "ignores-shared-points",
-        "takes a point shared by several machines for each machine's own newest one",
+        "takes each machine's own newest point instead of the one that several machines share",
         &[RP_07, RP_08, RP_09],
     ),
     Mutant::interface(
