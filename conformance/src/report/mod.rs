@@ -1,8 +1,9 @@
-//! Reports of a run: summary on the terminal, `results.json`, JUnit, one HTML page.
+//! Reports of a run: the summary on the terminal, `results.json`, JUnit and one HTML page.
 
 mod collect;
 mod html;
 mod junit;
+mod rules;
 mod summary;
 
 use anyhow::{Context as _, Result};
@@ -27,8 +28,8 @@ pub fn write(dir: &Utf8Path, results: &Results) -> Result<String> {
     Ok(summary::render(results, dir))
 }
 
-/// The exit code that says a verdict to whoever called: 0 conforms, 1 a rule failed, 2 conforms and has become
-/// slower than a bound, 3 nothing can be said.
+/// The exit code of a verdict: 0 conforms, 1 a rule failed, 2 conforms but exceeded a time bound,
+/// 3 nothing can be said.
 #[must_use]
 pub fn exit_code(verdict: Verdict, slow: bool) -> u8 {
     match verdict {
@@ -39,7 +40,7 @@ pub fn exit_code(verdict: Verdict, slow: bool) -> u8 {
     }
 }
 
-/// The worst verdict of all; a run of nothing proves nothing.
+/// The worst of several verdicts. A run of nothing proves nothing, so its verdict is unknown.
 pub(crate) fn overall(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
     verdicts.reduce(Verdict::and).unwrap_or(Verdict::Unknown)
 }
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_of_nothing_is_no_pass() {
+    fn a_run_without_scenarios_is_no_pass() {
         assert_eq!(overall(std::iter::empty()), Verdict::Unknown);
     }
 
