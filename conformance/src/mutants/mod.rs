@@ -116,6 +116,13 @@ pub struct InjectedFault {
     bend: Option<InterfaceFault>,
 }
 
+impl From<Arc<Planned>> for InjectedFault {
+    /// A fault that begins at its own edge.
+    fn from(fault: Arc<Planned>) -> Self {
+        Self { tap: Some(fault), bend: None }
+    }
+}
+
 impl InjectedFault {
     /// Understands the words of `--mutant`; `None` if there is no fault of that name. What begins at an edge, of which
     /// checks have none, begins at once.
