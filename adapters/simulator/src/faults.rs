@@ -185,7 +185,7 @@ impl Faults {
     }
 
     /// Takes note of a fault that concerns the site and not one of its guests.
-    pub(crate) fn lose_site_and_fail_over(&self, fault: &SimFault) {
+    pub(crate) fn apply(&self, fault: &SimFault) {
         let mut inner = self.inner();
         match fault {
             SimFault::SiteLost => inner.lost = true,
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_call_fails_at_its_number_and_as_often_as_told() {
         let faults = Faults::new(Link::default());
-        faults.lose_site_and_fail_over(&SimFault::Call(FailCall {
+        faults.apply(&SimFault::Call(FailCall {
             times: 2,
             ..FailCall::at(Call::Start, 2, Kind::Failed)
         }));
@@ -305,8 +305,8 @@ mod tests {
     #[test]
     fn the_nth_write_fails_once_and_room_runs_out() {
         let faults = Faults::new(Link::default());
-        faults.lose_site_and_fail_over(&SimFault::WriteError(2));
-        faults.lose_site_and_fail_over(&SimFault::Full(Bytes(100)));
+        faults.apply(&SimFault::WriteError(2));
+        faults.apply(&SimFault::Full(Bytes(100)));
         let codes = [0, 0, 60, 60, 40].map(|room| faults.export_write(room).err().map(|e| e.errno));
         assert_eq!(codes, [None, Some(errno::EIO), None, Some(errno::ENOSPC), None]);
         assert!(faults.is_full());

@@ -73,7 +73,7 @@ impl SimSite {
     /// Lets something go wrong. Returns when.
     pub fn inject(&self, fault: &SimFault) -> Timestamp {
         let now = self.clock().micros();
-        self.faults().lose_site_and_fail_over(fault);
+        self.faults().apply(fault);
         self.with(|state| match fault {
             SimFault::SiteLost => {
                 let machines: Vec<_> = state.machines.keys().cloned().collect();

@@ -66,10 +66,10 @@ impl StandInSite {
     ) -> Result<Vec<DiskSnapshot>, PlatformError> {
         let hold = request.machines.len() > 1;
         let mut held = Ok(());
-        let mut steady = Vec::new();
+        let mut unpaused = Vec::new();
         if hold {
             for (_, boot) in boots {
-                steady.push(boot.guest.steady().await);
+                unpaused.push(boot.guest.pause_lock().await);
             }
             for (_, boot) in boots {
                 let stopped = boot.guest.monitor().execute("stop", json!({})).await;
@@ -89,7 +89,7 @@ impl StandInSite {
                     .map_err(self.failed("let a machine go on"))?;
             }
         }
-        drop(steady);
+        drop(unpaused);
         views
     }
 

@@ -184,7 +184,7 @@ impl StandInSite {
         spec: &MachineSpec,
         dir: &Utf8Path,
         disks: &[(BootDisk, VolumeRecord)],
-    ) -> machine::MachineSpec {
+    ) -> machine::GuestSpec {
         let token = self.config.scratch.path().file_name().unwrap_or_default();
         let mut hardware = self.config.profile.hardware.clone();
         hardware.firmware = match spec.firmware {
@@ -203,7 +203,7 @@ impl StandInSite {
             TrackingMechanism::Agent => &FORWARDED_TO_AGENT,
         };
         let nic = self.components.nic(&spec.id);
-        machine::MachineSpec {
+        machine::GuestSpec {
             name: format!("roundtrip-{token}-{}-{}", self.config.id, spec.id),
             hardware,
             enlightenments: self.config.enlightenments.clone(),

@@ -55,14 +55,14 @@ impl StandInSite {
     ///
     /// # Errors
     /// There is no such machine.
-    pub async fn door(
+    pub async fn endpoint(
         &self,
         machine: &MachineId,
         way: Way,
         port: u16,
     ) -> Result<Option<SocketAddrV4>, PlatformError> {
         let boot = self.running_boot(machine).await?;
-        Ok(boot.and_then(|boot| boot.guest.forwards().door(way.loopback(), port)))
+        Ok(boot.and_then(|boot| boot.guest.forwards().endpoint(way.loopback(), port)))
     }
 
     async fn enforce_all(&self) -> Result<(), PlatformError> {

@@ -1,4 +1,5 @@
-//! Proves in every run that the oracle is not blind: one sector is altered, and it must object there.
+//! The oracle's self-test: in every run one sector of a recovered disk is altered, and the oracle
+//! has to report exactly that sector.
 
 use std::io;
 use std::ops::Range;
@@ -8,8 +9,8 @@ use super::{Options, OracleError, SECTOR, SECTOR_BYTES, SectorSource, Verdict, W
 
 /// A disk with every byte of one sector altered.
 ///
-/// The bytes are not merely inverted: a sector of zeroes and one of ones can both be versions of the same
-/// sector. What comes out looks like noise that no guest writes.
+/// The bytes are not merely inverted, because a sector of zeroes and one of ones can both be
+/// versions of the same sector. The result looks like noise that no guest writes.
 #[derive(Debug)]
 pub struct Flipped<'a, S: SectorSource + ?Sized> {
     disk: &'a S,
@@ -17,13 +18,13 @@ pub struct Flipped<'a, S: SectorSource + ?Sized> {
 }
 
 impl<'a, S: SectorSource + ?Sized> Flipped<'a, S> {
-    /// `disk` with `sector` altered.
+    /// Wraps `disk` with `sector` altered.
     pub fn new(disk: &'a S, sector: u64) -> Self {
         Self { disk, sector }
     }
 }
 
-/// What byte `i` of a sector is altered by; never 0.
+/// The mask for byte `i` of a sector; never 0.
 fn mask(sector: u64, i: u64) -> u8 {
     (mix(sector.wrapping_mul(SECTOR_BYTES).wrapping_add(i)) >> 56) as u8 | 1
 }
@@ -64,16 +65,16 @@ impl<S: SectorSource + ?Sized> SectorSource for Flipped<'_, S> {
     }
 }
 
-/// Sectors to alter, one that the log writes and one that it does not.
+/// Sectors to alter: one that the log writes and one that it does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlipSectors {
-    /// A sector that the log writes. `None` if it writes nothing outside the exempt ranges.
+    /// A sector that the log writes. `None` if it writes no sector outside the exempt ranges.
     pub written: Option<u64>,
-    /// A sector that must equal the base. `None` if all is written or exempt.
+    /// A sector that must equal the base. `None` if every sector is written or exempt.
     pub unwritten: Option<u64>,
 }
 
-/// Chooses sectors to alter: the same for the same seed, log and options.
+/// Chooses sectors to alter. The choice depends only on seed, log and options.
 #[must_use]
 pub fn flip_sectors(seed: u64, log: &WriteLog, options: &Options) -> FlipSectors {
     let disk = log.disk_bytes() / SECTOR_BYTES;
@@ -115,12 +116,12 @@ fn pick(random: u64, ranges: &[Range<u64>]) -> Option<u64> {
     None
 }
 
-/// The oracle did not object to an altered sector, or not at that sector.
+/// The self-test failed: the oracle did not report an altered sector, or reported another one.
 #[derive(Debug, thiserror::Error)]
-pub enum BlindOracle {
-    /// It said something else.
-    #[error("the oracle is blind: sector {sector} was altered, and it said: {verdict}")]
-    Said {
+pub enum SelfTestError {
+    /// It returned another verdict.
+    #[error("the oracle failed its self-test: sector {sector} was altered, and the verdict is: {verdict}")]
+    WrongVerdict {
         /// The altered sector.
         sector: u64,
         /// Its verdict.
@@ -131,32 +132,32 @@ pub enum BlindOracle {
     NoVerdict {
         /// The altered sector.
         sector: u64,
-        /// Why.
+        /// The error.
         source: OracleError,
     },
 }
 
-/// Alters `sector` of a recovered disk that was judged exact or epoch-consistent, and demands that the
-/// oracle objects to that very sector.
+/// Alters `sector` of a recovered disk that was judged exact or epoch-consistent, and checks that
+/// the oracle reports that very sector.
 ///
 /// # Errors
-/// It did not; then no verdict of this run is worth anything.
-pub fn must_object(
+/// The oracle does not report it; then no verdict of this run can be trusted.
+pub fn self_test(
     base: &dyn SectorSource,
     log: &WriteLog,
     recovered: &dyn SectorSource,
     options: &Options,
     sector: u64,
-) -> Result<Verdict, BlindOracle> {
+) -> Result<Verdict, SelfTestError> {
     let flipped = Flipped::new(recovered, sector);
     let verdict = match judge(base, log, &flipped, options) {
         Ok(judgement) => judgement.verdict,
-        Err(source) => return Err(BlindOracle::NoVerdict { sector, source }),
+        Err(source) => return Err(SelfTestError::NoVerdict { sector, source }),
     };
     if verdict.offending_sector() == Some(sector) {
         return Ok(verdict);
     }
-    Err(BlindOracle::Said { sector, verdict: Box::new(verdict) })
+    Err(SelfTestError::WrongVerdict { sector, verdict: Box::new(verdict) })
 }
 
 const _: () = assert!(SECTOR as u64 == SECTOR_BYTES);

@@ -161,7 +161,7 @@ async fn public_address(world: &ScenarioContext, visitor: &Visitor<'_>) -> Resul
     world.recovery.secure_subnet(SUBNET, rules(Decision::Allow)).await?;
     let shown = world.recovery.machine(&world.machine).await?.nic.public_address;
     world.check(CN_04, shown.is_none(), format!("public address after failover: {shown:?}"));
-    let before = world.recovery.door(&world.machine, Way::Public, ssh_probe::SSH).await?;
+    let before = world.recovery.endpoint(&world.machine, Way::Public, ssh_probe::SSH).await?;
     if before.is_some() {
         return Err(ScenarioError::Inconclusive(format!(
             "the stand-in has a public way in unasked: {before:?}"

@@ -62,10 +62,10 @@ impl<'a> Visitor<'a> {
     /// Tries to log in where the way leads or once led.
     pub(crate) async fn knock(&self, way: Way) -> Result<Login, ScenarioError> {
         let id = &self.machine.boot.machine;
-        let door = self.site.door(id, way, SSH).await?;
-        let door = door
+        let endpoint = self.site.endpoint(id, way, SSH).await?;
+        let endpoint = endpoint
             .ok_or_else(|| ScenarioError::Inconclusive(format!("{id}: no way ever led to its SSH port")))?;
-        Ok(ssh::log_in(door, self.key, WHO).await?)
+        Ok(ssh::log_in(endpoint, self.key, WHO).await?)
     }
 
     /// Whether a login led to this boot of this machine.
