@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use contract::{DiskId, MachineId, Timestamp};
 use witness::ledger::{Record, RecordNumber};
 use witness::protocol::LedgerFinding;
+use witness::random::Random;
 
 use crate::Snapshot;
-use crate::prng::Random;
 
 /// One boot of one machine. Outlives the machine.
 #[derive(Debug)]

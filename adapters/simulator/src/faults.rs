@@ -292,10 +292,7 @@ mod tests {
     #[test]
     fn a_call_fails_at_its_number_and_as_often_as_told() {
         let faults = Faults::new(Link::default());
-        faults.apply(&SimFault::Call(FailCall {
-            times: 2,
-            ..FailCall::at(Call::Start, 2, Kind::Failed)
-        }));
+        faults.apply(&SimFault::Call(FailCall { times: 2, ..FailCall::at(Call::Start, 2, Kind::Failed) }));
         faults.count(Call::PowerOff);
         let failed = [(); 5].map(|()| faults.count(Call::Start).is_some());
         assert_eq!(failed, [false, true, true, false, false]);

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use contract::{DiskId, Firmware};
 use witness::ledger::{RECORD_BYTES, Record, RecordNumber};
 use witness::protocol::LedgerFinding;
+use witness::random::Random;
 
 use crate::boot::{Payload, SimWrite};
 use crate::clock::{micros, moment};
 use crate::disk::Layout;
-use crate::prng::Random;
 use crate::{Snapshot, boot_partition, ledger};
 
 /// Every how many random writes one is a discard instead.
@@ -161,7 +161,7 @@ impl Guest {
         let payload = if self.churned.is_multiple_of(DISCARD_EVERY) {
             Payload::Zeroes
         } else {
-            Payload::Noise(self.random.next())
+            Payload::Noise(self.random.next_u64())
         };
         self.churn_at[disk] = self.after(at, load.churn_every);
         write(at, disk, offset, bytes as u32, payload)

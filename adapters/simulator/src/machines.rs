@@ -10,7 +10,7 @@ use contract::{
 use crate::boot::{SimBoot, SimDisk};
 use crate::clock::{micros, moment};
 use crate::guest::{Guest, PowerOn};
-use crate::prng::seed_of;
+use crate::seeds::seed_of;
 use crate::state::{MachineRecord, Running, State};
 use crate::{SimSite, Snapshot};
 

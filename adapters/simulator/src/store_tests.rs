@@ -1,5 +1,6 @@
+use witness::random::Random;
+
 use super::*;
-use crate::prng::Random;
 
 const SIZE: u64 = 64 * 1024;
 
@@ -54,7 +55,7 @@ fn a_merge_keeps_what_every_survivor_reads() {
             let written = if random.below(3) == 0 {
                 store.zero(&id(name), offset, 512)
             } else {
-                store.write(&id(name), offset, &[random.next() as u8; 512])
+                store.write(&id(name), offset, &[random.next_u64() as u8; 512])
             };
             written.unwrap();
         }

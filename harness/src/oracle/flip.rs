@@ -4,6 +4,8 @@
 use std::io;
 use std::ops::Range;
 
+use witness::random::Random;
+
 use super::walk::merged;
 use super::{Options, OracleError, SECTOR, SECTOR_BYTES, SectorSource, Verdict, WriteLog, judge};
 
@@ -29,12 +31,9 @@ fn mask(sector: u64, i: u64) -> u8 {
     (mix(sector.wrapping_mul(SECTOR_BYTES).wrapping_add(i)) >> 56) as u8 | 1
 }
 
-/// The finaliser of splitmix64.
+/// A number that depends on every bit of `seed`.
 fn mix(seed: u64) -> u64 {
-    let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    Random::new(seed).next_u64()
 }
 
 impl<S: SectorSource + ?Sized> SectorSource for Flipped<'_, S> {
