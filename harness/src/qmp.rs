@@ -158,8 +158,8 @@ impl Monitor {
 
     /// Starts a block job with `command` and waits until it has ended and left the job list.
     ///
+    /// # Errors
     /// QEMU refused, or the job failed; the message is the job's own.
-    /// QEMU refused, or the job failed: with the job's own words.
     pub async fn run_job(&self, id: &str, command: &str, arguments: Value, bound: Duration) -> Result<()> {
         let mut events = self.events();
         self.execute(command, arguments).await?;
