@@ -119,7 +119,8 @@ impl Monitor {
         Ok(answer["return"].clone())
     }
 
-    /// Waits for the first event in `events` that `wanted` accepts. Subscribe before causing the event.
+    /// Waits for the first event in `events` that `wanted` accepts. Subscribe before causing the
+    /// event.
     ///
     /// # Errors
     /// The process died, or the bound ran out.

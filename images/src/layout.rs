@@ -38,7 +38,8 @@ pub const KERNEL: &str = "/vmlinuz";
 /// Base RAM disk on the FAT partition: it can mount the root file system of any disk, but has no
 /// controller driver.
 pub const INITRD: &str = "/initrd.img";
-/// RAM disk of the replication agent on the FAT partition; a guest without an agent does not load it.
+/// RAM disk of the replication agent on the FAT partition; a guest without an agent does not load
+/// it.
 pub const AGENT_INITRD: &str = "/agent.img";
 /// Directory of the driver RAM disks on the FAT partition.
 pub const DRIVERS_DIR: &str = "/drivers";
@@ -50,7 +51,8 @@ pub const AUTHORIZED_KEYS: &str = "/authorized_keys";
 /// Boot drivers that every image contains, loaded or not.
 pub const BOOT_DRIVERS: &[&str] = &["ahci", "ata_piix", "mptspi", "sym53c8xx", "virtio_scsi", "vmw_pvscsi"];
 
-/// Start of the line that a guest prints on its console when none of its boot drivers finds the root disk.
+/// Start of the line that a guest prints on its console when none of its boot drivers finds the
+/// root disk.
 pub const NO_ROOT_LINE: &str = "ROUNDTRIP-NO-ROOT";
 
 /// Line that a guest prints on its console when all boot services, including the SSH server, are

@@ -264,7 +264,8 @@ pub trait ReplicationCore: Send + Sync {
     /// progress are finished (JO-04).
     ///
     /// # Errors
-    /// `unknown-id`; `not-allowed-in-state` if the job has ended or is of a kind that cannot be cancelled.
+    /// `unknown-id`; `not-allowed-in-state` if the job has ended or is of a kind that cannot be
+    /// cancelled.
     async fn cancel_job(&self, job: &JobId) -> Result<(), CoreError> {
         unsupported("cancel_job", job)
     }

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, Bytes, ComponentId, GuestOs, MachineId, Network, Subnet, VolumeId};
+use crate::{Access, AgentVersion, Bytes, ComponentId, GuestOs, MachineId, Network, Subnet, VolumeId};
 
 /// A component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,28 +181,6 @@ pub struct MachineSize {
     pub cores: u32,
     /// Memory in bytes.
     pub memory: Bytes,
-}
-
-/// Version of the replication agent in a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct AgentVersion(pub u16, pub u16);
-
-impl AgentVersion {
-    /// The first version that needs no hydration because of its age (HY-01).
-    pub const WITHOUT_HYDRATION: Self = Self(9, 8);
-}
-
-impl Default for AgentVersion {
-    /// A current version.
-    fn default() -> Self {
-        Self(9, 60)
-    }
-}
-
-impl std::fmt::Display for AgentVersion {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.0, self.1)
-    }
 }
 
 impl Component {

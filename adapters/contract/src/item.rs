@@ -3,51 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes, ChangeId, ChangesUnavailable, DiskId, GroupId, GroupPointId, ItemId, JobId, MachineId, Network,
-    Placement, PointId, PolicyView, SiteId, Timestamp, VolumeId,
+    Bytes, ChangeId, ChangesUnavailable, Consistency, DiskId, GroupId, GroupPointId, ItemId, JobId,
+    MachineId, Network, Placement, PointId, PolicyView, Side, SiteId, Timestamp, VolumeId,
 };
-
-/// A side of a protected pair. The sides never change; the active side does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Side {
-    /// Where protection was enabled.
-    Primary,
-    /// The destination of a failover.
-    Recovery,
-}
-
-impl Side {
-    /// The opposite side.
-    #[must_use]
-    pub fn other(self) -> Self {
-        match self {
-            Self::Primary => Self::Recovery,
-            Self::Recovery => Self::Primary,
-        }
-    }
-}
-
-/// Direction of a failover. A failback is a failover from the recovery side (LC-08).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// Failover: primary to recovery.
-    PrimaryToRecovery,
-    /// Failback: recovery to primary.
-    RecoveryToPrimary,
-}
-
-impl Direction {
-    /// The direction that leaves `side`.
-    #[must_use]
-    pub fn from_side(side: Side) -> Self {
-        match side {
-            Side::Primary => Self::PrimaryToRecovery,
-            Side::Recovery => Self::RecoveryToPrimary,
-        }
-    }
-}
 
 /// Phase of an item's cycle, independent of the active side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -143,16 +101,6 @@ pub enum TestFailoverStatus {
     Performed,
     /// A test failover is currently impossible.
     NotApplicable,
-}
-
-/// Consistency of a recovery point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Consistency {
-    /// Crash-consistent: as if the power had failed at that moment.
-    Crash,
-    /// Application-consistent: taken while the applications were quiesced (RP-19).
-    App,
 }
 
 /// A state of all disks of a machine to which it can fail over. Immutable until it is deleted

@@ -70,34 +70,42 @@
 //! ```
 
 mod core;
+mod direction;
 mod error;
+mod guest;
 mod ids;
 mod infrastructure;
 mod item;
 mod job;
+mod machine;
 mod network;
 mod plan;
 mod platform;
-mod platform_profile;
+mod platform_kind;
 mod policy;
 mod requests;
+mod snapshot;
 mod units;
+mod volume;
 
 pub use crate::core::{Capabilities, ReplicationCore};
+pub use direction::{Direction, Side};
 pub use error::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
+pub use guest::{AgentVersion, GuestFacts, GuestOs};
 pub use ids::{
     ChangeId, ComponentId, DiskId, ExportId, GroupId, GroupPointId, ItemId, JobId, MachineId, PlanId,
     PointId, PolicyId, SiteId, SnapshotId, VolumeId,
 };
 pub use infrastructure::{
-    AccountRole, AgentVersion, Component, ComponentKind, ConfigurationServer, Host, HostEdition, MachineSize,
-    MasterTarget, Mount, PrivateLink, Subscription, Vcenter,
+    AccountRole, Component, ComponentKind, ConfigurationServer, Host, HostEdition, MachineSize, MasterTarget,
+    Mount, PrivateLink, Subscription, Vcenter,
 };
 pub use item::{
-    ConfigurationIssue, Consistency, Direction, Health, IssueClass, ItemView, Operation, Phase, Protection,
-    RecoveryPoint, Resynchronisation, Side, TargetSettings, TestFailoverStatus,
+    ConfigurationIssue, Health, IssueClass, ItemView, Operation, Phase, Protection, RecoveryPoint,
+    Resynchronisation, TargetSettings, TestFailoverStatus,
 };
 pub use job::{JobAction, JobFilter, JobKind, JobState, JobSubject, JobView, Step, StepState};
+pub use machine::{DiskKind, DiskView, Firmware, MachineSpec, MachineView, Placement, PowerState};
 pub use network::{
     AddressRange, Decision, Network, NicView, NoAddressRange, Protocol, SecurityRule, SecurityRules, Subnet,
 };
@@ -106,15 +114,15 @@ pub use plan::{
     PlanLimits, PlanMember, PlanProgress, PlanReprotectRequest, PlanState, PlanTestFailoverRequest,
     RecoveryPlan, ScriptContext, ScriptMachine,
 };
-pub use platform::{
-    Access, Acknowledge, ChangesUnavailable, DiskKind, DiskSnapshot, DiskView, Export, Firmware, GuestFacts,
-    GuestOs, MachineSpec, MachineView, Placement, Platform, PlatformKind, PowerState, SiteView, SnapshotDisk,
-    SnapshotRequest, VolumeView,
-};
-pub use platform_profile::{HostManager, Hydration, PlatformProfile, ProcessServerUse};
+pub use platform::{Platform, SiteView};
+pub use platform_kind::{HostManager, Hydration, PlatformKind, PlatformProfile, ProcessServerUse};
 pub use policy::{Policy, PolicyView};
 pub use requests::{
     AlternateHost, DataSync, EnableProtection, FailoverKind, FailoverRequest, PointChoice, ReprotectRequest,
     TestFailoverRequest,
 };
+pub use snapshot::{
+    Acknowledge, ChangesUnavailable, Consistency, DiskSnapshot, SnapshotDisk, SnapshotRequest,
+};
 pub use units::{Bytes, Millis, Timestamp};
+pub use volume::{Access, Export, VolumeView};

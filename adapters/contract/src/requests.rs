@@ -115,7 +115,8 @@ impl FailoverRequest {
         }
     }
 
-    /// A planned failover: it shuts the source down first and starts from the newest point (PF-01, PF-05).
+    /// A planned failover: it shuts the source down first and starts from the newest point (PF-01,
+    /// PF-05).
     #[must_use]
     pub fn planned(item: &ItemId, direction: Direction) -> Self {
         Self { kind: FailoverKind::Planned, shut_down_source: true, ..Self::unplanned(item, direction) }

@@ -8,7 +8,8 @@ use super::options::DiscardReads;
 use super::walk::{Walk, is_zero};
 use super::{Entry, OracleError, SECTOR, SECTOR_BYTES, WriteLog};
 
-/// The cuts from each flush to the next, both included; the first from the base, the last to the end.
+/// The cuts from each flush to the next, both included; the first range starts at the base, the
+/// last one ends at the end of the log.
 pub(super) fn epochs(log: &WriteLog) -> Vec<Range<u64>> {
     let bounds = std::iter::once(0).chain(log.barriers().iter().map(|cut| cut.0));
     let next = log.barriers().iter().map(|cut| cut.0).chain(std::iter::once(log.len()));

@@ -162,7 +162,7 @@ pub fn self_test(
 const _: () = assert!(SECTOR as u64 == SECTOR_BYTES);
 
 #[cfg(test)]
-#[allow(clippy::single_range_in_vec_init)]
+#[expect(clippy::single_range_in_vec_init)]
 mod tests {
     use super::super::MemorySource;
     use super::*;

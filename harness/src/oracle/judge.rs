@@ -13,7 +13,8 @@ use super::{Cut, CutRange, Options, OracleError, SECTOR_BYTES, SectorSource, Wri
 /// Finds the position of `recovered` in the write order of `log`, which began on `base`.
 ///
 /// # Errors
-/// The disks have different sizes, one of them or the log cannot be read, or there is nothing to compare.
+/// The disks have different sizes, one of them or the log cannot be read, or there is nothing to
+/// compare.
 pub fn judge(
     base: &dyn SectorSource,
     log: &WriteLog,

@@ -1,6 +1,22 @@
-//! Knowledge about kinds of platforms, in one table.
+//! The kinds of platforms, and what is known about each, in one table.
 
-use crate::{Millis, PlatformKind};
+use serde::{Deserialize, Serialize};
+
+use crate::Millis;
+
+/// The product that a site represents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlatformKind {
+    /// Hyper-V hosts.
+    HyperV,
+    /// VMware vSphere.
+    Vmware,
+    /// Physical servers, without a hypervisor interface.
+    Physical,
+    /// An Azure region.
+    Azure,
+}
 
 /// What is known about every site of a kind of platform.
 ///
