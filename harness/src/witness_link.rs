@@ -1,4 +1,4 @@
-//! The conversation with the witness inside a guest, and the host's own record of what it acknowledged.
+//! The protocol with the witness inside a guest, and the host's own record of the acknowledgements.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use witness::protocol::{Findings, FromGuest, Hello, Load, Measure, Measured, ToG
 use crate::qmp::lock;
 use crate::{Error, Result};
 
-/// A record's acknowledgement as the host saw it.
+/// An acknowledgement of a record as received by the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
-    /// The durable record.
+    /// The record that is durable.
     pub number: RecordNumber,
-    /// When the host heard of it.
+    /// When the host received it.
     pub heard: Instant,
 }
 
-/// What is known of the witness so far; a change wakes all who wait.
+/// Everything received from the witness so far; every change wakes all waiters.
 #[derive(Clone, Debug, Default)]
 struct Heard {
     hello: Option<Hello>,
-    /// Hellos so far.
+    /// Number of hellos so far.
     hellos: u64,
     findings: Option<Findings>,
     measured: Vec<Measured>,
@@ -39,7 +39,7 @@ struct Heard {
     down: bool,
 }
 
-/// The host's end.
+/// The host's end of the control channel.
 #[derive(Debug)]
 pub struct WitnessLink {
     machine: String,
@@ -55,7 +55,8 @@ struct AckLine {
 }
 
 impl WitnessLink {
-    /// Listens to the witness on `stream`; acknowledgements are also kept in `dir`.
+    /// Receives the witness's messages from `stream`; acknowledgements are also written to a file
+    /// in `dir`.
     pub(crate) fn new(machine: &str, stream: UnixStream, dir: &Utf8Path) -> Result<Self> {
         let (reader, writer) = stream.into_split();
         let (tell, heard) = watch::channel(Heard::default());
@@ -66,15 +67,16 @@ impl WitnessLink {
         Ok(Self { machine: machine.to_owned(), writer: Mutex::new(writer), heard, acks })
     }
 
-    /// What the witness says of its machine.
+    /// Waits for the witness's description of its machine.
     ///
     /// # Errors
-    /// It reported trouble.
+    /// The witness reported an error.
     pub async fn hello(&self) -> Result<Hello> {
         self.until(|heard| heard.hello.clone()).await
     }
 
-    /// What the witness says when asked again: addresses come later than the first hello.
+    /// Asks the witness for a new description of its machine: network addresses are assigned after
+    /// the first hello.
     ///
     /// # Errors
     /// As [`WitnessLink::check`].
@@ -84,16 +86,16 @@ impl WitnessLink {
         self.until(|heard| if heard.hellos > before { heard.hello.clone() } else { None }).await
     }
 
-    /// Asks for everything that survived.
+    /// Asks the witness to check all its data, and returns its findings.
     ///
     /// # Errors
-    /// The witness reported trouble or is gone.
+    /// The witness reported an error, or its channel is closed.
     pub async fn check(&self) -> Result<Findings> {
         self.ask(&ToGuest::Check).await?;
         self.until(|heard| heard.findings.clone()).await
     }
 
-    /// Measures how fast the data disk takes writes; returns when that is done.
+    /// Measures how fast the data disk accepts writes; returns when the measurement is complete.
     ///
     /// # Errors
     /// As [`WitnessLink::check`].
@@ -103,7 +105,7 @@ impl WitnessLink {
         self.until(|heard| heard.measured.get(before).copied()).await
     }
 
-    /// Puts load on the machine.
+    /// Starts the workload.
     ///
     /// # Errors
     /// As [`WitnessLink::check`].
@@ -111,7 +113,7 @@ impl WitnessLink {
         self.ask(&ToGuest::Start(load.clone())).await
     }
 
-    /// Runs a command that ends with its name.
+    /// Sends a command and waits until the witness reports it done.
     ///
     /// # Errors
     /// As [`WitnessLink::check`].
@@ -124,7 +126,7 @@ impl WitnessLink {
             .await
     }
 
-    /// Tells the guest that record `number` of its neighbour is durable. It does not answer.
+    /// Informs the guest that record `number` of its neighbour is durable. There is no answer.
     ///
     /// # Errors
     /// The channel is closed.
@@ -140,19 +142,19 @@ impl WitnessLink {
         self.until(|heard| (heard.last_ack >= number).then_some(())).await
     }
 
-    /// Highest acknowledged record so far; 0 if there is none.
+    /// Highest record acknowledged so far; 0 if there is none.
     #[must_use]
     pub fn last_ack(&self) -> RecordNumber {
         self.heard.borrow().last_ack
     }
 
-    /// Whether the witness said that its file systems are unmounted.
+    /// Whether the witness reported that its file systems are unmounted.
     #[must_use]
     pub fn is_down(&self) -> bool {
         self.heard.borrow().down
     }
 
-    /// Trouble the witness reported, if any.
+    /// The error that the witness reported, if any.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.heard.borrow().trouble.clone()
@@ -206,7 +208,7 @@ async fn listen(
         let heard = Instant::now();
         let message = match serde_json::from_str::<FromGuest>(&line) {
             Ok(message) => message,
-            // Before the witness runs, firmware and kernel may leave noise on the port.
+            // Before the witness runs, firmware and kernel may write arbitrary bytes to the port.
             Err(_) if tell.borrow().hello.is_none() => continue,
             Err(error) => FromGuest::Trouble { what: format!("said {line:?}, which is no message: {error}") },
         };
