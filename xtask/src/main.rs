@@ -10,6 +10,7 @@ mod doctor;
 mod error;
 mod host;
 mod images_cmd;
+mod mutants;
 mod run;
 mod setup;
 mod suite;
@@ -44,6 +45,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Images { .. } => done(images_cmd::list()),
         Command::Clean { runs, consent } => done(clean::command(&root, *runs, consent.yes)),
         Command::Bench(arguments) => bench::command(&root, arguments),
+        Command::Mutants(arguments) => mutants::command(&root, arguments),
         Command::Diagrams => done(clean::diagrams(&root)),
         Command::Recheck { dir } => clean::recheck(&root, dir),
     }
