@@ -50,6 +50,8 @@ pub enum Command {
     },
     /// Measure the built-in core beside qemu-img and nbdcopy, on the same disk in the same run
     Bench(BenchArgs),
+    /// Judge deliberately faulty cores, each of which the suite must reject
+    Mutants(MutantsArgs),
     /// Draw the core's state machines into docs/states.md
     Diagrams,
     /// Judge the stored evidence of a run again
@@ -125,6 +127,22 @@ pub struct BenchArgs {
     /// Also show how time and memory grow from a hundred simulated machines to a thousand
     #[arg(long)]
     pub plans: bool,
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
+/// What `mutants` is told.
+#[derive(Debug, Clone, Args)]
+pub struct MutantsArgs {
+    /// Mutants of the built-in core's source that cargo-mutants generates, judged by the simulated tier
+    #[arg(long, required = true)]
+    pub generated: bool,
+    /// How many of them, chosen at random
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = value_parser!(u32).range(1..))]
+    pub sample: u32,
+    /// Seed of the choice
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
     #[command(flatten)]
     pub consent: Consent,
 }

@@ -11,6 +11,7 @@ mod docs;
 mod doctor;
 mod error;
 mod guest_images;
+mod mutants;
 mod process;
 mod recheck;
 mod setup;
@@ -60,5 +61,6 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Bench(arguments) => bench::command(&root, arguments),
         Command::Diagrams => done(docs::diagrams(&root)),
         Command::Recheck { dir } => recheck::command(&root, dir),
+        Command::Mutants(arguments) => mutants::command(&root, arguments),
     }
 }
