@@ -46,7 +46,7 @@ pub const DENY: Tool = Tool {
     name: "cargo-deny",
     call: Call::Cargo("deny"),
     wheel: None,
-    install: &["cargo", "install", "--locked", "--debug", "cargo-deny"],
+    install: &["cargo", "install", "--locked", "--debug", "cargo-deny@0.20.2"],
     compiles: true,
 };
 

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::signal::unix::{SignalKind, signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use super::environment::Variable;
 use super::progress::ProgressView;
@@ -143,25 +144,13 @@ fn watch_child(mut child: Child, sender: Sender<Event>) {
 
 /// Sends an event at each Ctrl-C, SIGTERM and SIGHUP, from a thread that lasts as long as this process.
 fn watch_signals(sender: Sender<Event>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let guard = runtime.enter();
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    drop(guard);
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("tried to watch for signals")?;
     std::thread::spawn(move || {
-        runtime.block_on(async {
-            loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    _ = hangup.recv() => {}
-                }
-                if sender.send(Event::Interrupt).is_err() {
-                    break;
-                }
+        for _ in signals.forever() {
+            if sender.send(Event::Interrupt).is_err() {
+                break;
             }
-        });
+        }
     });
     Ok(())
 }
