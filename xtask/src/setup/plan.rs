@@ -91,7 +91,7 @@ impl Survey {
         if let Some(offered) = offered_qemu(system, &self.release).filter(|offered| *offered < wanted) {
             return Some(format!("{} offers QEMU {offered}, and {wanted} is needed", self.release.pretty));
         }
-        let backports = self.dpkg.as_ref().map(Dpkg::from_backports).unwrap_or_default();
+        let backports = self.dpkg.as_ref().map(Dpkg::backported).unwrap_or_default();
         let first = backports.first()?;
         Some(format!("{first} is installed from backports, and the release's own packages conflict with it"))
     }

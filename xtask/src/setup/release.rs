@@ -117,7 +117,7 @@ impl Dpkg {
     }
 
     /// Packages of QEMU and libvirt that were installed from backports. The release's own packages conflict with them.
-    pub fn from_backports(&self) -> Vec<&str> {
+    pub fn backported(&self) -> Vec<&str> {
         let is_virtualisation = |name: &str| name.starts_with("qemu-") || name.starts_with("libvirt");
         let from_backports =
             |(name, version): (&'_ String, &String)| is_virtualisation(name) && version.contains("~bpo");
@@ -142,7 +142,7 @@ mod tests {
         );
         assert_eq!(dpkg.0.get("qemu-utils").map(String::as_str), Some("1:10.0.2+ds-2~bpo12+1"));
         assert!(!dpkg.0.contains_key("cpio"));
-        assert_eq!(dpkg.from_backports(), ["qemu-utils"]);
+        assert_eq!(dpkg.backported(), ["qemu-utils"]);
     }
 
     #[test]

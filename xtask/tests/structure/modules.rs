@@ -230,7 +230,7 @@ fn expand(tree: &[Token], before: &[String], leaf: &mut dyn FnMut(&[String], &st
                 break;
             }
             if token.is_word() || token.is("*") {
-                if !(token.is("self") && !segments.is_empty()) {
+                if segments.is_empty() || !token.is("self") {
                     segments.push(token.text.clone());
                 }
                 if !branch.get(at + 1).is_some_and(|token| token.is("::")) {

@@ -126,11 +126,7 @@ fn quoted(text: &str, quote: char) -> usize {
 
 fn character_or_lifetime(text: &str) -> usize {
     let mut following = text.chars().skip(1);
-    let is_character = match (following.next(), following.next()) {
-        (Some('\\'), _) | (_, Some('\'')) => true,
-        _ => false,
-    };
-    if is_character {
+    if matches!((following.next(), following.next()), (Some('\\'), _) | (_, Some('\''))) {
         return quoted(text, '\'');
     }
     text[1..].find(|c: char| !(c.is_alphanumeric() || c == '_')).map_or(text.len(), |at| at + 1)
