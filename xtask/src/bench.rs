@@ -16,7 +16,8 @@ use crate::suite::Suite;
 use crate::system::LiveSystem;
 use crate::terminal::{bytes, say};
 
-/// Free disk that the largest measurement takes: disks, their copies, and the log of what is written to them.
+/// Free disk that the largest measurement takes: disks, their copies, and the log of what is
+/// written to them.
 const DISK: u64 = 8 << 30;
 /// The simulated plans of a hundred and of a thousand machines.
 const PLANS: [&str; 10] =
@@ -53,8 +54,8 @@ fn require_disk(dir: &Utf8Path) -> Result<()> {
     )))
 }
 
-/// Keeps this program alive at Ctrl-C. The suite's binary receives the signal too and takes its guests down; this
-/// program waits for that.
+/// Keeps this program alive at Ctrl-C. The suite's binary receives the signal too and takes its
+/// guests down; this program waits for that.
 fn survive_interrupts() -> Result<()> {
     let seen = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGINT, seen)?;

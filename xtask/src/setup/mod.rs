@@ -1,4 +1,5 @@
-//! The command `setup`: finds what is missing, says what it will do, asks, does it, and checks the result.
+//! The command `setup`: finds what is missing, says what it will do, asks, does it, and checks the
+//! result.
 
 pub mod daemon;
 pub mod device;
@@ -21,7 +22,8 @@ use crate::setup::plan::{Step, Survey};
 use crate::system::{LiveSystem, System};
 use crate::terminal::{in_ci, on_terminal, say};
 
-/// What set-up would change on this machine. Guest images are not part of it: they are a cache in the user's home.
+/// What set-up would change on this machine. Guest images are not part of it: they are a cache in
+/// the user's home.
 pub struct Work {
     survey: Survey,
     steps: Vec<Step>,
@@ -168,13 +170,15 @@ struct Root {
 }
 
 impl Root {
-    /// Runs commands directly as root, or with sudo. Without either it fails with the exact commands to run by hand.
+    /// Runs commands directly as root, or with sudo. Without either it fails with the exact
+    /// commands to run by hand.
     fn find(system: &dyn System, steps: &[Step]) -> Result<Self> {
         if steps.is_empty() || system.is_root() {
             return Ok(Self { prefix: Vec::new() });
         }
         if let Some(sudo) = system.program("sudo") {
-            // sudo asks for the password here, before spinners cover its prompt. Without a terminal it must need none.
+            // sudo asks for the password here, before spinners cover its prompt. Without a terminal
+            // it must need none.
             let arguments: &[&str] = if on_terminal() { &["-v"] } else { &["-n", "-v"] };
             if Command::new(&sudo).args(arguments).status().is_ok_and(|status| status.success()) {
                 return Ok(Self { prefix: vec![sudo] });

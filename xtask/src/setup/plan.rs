@@ -147,8 +147,8 @@ impl Survey {
     }
 }
 
-/// Whether apt does not know a package. Containers come without package lists, and the guest image is made of
-/// packages.
+/// Whether apt does not know a package. Containers come without package lists, and the guest image
+/// is made of packages.
 pub fn lacks_lists(system: &dyn System, package: &str) -> bool {
     system.output(&["apt-cache", "policy", package]).is_some_and(|text| {
         !text.lines().any(|line| line.trim().starts_with("Candidate: ") && !line.contains("(none)"))

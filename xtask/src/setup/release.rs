@@ -49,7 +49,8 @@ impl Release {
     }
 }
 
-/// The QEMU of a release. Used only where apt has no answer: on a bare machine its package lists are empty.
+/// The QEMU of a release. Used only where apt has no answer: on a bare machine its package lists
+/// are empty.
 pub struct Shipped {
     codename: &'static str,
     qemu: Version,
@@ -87,7 +88,8 @@ pub fn advice(release: &Release) -> &'static str {
         .unwrap_or("install a newer QEMU by hand or use Debian 12 or newer")
 }
 
-/// The QEMU that `apt-get install` would install from the release itself: apt's answer, else the table's.
+/// The QEMU that `apt-get install` would install from the release itself: apt's answer, else the
+/// table's.
 pub fn offered_qemu(system: &dyn System, release: &Release) -> Option<Version> {
     system
         .output(&["apt-cache", "policy", "qemu-system-x86"])
@@ -116,7 +118,8 @@ impl Dpkg {
         Self(text.split("\n\n").filter_map(installed).collect())
     }
 
-    /// Packages of QEMU and libvirt that were installed from backports. The release's own packages conflict with them.
+    /// Packages of QEMU and libvirt that were installed from backports. The release's own packages
+    /// conflict with them.
     pub fn backported(&self) -> Vec<&str> {
         let is_virtualisation = |name: &str| name.starts_with("qemu-") || name.starts_with("libvirt");
         let from_backports =
