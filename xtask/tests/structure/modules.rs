@@ -43,7 +43,8 @@ pub struct Crate {
 }
 
 impl Crate {
-    /// Reads the modules below a root file such as `src/lib.rs`. `read` gives the text of a file, or nothing.
+    /// Reads the modules below a root file such as `src/lib.rs`. `read` gives the text of a file,
+    /// or nothing.
     pub fn load(root: &Path, read: &dyn Fn(&Path) -> Option<String>) -> Self {
         let mut all = Self::default();
         let mut due = vec![(ModulePath::new(), root.to_owned())];
@@ -61,7 +62,8 @@ impl Crate {
 struct Reader<'a> {
     file: &'a Path,
     all: &'a mut Crate,
-    /// Modules that are declared here and lie in files of their own: candidates, of which one exists.
+    /// Modules that are declared here and lie in files of their own: candidates, of which one
+    /// exists.
     files: Vec<(ModulePath, PathBuf)>,
 }
 
@@ -230,7 +232,7 @@ fn expand(tree: &[Token], before: &[String], leaf: &mut dyn FnMut(&[String], &st
                 break;
             }
             if token.is_word() || token.is("*") {
-                if !(token.is("self") && !segments.is_empty()) {
+                if segments.is_empty() || !token.is("self") {
                     segments.push(token.text.clone());
                 }
                 if !branch.get(at + 1).is_some_and(|token| token.is("::")) {
@@ -271,7 +273,8 @@ fn branches(tree: &[Token]) -> Vec<&[Token]> {
     all
 }
 
-/// Turns `crate::…`, `self::…`, `super::…` and `child::…` into a path from the root; none for other crates.
+/// Turns `crate::…`, `self::…`, `super::…` and `child::…` into a path from the root. None for
+/// paths into other crates.
 fn resolve_start(here: &[String], segments: &[String], module: &Module) -> Option<Vec<String>> {
     let mut base = here.to_vec();
     let mut rest = segments;
