@@ -48,9 +48,9 @@ impl Monitor {
         let log = Arc::new(std::sync::Mutex::new(log_file));
         let (reader, writer) = stream.into_split();
         let (events, _) = broadcast::channel(1024);
-        let (gone_tell, gone) = watch::channel(false);
+        let (gone_sender, gone) = watch::channel(false);
         let pending = Pending::default();
-        tokio::spawn(read_lines(reader, Arc::clone(&log), Arc::clone(&pending), events.clone(), gone_tell));
+        tokio::spawn(read_lines(reader, Arc::clone(&log), Arc::clone(&pending), events.clone(), gone_sender));
         let monitor = Arc::new(Self {
             name: name.to_owned(),
             pid,
@@ -100,8 +100,8 @@ impl Monitor {
             reason,
         };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (tell, answer) = oneshot::channel();
-        lock(&self.pending).insert(id, tell);
+        let (sender, answer) = oneshot::channel();
+        lock(&self.pending).insert(id, sender);
         let mut line = json!({"execute": command, "arguments": arguments, "id": id}).to_string();
         line.push('\n');
         write_log(&self.log, '>', line.trim_end());
@@ -210,8 +210,8 @@ async fn read_lines(
         if message.get("event").is_some() {
             // It is fine if there is no subscriber.
             let _ = events.send(Arc::new(message));
-        } else if let Some(tell) = message["id"].as_u64().and_then(|id| lock(&pending).remove(&id)) {
-            let _ = tell.send(message);
+        } else if let Some(reply_to) = message["id"].as_u64().and_then(|id| lock(&pending).remove(&id)) {
+            let _ = reply_to.send(message);
         }
     }
     lock(&pending).clear();

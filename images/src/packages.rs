@@ -50,7 +50,7 @@ pub fn refresh_packages(cache: &Utf8Path) -> Result<(), ImageError> {
 /// versions that apt offers.
 pub(crate) fn obtain(cache: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result<Vec<Package>, ImageError> {
     let folder = folder(cache);
-    if let Some(packages) = taken_before(&folder) {
+    if let Some(packages) = stored_list(&folder) {
         return Ok(packages);
     }
     std::fs::create_dir_all(&folder).at("cannot create", &folder)?;
@@ -75,7 +75,7 @@ fn folder(cache: &Utf8Path) -> Utf8PathBuf {
     cache.join("debs")
 }
 
-fn taken_before(folder: &Utf8Path) -> Option<Vec<Package>> {
+fn stored_list(folder: &Utf8Path) -> Option<Vec<Package>> {
     let json = std::fs::read_to_string(folder.join(LOCK_FILE)).ok()?;
     let packages: Vec<Package> = serde_json::from_str(&json).ok()?;
     let intact =
@@ -210,7 +210,7 @@ mod tests {
     fn a_damaged_download_is_not_used() {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = Utf8Path::from_path(folder.path()).expect("a UTF-8 path");
-        assert!(taken_before(folder).is_none());
+        assert!(stored_list(folder).is_none());
         let package = |name: &&str| Package {
             name: (*name).into(),
             version: "1".into(),
@@ -223,8 +223,8 @@ mod tests {
         }
         std::fs::write(folder.join(LOCK_FILE), serde_json::to_string(&packages).expect("JSON"))
             .expect("written");
-        assert_eq!(taken_before(folder), Some(packages.clone()));
+        assert_eq!(stored_list(folder), Some(packages.clone()));
         std::fs::write(folder.join(&packages[0].file), "other").expect("written");
-        assert!(taken_before(folder).is_none());
+        assert!(stored_list(folder).is_none());
     }
 }

@@ -40,6 +40,24 @@ pub fn base_below(volumes: &dyn Volumes, top: &VolumeId) -> Option<VolumeId> {
     volumes.chain(top).pop().filter(|base| base != top)
 }
 
+/// The volumes that disappear when `top` is merged into `base`, topmost first; none if `top` is gone,
+/// because it was merged before, or is `base`.
+///
+/// # Errors
+/// `base` is not below `top`.
+pub fn merged_into(volumes: &dyn Volumes, top: &VolumeId, base: &VolumeId) -> Result<Vec<VolumeId>, Denial> {
+    if volumes.size_of(top).is_none() {
+        return Ok(Vec::new());
+    }
+    let mut chain = volumes.chain(top);
+    let Some(depth) = chain.iter().position(|volume| volume == base) else {
+        let text = format!("volume {top} is not a delta over volume {base}");
+        return Err(Denial::new(Kind::NotFound, text));
+    };
+    chain.truncate(depth);
+    Ok(chain)
+}
+
 /// Attaches another volume to a machine as its disk number `index`. Returns the volume that was
 /// attached before.
 pub fn reattach(spec: &mut MachineSpec, index: usize, volume: &VolumeId) -> Option<VolumeId> {
@@ -77,5 +95,16 @@ mod tests {
         assert_eq!(volumes.chain(&middle), [middle.clone(), base.clone()]);
         assert_eq!(base_below(&volumes, &top), Some(base.clone()));
         assert_eq!(base_below(&volumes, &base), None);
+    }
+
+    #[test]
+    fn a_merge_removes_the_volumes_above_the_base() {
+        let volumes = ThreeVolumes(["top", "middle", "base"].map(VolumeId::from));
+        let [top, middle, base] = volumes.0.clone();
+        assert_eq!(merged_into(&volumes, &top, &base), Ok(vec![top.clone(), middle.clone()]));
+        assert_eq!(merged_into(&volumes, &top, &top), Ok(Vec::new()));
+        assert_eq!(merged_into(&volumes, &"gone".into(), &base), Ok(Vec::new()));
+        let refused = merged_into(&volumes, &base, &middle).map_err(|denial| denial.kind);
+        assert_eq!(refused, Err(Kind::NotFound));
     }
 }

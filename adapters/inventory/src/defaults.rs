@@ -14,7 +14,7 @@ const DATASTORES: [&str; 2] = ["datastore-1", "datastore-2"];
 /// Address range of the network for test failovers.
 pub(crate) const ISOLATED: AddressRange = AddressRange::TEST_NET_3;
 /// Priority of the rule for the port of the guest's service.
-const SUITES_PRIORITY: u16 = 100;
+const SERVICE_PORT_PRIORITY: u16 = 100;
 
 /// Address range of a new site's production network.
 pub(crate) fn production_range(profile: &PlatformProfile) -> AddressRange {
@@ -121,13 +121,14 @@ fn subnets(production: AddressRange) -> Vec<Subnet> {
         name: name.to_owned(),
         network,
         range,
-        security: suites_own(),
+        security: rules_for_service(),
     };
     rows.map(subnet).into()
 }
 
 /// Rules that allow only the suite's requests to the guest's service.
-pub(crate) fn suites_own() -> SecurityRules {
-    let rule = SecurityRule::tcp("suite-asks-the-service", SUITES_PRIORITY, SERVICE_PORT, Decision::Allow);
+pub(crate) fn rules_for_service() -> SecurityRules {
+    let rule =
+        SecurityRule::tcp("suite-asks-the-service", SERVICE_PORT_PRIORITY, SERVICE_PORT, Decision::Allow);
     SecurityRules(vec![rule])
 }

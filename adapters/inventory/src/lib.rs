@@ -25,7 +25,7 @@ mod network;
 mod nic;
 mod site;
 
-pub use chain::{Volumes, base_below, reattach, snapshot_above, volumes_of};
+pub use chain::{Volumes, base_below, merged_into, reattach, snapshot_above, volumes_of};
 pub use network::{Refusal, SecurityList};
 pub use nic::{Nic, Way};
 pub use site::{Denial, Infrastructure};

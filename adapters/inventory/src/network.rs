@@ -13,7 +13,7 @@ use contract::{
 };
 use witness::protocol::SERVICE_PORT;
 
-use crate::defaults::{ISOLATED, suites_own};
+use crate::defaults::{ISOLATED, rules_for_service};
 use crate::nic::{Nic, Way};
 use crate::site::{Denial, Infrastructure, State, subscription};
 
@@ -150,7 +150,7 @@ impl State {
         if let Some(address) = chosen {
             self.check_address(spec, range, address)?;
         }
-        let security = name.as_ref().map(|_| suites_own());
+        let security = name.as_ref().map(|_| rules_for_service());
         let address = chosen.unwrap_or_else(|| range.dynamic());
         let nic = Nic {
             network: spec.network,
@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn rules(decision: Decision) -> SecurityRules {
-        let mut rules = suites_own();
+        let mut rules = rules_for_service();
         rules.0.push(SecurityRule::tcp("ssh", 200, SSH, decision));
         rules
     }

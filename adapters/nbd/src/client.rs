@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_missing_server_is_an_error_that_names_it() {
         let error = Client::connect("nbd+unix:///x?socket=/nonexistent/socket").map(|c| c.size());
-        let text = error.expect_err("nobody listens").to_string();
+        let text = error.expect_err("no server listens").to_string();
         assert!(text.contains("/nonexistent/socket") && text.contains("connect"), "{text}");
     }
 }

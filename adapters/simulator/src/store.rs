@@ -77,11 +77,11 @@ impl Store {
     pub(crate) fn remove(&mut self, id: &VolumeId) {
         let Some(volume) = self.volumes.remove(id) else { return };
         if let Some(parent) = &volume.parent {
-            self.part(parent, id);
+            self.remove_child(parent, id);
         }
     }
 
-    fn part(&mut self, parent: &VolumeId, child: &VolumeId) {
+    fn remove_child(&mut self, parent: &VolumeId, child: &VolumeId) {
         if let Some(children) = self.children.get_mut(parent) {
             children.remove(child);
             if children.is_empty() {
@@ -91,7 +91,7 @@ impl Store {
     }
 
     /// A delta over the volume, if there is one.
-    pub(crate) fn a_child(&self, id: &VolumeId) -> Option<&VolumeId> {
+    pub(crate) fn first_child(&self, id: &VolumeId) -> Option<&VolumeId> {
         self.children.get(id)?.first()
     }
 

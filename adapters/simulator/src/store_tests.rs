@@ -67,7 +67,7 @@ fn a_merge_preserves_the_content_of_the_remaining_volumes() {
         assert_eq!(before.differences(after, 512), Vec::<u64>::new());
     }
     assert_eq!(store.chain(&id("run")), [id("run"), id("base")]);
-    assert_eq!(store.a_child(&id("base")), Some(&id("run")));
+    assert_eq!(store.first_child(&id("base")), Some(&id("run")));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use contract::{
     VolumeView,
 };
 
-use inventory::Volumes;
+use inventory::{Volumes, merged_into};
 
 use crate::SimSite;
 use crate::exports::VolumeExport;
@@ -75,7 +75,7 @@ impl SimSite {
     pub(crate) fn remove_volume(&self, id: &VolumeId) -> Result<(), PlatformError> {
         self.with(|state| {
             let user = state.users.get(id).and_then(|users| users.first());
-            let text = match (state.store.a_child(id), user) {
+            let text = match (state.store.first_child(id), user) {
                 (Some(child), _) => format!("volume {id} is the parent of volume {child}; delete that first"),
                 (None, Some(machine)) => {
                     format!("volume {id} is a disk of machine {machine}; delete that first")
@@ -126,18 +126,11 @@ impl SimSite {
         let now = self.clock().micros();
         self.with(|state| {
             state.finish_shutdowns(now);
-            if state.store.get(top).is_none() {
+            let merged = merged_into(&state.store, top, base).map_err(self.denied())?;
+            if merged.is_empty() {
                 return Ok(());
             }
-            let chain = state.store.chain(top);
-            let Some(depth) = chain.iter().position(|id| id == base) else {
-                let text = format!("volume {top} is not a delta over volume {base}");
-                return Err(self.refuse(Kind::NotFound, text));
-            };
-            if depth == 0 {
-                return Ok(());
-            }
-            if let Some(missing) = chain.iter().find(|id| state.store.get(id).is_none()) {
+            if let Some(missing) = state.store.chain(top).iter().find(|id| state.store.get(id).is_none()) {
                 return Err(self.unknown("volume", missing));
             }
             // A machine may run on the base only if its own chain is being merged.
@@ -148,8 +141,8 @@ impl SimSite {
                 return Err(self.refuse(Kind::Failed, text));
             }
             state.catch_up_on(top, now);
-            state.store.merge(&chain[..depth], base);
-            chain[..depth].iter().for_each(|merged| self.components().forget_volume(merged));
+            state.store.merge(&merged, base);
+            merged.iter().for_each(|volume| self.components().forget_volume(volume));
             Ok(())
         })
     }

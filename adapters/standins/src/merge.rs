@@ -5,7 +5,7 @@ use std::time::Duration;
 use contract::{DiskId, PlatformError, PlatformErrorKind as Kind, VolumeId};
 use harness::machine::{Guest, format_node};
 use harness::tools;
-use inventory::Volumes;
+use inventory::{Volumes, merged_into};
 use serde_json::{Value, json};
 
 use crate::StandInSite;
@@ -21,19 +21,12 @@ impl StandInSite {
         self.until_closed(base).await?;
         let (merged, top_record, base_record, running) = {
             let state = self.state.lock().await;
-            if !state.volumes.contains_key(top) {
-                return Ok(());
-            }
-            let chain = state.chain(top);
-            let Some(depth) = chain.iter().position(|id| id == base) else {
-                let text = format!("volume {top} is not a delta over volume {base}");
-                return Err(self.refuse(Kind::NotFound, text));
-            };
-            if depth == 0 {
+            let merged = merged_into(&*state, top, base).map_err(self.denied())?;
+            if merged.is_empty() {
                 return Ok(());
             }
             let record = |id| state.volumes.get(id).cloned().ok_or_else(|| self.unknown("volume", id));
-            (chain[..depth].to_vec(), record(top)?, record(base)?, state.running_on(top))
+            (merged, record(top)?, record(base)?, state.running_on(top))
         };
         match running {
             Some((boot, disk)) => {

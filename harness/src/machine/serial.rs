@@ -20,12 +20,12 @@ const STARTED: &str = images::layout::STARTED_LINE;
 #[derive(Debug)]
 pub struct Serial {
     path: Utf8PathBuf,
-    heard: watch::Receiver<Heard>,
+    state: watch::Receiver<ConsoleState>,
 }
 
 /// Console messages that a caller may wait for.
 #[derive(Debug, Default)]
-struct Heard {
+struct ConsoleState {
     gave_up: Option<String>,
     started: bool,
 }
@@ -35,7 +35,7 @@ impl Serial {
     pub(crate) fn follow(mut stream: UnixStream, path: &Utf8Path) -> Result<Self> {
         let mut file =
             std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(Error::file(path))?;
-        let (tell, heard) = watch::channel(Heard::default());
+        let (sender, state) = watch::channel(ConsoleState::default());
         tokio::spawn(async move {
             let mut line = Vec::new();
             let mut buffer = [0; 4096];
@@ -44,7 +44,7 @@ impl Serial {
                 let _ = file.write_all(&buffer[..count]);
                 for &byte in &buffer[..count] {
                     if byte == b'\n' {
-                        hear(&line, &tell);
+                        record_line(&line, &sender);
                         line.clear();
                     } else {
                         line.push(byte);
@@ -52,23 +52,23 @@ impl Serial {
                 }
             }
         });
-        Ok(Self { path: path.to_owned(), heard })
+        Ok(Self { path: path.to_owned(), state })
     }
 
     /// Waits for the line with which the guest gave up, and returns it.
     pub async fn until_gave_up(&self) -> String {
-        self.until(|heard| heard.gave_up.clone()).await
+        self.until(|state| state.gave_up.clone()).await
     }
 
     /// Waits until the guest has started all boot services.
     pub async fn until_started(&self) {
-        self.until(|heard| heard.started.then_some(())).await;
+        self.until(|state| state.started.then_some(())).await;
     }
 
-    async fn until<T>(&self, wanted: impl Fn(&Heard) -> Option<T>) -> T {
-        let mut heard = self.heard.clone();
+    async fn until<T>(&self, wanted: impl Fn(&ConsoleState) -> Option<T>) -> T {
+        let mut state = self.state.clone();
         let found =
-            heard.wait_for(|heard| wanted(heard).is_some()).await.ok().and_then(|heard| wanted(&heard));
+            state.wait_for(|state| wanted(state).is_some()).await.ok().and_then(|state| wanted(&state));
         match found {
             Some(found) => found,
             // The console closed: the caller learns of the guest's death elsewhere.
@@ -83,17 +83,17 @@ impl Serial {
     }
 }
 
-fn hear(line: &[u8], tell: &watch::Sender<Heard>) {
+fn record_line(line: &[u8], sender: &watch::Sender<ConsoleState>) {
     let line = String::from_utf8_lossy(line);
     let gave_up = FATAL_MESSAGES.iter().any(|words| line.contains(words));
     let started = line.contains(STARTED);
-    tell.send_if_modified(|heard| {
-        let news = (gave_up && heard.gave_up.is_none()) || (started && !heard.started);
+    sender.send_if_modified(|state| {
+        let changed = (gave_up && state.gave_up.is_none()) || (started && !state.started);
         if gave_up {
-            heard.gave_up.get_or_insert_with(|| line.trim().to_owned());
+            state.gave_up.get_or_insert_with(|| line.trim().to_owned());
         }
-        heard.started |= started;
-        news
+        state.started |= started;
+        changed
     });
 }
 

@@ -129,7 +129,7 @@ mod tests {
         let (_file, _content, uri, exports) = server(None);
         let mut client = nbd::Client::connect(&uri).expect("connected");
         client.read(0, &mut [0; 512]).expect("read");
-        exports.hide().expect("nobody is left");
+        exports.hide().expect("no reader is connected");
         assert!(client.read(0, &mut [0; 512]).is_err());
         assert!(nbd::Client::connect(&uri).is_err(), "nothing is exported any more");
     }
@@ -146,6 +146,6 @@ mod tests {
             let _ = caller.write_all(words);
             let _ = caller.read_to_end(&mut Vec::new());
         }
-        exports.hide().expect("nobody is left");
+        exports.hide().expect("no reader is connected");
     }
 }
