@@ -1,5 +1,4 @@
-//! Failback to Hyper-V: planned, straight from committed, in two phases or as one full download
-//! (HF-01 to HF-21).
+//! Failback to Hyper-V: planned, straight from committed, in two phases or as one full download (HF-01 to HF-21).
 
 use std::sync::Arc;
 
@@ -51,8 +50,7 @@ pub(crate) async fn fail_back(
                 job.step("synchronise data", copy(core, item, job, &disks, Pass::Differences)).await?;
             if !item.record.lock().await.completing {
                 job.wait_for_completion().await?;
-                // A core that is stopped after this goes on without a second word: the cloud
-                // machine may be off.
+                // A core that is stopped after this goes on without a second word: the cloud machine may be off.
                 core.update(item, |record| record.completing = true).await?;
             }
             job.step("shut down cloud machine", shut_down_source(core, item, request)).await?;
@@ -78,8 +76,7 @@ pub(crate) async fn fail_back(
     .await
 }
 
-/// The host at which the machine has to be made, if there is none (HF-11, HF-22); `None`: it is
-/// there.
+/// The host at which the machine has to be made, if there is none (HF-11, HF-22); `None`: it is there.
 async fn host_to_make_at(
     core: &Inner,
     item: &Item,

@@ -1,5 +1,4 @@
-//! Commit: a failover becomes final, and its points go (FO-03, FO-04); a failback's cloud machine
-//! goes (FB-11).
+//! Commit: a failover becomes final, and its points go (FO-03, FO-04); a failback's cloud machine goes (FB-11).
 
 use std::sync::Arc;
 
@@ -44,15 +43,13 @@ pub(crate) async fn finalise(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> 
     .await
 }
 
-/// Merges the points up to the chosen one into the base, under the running machine, and deletes the
-/// rest (FO-04).
+/// Merges the points up to the chosen one into the base, under the running machine, and deletes the rest (FO-04).
 async fn merge_points(core: &Inner, item: &Item, record: &Record) -> Result<(), CoreError> {
     let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
     let platform = core.platform(&record.recovery.0)?;
     let built = is_ours(&platform, &record.recovery.1, &record.built).await?;
     if !built || record.failed_over_to.is_none() {
-        // A change of point that failed left none; what is committed now would be a machine that
-        // nobody has.
+        // A change of point that failed left none; what is committed now would be a machine that nobody has.
         let text = format!("there is no machine {} to commit; choose a point again", record.recovery.1);
         return Err(CoreError::new(ErrorCode::NotAllowedInState, text));
     }
@@ -80,9 +77,8 @@ async fn merge_points(core: &Inner, item: &Item, record: &Record) -> Result<(), 
     core.clear_landing(&item.id)
 }
 
-/// Removes the cloud machine and its disks (FB-11, HF-16). Their last content is merged into the
-/// replica below, which stays as seed, so that what travels next is only what changed since (HF-18,
-/// C-18).
+/// Removes the cloud machine and its disks (FB-11, HF-16). Their last content is merged into the replica below,
+/// which stays as seed, so that what travels next is only what changed since (HF-18, C-18).
 async fn remove_cloud(core: &Inner, record: &Record) -> Result<(), CoreError> {
     let platform = core.platform(&record.recovery.0)?;
     let machines = platform.machines().await?;

@@ -1,5 +1,5 @@
-//! What a machine shall look like on the recovery side (FO-17), and what would keep it from coming
-//! up there as it is configured (MO-03).
+//! What a machine shall look like on the recovery side (FO-17), and what would keep it from coming up there as it is
+//! configured (MO-03).
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

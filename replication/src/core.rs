@@ -47,14 +47,14 @@ pub(crate) struct Inner {
     pub(crate) items: Mutex<BTreeMap<ItemId, Arc<Item>>>,
     pub(crate) jobs: Mutex<Jobs>,
     pub(crate) plans: Mutex<BTreeMap<PlanId, RecoveryPlan>>,
-    /// Whether all that was in the store has been taken up. Nothing new begins before: what the
-    /// last core left open is being closed, and must not be taken for what is new.
+    /// Whether all that was in the store has been taken up. Nothing new begins before: what the last core left open is
+    /// being closed, and must not be taken for what is new.
     pub(crate) taken_up: watch::Sender<bool>,
 }
 
 impl Core {
-    /// Opens the store in the configured directory and takes up what is in it: items replicate
-    /// again, jobs go on. Runs on a tokio runtime.
+    /// Opens the store in the configured directory and takes up what is in it: items replicate again, jobs go on.
+    /// Runs on a tokio runtime.
     ///
     /// # Errors
     /// The directory or the store cannot be used, or holds what is not understood.

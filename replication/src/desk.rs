@@ -1,5 +1,4 @@
-//! Where jobs are listed and spoken to: what may be said to each, and the retry, resume and cancel
-//! of it.
+//! Where jobs are listed and spoken to: what may be said to each, and the retry, resume and cancel of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,8 +53,7 @@ impl Jobs {
         latest
     }
 
-    /// Whether another job has worked on the same since. A test failover leaves it where it stands,
-    /// if not another test failover.
+    /// Whether another job has worked on the same since. A test failover leaves it where it stands, if not another test failover.
     fn has_moved_on(&self, view: &JobView, latest: &BTreeMap<JobSubject, Latest>) -> bool {
         let (Some(own), Some(latest)) = (self.places.get(&view.id), latest.get(&view.subject)) else {
             return false;
@@ -75,8 +73,7 @@ fn is_test_failover(kind: JobKind) -> bool {
     matches!(kind, JobKind::TestFailover | JobKind::TestFailoverCleanup)
 }
 
-/// Failovers of items can be stopped, with what follows from it (FO-12, HF-19), and whatever a plan
-/// does.
+/// Failovers of items can be stopped, with what follows from it (FO-12, HF-19), and whatever a plan does.
 fn can_be_cancelled(view: &JobView) -> bool {
     let is_failover = matches!(view.kind, JobKind::UnplannedFailover | JobKind::PlannedFailover);
     is_failover || matches!(view.subject, JobSubject::Plan(_))

@@ -23,8 +23,7 @@ const LONGEST_PAUSE: u32 = 64;
 /// Where a policy cannot be found, which is a fault of the store.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Of the time between two application-consistent points, how much passes before a failed one is
-/// tried again.
+/// Of the time between two application-consistent points, how much passes before a failed one is tried again.
 const REST_AGAIN: u64 = 4;
 
 /// Running replication of one item.
@@ -99,8 +98,7 @@ async fn receive_once(core: &Inner, item: &Arc<Item>) -> bool {
     let mut held = Vec::new();
     for member in led_by(core, item).await {
         let guard = Arc::clone(&member.receiving).lock_owned().await;
-        // It may have been told to stop while it was waited for; the task's own item ends with the
-        // task.
+        // It may have been told to stop while it was waited for; the task's own item ends with the task.
         if member.replicating.load(Ordering::Acquire) {
             held.push(guard);
             items.push(member);
@@ -171,8 +169,7 @@ async fn process(
     }
 }
 
-/// The first full pass: writes whatever the base lacks straight into it, and makes it the first
-/// point.
+/// The first full pass: writes whatever the base lacks straight into it, and makes it the first point.
 pub(crate) async fn synchronise(core: &Inner, item: &Item, job: &Job) -> Result<u64, CoreError> {
     let (source, machine, target, base) = {
         let record = item.record.lock().await;

@@ -13,8 +13,8 @@ pub(crate) struct Opened {
     disks: usize,
 }
 
-/// Closes a door. One that is left open is in the way of every merge, so it is tried twice; closing
-/// what is closed does no harm.
+/// Closes a door. One that is left open is in the way of every merge, so it is tried twice; closing what is closed does
+/// no harm.
 pub(crate) async fn close(platform: &Arc<dyn Platform>, export: &ExportId) -> Result<(), PlatformError> {
     if platform.close_export(export).await.is_ok() {
         return Ok(());
@@ -22,8 +22,7 @@ pub(crate) async fn close(platform: &Arc<dyn Platform>, export: &ExportId) -> Re
     platform.close_export(export).await
 }
 
-/// Opens every volume; `None` opens nothing. If one cannot be opened, those before it are closed
-/// again.
+/// Opens every volume; `None` opens nothing. If one cannot be opened, those before it are closed again.
 pub(crate) async fn open_all(
     platform: &Arc<dyn Platform>,
     volumes: &Volumes,
@@ -48,8 +47,8 @@ impl Opened {
         uris
     }
 
-    /// Closes all of them, then says how the work between went. A door that does not close is a
-    /// failure too, but not one that hides an earlier one.
+    /// Closes all of them, then says how the work between went. A door that does not close is a failure too, but
+    /// not one that hides an earlier one.
     pub(crate) async fn close<T>(self, work: Result<T, CoreError>) -> Result<T, CoreError> {
         let mut closed = Ok(());
         for export in &self.exports {

@@ -79,8 +79,7 @@ pub(crate) async fn work(
         attempt(core, item, job, request, &mut reached).await
     };
     let Err(error) = result else { return Ok(()) };
-    // Whatever it was that failed: once it was asked to stop, it does not come back by itself
-    // (FO-12).
+    // Whatever it was that failed: once it was asked to stop, it does not come back by itself (FO-12).
     let error = job.checkpoint().err().unwrap_or(error);
     core.stop_engine(item).await;
     core.update(item, |record| record.completing = false).await?;
@@ -130,8 +129,7 @@ async fn attempt(
     onto_new(core, item, job, &point).await
 }
 
-/// After a failover that failed: whoever served goes on serving, once it is sure that the target
-/// does not (LC-10).
+/// After a failover that failed: whoever served goes on serving, once it is sure that the target does not (LC-10).
 async fn serve_on(core: &Inner, item: &Item, back: bool) -> Result<(), CoreError> {
     let record = item.record.lock().await.clone();
     let (site, machine) = record.on(record.protection.active);
@@ -159,8 +157,8 @@ async fn serve_on(core: &Inner, item: &Item, back: bool) -> Result<(), CoreError
     .await
 }
 
-/// What can be tried again stays protected; after a cancellation (FO-12), or with disks half
-/// merged, replication does not come back by itself.
+/// What can be tried again stays protected; after a cancellation (FO-12), or with disks half merged, replication does
+/// not come back by itself.
 async fn settle(
     core: &Arc<Inner>,
     item: &Arc<Item>,
@@ -187,8 +185,8 @@ async fn prepare(
     request: &FailoverRequest,
     back: bool,
 ) -> Result<RecoveryPoint, CoreError> {
-    // A planned failover is refused without a shutdown (PF-04), and a failback never leaves both
-    // sides running (LC-10): there the shutdown is no option.
+    // A planned failover is refused without a shutdown (PF-04), and a failback never leaves both sides running
+    // (LC-10): there the shutdown is no option.
     let shutdown = shut_down_source(core, item, request);
     let must = back || request.kind == FailoverKind::Planned;
     let is_down = match (must, request.shut_down_source) {
@@ -220,8 +218,7 @@ async fn prepare(
     choose(core, &*item.record.lock().await, &request.point)
 }
 
-/// Shuts the machine down that serves, and notes first that it did: it has to go on if the failover
-/// fails.
+/// Shuts the machine down that serves, and notes first that it did: it has to go on if the failover fails.
 pub(crate) async fn shut_down_source(
     core: &Inner,
     item: &Item,
@@ -240,8 +237,7 @@ pub(crate) async fn shut_down_source(
     done.map_err(failed)
 }
 
-/// Out: a new machine on deltas over the point, so that nothing is copied and the point stays as it
-/// is.
+/// Out: a new machine on deltas over the point, so that nothing is copied and the point stays as it is.
 async fn onto_new(core: &Inner, item: &Item, job: &Job, point: &RecoveryPoint) -> Result<(), CoreError> {
     let leftover = item.record.lock().await.clone();
     if !leftover.built.is_empty() {

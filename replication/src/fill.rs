@@ -7,8 +7,7 @@ use contract::{CoreError, ErrorCode};
 use crate::processor::write;
 use crate::transfer::{Lane, REPORT_EVERY, Source, WINDOW};
 
-/// Windows under way at once, each on connections of its own: enough that both servers always have
-/// one to work on.
+/// Windows under way at once, each on connections of its own: enough that both servers always have one to work on.
 const LANES: usize = 8;
 
 /// Writes whatever the replica lacks into it, durably. Returns the bytes that travelled.
@@ -96,8 +95,7 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// A disk in memory that several may read and write at once; refuses to write from some byte
-    /// on.
+    /// A disk in memory that several may read and write at once; refuses to write from some byte on.
     struct Ram {
         bytes: Mutex<Vec<u8>>,
         refuses_from: u64,
@@ -153,8 +151,7 @@ mod tests {
         fill(&Source { uri: source.uri(), changed: None, against: replica.uri() }, &|_| ())
     }
 
-    /// A disk whose every 64 KiB differ from their neighbours, the first and each fifth of them
-    /// zeroes.
+    /// A disk whose every 64 KiB differ from their neighbours, the first and each fifth of them zeroes.
     fn disk() -> Vec<u8> {
         let grain = |index: usize| vec![(index % 5 * (1 + index % 50)) as u8; 64 * 1024];
         (0..21 * 16 + 3).flat_map(grain).collect()

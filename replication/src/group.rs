@@ -1,8 +1,8 @@
 //! Replication groups: machines whose recovery points share moments (RP-11).
 //!
-//! Of the members that replicate from one site, the first by name leads: its task transfers all of
-//! them at one moment, and the tasks of the others leave it to it. A member that stops replicating
-//! waits for the transfer under way, and the next one leads.
+//! Of the members that replicate from one site, the first by name leads: its task transfers all of them at one moment,
+//! and the tasks of the others leave it to it. A member that stops replicating waits for the transfer under way, and
+//! the next one leads.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,8 +12,8 @@ use contract::{CoreError, GroupId, Side, SiteId};
 use crate::core::Inner;
 use crate::item::{Item, Record};
 
-/// The items that one task transfers together: those of its group if `item` leads it, else none, or
-/// `item` alone if it is in no group.
+/// The items that one task transfers together: those of its group if `item` leads it, else none, or `item` alone if it
+/// is in no group.
 pub(crate) async fn led_by(core: &Inner, item: &Arc<Item>) -> Vec<Arc<Item>> {
     let Some(own) = line(&*item.record.lock().await) else { return vec![Arc::clone(item)] };
     let mut members = Vec::new();

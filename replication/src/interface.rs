@@ -1,5 +1,4 @@
-//! The interface over the core: each verb finds what it concerns and hands it to the module that
-//! does the work.
+//! The interface over the core: each verb finds what it concerns and hands it to the module that does the work.
 
 use async_trait::async_trait;
 use contract::{

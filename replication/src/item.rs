@@ -96,8 +96,8 @@ impl Replica {
         self.points.last().map_or(&self.base, |point| &point.volumes)
     }
 
-    /// What a point of this direction is named: as no point of an earlier round is, so that a name
-    /// that was noted then never means another point.
+    /// What a point of this direction is named: as no point of an earlier round is, so that a name that was noted then
+    /// never means another point.
     pub(crate) fn name_point(&self, item: &ItemId, number: u64) -> PointId {
         PointId(format!("{item}{POINT}{}-{number}", self.round))
     }
@@ -147,8 +147,7 @@ pub(crate) struct TestFailoverCopy {
     pub(crate) disks: Volumes,
 }
 
-/// What a machine was when it last became protected on the primary side. Its site may be gone when
-/// it is needed.
+/// What a machine was when it last became protected on the primary side. Its site may be gone when it is needed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Origin {
     pub(crate) kind: PlatformKind,
@@ -276,8 +275,8 @@ impl Record {
         }
     }
 
-    /// What is not as it should be although replication runs: data older than the threshold
-    /// (MO-01), a resynchronisation, or an application that did not come to rest.
+    /// What is not as it should be although replication runs: data older than the threshold (MO-01), a
+    /// resynchronisation, or an application that did not come to rest.
     fn warning(&self, policy: &Policy, now: Timestamp) -> Option<String> {
         let received = self.replica.as_ref().and_then(Replica::received_at);
         let age = received.map(|received| now.since(received)).filter(|age| *age > policy.rpo_threshold);

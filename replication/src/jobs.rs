@@ -272,8 +272,7 @@ impl Job {
         })
     }
 
-    /// Tells how far the step at work has come. Shown and not stored: a restart begins the step
-    /// again.
+    /// Tells how far the step at work has come. Shown and not stored: a restart begins the step again.
     pub(crate) fn progress(&self, done: u64, total: u64) {
         self.hint(|view| {
             if let Some(step) = view.steps.last_mut() {
@@ -290,8 +289,7 @@ impl Job {
         });
     }
 
-    /// Waits for this job's end. While it waits for a person and the job above is cancelled, so is
-    /// this one.
+    /// Waits for this job's end. While it waits for a person and the job above is cancelled, so is this one.
     pub(crate) async fn followed_by(&self, above: &Self) -> JobView {
         let (mut view, mut asked) = (self.watch(), above.asked.subscribe());
         loop {

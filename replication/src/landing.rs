@@ -1,8 +1,8 @@
 //! The landing log: what was received and is not yet a recovery point.
 //!
-//! One file a transfer: a header line of JSON, then extents (disk, offset, length, BLAKE3 of all
-//! but the length, data), then an end mark with their number. A file is complete when it carries
-//! its final name; what lies under a working name was cut short and is thrown away.
+//! One file a transfer: a header line of JSON, then extents (disk, offset, length, BLAKE3 of all but the length,
+//! data), then an end mark with their number. A file is complete when it carries its final name; what lies under a
+//! working name was cut short and is thrown away.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};

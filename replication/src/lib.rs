@@ -1,19 +1,15 @@
-//! The built-in replication core: what a team would ship on KVM, in the place where any other core
-//! could stand.
+//! The built-in replication core: what a team would ship on KVM, in the place where any other core could stand.
 //!
-//! Changes are read from point-in-time views of the source and land in a **landing log** on the
-//! target; a processor turns each transfer into a **recovery point**, one delta volume a disk. That
-//! split is what makes *Latest* differ from *Latest processed*. A failover boots a delta over the
-//! chosen point and copies nothing.
+//! Changes are read from point-in-time views of the source and land in a **landing log** on the target; a
+//! processor turns each transfer into a **recovery point**, one delta volume a disk. That split is what makes
+//! *Latest* differ from *Latest processed*. A failover boots a delta over the chosen point and copies nothing.
 //!
 //! - [`table`]: which operation is allowed where, and where it leads
 //! - `landing`, `transfer`, `processor`: how content travels
 //! - `engine`, `receive`, `group`: the two tasks behind a protected item, and what one transfer is
 //! - `policy`, `points`, `thinning`: which points there are, which can be chosen, and where they go
-//! - `failover`, `target`, `commit`, `back_to_hyperv`, `test failover`, `reprotect`, `protect`: the
-//!   jobs
-//! - `order`, `run`, `jobs`, `resume`, `desk`: what a job is told to do, how it runs, goes on and
-//!   is asked about
+//! - `failover`, `target`, `commit`, `back_to_hyperv`, `test failover`, `reprotect`, `protect`: the jobs
+//! - `order`, `run`, `jobs`, `resume`, `desk`: what a job is told to do, how it runs, goes on and is asked about
 //! - `plan`: recovery plans
 //! - `place`: where a machine comes back to, and what its way back goes through
 //! - [`preconditions`]: what must hold before an operation may begin

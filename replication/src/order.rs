@@ -1,5 +1,4 @@
-//! What an item can be told to do, as data: checked against where it stands, carried out, and done
-//! again.
+//! What an item can be told to do, as data: checked against where it stands, carried out, and done again.
 
 use std::sync::Arc;
 

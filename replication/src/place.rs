@@ -1,8 +1,7 @@
 //! Where a machine comes back to, and what its way back goes through.
 //!
-//! Original location: the machine it came from, whose disks take only what differs. Alternate
-//! location: there is none, or another site is asked for; then a machine is made there when
-//! replication begins, not when it fails back (RE-05).
+//! Original location: the machine it came from, whose disks take only what differs. Alternate location: there is none,
+//! or another site is asked for; then a machine is made there when replication begins, not when it fails back (RE-05).
 
 use contract::{
     ComponentId, CoreError, DiskId, ErrorCode, MachineId, MachineSpec, Network, Placement, PlatformErrorKind,
@@ -28,8 +27,7 @@ pub(crate) async fn settle(
     let original = item.record.lock().await.primary.clone();
     let at = (request.failback_site.clone().unwrap_or_else(|| original.0.clone()), original.1.clone());
     if at != original {
-        // Nothing is written to it; but of two that run only one is right, and its site may be
-        // gone.
+        // Nothing is written to it; but of two that run only one is right, and its site may be gone.
         job.try_step("turn off the original machine", turn_off(core, &original)).await?;
     }
     let exists = exists(core, &at).await?;
@@ -56,8 +54,7 @@ async fn exists(core: &Inner, at: &(SiteId, MachineId)) -> Result<bool, CoreErro
     Ok(core.platform(&at.0)?.machines().await?.iter().any(|view| view.id == at.1))
 }
 
-/// Makes the machine again where it was, on this host and the switch that it hung on (HF-11, HF-22,
-/// HF-23).
+/// Makes the machine again where it was, on this host and the switch that it hung on (HF-11, HF-22, HF-23).
 pub(crate) async fn make_again(
     core: &Inner,
     item: &Item,
@@ -161,9 +158,8 @@ pub(crate) async fn set_out(
     job.step("register agent", register(core, item, request.process_server.as_ref())).await
 }
 
-/// Lets the agent of the machine that runs send through a process server. On the primary side that
-/// enters the machine into the configuration server's database, and what it is now is what comes
-/// back later.
+/// Lets the agent of the machine that runs send through a process server. On the primary side that enters the machine
+/// into the configuration server's database, and what it is now is what comes back later.
 pub(crate) async fn register(
     core: &Inner,
     item: &Item,
@@ -210,8 +206,7 @@ async fn kind_of(core: &Inner, site: &SiteId) -> Result<PlatformKind, CoreError>
     Ok(core.platform(site)?.site().await?.kind)
 }
 
-/// Takes back what was made for a way back that did not begin. What cannot be removed now is when
-/// it next begins.
+/// Takes back what was made for a way back that did not begin. What cannot be removed now is when it next begins.
 pub(crate) async fn clear(core: &Inner, item: &Item) {
     if item.record.lock().await.placed.is_none() {
         return;

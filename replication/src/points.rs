@@ -14,8 +14,7 @@ const HOUR: u64 = 60 * 60 * 1000;
 const TIERS: [(Millis, Millis); 2] =
     [(Millis(2 * HOUR), Millis(HOUR)), (Millis(24 * HOUR), Millis(2 * HOUR))];
 
-/// The points that can be chosen now: those inside the retention time, and always the newest
-/// (RP-12, RP-13).
+/// The points that can be chosen now: those inside the retention time, and always the newest (RP-12, RP-13).
 pub(crate) fn offered(
     replica: &Replica,
     policy: &Policy,
@@ -28,8 +27,7 @@ pub(crate) fn offered(
     replica.points.iter().cloned().enumerate().filter(inside).map(|(_, point)| point)
 }
 
-/// The point a choice means now (RP-01). *Latest* and *latest processed* differ in what was
-/// processed before.
+/// The point a choice means now (RP-01). *Latest* and *latest processed* differ in what was processed before.
 pub(crate) fn choose(
     core: &Inner,
     record: &Record,
@@ -69,8 +67,8 @@ pub(crate) fn choose(
     }
 }
 
-/// Which points go, by their index, oldest first: those outside the retention time, those thinned
-/// out by age, and those beyond the policy's number once twice as many are there. Never the newest.
+/// Which points go, by their index, oldest first: those outside the retention time, those thinned out by age, and
+/// those beyond the policy's number once twice as many are there. Never the newest.
 pub(crate) fn surplus(points: &[RecoveryPoint], policy: &Policy, now: Timestamp) -> Vec<usize> {
     let Some(newest) = points.len().checked_sub(1) else { return Vec::new() };
     let mut taken = BTreeSet::new();

@@ -15,8 +15,8 @@ use crate::store::Store;
 /// Configuration servers with their sites.
 pub(crate) type Servers = Vec<(SiteId, ComponentId)>;
 
-/// The configuration servers of all sites whose machines are of this kind. A site that does not
-/// answer is left out, and associated when a machine of it is protected.
+/// The configuration servers of all sites whose machines are of this kind. A site that does not answer is left out, and
+/// associated when a machine of it is protected.
 pub(crate) async fn servers(core: &Inner, source: PlatformKind) -> Servers {
     let mut found = Servers::new();
     for (id, platform) in core.platforms() {

@@ -90,8 +90,8 @@ fn volumes_for(item: &ItemId, replica: &Replica, number: u64) -> Vec<VolumeId> {
     replica.base.iter().map(|(disk, _)| name(disk)).collect()
 }
 
-/// Deletes what attempts to process left behind that could not clean up after themselves: no volume
-/// may stand on a point that is merged or deleted.
+/// Deletes what attempts to process left behind that could not clean up after themselves: no volume may stand on a
+/// point that is merged or deleted.
 pub(crate) async fn delete_unfinished(
     platform: &Arc<dyn Platform>,
     item: &ItemId,

@@ -97,8 +97,8 @@ pub(crate) async fn admit(core: &Inner, request: &EnableProtection) -> Result<Ar
 pub(crate) async fn begin(core: &Arc<Inner>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
     let result = first_copy(core, item, job).await;
     let Err(error) = result else { return Ok(()) };
-    // The machine is as unprotected as before, and may be protected again. The item goes last:
-    // without it a core that is stopped here would not know what it had begun.
+    // The machine is as unprotected as before, and may be protected again. The item goes last: without it a core that
+    // is stopped here would not know what it had begun.
     let record = item.record.lock().await.clone();
     let tracking = stop_tracking(core, &record).await;
     let replica = delete_replica(core, &record).await;
@@ -197,9 +197,8 @@ async fn stop_tracking(core: &Inner, record: &Record) -> Result<(), CoreError> {
     Ok(())
 }
 
-/// Deletes points and replica, but no disk of any machine: on the primary side the replica *is* the
-/// machine's disks, and while the machine runs on the recovery side it stands on what is kept
-/// there.
+/// Deletes points and replica, but no disk of any machine: on the primary side the replica *is* the machine's
+/// disks, and while the machine runs on the recovery side it stands on what is kept there.
 async fn delete_replica(core: &Inner, record: &Record) -> Result<(), CoreError> {
     core.clear_landing(&record.id)?;
     let mut kept: BTreeSet<&VolumeId> = record.seed.iter().flatten().map(|(_, volume)| volume).collect();

@@ -1,5 +1,4 @@
-//! One transfer: changes of one machine, or of all machines of a group at one moment, into their
-//! landing logs.
+//! One transfer: changes of one machine, or of all machines of a group at one moment, into their landing logs.
 
 use std::sync::Arc;
 
@@ -46,8 +45,8 @@ pub(crate) async fn transfer_once(core: &Inner, item: &Item) -> Result<u64, Core
     land(core, item, &origin, &view, Taken::default()).await
 }
 
-/// One transfer of items that replicate from one site: of one moment if there are several, with the
-/// applications at rest if asked and possible. Tells how it went for each.
+/// One transfer of items that replicate from one site: of one moment if there are several, with the applications
+/// at rest if asked and possible. Tells how it went for each.
 pub(crate) async fn transfer_together(
     core: &Inner,
     items: &[Arc<Item>],
@@ -95,8 +94,7 @@ async fn each_alone(core: &Inner, items: &[Arc<Item>]) -> Vec<Result<u64, CoreEr
     landed
 }
 
-/// The moment that the views of a group share: named by one of them, so that no two moments share a
-/// name.
+/// The moment that the views of a group share: named by one of them, so that no two moments share a name.
 fn name_moment(view: &DiskSnapshot) -> GroupPointId {
     GroupPointId(format!("moment-{}-{}", view.taken_at.0, view.change_id))
 }
@@ -159,11 +157,10 @@ async fn land(
     Ok(number)
 }
 
-/// Writes what the replica lacks of a view into the landing log. Returns the transfer's number and
-/// the bytes that travelled.
+/// Writes what the replica lacks of a view into the landing log. Returns the transfer's number and the bytes that
+/// travelled.
 async fn receive_snapshot(core: &Inner, item: &Item, view: &DiskSnapshot) -> Result<(u64, u64), CoreError> {
-    // Without a record of changes the newest content is needed for comparison: all that landed,
-    // processed.
+    // Without a record of changes the newest content is needed for comparison: all that landed, processed.
     let compare = view.disks.iter().any(|disk| disk.changed.is_none());
     if compare {
         process_all(core, item).await?;

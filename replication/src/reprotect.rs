@@ -111,8 +111,8 @@ async fn begin(
     Ok(())
 }
 
-/// Where the replica goes: into the disks of the machine that there is on that side, or onto what
-/// the side kept of an earlier round.
+/// Where the replica goes: into the disks of the machine that there is on that side, or onto what the side kept of an
+/// earlier round.
 async fn find_base(core: &Inner, item: &Item, side: Side) -> Result<Volumes, CoreError> {
     let record = item.record.lock().await.clone();
     let (site, machine) = record.on(side).clone();

@@ -1,9 +1,7 @@
-//! What a job was asked to do, kept with its item, so that a core that was killed goes on where it
-//! stopped.
+//! What a job was asked to do, kept with its item, so that a core that was killed goes on where it stopped.
 //!
-//! Every step can be done again: what a step makes is named and stored before it is made, and made
-//! anew if a leftover of that name is there; what it deletes may be gone. So a job is resumed by
-//! doing it again.
+//! Every step can be done again: what a step makes is named and stored before it is made, and made anew if a
+//! leftover of that name is there; what it deletes may be gone. So a job is resumed by doing it again.
 
 use std::sync::Arc;
 
@@ -25,8 +23,8 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Whether the item has arrived where the job leads, so that only the job's end is left to be
-    /// told. Arriving is the last thing a job does.
+    /// Whether the item has arrived where the job leads, so that only the job's end is left to be told. Arriving is
+    /// the last thing a job does.
     pub(crate) fn has_arrived(&self, record: &Record) -> bool {
         let row = self.order.operation().and_then(|operation| record.pair.find(self.from, operation));
         let to = row.and_then(|row| row.to);

@@ -1,7 +1,6 @@
 //! What is told of a transfer for which the source could not say what had changed.
 //!
-//! The transfer itself is one like others: it compares the disks with the replica and sends what
-//! differs.
+//! The transfer itself is one like others: it compares the disks with the replica and sends what differs.
 
 use contract::{Bytes, ChangeId, ChangesUnavailable, CoreError, DiskSnapshot, Resynchronisation};
 

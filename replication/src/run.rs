@@ -63,8 +63,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Asks what platforms have to say to an order before it becomes a job. They are asked only for
-    /// an item in the right state that no job holds.
+    /// Asks what platforms have to say to an order before it becomes a job. They are asked only for an item in the
+    /// right state that no job holds.
     async fn look_ahead(&self, item: &Item, order: &Order) -> Result<(), CoreError> {
         self.ready().await;
         free(item)?;

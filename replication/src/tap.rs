@@ -1,8 +1,7 @@
 //! The seam at which the suite makes this core faulty on purpose.
 //!
-//! A suite that never saw a wrong core proves little about right ones. A tap sees every extent
-//! between landing log and recovery point and may alter, withhold or exchange it. Without one,
-//! nothing is touched.
+//! A suite that never saw a wrong core proves little about right ones. A tap sees every extent between landing log
+//! and recovery point and may alter, withhold or exchange it. Without one, nothing is touched.
 
 use contract::MachineSpec;
 
@@ -22,8 +21,8 @@ pub trait Tap: Send + Sync {
     /// `batch` counts transfers from 1. Returns whether the extent shall still be written.
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool;
 
-    /// Hears of every write to the core's store once it is done, before anything follows from it. A
-    /// process that dies dies between two of them.
+    /// Hears of every write to the core's store once it is done, before anything follows from it. A process that dies
+    /// dies between two of them.
     fn stored(&self) {}
 
     /// Whether disks are compared whose source cannot tell what changed.

@@ -1,5 +1,4 @@
-//! A target machine: deltas over a point, made bootable, put into a machine, started, and taken
-//! down again.
+//! A target machine: deltas over a point, made bootable, put into a machine, started, and taken down again.
 
 use std::sync::Arc;
 
@@ -14,8 +13,7 @@ use crate::hydrate::{self as hydration, due};
 use crate::item::{Item, Record, Volumes};
 use crate::jobs::Job;
 
-/// Names for deltas over a point, one a disk. `keep` stores them before anything of that name is
-/// made.
+/// Names for deltas over a point, one a disk. `keep` stores them before anything of that name is made.
 pub(crate) async fn name_disks(
     core: &Inner,
     item: &Item,
@@ -83,8 +81,7 @@ pub(crate) async fn hydrate(
     .await
 }
 
-/// Makes the target copy boot on the target's hardware; the point below it is not touched (HY-03,
-/// HY-06, HY-08).
+/// Makes the target copy boot on the target's hardware; the point below it is not touched (HY-03, HY-06, HY-08).
 async fn hydrate_disks(core: &Inner, site: &SiteId, disks: &Volumes) -> Result<String, CoreError> {
     if core.tap().is_some_and(|tap| !tap.hydrates()) {
         return Ok("left out".to_owned());
@@ -113,8 +110,7 @@ pub(crate) async fn create_machine(
     let platform = core.platform(&record.recovery.0)?;
     let mut placement = record.target.placement.clone();
     if network != record.target.network.unwrap_or_default() {
-        // Subnet and address were chosen for the network that serves; a test failover's has others
-        // (TF-04).
+        // Subnet and address were chosen for the network that serves; a test failover's has others (TF-04).
         (placement.subnet, placement.address) = (None, None);
     }
     let mut spec = MachineSpec {
@@ -143,8 +139,7 @@ pub(crate) async fn start(core: &Inner, site: &SiteId, machine: &MachineId) -> R
     }
 }
 
-/// Whether a machine is there and stands on `disks`. One that only has the name is somebody else's,
-/// and not touched.
+/// Whether a machine is there and stands on `disks`. One that only has the name is somebody else's, and not touched.
 pub(crate) async fn is_ours(
     platform: &Arc<dyn Platform>,
     machine: &MachineId,

@@ -1,5 +1,4 @@
-//! Test failover: a separate copy in an isolated network, while replication goes on (TF-01 to
-//! TF-08).
+//! Test failover: a separate copy in an isolated network, while replication goes on (TF-01 to TF-08).
 
 use std::sync::Arc;
 
@@ -76,9 +75,8 @@ async fn build(
     job.step("start target machine", start_machine(core, &site, &machine)).await
 }
 
-/// Chooses the point and notes the test failover before anything of it is built, while no point can
-/// be merged away: so that whatever breaks off is cleaned up, and the point stays as long as the
-/// test failover.
+/// Chooses the point and notes the test failover before anything of it is built, while no point can be merged away: so
+/// that whatever breaks off is cleaned up, and the point stays as long as the test failover.
 async fn reserve(
     core: &Inner,
     item: &Item,

@@ -1,5 +1,5 @@
-//! Merging points away. A point lies in deltas over the points before it, so what goes is merged
-//! downwards: the next point that stays takes the place of the oldest one that goes.
+//! Merging points away. A point lies in deltas over the points before it, so what goes is merged downwards: the next
+//! point that stays takes the place of the oldest one that goes.
 
 use contract::{CoreError, PointId};
 use serde::{Deserialize, Serialize};
@@ -8,8 +8,7 @@ use crate::core::Inner;
 use crate::item::{Item, Replica, Volumes};
 use crate::points::surplus;
 
-/// How many points at least go at once because of their age, so that the price of a merge is paid
-/// once for many.
+/// How many points at least go at once because of their age, so that the price of a merge is paid once for many.
 const BATCH: usize = 8;
 
 /// A merge that has begun; until it is done, the volumes above may be there or not.
@@ -38,14 +37,12 @@ pub(crate) async fn thin_out(core: &Inner, item: &Item) -> Result<(), CoreError>
     Ok(())
 }
 
-/// The oldest run of points that go, if `worth_it` or more go in all, or the policy's number is
-/// exceeded.
+/// The oldest run of points that go, if `worth_it` or more go in all, or the policy's number is exceeded.
 async fn next_run(core: &Inner, item: &Item, worth_it: usize) -> Result<Option<(usize, usize)>, CoreError> {
     let record = item.record.lock().await;
     let Some(replica) = &record.replica else { return Ok(None) };
-    // A test failover stands on one of the points, and a job may have been told to use one. One
-    // that wants the newest may wait long for its source's shutdown, and deltas must not pile up
-    // meanwhile until no hypervisor opens them.
+    // A test failover stands on one of the points, and a job may have been told to use one. One that wants the newest may wait long
+    // for its source's shutdown, and deltas must not pile up meanwhile until no hypervisor opens them.
     let held = record.pending.as_ref().is_some_and(|pending| !pending.order.wants_the_newest());
     if record.test_failover.is_some() || held {
         return Ok(None);

@@ -26,8 +26,8 @@ pub(crate) struct Source {
     pub(crate) against: String,
 }
 
-/// Sends everything the replica lacks to `sink`: by the platform's own record of changes if it has
-/// one, else by comparing the whole disk chunk by chunk.
+/// Sends everything the replica lacks to `sink`: by the platform's own record of changes if it has one, else by
+/// comparing the whole disk chunk by chunk.
 ///
 /// `gone_through` hears the byte up to which the disk has been looked at, now and then.
 pub(crate) fn send(source: &Source, sink: Sink<'_>, gone_through: &dyn Fn(u64)) -> Result<(), CoreError> {
@@ -120,8 +120,7 @@ impl Lane {
         self.replica.flush().map_err(link)
     }
 
-    /// Hands the runs of a window that differ to `found`. A run is of zeroes or of data, never of
-    /// both.
+    /// Hands the runs of a window that differ to `found`. A run is of zeroes or of data, never of both.
     pub(crate) fn compare(
         &mut self,
         offset: u64,
@@ -150,8 +149,7 @@ enum Grain {
     Write,
 }
 
-/// Where `ours` differs from `theirs`, and what is there: neighbouring grains joined, zeroes apart
-/// from data.
+/// Where `ours` differs from `theirs`, and what is there: neighbouring grains joined, zeroes apart from data.
 fn runs<'a>(ours: &'a [u8], theirs: &[u8]) -> Vec<(u64, &'a [u8])> {
     let grains = ours.chunks(GRAIN as usize).zip(theirs.chunks(GRAIN as usize));
     let grains: Vec<_> = grains

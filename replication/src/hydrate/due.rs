@@ -1,5 +1,4 @@
-//! When a copy needs hydration, as a table (HY-01 to HY-07). Where no row holds, the step is absent
-//! (HY-07).
+//! When a copy needs hydration, as a table (HY-01 to HY-07). Where no row holds, the step is absent (HY-07).
 
 use contract::{AgentVersion, GuestFacts, GuestOs, PlatformKind};
 

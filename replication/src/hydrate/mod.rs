@@ -1,10 +1,9 @@
 //! Hydration: makes a copy of a machine boot on hardware it was not installed for.
 //!
-//! A Linux guest finds its root disk only with the drivers in its initial RAM disks. The drivers
-//! lie on the machine's own boot partition; hydration tells the boot loaders to load one more. A
-//! cloud hands out addresses by DHCP; a guest that does not ask for one is told to. All of it
-//! happens on the target copy, through NBD, with nothing but the partition table and the FAT file
-//! system.
+//! A Linux guest finds its root disk only with the drivers in its initial RAM disks. The drivers lie on the
+//! machine's own boot partition; hydration tells the boot loaders to load one more. A cloud hands out addresses by
+//! DHCP; a guest that does not ask for one is told to. All of it happens on the target copy, through NBD, with nothing
+//! but the partition table and the FAT file system.
 
 pub(crate) mod due;
 mod loader;
@@ -45,8 +44,7 @@ impl std::fmt::Display for Repairs {
     }
 }
 
-/// Adds what is missing of `drivers` to the boot configuration of the disk at `uri`, and lets its
-/// DHCP service start.
+/// Adds what is missing of `drivers` to the boot configuration of the disk at `uri`, and lets its DHCP service start.
 pub(crate) fn repair(uri: &str, drivers: &[String]) -> Result<Repairs, CoreError> {
     let mut client = Client::connect(uri).map_err(crate::transfer::link)?;
     let partition = partition::boot_partition(&mut client).map_err(failed)?;
@@ -58,8 +56,7 @@ pub(crate) fn repair(uri: &str, drivers: &[String]) -> Result<Repairs, CoreError
     Ok(Repairs { drivers, dhcp })
 }
 
-/// Edits every loader's configuration; each must have the drivers, because firmware decides which
-/// is used.
+/// Edits every loader's configuration; each must have the drivers, because firmware decides which is used.
 fn add_drivers(root: &FatDir<'_>, drivers: &[String]) -> Result<Vec<String>, CoreError> {
     let mut added = Vec::new();
     for loader in loader::ALL {
@@ -83,8 +80,7 @@ fn add_drivers(root: &FatDir<'_>, drivers: &[String]) -> Result<Vec<String>, Cor
     Ok(added)
 }
 
-/// Lets the DHCP service start. Returns whether it did not. A guest without settings asks for
-/// addresses by itself.
+/// Lets the DHCP service start. Returns whether it did not. A guest without settings asks for addresses by itself.
 fn enable_dhcp(root: &FatDir<'_>) -> Result<bool, CoreError> {
     if root.open_file(service::SETTINGS).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Ok(false);

@@ -1,13 +1,11 @@
 //! Which services of a guest start.
 
-/// The guest's settings on the boot partition: lines of `NAME=value`, of which the last of a name
-/// counts.
+/// The guest's settings on the boot partition: lines of `NAME=value`, of which the last of a name counts.
 pub(super) const SETTINGS: &str = "roundtrip.env";
 const DHCP: &str = "DHCP";
 const STARTS: &str = "yes";
 
-/// The settings with the DHCP service starting; `None` if it does so already. Where nothing is
-/// said, it does.
+/// The settings with the DHCP service starting; `None` if it does so already. Where nothing is said, it does.
 pub(super) fn with_dhcp(text: &str) -> Option<String> {
     let value =
         |line: &str| line.split_once('=').filter(|(name, _)| *name == DHCP).map(|(_, v)| v.trim() == STARTS);

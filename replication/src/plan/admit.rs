@@ -49,8 +49,7 @@ pub(super) async fn admit(core: &Inner, task: &PlanTask) -> Result<Direction, Co
     }
 }
 
-/// What platforms have to say to what machines are told; to reprotections also what they say
-/// together.
+/// What platforms have to say to what machines are told; to reprotections also what they say together.
 async fn look_ahead(core: &Inner, going: &[(&ItemId, Order)]) -> Result<(), CoreError> {
     let mut told = Vec::new();
     for (id, order) in going {
@@ -86,8 +85,7 @@ fn check_order(task: &PlanTask) -> Result<(), CoreError> {
     Ok(())
 }
 
-/// Only disasters and test failovers go on without those that cannot (EX-T6). A failback never does
-/// (FB-02).
+/// Only disasters and test failovers go on without those that cannot (EX-T6). A failback never does (FB-02).
 fn goes_on_without(order: &PlanOrder) -> bool {
     match order {
         PlanOrder::TestFailover(_) => true,

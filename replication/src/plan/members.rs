@@ -145,8 +145,7 @@ impl Run<'_> {
         for job in under_way {
             let end = job.followed_by(self.job).await;
             warned += usize::from(end.state == JobState::CompletedWithWarning);
-            // Shown at once, and stored with the end of the step: the machine's own job is stored
-            // already.
+            // Shown at once, and stored with the end of the step: the machine's own job is stored already.
             self.job.hint(|view| {
                 let members = view.plan.iter_mut().flat_map(|progress| &mut progress.members);
                 if let Some(member) = members.into_iter().find(|member| member.job.as_ref() == Some(&end.id))

@@ -1,5 +1,4 @@
-//! Recovery plans: machines that go together, in groups, with scripts and manual steps between them
-//! (PL-01 to PL-08).
+//! Recovery plans: machines that go together, in groups, with scripts and manual steps between them (PL-01 to PL-08).
 //!
 //! - `shape`: what a plan must look like
 //! - `admit`: which of its machines take part, and when the whole is refused
@@ -68,8 +67,7 @@ impl PlanOrder {
         }
     }
 
-    /// What actions are asked by; `None` if it does none, and then its groups need not wait for
-    /// each other.
+    /// What actions are asked by; `None` if it does none, and then its groups need not wait for each other.
     fn failover_type(&self) -> Option<FailoverType> {
         match self {
             Self::Failover(request) => Some(match request.kind {

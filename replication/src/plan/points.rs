@@ -1,8 +1,7 @@
 //! Which recovery point each machine of a plan goes to (RP-07 to RP-10, PL-06).
 //!
-//! A choice that spans machines means the latest moment that all machines of a replication group
-//! share. Each group of a plan has its own; machines in none go to their own latest point of the
-//! kind.
+//! A choice that spans machines means the latest moment that all machines of a replication group share. Each group of a
+//! plan has its own; machines in none go to their own latest point of the kind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,8 +33,7 @@ impl Chosen {
     }
 }
 
-/// A machine of a replication group, and its points that the choice may mean: moment and name,
-/// oldest first.
+/// A machine of a replication group, and its points that the choice may mean: moment and name, oldest first.
 struct Member {
     item: ItemId,
     points: Vec<(GroupPointId, PointId)>,
@@ -50,8 +48,8 @@ pub(super) fn spans(choice: &PointChoice) -> Option<Consistency> {
     }
 }
 
-/// Chooses for all machines of a plan. `begun` are the jobs that the plan's has begun already:
-/// whoever goes later goes to the moment that the others of its group went to.
+/// Chooses for all machines of a plan. `begun` are the jobs that the plan's has begun already: whoever goes later goes
+/// to the moment that the others of its group went to.
 pub(super) async fn choose(
     core: &Inner,
     order: &PlanOrder,

@@ -1,7 +1,7 @@
 //! A plan's job: from group to group, on from where it stopped.
 //!
-//! What is done is told in the job's own record; which machine has a job, in that job. So after a
-//! restart nothing is begun twice but what was cut in its midst.
+//! What is done is told in the job's own record; which machine has a job, in that job. So after a restart nothing is
+//! begun twice but what was cut in its midst.
 
 use std::sync::Arc;
 

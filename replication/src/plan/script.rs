@@ -12,13 +12,11 @@ use tokio::process::{Child, Command};
 /// Of what a script writes to its standard error, as much as this is told, in bytes.
 const TOLD: u64 = 4096;
 
-/// Runs a script to its end. Blocks, and counts in the host's own time, whatever clock the core
-/// goes by.
+/// Runs a script to its end. Blocks, and counts in the host's own time, whatever clock the core goes by.
 ///
 /// # Errors
-/// [`ErrorCode::ScriptFailed`]: it cannot be started, ends with anything but 0, writes to its
-/// standard error, or takes too long. It is killed then, with all it has started in its own process
-/// group.
+/// [`ErrorCode::ScriptFailed`]: it cannot be started, ends with anything but 0, writes to its standard error, or takes
+/// too long. It is killed then, with all it has started in its own process group.
 pub(super) fn run(
     program: &str,
     arguments: &[String],

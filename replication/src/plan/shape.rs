@@ -52,8 +52,7 @@ fn check_action(action: &PlanAction) -> Result<(), CoreError> {
     Err(bad(format!("action {} lacks {lacks}", action.name)))
 }
 
-/// Machines of a plan are protected, and of one kind of pair; those of a replication group go at
-/// once.
+/// Machines of a plan are protected, and of one kind of pair; those of a replication group go at once.
 async fn check_items(core: &Inner, plan: &RecoveryPlan) -> Result<(), CoreError> {
     let mut kind = None;
     let mut places = BTreeMap::new();

@@ -1,5 +1,4 @@
-//! VMware and physical machines, and machines of a region, on their way back: reprotection and
-//! failback.
+//! VMware and physical machines, and machines of a region, on their way back: reprotection and failback.
 
 use contract::{
     AccountRole, Component, ComponentId, ComponentKind, ErrorCode, GuestFacts, HostEdition, MasterTarget,

@@ -1,5 +1,4 @@
-//! Replication groups on their way back. A group is reprotected by a plan, so its machines are
-//! looked at together.
+//! Replication groups on their way back. A group is reprotected by a plan, so its machines are looked at together.
 
 use contract::{CoreError, ErrorCode, ReprotectRequest, Side};
 

@@ -1,10 +1,9 @@
 //! What must hold before an operation begins, as tables.
 //!
-//! A row names its rule, the operations and pairs it is for, what is looked at and the code with
-//! which the operation is refused. Rows are asked in order and the first that does not hold speaks.
-//! Most are asked before there is a job, so that a refusal leaves no trace; where the rules say
-//! that it is the *job* that fails, and can be retried (RE-08, RE-15 to RE-17), they are asked in
-//! the job's first step. What breaks later fails in the step that needs it (RE-14).
+//! A row names its rule, the operations and pairs it is for, what is looked at and the code with which the operation is
+//! refused. Rows are asked in order and the first that does not hold speaks. Most are asked before there is a job, so
+//! that a refusal leaves no trace; where the rules say that it is the *job* that fails, and can be retried (RE-08,
+//! RE-15 to RE-17), they are asked in the job's first step. What breaks later fails in the step that needs it (RE-14).
 //!
 //! - `facts`: what is looked at
 //! - `failback`: VMware and physical machines, and regions, on their way back

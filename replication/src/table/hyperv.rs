@@ -1,5 +1,4 @@
-//! Hyper-V machines: planned and unplanned out, back only planned and without reprotection (HF-01,
-//! HF-04).
+//! Hyper-V machines: planned and unplanned out, back only planned and without reprotection (HF-01, HF-04).
 
 use contract::Operation::{
     CancelFailover, ChangePoint, Commit, CompleteFailover, PlannedFailover, ReverseReplicate, TestFailover,
@@ -21,8 +20,8 @@ pub(super) const ROWS: &[Row] = &[
     ends(at(Protected, Primary)),
     stay(at(CommitPending, Recovery), ChangePoint),
     row(at(CommitPending, Recovery), Commit, at(Committed, Recovery)),
-    // Back: the data synchronisation takes the place of reprotection. While it waits it can be
-    // completed or cancelled; cancelled, the cloud machine stays the good copy (HF-21).
+    // Back: the data synchronisation takes the place of reprotection. While it waits it can be completed or
+    // cancelled; cancelled, the cloud machine stays the good copy (HF-21).
     row(at(Committed, Recovery), PlannedFailover, at(CommitPending, Primary)),
     row(at(Committed, Recovery), CompleteFailover, at(CommitPending, Primary)),
     stay(at(Committed, Recovery), CancelFailover),

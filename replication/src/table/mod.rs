@@ -1,8 +1,7 @@
 //! State machines, one a platform pair, as tables (LC-01, LC-02).
 //!
-//! A failback is a failover that leaves the recovery side (LC-08); so a table holds each verb
-//! twice, once a side. What is not in the table is refused with `not-allowed-in-state` and changes
-//! nothing.
+//! A failback is a failover that leaves the recovery side (LC-08); so a table holds each verb twice, once a side.
+//! What is not in the table is refused with `not-allowed-in-state` and changes nothing.
 
 mod hyperv;
 mod reprotecting;

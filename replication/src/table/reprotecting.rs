@@ -1,5 +1,5 @@
-//! VMware and physical machines, and machines of a region: reprotect first, then fail back by the
-//! same verb. Planned failover does not occur (FO-21); test failovers only on the recovery side.
+//! VMware and physical machines, and machines of a region: reprotect first, then fail back by the same verb.
+//! Planned failover does not occur (FO-21); test failovers only on the recovery side.
 
 use contract::Operation::{
     CancelFailover, ChangePoint, Commit, Reprotect, TestFailover, TestFailoverCleanup, UnplannedFailover,
@@ -22,8 +22,7 @@ pub(super) const ROWS: &[Row] = &[
     // Stage 2: reprotect the cloud machine.
     row(at(Committed, Recovery), Reprotect, at(Protected, Recovery)),
     ends(at(Committed, Recovery)),
-    // Stage 3: fail back. The points are merged into the machine's own disks, so none is left to
-    // change to.
+    // Stage 3: fail back. The points are merged into the machine's own disks, so none is left to change to.
     row(at(Protected, Recovery), UnplannedFailover, at(CommitPending, Primary)),
     row(at(Protected, Recovery), CancelFailover, at(Stopped, Recovery)),
     ends(at(Protected, Recovery)),
