@@ -8,11 +8,13 @@
 //! | [`CoreError`] | [`ScenarioError::CoreViolation`], unless only the host causes its code ([`only_host_causes`]) |
 //! | [`PlatformError`] | [`ScenarioError::Inconclusive`]: the stand-in or the simulator failed |
 //! | `NotFound` for something that the core had to keep | [`ScenarioError::CoreViolation`], where the caller says so with [`KeptByCore`] |
+//! | [`TestbedError`] | as above for the core's and the simulator's own errors; what a core had to do on the testbed and did not is the core's |
 //! | [`harness::Error`], [`anyhow::Error`] | [`ScenarioError::Inconclusive`]: the host, a tool or the suite failed |
 //!
 //! `?` applies the table; [`ScenarioError::core`] and [`ScenarioError::inconclusive`] make the other errors.
 
 use contract::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
+use simulator::testbed::TestbedError;
 
 /// Why a scenario or a check ended early, and whose failure that is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +68,22 @@ impl From<CoreError> for ScenarioError {
 impl From<PlatformError> for ScenarioError {
     fn from(error: PlatformError) -> Self {
         Self::Inconclusive(error.to_string())
+    }
+}
+
+impl From<TestbedError> for ScenarioError {
+    fn from(error: TestbedError) -> Self {
+        let host_fails = match &error {
+            TestbedError::Platform(_) | TestbedError::Host { .. } => true,
+            TestbedError::Core(_) | TestbedError::JobFailed(_) => error.code().is_some_and(only_host_causes),
+            TestbedError::TimedOut { .. }
+            | TestbedError::Missing { .. }
+            | TestbedError::NotAPrefix(_)
+            | TestbedError::BadScriptContext { .. }
+            | TestbedError::LeftOpen(_) => false,
+        };
+        let what = error.to_string();
+        if host_fails { Self::Inconclusive(what) } else { Self::CoreViolation(what) }
     }
 }
 
@@ -128,6 +146,30 @@ mod tests {
         assert!(matches!(kept, Err(ScenarioError::CoreViolation(what)) if what.contains("recovery point")));
         let unreachable = found(PlatformErrorKind::Unreachable).kept_by_core("the recovery point's volume");
         assert!(matches!(unreachable, Err(ScenarioError::Inconclusive(_))));
+    }
+
+    #[test]
+    fn the_core_is_to_blame_for_what_it_leaves_out_on_the_testbed_and_not_for_the_simulator() {
+        let core = [
+            TestbedError::missing("a processed point of item-web"),
+            TestbedError::TimedOut { what: "the end of job-1".to_owned(), hours: 24 },
+            TestbedError::Core(CoreError::new(ErrorCode::Busy, "another job holds the item")),
+            TestbedError::LeftOpen(2),
+        ];
+        for error in core {
+            assert!(matches!(error.clone().into(), ScenarioError::CoreViolation(_)), "{error}");
+        }
+        let host = [
+            TestbedError::Platform(platform_error(PlatformErrorKind::NotFound)),
+            TestbedError::Host { what: "make a directory".to_owned(), reason: "no space left".to_owned() },
+            TestbedError::Core(CoreError::new(ErrorCode::Store, "no space left")),
+        ];
+        for error in host {
+            assert!(matches!(error.clone().into(), ScenarioError::Inconclusive(_)), "{error}");
+        }
+        let kept =
+            simulator::testbed::kept("the copy", Err::<(), _>(platform_error(PlatformErrorKind::NotFound)));
+        assert_eq!(kept.map_err(ScenarioError::from), Err(ScenarioError::core("the copy is missing")));
     }
 
     #[test]

@@ -25,6 +25,7 @@
 //! - `site`, `power`, `views`, `volumes`, `exports`: the platform
 //! - `faults`: what can go wrong; `process`: how a core dies
 //! - `judge`: where a recovered machine lies in the order of writes
+//! - [`testbed`]: two sites with a core between them, for tests of a core
 
 mod boot;
 mod boot_partition;
@@ -46,6 +47,7 @@ mod site;
 mod snapshots;
 mod state;
 mod store;
+pub mod testbed;
 mod trace;
 mod volumes;
 mod world;

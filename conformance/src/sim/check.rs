@@ -1,21 +1,48 @@
-//! A check: one short simulated sequence of operations that shows whether a few rules hold.
+//! A check: one short sequence of operations on a testbed that shows whether a few rules hold.
 
 use std::pin::Pin;
 
+use contract::{JobView, Step};
+
+use crate::blame::ScenarioError;
 use crate::rules::{RuleId, RuleLog};
 use crate::sim::testbed::{Setup, Testbed};
 
 /// A running check. An error ends the check early.
-pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
+pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), ScenarioError>> + 'a>>;
 
-/// One check. It runs in a simulation of its own.
+/// One check. It runs on a testbed of its own.
 pub struct Check {
     /// What the check shows, as a sentence; reports and errors print it.
     pub name: &'static str,
     /// The rules that the check judges. A rule that it does not look at becomes unknown.
     pub rules: &'static [RuleId],
-    /// The sites and the policy that the check starts with.
+    /// The primary site and the policy that the check starts with.
     pub(crate) setup: fn() -> Setup,
     /// The operations, and what they must lead to.
     pub(crate) body: for<'a> fn(&'a Testbed, &'a mut RuleLog) -> Running<'a>,
+}
+
+/// Makes a [`Check`] of a name, rules, a function that returns the setup, and the async function that is its body, which
+/// gets the testbed, the log of rules, and any arguments given after its name.
+macro_rules! check {
+    ($name:expr, $rules:expr, $setup:expr, $body:ident $(($($argument:expr),*))? $(,)?) => {
+        $crate::sim::check::Check {
+            name: $name,
+            rules: $rules,
+            setup: $setup,
+            body: |testbed, rules| Box::pin($body(testbed, rules $($(, $argument)*)?)),
+        }
+    };
+}
+pub(crate) use check;
+
+/// The core did not make or keep something that a check needs.
+pub(crate) fn missing(what: impl Into<String>) -> ScenarioError {
+    ScenarioError::core(format!("{} is missing", what.into()))
+}
+
+/// The step with this name, if the job has it.
+pub(crate) fn step<'a>(job: &'a JobView, name: &str) -> Option<&'a Step> {
+    job.steps.iter().find(|step| step.name == name)
 }

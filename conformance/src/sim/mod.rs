@@ -1,20 +1,20 @@
-//! The simulated tier: in memory, under a virtual clock.
+//! The simulated tier: the core under test between sites in memory, under a virtual clock.
 //!
-//! - `cycles`: the whole cycle, once for each of many seeds
-//! - `check`, `lab`: one rule at a time, each check in a world of its own
-//! - `seen`: what can be seen from outside, and what a refusal must not change
-//! - all others: those checks, by what they are about
+//! - `seeded_cycles`: failover, reprotection, failback and reprotection, once for each of many seeds
+//! - `checks`: single rules, one file for each topic; `check` defines what a check is, `runner` runs them
+//! - `side_effects`: refusals, and what a refused request must not change
+//! - `disks`: comparisons of disks
+//! - `testbed`: the sites, and the one place where the core is opened
 
 mod check;
 mod checks;
-mod plan_support;
+mod disks;
 mod runner;
 mod seeded_cycles;
 mod side_effects;
 mod testbed;
 
 use anyhow::{Context as _, Result};
-use contract::CoreError;
 
 use crate::context::RunContext;
 use crate::evidence::Evidence;
@@ -30,15 +30,15 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
     checks::all()
 }
 
-/// Runs a scenario of the simulated tier and returns its outcome, which is also in the evidence.
+/// Runs a scenario of the simulated tier, writes its outcome into the evidence, and returns it.
 ///
 /// # Errors
-/// Not even evidence could be written.
+/// The environment is malformed, or the evidence cannot be written.
 pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
     let context = RunContext::from_environment()?;
     let evidence = Evidence::begin(&context, &scenario.name)?;
     let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, context.mutant.clone());
-    // Every world has a core of its own; they are all this one.
+    // Every cycle and every check opens a core of its own; all are of this kind.
     outcome.core = format!("built-in {}, simulated platforms", env!("CARGO_PKG_VERSION"));
     let mut rules = RuleLog::simulated();
     let verdict = match scenario.script {
@@ -51,9 +51,4 @@ pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
     outcome.ms = evidence.elapsed_ms();
     evidence.end(&outcome).context("write the result")?;
     Ok(outcome)
-}
-
-/// A core's refusal or failure in words.
-fn said(error: CoreError) -> String {
-    format!("the core: {error}")
 }

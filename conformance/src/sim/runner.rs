@@ -1,5 +1,6 @@
 //! Runs checks and turns their ends into verdicts.
 
+use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::mutants::InjectedFault;
@@ -7,7 +8,7 @@ use crate::outcome::{RuleOutcome, ScenarioOutcome, Verdict};
 use crate::rules::{RuleId, RuleLog};
 use crate::sim::check::Check;
 use crate::sim::checks::all;
-use crate::sim::testbed::{Testbed, in_memory};
+use crate::sim::testbed;
 
 /// Runs every check. The seed of a check follows from the run's id and the check's name; `ROUNDTRIP_SEED` gives all
 /// checks one seed instead, so that a failure can be repeated.
@@ -29,8 +30,7 @@ pub(crate) fn run_all(
     for (done, check) in (1..).zip(all()) {
         let seed = seed().unwrap_or(context.chance(check.name) % 1_000_000);
         let found = run(check, seed, &fault);
-        verdict =
-            verdict.and(found.iter().map(|rule| rule.score.verdict()).fold(Verdict::Pass, Verdict::and));
+        verdict = verdict.and(found.iter().map(|rule| rule.score.verdict()).fold(Verdict::Pass, Verdict::and));
         if outcome.why.is_empty()
             && let Some(worst) = worst(&found)
         {
@@ -61,26 +61,21 @@ fn seed() -> Option<u64> {
 
 /// The worst of the outcomes that keep the verdict from being a pass.
 fn worst(found: &[RuleOutcome]) -> Option<&RuleOutcome> {
-    found.iter().filter(|rule| rule.score.verdict() != Verdict::Pass).max_by_key(|rule| rule.score.verdict())
+    let counts = |rule: &&RuleOutcome| rule.score.verdict() != Verdict::Pass;
+    found.iter().filter(counts).max_by_key(|rule| rule.score.verdict())
 }
 
 /// Runs one check. A rule that the check lists and did not look at is unknown.
 fn run(check: &Check, seed: u64, fault: &InjectedFault) -> Vec<RuleOutcome> {
     let mut log = RuleLog::simulated();
-    match in_memory() {
-        Ok(dir) => {
-            let ended = simulator::run(seed, async |world| {
-                let testbed = Testbed::open(world, (check.setup)(), fault, dir)?;
-                let ended = (check.body)(&testbed, &mut log).await;
-                let closed = testbed.close().await;
-                ended.and(closed)
-            });
-            if let Err(error) = ended {
-                broke_off(check, &mut log, &error);
-            }
-        }
-        // That is the host's, and no core's.
-        Err(error) => check.rules.iter().for_each(|rule| log.unknown(*rule, error.clone())),
+    let ended = simulator::run(seed, async |world| {
+        let testbed = testbed::open(world, (check.setup)(), fault)?;
+        let ended = (check.body)(&testbed, &mut log).await;
+        let closed = testbed.close().await;
+        ended.and(closed.map_err(ScenarioError::from))
+    });
+    if let Err(error) = ended {
+        broke_off(check, &mut log, &error);
     }
     for rule in check.rules {
         if !log.looked_at(*rule) {
@@ -94,14 +89,15 @@ fn run(check: &Check, seed: u64, fault: &InjectedFault) -> Vec<RuleOutcome> {
     found
 }
 
-/// Judges the rules of a check that ended early. If a rule was broken before, that is the reason, and nothing can be
-/// said about the others; if none was, the core failed at something that all of them presuppose.
-fn broke_off(check: &Check, log: &mut RuleLog, error: &str) {
+/// Judges the rules of a check that ended early. The rules fail if the core is to blame for the end and no rule was
+/// broken before, because the core then failed at something that all of them presuppose. Otherwise nothing can be said
+/// about them: a broken rule explains the end, or the simulator or the host failed.
+fn broke_off(check: &Check, log: &mut RuleLog, error: &ScenarioError) {
     let explained = log.broken().is_some();
     for rule in check.rules {
-        match explained {
-            true => log.unknown(*rule, format!("it ended early: {error}")),
-            false => log.core_failed(*rule, error),
+        match error {
+            ScenarioError::CoreViolation(what) if !explained => log.core_failed(*rule, what),
+            _ => log.unknown(*rule, format!("the check ended early: {error}")),
         }
     }
 }

@@ -1,43 +1,33 @@
-//! Whole cycles, one a seed.
+//! Whole cycles: failover, reprotection, failback and reprotection, once for each of many seeds.
 //!
-//! Each seed gives other writes, another moment of the disaster and another phase of replication. The seeds of a
-//! run follow from its id; `ROUNDTRIP_SEED` runs a single one again.
+//! The seed decides what the guest writes, when the disaster strikes and where replication is at that moment. The seeds
+//! of a run follow from its id; `ROUNDTRIP_SEED` runs a single seed again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use contract::{
-    Bytes, CoreError, Direction, EnableProtection, FailoverKind, FailoverRequest, ItemId, JobId, JobState,
-    MachineId, Millis, Phase, Platform, PointChoice, Policy, ReplicationCore, ReprotectRequest, Side, SiteId,
-    TargetSettings, Timestamp,
-};
-use simulator::{Cut, SimBoot, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, cut_of, last_record};
+use contract::{Direction, Millis, Phase, Policy, Side, Timestamp};
+use simulator::testbed::{BACK, BOOT, Boots, INTERVAL, OUT, TestbedError, item_of};
+use simulator::{Cut, SimBoot, SimSite, SimWorld, Snapshot, cut_of, last_record};
 
+use crate::blame::ScenarioError;
 use crate::context::RunContext;
-use crate::core_under_test::{self, CoreClock, CoreParts};
 use crate::evidence::Evidence;
 use crate::mutants::InjectedFault;
 use crate::outcome::{DiskEvidence, DiskOutcome, EdgeOutcome, Rpo, Rto, ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::said;
+use crate::sim::testbed::{self, Setup, Testbed};
 
 /// Cycles of one run.
 const SEEDS: u64 = 64;
-/// Time between two transfers, virtual.
-const INTERVAL: Millis = Millis(60_000);
-/// A guest's boot takes less, virtual.
-const BOOT: Millis = Millis(10_000);
 const MACHINE: &str = "web";
-/// Name of the replication policy.
-const POLICY: &str = "every-minute";
-/// Kinds of edges.
+/// Kinds of edges, as an edge's name begins.
 const EDGES: [&str; 2] = ["failover", "failback"];
-/// Failed edges of a kind that are kept in the report; the first one tells the seed.
-const SHOWN: usize = 4;
+/// How many failed edges of a kind the report shows; the first one names the seed.
+const FAILURES_SHOWN: usize = 4;
 
-/// Runs a cycle for each seed and notes what each brought.
+/// Runs a cycle for each seed and records what each found.
 pub(crate) fn run(
     context: &RunContext,
     evidence: &Evidence,
@@ -47,11 +37,11 @@ pub(crate) fn run(
     let mut verdict = Verdict::Pass;
     let seeds = seeds(context)?;
     for (done, seed) in (1..).zip(&seeds) {
-        let result = one(*seed, context.mutant.as_deref());
-        verdict = verdict.and(note(outcome, rules, *seed, result));
+        let cycle = run_seed(*seed, context.mutant.as_deref());
+        verdict = verdict.and(record(outcome, rules, *seed, cycle));
         evidence.progress("cycles", "seeds", done, seeds.len() as u64, "seeds");
     }
-    outcome.edges = condensed(std::mem::take(&mut outcome.edges));
+    outcome.edges = condense(std::mem::take(&mut outcome.edges));
     Ok(verdict)
 }
 
@@ -63,64 +53,50 @@ fn seeds(context: &RunContext) -> Result<Vec<u64>> {
     Ok((first..first + SEEDS).collect())
 }
 
-/// What one seed brought: its edges, or why it did not get to its end.
-type Cycle = Result<Vec<EdgeOutcome>, String>;
+/// The edges of one seed's cycle, or why the cycle ended early.
+type Cycle = Result<Vec<EdgeOutcome>, ScenarioError>;
 
-fn one(seed: u64, mutant: Option<&str>) -> Cycle {
+fn run_seed(seed: u64, mutant: Option<&str>) -> Cycle {
     let fault = mutant.map_or(Ok(InjectedFault::default()), InjectedFault::parse);
-    let fault = fault.map_err(|error| error.to_string())?;
-    let dir = crate::sim::testbed::in_memory()?;
-    let path = dir.path().to_owned();
-    simulator::run(seed, async |world| cycle(world, path, &fault).await)
+    let fault = fault.map_err(|error| ScenarioError::inconclusive(error.to_string()))?;
+    simulator::run(seed, async |world| cycle(world, &fault).await)
 }
 
-/// What a person wants to see of many seeds: of each kind of edge the worst that passed, and what failed.
-fn condensed(edges: Vec<EdgeOutcome>) -> Vec<EdgeOutcome> {
+/// Reduces the edges of many seeds to those that a report shows: of each kind the worst that passed, and the first that
+/// failed.
+fn condense(edges: Vec<EdgeOutcome>) -> Vec<EdgeOutcome> {
     let mut kept: Vec<EdgeOutcome> = Vec::new();
     for kind in EDGES {
-        let (passed, failed): (Vec<_>, Vec<_>) = edges
-            .iter()
-            .filter(|edge| edge.name.starts_with(kind))
-            .cloned()
-            .partition(|edge| edge.verdict == Verdict::Pass);
+        let of_kind = edges.iter().filter(|edge| edge.name.starts_with(kind)).cloned();
+        let (passed, failed): (Vec<_>, Vec<_>) = of_kind.partition(|edge| edge.verdict == Verdict::Pass);
         let count = passed.len();
         kept.extend(passed.into_iter().max_by_key(|edge| edge.rpo.ms).map(|mut worst| {
             worst.name = format!("{}, worst of {count}", worst.name);
             worst
         }));
-        kept.extend(failed.into_iter().take(SHOWN));
+        kept.extend(failed.into_iter().take(FAILURES_SHOWN));
     }
     kept
 }
 
-/// Adds a seed's edges and what they say of the rules.
-fn note(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, seed: u64, cycle: Cycle) -> Verdict {
+/// Adds a seed's edges to the outcome and judges the rules by them.
+fn record(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, seed: u64, cycle: Cycle) -> Verdict {
     let edges = match cycle {
         Ok(edges) => edges,
-        Err(why) => {
-            let why = format!("seed {seed}: {why}; ROUNDTRIP_SEED={seed} runs it again");
-            rules.check(LC_01, false, why.clone());
-            if outcome.why.is_empty() {
-                outcome.why = why;
-            }
-            return Verdict::Fail;
-        }
+        Err(error) => return record_early_end(outcome, rules, seed, &error),
     };
     rules.check(LC_01, true, "every seed's cycle ended where it began");
     let mut verdict = Verdict::Pass;
     for edge in edges {
-        let held = edge.verdict == Verdict::Pass;
-        rules.check(FO_10, held, format!("seed {seed}, {}: {}", edge.name, edge.disks[0].words));
+        let passed = edge.verdict == Verdict::Pass;
+        rules.check(FO_10, passed, format!("seed {seed}, {}: {}", edge.name, edge.disks[0].words));
         if edge.name.starts_with("failback") {
-            rules.check(
-                LC_09,
-                held && edge.rpo.records == 0,
-                format!("seed {seed}: {} lost", edge.rpo.records),
-            );
+            let complete = passed && edge.rpo.records == 0;
+            rules.check(LC_09, complete, format!("seed {seed}: {} records lost", edge.rpo.records));
         } else {
-            rules.check(FO_09, held, format!("seed {seed}: the source site was lost"));
+            rules.check(FO_09, passed, format!("seed {seed}: failover from a lost site"));
         }
-        if !held && outcome.why.is_empty() {
+        if !passed && outcome.why.is_empty() {
             outcome.why = format!("{}: {}; ROUNDTRIP_SEED={seed} runs it again", edge.name, edge.why);
         }
         verdict = verdict.and(edge.verdict);
@@ -129,181 +105,118 @@ fn note(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, seed: u64, cycle: Cy
     verdict
 }
 
-struct Run {
-    world: SimWorld,
-    primary: Arc<SimSite>,
-    recovery: Arc<SimSite>,
-    core: Arc<dyn ReplicationCore>,
-    item: ItemId,
+/// Judges a seed whose cycle ended early: it fails if the core is to blame, else it is unknown.
+fn record_early_end(
+    outcome: &mut ScenarioOutcome,
+    rules: &mut RuleLog,
+    seed: u64,
+    error: &ScenarioError,
+) -> Verdict {
+    let why = format!("seed {seed}: {error}; ROUNDTRIP_SEED={seed} runs it again");
+    if outcome.why.is_empty() {
+        outcome.why.clone_from(&why);
+    }
+    match error {
+        ScenarioError::CoreViolation(_) => {
+            rules.check(LC_01, false, why);
+            Verdict::Fail
+        }
+        ScenarioError::Inconclusive(_) => {
+            rules.unknown(LC_01, why);
+            Verdict::Unknown
+        }
+    }
 }
 
-async fn cycle(world: SimWorld, dir: std::path::PathBuf, fault: &InjectedFault) -> Cycle {
+/// VMware machines whose policy keeps three points and takes an application-consistent one an hour.
+fn setup() -> Setup {
+    Setup::vmware().with_policy(|policy| Policy {
+        most_points: Some(3),
+        ..Policy::for_machines_of(policy.source, policy.interval)
+    })
+}
+
+async fn cycle(world: SimWorld, fault: &InjectedFault) -> Cycle {
     let seed = world.seed();
-    let primary = world.site(SimConfig::new("primary", SimProfile::VMWARE));
-    let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
-    let mut platforms: BTreeMap<SiteId, Arc<dyn Platform>> = BTreeMap::new();
-    platforms.insert("primary".into(), primary.clone());
-    platforms.insert("recovery".into(), recovery.clone());
-    let clock = world.clock().clone();
-    let clock = CoreClock::from_fn(move || clock.now());
-    let core = core_under_test::open(CoreParts { platforms, dir, clock }, fault).map_err(said)?;
-    let run = Run { world, primary, recovery, core, item: ItemId::from("item") };
-    run.protect().await?;
+    let testbed = testbed::open(world, setup(), fault)?;
+    let item = testbed.protect(MACHINE).await?;
     fault.begin_edge(EDGES[0]);
-    run.points(4).await?;
-    run.live(Millis(seed.wrapping_mul(7919) % INTERVAL.0)).await;
-    let out = run.fail_over(seed).await?;
-    run.ended(run.core.commit(&run.item).await).await?;
-    run.primary.restore();
+    testbed.wait_for_points(&item, 4).await?;
+    testbed.advance(Millis(seed.wrapping_mul(7919) % INTERVAL.0)).await;
+    let out = fail_over(&testbed, seed).await?;
+    testbed.commit(&item).await?;
+    testbed.primary.restore();
     fault.begin_edge(EDGES[1]);
-    run.reprotect(Direction::RecoveryToPrimary).await?;
-    run.live(Millis(seed.wrapping_mul(104_729) % INTERVAL.0)).await;
-    let back = run.fail_back(seed).await?;
-    run.ended(run.core.commit(&run.item).await).await?;
-    run.reprotect(Direction::PrimaryToRecovery).await?;
-    let view = run.core.item(&run.item).await.map_err(said)?;
-    run.core.close().await.map_err(said)?;
-    let at_start = view.protection.phase == Phase::Protected && view.protection.active == Side::Primary;
-    if !at_start {
-        return Err(format!("the cycle ends {:?}", view.protection));
-    }
-    let open = run.primary.left_open() + run.recovery.left_open();
-    if open > 0 {
-        return Err(format!("{open} exports and views are left open"));
+    reprotect(&testbed, BACK).await?;
+    testbed.advance(Millis(seed.wrapping_mul(104_729) % INTERVAL.0)).await;
+    let back = fail_back(&testbed, seed).await?;
+    testbed.commit(&item).await?;
+    reprotect(&testbed, OUT).await?;
+    let at = testbed.item(&item).await?.protection;
+    testbed.close().await?;
+    if at.phase != Phase::Protected || at.active != Side::Primary {
+        return Err(ScenarioError::core(format!("the cycle ends {at:?}, not protected on the primary side")));
     }
     Ok(vec![out, back])
 }
 
-impl Run {
-    async fn live(&self, time: Millis) {
-        self.world.clock().sleep(time).await;
-    }
-
-    async fn protect(&self) -> Result<(), String> {
-        let refused = |error: contract::PlatformError| error.to_string();
-        self.primary.install(&SimInstall::new(MACHINE)).map_err(refused)?;
-        self.primary.start(&MACHINE.into()).await.map_err(refused)?;
-        self.live(INTERVAL).await;
-        let policy =
-            Policy { most_points: Some(3), ..Policy::for_machines_of(self.primary.profile().kind, INTERVAL) };
-        self.core.create_policy(&POLICY.into(), &policy).await.map_err(said)?;
-        let request = EnableProtection {
-            item: self.item.clone(),
-            primary: "primary".into(),
-            machine: MACHINE.into(),
-            recovery: "recovery".into(),
-            target: TargetSettings::new(cloud(), Bytes(1 << 30)),
-            policy: POLICY.into(),
-            group: None,
-        };
-        self.ended(self.core.enable_protection(&request).await).await
-    }
-
-    async fn points(&self, count: u64) -> Result<(), String> {
-        self.core.watch_points(&self.item, count).await.map(drop).map_err(said)
-    }
-
-    /// Follows a job to its end, which must be a good one.
-    async fn ended(&self, job: Result<JobId, CoreError>) -> Result<(), String> {
-        let job = job.map_err(said)?;
-        let mut view = self.core.job(&job).await.map_err(said)?;
-        while !view.state.ended() {
-            view = self.core.watch_job(&job, view.revision).await.map_err(said)?;
-        }
-        match view.state {
-            JobState::Completed | JobState::CompletedWithWarning => Ok(()),
-            _ => Err(format!("{:?} ended {:?}: {:?}", view.kind, view.state, view.error)),
-        }
-    }
-
-    async fn reprotect(&self, direction: Direction) -> Result<(), String> {
-        self.live(INTERVAL).await;
-        let (from, to) = match direction {
-            Direction::PrimaryToRecovery => (&self.primary, &self.recovery),
-            Direction::RecoveryToPrimary => (&self.recovery, &self.primary),
-        };
-        let request = ReprotectRequest::new(&self.item, direction)
-            .with_defaults(&from.components().all(), &to.components().all());
-        self.ended(self.core.reprotect(&request).await).await?;
-        self.points(3).await
-    }
-
-    fn request(&self, direction: Direction) -> FailoverRequest {
-        FailoverRequest {
-            item: self.item.clone(),
-            kind: FailoverKind::Unplanned,
-            direction,
-            point: PointChoice::Latest,
-            shut_down_source: false,
-            shutdown_within: Millis(60_000),
-            data_sync: None,
-            alternate: None,
-            certificate: None,
-        }
-    }
-
-    async fn fail_over(&self, seed: u64) -> Result<EdgeOutcome, String> {
-        let struck = self.primary.lose();
-        self.live(Millis(1_000)).await;
-        let began = self.world.clock().now();
-        self.ended(self.core.failover(&self.request(Direction::PrimaryToRecovery)).await).await?;
-        self.live(BOOT).await;
-        let source = self.primary.last_boot(&MACHINE.into()).ok_or("the source never booted")?;
-        let target = self.recovery.last_boot(&cloud()).ok_or("no machine came up")?;
-        Ok(judge(&format!("failover (seed {seed})"), &source, &target, struck, began, INTERVAL))
-    }
-
-    async fn fail_back(&self, seed: u64) -> Result<EdgeOutcome, String> {
-        let began = self.world.clock().now();
-        self.ended(self.core.failover(&self.request(Direction::RecoveryToPrimary)).await).await?;
-        self.live(BOOT).await;
-        let source = self.recovery.last_boot(&cloud()).ok_or("the cloud machine never booted")?;
-        let target = self.primary.last_boot(&MACHINE.into()).ok_or("no machine came up")?;
-        let struck = source.ended().map_or(began, |(at, _)| at);
-        Ok(judge(&format!("failback (seed {seed})"), &source, &target, struck, began, Millis(0)))
-    }
+async fn reprotect(testbed: &Testbed, direction: Direction) -> Result<(), TestbedError> {
+    let item = item_of(MACHINE);
+    testbed.advance(INTERVAL).await;
+    testbed.reprotect(&testbed.reprotection(&item, direction)).await?;
+    testbed.wait_for_points(&item, 3).await.map(drop)
 }
 
-fn cloud() -> MachineId {
-    MachineId(format!("{MACHINE}-dr"))
+async fn fail_over(testbed: &Testbed, seed: u64) -> Result<EdgeOutcome, TestbedError> {
+    let disaster = testbed.primary.lose();
+    testbed.advance(Millis(1_000)).await;
+    let began = testbed.world.clock().now();
+    testbed.fail_over(&item_of(MACHINE), contract::PointChoice::Latest).await?;
+    testbed.advance(BOOT).await;
+    let boots = testbed.boots(MACHINE)?;
+    let name = format!("failover (seed {seed})");
+    Ok(judge(&Edge { name, boots, disaster, began, tolerated_loss: INTERVAL }))
 }
 
-/// Places the recovered disks in the write order, and holds what the guest found inside against it. `most` is what
-/// may be lost at most.
-fn judge(
-    name: &str,
-    source: &SimBoot,
-    target: &SimBoot,
-    struck: Timestamp,
+async fn fail_back(testbed: &Testbed, seed: u64) -> Result<EdgeOutcome, TestbedError> {
+    let began = testbed.world.clock().now();
+    testbed.fail_back(&item_of(MACHINE)).await?;
+    let boots = testbed.failback_boots(MACHINE, &testbed.primary)?;
+    let disaster = boots.source.ended().map_or(began, |(at, _)| at);
+    let name = format!("failback (seed {seed})");
+    Ok(judge(&Edge { name, boots, disaster, began, tolerated_loss: Millis(0) }))
+}
+
+/// A failover or a failback to be judged.
+struct Edge {
+    name: String,
+    boots: Boots,
+    /// When the source stopped serving.
+    disaster: Timestamp,
+    /// When the core was asked to fail over or back.
     began: Timestamp,
-    most: Millis,
-) -> EdgeOutcome {
+    tolerated_loss: Millis,
+}
+
+/// Finds how many of the source's writes the target's disks contain, and compares that with what the guest found inside.
+fn judge(edge: &Edge) -> EdgeOutcome {
+    let Boots { source, target } = &edge.boots;
     let log = source.log();
     let (cut, words) = match cut_of(&source.bases(), &log, &target.bases(), &[SimSite::hydrated()]) {
         Cut::Exact(range) => {
             (Some(*range.end()), format!("exact: the first {} of {} writes", range.end(), log.len()))
         }
-        Cut::Broken(offence) => (None, format!("{offence:?}")),
+        Cut::Broken(mismatch) => (None, format!("{mismatch:?}")),
         Cut::Unknown(why) => (None, why),
     };
     let record = cut.map_or(0, |cut| last_record(&log, cut));
-    let lost: Vec<_> =
-        source.acks().into_iter().filter(|ack| ack.number > record && ack.at <= struck).collect();
-    let ms = lost.first().map_or(Millis(0), |ack| struck.since(ack.at));
-    let inside = target.found.as_ref().map(|found| (found.contiguous, found.highest));
-    let why = match (cut, &target.up) {
-        (None, _) => words.clone(),
-        (_, Err(why)) => format!("the recovered machine did not come up: {why}"),
-        _ if inside != Some((record, record)) => {
-            format!("the disks hold {record}, the guest finds {inside:?}")
-        }
-        _ if ms > most => format!("{ms} were lost, {most} may be"),
-        _ => String::new(),
-    };
-    let after = &log[cut.unwrap_or(log.len())..];
-    let bytes = after.iter().map(|write| u64::from(write.length)).sum();
+    let lost = edge.boots.lost(record, edge.disaster);
+    let why = objection(edge, target, cut.map(|_| record), lost).unwrap_or_default();
+    let why = if cut.is_none() { words.clone() } else { why };
+    let missing = &log[cut.unwrap_or(log.len())..];
+    let is_lost = |ack: &&simulator::Ack| ack.number > record && ack.at <= edge.disaster;
     EdgeOutcome {
-        name: name.to_owned(),
+        name: edge.name.clone(),
         verdict: if why.is_empty() { Verdict::Pass } else { Verdict::Fail },
         why,
         disks: vec![DiskOutcome {
@@ -311,13 +224,34 @@ fn judge(
             oracle: if cut.is_some() { "exact" } else { "broken" }.to_owned(),
             cut: cut.map(|cut| cut as u64),
             of: log.len() as u64,
-            compared: source.bases().iter().map(simulator::Snapshot::size).sum(),
+            compared: source.bases().iter().map(Snapshot::size).sum(),
             words,
             second_reader: "not asked: simulated".to_owned(),
             evidence: DiskEvidence::default(),
         }],
-        rpo: Rpo { ms: ms.0, records: lost.len() as u64, writes: after.len() as u64, bytes },
-        rto: Rto { ms: target.up.as_ref().map_or(0, |up| up.since(began).0), ..Rto::default() },
+        rpo: Rpo {
+            ms: lost.0,
+            records: source.acks().iter().filter(is_lost).count() as u64,
+            writes: missing.len() as u64,
+            bytes: missing.iter().map(|write| u64::from(write.length)).sum(),
+        },
+        rto: Rto { ms: target.up.as_ref().map_or(0, |up| up.since(edge.began).0), ..Rto::default() },
         flip: None,
     }
+}
+
+/// What is wrong with a machine whose disks contain the ledger up to `record`; `None` if nothing is.
+fn objection(edge: &Edge, target: &SimBoot, record: Option<u64>, lost: Millis) -> Option<String> {
+    let record = record?;
+    if let Err(why) = &target.up {
+        return Some(format!("the recovered machine did not come up: {why}"));
+    }
+    let inside = target.found.as_ref().map(|found| (found.contiguous, found.highest));
+    if inside != Some((record, record)) {
+        return Some(format!(
+            "the disks contain the ledger up to record {record}, the guest finds {inside:?}"
+        ));
+    }
+    let tolerated = edge.tolerated_loss;
+    (lost > tolerated).then(|| format!("{lost} of data were lost, {tolerated} are tolerated"))
 }

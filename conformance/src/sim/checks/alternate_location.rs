@@ -1,186 +1,176 @@
-//! Coming back to another place than the one a machine came from (RE-05, FB-10, PH).
+//! Failback to another machine than the one that was protected, or to another site (RE-05, FB-10, PH).
 
 use contract::{
     ErrorCode, ItemId, Millis, Platform, PointChoice, Policy, PowerState, ReprotectRequest, Side, Step,
+    TestFailoverRequest,
 };
+use simulator::testbed::preconditions::{master_target, vcenter};
+use simulator::testbed::{BACK, BOOT, INTERVAL, item_of, kept, volume_content};
 use simulator::{SimProfile, SimSite};
 
+use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::Check;
-use crate::sim::side_effects::step;
-use crate::sim::testbed::{BOOT, INTERVAL, Setup, Testbed, broken};
+use crate::sim::check::{Check, check, missing, step};
+use crate::sim::disks::nonzero_bytes;
+use crate::sim::side_effects::forbids;
+use crate::sim::testbed::{Setup, Testbed};
 
 /// Granularity of simulated storage, in bytes.
 const CHUNK: u64 = 4096;
 
 pub(crate) const CHECKS: &[Check] = &[
-    Check {
-        name: "a machine that is gone is made when its replication home begins, and replicated in full",
-        rules: &[FB_10, RE_05, RE_26, RE_28],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(made_again(lab, rules)),
-    },
-    Check {
-        name: "a machine comes back to another VMware site and is at home there",
-        rules: &[FB_10, RE_05, RE_18],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(another_site(lab, rules)),
-    },
-    Check {
-        name: "a physical server comes back to VMware and to nothing else",
-        rules: &[FB_10, PH_01, PH_02, PH_03, PH_04, RE_05],
-        setup: || {
-            let rest = Some(Millis(3 * INTERVAL.0));
-            Setup::of(SimProfile::PHYSICAL).under(|policy| Policy { app_consistent_every: rest, ..policy })
+    check!(
+        "a deleted machine is created again by its reprotection, and all its content is transferred",
+        &[FB_10, RE_05, RE_26, RE_28],
+        Setup::vmware,
+        deleted_machine
+    ),
+    check!(
+        "a machine fails back to another VMware site and is protected there from then on",
+        &[FB_10, RE_05, RE_18],
+        Setup::vmware,
+        another_site
+    ),
+    check!(
+        "a physical server fails back to a VMware site and to no other",
+        &[FB_10, PH_01, PH_02, PH_03, PH_04, RE_05],
+        || {
+            let app_consistent_every = Some(Millis(3 * INTERVAL.0));
+            Setup::of(SimProfile::PHYSICAL).with_policy(|policy| Policy { app_consistent_every, ..policy })
         },
-        body: |lab, rules| Box::pin(physical(lab, rules)),
-    },
+        physical
+    ),
 ];
 
-/// What has content on the copy's disks, in bytes.
-async fn allocated(lab: &Testbed) -> Result<u64, String> {
-    let mut chunks = 0;
-    for disk in lab.copy_of("web").await?.disks {
-        let disk = lab.recovery.snapshot(&disk.volume).ok_or("a disk of the copy cannot be read")?;
-        let holds = |chunk: &u64| disk.bytes(chunk * CHUNK, CHUNK as usize).iter().any(|byte| *byte != 0);
-        chunks += (0..disk.size() / CHUNK).filter(holds).count() as u64;
+/// How much of the cloud machine's disks is not zero, in bytes.
+async fn nonzero_content(testbed: &Testbed) -> Result<u64, ScenarioError> {
+    let mut bytes = 0;
+    for disk in testbed.copy_of("web").await?.disks {
+        bytes += nonzero_bytes(&volume_content(&testbed.recovery, &disk.volume)?, CHUNK);
     }
-    Ok(chunks * CHUNK)
+    Ok(bytes)
 }
 
-/// Reprotects; the machine is made then, off, and all of it travels.
-async fn in_full(
-    lab: &Testbed,
+/// Reprotects to a site without the machine: the core creates the machine, leaves it off, and transfers everything.
+async fn creates_machine(
+    testbed: &Testbed,
     rules: &mut RuleLog,
-    wanted: &ReprotectRequest,
-    to: &SimSite,
-) -> Result<(), String> {
-    let before = to.machines().await.map_err(broken)?.len();
-    let job = lab.reprotect(wanted).await?;
-    let made = step(&job, Step::CREATE_MACHINE).is_some();
-    let machine = to.machine(&"web".into()).await.map_err(broken)?;
-    let new = made && before == 0 && machine.power == PowerState::Off;
-    rules.check(RE_05, new, format!("made at reprotection: {made}, {:?}", machine.power));
-    let least = allocated(lab).await?;
-    let points = lab.points(&wanted.item, 1).await?.points;
-    let first = points.first().ok_or("there is no point")?.transferred.0;
-    rules.check(
-        RE_05,
-        first >= least && least > 0,
-        format!("{first} bytes travelled of {least} with content"),
-    );
+    request: &ReprotectRequest,
+    site: &SimSite,
+) -> Result<(), ScenarioError> {
+    let before = site.machines().await?.len();
+    let job = testbed.reprotect(request).await?;
+    let created = step(&job, Step::CREATE_MACHINE).is_some();
+    let power = testbed.machine_at(site, "web").await?.power;
+    let found = format!("the job shows that it created the machine: {created}; the machine is {power:?}");
+    rules.check(RE_05, created && before == 0 && power == PowerState::Off, found);
+    let content = nonzero_content(testbed).await?;
+    let points = testbed.wait_for_points(&request.item, 1).await?.points;
+    let first = points.first().ok_or_else(|| missing("the first point"))?.transferred.0;
+    let found = format!("{first} bytes were transferred, {content} have content");
+    rules.check(RE_05, first >= content && content > 0, found);
     Ok(())
 }
 
-async fn home_whole(lab: &Testbed, item: &ItemId, to: &SimSite) -> Result<bool, String> {
-    lab.points(item, 3).await?;
-    lab.fail_back(item).await?;
-    lab.came_back("web", to)
+/// Fails back to a site and returns whether nothing was lost.
+async fn fails_back(testbed: &Testbed, item: &ItemId, site: &SimSite) -> Result<bool, ScenarioError> {
+    testbed.wait_for_points(item, 3).await?;
+    testbed.fail_back(item).await?;
+    Ok(testbed.came_back("web", site)?)
 }
 
-async fn made_again(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let item = lab.protect("web").await?;
-    lab.points(&item, 3).await?;
-    lab.go_out(&item).await?;
-    let original = lab.primary.machine(&"web".into()).await.map_err(broken)?;
-    lab.primary.delete_machine(&original.id).await.map_err(broken)?;
+async fn deleted_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 3).await?;
+    testbed.fail_over_from_lost_site(&item).await?;
+    let original = testbed.machine_at(&testbed.primary, "web").await?;
+    testbed.primary.delete_machine(&original.id).await?;
     for disk in &original.disks {
-        lab.primary.delete_volume(&disk.volume).await.map_err(broken)?;
+        testbed.primary.delete_volume(&disk.volume).await?;
     }
-    let good = lab.way_back(&item, &lab.primary);
+    let good = testbed.reprotection(&item, BACK);
     let to = |datastore: &str| ReprotectRequest { datastore: Some(datastore.into()), ..good.clone() };
-    let asked = (RE_26, "disks in a datastore that there is not");
+    let what = (RE_26, "disks in a datastore that does not exist");
     let unknown = [ErrorCode::DatastoreUnknown];
-    lab.forbids(rules, asked, &unknown, lab.core.reprotect(&to("nowhere"))).await?;
-    lab.primary.components().alter("master-target", |part| {
-        if let contract::ComponentKind::MasterTarget(target) = &mut part.kind {
-            target.mounts.retain(|mount| mount.datastore.0 == "datastore-2");
-        }
+    forbids(testbed, rules, what, &unknown, testbed.core.reprotect(&to("nowhere"))).await?;
+    master_target(&testbed.primary, |target| {
+        target.mounts.retain(|mount| mount.datastore.0 == "datastore-2")
     });
-    let asked = (RE_28, "disks in a datastore that is not mounted");
+    let what = (RE_28, "disks in a datastore that is not mounted");
     let unmounted = [ErrorCode::DatastoreNotMounted];
-    lab.forbids(rules, asked, &unmounted, lab.core.reprotect(&to("datastore-1"))).await?;
-    in_full(lab, rules, &to("datastore-2"), &lab.primary).await?;
-    for disk in lab.primary.machine(&"web".into()).await.map_err(broken)?.disks {
-        let at = lab.primary.volume(&disk.volume).await.map_err(broken)?.datastore;
-        rules.check(RE_26, at == Some("datastore-2".into()), format!("{} is in {at:?}", disk.volume));
+    forbids(testbed, rules, what, &unmounted, testbed.core.reprotect(&to("datastore-1"))).await?;
+    creates_machine(testbed, rules, &to("datastore-2"), &testbed.primary).await?;
+    for disk in testbed.machine_at(&testbed.primary, "web").await?.disks {
+        let volume = kept("a disk of the new machine", testbed.primary.volume(&disk.volume).await)?;
+        let right = volume.datastore == Some("datastore-2".into());
+        rules.check(RE_26, right, format!("{} is in {:?}", disk.volume, volume.datastore));
     }
-    let back = home_whole(lab, &item, &lab.primary).await?;
-    rules.check(FB_10, back, "it came back though the original was gone");
+    let complete = fails_back(testbed, &item, &testbed.primary).await?;
+    rules.check(FB_10, complete, "the failback is complete although the original was deleted");
     Ok(())
 }
 
-async fn another_site(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let item = lab.protect("web").await?;
-    lab.points(&item, 3).await?;
-    lab.go_out(&item).await?;
-    let wanted = ReprotectRequest { failback_site: Some("other".into()), ..lab.way_back(&item, &lab.other) };
-    let discovered = |is| {
-        lab.other.components().alter("vcenter", |part| {
-            if let contract::ComponentKind::Vcenter(vcenter) = &mut part.kind {
-                vcenter.discovered = is;
-            }
-        });
-    };
-    discovered(false);
-    let asked = (RE_18, "a way back to a vCenter that was not discovered");
+async fn another_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 3).await?;
+    testbed.fail_over_from_lost_site(&item).await?;
+    let request = testbed.reprotection_to(&item, &testbed.other);
+    let request = ReprotectRequest { failback_site: Some("other".into()), ..request };
+    vcenter(&testbed.other, |vcenter| vcenter.discovered = false);
+    let what = (RE_18, "a reprotection to a vCenter that was not discovered");
     let codes = [ErrorCode::VcenterNotDiscovered];
-    lab.forbids(rules, asked, &codes, lab.core.reprotect(&wanted)).await?;
-    discovered(true);
-    in_full(lab, rules, &wanted, &lab.other).await?;
-    rules.check(RE_18, true, "once it is discovered, the same request goes well");
-    let back = home_whole(lab, &item, &lab.other).await?;
-    let left = lab.primary.machine(&"web".into()).await.map_err(broken)?.power;
-    rules.check(
-        FB_10,
-        back && left == PowerState::Off,
-        format!("it came back whole; the old one is {left:?}"),
-    );
-    lab.commit(&item).await?;
-    lab.reprotect(&lab.way_out(&item, &lab.other)).await?;
-    lab.points(&item, 2).await?;
-    let view = lab.item(&item).await?;
-    let home = view.primary.0.0 == "other" && view.protection.active == Side::Primary;
-    rules.check(FB_10, home, format!("it replicates from {}", view.primary.0));
+    forbids(testbed, rules, what, &codes, testbed.core.reprotect(&request)).await?;
+    vcenter(&testbed.other, |vcenter| vcenter.discovered = true);
+    creates_machine(testbed, rules, &request, &testbed.other).await?;
+    rules.check(RE_18, true, "once the vCenter is discovered, the same request succeeds");
+    let complete = fails_back(testbed, &item, &testbed.other).await?;
+    let original = testbed.machine_at(&testbed.primary, "web").await?.power;
+    let found = format!("complete at the other site: {complete}; the original is {original:?}");
+    rules.check(FB_10, complete && original == PowerState::Off, found);
+    testbed.commit(&item).await?;
+    testbed.reprotect(&testbed.reprotection_from(&item, &testbed.other)).await?;
+    testbed.wait_for_points(&item, 2).await?;
+    let view = testbed.item(&item).await?;
+    let protected_there = view.primary.0.0 == "other" && view.protection.active == Side::Primary;
+    rules.check(FB_10, protected_there, format!("after reprotection it replicates from {}", view.primary.0));
     Ok(())
 }
 
-async fn physical(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let item = lab.protect("web").await?;
-    lab.points(&item, 4).await?;
-    choices(lab, rules).await?;
-    lab.go_out(&item).await?;
-    rules.check(PH_02, lab.recovered("web")?.0 > 0, "without any VMware site it fails over");
-    let good = lab.way_back(&item, &lab.other);
+async fn physical(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 4).await?;
+    offers_all_points(testbed, rules).await?;
+    testbed.fail_over_from_lost_site(&item).await?;
+    rules.check(PH_02, testbed.recovered("web")?.writes > 0, "it fails over without any VMware site");
+    let good = testbed.reprotection_to(&item, &testbed.other);
     let to = |site: &str| ReprotectRequest { failback_site: Some(site.into()), ..good.clone() };
-    let asked = (PH_02, "a way back without a VMware site");
-    lab.forbids(rules, asked, &[ErrorCode::FailbackSiteNotGiven], lab.core.reprotect(&good)).await?;
+    let what = (PH_02, "a reprotection that names no VMware site");
+    let codes = [ErrorCode::FailbackSiteNotGiven];
+    forbids(testbed, rules, what, &codes, testbed.core.reprotect(&good)).await?;
     for site in ["primary", "recovery"] {
-        let asked = format!("a way back to {site}, which is not VMware");
+        let what = format!("a reprotection to {site}, which is not a VMware site");
         let codes = [ErrorCode::FailbackSiteUnfit];
-        lab.forbids(rules, (PH_01, &asked), &codes, lab.core.reprotect(&to(site))).await?;
+        forbids(testbed, rules, (PH_01, &what), &codes, testbed.core.reprotect(&to(site))).await?;
     }
-    in_full(lab, rules, &to("other"), &lab.other).await?;
-    rules.check(PH_03, true, "it took the way of a machine that is made anew");
-    let back = home_whole(lab, &item, &lab.other).await?;
-    rules.check(PH_01, back, "as a machine of VMware's it comes back");
-    rules.check(FB_10, back, "it came back to another place");
-    lab.live(BOOT).await;
+    creates_machine(testbed, rules, &to("other"), &testbed.other).await?;
+    rules.check(PH_03, true, "its reprotection creates a machine, as for a machine that was deleted");
+    let complete = fails_back(testbed, &item, &testbed.other).await?;
+    rules.check(PH_01, complete, "the failback to a VMware site is complete");
+    rules.check(FB_10, complete, "the failback to another site is complete");
+    testbed.advance(BOOT).await;
     Ok(())
 }
 
-/// PH-04: what a physical server can be failed over to. A test failover tells without leaving.
-async fn choices(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let item = ItemId::from("item-web");
-    let point = lab.processed(&item).await?.first().ok_or("there is no point")?.id.clone();
+/// PH-04: a physical server can fail over to every kind of point. Test failovers show it without leaving the site.
+async fn offers_all_points(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     use PointChoice::{Custom, Latest, LatestAppConsistent, LatestProcessed};
-    for choice in [Latest, LatestProcessed, LatestAppConsistent, Custom(point)] {
-        lab.completed(
-            lab.core.test_failover(&crate::sim::testbed::test_failover_request(&item, choice.clone())).await,
-        )
-        .await?;
-        lab.completed(lab.core.clean_up_test_failover(&item).await).await?;
+    let item = item_of("web");
+    let oldest = testbed.oldest_point(&item).await?.id;
+    for choice in [Latest, LatestProcessed, LatestAppConsistent, Custom(oldest)] {
+        let request = TestFailoverRequest::isolated(&item, choice.clone());
+        testbed.completed(testbed.core.test_failover(&request).await).await?;
+        testbed.completed(testbed.core.clean_up_test_failover(&item).await).await?;
         rules.check(PH_04, true, format!("{choice:?} can be chosen"));
     }
     Ok(())

@@ -1,41 +1,42 @@
-//! A failover that is cancelled, at any of its steps: replication does not come back by itself (FO-12, FO-13).
+//! A failover that is cancelled in any of its steps: replication does not resume by itself (FO-12, FO-13).
 
 use contract::{
-    Direction, ErrorCode, FailoverRequest, Health, ItemId, JobAction, JobState, Millis, Operation, Phase,
-    PointChoice, Side,
+    ErrorCode, Health, ItemId, JobAction, JobState, Millis, Operation, Phase, Platform, PointChoice, Side,
 };
+use simulator::testbed::{INTERVAL, enable_request, failover_to, failover_with_shutdown};
 use simulator::{Fault, Link};
 
+use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::Check;
-use crate::sim::said;
-use crate::sim::testbed::{INTERVAL, Setup, Testbed, broken, enable, request};
+use crate::sim::check::{Check, check, missing};
+use crate::sim::side_effects::{forbids, refused};
+use crate::sim::testbed::{Setup, Testbed};
 
 const RULES: &[RuleId] = &[FO_12, FO_13, JO_04];
 
 pub(crate) const CHECKS: &[Check] = &[
-    Check {
-        name: "a failover cancelled as soon as it began stops, and replication with it",
-        rules: RULES,
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(cancelled(lab, rules, Moment::AtOnce)),
-    },
-    Check {
-        name: "a failover cancelled while it waits for its source stops, and replication with it",
-        rules: RULES,
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(cancelled(lab, rules, Moment::ShuttingDown)),
-    },
-    Check {
-        name: "a failover cancelled during its last transfer stops, and replication with it",
-        rules: RULES,
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(cancelled(lab, rules, Moment::LastTransfer)),
-    },
+    check!(
+        "a failover that is cancelled at once stops, and replication stops with it",
+        RULES,
+        Setup::vmware,
+        cancelled(Moment::AtOnce)
+    ),
+    check!(
+        "a failover that is cancelled while its source shuts down stops, and replication stops with it",
+        RULES,
+        Setup::vmware,
+        cancelled(Moment::ShuttingDown)
+    ),
+    check!(
+        "a failover that is cancelled during its last transfer stops, and replication stops with it",
+        RULES,
+        Setup::vmware,
+        cancelled(Moment::LastTransfer)
+    ),
 ];
 
-/// When it is cancelled.
+/// When the failover is cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
     AtOnce,
@@ -43,73 +44,75 @@ enum Moment {
     LastTransfer,
 }
 
-async fn cancelled(lab: &Testbed, rules: &mut RuleLog, moment: Moment) -> Result<(), String> {
-    let item = lab.protect("web").await?;
-    lab.points(&item, 3).await?;
-    lab.quiet().await?;
+async fn cancelled(testbed: &Testbed, rules: &mut RuleLog, moment: Moment) -> Result<(), ScenarioError> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 3).await?;
+    testbed.wait_until_idle().await?;
     if moment == Moment::ShuttingDown {
-        lab.primary.inject(&Fault::ShutdownRefused("web".into()));
+        testbed.primary.inject(&Fault::ShutdownRefused("web".into()));
     }
-    let out = FailoverRequest {
-        shut_down_source: true,
-        ..request(&item, Direction::PrimaryToRecovery, PointChoice::Latest)
-    };
-    lab.primary.set_link(Link { latency: INTERVAL, ..Link::default() });
-    let job = lab.core.failover(&out).await.map_err(said)?;
+    testbed.primary.set_link(Link { latency: INTERVAL, ..Link::default() });
+    let job = testbed.core.failover(&failover_with_shutdown(&item)).await?;
     let wait = match moment {
         Moment::AtOnce => Millis(0),
-        // A shutdown takes two seconds; the transfer that follows takes a minute and more.
+        // A shutdown takes two seconds; the transfer that follows takes more than a minute.
         Moment::ShuttingDown | Moment::LastTransfer => Millis(30_000),
     };
-    lab.live(wait).await;
-    let offered = lab.core.job(&job).await.map_err(said)?.actions;
-    rules.check(JO_04, offered.contains(&JobAction::Cancel), format!("{moment:?}: it offers {offered:?}"));
-    lab.core.cancel_failover(&item).await.map_err(said)?;
-    let view = lab.ended(Ok(job.clone())).await?;
-    lab.primary.set_link(Link::default());
-    rules.check(FO_12, view.state == JobState::Cancelled, format!("{moment:?}: it ended {:?}", view.state));
-    lab.primary.heal();
-    stays_stopped(lab, rules, &item, moment).await?;
-    let again = lab.refused("a retry", lab.core.retry_job(&job)).await?;
-    rules.check(FO_12, again.is_some(), format!("a retry of what was cancelled: {again:?}"));
-    fresh(lab, rules, &item).await
+    testbed.advance(wait).await;
+    let offered = testbed.core.job(&job).await?.actions;
+    let found = format!("{moment:?}: the job offers {offered:?}");
+    rules.check(JO_04, offered.contains(&JobAction::Cancel), found);
+    testbed.core.cancel_failover(&item).await?;
+    let view = testbed.ended(&job).await?;
+    testbed.primary.set_link(Link::default());
+    let found = format!("{moment:?}: the job ended {:?}", view.state);
+    rules.check(FO_12, view.state == JobState::Cancelled, found);
+    testbed.primary.heal();
+    stays_stopped(testbed, rules, &item, moment).await?;
+    let retry = refused(testbed, "a retry", testbed.core.retry_job(&job)).await?;
+    rules.check(FO_12, retry.is_some(), format!("a retry of the cancelled job: {retry:?}"));
+    can_be_protected_again(testbed, rules, &item).await
 }
 
 async fn stays_stopped(
-    lab: &Testbed,
+    testbed: &Testbed,
     rules: &mut RuleLog,
     item: &ItemId,
     moment: Moment,
-) -> Result<(), String> {
-    use contract::Platform as _;
-    let views = lab.snapshots_taken("web");
-    lab.live(Millis(5 * INTERVAL.0)).await;
-    let now = lab.snapshots_taken("web");
-    let view = lab.item(item).await?;
+) -> Result<(), ScenarioError> {
+    let before = testbed.snapshots_taken("web");
+    testbed.advance(Millis(5 * INTERVAL.0)).await;
+    let snapshots = testbed.snapshots_taken("web") - before;
+    let view = testbed.item(item).await?;
     let at = view.protection;
-    let stopped = at.phase == Phase::Stopped && at.active == Side::Primary && now == views;
-    rules.check(FO_12, stopped, format!("{moment:?}: {at:?}, {} views in five intervals", now - views));
+    let stopped = at.phase == Phase::Stopped && at.active == Side::Primary && snapshots == 0;
+    rules.check(FO_12, stopped, format!("{moment:?}: {at:?}, {snapshots} snapshots in five intervals"));
     let failovers = [Operation::UnplannedFailover, Operation::PlannedFailover, Operation::TestFailover];
     let offered: Vec<_> = failovers.iter().filter(|operation| view.allowed.contains(operation)).collect();
     let found = format!("{moment:?}: {:?}, offered {offered:?}", view.health);
     rules.check(FO_13, view.health != Health::Healthy && offered.is_empty(), found);
-    let out = request(item, Direction::PrimaryToRecovery, PointChoice::LatestProcessed);
-    let asked = (FO_12, "another failover");
-    lab.forbids(rules, asked, &[ErrorCode::NotAllowedInState], lab.core.failover(&out)).await?;
-    let machines = lab.recovery.machines().await.map_err(broken)?.len();
+    let request = failover_to(item, PointChoice::LatestProcessed);
+    let what = (FO_12, "another failover");
+    forbids(testbed, rules, what, &[ErrorCode::NotAllowedInState], testbed.core.failover(&request)).await?;
+    let machines = testbed.recovery.machines().await?.len();
     rules.check(FO_12, machines == 0, format!("{moment:?}: {machines} machines at the recovery site"));
-    let source = lab.primary.last_boot(&"web".into()).ok_or("the source never booted")?;
-    rules.check(JO_04, source.ended().is_none(), "whoever served goes on serving");
+    let source = testbed.primary.last_boot(&"web".into()).ok_or_else(|| missing("a boot of web"))?;
+    let serves = source.ended().is_none();
+    rules.check(JO_04, serves, format!("the source goes on serving: {serves}"));
     Ok(())
 }
 
-/// Only protection from the beginning helps, and it does.
-async fn fresh(lab: &Testbed, rules: &mut RuleLog, item: &ItemId) -> Result<(), String> {
-    lab.completed(lab.core.disable_protection(item).await).await?;
-    lab.completed(lab.core.enable_protection(&enable(&"web".into())).await).await?;
-    lab.points(item, 2).await?;
-    lab.fail_over(item, PointChoice::Latest).await?;
-    let writes = lab.recovered("web")?.0;
+/// Once its protection was disabled and enabled again, the machine fails over.
+async fn can_be_protected_again(
+    testbed: &Testbed,
+    rules: &mut RuleLog,
+    item: &ItemId,
+) -> Result<(), ScenarioError> {
+    testbed.completed(testbed.core.disable_protection(item).await).await?;
+    testbed.completed(testbed.core.enable_protection(&enable_request("web")).await).await?;
+    testbed.wait_for_points(item, 2).await?;
+    testbed.fail_over(item, PointChoice::Latest).await?;
+    let writes = testbed.recovered("web")?.writes;
     rules.check(FO_12, writes > 0, format!("protected again, it fails over with {writes} writes"));
     Ok(())
 }

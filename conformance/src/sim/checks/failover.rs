@@ -1,234 +1,243 @@
-//! Failover out of the primary site: two phases, a source that may be gone, and nothing that begins by itself.
+//! Unplanned failover out of the primary site: a source that may be gone, a choice of points until commit, and nothing
+//! that begins by itself (FO).
 
 use contract::{
-    Direction, ErrorCode, FailoverRequest, ItemId, JobFilter, JobKind, JobState, JobSubject, Millis,
-    Operation, Phase, PointChoice, Side, Step, StepState, VolumeView,
+    ErrorCode, FailoverRequest, ItemId, JobFilter, JobKind, JobState, JobSubject, Millis, Operation, Phase,
+    Platform, PointChoice, Side, Step, StepState, VolumeView,
 };
+use simulator::testbed::{BOOT, Boots, HOUR, INTERVAL, OUT, failover_with_shutdown, kept};
 use simulator::{End, Fault, SimProfile};
 
+use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::Check;
-use crate::sim::said;
-use crate::sim::side_effects::{held, shows, step, whole};
-use crate::sim::testbed::{BOOT, HOUR, INTERVAL, Setup, Testbed, broken, request};
+use crate::sim::check::{Check, check, missing, step};
+use crate::sim::disks::booted_from;
+use crate::sim::side_effects::forbids;
+use crate::sim::testbed::{Setup, Testbed};
 
 const TWO_PHASES: &[RuleId] = &[FO_01, FO_02, FO_03, FO_04, FO_05, FO_10, FO_14, LC_04, LC_05, LC_07, LC_08];
 
 pub(crate) const CHECKS: &[Check] = &[
-    Check {
-        name: "a failover builds the point's machine, lets the point be changed, and is final with its commit: VMware",
-        rules: TWO_PHASES,
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(two_phases(lab, rules)),
-    },
-    Check {
-        name: "a failover builds the point's machine, lets the point be changed, and is final with its commit: physical",
-        rules: TWO_PHASES,
-        setup: || Setup::of(SimProfile::PHYSICAL),
-        body: |lab, rules| Box::pin(two_phases(lab, rules)),
-    },
-    Check {
-        name: "a failover builds the point's machine, lets the point be changed, and is final with its commit: Hyper-V",
-        rules: TWO_PHASES,
-        setup: || Setup::of(SimProfile::HYPERV),
-        body: |lab, rules| Box::pin(two_phases(lab, rules)),
-    },
-    Check {
-        name: "an unplanned failover can shut its source down, and goes on if that fails",
-        rules: &[FO_06, FO_07, FO_09, FO_11, LC_10],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(shutdown_is_an_option(lab, rules)),
-    },
-    Check {
-        name: "without its source a Hyper-V machine goes to the newest point there is",
-        rules: &[FO_08, FO_09, FO_10],
-        setup: || Setup::of(SimProfile::HYPERV),
-        body: |lab, rules| Box::pin(newest_there_is(lab, rules)),
-    },
-    Check {
-        name: "no failover begins by itself",
-        rules: &[LC_11],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(on_demand(lab, rules)),
-    },
+    check!(
+        "a failover starts the chosen point, the point can be changed, and commit makes it final: VMware",
+        TWO_PHASES,
+        Setup::vmware,
+        two_phases
+    ),
+    check!(
+        "a failover starts the chosen point, the point can be changed, and commit makes it final: physical",
+        TWO_PHASES,
+        || Setup::of(SimProfile::PHYSICAL),
+        two_phases
+    ),
+    check!(
+        "a failover starts the chosen point, the point can be changed, and commit makes it final: Hyper-V",
+        TWO_PHASES,
+        || Setup::of(SimProfile::HYPERV),
+        two_phases
+    ),
+    check!(
+        "an unplanned failover shuts its source down if asked to, and continues if that fails",
+        &[FO_06, FO_07, FO_09, FO_11, LC_10],
+        Setup::vmware,
+        shutdown_is_an_option
+    ),
+    check!(
+        "without its source a Hyper-V machine fails over to the newest point that was received",
+        &[FO_08, FO_09, FO_10],
+        || Setup::of(SimProfile::HYPERV),
+        newest_received
+    ),
+    check!("no failover begins by itself", &[LC_11], Setup::vmware, on_demand),
 ];
 
-async fn two_phases(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let item = lab.protect("web").await?;
-    lab.points(&item, 5).await?;
-    lab.quiet().await?;
-    let before = lab.item(&item).await?;
-    let points = lab.processed(&item).await?;
-    let older = points.get(1).cloned().ok_or("there are no points to choose from")?;
-    let newest = points.last().cloned().ok_or("there are no points to choose from")?;
-    let [first, second] = [lab.content(&lab.recovery, &older)?, lab.content(&lab.recovery, &newest)?];
+async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 5).await?;
+    testbed.wait_until_idle().await?;
+    let before = testbed.item(&item).await?;
+    let older = testbed.processed_points(&item).await?.get(1).cloned();
+    let older = older.ok_or_else(|| missing("a second point to choose from"))?;
+    let newest = testbed.newest_point(&item).await?;
+    let older_content = testbed.point_content(&testbed.recovery, &older)?;
+    let newest_content = testbed.point_content(&testbed.recovery, &newest)?;
 
-    let job = lab.fail_over(&item, PointChoice::Custom(older.id.clone())).await?;
-    let told = job.kind == JobKind::UnplannedFailover && job.subject == JobSubject::Item(item.clone());
+    let job = testbed.fail_over(&item, PointChoice::Custom(older.id.clone())).await?;
+    let right = job.kind == JobKind::UnplannedFailover && job.subject == JobSubject::Item(item.clone());
     let timed = !job.steps.is_empty() && job.steps.iter().all(|step| step.took.is_some());
-    rules.check(
-        FO_14,
-        told && timed && job.ended.is_some(),
-        format!("{:?}, {} steps", job.kind, job.steps.len()),
-    );
-    rules.check(LC_08, job.direction == Direction::PrimaryToRecovery, format!("{:?}", job.direction));
-    let view = lab.item(&item).await?;
+    let found = format!("{:?} with {} steps, all with times: {timed}", job.kind, job.steps.len());
+    rules.check(FO_14, right && timed && job.ended.is_some(), found);
+    rules.check(LC_08, job.direction == OUT, format!("{:?}", job.direction));
+    let view = testbed.item(&item).await?;
     let open = view.protection.phase == Phase::CommitPending && view.allowed.contains(&Operation::Commit);
     rules.check(LC_07, open, format!("{:?}, {:?}", view.protection, view.allowed));
     rules.check(LC_04, view.protection.active == Side::Recovery, format!("{:?}", view.protection));
-    let there = |id| view.points.iter().any(|point| point.id == id);
-    let kept = before.points.iter().all(|point| there(point.id.clone()));
+    let kept = before.points.iter().all(|old| view.points.iter().any(|point| point.id == old.id));
     rules.check(FO_05, kept, format!("{} points before, {} after", before.points.len(), view.points.len()));
-    let (_, boot) = lab.boots("web")?;
-    rules.check(FO_01, shows(&boot, &first) && boot.number == 1, format!("started from {}", older.id));
-    lab.live(BOOT).await;
-    rules.check(FO_01, boot.up.is_ok() && boot.ended().is_none(), format!("it is up: {:?}", boot.up));
-    let early = lab.recovered("web")?.0;
-    rules.check(FO_10, early > 0, format!("it holds the first {early} writes, and nothing else"));
+    let boot = testbed.boots("web")?.target;
+    let right = booted_from(&boot, &older_content) && boot.number == 1;
+    rules.check(FO_01, right, format!("the machine was started from {}: {right}", older.id));
+    testbed.advance(BOOT).await;
+    rules.check(
+        FO_01,
+        boot.up.is_ok() && boot.ended().is_none(),
+        format!("the machine is up: {:?}", boot.up),
+    );
+    let older_writes = testbed.recovered("web")?.writes;
+    let found = format!("its disks contain exactly the first {older_writes} writes");
+    rules.check(FO_10, older_writes > 0, found);
 
-    lab.completed(lab.core.change_point(&item, &PointChoice::Custom(newest.id.clone())).await).await?;
-    lab.live(BOOT).await;
-    let chosen = lab.item(&item).await?.failed_over_to;
-    let (_, boot) = lab.boots("web")?;
-    let later = lab.recovered("web")?.0;
-    let changed = shows(&boot, &second) && later > early && chosen.as_ref() == Some(&newest.id);
-    rules.check(FO_02, changed, format!("after the change it holds {later} writes, before {early}"));
-    final_with_commit(lab, rules, &item).await
+    let change = PointChoice::Custom(newest.id.clone());
+    testbed.completed(testbed.core.change_point(&item, &change).await).await?;
+    testbed.advance(BOOT).await;
+    let chosen = testbed.item(&item).await?.failed_over_to;
+    let boots = testbed.boots("web")?;
+    let writes = boots.contained()?.writes;
+    let changed = booted_from(&boots.target, &newest_content)
+        && writes > older_writes
+        && chosen.as_ref() == Some(&newest.id);
+    let found = format!("after the change its disks contain {writes} writes, before it {older_writes}");
+    rules.check(FO_02, changed, found);
+    final_with_commit(testbed, rules, &item).await
 }
 
-async fn final_with_commit(lab: &Testbed, rules: &mut RuleLog, item: &ItemId) -> Result<(), String> {
-    let old = lab.item(item).await?.points.first().ok_or("no point is there before commit")?.id.clone();
-    lab.commit(item).await?;
-    let view = lab.item(item).await?;
-    rules.check(FO_04, view.points.is_empty(), format!("{} points after commit", view.points.len()));
-    let strays = strays(lab).await?;
-    rules.check(FO_04, strays.is_empty(), format!("volumes that no machine stands on: {strays:?}"));
-    let (_, boot) = lab.boots("web")?;
-    let acked = boot.acks().len();
-    let views = lab.snapshots_taken("web");
-    lab.live(Millis(3 * INTERVAL.0)).await;
-    let (_, boot) = lab.boots("web")?;
-    let serves = boot.ended().is_none() && boot.acks().len() > acked;
-    rules.check(FO_04, serves, "the target goes on serving");
-    rules.check(LC_04, serves, "the target is the one that serves");
+async fn final_with_commit(
+    testbed: &Testbed,
+    rules: &mut RuleLog,
+    item: &ItemId,
+) -> Result<(), ScenarioError> {
+    let points = testbed.item(item).await?.points;
+    let old = points.first().ok_or_else(|| missing("a point before commit"))?.id.clone();
+    testbed.commit(item).await?;
+    let points = testbed.item(item).await?.points.len();
+    rules.check(FO_04, points == 0, format!("{points} points after commit"));
+    let strays = strays(testbed).await?;
+    rules.check(FO_04, strays.is_empty(), format!("volumes that no machine uses: {strays:?}"));
+    let records = testbed.boots("web")?.target.acks().len();
+    let snapshots = testbed.snapshots_taken("web");
+    testbed.advance(Millis(3 * INTERVAL.0)).await;
+    let Boots { target: boot, .. } = testbed.boots("web")?;
+    let serves = boot.ended().is_none() && boot.acks().len() > records;
+    rules.check(FO_04, serves, format!("the target goes on serving: {serves}"));
+    rules.check(LC_04, serves, format!("the target serves: {serves}"));
     let codes = [ErrorCode::NotAllowedInState, ErrorCode::PointExpired, ErrorCode::NoRecoveryPoint];
-    let asked = (FO_03, "another point after commit");
-    lab.forbids(rules, asked, &codes, lab.core.change_point(item, &PointChoice::Custom(old))).await?;
-    let view = lab.item(item).await?;
+    let what = (FO_03, "a change of the point after commit");
+    let change = PointChoice::Custom(old);
+    forbids(testbed, rules, what, &codes, testbed.core.change_point(item, &change)).await?;
+    let view = testbed.item(item).await?;
     let idle = view.points.is_empty() && view.protection.phase == Phase::Committed;
-    let views = lab.snapshots_taken("web") - views;
-    rules.check(
-        LC_05,
-        idle && views == 0,
-        format!("{:?}, {views} views in three intervals", view.protection),
-    );
+    let snapshots = testbed.snapshots_taken("web") - snapshots;
+    let found = format!("{:?}, {snapshots} snapshots in three intervals", view.protection);
+    rules.check(LC_05, idle && snapshots == 0, found);
     Ok(())
 }
 
-/// Volumes of the recovery site on which none of its machines' disks stands.
-async fn strays(lab: &Testbed) -> Result<Vec<String>, String> {
-    use contract::Platform as _;
+/// Volumes of the recovery site that no disk of its machines uses, directly or as a base.
+async fn strays(testbed: &Testbed) -> Result<Vec<String>, ScenarioError> {
     let mut used = Vec::new();
-    for machine in lab.recovery.machines().await.map_err(broken)? {
+    for machine in testbed.recovery.machines().await? {
         let mut next: Vec<_> = machine.disks.into_iter().map(|disk| disk.volume).collect();
         while let Some(volume) = next.pop() {
-            let VolumeView { id, parent, .. } = lab.recovery.volume(&volume).await.map_err(broken)?;
+            let volume = kept("a volume that a machine uses", testbed.recovery.volume(&volume).await)?;
+            let VolumeView { id, parent, .. } = volume;
             used.push(id);
             next.extend(parent);
         }
     }
-    let all = lab.recovery.volumes().into_iter();
+    let all = testbed.recovery.volumes().into_iter();
     Ok(all.filter(|volume| !used.contains(volume)).map(|volume| volume.0).collect())
 }
 
-/// Four machines of one site: one that shuts down, one that does not, one that is left alone, and one whose site is lost.
-async fn shutdown_is_an_option(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let names = ["asked", "deaf", "left", "lost"];
-    let mut items = Vec::new();
-    for name in names {
-        items.push(lab.protect(name).await?);
-    }
-    lab.points(&items[3], 3).await?;
-    lab.primary.inject(&Fault::ShutdownRefused("deaf".into()));
-    let out = |item: &ItemId, asks| FailoverRequest {
-        shut_down_source: asks,
-        ..request(item, Direction::PrimaryToRecovery, PointChoice::Latest)
-    };
-    lab.completed(lab.core.failover(&out(&items[0], true)).await).await?;
-    let (source, target) = lab.boots("asked")?;
-    let in_order = matches!(source.ended(), Some((at, End::ShutDown)) if at <= target.started);
-    rules.check(FO_06, in_order, format!("asked for: it ended {:?}", source.ended()));
-    rules.check(FO_06, whole(&source, &target)?, "asked for: nothing it wrote is missing");
+/// Fails four machines of a site over: one shuts down when asked, one does not, one is not asked, and one is on a site
+/// that was lost.
+async fn shutdown_is_an_option(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    let obeys = testbed.protect("obeys").await?;
+    let refuses = testbed.protect("refuses").await?;
+    let not_asked = testbed.protect("not-asked").await?;
+    let lost = testbed.protect("lost").await?;
+    testbed.wait_for_points(&lost, 3).await?;
+    testbed.primary.inject(&Fault::ShutdownRefused("refuses".into()));
 
-    let job = lab.completed(lab.core.failover(&out(&items[1], true)).await).await?;
+    testbed.completed(testbed.core.failover(&failover_with_shutdown(&obeys)).await).await?;
+    let boots = testbed.boots("obeys")?;
+    let ended = boots.source.ended();
+    let in_order = matches!(ended, Some((_, End::ShutDown))) && boots.never_overlap();
+    rules.check(FO_06, in_order, format!("a source that was asked to shut down ended {ended:?}"));
+    rules.check(FO_06, boots.is_complete()?, "with a shutdown nothing is lost");
+
+    let job = testbed.completed(testbed.core.failover(&failover_with_shutdown(&refuses)).await).await?;
     let warned = step(&job, Step::SHUT_DOWN_SOURCE).is_some_and(|step| step.state == StepState::Warning);
-    rules.check(FO_07, warned, format!("it did not shut down: {:?}", job.state));
+    rules.check(FO_07, warned, format!("the source did not shut down: {:?}, a warning: {warned}", job.state));
     let visible = warned && job.state == JobState::CompletedWithWarning;
-    let (source, _) = lab.boots("deaf")?;
-    rules.check(LC_10, visible && source.ended().is_none(), "both run, and the job says so");
+    let runs = testbed.boots("refuses")?.source.ended().is_none();
+    rules.check(LC_10, visible && runs, format!("both machines run: {runs}; the job says so: {visible}"));
 
-    lab.completed(lab.core.failover(&out(&items[2], false)).await).await?;
-    let (source, _) = lab.boots("left")?;
-    rules.check(FO_06, source.ended().is_none(), format!("not asked for: it ended {:?}", source.ended()));
+    testbed.completed(testbed.core.failover(&FailoverRequest::unplanned(&not_asked, OUT)).await).await?;
+    let ended = testbed.boots("not-asked")?.source.ended();
+    rules.check(FO_06, ended.is_none(), format!("a source that was not asked to shut down ended {ended:?}"));
 
-    let views: Vec<_> = names[..3].iter().map(|name| lab.snapshots_taken(name)).collect();
-    lab.live(Millis(3 * INTERVAL.0)).await;
-    let later: Vec<_> = names[..3].iter().map(|name| lab.snapshots_taken(name)).collect();
-    rules.check(FO_11, views == later, format!("views before {views:?}, three intervals later {later:?}"));
+    let snapshots = || ["obeys", "refuses", "not-asked"].map(|name| testbed.snapshots_taken(name));
+    let before = snapshots();
+    testbed.advance(Millis(3 * INTERVAL.0)).await;
+    let after = snapshots();
+    rules.check(FO_11, before == after, format!("snapshots: {before:?}, three intervals later {after:?}"));
 
-    lab.primary.lose();
-    let job = lab.completed(lab.core.failover(&out(&items[3], true)).await).await?;
-    let (source, target) = lab.boots("lost")?;
-    let (writes, _) = held(&source, &target)?;
-    let found = format!("the site is lost: {:?}, the first {writes} writes", job.state);
+    testbed.primary.lose();
+    let job = testbed.completed(testbed.core.failover(&failover_with_shutdown(&lost)).await).await?;
+    let boots = testbed.boots("lost")?;
+    let writes = boots.contained()?.writes;
+    let found = format!("the site was lost: {:?}, with the first {writes} writes", job.state);
     rules.check(FO_07, job.state == JobState::CompletedWithWarning, found.clone());
-    rules.check(FO_09, writes > 0 && target.up.is_ok(), found);
+    rules.check(FO_09, writes > 0 && boots.target.up.is_ok(), found);
     Ok(())
 }
 
-async fn newest_there_is(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    for (name, lost) in [("deaf", false), ("lost", true)] {
-        let item = lab.protect(name).await?;
-        let view = lab.points(&item, 4).await?;
-        let newest = view.points.last().ok_or("there is no point")?.time;
-        match lost {
-            true => drop(lab.primary.lose()),
-            false => drop(lab.primary.inject(&Fault::ShutdownRefused(name.into()))),
-        }
-        let out = FailoverRequest {
-            shut_down_source: !lost,
-            ..request(&item, Direction::PrimaryToRecovery, PointChoice::Latest)
-        };
-        lab.completed(lab.core.failover(&out).await).await?;
-        let (source, target) = lab.boots(name)?;
-        let (writes, _) = held(&source, &target)?;
-        let replicated = source.log().iter().take_while(|write| write.at < newest).count();
-        let found = format!("{name}: {writes} writes, {replicated} were replicated before");
-        rules.check(FO_08, writes >= replicated && replicated > 0, found.clone());
-        rules.check(FO_10, writes <= source.log().len(), found.clone());
+async fn newest_received(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    for (name, lost) in [("refuses", false), ("lost", true)] {
+        let item = testbed.protect(name).await?;
+        let points = testbed.wait_for_points(&item, 4).await?.points;
+        let newest = points.last().ok_or_else(|| missing("a point"))?.time;
         if lost {
-            rules.check(FO_09, target.up.is_ok(), found);
+            testbed.primary.lose();
+        } else {
+            testbed.primary.inject(&Fault::ShutdownRefused(name.into()));
+        }
+        let request = FailoverRequest { shut_down_source: !lost, ..FailoverRequest::unplanned(&item, OUT) };
+        testbed.completed(testbed.core.failover(&request).await).await?;
+        let boots = testbed.boots(name)?;
+        let writes = boots.contained()?.writes;
+        let log = boots.source.log();
+        let replicated = log.iter().take_while(|write| write.at < newest).count();
+        let found = format!("{name}: {writes} writes, {replicated} were replicated before the failover");
+        rules.check(FO_08, writes >= replicated && replicated > 0, found.clone());
+        rules.check(FO_10, writes <= log.len(), found.clone());
+        if lost {
+            rules.check(FO_09, boots.target.up.is_ok(), found);
         }
     }
     Ok(())
 }
 
-async fn on_demand(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    use contract::Platform as _;
-    let [web, db] = [lab.protect("web").await?, lab.protect("db").await?];
-    lab.points(&db, 3).await?;
-    lab.primary.power_off(&"web".into()).await.map_err(broken)?;
-    lab.live(HOUR).await;
-    lab.primary.lose();
-    lab.live(Millis(3 * HOUR.0)).await;
-    let jobs = lab.core.jobs(&JobFilter::default()).await.map_err(said)?;
+async fn on_demand(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    let web = testbed.protect("web").await?;
+    let db = testbed.protect("db").await?;
+    testbed.wait_for_points(&db, 3).await?;
+    testbed.primary.power_off(&"web".into()).await?;
+    testbed.advance(HOUR).await;
+    testbed.primary.lose();
+    testbed.advance(Millis(3 * HOUR.0)).await;
+    let jobs = testbed.core.jobs(&JobFilter::default()).await?;
     let begun = jobs.iter().filter(|job| job.kind != JobKind::EnableProtection).count();
-    let quiet = begun == 0 && lab.item(&web).await?.protection.phase == Phase::Protected;
-    rules.check(LC_11, quiet, format!("{begun} jobs began while machine and site were down"));
+    let unchanged = begun == 0 && testbed.item(&web).await?.protection.phase == Phase::Protected;
+    rules.check(
+        LC_11,
+        unchanged,
+        format!("{begun} jobs began while the machine and then the site were down"),
+    );
     for item in [web, db] {
-        lab.fail_over(&item, PointChoice::LatestProcessed).await?;
-        rules.check(LC_11, true, "on demand it goes");
+        testbed.fail_over(&item, PointChoice::LatestProcessed).await?;
+        rules.check(LC_11, true, format!("a failover of {item} on request succeeds"));
     }
     Ok(())
 }

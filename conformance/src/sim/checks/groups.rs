@@ -1,51 +1,54 @@
-//! Replication groups: machines whose points share moments.
+//! Replication groups: machines with recovery points of the same moment.
 
-use contract::{GroupId, GroupPointId, ItemId, Millis, PointChoice, PointId};
+use contract::{GroupPointId, ItemId, Millis, PointChoice, PointId};
 use simulator::SimInstall;
+use simulator::testbed::{INTERVAL, Validity};
 
+use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::Check;
-use crate::sim::side_effects::stood;
-use crate::sim::testbed::{INTERVAL, Setup, Testbed};
+use crate::sim::check::{Check, check, missing};
+use crate::sim::testbed::{Setup, Testbed};
 
-pub(crate) const CHECKS: &[Check] = &[Check {
-    name: "machines of a group can go back to one moment, machines of none cannot",
-    rules: &[RP_11],
-    setup: Setup::vmware,
-    body: |lab, rules| Box::pin(one_moment(lab, rules)),
-}];
+pub(crate) const CHECKS: &[Check] = &[check!(
+    "machines of a group share recovery points of one moment, a machine without a group does not",
+    &[RP_11],
+    Setup::vmware,
+    one_moment
+)];
 
-async fn one_moment(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
+async fn one_moment(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let names = ["app", "db", "web"];
     let mut items = Vec::new();
     for name in names {
-        items.push(lab.protect_as(SimInstall::new(name), Some(GroupId::from("shop"))).await?);
-        // So that their own intervals do not fall together by chance.
-        lab.live(Millis(7_000)).await;
+        items.push(testbed.protect_in_group(&SimInstall::new(name), Some("shop")).await?);
+        // Intervals of the machines' own would not coincide by chance.
+        testbed.advance(Millis(7_000)).await;
     }
-    let alone = lab.protect("alone").await?;
-    lab.live(Millis(5 * INTERVAL.0)).await;
-    let shared = moments(lab, &items[0]).await?;
-    let (moment, _) = shared.last().cloned().ok_or("the group has no point in common")?;
-    rules.check(RP_11, moments(lab, &alone).await?.is_empty(), "a machine of no group shares no moment");
-    lab.primary.lose();
-    let mut between = (0, u64::MAX);
+    let alone = testbed.protect("alone").await?;
+    testbed.advance(Millis(5 * INTERVAL.0)).await;
+    let shared = shared_points(testbed, &items[0]).await?;
+    let (moment, _) = shared.last().cloned().ok_or_else(|| missing("a point that the group shares"))?;
+    let shared = shared_points(testbed, &alone).await?.len();
+    rules.check(RP_11, shared == 0, format!("a machine without a group shares {shared} points"));
+    testbed.primary.lose();
+    let mut common = Validity::ALWAYS;
     for (name, item) in names.iter().zip(&items) {
-        let own = moments(lab, item).await?.into_iter().find(|(id, _)| *id == moment);
-        let (_, point) = own.ok_or_else(|| format!("{name} lacks the moment of the others"))?;
-        lab.fail_over(item, PointChoice::Custom(point)).await?;
-        let (source, target) = lab.boots(name)?;
-        let (from, to) = stood(&source, &target)?;
-        between = (between.0.max(from), between.1.min(to));
+        let own = shared_points(testbed, item).await?.into_iter().find(|(id, _)| *id == moment);
+        let (_, point) = own.ok_or_else(|| missing(format!("the shared point of {name}")))?;
+        testbed.fail_over(item, PointChoice::Custom(point)).await?;
+        common = common.intersect(testbed.boots(name)?.validity()?);
     }
-    let found = format!("all were exactly so between {} and {}", between.0, between.1);
-    rules.check(RP_11, between.0 <= between.1, found);
+    let found = format!("all are in their state between {} and {} ms", common.from, common.until);
+    rules.check(RP_11, common.is_possible(), found);
     Ok(())
 }
 
-/// The shared moments of an item's processed points.
-async fn moments(lab: &Testbed, item: &ItemId) -> Result<Vec<(GroupPointId, PointId)>, String> {
-    let points = lab.processed(item).await?.into_iter();
+/// An item's processed points that other machines share.
+async fn shared_points(
+    testbed: &Testbed,
+    item: &ItemId,
+) -> Result<Vec<(GroupPointId, PointId)>, ScenarioError> {
+    let points = testbed.processed_points(item).await?.into_iter();
     Ok(points.filter_map(|point| Some((point.multi_vm?, point.id))).collect())
 }

@@ -1,50 +1,59 @@
-//! When a copy is processed before it starts, in failovers and test failovers alike (HY).
+//! When a recovered machine is hydrated before it starts, in failovers and test failovers alike (HY).
 
-use contract::{AgentVersion, GuestFacts, GuestOs, PointChoice, Step};
+use contract::{AgentVersion, GuestFacts, GuestOs, PointChoice, Step, TestFailoverRequest};
+use simulator::testbed::BOOT;
 use simulator::{SimInstall, SimProfile};
 
+use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::Check;
-use crate::sim::side_effects::{same, shows, step};
-use crate::sim::testbed::{BOOT, Setup, Testbed, test_failover_request};
+use crate::sim::check::{Check, check, step};
+use crate::sim::disks::{booted_from, same_content};
+use crate::sim::testbed::{Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[
-    Check {
-        name: "each single fact makes the extra step of a VMware machine due, and without any it is absent",
-        rules: &[HY_01, HY_03, HY_05, HY_06, HY_07, HY_08, HY_09, TF_09],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(table(lab, rules, vmware())),
-    },
-    Check {
-        name: "every physical server is processed",
-        rules: &[HY_02, HY_08, HY_09, TF_09],
-        setup: || Setup::of(SimProfile::PHYSICAL),
-        body: |lab, rules| Box::pin(table(lab, rules, physical())),
-    },
-    Check {
-        name: "no Hyper-V machine is processed, however old its agent",
-        rules: &[HY_04, HY_07],
-        setup: || Setup::of(SimProfile::HYPERV),
-        body: |lab, rules| Box::pin(table(lab, rules, never(HY_04))),
-    },
-    Check {
-        name: "no machine of a region is processed, however old its agent",
-        rules: &[HY_07],
-        setup: || Setup::of(SimProfile::AZURE),
-        body: |lab, rules| Box::pin(table(lab, rules, never(HY_07))),
-    },
+    check!(
+        "a VMware machine is hydrated for each single reason, and not without one",
+        &[HY_01, HY_03, HY_05, HY_06, HY_07, HY_08, HY_09, TF_09],
+        Setup::vmware,
+        table(vmware())
+    ),
+    check!(
+        "every physical server is hydrated",
+        &[HY_02, HY_08, HY_09, TF_09],
+        || Setup::of(SimProfile::PHYSICAL),
+        table(physical())
+    ),
+    check!(
+        "no Hyper-V machine is hydrated, however old its agent",
+        &[HY_04, HY_07],
+        || Setup::of(SimProfile::HYPERV),
+        table(never(HY_04))
+    ),
+    check!(
+        "no machine of a cloud region is hydrated, however old its agent",
+        &[HY_07],
+        || Setup::of(SimProfile::AZURE),
+        table(never(HY_07))
+    ),
 ];
 
-/// A machine, whether the step is due for it, and the rule that says so.
+/// A machine, and whether it has to be hydrated.
 struct Row {
+    /// The rule that says so.
     rule: RuleId,
     what: String,
     install: SimInstall,
     due: bool,
 }
 
-/// A Windows machine to which nothing is to be added: it starts with its own driver and the cloud's.
+impl Row {
+    fn new(rule: RuleId, what: &str, install: SimInstall, due: bool) -> Self {
+        Self { rule, what: what.to_owned(), install, due }
+    }
+}
+
+/// A Windows machine that starts everywhere without hydration, because it loads its own driver and the cloud's.
 fn windows(name: &str, guest: GuestFacts) -> SimInstall {
     let loads = Some(["vmw_pvscsi", "ahci", "ata_piix"].map(ToOwned::to_owned).to_vec());
     SimInstall { os: GuestOs::Windows, guest, loads, ..SimInstall::new(name) }
@@ -53,71 +62,66 @@ fn windows(name: &str, guest: GuestFacts) -> SimInstall {
 fn vmware() -> Vec<Row> {
     let current = GuestFacts::default;
     let agent = |agent| GuestFacts { agent, ..current() };
-    let row = |rule, what: &str, install, due| Row { rule, what: what.to_owned(), install, due };
     let no_dhcp = GuestFacts { dhcp_service: false, ..current() };
+    let newer = agent(AgentVersion::WITHOUT_HYDRATION);
     let mut rows = vec![
-        row(HY_07, "current, with all in order", windows("current", current()), false),
-        row(HY_01, "agent 9.7", windows("older", agent(AgentVersion(9, 7))), true),
-        row(HY_01, "agent 9.8", windows("newer", agent(AgentVersion::WITHOUT_HYDRATION)), false),
-        row(HY_03, "Linux", SimInstall::new("linux"), true),
-        row(HY_05, "no DHCP service", windows("static", no_dhcp), true),
+        Row::new(HY_07, "a current machine", windows("current", current()), false),
+        Row::new(HY_01, "agent 9.7", windows("older", agent(AgentVersion(9, 7))), true),
+        Row::new(HY_01, "agent 9.8", windows("newer", newer), false),
+        Row::new(HY_03, "Linux", SimInstall::new("linux"), true),
+        Row::new(HY_05, "no DHCP service", windows("static", no_dhcp), true),
     ];
     for driver in GuestFacts::CLOUD_DRIVERS {
         let mut guest = current();
         guest.boot_drivers.retain(|other| other != driver);
-        rows.push(row(HY_06, &format!("without {driver}"), windows(&format!("no-{driver}"), guest), true));
+        let install = windows(&format!("no-{driver}"), guest);
+        rows.push(Row::new(HY_06, &format!("without {driver}"), install, true));
     }
     rows
 }
 
 fn physical() -> Vec<Row> {
-    let row = |what: &str, install| Row { rule: HY_02, what: what.to_owned(), install, due: true };
     vec![
-        row("Windows, current", windows("windows", GuestFacts::default())),
-        row("Linux", SimInstall::new("linux")),
+        Row::new(HY_02, "a current Windows machine", windows("windows", GuestFacts::default()), true),
+        Row::new(HY_02, "Linux", SimInstall::new("linux"), true),
     ]
 }
 
+/// A machine with every reason for hydration, which this rule exempts from it.
 fn never(rule: RuleId) -> Vec<Row> {
-    let old = GuestFacts { agent: AgentVersion(9, 1), dhcp_service: false, ..GuestFacts::default() };
-    let install = SimInstall { guest: old, ..SimInstall::new("old") };
-    let row = |rule| Row {
-        rule,
-        what: "agent 9.1, no DHCP service".to_owned(),
-        install: install.clone(),
-        due: false,
-    };
-    // Two rules, of which the general one holds here as well.
-    vec![row(rule)]
+    let guest = GuestFacts { agent: AgentVersion(9, 1), dhcp_service: false, ..GuestFacts::default() };
+    let install = SimInstall { guest, ..SimInstall::new("old") };
+    vec![Row::new(rule, "agent 9.1, no DHCP service", install, false)]
 }
 
-async fn table(lab: &Testbed, rules: &mut RuleLog, rows: Vec<Row>) -> Result<(), String> {
+async fn table(testbed: &Testbed, rules: &mut RuleLog, rows: Vec<Row>) -> Result<(), ScenarioError> {
     for Row { rule, what, install, due } in rows {
-        let name = install.machine.0.clone();
-        let item = lab.protect_as(install, None).await?;
-        lab.points(&item, 2).await?;
-        let test = test_failover_request(&item, PointChoice::LatestProcessed);
-        let test = lab.completed(lab.core.test_failover(&test).await).await?;
-        let tested = step(&test, Step::HYDRATE).is_some();
-        lab.completed(lab.core.clean_up_test_failover(&item).await).await?;
-        let point = lab.processed(&item).await?.last().ok_or("there is no point")?.clone();
-        let before = lab.content(&lab.recovery, &point)?;
-        let job = lab.fail_over(&item, PointChoice::Custom(point.id.clone())).await?;
-        lab.live(BOOT).await;
-        let extra = step(&job, Step::HYDRATE);
-        let right = extra.is_some() == due;
-        rules.check(rule, right, format!("{what}: the extra step is there: {}", extra.is_some()));
+        let item = testbed.protect_machine(&install).await?;
+        testbed.wait_for_points(&item, 2).await?;
+        let test = TestFailoverRequest::isolated(&item, PointChoice::LatestProcessed);
+        let test = testbed.completed(testbed.core.test_failover(&test).await).await?;
+        let in_test = step(&test, Step::HYDRATE).is_some();
+        testbed.completed(testbed.core.clean_up_test_failover(&item).await).await?;
+        let point = testbed.newest_point(&item).await?;
+        let before = testbed.point_content(&testbed.recovery, &point)?;
+        let job = testbed.fail_over(&item, PointChoice::Custom(point.id.clone())).await?;
+        testbed.advance(BOOT).await;
+        let hydration = step(&job, Step::HYDRATE);
+        let right = hydration.is_some() == due;
+        let found = format!("{what}: hydrated: {}, due: {due}", hydration.is_some());
+        rules.check(rule, right, found.clone());
         if !due {
-            rules.check(HY_07, right, format!("{what}: the extra step is absent: {right}"));
+            rules.check(HY_07, right, found);
             continue;
         }
-        rules.check(TF_09, tested, format!("{what}: it is there in a test failover too: {tested}"));
-        let timed = extra.is_some_and(|step| step.took.is_some());
-        rules.check(HY_09, timed, format!("{what}: its time is told: {timed}"));
-        let (_, boot) = lab.boots(&name)?;
-        let after = lab.content(&lab.recovery, &point)?;
-        let found = format!("{what}: up: {:?}; the point is as it was", boot.up);
-        rules.check(HY_08, boot.up.is_ok() && same(&before, &after) && shows(&boot, &after), found);
+        rules.check(TF_09, in_test, format!("{what}: hydrated in a test failover: {in_test}"));
+        let timed = hydration.is_some_and(|step| step.took.is_some());
+        rules.check(HY_09, timed, format!("{what}: the job shows how long hydration took: {timed}"));
+        let boot = testbed.boots(&install.machine.0)?.target;
+        let after = testbed.point_content(&testbed.recovery, &point)?;
+        let unchanged = same_content(&before, &after);
+        let found = format!("{what}: up: {:?}; the point is unchanged: {unchanged}", boot.up);
+        rules.check(HY_08, boot.up.is_ok() && unchanged && booted_from(&boot, &after), found);
     }
     Ok(())
 }

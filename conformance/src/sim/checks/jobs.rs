@@ -1,131 +1,133 @@
-//! Jobs: listed, tried again, stopped, and refused what does not suit them (JO).
+//! Jobs: listed, retried, followed while they run, and refused what their state does not allow (JO).
 
 use contract::{
-    Direction, ErrorCode, ItemId, JobAction, JobFilter, JobId, JobKind, JobState, JobSubject, PointChoice,
+    ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobId, JobKind, JobState, JobSubject, Millis,
+    PlatformErrorKind, PointChoice, TestFailoverRequest,
 };
+use simulator::testbed::{INTERVAL, OUT, fail_next_call, failover_with_shutdown};
 use simulator::{Call, Link};
 
+use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::Check;
-use crate::sim::said;
-use crate::sim::testbed::{INTERVAL, Setup, Testbed, request, test_failover_request};
+use crate::sim::check::{Check, check};
+use crate::sim::side_effects::forbids;
+use crate::sim::testbed::{Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[
-    Check {
-        name: "a failover that failed is tried again under the same name, until something else has come between",
-        rules: &[JO_03],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(tried_again(lab, rules)),
-    },
-    Check {
-        name: "jobs are listed by what they are about, test failovers among them",
-        rules: &[JO_01, MO_04, MO_06],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(listed(lab, rules)),
-    },
-    Check {
-        name: "while a job holds a machine, nothing else begins with it, and the job can be followed",
-        rules: &[FO_14, LC_02],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(held(lab, rules)),
-    },
+    check!(
+        "a failed failover is retried under its id, until another job has worked on the machine",
+        &[JO_03],
+        Setup::vmware,
+        retried
+    ),
+    check!(
+        "jobs are listed by machine, kind and state, test failovers among them",
+        &[JO_01, MO_04, MO_06],
+        Setup::vmware,
+        listed
+    ),
+    check!(
+        "while a job holds a machine no other begins, and the job can be followed",
+        &[FO_14, LC_02],
+        Setup::vmware,
+        holds_machine
+    ),
 ];
 
-fn out(item: &ItemId) -> contract::FailoverRequest {
-    request(item, Direction::PrimaryToRecovery, PointChoice::Latest)
-}
-
-async fn failed(lab: &Testbed, item: &ItemId) -> Result<JobId, String> {
-    Testbed::fail_next(&lab.recovery, Call::CreateMachine);
-    let view = lab.ended(lab.core.failover(&out(item)).await).await?;
+/// Lets a failover fail because its target machine cannot be created.
+async fn failed_failover(testbed: &Testbed, item: &ItemId) -> Result<JobId, ScenarioError> {
+    fail_next_call(&testbed.recovery, Call::CreateMachine, PlatformErrorKind::Failed);
+    let view = testbed.ended(testbed.core.failover(&FailoverRequest::unplanned(item, OUT)).await).await?;
     match view.state {
         JobState::Failed => Ok(view.id),
-        state => Err(format!("a failover without a target machine ended {state:?}")),
+        state => Err(ScenarioError::core(format!("a failover without a target machine ended {state:?}"))),
     }
 }
 
-async fn tried_again(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let item = lab.protect("web").await?;
-    lab.points(&item, 2).await?;
-    let first = failed(lab, &item).await?;
-    let actions = lab.core.job(&first).await.map_err(said)?.actions;
-    rules.check(JO_03, actions.contains(&JobAction::Retry), format!("it offers {actions:?}"));
-    let second = failed(lab, &item).await?;
-    let asked = (JO_03, "a retry of what another job has come after");
-    lab.forbids(rules, asked, &[ErrorCode::MovedOn], lab.core.retry_job(&first)).await?;
-    let count = lab.core.jobs(&JobFilter::default()).await.map_err(said)?.len();
-    lab.core.retry_job(&second).await.map_err(said)?;
-    let view = lab.completed(Ok(second.clone())).await?;
-    let same = lab.core.jobs(&JobFilter::default()).await.map_err(said)?.len() == count;
-    let cured = view.attempt == 2 && view.error.is_none() && same;
-    rules.check(JO_03, cured, format!("attempt {}, {:?}", view.attempt, view.error));
-    let asked = (JO_03, "a retry of what went well");
-    lab.forbids(rules, asked, &[ErrorCode::NotAllowedInState], lab.core.retry_job(&second)).await?;
-    rules.check(JO_03, lab.recovered("web")?.0 > 0, "and the machine is there");
+async fn retried(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 2).await?;
+    let first = failed_failover(testbed, &item).await?;
+    let actions = testbed.core.job(&first).await?.actions;
+    rules.check(JO_03, actions.contains(&JobAction::Retry), format!("the failed job offers {actions:?}"));
+    let second = failed_failover(testbed, &item).await?;
+    let what = (JO_03, "a retry of a job after which another has worked on the machine");
+    forbids(testbed, rules, what, &[ErrorCode::MovedOn], testbed.core.retry_job(&first)).await?;
+    let jobs = testbed.core.jobs(&JobFilter::default()).await?.len();
+    testbed.core.retry_job(&second).await?;
+    let view = testbed.completed(&second).await?;
+    let same_job = testbed.core.jobs(&JobFilter::default()).await?.len() == jobs;
+    let found = format!("attempt {}, {:?}; no further job: {same_job}", view.attempt, view.error);
+    rules.check(JO_03, view.attempt == 2 && view.error.is_none() && same_job, found);
+    let what = (JO_03, "a retry of a job that succeeded");
+    forbids(testbed, rules, what, &[ErrorCode::NotAllowedInState], testbed.core.retry_job(&second)).await?;
+    rules.check(JO_03, testbed.recovered("web")?.writes > 0, "after the retry the machine is recovered");
     Ok(())
 }
 
-async fn listed(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let [web, db] = [lab.protect("web").await?, lab.protect("db").await?];
-    lab.points(&db, 2).await?;
-    lab.completed(lab.core.test_failover(&test_failover_request(&web, PointChoice::LatestProcessed)).await)
-        .await?;
-    lab.completed(lab.core.clean_up_test_failover(&web).await).await?;
-    let broken = failed(lab, &db).await?;
-    lab.fail_over(&web, PointChoice::LatestProcessed).await?;
-    lab.commit(&web).await?;
-    let kinds = async |filter: JobFilter| -> Result<Vec<JobKind>, String> {
-        Ok(lab.core.jobs(&filter).await.map_err(said)?.into_iter().map(|job| job.kind).collect())
+async fn listed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    let web = testbed.protect("web").await?;
+    let db = testbed.protect("db").await?;
+    testbed.wait_for_points(&db, 2).await?;
+    let request = TestFailoverRequest::isolated(&web, PointChoice::LatestProcessed);
+    testbed.completed(testbed.core.test_failover(&request).await).await?;
+    testbed.completed(testbed.core.clean_up_test_failover(&web).await).await?;
+    let failed = failed_failover(testbed, &db).await?;
+    testbed.fail_over(&web, PointChoice::LatestProcessed).await?;
+    testbed.commit(&web).await?;
+    let kinds = async |filter: JobFilter| -> Result<Vec<JobKind>, ScenarioError> {
+        Ok(testbed.core.jobs(&filter).await?.into_iter().map(|job| job.kind).collect())
     };
     use JobKind::{Commit, EnableProtection, TestFailover, TestFailoverCleanup, UnplannedFailover};
     let of = |item: &ItemId| JobFilter { item: Some(item.clone()), ..JobFilter::default() };
     let found = kinds(of(&web)).await?;
-    let right = found == [EnableProtection, TestFailover, TestFailoverCleanup, UnplannedFailover, Commit];
-    rules.check(JO_01, right, format!("of one machine: {found:?}"));
-    rules.check(MO_04, found.contains(&TestFailover), "test failovers are among them");
-    let test_failovers = kinds(JobFilter { kind: Some(TestFailover), ..JobFilter::default() }).await?;
-    rules.check(MO_04, test_failovers == [TestFailover], format!("test failovers alone: {test_failovers:?}"));
+    let all = found == [EnableProtection, TestFailover, TestFailoverCleanup, UnplannedFailover, Commit];
+    rules.check(JO_01, all, format!("jobs of one machine: {found:?}"));
+    rules.check(MO_04, found.contains(&TestFailover), "the machine's test failover is among its jobs");
+    let found = kinds(JobFilter { kind: Some(TestFailover), ..JobFilter::default() }).await?;
+    rules.check(MO_04, found == [TestFailover], format!("jobs listed as test failovers: {found:?}"));
     let failures = JobFilter { state: Some(JobState::Failed), ..of(&db) };
-    let failures = lab.core.jobs(&failures).await.map_err(said)?;
-    let one = failures.len() == 1 && failures[0].id == broken && failures[0].error.is_some();
-    rules.check(JO_01, one, format!("of the other, what failed: {} jobs", failures.len()));
-    let told = failures.iter().all(|job| job.subject == JobSubject::Item(db.clone()));
-    rules.check(JO_01, told, "each says what it is about");
+    let failures = testbed.core.jobs(&failures).await?;
+    let one = failures.len() == 1 && failures[0].id == failed && failures[0].error.is_some();
+    rules.check(JO_01, one, format!("{} failed jobs of the other machine", failures.len()));
+    let named = failures.iter().all(|job| job.subject == JobSubject::Item(db.clone()));
+    rules.check(JO_01, named, format!("each job names its item: {named}"));
 
-    let view = lab.item(&db).await?;
-    let points = lab.points(&db, 3).await?.points;
+    let view = testbed.item(&db).await?;
+    let points = testbed.wait_for_points(&db, 3).await?.points;
     let shown = view.primary == ("primary".into(), "db".into()) && !points.is_empty();
     rules.check(MO_06, shown, format!("{:?}, {:?}, {} points", view.primary, view.health, points.len()));
     Ok(())
 }
 
-async fn held(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let item = lab.protect("web").await?;
-    lab.points(&item, 3).await?;
-    lab.quiet().await?;
-    lab.primary.set_link(Link { latency: INTERVAL, ..Link::default() });
-    let wanted = contract::FailoverRequest { shut_down_source: true, ..out(&item) };
-    let job = lab.core.failover(&wanted).await.map_err(said)?;
-    lab.live(contract::Millis(5_000)).await;
-    let view = lab.core.job(&job).await.map_err(said)?;
-    let moving = view.state == JobState::InProgress && !view.steps.is_empty();
-    let found = format!("{:?}, {} steps in its midst", view.state, view.steps.len());
-    rules.check(FO_14, moving, found);
-    let holder = lab.item(&item).await?;
-    let shown = holder.job.as_ref() == Some(&job) && holder.allowed.is_empty();
-    rules.check(FO_14, shown, format!("the machine is held by {:?}", holder.job));
+async fn holds_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 3).await?;
+    testbed.wait_until_idle().await?;
+    testbed.primary.set_link(Link { latency: INTERVAL, ..Link::default() });
+    let request = failover_with_shutdown(&item);
+    let core = &testbed.core;
+    let job = core.failover(&request).await?;
+    testbed.advance(Millis(5_000)).await;
+    let view = core.job(&job).await?;
+    let runs = view.state == JobState::InProgress && !view.steps.is_empty();
+    rules.check(FO_14, runs, format!("after five seconds: {:?}, {} steps", view.state, view.steps.len()));
+    let held = testbed.item(&item).await?;
+    let shown = held.job.as_ref() == Some(&job) && held.allowed.is_empty();
+    rules.check(FO_14, shown, format!("the machine's job is {:?}, allowed: {:?}", held.job, held.allowed));
     let busy = [ErrorCode::Busy];
-    let asked = "a second failover beside the first";
-    lab.forbids(rules, (LC_02, asked), &busy, lab.core.failover(&wanted)).await?;
-    let test = test_failover_request(&item, PointChoice::LatestProcessed);
-    lab.forbids(rules, (LC_02, "a test failover beside a failover"), &busy, lab.core.test_failover(&test))
-        .await?;
-    lab.forbids(rules, (LC_02, "a commit beside a failover"), &busy, lab.core.commit(&item)).await?;
-    let end = lab.core.disable_protection(&item);
-    lab.forbids(rules, (LC_02, "the end of protection beside a failover"), &busy, end).await?;
-    lab.primary.set_link(Link::default());
-    let done = lab.completed(Ok(job)).await?;
-    rules.check(FO_14, done.revision > view.revision, "its revision counts up");
+    let what = (LC_02, "a second failover during a failover");
+    forbids(testbed, rules, what, &busy, core.failover(&request)).await?;
+    let test = TestFailoverRequest::isolated(&item, PointChoice::LatestProcessed);
+    let what = (LC_02, "a test failover during a failover");
+    forbids(testbed, rules, what, &busy, core.test_failover(&test)).await?;
+    forbids(testbed, rules, (LC_02, "a commit during a failover"), &busy, core.commit(&item)).await?;
+    let what = (LC_02, "the end of protection during a failover");
+    forbids(testbed, rules, what, &busy, core.disable_protection(&item)).await?;
+    testbed.primary.set_link(Link::default());
+    let done = testbed.completed(&job).await?;
+    let found = format!("the job's revision went from {} to {}", view.revision, done.revision);
+    rules.check(FO_14, done.revision > view.revision, found);
     Ok(())
 }

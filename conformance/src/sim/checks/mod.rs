@@ -1,27 +1,26 @@
-//! The checks, one file a topic.
+//! The checks, one file for each topic.
 
-pub(crate) mod alternate_location;
-pub(crate) mod cancel;
-pub(crate) mod configuration;
-pub(crate) mod failback;
-pub(crate) mod failback_cases;
-pub(crate) mod failback_preconditions;
-pub(crate) mod failover;
-pub(crate) mod groups;
-pub(crate) mod hydration;
-pub(crate) mod hyperv;
-pub(crate) mod jobs;
-pub(crate) mod plan_groups;
-pub(crate) mod planned_failover;
-pub(crate) mod plans;
-pub(crate) mod points;
-pub(crate) mod policies;
-pub(crate) mod refusals;
-pub(crate) mod test_failover;
+mod alternate_location;
+mod cancel;
+mod configuration;
+mod failback;
+mod failback_preconditions;
+mod failover;
+mod groups;
+mod hydration;
+mod hyperv;
+mod jobs;
+mod plan_groups;
+mod planned_failover;
+mod plans;
+mod points;
+mod policies;
+mod refusals;
+mod test_failover;
 
-use super::check::Check;
+use crate::sim::check::Check;
 
-/// All checks, by what they are about.
+/// All checks, topic by topic.
 pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
     let topics = [
         refusals::CHECKS,

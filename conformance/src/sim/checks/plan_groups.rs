@@ -1,233 +1,237 @@
-//! Replication groups in a plan: the points their machines go to, and the way they come back (RP-07 to RP-09, PL-06).
+//! Replication groups in a plan: the points that their machines fail over to, and how they come back (RP-07 to RP-09,
+//! PL-06, RE-10, RE-12).
 
 use contract::{
-    Consistency, EnableProtection, ErrorCode, GroupId, GroupPointId, GuestOs, ItemView, Millis, Operation,
-    PlanReprotectRequest, Platform, PointChoice, PointId, Policy, ReprotectRequest,
+    Consistency, EnableProtection, ErrorCode, GroupPointId, GuestOs, Millis, Operation, PlanFailoverRequest,
+    PlanReprotectRequest, Platform, PointChoice, Policy, ReprotectRequest,
 };
 use simulator::SimInstall;
+use simulator::testbed::preconditions::add_master_target;
+use simulator::testbed::{
+    BACK, BOOT, INTERVAL, Validity, failover_plan_request, failover_plan_to, group, item_of, plan,
+};
 
+use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::Check;
-use crate::sim::checks::failback_cases::add_master_target;
-use crate::sim::plan_support::{BACK, failover, group, item, plan, plan_id, to};
-use crate::sim::side_effects::stood;
-use crate::sim::testbed::{BOOT, INTERVAL, Setup, Testbed, broken, cloud, enable};
+use crate::sim::check::{Check, check, missing};
+use crate::sim::side_effects::forbids;
+use crate::sim::testbed::{Setup, Testbed};
 
-/// Every third transfer finds the applications at rest.
-fn often() -> Setup {
-    Setup::vmware().under(|policy| Policy { app_consistent_every: Some(Millis(3 * INTERVAL.0)), ..policy })
+/// A policy that takes every third point application-consistent.
+fn often_app_consistent() -> Setup {
+    Setup::vmware()
+        .with_policy(|policy| Policy { app_consistent_every: Some(Millis(3 * INTERVAL.0)), ..policy })
 }
 
 pub(crate) const CHECKS: &[Check] = &[
-    Check {
-        name: "each group of a plan goes to its own latest moment, every other machine to its latest processed point",
-        rules: &[PL_06, RP_07, RP_08],
-        setup: often,
-        body: |lab, rules| Box::pin(latest_moment(lab, rules)),
-    },
-    Check {
-        name: "with the applications at rest each group goes to such a moment, every other machine to such a point",
-        rules: &[RP_07, RP_09],
-        setup: often,
-        body: |lab, rules| Box::pin(moment_at_rest(lab, rules)),
-    },
-    Check {
-        name: "a group is reprotected through a plan alone, and comes back to one moment",
-        rules: &[FB_05, LC_02, PL_06],
-        setup: often,
-        body: |lab, rules| Box::pin(home_together(lab, rules)),
-    },
-    Check {
-        name: "a group comes back through one master target",
-        rules: &[RE_12],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(one_master_target(lab, rules)),
-    },
-    Check {
-        name: "a group of Linux and Windows does not come back",
-        rules: &[RE_10],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(mixed(lab, rules, [GuestOs::Linux, GuestOs::Windows])),
-    },
-    Check {
-        name: "a group of Windows machines comes back through a master target of its own system",
-        rules: &[RE_10, RE_11],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(mixed(lab, rules, [GuestOs::Windows, GuestOs::Windows])),
-    },
+    check!(
+        "latest-multi-vm fails each group over to its latest shared point, and other machines to their latest processed point",
+        &[PL_06, RP_07, RP_08],
+        often_app_consistent,
+        latest_shared_point
+    ),
+    check!(
+        "latest-multi-vm-app-consistent fails groups and other machines over to application-consistent points",
+        &[RP_07, RP_09],
+        often_app_consistent,
+        latest_app_consistent_point
+    ),
+    check!(
+        "a group is reprotected only through a plan, and fails back to one moment",
+        &[FB_05, LC_02, PL_06],
+        often_app_consistent,
+        fails_back_together
+    ),
+    check!("a group is reprotected through one master target", &[RE_12], Setup::vmware, one_master_target),
+    check!(
+        "a group of Linux and Windows machines is not reprotected",
+        &[RE_10],
+        Setup::vmware,
+        mixed([GuestOs::Linux, GuestOs::Windows])
+    ),
+    check!(
+        "a group of Windows machines is reprotected through a Windows master target",
+        &[RE_10, RE_11],
+        Setup::vmware,
+        mixed([GuestOs::Windows, GuestOs::Windows])
+    ),
 ];
 
-/// Machines with the group each is in.
-async fn house(lab: &Testbed, machines: &[(&str, Option<&str>)]) -> Result<(), String> {
+/// Protects machines, each in the group given with it, and waits until all have points of every kind and no transfer is
+/// near.
+async fn protect_groups(testbed: &Testbed, machines: &[(&str, Option<&str>)]) -> Result<(), ScenarioError> {
     for (machine, group) in machines {
-        lab.protect_as(SimInstall::new(*machine), group.map(GroupId::from)).await?;
+        testbed.protect_in_group(&SimInstall::new(*machine), *group).await?;
     }
-    // Until the youngest of them has points of all kinds, and somewhere between two.
-    lab.live(Millis(10 * INTERVAL.0 + 31_000)).await;
+    testbed.advance(Millis(10 * INTERVAL.0 + 31_000)).await;
     Ok(())
 }
 
-/// The point that a machine has gone to.
-struct Went {
-    moment: Option<GroupPointId>,
-    kind: Consistency,
+/// The point that a machine has failed over to.
+struct Chosen {
+    shared: Option<GroupPointId>,
+    consistency: Consistency,
 }
 
-async fn went(lab: &Testbed, machine: &str) -> Result<Went, String> {
-    let view: ItemView = lab.item(&item(machine)).await?;
-    let chosen = view.points.into_iter().find(|point| Some(&point.id) == view.failed_over_to.as_ref());
-    let chosen = chosen.ok_or_else(|| format!("{machine} does not show the point it has gone to"))?;
-    Ok(Went { moment: chosen.multi_vm, kind: chosen.consistency })
+async fn chosen(testbed: &Testbed, machine: &str) -> Result<Chosen, ScenarioError> {
+    let view = testbed.item(&item_of(machine)).await?;
+    let point = view.points.into_iter().find(|point| Some(&point.id) == view.failed_over_to.as_ref());
+    let point = point.ok_or_else(|| missing(format!("the point that {machine} has failed over to")))?;
+    Ok(Chosen { shared: point.multi_vm, consistency: point.consistency })
 }
 
-async fn newest(lab: &Testbed, machine: &str) -> Result<(PointId, Consistency), String> {
-    let point = lab.processed(&item(machine)).await?.pop().ok_or("there is no point")?;
-    Ok((point.id, point.consistency))
-}
-
-async fn latest_moment(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
+async fn latest_shared_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let machines =
         [("a", Some("shop")), ("b", Some("shop")), ("c", None), ("x", Some("mail")), ("y", Some("mail"))];
-    house(lab, &machines).await?;
-    lab.make_plan(&[group(&["x", "y"]), group(&["a", "b", "c"])]).await?;
-    // One machine vanishes from its site, so that from now on its neighbour has its points alone.
-    lab.primary.power_off(&"b".into()).await.map_err(broken)?;
-    lab.primary.delete_machine(&"b".into()).await.map_err(broken)?;
-    lab.live(Millis(3 * INTERVAL.0)).await;
-    lab.primary.lose();
-    let (own, _) = newest(lab, "c").await?;
-    lab.completed(lab.core.failover_plan(&to(PointChoice::LatestMultiVm)).await).await?;
-    rules.check(RP_07, true, "with a replication group in the plan the choice is there");
-    let [a, b] = [went(lab, "a").await?.moment, went(lab, "b").await?.moment];
-    let [x, y] = [went(lab, "x").await?.moment, went(lab, "y").await?.moment];
+    protect_groups(testbed, &machines).await?;
+    testbed.create_plan(&[group(&["x", "y"]), group(&["a", "b", "c"])]).await?;
+    // One machine of a group disappears from its site, so that from then on the other one has points of its own.
+    testbed.primary.power_off(&"b".into()).await?;
+    testbed.primary.delete_machine(&"b".into()).await?;
+    testbed.advance(Millis(3 * INTERVAL.0)).await;
+    testbed.primary.lose();
+    let newest_of_c = testbed.newest_point(&item_of("c")).await?.id;
+    let request = failover_plan_to(PointChoice::LatestMultiVm);
+    testbed.completed(testbed.core.failover_plan(&request).await).await?;
+    rules.check(RP_07, true, "the choice is accepted for a plan with a replication group");
+    let a = chosen(testbed, "a").await?.shared;
+    let b = chosen(testbed, "b").await?.shared;
+    let x = chosen(testbed, "x").await?.shared;
+    let y = chosen(testbed, "y").await?.shared;
     let shared = a.is_some() && a == b && x.is_some() && x == y;
-    rules.check(RP_08, shared, format!("one group went to {a:?} and {b:?}, the other to {x:?} and {y:?}"));
-    rules.check(PL_06, shared && a != x, "each group has its moments for itself");
-    let alone = lab.item(&item("c")).await?.failed_over_to;
-    rules.check(RP_08, alone.as_ref() == Some(&own), format!("the machine of no group went to {alone:?}"));
+    rules.check(
+        RP_08,
+        shared,
+        format!("one group failed over to {a:?} and {b:?}, the other to {x:?} and {y:?}"),
+    );
+    rules.check(PL_06, shared && a != x, format!("the groups failed over to {a:?} and {x:?}"));
+    let c = testbed.item(&item_of("c")).await?.failed_over_to;
+    let found = format!("the machine without a group failed over to {c:?}");
+    rules.check(RP_08, c.as_ref() == Some(&newest_of_c), found);
     for (machine, _) in machines {
-        let writes = lab.recovered(machine)?.0;
-        rules.check(RP_08, writes > 0, format!("{machine} holds the first {writes} writes"));
+        let writes = testbed.recovered(machine)?.writes;
+        rules.check(RP_08, writes > 0, format!("{machine} contains the first {writes} writes"));
     }
     Ok(())
 }
 
-async fn moment_at_rest(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    house(lab, &[("a", Some("shop")), ("b", Some("shop")), ("c", None)]).await?;
-    lab.make_plan(&[group(&["a", "b", "c"])]).await?;
-    // Its newest point is to be one that was taken without rest; there is one in three intervals at most.
+async fn latest_app_consistent_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    protect_groups(testbed, &[("a", Some("shop")), ("b", Some("shop")), ("c", None)]).await?;
+    testbed.create_plan(&[group(&["a", "b", "c"])]).await?;
+    // The newest point of the machine without a group has to be crash-consistent. Every third is application-consistent.
     for _ in 0..3 {
-        if newest(lab, "c").await?.1 == Consistency::Crash {
+        if testbed.newest_point(&item_of("c")).await?.consistency == Consistency::Crash {
             break;
         }
-        lab.live(INTERVAL).await;
+        testbed.advance(INTERVAL).await;
     }
-    lab.primary.lose();
-    let (own, kind) = newest(lab, "c").await?;
-    lab.completed(lab.core.failover_plan(&to(PointChoice::LatestMultiVmAppConsistent)).await).await?;
-    rules.check(RP_07, true, "with a replication group in the plan the choice is there");
-    let [a, b, c] = [went(lab, "a").await?, went(lab, "b").await?, went(lab, "c").await?];
-    let shared = a.moment.is_some() && a.moment == b.moment && c.moment.is_none();
-    let rest = [a.kind, b.kind, c.kind] == [Consistency::App; 3];
-    rules.check(
-        RP_09,
-        shared && rest,
-        format!("{:?} and {:?}: {:?}, {:?}, {:?}", a.moment, b.moment, a.kind, b.kind, c.kind),
-    );
-    let chosen = lab.item(&item("c")).await?.failed_over_to;
-    let older = kind == Consistency::Crash && chosen.as_ref() != Some(&own);
-    rules.check(RP_09, older, "the machine of no group did not go to its latest processed point");
+    testbed.primary.lose();
+    let newest_of_c = testbed.newest_point(&item_of("c")).await?;
+    let request = failover_plan_to(PointChoice::LatestMultiVmAppConsistent);
+    testbed.completed(testbed.core.failover_plan(&request).await).await?;
+    rules.check(RP_07, true, "the choice is accepted for a plan with a replication group");
+    let a = chosen(testbed, "a").await?;
+    let b = chosen(testbed, "b").await?;
+    let c = chosen(testbed, "c").await?;
+    let shared = a.shared.is_some() && a.shared == b.shared && c.shared.is_none();
+    let kinds = [a.consistency, b.consistency, c.consistency];
+    let found = format!("{:?} and {:?}: {kinds:?}", a.shared, b.shared);
+    rules.check(RP_09, shared && kinds == [Consistency::App; 3], found);
+    let chosen = testbed.item(&item_of("c")).await?.failed_over_to;
+    let older = newest_of_c.consistency == Consistency::Crash && chosen.as_ref() != Some(&newest_of_c.id);
+    let found =
+        format!("the machine without a group failed over to {chosen:?}, its newest is {}", newest_of_c.id);
+    rules.check(RP_09, older, found);
     Ok(())
 }
 
-async fn home_together(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
+async fn fails_back_together(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let machines = ["a", "b", "c"];
-    house(lab, &[("a", Some("shop")), ("b", Some("shop")), ("c", None)]).await?;
-    let torn = plan(&[group(&["a"]), group(&["b"])]);
-    let asked = (PL_06, "a plan that spreads a group over two");
-    lab.forbids(rules, asked, &[ErrorCode::BadRequest], lab.core.create_plan(&torn)).await?;
-    lab.make_plan(&[group(&machines)]).await?;
-    lab.completed(lab.core.failover_plan(&to(PointChoice::LatestMultiVm)).await).await?;
-    lab.completed(lab.core.commit_plan(&plan_id()).await).await?;
-    let alone = lab.way_back(&item("a"), &lab.primary);
-    let asked = (LC_02, "reprotection of one machine of a group");
-    lab.forbids(rules, asked, &[ErrorCode::OnlyThroughPlan], lab.core.reprotect(&alone)).await?;
-    let offered = lab.item(&item("a")).await?.allowed.contains(&Operation::Reprotect);
-    rules.check(LC_02, !offered, format!("it is offered by itself: {offered}"));
-    let wanted = lab.plan_reprotection(BACK, &machines);
-    lab.completed(lab.core.reprotect_plan(&wanted).await).await?;
+    protect_groups(testbed, &[("a", Some("shop")), ("b", Some("shop")), ("c", None)]).await?;
+    let split = plan(&[group(&["a"]), group(&["b"])]);
+    let what = (PL_06, "a plan that splits a replication group");
+    forbids(testbed, rules, what, &[ErrorCode::BadRequest], testbed.core.create_plan(&split)).await?;
+    testbed.create_plan(&[group(&machines)]).await?;
+    let request = failover_plan_to(PointChoice::LatestMultiVm);
+    testbed.completed(testbed.core.failover_plan(&request).await).await?;
+    testbed.commit_plan().await?;
+    let alone = testbed.reprotection(&item_of("a"), BACK);
+    let what = (LC_02, "a reprotection of one machine of a group");
+    forbids(testbed, rules, what, &[ErrorCode::OnlyThroughPlan], testbed.core.reprotect(&alone)).await?;
+    let offered = testbed.item(&item_of("a")).await?.allowed.contains(&Operation::Reprotect);
+    rules.check(LC_02, !offered, format!("the machine alone offers a reprotection: {offered}"));
+    let request = testbed.plan_reprotection(BACK, &machines);
+    testbed.completed(testbed.core.reprotect_plan(&request).await).await?;
     for machine in machines {
-        lab.points(&item(machine), 3).await?;
+        testbed.wait_for_points(&item_of(machine), 3).await?;
     }
-    // A day's application-consistent points come an hour apart on the way back.
-    let wanted = contract::PlanFailoverRequest { point: PointChoice::LatestMultiVm, ..failover(BACK) };
-    lab.completed(lab.core.failover_plan(&wanted).await).await?;
-    lab.live(BOOT).await;
-    let mut between = (0, u64::MAX);
+    let point = PointChoice::LatestMultiVm;
+    let request = PlanFailoverRequest { point, ..failover_plan_request(BACK) };
+    testbed.completed(testbed.core.failover_plan(&request).await).await?;
+    testbed.advance(BOOT).await;
+    let mut common = Validity::ALWAYS;
     for machine in ["a", "b"] {
-        let source = lab.recovery.last_boot(&cloud(&machine.into())).ok_or("there was no copy")?;
-        let target = lab.primary.last_boot(&machine.into()).ok_or("it never came up")?;
-        let (from, to) = stood(&source, &target)?;
-        between = (between.0.max(from), between.1.min(to));
+        common = common.intersect(testbed.failback_boots(machine, &testbed.primary)?.validity()?);
     }
-    let found = format!("both came back to a moment between {} and {}", between.0, between.1);
-    rules.check(FB_05, between.0 <= between.1, found);
+    let found = format!("both are in their state between {} and {} ms", common.from, common.until);
+    rules.check(FB_05, common.is_possible(), found);
     Ok(())
 }
 
-/// A group of two that was failed over by a plan.
-async fn pair_in_the_cloud(lab: &Testbed, systems: [GuestOs; 2]) -> Result<(), String> {
+/// Protects a group of two machines, fails it over through a plan, and commits.
+async fn group_in_cloud(testbed: &Testbed, systems: [GuestOs; 2]) -> Result<(), ScenarioError> {
     for (name, os) in ["a", "b"].into_iter().zip(systems) {
         let drivers = Some(["vmw_pvscsi", "ata_piix"].map(ToOwned::to_owned).to_vec());
         let install = SimInstall { os, loads: drivers, ..SimInstall::new(name) };
-        lab.install(&install).await?;
-        let wanted = EnableProtection { group: Some("shop".into()), ..enable(&install.machine) };
-        lab.completed(lab.core.enable_protection(&wanted).await).await?;
+        let in_group = |request| EnableProtection { group: Some("shop".into()), ..request };
+        testbed.protect_as(&install, in_group).await?;
     }
-    lab.make_plan(&[group(&["a", "b"])]).await?;
-    lab.live(Millis(3 * INTERVAL.0)).await;
-    lab.completed(lab.core.failover_plan(&to(PointChoice::LatestMultiVm)).await).await?;
-    lab.completed(lab.core.commit_plan(&plan_id()).await).await?;
-    lab.live(INTERVAL).await;
+    testbed.create_plan(&[group(&["a", "b"])]).await?;
+    testbed.advance(Millis(3 * INTERVAL.0)).await;
+    let request = failover_plan_to(PointChoice::LatestMultiVm);
+    testbed.completed(testbed.core.failover_plan(&request).await).await?;
+    testbed.commit_plan().await?;
+    testbed.advance(INTERVAL).await;
     Ok(())
 }
 
-/// The group's way back, each machine through a master target of its own choice.
-fn through(lab: &Testbed, targets: [&str; 2]) -> PlanReprotectRequest {
-    let mut wanted = lab.plan_reprotection(BACK, &["a", "b"]);
-    for (setting, target) in wanted.settings.iter_mut().zip(targets) {
+/// The request to reprotect the group, each machine through the master target given for it.
+fn reprotection_through(testbed: &Testbed, master_targets: [&str; 2]) -> PlanReprotectRequest {
+    let mut request = testbed.plan_reprotection(BACK, &["a", "b"]);
+    for (setting, target) in request.settings.iter_mut().zip(master_targets) {
         *setting = ReprotectRequest { master_target: Some(target.into()), ..setting.clone() };
     }
-    wanted
+    request
 }
 
-async fn one_master_target(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    pair_in_the_cloud(lab, [GuestOs::Linux; 2]).await?;
-    add_master_target(lab, "second", GuestOs::Linux);
-    let apart = through(lab, ["master-target", "second"]);
+async fn one_master_target(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    group_in_cloud(testbed, [GuestOs::Linux; 2]).await?;
+    add_master_target(testbed, "second", GuestOs::Linux);
+    let different = reprotection_through(testbed, ["master-target", "second"]);
     let codes = [ErrorCode::GroupMixesMasterTargets];
-    let asked = (RE_12, "a group through two master targets");
-    lab.forbids(rules, asked, &codes, lab.core.reprotect_plan(&apart)).await?;
-    let together = through(lab, ["second", "second"]);
-    lab.completed(lab.core.reprotect_plan(&together).await).await.map(drop)
+    let what = (RE_12, "a reprotection of a group through two master targets");
+    forbids(testbed, rules, what, &codes, testbed.core.reprotect_plan(&different)).await?;
+    let same = reprotection_through(testbed, ["second", "second"]);
+    testbed.completed(testbed.core.reprotect_plan(&same).await).await?;
+    Ok(())
 }
 
-async fn mixed(lab: &Testbed, rules: &mut RuleLog, systems: [GuestOs; 2]) -> Result<(), String> {
-    pair_in_the_cloud(lab, systems).await?;
-    add_master_target(lab, "windows", GuestOs::Windows);
+async fn mixed(testbed: &Testbed, rules: &mut RuleLog, systems: [GuestOs; 2]) -> Result<(), ScenarioError> {
+    group_in_cloud(testbed, systems).await?;
+    add_master_target(testbed, "windows", GuestOs::Windows);
     if systems[0] != systems[1] {
-        let wanted = through(lab, ["master-target", "windows"]);
-        let asked = (RE_10, "a group of two systems");
+        let request = reprotection_through(testbed, ["master-target", "windows"]);
+        let what = (RE_10, "a reprotection of a group with two operating systems");
         let codes = [ErrorCode::GroupMixesOs];
-        return lab.forbids(rules, asked, &codes, lab.core.reprotect_plan(&wanted)).await;
+        return forbids(testbed, rules, what, &codes, testbed.core.reprotect_plan(&request)).await;
     }
-    let wrong = through(lab, ["master-target", "master-target"]);
-    let asked = (RE_11, "Windows machines through a Linux master target");
+    let wrong = reprotection_through(testbed, ["master-target", "master-target"]);
+    let what = (RE_11, "a reprotection of Windows machines through a Linux master target");
     let codes = [ErrorCode::MasterTargetWrongOs];
-    lab.forbids(rules, asked, &codes, lab.core.reprotect_plan(&wrong)).await?;
-    let right = through(lab, ["windows", "windows"]);
-    lab.completed(lab.core.reprotect_plan(&right).await).await?;
-    rules.check(RE_10, true, "a group of one system comes back");
+    forbids(testbed, rules, what, &codes, testbed.core.reprotect_plan(&wrong)).await?;
+    let right = reprotection_through(testbed, ["windows", "windows"]);
+    testbed.completed(testbed.core.reprotect_plan(&right).await).await?;
+    rules.check(RE_10, true, "a group with one operating system is reprotected");
     Ok(())
 }

@@ -1,16 +1,19 @@
-//! What is refused where, by the catalogue's automaton, which is written down here without a look at any core's.
+//! Which operations are refused in which state. The states and their order are written down here from the catalogue of
+//! rules, independently of any core.
 
 use contract::{
     CoreError, DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, ItemId, JobId, Operation,
-    Phase, PointChoice, Protection, Side,
+    Phase, PointChoice, Protection, Side, TestFailoverRequest,
 };
+use simulator::testbed::{BOOT, INTERVAL, OUT, enable_request};
 use simulator::{Link, SimInstall, SimProfile};
 
+use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::Check;
-use crate::sim::said;
-use crate::sim::testbed::{BOOT, INTERVAL, Setup, Testbed, enable, request, test_failover_request};
+use crate::sim::check::{Check, check};
+use crate::sim::side_effects::{failover_refusal, forbids};
+use crate::sim::testbed::{Setup, Testbed};
 
 use Operation::{
     CancelFailover, ChangePoint, Commit, CompleteFailover, PlannedFailover, Reprotect, ReverseReplicate,
@@ -20,54 +23,56 @@ use Phase::{CommitPending, Committed, Protected};
 use Side::{Primary, Recovery};
 
 pub(crate) const CHECKS: &[Check] = &[
-    Check {
-        name: "what is out of order is refused at every stage, and the next stage is offered: VMware",
-        rules: &[FO_03, FO_21, JO_01, LC_01, LC_02, LC_06, LC_07, LC_08, LC_14, RE_24],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(stages(lab, rules, VMWARE)),
-    },
-    Check {
-        name: "what is out of order is refused at every stage, and the next stage is offered: regions",
-        rules: &[FO_03, JO_01, LC_01, LC_02, LC_06, LC_07, LC_08, LC_13, LC_14],
-        setup: || Setup::of(SimProfile::AZURE),
-        body: |lab, rules| Box::pin(regions(lab, rules)),
-    },
-    Check {
-        name: "what is out of order is refused at every stage, and the next stage is offered: Hyper-V",
-        rules: &[FO_03, HF_01, HF_03, HF_04, HF_17, JO_01, LC_01, LC_02, LC_07, LC_08],
-        setup: || Setup::of(SimProfile::HYPERV),
-        body: |lab, rules| Box::pin(hyperv(lab, rules)),
-    },
-    Check {
-        name: "a machine whose first copy is under way cannot be failed over, and can be afterwards",
-        rules: &[LC_03],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(first_copy(lab, rules)),
-    },
-    Check {
-        name: "a point belongs to its machine",
-        rules: &[RP_10],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(anothers_point(lab, rules)),
-    },
+    check!(
+        "in every state the wrong operations are refused and the next one is offered: VMware",
+        &[FO_03, FO_21, JO_01, LC_01, LC_02, LC_06, LC_07, LC_08, LC_14, RE_24],
+        Setup::vmware,
+        lifecycle(VMWARE)
+    ),
+    check!(
+        "in every state the wrong operations are refused and the next one is offered: regions",
+        &[FO_03, JO_01, LC_01, LC_02, LC_06, LC_07, LC_08, LC_13, LC_14],
+        || Setup::of(SimProfile::AZURE),
+        regions
+    ),
+    check!(
+        "in every state the wrong operations are refused and the next one is offered: Hyper-V",
+        &[FO_03, HF_01, HF_03, HF_04, HF_17, JO_01, LC_01, LC_02, LC_07, LC_08],
+        || Setup::of(SimProfile::HYPERV),
+        hyperv
+    ),
+    check!(
+        "a machine can be failed over only after its initial replication",
+        &[LC_03],
+        Setup::vmware,
+        initial_replication
+    ),
+    check!(
+        "a machine cannot be failed over to a point of another machine",
+        &[RP_10],
+        Setup::vmware,
+        foreign_point
+    ),
 ];
 
-/// A stage: how it is reached, where that is, and what must not be asked there, with the rule that says so.
-struct Stage {
+/// A state of the lifecycle.
+struct State {
+    /// The operation that leads to it.
     by: Operation,
     at: (Phase, Side),
+    /// The operations that are forbidden in it, each with the rule that forbids it.
     forbidden: &'static [(Operation, RuleId)],
 }
 
-const fn stage(by: Operation, at: (Phase, Side), forbidden: &'static [(Operation, RuleId)]) -> Stage {
-    Stage { by, at, forbidden }
+const fn state(by: Operation, at: (Phase, Side), forbidden: &'static [(Operation, RuleId)]) -> State {
+    State { by, at, forbidden }
 }
 
-/// The round begins with a protected machine, so the last stage is the first of the next round.
-const VMWARE: &[Stage] = &[
-    stage(UnplannedFailover, (CommitPending, Recovery), UNDECIDED),
-    stage(Commit, (Committed, Recovery), UNPROTECTED),
-    stage(
+/// VMware machines and regions. A round begins with a protected machine, so the last state is the first of the next round.
+const VMWARE: &[State] = &[
+    state(UnplannedFailover, (CommitPending, Recovery), UNDECIDED),
+    state(Commit, (Committed, Recovery), UNPROTECTED_IN_CLOUD),
+    state(
         Reprotect,
         (Protected, Recovery),
         &[
@@ -78,9 +83,9 @@ const VMWARE: &[Stage] = &[
             (ReverseReplicate, LC_02),
         ],
     ),
-    stage(UnplannedFailover, (CommitPending, Primary), UNDECIDED),
-    stage(Commit, (Committed, Primary), AT_HOME),
-    stage(
+    state(UnplannedFailover, (CommitPending, Primary), UNDECIDED),
+    state(Commit, (Committed, Primary), UNPROTECTED_ON_PRIMARY),
+    state(
         Reprotect,
         (Protected, Primary),
         &[
@@ -96,12 +101,12 @@ const VMWARE: &[Stage] = &[
     ),
 ];
 
-/// Failed over and not committed.
+/// Forbidden between failover and commit.
 const UNDECIDED: &[(Operation, RuleId)] =
     &[(Reprotect, LC_02), (ReverseReplicate, LC_02), (TestFailover, LC_02), (UnplannedFailover, LC_02)];
 
-/// Committed and not replicating, in the cloud.
-const UNPROTECTED: &[(Operation, RuleId)] = &[
+/// Forbidden in the cloud after commit, without replication.
+const UNPROTECTED_IN_CLOUD: &[(Operation, RuleId)] = &[
     (ChangePoint, FO_03),
     (Commit, LC_02),
     (ReverseReplicate, LC_02),
@@ -109,8 +114,8 @@ const UNPROTECTED: &[(Operation, RuleId)] = &[
     (UnplannedFailover, LC_14),
 ];
 
-/// The same at home.
-const AT_HOME: &[(Operation, RuleId)] = &[
+/// Forbidden on the primary site after the commit of a failback, without replication.
+const UNPROTECTED_ON_PRIMARY: &[(Operation, RuleId)] = &[
     (ChangePoint, FO_03),
     (Commit, LC_02),
     (ReverseReplicate, LC_02),
@@ -118,8 +123,8 @@ const AT_HOME: &[(Operation, RuleId)] = &[
     (UnplannedFailover, LC_06),
 ];
 
-const HYPERV: &[Stage] = &[
-    stage(
+const HYPERV: &[State] = &[
+    state(
         UnplannedFailover,
         (CommitPending, Recovery),
         &[
@@ -129,7 +134,7 @@ const HYPERV: &[Stage] = &[
             (UnplannedFailover, LC_02),
         ],
     ),
-    stage(
+    state(
         Commit,
         (Committed, Recovery),
         &[
@@ -140,13 +145,13 @@ const HYPERV: &[Stage] = &[
             (UnplannedFailover, HF_04),
         ],
     ),
-    // Without a reprotection in between (HF-01).
-    stage(
+    // Without a reprotection before it (HF-01).
+    state(
         PlannedFailover,
         (CommitPending, Primary),
         &[(PlannedFailover, LC_02), (ReverseReplicate, HF_17), (UnplannedFailover, LC_02)],
     ),
-    stage(
+    state(
         Commit,
         (Committed, Primary),
         &[
@@ -157,117 +162,134 @@ const HYPERV: &[Stage] = &[
             (UnplannedFailover, LC_02),
         ],
     ),
-    stage(
+    state(
         ReverseReplicate,
         (Protected, Primary),
         &[(ChangePoint, LC_02), (Commit, LC_02), (ReverseReplicate, HF_17)],
     ),
 ];
 
-/// Codes that say that something is not to be had here.
+/// Codes that say that an operation is not possible in a state.
 const NOT_HERE: &[ErrorCode] = &[ErrorCode::NotAllowedInState, ErrorCode::NotSupported];
 
-async fn regions(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    stages(lab, rules, VMWARE).await?;
-    rules.check(LC_13, true, "between two regions all stages are gone through, there and back");
+async fn regions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    lifecycle(testbed, rules, VMWARE).await?;
+    rules.check(LC_13, true, "between two regions a machine goes through all states, in both directions");
     Ok(())
 }
 
-async fn hyperv(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    stages(lab, rules, HYPERV).await?;
-    rules.check(HF_01, true, "it came back straight from the committed state");
+async fn hyperv(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    lifecycle(testbed, rules, HYPERV).await?;
+    rules.check(HF_01, true, "it fails back straight from the committed state");
     Ok(())
 }
 
-/// Twice round: once asking for all that is forbidden, once without a halt.
-async fn stages(lab: &Testbed, rules: &mut RuleLog, round: &[Stage]) -> Result<(), String> {
-    let item = lab.protect("web").await?;
+/// Goes through all states twice: the first time with every forbidden request, the second time without.
+async fn lifecycle(testbed: &Testbed, rules: &mut RuleLog, round: &[State]) -> Result<(), ScenarioError> {
+    let item = testbed.protect("web").await?;
     let mut trace = Vec::new();
-    for asks in [true, false] {
-        for stage in round {
-            let ready = lab.item(&item).await?;
-            if ready.protection.phase == Protected {
-                lab.points(&item, 2).await?;
+    for with_forbidden_requests in [true, false] {
+        for state in round {
+            if testbed.item(&item).await?.protection.phase == Protected {
+                testbed.wait_for_points(&item, 2).await?;
             }
-            lab.live(BOOT).await;
-            arrive(lab, rules, &item, stage).await?;
-            trace.push(stage.at);
-            if asks {
-                stay(lab, rules, &item, stage).await?;
+            testbed.advance(BOOT).await;
+            go_to(testbed, rules, &item, state).await?;
+            trace.push(state.at);
+            if with_forbidden_requests {
+                request_forbidden(testbed, rules, &item, state).await?;
             }
         }
     }
-    let expected: Vec<_> = round.iter().chain(round).map(|stage| stage.at).collect();
-    rules.check(LC_01, trace == expected, format!("two rounds went through {} stages", trace.len()));
+    let expected: Vec<_> = round.iter().chain(round).map(|state| state.at).collect();
+    rules.check(LC_01, trace == expected, format!("two rounds went through {} states", trace.len()));
     Ok(())
 }
 
-/// Goes to the next stage, which is offered; the other way is refused.
-async fn arrive(lab: &Testbed, rules: &mut RuleLog, item: &ItemId, stage: &Stage) -> Result<(), String> {
-    let from = lab.item(item).await?;
+/// Goes to the next state: the operation that leads there is offered, and refused in the wrong direction.
+async fn go_to(
+    testbed: &Testbed,
+    rules: &mut RuleLog,
+    item: &ItemId,
+    state: &State,
+) -> Result<(), ScenarioError> {
+    let from = testbed.item(item).await?;
     let rule = if from.protection.phase == CommitPending { LC_07 } else { LC_02 };
-    let offered = from.allowed.contains(&stage.by);
-    rules.check(rule, offered, format!("{:?} is offered at {:?}", stage.by, from.protection));
-    let direction = Direction::from_side(from.protection.active);
-    if let Some(astray) = ask_astray(lab, item, stage.by, from.protection) {
-        let asked = format!("{:?} the wrong way", stage.by);
-        lab.forbids(rules, (LC_08, &asked), &[ErrorCode::WrongDirection], astray).await?;
+    let offered = from.allowed.contains(&state.by);
+    rules.check(rule, offered, format!("{:?} is offered in {:?}: {offered}", state.by, from.protection));
+    if let Some(wrong) = request_wrong_direction(testbed, item, state.by, from.protection) {
+        let what = format!("{:?} in the wrong direction", state.by);
+        forbids(testbed, rules, (LC_08, &what), &[ErrorCode::WrongDirection], wrong).await?;
     }
-    let job = lab.completed(ask(lab, item, stage.by, from.protection).await).await?;
-    let right = job.direction == direction;
-    // What has failed over and is committed goes on in the direction in which it went.
-    if stage.by != Commit {
-        rules.check(LC_08, right, format!("the job of {:?} says {:?}", stage.by, job.direction));
+    let job = testbed.completed(request(testbed, item, state.by, from.protection).await).await?;
+    // A commit does not change the direction, so its job may show that of the failover.
+    if state.by != Commit {
+        let right = job.direction == Direction::from_side(from.protection.active);
+        rules.check(LC_08, right, format!("the job of {:?} shows {:?}", state.by, job.direction));
     }
-    let told = !job.steps.is_empty() && job.steps.iter().all(|step| step.took.is_some());
-    rules.check(JO_01, told && job.ended.is_some(), format!("{:?} has {} steps", stage.by, job.steps.len()));
-    let Protection { phase, active } = lab.item(item).await?.protection;
-    if (phase, active) != stage.at {
-        return Err(format!("{:?} leads to {phase:?} at {active:?}, not to {:?}", stage.by, stage.at));
+    let timed = !job.steps.is_empty() && job.steps.iter().all(|step| step.took.is_some());
+    let found = format!("the job of {:?} has {} steps with times", state.by, job.steps.len());
+    rules.check(JO_01, timed && job.ended.is_some(), found);
+    let Protection { phase, active } = testbed.item(item).await?.protection;
+    if (phase, active) != state.at {
+        let what = format!("{:?} leads to {phase:?} at {active:?}, not to {:?}", state.by, state.at);
+        return Err(ScenarioError::core(what));
     }
     Ok(())
 }
 
-/// Asks for all that is forbidden here.
-async fn stay(lab: &Testbed, rules: &mut RuleLog, item: &ItemId, stage: &Stage) -> Result<(), String> {
-    let here = lab.item(item).await?;
-    for (operation, rule) in stage.forbidden {
-        let asked = format!("{operation:?} at {:?}", here.protection);
-        let offered = here.allowed.contains(operation);
-        rules.check(*rule, !offered, format!("{asked} is offered: {offered}"));
-        lab.forbids(rules, (*rule, &asked), NOT_HERE, ask(lab, item, *operation, here.protection)).await?;
-        if *rule == LC_14 && here.protection.active == Recovery {
-            rules.check(RE_24, true, "a cloud machine that does not replicate back does not fail back");
+/// Makes every request that is forbidden in this state.
+async fn request_forbidden(
+    testbed: &Testbed,
+    rules: &mut RuleLog,
+    item: &ItemId,
+    state: &State,
+) -> Result<(), ScenarioError> {
+    let view = testbed.item(item).await?;
+    let at = view.protection;
+    for (operation, rule) in state.forbidden {
+        let what = format!("{operation:?} in {at:?}");
+        let offered = view.allowed.contains(operation);
+        rules.check(*rule, !offered, format!("{what} is offered: {offered}"));
+        forbids(testbed, rules, (*rule, &what), NOT_HERE, request(testbed, item, *operation, at)).await?;
+        if *rule == LC_14 && at.active == Recovery {
+            rules.check(RE_24, true, "a cloud machine that does not replicate back cannot fail back");
         }
     }
     Ok(())
 }
 
-/// Asks for an operation as it would be right, if it were allowed. What starts no job answers with no job's name.
-async fn ask(lab: &Testbed, item: &ItemId, operation: Operation, at: Protection) -> Result<JobId, CoreError> {
-    let (core, direction) = (&lab.core, Direction::from_side(at.active));
-    let none = || JobId::from("");
+/// Requests an operation in the form that is right where it is allowed. An operation that starts no job answers with an
+/// empty job id.
+async fn request(
+    testbed: &Testbed,
+    item: &ItemId,
+    operation: Operation,
+    at: Protection,
+) -> Result<JobId, CoreError> {
+    let core = &testbed.core;
+    let direction = Direction::from_side(at.active);
+    let no_job = |()| JobId::from("");
     match operation {
         UnplannedFailover => core.failover(&failover(item, FailoverKind::Unplanned, direction, at)).await,
         PlannedFailover => core.failover(&failover(item, FailoverKind::Planned, direction, at)).await,
-        TestFailover => core.test_failover(&test_failover_request(item, PointChoice::LatestProcessed)).await,
+        TestFailover => {
+            core.test_failover(&TestFailoverRequest::isolated(item, PointChoice::LatestProcessed)).await
+        }
         TestFailoverCleanup => core.clean_up_test_failover(item).await,
         ChangePoint => core.change_point(item, &PointChoice::LatestProcessed).await,
         Commit => core.commit(item).await,
-        Reprotect => match direction {
-            Direction::PrimaryToRecovery => core.reprotect(&lab.way_out(item, &lab.primary)).await,
-            Direction::RecoveryToPrimary => core.reprotect(&lab.way_back(item, &lab.primary)).await,
-        },
+        Reprotect => core.reprotect(&testbed.reprotection(item, direction)).await,
         ReverseReplicate => core.reverse_replicate(item).await,
         Operation::DisableProtection => core.disable_protection(item).await,
-        CompleteFailover => core.complete_failover(item).await.map(|()| none()),
-        CancelFailover => core.cancel_failover(item).await.map(|()| none()),
+        CompleteFailover => core.complete_failover(item).await.map(no_job),
+        CancelFailover => core.cancel_failover(item).await.map(no_job),
     }
 }
 
-/// The same in the direction in which it cannot go; `None` if it has none.
-fn ask_astray<'a>(
-    lab: &'a Testbed,
+/// Requests an operation in the direction that is impossible in this state; `None` if the operation has no direction.
+fn request_wrong_direction<'a>(
+    testbed: &'a Testbed,
     item: &'a ItemId,
     operation: Operation,
     at: Protection,
@@ -280,54 +302,46 @@ fn ask_astray<'a>(
         _ => return None,
     };
     Some(async move {
-        match (kind, direction) {
-            (Some(kind), _) => lab.core.failover(&failover(item, kind, direction, at)).await,
-            (None, Direction::PrimaryToRecovery) => {
-                lab.core.reprotect(&lab.way_out(item, &lab.primary)).await
-            }
-            (None, Direction::RecoveryToPrimary) => {
-                lab.core.reprotect(&lab.way_back(item, &lab.primary)).await
-            }
+        match kind {
+            Some(kind) => testbed.core.failover(&failover(item, kind, direction, at)).await,
+            None => testbed.core.reprotect(&testbed.reprotection(item, direction)).await,
         }
     })
 }
 
 fn failover(item: &ItemId, kind: FailoverKind, direction: Direction, at: Protection) -> FailoverRequest {
-    let back = kind == FailoverKind::Planned && at.active == Recovery;
-    let data_sync = back.then_some(DataSync::DuringFailover);
-    FailoverRequest {
-        kind,
-        data_sync,
-        shut_down_source: true,
-        ..request(item, direction, PointChoice::Latest)
-    }
+    let planned_failback = kind == FailoverKind::Planned && at.active == Recovery;
+    let data_sync = planned_failback.then_some(DataSync::DuringFailover);
+    FailoverRequest { kind, data_sync, shut_down_source: true, ..FailoverRequest::unplanned(item, direction) }
 }
 
-async fn first_copy(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let install = SimInstall::new("web");
-    lab.install(&install).await?;
-    lab.primary.set_link(Link { latency: INTERVAL, ..Link::default() });
-    let wanted = enable(&install.machine);
-    let job = lab.core.enable_protection(&wanted).await.map_err(said)?;
-    let phase = lab.item(&wanted.item).await?.protection.phase;
+async fn initial_replication(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    testbed.install(&SimInstall::new("web")).await?;
+    testbed.primary.set_link(Link { latency: INTERVAL, ..Link::default() });
+    let enable = enable_request("web");
+    let job = testbed.core.enable_protection(&enable).await?;
+    let phase = testbed.item(&enable.item).await?.protection.phase;
     rules.check(LC_03, phase == Phase::InitialReplication, format!("the item is shown as {phase:?}"));
-    let none = [ErrorCode::NotAllowedInState, ErrorCode::NoRecoveryPoint, ErrorCode::Busy];
-    let out = request(&wanted.item, Direction::PrimaryToRecovery, PointChoice::Latest);
-    let asked = (LC_03, "a failover during the first copy");
-    lab.forbids(rules, asked, &none, lab.core.failover(&out)).await?;
-    lab.primary.set_link(Link::default());
-    lab.completed(Ok(job)).await?;
-    lab.fail_over(&wanted.item, PointChoice::Latest).await.map(drop)
+    let codes = [ErrorCode::NotAllowedInState, ErrorCode::NoRecoveryPoint, ErrorCode::Busy];
+    let request = FailoverRequest::unplanned(&enable.item, OUT);
+    let what = (LC_03, "a failover during initial replication");
+    forbids(testbed, rules, what, &codes, testbed.core.failover(&request)).await?;
+    testbed.primary.set_link(Link::default());
+    testbed.completed(&job).await?;
+    testbed.fail_over(&enable.item, PointChoice::Latest).await?;
+    Ok(())
 }
 
-async fn anothers_point(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let [one, other] = [lab.protect("one").await?, lab.protect("other").await?];
-    lab.points(&one, 2).await?;
-    lab.points(&other, 2).await?;
-    let point = lab.processed(&other).await?.last().ok_or("there is no point")?.id.clone();
-    let found = lab.refusal(&one, PointChoice::Custom(point.clone())).await?;
-    let strange = [ErrorCode::UnknownId, ErrorCode::BadRequest, ErrorCode::PointExpired];
-    let refused = found.is_some_and(|code| strange.contains(&code));
-    rules.check(RP_10, refused, format!("{point}, which is another machine's: {found:?}"));
-    lab.fail_over(&other, PointChoice::Custom(point)).await.map(drop)
+async fn foreign_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    let one = testbed.protect("one").await?;
+    let other = testbed.protect("other").await?;
+    testbed.wait_for_points(&one, 2).await?;
+    testbed.wait_for_points(&other, 2).await?;
+    let point = testbed.newest_point(&other).await?.id;
+    let found = failover_refusal(testbed, &one, PointChoice::Custom(point.clone())).await?;
+    let codes = [ErrorCode::UnknownId, ErrorCode::BadRequest, ErrorCode::PointExpired];
+    let refused = found.is_some_and(|code| codes.contains(&code));
+    rules.check(RP_10, refused, format!("a failover to {point} of another machine: {found:?}"));
+    testbed.fail_over(&other, PointChoice::Custom(point)).await?;
+    Ok(())
 }

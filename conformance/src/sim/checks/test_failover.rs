@@ -1,182 +1,207 @@
-//! Test failovers: a copy beside the machine that leaves no trace (TF).
+//! Test failovers: a copy beside the running machine that leaves no trace (TF).
 
 use contract::{
-    ErrorCode, JobFilter, JobKind, JobState, Millis, Network, Platform, PointChoice, Step,
-    TestFailoverRequest, TestFailoverStatus,
+    ErrorCode, JobFilter, JobKind, JobState, MachineId, Millis, Network, Platform, PlatformErrorKind,
+    PointChoice, Step, TestFailoverRequest, TestFailoverStatus,
 };
+use simulator::testbed::{BOOT, INTERVAL, fail_next_call, item_of, kept};
 use simulator::{Call, Cut, SimBoot, SimProfile, Snapshot, cut_of};
 
+use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::Check;
-use crate::sim::said;
-use crate::sim::side_effects::{same, shows, step};
-use crate::sim::testbed::{BOOT, INTERVAL, Setup, Testbed, broken, test_failover_request};
+use crate::sim::check::{Check, check, missing, step};
+use crate::sim::disks::{booted_from, same_content};
+use crate::sim::side_effects::{forbids, refused};
+use crate::sim::testbed::{Setup, Testbed};
 
 const RULES: &[RuleId] = &[FO_19, MO_02, MO_04, TF_01, TF_02, TF_03, TF_04, TF_06, TF_07, TF_08, TF_09];
 
 pub(crate) const CHECKS: &[Check] = &[
-    Check {
-        name: "a test failover of a VMware machine leaves no trace",
-        rules: RULES,
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(leaves_no_trace(lab, rules)),
-    },
-    Check {
-        name: "a test failover of a physical server leaves no trace",
-        rules: RULES,
-        setup: || Setup::of(SimProfile::PHYSICAL),
-        body: |lab, rules| Box::pin(leaves_no_trace(lab, rules)),
-    },
-    Check {
-        name: "a test failover that fails is taken down, does not count, and can be held again",
-        rules: &[MO_02, TF_06, TF_08],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(fails(lab, rules)),
-    },
-    Check {
-        name: "once it has failed over, no test failover can be held",
-        rules: &[LC_02, MO_02],
-        setup: Setup::vmware,
-        body: |lab, rules| Box::pin(too_late(lab, rules)),
-    },
+    check!("a test failover of a VMware machine leaves no trace", RULES, Setup::vmware, leaves_no_trace),
+    check!(
+        "a test failover of a physical server leaves no trace",
+        RULES,
+        || Setup::of(SimProfile::PHYSICAL),
+        leaves_no_trace
+    ),
+    check!(
+        "a test failover that fails is cleaned up, does not count, and can be repeated",
+        &[MO_02, TF_06, TF_08],
+        Setup::vmware,
+        fails
+    ),
+    check!(
+        "a machine that has failed over cannot have a test failover",
+        &[LC_02, MO_02],
+        Setup::vmware,
+        after_failover
+    ),
 ];
 
-async fn leaves_no_trace(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let item = lab.protect("web").await?;
-    lab.points(&item, 4).await?;
-    let before = lab.item(&item).await?;
-    let untested = before.test_failover_status == TestFailoverStatus::Recommended;
-    rules.check(MO_02, untested, format!("before any test failover: {:?}", before.test_failover_status));
-    rules.check(FO_19, untested, "a machine that was never tested says so, and a failover is offered");
-    // One that is neither the newest nor the first, so that neither is taken by chance.
-    let point = lab.processed(&item).await?.get(1).cloned().ok_or("there are no points to choose from")?;
-    let shown = lab.content(&lab.recovery, &point)?;
-    let wanted = test_failover_request(&item, PointChoice::Custom(point.id.clone()));
-    let live = TestFailoverRequest { network: Network::Production, ..wanted.clone() };
-    let asked = (TF_04, "a test failover in the production network");
-    lab.forbids(rules, asked, &[ErrorCode::BadRequest], lab.core.test_failover(&live)).await?;
+async fn leaves_no_trace(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 4).await?;
+    let before = testbed.item(&item).await?;
+    let status = before.test_failover_status;
+    let recommended = status == TestFailoverStatus::Recommended;
+    rules.check(MO_02, recommended, format!("before any test failover: {status:?}"));
+    rules.check(FO_19, recommended, "an item without a test failover says so, and offers a failover");
+    // Neither the newest nor the oldest point, so that the core cannot choose the right one by chance.
+    let point = testbed.processed_points(&item).await?.get(1).cloned();
+    let point = point.ok_or_else(|| missing("a second point to choose from"))?;
+    let content = testbed.point_content(&testbed.recovery, &point)?;
+    let request = TestFailoverRequest::isolated(&item, PointChoice::Custom(point.id.clone()));
+    let in_production = TestFailoverRequest { network: Network::Production, ..request.clone() };
+    let what = (TF_04, "a test failover in the production network");
+    let codes = [ErrorCode::BadRequest];
+    forbids(testbed, rules, what, &codes, testbed.core.test_failover(&in_production)).await?;
 
-    let job = lab.completed(lab.core.test_failover(&wanted).await).await?;
-    let machine = lab.item(&item).await?.test_failover.ok_or("the test failover's machine is not shown")?;
-    let boot = lab.recovery.last_boot(&machine).ok_or("the test failover's machine was never started")?;
-    rules.check(TF_03, shows(&boot, &shown), format!("{machine} was started from {}", point.id));
-    let network = lab.recovery.spec(&machine).map(|spec| spec.network);
+    let job = testbed.completed(testbed.core.test_failover(&request).await).await?;
+    let (machine, boot) = started_machine(testbed).await?;
+    rules.check(TF_03, booted_from(&boot, &content), format!("{machine} was started from {}", point.id));
+    let network = testbed.recovery.spec(&machine).map(|spec| spec.network);
     let isolated = network == Some(Network::Isolated);
     rules.check(TF_04, isolated, format!("{machine} is in the network {network:?}"));
-    let extra = step(&job, Step::HYDRATE).is_some_and(|step| step.took.is_some());
-    rules.check(TF_09, extra, "the extra step is in the test failover's job, timed");
+    let hydrated = step(&job, Step::HYDRATE).is_some_and(|step| step.took.is_some());
+    rules.check(TF_09, hydrated, format!("its job shows hydration and how long it took: {hydrated}"));
     let test_failovers = JobFilter { kind: Some(JobKind::TestFailover), ..JobFilter::default() };
-    let listed = lab.core.jobs(&test_failovers).await.map_err(said)?.iter().any(|other| other.id == job.id);
-    rules.check(MO_04, listed, "the test failover is listed among the jobs");
+    let listed = testbed.core.jobs(&test_failovers).await?.iter().any(|other| other.id == job.id);
+    rules.check(MO_04, listed, format!("the test failover is listed among the jobs: {listed}"));
 
-    goes_on_meanwhile(lab, rules, &boot).await?;
-    let now = lab.content(&lab.recovery, &point)?;
-    rules.check(TF_07, same(&now, &shown), format!("{} holds what it held", point.id));
+    replication_continues(testbed, rules, &boot).await?;
+    let now = testbed.point_content(&testbed.recovery, &point)?;
+    let unchanged = same_content(&now, &content);
+    rules.check(TF_07, unchanged, format!("{} is unchanged by the test failover: {unchanged}", point.id));
 
-    clean_up(lab, rules, &machine).await?;
-    let after = lab.item(&item).await?;
+    clean_up(testbed, rules, &machine).await?;
+    let after = testbed.item(&item).await?;
     let kept = before.points.iter().all(|old| after.points.iter().any(|point| point.id == old.id));
     rules.check(TF_08, kept, format!("{} points before, {} after", before.points.len(), after.points.len()));
     rules.check(TF_08, after.protection == before.protection, format!("{:?}", after.protection));
     let status = after.test_failover_status;
     rules.check(MO_02, status == TestFailoverStatus::Performed, format!("after clean-up: {status:?}"));
 
-    // The same point again shows the same.
-    lab.completed(lab.core.test_failover(&wanted).await).await?;
-    let machine = lab.item(&item).await?.test_failover.ok_or("the test failover's machine is not shown")?;
-    let again = lab.recovery.last_boot(&machine).ok_or("the second test failover was never started")?;
+    testbed.completed(testbed.core.test_failover(&request).await).await?;
+    let (_, again) = started_machine(testbed).await?;
+    let same = same_content(&again.bases(), &boot.bases());
     rules.check(
         TF_07,
-        same(&again.bases(), &boot.bases()),
-        "a second test failover starts with the same disks",
+        same,
+        format!("a second test failover to the point starts from the same disks: {same}"),
     );
-    lab.completed(lab.core.clean_up_test_failover(&item).await).await.map(drop)
+    testbed.completed(testbed.core.clean_up_test_failover(&item).await).await?;
+    Ok(())
 }
 
-/// Some intervals of a test failover, in which its guest writes as much as the source's does.
-async fn goes_on_meanwhile(
-    lab: &Testbed,
+/// The machine that a test failover has started, and its last boot.
+async fn started_machine(testbed: &Testbed) -> Result<(MachineId, std::sync::Arc<SimBoot>), ScenarioError> {
+    let machine = testbed.item(&item_of("web")).await?.test_failover;
+    let machine = machine.ok_or_else(|| missing("the name of the test failover's machine"))?;
+    let boot = testbed.recovery.last_boot(&machine);
+    let boot = boot.ok_or_else(|| missing("a boot of the test failover's machine"))?;
+    Ok((machine, boot))
+}
+
+/// Lets a test failover run for some intervals, in which its guest writes as much as the source's does.
+async fn replication_continues(
+    testbed: &Testbed,
     rules: &mut RuleLog,
     test_failover: &SimBoot,
-) -> Result<(), String> {
-    let item = "item-web".into();
-    let source = lab.primary.last_boot(&"web".into()).ok_or("the source never booted")?;
-    let seen: Vec<_> = lab.item(&item).await?.points.into_iter().map(|point| point.id).collect();
-    let views = lab.primary.snapshots_taken(&"web".into());
-    lab.live(Millis(5 * INTERVAL.0)).await;
-    let points = lab.processed(&item).await?;
-    let more = points.iter().filter(|point| !seen.contains(&point.id)).count();
-    let views = lab.primary.snapshots_taken(&"web".into()) - views;
-    rules.check(TF_01, more >= 4 && views >= 4, format!("{more} points and {views} views in five intervals"));
+) -> Result<(), ScenarioError> {
+    let item = item_of("web");
+    let source = testbed.primary.last_boot(&"web".into()).ok_or_else(|| missing("a boot of web"))?;
+    let old: Vec<_> = testbed.item(&item).await?.points.into_iter().map(|point| point.id).collect();
+    let snapshots = testbed.primary.snapshots_taken(&"web".into());
+    testbed.advance(Millis(5 * INTERVAL.0)).await;
+    let points = testbed.processed_points(&item).await?;
+    let more = points.iter().filter(|point| !old.contains(&point.id)).count();
+    let snapshots = testbed.primary.snapshots_taken(&"web".into()) - snapshots;
+    let found = format!("{more} points and {snapshots} snapshots in five intervals");
+    rules.check(TF_01, more >= 4 && snapshots >= 4, found);
 
-    // A look at the machines brings the records up to date.
-    lab.primary.last_boot(&source.machine);
-    lab.recovery.last_boot(&test_failover.machine);
-    let recent = source.acks().last().is_some_and(|ack| lab.world.clock().now().since(ack.at) < INTERVAL);
-    rules.check(TF_02, recent && source.ended().is_none(), "the source ran and acknowledged all the while");
+    // Asking a site for a machine's boot brings the record of its writes up to date.
+    testbed.primary.last_boot(&source.machine);
+    testbed.recovery.last_boot(&test_failover.machine);
+    let now = testbed.world.clock().now();
+    let recent = source.acks().last().is_some_and(|ack| now.since(ack.at) < INTERVAL);
+    let ran = recent && source.ended().is_none();
+    rules.check(
+        TF_02,
+        ran,
+        format!("the source runs and acknowledges records during the test failover: {ran}"),
+    );
     let log = source.log();
-    let place = |disks: &[Snapshot]| cut_of(&source.bases(), &log, disks, &[]);
-    let own = lab.primary.machine(&source.machine).await.map_err(broken)?.disks;
-    let own: Option<Vec<_>> = own.iter().map(|disk| lab.primary.snapshot(&disk.volume)).collect();
-    let untouched = matches!(place(&own.unwrap_or_default()), Cut::Exact(all) if *all.end() == log.len());
-    rules.check(TF_02, untouched, "the source's disks hold what its own guest wrote, and nothing else");
-    let newest = points.last().ok_or("there is no point")?;
-    let newest = lab.content(&lab.recovery, newest)?;
-    let wrote = test_failover.log().len();
-    let apart = wrote > 0 && matches!(place(&newest), Cut::Exact(_));
-    rules.check(TF_07, apart, format!("{wrote} writes of the test failover are in no point of the source"));
+    let compare = |disks: &[Snapshot]| cut_of(&source.bases(), &log, disks, &[]);
+    let disks = testbed.machine_at(&testbed.primary, "web").await?.disks;
+    let disks: Option<Vec<_>> = disks.iter().map(|disk| testbed.primary.snapshot(&disk.volume)).collect();
+    let compared = compare(&disks.unwrap_or_default());
+    let untouched = matches!(compared, Cut::Exact(all) if *all.end() == log.len());
+    let found = format!("the source's disks contain exactly what its own guest wrote: {untouched}");
+    rules.check(TF_02, untouched, found);
+    let newest = points.last().ok_or_else(|| missing("a processed point"))?;
+    let newest = testbed.point_content(&testbed.recovery, newest)?;
+    let writes = test_failover.log().len();
+    let apart = writes > 0 && matches!(compare(&newest), Cut::Exact(_));
+    rules.check(
+        TF_07,
+        apart,
+        format!("no point contains any of the test failover's {writes} writes: {apart}"),
+    );
     Ok(())
 }
 
-async fn clean_up(lab: &Testbed, rules: &mut RuleLog, machine: &contract::MachineId) -> Result<(), String> {
-    let disks = lab.recovery.machine(machine).await.map_err(broken)?.disks;
-    lab.completed(lab.core.clean_up_test_failover(&"item-web".into()).await).await?;
-    let machines = lab.recovery.machines().await.map_err(broken)?.len();
-    let left = lab.recovery.volumes();
-    let strays = disks.iter().filter(|disk| left.contains(&disk.volume)).count();
-    let gone = !disks.is_empty() && machines == 0 && strays == 0;
-    rules.check(TF_06, gone, format!("{machines} machines and {strays} disks of the test failover are left"));
-    Ok(())
-}
-
-async fn fails(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let item = lab.protect("web").await?;
-    lab.points(&item, 3).await?;
-    let before = lab.item(&item).await?;
-    Testbed::fail_next(&lab.recovery, Call::CreateMachine);
-    let volumes = lab.recovery.volumes();
-    let wanted = test_failover_request(&item, PointChoice::LatestProcessed);
-    let job = lab.ended(lab.core.test_failover(&wanted).await).await?;
-    let after = lab.item(&item).await?;
-    let left = lab.recovery.volumes().iter().filter(|volume| !volumes.contains(volume)).count();
-    let clean = job.state == JobState::Failed && after.test_failover.is_none() && left == 0;
+async fn clean_up(testbed: &Testbed, rules: &mut RuleLog, machine: &MachineId) -> Result<(), ScenarioError> {
+    let machine = kept("the test failover's machine", testbed.recovery.machine(machine).await)?;
+    testbed.completed(testbed.core.clean_up_test_failover(&item_of("web")).await).await?;
+    let machines = testbed.recovery.machines().await?.len();
+    let volumes = testbed.recovery.volumes();
+    let strays = machine.disks.iter().filter(|disk| volumes.contains(&disk.volume)).count();
+    let removed = !machine.disks.is_empty() && machines == 0 && strays == 0;
     rules.check(
         TF_06,
-        clean,
-        format!("a test failover that failed left {left} volumes, and {:?}", after.test_failover),
+        removed,
+        format!("{machines} machines and {strays} disks of the test failover remain"),
     );
+    Ok(())
+}
+
+async fn fails(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 3).await?;
+    let before = testbed.item(&item).await?;
+    fail_next_call(&testbed.recovery, Call::CreateMachine, PlatformErrorKind::Failed);
+    let volumes = testbed.recovery.volumes();
+    let request = TestFailoverRequest::isolated(&item, PointChoice::LatestProcessed);
+    let job = testbed.ended(testbed.core.test_failover(&request).await).await?;
+    let after = testbed.item(&item).await?;
+    let strays = testbed.recovery.volumes().iter().filter(|volume| !volumes.contains(volume)).count();
+    let clean = job.state == JobState::Failed && after.test_failover.is_none() && strays == 0;
+    let found = format!("the failed test failover left {strays} volumes, and {:?}", after.test_failover);
+    rules.check(TF_06, clean, found);
     let same = (before.protection, &before.points) == (after.protection, &after.points);
     rules.check(TF_08, same, format!("after it: {:?}, {} points", after.protection, after.points.len()));
     let status = after.test_failover_status;
     rules.check(MO_02, status == TestFailoverStatus::Recommended, format!("after it: {status:?}"));
-    lab.completed(lab.core.test_failover(&wanted).await).await?;
-    let status = lab.item(&item).await?.test_failover_status;
+    testbed.completed(testbed.core.test_failover(&request).await).await?;
+    let status = testbed.item(&item).await?.test_failover_status;
     rules.check(MO_02, status == TestFailoverStatus::Recommended, format!("before clean-up: {status:?}"));
-    let second = lab.refused("a second test failover", lab.core.test_failover(&wanted)).await?;
-    rules.check(TF_06, second.is_some(), format!("a second one beside it: {second:?}"));
-    lab.completed(lab.core.clean_up_test_failover(&item).await).await.map(drop)
+    let second = refused(testbed, "a second test failover", testbed.core.test_failover(&request)).await?;
+    rules.check(TF_06, second.is_some(), format!("a second test failover beside the first: {second:?}"));
+    testbed.completed(testbed.core.clean_up_test_failover(&item).await).await?;
+    Ok(())
 }
 
-async fn too_late(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    let item = lab.protect("web").await?;
-    lab.points(&item, 3).await?;
-    lab.fail_over(&item, PointChoice::LatestProcessed).await?;
-    lab.live(BOOT).await;
-    let asked = (LC_02, "a test failover of a machine that has failed over");
-    let wanted = test_failover_request(&item, PointChoice::LatestProcessed);
-    lab.forbids(rules, asked, &[ErrorCode::NotAllowedInState], lab.core.test_failover(&wanted)).await?;
-    let status = lab.item(&item).await?.test_failover_status;
+async fn after_failover(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 3).await?;
+    testbed.fail_over(&item, PointChoice::LatestProcessed).await?;
+    testbed.advance(BOOT).await;
+    let what = (LC_02, "a test failover of a machine that has failed over");
+    let request = TestFailoverRequest::isolated(&item, PointChoice::LatestProcessed);
+    let codes = [ErrorCode::NotAllowedInState];
+    forbids(testbed, rules, what, &codes, testbed.core.test_failover(&request)).await?;
+    let status = testbed.item(&item).await?.test_failover_status;
     rules.check(MO_02, status == TestFailoverStatus::NotApplicable, format!("after failover: {status:?}"));
     Ok(())
 }
