@@ -1,8 +1,11 @@
 //! The command `bench`: measures the built-in core beside `qemu-img` and `nbdcopy`.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use anyhow::Result;
 use camino::{Utf8Path, absolute_utf8};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use signal_hook::consts::SIGINT;
 
 use crate::cargo::cargo;
 use crate::cli::BenchArgs;
@@ -13,7 +16,8 @@ use crate::suite::Suite;
 use crate::system::LiveSystem;
 use crate::terminal::{bytes, say};
 
-/// Free disk that the largest measurement takes: disks, their copies, and the log of what is written to them.
+/// Free disk that the largest measurement takes: disks, their copies, and the log of what is
+/// written to them.
 const DISK: u64 = 8 << 30;
 /// The simulated plans of a hundred and of a thousand machines.
 const PLANS: [&str; 10] =
@@ -28,10 +32,8 @@ pub fn command(root: &Utf8Path, arguments: &BenchArgs) -> Result<u8> {
     say(format!(
         "Measuring on the disk of {dir}. This takes a few minutes; keep the machine otherwise idle meanwhile."
     ));
-    let code = {
-        let _guard = survive_interrupts()?;
-        suite.verdict(&["bench", "--dir", dir.as_str(), "--rounds", &arguments.rounds.to_string()])?
-    };
+    survive_interrupts()?;
+    let code = suite.verdict(&["bench", "--dir", dir.as_str(), "--rounds", &arguments.rounds.to_string()])?;
     if code == 0 && arguments.plans {
         say("Simulated plans of a hundred and of a thousand machines:");
         let status = cargo(root).args(PLANS).status()?;
@@ -52,13 +54,10 @@ fn require_disk(dir: &Utf8Path) -> Result<()> {
     )))
 }
 
-/// Keeps this program alive at Ctrl-C. The suite's binary receives the signal too and takes its guests down; this
-/// program waits for that.
-fn survive_interrupts() -> Result<(tokio::runtime::Runtime, Signal)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let handler = {
-        let _inside = runtime.enter();
-        signal(SignalKind::interrupt())?
-    };
-    Ok((runtime, handler))
+/// Keeps this program alive at Ctrl-C. The suite's binary receives the signal too and takes its
+/// guests down; this program waits for that.
+fn survive_interrupts() -> Result<()> {
+    let seen = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGINT, seen)?;
+    Ok(())
 }

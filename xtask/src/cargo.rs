@@ -49,8 +49,9 @@ pub fn cargo(root: &Utf8Path) -> Command {
     command
 }
 
-/// The packages of every build and test run. cargo unifies features over the packages that a command selects: with
-/// one selection for all commands no crate is compiled twice. Targets are then selected by name.
+/// The packages of every build and test run. cargo unifies features over the packages that a
+/// command selects: with one selection for all commands no crate is compiled twice. Targets are
+/// then selected by name.
 pub const SELECTION: [&str; 1] = ["--workspace"];
 
 /// Where `cargo install` puts programs.
@@ -60,8 +61,8 @@ pub fn install_dir() -> Option<Utf8PathBuf> {
     home.map(|home| home.join("bin"))
 }
 
-/// Runs a build with `--message-format=json-render-diagnostics`, shows its progress and returns the lines of its
-/// report. On a terminal cargo draws its own progress bar.
+/// Runs a build with `--message-format=json-render-diagnostics`, shows its progress and returns the
+/// lines of its report. On a terminal cargo draws its own progress bar.
 pub fn build(what: &str, command: &mut Command) -> Result<Vec<String>> {
     let started = Instant::now();
     let attended = on_terminal();

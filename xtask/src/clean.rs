@@ -57,7 +57,8 @@ fn remove_if_dangling(link: &Utf8Path) {
     }
 }
 
-/// Bytes on disk below a directory. Guests' disks are sparse, so the lengths of files would mislead.
+/// Bytes on disk below a directory. Guests' disks are sparse, so the lengths of files would
+/// mislead.
 fn size(dir: &Utf8Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = dir.read_dir_utf8() else { return 0 };

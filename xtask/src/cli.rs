@@ -153,7 +153,8 @@ impl ConformanceArgs {
     }
 }
 
-/// The exit code for what the argument parser has to say: help and version are answers, the rest is wrong usage.
+/// The exit code for what the argument parser has to say: help and version are answers, the rest is
+/// wrong usage.
 pub fn exit_code(error: &clap::Error) -> u8 {
     if error.use_stderr() { USAGE } else { 0 }
 }

@@ -11,7 +11,7 @@ use crate::error::INFRASTRUCTURE;
 use crate::guest_images;
 use crate::setup::needs::MINIMA;
 use crate::setup::release::Release;
-use crate::setup::{Work, daemon};
+use crate::setup::{Changes, daemon};
 use crate::suite::Suite;
 use crate::system::{LiveSystem, System};
 use crate::terminal::{bytes, say};
@@ -117,9 +117,9 @@ fn examine(root: &Utf8Path, findings: &mut Findings) -> Result<()> {
     let here = Utf8Path::new(".");
     let cache = guest_images::cache_dir();
     Resources::of(here, &cache)?.require(here, &cache)?;
-    let work = Work::find(&LiveSystem, root)?;
-    findings.setup = work.lines();
-    anyhow::ensure!(work.is_empty(), "`cargo xtask setup` installs what is missing");
+    let changes = Changes::find(&LiveSystem, root)?;
+    findings.setup = changes.lines();
+    anyhow::ensure!(changes.is_empty(), "`cargo xtask setup` installs what is missing");
     say("Building the suite and booting a guest with each accelerator; the first build takes minutes.");
     findings.probe = Some(probe(&Suite::build(root, findings.uri)?)?);
     Ok(())

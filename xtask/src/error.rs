@@ -1,4 +1,5 @@
-//! Exit codes, and the error that ends a command with one line for a person and one code for a machine.
+//! Exit codes, and the error that ends a command with one line for a person and one code for a
+//! machine.
 
 use std::fmt;
 

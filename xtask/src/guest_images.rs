@@ -24,8 +24,8 @@ pub fn ensure(root: &Utf8Path) -> Result<bool> {
     let cache = cache_dir();
     let before = images::find(&cache).unwrap_or_default();
     let bar = spinner("guest image");
-    // The first step only checks whether the guest's programs are up to date, which is not worth a line unless there
-    // is no image at all.
+    // The first step only checks whether the guest's programs are up to date, which is not worth a
+    // line unless there is no image at all.
     let mut worth_a_line = before.is_none();
     let mut show = |line: &str| {
         bar.set_message(line.to_owned());

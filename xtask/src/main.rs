@@ -1,5 +1,5 @@
-//! The command line. It links neither libvirt nor libnbd, so that it builds and runs on a machine that has neither
-//! and can set that machine up.
+//! The command line. It links neither libvirt nor libnbd, so that it builds and runs on a machine
+//! that has neither and can set that machine up.
 
 mod bench;
 mod cargo;

@@ -50,7 +50,8 @@ impl Tail {
         lines.iter().map(|line| format!("  | {line}\n")).collect()
     }
 
-    /// Reads a stream in a thread of its own. The receiver is disconnected at the end of the stream.
+    /// Reads a stream in a thread of its own. The receiver is disconnected at the end of the
+    /// stream.
     pub fn follow(&self, stream: impl Read + Send + 'static, bar: ProgressBar) -> Receiver<()> {
         let tail = self.clone();
         let (open, ended) = mpsc::channel();
@@ -80,7 +81,8 @@ pub fn quietly(what: &str, command: &mut Command) -> Result<()> {
     let status = child.wait()?;
     bar.finish_and_clear();
     if !status.success() {
-        // The wait is bounded: a daemon that a package's script started may keep the pipe open for ever.
+        // The wait is bounded: a daemon that a package's script started may keep the pipe open for
+        // ever.
         for ended in [errors, output].into_iter().flatten() {
             // Either outcome of the wait is fine: what has arrived is shown.
             let _ = ended.recv_timeout(LAST_LINES);
@@ -97,7 +99,8 @@ pub fn quietly(what: &str, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Waits for a child, but no longer than the bound. Returns nothing if the child still runs; it is not killed.
+/// Waits for a child, but no longer than the bound. Returns nothing if the child still runs; it is
+/// not killed.
 pub fn wait_bounded(child: &mut Child, bound: Duration) -> Result<Option<ExitStatus>> {
     let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let deadline = Instant::now() + bound;
@@ -112,7 +115,8 @@ pub fn wait_bounded(child: &mut Child, bound: Duration) -> Result<Option<ExitSta
     }
 }
 
-/// Polls a condition until it holds, but no longer than the bound. For states that no event announces.
+/// Polls a condition until it holds, but no longer than the bound. For states that no event
+/// announces.
 pub fn holds_within(bound: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + bound;
     let pause = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -120,7 +124,8 @@ pub fn holds_within(bound: Duration, mut holds: impl FnMut() -> bool) -> bool {
         if Instant::now() >= deadline {
             return false;
         }
-        // A poll of nothing is a pause. A signal that cuts it short only makes the next look earlier.
+        // A poll of nothing is a pause. A signal that cuts it short only makes the next look
+        // earlier.
         let _ = poll(&mut [], Some(&pause));
     }
     true

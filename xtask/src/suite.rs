@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::cargo::{SELECTION, build, cargo};
 use crate::error::{INFRASTRUCTURE, USAGE, infrastructure, usage};
-use crate::setup::{Work, daemon};
+use crate::setup::{Changes, daemon};
 use crate::system::LiveSystem;
 
 const BINARY: &str = "roundtrip-suite";
@@ -61,9 +61,10 @@ impl Suite {
         Self::build_as(root, uri, &["--release"])
     }
 
-    /// Builds the suite for a command that changes nothing on this machine, and refuses if set-up is needed first.
+    /// Builds the suite for a command that changes nothing on this machine, and refuses if set-up
+    /// is needed first.
     pub fn on_ready_machine(root: &Utf8Path) -> Result<Self> {
-        if !Work::find(&LiveSystem, root)?.is_empty() {
+        if !Changes::find(&LiveSystem, root)?.is_empty() {
             return Err(infrastructure(
                 "This machine is not set up: run `cargo xtask setup`, then this again.",
             ));

@@ -89,7 +89,8 @@ pub mod fixture {
 
     use super::System;
 
-    /// A machine described by a test: its files, the output of its programs, the sockets that accept connections.
+    /// A machine described by a test: its files, the output of its programs, the sockets that
+    /// accept connections.
     #[derive(Default, Clone)]
     pub struct Fixture {
         files: BTreeMap<String, String>,

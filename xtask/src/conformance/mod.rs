@@ -1,4 +1,5 @@
-//! The command `conformance`: checks arguments, host and set-up, runs the chosen scenarios, reports.
+//! The command `conformance`: checks arguments, host and set-up, runs the chosen scenarios,
+//! reports.
 
 mod conclusion;
 mod environment;
@@ -96,7 +97,8 @@ impl Run<'_> {
         let simulated = plans.iter().any(|plan| plan.tier == Tier::Sim);
         environment::seed_notice(simulated).into_iter().for_each(say);
         let ending = self.run_plans(plans)?;
-        // The tests take their guests down themselves, but a killed test cannot. Either way the report is written.
+        // The tests take their guests down themselves, but a killed test cannot. Either way the
+        // report is written.
         let reaped = suite.must(&["reap"]);
         let verdict = suite.verdict(&["report", self.dir.path.as_str()])?;
         reaped?;

@@ -1,4 +1,5 @@
-//! Runs one tier under nextest: its output goes to a file, progress to the terminal, signals to the tests.
+//! Runs one tier under nextest: its output goes to a file, progress to the terminal, signals to the
+//! tests.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::signal::unix::{SignalKind, signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use super::environment::Variable;
 use super::progress::ProgressView;
@@ -74,8 +76,8 @@ impl TierRun<'_> {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // In a process group of its own a terminal's Ctrl-C reaches the tests only once, through this program. nextest
-            // kills its tests at the second one.
+            // In a process group of its own a terminal's Ctrl-C reaches the tests only once,
+            // through this program. nextest kills its tests at the second one.
             .process_group(0);
         for (name, value) in self.environment {
             match value {
@@ -114,7 +116,8 @@ fn supervise(group: Pid, events: &Receiver<Event>, view: &mut ProgressView) -> R
     }
 }
 
-/// Interrupts the tests, then interrupts them again, then kills them. Returns how long to wait for the effect.
+/// Interrupts the tests, then interrupts them again, then kills them. Returns how long to wait for
+/// the effect.
 fn request_end(group: Pid, interrupts: u32, view: &ProgressView) -> Duration {
     let (signal, line, grace) = match interrupts {
         0 => (Signal::INT, "interrupted: taking the guests down, then writing the report", GRACE),
@@ -141,27 +144,16 @@ fn watch_child(mut child: Child, sender: Sender<Event>) {
     });
 }
 
-/// Sends an event at each Ctrl-C, SIGTERM and SIGHUP, from a thread that lasts as long as this process.
+/// Sends an event at each Ctrl-C, SIGTERM and SIGHUP, from a thread that lasts as long as this
+/// process.
 fn watch_signals(sender: Sender<Event>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let guard = runtime.enter();
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    drop(guard);
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("tried to watch for signals")?;
     std::thread::spawn(move || {
-        runtime.block_on(async {
-            loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    _ = hangup.recv() => {}
-                }
-                if sender.send(Event::Interrupt).is_err() {
-                    break;
-                }
+        for _ in signals.forever() {
+            if sender.send(Event::Interrupt).is_err() {
+                break;
             }
-        });
+        }
     });
     Ok(())
 }

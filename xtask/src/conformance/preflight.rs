@@ -27,7 +27,8 @@ pub struct Resources {
     pub memory: u64,
 }
 
-/// The path itself or the nearest directory above it that exists: the place where its bytes would go.
+/// The path itself or the nearest directory above it that exists: the place where its bytes would
+/// go.
 fn existing(path: &Utf8Path) -> Utf8PathBuf {
     path.ancestors().find(|dir| dir.exists()).unwrap_or(Utf8Path::new("/")).to_owned()
 }

@@ -79,8 +79,8 @@ pub fn all() -> Result<Vec<Scenario>> {
     Ok(catalogue.scenario)
 }
 
-/// Selects scenarios by names and tier. Without names it selects all of the tier, except those that run only if they
-/// are named. Without names and tier it selects one representative of each kind.
+/// Selects scenarios by names and tier. Without names it selects all of the tier, except those that
+/// run only if they are named. Without names and tier it selects one representative of each kind.
 pub fn choose(all: &[Scenario], names: &[String], tier: Option<TierChoice>) -> Result<Vec<Scenario>> {
     if let Some(unknown) = names.iter().find(|name| !all.iter().any(|scenario| scenario.name == **name)) {
         let known: Vec<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();

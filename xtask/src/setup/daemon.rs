@@ -12,7 +12,8 @@ use crate::terminal::say;
 
 /// Sockets of the system daemon: the monolithic daemon's, and that of the daemon for QEMU alone.
 const SOCKETS: [&str; 2] = ["/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"];
-/// Socket of virtlogd, which writes the logs of guests. It starts on demand only under systemd or in a session.
+/// Socket of virtlogd, which writes the logs of guests. It starts on demand only under systemd or
+/// in a session.
 const LOG_SOCKET: &str = "/run/libvirt/virtlogd-sock";
 /// Socket units of systemd, in order of preference.
 const UNITS: [&str; 2] = ["libvirtd.socket", "virtqemud.socket"];
@@ -25,7 +26,8 @@ pub fn uri(system: &dyn System) -> &'static str {
     if system.is_root() { "qemu:///system" } else { "qemu:///session" }
 }
 
-/// Whether the system daemon accepts connections. A socket file alone proves nothing: a dead daemon leaves one.
+/// Whether the system daemon accepts connections. A socket file alone proves nothing: a dead daemon
+/// leaves one.
 pub fn answers(system: &dyn System) -> bool {
     SOCKETS.iter().any(|socket| system.accepts(socket))
 }

@@ -1,8 +1,9 @@
 //! Access to `/dev/kvm` on machines without udev.
 //!
-//! libvirt runs QEMU as its own user. If that user cannot open the device, libvirt considers its cache of QEMU's
-//! capabilities outdated at every start of a guest and probes QEMU again, which takes most of a minute. udev gives the
-//! device to the group `kvm`. In containers without udev it often belongs to root alone, so set-up does the same.
+//! libvirt runs QEMU as its own user. If that user cannot open the device, libvirt considers its
+//! cache of QEMU's capabilities outdated at every start of a guest and probes QEMU again, which
+//! takes most of a minute. udev gives the device to the group `kvm`. In containers without udev it
+//! often belongs to root alone, so set-up does the same.
 
 use anyhow::Result;
 

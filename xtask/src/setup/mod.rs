@@ -1,4 +1,5 @@
-//! The command `setup`: finds what is missing, says what it will do, asks, does it, and checks the result.
+//! The command `setup`: finds what is missing, says what it will do, asks, does it, and checks the
+//! result.
 
 pub mod daemon;
 pub mod device;
@@ -21,8 +22,9 @@ use crate::setup::plan::{Step, Survey};
 use crate::system::{LiveSystem, System};
 use crate::terminal::{in_ci, on_terminal, say};
 
-/// What set-up would change on this machine. Guest images are not part of it: they are a cache in the user's home.
-pub struct Work {
+/// What set-up would change on this machine. Guest images are not part of it: they are a cache in
+/// the user's home.
+pub struct Changes {
     survey: Survey,
     steps: Vec<Step>,
     device: bool,
@@ -30,7 +32,7 @@ pub struct Work {
     nextest: bool,
 }
 
-impl Work {
+impl Changes {
     /// Examines the machine. Fails if set-up cannot help here.
     pub fn find(system: &dyn System, root: &Utf8Path) -> Result<Self> {
         if std::env::consts::ARCH != "x86_64" {
@@ -81,7 +83,7 @@ impl Work {
     }
 
     fn perform(&self, system: &dyn System, root: &Utf8Path) -> Result<()> {
-        let root_access = Root::find(system, &self.steps)?;
+        let root_access = RootAccess::find(system, &self.steps)?;
         for (index, step) in self.steps.iter().enumerate() {
             let done = root_access.perform(step);
             if done.is_err() {
@@ -109,14 +111,14 @@ pub fn has_nextest(root: &Utf8Path) -> bool {
 /// Makes the machine ready. Prints nothing if it is ready.
 pub fn ensure(root: &Utf8Path, yes: bool) -> Result<()> {
     let system = LiveSystem;
-    let work = Work::find(&system, root)?;
-    if work.is_empty() {
+    let changes = Changes::find(&system, root)?;
+    if changes.is_empty() {
         return Ok(());
     }
-    work.announce();
+    changes.announce();
     consent(yes)?;
-    work.perform(&system, root)?;
-    let remaining = Work::find(&system, root)?;
+    changes.perform(&system, root)?;
+    let remaining = Changes::find(&system, root)?;
     if !remaining.is_empty() {
         let lines = [remaining.survey.lines(), remaining.lines()].concat().join("; ");
         return Err(infrastructure(format!("Set-up ran, and this is still missing: {lines}")));
@@ -126,7 +128,7 @@ pub fn ensure(root: &Utf8Path, yes: bool) -> Result<()> {
 
 /// The command `setup`.
 pub fn command(root: &Utf8Path, yes: bool) -> Result<()> {
-    let ready = Work::find(&LiveSystem, root)?.is_empty();
+    let ready = Changes::find(&LiveSystem, root)?.is_empty();
     ensure(root, yes)?;
     let built = guest_images::ensure(root)?;
     if ready && !built {
@@ -163,18 +165,20 @@ pub fn ask(question: &str) -> Result<bool> {
 }
 
 /// How this machine runs commands as root.
-struct Root {
+struct RootAccess {
     prefix: Vec<String>,
 }
 
-impl Root {
-    /// Runs commands directly as root, or with sudo. Without either it fails with the exact commands to run by hand.
+impl RootAccess {
+    /// Runs commands directly as root, or with sudo. Without either it fails with the exact
+    /// commands to run by hand.
     fn find(system: &dyn System, steps: &[Step]) -> Result<Self> {
         if steps.is_empty() || system.is_root() {
             return Ok(Self { prefix: Vec::new() });
         }
         if let Some(sudo) = system.program("sudo") {
-            // sudo asks for the password here, before spinners cover its prompt. Without a terminal it must need none.
+            // sudo asks for the password here, before spinners cover its prompt. Without a terminal
+            // it must need none.
             let arguments: &[&str] = if on_terminal() { &["-v"] } else { &["-n", "-v"] };
             if Command::new(&sudo).args(arguments).status().is_ok_and(|status| status.success()) {
                 return Ok(Self { prefix: vec![sudo] });

@@ -2,7 +2,8 @@
 
 use crate::system::System;
 
-/// How to detect that a need is met. Files rather than package names, so that a QEMU built by hand counts.
+/// How to detect that a need is met. Files rather than package names, so that a QEMU built by hand
+/// counts.
 pub enum Detect {
     /// A program on the path or in a system directory.
     Program(&'static str),
@@ -17,8 +18,8 @@ pub enum Detect {
 pub enum Origin {
     /// The release itself.
     Release,
-    /// The release, or its backports where the release's QEMU is too old.
-    /// The packages of QEMU and libvirt depend on exact versions of each other, so all come from one suite.
+    /// The release, or its backports where the release's QEMU is too old. The packages of QEMU and
+    /// libvirt depend on exact versions of each other, so all come from one suite.
     Virtualisation,
 }
 
@@ -49,7 +50,8 @@ const fn need(purpose: &'static str, detect: Detect, package: &'static str, orig
 use Detect::{AnyFile, PkgConfig, Program};
 use Origin::{Release, Virtualisation};
 
-/// All needs, in the order in which they are shown. Packages for guests are downloaded, not installed here.
+/// All needs, in the order in which they are shown. Packages for guests are downloaded, not
+/// installed here.
 pub const NEEDS: &[Need] = &[
     need("runs the guests", Program("qemu-system-x86_64"), "qemu-system-x86", Virtualisation),
     need("disk formats", Program("qemu-img"), "qemu-utils", Virtualisation),

@@ -91,7 +91,7 @@ impl Survey {
         if let Some(offered) = offered_qemu(system, &self.release).filter(|offered| *offered < wanted) {
             return Some(format!("{} offers QEMU {offered}, and {wanted} is needed", self.release.pretty));
         }
-        let backports = self.dpkg.as_ref().map(Dpkg::from_backports).unwrap_or_default();
+        let backports = self.dpkg.as_ref().map(Dpkg::backported).unwrap_or_default();
         let first = backports.first()?;
         Some(format!("{first} is installed from backports, and the release's own packages conflict with it"))
     }
@@ -147,8 +147,8 @@ impl Survey {
     }
 }
 
-/// Whether apt does not know a package. Containers come without package lists, and the guest image is made of
-/// packages.
+/// Whether apt does not know a package. Containers come without package lists, and the guest image
+/// is made of packages.
 pub fn lacks_lists(system: &dyn System, package: &str) -> bool {
     system.output(&["apt-cache", "policy", package]).is_some_and(|text| {
         !text.lines().any(|line| line.trim().starts_with("Candidate: ") && !line.contains("(none)"))

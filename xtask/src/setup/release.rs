@@ -49,7 +49,8 @@ impl Release {
     }
 }
 
-/// The QEMU of a release. Used only where apt has no answer: on a bare machine its package lists are empty.
+/// The QEMU of a release. Used only where apt has no answer: on a bare machine its package lists
+/// are empty.
 pub struct Shipped {
     codename: &'static str,
     qemu: Version,
@@ -87,7 +88,8 @@ pub fn advice(release: &Release) -> &'static str {
         .unwrap_or("install a newer QEMU by hand or use Debian 12 or newer")
 }
 
-/// The QEMU that `apt-get install` would install from the release itself: apt's answer, else the table's.
+/// The QEMU that `apt-get install` would install from the release itself: apt's answer, else the
+/// table's.
 pub fn offered_qemu(system: &dyn System, release: &Release) -> Option<Version> {
     system
         .output(&["apt-cache", "policy", "qemu-system-x86"])
@@ -116,8 +118,9 @@ impl Dpkg {
         Self(text.split("\n\n").filter_map(installed).collect())
     }
 
-    /// Packages of QEMU and libvirt that were installed from backports. The release's own packages conflict with them.
-    pub fn from_backports(&self) -> Vec<&str> {
+    /// Packages of QEMU and libvirt that were installed from backports. The release's own packages
+    /// conflict with them.
+    pub fn backported(&self) -> Vec<&str> {
         let is_virtualisation = |name: &str| name.starts_with("qemu-") || name.starts_with("libvirt");
         let from_backports =
             |(name, version): (&'_ String, &String)| is_virtualisation(name) && version.contains("~bpo");
@@ -142,7 +145,7 @@ mod tests {
         );
         assert_eq!(dpkg.0.get("qemu-utils").map(String::as_str), Some("1:10.0.2+ds-2~bpo12+1"));
         assert!(!dpkg.0.contains_key("cpio"));
-        assert_eq!(dpkg.from_backports(), ["qemu-utils"]);
+        assert_eq!(dpkg.backported(), ["qemu-utils"]);
     }
 
     #[test]

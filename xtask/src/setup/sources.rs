@@ -1,13 +1,15 @@
 //! Reads the configured sources of apt, and adds the backports suite to them.
 //!
-//! This file knows no mirror's address: the added source repeats the address, components and key of the machine's own.
+//! This file knows no mirror's address: the added source repeats the address, components and key of
+//! the machine's own.
 
 use crate::system::System;
 
 /// The file that set-up adds.
 pub const BACKPORTS_FILE: &str = "/etc/apt/sources.list.d/roundtrip-backports.sources";
 
-/// Settings that the backports take over from the release's source: name in deb822, name in the one-line format.
+/// Settings that the backports take over from the release's source: name in deb822, name in the
+/// one-line format.
 const SHARED: [(&str, &str); 3] =
     [("Architectures", "arch"), ("Signed-By", "signed-by"), ("Trusted", "trusted")];
 
@@ -20,7 +22,8 @@ pub struct Source {
     pub suites: Vec<String>,
     /// Components, such as `main`.
     pub components: Vec<String>,
-    /// Settings from `SHARED`, by their deb822 names. A value may have several lines, such as an embedded key.
+    /// Settings from `SHARED`, by their deb822 names. A value may have several lines, such as an
+    /// embedded key.
     pub settings: Vec<(String, String)>,
 }
 
@@ -70,7 +73,8 @@ fn one_line(line: &str) -> Option<Source> {
 
 type Fields = Vec<(String, String)>;
 
-/// Splits deb822 text into stanzas of fields. Drops comments and keeps continuation lines with their field.
+/// Splits deb822 text into stanzas of fields. Drops comments and keeps continuation lines with
+/// their field.
 fn stanzas(text: &str) -> Vec<Fields> {
     let mut all: Vec<Fields> = vec![Vec::new()];
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -115,7 +119,8 @@ pub fn has_backports(sources: &[Source], codename: &str) -> bool {
     sources.iter().any(|source| source.suites.contains(&wanted))
 }
 
-/// The text of a source for the backports, derived from the release's own source. None if that is not configured.
+/// The text of a source for the backports, derived from the release's own source. None if that is
+/// not configured.
 pub fn backports_beside(sources: &[Source], codename: &str) -> Option<String> {
     let names = [codename.to_owned(), format!("{codename}-updates"), "stable".into(), "oldstable".into()];
     let carries_release = |source: &&Source| {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::modules::{Crate, Module, ModulePath};
+use crate::modules::{Crate, Mention, Module, ModulePath};
 
 /// How many re-exports are followed from one name to its definition.
 const DEPTH: u32 = 8;
@@ -19,8 +19,9 @@ pub struct Import {
 /// The imports between the files of a crate: importer, imported, why.
 pub type Graph = BTreeMap<PathBuf, BTreeMap<PathBuf, Import>>;
 
-/// Draws the graph. A file that only declares modules and re-exports their items has no edges of its own: whoever
-/// uses one of its re-exports depends on the file that defines the item.
+/// Draws the graph. Whoever uses a re-export depends on the file that defines the item. A file that
+/// re-exports an item depends on it only if its own code uses it too, so a file that only declares
+/// modules has no edges of its own.
 pub fn graph(sources: &Crate) -> Graph {
     let mut graph = Graph::new();
     for module in sources.modules.values() {
@@ -28,7 +29,11 @@ pub fn graph(sources: &Crate) -> Graph {
         if module.only_declares {
             continue;
         }
-        for mention in &module.mentions {
+        let is_used = |mention: &&Mention| match &mention.offered_as {
+            Some(name) => module.words.contains(name),
+            None => true,
+        };
+        for mention in module.mentions.iter().filter(is_used) {
             let Some(target) = sources.definition(&mention.segments, DEPTH) else { continue };
             if target.file != module.file {
                 let import = Import { line: mention.line, path: mention.segments.join("::") };
@@ -162,6 +167,15 @@ mod tests {
     }
 
     #[test]
+    fn a_re_export_is_an_import_only_where_the_item_is_used() {
+        let child = ("a/b.rs", "use super::A;\npub fn f(_: A) {}");
+        let offers = "mod b;\npub use b::f;\npub struct A;";
+        assert_eq!(described(&[("lib.rs", "mod a;"), ("a/mod.rs", offers), child]), "");
+        let uses = "mod b;\npub use b::f;\npub struct A;\nfn g() { f(A) }";
+        assert!(described(&[("lib.rs", "mod a;"), ("a/mod.rs", uses), child]).contains("2 files"));
+    }
+
+    #[test]
     fn a_re_export_stands_for_the_file_that_defines_the_item() {
         let declares = "//! Docs.\nmod x;\nmod y;\npub use x::{X, Other as Renamed};\npub(crate) use y::*;";
         let clean = [
@@ -195,7 +209,10 @@ mod tests {
     fn use_trees_block_modules_and_moved_files_are_read() {
         let found = described(&[
             ("lib.rs", "mod a;\n#[path = \"elsewhere.rs\"]\nmod b;\nmod c;"),
-            ("a.rs", "use crate::{b::{self, C as D}, c};\nmod inner { use super::super::c::E; }"),
+            (
+                "a.rs",
+                "use crate::{b::{self, C as D}, c};\nfn f() {}\nmod inner { use super::super::c::E; fn f(_: E) {} }",
+            ),
             ("elsewhere.rs", "pub struct C; mod deep { fn f() { crate::c::g() } }"),
             ("c.rs", "use crate::a;\npub struct E; pub fn g() {}"),
         ]);

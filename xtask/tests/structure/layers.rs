@@ -1,4 +1,5 @@
-//! What may depend on what: between crates by `cargo tree`, between the files of a crate by their imports.
+//! What may depend on what: between crates by `cargo tree`, between the files of a crate by their
+//! imports.
 
 use std::collections::BTreeSet;
 use std::path::Path;

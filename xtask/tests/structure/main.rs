@@ -1,5 +1,5 @@
-//! Holds the structure that ARCHITECTURE.md describes: who may import whom, how long files and lines are, and that
-//! every environment variable is documented.
+//! Holds the structure that ARCHITECTURE.md describes: who may import whom, how long files and
+//! lines are, and that every environment variable is documented.
 
 mod cycles;
 mod environment;

@@ -28,6 +28,8 @@ pub struct Module {
     pub items: BTreeSet<String>,
     /// Names of its child modules.
     pub children: BTreeSet<String>,
+    /// Words of its code outside of declarations and `use`.
+    pub words: BTreeSet<String>,
     /// Paths into the same crate.
     pub mentions: Vec<Mention>,
     /// Whether it holds nothing but module declarations and `use`.
@@ -41,7 +43,8 @@ pub struct Crate {
 }
 
 impl Crate {
-    /// Reads the modules below a root file such as `src/lib.rs`. `read` gives the text of a file, or nothing.
+    /// Reads the modules below a root file such as `src/lib.rs`. `read` gives the text of a file,
+    /// or nothing.
     pub fn load(root: &Path, read: &dyn Fn(&Path) -> Option<String>) -> Self {
         let mut all = Self::default();
         let mut due = vec![(ModulePath::new(), root.to_owned())];
@@ -59,7 +62,8 @@ impl Crate {
 struct Reader<'a> {
     file: &'a Path,
     all: &'a mut Crate,
-    /// Modules that are declared here and lie in files of their own: candidates, of which one exists.
+    /// Modules that are declared here and lie in files of their own: candidates, of which one
+    /// exists.
     files: Vec<(ModulePath, PathBuf)>,
 }
 
@@ -68,6 +72,7 @@ impl Reader<'_> {
         let mut module = Module { file: self.file.to_owned(), only_declares: true, ..Module::default() };
         let rest = self.declarations(path, code, &mut module);
         module.only_declares &= rest.is_empty();
+        module.words = rest.iter().filter(|token| token.is_word()).map(|token| token.text.clone()).collect();
         self.all.modules.insert(path.to_vec(), module);
         let mentions = mentions(path, code, &self.all.modules[path]);
         if let Some(module) = self.all.modules.get_mut(path) {
@@ -227,7 +232,7 @@ fn expand(tree: &[Token], before: &[String], leaf: &mut dyn FnMut(&[String], &st
                 break;
             }
             if token.is_word() || token.is("*") {
-                if !(token.is("self") && !segments.is_empty()) {
+                if segments.is_empty() || !token.is("self") {
                     segments.push(token.text.clone());
                 }
                 if !branch.get(at + 1).is_some_and(|token| token.is("::")) {
@@ -268,7 +273,8 @@ fn branches(tree: &[Token]) -> Vec<&[Token]> {
     all
 }
 
-/// Turns `crate::…`, `self::…`, `super::…` and `child::…` into a path from the root; none for other crates.
+/// Turns `crate::…`, `self::…`, `super::…` and `child::…` into a path from the root. None for
+/// paths into other crates.
 fn resolve_start(here: &[String], segments: &[String], module: &Module) -> Option<Vec<String>> {
     let mut base = here.to_vec();
     let mut rest = segments;

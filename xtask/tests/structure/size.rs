@@ -9,6 +9,9 @@ const LINES: usize = 500;
 /// The most columns of prose.
 const COLUMNS: usize = 100;
 
+/// The folders whose comments wrap.
+const WRAPPED: &[&str] = &["xtask"];
+
 /// Longer source files, each with the reason why it is not split.
 const LONG_FILES: &[(&str, &str)] = &[];
 
@@ -35,8 +38,27 @@ fn prose_wraps() {
     assert!(found.is_empty(), "{} lines of prose wider than {COLUMNS} columns: {found:#?}", found.len());
 }
 
-/// The numbers of lines of Markdown prose that are too wide. Tables, code and lines that an address makes long may
-/// be.
+#[test]
+fn comments_wrap() {
+    let mut found = Vec::new();
+    for folder in WRAPPED {
+        for path in tree::files(folder, &[".rs"]) {
+            let text = tree::text(&path);
+            let wide = text.lines().enumerate().filter(|(_, line)| is_wide_comment(line));
+            found.extend(wide.map(|(index, _)| format!("{}:{}", path.display(), index + 1)));
+        }
+    }
+    assert!(found.is_empty(), "comments wider than {COLUMNS} columns: {found:#?}");
+}
+
+fn is_wide_comment(line: &str) -> bool {
+    let bare = line.trim_start();
+    let exempt = bare.contains("://") || bare.starts_with("/// |") || bare.starts_with("//! |");
+    bare.starts_with("//") && line.chars().count() > COLUMNS && !exempt
+}
+
+/// The numbers of lines of Markdown prose that are too wide. Tables, code and lines that an address
+/// makes long may be.
 fn too_wide(text: &str) -> impl Iterator<Item = usize> {
     let mut in_code = false;
     text.lines().enumerate().filter_map(move |(index, line)| {

@@ -1,4 +1,5 @@
-//! Splits Rust source into tokens: enough to find paths, without comments, strings and test-only items.
+//! Splits Rust source into tokens: enough to find paths, without comments, strings and test-only
+//! items.
 
 /// One token with the line it stands on, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +93,8 @@ fn block_comment(text: &str) -> usize {
     text.len()
 }
 
-/// The length of the string, byte string, raw string, character or lifetime that a text begins with.
+/// The length of the string, byte string, raw string, character or lifetime that a text begins
+/// with.
 fn string(text: &str) -> Option<usize> {
     let body = text.strip_prefix(['b', 'c']).unwrap_or(text);
     let prefix = text.len() - body.len();
@@ -126,11 +128,7 @@ fn quoted(text: &str, quote: char) -> usize {
 
 fn character_or_lifetime(text: &str) -> usize {
     let mut following = text.chars().skip(1);
-    let is_character = match (following.next(), following.next()) {
-        (Some('\\'), _) | (_, Some('\'')) => true,
-        _ => false,
-    };
-    if is_character {
+    if matches!((following.next(), following.next()), (Some('\\'), _) | (_, Some('\''))) {
         return quoted(text, '\'');
     }
     text[1..].find(|c: char| !(c.is_alphanumeric() || c == '_')).map_or(text.len(), |at| at + 1)

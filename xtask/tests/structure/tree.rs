@@ -11,7 +11,8 @@ pub fn root() -> PathBuf {
     root.to_owned()
 }
 
-/// Every file below a folder of the repository whose name ends so, relative to the repository and sorted.
+/// Every file below a folder of the repository whose name ends so, relative to the repository and
+/// sorted.
 pub fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
     let root = root();
     let mut found = Vec::new();
