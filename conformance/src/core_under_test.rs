@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 use contract::{Capabilities, CoreError, Operation, Platform, ReplicationCore, SiteId, Timestamp};
 
-use crate::mutants::InjectedFault;
-
 /// A content change on its way into a recovery point, and the hook by which mutants alter it. Only
 /// a core that offers such a hook can be given faults below its interface.
 pub use replication::tap::{Extent, Tap as FaultHook};
@@ -41,11 +39,20 @@ impl CoreClock {
     }
 }
 
-/// Opens the built-in core with a fault injected into it, if `fault` is one.
+/// A fault to inject into a core, or none.
+pub trait FaultInjection {
+    /// The fault below the core's interface, if it is one of these.
+    fn hook(&self) -> Option<Arc<dyn FaultHook>>;
+
+    /// Puts the fault at the core's interface, if it is one of these, in front of an open core.
+    fn wrap(&self, core: Arc<dyn ReplicationCore>) -> Arc<dyn ReplicationCore>;
+}
+
+/// Opens the built-in core, with a fault injected into it if `fault` is one.
 ///
 /// # Errors
 /// The core cannot read its state.
-pub fn open(parts: CoreParts, fault: &InjectedFault) -> Result<Arc<dyn ReplicationCore>, CoreError> {
+pub fn open(parts: CoreParts, fault: &impl FaultInjection) -> Result<Arc<dyn ReplicationCore>, CoreError> {
     let CoreParts { platforms, dir, clock } = parts;
     let clock = match clock {
         CoreClock::System => replication::Clock::system(),

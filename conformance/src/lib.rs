@@ -10,7 +10,7 @@
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
 //! - [`ssh`]: log-in to a machine from outside
 //! - [`evidence`]: what a run leaves behind; [`recheck`] judges it again
-//! - [`outcome`]: the result of a run, and the schema of `results.json`
+//! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
 //! - [`report`]: the summary on the terminal, `results.json`, JUnit and HTML
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs
 
@@ -32,3 +32,4 @@ pub mod scenario;
 pub mod service;
 pub mod sim;
 pub mod ssh;
+pub mod verdict;

@@ -7,28 +7,10 @@ use crate::rules::profile::Profile;
 use crate::rules::{Class, RuleId, Score};
 use crate::scenario::Tier;
 
+pub use crate::verdict::Verdict;
+
 /// Version of the schema. It rises when a field changes its meaning or is removed.
 pub const SCHEMA: u32 = 2;
-
-/// A verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Everything that was looked at is as required.
-    Pass,
-    /// Nothing can be said: the test host or a guest failed, or evidence is missing. Never a pass.
-    Unknown,
-    /// The core broke a rule.
-    Fail,
-}
-
-impl Verdict {
-    /// The worse of two verdicts: a failure stays one, whatever else is unknown.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        self.max(other)
-    }
-}
 
 /// A run.
 #[derive(Clone, Debug, Serialize, Deserialize)]

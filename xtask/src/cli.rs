@@ -52,8 +52,9 @@ pub enum Command {
     Bench(BenchArgs),
     /// Judge deliberately faulty cores, each of which the suite must reject
     Mutants(MutantsArgs),
-    /// Draw the core's state machines into docs/states.md
-    Diagrams,
+    /// Write the generated pages docs/rules.md and docs/states.md
+    #[command(alias = "diagrams")]
+    Docs,
     /// Judge the stored evidence of a run again
     Recheck {
         /// The run's directory
@@ -108,6 +109,9 @@ pub struct ConformanceArgs {
     /// Test the suite itself: run it against a core with this fault
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
+    /// Judge by this profile of external facts, from conformance/profiles.toml [default: asr-2019]
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// Rounds over the same machines, for scenarios that end in the state in which they began
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub cycles: Option<u32>,
@@ -160,6 +164,7 @@ impl ConformanceArgs {
             keep: false,
             connect: None,
             mutant: None,
+            profile: None,
             cycles: None,
             consent,
         }

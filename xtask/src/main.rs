@@ -59,7 +59,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Images { .. } => done(guest_images::list()),
         Command::Clean { runs, consent } => done(clean::command(&root, *runs, consent.yes)),
         Command::Bench(arguments) => bench::command(&root, arguments),
-        Command::Diagrams => done(docs::diagrams(&root)),
+        Command::Docs => done(docs::command(&root)),
         Command::Recheck { dir } => recheck::command(&root, dir),
         Command::Mutants(arguments) => mutants::command(&root, arguments),
     }

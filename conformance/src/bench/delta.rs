@@ -13,10 +13,9 @@ use harness::tools::{self, Format};
 use serde_json::json;
 use standins::Boot;
 
-use super::figures::Sample;
+use super::figures::{Sample, synced, table};
 use super::pair::{DISK, Pair, volume_of};
 use super::source::{self, Cache};
-use super::{synced, table};
 
 /// Sizes of disks, in bytes.
 const DISKS: [u64; 2] = [2 << 30, 8 << 30];

@@ -1,7 +1,13 @@
-//! Statistics over measured times.
+//! Times, statistics over them, and the tables that show them.
 
 use std::fmt;
-use std::time::Duration;
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use camino::Utf8Path;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
 
 /// A figure that was measured in several rounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +45,23 @@ impl fmt::Display for Sample {
         let most = self.0[self.0.len() - 1];
         write!(f, "{:.2} ({least:.2} to {most:.2})", self.median())
     }
+}
+
+/// A table whose first column is aligned left and all others right.
+pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Syncs a file to disk and returns the time since `began`.
+pub(super) fn synced(path: &Utf8Path, began: Instant) -> Result<Duration> {
+    File::open(path).and_then(|file| file.sync_all()).with_context(|| format!("sync {path}"))?;
+    Ok(began.elapsed())
 }
 
 #[cfg(test)]

@@ -11,10 +11,9 @@ use comfy_table::Table;
 use contract::{Access, Acknowledge, Bytes, MachineId, Millis, Platform, Policy, VolumeId};
 use harness::tools;
 
-use super::figures::Sample;
+use super::figures::{Sample, synced, table};
 use super::pair::{DISK, Pair, volume_of};
 use super::source::{self, Cache};
-use super::{synced, table};
 
 /// Size of the disk, in bytes.
 const SIZE: u64 = 2 << 30;

@@ -10,13 +10,8 @@ mod initial;
 mod pair;
 mod source;
 
-use std::fs::File;
-use std::time::{Duration, Instant};
-
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
 use harness::host::Host;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -65,21 +60,4 @@ fn host() -> Result<String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let busy = if load > 0.5 * cores as f64 { ": the host is busy, so ignore the figures" } else { "" };
     Ok(format!("{cores} cores, load {load:.1} at the beginning{busy}."))
-}
-
-/// A table whose first column is aligned left and all others right.
-fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-/// Syncs a file to disk and returns the time since `began`.
-fn synced(path: &Utf8Path, began: Instant) -> Result<Duration> {
-    File::open(path).and_then(|file| file.sync_all()).with_context(|| format!("sync {path}"))?;
-    Ok(began.elapsed())
 }

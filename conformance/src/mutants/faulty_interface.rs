@@ -12,7 +12,7 @@ use contract::{
     ReplicationCore, ReprotectRequest, Step, TargetSettings, TestFailoverRequest, TestFailoverStatus,
 };
 
-use super::Activation;
+use super::activation::Activation;
 use super::interface::InterfaceFault;
 
 /// A sound core behind an interface with a fault.

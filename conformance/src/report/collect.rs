@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
-use super::overall;
 use crate::evidence::{RESULT, STARTED};
-use crate::outcome::{HostFacts, Results, RuleOutcome, SCHEMA, ScenarioOutcome};
+use crate::outcome::{HostFacts, Results, RuleOutcome, SCHEMA, ScenarioOutcome, Verdict};
 use crate::rules::coverage::not_judged;
 
 /// Reads the evidence of every scenario. One that began and left no result is unknown, never absent.
@@ -34,7 +33,7 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
         profile: profile(&scenarios),
         reported: jiff::Timestamp::now().to_string(),
         host,
-        verdict: overall(scenarios.iter().map(|scenario| scenario.verdict)),
+        verdict: Verdict::worst_of(scenarios.iter().map(|scenario| scenario.verdict)),
         not_judged: not_judged(&rules),
         scenarios,
         rules,

@@ -3,9 +3,8 @@
 use contract::{Bytes, Millis};
 use maud::{DOCTYPE, Markup, html};
 
-use super::host_line;
 use super::rules::JudgedRules;
-use super::summary::{depths, grouped, speed_line};
+use super::summary::{depths, grouped, host_line, speed_line};
 use crate::outcome::{EdgeOutcome, LeftDisk, NotJudged, Results, RuleOutcome, ScenarioOutcome, Verdict};
 
 const STYLE: &str = "

@@ -9,7 +9,7 @@ mod summary;
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
-use crate::outcome::{HostFacts, Results, Verdict};
+use crate::outcome::{Results, Verdict};
 
 pub use collect::collect;
 
@@ -40,33 +40,13 @@ pub fn exit_code(verdict: Verdict, slow: bool) -> u8 {
     }
 }
 
-/// The worst of several verdicts. A run of nothing proves nothing, so its verdict is unknown.
-pub(crate) fn overall(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
-    verdicts.reduce(Verdict::and).unwrap_or(Verdict::Unknown)
-}
-
-/// The test host in one line.
-pub(crate) fn host_line(host: &HostFacts) -> String {
-    let HostFacts { kernel, cores, qemu, libvirt, accelerator, boot_ms, .. } = host;
-    format!(
-        "{cores} cores, Linux {kernel}, QEMU {qemu}, libvirt {libvirt}, {accelerator} (trial boot {boot_ms} ms)"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_run_without_scenarios_is_no_pass() {
-        assert_eq!(overall(std::iter::empty()), Verdict::Unknown);
-    }
-
-    #[test]
-    fn a_failure_outranks_what_is_unknown_and_that_outranks_a_pass() {
+    fn a_time_bound_counts_only_for_a_run_that_conforms() {
         use Verdict::{Fail, Pass, Unknown};
-        assert_eq!(overall([Pass, Unknown, Fail].into_iter()), Fail);
-        assert_eq!(overall([Pass, Unknown].into_iter()), Unknown);
         assert_eq!([Pass, Fail, Unknown].map(|verdict| exit_code(verdict, false)), [0, 1, 3]);
         assert_eq!([Pass, Fail, Unknown].map(|verdict| exit_code(verdict, true)), [2, 1, 3]);
     }

@@ -7,10 +7,9 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use contract::{Bytes, Millis};
 
-use super::host_line;
 use super::rules::{JudgedRules, count};
 use crate::outcome::{
-    DiskOutcome, EdgeOutcome, LeftDisk, Results, Rpo, RuleOutcome, ScenarioOutcome, Speed, Verdict,
+    DiskOutcome, EdgeOutcome, HostFacts, LeftDisk, Results, Rpo, RuleOutcome, ScenarioOutcome, Speed, Verdict,
 };
 use crate::rules::Score;
 
@@ -178,6 +177,14 @@ fn findings<'a>(text: &mut String, sign: &str, rules: impl Iterator<Item = &'a R
     }
 }
 
+/// The test host in one line.
+pub(super) fn host_line(host: &HostFacts) -> String {
+    let HostFacts { kernel, cores, qemu, libvirt, accelerator, boot_ms, .. } = host;
+    format!(
+        "{cores} cores, Linux {kernel}, QEMU {qemu}, libvirt {libvirt}, {accelerator} (trial boot {boot_ms} ms)"
+    )
+}
+
 fn sign(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "✓",
@@ -216,7 +223,7 @@ pub(super) fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{HostFacts, SCHEMA};
+    use crate::outcome::SCHEMA;
     use crate::rules::RuleLog;
     use crate::rules::coverage::not_judged;
     use crate::rules::ids::{FO_04, LC_01, LC_14, PL_08};

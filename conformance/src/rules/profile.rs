@@ -41,7 +41,7 @@ pub fn profiles() -> &'static [Profile] {
         let file: Table = SOURCE.parse().unwrap_or_else(|error| panic!("profiles.toml: {error}"));
         let profile = |(name, values): (String, Value)| match values {
             Value::Table(values) => Profile { name, values },
-            other => panic!("profiles.toml: {name} is {other:?}, not a table"),
+            other => panic!("profiles.toml: {name} is a {}, not a table", other.type_str()),
         };
         file.into_iter().map(profile).collect()
     });

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Class;
-use crate::outcome::Verdict;
+use crate::verdict::Verdict;
 
 /// How a finding counts. The catalogue mixes promises, documented limits and advice, which are not
 /// scored alike: only a broken promise fails a run.

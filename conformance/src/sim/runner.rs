@@ -62,7 +62,8 @@ fn seed() -> Option<u64> {
 
 /// The worst of the outcomes that keep the verdict from being a pass.
 fn worst(found: &[RuleOutcome]) -> Option<&RuleOutcome> {
-    found.iter().filter(|rule| rule.score.verdict() != Verdict::Pass).max_by_key(|rule| rule.score.verdict())
+    let counts = |rule: &&RuleOutcome| rule.score.verdict() != Verdict::Pass;
+    found.iter().filter(counts).max_by_key(|rule| rule.score.verdict())
 }
 
 /// Runs one check. A rule that the check lists and did not look at is unknown.

@@ -35,13 +35,13 @@ pub(crate) const CHECKS: &[Check] = &[
         choices
     ),
     check!(
-        "points of Hyper-V machines can be chosen until the longest retention ends",
+        "points of Hyper-V machines can be chosen until their longest retention ends",
         &[RP_12, RP_14],
         || hourly(SimProfile::HYPERV),
         window(RP_12, Profile::active().hyperv_retention_max_hours())
     ),
     check!(
-        "points of VMware machines can be chosen until the longest retention ends",
+        "points of VMware machines can be chosen until their longest retention ends",
         &[RP_13, RP_14, PO_06],
         || hourly(SimProfile::VMWARE),
         window(RP_13, Profile::active().vmware_retention_max_hours())
