@@ -46,7 +46,7 @@ impl Pair {
         let core = replication::Core::open(replication::Config {
             platforms,
             dir: core,
-            tap: None,
+            fault_hook: None,
             clock: replication::Clock::system(),
         })?;
         Ok(Self { source, target, core, dir })

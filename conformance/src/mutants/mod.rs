@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::{MachineSpec, ReplicationCore};
-use replication::tap::{Extent, Tap};
+use replication::fault_hook::{Extent, FaultHook};
 
 use crate::mutants::interface::{Faulty, InterfaceFault};
 
@@ -17,7 +17,7 @@ pub struct Mutant {
     pub name: &'static str,
     /// For people.
     pub does: &'static str,
-    make: fn() -> Arc<dyn Tap>,
+    make: fn() -> Arc<dyn FaultHook>,
 }
 
 /// Every fault there is.
@@ -59,7 +59,7 @@ pub const ALL: &[Mutant] = &[
 pub struct Planned {
     edge: Option<String>,
     armed: AtomicBool,
-    tap: Arc<dyn Tap>,
+    tap: Arc<dyn FaultHook>,
 }
 
 impl Planned {
@@ -89,7 +89,7 @@ impl Planned {
     }
 }
 
-impl Tap for Planned {
+impl FaultHook for Planned {
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
         !self.armed.load(Ordering::SeqCst) || self.tap.pass(batch, extent)
     }
@@ -133,8 +133,8 @@ impl InjectedFault {
 
     /// What the core is opened with.
     #[must_use]
-    pub fn tap(&self) -> Option<Arc<dyn Tap>> {
-        self.tap.clone().map(|tap| tap as Arc<dyn Tap>)
+    pub fn tap(&self) -> Option<Arc<dyn FaultHook>> {
+        self.tap.clone().map(|tap| tap as Arc<dyn FaultHook>)
     }
 
     /// What stands between core and check.
@@ -161,7 +161,7 @@ impl OncePerBatch {
 #[derive(Default)]
 struct DropExtent(OncePerBatch);
 
-impl Tap for DropExtent {
+impl FaultHook for DropExtent {
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
         // Zeroes over zeroes would not be missed.
         extent.data.iter().all(|byte| *byte == 0) || !self.0.first(batch)
@@ -170,7 +170,7 @@ impl Tap for DropExtent {
 
 struct ForgetAddress;
 
-impl Tap for ForgetAddress {
+impl FaultHook for ForgetAddress {
     fn pass(&self, _batch: u64, _extent: &mut Extent) -> bool {
         true
     }
@@ -182,7 +182,7 @@ impl Tap for ForgetAddress {
 
 struct SkipHydration;
 
-impl Tap for SkipHydration {
+impl FaultHook for SkipHydration {
     fn pass(&self, _: u64, _: &mut Extent) -> bool {
         true
     }
@@ -194,7 +194,7 @@ impl Tap for SkipHydration {
 
 struct SkipResync;
 
-impl Tap for SkipResync {
+impl FaultHook for SkipResync {
     fn pass(&self, _: u64, _: &mut Extent) -> bool {
         true
     }
@@ -207,7 +207,7 @@ impl Tap for SkipResync {
 #[derive(Default)]
 struct AlterSector(OncePerBatch);
 
-impl Tap for AlterSector {
+impl FaultHook for AlterSector {
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
         if let Some(sector) = extent.data.first_chunk_mut::<512>()
             && self.0.first(batch)
@@ -225,7 +225,7 @@ struct SwapInTime {
     before: Mutex<BTreeMap<(usize, u64), Vec<u8>>>,
 }
 
-impl Tap for SwapInTime {
+impl FaultHook for SwapInTime {
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
         let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (extent.disk, extent.offset);

@@ -362,7 +362,7 @@ pub(crate) fn open_core(
     mutant: Option<Arc<Planned>>,
     sites: &[(&str, &Arc<StandInSite>)],
 ) -> Result<Arc<dyn ReplicationCore>, ScenarioError> {
-    let tap = mutant.map(|mutant| mutant as Arc<dyn replication::tap::Tap>);
+    let tap = mutant.map(|mutant| mutant as Arc<dyn replication::fault_hook::FaultHook>);
     let platforms: BTreeMap<_, _> = sites
         .iter()
         .map(|(name, site)| (SiteId::from(*name), Arc::clone(site) as Arc<dyn Platform>))
@@ -371,7 +371,7 @@ pub(crate) fn open_core(
     let core = replication::Core::open(replication::Config {
         platforms,
         dir,
-        tap,
+        fault_hook: tap,
         clock: replication::Clock::system(),
     });
     Ok(Arc::new(core.map_err(|error| ScenarioError::Inconclusive(error.to_string()))?))

@@ -145,10 +145,11 @@ async fn cycle(world: SimWorld, dir: std::path::PathBuf, mutant: Option<Arc<Plan
     platforms.insert("primary".into(), primary.clone());
     platforms.insert("recovery".into(), recovery.clone());
     let enter = |edge: &str| mutant.iter().for_each(|mutant| mutant.enter(edge));
-    let tap = mutant.clone().map(|mutant| mutant as Arc<dyn replication::tap::Tap>);
+    let tap = mutant.clone().map(|mutant| mutant as Arc<dyn replication::fault_hook::FaultHook>);
     let clock = world.clock().clone();
     let clock = replication::Clock::new(move || clock.now());
-    let core = replication::Core::open(replication::Config { platforms, dir, tap, clock }).map_err(said)?;
+    let core = replication::Core::open(replication::Config { platforms, dir, fault_hook: tap, clock })
+        .map_err(said)?;
     let run = Run { world, primary, recovery, core, item: ItemId::from("item") };
     run.protect().await?;
     enter(EDGES[0]);

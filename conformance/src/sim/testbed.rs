@@ -89,7 +89,7 @@ impl Testbed {
         let config = replication::Config {
             platforms,
             dir: dir.path().to_owned(),
-            tap: dose.tap(),
+            fault_hook: dose.tap(),
             clock: replication::Clock::new(move || clock.now()),
         };
         let core = dose.around(Arc::new(replication::Core::open(config).map_err(said)?));
