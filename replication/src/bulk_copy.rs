@@ -149,7 +149,8 @@ mod tests {
         copy(&Source { uri: source.uri(), changed: None, against: replica.uri() }, &|_| ())
     }
 
-    /// A disk of 64 KiB grains that differ from their neighbours; the first and each fifth are zeroes.
+    /// A disk of 64 KiB grains that differ from their neighbours; the first and each fifth are
+    /// zeroes.
     fn disk() -> Vec<u8> {
         let grain = |index: usize| vec![(index % 5 * (1 + index % 50)) as u8; 64 * 1024];
         (0..21 * 16 + 3).flat_map(grain).collect()

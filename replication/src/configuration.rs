@@ -1,4 +1,5 @@
-//! Settings of the target machine (FO-17), and checks that find what would prevent it from working (MO-03).
+//! Settings of the target machine (FO-17), and checks that find what would prevent it from working
+//! (MO-03).
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

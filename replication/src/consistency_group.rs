@@ -1,8 +1,9 @@
 //! Replication groups: machines whose recovery points are taken at the same moments (RP-11).
 //!
-//! Among the members that replicate from one site, the first by id is the leader. Its task transfers all of them at
-//! once, and the tasks of the other members do nothing. A member that stops replicating waits for the transfer under
-//! way; if it was the leader, the next member takes over.
+//! Among the members that replicate from one site, the first by id is the leader. Its task
+//! transfers all of them at once, and the tasks of the other members do nothing. A member that
+//! stops replicating waits for the transfer under way; if it was the leader, the next member takes
+//! over.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,8 +14,8 @@ use crate::context::Context;
 use crate::item::Item;
 use crate::state::Record;
 
-/// The items that the task of `item` transfers together: all members if `item` leads its group, nothing if another
-/// member leads it, and `item` alone if it is in no group.
+/// The items that the task of `item` transfers together: all members if `item` leads its group,
+/// nothing if another member leads it, and `item` alone if it is in no group.
 pub(crate) async fn led_by(ctx: &Context, item: &Arc<Item>) -> Vec<Arc<Item>> {
     let Some(own) = key(&*item.record.lock().await) else { return vec![Arc::clone(item)] };
     let mut members = Vec::new();
@@ -28,8 +29,8 @@ pub(crate) async fn led_by(ctx: &Context, item: &Arc<Item>) -> Vec<Arc<Item>> {
     if members.first().is_some_and(|first| first.id == item.id) { members } else { Vec::new() }
 }
 
-/// What members must have in common to be transferred together: group, receiving side and source site. `None` if the
-/// item is in no group.
+/// What members must have in common to be transferred together: group, receiving side and source
+/// site. `None` if the item is in no group.
 fn key(record: &Record) -> Option<(GroupId, Side, SiteId)> {
     let side = record.replica.as_ref()?.side;
     Some((record.group.clone()?, side, record.on(side.other()).0.clone()))

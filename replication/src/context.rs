@@ -1,6 +1,7 @@
 //! What all parts of the core share: sites, store, items, jobs, plans, policies and time.
 //!
-//! The context holds data and the means to change it; what is done with the data is in the modules above.
+//! The context holds data and the means to change it; what is done with the data is in the modules
+//! above.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,8 +41,8 @@ pub(crate) struct Context {
     items: Mutex<BTreeMap<ItemId, Arc<Item>>>,
     pub(crate) jobs: Mutex<Jobs>,
     pub(crate) plans: Mutex<BTreeMap<PlanId, RecoveryPlan>>,
-    /// Whether every item in the store is recovered. No job starts before, because recovery closes everything that the
-    /// previous process left open and must not close what a new job opens.
+    /// Whether every item in the store is recovered. No job starts before, because recovery closes
+    /// everything that the previous process left open and must not close what a new job opens.
     recovered: watch::Sender<bool>,
 }
 
@@ -167,7 +168,8 @@ impl Context {
         self.try_update(item, change).await
     }
 
-    /// Changes an item's record unless `change` returns an error. The change is stored before anyone sees it.
+    /// Changes an item's record unless `change` returns an error. The change is stored before
+    /// anyone sees it.
     pub(crate) async fn try_update(
         &self,
         item: &Item,

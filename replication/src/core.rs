@@ -17,8 +17,8 @@ pub struct Core {
 }
 
 impl Core {
-    /// Opens the store in the configured directory and recovers what is in it: items replicate again, and jobs resume in
-    /// the background. Must be called on a tokio runtime.
+    /// Opens the store in the configured directory and recovers what is in it: items replicate
+    /// again, and jobs resume in the background. Must be called on a tokio runtime.
     ///
     /// # Errors
     /// The directory or the store cannot be used, or the store contains invalid data.

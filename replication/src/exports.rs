@@ -13,8 +13,8 @@ pub(crate) struct Opened {
     disks: usize,
 }
 
-/// Closes an export. An export that stays open blocks every merge, so a failure is tried again once; closing a closed
-/// export has no effect.
+/// Closes an export. An export that stays open blocks every merge, so a failure is tried again
+/// once; closing a closed export has no effect.
 pub(crate) async fn close(platform: &Arc<dyn Platform>, export: &ExportId) -> Result<(), PlatformError> {
     if platform.close_export(export).await.is_ok() {
         return Ok(());
@@ -22,8 +22,8 @@ pub(crate) async fn close(platform: &Arc<dyn Platform>, export: &ExportId) -> Re
     platform.close_export(export).await
 }
 
-/// Exports every volume; with `access` `None`, exports nothing. If a volume cannot be exported, those before it are
-/// closed again.
+/// Exports every volume; with `access` `None`, exports nothing. If a volume cannot be exported,
+/// those before it are closed again.
 pub(crate) async fn open_all(
     platform: &Arc<dyn Platform>,
     volumes: &Volumes,
@@ -48,8 +48,8 @@ impl Opened {
         uris
     }
 
-    /// Closes all exports and returns `work`, the result of the work done with them. An export that cannot be closed is
-    /// an error too, but does not replace an earlier one.
+    /// Closes all exports and returns `work`, the result of the work done with them. An export that
+    /// cannot be closed is an error too, but does not replace an earlier one.
     pub(crate) async fn close<T>(self, work: Result<T, CoreError>) -> Result<T, CoreError> {
         let mut closed = Ok(());
         for export in &self.exports {

@@ -1,7 +1,8 @@
 //! Fault injection: lets the conformance suite make this core misbehave on purpose.
 //!
-//! A suite that has never seen a faulty core proves little about correct ones. A hook sees every extent on its way from
-//! the landing log into a recovery point and can change, drop or replace it. Without a hook the core is unmodified.
+//! A suite that has never seen a faulty core proves little about correct ones. A hook sees every
+//! extent on its way from the landing log into a recovery point and can change, drop or replace it.
+//! Without a hook the core is unmodified.
 
 use contract::MachineSpec;
 
@@ -18,12 +19,12 @@ pub struct Extent {
 
 /// Intercepts what the core does with data and machines.
 pub trait FaultHook: Send + Sync {
-    /// Called for each extent that is about to be written into a recovery point. `batch` numbers transfers from 1.
-    /// Returns whether to write the extent.
+    /// Called for each extent that is about to be written into a recovery point. `batch` numbers
+    /// transfers from 1. Returns whether to write the extent.
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool;
 
-    /// Called after each write to the core's store, before the core acts on it. Tests crash the core here: a process
-    /// can only die between two writes.
+    /// Called after each write to the core's store, before the core acts on it. Tests crash the
+    /// core here: a process can only die between two writes.
     fn stored(&self) {}
 
     /// Whether to compare disks whose source has no change record.

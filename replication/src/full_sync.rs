@@ -14,8 +14,8 @@ use crate::state::Volumes;
 use crate::transfer::{Source, blocking};
 use crate::{bulk_copy, exports};
 
-/// Makes the replica's base equal to a snapshot of the source and records it as the first recovery point, with which
-/// the item becomes protected. Returns the number of bytes written.
+/// Makes the replica's base equal to a snapshot of the source and records it as the first recovery
+/// point, with which the item becomes protected. Returns the number of bytes written.
 pub(crate) async fn synchronise(ctx: &Context, item: &Item, job: &Job) -> Result<u64, CoreError> {
     let (source, machine, target, base) = {
         let record = item.record.lock().await;

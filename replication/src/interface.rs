@@ -1,4 +1,5 @@
-//! Implements [`ReplicationCore`]: each method finds the items that it concerns and calls the module that does the work.
+//! Implements [`ReplicationCore`]: each method finds the items that it concerns and calls the
+//! module that does the work.
 
 use async_trait::async_trait;
 use contract::{

@@ -24,7 +24,8 @@ pub(crate) struct Item {
     pub(crate) tasks: Mutex<Option<ReplicationTasks>>,
     /// The job that works on the item.
     job: std::sync::Mutex<Option<JobId>>,
-    /// Locked by whoever processes landed transfers: the replication task, or a failover to the latest point.
+    /// Locked by whoever processes landed transfers: the replication task, or a failover to the
+    /// latest point.
     pub(crate) processing: Mutex<()>,
     /// Whether its replication tasks run. Its consistency group transfers it only while they do.
     pub(crate) replicating: AtomicBool,

@@ -77,8 +77,8 @@ fn health(record: &Record, has_warning: bool) -> Health {
     }
 }
 
-/// What is wrong although replication works: data older than the policy's threshold (MO-01), a resynchronisation, or
-/// guests that could not be quiesced.
+/// What is wrong although replication works: data older than the policy's threshold (MO-01), a
+/// resynchronisation, or guests that could not be quiesced.
 fn warning(record: &Record, policy: &Policy, now: Timestamp) -> Option<String> {
     let received = record.replica.as_ref().and_then(Replica::received_at);
     let age = received.map(|received| now.since(received)).filter(|age| *age > policy.rpo_threshold);

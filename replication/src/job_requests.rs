@@ -1,4 +1,5 @@
-//! Requests about jobs: which there are, what can be requested of each, and to retry, resume and cancel them.
+//! Requests about jobs: which there are, what can be requested of each, and to retry, resume and
+//! cancel them.
 
 use std::sync::Arc;
 
@@ -55,7 +56,8 @@ fn actions_while_running(view: &JobView) -> Vec<JobAction> {
     actions
 }
 
-/// Failovers of items can be cancelled, with consequences (FO-12, HF-19), and so can every job of a plan.
+/// Failovers of items can be cancelled, with consequences (FO-12, HF-19), and so can every job of a
+/// plan.
 fn can_be_cancelled(view: &JobView) -> bool {
     let is_failover = matches!(view.kind, JobKind::UnplannedFailover | JobKind::PlannedFailover);
     is_failover || matches!(view.subject, JobSubject::Plan(_))

@@ -1,8 +1,9 @@
 //! The landing log: transfers that are received and not yet recovery points.
 //!
-//! Each transfer is one file: a magic number, then extents (disk, offset, length, BLAKE3 of everything but the length,
-//! data), then an end mark with the number of extents. A complete file has its final name. A file with a working name
-//! is an interrupted transfer, which the next attempt overwrites.
+//! Each transfer is one file: a magic number, then extents (disk, offset, length, BLAKE3 of
+//! everything but the length, data), then an end mark with the number of extents. A complete file
+//! has its final name. A file with a working name is an interrupted transfer, which the next
+//! attempt overwrites.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -123,7 +124,9 @@ impl Reader {
 
     fn extent(&mut self) -> Result<Extent, CoreError> {
         self.count += 1;
-        let (disk, offset, length) = (self.number()?, self.number()?, self.number()?);
+        let disk = self.number()?;
+        let offset = self.number()?;
+        let length = self.number()?;
         if length > LONGEST {
             return Err(damaged(
                 &self.path,

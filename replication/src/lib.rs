@@ -1,22 +1,27 @@
-//! The built-in replication core: what a vendor would ship on KVM. Any other core can take its place.
+//! The built-in replication core: what a vendor would ship on KVM. Any other core can take its
+//! place.
 //!
-//! Changes are read from snapshots of the source and land in a **landing log** on the target; a processor turns each
-//! transfer into a **recovery point**, one delta volume for each disk. This separation is the difference between *latest*
-//! and *latest processed*. A failover boots a delta over the chosen point and copies nothing.
+//! Changes are read from snapshots of the source and land in a **landing log** on the target; a
+//! processor turns each transfer into a **recovery point**, one delta volume for each disk. This
+//! separation is the difference between *latest* and *latest processed*. A failover boots a delta
+//! over the chosen point and copies nothing.
 //!
 //! The modules form layers without import cycles. From bottom to top:
 //!
 //! - [`table`]: which operations are allowed in which state, and where they lead
 //! - `state`: everything that is stored, as plain data
-//! - `store`, `clock`, [`fault_hook`], `landing_log`, `transfer`, `bulk_copy`, `exports`, `hydrate`: storage, time, disk
-//!   content
+//! - `store`, `clock`, [`fault_hook`], `landing_log`, `transfer`, `bulk_copy`, `exports`,
+//!   `hydrate`: storage, time, disk content
 //! - `policy`, `item`, `jobs::job`, `jobs::registry`, `context`: what all parts of the core share
 //! - `points`, `retention`, `point_volumes`: which points can be chosen, and which expire
-//! - `processor`, `resync`, `receive`, `consistency_group`, `full_sync`, `replication_tasks`: background replication
-//! - `item_view`, [`preconditions`], `configuration`: what is shown of an item, and what is checked before an operation
+//! - `processor`, `resync`, `receive`, `consistency_group`, `full_sync`, `replication_tasks`:
+//!   background replication
+//! - `item_view`, [`preconditions`], `configuration`: what is shown of an item, and what is checked
+//!   before an operation
 //! - `operations`: what a job does with an item
 //! - `dispatch`: maps a command to its operation
-//! - `jobs::runner`, `jobs::retry`, `jobs::recovery`: how an item's job runs, is repeated and is resumed
+//! - `jobs::runner`, `jobs::retry`, `jobs::recovery`: how an item's job runs, is repeated and is
+//!   resumed
 //! - `plan`: recovery plans, whose jobs start the jobs of items
 //! - `job_requests`, `core`, `interface`: the interface of the core
 

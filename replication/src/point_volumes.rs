@@ -6,15 +6,15 @@ use contract::{CoreError, DiskId, ItemId, Platform, RecoveryPoint, VolumeId};
 
 use crate::state::{Replica, Volumes};
 
-/// Volume names for the point of a transfer. Every attempt to process the transfer uses the same, so that it finds the
-/// leftovers of an earlier attempt.
+/// Volume names for the point of a transfer. Every attempt to process the transfer uses the same,
+/// so that it finds the leftovers of an earlier attempt.
 pub(crate) fn names(item: &ItemId, replica: &Replica, number: u64) -> Vec<VolumeId> {
     let name = |disk: &DiskId| VolumeId(format!("{item}-{disk}-r{}p{number}", replica.round));
     replica.base.iter().map(|(disk, _)| name(disk)).collect()
 }
 
-/// Deletes leftovers of failed attempts to process a transfer. They are deltas over a point, which therefore could be
-/// neither merged nor deleted.
+/// Deletes leftovers of failed attempts to process a transfer. They are deltas over a point, which
+/// therefore could be neither merged nor deleted.
 pub(crate) async fn delete_unfinished(
     platform: &Arc<dyn Platform>,
     item: &ItemId,
@@ -44,7 +44,8 @@ pub(crate) async fn delete(
     Ok(())
 }
 
-/// Merges a point into the base and deletes all newer points. Older points become part of the base. It can be repeated.
+/// Merges a point into the base and deletes all newer points. Older points become part of the base.
+/// It can be repeated.
 pub(crate) async fn merge_into_base(
     platform: &Arc<dyn Platform>,
     item: &ItemId,

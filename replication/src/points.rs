@@ -6,7 +6,8 @@ use crate::context::Context;
 use crate::error::not_replicating;
 use crate::state::{Record, Replica};
 
-/// The points that can be chosen: those within the retention time, and always the newest (RP-12, RP-13).
+/// The points that can be chosen: those within the retention time, and always the newest (RP-12,
+/// RP-13).
 pub(crate) fn available(
     replica: &Replica,
     policy: &Policy,
@@ -19,8 +20,8 @@ pub(crate) fn available(
     replica.points.iter().cloned().enumerate().filter(retained).map(|(_, point)| point)
 }
 
-/// The point that a choice means (RP-01). *Latest* and *latest processed* select the same point here; the caller
-/// processes all landed transfers first for *latest*.
+/// The point that a choice means (RP-01). *Latest* and *latest processed* select the same point
+/// here; the caller processes all landed transfers first for *latest*.
 pub(crate) fn choose(
     ctx: &Context,
     record: &Record,

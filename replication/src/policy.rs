@@ -15,8 +15,8 @@ use crate::store::Store;
 /// Configuration servers and their sites.
 pub(crate) type Servers = Vec<(SiteId, ComponentId)>;
 
-/// The configuration servers of all sites of a kind. A site that does not answer is left out; it is associated with the
-/// policy when one of its machines is protected.
+/// The configuration servers of all sites of a kind. A site that does not answer is left out; it is
+/// associated with the policy when one of its machines is protected.
 pub(crate) async fn servers(
     platforms: &BTreeMap<SiteId, Arc<dyn Platform>>,
     source: PlatformKind,
@@ -96,7 +96,8 @@ impl Policies {
         Ok(())
     }
 
-    /// Whether a policy's failback policy knows a configuration server of the site. True if there is no failback policy.
+    /// Whether a policy's failback policy knows a configuration server of the site. True if there
+    /// is no failback policy.
     pub(crate) fn is_associated(&self, id: &PolicyId, site: &SiteId) -> bool {
         let all = self.lock();
         let back = all.get(id).and_then(|view| view.counterpart.as_ref()).and_then(|back| all.get(back));

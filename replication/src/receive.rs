@@ -1,4 +1,5 @@
-//! One transfer: the changes of one machine, or of all machines of a group at one moment, into their landing logs.
+//! One transfer: the changes of one machine, or of all machines of a group at one moment, into
+//! their landing logs.
 
 use std::sync::Arc;
 
@@ -40,9 +41,9 @@ pub(crate) async fn transfer_one(ctx: &Context, item: &Item) -> Result<u64, Core
     land(ctx, item, &source, &snapshot, Consistency::Crash, None).await
 }
 
-/// Transfers items that replicate from one site, several of them at one moment. If application consistency is asked for
-/// and the guests cannot be quiesced, the transfer is crash-consistent. Returns the number of each item's transfer, or
-/// why it failed.
+/// Transfers items that replicate from one site, several of them at one moment. If application
+/// consistency is asked for and the guests cannot be quiesced, the transfer is crash-consistent.
+/// Returns the number of each item's transfer, or why it failed.
 pub(crate) async fn transfer_together(
     ctx: &Context,
     items: &[Arc<Item>],
@@ -90,8 +91,8 @@ async fn transfer_each(ctx: &Context, items: &[Arc<Item>]) -> Vec<Result<u64, Co
     landed
 }
 
-/// The id that the points of a group at one moment share. It contains the change id of one snapshot, so that it is
-/// unique.
+/// The id that the points of a group at one moment share. It contains the change id of one
+/// snapshot, so that it is unique.
 fn group_point_id(snapshot: &DiskSnapshot) -> GroupPointId {
     GroupPointId(format!("moment-{}-{}", snapshot.taken_at.0, snapshot.change_id))
 }
@@ -159,15 +160,15 @@ async fn land(
     Ok(number)
 }
 
-/// Writes what the replica lacks of a snapshot into the landing log. Returns the number of the transfer and of its
-/// content bytes.
+/// Writes what the replica lacks of a snapshot into the landing log. Returns the number of the
+/// transfer and of its content bytes.
 async fn receive_snapshot(
     ctx: &Context,
     item: &Item,
     snapshot: &DiskSnapshot,
 ) -> Result<(u64, u64), CoreError> {
-    // Without a change record the snapshot is compared with the newest content, so everything that has landed must be
-    // processed first.
+    // Without a change record the snapshot is compared with the newest content, so everything that
+    // has landed must be processed first.
     let compare = snapshot.disks.iter().any(|disk| disk.changed.is_none());
     if compare {
         process_all(ctx, item).await?;

@@ -18,7 +18,8 @@ use crate::receive::transfer_together;
 const LONGEST_PAUSE: u32 = 64;
 /// Interval if the policy cannot be found, which only a damaged store can cause.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
-/// A failed application-consistent point is tried again after this fraction of the policy's time between two of them.
+/// A failed application-consistent point is tried again after this fraction of the policy's time
+/// between two of them.
 const QUIESCE_RETRY: u64 = 4;
 
 /// Starts both tasks.
@@ -34,7 +35,8 @@ pub(crate) async fn start(ctx: &Arc<Context>, item: &Arc<Item>) {
     *item.tasks.lock().await = Some(ReplicationTasks { stop, handles });
 }
 
-/// Stops both tasks and returns when no transfer is under way any more (FO-11). Landed transfers are kept.
+/// Stops both tasks and returns when no transfer is under way any more (FO-11). Landed transfers
+/// are kept.
 pub(crate) async fn stop(item: &Item) {
     // Locked to the end, so that a concurrent stop waits for this one.
     let mut running = item.tasks.lock().await;
@@ -85,7 +87,8 @@ fn ticking(every: Duration, first: Duration) -> tokio::time::Interval {
     ticks
 }
 
-/// Makes one transfer of all items that this item's task is responsible for. Returns whether all succeeded.
+/// Makes one transfer of all items that this item's task is responsible for. Returns whether all
+/// succeeded.
 async fn receive_once(ctx: &Context, item: &Arc<Item>) -> bool {
     let mut items = Vec::new();
     let mut guards = Vec::new();

@@ -1,7 +1,7 @@
 //! Resynchronisation: transfers for which the source could not name the changes.
 //!
-//! Such a transfer compares every disk with the replica and sends what differs. This module records it, so that the
-//! item shows why a transfer takes long.
+//! Such a transfer compares every disk with the replica and sends what differs. This module records
+//! it, so that the item shows why a transfer takes long.
 
 use contract::{Bytes, ChangeId, ChangesUnavailable, CoreError, DiskSnapshot, Resynchronisation};
 
@@ -12,7 +12,8 @@ use crate::state::Replica;
 /// Number of resynchronisations that are remembered.
 const REMEMBERED: usize = 16;
 
-/// Why a snapshot that should name the changes since `since` does not; `None` if it does, or need not.
+/// Why a snapshot that should name the changes since `since` does not; `None` if it does, or need
+/// not.
 pub(crate) fn needed(since: Option<&ChangeId>, snapshot: &DiskSnapshot) -> Option<ChangesUnavailable> {
     since?;
     let available = snapshot.disks.iter().all(|disk| disk.changed.is_some());

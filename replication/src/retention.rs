@@ -1,7 +1,8 @@
 //! Retention: which recovery points expire, and how they are merged away.
 //!
-//! A point is a set of delta volumes over the points before it. So an expired point cannot simply be deleted: the oldest
-//! point that is kept after a run of expired ones is merged down into the volumes of the oldest expired one.
+//! A point is a set of delta volumes over the points before it. So an expired point cannot simply
+//! be deleted: the oldest point that is kept after a run of expired ones is merged down into the
+//! volumes of the oldest expired one.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,8 @@ const BATCH: usize = 8;
 
 const HOUR: u64 = 60 * 60 * 1000;
 
-/// Thinning by age (EX-R4): of the points older than the first time, one is kept for each period of the second length.
+/// Thinning by age (EX-R4): of the points older than the first time, one is kept for each period of
+/// the second length.
 const TIERS: [(Millis, Millis); 2] =
     [(Millis(2 * HOUR), Millis(HOUR)), (Millis(24 * HOUR), Millis(2 * HOUR))];
 
@@ -37,14 +39,15 @@ pub(crate) async fn apply(ctx: &Context, item: &Item) -> Result<(), CoreError> {
     Ok(())
 }
 
-/// The oldest run of expired points, as the indices of its first and last. `None` if fewer than `batch` points have
-/// expired and the policy's number of points is not exceeded.
+/// The oldest run of expired points, as the indices of its first and last. `None` if fewer than
+/// `batch` points have expired and the policy's number of points is not exceeded.
 async fn next_run(ctx: &Context, item: &Item, batch: usize) -> Result<Option<(usize, usize)>, CoreError> {
     let record = item.record.lock().await;
     let Some(replica) = &record.replica else { return Ok(None) };
-    // A test failover depends on one of the points, and a job may have been asked to use one. A failover to the newest
-    // point does not block merges, because it may wait long for its source to shut down, and the chain of deltas must
-    // not grow meanwhile until no hypervisor can open it.
+    // A test failover depends on one of the points, and a job may have been asked to use one. A
+    // failover to the newest point does not block merges, because it may wait long for its source
+    // to shut down, and the chain of deltas must not grow meanwhile until no hypervisor can open
+    // it.
     let point_in_use =
         record.active_command.as_ref().is_some_and(|active| !active.command.uses_newest_point());
     if record.test_failover.is_some() || point_in_use {
@@ -56,8 +59,9 @@ async fn next_run(ctx: &Context, item: &Item, batch: usize) -> Result<Option<(us
     Ok(first_run(&expired).filter(|_| too_many || expired.len() >= batch))
 }
 
-/// Indices of the points that expire, oldest first: those older than the retention time, those thinned out by age, and
-/// the oldest ones once there are twice as many as the policy keeps. The newest point never expires.
+/// Indices of the points that expire, oldest first: those older than the retention time, those
+/// thinned out by age, and the oldest ones once there are twice as many as the policy keeps. The
+/// newest point never expires.
 fn expired(points: &[RecoveryPoint], policy: &Policy, now: Timestamp) -> Vec<usize> {
     let Some(newest) = points.len().checked_sub(1) else { return Vec::new() };
     let mut periods = BTreeSet::new();
@@ -92,7 +96,8 @@ fn first_run(expired: &[usize]) -> Option<(usize, usize)> {
     Some((first, first + length - 1))
 }
 
-/// Removes a run of points from the list and records their merge, so that no half-merged point can be chosen.
+/// Removes a run of points from the list and records their merge, so that no half-merged point can
+/// be chosen.
 fn begin_merge(replica: &mut Replica, first: usize, last: usize) {
     let Some(keep) = replica.points.get(last + 1).map(|point| point.id.clone()) else { return };
     let into = replica.points[first].volumes.clone();

@@ -1,4 +1,5 @@
-//! The store: items, jobs, policies and plans in an SQLite database, which survives a restart of the core.
+//! The store: items, jobs, policies and plans in an SQLite database, which survives a restart of
+//! the core.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! Finds the content that a replica lacks and reads it from the source. Everything here blocks and runs on blocking
-//! threads.
+//! Finds the content that a replica lacks and reads it from the source. Everything here blocks and
+//! runs on blocking threads.
 
 use contract::{CoreError, ErrorCode};
 use nbd::{ALLOCATION, Client, Extent};
@@ -27,8 +27,8 @@ pub(crate) struct Source {
     pub(crate) against: String,
 }
 
-/// Sends everything that the replica lacks to `sink`: the extents that the platform's change record names, or, without
-/// such a record, the chunks that differ from the replica.
+/// Sends everything that the replica lacks to `sink`: the extents that the platform's change record
+/// names, or, without such a record, the chunks that differ from the replica.
 ///
 /// A full comparison calls `progress` from time to time with the number of bytes compared.
 pub(crate) fn send(source: &Source, sink: Sink<'_>, progress: &dyn Fn(u64)) -> Result<(), CoreError> {
@@ -123,7 +123,8 @@ impl Lane {
         self.replica.flush().map_err(nbd_error)
     }
 
-    /// Calls `found` for each run of the window that differs. A run consists of zeroes or of data, never of both.
+    /// Calls `found` for each run of the window that differs. A run consists of zeroes or of data,
+    /// never of both.
     pub(crate) fn compare(
         &mut self,
         offset: u64,
@@ -153,8 +154,8 @@ enum Grain {
     Write,
 }
 
-/// The runs of `ours` that differ from `theirs`, with their offsets. Neighbouring grains are joined; zeroes and data
-/// stay separate.
+/// The runs of `ours` that differ from `theirs`, with their offsets. Neighbouring grains are
+/// joined; zeroes and data stay separate.
 fn runs<'a>(ours: &'a [u8], theirs: &[u8]) -> Vec<(u64, &'a [u8])> {
     let grains = ours.chunks(GRAIN as usize).zip(theirs.chunks(GRAIN as usize));
     let grains: Vec<_> = grains
@@ -266,7 +267,8 @@ mod tests {
     fn neighbouring_differences_are_one_run_and_zeroes_stay_separate() {
         let grain = GRAIN as usize;
         let disk = |grains: &[u8]| -> Vec<u8> { grains.iter().flat_map(|byte| vec![*byte; grain]).collect() };
-        let (ours, theirs) = (disk(&[1, 2, 3, 0, 0, 5, 6]), disk(&[1, 9, 9, 9, 0, 9, 9]));
+        let ours = disk(&[1, 2, 3, 0, 0, 5, 6]);
+        let theirs = disk(&[1, 9, 9, 9, 0, 9, 9]);
         let found: Vec<_> = runs(&ours[..6 * grain + 7], &theirs[..6 * grain + 7]);
         let found: Vec<_> = found.iter().map(|(at, run)| (at / GRAIN, run.len(), run[0])).collect();
         assert_eq!(found, [(1, 2 * grain, 2), (3, grain, 0), (5, grain + 7, 5)]);

@@ -1,5 +1,5 @@
-//! When a machine's copy needs hydration, as a table (HY-01 to HY-07). If no row applies, the job has no hydration step
-//! (HY-07).
+//! When a machine's copy needs hydration, as a table (HY-01 to HY-07). If no row applies, the job
+//! has no hydration step (HY-07).
 
 use contract::{AgentVersion, GuestFacts, GuestOs, PlatformKind};
 

@@ -4,7 +4,8 @@
 pub(super) struct Loader {
     /// Path of its configuration on the boot partition.
     pub(super) path: &'static str,
-    /// Returns the configuration with an additional initial RAM disk; `None` if it is listed already.
+    /// Returns the configuration with an additional initial RAM disk; `None` if it is listed
+    /// already.
     pub(super) add: fn(&str, &str) -> Option<String>,
 }
 

@@ -1,9 +1,10 @@
 //! Hydration: makes a copy of a machine bootable on hardware for which it was not installed.
 //!
-//! A Linux guest finds its root disk only with the drivers in its initial RAM disks. The drivers are on the machine's own
-//! boot partition; hydration adds them to the boot loaders' configurations. Clouds assign addresses by DHCP, so hydration
-//! also enables the guest's DHCP service. It edits the target copy through NBD and needs only the partition table and the
-//! FAT file system.
+//! A Linux guest finds its root disk only with the drivers in its initial RAM disks. The drivers
+//! are on the machine's own boot partition; hydration adds them to the boot loaders'
+//! configurations. Clouds assign addresses by DHCP, so hydration also enables the guest's DHCP
+//! service. It edits the target copy through NBD and needs only the partition table and the FAT
+//! file system.
 
 pub(crate) mod due;
 mod loader;
@@ -44,7 +45,8 @@ impl std::fmt::Display for Repairs {
     }
 }
 
-/// Adds missing `drivers` to the boot configuration of the disk at `uri` and enables its DHCP service.
+/// Adds missing `drivers` to the boot configuration of the disk at `uri` and enables its DHCP
+/// service.
 pub(crate) fn repair(uri: &str, drivers: &[String]) -> Result<Repairs, CoreError> {
     let mut client = Client::connect(uri).map_err(crate::transfer::nbd_error)?;
     let partition = partition::boot_partition(&mut client).map_err(failed)?;
@@ -56,7 +58,8 @@ pub(crate) fn repair(uri: &str, drivers: &[String]) -> Result<Repairs, CoreError
     Ok(Repairs { drivers, dhcp })
 }
 
-/// Adds the drivers to every boot loader's configuration, because the firmware decides which loader is used.
+/// Adds the drivers to every boot loader's configuration, because the firmware decides which loader
+/// is used.
 fn add_drivers(root: &FatDir<'_>, drivers: &[String]) -> Result<Vec<String>, CoreError> {
     let mut added = Vec::new();
     for loader in loader::ALL {
@@ -80,7 +83,8 @@ fn add_drivers(root: &FatDir<'_>, drivers: &[String]) -> Result<Vec<String>, Cor
     Ok(added)
 }
 
-/// Enables the DHCP service. Returns whether it was disabled. In a guest without settings it is always enabled.
+/// Enables the DHCP service. Returns whether it was disabled. In a guest without settings it is
+/// always enabled.
 fn enable_dhcp(root: &FatDir<'_>) -> Result<bool, CoreError> {
     if root.open_file(service::SETTINGS).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Ok(false);

@@ -1,11 +1,13 @@
 //! The guest's settings for its services.
 
-/// Path of the settings on the boot partition: lines of `NAME=value`, of which the last one of a name counts.
+/// Path of the settings on the boot partition: lines of `NAME=value`, of which the last one of a
+/// name counts.
 pub(super) const SETTINGS: &str = "roundtrip.env";
 const DHCP: &str = "DHCP";
 const STARTS: &str = "yes";
 
-/// Returns the settings with the DHCP service enabled; `None` if it is already, which is the default.
+/// Returns the settings with the DHCP service enabled; `None` if it is already, which is the
+/// default.
 pub(super) fn with_dhcp(text: &str) -> Option<String> {
     let value =
         |line: &str| line.split_once('=').filter(|(name, _)| *name == DHCP).map(|(_, v)| v.trim() == STARTS);

@@ -184,8 +184,8 @@ impl Job {
         self.step_with(name, |_, _| (), work, |_, _, _| ()).await
     }
 
-    /// Runs a step, and applies `began` and `ended` to the job's view in the same writes that store the step's beginning
-    /// and end. If the step fails, the job is to fail.
+    /// Runs a step, and applies `began` and `ended` to the job's view in the same writes that store
+    /// the step's beginning and end. If the step fails, the job is to fail.
     pub(crate) async fn step_with<T>(
         &self,
         name: &str,
@@ -226,7 +226,8 @@ impl Job {
         })
     }
 
-    /// Shows how far the current step has come. It is not stored, because a restart begins the step again.
+    /// Shows how far the current step has come. It is not stored, because a restart begins the step
+    /// again.
     pub(crate) fn progress(&self, done: u64, total: u64) {
         self.change_unstored(|view| {
             if let Some(step) = view.steps.last_mut() {
@@ -243,7 +244,8 @@ impl Job {
         });
     }
 
-    /// Waits for the job's end. If `parent` is cancelled while the job waits to be completed, the job is cancelled too.
+    /// Waits for the job's end. If `parent` is cancelled while the job waits to be completed, the
+    /// job is cancelled too.
     pub(crate) async fn wait_for_end(&self, parent: &Self) -> JobView {
         let mut view = self.watch();
         let mut request = parent.request.subscribe();
@@ -277,6 +279,7 @@ impl Job {
             also(view, step.started);
             view.steps.push(step);
         })?;
+        tracing::debug!(step = name, "step began");
         Ok(Instant::now())
     }
 
@@ -296,7 +299,9 @@ impl Job {
                     note.clone_into(&mut step.note);
                 }
             }
-        })
+        })?;
+        tracing::debug!(?state, note, "step ended");
+        Ok(())
     }
 
     /// The view of the job after it has ended with `result`.

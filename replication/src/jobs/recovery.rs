@@ -1,8 +1,8 @@
 //! Recovery: resumes replication and jobs after a restart of the core.
 //!
-//! A job is resumed by executing its command again, which is safe because every step can be repeated: a step stores the
-//! names of what it creates before it creates it, replaces leftovers of those names, and accepts that what it deletes
-//! may be gone.
+//! A job is resumed by executing its command again, which is safe because every step can be
+//! repeated: a step stores the names of what it creates before it creates it, replaces leftovers of
+//! those names, and accepts that what it deletes may be gone.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::jobs::runner::{execute, finish};
 use crate::state::{ActiveCommand, Command, Record};
 use crate::{replication_tasks, retention};
 
-/// Recovers every item in the store. Returns once replication is resumed and every item's job is known; the jobs
-/// themselves go on in the background.
+/// Recovers every item in the store. Returns once replication is resumed and every item's job is
+/// known; the jobs themselves go on in the background.
 pub(crate) async fn recover_items(ctx: &Arc<Context>) {
     for (site, platform) in ctx.platforms() {
         // A site that cannot be reached has nothing open that could be in the way.
@@ -82,7 +82,8 @@ async fn finish_arrived(ctx: &Context, item: &Item) {
     }
 }
 
-/// Whether the item is in the state that the command leads to. Reaching it is the last thing a command does.
+/// Whether the item is in the state that the command leads to. Reaching it is the last thing a
+/// command does.
 fn has_arrived(active: &ActiveCommand, record: &Record) -> bool {
     let row = active.command.operation().and_then(|operation| record.pair.find(active.from, operation));
     let to = row.and_then(|row| row.to);
@@ -94,8 +95,8 @@ async fn resume_replication(ctx: &Arc<Context>, item: &Arc<Item>) -> Result<(), 
     let record = item.record.lock().await.clone();
     let command = record.active_command.as_ref().map(|active| &active.command);
     if record.protection.phase == Phase::Protected && command.is_none_or(Command::runs_beside_replication) {
-        // A merge that had begun is finished before anything else is processed. If it cannot be finished yet,
-        // replication starts all the same, and the next processing tries again.
+        // A merge that had begun is finished before anything else is processed. If it cannot be
+        // finished yet, replication starts all the same, and the next processing tries again.
         let finished = retention::finish_merge(ctx, item).await;
         replication_tasks::start(ctx, item).await;
         finished?;

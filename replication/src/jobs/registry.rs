@@ -66,7 +66,8 @@ impl Jobs {
         latest
     }
 
-    /// Whether a later job has changed the subject. A test failover supersedes only earlier test failovers.
+    /// Whether a later job has changed the subject. A test failover supersedes only earlier test
+    /// failovers.
     pub(crate) fn is_superseded(&self, view: &JobView, latest: &LatestJobs) -> bool {
         let (Some(own), Some(latest)) = (self.index.get(&view.id), latest.get(&view.subject)) else {
             return false;

@@ -12,7 +12,8 @@ use crate::jobs::runner::{self, not_failed};
 use crate::operations::protect;
 use crate::state::Command;
 
-/// Whether a job failed for a reason that can be removed, and no later job has worked on its subject.
+/// Whether a job failed for a reason that can be removed, and no later job has worked on its
+/// subject.
 pub(crate) async fn check_ended(
     ctx: &Context,
     job: &Job,

@@ -11,8 +11,8 @@ use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::state::{ActiveCommand, Command, Record, StoredJob, Task};
 
-/// Starts a job that executes a command, or refuses it without leaving a trace. `parent` is the plan's job that starts
-/// it, if one does.
+/// Starts a job that executes a command, or refuses it without leaving a trace. `parent` is the
+/// plan's job that starts it, if one does.
 pub(crate) async fn start(
     ctx: &Arc<Context>,
     item: &Arc<Item>,
@@ -57,8 +57,8 @@ pub(crate) async fn restart(
     Ok(())
 }
 
-/// Checks a command before it becomes a job, including the preconditions at the sites. The sites are queried only if
-/// the item is idle and in the right state.
+/// Checks a command before it becomes a job, including the preconditions at the sites. The sites
+/// are queried only if the item is idle and in the right state.
 async fn preflight(ctx: &Context, item: &Item, command: &Command) -> Result<(), CoreError> {
     ctx.wait_until_recovered().await;
     item.ensure_idle()?;

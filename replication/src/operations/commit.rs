@@ -1,5 +1,5 @@
-//! Commit: makes a failover final and deletes its recovery points (FO-03, FO-04), or removes the cloud machine after a
-//! failback (FB-11).
+//! Commit: makes a failover final and deletes its recovery points (FO-03, FO-04), or removes the
+//! cloud machine after a failback (FB-11).
 
 use std::sync::Arc;
 
@@ -41,7 +41,8 @@ pub(crate) async fn perform(ctx: &Arc<Context>, item: &Arc<Item>, job: &Job) -> 
     .await
 }
 
-/// Merges the points up to the chosen one into the base, under the running machine, and deletes the rest (FO-04).
+/// Merges the points up to the chosen one into the base, under the running machine, and deletes the
+/// rest (FO-04).
 async fn merge_points(ctx: &Context, item: &Item, record: &Record) -> Result<(), CoreError> {
     let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
     let platform = ctx.platform(&record.recovery.0)?;
@@ -71,8 +72,9 @@ async fn merge_points(ctx: &Context, item: &Item, record: &Record) -> Result<(),
     ctx.clear_landing(&item.id)
 }
 
-/// Removes the cloud machine and its disks (FB-11, HF-16). The disks' content is merged into the replica below, which
-/// stays as the seed, so that the next synchronisation transfers only later changes (HF-18, C-18).
+/// Removes the cloud machine and its disks (FB-11, HF-16). The disks' content is merged into the
+/// replica below, which stays as the seed, so that the next synchronisation transfers only later
+/// changes (HF-18, C-18).
 async fn remove_cloud_machine(ctx: &Context, record: &Record) -> Result<(), CoreError> {
     let platform = ctx.platform(&record.recovery.0)?;
     let machines = platform.machines().await?;

@@ -1,8 +1,9 @@
-//! The machine on the primary side to which an item fails back, and what its replication back goes through.
+//! The machine on the primary side to which an item fails back, and what its replication back goes
+//! through.
 //!
-//! Original location: the machine that the item came from; only differences are written to its disks. Alternate
-//! location: that machine does not exist, or another site is requested. Then a machine is created there when
-//! reprotection begins, not when it fails back (RE-05).
+//! Original location: the machine that the item came from; only differences are written to its
+//! disks. Alternate location: that machine does not exist, or another site is requested. Then a
+//! machine is created there when reprotection begins, not when it fails back (RE-05).
 
 use contract::{
     ComponentId, CoreError, DiskId, DiskView, ErrorCode, MachineId, MachineSpec, Network, Placement,
@@ -29,8 +30,8 @@ pub(super) async fn ensure_target(
     let original = item.record.lock().await.primary.clone();
     let at = (request.failback_site.clone().unwrap_or_else(|| original.0.clone()), original.1.clone());
     if at != original {
-        // The original machine must not run beside its replacement. Its site may be unreachable, so this is only an
-        // attempt.
+        // The original machine must not run beside its replacement. Its site may be unreachable, so
+        // this is only an attempt.
         job.try_step("turn off the original machine", power_off(ctx, &original)).await?;
     }
     let exists = exists(ctx, &at).await?;
@@ -58,7 +59,8 @@ async fn exists(ctx: &Context, at: &(SiteId, MachineId)) -> Result<bool, CoreErr
     Ok(ctx.platform(&at.0)?.machines().await?.iter().any(|view| view.id == at.1))
 }
 
-/// Creates the primary machine again at its site, on the given host and its original switch (HF-11, HF-22, HF-23).
+/// Creates the primary machine again at its site, on the given host and its original switch (HF-11,
+/// HF-22, HF-23).
 pub(super) async fn create_again(
     ctx: &Context,
     item: &Item,
@@ -71,7 +73,8 @@ pub(super) async fn create_again(
     create(ctx, item, at, None, Placement { host, switch, ..Placement::default() }).await
 }
 
-/// Creates a machine with empty disks as large as the cloud machine's, powered off. Records it first.
+/// Creates a machine with empty disks as large as the cloud machine's, powered off. Records it
+/// first.
 async fn create(
     ctx: &Context,
     item: &Item,
@@ -129,7 +132,8 @@ async fn create_recorded(
     }
 }
 
-/// Prepares both ends of replication: makes the target's disks writable, and lets the agent of the active machine send.
+/// Prepares both ends of replication: makes the target's disks writable, and lets the agent of the
+/// active machine send.
 pub(super) async fn prepare_ends(
     ctx: &Context,
     item: &Item,
@@ -161,8 +165,9 @@ pub(super) async fn prepare_ends(
     job.step("register agent", register_agent(ctx, item, request.process_server.as_ref())).await
 }
 
-/// Lets the agent of the active machine send through a process server. On the primary side this enters the machine into
-/// the configuration server's database, and the machine's current properties are recorded for a later failback.
+/// Lets the agent of the active machine send through a process server. On the primary side this
+/// enters the machine into the configuration server's database, and the machine's current
+/// properties are recorded for a later failback.
 pub(super) async fn register_agent(
     ctx: &Context,
     item: &Item,
@@ -209,8 +214,8 @@ async fn kind_of(ctx: &Context, site: &SiteId) -> Result<PlatformKind, CoreError
     Ok(ctx.platform(site)?.site().await?.kind)
 }
 
-/// Removes a machine that was created as failback target, if there is one. What cannot be removed stays recorded and is
-/// removed at the next attempt.
+/// Removes a machine that was created as failback target, if there is one. What cannot be removed
+/// stays recorded and is removed at the next attempt.
 pub(super) async fn discard_target_best_effort(ctx: &Context, item: &Item) {
     if item.record.lock().await.created_target.is_none() {
         return;

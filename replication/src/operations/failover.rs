@@ -72,7 +72,8 @@ pub(crate) async fn perform(
         attempt(ctx, item, job, request, &mut failure_point).await
     };
     let Err(error) = result else { return Ok(()) };
-    // If the job was cancelled, that counts as the reason, whatever failed: replication must not start again (FO-12).
+    // If the job was cancelled, that counts as the reason, whatever failed: replication must not
+    // start again (FO-12).
     let error = job.checkpoint().err().unwrap_or(error);
     replication_tasks::stop(item).await;
     ctx.update(item, |record| record.progress.interrupt_data_sync()).await?;
@@ -125,8 +126,8 @@ async fn attempt(
     target::build_and_switch(ctx, item, job, &point).await
 }
 
-/// After a failed failover: replication starts again, so that the failover can be retried. After a cancellation (FO-12),
-/// or with partly merged disks, the item stops instead.
+/// After a failed failover: replication starts again, so that the failover can be retried. After a
+/// cancellation (FO-12), or with partly merged disks, the item stops instead.
 async fn settle(
     ctx: &Arc<Context>,
     item: &Arc<Item>,
@@ -145,7 +146,8 @@ async fn settle(
     Ok(())
 }
 
-/// Shuts down the source, stops replication, transfers and processes what is left, and chooses the point.
+/// Shuts down the source, stops replication, transfers and processes what is left, and chooses the
+/// point.
 async fn prepare(
     ctx: &Arc<Context>,
     item: &Arc<Item>,
@@ -153,8 +155,8 @@ async fn prepare(
     request: &FailoverRequest,
     is_failback: bool,
 ) -> Result<RecoveryPoint, CoreError> {
-    // A planned failover requires the shutdown (PF-04), and so does a failback, because it must never leave both sides
-    // running (LC-10).
+    // A planned failover requires the shutdown (PF-04), and so does a failback, because it must
+    // never leave both sides running (LC-10).
     let required = is_failback || request.kind == FailoverKind::Planned;
     let shutdown = source::shut_down(ctx, item, request);
     let is_down = match (required, request.shut_down_source) {
@@ -186,8 +188,8 @@ async fn prepare(
     choose(ctx, &*item.record.lock().await, &request.point)
 }
 
-/// Merges the points up to the chosen one into the original machine's disks, starts it and makes the primary side
-/// active.
+/// Merges the points up to the chosen one into the original machine's disks, starts it and makes
+/// the primary side active.
 async fn merge_into_original(
     ctx: &Context,
     item: &Item,

@@ -1,4 +1,5 @@
-//! Failback to Hyper-V: planned, straight from committed, in two phases or as one full download (HF-01 to HF-21).
+//! Failback to Hyper-V: planned, straight from committed, in two phases or as one full download
+//! (HF-01 to HF-21).
 
 use std::sync::Arc;
 
@@ -36,13 +37,15 @@ pub(super) async fn perform(
     request: &FailoverRequest,
 ) -> Result<(), CoreError> {
     let sync = check(request)?;
-    // From here to the end the primary machine's disks are a mixture of old and new content (HF-19).
+    // From here to the end the primary machine's disks are a mixture of old and new content
+    // (HF-19).
     ctx.update(item, |record| record.progress.begin_data_sync()).await?;
     if let Some(host) = host_for_new_machine(ctx, item, request).await? {
         job.step(Step::CREATE_MACHINE, failback_target::create_again(ctx, item, host)).await?;
     }
     let disks = job.step("find original disks", original_disks(ctx, item)).await?;
-    // Finding the disks has powered the machine off, even if this job had started it before a restart of the core.
+    // Finding the disks has powered the machine off, even if this job had started it before a
+    // restart of the core.
     ctx.update(item, |record| record.progress.note_target_off()).await?;
     match sync {
         DataSync::BeforeFailover => {
@@ -72,8 +75,8 @@ pub(super) async fn perform(
     .await
 }
 
-/// If the primary machine does not exist, the host on which to create it (HF-11, HF-22). The outer `None`: the machine
-/// exists. The inner `None`: any host.
+/// If the primary machine does not exist, the host on which to create it (HF-11, HF-22). The outer
+/// `None`: the machine exists. The inner `None`: any host.
 async fn host_for_new_machine(
     ctx: &Context,
     item: &Item,
@@ -113,7 +116,8 @@ enum Pass {
     Everything,
 }
 
-/// Copies the cloud machine's disks into the original ones. Returns the change id of the copied state.
+/// Copies the cloud machine's disks into the original ones. Returns the change id of the copied
+/// state.
 async fn copy(
     ctx: &Context,
     item: &Item,

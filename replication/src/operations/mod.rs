@@ -1,7 +1,8 @@
 //! Operations: what a job does with an item.
 //!
-//! Each module checks whether its operation is allowed and performs it as the steps of a job. Operations receive the
-//! [`crate::context::Context`] and start no jobs themselves; [`crate::dispatch`] calls them.
+//! Each module checks whether its operation is allowed and performs it as the steps of a job.
+//! Operations receive the [`crate::context::Context`] and start no jobs themselves;
+//! [`crate::dispatch`] calls them.
 //!
 //! - `protect`: protection is enabled and disabled
 //! - `failover`, `change_point`, `commit`: failover in both directions, up to its commit

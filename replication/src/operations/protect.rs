@@ -89,11 +89,13 @@ fn new_record(request: &EnableProtection, pair: Pair, kind: PlatformKind, machin
     }
 }
 
-/// Starts the protection of an admitted item. If that fails, removes the item and everything created for it.
+/// Starts the protection of an admitted item. If that fails, removes the item and everything
+/// created for it.
 pub(crate) async fn enable(ctx: &Arc<Context>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
     let result = first_copy(ctx, item, job).await;
     let Err(error) = result else { return Ok(()) };
-    // The item is removed last, because its record names what has to be removed, also after a restart of the core.
+    // The item is removed last, because its record names what has to be removed, also after a
+    // restart of the core.
     let record = item.record.lock().await.clone();
     let tracking = stop_tracking(ctx, &record).await;
     let replica = delete_replica(ctx, &record).await;
@@ -160,7 +162,8 @@ pub(crate) fn check_disable(record: &Record) -> Result<Direction, CoreError> {
 pub(crate) async fn disable(ctx: &Arc<Context>, item: &Arc<Item>, job: &Job) -> Result<(), CoreError> {
     job.step("stop replication", async {
         replication_tasks::stop(item).await;
-        // From here on points are deleted. If a later step fails, disabling protection is all that can be requested.
+        // From here on points are deleted. If a later step fails, disabling protection is all that
+        // can be requested.
         ctx.update(item, |record| {
             if record.replica.is_some() {
                 record.protection.phase = Phase::Stopped;
@@ -189,8 +192,8 @@ async fn stop_tracking(ctx: &Context, record: &Record) -> Result<(), CoreError> 
     Ok(())
 }
 
-/// Deletes points and replica, but no disk of a machine: on the primary side the replica *is* the machine's disks, and
-/// a machine that runs on the recovery side uses the volumes kept there.
+/// Deletes points and replica, but no disk of a machine: on the primary side the replica *is* the
+/// machine's disks, and a machine that runs on the recovery side uses the volumes kept there.
 async fn delete_replica(ctx: &Context, record: &Record) -> Result<(), CoreError> {
     ctx.clear_landing(&record.id)?;
     let mut kept: BTreeSet<&VolumeId> = record.seed.iter().flatten().map(|(_, volume)| volume).collect();

@@ -25,13 +25,15 @@ pub(crate) fn check(record: &Record, request: &ReprotectRequest) -> Result<Direc
     Ok(direction)
 }
 
-/// Whether replication of a Hyper-V machine to the cloud can start again. Returns the direction of replication.
+/// Whether replication of a Hyper-V machine to the cloud can start again. Returns the direction of
+/// replication.
 pub(crate) fn check_reverse(record: &Record) -> Result<Direction, CoreError> {
     check_state(record, Operation::ReverseReplicate)?;
     Ok(Direction::from_side(record.protection.active))
 }
 
-/// Performs a reprotection. Without a request it is a reverse replication, which has no settings (HF-17, HF-27).
+/// Performs a reprotection. Without a request it is a reverse replication, which has no settings
+/// (HF-17, HF-27).
 pub(crate) async fn perform(
     ctx: &Arc<Context>,
     item: &Arc<Item>,
@@ -100,8 +102,8 @@ async fn check_prerequisites(
     preconditions::check(ctx, &record, Request::Reprotect(request), Way::ReprotectBack, When::InJob).await
 }
 
-/// The volumes that receive: the disks of the machine on that side if it exists, otherwise the volumes that the side
-/// kept from an earlier round.
+/// The volumes that receive: the disks of the machine on that side if it exists, otherwise the
+/// volumes that the side kept from an earlier round.
 async fn find_base(ctx: &Context, item: &Item, side: Side) -> Result<Volumes, CoreError> {
     let record = item.record.lock().await.clone();
     let (site, machine) = record.on(side).clone();

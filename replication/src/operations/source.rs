@@ -1,4 +1,5 @@
-//! The source of a failover: the machine on the active side. It is shut down, and started again if the failover fails.
+//! The source of a failover: the machine on the active side. It is shut down, and started again if
+//! the failover fails.
 
 use contract::{CoreError, ErrorCode, FailoverRequest, PlatformError, PlatformErrorKind, PowerState};
 
@@ -6,7 +7,8 @@ use crate::context::Context;
 use crate::item::Item;
 use crate::operations::target::{self, remove_target};
 
-/// Shuts down the source. Records first that it ran, because it has to run again if the failover fails.
+/// Shuts down the source. Records first that it ran, because it has to run again if the failover
+/// fails.
 pub(super) async fn shut_down(
     ctx: &Context,
     item: &Item,
@@ -25,8 +27,8 @@ pub(super) async fn shut_down(
     done.map_err(failed)
 }
 
-/// After a failed failover: takes the target down and starts a source that ran before. The source is not started while
-/// the target may run (LC-10).
+/// After a failed failover: takes the target down and starts a source that ran before. The source
+/// is not started while the target may run (LC-10).
 pub(super) async fn restart_after_failure(
     ctx: &Context,
     item: &Item,

@@ -41,8 +41,8 @@ pub(super) async fn build_and_switch(
     start_and_switch(ctx, item, job, &point.id, Side::Recovery, disks).await
 }
 
-/// Starts the target machine and makes its side active. `built` are the disks that the recovery side keeps for the
-/// item's machine.
+/// Starts the target machine and makes its side active. `built` are the disks that the recovery
+/// side keeps for the item's machine.
 pub(super) async fn start_and_switch(
     ctx: &Context,
     item: &Item,
@@ -70,7 +70,8 @@ pub(super) async fn start_and_switch(
     .await
 }
 
-/// Chooses volume names for deltas over a point. `record_names` stores them before a volume of that name is created.
+/// Chooses volume names for deltas over a point. `record_names` stores them before a volume of that
+/// name is created.
 pub(super) async fn name_disks(
     ctx: &Context,
     item: &Item,
@@ -167,7 +168,8 @@ pub(super) async fn create_machine(
     let platform = ctx.platform(&record.recovery.0)?;
     let mut placement = record.target.placement.clone();
     if network != record.target.network.unwrap_or_default() {
-        // Subnet and address belong to the network of the failover; the network of a test failover has others (TF-04).
+        // Subnet and address belong to the network of the failover; the network of a test failover
+        // has others (TF-04).
         placement.subnet = None;
         placement.address = None;
     }
@@ -187,7 +189,8 @@ pub(super) async fn create_machine(
     Ok(platform.create_machine(&spec).await?)
 }
 
-/// Starts a machine. The platform's answer may get lost, so what counts is whether the machine runs.
+/// Starts a machine. The platform's answer may get lost, so what counts is whether the machine
+/// runs.
 pub(super) async fn start(ctx: &Context, site: &SiteId, machine: &MachineId) -> Result<(), CoreError> {
     let platform = ctx.platform(site)?;
     let Err(error) = platform.start(machine).await else { return Ok(()) };
@@ -197,8 +200,8 @@ pub(super) async fn start(ctx: &Context, site: &SiteId, machine: &MachineId) -> 
     }
 }
 
-/// Whether a machine exists and uses only `disks`. A machine of that name with other disks is not the item's and must
-/// not be touched.
+/// Whether a machine exists and uses only `disks`. A machine of that name with other disks is not
+/// the item's and must not be touched.
 pub(super) async fn is_ours(
     platform: &Arc<dyn Platform>,
     machine: &MachineId,

@@ -70,8 +70,9 @@ async fn build(
     job.step("start target machine", target::start(ctx, &site, &machine)).await
 }
 
-/// Chooses the point and records the test failover while no point can be merged away. From then on the point is kept as
-/// long as the test failover exists, and everything that is built is cleaned up after a failure.
+/// Chooses the point and records the test failover while no point can be merged away. From then on
+/// the point is kept as long as the test failover exists, and everything that is built is cleaned
+/// up after a failure.
 async fn reserve(
     ctx: &Context,
     item: &Item,

@@ -51,7 +51,8 @@ pub(super) async fn admit(ctx: &Context, task: &PlanTask) -> Result<Direction, C
     }
 }
 
-/// Checks the preconditions of every machine, and for reprotections those of the replication groups.
+/// Checks the preconditions of every machine, and for reprotections those of the replication
+/// groups.
 async fn check_preconditions(ctx: &Context, commands: &[(&ItemId, Command)]) -> Result<(), CoreError> {
     let mut reprotections = Vec::new();
     for (id, command) in commands {
@@ -87,8 +88,8 @@ fn check_request(task: &PlanTask) -> Result<(), CoreError> {
     Ok(())
 }
 
-/// Whether the command is executed although it is not possible for some machines. That holds for test failovers and
-/// unplanned failovers (EX-T6), but never for a failback (FB-02).
+/// Whether the command is executed although it is not possible for some machines. That holds for
+/// test failovers and unplanned failovers (EX-T6), but never for a failback (FB-02).
 fn may_be_partial(command: &PlanCommand) -> bool {
     match command {
         PlanCommand::TestFailover(_) => true,
@@ -131,7 +132,8 @@ pub(super) async fn part(ctx: &Context, command: &PlanCommand, id: &ItemId, chos
     let own = command.for_member(&record, &point);
     match (item.ensure_idle().and_then(|()| dispatch::check(ctx, &record, &own)), command) {
         (Ok(direction), _) => Part::Executes(own, direction),
-        // A commit is for the machines that have something to commit; clean-up and reprotection likewise.
+        // A commit is for the machines that have something to commit; clean-up and reprotection
+        // likewise.
         (Err(why), PlanCommand::CleanUp | PlanCommand::Commit | PlanCommand::Reprotect(_))
             if matches!(why.code, ErrorCode::NotAllowedInState | ErrorCode::WrongDirection) =>
         {

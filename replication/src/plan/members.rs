@@ -1,4 +1,5 @@
-//! The machines of a group. Each has its own job; all start at once, and the plan waits for all of them.
+//! The machines of a group. Each has its own job; all start at once, and the plan waits for all of
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +48,8 @@ pub(super) async fn execute(run: &PlanRun<'_>, which: Members) -> Result<(), Cor
     let work = async {
         let jobs = start_all(run, is_due).await?;
         warnings = wait_for_all(run, jobs).await;
-        // After a cancellation no further machine starts, but those that had started came to their end.
+        // After a cancellation no further machine starts, but those that had started came to their
+        // end.
         run.job.checkpoint()
     };
     run.job.step(&which.step_name(), work).await?;
@@ -68,7 +70,8 @@ fn is_unfinished(member: &PlanMember) -> bool {
     matches!(member.state, PlanState::Waiting | PlanState::InProgress)
 }
 
-/// Starts the jobs of the machines that are due, or finds those that are started already. Returns the jobs to wait for.
+/// Starts the jobs of the machines that are due, or finds those that are started already. Returns
+/// the jobs to wait for.
 async fn start_all(run: &PlanRun<'_>, is_due: impl Fn(&PlanMember) -> bool) -> Result<Vec<Job>, CoreError> {
     let children = children(run).await;
     let chosen = points::choose(run.ctx, &run.task.command, run.task.items(), &children).await;
@@ -91,7 +94,8 @@ async fn start_all(run: &PlanRun<'_>, is_due: impl Fn(&PlanMember) -> bool) -> R
     Ok(jobs)
 }
 
-/// Starts a machine's job, or finds the one that is started already. `None`: the machine cannot take part, or need not.
+/// Starts a machine's job, or finds the one that is started already. `None`: the machine cannot
+/// take part, or need not.
 async fn start_one(
     run: &PlanRun<'_>,
     member: &mut PlanMember,
@@ -146,7 +150,8 @@ async fn wait_for_all(run: &PlanRun<'_>, jobs: Vec<Job>) -> usize {
     for job in jobs {
         let end = job.wait_for_end(run.job).await;
         warnings += usize::from(end.state == JobState::CompletedWithWarning);
-        // Shown at once and stored with the end of the step, because the machine's own job is stored already.
+        // Shown at once and stored with the end of the step, because the machine's own job is
+        // stored already.
         run.job.change_unstored(|view| {
             let members = view.plan.iter_mut().flat_map(|progress| &mut progress.members);
             if let Some(member) = members.into_iter().find(|member| member.job.as_ref() == Some(&end.id)) {

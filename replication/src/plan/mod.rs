@@ -1,5 +1,5 @@
-//! Recovery plans: machines that are failed over together, in groups, with scripts and manual steps in between (PL-01 to
-//! PL-08).
+//! Recovery plans: machines that are failed over together, in groups, with scripts and manual steps
+//! in between (PL-01 to PL-08).
 //!
 //! - `registry`: creates, deletes and lists plans
 //! - `shape`: what a valid plan looks like

@@ -1,7 +1,8 @@
 //! The recovery point of each machine of a plan (RP-07 to RP-10, PL-06).
 //!
-//! A multi-VM choice means the latest moment that all machines of a replication group share. Each group of the plan has
-//! its own moment; machines without a group use their own latest point of the same consistency.
+//! A multi-VM choice means the latest moment that all machines of a replication group share. Each
+//! group of the plan has its own moment; machines without a group use their own latest point of the
+//! same consistency.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +33,8 @@ impl Chosen {
     }
 }
 
-/// A machine of a replication group, with the points that the choice may mean: moment and id, oldest first.
+/// A machine of a replication group, with the points that the choice may mean: moment and id,
+/// oldest first.
 struct Member {
     item: ItemId,
     points: Vec<(GroupPointId, PointId)>,
@@ -47,8 +49,8 @@ pub(super) fn multi_vm(choice: &PointChoice) -> Option<Consistency> {
     }
 }
 
-/// Chooses for all machines of a plan. `started` are the jobs that the plan's job has started already: the remaining
-/// machines of a group use the same moment as those.
+/// Chooses for all machines of a plan. `started` are the jobs that the plan's job has started
+/// already: the remaining machines of a group use the same moment as those.
 pub(super) async fn choose(
     ctx: &Context,
     command: &PlanCommand,
@@ -84,8 +86,8 @@ pub(super) async fn choose(
     }
 }
 
-/// Whether the command affects a machine. One that is already on the target side or does not replicate must not limit
-/// the choice for the others.
+/// Whether the command affects a machine. One that is already on the target side or does not
+/// replicate must not limit the choice for the others.
 fn is_affected(command: &PlanCommand, record: &Record) -> bool {
     command.leads_to() != Some(record.protection.active) && record.replica.is_some()
 }

@@ -21,7 +21,8 @@ impl PlanRun<'_> {
         self.job.read(|view| view.plan.clone()).unwrap_or_default()
     }
 
-    /// Handles an error of a machine or action: a planned failover ends with it, any other job goes on (EX-T6).
+    /// Handles an error of a machine or action: a planned failover ends with it, any other job goes
+    /// on (EX-T6).
     pub(super) fn fail(&self, error: CoreError) -> Result<(), CoreError> {
         if self.task.command.stops_on_error() { Err(error) } else { Ok(()) }
     }

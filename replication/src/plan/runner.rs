@@ -1,7 +1,8 @@
 //! Starts a plan's job, executes it group by group, and resumes or retries it.
 //!
-//! The job's own record says which machines and actions are done, and each machine's job names the plan's job as its
-//! parent. So after a restart of the core nothing is started twice, except a script that was interrupted.
+//! The job's own record says which machines and actions are done, and each machine's job names the
+//! plan's job as its parent. So after a restart of the core nothing is started twice, except a
+//! script that was interrupted.
 
 use std::sync::Arc;
 

@@ -12,11 +12,13 @@ use tokio::process::{Child, Command};
 /// Number of bytes of a script's standard error that are reported.
 const MOST_REPORTED: u64 = 4096;
 
-/// Runs a script to its end. Blocks. The timeout is measured in the host's time, whatever clock the core uses.
+/// Runs a script to its end. Blocks. The timeout is measured in the host's time, whatever clock the
+/// core uses.
 ///
 /// # Errors
-/// [`ErrorCode::ScriptFailed`]: the script cannot be started, exits with another status than 0, writes to its standard
-/// error, or exceeds the timeout. After the timeout it is killed, with its whole process group.
+/// [`ErrorCode::ScriptFailed`]: the script cannot be started, exits with another status than 0,
+/// writes to its standard error, or exceeds the timeout. After the timeout it is killed, with its
+/// whole process group.
 pub(super) fn run(
     program: &str,
     arguments: &[String],

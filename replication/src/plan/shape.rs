@@ -55,8 +55,8 @@ fn check_action(action: &PlanAction) -> Result<(), CoreError> {
     Err(bad(format!("action {} lacks {lacks}", action.name)))
 }
 
-/// Refuses items that are not protected or are of different kinds of pairs, and replication groups that are split over
-/// several groups of the plan.
+/// Refuses items that are not protected or are of different kinds of pairs, and replication groups
+/// that are split over several groups of the plan.
 async fn check_items(ctx: &Context, plan: &RecoveryPlan) -> Result<(), CoreError> {
     let mut kind = None;
     let mut group_of = BTreeMap::new();

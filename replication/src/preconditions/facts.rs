@@ -35,7 +35,8 @@ pub(crate) struct Facts {
     pub(super) registry: Vec<Component>,
     /// Components of the recovery side.
     pub(super) cloud: Vec<Component>,
-    /// The machine of the item's name at the site; `None` if it does not exist or cannot be queried.
+    /// The machine of the item's name at the site; `None` if it does not exist or cannot be
+    /// queried.
     pub(super) original: Option<MachineView>,
     /// Datastores of that machine's disks.
     pub(super) datastores: Vec<ComponentId>,
@@ -44,7 +45,8 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Queries only the sites that matter for the operation: during a failover the primary site may be lost.
+    /// Queries only the sites that matter for the operation: during a failover the primary site may
+    /// be lost.
     pub(super) async fn gather(
         ctx: &Context,
         record: &Record,

@@ -1,11 +1,13 @@
-//! Reprotection of replication groups. A plan reprotects a group as a whole, so its machines are checked together.
+//! Reprotection of replication groups. A plan reprotects a group as a whole, so its machines are
+//! checked together.
 
 use contract::{CoreError, ErrorCode, ReprotectRequest, Side};
 
 use crate::state::Record;
 use crate::table::Pair;
 
-/// Refuses groups whose machines have different operating systems (RE-10) or master targets (RE-12).
+/// Refuses groups whose machines have different operating systems (RE-10) or master targets
+/// (RE-12).
 pub(crate) fn check(machines: &[(Record, ReprotectRequest)]) -> Result<(), CoreError> {
     let fails_back = |(record, _): &&(Record, ReprotectRequest)| {
         record.group.is_some() && record.pair == Pair::Vmware && record.protection.active == Side::Recovery

@@ -39,7 +39,8 @@ impl Command {
         }
     }
 
-    /// The operation in the state tables; `None` for enabling protection, which happens before an item has a state.
+    /// The operation in the state tables; `None` for enabling protection, which happens before an
+    /// item has a state.
     pub(crate) fn operation(&self) -> Option<Operation> {
         Some(match self {
             Self::Enable(_) => return None,
@@ -68,7 +69,8 @@ impl Command {
     }
 }
 
-/// The command that an item's job is executing. It is stored with the item, so that a restarted core can resume it.
+/// The command that an item's job is executing. It is stored with the item, so that a restarted
+/// core can resume it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ActiveCommand {
     pub(crate) job: JobId,

@@ -1,7 +1,7 @@
 //! What the core stores, as plain data: items, their replicas, commands and jobs.
 //!
-//! Nothing here acts. The modules above change this data through [`crate::context::Context`], which stores each change
-//! before anything follows from it.
+//! Nothing here acts. The modules above change this data through [`crate::context::Context`], which
+//! stores each change before anything follows from it.
 
 mod command;
 mod plan_command;

@@ -36,8 +36,8 @@ impl PlanCommand {
         }
     }
 
-    /// The failover type by which the plan's actions are selected. `None`: the command runs no actions, so its groups
-    /// need not wait for each other.
+    /// The failover type by which the plan's actions are selected. `None`: the command runs no
+    /// actions, so its groups need not wait for each other.
     pub(crate) fn failover_type(&self) -> Option<FailoverType> {
         match self {
             Self::Failover(request) => Some(match request.kind {
@@ -99,7 +99,8 @@ impl PlanCommand {
     }
 }
 
-/// The command that makes a machine replicate in the opposite direction, which depends on its kind of pair.
+/// The command that makes a machine replicate in the opposite direction, which depends on its kind
+/// of pair.
 fn reprotect(record: &Record, request: &PlanReprotectRequest) -> Command {
     if record.pair.find(record.protection, Operation::ReverseReplicate).is_some() {
         return Command::ReverseReplicate;

@@ -3,33 +3,35 @@
 use contract::RecoveryPoint;
 use serde::{Deserialize, Serialize};
 
-/// What an operation has half done. It is stored before the operation acts, so that a failed operation can be undone
-/// and a restarted core continues correctly.
+/// What an operation has half done. It is stored before the operation acts, so that a failed
+/// operation can be undone and a restarted core continues correctly.
 ///
-/// An item is in one of these states. A failover and a failback begin only when the item is protected, a Hyper-V
-/// failback only when it is committed, and a commit deletes points only after the failover has succeeded, so no two of
-/// them overlap. Not part of this type:
+/// An item is in one of these states. A failover and a failback begin only when the item is
+/// protected, a Hyper-V failback only when it is committed, and a commit deletes points only after
+/// the failover has succeeded, so no two of them overlap. Not part of this type:
 ///
-/// - whether a test failover was performed, because test failovers leave the active side alone, and their result stays
-///   valid whatever a later failover does;
-/// - volumes and machines that were created (`built`, `created_target`, `test_failover`): they name artefacts, and some
-///   of them outlive the operation.
+/// - whether a test failover was performed, because test failovers leave the active side alone, and
+///   their result stays valid whatever a later failover does;
+/// - volumes and machines that were created (`built`, `created_target`, `test_failover`): they name
+///   artefacts, and some of them outlive the operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Progress {
     /// Nothing is half done.
     #[default]
     Idle,
-    /// A failover has shut down the source, has begun to start the target, or both. A failover that failed and could
-    /// not restore both machines stays in this state, and so does a change of point that could not start the target.
+    /// A failover has shut down the source, has begun to start the target, or both. A failover that
+    /// failed and could not restore both machines stays in this state, and so does a change of
+    /// point that could not start the target.
     FailingOver(Machines),
-    /// A failback is merging recovery points into the original disks, which are inconsistent until it is done.
+    /// A failback is merging recovery points into the original disks, which are inconsistent until
+    /// it is done.
     Merging {
         /// The point that was chosen; the points themselves are deleted on the way.
         point: Box<RecoveryPoint>,
         machines: Machines,
     },
-    /// A Hyper-V failback writes into the primary machine's disks. They are a mixture of old and new content (HF-19)
-    /// until a failback completes.
+    /// A Hyper-V failback writes into the primary machine's disks. They are a mixture of old and
+    /// new content (HF-19) until a failback completes.
     SynchronisingData { phase: SyncPhase, machines: Machines },
     /// A commit has begun to delete recovery points. The point can no longer be changed (FO-03).
     Committing,
@@ -38,19 +40,22 @@ pub(crate) enum Progress {
 /// What a failover has done to the machines on both sides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machines {
-    /// The machine on the active side ran until the failover shut it down. It has to be started again if the failover
-    /// fails (LC-10).
+    /// The machine on the active side ran until the failover shut it down. It has to be started
+    /// again if the failover fails (LC-10).
     pub(crate) source_ran: bool,
-    /// The target machine may have been started. It has to be powered off before the source is started again.
+    /// The target machine may have been started. It has to be powered off before the source is
+    /// started again.
     pub(crate) target_may_run: bool,
 }
 
 /// Phase of a Hyper-V failback (HF-07 to HF-10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SyncPhase {
-    /// The data is being synchronised, or is synchronised and the job waits to be completed (HF-08).
+    /// The data is being synchronised, or is synchronised and the job waits to be completed
+    /// (HF-08).
     Synchronising,
-    /// The job was told to complete. The cloud machine may be off, so a restarted core continues without asking again.
+    /// The job was told to complete. The cloud machine may be off, so a restarted core continues
+    /// without asking again.
     Completing,
     /// The failback failed or was cancelled.
     Interrupted,
@@ -99,7 +104,8 @@ impl Progress {
         }
     }
 
-    /// A Hyper-V failback begins, or continues after a restart. A failback that was told to complete stays so.
+    /// A Hyper-V failback begins, or continues after a restart. A failback that was told to
+    /// complete stays so.
     pub(crate) fn begin_data_sync(&mut self) {
         if !self.is_completing() {
             *self = Self::SynchronisingData { phase: SyncPhase::Synchronising, machines: self.machines() };

@@ -21,8 +21,8 @@ pub(crate) struct TestFailoverCopy {
     pub(crate) disks: Volumes,
 }
 
-/// Properties of the machine when it last became protected on the primary side. They are stored because the primary
-/// site may be lost when they are needed.
+/// Properties of the machine when it last became protected on the primary side. They are stored
+/// because the primary site may be lost when they are needed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SourceIdentity {
     pub(crate) kind: PlatformKind,
@@ -50,8 +50,8 @@ impl SourceIdentity {
     }
 }
 
-/// A machine that was created on the primary side as the target of a failback (RE-05). It is recorded until that
-/// failback has succeeded.
+/// A machine that was created on the primary side as the target of a failback (RE-05). It is
+/// recorded until that failback has succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CreatedTarget {
     pub(crate) at: (SiteId, MachineId),
@@ -74,17 +74,18 @@ pub(crate) struct Record {
     pub(crate) created_target: Option<CreatedTarget>,
     /// The resource group in which the machine on the recovery side was created (RE-22).
     pub(crate) recovery_resource_group: Option<String>,
-    /// The request by which the machine replicates back: its process server, master target and so on. `None` while it
-    /// replicates to the recovery side.
+    /// The request by which the machine replicates back: its process server, master target and so
+    /// on. `None` while it replicates to the recovery side.
     pub(crate) route: Option<ReprotectRequest>,
     pub(crate) target: TargetSettings,
     pub(crate) policy: PolicyId,
     pub(crate) group: Option<GroupId>,
     pub(crate) replica: Option<Replica>,
-    /// Replica volumes that the recovery side keeps from earlier rounds, so that only changes are transferred again
-    /// (C-18).
+    /// Replica volumes that the recovery side keeps from earlier rounds, so that only changes are
+    /// transferred again (C-18).
     pub(crate) seed: Option<Volumes>,
-    /// Disks of the machine that a failover built on the recovery side, until they are removed with it.
+    /// Disks of the machine that a failover built on the recovery side, until they are removed with
+    /// it.
     pub(crate) built: Volumes,
     pub(crate) failed_over_to: Option<PointId>,
     /// Why replication does not work; `None` while it works.
@@ -96,7 +97,8 @@ pub(crate) struct Record {
     /// Findings of the last configuration check.
     pub(crate) issues: Vec<ConfigurationIssue>,
     pub(crate) test_failover: Option<TestFailoverCopy>,
-    /// Whether a test failover has succeeded and was cleaned up since replication in this direction began.
+    /// Whether a test failover has succeeded and was cleaned up since replication in this direction
+    /// began.
     pub(crate) test_failover_performed: bool,
     pub(crate) progress: Progress,
     /// The command of the item's job, while it has one.

@@ -33,7 +33,8 @@ impl Landed {
     }
 }
 
-/// A merge of expired points that has begun. Until it is done, the volumes above `into` may or may not exist.
+/// A merge of expired points that has begun. Until it is done, the volumes above `into` may or may
+/// not exist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PendingMerge {
     /// The oldest point that is kept.
@@ -47,7 +48,8 @@ pub(crate) struct PendingMerge {
 pub(crate) struct Replica {
     /// The side that receives.
     pub(crate) side: Side,
-    /// Unique number of this direction's round; distinguishes its points and volumes from those of earlier rounds.
+    /// Unique number of this direction's round; distinguishes its points and volumes from those of
+    /// earlier rounds.
     pub(crate) round: u64,
     /// The volumes below all recovery points.
     pub(crate) base: Volumes,
@@ -93,13 +95,14 @@ impl Replica {
         self.points.last().map_or(&self.base, |point| &point.volumes)
     }
 
-    /// The id of this round's point `number`. Ids contain the round, so that an id noted in an earlier round never
-    /// means another point.
+    /// The id of this round's point `number`. Ids contain the round, so that an id noted in an
+    /// earlier round never means another point.
     pub(crate) fn point_id(&self, item: &ItemId, number: u64) -> PointId {
         PointId(format!("{item}{POINT}{}-{number}", self.round))
     }
 
-    /// The error for a point that does not exist: it is not processed yet, has expired, or never existed.
+    /// The error for a point that does not exist: it is not processed yet, has expired, or never
+    /// existed.
     pub(crate) fn missing(&self, item: &ItemId, id: &PointId) -> CoreError {
         if self.landed.iter().any(|landed| landed.point_id(item) == *id) {
             let text = format!("recovery point {id} is not processed yet");

@@ -1,5 +1,5 @@
-//! Hyper-V machines: failover is planned or unplanned; failback is planned only and needs no reprotection (HF-01,
-//! HF-04).
+//! Hyper-V machines: failover is planned or unplanned; failback is planned only and needs no
+//! reprotection (HF-01, HF-04).
 
 use contract::Operation::{
     CancelFailover, ChangePoint, Commit, CompleteFailover, PlannedFailover, ReverseReplicate, TestFailover,
@@ -21,8 +21,8 @@ pub(super) const ROWS: &[Row] = &[
     ends(at(Protected, Primary)),
     stay(at(CommitPending, Recovery), ChangePoint),
     row(at(CommitPending, Recovery), Commit, at(Committed, Recovery)),
-    // Failback: the data synchronisation replaces reprotection. While it waits it can be completed or cancelled. After
-    // a cancellation the cloud machine stays the valid copy (HF-21).
+    // Failback: the data synchronisation replaces reprotection. While it waits it can be completed
+    // or cancelled. After a cancellation the cloud machine stays the valid copy (HF-21).
     row(at(Committed, Recovery), PlannedFailover, at(CommitPending, Primary)),
     row(at(Committed, Recovery), CompleteFailover, at(CommitPending, Primary)),
     stay(at(Committed, Recovery), CancelFailover),

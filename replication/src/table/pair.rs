@@ -37,7 +37,8 @@ impl Pair {
     #[must_use]
     pub fn rows(self) -> &'static [Row] {
         match self {
-            // These pairs differ in what a failover does (hydration), not in when operations are allowed.
+            // These pairs differ in what a failover does (hydration), not in when operations are
+            // allowed.
             Self::Vmware | Self::Regions => reprotecting::ROWS,
             Self::HyperV => hyperv::ROWS,
         }

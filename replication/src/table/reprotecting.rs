@@ -1,5 +1,6 @@
-//! VMware and physical machines, and machines of a cloud region: reprotect first, then fail back with the same operation.
-//! There is no planned failover (FO-21), and test failovers run only on the recovery side.
+//! VMware and physical machines, and machines of a cloud region: reprotect first, then fail back
+//! with the same operation. There is no planned failover (FO-21), and test failovers run only on
+//! the recovery side.
 
 use contract::Operation::{
     CancelFailover, ChangePoint, Commit, Reprotect, TestFailover, TestFailoverCleanup, UnplannedFailover,
@@ -22,7 +23,8 @@ pub(super) const ROWS: &[Row] = &[
     // Stage 2: reprotect the cloud machine.
     row(at(Committed, Recovery), Reprotect, at(Protected, Recovery)),
     ends(at(Committed, Recovery)),
-    // Stage 3: fail back. The points are merged into the machine's own disks, so the point cannot be changed.
+    // Stage 3: fail back. The points are merged into the machine's own disks, so the point cannot
+    // be changed.
     row(at(Protected, Recovery), UnplannedFailover, at(CommitPending, Primary)),
     row(at(Protected, Recovery), CancelFailover, at(Stopped, Recovery)),
     ends(at(Protected, Recovery)),
@@ -30,7 +32,8 @@ pub(super) const ROWS: &[Row] = &[
     // Stage 4: reprotect the on-premises machine, which completes the cycle.
     row(at(Committed, Primary), Reprotect, at(Protected, Primary)),
     ends(at(Committed, Primary)),
-    // A failover was cancelled or failed during its merge: protection has to be enabled anew (FO-12).
+    // A failover was cancelled or failed during its merge: protection has to be enabled anew
+    // (FO-12).
     ends(at(Stopped, Primary)),
     ends(at(Stopped, Recovery)),
 ];
