@@ -1,4 +1,4 @@
-//! A job at run time: its steps, and the requests made to it while it runs.
+//! A job at run time: its steps, and the signals sent to it while it runs.
 
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ pub(crate) struct Job {
     task: Arc<Task>,
     store: Arc<Store>,
     clock: Clock,
-    /// The last request made to the job.
-    request: watch::Sender<Request>,
+    /// The last signal sent to the job.
+    signal: watch::Sender<Signal>,
 }
 
-/// A request to a running job.
+/// A signal to a running job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Request {
+enum Signal {
     None,
     Complete,
     Resume,
@@ -37,8 +37,8 @@ impl Job {
     /// A job that is in the store.
     pub(crate) fn from_stored(store: Arc<Store>, clock: Clock, stored: StoredJob) -> Self {
         let (view, _) = watch::channel(stored.view);
-        let (request, _) = watch::channel(Request::None);
-        Self { view, task: Arc::new(stored.task), store, clock, request }
+        let (signal, _) = watch::channel(Signal::None);
+        Self { view, task: Arc::new(stored.task), store, clock, signal }
     }
 
     /// The job with its next attempt about to begin, to be stored.
@@ -53,9 +53,9 @@ impl Job {
         self.stored(view)
     }
 
-    /// Begins the attempt that was stored, without the requests made to the previous one.
+    /// Begins the attempt that was stored, without the signals sent to the previous one.
     pub(crate) fn restart(&self, view: JobView) {
-        self.request.send_replace(Request::None);
+        self.signal.send_replace(Signal::None);
         self.show(view);
     }
 
@@ -112,37 +112,37 @@ impl Job {
         self.view.subscribe()
     }
 
-    /// Requests the job to stop at its next checkpoint.
+    /// Signals the job to stop at its next checkpoint.
     pub(crate) fn cancel(&self) {
-        self.request.send_replace(Request::Cancel);
+        self.signal.send_replace(Signal::Cancel);
     }
 
     /// Lets the job continue if it waits to be completed. Returns whether it did.
     pub(crate) fn complete(&self) -> bool {
-        self.answer(JobState::WaitingForCompletion, Request::Complete)
+        self.answer(JobState::WaitingForCompletion, Signal::Complete)
     }
 
     /// Lets the job continue if it waits for a manual step. Returns whether it did.
     pub(crate) fn resume(&self) -> bool {
-        self.answer(JobState::WaitingForManualAction, Request::Resume)
+        self.answer(JobState::WaitingForManualAction, Signal::Resume)
     }
 
-    fn answer(&self, waiting: JobState, answer: Request) -> bool {
+    fn answer(&self, waiting: JobState, answer: Signal) -> bool {
         self.state() == waiting
-            && self.request.send_if_modified(|request| {
-                let first = *request == Request::None;
+            && self.signal.send_if_modified(|signal| {
+                let first = *signal == Signal::None;
                 if first {
-                    *request = answer;
+                    *signal = answer;
                 }
                 first
             })
     }
 
-    /// Returns an error if the job was requested to stop.
+    /// Returns an error if the job was signalled to stop.
     pub(crate) fn checkpoint(&self) -> Result<(), CoreError> {
-        match *self.request.borrow() {
-            Request::Cancel => Err(CoreError::new(ErrorCode::Cancelled, "cancelled by request")),
-            Request::None | Request::Complete | Request::Resume => Ok(()),
+        match *self.signal.borrow() {
+            Signal::Cancel => Err(CoreError::new(ErrorCode::Cancelled, "cancelled by request")),
+            Signal::None | Signal::Complete | Signal::Resume => Ok(()),
         }
     }
 
@@ -159,16 +159,16 @@ impl Job {
 
     async fn wait(&self, state: JobState) -> Result<(), CoreError> {
         self.change(|view| view.state = state)?;
-        let mut request = self.request.subscribe();
+        let mut signal = self.signal.subscribe();
         // The sender lives as long as the job.
-        let _ = request.wait_for(|request| *request != Request::None).await;
+        let _ = signal.wait_for(|signal| *signal != Signal::None).await;
         self.checkpoint()?;
         self.change(|view| view.state = JobState::InProgress)?;
-        // Makes room for the next request, but keeps a cancellation that came meanwhile.
-        self.request.send_if_modified(|request| {
-            let answered = *request != Request::Cancel;
+        // Makes room for the next signal, but keeps a cancellation that came meanwhile.
+        self.signal.send_if_modified(|signal| {
+            let answered = *signal != Signal::Cancel;
             if answered {
-                *request = Request::None;
+                *signal = Signal::None;
             }
             answered
         });
@@ -248,20 +248,19 @@ impl Job {
     /// job is cancelled too.
     pub(crate) async fn wait_for_end(&self, parent: &Self) -> JobView {
         let mut view = self.watch();
-        let mut request = parent.request.subscribe();
+        let mut signal = parent.signal.subscribe();
         loop {
             let now = view.borrow_and_update().clone();
             if now.state.ended() {
                 return now;
             }
-            if now.state == JobState::WaitingForCompletion && *request.borrow_and_update() == Request::Cancel
-            {
+            if now.state == JobState::WaitingForCompletion && *signal.borrow_and_update() == Signal::Cancel {
                 self.cancel();
             }
             // Both senders live as long as their jobs.
             tokio::select! {
                 _ = view.changed() => {}
-                _ = request.changed() => {}
+                _ = signal.changed() => {}
             }
         }
     }

@@ -37,7 +37,7 @@ pub(crate) enum Progress {
     Committing,
 }
 
-/// What a failover has done to the machines on both sides.
+/// What a failover has done to the machines on both sides. All combinations occur.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machines {
     /// The machine on the active side ran until the failover shut it down. It has to be started
@@ -144,6 +144,7 @@ impl Progress {
         change(&mut changed);
         match self {
             Self::Merging { machines, .. } | Self::SynchronisingData { machines, .. } => *machines = changed,
+            // No failover starts while a commit is unfinished, so `Committing` does not occur here.
             Self::Idle | Self::Committing | Self::FailingOver(_) => *self = Self::failing_over(changed),
         }
     }
