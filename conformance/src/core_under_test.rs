@@ -11,7 +11,7 @@ use contract::{Capabilities, CoreError, Operation, Platform, ReplicationCore, Si
 
 /// A content change on its way into a recovery point, and the hook by which mutants alter it. Only
 /// a core that offers such a hook can be given faults below its interface.
-pub use replication::tap::{Extent, Tap as FaultHook};
+pub use replication::fault_hook::{Extent, FaultHook};
 
 /// What a core is opened with.
 pub struct CoreParts {
@@ -58,7 +58,7 @@ pub fn open(parts: CoreParts, fault: &impl FaultInjection) -> Result<Arc<dyn Rep
         CoreClock::System => replication::Clock::system(),
         CoreClock::Virtual(now) => replication::Clock::new(move || now()),
     };
-    let config = replication::Config { platforms, dir, tap: fault.hook(), clock };
+    let config = replication::Config { platforms, dir, fault_hook: fault.hook(), clock };
     Ok(fault.wrap(Arc::new(replication::Core::open(config)?)))
 }
 

@@ -1,16 +1,16 @@
-//! What tells a core the time.
+//! The source of time for a core.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use contract::Timestamp;
 
-/// Tells the time: that of jobs, and the age of points. Clones tell the same.
+/// Gives the time for job timestamps and for the age of recovery points. Clones share one source.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The host's.
+    /// The host's clock.
     #[must_use]
     pub fn system() -> Self {
         Self::new(|| {
@@ -19,7 +19,7 @@ impl Clock {
         })
     }
 
-    /// Another one, such as that of a simulated world.
+    /// Any other clock, such as the virtual clock of a simulation.
     #[must_use]
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))

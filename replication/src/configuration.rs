@@ -1,5 +1,5 @@
-//! What a machine shall look like on the recovery side (FO-17), and what would keep it from coming up there as it is
-//! configured (MO-03).
+//! Settings of the target machine (FO-17), and checks that find what would prevent it from working
+//! (MO-03).
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -9,76 +9,78 @@ use contract::{
     Subnet, Subscription, TargetSettings,
 };
 
-use crate::core::Inner;
-use crate::item::{Item, Record};
-use crate::preconditions::target as conforms;
-use crate::run::free;
+use crate::context::Context;
+use crate::item::Item;
+use crate::item_view;
+use crate::preconditions::check_target_name;
+use crate::state::Record;
 
-/// How often every item's configuration is looked at (EX-M3).
-const LOOK_EVERY: Duration = Duration::from_secs(12 * 3600);
+/// Interval of the regular configuration checks (EX-M3).
+const CHECK_EVERY: Duration = Duration::from_secs(12 * 3600);
 
-/// Changes an item's target settings.
+/// Changes an item's target settings and checks the configuration.
 pub(crate) async fn update_target(
-    core: &Inner,
+    ctx: &Context,
     item: &ItemId,
     target: &TargetSettings,
 ) -> Result<ItemView, CoreError> {
-    let item = core.find(item).await?;
+    let item = ctx.find(item).await?;
     let at = (item.record.lock().await.recovery.0.clone(), target.machine.clone());
-    for other in core.all_items().await {
+    for other in ctx.all_items().await {
         if other.id != item.id && other.record.lock().await.recovery == at {
-            let text = format!("machine {} is the target of item {} already", at.1, other.id);
+            let text = format!("machine {} is already the target of item {}", at.1, other.id);
             return Err(CoreError::new(ErrorCode::AlreadyProtected, text));
         }
     }
-    core.try_update(&item, |record| {
-        free(&item)?;
+    ctx.try_update(&item, |record| {
+        item.ensure_idle()?;
         let before_failover = record.protection.active == Side::Primary
             && matches!(record.protection.phase, Phase::InitialReplication | Phase::Protected);
         if !before_failover {
-            let text = format!("{} has failed over; its target is what it is", record.id);
+            let text = format!("{} has failed over; its target settings can no longer change", record.id);
             return Err(CoreError::new(ErrorCode::NotAllowedInState, text));
         }
-        conforms::check_name(&target.machine)?;
+        check_target_name(&target.machine)?;
         record.recovery.1 = target.machine.clone();
         record.target = target.clone();
         Ok(())
     })
     .await?;
-    look(core, &item).await?;
-    core.view(&item).await
+    check(ctx, &item).await?;
+    item_view::show(ctx, &item).await
 }
 
-/// Looks at an item's configuration now.
-pub(crate) async fn check(core: &Inner, item: &ItemId) -> Result<ItemView, CoreError> {
-    let item = core.find(item).await?;
-    look(core, &item).await?;
-    core.view(&item).await
+/// Checks an item's configuration on request.
+pub(crate) async fn check_now(ctx: &Context, item: &ItemId) -> Result<ItemView, CoreError> {
+    let item = ctx.find(item).await?;
+    check(ctx, &item).await?;
+    item_view::show(ctx, &item).await
 }
 
-/// Looks at every item's configuration at regular times, as long as there is a core.
-pub(crate) async fn look_regularly(core: Weak<Inner>) {
+/// Checks every item's configuration at regular intervals, as long as the core exists.
+pub(crate) async fn check_regularly(ctx: Weak<Context>) {
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        let Some(core) = core.upgrade() else { return };
-        for item in core.all_items().await {
-            if let Err(error) = look(&core, &item).await {
-                tracing::warn!(item = %item.id, %error, "the configuration could not be looked at");
+        tokio::time::sleep(CHECK_EVERY).await;
+        let Some(ctx) = ctx.upgrade() else { return };
+        for item in ctx.all_items().await {
+            if let Err(error) = check(&ctx, &item).await {
+                tracing::warn!(item = %item.id, %error, "the configuration check failed");
             }
         }
     }
 }
 
-pub(crate) async fn look(core: &Inner, item: &Arc<Item>) -> Result<(), CoreError> {
+/// Checks an item's configuration and records the findings.
+pub(crate) async fn check(ctx: &Context, item: &Arc<Item>) -> Result<(), CoreError> {
     let record = item.record.lock().await.clone();
-    let there = core.platform(&record.recovery.0)?.infrastructure().await?;
-    // A site that is lost has other troubles than its agents' versions.
-    let here = core.platform(&record.primary.0)?.infrastructure().await.unwrap_or_default();
+    let there = ctx.platform(&record.recovery.0)?.infrastructure().await?;
+    // If the primary site is lost, only the checks that need it are left out.
+    let here = ctx.platform(&record.primary.0)?.infrastructure().await.unwrap_or_default();
     let issues = issues(&record, &here, &there);
     if issues == record.issues {
         return Ok(());
     }
-    core.update(item, |record| record.issues = issues).await
+    ctx.update(item, |record| record.issues = issues).await
 }
 
 fn issues(record: &Record, here: &[Component], there: &[Component]) -> Vec<ConfigurationIssue> {
@@ -89,7 +91,7 @@ fn issues(record: &Record, here: &[Component], there: &[Component]) -> Vec<Confi
     }
     if let Some(subscription) = there.iter().find_map(Component::subscription) {
         for (what, name) in missing(&record.target, subscription) {
-            let text = format!("{what} {name} is not there any more; make it again or choose another");
+            let text = format!("{what} {name} no longer exists; create it again or choose another");
             add(IssueClass::MissingResource, text);
         }
         if let Some(text) = stray_address(&record.target, subscription) {
@@ -98,26 +100,26 @@ fn issues(record: &Record, here: &[Component], there: &[Component]) -> Vec<Confi
         let cores = cores(&record.target, subscription);
         if record.protection.active == Side::Primary && cores > subscription.cores_left {
             let left = subscription.cores_left;
-            let text = format!("the target needs {cores} cores and the quota leaves {left}; have it raised");
+            let text =
+                format!("the target needs {cores} cores and the quota leaves {left}; request a higher quota");
             add(IssueClass::SubscriptionQuota, text);
         }
     }
-    if record.origin.os == GuestOs::Linux && !record.origin.guest.ssh_at_boot {
-        // CN-01: it comes up, and nobody can log in to see to it.
-        let text =
-            "the SSH server does not start at boot, and nobody could log in to the target; let it start";
+    if record.source_identity.os == GuestOs::Linux && !record.source_identity.guest.ssh_at_boot {
+        // CN-01: the target would boot, but nobody could log in.
+        let text = "the SSH server does not start at boot, so nobody could log in to the target; enable it";
         add(IssueClass::MissingConfiguration, text.to_owned());
     }
     let newest = here.iter().find_map(|component| Some(component.configuration_server()?.agent));
-    let installed = record.origin.guest.agent;
+    let installed = record.source_identity.guest.agent;
     if let Some(newest) = newest.filter(|newest| installed < *newest) {
-        let text = format!("the agent is version {installed}; {newest} is there to be installed");
+        let text = format!("the agent is version {installed}; version {newest} is available");
         add(IssueClass::SoftwareUpdate, text);
     }
     found
 }
 
-/// Names in the settings of which the subscription has nothing.
+/// Resources that the settings name and the subscription does not have: kind and name.
 fn missing<'a>(target: &'a TargetSettings, has: &Subscription) -> Vec<(&'static str, &'a String)> {
     let place = &target.placement;
     let network = target.network.unwrap_or_default();
@@ -136,17 +138,18 @@ fn missing<'a>(target: &'a TargetSettings, has: &Subscription) -> Vec<(&'static 
     named.into_iter().filter_map(lacks).collect()
 }
 
-/// An address that the chosen subnet does not have (CN-10).
+/// An issue if the chosen subnet cannot assign the chosen address (CN-10).
 fn stray_address(target: &TargetSettings, has: &Subscription) -> Option<String> {
     let address = target.placement.address?;
     let subnet = has.subnet(target.network.unwrap_or_default(), target.placement.subnet.as_deref())?;
     let text = || {
         let Subnet { name, range, .. } = subnet;
-        format!("subnet {name} ({range}) has no address {address} to give; choose another")
+        format!("subnet {name} ({range}) cannot assign address {address}; choose another")
     };
     (!subnet.range.can_give(address)).then(text)
 }
 
+/// Number of cores of the target's size.
 fn cores(target: &TargetSettings, has: &Subscription) -> u32 {
     let named = target.placement.size.as_ref();
     let size = named.and_then(|name| has.sizes.iter().find(|size| size.name == *name));

@@ -1,20 +1,20 @@
-//! Exports of several volumes at once, all of which are closed again whatever happens in between.
+//! Exports of several volumes at once. All of them are closed again, whatever happens in between.
 
 use std::sync::Arc;
 
 use contract::{Access, CoreError, Export, ExportId, Platform, PlatformError};
 
-use crate::item::Volumes;
+use crate::state::Volumes;
 
-/// Open doors to the volumes of a machine's disks.
+/// Open exports of a machine's volumes.
 pub(crate) struct Opened {
     platform: Arc<dyn Platform>,
     exports: Vec<Export>,
     disks: usize,
 }
 
-/// Closes a door. One that is left open is in the way of every merge, so it is tried twice; closing what is closed does
-/// no harm.
+/// Closes an export. An export that stays open blocks every merge, so a failure is tried again
+/// once; closing a closed export has no effect.
 pub(crate) async fn close(platform: &Arc<dyn Platform>, export: &ExportId) -> Result<(), PlatformError> {
     if platform.close_export(export).await.is_ok() {
         return Ok(());
@@ -22,7 +22,8 @@ pub(crate) async fn close(platform: &Arc<dyn Platform>, export: &ExportId) -> Re
     platform.close_export(export).await
 }
 
-/// Opens every volume; `None` opens nothing. If one cannot be opened, those before it are closed again.
+/// Exports every volume; with `access` `None`, exports nothing. If a volume cannot be exported,
+/// those before it are closed again.
 pub(crate) async fn open_all(
     platform: &Arc<dyn Platform>,
     volumes: &Volumes,
@@ -40,15 +41,15 @@ pub(crate) async fn open_all(
 }
 
 impl Opened {
-    /// Where to connect, in the order of the disks; empty words where nothing was opened.
+    /// The URI of each disk, in order; empty if nothing is exported.
     pub(crate) fn uris(&self) -> Vec<String> {
         let mut uris: Vec<_> = self.exports.iter().map(|export| export.uri.clone()).collect();
         uris.resize(self.disks, String::new());
         uris
     }
 
-    /// Closes all of them, then says how the work between went. A door that does not close is a failure too, but
-    /// not one that hides an earlier one.
+    /// Closes all exports and returns `work`, the result of the work done with them. An export that
+    /// cannot be closed is an error too, but does not replace an earlier one.
     pub(crate) async fn close<T>(self, work: Result<T, CoreError>) -> Result<T, CoreError> {
         let mut closed = Ok(());
         for export in &self.exports {

@@ -1,4 +1,5 @@
-//! The interface over the core: each verb finds what it concerns and hands it to the module that does the work.
+//! Implements [`ReplicationCore`]: each method finds the items that it concerns and calls the
+//! module that does the work.
 
 use async_trait::async_trait;
 use contract::{
@@ -8,13 +9,29 @@ use contract::{
     ReprotectRequest, TargetSettings, TestFailoverRequest,
 };
 
-use crate::core::{Core, unknown};
-use crate::plan::PlanOrder;
-use crate::processor::not_replicating;
-use crate::{commit, configuration, failover, plan, protect, reprotect, test_failover};
+use crate::core::Core;
+use crate::error::{not_replicating, unknown};
+use crate::jobs::runner;
+use crate::operations::protect;
+use crate::plan::{registry, runner as plan_runner};
+use crate::state::{Command, PlanCommand};
+use crate::{configuration, item_view, job_requests, policy, replication_tasks};
 
-/// How often it is looked whether data has grown too old.
-const AGES_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+/// How often `watch_health` checks whether data has become too old.
+const AGE_CHECK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+
+impl Core {
+    /// Starts a job that executes a command for an item.
+    async fn start(&self, item: &ItemId, command: Command) -> Result<JobId, CoreError> {
+        let item = self.ctx.find(item).await?;
+        Ok(runner::start(&self.ctx, &item, command, None).await?.id())
+    }
+
+    /// Starts a job that executes a command for a plan.
+    async fn start_plan(&self, plan: &PlanId, command: PlanCommand) -> Result<JobId, CoreError> {
+        plan_runner::start(&self.ctx, plan, command).await
+    }
+}
 
 #[async_trait]
 impl ReplicationCore for Core {
@@ -38,72 +55,74 @@ impl ReplicationCore for Core {
                 ReverseReplicate,
                 DisableProtection,
             ],
-            plans: plan::LIMITS,
+            plans: registry::LIMITS,
         })
     }
 
     async fn create_policy(&self, id: &PolicyId, policy: &Policy) -> Result<(), CoreError> {
-        let servers = crate::policy::servers(&self.inner, policy.source).await;
-        self.inner.policies.create(&self.inner.store, id, policy, servers)
+        let servers = policy::servers(self.ctx.platforms(), policy.source).await;
+        self.ctx.policies.create(&self.ctx.store, id, policy, servers)
     }
 
     async fn update_policy(&self, id: &PolicyId, policy: &Policy) -> Result<(), CoreError> {
-        self.inner.policies.update(&self.inner.store, id, policy)
+        self.ctx.policies.update(&self.ctx.store, id, policy)
     }
 
     async fn delete_policy(&self, id: &PolicyId) -> Result<(), CoreError> {
-        for item in self.inner.all_items().await {
+        for item in self.ctx.all_items().await {
             if item.record.lock().await.policy == *id {
-                let text = format!("item {} is under policy {id}; end its protection first", item.id);
+                let text = format!("item {} uses policy {id}; disable its protection first", item.id);
                 return Err(CoreError::new(ErrorCode::InUse, text));
             }
         }
-        self.inner.policies.delete(&self.inner.store, id)
+        self.ctx.policies.delete(&self.ctx.store, id)
     }
 
     async fn policies(&self) -> Result<Vec<PolicyView>, CoreError> {
-        Ok(self.inner.policies.all())
+        Ok(self.ctx.policies.all())
     }
 
     async fn enable_protection(&self, request: &EnableProtection) -> Result<JobId, CoreError> {
-        protect::enable(&self.inner, request).await
+        let item = protect::admit(&self.ctx, request).await?;
+        let command = Command::Enable(Box::new(request.clone()));
+        Ok(runner::start(&self.ctx, &item, command, None).await?.id())
     }
 
     async fn disable_protection(&self, item: &ItemId) -> Result<JobId, CoreError> {
-        protect::disable(&self.inner, item).await
+        self.start(item, Command::Disable).await
     }
 
     async fn update_target(&self, item: &ItemId, target: &TargetSettings) -> Result<ItemView, CoreError> {
-        configuration::update_target(&self.inner, item, target).await
+        configuration::update_target(&self.ctx, item, target).await
     }
 
     async fn check_configuration(&self, item: &ItemId) -> Result<ItemView, CoreError> {
-        configuration::check(&self.inner, item).await
+        configuration::check_now(&self.ctx, item).await
     }
 
     async fn item(&self, item: &ItemId) -> Result<ItemView, CoreError> {
-        self.inner.view(&*self.inner.find(item).await?).await
+        item_view::show(&self.ctx, &*self.ctx.find(item).await?).await
     }
 
     async fn items(&self) -> Result<Vec<ItemView>, CoreError> {
         let mut views = Vec::new();
-        for item in self.inner.all_items().await {
-            views.push(self.inner.view(&item).await?);
+        for item in self.ctx.all_items().await {
+            views.push(item_view::show(&self.ctx, &item).await?);
         }
         Ok(views)
     }
 
     async fn watch_points(&self, item: &ItemId, count: u64) -> Result<ItemView, CoreError> {
-        let item = self.inner.find(item).await?;
+        let item = self.ctx.find(item).await?;
         let mut changed = item.changed.subscribe();
         loop {
             changed.borrow_and_update();
             let record = item.record.lock().await.clone();
-            match (&record.replica, &record.trouble) {
+            match (&record.replica, &record.replication_error) {
                 (Some(replica), _) if replica.processed_count >= count => {
-                    return self.inner.view(&item).await;
+                    return item_view::show(&self.ctx, &item).await;
                 }
-                (_, Some(trouble)) => return Err(CoreError::new(ErrorCode::Platform, trouble.clone())),
+                (_, Some(error)) => return Err(CoreError::new(ErrorCode::Platform, error.clone())),
                 (None, None) => return Err(not_replicating()),
                 (Some(_), None) => {}
             }
@@ -115,123 +134,133 @@ impl ReplicationCore for Core {
 
     async fn watch_health(&self, item: &ItemId, known: Health) -> Result<ItemView, CoreError> {
         loop {
-            // Found anew each time: its protection may have ended.
-            let found = self.inner.find(item).await?;
+            // Looked up again each time, because its protection may have ended.
+            let found = self.ctx.find(item).await?;
             let mut changed = found.changed.subscribe();
-            let view = self.inner.view(&found).await?;
+            let view = item_view::show(&self.ctx, &found).await?;
             if view.health != known {
                 return Ok(view);
             }
-            // Data grows old without any change of the record.
-            let _ = tokio::time::timeout(AGES_EVERY, changed.changed()).await;
+            // Data becomes too old without a change of the record.
+            let _ = tokio::time::timeout(AGE_CHECK_EVERY, changed.changed()).await;
         }
     }
 
     async fn failover(&self, request: &FailoverRequest) -> Result<JobId, CoreError> {
-        failover::fail_over(&self.inner, request).await
+        self.start(&request.item, Command::Failover(request.clone())).await
     }
 
     async fn test_failover(&self, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
-        test_failover::start(&self.inner, request).await
+        self.start(&request.item, Command::TestFailover(request.clone())).await
     }
 
     async fn clean_up_test_failover(&self, item: &ItemId) -> Result<JobId, CoreError> {
-        test_failover::clean_up(&self.inner, item).await
+        self.start(item, Command::TestFailoverCleanup).await
     }
 
     async fn complete_failover(&self, item: &ItemId) -> Result<(), CoreError> {
-        match self.inner.held_by(item, |job| job.complete()).await? {
-            Some(true) => Ok(()),
-            _ => Err(CoreError::new(ErrorCode::NotAllowedInState, "no failover waits to be completed")),
+        let job = self.ctx.find(item).await?.job();
+        let completed = match job {
+            Some(job) => self.ctx.find_job(&job).await.is_ok_and(|job| job.complete()),
+            None => false,
+        };
+        if completed {
+            return Ok(());
         }
+        Err(CoreError::new(ErrorCode::NotAllowedInState, "no failover waits to be completed"))
     }
 
     async fn cancel_failover(&self, item: &ItemId) -> Result<(), CoreError> {
-        let holder = self.inner.find(item).await?.holder();
+        let job = self.ctx.find(item).await?.job();
         let none = || CoreError::new(ErrorCode::NotAllowedInState, "no failover runs");
-        self.inner.cancel(&holder.ok_or_else(none)?).await
+        job_requests::cancel(&self.ctx, &job.ok_or_else(none)?).await
     }
 
     async fn reverse_replicate(&self, item: &ItemId) -> Result<JobId, CoreError> {
-        reprotect::reverse_replicate(&self.inner, item).await
+        self.start(item, Command::ReverseReplicate).await
     }
 
     async fn change_point(&self, item: &ItemId, point: &PointChoice) -> Result<JobId, CoreError> {
-        failover::change_point(&self.inner, item, point).await
+        self.start(item, Command::ChangePoint(point.clone())).await
     }
 
     async fn commit(&self, item: &ItemId) -> Result<JobId, CoreError> {
-        commit::commit(&self.inner, item).await
+        self.start(item, Command::Commit).await
     }
 
     async fn reprotect(&self, request: &ReprotectRequest) -> Result<JobId, CoreError> {
-        reprotect::reprotect(&self.inner, request).await
+        if let Some(group) = &self.ctx.find(&request.item).await?.record.lock().await.group {
+            let text =
+                format!("{} is in group {group}, which a plan has to reprotect as a whole", request.item);
+            return Err(CoreError::new(ErrorCode::OnlyThroughPlan, text));
+        }
+        self.start(&request.item, Command::Reprotect(request.clone())).await
     }
 
     async fn create_plan(&self, plan: &RecoveryPlan) -> Result<(), CoreError> {
-        plan::create(&self.inner, plan).await
+        registry::create(&self.ctx, plan).await
     }
 
     async fn delete_plan(&self, plan: &PlanId) -> Result<(), CoreError> {
-        plan::delete(&self.inner, plan).await
+        registry::delete(&self.ctx, plan).await
     }
 
     async fn plans(&self) -> Result<Vec<RecoveryPlan>, CoreError> {
-        Ok(plan::list(&self.inner).await)
+        Ok(registry::list(&self.ctx).await)
     }
 
     async fn failover_plan(&self, request: &PlanFailoverRequest) -> Result<JobId, CoreError> {
-        plan::start(&self.inner, &request.plan, PlanOrder::Failover(request.clone())).await
+        self.start_plan(&request.plan, PlanCommand::Failover(request.clone())).await
     }
 
     async fn test_failover_plan(&self, request: &PlanTestFailoverRequest) -> Result<JobId, CoreError> {
-        plan::start(&self.inner, &request.plan, PlanOrder::TestFailover(request.clone())).await
+        self.start_plan(&request.plan, PlanCommand::TestFailover(request.clone())).await
     }
 
     async fn clean_up_test_failover_plan(&self, plan: &PlanId) -> Result<JobId, CoreError> {
-        plan::start(&self.inner, plan, PlanOrder::CleanUp).await
+        self.start_plan(plan, PlanCommand::CleanUp).await
     }
 
     async fn commit_plan(&self, plan: &PlanId) -> Result<JobId, CoreError> {
-        plan::start(&self.inner, plan, PlanOrder::Commit).await
+        self.start_plan(plan, PlanCommand::Commit).await
     }
 
     async fn reprotect_plan(&self, request: &PlanReprotectRequest) -> Result<JobId, CoreError> {
-        plan::start(&self.inner, &request.plan, PlanOrder::Reprotect(request.clone())).await
+        self.start_plan(&request.plan, PlanCommand::Reprotect(request.clone())).await
     }
 
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, CoreError> {
-        Ok(self.inner.list_jobs(filter).await)
+        Ok(job_requests::list(&self.ctx, filter).await)
     }
 
     async fn retry_job(&self, job: &JobId) -> Result<(), CoreError> {
-        self.inner.retry(job).await
+        job_requests::retry(&self.ctx, job).await
     }
 
     async fn resume_job(&self, job: &JobId) -> Result<(), CoreError> {
-        self.inner.resume(job).await
+        job_requests::resume(&self.ctx, job).await
     }
 
     async fn cancel_job(&self, job: &JobId) -> Result<(), CoreError> {
-        self.inner.cancel(job).await
+        job_requests::cancel(&self.ctx, job).await
     }
 
     async fn job(&self, job: &JobId) -> Result<JobView, CoreError> {
-        let view = self.inner.find_job(job).await?.view();
-        Ok(self.inner.show(view).await)
+        let view = self.ctx.find_job(job).await?.view();
+        Ok(job_requests::show(&self.ctx, view).await)
     }
 
     async fn watch_job(&self, job: &JobId, after: u64) -> Result<JobView, CoreError> {
-        let mut view = self.inner.find_job(job).await?.watch();
+        let mut view = self.ctx.find_job(job).await?.watch();
         let seen = view.wait_for(|view| view.revision > after || view.state.ended()).await;
         let seen = seen.map(|view| view.clone()).map_err(|_| unknown("job", job))?;
-        Ok(self.inner.show(seen).await)
+        Ok(job_requests::show(&self.ctx, seen).await)
     }
 
     async fn close(&self) -> Result<(), CoreError> {
-        self.looks.abort();
-        for item in self.inner.all_items().await {
-            self.inner.stop_engine(&item).await;
+        self.configuration_checks.abort();
+        for item in self.ctx.all_items().await {
+            replication_tasks::stop(&item).await;
         }
         Ok(())
     }

@@ -1,58 +1,64 @@
-//! The built-in replication core: what a team would ship on KVM, in the place where any other core could stand.
+//! The built-in replication core: what a vendor would ship on KVM. Any other core can take its
+//! place.
 //!
-//! Changes are read from point-in-time views of the source and land in a **landing log** on the target; a
-//! processor turns each transfer into a **recovery point**, one delta volume a disk. That split is what makes
-//! *Latest* differ from *Latest processed*. A failover boots a delta over the chosen point and copies nothing.
+//! Changes are read from snapshots of the source and land in a **landing log** on the target; a
+//! processor turns each transfer into a **recovery point**, one delta volume for each disk. This
+//! separation is the difference between *latest* and *latest processed*. A failover boots a delta
+//! over the chosen point and copies nothing.
 //!
-//! - [`table`]: which operation is allowed where, and where it leads
-//! - `landing`, `transfer`, `processor`: how content travels
-//! - `engine`, `receive`, `group`: the two tasks behind a protected item, and what one transfer is
-//! - `policy`, `points`, `thinning`: which points there are, which can be chosen, and where they go
-//! - `failover`, `target`, `commit`, `back_to_hyperv`, `test failover`, `reprotect`, `protect`: the jobs
-//! - `order`, `run`, `jobs`, `resume`, `desk`: what a job is told to do, how it runs, goes on and is asked about
-//! - `plan`: recovery plans
-//! - `place`: where a machine comes back to, and what its way back goes through
-//! - [`preconditions`]: what must hold before an operation may begin
-//! - `configuration`: what a target shall look like, and what is wrong with that
-//! - `hydrate`: makes a target copy boot on other hardware
-//! - [`tap`]: the seam at which the suite makes this core faulty on purpose
+//! The modules form layers without import cycles. From bottom to top:
+//!
+//! - [`table`]: which operations are allowed in which state, and where they lead
+//! - `state`: everything that is stored, as plain data
+//! - `store`, `clock`, [`fault_hook`], `landing_log`, `transfer`, `bulk_copy`, `exports`,
+//!   `hydrate`: storage, time, disk content
+//! - `policy`, `item`, `jobs::job`, `jobs::registry`, `context`: what all parts of the core share
+//! - `points`, `retention`, `point_volumes`: which points can be chosen, and which expire
+//! - `processor`, `resync`, `receive`, `consistency_group`, `full_sync`, `replication_tasks`:
+//!   background replication
+//! - `item_view`, [`preconditions`], `configuration`: what is shown of an item, and what is checked
+//!   before an operation
+//! - `operations`: what a job does with an item
+//! - `dispatch`: maps a command to its operation
+//! - `jobs::runner`, `jobs::retry`, `jobs::recovery`: how an item's job runs, is repeated and is
+//!   resumed
+//! - `plan`: recovery plans, whose jobs start the jobs of items
+//! - `job_requests`, `core`, `interface`: the interface of the core
 
-mod back_to_hyperv;
+mod bulk_copy;
 mod clock;
-mod commit;
 mod configuration;
+mod consistency_group;
+mod context;
 mod core;
-mod desk;
-mod engine;
+mod dispatch;
+mod error;
 mod exports;
-mod failover;
-mod fill;
-mod group;
+pub mod fault_hook;
+mod full_sync;
 mod hydrate;
 mod interface;
 mod item;
+mod item_view;
+mod job_requests;
 mod jobs;
-mod landing;
-mod order;
-mod place;
+mod landing_log;
+mod operations;
 mod plan;
+mod point_volumes;
 mod points;
 mod policy;
 pub mod preconditions;
 mod processor;
-mod protect;
 mod receive;
-mod reprotect;
-mod resume;
+mod replication_tasks;
 mod resync;
-mod run;
+mod retention;
+mod state;
 mod store;
 pub mod table;
-pub mod tap;
-mod target;
-mod test_failover;
-mod thinning;
 mod transfer;
 
 pub use crate::clock::Clock;
-pub use crate::core::{Config, Core};
+pub use crate::context::Config;
+pub use crate::core::Core;

@@ -1,25 +1,28 @@
-//! Replication policies: kept in the store, in force for every item under them (PO-01 to PO-06).
+//! Replication policies (PO-01 to PO-06).
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::{
-    Component, ComponentId, CoreError, Direction, ErrorCode, PlatformKind, Policy, PolicyId, PolicyView,
-    Side, SiteId,
+    Component, ComponentId, CoreError, Direction, ErrorCode, Platform, PlatformKind, Policy, PolicyId,
+    PolicyView, Side, SiteId,
 };
 
-use crate::core::{Inner, unknown};
-use crate::item::Record;
+use crate::error::unknown;
+use crate::state::Record;
 use crate::store::Store;
 
-/// Configuration servers with their sites.
+/// Configuration servers and their sites.
 pub(crate) type Servers = Vec<(SiteId, ComponentId)>;
 
-/// The configuration servers of all sites whose machines are of this kind. A site that does not answer is left out, and
-/// associated when a machine of it is protected.
-pub(crate) async fn servers(core: &Inner, source: PlatformKind) -> Servers {
+/// The configuration servers of all sites of a kind. A site that does not answer is left out; it is
+/// associated with the policy when one of its machines is protected.
+pub(crate) async fn servers(
+    platforms: &BTreeMap<SiteId, Arc<dyn Platform>>,
+    source: PlatformKind,
+) -> Servers {
     let mut found = Servers::new();
-    for (id, platform) in core.platforms() {
+    for (id, platform) in platforms {
         if !platform.site().await.is_ok_and(|site| site.kind == source) {
             continue;
         }
@@ -48,7 +51,7 @@ impl Policies {
         self.lock().get(id).cloned().ok_or_else(|| unknown("policy", id))
     }
 
-    /// The policy for the direction in which an item replicates, or would.
+    /// The policy for the direction in which an item replicates, or would replicate next.
     pub(crate) fn in_force(&self, record: &Record) -> Result<PolicyView, CoreError> {
         let out = self.get(&record.policy)?;
         let target = record.replica.as_ref().map_or(record.protection.active.other(), |replica| replica.side);
@@ -69,7 +72,7 @@ impl Policies {
         let mut all = self.lock();
         let views = views(id, policy, servers);
         if let Some(taken) = views.iter().find(|view| all.contains_key(&view.id)) {
-            let text = format!("there is a policy {} already; choose another name", taken.id);
+            let text = format!("there is already a policy {}; choose another name", taken.id);
             return Err(CoreError::new(ErrorCode::InUse, text));
         }
         store.put_policies(&views)?;
@@ -78,7 +81,7 @@ impl Policies {
     }
 
     pub(crate) fn update(&self, store: &Store, id: &PolicyId, policy: &Policy) -> Result<(), CoreError> {
-        let before = self.changeable(id)?;
+        let before = self.find_writable(id)?;
         check(policy)?;
         if before.policy.source != policy.source {
             let text = format!("policy {id} is for {:?} machines, which cannot change", before.policy.source);
@@ -93,14 +96,15 @@ impl Policies {
         Ok(())
     }
 
-    /// Whether a policy's failback policy leads back to a site, or there is none.
-    pub(crate) fn leads_to(&self, id: &PolicyId, site: &SiteId) -> bool {
+    /// Whether a policy's failback policy knows a configuration server of the site. True if there
+    /// is no failback policy.
+    pub(crate) fn is_associated(&self, id: &PolicyId, site: &SiteId) -> bool {
         let all = self.lock();
         let back = all.get(id).and_then(|view| view.counterpart.as_ref()).and_then(|back| all.get(back));
         back.is_none_or(|back| back.configuration_servers.iter().any(|(at, _)| at == site))
     }
 
-    /// Associates servers with a policy's failback policy that are not yet (PO-02).
+    /// Associates configuration servers with a policy's failback policy (PO-02).
     pub(crate) fn associate(&self, store: &Store, id: &PolicyId, servers: Servers) -> Result<(), CoreError> {
         let Some(back) = self.get(id)?.counterpart else { return Ok(()) };
         let mut view = self.get(&back)?;
@@ -117,7 +121,7 @@ impl Policies {
     }
 
     pub(crate) fn delete(&self, store: &Store, id: &PolicyId) -> Result<(), CoreError> {
-        let view = self.changeable(id)?;
+        let view = self.find_writable(id)?;
         let gone: Vec<_> = [Some(view.id), view.counterpart].into_iter().flatten().collect();
         store.remove_policies(&gone)?;
         let mut all = self.lock();
@@ -125,11 +129,13 @@ impl Policies {
         Ok(())
     }
 
-    fn changeable(&self, id: &PolicyId) -> Result<PolicyView, CoreError> {
+    /// Finds a policy that may be changed and deleted.
+    fn find_writable(&self, id: &PolicyId) -> Result<PolicyView, CoreError> {
         let view = self.get(id)?;
         if view.direction == Direction::RecoveryToPrimary {
-            let text =
-                format!("{id} is a failback policy, which is made and goes with its other half (PO-03)");
+            let text = format!(
+                "{id} is a failback policy; it is created and deleted with its failover policy (PO-03)"
+            );
             return Err(CoreError::new(ErrorCode::ReadOnly, text));
         }
         Ok(view)
@@ -140,7 +146,7 @@ impl Policies {
     }
 }
 
-/// A policy and, where the way back has one of its own, that.
+/// A policy and its failback policy, if the source has one.
 fn views(id: &PolicyId, policy: &Policy, servers: Servers) -> Vec<PolicyView> {
     let back_id = PolicyId(format!("{id}-failback"));
     let back = policy.failback();
@@ -161,7 +167,7 @@ fn views(id: &PolicyId, policy: &Policy, servers: Servers) -> Vec<PolicyView> {
     std::iter::once(out).chain(back).collect()
 }
 
-/// What a policy must say to be one.
+/// Refuses invalid values.
 fn check(policy: &Policy) -> Result<(), CoreError> {
     let longest = Policy::longest_retention(policy.source);
     let complaints = [
@@ -170,17 +176,17 @@ fn check(policy: &Policy) -> Result<(), CoreError> {
         (
             policy.retention > longest,
             format!(
-                "points of {:?} machines are kept {longest} at most, not {}",
+                "points of {:?} machines are kept for {longest} at most, not {}",
                 policy.source, policy.retention
             ),
         ),
         (
             policy.app_consistent_every.is_some_and(|every| every.0 == 0 || every >= policy.retention),
-            "application-consistent points come at a time above zero and below the retention time (EX-R2)"
+            "the interval of application-consistent points must be above zero and below the retention time (EX-R2)"
                 .to_owned(),
         ),
         (policy.rpo_threshold.0 == 0, "a policy needs an RPO threshold".to_owned()),
-        (policy.most_points == Some(0), "a policy keeps one point at least".to_owned()),
+        (policy.most_points == Some(0), "a policy keeps at least one point".to_owned()),
     ];
     match complaints.into_iter().find(|(wrong, _)| *wrong) {
         Some((_, text)) => Err(CoreError::new(ErrorCode::BadRequest, text)),
@@ -190,7 +196,6 @@ fn check(policy: &Policy) -> Result<(), CoreError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use contract::{Millis, PlatformKind};
 
@@ -198,72 +203,72 @@ mod tests {
         Policy::for_machines_of(PlatformKind::Vmware, Millis(60_000))
     }
 
-    fn book() -> (tempfile::TempDir, Store, Policies) {
+    fn policies() -> (tempfile::TempDir, Store, Policies) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("core.db"), None).unwrap();
         (dir, store, Policies::default())
     }
 
     #[test]
-    fn a_policy_brings_its_failback_policy_with_the_fixed_values() {
-        let (_dir, store, book) = book();
-        book.create(&store, &"gold".into(), &vmware(), Servers::new()).unwrap();
-        let back = book.get(&"gold-failback".into()).unwrap();
+    fn a_policy_creates_its_failback_policy_with_fixed_values() {
+        let (_dir, store, policies) = policies();
+        policies.create(&store, &"gold".into(), &vmware(), Servers::new()).unwrap();
+        let back = policies.get(&"gold-failback".into()).unwrap();
         assert_eq!(back.direction, Direction::RecoveryToPrimary);
         let policy = back.policy;
         assert_eq!(policy.rpo_threshold, Millis(15 * 60_000));
         assert_eq!(policy.retention, Policy::DAY);
         assert_eq!(policy.app_consistent_every, Some(Millis(60 * 60_000)));
-        // PO-06: the way out keeps its own window.
-        assert_eq!(book.get(&"gold".into()).unwrap().policy.retention, Millis(3 * Policy::DAY.0));
-        assert_eq!(Policies::load(&store).unwrap().all(), book.all());
+        // PO-06: the failover policy keeps its own retention time.
+        assert_eq!(policies.get(&"gold".into()).unwrap().policy.retention, Millis(3 * Policy::DAY.0));
+        assert_eq!(Policies::load(&store).unwrap().all(), policies.all());
     }
 
     #[test]
-    fn a_failback_policy_is_read_only_and_goes_with_its_other_half() {
-        let (_dir, store, book) = book();
-        book.create(&store, &"gold".into(), &vmware(), Servers::new()).unwrap();
-        let before = book.all();
+    fn a_failback_policy_is_read_only_and_deleted_with_its_failover_policy() {
+        let (_dir, store, policies) = policies();
+        policies.create(&store, &"gold".into(), &vmware(), Servers::new()).unwrap();
+        let before = policies.all();
         let changed = Policy { rpo_threshold: Millis(1), ..vmware() };
         let refused = [
-            book.update(&store, &"gold-failback".into(), &changed),
-            book.delete(&store, &"gold-failback".into()),
+            policies.update(&store, &"gold-failback".into(), &changed),
+            policies.delete(&store, &"gold-failback".into()),
         ];
         assert!(refused.iter().all(|r| r.as_ref().is_err_and(|e| e.code == ErrorCode::ReadOnly)));
-        assert_eq!(book.all(), before);
-        book.update(&store, &"gold".into(), &changed).unwrap();
-        assert_eq!(book.get(&"gold".into()).unwrap().policy, changed);
-        book.delete(&store, &"gold".into()).unwrap();
-        assert!(book.all().is_empty() && Policies::load(&store).unwrap().all().is_empty());
+        assert_eq!(policies.all(), before);
+        policies.update(&store, &"gold".into(), &changed).unwrap();
+        assert_eq!(policies.get(&"gold".into()).unwrap().policy, changed);
+        policies.delete(&store, &"gold".into()).unwrap();
+        assert!(policies.all().is_empty() && Policies::load(&store).unwrap().all().is_empty());
     }
 
     #[test]
-    fn a_failback_policy_keeps_the_configuration_servers_it_leads_to() {
-        let (_dir, store, book) = book();
+    fn an_update_keeps_the_configuration_servers_of_the_failback_policy() {
+        let (_dir, store, policies) = policies();
         let server = |site: &str| (SiteId::from(site), ComponentId::from("configuration-server"));
-        book.create(&store, &"gold".into(), &vmware(), vec![server("here")]).unwrap();
+        policies.create(&store, &"gold".into(), &vmware(), vec![server("here")]).unwrap();
         let changed = Policy { rpo_threshold: Millis(1), ..vmware() };
-        book.update(&store, &"gold".into(), &changed).unwrap();
-        book.associate(&store, &"gold".into(), vec![server("there"), server("here")]).unwrap();
+        policies.update(&store, &"gold".into(), &changed).unwrap();
+        policies.associate(&store, &"gold".into(), vec![server("there"), server("here")]).unwrap();
         let back = Policies::load(&store).unwrap().get(&"gold-failback".into()).unwrap();
         assert_eq!(back.configuration_servers, [server("here"), server("there")]);
-        assert!(book.get(&"gold".into()).unwrap().configuration_servers.is_empty());
+        assert!(policies.get(&"gold".into()).unwrap().configuration_servers.is_empty());
     }
 
     #[test]
     fn hyperv_and_regions_have_no_failback_policy() {
-        let (_dir, store, book) = book();
+        let (_dir, store, policies) = policies();
         for kind in [PlatformKind::HyperV, PlatformKind::Azure] {
             let id = PolicyId(format!("{kind:?}"));
             let policy = Policy::for_machines_of(kind, Millis(30_000));
-            book.create(&store, &id, &policy, Servers::new()).unwrap();
+            policies.create(&store, &id, &policy, Servers::new()).unwrap();
         }
-        assert_eq!(book.all().len(), 2);
+        assert_eq!(policies.all().len(), 2);
     }
 
     #[test]
-    fn a_policy_that_cannot_be_is_refused() {
-        let (_dir, store, book) = book();
+    fn an_invalid_policy_is_refused() {
+        let (_dir, store, policies) = policies();
         let hyperv = Policy::for_machines_of(PlatformKind::HyperV, Millis(30_000));
         let wrong = [
             Policy { interval: Millis(0), ..vmware() },
@@ -277,9 +282,9 @@ mod tests {
         ];
         for policy in wrong {
             let code =
-                book.create(&store, &"x".into(), &policy, Servers::new()).err().map(|error| error.code);
+                policies.create(&store, &"x".into(), &policy, Servers::new()).err().map(|error| error.code);
             assert_eq!(code, Some(ErrorCode::BadRequest), "{policy:?}");
         }
-        assert!(book.all().is_empty());
+        assert!(policies.all().is_empty());
     }
 }

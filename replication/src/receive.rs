@@ -1,4 +1,5 @@
-//! One transfer: changes of one machine, or of all machines of a group at one moment, into their landing logs.
+//! One transfer: the changes of one machine, or of all machines of a group at one moment, into
+//! their landing logs.
 
 use std::sync::Arc;
 
@@ -7,148 +8,150 @@ use contract::{
     MachineId, Platform, PlatformErrorKind, SnapshotRequest,
 };
 
-use crate::core::Inner;
+use crate::context::Context;
+use crate::error::not_replicating;
 use crate::exports::open_all;
-use crate::item::{Item, Landed};
-use crate::landing::Writer;
-use crate::processor::{not_replicating, process_all};
+use crate::item::Item;
+use crate::landing_log::Writer;
+use crate::processor::process_all;
 use crate::resync;
+use crate::state::Landed;
 use crate::transfer::{self, Source, blocking};
 
-/// Where an item's changes come from.
-struct Origin {
+/// The machine from which an item's changes are read.
+struct ChangeSource {
     platform: Arc<dyn Platform>,
     machine: MachineId,
     since: Option<ChangeId>,
 }
 
-impl Origin {
-    async fn of(core: &Inner, item: &Item) -> Result<Self, CoreError> {
+impl ChangeSource {
+    async fn of(ctx: &Context, item: &Item) -> Result<Self, CoreError> {
         let record = item.record.lock().await;
         let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
         let (site, machine) = record.on(replica.side.other()).clone();
-        Ok(Self { platform: core.platform(&site)?, machine, since: replica.received.clone() })
+        Ok(Self { platform: ctx.platform(&site)?, machine, since: replica.received.clone() })
     }
 }
 
-/// How a view was taken.
-#[derive(Clone, Default)]
-struct Taken {
-    at_rest: bool,
-    multi_vm: Option<GroupPointId>,
+/// Transfers one machine, crash-consistent (RP-17). Returns the number of the transfer.
+pub(crate) async fn transfer_one(ctx: &Context, item: &Item) -> Result<u64, CoreError> {
+    let source = ChangeSource::of(ctx, item).await?;
+    let snapshot = source.platform.open_snapshot(&source.machine, source.since.as_ref()).await?;
+    land(ctx, item, &source, &snapshot, Consistency::Crash, None).await
 }
 
-/// One transfer of one machine, as if its power had failed (RP-17). Returns its number.
-pub(crate) async fn transfer_once(core: &Inner, item: &Item) -> Result<u64, CoreError> {
-    let origin = Origin::of(core, item).await?;
-    let view = origin.platform.open_snapshot(&origin.machine, origin.since.as_ref()).await?;
-    land(core, item, &origin, &view, Taken::default()).await
-}
-
-/// One transfer of items that replicate from one site: of one moment if there are several, with the applications
-/// at rest if asked and possible. Tells how it went for each.
+/// Transfers items that replicate from one site, several of them at one moment. If application
+/// consistency is asked for and the guests cannot be quiesced, the transfer is crash-consistent.
+/// Returns the number of each item's transfer, or why it failed.
 pub(crate) async fn transfer_together(
-    core: &Inner,
+    ctx: &Context,
     items: &[Arc<Item>],
     consistency: Consistency,
 ) -> Result<Vec<Result<u64, CoreError>>, CoreError> {
     if let ([item], Consistency::Crash) = (items, consistency) {
-        return Ok(vec![transfer_once(core, item).await]);
+        return Ok(vec![transfer_one(ctx, item).await]);
     }
-    let mut origins = Vec::new();
+    let mut sources = Vec::new();
     for item in items {
-        origins.push(Origin::of(core, item).await?);
+        sources.push(ChangeSource::of(ctx, item).await?);
     }
-    let Some(first) = origins.first() else { return Ok(Vec::new()) };
-    let machines = origins.iter().map(|origin| (origin.machine.clone(), origin.since.clone())).collect();
+    let Some(first) = sources.first() else { return Ok(Vec::new()) };
+    let machines = sources.iter().map(|source| (source.machine.clone(), source.since.clone())).collect();
     let mut request = SnapshotRequest { machines, consistency };
     let mut opened = first.platform.open_snapshots(&request).await;
     if consistency == Consistency::App {
-        note_rest(core, items, opened.as_ref().err().map(ToString::to_string)).await?;
+        record_quiesce(ctx, items, opened.as_ref().err().map(ToString::to_string)).await?;
         if opened.as_ref().is_err_and(|error| error.kind == PlatformErrorKind::NotQuiesced) {
-            // Better a point without rest than none.
+            // A crash-consistent point is better than none.
             request.consistency = Consistency::Crash;
             opened = first.platform.open_snapshots(&request).await;
         }
     }
-    let views = match opened {
-        Ok(views) => views,
-        // One machine that cannot be seen must not keep the others from their points.
-        Err(_) if items.len() > 1 => return Ok(each_alone(core, items).await),
+    let snapshots = match opened {
+        Ok(snapshots) => snapshots,
+        // One machine without a snapshot must not keep the others from their points.
+        Err(_) if items.len() > 1 => return Ok(transfer_each(ctx, items).await),
         Err(error) => return Err(error.into()),
     };
-    let multi_vm = (items.len() > 1).then(|| views.first().map(name_moment)).flatten();
-    let taken = Taken { at_rest: request.consistency == Consistency::App, multi_vm };
+    let multi_vm = (items.len() > 1).then(|| snapshots.first().map(group_point_id)).flatten();
     let mut landed = Vec::new();
-    for ((item, origin), view) in items.iter().zip(&origins).zip(&views) {
-        landed.push(land(core, item, origin, view, taken.clone()).await);
+    for ((item, source), snapshot) in items.iter().zip(&sources).zip(&snapshots) {
+        landed.push(land(ctx, item, source, snapshot, request.consistency, multi_vm.clone()).await);
     }
     Ok(landed)
 }
 
-async fn each_alone(core: &Inner, items: &[Arc<Item>]) -> Vec<Result<u64, CoreError>> {
+/// Transfers items one after another.
+async fn transfer_each(ctx: &Context, items: &[Arc<Item>]) -> Vec<Result<u64, CoreError>> {
     let mut landed = Vec::new();
     for item in items {
-        landed.push(transfer_once(core, item).await);
+        landed.push(transfer_one(ctx, item).await);
     }
     landed
 }
 
-/// The moment that the views of a group share: named by one of them, so that no two moments share a name.
-fn name_moment(view: &DiskSnapshot) -> GroupPointId {
-    GroupPointId(format!("moment-{}-{}", view.taken_at.0, view.change_id))
+/// The id that the points of a group at one moment share. It contains the change id of one
+/// snapshot, so that it is unique.
+fn group_point_id(snapshot: &DiskSnapshot) -> GroupPointId {
+    GroupPointId(format!("moment-{}-{}", snapshot.taken_at.0, snapshot.change_id))
 }
 
-/// Keeps in mind that rest was asked for, and whether it came.
-async fn note_rest(core: &Inner, items: &[Arc<Item>], refused: Option<String>) -> Result<(), CoreError> {
+/// Records an attempt at an application-consistent point, and why it failed, if it did.
+async fn record_quiesce(
+    ctx: &Context,
+    items: &[Arc<Item>],
+    failure: Option<String>,
+) -> Result<(), CoreError> {
+    let now = ctx.now();
+    let warning = failure.map(|why| format!("no application-consistent point could be taken: {why}"));
     for item in items {
-        let (now, warning) = (core.now(), refused.clone());
-        core.update(item, |record| {
-            record.rest_asked = Some(now);
-            record.warning =
-                warning.map(|why| format!("no application-consistent point could be taken: {why}"));
+        ctx.update(item, |record| {
+            record.quiesce_attempted = Some(now);
+            record.quiesce_warning.clone_from(&warning);
         })
         .await?;
     }
     Ok(())
 }
 
-/// Receives a view and closes it.
+/// Receives a snapshot into the landing log and closes it.
 async fn land(
-    core: &Inner,
+    ctx: &Context,
     item: &Item,
-    origin: &Origin,
-    view: &DiskSnapshot,
-    taken: Taken,
+    source: &ChangeSource,
+    snapshot: &DiskSnapshot,
+    consistency: Consistency,
+    multi_vm: Option<GroupPointId>,
 ) -> Result<u64, CoreError> {
-    let resync = resync::needed(origin.since.as_ref(), view);
+    let resync = resync::needed(source.since.as_ref(), snapshot);
     let received = async {
-        resync::begin(core, item, resync).await?;
-        receive_snapshot(core, item, view).await
+        resync::begin(ctx, item, resync).await?;
+        receive_snapshot(ctx, item, snapshot).await
     };
     let received = received.await;
     let acknowledge = if received.is_ok() { Acknowledge::Advance } else { Acknowledge::Keep };
-    let closed = origin.platform.close_snapshot(&view.id, acknowledge).await;
+    let closed = source.platform.close_snapshot(&snapshot.id, acknowledge).await;
     let (number, bytes) = match received.and_then(|received| closed.map(|()| received).map_err(Into::into)) {
         Ok(received) => received,
         Err(error) => {
-            resync::break_off(core, item, resync).await;
+            resync::abort(ctx, item, resync).await;
             return Err(error);
         }
     };
     let landed = Landed {
         number,
-        change: view.change_id.clone(),
-        time: view.taken_at,
+        change: snapshot.change_id.clone(),
+        time: snapshot.taken_at,
         bytes,
-        consistency: if taken.at_rest { Consistency::App } else { Consistency::Crash },
-        multi_vm: taken.multi_vm,
+        consistency,
+        multi_vm,
     };
-    core.update(item, |record| {
+    ctx.update(item, |record| {
         if let Some(replica) = &mut record.replica {
             replica.received = Some(landed.change.clone());
             replica.received_count = number;
-            resync::note(replica, resync, view, Bytes(bytes));
+            resync::finish(replica, resync, snapshot, Bytes(bytes));
             replica.landed.push(landed);
         }
     })
@@ -157,24 +160,29 @@ async fn land(
     Ok(number)
 }
 
-/// Writes what the replica lacks of a view into the landing log. Returns the transfer's number and the bytes that
-/// travelled.
-async fn receive_snapshot(core: &Inner, item: &Item, view: &DiskSnapshot) -> Result<(u64, u64), CoreError> {
-    // Without a record of changes the newest content is needed for comparison: all that landed, processed.
-    let compare = view.disks.iter().any(|disk| disk.changed.is_none());
+/// Writes what the replica lacks of a snapshot into the landing log. Returns the number of the
+/// transfer and of its content bytes.
+async fn receive_snapshot(
+    ctx: &Context,
+    item: &Item,
+    snapshot: &DiskSnapshot,
+) -> Result<(u64, u64), CoreError> {
+    // Without a change record the snapshot is compared with the newest content, so everything that
+    // has landed must be processed first.
+    let compare = snapshot.disks.iter().any(|disk| disk.changed.is_none());
     if compare {
-        process_all(core, item).await?;
+        process_all(ctx, item).await?;
     }
     let (target, head, number) = {
         let record = item.record.lock().await;
         let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
-        (core.platform(&record.on(replica.side).0)?, replica.head().clone(), replica.received_count + 1)
+        (ctx.platform(&record.on(replica.side).0)?, replica.head().clone(), replica.received_count + 1)
     };
-    let dir = core.landing_dir(&item.id);
+    let dir = ctx.landing_dir(&item.id);
     let mut writer = blocking(move || Writer::create(&dir, number).map_err(landing_failed)).await?;
     let opened = open_all(&target, &head, compare.then_some(Access::Read)).await?;
-    for (index, (disk, against)) in view.disks.iter().zip(opened.uris()).enumerate() {
-        if disk.changed.is_none() && core.tap().is_some_and(|tap| !tap.compares()) {
+    for (index, (disk, against)) in snapshot.disks.iter().zip(opened.uris()).enumerate() {
+        if disk.changed.is_none() && ctx.fault_hook().is_some_and(|hook| !hook.compares()) {
             continue;
         }
         let source = Source { uri: disk.uri.clone(), changed: disk.changed.clone(), against };

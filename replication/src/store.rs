@@ -1,4 +1,5 @@
-//! What survives the process: items and jobs, in SQLite.
+//! The store: items, jobs, policies and plans in an SQLite database, which survives a restart of
+//! the core.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,9 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use contract::{CoreError, ErrorCode, PlanId, PolicyId, PolicyView, RecoveryPlan};
 use rusqlite::Connection;
 
-use crate::item::Record;
-use crate::jobs::Kept;
-use crate::tap::Tap;
+use crate::fault_hook::FaultHook;
+use crate::state::{Record, StoredJob};
 
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
@@ -20,32 +20,34 @@ const SCHEMA: &str = "
 ";
 
 const PUT_ITEM: &str = "INSERT OR REPLACE INTO item (id, record) VALUES (?1, ?2)";
-// Keeps its place, so that jobs stay in the order in which they began.
+// An update keeps the row id, so that jobs stay in the order in which they began.
 const PUT_JOB: &str =
     "INSERT INTO job (id, record) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET record = ?2";
 
-/// The core's memory. Each change is one transaction.
+/// The core's database. Each change is one transaction.
 pub(crate) struct Store {
     connection: Mutex<Connection>,
-    tap: Option<Arc<dyn Tap>>,
+    fault_hook: Option<Arc<dyn FaultHook>>,
 }
 
 impl Store {
-    pub(crate) fn open(path: &Path, tap: Option<Arc<dyn Tap>>) -> Result<Self, CoreError> {
+    pub(crate) fn open(path: &Path, fault_hook: Option<Arc<dyn FaultHook>>) -> Result<Self, CoreError> {
         let connection = Connection::open(path).map_err(|e| failed("open", &e))?;
         connection.execute_batch(SCHEMA).map_err(|e| failed("prepare", &e))?;
-        Ok(Self { connection: Mutex::new(connection), tap })
+        Ok(Self { connection: Mutex::new(connection), fault_hook })
     }
 
-    /// Every item and every job, jobs in the order in which they began.
-    pub(crate) fn load(&self) -> Result<(Vec<Record>, Vec<Kept>), CoreError> {
-        Ok((
-            self.all("SELECT record FROM item ORDER BY id")?,
-            self.all("SELECT record FROM job ORDER BY rowid")?,
-        ))
+    /// All items, sorted by id.
+    pub(crate) fn items(&self) -> Result<Vec<Record>, CoreError> {
+        self.all("SELECT record FROM item ORDER BY id")
     }
 
-    /// Every plan, by name.
+    /// All jobs, in the order in which they began.
+    pub(crate) fn jobs(&self) -> Result<Vec<StoredJob>, CoreError> {
+        self.all("SELECT record FROM job ORDER BY rowid")
+    }
+
+    /// All plans, sorted by id.
     pub(crate) fn plans(&self) -> Result<Vec<RecoveryPlan>, CoreError> {
         self.all("SELECT record FROM plan ORDER BY id")
     }
@@ -65,7 +67,7 @@ impl Store {
         let records = rows.map(|row| {
             let text = row.map_err(|e| failed("read", &e))?;
             serde_json::from_str(&text).map_err(|error| {
-                let text = format!("the core's store holds a record that is not understood: {error}");
+                let text = format!("the core's store contains a record that cannot be parsed: {error}");
                 CoreError::new(ErrorCode::Store, text)
             })
         });
@@ -84,13 +86,13 @@ impl Store {
         self.write(|connection| connection.execute(statement, [id]).map(drop))
     }
 
-    pub(crate) fn put_job(&self, job: &Kept) -> Result<(), CoreError> {
+    pub(crate) fn put_job(&self, job: &StoredJob) -> Result<(), CoreError> {
         self.put(PUT_JOB, &job.view.id.0, job)
     }
 
-    /// A job begins and holds its item: both or neither.
-    pub(crate) fn begin(&self, job: &Kept, item: &Record) -> Result<(), CoreError> {
-        let rows = [(PUT_JOB, &job.view.id.0, written(job)?), (PUT_ITEM, &item.id.0, written(item)?)];
+    /// Stores a job that begins and the item that names it as its job, in one transaction.
+    pub(crate) fn begin(&self, job: &StoredJob, item: &Record) -> Result<(), CoreError> {
+        let rows = [(PUT_JOB, &job.view.id.0, to_json(job)?), (PUT_ITEM, &item.id.0, to_json(item)?)];
         self.write(|connection| {
             let transaction = connection.transaction()?;
             for (statement, id, text) in rows {
@@ -104,19 +106,19 @@ impl Store {
         self.all("SELECT record FROM policy ORDER BY id")
     }
 
-    /// All of them or none.
+    /// Stores policies in one transaction.
     pub(crate) fn put_policies(&self, policies: &[PolicyView]) -> Result<(), CoreError> {
-        let rows = policies.iter().map(|policy| Ok((&policy.id.0, written(policy)?)));
+        let rows = policies.iter().map(|policy| Ok((&policy.id.0, to_json(policy)?)));
         let rows: Vec<_> = rows.collect::<Result<_, CoreError>>()?;
-        self.together("INSERT OR REPLACE INTO policy (id, record) VALUES (?1, ?2)", rows)
+        self.in_one_transaction("INSERT OR REPLACE INTO policy (id, record) VALUES (?1, ?2)", rows)
     }
 
-    /// All of them or none.
+    /// Removes policies in one transaction.
     pub(crate) fn remove_policies(&self, policies: &[PolicyId]) -> Result<(), CoreError> {
-        self.together("DELETE FROM policy WHERE id = ?1", policies.iter().map(|id| [&id.0]))
+        self.in_one_transaction("DELETE FROM policy WHERE id = ?1", policies.iter().map(|id| [&id.0]))
     }
 
-    fn together<P: rusqlite::Params>(
+    fn in_one_transaction<P: rusqlite::Params>(
         &self,
         statement: &str,
         rows: impl IntoIterator<Item = P>,
@@ -131,21 +133,21 @@ impl Store {
     }
 
     fn put(&self, statement: &str, id: &str, record: &impl serde::Serialize) -> Result<(), CoreError> {
-        let text = written(record)?;
+        let text = to_json(record)?;
         self.write(|connection| connection.execute(statement, (id, text)).map(drop))
     }
 
     fn write(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<()>) -> Result<(), CoreError> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = work(&mut connection).map_err(|e| failed("write", &e));
-        if let Some(tap) = &self.tap {
-            tap.stored();
+        let result = work(&mut connection).map_err(|e| failed("write", &e));
+        if let Some(hook) = &self.fault_hook {
+            hook.stored();
         }
-        written
+        result
     }
 }
 
-fn written(record: &impl serde::Serialize) -> Result<String, CoreError> {
+fn to_json(record: &impl serde::Serialize) -> Result<String, CoreError> {
     serde_json::to_string(record)
         .map_err(|e| CoreError::new(ErrorCode::Store, format!("a record cannot be written: {e}")))
 }
@@ -156,11 +158,10 @@ fn failed(tried: &str, error: &rusqlite::Error) -> CoreError {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn a_store_of_nonsense_is_refused_and_left_as_it_is() {
+    fn a_file_that_is_no_database_is_refused_and_not_changed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("core.db");
         std::fs::write(&path, "nonsense ".repeat(1000)).unwrap();
@@ -170,12 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_another_kind_is_an_error_and_no_panic() {
+    fn a_record_that_cannot_be_parsed_is_an_error_and_no_panic() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("core.db"), None).unwrap();
         store.put("INSERT INTO item (id, record) VALUES (?1, ?2)", "x", &"not an item").unwrap();
-        let error = store.load().err().unwrap();
+        let error = store.items().err().unwrap();
         assert_eq!(error.code, ErrorCode::Store);
-        assert!(error.message.contains("not understood"), "{error}");
+        assert!(error.message.contains("cannot be parsed"), "{error}");
     }
 }

@@ -1,126 +1,130 @@
-//! Finding what has to travel, and reading it. Everything here blocks and runs on blocking threads.
+//! Finds the content that a replica lacks and reads it from the source. Everything here blocks and
+//! runs on blocking threads.
 
 use contract::{CoreError, ErrorCode};
 use nbd::{ALLOCATION, Client, Extent};
 
-/// Grain of comparison and of transfer, in bytes. QEMU's dirty bitmaps have the same one.
+/// Granularity of comparison and transfer in bytes. QEMU's dirty bitmaps use the same.
 const GRAIN: u64 = 64 * 1024;
-/// How much is read at once, in bytes.
+/// Number of bytes read at once.
 pub(crate) const WINDOW: u64 = 1024 * 1024;
-/// How often a long pass tells how far it is, in bytes.
+/// Number of bytes after which a full pass reports its progress.
 pub(crate) const REPORT_EVERY: u64 = 16 * WINDOW;
-/// A window of nothing.
+/// A window of zeroes.
 static ZEROES: [u8; WINDOW as usize] = [0; WINDOW as usize];
 
-/// Takes content for one disk: offset in bytes, data.
+/// Receives content of one disk: offset in bytes, data.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), CoreError>;
 
-/// Where one disk of a view is to be read, and against what.
+/// Where to read one disk of a snapshot, and what to compare it with.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     /// NBD URI of the frozen disk.
     pub(crate) uri: String,
-    /// Meta context that marks changes; `None`: compare with `against`.
+    /// NBD meta context that marks changed extents. `None`: compare the disk with `against`.
     pub(crate) changed: Option<String>,
     /// NBD URI of the replica's newest content.
     pub(crate) against: String,
 }
 
-/// Sends everything the replica lacks to `sink`: by the platform's own record of changes if it has one, else by
-/// comparing the whole disk chunk by chunk.
+/// Sends everything that the replica lacks to `sink`: the extents that the platform's change record
+/// names, or, without such a record, the chunks that differ from the replica.
 ///
-/// `gone_through` hears the byte up to which the disk has been looked at, now and then.
-pub(crate) fn send(source: &Source, sink: Sink<'_>, gone_through: &dyn Fn(u64)) -> Result<(), CoreError> {
+/// A full comparison calls `progress` from time to time with the number of bytes compared.
+pub(crate) fn send(source: &Source, sink: Sink<'_>, progress: &dyn Fn(u64)) -> Result<(), CoreError> {
     match &source.changed {
         Some(context) => send_changed(&source.uri, context, sink),
-        None => send_different(&source.uri, &source.against, sink, gone_through),
+        None => send_different(&source.uri, &source.against, sink, progress),
     }
 }
 
 fn send_changed(uri: &str, context: &str, sink: Sink<'_>) -> Result<(), CoreError> {
-    let mut client = Client::connect_with(uri, &[context]).map_err(link)?;
-    let dirty = client.extents(context).map_err(link)?;
+    let mut client = Client::connect_with(uri, &[context]).map_err(nbd_error)?;
+    let dirty = client.extents(context).map_err(nbd_error)?;
     let mut buffer = vec![0; WINDOW as usize];
     for extent in dirty.iter().filter(|extent| extent.is_dirty()) {
         for (offset, length) in windows(extent.offset, extent.length) {
             let part = &mut buffer[..length as usize];
-            client.read(offset, part).map_err(link)?;
+            client.read(offset, part).map_err(nbd_error)?;
             sink(offset, part)?;
         }
     }
     Ok(())
 }
 
-fn send_different(
-    uri: &str,
-    against: &str,
-    sink: Sink<'_>,
-    gone_through: &dyn Fn(u64),
-) -> Result<(), CoreError> {
+fn send_different(uri: &str, against: &str, sink: Sink<'_>, progress: &dyn Fn(u64)) -> Result<(), CoreError> {
     let mut lane = Lane::open(uri, against)?;
     for (offset, length) in windows(0, lane.size()) {
         if offset % REPORT_EVERY == 0 {
-            gone_through(offset);
+            progress(offset);
         }
         lane.compare(offset, length, &mut |_, at, run| sink(at, run))?;
     }
     Ok(())
 }
 
-/// Takes a run that differs: the replica's connection, offset in bytes, data.
+/// Receives a run of content that differs: the replica's connection, offset in bytes, data.
 pub(crate) type Differing<'a> = &'a mut dyn FnMut(&mut Client, u64, &[u8]) -> Result<(), CoreError>;
 
-/// A disk and its replica side by side, to be gone through in ascending order.
+/// A connection to a disk and one to its replica, which are compared in ascending order.
 pub(crate) struct Lane {
     source: Client,
     replica: Client,
     source_zeroes: Zeroes,
     replica_zeroes: Zeroes,
-    ours: Vec<u8>,
-    theirs: Vec<u8>,
+    source_buffer: Vec<u8>,
+    replica_buffer: Vec<u8>,
 }
 
 impl Lane {
     pub(crate) fn open(uri: &str, against: &str) -> Result<Self, CoreError> {
-        let mut source = Client::connect_with(uri, &[ALLOCATION]).map_err(link)?;
-        let mut replica = Client::connect_with(against, &[ALLOCATION]).map_err(link)?;
+        let mut source = Client::connect_with(uri, &[ALLOCATION]).map_err(nbd_error)?;
+        let mut replica = Client::connect_with(against, &[ALLOCATION]).map_err(nbd_error)?;
         if source.size() != replica.size() {
             let text = format!("the source disk has {} bytes, its replica {}", source.size(), replica.size());
             return Err(CoreError::new(ErrorCode::Platform, text));
         }
-        let source_zeroes = Zeroes::new(source.extents(ALLOCATION).map_err(link)?);
-        let replica_zeroes = Zeroes::new(replica.extents(ALLOCATION).map_err(link)?);
+        let source_zeroes = Zeroes::new(source.extents(ALLOCATION).map_err(nbd_error)?);
+        let replica_zeroes = Zeroes::new(replica.extents(ALLOCATION).map_err(nbd_error)?);
         Ok(Self::over(source, replica, source_zeroes, replica_zeroes))
     }
 
-    /// Another one over the same disks, through connections of its own.
+    /// A second lane over the same disks, with its own connections.
     pub(crate) fn beside(&self, uri: &str, against: &str) -> Result<Self, CoreError> {
-        let source = Client::connect(uri).map_err(link)?;
-        let replica = Client::connect(against).map_err(link)?;
+        let source = Client::connect(uri).map_err(nbd_error)?;
+        let replica = Client::connect(against).map_err(nbd_error)?;
         Ok(Self::over(source, replica, self.source_zeroes.clone(), self.replica_zeroes.clone()))
     }
 
     fn over(source: Client, replica: Client, source_zeroes: Zeroes, replica_zeroes: Zeroes) -> Self {
-        let (ours, theirs) = (vec![0; WINDOW as usize], vec![0; WINDOW as usize]);
-        Self { source, replica, source_zeroes, replica_zeroes, ours, theirs }
+        Self {
+            source,
+            replica,
+            source_zeroes,
+            replica_zeroes,
+            source_buffer: vec![0; WINDOW as usize],
+            replica_buffer: vec![0; WINDOW as usize],
+        }
     }
 
-    /// Bytes of the disk.
+    /// Size of the disk in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.source.size()
     }
 
-    /// Whether both servers allow more connections than one.
+    /// Whether both servers allow several connections.
     pub(crate) fn allows_more(&self) -> Result<bool, CoreError> {
-        Ok(self.source.can_multi_conn().map_err(link)? && self.replica.can_multi_conn().map_err(link)?)
+        Ok(self.source.can_multi_conn().map_err(nbd_error)?
+            && self.replica.can_multi_conn().map_err(nbd_error)?)
     }
 
-    /// Makes durable what was written to the replica.
+    /// Makes the writes to the replica durable.
     pub(crate) fn flush(&mut self) -> Result<(), CoreError> {
-        self.replica.flush().map_err(link)
+        self.replica.flush().map_err(nbd_error)
     }
 
-    /// Hands the runs of a window that differ to `found`. A run is of zeroes or of data, never of both.
+    /// Calls `found` for each run of the window that differs. A run consists of zeroes or of data,
+    /// never of both.
     pub(crate) fn compare(
         &mut self,
         offset: u64,
@@ -131,8 +135,9 @@ impl Lane {
         if empty && self.source_zeroes.cover(offset, length) {
             return Ok(());
         }
-        let (ours, theirs) = (&mut self.ours[..length as usize], &mut self.theirs[..length as usize]);
+        let ours = &mut self.source_buffer[..length as usize];
         let ours = self.source_zeroes.read(&mut self.source, offset, ours)?;
+        let theirs = &mut self.replica_buffer[..length as usize];
         let theirs = self.replica_zeroes.read(&mut self.replica, offset, theirs)?;
         for (at, run) in runs(ours, theirs) {
             found(&mut self.replica, offset + at, run)?;
@@ -141,7 +146,7 @@ impl Lane {
     }
 }
 
-/// What is to be done about a grain.
+/// What a grain of the replica needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Grain {
     Nothing,
@@ -149,7 +154,8 @@ enum Grain {
     Write,
 }
 
-/// Where `ours` differs from `theirs`, and what is there: neighbouring grains joined, zeroes apart from data.
+/// The runs of `ours` that differ from `theirs`, with their offsets. Neighbouring grains are
+/// joined; zeroes and data stay separate.
 fn runs<'a>(ours: &'a [u8], theirs: &[u8]) -> Vec<(u64, &'a [u8])> {
     let grains = ours.chunks(GRAIN as usize).zip(theirs.chunks(GRAIN as usize));
     let grains: Vec<_> = grains
@@ -168,7 +174,7 @@ fn runs<'a>(ours: &'a [u8], theirs: &[u8]) -> Vec<(u64, &'a [u8])> {
     joined.filter(|(grain, ..)| *grain != Grain::Nothing).map(|(_, at, run)| (at, run)).collect()
 }
 
-/// Which parts of a disk are known to read as zeroes; asked in ascending order.
+/// The extents of a disk that are known to be zero. Queries must ascend.
 #[derive(Clone)]
 struct Zeroes {
     extents: Vec<Extent>,
@@ -180,7 +186,7 @@ impl Zeroes {
         Self { extents: extents.into_iter().filter(Extent::is_zero).collect(), at: 0 }
     }
 
-    /// Whether one run of zeroes covers all of it.
+    /// Whether a single extent of zeroes covers the whole range.
     fn cover(&mut self, offset: u64, length: u64) -> bool {
         while self.extents.get(self.at).is_some_and(|e| e.offset + e.length <= offset) {
             self.at += 1;
@@ -190,7 +196,7 @@ impl Zeroes {
             .is_some_and(|e| e.offset <= offset && e.offset + e.length >= offset + length)
     }
 
-    /// What is there: read into `buffer` unless it is known.
+    /// The content at `offset`, read into `buffer` unless it is known to be zero.
     fn read<'a>(
         &mut self,
         client: &mut Client,
@@ -200,12 +206,12 @@ impl Zeroes {
         if self.cover(offset, buffer.len() as u64) {
             return Ok(&ZEROES[..buffer.len()]);
         }
-        client.read(offset, buffer).map_err(link)?;
+        client.read(offset, buffer).map_err(nbd_error)?;
         Ok(buffer)
     }
 }
 
-/// Pieces of a stretch that end on multiples of the window.
+/// Splits a range into pieces that end on multiples of the window.
 fn windows(offset: u64, length: u64) -> impl Iterator<Item = (u64, u64)> {
     let end = offset + length;
     let mut at = offset;
@@ -216,18 +222,27 @@ fn windows(offset: u64, length: u64) -> impl Iterator<Item = (u64, u64)> {
     })
 }
 
-/// An NBD failure as the core's.
-pub(crate) fn link(error: nbd::Error) -> CoreError {
+/// Writes content to a disk. Zeroes are written as a hole, so that they occupy no space.
+pub(crate) fn write(client: &mut Client, offset: u64, data: &[u8]) -> Result<(), CoreError> {
+    if data.iter().all(|byte| *byte == 0) {
+        return client.zero(offset, data.len() as u64).map_err(nbd_error);
+    }
+    client.write(offset, data).map_err(nbd_error)
+}
+
+/// Converts an NBD error.
+pub(crate) fn nbd_error(error: nbd::Error) -> CoreError {
     CoreError::new(ErrorCode::Platform, error.to_string())
 }
 
-/// Runs blocking work.
+/// Runs blocking work on a blocking thread, within the caller's tracing span.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CoreError> + Send + 'static,
 ) -> Result<T, CoreError> {
-    match tokio::task::spawn_blocking(work).await {
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
         Ok(result) => result,
-        Err(panic) => Err(CoreError::new(ErrorCode::Platform, format!("a transfer did not end: {panic}"))),
+        Err(panic) => Err(CoreError::new(ErrorCode::Platform, format!("blocking work panicked: {panic}"))),
     }
 }
 
@@ -236,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_cover_a_stretch_without_gap_or_overlap() {
+    fn windows_cover_a_range_without_gap_or_overlap() {
         for (offset, length) in [(0, 0), (0, 1), (5, WINDOW), (WINDOW - 1, 2), (GRAIN, 3 * WINDOW)] {
             let mut at = offset;
             for (start, piece) in windows(offset, length) {
@@ -249,17 +264,18 @@ mod tests {
     }
 
     #[test]
-    fn neighbouring_differences_are_one_run_and_zeroes_stay_apart() {
+    fn neighbouring_differences_are_one_run_and_zeroes_stay_separate() {
         let grain = GRAIN as usize;
         let disk = |grains: &[u8]| -> Vec<u8> { grains.iter().flat_map(|byte| vec![*byte; grain]).collect() };
-        let (ours, theirs) = (disk(&[1, 2, 3, 0, 0, 5, 6]), disk(&[1, 9, 9, 9, 0, 9, 9]));
+        let ours = disk(&[1, 2, 3, 0, 0, 5, 6]);
+        let theirs = disk(&[1, 9, 9, 9, 0, 9, 9]);
         let found: Vec<_> = runs(&ours[..6 * grain + 7], &theirs[..6 * grain + 7]);
         let found: Vec<_> = found.iter().map(|(at, run)| (at / GRAIN, run.len(), run[0])).collect();
         assert_eq!(found, [(1, 2 * grain, 2), (3, grain, 0), (5, grain + 7, 5)]);
     }
 
     #[test]
-    fn zeroes_are_known_only_where_one_run_covers_everything() {
+    fn zeroes_are_known_only_where_one_extent_covers_the_range() {
         let run = |offset, length, flags| Extent { offset, length, flags };
         let mut zeroes = Zeroes::new(vec![run(0, 10, 3), run(10, 10, 0), run(20, 10, 2)]);
         let asked = [(0, 10), (5, 6), (10, 5), (20, 10), (25, 6)];

@@ -1,55 +1,56 @@
-//! When a copy needs hydration, as a table (HY-01 to HY-07). Where no row holds, the step is absent (HY-07).
+//! When a machine's copy needs hydration, as a table (HY-01 to HY-07). If no row applies, the job
+//! has no hydration step (HY-07).
 
 use contract::{AgentVersion, GuestFacts, GuestOs, PlatformKind};
 
-use crate::item::Origin;
+use crate::state::SourceIdentity;
 
-/// One reason.
+/// A reason for hydration.
 pub(crate) struct Reason {
-    /// The rule.
+    /// Id of the rule.
     pub(crate) rule: &'static str,
-    /// In words.
+    /// Explanation.
     pub(crate) because: &'static str,
-    holds: fn(&Origin) -> bool,
+    applies: fn(&SourceIdentity) -> bool,
 }
 
-/// All of them.
+/// All reasons, in the order in which they are checked.
 pub(crate) const REASONS: [Reason; 5] = [
-    // A Hyper-V machine that is protected as a physical server is one (HY-04).
+    // This includes Hyper-V machines that are protected as physical servers (HY-04).
     Reason {
         rule: "HY-02",
         because: "it is a physical server",
-        holds: |origin| origin.kind == PlatformKind::Physical,
+        applies: |source| source.kind == PlatformKind::Physical,
     },
     Reason {
         rule: "HY-03",
-        because: "it is a Linux machine of VMware's",
-        holds: |origin| is_vmware(origin) && origin.os == GuestOs::Linux,
+        because: "it is a Linux machine on VMware",
+        applies: |source| is_vmware(source) && source.os == GuestOs::Linux,
     },
     Reason {
         rule: "HY-01",
         because: "its agent is older than 9.8",
-        holds: |origin| is_vmware(origin) && origin.guest.agent < AgentVersion::WITHOUT_HYDRATION,
+        applies: |source| is_vmware(source) && source.guest.agent < AgentVersion::WITHOUT_HYDRATION,
     },
     Reason {
         rule: "HY-05",
         because: "its DHCP service does not start",
-        holds: |origin| is_vmware(origin) && !origin.guest.dhcp_service,
+        applies: |source| is_vmware(source) && !source.guest.dhcp_service,
     },
     Reason {
         rule: "HY-06",
-        because: "not all of the cloud's drivers start at boot",
-        holds: |origin| is_vmware(origin) && lacks_driver(&origin.guest),
+        because: "some of the cloud's drivers do not start at boot",
+        applies: |source| is_vmware(source) && lacks_driver(&source.guest),
     },
 ];
 
-/// The first reason for which a machine's copy needs hydration.
-pub(crate) fn reason(origin: &Origin) -> Option<&'static Reason> {
-    REASONS.iter().find(|reason| (reason.holds)(origin))
+/// The first reason why a machine's copy needs hydration; `None` if it needs none.
+pub(crate) fn reason(source: &SourceIdentity) -> Option<&'static Reason> {
+    REASONS.iter().find(|reason| (reason.applies)(source))
 }
 
-fn is_vmware(origin: &Origin) -> bool {
-    origin.kind == PlatformKind::Vmware
+fn is_vmware(source: &SourceIdentity) -> bool {
+    source.kind == PlatformKind::Vmware
 }
 
 fn lacks_driver(guest: &GuestFacts) -> bool {

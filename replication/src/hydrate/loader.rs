@@ -1,14 +1,15 @@
-//! Boot loader configurations: where they lie and how a driver is added.
+//! Boot loader configurations: their paths, and how a driver is added.
 
 /// A boot loader.
 pub(super) struct Loader {
-    /// Its configuration on the boot partition.
+    /// Path of its configuration on the boot partition.
     pub(super) path: &'static str,
-    /// The configuration with one more initial RAM disk; `None` if it has it already.
+    /// Returns the configuration with an additional initial RAM disk; `None` if it is listed
+    /// already.
     pub(super) add: fn(&str, &str) -> Option<String>,
 }
 
-/// Every loader a machine may be started by.
+/// Every boot loader that a machine may use.
 pub(super) const ALL: [Loader; 2] = [
     // BIOS
     Loader { path: "syslinux.cfg", add: add_to_syslinux },
@@ -21,7 +22,7 @@ pub(super) fn driver_image(driver: &str) -> String {
     format!("/drivers/{driver}.img")
 }
 
-/// SYSLINUX keeps them on one line, separated by commas.
+/// SYSLINUX lists initial RAM disks on one line, separated by commas.
 fn add_to_syslinux(text: &str, image: &str) -> Option<String> {
     let is_initrd =
         |line: &str| line.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("initrd"));
@@ -32,7 +33,7 @@ fn add_to_syslinux(text: &str, image: &str) -> Option<String> {
     changed(text, lines)
 }
 
-/// A boot loader entry has a line for each.
+/// A boot loader entry has one line for each initial RAM disk.
 fn add_to_entry(text: &str, image: &str) -> Option<String> {
     let listed = text.lines().any(|line| line.split_whitespace().eq(["initrd", image]));
     if listed {
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_that_is_there_changes_nothing() {
+    fn a_driver_that_is_listed_changes_nothing() {
         for (loader, text) in ALL.iter().zip([SYSLINUX, ENTRY]) {
             assert_eq!((loader.add)(text, "/drivers/a.img"), None);
         }

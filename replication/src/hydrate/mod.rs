@@ -1,9 +1,10 @@
-//! Hydration: makes a copy of a machine boot on hardware it was not installed for.
+//! Hydration: makes a copy of a machine bootable on hardware for which it was not installed.
 //!
-//! A Linux guest finds its root disk only with the drivers in its initial RAM disks. The drivers lie on the
-//! machine's own boot partition; hydration tells the boot loaders to load one more. A cloud hands out addresses by
-//! DHCP; a guest that does not ask for one is told to. All of it happens on the target copy, through NBD, with nothing
-//! but the partition table and the FAT file system.
+//! A Linux guest finds its root disk only with the drivers in its initial RAM disks. The drivers
+//! are on the machine's own boot partition; hydration adds them to the boot loaders'
+//! configurations. Clouds assign addresses by DHCP, so hydration also enables the guest's DHCP
+//! service. It edits the target copy through NBD and needs only the partition table and the FAT
+//! file system.
 
 pub(crate) mod due;
 mod loader;
@@ -22,12 +23,12 @@ use stream::DiskStream;
 type Fat = FileSystem<DiskStream>;
 type FatDir<'a> = Dir<'a, DiskStream>;
 
-/// What was done to a copy.
+/// What hydration has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Repairs {
     /// Boot drivers that were added.
     pub(crate) drivers: Vec<String>,
-    /// The DHCP service did not start, and does now.
+    /// Whether the DHCP service was enabled.
     pub(crate) dhcp: bool,
 }
 
@@ -40,13 +41,14 @@ impl std::fmt::Display for Repairs {
         if self.dhcp {
             done.push("enabled DHCP".to_owned());
         }
-        if done.is_empty() { f.write_str("nothing was lacking") } else { f.write_str(&done.join("; ")) }
+        if done.is_empty() { f.write_str("nothing was missing") } else { f.write_str(&done.join("; ")) }
     }
 }
 
-/// Adds what is missing of `drivers` to the boot configuration of the disk at `uri`, and lets its DHCP service start.
+/// Adds missing `drivers` to the boot configuration of the disk at `uri` and enables its DHCP
+/// service.
 pub(crate) fn repair(uri: &str, drivers: &[String]) -> Result<Repairs, CoreError> {
-    let mut client = Client::connect(uri).map_err(crate::transfer::link)?;
+    let mut client = Client::connect(uri).map_err(crate::transfer::nbd_error)?;
     let partition = partition::boot_partition(&mut client).map_err(failed)?;
     let stream = DiskStream::new(client, partition);
     let fat = Fat::new(stream, FsOptions::new()).map_err(|e| failed(format!("the boot partition: {e}")))?;
@@ -56,7 +58,8 @@ pub(crate) fn repair(uri: &str, drivers: &[String]) -> Result<Repairs, CoreError
     Ok(Repairs { drivers, dhcp })
 }
 
-/// Edits every loader's configuration; each must have the drivers, because firmware decides which is used.
+/// Adds the drivers to every boot loader's configuration, because the firmware decides which loader
+/// is used.
 fn add_drivers(root: &FatDir<'_>, drivers: &[String]) -> Result<Vec<String>, CoreError> {
     let mut added = Vec::new();
     for loader in loader::ALL {
@@ -65,7 +68,7 @@ fn add_drivers(root: &FatDir<'_>, drivers: &[String]) -> Result<Vec<String>, Cor
         for driver in drivers {
             if let Some(more) = (loader.add)(&new, &loader::driver_image(driver)) {
                 if root.open_file(loader::driver_image(driver).trim_start_matches('/')).is_err() {
-                    return Err(failed(format!("the machine holds no driver {driver}")));
+                    return Err(failed(format!("the machine has no driver {driver}")));
                 }
                 new = more;
                 if !added.contains(driver) {
@@ -80,7 +83,8 @@ fn add_drivers(root: &FatDir<'_>, drivers: &[String]) -> Result<Vec<String>, Cor
     Ok(added)
 }
 
-/// Lets the DHCP service start. Returns whether it did not. A guest without settings asks for addresses by itself.
+/// Enables the DHCP service. Returns whether it was disabled. In a guest without settings it is
+/// always enabled.
 fn enable_dhcp(root: &FatDir<'_>) -> Result<bool, CoreError> {
     if root.open_file(service::SETTINGS).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Ok(false);

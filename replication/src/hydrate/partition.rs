@@ -5,13 +5,14 @@ use std::ops::Range;
 use nbd::Client;
 
 const SECTOR: u64 = 512;
-/// Offset of the first entry in the boot record, and the length of one.
+/// Offset of the first entry in the boot record.
 const ENTRIES: usize = 446;
+/// Length of an entry.
 const ENTRY: usize = 16;
-/// Types that hold a FAT boot partition: FAT32, FAT32 with LBA, EFI system.
+/// Partition types of a FAT boot partition: FAT32, FAT32 with LBA, EFI system.
 const FAT_TYPES: [u8; 3] = [0x0b, 0x0c, 0xef];
 
-/// Bytes of the partition that firmware boots from.
+/// Byte range of the partition that the firmware boots from.
 pub(super) fn boot_partition(client: &mut Client) -> Result<Range<u64>, String> {
     let mut sector = [0; SECTOR as usize];
     client.read(0, &mut sector).map_err(|e| e.to_string())?;
@@ -29,7 +30,7 @@ fn find(sector: &[u8; SECTOR as usize], disk: u64) -> Result<Range<u64>, String>
         |at: usize| u64::from(u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]));
     let range = number(8) * SECTOR..(number(8) + number(12)) * SECTOR;
     if range.is_empty() || range.end > disk {
-        return Err(format!("the boot partition claims bytes {range:?} of a disk of {disk}"));
+        return Err(format!("the boot partition has bytes {range:?}, but the disk has {disk} bytes"));
     }
     Ok(range)
 }
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn an_invalid_table_is_refused() {
         assert!(find(&[0; 512], 1 << 20).is_err());
         assert!(find(&table(0x83, 8, 8), 1 << 20).is_err());
         assert!(find(&table(0xef, 8, 0), 1 << 20).is_err());

@@ -1,11 +1,13 @@
-//! Which services of a guest start.
+//! The guest's settings for its services.
 
-/// The guest's settings on the boot partition: lines of `NAME=value`, of which the last of a name counts.
+/// Path of the settings on the boot partition: lines of `NAME=value`, of which the last one of a
+/// name counts.
 pub(super) const SETTINGS: &str = "roundtrip.env";
 const DHCP: &str = "DHCP";
 const STARTS: &str = "yes";
 
-/// The settings with the DHCP service starting; `None` if it does so already. Where nothing is said, it does.
+/// Returns the settings with the DHCP service enabled; `None` if it is already, which is the
+/// default.
 pub(super) fn with_dhcp(text: &str) -> Option<String> {
     let value =
         |line: &str| line.split_once('=').filter(|(name, _)| *name == DHCP).map(|(_, v)| v.trim() == STARTS);
@@ -24,14 +26,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_that_does_not_start_is_made_to_and_nothing_else_changes() {
+    fn a_disabled_service_is_enabled_and_nothing_else_changes() {
         let off = "DHCP=no\nSSH=yes\nAGENT_VERSION=9.8\n";
         assert_eq!(with_dhcp(off).as_deref(), Some("DHCP=yes\nSSH=yes\nAGENT_VERSION=9.8\n"));
         assert_eq!(with_dhcp("DHCP=yes\nDHCP=no").as_deref(), Some("DHCP=yes\nDHCP=yes\n"));
     }
 
     #[test]
-    fn a_service_that_starts_is_left_alone() {
+    fn an_enabled_service_changes_nothing() {
         for text in ["DHCP=yes\nSSH=no\n", "DHCP=no\nDHCP=yes\n", "SSH=no\n", "", "DHCPD=no\n"] {
             assert_eq!(with_dhcp(text), None, "{text:?}");
         }

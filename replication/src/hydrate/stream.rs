@@ -1,4 +1,4 @@
-//! A stretch of an NBD export as a stream.
+//! A byte range of an NBD export as a stream.
 
 use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -21,7 +21,7 @@ impl DiskStream {
         self.range.end - self.range.start
     }
 
-    /// How much of `wanted` is left from here, in bytes.
+    /// Number of bytes that can be read or written at the current position, at most `wanted`.
     fn room(&self, wanted: usize) -> usize {
         usize::try_from(self.length().saturating_sub(self.at)).unwrap_or(usize::MAX).min(wanted)
     }

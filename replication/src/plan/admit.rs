@@ -1,106 +1,110 @@
-//! Which machines of a plan take part, and when the whole is refused.
+//! Which machines of a plan take part in a command, and when the whole command is refused.
 
 use std::collections::BTreeMap;
 
 use contract::{CoreError, Direction, ErrorCode, ItemId, Network, PointChoice, Side};
 
-use crate::core::Inner;
-use crate::order::Order;
+use crate::context::Context;
+use crate::dispatch;
 use crate::plan::points::{self, Chosen};
-use crate::plan::{PlanOrder, PlanTask};
-use crate::preconditions::groups;
-use crate::run::free;
+use crate::preconditions::check_groups;
+use crate::state::{Command, PlanCommand, PlanTask};
 
-/// What a machine has to do with it.
+/// A machine's part in a command.
 pub(super) enum Part {
-    /// It goes, this way.
-    Goes(Order, Direction),
-    /// There is nothing to do with it.
-    Nothing(CoreError),
-    /// It should go and cannot.
-    Cannot(CoreError),
+    /// It executes this command, in this direction.
+    Executes(Command, Direction),
+    /// The command does not apply to it.
+    NothingToDo(CoreError),
+    /// The command applies to it, but is not possible.
+    Impossible(CoreError),
 }
 
-/// Looks at every machine before any is touched. Returns the direction of the job.
-pub(super) async fn admit(core: &Inner, task: &PlanTask) -> Result<Direction, CoreError> {
-    check_order(task)?;
-    let chosen = points::choose(core, &task.order, task.items(), &BTreeMap::new()).await;
-    check_spanning(core, task, &chosen).await?;
-    let (mut direction, mut nothing, mut cannot, mut going) = (None, None, None, Vec::new());
+/// Checks every machine before any is touched. Returns the direction of the job.
+pub(super) async fn admit(ctx: &Context, task: &PlanTask) -> Result<Direction, CoreError> {
+    check_request(task)?;
+    let chosen = points::choose(ctx, &task.command, task.items(), &BTreeMap::new()).await;
+    check_multi_vm(ctx, task, &chosen).await?;
+    let mut direction = None;
+    let mut nothing_to_do = None;
+    let mut impossible = None;
+    let mut commands = Vec::new();
     for id in task.items() {
-        match part(core, &task.order, id, &chosen).await {
-            Part::Goes(order, way) => {
+        match part(ctx, &task.command, id, &chosen).await {
+            Part::Executes(command, way) => {
                 direction.get_or_insert(way);
-                going.push((id, order));
+                commands.push((id, command));
             }
-            Part::Nothing(why) => drop(nothing.get_or_insert(why)),
-            Part::Cannot(why) => drop(cannot.get_or_insert(why)),
+            Part::NothingToDo(why) => drop(nothing_to_do.get_or_insert(why)),
+            Part::Impossible(why) => drop(impossible.get_or_insert(why)),
         }
     }
-    let goes_on = goes_on_without(&task.order);
-    match (direction, cannot) {
-        (Some(_), Some(why)) if !goes_on => Err(why),
-        (Some(direction), _) if goes_on => Ok(direction),
-        (Some(direction), _) => look_ahead(core, &going).await.map(|()| direction),
+    let partial = may_be_partial(&task.command);
+    match (direction, impossible) {
+        (Some(_), Some(why)) if !partial => Err(why),
+        (Some(direction), _) if partial => Ok(direction),
+        (Some(direction), _) => check_preconditions(ctx, &commands).await.map(|()| direction),
         (None, Some(why)) => Err(why),
-        (None, None) => Err(nothing.unwrap_or_else(|| {
+        (None, None) => Err(nothing_to_do.unwrap_or_else(|| {
             CoreError::new(ErrorCode::BadRequest, format!("plan {} has no machine", task.plan.id))
         })),
     }
 }
 
-/// What platforms have to say to what machines are told; to reprotections also what they say together.
-async fn look_ahead(core: &Inner, going: &[(&ItemId, Order)]) -> Result<(), CoreError> {
-    let mut told = Vec::new();
-    for (id, order) in going {
-        let record = core.find(id).await?.record.lock().await.clone();
-        order.look(core, &record).await?;
-        if let Order::Reprotect(request) = order {
-            told.push((record, request.clone()));
+/// Checks the preconditions of every machine, and for reprotections those of the replication
+/// groups.
+async fn check_preconditions(ctx: &Context, commands: &[(&ItemId, Command)]) -> Result<(), CoreError> {
+    let mut reprotections = Vec::new();
+    for (id, command) in commands {
+        let record = ctx.find(id).await?.record.lock().await.clone();
+        dispatch::check_preconditions(ctx, &record, command).await?;
+        if let Command::Reprotect(request) = command {
+            reprotections.push((record, request.clone()));
         }
     }
-    groups::check(&told)
+    check_groups(&reprotections)
 }
 
-/// What is wrong with a request whatever its machines are.
-fn check_order(task: &PlanTask) -> Result<(), CoreError> {
+/// Refuses a request that is wrong whatever state the machines are in.
+fn check_request(task: &PlanTask) -> Result<(), CoreError> {
     let bad = |text: String| Err(CoreError::new(ErrorCode::BadRequest, text));
-    if let Some(PointChoice::Custom(point)) = task.order.point() {
+    if let Some(PointChoice::Custom(point)) = task.command.point() {
         return bad(format!(
-            "recovery point {point} is of one machine; a plan needs a choice for all (RP-10)"
+            "recovery point {point} belongs to one machine; a plan needs a choice for all machines (RP-10)"
         ));
     }
-    if let PlanOrder::TestFailover(request) = &task.order
+    if let PlanCommand::TestFailover(request) = &task.command
         && request.network == Network::Production
     {
-        return bad("a test failover needs a network that is used for nothing else".to_owned());
+        return bad("a test failover needs an isolated network".to_owned());
     }
-    if let PlanOrder::Reprotect(request) = &task.order {
+    if let PlanCommand::Reprotect(request) = &task.command {
         let is_member = |item: &ItemId| task.items().any(|member| member == item);
-        let strangers = request.settings.iter().map(|settings| &settings.item).find(|item| !is_member(item));
-        if let Some(stranger) = strangers {
-            return bad(format!("item {stranger} is not in plan {}", task.plan.id));
+        let mut items = request.settings.iter().map(|settings| &settings.item);
+        if let Some(other) = items.find(|item| !is_member(item)) {
+            return bad(format!("item {other} is not in plan {}", task.plan.id));
         }
     }
     Ok(())
 }
 
-/// Only disasters and test failovers go on without those that cannot (EX-T6). A failback never does (FB-02).
-fn goes_on_without(order: &PlanOrder) -> bool {
-    match order {
-        PlanOrder::TestFailover(_) => true,
-        PlanOrder::Failover(_) => !order.stops_on_error() && order.leads_to() == Some(Side::Recovery),
-        PlanOrder::CleanUp | PlanOrder::Commit | PlanOrder::Reprotect(_) => false,
+/// Whether the command is executed although it is not possible for some machines. That holds for
+/// test failovers and unplanned failovers (EX-T6), but never for a failback (FB-02).
+fn may_be_partial(command: &PlanCommand) -> bool {
+    match command {
+        PlanCommand::TestFailover(_) => true,
+        PlanCommand::Failover(_) => !command.stops_on_error() && command.leads_to() == Some(Side::Recovery),
+        PlanCommand::CleanUp | PlanCommand::Commit | PlanCommand::Reprotect(_) => false,
     }
 }
 
-/// A point that spans machines is for plans with a replication group (RP-07).
-async fn check_spanning(core: &Inner, task: &PlanTask, chosen: &Chosen) -> Result<(), CoreError> {
-    if chosen.has_group() || task.order.point().and_then(points::spans).is_none() {
+/// Refuses a multi-VM point for a plan without a replication group (RP-07).
+async fn check_multi_vm(ctx: &Context, task: &PlanTask, chosen: &Chosen) -> Result<(), CoreError> {
+    if chosen.has_group() || task.command.point().and_then(points::multi_vm).is_none() {
         return Ok(());
     }
     for id in task.items() {
-        let Ok(item) = core.find(id).await else { continue };
+        let Ok(item) = ctx.find(id).await else { continue };
         if item.record.lock().await.group.is_some() {
             return Ok(());
         }
@@ -110,30 +114,31 @@ async fn check_spanning(core: &Inner, task: &PlanTask, chosen: &Chosen) -> Resul
     Err(CoreError::new(ErrorCode::MultiVmNeedsGroup, text))
 }
 
-/// What a machine has to do with an order, from where it stands now. Changes nothing.
-pub(super) async fn part(core: &Inner, order: &PlanOrder, id: &ItemId, chosen: &Chosen) -> Part {
-    let item = match core.find(id).await {
+/// A machine's part in a command, given its current state. Changes nothing.
+pub(super) async fn part(ctx: &Context, command: &PlanCommand, id: &ItemId, chosen: &Chosen) -> Part {
+    let item = match ctx.find(id).await {
         Ok(item) => item,
-        Err(why) => return Part::Cannot(why),
+        Err(why) => return Part::Impossible(why),
     };
     let record = item.record.lock().await;
-    if order.leads_to() == Some(record.protection.active) {
-        let text = format!("{id} is on the {:?} side already", record.protection.active);
-        return Part::Nothing(CoreError::new(ErrorCode::NotAllowedInState, text));
+    if command.leads_to() == Some(record.protection.active) {
+        let text = format!("{id} is already active on the {:?} side", record.protection.active);
+        return Part::NothingToDo(CoreError::new(ErrorCode::NotAllowedInState, text));
     }
     let point = match chosen.of(id) {
         Ok(point) => point,
-        Err(why) => return Part::Cannot(why),
+        Err(why) => return Part::Impossible(why),
     };
-    let told = order.for_member(&record, &point);
-    match (free(&item).and_then(|()| told.check(core, &record)), order) {
-        (Ok(direction), _) => Part::Goes(told, direction),
-        // Commit, clean-up and reprotection are for those that have something to commit, and so on.
-        (Err(why), PlanOrder::CleanUp | PlanOrder::Commit | PlanOrder::Reprotect(_))
+    let own = command.for_member(&record, &point);
+    match (item.ensure_idle().and_then(|()| dispatch::check(ctx, &record, &own)), command) {
+        (Ok(direction), _) => Part::Executes(own, direction),
+        // A commit is for the machines that have something to commit; clean-up and reprotection
+        // likewise.
+        (Err(why), PlanCommand::CleanUp | PlanCommand::Commit | PlanCommand::Reprotect(_))
             if matches!(why.code, ErrorCode::NotAllowedInState | ErrorCode::WrongDirection) =>
         {
-            Part::Nothing(why)
+            Part::NothingToDo(why)
         }
-        (Err(why), _) => Part::Cannot(why),
+        (Err(why), _) => Part::Impossible(why),
     }
 }

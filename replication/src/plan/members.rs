@@ -1,4 +1,5 @@
-//! The machines of a group: each a job of its own, all at once, and the plan waits for all of them.
+//! The machines of a group. Each has its own job; all start at once, and the plan waits for all of
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -6,171 +7,180 @@ use contract::{
     CoreError, ErrorCode, ItemId, JobState, JobSubject, JobView, PlanMember, PlanState, StepState,
 };
 
-use crate::jobs::{Job, Task};
-use crate::order::Order;
+use crate::jobs::job::Job;
+use crate::jobs::{retry, runner};
 use crate::plan::admit::{Part, part};
 use crate::plan::points::{self, Chosen};
-use crate::plan::run::Run;
-use crate::run::not_failed;
+use crate::plan::run::PlanRun;
+use crate::state::{Command, Task};
 
-/// Which machines go at once.
+/// The machines that are executed together.
 #[derive(Clone, Copy)]
-pub(super) enum Group {
-    Number(u32),
+pub(super) enum Members {
+    OfGroup(u32),
     All,
 }
 
-impl Group {
-    fn holds(self, member: &PlanMember) -> bool {
+impl Members {
+    fn contains(self, member: &PlanMember) -> bool {
         match self {
-            Self::Number(number) => member.group == number,
+            Self::OfGroup(number) => member.group == number,
             Self::All => true,
         }
     }
 
-    fn title(self) -> String {
+    fn step_name(self) -> String {
         match self {
-            Self::Number(number) => format!("machines of group {number}"),
+            Self::OfGroup(number) => format!("machines of group {number}"),
             Self::All => "all machines".to_owned(),
         }
     }
 }
 
-impl Run<'_> {
-    /// Brings the machines of a group as far as they come.
-    pub(super) async fn machines(&self, group: Group) -> Result<(), CoreError> {
-        let open = |member: &PlanMember| matches!(member.state, PlanState::Waiting | PlanState::InProgress);
-        if !self.progress().members.iter().any(|member| group.holds(member) && open(member)) {
-            return Ok(());
-        }
-        self.job.checkpoint()?;
-        let mut warned = 0;
-        let went = async {
-            let under_way = self.launch(group, open).await?;
-            warned = self.gather(under_way).await;
-            // Those that had begun came to their end; no more begin.
-            self.job.checkpoint()
-        };
-        self.job.step(&group.title(), went).await?;
-        if warned > 0 {
-            self.job.change(|view| warn(view, warned))?;
-        }
-        let failed = self
-            .progress()
-            .members
-            .into_iter()
-            .find(|member| group.holds(member) && member.state == PlanState::Failed);
-        match failed {
-            Some(member) => {
-                let why = member.why.map_or_else(String::new, |why| why.message);
-                let text = format!("{} could not do its part: {why}", member.item);
-                self.fail(CoreError::new(ErrorCode::MemberFailed, text))
-            }
-            None => Ok(()),
-        }
+/// Executes the machines' jobs, as one step of the plan's job.
+pub(super) async fn execute(run: &PlanRun<'_>, which: Members) -> Result<(), CoreError> {
+    let is_due = |member: &PlanMember| which.contains(member) && is_unfinished(member);
+    if !run.progress().members.iter().any(is_due) {
+        return Ok(());
     }
-
-    /// Begins what has not begun, and finds what has. Returns the jobs to wait for.
-    async fn launch(&self, group: Group, open: fn(&PlanMember) -> bool) -> Result<Vec<Job>, CoreError> {
-        let children = self.children().await;
-        let chosen = points::choose(self.core, &self.task.order, self.task.items(), &children).await;
-        let mut members = self.progress().members;
-        let mut under_way = Vec::new();
-        for member in members.iter_mut().filter(|member| group.holds(member) && open(member)) {
-            if self.job.checkpoint().is_err() {
-                // What has begun by now is still waited for.
-                break;
-            }
-            if let Some(job) = self.begin(member, children.get(&member.item), &chosen).await {
-                under_way.push(job);
-            }
-        }
-        self.job.change(|view| {
-            if let Some(progress) = &mut view.plan {
-                progress.members = members;
-            }
-        })?;
-        Ok(under_way)
+    run.job.checkpoint()?;
+    let mut warnings = 0;
+    let work = async {
+        let jobs = start_all(run, is_due).await?;
+        warnings = wait_for_all(run, jobs).await;
+        // After a cancellation no further machine starts, but those that had started came to their
+        // end.
+        run.job.checkpoint()
+    };
+    run.job.step(&which.step_name(), work).await?;
+    if warnings > 0 {
+        run.job.change(|view| add_warning(view, warnings))?;
     }
-
-    /// Begins with one machine, or finds what has begun with it.
-    async fn begin(&self, member: &mut PlanMember, child: Option<&Job>, chosen: &Chosen) -> Option<Job> {
-        if let Some(child) = child {
-            let failed = matches!(child.state(), JobState::Failed | JobState::Cancelled);
-            // One that failed in an earlier attempt of the plan is done again, if it can be.
-            let due_again = member.state == PlanState::Waiting && member.job == Some(child.id());
-            if !(failed && due_again) || self.again(child).await.is_ok() {
-                return Some(under_way(member, child.clone()));
-            }
+    let members = run.progress().members;
+    match members.into_iter().find(|member| which.contains(member) && member.state == PlanState::Failed) {
+        Some(member) => {
+            let why = member.why.map_or_else(String::new, |why| why.message);
+            run.fail(CoreError::new(ErrorCode::MemberFailed, format!("{} failed: {why}", member.item)))
         }
-        match part(self.core, &self.task.order, &member.item, chosen).await {
-            Part::Goes(order, _) => match self.start(&member.item, order).await {
-                Ok(job) => return Some(under_way(member, job)),
-                Err(why) => (member.state, member.why) = (PlanState::Failed, Some(why)),
-            },
-            Part::Nothing(why) => (member.state, member.why) = (PlanState::Skipped, Some(why)),
-            Part::Cannot(why) => (member.state, member.why) = (PlanState::Failed, Some(why)),
-        }
-        None
-    }
-
-    async fn again(&self, child: &Job) -> Result<(), CoreError> {
-        self.core.check_retry_now(child).await?;
-        match child.task() {
-            Task::Item(order) => self.core.retry_item(child, order).await,
-            Task::Plan(_) => Err(not_failed(child)),
-        }
-    }
-
-    async fn start(&self, item: &ItemId, order: Order) -> Result<Job, CoreError> {
-        let item = self.core.find(item).await?;
-        let job = self.core.run_under(&item, order, Some(self.job.id())).await?;
-        self.core.find_job(&job).await
-    }
-
-    /// Latest jobs that this one has begun, by item.
-    async fn children(&self) -> BTreeMap<ItemId, Job> {
-        let me = Some(self.job.id());
-        let jobs = self.core.jobs.lock().await;
-        let mine = |view: &JobView| match &view.subject {
-            JobSubject::Item(item) if view.parent == me => Some(item.clone()),
-            _ => None,
-        };
-        jobs.iter().filter_map(|job| Some((job.look(mine)?, job.clone()))).collect()
-    }
-
-    /// Waits for all of them. Returns how many ended with a warning.
-    async fn gather(&self, under_way: Vec<Job>) -> usize {
-        let mut warned = 0;
-        for job in under_way {
-            let end = job.followed_by(self.job).await;
-            warned += usize::from(end.state == JobState::CompletedWithWarning);
-            // Shown at once, and stored with the end of the step: the machine's own job is stored already.
-            self.job.hint(|view| {
-                let members = view.plan.iter_mut().flat_map(|progress| &mut progress.members);
-                if let Some(member) = members.into_iter().find(|member| member.job.as_ref() == Some(&end.id))
-                {
-                    settle(member, &end);
-                }
-            });
-        }
-        warned
+        None => Ok(()),
     }
 }
 
-fn under_way(member: &mut PlanMember, job: Job) -> Job {
-    (member.state, member.job, member.why) = (PlanState::InProgress, Some(job.id()), None);
+fn is_unfinished(member: &PlanMember) -> bool {
+    matches!(member.state, PlanState::Waiting | PlanState::InProgress)
+}
+
+/// Starts the jobs of the machines that are due, or finds those that are started already. Returns
+/// the jobs to wait for.
+async fn start_all(run: &PlanRun<'_>, is_due: impl Fn(&PlanMember) -> bool) -> Result<Vec<Job>, CoreError> {
+    let children = children(run).await;
+    let chosen = points::choose(run.ctx, &run.task.command, run.task.items(), &children).await;
+    let mut members = run.progress().members;
+    let mut jobs = Vec::new();
+    for member in members.iter_mut().filter(|member| is_due(member)) {
+        if run.job.checkpoint().is_err() {
+            // The jobs that are started are still waited for.
+            break;
+        }
+        if let Some(job) = start_one(run, member, children.get(&member.item), &chosen).await {
+            jobs.push(job);
+        }
+    }
+    run.job.change(|view| {
+        if let Some(progress) = &mut view.plan {
+            progress.members = members;
+        }
+    })?;
+    Ok(jobs)
+}
+
+/// Starts a machine's job, or finds the one that is started already. `None`: the machine cannot
+/// take part, or need not.
+async fn start_one(
+    run: &PlanRun<'_>,
+    member: &mut PlanMember,
+    child: Option<&Job>,
+    chosen: &Chosen,
+) -> Option<Job> {
+    if let Some(child) = child {
+        let failed = matches!(child.state(), JobState::Failed | JobState::Cancelled);
+        // A job that failed in an earlier attempt of the plan's job is retried, if possible.
+        let due_again = member.state == PlanState::Waiting && member.job == Some(child.id());
+        if !(failed && due_again) || retry_child(run, child).await.is_ok() {
+            return Some(set_started(member, child.clone()));
+        }
+    }
+    match part(run.ctx, &run.task.command, &member.item, chosen).await {
+        Part::Executes(command, _) => match start_child(run, &member.item, command).await {
+            Ok(job) => return Some(set_started(member, job)),
+            Err(why) => set_not_started(member, PlanState::Failed, why),
+        },
+        Part::NothingToDo(why) => set_not_started(member, PlanState::Skipped, why),
+        Part::Impossible(why) => set_not_started(member, PlanState::Failed, why),
+    }
+    None
+}
+
+async fn retry_child(run: &PlanRun<'_>, child: &Job) -> Result<(), CoreError> {
+    let Task::Item(command) = child.task() else { return Err(runner::not_failed(child)) };
+    let latest = run.ctx.jobs.lock().await.latest();
+    retry::check_item_job(run.ctx, child, &child.view(), &latest, command).await?;
+    retry::retry_item(run.ctx, child, command).await
+}
+
+async fn start_child(run: &PlanRun<'_>, item: &ItemId, command: Command) -> Result<Job, CoreError> {
+    let item = run.ctx.find(item).await?;
+    runner::start(run.ctx, &item, command, Some(run.job.id())).await
+}
+
+/// The latest jobs that this plan's job has started, by item.
+async fn children(run: &PlanRun<'_>) -> BTreeMap<ItemId, Job> {
+    let own_id = Some(run.job.id());
+    let jobs = run.ctx.jobs.lock().await;
+    let item_of = |view: &JobView| match &view.subject {
+        JobSubject::Item(item) if view.parent == own_id => Some(item.clone()),
+        _ => None,
+    };
+    jobs.iter().filter_map(|job| Some((job.read(item_of)?, job.clone()))).collect()
+}
+
+/// Waits until all jobs have ended. Returns how many ended with a warning.
+async fn wait_for_all(run: &PlanRun<'_>, jobs: Vec<Job>) -> usize {
+    let mut warnings = 0;
+    for job in jobs {
+        let end = job.wait_for_end(run.job).await;
+        warnings += usize::from(end.state == JobState::CompletedWithWarning);
+        // Shown at once and stored with the end of the step, because the machine's own job is
+        // stored already.
+        run.job.change_unstored(|view| {
+            let members = view.plan.iter_mut().flat_map(|progress| &mut progress.members);
+            if let Some(member) = members.into_iter().find(|member| member.job.as_ref() == Some(&end.id)) {
+                set_ended(member, &end);
+            }
+        });
+    }
+    warnings
+}
+
+fn set_started(member: &mut PlanMember, job: Job) -> Job {
+    member.state = PlanState::InProgress;
+    member.job = Some(job.id());
+    member.why = None;
     job
 }
 
-/// How a machine's own job ended.
-fn settle(member: &mut PlanMember, end: &JobView) {
-    let well = matches!(end.state, JobState::Completed | JobState::CompletedWithWarning);
-    member.state = if well { PlanState::Done } else { PlanState::Failed };
+fn set_not_started(member: &mut PlanMember, state: PlanState, why: CoreError) {
+    member.state = state;
+    member.why = Some(why);
+}
+
+fn set_ended(member: &mut PlanMember, end: &JobView) {
+    let succeeded = matches!(end.state, JobState::Completed | JobState::CompletedWithWarning);
+    member.state = if succeeded { PlanState::Done } else { PlanState::Failed };
     member.why.clone_from(&end.error);
 }
 
-fn warn(view: &mut JobView, machines: usize) {
+fn add_warning(view: &mut JobView, machines: usize) {
     if let Some(step) = view.steps.last_mut() {
         step.state = StepState::Warning;
         step.note = format!("{machines} machines ended with a warning");

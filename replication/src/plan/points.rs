@@ -1,7 +1,8 @@
-//! Which recovery point each machine of a plan goes to (RP-07 to RP-10, PL-06).
+//! The recovery point of each machine of a plan (RP-07 to RP-10, PL-06).
 //!
-//! A choice that spans machines means the latest moment that all machines of a replication group share. Each group of a
-//! plan has its own; machines in none go to their own latest point of the kind.
+//! A multi-VM choice means the latest moment that all machines of a replication group share. Each
+//! group of the plan has its own moment; machines without a group use their own latest point of the
+//! same consistency.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,15 +10,14 @@ use contract::{
     Consistency, CoreError, ErrorCode, GroupId, GroupPointId, ItemId, PointChoice, PointId, RecoveryPoint,
 };
 
-use crate::core::Inner;
-use crate::item::Record;
-use crate::jobs::{Job, Task};
-use crate::order::Order;
-use crate::plan::PlanOrder;
-use crate::points::offered;
+use crate::context::Context;
+use crate::jobs::job::Job;
+use crate::points::available;
+use crate::state::{Command, PlanCommand, Record, Task};
 
-/// What was chosen for each machine, or why nothing could be.
+/// The choice for each machine, or why there is none.
 pub(super) struct Chosen {
+    /// For machines without a replication group.
     otherwise: PointChoice,
     of_groups: BTreeMap<ItemId, Result<PointChoice, CoreError>>,
 }
@@ -27,20 +27,21 @@ impl Chosen {
         self.of_groups.get(item).cloned().unwrap_or_else(|| Ok(self.otherwise.clone()))
     }
 
-    /// Whether a replication group is among the machines.
+    /// Whether one of the machines is in a replication group.
     pub(super) fn has_group(&self) -> bool {
         !self.of_groups.is_empty()
     }
 }
 
-/// A machine of a replication group, and its points that the choice may mean: moment and name, oldest first.
+/// A machine of a replication group, with the points that the choice may mean: moment and id,
+/// oldest first.
 struct Member {
     item: ItemId,
     points: Vec<(GroupPointId, PointId)>,
 }
 
-/// Whether a choice spans machines, and what it asks of points.
-pub(super) fn spans(choice: &PointChoice) -> Option<Consistency> {
+/// The minimum consistency of a multi-VM choice; `None` for any other choice.
+pub(super) fn multi_vm(choice: &PointChoice) -> Option<Consistency> {
     match choice {
         PointChoice::LatestMultiVm => Some(Consistency::Crash),
         PointChoice::LatestMultiVmAppConsistent => Some(Consistency::App),
@@ -48,28 +49,30 @@ pub(super) fn spans(choice: &PointChoice) -> Option<Consistency> {
     }
 }
 
-/// Chooses for all machines of a plan. `begun` are the jobs that the plan's has begun already: whoever goes later goes
-/// to the moment that the others of its group went to.
+/// Chooses for all machines of a plan. `started` are the jobs that the plan's job has started
+/// already: the remaining machines of a group use the same moment as those.
 pub(super) async fn choose(
-    core: &Inner,
-    order: &PlanOrder,
+    ctx: &Context,
+    command: &PlanCommand,
     items: impl Iterator<Item = &ItemId>,
-    begun: &BTreeMap<ItemId, Job>,
+    started: &BTreeMap<ItemId, Job>,
 ) -> Chosen {
-    let choice = order.point().cloned().unwrap_or(PointChoice::Latest);
-    let Some(consistency) = spans(&choice) else {
+    let choice = command.point().cloned().unwrap_or(PointChoice::Latest);
+    let Some(consistency) = multi_vm(&choice) else {
         return Chosen { otherwise: choice, of_groups: BTreeMap::new() };
     };
     let mut groups: BTreeMap<GroupId, Vec<Member>> = BTreeMap::new();
     for id in items {
-        let Ok(item) = core.find(id).await else { continue };
+        let Ok(item) = ctx.find(id).await else { continue };
         let record = item.record.lock().await.clone();
-        let (Some(group), true) = (&record.group, begun.contains_key(id) || goes(order, &record)) else {
+        let Some(group) = &record.group else { continue };
+        let counts = started.contains_key(id) || is_affected(command, &record);
+        if !counts {
             continue;
-        };
-        let points = match begun.get(id).and_then(sent_to) {
-            Some(point) => of_one(&record, &point),
-            None => all_of(core, &record, consistency),
+        }
+        let points = match started.get(id).and_then(point_of_job) {
+            Some(point) => moment_of(&record, &point),
+            None => all_moments(ctx, &record, consistency),
         };
         groups.entry(group.clone()).or_default().push(Member { item: id.clone(), points });
     }
@@ -79,45 +82,46 @@ pub(super) async fn choose(
     };
     Chosen {
         otherwise,
-        of_groups: groups.iter().flat_map(|(group, members)| common(group, members)).collect(),
+        of_groups: groups.iter().flat_map(|(group, members)| latest_common(group, members)).collect(),
     }
 }
 
-/// One that is there already, or does not replicate, has no say in where the others go.
-fn goes(order: &PlanOrder, record: &Record) -> bool {
-    order.leads_to() != Some(record.protection.active) && record.replica.is_some()
+/// Whether the command affects a machine. One that is already on the target side or does not
+/// replicate must not limit the choice for the others.
+fn is_affected(command: &PlanCommand, record: &Record) -> bool {
+    command.leads_to() != Some(record.protection.active) && record.replica.is_some()
 }
 
-/// The point that a machine's job was sent to.
-fn sent_to(job: &Job) -> Option<PointId> {
-    let Task::Item(order) = job.task() else { return None };
-    let point = match order {
-        Order::Failover(request) => &request.point,
-        Order::TestFailover(request) => &request.point,
+/// The point that a machine's job uses.
+fn point_of_job(job: &Job) -> Option<PointId> {
+    let Task::Item(command) = job.task() else { return None };
+    let point = match command {
+        Command::Failover(request) => &request.point,
+        Command::TestFailover(request) => &request.point,
         _ => return None,
     };
     if let PointChoice::Custom(point) = point { Some(point.clone()) } else { None }
 }
 
-fn of_one(record: &Record, point: &PointId) -> Vec<(GroupPointId, PointId)> {
+fn moment_of(record: &Record, point: &PointId) -> Vec<(GroupPointId, PointId)> {
     let point = record.replica.as_ref().and_then(|replica| replica.point(point));
     point.and_then(moment).into_iter().collect()
 }
 
-fn all_of(core: &Inner, record: &Record, consistency: Consistency) -> Vec<(GroupPointId, PointId)> {
-    let (Some(replica), Ok(policy)) = (&record.replica, core.policies().in_force(record)) else {
+fn all_moments(ctx: &Context, record: &Record, consistency: Consistency) -> Vec<(GroupPointId, PointId)> {
+    let (Some(replica), Ok(policy)) = (&record.replica, ctx.policies.in_force(record)) else {
         return Vec::new();
     };
     let fits = |point: &RecoveryPoint| consistency == Consistency::Crash || point.consistency == consistency;
-    offered(replica, &policy.policy, core.now()).filter(fits).filter_map(|point| moment(&point)).collect()
+    available(replica, &policy.policy, ctx.now()).filter(fits).filter_map(|point| moment(&point)).collect()
 }
 
 fn moment(point: &RecoveryPoint) -> Option<(GroupPointId, PointId)> {
     Some((point.multi_vm.clone()?, point.id.clone()))
 }
 
-/// The latest moment that all members share, as each one's own point.
-fn common(group: &GroupId, members: &[Member]) -> Vec<(ItemId, Result<PointChoice, CoreError>)> {
+/// Each member's point of the latest moment that all members share.
+fn latest_common(group: &GroupId, members: &[Member]) -> Vec<(ItemId, Result<PointChoice, CoreError>)> {
     let moments = |member: &Member| -> BTreeSet<GroupPointId> {
         member.points.iter().map(|(moment, _)| moment.clone()).collect()
     };
@@ -127,7 +131,7 @@ fn common(group: &GroupId, members: &[Member]) -> Vec<(ItemId, Result<PointChoic
     let point_of = |member: &Member| {
         let own = latest.and_then(|(latest, _)| member.points.iter().find(|(moment, _)| moment == latest));
         let none = || {
-            let text = format!("the machines of group {group} share no such recovery point yet");
+            let text = format!("the machines of group {group} have no such recovery point in common yet");
             CoreError::new(ErrorCode::NoRecoveryPoint, text)
         };
         own.map(|(_, point)| PointChoice::Custom(point.clone())).ok_or_else(none)
@@ -146,19 +150,19 @@ mod tests {
     }
 
     fn chosen(members: &[Member]) -> Vec<Result<PointChoice, ErrorCode>> {
-        let all = common(&"g".into(), members).into_iter();
+        let all = latest_common(&"g".into(), members).into_iter();
         all.map(|(_, choice)| choice.map_err(|error| error.code)).collect()
     }
 
     #[test]
-    fn members_go_to_the_latest_moment_that_all_of_them_share() {
+    fn members_use_the_latest_moment_that_all_of_them_share() {
         let members = [member("a", &["1", "2", "3"]), member("b", &["1", "2", "4"])];
         let custom = |point: &str| Ok(PointChoice::Custom(point.into()));
         assert_eq!(chosen(&members), [custom("a-2"), custom("b-2")]);
     }
 
     #[test]
-    fn members_that_share_no_moment_have_no_point() {
+    fn members_without_a_common_moment_have_no_point() {
         let members = [member("a", &["1"]), member("b", &["2"])];
         assert_eq!(chosen(&members), [Err(ErrorCode::NoRecoveryPoint), Err(ErrorCode::NoRecoveryPoint)]);
         assert_eq!(chosen(&[member("a", &[])]), [Err(ErrorCode::NoRecoveryPoint)]);

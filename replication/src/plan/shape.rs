@@ -1,14 +1,16 @@
-//! What a plan must look like (EX-P1).
+//! What a valid plan looks like (EX-P1).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contract::{ActionWork, CoreError, ErrorCode, PlanAction, RecoveryPlan};
+use contract::{ActionWork, CoreError, ErrorCode, PlanAction, PlanLimits, RecoveryPlan};
 
-use crate::core::Inner;
-use crate::plan::LIMITS;
+use crate::context::Context;
 
-/// Refuses what is no plan.
-pub(super) async fn check(core: &Inner, plan: &RecoveryPlan) -> Result<(), CoreError> {
+/// Maximum size of a plan (EX-P1).
+pub(crate) const LIMITS: PlanLimits = PlanLimits { groups: 7, items: 100 };
+
+/// Refuses an invalid plan.
+pub(super) async fn check(ctx: &Context, plan: &RecoveryPlan) -> Result<(), CoreError> {
     if plan.id.0.is_empty() {
         return Err(bad("a plan needs a name"));
     }
@@ -22,7 +24,7 @@ pub(super) async fn check(core: &Inner, plan: &RecoveryPlan) -> Result<(), CoreE
     for group in &plan.groups {
         group.before.iter().chain(&group.after).try_for_each(check_action)?;
     }
-    check_items(core, plan).await
+    check_items(ctx, plan).await
 }
 
 fn check_size(plan: &RecoveryPlan) -> Result<(), CoreError> {
@@ -32,7 +34,8 @@ fn check_size(plan: &RecoveryPlan) -> Result<(), CoreError> {
     }
     for (what, is, most) in [("groups", plan.groups.len(), LIMITS.groups), ("items", items, LIMITS.items)] {
         if is > most as usize {
-            let text = format!("plan {} has {is} {what}; {most} is the most: make several plans", plan.id);
+            let text =
+                format!("plan {} has {is} {what}, but at most {most} are allowed; split the plan", plan.id);
             return Err(CoreError::new(ErrorCode::PlanTooLarge, text));
         }
     }
@@ -44,29 +47,31 @@ fn check_action(action: &PlanAction) -> Result<(), CoreError> {
         return Err(bad("an action needs a name"));
     }
     let lacks = match &action.work {
-        ActionWork::Script { program, .. } if program.is_empty() => "a program to run",
-        ActionWork::Script { timeout, .. } if timeout.0 == 0 => "time to run in",
+        ActionWork::Script { program, .. } if program.is_empty() => "a program",
+        ActionWork::Script { timeout, .. } if timeout.0 == 0 => "a timeout",
         ActionWork::Manual { instruction } if instruction.is_empty() => "an instruction",
         ActionWork::Script { .. } | ActionWork::Manual { .. } => return Ok(()),
     };
     Err(bad(format!("action {} lacks {lacks}", action.name)))
 }
 
-/// Machines of a plan are protected, and of one kind of pair; those of a replication group go at once.
-async fn check_items(core: &Inner, plan: &RecoveryPlan) -> Result<(), CoreError> {
+/// Refuses items that are not protected or are of different kinds of pairs, and replication groups
+/// that are split over several groups of the plan.
+async fn check_items(ctx: &Context, plan: &RecoveryPlan) -> Result<(), CoreError> {
     let mut kind = None;
-    let mut places = BTreeMap::new();
+    let mut group_of = BTreeMap::new();
     for (number, group) in plan.groups.iter().enumerate() {
         for id in &group.items {
-            let item = core.find(id).await?;
+            let item = ctx.find(id).await?;
             let record = item.record.lock().await;
             if *kind.get_or_insert(record.pair) != record.pair {
                 let other = record.pair.title();
-                return Err(bad(format!("plan {} mixes kinds of machines: {id} is of {other}", plan.id)));
+                let text = format!("plan {} mixes kinds of machines: {id} belongs to: {other}", plan.id);
+                return Err(bad(text));
             }
             let Some(together) = &record.group else { continue };
-            if *places.entry(together.clone()).or_insert(number) != number {
-                return Err(bad(format!("plan {} tears replication group {together} apart", plan.id)));
+            if *group_of.entry(together.clone()).or_insert(number) != number {
+                return Err(bad(format!("plan {} splits replication group {together}", plan.id)));
             }
         }
     }

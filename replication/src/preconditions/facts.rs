@@ -1,63 +1,66 @@
-//! What preconditions look at.
+//! What the preconditions examine.
 
 use contract::{
     Component, ComponentId, CoreError, FailoverRequest, MachineView, PlatformErrorKind, PlatformKind,
     ReprotectRequest, SiteId,
 };
 
-use super::Way;
-use crate::core::Inner;
-use crate::item::Record;
+use crate::context::Context;
+use crate::preconditions::way::Way;
+use crate::state::Record;
 use crate::table::Pair;
 
-/// What was asked for.
+/// The request whose preconditions are checked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Asked<'a> {
+pub(crate) enum Request<'a> {
     Reprotect(&'a ReprotectRequest),
     Failover(&'a FailoverRequest),
-    /// A test failover, or anything else whose request does not matter.
-    Other,
+    /// A test failover, whose request no precondition examines.
+    TestFailover,
 }
 
-/// All that an operation's preconditions look at.
+/// Everything that the preconditions of an operation examine.
 pub(crate) struct Facts {
     pub(super) record: Record,
-    /// What replication goes through: as asked for, or as it was set up.
+    /// The reprotection request: the one being checked, or the one by which the item replicates.
     pub(super) route: Option<ReprotectRequest>,
     pub(super) failover: Option<FailoverRequest>,
-    /// The site on the primary side: where the machine is, or is to come back to.
+    /// The site on the primary side: where the machine is, or where it is to fail back to.
     pub(super) site: SiteId,
-    /// What it stands in for; `None` where nobody asks.
+    /// Kind of that site; `None` if it was not queried.
     pub(super) kind: Option<PlatformKind>,
-    /// Its components.
+    /// Components of that site.
     pub(super) here: Vec<Component>,
-    /// Components of the site where the machine is registered; none if that does not answer.
+    /// Components of the site where the machine is registered; empty if that site does not answer.
     pub(super) registry: Vec<Component>,
     /// Components of the recovery side.
     pub(super) cloud: Vec<Component>,
-    /// A machine of the item's name at the site; `None` if there is none or nobody can tell.
+    /// The machine of the item's name at the site; `None` if it does not exist or cannot be
+    /// queried.
     pub(super) original: Option<MachineView>,
-    /// Where its disks lie.
+    /// Datastores of that machine's disks.
     pub(super) datastores: Vec<ComponentId>,
     /// The machine on the recovery side.
     pub(super) running: Option<MachineView>,
 }
 
 impl Facts {
-    /// Looks at no more than what matters on this way: on the way out the primary site may be gone.
+    /// Queries only the sites that matter for the operation: during a failover the primary site may
+    /// be lost.
     pub(super) async fn gather(
-        core: &Inner,
+        ctx: &Context,
         record: &Record,
-        asked: Asked<'_>,
+        request: Request<'_>,
         way: Way,
     ) -> Result<Self, CoreError> {
-        let (route, failover) = match asked {
-            Asked::Reprotect(request) => (Some(request.clone()), None),
-            Asked::Failover(request) => (record.route.clone(), Some(request.clone())),
-            Asked::Other => (None, None),
+        let (route, failover) = match request {
+            Request::Reprotect(request) => (Some(request.clone()), None),
+            Request::Failover(request) => (record.route.clone(), Some(request.clone())),
+            Request::TestFailover => (None, None),
         };
-        let wanted = route.as_ref().and_then(|route| route.failback_site.clone());
-        let site = wanted.filter(|_| way == Way::ReprotectBack).unwrap_or_else(|| record.primary.0.clone());
+        let requested = route.as_ref().and_then(|route| route.failback_site.clone());
+        let site =
+            requested.filter(|_| way == Way::ReprotectBack).unwrap_or_else(|| record.primary.0.clone());
         let mut facts = Self {
             record: record.clone(),
             route,
@@ -72,52 +75,60 @@ impl Facts {
             running: None,
         };
         if way != Way::Out {
-            facts.look_here(core).await?;
+            facts.query_primary(ctx).await?;
         }
         if matches!(way, Way::ReprotectBack | Way::Back) {
-            facts.look_across(core).await?;
+            facts.query_both_sides(ctx).await?;
         }
         Ok(facts)
     }
 
-    async fn look_here(&mut self, core: &Inner) -> Result<(), CoreError> {
-        let platform = core.platform(&self.site)?;
+    async fn query_primary(&mut self, ctx: &Context) -> Result<(), CoreError> {
+        let platform = ctx.platform(&self.site)?;
         self.kind = Some(platform.site().await?.kind);
         self.here = platform.infrastructure().await?;
         Ok(())
     }
 
-    async fn look_across(&mut self, core: &Inner) -> Result<(), CoreError> {
-        let there = core.platform(&self.record.recovery.0)?;
+    async fn query_both_sides(&mut self, ctx: &Context) -> Result<(), CoreError> {
+        let there = ctx.platform(&self.record.recovery.0)?;
         self.cloud = there.infrastructure().await?;
         self.running = match there.machine(&self.record.recovery.1).await {
             Ok(machine) => Some(machine),
             Err(error) if error.kind == PlatformErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
-        let here = core.platform(&self.site)?;
+        let here = ctx.platform(&self.site)?;
         self.original = here.machine(&self.record.primary.1).await.ok();
         for disk in self.original.iter().flat_map(|machine| &machine.disks) {
             self.datastores.extend(here.volume(&disk.volume).await?.datastore);
         }
         if self.record.pair == Pair::Vmware {
-            let registry = core.platform(&self.record.registered_at)?;
+            let registry = ctx.platform(&self.record.registered_at)?;
             self.registry = registry.infrastructure().await.unwrap_or_default();
         }
         Ok(())
     }
 
-    /// Whether the machine comes back to where it was.
+    /// Whether the machine fails back to its original location.
     pub(super) fn is_original_location(&self) -> bool {
         self.site == self.record.primary.0 && self.original.is_some()
     }
 
-    /// What the route names, if it names it and it is there.
+    /// A violation if the cloud machine does not exist.
+    pub(super) fn cloud_machine_gone(&self) -> Option<String> {
+        let (site, machine) = &self.record.recovery;
+        self.running
+            .is_none()
+            .then(|| format!("{machine} no longer exists at {site}; there is nothing to fail back"))
+    }
+
+    /// The component that the reprotection request names, if it exists.
     pub(super) fn named<'a>(
         &'a self,
-        parts: &'a [Component],
+        components: &'a [Component],
         name: impl FnOnce(&ReprotectRequest) -> Option<&ComponentId>,
     ) -> Option<&'a Component> {
-        Component::find(parts, self.route.as_ref().and_then(name)?)
+        Component::find(components, self.route.as_ref().and_then(name)?)
     }
 }

@@ -1,12 +1,14 @@
-//! VMware and physical machines, and machines of a region, on their way back: reprotection and failback.
+//! Reprotection and failback of VMware and physical machines, and of machines of a cloud region.
 
 use contract::{
     AccountRole, Component, ComponentId, ComponentKind, ErrorCode, GuestFacts, HostEdition, MasterTarget,
     PlatformKind, PowerState, PrivateLink, ReprotectRequest, Side, Vcenter,
 };
 
-use super::Way::{Back, ReprotectBack, ReprotectOut};
-use super::{Facts, Row, Way, When};
+use crate::preconditions::facts::Facts;
+use crate::preconditions::row::Row;
+use crate::preconditions::way::Way::{Back, ReprotectBack, ReprotectOut};
+use crate::preconditions::way::{Way, When};
 use crate::table::Pair;
 
 const VMWARE: &[Pair] = &[Pair::Vmware];
@@ -14,35 +16,35 @@ const REPROTECTING: &[Pair] = &[Pair::Vmware, Pair::Regions];
 const REPROTECT_BACK: &[Way] = &[ReprotectBack];
 const BOTH: &[Way] = &[ReprotectBack, Back];
 
-/// A row that is asked before there is a job.
+/// A row that is checked before a job exists.
 const fn before(
     rule: &'static str,
     code: ErrorCode,
     ways: &'static [Way],
     pairs: &'static [Pair],
     looks_at: &'static str,
-    objects: fn(&Facts) -> Option<String>,
+    violation: fn(&Facts) -> Option<String>,
 ) -> Row {
-    Row { rule, code, when: When::Before, ways, pairs, looks_at, objects }
+    Row { rule, code, when: When::Before, ways, pairs, looks_at, violation }
 }
 
-/// A row with which the reprotection's job fails.
+/// A row that is checked in the reprotection's job.
 const fn in_job(
     rule: &'static str,
     code: ErrorCode,
     looks_at: &'static str,
-    objects: fn(&Facts) -> Option<String>,
+    violation: fn(&Facts) -> Option<String>,
 ) -> Row {
-    Row { rule, code, when: When::InJob, ways: REPROTECT_BACK, pairs: VMWARE, looks_at, objects }
+    Row { rule, code, when: When::InJob, ways: REPROTECT_BACK, pairs: VMWARE, looks_at, violation }
 }
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
-    // Where to.
-    before("PH-02", ErrorCode::FailbackSiteNotGiven, REPROTECT_BACK, REPROTECTING, "the site asked for", site_not_given),
-    before("PH-01", ErrorCode::FailbackSiteUnfit, REPROTECT_BACK, REPROTECTING, "the site asked for", site_unfit),
+    // The failback location.
+    before("PH-02", ErrorCode::FailbackSiteNotGiven, REPROTECT_BACK, REPROTECTING, "the requested site", site_not_given),
+    before("PH-01", ErrorCode::FailbackSiteUnfit, REPROTECT_BACK, REPROTECTING, "the requested site", site_unfit),
     // The machine in the cloud.
-    before("RE-23", ErrorCode::CloudMachineGone, BOTH, REPROTECTING, "the cloud machine", cloud_machine_gone),
+    before("RE-23", ErrorCode::CloudMachineGone, BOTH, REPROTECTING, "the cloud machine", Facts::cloud_machine_gone),
     before("RE-21", ErrorCode::MachineMigrated, BOTH, REPROTECTING, "the cloud machine", migrated),
     before("RE-22", ErrorCode::MachineMoved, BOTH, REPROTECTING, "the cloud machine's resource group", moved),
     before("EX-B1", ErrorCode::CloudMachineOff, REPROTECT_BACK, VMWARE, "the cloud machine", cloud_machine_off),
@@ -61,23 +63,24 @@ pub(super) const ROWS: &[Row] = &[
     before("RE-13", ErrorCode::PortBlocked, BOTH, VMWARE, "the private connection's ports", port_blocked),
     before("IN-05", ErrorCode::VcenterDisconnected, REPROTECT_BACK, VMWARE, "vCenter", vcenter_down),
     before("RE-18", ErrorCode::VcenterNotDiscovered, REPROTECT_BACK, VMWARE, "vCenter", vcenter_unknown),
-    before("EX-B2", ErrorCode::NameTaken, REPROTECT_BACK, REPROTECTING, "machines at the site asked for", name_taken),
+    before("EX-B2", ErrorCode::NameTaken, REPROTECT_BACK, REPROTECTING, "machines at the requested site", name_taken),
     before("PH-02", ErrorCode::MasterTargetUnknown, BOTH, VMWARE, "the master target", master_target_unknown),
     before("IN-05", ErrorCode::MasterTargetDisconnected, BOTH, VMWARE, "the master target", master_target_down),
-    before("PO-05", ErrorCode::MasterTargetForeign, REPROTECT_BACK, VMWARE, "whose the master target is", foreign),
+    before("PO-05", ErrorCode::MasterTargetForeign, REPROTECT_BACK, VMWARE, "the master target's configuration server", registered_elsewhere),
     before("RE-11", ErrorCode::MasterTargetWrongOs, REPROTECT_BACK, VMWARE, "the master target's operating system", other_os),
     before("IN-04", ErrorCode::RetentionDriveUnknown, REPROTECT_BACK, VMWARE, "the master target's retention drives", drive_unknown),
     before("EX-B3", ErrorCode::MasterTargetFull, REPROTECT_BACK, VMWARE, "disks on the master target", full),
     before("RE-19", ErrorCode::HostEditionFree, BOTH, VMWARE, "the host's licence", free_edition),
-    before("RE-26", ErrorCode::DatastoreUnknown, REPROTECT_BACK, VMWARE, "the datastore, if disks have to be made", datastore_unknown),
-    before("RE-28", ErrorCode::DatastoreNotMounted, REPROTECT_BACK, VMWARE, "what the master target's host has mounted", not_mounted),
-    // With these it is the job that fails.
+    before("RE-26", ErrorCode::DatastoreUnknown, REPROTECT_BACK, VMWARE, "the datastore, if disks have to be created", datastore_unknown),
+    before("RE-28", ErrorCode::DatastoreNotMounted, REPROTECT_BACK, VMWARE, "datastores mounted on the master target's host", not_mounted),
+    // These fail the job.
     in_job("RE-08", ErrorCode::MasterTargetHasSnapshots, "snapshots of the master target", snapshots),
     in_job("RE-15", ErrorCode::DatastoresNotListed, "datastores that the account can list", not_listed),
     in_job("RE-17", ErrorCode::UuidClash, "UUIDs of machine and master target", uuid_clash),
 ];
 
-fn fits(facts: &Facts) -> bool {
+/// Whether machines of the item's pair can fail back to the requested site.
+fn is_suitable(facts: &Facts) -> bool {
     match facts.record.pair {
         Pair::Vmware => facts.kind == Some(PlatformKind::Vmware),
         Pair::HyperV => facts.kind == Some(PlatformKind::HyperV),
@@ -91,59 +94,55 @@ fn names_site(facts: &Facts) -> bool {
 
 fn site_not_given(facts: &Facts) -> Option<String> {
     let (home, machine) = &facts.record.primary;
-    (!fits(facts) && !names_site(facts)).then(|| {
-        format!("{machine} came from {home}, to which nothing fails back; name a VMware site to make it at")
+    (!is_suitable(facts) && !names_site(facts)).then(|| {
+        format!(
+            "{machine} came from {home}, which cannot be failed back to; name a VMware site to create it at"
+        )
     })
 }
 
 fn site_unfit(facts: &Facts) -> Option<String> {
     let kind = facts.kind.map(|kind| format!("{kind:?}")).unwrap_or_default();
     let machine = &facts.record.primary.1;
-    (!fits(facts)).then(|| format!("{machine} cannot come back to {}, which is {kind}", facts.site))
+    (!is_suitable(facts))
+        .then(|| format!("{machine} cannot fail back to {}, which is a site of kind {kind}", facts.site))
 }
 
 fn name_taken(facts: &Facts) -> Option<String> {
     let name = &facts.record.primary.1;
-    let ours = facts.record.placed.as_ref().is_some_and(|placed| placed.at.0 == facts.site);
-    let stranger = facts.site != facts.record.primary.0 && facts.original.is_some() && !ours;
-    stranger.then(|| format!("there is a machine {name} at {} already; rename or remove it", facts.site))
-}
-
-fn cloud_machine_gone(facts: &Facts) -> Option<String> {
-    let (site, machine) = &facts.record.recovery;
-    facts
-        .running
-        .is_none()
-        .then(|| format!("{machine} exists no more at {site}; nothing can come back from there"))
+    let ours = facts.record.created_target.as_ref().is_some_and(|target| target.at.0 == facts.site);
+    let conflicts = facts.site != facts.record.primary.0 && facts.original.is_some() && !ours;
+    conflicts.then(|| format!("there is already a machine {name} at {}; rename or remove it", facts.site))
 }
 
 fn cloud_machine_off(facts: &Facts) -> Option<String> {
     let off = facts.running.as_ref()?.power == PowerState::Off;
-    off.then(|| format!("{} does not run, so its agent cannot send; start it", facts.record.recovery.1))
+    off.then(|| format!("{} is off, so its agent cannot send; start it", facts.record.recovery.1))
 }
 
 fn migrated(facts: &Facts) -> Option<String> {
     let migrated = facts.running.as_ref()?.migrated;
-    migrated
-        .then(|| format!("the migration of {} is complete; it stays in the cloud", facts.record.recovery.1))
+    migrated.then(|| {
+        format!("the migration of {} is complete; it cannot leave the cloud", facts.record.recovery.1)
+    })
 }
 
 fn moved(facts: &Facts) -> Option<String> {
-    let (now, then) =
-        (facts.running.as_ref()?.placement.resource_group.as_ref()?, facts.record.group_there.as_ref()?);
+    let now = facts.running.as_ref()?.placement.resource_group.as_ref()?;
+    let then = facts.record.recovery_resource_group.as_ref()?;
     (now != then).then(|| {
         format!("{} was moved from resource group {then} to {now}; move it back", facts.record.recovery.1)
     })
 }
 
 fn release(facts: &Facts) -> Option<String> {
-    let origin = &facts.record.origin;
-    let unfit =
-        origin.kind == PlatformKind::Physical && origin.guest.release == GuestFacts::WINDOWS_2008_R2_SP1;
-    unfit.then(|| format!("a physical server with {} cannot fail back", origin.guest.release))
+    let source = &facts.record.source_identity;
+    let unsupported =
+        source.kind == PlatformKind::Physical && source.guest.release == GuestFacts::WINDOWS_2008_R2_SP1;
+    unsupported.then(|| format!("a physical server with {} cannot fail back", source.guest.release))
 }
 
-/// An objection if the request lacks something.
+/// A violation if the request does not name a component.
 fn lacking(facts: &Facts, what: &str, given: fn(&ReprotectRequest) -> bool) -> Option<String> {
     let has = facts.route.as_ref().is_some_and(given);
     (!has).then(|| format!("the request names no {what}; choose one"))
@@ -165,9 +164,9 @@ fn no_datastore(facts: &Facts) -> Option<String> {
     lacking(facts, "datastore", |route| route.datastore.is_some())
 }
 
-/// An objection if a component cannot be reached.
+/// A violation if a component is disconnected.
 fn down(component: &Component) -> Option<String> {
-    (!component.connected).then(|| format!("{} does not answer; see to it", component.id))
+    (!component.connected).then(|| format!("{} does not answer; restore its connection", component.id))
 }
 
 fn configuration_server(facts: &Facts) -> Option<String> {
@@ -184,7 +183,7 @@ fn not_registered(facts: &Facts) -> Option<String> {
     (!known).then(|| format!("{machine} is not in the configuration server's database"))
 }
 
-/// The process server, which stands where the machine runs.
+/// The process server, which is at the site where the machine runs.
 fn process_server(facts: &Facts) -> Option<&Component> {
     let parts = match facts.record.protection.active {
         Side::Primary => &facts.here,
@@ -199,7 +198,7 @@ fn process_server_unknown(facts: &Facts) -> Option<String> {
     let name = facts.route.as_ref()?.process_server.as_ref()?;
     process_server(facts)
         .is_none()
-        .then(|| format!("there is no process server {name} where the machine runs"))
+        .then(|| format!("there is no process server {name} at the site where the machine runs"))
 }
 
 fn process_server_down(facts: &Facts) -> Option<String> {
@@ -214,7 +213,7 @@ fn private_link_down(facts: &Facts) -> Option<String> {
     match private_link(facts) {
         Some((part, _)) => down(part),
         None => {
-            Some(format!("{} has no private connection to the premises; make one", facts.record.recovery.0))
+            Some(format!("{} has no private connection to the premises; create one", facts.record.recovery.0))
         }
     }
 }
@@ -222,7 +221,7 @@ fn private_link_down(facts: &Facts) -> Option<String> {
 fn port_blocked(facts: &Facts) -> Option<String> {
     let (part, link) = private_link(facts)?;
     let blocked = PrivateLink::NEEDED_PORTS.into_iter().find(|port| !link.open_ports.contains(port))?;
-    Some(format!("port {blocked} does not pass through {}; open it", part.id))
+    Some(format!("port {blocked} is blocked on {}; open it", part.id))
 }
 
 fn vcenter(facts: &Facts) -> Option<(&Component, &Vcenter)> {
@@ -237,7 +236,7 @@ fn vcenter_unknown(facts: &Facts) -> Option<String> {
     match vcenter(facts) {
         Some((_, vcenter)) if vcenter.discovered => None,
         Some((part, _)) => {
-            Some(format!("{} has not been discovered, so its datastores are not known", part.id))
+            Some(format!("{} has not been discovered, so its datastores are unknown", part.id))
         }
         None => Some(format!("{} has no vCenter", facts.site)),
     }
@@ -257,12 +256,12 @@ fn master_target_down(facts: &Facts) -> Option<String> {
     master_target(facts).and_then(|(part, _)| down(part))
 }
 
-fn foreign(facts: &Facts) -> Option<String> {
+fn registered_elsewhere(facts: &Facts) -> Option<String> {
     let (part, target) = master_target(facts)?;
     let own = facts.registry.iter().find(|part| part.configuration_server().is_some())?;
     (target.configuration_server != own.id).then(|| {
         format!(
-            "{} is registered with {}; replication goes back to {} only",
+            "{} is registered with {}, but machines fail back only through {}",
             part.id, target.configuration_server, own.id
         )
     })
@@ -270,8 +269,8 @@ fn foreign(facts: &Facts) -> Option<String> {
 
 fn other_os(facts: &Facts) -> Option<String> {
     let (part, target) = master_target(facts)?;
-    let os = facts.record.origin.os;
-    (target.os != os).then(|| format!("{} is a {:?} machine, what comes back is {os:?}", part.id, target.os))
+    let os = facts.record.source_identity.os;
+    (target.os != os).then(|| format!("{} runs {:?}, but the machine runs {os:?}", part.id, target.os))
 }
 
 fn drive_unknown(facts: &Facts) -> Option<String> {
@@ -284,11 +283,11 @@ fn drive_unknown(facts: &Facts) -> Option<String> {
 fn full(facts: &Facts) -> Option<String> {
     let (part, target) = master_target(facts)?;
     let own = facts.original.iter().flat_map(|machine| &machine.disks);
-    let hanging = own.filter(|disk| target.disks.contains(&disk.volume)).count();
-    let all = target.disks.len() - hanging + facts.running.as_ref()?.disks.len();
+    let attached = own.filter(|disk| target.disks.contains(&disk.volume)).count();
+    let all = target.disks.len() - attached + facts.running.as_ref()?.disks.len();
     (all > MasterTarget::MOST_DISKS).then(|| {
         format!(
-            "{} would carry {all} disks, {} at most are possible; add another",
+            "{} would have {all} disks, but at most {} are possible; add another master target",
             part.id,
             MasterTarget::MOST_DISKS
         )
@@ -303,10 +302,10 @@ fn free_edition(facts: &Facts) -> Option<String> {
         None => hosts.next()?,
     };
     let free = host.edition == HostEdition::Free;
-    free.then(|| format!("{id} has a free licence, with which machines leave but do not come back"))
+    free.then(|| format!("{id} has a free licence, which does not allow failback"))
 }
 
-/// The datastore asked for, if disks have to be made; else it is ignored.
+/// The requested datastore, if disks have to be created. Otherwise it is ignored.
 fn datastore_to_use(facts: &Facts) -> Option<&ComponentId> {
     let name = facts.route.as_ref()?.datastore.as_ref()?;
     (!facts.is_original_location()).then_some(name)
@@ -314,8 +313,8 @@ fn datastore_to_use(facts: &Facts) -> Option<&ComponentId> {
 
 fn datastore_unknown(facts: &Facts) -> Option<String> {
     let name = datastore_to_use(facts)?;
-    let there = Component::find(&facts.here, name).filter(|part| part.kind == ComponentKind::Datastore);
-    there.is_none().then(|| format!("there is no datastore {name} at {}", facts.site))
+    let found = Component::find(&facts.here, name).filter(|part| part.kind == ComponentKind::Datastore);
+    found.is_none().then(|| format!("there is no datastore {name} at {}", facts.site))
 }
 
 fn not_mounted(facts: &Facts) -> Option<String> {
@@ -329,14 +328,13 @@ fn not_mounted(facts: &Facts) -> Option<String> {
 fn snapshots(facts: &Facts) -> Option<String> {
     let (part, target) = master_target(facts)?;
     (target.snapshots > 0)
-        .then(|| format!("there are {} snapshots of {}; delete them", target.snapshots, part.id))
+        .then(|| format!("{} snapshots of {} exist; delete them", target.snapshots, part.id))
 }
 
 fn not_listed(facts: &Facts) -> Option<String> {
     let (part, vcenter) = vcenter(facts)?;
     let nothing = vcenter.datastores.is_empty() || vcenter.role == AccountRole::ReadOnly;
-    nothing
-        .then(|| format!("the account of {} cannot list datastores; give it the role for failback", part.id))
+    nothing.then(|| format!("the account of {} cannot list datastores; assign it the failback role", part.id))
 }
 
 fn uuid_clash(facts: &Facts) -> Option<String> {
@@ -344,7 +342,7 @@ fn uuid_clash(facts: &Facts) -> Option<String> {
     let machine = facts.original.as_ref().filter(|_| facts.is_original_location())?;
     (machine.uuid == target.uuid).then(|| {
         format!(
-            "{} and {} have the same UUID {}; take a master target from another template",
+            "{} and {} have the same UUID {}; create the master target from another template",
             machine.id, part.id, target.uuid
         )
     })

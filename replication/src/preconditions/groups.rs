@@ -1,34 +1,45 @@
-//! Replication groups on their way back. A group is reprotected by a plan, so its machines are looked at together.
+//! Reprotection of replication groups. A plan reprotects a group as a whole, so its machines are
+//! checked together.
 
 use contract::{CoreError, ErrorCode, ReprotectRequest, Side};
 
-use crate::item::Record;
+use crate::state::Record;
 use crate::table::Pair;
 
-/// Refuses groups whose machines differ in operating system (RE-10) or master target (RE-12).
-pub(crate) fn check(told: &[(Record, ReprotectRequest)]) -> Result<(), CoreError> {
-    let back = |(record, _): &&(Record, ReprotectRequest)| {
+/// Refuses groups whose machines have different operating systems (RE-10) or master targets
+/// (RE-12).
+pub(crate) fn check(machines: &[(Record, ReprotectRequest)]) -> Result<(), CoreError> {
+    let fails_back = |(record, _): &&(Record, ReprotectRequest)| {
         record.group.is_some() && record.pair == Pair::Vmware && record.protection.active == Side::Recovery
     };
-    let told: Vec<_> = told.iter().filter(back).collect();
-    for (index, (one, by)) in told.iter().enumerate() {
-        for (other, through) in told[index + 1..].iter().filter(|(other, _)| other.group == one.group) {
-            let (os, theirs) = (one.origin.os, other.origin.os);
-            if os != theirs {
-                let text = format!(
-                    "{} is {os:?} and {} of its group is {theirs:?}; they cannot come back together (RE-10)",
-                    one.id, other.id
-                );
-                return Err(CoreError::new(ErrorCode::GroupMixesOs, text));
-            }
-            if by.master_target != through.master_target {
-                let text = format!(
-                    "{} and {} of its group name different master targets; take one for both (RE-12)",
-                    one.id, other.id
-                );
-                return Err(CoreError::new(ErrorCode::GroupMixesMasterTargets, text));
-            }
+    let machines: Vec<_> = machines.iter().filter(fails_back).collect();
+    for (index, one) in machines.iter().enumerate() {
+        for other in machines[index + 1..].iter().filter(|other| other.0.group == one.0.group) {
+            check_pair(one, other)?;
         }
+    }
+    Ok(())
+}
+
+fn check_pair(
+    (record, request): &(Record, ReprotectRequest),
+    (other, other_request): &(Record, ReprotectRequest),
+) -> Result<(), CoreError> {
+    let os = record.source_identity.os;
+    let other_os = other.source_identity.os;
+    if os != other_os {
+        let text = format!(
+            "{} runs {os:?} and {} of its group runs {other_os:?}; they cannot fail back together (RE-10)",
+            record.id, other.id
+        );
+        return Err(CoreError::new(ErrorCode::GroupMixesOs, text));
+    }
+    if request.master_target != other_request.master_target {
+        let text = format!(
+            "{} and {} of its group name different master targets; choose one for both (RE-12)",
+            record.id, other.id
+        );
+        return Err(CoreError::new(ErrorCode::GroupMixesMasterTargets, text));
     }
     Ok(())
 }

@@ -1,40 +1,34 @@
-//! Hyper-V machines on their way back. No process server and no master target is needed (HF-27).
+//! Failback of Hyper-V machines. It needs neither a process server nor a master target (HF-27).
 
 use contract::{Component, ComponentId, ComponentKind, DataSync, DiskKind, ErrorCode, Host};
 
-use super::{Facts, Row, Way, When};
+use crate::preconditions::facts::Facts;
+use crate::preconditions::row::Row;
+use crate::preconditions::way::{Way, When};
 use crate::table::Pair;
 
 const fn row(
     rule: &'static str,
     code: ErrorCode,
     looks_at: &'static str,
-    objects: fn(&Facts) -> Option<String>,
+    violation: fn(&Facts) -> Option<String>,
 ) -> Row {
-    Row { rule, code, when: When::Before, ways: &[Way::Back], pairs: &[Pair::HyperV], looks_at, objects }
+    Row { rule, code, when: When::Before, ways: &[Way::Back], pairs: &[Pair::HyperV], looks_at, violation }
 }
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
-    row("RE-23", ErrorCode::CloudMachineGone, "the cloud machine", cloud_machine_gone),
+    row("RE-23", ErrorCode::CloudMachineGone, "the cloud machine", Facts::cloud_machine_gone),
     row("HF-26", ErrorCode::ManagedDisks, "the cloud machine's disks", managed_disks),
     row("HF-14", ErrorCode::CertificateNotGiven, "the request", certificate_not_given),
     row("HF-14", ErrorCode::CertificateWrong, "the certificate", certificate_wrong),
     row("HF-02", ErrorCode::HostDisconnected, "the connection to the hosts", disconnected),
-    row("HF-22", ErrorCode::HostUnknown, "the host asked for", host_unknown),
-    row("HF-24", ErrorCode::HostNotPrepared, "the host asked for", not_prepared),
+    row("HF-22", ErrorCode::HostUnknown, "the requested host", host_unknown),
+    row("HF-24", ErrorCode::HostNotPrepared, "the requested host", not_prepared),
     row("HF-23", ErrorCode::SwitchMissing, "its virtual switches", switch_missing),
     row("HF-22", ErrorCode::NameTaken, "machines on other hosts", name_taken),
-    row("HF-22", ErrorCode::MachineMissing, "the machine, and whether it may be made", machine_missing),
+    row("HF-22", ErrorCode::MachineMissing, "the machine, and whether it may be created", machine_missing),
 ];
-
-fn cloud_machine_gone(facts: &Facts) -> Option<String> {
-    let (site, machine) = &facts.record.recovery;
-    facts
-        .running
-        .is_none()
-        .then(|| format!("{machine} exists no more at {site}; nothing can come back from there"))
-}
 
 fn managed_disks(facts: &Facts) -> Option<String> {
     let managed = facts.running.as_ref()?.placement.disk_kind == DiskKind::Managed;
@@ -44,32 +38,32 @@ fn managed_disks(facts: &Facts) -> Option<String> {
 fn certificate_not_given(facts: &Facts) -> Option<String> {
     let needed = facts.record.target.encrypted_with.as_ref()?;
     let none = facts.failover.as_ref()?.certificate.is_none();
-    none.then(|| format!("data in the cloud is encrypted with {needed}; name that certificate"))
+    none.then(|| format!("the data in the cloud is encrypted with {needed}; name that certificate"))
 }
 
 fn certificate_wrong(facts: &Facts) -> Option<String> {
     let needed = facts.record.target.encrypted_with.as_ref()?;
     let given = facts.failover.as_ref()?.certificate.as_ref()?;
-    (given != needed).then(|| format!("data in the cloud is encrypted with {needed}, not with {given}"))
+    (given != needed).then(|| format!("the data in the cloud is encrypted with {needed}, not with {given}"))
 }
 
 fn disconnected(facts: &Facts) -> Option<String> {
     let down =
         facts.here.iter().find(|part| part.kind == ComponentKind::HostConnection && !part.connected)?;
-    Some(format!("{} is down; connect it again", down.id))
+    Some(format!("{} is disconnected; connect it again", down.id))
 }
 
-fn wanted(facts: &Facts) -> Option<&ComponentId> {
+fn requested_host(facts: &Facts) -> Option<&ComponentId> {
     Some(&facts.failover.as_ref()?.alternate.as_ref()?.host)
 }
 
 fn host(facts: &Facts) -> Option<(&Component, &Host)> {
-    let part = Component::find(&facts.here, wanted(facts)?)?;
+    let part = Component::find(&facts.here, requested_host(facts)?)?;
     Some((part, part.host()?))
 }
 
 fn host_unknown(facts: &Facts) -> Option<String> {
-    let name = wanted(facts)?;
+    let name = requested_host(facts)?;
     host(facts).is_none().then(|| format!("there is no host {name} at {}", facts.site))
 }
 
@@ -80,16 +74,16 @@ fn not_prepared(facts: &Facts) -> Option<String> {
 
 fn switch_missing(facts: &Facts) -> Option<String> {
     let (part, host) = host(facts)?;
-    let switch = facts.record.origin.switch.as_ref()?;
+    let switch = facts.record.source_identity.switch.as_ref()?;
     let there = host.switches.contains(switch);
-    (!there)
-        .then(|| format!("{} has no virtual switch {switch}, as the original host had; make one", part.id))
+    (!there).then(|| format!("{} has no virtual switch {switch} like the original host; create one", part.id))
 }
 
 fn name_taken(facts: &Facts) -> Option<String> {
-    let (name, machine) = (wanted(facts)?, facts.original.as_ref()?);
+    let name = requested_host(facts)?;
+    let machine = facts.original.as_ref()?;
     let on = machine.placement.host.as_ref().filter(|on| *on != name)?;
-    Some(format!("{} is there on {on}; fail back to it there, or remove it", machine.id))
+    Some(format!("{} already exists on {on}; fail back to it there, or remove it", machine.id))
 }
 
 fn machine_missing(facts: &Facts) -> Option<String> {
@@ -97,12 +91,13 @@ fn machine_missing(facts: &Facts) -> Option<String> {
         return None;
     }
     let request = facts.failover.as_ref()?;
-    let may_be_made = match &request.alternate {
+    let may_be_created = match &request.alternate {
         Some(alternate) => alternate.create_machine,
-        // A full download makes what is not there (HF-11).
+        // A full download creates a missing machine (HF-11).
         None => request.data_sync == Some(DataSync::DuringFailover),
     };
     let machine = &facts.record.primary.1;
-    (!may_be_made)
-        .then(|| format!("{machine} exists no more at {}; have it made, or download it in full", facts.site))
+    (!may_be_created).then(|| {
+        format!("{machine} no longer exists at {}; let it be created, or download it in full", facts.site)
+    })
 }

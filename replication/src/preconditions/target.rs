@@ -1,15 +1,17 @@
-//! What the target platform allows a machine to be (FO-18, EX-R12).
+//! Failover and test failover: limits of the target platform (FO-18, EX-R12).
 
 use contract::{CoreError, ErrorCode, MachineId};
 
-use super::{Facts, Row, Way, When};
+use crate::preconditions::facts::Facts;
+use crate::preconditions::row::Row;
+use crate::preconditions::way::{Way, When};
 use crate::table::Pair;
 
-/// Longest name of a machine.
+/// Maximum length of a machine's name.
 const LONGEST_NAME: usize = 63;
-/// Most disks of a machine, the system disk included.
+/// Maximum number of disks of a machine, including the system disk.
 const MOST_DISKS: usize = 65;
-/// The same for a Hyper-V machine.
+/// Maximum number of disks of a Hyper-V machine, including the system disk.
 const MOST_DISKS_HYPERV: usize = 17;
 
 pub(super) const ROWS: &[Row] = &[
@@ -20,7 +22,7 @@ pub(super) const ROWS: &[Row] = &[
         ways: &[Way::Out],
         pairs: &Pair::ALL,
         looks_at: "the target's name",
-        objects: |facts| objection_to_name(&facts.record.target.machine),
+        violation: |facts| invalid_name(&facts.record.target.machine),
     },
     Row {
         rule: "FO-18",
@@ -29,34 +31,34 @@ pub(super) const ROWS: &[Row] = &[
         ways: &[Way::Out],
         pairs: &Pair::ALL,
         looks_at: "the number of disks",
-        objects: objection_to_disks,
+        violation: too_many_disks,
     },
 ];
 
-/// Refuses a name that the target cannot have.
+/// Refuses an invalid name of a target machine.
 pub(crate) fn check_name(name: &MachineId) -> Result<(), CoreError> {
-    objection_to_name(name).map_or(Ok(()), |text| Err(CoreError::new(ErrorCode::IllegalName, text)))
+    invalid_name(name).map_or(Ok(()), |text| Err(CoreError::new(ErrorCode::IllegalName, text)))
 }
 
-/// Letters, digits and hyphens, a letter or digit at both ends.
-fn objection_to_name(name: &MachineId) -> Option<String> {
+/// A violation unless the name consists of letters, digits and inner hyphens.
+fn invalid_name(name: &MachineId) -> Option<String> {
     let text = &name.0;
-    let fits = (1..=LONGEST_NAME).contains(&text.len())
+    let is_valid = (1..=LONGEST_NAME).contains(&text.len())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
         && !text.starts_with('-')
         && !text.ends_with('-');
-    (!fits).then(|| {
+    (!is_valid).then(|| {
         format!(
-            "the target cannot be called {text:?}: 1 to {LONGEST_NAME} letters, digits and hyphens, \
-             no hyphen at the ends"
+            "the target cannot be named {text:?}; use 1 to {LONGEST_NAME} letters, digits and hyphens, \
+             without a hyphen at either end"
         )
     })
 }
 
-fn objection_to_disks(facts: &Facts) -> Option<String> {
+fn too_many_disks(facts: &Facts) -> Option<String> {
     let most = if facts.record.pair == Pair::HyperV { MOST_DISKS_HYPERV } else { MOST_DISKS };
     let disks = facts.record.replica.as_ref().map_or(0, |replica| replica.base.len());
-    (disks > most).then(|| format!("the target can have {most} disks, the machine has {disks}"))
+    (disks > most).then(|| format!("the target can have {most} disks and the machine has {disks}"))
 }
 
 #[cfg(test)]
@@ -66,8 +68,8 @@ mod tests {
     #[test]
     fn a_name_is_letters_digits_and_inner_hyphens() {
         let longest = "a".repeat(LONGEST_NAME);
-        for fits in ["a", "web-dr", "0", "A-1", &longest] {
-            assert!(check_name(&fits.into()).is_ok(), "{fits}");
+        for valid in ["a", "web-dr", "0", "A-1", &longest] {
+            assert!(check_name(&valid.into()).is_ok(), "{valid}");
         }
         let longer = "a".repeat(LONGEST_NAME + 1);
         for odd in ["", "-a", "a-", "web_dr", "web dr", "wéb", &longer] {

@@ -1,4 +1,5 @@
-//! Hyper-V machines: planned and unplanned out, back only planned and without reprotection (HF-01, HF-04).
+//! Hyper-V machines: failover is planned or unplanned; failback is planned only and needs no
+//! reprotection (HF-01, HF-04).
 
 use contract::Operation::{
     CancelFailover, ChangePoint, Commit, CompleteFailover, PlannedFailover, ReverseReplicate, TestFailover,
@@ -7,11 +8,11 @@ use contract::Operation::{
 use contract::Phase::{CommitPending, Committed, InitialReplication, Protected, Stopped};
 use contract::Side::{Primary, Recovery};
 
-use super::{Row, at, ends, row, stay};
+use crate::table::row::{Row, at, ends, row, stay};
 
 pub(super) const ROWS: &[Row] = &[
     ends(at(InitialReplication, Primary)),
-    // Out.
+    // Failover.
     stay(at(Protected, Primary), TestFailover),
     stay(at(Protected, Primary), TestFailoverCleanup),
     row(at(Protected, Primary), PlannedFailover, at(CommitPending, Recovery)),
@@ -20,14 +21,14 @@ pub(super) const ROWS: &[Row] = &[
     ends(at(Protected, Primary)),
     stay(at(CommitPending, Recovery), ChangePoint),
     row(at(CommitPending, Recovery), Commit, at(Committed, Recovery)),
-    // Back: the data synchronisation takes the place of reprotection. While it waits it can be completed or
-    // cancelled; cancelled, the cloud machine stays the good copy (HF-21).
+    // Failback: the data synchronisation replaces reprotection. While it waits it can be completed
+    // or cancelled. After a cancellation the cloud machine stays the valid copy (HF-21).
     row(at(Committed, Recovery), PlannedFailover, at(CommitPending, Primary)),
     row(at(Committed, Recovery), CompleteFailover, at(CommitPending, Primary)),
     stay(at(Committed, Recovery), CancelFailover),
     ends(at(Committed, Recovery)),
     row(at(CommitPending, Primary), Commit, at(Committed, Primary)),
-    // Out again.
+    // Replication to the cloud starts again.
     row(at(Committed, Primary), ReverseReplicate, at(Protected, Primary)),
     ends(at(Committed, Primary)),
     ends(at(Stopped, Primary)),

@@ -1,5 +1,6 @@
-//! VMware and physical machines, and machines of a region: reprotect first, then fail back by the same verb.
-//! Planned failover does not occur (FO-21); test failovers only on the recovery side.
+//! VMware and physical machines, and machines of a cloud region: reprotect first, then fail back
+//! with the same operation. There is no planned failover (FO-21), and a test failover is possible
+//! only while the primary side is active.
 
 use contract::Operation::{
     CancelFailover, ChangePoint, Commit, Reprotect, TestFailover, TestFailoverCleanup, UnplannedFailover,
@@ -7,7 +8,7 @@ use contract::Operation::{
 use contract::Phase::{CommitPending, Committed, InitialReplication, Protected, Stopped};
 use contract::Side::{Primary, Recovery};
 
-use super::{Row, at, ends, row, stay};
+use crate::table::row::{Row, at, ends, row, stay};
 
 pub(super) const ROWS: &[Row] = &[
     ends(at(InitialReplication, Primary)),
@@ -22,15 +23,17 @@ pub(super) const ROWS: &[Row] = &[
     // Stage 2: reprotect the cloud machine.
     row(at(Committed, Recovery), Reprotect, at(Protected, Recovery)),
     ends(at(Committed, Recovery)),
-    // Stage 3: fail back. The points are merged into the machine's own disks, so none is left to change to.
+    // Stage 3: fail back. The points are merged into the machine's own disks, so the point cannot
+    // be changed.
     row(at(Protected, Recovery), UnplannedFailover, at(CommitPending, Primary)),
     row(at(Protected, Recovery), CancelFailover, at(Stopped, Recovery)),
     ends(at(Protected, Recovery)),
     row(at(CommitPending, Primary), Commit, at(Committed, Primary)),
-    // Stage 4: reprotect the on-premises machine, which closes the circle.
+    // Stage 4: reprotect the on-premises machine, which completes the cycle.
     row(at(Committed, Primary), Reprotect, at(Protected, Primary)),
     ends(at(Committed, Primary)),
-    // A failover that broke off or was cancelled: only a fresh start helps (FO-12).
+    // A failover was cancelled or failed during its merge: protection has to be enabled anew
+    // (FO-12).
     ends(at(Stopped, Primary)),
     ends(at(Stopped, Recovery)),
 ];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::support::{BACK, INTERVAL, OUT, Pair, dr, exact, failover, is_up, lost};
 use contract::{Health, Millis, Phase, Platform, ReplicationCore, Side};
-use replication::tap::{Extent, Tap};
+use replication::fault_hook::{Extent, FaultHook};
 use simulator::{Cut, End, SimConfig, SimProfile, SimSite, SimWorld, cut_of, run};
 
 const BOOT: Millis = Millis(10_000);
@@ -72,7 +72,7 @@ struct Wrong(Pass);
 /// Alters an extent and tells whether it is still applied.
 type Pass = fn(&mut Extent) -> bool;
 
-impl Tap for Wrong {
+impl FaultHook for Wrong {
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
         batch != 3 || (self.0)(extent)
     }
@@ -108,7 +108,7 @@ fn a_core_that_loses_or_alters_anything_is_found_out() {
 /// Takes what it is not told of for unchanged.
 struct Blind;
 
-impl Tap for Blind {
+impl FaultHook for Blind {
     fn pass(&self, _: u64, _: &mut Extent) -> bool {
         true
     }

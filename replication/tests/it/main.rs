@@ -5,6 +5,7 @@ mod cycle;
 mod faults;
 mod infrastructure;
 mod jobs;
+mod log_spans;
 mod model;
 mod plans;
 mod points;

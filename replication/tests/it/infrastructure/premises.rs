@@ -40,7 +40,7 @@ impl Premises {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let clock = primary.clock().clone();
         let clock = Clock::new(move || clock.now());
-        let config = Config { platforms, dir: dir.path().to_owned(), tap: None, clock };
+        let config = Config { platforms, dir: dir.path().to_owned(), fault_hook: None, clock };
         let core = Core::open(config).unwrap();
         Self { world, primary, recovery, other, core, item: "item-web".into(), _dir: dir }
     }

@@ -233,5 +233,5 @@ fn open(world: &SimWorld, dir: &TempDir, process: &Arc<SimProcess>, sites: &[Arc
         named.map(|(id, site)| (id.into(), process.platform(site))).collect();
     let clock = world.clock().clone();
     let clock = Clock::new(move || clock.now());
-    Core::open(Config { platforms, dir: dir.path().to_owned(), tap: None, clock }).unwrap()
+    Core::open(Config { platforms, dir: dir.path().to_owned(), fault_hook: None, clock }).unwrap()
 }

@@ -13,7 +13,7 @@ use contract::{
     CoreError, ErrorCode, JobFilter, JobId, JobState, JobSubject, JobView, Millis, Phase,
     PlanFailoverRequest, PlanGroup, PlanState, Platform, PlatformKind, ReplicationCore, Side, SiteId,
 };
-use replication::tap::{Extent, Tap};
+use replication::fault_hook::{Extent, FaultHook};
 use replication::{Clock, Config, Core};
 use simulator::{SimConfig, SimInstall, SimProcess, SimProfile, SimSite, SimWorld, run};
 use tempfile::TempDir;
@@ -66,7 +66,7 @@ struct Clerk {
     copied: Mutex<bool>,
 }
 
-impl Tap for Clerk {
+impl FaultHook for Clerk {
     fn pass(&self, _batch: u64, _extent: &mut Extent) -> bool {
         true
     }
@@ -372,10 +372,10 @@ fn open(root: &Path, life: &str, process: &Arc<SimProcess>, sites: [&Arc<SimSite
         last: AtomicU64::new(u64::MAX),
         copied: Mutex::new(false),
     });
-    let tap: Arc<dyn Tap> = clerk.clone();
+    let tap: Arc<dyn FaultHook> = clerk.clone();
     let clock = sites[0].clock().clone();
     let clock = Clock::new(move || clock.now());
-    let core = Core::open(Config { platforms, dir, tap: Some(tap), clock }).unwrap();
+    let core = Core::open(Config { platforms, dir, fault_hook: Some(tap), clock }).unwrap();
     (clerk, core)
 }
 

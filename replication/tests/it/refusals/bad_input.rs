@@ -376,7 +376,7 @@ fn a_store_that_is_damaged_is_refused_and_left_as_it_is() {
                 .zip(&sites)
                 .map(|(id, site)| (id.into(), Arc::clone(site) as Arc<dyn Platform>))
                 .collect();
-            Core::open(Config { platforms, dir: dir.to_owned(), tap: None, clock: Clock::system() })
+            Core::open(Config { platforms, dir: dir.to_owned(), fault_hook: None, clock: Clock::system() })
         };
         let dir = tempfile::tempdir().unwrap();
         drop(open(dir.path()).unwrap());

@@ -13,7 +13,7 @@ use contract::{
     Policy, ReplicationCore, ReprotectRequest, SiteId, TargetSettings, TestFailoverRequest, Timestamp,
 };
 use inventory::Infrastructure;
-use replication::tap::Tap;
+use replication::fault_hook::FaultHook;
 use replication::{Clock, Config, Core};
 use simulator::{Cut, SimBoot, SimConfig, SimInstall, SimProfile, SimSite, SimWorld, cut_of, last_record};
 use tempfile::TempDir;
@@ -45,7 +45,7 @@ impl Pair {
     }
 
     /// With a core that is made faulty.
-    pub fn tapped(world: SimWorld, tap: Arc<dyn Tap>) -> Self {
+    pub fn tapped(world: SimWorld, tap: Arc<dyn FaultHook>) -> Self {
         let sites = sites(&world);
         Self::with(world, sites, in_memory(), Some(tap))
     }
@@ -56,7 +56,12 @@ impl Pair {
         Self::with(world, sites, tempfile::tempdir().unwrap(), None)
     }
 
-    fn with(world: SimWorld, sites: [Arc<SimSite>; 2], dir: TempDir, tap: Option<Arc<dyn Tap>>) -> Self {
+    fn with(
+        world: SimWorld,
+        sites: [Arc<SimSite>; 2],
+        dir: TempDir,
+        tap: Option<Arc<dyn FaultHook>>,
+    ) -> Self {
         let [primary, recovery] = sites;
         let core = Core::open(config(&primary, &recovery, &dir, tap)).unwrap();
         Self { world, primary, recovery, core, dir }
@@ -169,13 +174,13 @@ fn config(
     primary: &Arc<SimSite>,
     recovery: &Arc<SimSite>,
     dir: &TempDir,
-    tap: Option<Arc<dyn Tap>>,
+    tap: Option<Arc<dyn FaultHook>>,
 ) -> Config {
     let mut platforms: BTreeMap<SiteId, Arc<dyn Platform>> = BTreeMap::new();
     platforms.insert("primary".into(), primary.clone());
     platforms.insert("recovery".into(), recovery.clone());
     let clock = primary.clock().clone();
-    Config { platforms, dir: dir.path().to_owned(), tap, clock: Clock::new(move || clock.now()) }
+    Config { platforms, dir: dir.path().to_owned(), fault_hook: tap, clock: Clock::new(move || clock.now()) }
 }
 
 /// A directory that costs no wait for a disk, if there is such a place.

@@ -510,5 +510,5 @@ fn open(dir: &Path, process: &Arc<SimProcess>, sites: [&Arc<SimSite>; 2], names:
     for (id, site) in ["primary", "recovery"].into_iter().zip(sites) {
         platforms.insert(id.into(), Noted::around(id, process, site, names));
     }
-    Core::open(Config { platforms, dir: dir.to_owned(), tap: None, clock }).unwrap()
+    Core::open(Config { platforms, dir: dir.to_owned(), fault_hook: None, clock }).unwrap()
 }

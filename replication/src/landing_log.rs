@@ -1,24 +1,26 @@
-//! The landing log: what was received and is not yet a recovery point.
+//! The landing log: transfers that are received and not yet recovery points.
 //!
-//! One file a transfer: a header line of JSON, then extents (disk, offset, length, BLAKE3 of all but the length,
-//! data), then an end mark with their number. A file is complete when it carries its final name; what lies under a
-//! working name was cut short and is thrown away.
+//! Each transfer is one file: a magic number, then extents (disk, offset, length, BLAKE3 of
+//! everything but the length, data), then an end mark with the number of extents. A complete file
+//! has its final name. A file with a working name is an interrupted transfer, which the next
+//! attempt overwrites.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use contract::{CoreError, ErrorCode};
+use contract::{CoreError, ErrorCode, ItemId};
 
-use crate::tap::Extent;
+use crate::fault_hook::Extent;
 
 const MAGIC: &[u8; 8] = b"RTLAND01";
 const EXTENT: u8 = 1;
 const END: u8 = 2;
-/// Longest extent that is ever written, in bytes; a longer one read back is damage.
+/// Upper limit of an extent's length in bytes. A file with a longer extent is damaged.
 const LONGEST: u64 = 64 * 1024 * 1024;
 
-/// A transfer being received.
+/// Writes one transfer.
 pub(crate) struct Writer {
     file: BufWriter<File>,
     working: PathBuf,
@@ -27,7 +29,20 @@ pub(crate) struct Writer {
     bytes: u64,
 }
 
-/// Path of transfer number `number`.
+/// Name of an item's directory in the landing log; unique for each item.
+pub(crate) fn directory_name(item: &ItemId) -> String {
+    let mut name = String::new();
+    for c in item.0.chars() {
+        match c {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' => name.push(c),
+            // Writing to a string cannot fail.
+            other => drop(write!(name, "_{:x}_", u32::from(other))),
+        }
+    }
+    name
+}
+
+/// Path of transfer `number`.
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:08}.landed"))
 }
@@ -54,7 +69,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes the transfer durable and complete. Returns the bytes of disk content in it.
+    /// Makes the transfer durable and gives it its final name. Returns the number of content bytes.
     pub(crate) fn seal(mut self) -> std::io::Result<u64> {
         self.file.write_all(&[END])?;
         self.file.write_all(&self.count.to_le_bytes())?;
@@ -65,7 +80,7 @@ impl Writer {
     }
 }
 
-/// Reads a complete transfer, extent by extent.
+/// Reads a complete transfer.
 pub(crate) struct Reader {
     file: BufReader<File>,
     path: PathBuf,
@@ -85,7 +100,7 @@ impl Reader {
         let mut magic = [0; 8];
         reader.fill(&mut magic)?;
         if &magic != MAGIC {
-            return Err(damaged(path, "it does not begin as one"));
+            return Err(damaged(path, "it has no landing log header"));
         }
         Ok(reader)
     }
@@ -103,15 +118,20 @@ impl Reader {
                 self.ended = true;
                 Ok(None)
             }
-            _ => Err(damaged(&self.path, &format!("extent {} is neither data nor the end", self.count + 1))),
+            _ => Err(damaged(&self.path, &format!("extent {} has an unknown type", self.count + 1))),
         }
     }
 
     fn extent(&mut self) -> Result<Extent, CoreError> {
         self.count += 1;
-        let (disk, offset, length) = (self.number()?, self.number()?, self.number()?);
+        let disk = self.number()?;
+        let offset = self.number()?;
+        let length = self.number()?;
         if length > LONGEST {
-            return Err(damaged(&self.path, &format!("extent {} claims {length} bytes", self.count)));
+            return Err(damaged(
+                &self.path,
+                &format!("extent {} has an impossible length of {length} bytes", self.count),
+            ));
         }
         let mut hash = [0; 32];
         self.fill(&mut hash)?;
@@ -134,7 +154,7 @@ impl Reader {
     }
 }
 
-/// Checksum of an extent: of where it goes as well as of what goes there.
+/// Checksum of an extent's position and content.
 fn digest(disk: u64, offset: u64, data: &[u8]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&disk.to_le_bytes()).update(&offset.to_le_bytes()).update(data);
@@ -147,7 +167,6 @@ fn damaged(path: &Path, what: &str) -> CoreError {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn sealed(dir: &Path) -> PathBuf {
@@ -168,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_landed_is_read_back() {
+    fn a_transfer_reads_back_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let extents = read(&sealed(dir.path())).unwrap();
         assert_eq!(extents[1], Extent { disk: 1, offset: 4096, data: b"two".to_vec() });
@@ -176,13 +195,13 @@ mod tests {
     }
 
     #[test]
-    fn a_transfer_cut_anywhere_or_altered_anywhere_is_refused() {
+    fn a_transfer_truncated_or_altered_anywhere_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = sealed(dir.path());
         let whole = std::fs::read(&path).unwrap();
         for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
-            assert!(read(&path).is_err(), "cut at {length}");
+            assert!(read(&path).is_err(), "truncated at {length}");
         }
         for at in 0..whole.len() {
             let mut altered = whole.clone();

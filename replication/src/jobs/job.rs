@@ -1,103 +1,48 @@
-//! Jobs and their steps.
+//! A job at run time: its steps, and the signals sent to it while it runs.
 
 use std::sync::Arc;
 
 use contract::{
-    Bytes, CoreError, Direction, ErrorCode, JobId, JobKind, JobState, JobSubject, JobView, Millis, PlanState,
-    Step, StepState, Timestamp,
+    Bytes, CoreError, ErrorCode, JobId, JobState, JobSubject, JobView, Millis, PlanState, Step, StepState,
+    Timestamp,
 };
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::order::Order;
-use crate::plan::PlanTask;
+use crate::state::{StoredJob, Task};
 use crate::store::Store;
 
-/// What a job was told to do; kept as long as the job, so that it can be retried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Task {
-    Item(Order),
-    Plan(PlanTask),
-}
-
-impl Task {
-    fn kind(&self) -> JobKind {
-        match self {
-            Self::Item(order) => order.kind(),
-            Self::Plan(task) => task.order.kind(),
-        }
-    }
-}
-
-/// A job as the store knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Kept {
-    pub(crate) view: JobView,
-    pub(crate) task: Task,
-}
-
-impl Kept {
-    /// A job that is about to begin.
-    pub(crate) fn new(
-        id: JobId,
-        subject: JobSubject,
-        task: Task,
-        direction: Direction,
-        parent: Option<JobId>,
-        started: Timestamp,
-    ) -> Self {
-        let view = JobView {
-            id,
-            subject,
-            parent,
-            kind: task.kind(),
-            direction,
-            state: JobState::InProgress,
-            revision: 1,
-            actions: Vec::new(),
-            attempt: 1,
-            plan: None,
-            steps: Vec::new(),
-            error: None,
-            started,
-            ended: None,
-        };
-        Self { view, task }
-    }
-}
-
-/// A job at run time. Clones are the same job.
+/// A job at run time. Clones share one job.
 #[derive(Clone)]
 pub(crate) struct Job {
     view: watch::Sender<JobView>,
     task: Arc<Task>,
     store: Arc<Store>,
     clock: Clock,
-    /// What the outside has asked of it.
-    asked: watch::Sender<Asked>,
+    /// The last signal sent to the job.
+    signal: watch::Sender<Signal>,
 }
 
-/// What the outside may ask of a running job.
+/// A signal to a running job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    Nothing,
+enum Signal {
+    None,
     Complete,
     Resume,
     Cancel,
 }
 
 impl Job {
-    /// A job that the store has.
-    pub(crate) fn known(store: Arc<Store>, clock: Clock, kept: Kept) -> Self {
-        let (view, _) = watch::channel(kept.view);
-        let (asked, _) = watch::channel(Asked::Nothing);
-        Self { view, task: Arc::new(kept.task), store, clock, asked }
+    /// A job that is in the store.
+    pub(crate) fn from_stored(store: Arc<Store>, clock: Clock, stored: StoredJob) -> Self {
+        let (view, _) = watch::channel(stored.view);
+        let (signal, _) = watch::channel(Signal::None);
+        Self { view, task: Arc::new(stored.task), store, clock, signal }
     }
 
-    /// The same job with its next attempt about to begin; not stored yet.
-    pub(crate) fn anew(&self) -> Kept {
+    /// The job with its next attempt about to begin, to be stored.
+    pub(crate) fn next_attempt(&self) -> StoredJob {
         let mut view = self.view();
         view.state = JobState::InProgress;
         view.attempt += 1;
@@ -105,28 +50,36 @@ impl Job {
         view.steps.clear();
         view.error = None;
         view.ended = None;
-        self.kept(view)
+        self.stored(view)
     }
 
-    /// Shows the attempt that was stored, and forgets what was asked of the one before.
+    /// Begins the attempt that was stored, without the signals sent to the previous one.
     pub(crate) fn restart(&self, view: JobView) {
-        self.asked.send_replace(Asked::Nothing);
+        self.signal.send_replace(Signal::None);
         self.show(view);
     }
 
-    fn kept(&self, view: JobView) -> Kept {
-        Kept { view, task: Task::clone(&self.task) }
+    fn stored(&self, view: JobView) -> StoredJob {
+        StoredJob { view, task: Task::clone(&self.task) }
     }
 
-    /// Says that the job goes on after the core was stopped in its midst.
-    pub(crate) fn go_on(&self) -> Result<(), CoreError> {
+    /// Marks the steps that were interrupted by a stop of the core, before the job runs again.
+    pub(crate) fn mark_interrupted(&self) -> Result<(), CoreError> {
         self.change(|view| {
             view.state = JobState::InProgress;
             for step in view.steps.iter_mut().filter(|step| step.state == StepState::InProgress) {
                 step.state = StepState::Failed;
                 step.took.get_or_insert_default();
-                "the core was stopped; done again".clone_into(&mut step.note);
+                "the core was stopped; the step runs again".clone_into(&mut step.note);
             }
+        })
+    }
+
+    /// A tracing span that names the job, for everything that executes it.
+    pub(crate) fn span(&self) -> tracing::Span {
+        self.read(|view| match &view.subject {
+            JobSubject::Item(item) => tracing::info_span!("job", job = %view.id, kind = ?view.kind, %item),
+            JobSubject::Plan(plan) => tracing::info_span!("job", job = %view.id, kind = ?view.kind, %plan),
         })
     }
 
@@ -146,9 +99,9 @@ impl Job {
         self.view.borrow().subject.clone()
     }
 
-    /// What `look` finds in the view.
-    pub(crate) fn look<T>(&self, look: impl Fn(&JobView) -> T) -> T {
-        look(&self.view.borrow())
+    /// Reads the view without copying it.
+    pub(crate) fn read<T>(&self, read: impl Fn(&JobView) -> T) -> T {
+        read(&self.view.borrow())
     }
 
     pub(crate) fn task(&self) -> &Task {
@@ -159,70 +112,70 @@ impl Job {
         self.view.subscribe()
     }
 
-    /// Asks it to stop at its next checkpoint.
+    /// Signals the job to stop at its next checkpoint.
     pub(crate) fn cancel(&self) {
-        self.asked.send_replace(Asked::Cancel);
+        self.signal.send_replace(Signal::Cancel);
     }
 
-    /// Lets it go on if it waits for that. Returns whether it did.
+    /// Lets the job continue if it waits to be completed. Returns whether it did.
     pub(crate) fn complete(&self) -> bool {
-        self.answer(JobState::WaitingForCompletion, Asked::Complete)
+        self.answer(JobState::WaitingForCompletion, Signal::Complete)
     }
 
-    /// Says that a manual step is done, if it waits for that. Returns whether it did.
+    /// Lets the job continue if it waits for a manual step. Returns whether it did.
     pub(crate) fn resume(&self) -> bool {
-        self.answer(JobState::WaitingForManualAction, Asked::Resume)
+        self.answer(JobState::WaitingForManualAction, Signal::Resume)
     }
 
-    fn answer(&self, waiting: JobState, answer: Asked) -> bool {
+    fn answer(&self, waiting: JobState, answer: Signal) -> bool {
         self.state() == waiting
-            && self.asked.send_if_modified(|asked| {
-                let first = *asked == Asked::Nothing;
+            && self.signal.send_if_modified(|signal| {
+                let first = *signal == Signal::None;
                 if first {
-                    *asked = answer;
+                    *signal = answer;
                 }
                 first
             })
     }
 
-    /// An error once it was asked to stop.
+    /// Returns an error if the job was signalled to stop.
     pub(crate) fn checkpoint(&self) -> Result<(), CoreError> {
-        match *self.asked.borrow() {
-            Asked::Cancel => Err(CoreError::new(ErrorCode::Cancelled, "cancelled by request")),
-            Asked::Nothing | Asked::Complete | Asked::Resume => Ok(()),
+        match *self.signal.borrow() {
+            Signal::Cancel => Err(CoreError::new(ErrorCode::Cancelled, "cancelled by request")),
+            Signal::None | Signal::Complete | Signal::Resume => Ok(()),
         }
     }
 
-    /// Waits, for any length of time, until it is told to go on or to stop (HF-08).
+    /// Waits until the job is completed or cancelled, however long it takes (HF-08).
     pub(crate) async fn wait_for_completion(&self) -> Result<(), CoreError> {
         self.wait(JobState::WaitingForCompletion).await
     }
 
-    /// Waits, for any length of time, until a person has done what is asked (PL-04).
-    pub(crate) async fn wait_for_person(&self, instruction: &str) -> Result<(), CoreError> {
+    /// Waits until a manual step is done or the job is cancelled, however long it takes (PL-04).
+    pub(crate) async fn wait_for_manual_step(&self, instruction: &str) -> Result<(), CoreError> {
         self.note(instruction)?;
         self.wait(JobState::WaitingForManualAction).await
     }
 
     async fn wait(&self, state: JobState) -> Result<(), CoreError> {
         self.change(|view| view.state = state)?;
-        let mut asked = self.asked.subscribe();
-        // The sender lives as long as this job does.
-        let _ = asked.wait_for(|asked| *asked != Asked::Nothing).await;
+        let mut signal = self.signal.subscribe();
+        // The sender lives as long as the job.
+        let _ = signal.wait_for(|signal| *signal != Signal::None).await;
         self.checkpoint()?;
         self.change(|view| view.state = JobState::InProgress)?;
-        // The same may be asked again, unless it was told to stop meanwhile.
-        self.asked.send_if_modified(|asked| {
-            let answered = *asked != Asked::Cancel;
+        // Makes room for the next signal, but keeps a cancellation that came meanwhile.
+        self.signal.send_if_modified(|signal| {
+            let answered = *signal != Signal::Cancel;
             if answered {
-                *asked = Asked::Nothing;
+                *signal = Signal::None;
             }
             answered
         });
         Ok(())
     }
 
-    /// Runs one step. Its failure is the job's.
+    /// Runs a step. If it fails, the job is to fail.
     pub(crate) async fn step<T>(
         &self,
         name: &str,
@@ -231,7 +184,8 @@ impl Job {
         self.step_with(name, |_, _| (), work, |_, _, _| ()).await
     }
 
-    /// The same, and stores with the step's beginning and its end what else they mean.
+    /// Runs a step, and applies `began` and `ended` to the job's view in the same writes that store
+    /// the step's beginning and end. If the step fails, the job is to fail.
     pub(crate) async fn step_with<T>(
         &self,
         name: &str,
@@ -250,7 +204,7 @@ impl Job {
         result
     }
 
-    /// Runs one step whose failure the job outlives (FO-07). Returns whether it succeeded.
+    /// Runs a step whose failure is only a warning (FO-07). Returns whether it succeeded.
     pub(crate) async fn try_step(
         &self,
         name: &str,
@@ -263,7 +217,7 @@ impl Job {
         }
     }
 
-    /// Adds to the note of the step at work.
+    /// Sets the note of the current step.
     pub(crate) fn note(&self, note: &str) -> Result<(), CoreError> {
         self.change(|view| {
             if let Some(step) = view.steps.last_mut() {
@@ -272,38 +226,41 @@ impl Job {
         })
     }
 
-    /// Tells how far the step at work has come. Shown and not stored: a restart begins the step again.
+    /// Shows how far the current step has come. It is not stored, because a restart begins the step
+    /// again.
     pub(crate) fn progress(&self, done: u64, total: u64) {
-        self.hint(|view| {
+        self.change_unstored(|view| {
             if let Some(step) = view.steps.last_mut() {
                 step.progress = Some((Bytes(done), Bytes(total)));
             }
         });
     }
 
-    /// Shows what is not worth storing, or will be stored with what comes next.
-    pub(crate) fn hint(&self, hint: impl FnOnce(&mut JobView)) {
+    /// Changes the view without storing it. The change is stored with the next one.
+    pub(crate) fn change_unstored(&self, change: impl FnOnce(&mut JobView)) {
         self.view.send_modify(|view| {
             view.revision += 1;
-            hint(view);
+            change(view);
         });
     }
 
-    /// Waits for this job's end. While it waits for a person and the job above is cancelled, so is this one.
-    pub(crate) async fn followed_by(&self, above: &Self) -> JobView {
-        let (mut view, mut asked) = (self.watch(), above.asked.subscribe());
+    /// Waits for the job's end. If `parent` is cancelled while the job waits to be completed, the
+    /// job is cancelled too.
+    pub(crate) async fn wait_for_end(&self, parent: &Self) -> JobView {
+        let mut view = self.watch();
+        let mut signal = parent.signal.subscribe();
         loop {
             let now = view.borrow_and_update().clone();
             if now.state.ended() {
                 return now;
             }
-            if now.state == JobState::WaitingForCompletion && *asked.borrow_and_update() == Asked::Cancel {
+            if now.state == JobState::WaitingForCompletion && *signal.borrow_and_update() == Signal::Cancel {
                 self.cancel();
             }
-            // Both senders live as long as their jobs do.
+            // Both senders live as long as their jobs.
             tokio::select! {
                 _ = view.changed() => {}
-                _ = asked.changed() => {}
+                _ = signal.changed() => {}
             }
         }
     }
@@ -321,6 +278,7 @@ impl Job {
             also(view, step.started);
             view.steps.push(step);
         })?;
+        tracing::debug!(step = name, "step began");
         Ok(Instant::now())
     }
 
@@ -340,37 +298,40 @@ impl Job {
                     note.clone_into(&mut step.note);
                 }
             }
-        })
+        })?;
+        tracing::debug!(?state, note, "step ended");
+        Ok(())
     }
 
-    /// The job as it will be once it has ended with `result`.
+    /// The view of the job after it has ended with `result`.
     pub(crate) fn end_of(&self, result: Result<(), CoreError>) -> JobView {
         ended(self.view(), &self.task, result, self.clock.now())
     }
 
-    /// Stores how the job ended.
+    /// Stores the job's end.
     pub(crate) fn store_end(&self, end: &JobView) -> Result<(), CoreError> {
-        self.store.put_job(&self.kept(end.clone()))
+        self.store.put_job(&self.stored(end.clone()))
     }
 
-    /// Shows what was stored to all who watch it.
+    /// Shows a stored view to the job's watchers.
     pub(crate) fn show(&self, view: JobView) {
         self.view.send_replace(view);
     }
 
+    /// Changes the view: stores it, then shows it.
     pub(crate) fn change(&self, change: impl FnOnce(&mut JobView)) -> Result<(), CoreError> {
         let mut view = self.view();
         change(&mut view);
         view.revision += 1;
-        // Stored before it is shown: nobody sees what a crash could take back.
-        let kept = self.kept(view);
-        self.store.put_job(&kept)?;
-        self.show(kept.view);
+        // Stored first, so that no watcher sees a change that a crash would undo.
+        let stored = self.stored(view);
+        self.store.put_job(&stored)?;
+        self.show(stored.view);
         Ok(())
     }
 }
 
-/// A job as it is once it has ended.
+/// A job's view after its end.
 fn ended(mut view: JobView, task: &Task, result: Result<(), CoreError>, now: Timestamp) -> JobView {
     let warned = view.steps.iter().any(|step| step.state == StepState::Warning);
     view.state = match (&result, warned) {
@@ -381,8 +342,8 @@ fn ended(mut view: JobView, task: &Task, result: Result<(), CoreError>, now: Tim
         (Ok(()), false) => JobState::Completed,
     };
     if let Some(progress) = &mut view.plan {
-        let others = progress.manual.0 + progress.scripts.0;
-        progress.took = Some(Millis(now.since(view.started).0.saturating_sub(others)));
+        let actions = progress.manual.0 + progress.scripts.0;
+        progress.took = Some(Millis(now.since(view.started).0.saturating_sub(actions)));
     }
     view.error = result.err();
     view.ended = Some(now);
@@ -390,9 +351,9 @@ fn ended(mut view: JobView, task: &Task, result: Result<(), CoreError>, now: Tim
     view
 }
 
-/// Whether a plan came to its end, with some of its machines (EX-T6).
+/// Whether the job is a plan's that went on after errors and has finished some machines (EX-T6).
 fn is_partly_done(view: &JobView, task: &Task) -> bool {
     let Task::Plan(task) = task else { return false };
     let mut members = view.plan.iter().flat_map(|progress| &progress.members);
-    !task.order.stops_on_error() && members.any(|member| member.state == PlanState::Done)
+    !task.command.stops_on_error() && members.any(|member| member.state == PlanState::Done)
 }

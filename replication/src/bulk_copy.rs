@@ -1,19 +1,18 @@
-//! A whole disk, copied: several windows are under way at once where the servers allow it.
+//! Copies a whole disk, with several windows in flight where the servers allow it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use contract::{CoreError, ErrorCode};
 
-use crate::processor::write;
-use crate::transfer::{Lane, REPORT_EVERY, Source, WINDOW};
+use crate::transfer::{Lane, REPORT_EVERY, Source, WINDOW, write};
 
-/// Windows under way at once, each on connections of its own: enough that both servers always have one to work on.
+/// Number of windows in flight, each with its own connections: enough to keep both servers busy.
 const LANES: usize = 8;
 
-/// Writes whatever the replica lacks into it, durably. Returns the bytes that travelled.
+/// Makes the replica equal to the disk, durably. Returns the number of bytes written.
 ///
-/// `gone_through` hears about where on the disk the work is, now and then.
-pub(crate) fn fill(source: &Source, gone_through: &(dyn Fn(u64) + Sync)) -> Result<u64, CoreError> {
+/// Calls `progress` from time to time with the approximate number of bytes compared.
+pub(crate) fn copy(source: &Source, progress: &(dyn Fn(u64) + Sync)) -> Result<u64, CoreError> {
     let mut first = Lane::open(&source.uri, &source.against)?;
     let more = if first.allows_more()? { LANES - 1 } else { 0 };
     let others: Result<Vec<_>, _> = (0..more).map(|_| first.beside(&source.uri, &source.against)).collect();
@@ -22,7 +21,7 @@ pub(crate) fn fill(source: &Source, gone_through: &(dyn Fn(u64) + Sync)) -> Resu
         next: AtomicU64::new(0),
         written: AtomicU64::new(0),
         failed: AtomicBool::new(false),
-        gone_through,
+        progress,
     };
     let shared = &work;
     std::thread::scope(|scope| {
@@ -30,7 +29,7 @@ pub(crate) fn fill(source: &Source, gone_through: &(dyn Fn(u64) + Sync)) -> Resu
         let others: Vec<_> = others?.into_iter().map(spawn).collect();
         let mut done = shared.run(&mut first);
         for other in others {
-            done = done.and(other.join().unwrap_or_else(|_| Err(broke())));
+            done = done.and(other.join().unwrap_or_else(|_| Err(panicked())));
         }
         done
     })?;
@@ -38,26 +37,26 @@ pub(crate) fn fill(source: &Source, gone_through: &(dyn Fn(u64) + Sync)) -> Resu
     Ok(work.written.into_inner())
 }
 
-/// What lanes share.
+/// State shared by the lanes.
 struct Work<'a> {
     size: u64,
-    /// Where the next window begins.
+    /// Offset of the next window.
     next: AtomicU64,
     written: AtomicU64,
-    /// One lane failed; the others need not go on.
+    /// Set when a lane has failed, so that the others stop.
     failed: AtomicBool,
-    gone_through: &'a (dyn Fn(u64) + Sync),
+    progress: &'a (dyn Fn(u64) + Sync),
 }
 
 impl Work<'_> {
-    /// Takes one window after another until none is left.
+    /// Copies one window after another until none is left.
     fn run(&self, lane: &mut Lane) -> Result<(), CoreError> {
         while !self.failed.load(Ordering::Relaxed) {
             let offset = self.next.fetch_add(WINDOW, Ordering::Relaxed);
             if offset >= self.size {
                 break;
             }
-            if let Err(error) = self.copy(lane, offset) {
+            if let Err(error) = self.copy_window(lane, offset) {
                 self.failed.store(true, Ordering::Relaxed);
                 return Err(error);
             }
@@ -65,9 +64,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn copy(&self, lane: &mut Lane, offset: u64) -> Result<(), CoreError> {
+    fn copy_window(&self, lane: &mut Lane, offset: u64) -> Result<(), CoreError> {
         if offset.is_multiple_of(REPORT_EVERY) {
-            (self.gone_through)(offset);
+            (self.progress)(offset);
         }
         let mut bytes = 0;
         lane.compare(offset, WINDOW.min(self.size - offset), &mut |replica, at, run| {
@@ -79,13 +78,12 @@ impl Work<'_> {
     }
 }
 
-fn broke() -> CoreError {
-    CoreError::new(ErrorCode::Platform, "a copy ended in the midst of its work")
+fn panicked() -> CoreError {
+    CoreError::new(ErrorCode::Platform, "a copying thread panicked")
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use std::sync::{Arc, Mutex};
 
     use nbd::memory::errno;
@@ -95,7 +93,7 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// A disk in memory that several may read and write at once; refuses to write from some byte on.
+    /// A disk in memory that allows several connections. It refuses writes beyond a given byte.
     struct Ram {
         bytes: Mutex<Vec<u8>>,
         refuses_from: u64,
@@ -148,17 +146,18 @@ mod tests {
     fn copied(ours: &[u8], target: &Arc<Ram>) -> Result<u64, CoreError> {
         let source = nbd::serve("ours", Ram::new(ours.to_vec(), 0));
         let replica = nbd::serve("theirs", Arc::clone(target) as Arc<dyn Export>);
-        fill(&Source { uri: source.uri(), changed: None, against: replica.uri() }, &|_| ())
+        copy(&Source { uri: source.uri(), changed: None, against: replica.uri() }, &|_| ())
     }
 
-    /// A disk whose every 64 KiB differ from their neighbours, the first and each fifth of them zeroes.
+    /// A disk of 64 KiB grains that differ from their neighbours; the first and each fifth are
+    /// zeroes.
     fn disk() -> Vec<u8> {
         let grain = |index: usize| vec![(index % 5 * (1 + index % 50)) as u8; 64 * 1024];
         (0..21 * 16 + 3).flat_map(grain).collect()
     }
 
     #[test]
-    fn several_lanes_make_the_replica_like_the_disk_and_send_only_what_differs() {
+    fn several_lanes_make_the_replica_equal_and_write_only_differences() {
         let ours = disk();
         let mut theirs = ours.clone();
         theirs[3 * MIB..9 * MIB].fill(0xee);
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn one_lanes_failure_is_the_copys_and_ends_it() {
+    fn a_failed_lane_fails_the_copy() {
         let target = Ram::new(vec![0xee; disk().len()], 15 * MIB as u64);
         let error = copied(&disk(), &target).unwrap_err();
         assert!(error.message.contains("no room"), "{error}");

@@ -1,0 +1,90 @@
+//! Full synchronisation: the pass with which replication in a direction begins.
+
+use std::sync::Arc;
+
+use contract::{
+    Access, Acknowledge, Bytes, Consistency, CoreError, DiskSnapshot, Phase, Platform, RecoveryPoint,
+};
+
+use crate::context::Context;
+use crate::error::not_replicating;
+use crate::item::Item;
+use crate::jobs::job::Job;
+use crate::state::Volumes;
+use crate::transfer::{Source, blocking};
+use crate::{bulk_copy, exports};
+
+/// Makes the replica's base equal to a snapshot of the source and records it as the first recovery
+/// point, with which the item becomes protected. Returns the number of bytes written.
+pub(crate) async fn synchronise(ctx: &Context, item: &Item, job: &Job) -> Result<u64, CoreError> {
+    let (source, machine, target, base) = {
+        let record = item.record.lock().await;
+        let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
+        let (site, machine) = record.on(replica.side.other()).clone();
+        let target = ctx.platform(&record.on(replica.side).0)?;
+        (ctx.platform(&site)?, machine, target, replica.base.clone())
+    };
+    let snapshot = source.open_snapshot(&machine, None).await?;
+    let copied = copy_snapshot(&target, &snapshot, &base, job).await;
+    let acknowledge = if copied.is_ok() { Acknowledge::Advance } else { Acknowledge::Keep };
+    let closed = source.close_snapshot(&snapshot.id, acknowledge).await;
+    let bytes = copied?;
+    closed?;
+    record_first_point(ctx, item, &snapshot, &base, bytes).await?;
+    Ok(bytes)
+}
+
+async fn copy_snapshot(
+    target: &Arc<dyn Platform>,
+    snapshot: &DiskSnapshot,
+    base: &Volumes,
+    job: &Job,
+) -> Result<u64, CoreError> {
+    let total = snapshot.disks.iter().map(|disk| disk.size.0).sum();
+    let mut written = 0;
+    let mut compared = 0;
+    for (disk, (_, volume)) in snapshot.disks.iter().zip(base) {
+        let export = target.export_volume(volume, Access::Write).await?;
+        let source = Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone() };
+        let job = job.clone();
+        let progress = move |offset| job.progress(compared + offset, total);
+        let copied = blocking(move || bulk_copy::copy(&source, &progress)).await;
+        exports::close(target, &export.id).await?;
+        written += copied?;
+        compared += disk.size.0;
+    }
+    Ok(written)
+}
+
+async fn record_first_point(
+    ctx: &Context,
+    item: &Item,
+    snapshot: &DiskSnapshot,
+    base: &Volumes,
+    bytes: u64,
+) -> Result<(), CoreError> {
+    let id = match &item.record.lock().await.replica {
+        Some(replica) => replica.point_id(&item.id, 1),
+        None => return Err(not_replicating()),
+    };
+    let point = RecoveryPoint {
+        id,
+        time: snapshot.taken_at,
+        consistency: Consistency::Crash,
+        processed: true,
+        multi_vm: None,
+        change_id: snapshot.change_id.clone(),
+        transferred: Bytes(bytes),
+        volumes: base.clone(),
+    };
+    ctx.update(item, |record| {
+        record.protection.phase = Phase::Protected;
+        if let Some(replica) = &mut record.replica {
+            replica.received = Some(snapshot.change_id.clone());
+            replica.received_count = 1;
+            replica.processed_count = 1;
+            replica.points.push(point);
+        }
+    })
+    .await
+}
