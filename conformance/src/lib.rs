@@ -1,16 +1,18 @@
-//! The suite: scenarios, checks, mutants, evidence, verdicts and reports.
+//! The suite: rules, scenarios, checks, mutants, evidence, verdicts and reports.
 //!
-//! - [`mod@bench`]: the built-in core's speed beside other programs'
-//! - [`blame`]: whether an error is the core's failure or the test host's
-//! - [`scenario`]: what is run, as data
+//! - [`rules`]: the catalogue, what a run found out about its rules, and how that is scored
+//! - [`scenario`]: the scenarios, as data
 //! - [`real`]: failover → reprotect → failback → reprotect on real guests, judged at every edge
-//! - [`sim`]: whole cycles in memory, one a seed
-//! - [`ssh`]: logging in to a machine from outside
-//! - [`judge`]: a recovered machine's disks before the oracle
+//! - [`sim`]: the same core in memory: checks of single rules, and whole cycles for many seeds
+//! - [`core_under_test`]: the only place that opens a core
 //! - [`mutants`]: cores made faulty on purpose, which the suite must fail
-//! - [`outcome`]: what a run found; the schema of `results.json`
-//! - [`evidence`]: what a run leaves behind, so that it can be judged again
-//! - [`report`]: summary, `results.json`, JUnit and HTML
+//! - [`blame`]: whether an error is the core's failure or the test host's
+//! - [`judge`]: what the oracle says about the disks of a recovered machine
+//! - [`ssh`]: log-in to a machine from outside
+//! - [`evidence`]: what a run leaves behind; [`recheck`] judges it again
+//! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
+//! - [`report`]: the summary on the terminal, `results.json`, JUnit and HTML
+//! - [`mod@bench`]: the speed of the built-in core beside that of other programs
 
 pub mod bench;
 pub mod blame;
@@ -30,3 +32,4 @@ pub mod scenario;
 pub mod service;
 pub mod sim;
 pub mod ssh;
+pub mod verdict;

@@ -1,26 +1,115 @@
-//! What a run found. These types are the schema of `results.json`, version [`SCHEMA`].
+//! The result of a run. These types are the schema of `results.json`, version [`SCHEMA`];
+//! `conformance/RESULTS.md` explains every field.
 
 use serde::{Deserialize, Serialize};
 
-use crate::rules::RuleId;
+use crate::rules::profile::Profile;
+use crate::rules::{Class, RuleId, Score};
+use crate::scenario::Tier;
 
-/// Version of the schema; raised when a field changes its meaning or goes.
+pub use crate::verdict::Verdict;
+
+/// Version of the schema. It rises when a field changes its meaning or is removed.
 pub const SCHEMA: u32 = 2;
 
-/// A verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Everything held.
-    Pass,
-    /// Nothing can be said: the test host or a guest failed, or evidence is missing. Never a pass.
-    Unknown,
-    /// A rule was broken.
-    Fail,
+/// A run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Results {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Name and version of the suite.
+    pub suite: String,
+    /// Id of the run.
+    pub run: String,
+    /// Name of the profile of external facts that the core was judged by.
+    pub profile: String,
+    /// When the report was made, UTC.
+    pub reported: String,
+    /// The test host.
+    pub host: HostFacts,
+    /// The worst verdict of all scenarios.
+    pub verdict: Verdict,
+    /// Every scenario that began.
+    pub scenarios: Vec<ScenarioOutcome>,
+    /// Every rule that was judged, once for each tier that judged it, with its worst result.
+    pub rules: Vec<RuleOutcome>,
+    /// Every rule of the catalogue that this run did not judge.
+    pub not_judged: Vec<NotJudged>,
+}
+
+impl Results {
+    /// Everything that exceeded its time bound, over all scenarios.
+    pub fn slow(&self) -> impl Iterator<Item = &String> {
+        self.scenarios.iter().flat_map(|scenario| &scenario.slow)
+    }
+}
+
+/// The test host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Host kernel.
+    pub kernel: String,
+    /// Number of processor cores.
+    pub cores: u64,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// QEMU's version.
+    pub qemu: String,
+    /// libvirt's version.
+    pub libvirt: String,
+    /// The accelerator that guests run under.
+    pub accelerator: String,
+    /// Why it is not KVM; empty if it is.
+    pub accelerator_why: String,
+    /// Milliseconds of the trial boot under this accelerator.
+    pub boot_ms: u64,
+    /// Hash of the guest image.
+    pub image: String,
+}
+
+/// One scenario.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScenarioOutcome {
+    /// Name.
+    pub name: String,
+    /// Title.
+    pub title: String,
+    /// The worst of its edges and of what its rules contribute.
+    pub verdict: Verdict,
+    /// Why the verdict is not a pass; empty if it is.
+    pub why: String,
+    /// Name and version of the core, as the core reports them.
+    pub core: String,
+    /// Name of the profile of external facts that the core was judged by.
+    pub profile: String,
+    /// The fault that was injected into the core on purpose.
+    pub mutant: Option<String>,
+    /// Milliseconds from the first step to the last.
+    pub ms: u64,
+    /// Milliseconds of each cold boot of its guests, in order.
+    pub boots_ms: Vec<u64>,
+    /// Every transition, in order.
+    pub edges: Vec<EdgeOutcome>,
+    /// Every rule that was judged.
+    pub rules: Vec<RuleOutcome>,
+    /// Stages, states and job steps in order, without times.
+    pub trace: Vec<String>,
+    /// What exceeded its time bound: a regression, but not a broken rule.
+    #[serde(default)]
+    pub slow: Vec<String>,
+    /// Every volume of both sites, inspected once nothing wrote to it any more.
+    #[serde(default)]
+    pub disks_left: Vec<LeftDisk>,
+    /// Where the stand-ins deviate from their description on this host.
+    #[serde(default)]
+    pub remarks: Vec<String>,
+    /// How fast a guest wrote, if the scenario measures that.
+    #[serde(default)]
+    pub speeds: Vec<Speed>,
 }
 
 impl ScenarioOutcome {
-    /// A scenario that has begun: unknown until it has ended.
+    /// The outcome of a scenario that has begun. Its verdict is unknown until it has ended.
     #[must_use]
     pub fn begun(name: &str, title: &str, mutant: Option<String>) -> Self {
         Self {
@@ -29,6 +118,7 @@ impl ScenarioOutcome {
             verdict: Verdict::Unknown,
             why: String::new(),
             core: String::new(),
+            profile: Profile::active().name().to_owned(),
             mutant,
             ms: 0,
             boots_ms: Vec::new(),
@@ -43,137 +133,41 @@ impl ScenarioOutcome {
     }
 }
 
-impl Results {
-    /// What took longer than its bound, over all scenarios.
-    pub fn slow(&self) -> impl Iterator<Item = &String> {
-        self.scenarios.iter().flat_map(|scenario| &scenario.slow)
-    }
-}
-
-impl Verdict {
-    /// The worse of two: what failed has failed, whatever else is unknown.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        self.max(other)
-    }
-}
-
-/// A whole run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Results {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// Name and version of the suite.
-    pub suite: String,
-    /// Id of the run.
-    pub run: String,
-    /// When the report was made, UTC.
-    pub reported: String,
-    /// The test host.
-    pub host: HostFacts,
-    /// The worst verdict of all scenarios.
-    pub verdict: Verdict,
-    /// Every scenario that was asked for.
-    pub scenarios: Vec<ScenarioOutcome>,
-    /// Every rule that was looked at, over all scenarios.
-    pub rules: Vec<RuleOutcome>,
-}
-
-/// The test host.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostFacts {
-    /// Host kernel.
-    pub kernel: String,
-    /// Processor cores.
-    pub cores: u64,
-    /// Memory in bytes.
-    pub memory: u64,
-    /// QEMU's version.
-    pub qemu: String,
-    /// libvirt's version.
-    pub libvirt: String,
-    /// The accelerator that boots guests here.
-    pub accelerator: String,
-    /// Why the faster one does not; empty if it is in use.
-    pub accelerator_why: String,
-    /// Milliseconds of the trial boot under it.
-    pub boot_ms: u64,
-    /// Hash of the guest image.
-    pub image: String,
-}
-
-/// One scenario.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ScenarioOutcome {
-    /// Name.
-    pub name: String,
-    /// Title.
-    pub title: String,
-    /// Verdict: the worst of its edges and rules.
-    pub verdict: Verdict,
-    /// The first thing that went wrong; empty if nothing did.
-    pub why: String,
-    /// The core that was tested, by its own words.
-    pub core: String,
-    /// The fault that was put into the core on purpose.
-    pub mutant: Option<String>,
-    /// Milliseconds from first to last step.
-    pub ms: u64,
-    /// Milliseconds of each cold boot of its guests, in order.
-    pub boots_ms: Vec<u64>,
-    /// Every transition, in order.
-    pub edges: Vec<EdgeOutcome>,
-    /// Every rule that was looked at.
-    pub rules: Vec<RuleOutcome>,
-    /// Stages, states and job steps in order, without times.
-    pub trace: Vec<String>,
-    /// What took longer than its bound: a regression, which is not a broken rule.
-    #[serde(default)]
-    pub slow: Vec<String>,
-    /// Every volume of both sites, looked at when nobody wrote to it any more.
-    #[serde(default)]
-    pub disks_left: Vec<LeftDisk>,
-    /// In what the stand-ins fall short of their description on this host.
-    #[serde(default)]
-    pub remarks: Vec<String>,
-    /// How fast a guest wrote, where a scenario measures that.
-    #[serde(default)]
-    pub speeds: Vec<Speed>,
-}
-
-/// How fast a guest wrote with log and replication on or off.
+/// How fast a guest wrote with the write log and replication on or off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Speed {
-    /// Writes under way at a time.
+    /// Writes in flight at a time.
     pub depth: u32,
-    /// Whether the oracle's log was on.
+    /// Whether the guest's writes were logged for the oracle.
     pub log: bool,
     /// Whether the machine was being replicated.
     pub replication: bool,
-    /// Writes a second, of each round.
+    /// Writes per second, for each round.
     pub per_second: Vec<f64>,
-    /// The median of what each round's speed is, divided by the same round's with neither on.
+    /// The median over all rounds of this speed divided by the speed of the same round with
+    /// neither log nor replication.
     pub ratio: f64,
 }
 
-/// A volume as a file: whether it is whole and what it is called.
+/// A volume, inspected as an image file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftDisk {
     /// The stand-in that holds it.
     pub site: String,
     /// The volume.
     pub volume: String,
-    /// When it was looked at: `before protection ended` or `left`.
+    /// When it was inspected: `before protection ended` or `left`.
     pub when: String,
-    /// The format that it should have.
+    /// The format that it must have.
     pub format: String,
-    /// What `qemu-img check` found: `clean`, its complaint, or that the format has nothing to check.
+    /// What `qemu-img check` found: `clean`, its complaint, or that the format has nothing to
+    /// check.
     pub check: String,
-    /// Whether that is a pass.
+    /// Whether `check` is as required.
     pub checked: Verdict,
     /// Format and size that `qemu-img info` found in the file.
     pub info: String,
-    /// Whether these are the right ones.
+    /// Whether `info` is as required.
     pub readable: Verdict,
 }
 
@@ -184,15 +178,17 @@ pub struct EdgeOutcome {
     pub name: String,
     /// Verdict.
     pub verdict: Verdict,
-    /// What went wrong; empty if nothing did.
+    /// Why the verdict is not a pass; empty if it is.
     pub why: String,
-    /// The recovered disks before the oracle.
+    /// The oracle's verdict on each recovered disk.
     pub disks: Vec<DiskOutcome>,
-    /// What was lost, measured. On an edge that begins replication: what would be lost if the source died now.
+    /// The data that was lost, as measured. On an edge that begins replication: what would be lost
+    /// if the source failed at its end.
     pub rpo: Rpo,
-    /// How long it took, measured.
+    /// How long recovery took, as measured.
     pub rto: Rto,
-    /// The altered sector to which the oracle had to object, and did; `None`: not reached.
+    /// The sectors that were altered to test the oracle, which reported them; `None` if the edge
+    /// failed before.
     pub flip: Option<String>,
 }
 
@@ -203,26 +199,27 @@ pub struct DiskOutcome {
     pub name: String,
     /// The oracle's class: `exact`, `epoch-consistent`, `torn`, `reordered`, `foreign`, `unknown`.
     pub oracle: String,
-    /// The earliest cut that fits: the disk holds the first so many writes.
+    /// The number of writes that the disk holds, counted from the first one of the log; the
+    /// smallest number that fits.
     pub cut: Option<u64>,
     /// Writes in the log.
     pub of: u64,
     /// Bytes compared.
     pub compared: u64,
-    /// The oracle's sentence, with sector and log entry where it objects.
+    /// The oracle's finding as a sentence. It names sector and write where the disk is wrong.
     pub words: String,
-    /// What a second, independent reader made of the same disk: `agrees`, or why it was not asked.
+    /// Whether a second, independent reader `agrees`, or why it did not read the disk.
     pub second_reader: String,
-    /// Files to judge it again, relative to the scenario's directory.
+    /// The files from which the disk can be judged again, relative to the scenario's directory.
     pub evidence: DiskEvidence,
 }
 
-/// Files by which a disk can be judged again.
+/// The files from which a disk can be judged again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskEvidence {
     /// What the source disk held before the log began.
     pub base: String,
-    /// Every write since.
+    /// The log of every write since then.
     pub log: String,
     /// The recovered disk.
     pub recovered: String,
@@ -230,12 +227,12 @@ pub struct DiskEvidence {
     pub ignored_sectors: Vec<(u64, u64)>,
 }
 
-/// What was lost.
+/// The data that was lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rpo {
     /// Milliseconds from the first lost acknowledgement to the disaster; 0 if nothing was lost.
     pub ms: u64,
-    /// Acknowledged records lost.
+    /// Acknowledged records that were lost.
     pub records: u64,
     /// Writes after the cut, over all disks, acknowledged or not.
     pub writes: u64,
@@ -243,36 +240,88 @@ pub struct Rpo {
     pub bytes: u64,
 }
 
-/// How long it took.
+/// How long a recovery took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rto {
-    /// Milliseconds from the trigger to the first verified answer of the service; on an edge that begins
-    /// replication: to the first recovery point. What the suite itself cost in between is taken off.
+    /// Milliseconds from the trigger to the first verified answer of the service; on an edge that
+    /// begins replication: to the first recovery point. The time that the suite itself took in
+    /// between is subtracted.
     pub ms: u64,
-    /// The same in cold boots of this guest, measured in this run on this host.
+    /// The recovery time divided by the time of a cold boot of this guest in this run.
     pub boots: f64,
-    /// Where the time went.
+    /// How the time was spent.
     pub steps: Vec<RtoStep>,
 }
 
-/// A part of a recovery time.
+/// One part of a recovery time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RtoStep {
-    /// What was done.
+    /// What was done in that time.
     pub name: String,
     /// Milliseconds.
     pub ms: u64,
 }
 
-/// A rule that was looked at.
+/// What was found out about a rule. Everything a reader needs stands here, so that a report can be
+/// read without the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleOutcome {
     /// Id in the catalogue, such as `FO-04`.
     pub id: RuleId,
-    /// `real` or `sim`.
-    pub tier: String,
-    /// Verdict.
+    /// What the rule demands, in one sentence.
+    pub title: String,
+    /// Guarantee, documented limitation, advice, or about the suite's own stand-ins.
+    pub class: Class,
+    /// The tier that judged it.
+    pub tier: Tier,
+    /// Whether the core did what the rule says.
     pub verdict: Verdict,
-    /// What was found; what was expected is in the catalogue.
+    /// What that means for a core: advice and limitations never fail a run.
+    pub score: Score,
+    /// What the check expected to find.
+    pub expected: String,
+    /// What the check found.
     pub found: String,
+}
+
+impl RuleOutcome {
+    /// An outcome that is scored by the rule's class. What was expected is the catalogue's
+    /// evidence for the rule.
+    #[must_use]
+    pub fn new(id: RuleId, tier: Tier, verdict: Verdict, found: impl Into<String>) -> Self {
+        let rule = id.rule();
+        Self {
+            id,
+            title: rule.title.clone(),
+            class: rule.class,
+            tier,
+            verdict,
+            score: Score::of(rule.class, verdict),
+            expected: rule.evidence.clone(),
+            found: found.into(),
+        }
+    }
+
+    /// How bad the outcome is: first for the run, then for the rule.
+    pub(crate) fn severity(&self) -> (Verdict, Verdict) {
+        (self.score.verdict(), self.verdict)
+    }
+}
+
+impl std::fmt::Display for RuleOutcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { id, title, expected, found, .. } = self;
+        write!(f, "{id} {title} Expected: {expected} Found: {found}")
+    }
+}
+
+/// A rule of the catalogue that a run did not judge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotJudged {
+    /// Id in the catalogue.
+    pub id: RuleId,
+    /// What the rule demands, in one sentence.
+    pub title: String,
+    /// Why no check of the suite judges it; empty if a check does, which this run left out.
+    pub unchecked: String,
 }

@@ -1,4 +1,4 @@
-//! Judges stored evidence again, offline: the same oracle over the same files, without a guest.
+//! Judges stored evidence again, without a guest: the same oracle reads the same files.
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -7,38 +7,39 @@ use crate::evidence::RESULT;
 use crate::judge::{self, DiskUnderTest};
 use crate::outcome::{DiskOutcome, ScenarioOutcome, Verdict};
 
-/// What judging again brought.
+/// The result of judging evidence again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recheck {
-    /// A line for each disk of each edge.
+    /// One line for each disk of each edge.
     pub lines: Vec<String>,
-    /// Pass only if every disk is judged as it was, and as exact.
+    /// Pass only if every disk is judged as before, and as exact.
     pub verdict: Verdict,
 }
 
-/// Judges every disk of every edge in `dir`, a run's directory or one scenario's.
+/// Judges every disk of every edge in `dir`, the directory of a run or of one scenario.
 ///
 /// # Errors
-/// There is no evidence, or it cannot be read.
+/// The directory holds no evidence, or it cannot be read.
 pub async fn recheck(dir: &Utf8Path) -> Result<Recheck> {
     let scenarios = scenarios(dir)?;
-    anyhow::ensure!(!scenarios.is_empty(), "{dir} holds no scenario's {RESULT}");
+    anyhow::ensure!(!scenarios.is_empty(), "{dir} holds no {RESULT} of a scenario");
     let mut recheck = Recheck { lines: Vec::new(), verdict: Verdict::Pass };
     let mut judged = 0;
     for (dir, outcome) in &scenarios {
         for edge in &outcome.edges {
             for disk in &edge.disks {
-                let (line, verdict) = again(dir, disk).await;
+                let (line, verdict) = judge_again(dir, disk).await;
                 recheck.lines.push(format!("{} {} {}: {line}", outcome.name, edge.name, disk.name));
                 recheck.verdict = recheck.verdict.and(verdict);
                 judged += 1;
             }
         }
     }
-    anyhow::ensure!(judged > 0, "{dir} holds no judged disk: nothing was compared, which is no pass");
+    anyhow::ensure!(judged > 0, "{dir} holds no judged disk: nothing was compared, and that is not a pass");
     Ok(recheck)
 }
 
+/// The scenarios in a directory, each with its own directory.
 fn scenarios(dir: &Utf8Path) -> Result<Vec<(Utf8PathBuf, ScenarioOutcome)>> {
     let mut places = vec![dir.to_owned()];
     for entry in dir.read_dir_utf8().with_context(|| format!("read {dir}"))? {
@@ -48,14 +49,15 @@ fn scenarios(dir: &Utf8Path) -> Result<Vec<(Utf8PathBuf, ScenarioOutcome)>> {
     for place in places.into_iter().filter(|place| place.join(RESULT).exists()) {
         let path = place.join(RESULT);
         let text = std::fs::read(&path).with_context(|| format!("read {path}"))?;
-        let outcome = serde_json::from_slice(&text).with_context(|| format!("understand {path}"))?;
+        let outcome = serde_json::from_slice(&text).with_context(|| format!("parse {path}"))?;
         found.push((place, outcome));
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
 }
 
-async fn again(dir: &Utf8Path, disk: &DiskOutcome) -> (String, Verdict) {
+/// Judges one disk and compares the result with the stored one.
+async fn judge_again(dir: &Utf8Path, disk: &DiskOutcome) -> (String, Verdict) {
     let evidence = &disk.evidence;
     let disk_under_test = DiskUnderTest {
         name: disk.name.clone(),
@@ -76,13 +78,13 @@ async fn again(dir: &Utf8Path, disk: &DiskOutcome) -> (String, Verdict) {
             if now.of < disk.of {
                 let (has, had) = (now.of, disk.of);
                 let line = format!(
-                    "the write log {} holds {has} of the {had} writes it held: it was cut short; take it from a \
-                     copy of the evidence, or run the scenario again",
+                    "the write log {} holds only {has} of the {had} writes that it held: it is truncated; \
+                     restore it from a copy of the evidence, or run the scenario again",
                     evidence.log
                 );
                 return (line, Verdict::Unknown);
             }
-            // The log may have grown since; where the disk stands in it may not have changed.
+            // The log may have grown since, but the disk's place in it must be the same.
             let same = (&now.oracle, now.cut) == (&disk.oracle, disk.cut);
             let verdict = match (same, now.oracle.as_str()) {
                 (true, "exact") => Verdict::Pass,

@@ -99,7 +99,7 @@ async fn run_and_close(
         }
     };
     scenario.record(outcome).await;
-    let failed = error.is_some() || outcome.rules.iter().any(|rule| rule.verdict != Verdict::Pass);
+    let failed = error.is_some() || outcome.rules.iter().any(|rule| rule.score.verdict() != Verdict::Pass);
     match scenario.close(failed).await {
         Err(close_error) if error.is_none() => {
             Some(ScenarioError::Inconclusive(format!("clean-up: {close_error}")))
@@ -131,16 +131,16 @@ fn conclude(outcome: &mut ScenarioOutcome, error: Option<ScenarioError>) {
         Some(ScenarioError::Inconclusive(why)) => (Verdict::Unknown, why),
     };
     let edges = outcome.edges.iter().map(|edge| edge.verdict);
-    let rules = outcome.rules.iter().map(|rule| rule.verdict);
+    let rules = outcome.rules.iter().map(|rule| rule.score.verdict());
     outcome.verdict = edges.chain(rules).fold(verdict, Verdict::and);
     let edge = outcome.edges.iter().find(|edge| edge.verdict == Verdict::Fail);
-    let rule = outcome.rules.iter().find(|rule| rule.verdict == Verdict::Fail);
+    let rule = outcome.rules.iter().find(|rule| rule.score.verdict() == Verdict::Fail);
     outcome.why = if let Some(edge) = edge {
         format!("{}: {}", edge.name, edge.why)
     } else if verdict == Verdict::Fail {
         why
     } else if let Some(rule) = rule {
-        format!("{}: {}", rule.id, rule.found)
+        rule.to_string()
     } else {
         why
     };

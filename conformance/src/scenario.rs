@@ -4,19 +4,30 @@
 //! states its edges; those of the simulated tier are in `sim`.
 
 use contract::DataSync;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The text of `scenarios.toml`, which lies beside this crate's manifest.
 const TABLE: &str = include_str!("../scenarios.toml");
 
 /// What a scenario runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// Real guests.
     Real,
     /// The simulator, in memory.
     Sim,
+}
+
+impl Tier {
+    /// The tier's name, as in `scenarios.toml`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Sim => "sim",
+        }
+    }
 }
 
 /// One scenario: a row of `scenarios.toml`.

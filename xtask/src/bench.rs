@@ -1,32 +1,35 @@
-//! The command `bench`: the built-in core's speed beside other programs'.
+//! The command `bench`: measures the built-in core beside `qemu-img` and `nbdcopy`.
 
 use anyhow::Result;
 use camino::{Utf8Path, absolute_utf8};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cargo::cargo;
 use crate::cli::BenchArgs;
 use crate::conformance::preflight::free_disk;
 use crate::error::infrastructure;
-use crate::host::Live;
-use crate::run::{bytes, cargo, say};
 use crate::setup::{self, daemon};
 use crate::suite::Suite;
+use crate::system::LiveSystem;
+use crate::terminal::{bytes, say};
 
 /// Free disk that the largest measurement takes: disks, their copies, and the log of what is written to them.
 const DISK: u64 = 8 << 30;
 /// The simulated plans of a hundred and of a thousand machines.
-const PLANS: [&str; 9] =
-    ["test", "--quiet", "-p", "standins", "--test", "sim_scale", "--", "--ignored", "--nocapture"];
+const PLANS: [&str; 10] =
+    ["test", "--quiet", "-p", "replication", "--test", "it", "--", "scale::", "--ignored", "--nocapture"];
 
-/// Measures, and prints what was found.
+/// Measures and prints the results. Returns the exit code.
 pub fn command(root: &Utf8Path, arguments: &BenchArgs) -> Result<u8> {
     setup::ensure(root, arguments.consent.yes)?;
     let dir = absolute_utf8(&arguments.dir)?;
-    have_room(&dir)?;
-    let suite = Suite::build_fast(root, daemon::uri(&Live))?;
-    say(format!("Measuring on the disk of {dir}. It takes a few minutes; let nothing else run meanwhile."));
+    require_disk(&dir)?;
+    let suite = Suite::build_fast(root, daemon::uri(&LiveSystem))?;
+    say(format!(
+        "Measuring on the disk of {dir}. This takes a few minutes; keep the machine otherwise idle meanwhile."
+    ));
     let code = {
-        let _later = outlive_interrupts()?;
+        let _guard = survive_interrupts()?;
         suite.verdict(&["bench", "--dir", dir.as_str(), "--rounds", &arguments.rounds.to_string()])?
     };
     if code == 0 && arguments.plans {
@@ -37,7 +40,7 @@ pub fn command(root: &Utf8Path, arguments: &BenchArgs) -> Result<u8> {
     Ok(code)
 }
 
-fn have_room(dir: &Utf8Path) -> Result<()> {
+fn require_disk(dir: &Utf8Path) -> Result<()> {
     let free = free_disk(dir)?;
     if free >= DISK {
         return Ok(());
@@ -49,8 +52,9 @@ fn have_room(dir: &Utf8Path) -> Result<()> {
     )))
 }
 
-/// Ctrl-C reaches the suite too, which then takes everything down; until it has, this program stays.
-fn outlive_interrupts() -> Result<(tokio::runtime::Runtime, Signal)> {
+/// Keeps this program alive at Ctrl-C. The suite's binary receives the signal too and takes its guests down; this
+/// program waits for that.
+fn survive_interrupts() -> Result<(tokio::runtime::Runtime, Signal)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let handler = {
         let _inside = runtime.enter();

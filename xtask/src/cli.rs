@@ -1,46 +1,48 @@
-//! The words of the command line.
+//! The arguments of the command line.
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::conformance::scenarios::TierChoice;
+use crate::error::USAGE;
 
-/// Roundtrip: proves on real guests what disaster-recovery replication kept.
+/// Roundtrip: tests a disaster-recovery replication core on real guests
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 #[command(
-    after_help = "Exit codes: 0 conforms · 1 a rule failed · 2 a regression, or wrong usage · 3 infrastructure, verdict unknown"
+    after_help = "Exit codes: 0 conforms · 1 a rule failed · 2 conforms, but slower than a bound · 3 no verdict: this \
+                  host or the suite failed · 64 wrong usage · 130 interrupted"
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Install what is missing on this machine; says first what it will do
+    /// Install what is missing on this machine, after saying what that is
     Setup(Consent),
-    /// Tell what this machine can do; changes nothing
+    /// Show what this machine can do, without changing anything
     Doctor {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Run scenarios and report what was proven
+    /// Run scenarios and report the verdict
     Conformance(ConformanceArgs),
-    /// Check formatting, lints, unit tests and one short real cycle
+    /// Run everything that must pass before a change is merged, up to one short real cycle
     Test(Consent),
-    /// Build guest images, or list those that are built
+    /// List the guest images, or build the current one
     Images {
-        /// Which of the two
+        /// Without it: list
         #[command(subcommand)]
         what: Option<Images>,
     },
-    /// Take down what dead runs left behind, and old run directories
+    /// Remove what dead runs left behind, and old run directories
     Clean {
-        /// Also delete run directories under ./roundtrip-runs older than so many days
+        /// Also delete run directories under ./roundtrip-runs that are older than this many days
         #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..))]
         runs: Option<u32>,
         #[command(flatten)]
@@ -48,8 +50,9 @@ pub enum Command {
     },
     /// Measure the built-in core beside qemu-img and nbdcopy, on the same disk in the same run
     Bench(BenchArgs),
-    /// Draw the core's state machines into docs/states.md
-    Diagrams,
+    /// Write the generated pages docs/rules.md and docs/states.md
+    #[command(alias = "diagrams")]
+    Docs,
     /// Judge the stored evidence of a run again
     Recheck {
         /// The run's directory
@@ -57,16 +60,16 @@ pub enum Command {
     },
 }
 
-/// What to do with images.
+/// What `images` does.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum Images {
-    /// Build the image unless it is built
+    /// Build the current image, unless the cache holds it
     Build,
-    /// List the images that are built
+    /// List the images in the cache
     List,
 }
 
-/// Consent given beforehand.
+/// Consent to changes of this machine.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Consent {
     /// Do not ask before changing this machine (also: CI=true)
@@ -74,50 +77,53 @@ pub struct Consent {
     pub yes: bool,
 }
 
-/// What `conformance` is told.
+/// The arguments of `conformance`.
 #[derive(Debug, Clone, Args)]
 pub struct ConformanceArgs {
-    /// Only this scenario; may be repeated
+    /// Run this scenario; may be repeated
     #[arg(long, value_name = "NAME")]
     pub scenario: Vec<String>,
-    /// All scenarios of this tier; without it, one representative of each kind
+    /// Run all scenarios of this tier [default: one representative of each kind]
     #[arg(long, value_enum)]
     pub tier: Option<TierChoice>,
-    /// Only scenarios that also match this nextest expression
+    /// Run only scenarios that also match this nextest expression
     #[arg(long, value_name = "EXPR")]
     pub filter: Option<String>,
-    /// List the scenarios and end
+    /// List the scenarios instead of running them
     #[arg(long)]
     pub list: bool,
-    /// Scenarios at a time [default: 1 on real guests, one per core in memory]
+    /// Scenarios at a time [default: 1 on real guests, one per processor core in memory]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub jobs: Option<u32>,
-    /// Where the evidence goes [default: a new directory under ./roundtrip-runs]
+    /// Directory for the evidence [default: a new one under ./roundtrip-runs]
     #[arg(long, value_name = "DIR")]
     pub out: Option<Utf8PathBuf>,
-    /// Keep the guests of failed scenarios, and say how to enter them
+    /// Keep the guests of failed scenarios running, and say how to log in to them
     #[arg(long)]
     pub keep: bool,
-    /// Another libvirt [default: qemu:///system for root, qemu:///session for others]
+    /// libvirt's URI [default: qemu:///system for root, qemu:///session for others]
     #[arg(long, value_name = "URI")]
     pub connect: Option<String>,
-    /// Test the suite: run it against this deliberately faulty core
+    /// Test the suite itself: run it against a core with this fault
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
-    /// Rounds over the same machines, of scenarios that end where they began
+    /// Judge by this profile of external facts, from conformance/profiles.toml [default: asr-2019]
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Rounds over the same machines, for scenarios that end in the state in which they began
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub cycles: Option<u32>,
     #[command(flatten)]
     pub consent: Consent,
 }
 
-/// What `bench` is told.
+/// The arguments of `bench`.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
     /// Rounds of each measurement
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
     pub rounds: u32,
-    /// Directory on the disk to measure on; what is made in it is removed
+    /// Directory on the disk to measure; the files made in it are removed
     #[arg(long, value_name = "DIR", default_value = "roundtrip-runs")]
     pub dir: Utf8PathBuf,
     /// Also show how time and memory grow from a hundred simulated machines to a thousand
@@ -128,7 +134,7 @@ pub struct BenchArgs {
 }
 
 impl ConformanceArgs {
-    /// One scenario, everything else as by default.
+    /// One scenario, everything else at its default.
     pub fn only(scenario: &str, consent: Consent) -> Self {
         Self {
             scenario: vec![scenario.to_owned()],
@@ -140,10 +146,16 @@ impl ConformanceArgs {
             keep: false,
             connect: None,
             mutant: None,
+            profile: None,
             cycles: None,
             consent,
         }
     }
+}
+
+/// The exit code for what the argument parser has to say: help and version are answers, the rest is wrong usage.
+pub fn exit_code(error: &clap::Error) -> u8 {
+    if error.use_stderr() { USAGE } else { 0 }
 }
 
 #[cfg(test)]
@@ -152,21 +164,29 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_words_are_consistent() {
+    fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn wrong_words_are_wrong_usage() {
-        for words in [
+    fn wrong_arguments_are_wrong_usage() {
+        for arguments in [
             &["xtask", "conformance", "--tier", "moon"][..],
             &["xtask", "conformance", "--cycles", "0"],
             &["xtask", "clean", "--runs", "0"],
             &["xtask", "bench", "--rounds", "0"],
             &["xtask", "dance"],
         ] {
-            let error = Cli::try_parse_from(words).expect_err("not a word of ours");
-            assert_eq!(error.exit_code(), i32::from(crate::error::USAGE), "{words:?}");
+            let error = Cli::try_parse_from(arguments).expect_err("a wrong argument");
+            assert_eq!(exit_code(&error), USAGE, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn asking_for_help_is_no_error() {
+        for arguments in [["xtask", "--help"], ["xtask", "--version"]] {
+            let answer = Cli::try_parse_from(arguments).expect_err("clap answers by itself");
+            assert_eq!(exit_code(&answer), 0, "{arguments:?}");
         }
     }
 }

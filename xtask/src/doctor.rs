@@ -1,4 +1,4 @@
-//! The command `doctor`: what this host can do. Changes nothing.
+//! The command `doctor`: shows what this host can do, without changing anything.
 
 use std::process::Stdio;
 
@@ -6,17 +6,17 @@ use anyhow::{Context, Result};
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-use crate::conformance::preflight::{Figures, free_disk, memory};
+use crate::conformance::preflight::{Resources, free_disk, memory};
 use crate::error::INFRASTRUCTURE;
-use crate::host::{Host, Live};
-use crate::images_cmd;
-use crate::run::{bytes, say};
+use crate::guest_images;
 use crate::setup::needs::MINIMA;
 use crate::setup::release::Release;
 use crate::setup::{Work, daemon};
 use crate::suite::Suite;
+use crate::system::{LiveSystem, System};
+use crate::terminal::{bytes, say};
 
-/// Everything doctor tells.
+/// Everything that `doctor` shows.
 #[derive(Debug, Serialize)]
 struct Findings {
     os: String,
@@ -32,13 +32,13 @@ struct Findings {
     uri: &'static str,
     #[serde(flatten)]
     probe: Option<Probe>,
-    /// What set-up would do.
+    /// What `cargo xtask setup` would do.
     setup: Vec<String>,
     ready: bool,
     verdict: String,
 }
 
-/// What the suite's binary found by booting a guest under each accelerator.
+/// What the suite's binary found by booting a guest with each accelerator.
 #[derive(Debug, Deserialize, Serialize)]
 struct Probe {
     accelerator: String,
@@ -70,9 +70,9 @@ impl Trial {
     }
 }
 
-/// Looks and tells; 0 if the suite can run here, else 3.
+/// Shows the findings. Returns 0 if the suite can run here, else 3.
 pub fn command(root: &Utf8Path, json: bool) -> Result<u8> {
-    let mut findings = look()?;
+    let mut findings = survey()?;
     match examine(root, &mut findings) {
         Ok(()) => {
             findings.ready = true;
@@ -88,14 +88,14 @@ pub fn command(root: &Utf8Path, json: bool) -> Result<u8> {
     Ok(if findings.ready { 0 } else { INFRASTRUCTURE })
 }
 
-/// What can be seen without building or starting anything.
-fn look() -> Result<Findings> {
-    let host = Live;
-    let cache = images_cmd::cache_dir();
-    let version = |index: usize| MINIMA.get(index)?.installed_in_full(&host);
+/// What can be found without building or starting anything.
+fn survey() -> Result<Findings> {
+    let system = LiveSystem;
+    let cache = guest_images::cache_dir();
+    let version = |index: usize| MINIMA.get(index)?.installed_in_full(&system);
     Ok(Findings {
-        os: Release::of(&host).pretty,
-        kernel: host.read("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        os: Release::of(&system).pretty,
+        kernel: system.read("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         memory_total: memory("MemTotal"),
         memory_available: memory("MemAvailable"),
@@ -104,7 +104,7 @@ fn look() -> Result<Findings> {
         cache: cache.to_string(),
         qemu: version(0),
         libvirt: version(1),
-        uri: daemon::uri(&host),
+        uri: daemon::uri(&system),
         probe: None,
         setup: Vec::new(),
         ready: false,
@@ -112,23 +112,24 @@ fn look() -> Result<Findings> {
     })
 }
 
-/// What stands in the way of a run, or else what a trial boot shows.
+/// Adds what a trial boot shows. Fails with the first thing that prevents a run.
 fn examine(root: &Utf8Path, findings: &mut Findings) -> Result<()> {
-    let (here, cache) = (Utf8Path::new("."), images_cmd::cache_dir());
-    Figures::of(here, &cache)?.judge(here, &cache)?;
-    let work = Work::find(&Live, root)?;
+    let here = Utf8Path::new(".");
+    let cache = guest_images::cache_dir();
+    Resources::of(here, &cache)?.require(here, &cache)?;
+    let work = Work::find(&LiveSystem, root)?;
     findings.setup = work.lines();
-    anyhow::ensure!(work.is_empty(), "`cargo xtask setup` would put right what is lacking");
-    say("Building the suite and booting a guest under each accelerator; the first build takes minutes.");
+    anyhow::ensure!(work.is_empty(), "`cargo xtask setup` installs what is missing");
+    say("Building the suite and booting a guest with each accelerator; the first build takes minutes.");
     findings.probe = Some(probe(&Suite::build(root, findings.uri)?)?);
     Ok(())
 }
 
 fn probe(suite: &Suite) -> Result<Probe> {
     let output = suite.command(&["probe", "--json"]).stderr(Stdio::piped()).output()?;
-    let words = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "tried to boot a guest: {}", words.trim());
-    serde_json::from_slice(&output.stdout).context("tried to read what the trial boot told")
+    let message = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "tried to boot a guest: {}", message.trim());
+    serde_json::from_slice(&output.stdout).context("tried to read the result of the trial boot")
 }
 
 impl Findings {
@@ -155,7 +156,7 @@ impl Findings {
             rows.push(("accelerator", format!("{}: {}", probe.accelerator, trials.join("; "))));
             rows.extend(probe.image.clone().map(|image| ("image", image)));
         }
-        rows.extend(self.setup.iter().map(|line| ("set-up would", line.clone())));
+        rows.extend(self.setup.iter().map(|line| ("setup would", line.clone())));
         rows.push(("verdict", self.verdict.clone()));
         rows.iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect()
     }
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_probe_is_told_with_its_reasons() {
+    fn a_trial_is_shown_with_its_reason() {
         let json = r#"{"accelerator":"tcg","boot_ms":5200,"trials":[
             {"accelerator":"kvm","ok":false,"why":"emulation failure"},
             {"accelerator":"tcg","ok":true,"boot_ms":5200}],"qemu":"10.0.2","libvirt":"11.3.0","image":"abc"}"#;

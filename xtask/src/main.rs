@@ -1,18 +1,22 @@
-//! The command line. Links neither libvirt nor libnbd: it must build and run on a machine that has neither,
-//! in order to set it up.
+//! The command line. It links neither libvirt nor libnbd, so that it builds and runs on a machine that has neither
+//! and can set that machine up.
 
 mod bench;
+mod cargo;
 mod checks;
 mod clean;
 mod cli;
 mod conformance;
+mod docs;
 mod doctor;
 mod error;
-mod host;
-mod images_cmd;
-mod run;
+mod guest_images;
+mod process;
+mod recheck;
 mod setup;
 mod suite;
+mod system;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -22,8 +26,11 @@ use clap::Parser;
 use cli::{Cli, Command, Images};
 
 fn main() -> ExitCode {
-    let words = Cli::parse();
-    match dispatch(&words.command) {
+    let arguments = match Cli::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
+    match dispatch(&arguments.command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("{error:#}");
@@ -32,19 +39,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints what the argument parser has to say: help and version are no errors.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // There is nowhere left to report that standard error is closed.
+    let _ = error.print();
+    ExitCode::from(cli::exit_code(error))
+}
+
 fn dispatch(command: &Command) -> Result<u8> {
-    let root = run::workspace()?;
+    let root = cargo::workspace()?;
     let done = |result: Result<()>| result.map(|()| 0);
     match command {
         Command::Setup(consent) => done(setup::command(&root, consent.yes)),
         Command::Doctor { json } => doctor::command(&root, *json),
         Command::Conformance(arguments) => conformance::command(&root, arguments),
         Command::Test(consent) => checks::command(&root, consent),
-        Command::Images { what: Some(Images::Build) } => done(images_cmd::build(&root)),
-        Command::Images { .. } => done(images_cmd::list()),
+        Command::Images { what: Some(Images::Build) } => done(guest_images::build(&root)),
+        Command::Images { .. } => done(guest_images::list()),
         Command::Clean { runs, consent } => done(clean::command(&root, *runs, consent.yes)),
         Command::Bench(arguments) => bench::command(&root, arguments),
-        Command::Diagrams => done(clean::diagrams(&root)),
-        Command::Recheck { dir } => clean::recheck(&root, dir),
+        Command::Docs => done(docs::command(&root)),
+        Command::Recheck { dir } => recheck::command(&root, dir),
     }
 }

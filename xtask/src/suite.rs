@@ -1,4 +1,4 @@
-//! The suite's own binary: it links libvirt, so it is built here and run, never linked.
+//! The suite's own binary. It links libvirt, so this program builds and runs it and never links it.
 
 use std::process::{Command, Stdio};
 
@@ -6,14 +6,14 @@ use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
-use crate::error::{infrastructure, usage};
-use crate::run::{cargo, quietly_read};
+use crate::cargo::{SELECTION, build, cargo};
+use crate::error::{INFRASTRUCTURE, USAGE, infrastructure, usage};
+use crate::setup::{Work, daemon};
+use crate::system::LiveSystem;
 
 const BINARY: &str = "roundtrip-suite";
-/// The exit code by which the suite's binary says that this host cannot do what was asked.
-const CANNOT: i32 = 3;
-/// The exit code by which it says that a word of the caller's is wrong.
-const MISUSED: i32 = 2;
+/// The exit code of the argument parser for an argument that it does not know.
+const PARSER_USAGE: u8 = 2;
 
 /// The suite's binary, built.
 pub struct Suite {
@@ -40,31 +40,42 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// The path of the binary in what cargo reports about a build.
+/// The path of the binary, from one line of cargo's report about a build.
 fn executable(line: &str) -> Option<Utf8PathBuf> {
     let message: Message = serde_json::from_str(line).ok()?;
     let target = message.target?;
-    // The binary's own unit tests bear its name and kind.
-    let itself =
+    // The unit tests of the binary carry the same name and kind.
+    let is_binary =
         target.name == BINARY && target.kind.iter().any(|kind| kind == "bin") && !message.profile?.test;
-    itself.then_some(message.executable)?
+    is_binary.then_some(message.executable)?
 }
 
 impl Suite {
-    /// Builds the suite and its tests together: apart, cargo would choose other features and build twice.
+    /// Builds the suite's binary and the tests of both tiers.
     pub fn build(root: &Utf8Path, uri: &str) -> Result<Self> {
-        Self::build_as(root, uri, &["--bins", "--tests"])
+        Self::build_as(root, uri, &["--test", "real", "--test", "sim"])
     }
 
-    /// Builds it as fast as it gets, for measurements.
+    /// Builds the suite's binary with all optimisations, for measurements.
     pub fn build_fast(root: &Utf8Path, uri: &str) -> Result<Self> {
-        Self::build_as(root, uri, &["--bins", "--release"])
+        Self::build_as(root, uri, &["--release"])
+    }
+
+    /// Builds the suite for a command that changes nothing on this machine, and refuses if set-up is needed first.
+    pub fn on_ready_machine(root: &Utf8Path) -> Result<Self> {
+        if !Work::find(&LiveSystem, root)?.is_empty() {
+            return Err(infrastructure(
+                "This machine is not set up: run `cargo xtask setup`, then this again.",
+            ));
+        }
+        Self::build(root, daemon::uri(&LiveSystem))
     }
 
     fn build_as(root: &Utf8Path, uri: &str, how: &[&str]) -> Result<Self> {
         let mut command = cargo(root);
-        command.args(["build", "-p", "conformance", "--message-format=json-render-diagnostics"]).args(how);
-        let report = quietly_read("build the suite", &mut command)?;
+        command.arg("build").args(SELECTION).args(["--bin", BINARY]).args(how);
+        command.arg("--message-format=json-render-diagnostics");
+        let report = build("build the suite", &mut command)?;
         let path = report.iter().filter_map(|line| executable(line)).next_back();
         let path =
             path.ok_or_else(|| infrastructure(format!("cargo built no `{BINARY}`: is this tree complete?")))?;
@@ -82,31 +93,33 @@ impl Suite {
         command
     }
 
-    /// Runs one that either succeeds or says in one line why not.
+    /// Runs a command of the suite that either succeeds or says in one line why not.
     pub fn must(&self, arguments: &[&str]) -> Result<()> {
         let output = self.command(arguments).stdout(Stdio::inherit()).stderr(Stdio::piped()).output()?;
-        let words = String::from_utf8_lossy(&output.stderr);
-        match output.status.code() {
+        let message = String::from_utf8_lossy(&output.stderr);
+        let message = message.trim();
+        match output.status.code().and_then(|code| u8::try_from(code).ok()) {
             Some(0) => {
-                eprint!("{words}");
+                if !message.is_empty() {
+                    eprintln!("{message}");
+                }
                 Ok(())
             }
-            Some(MISUSED) => Err(usage(words.trim())),
-            Some(CANNOT) if !words.trim().is_empty() => Err(infrastructure(words.trim())),
+            Some(USAGE | PARSER_USAGE) => Err(usage(message)),
+            Some(INFRASTRUCTURE) if !message.is_empty() => Err(infrastructure(message)),
             _ => Err(infrastructure(format!(
-                "`{BINARY} {}` ended with {}: {}",
+                "`{BINARY} {}` ended with {}: {message}",
                 arguments.join(" "),
                 output.status,
-                words.trim()
             ))),
         }
     }
 
-    /// Runs one whose exit code is a verdict, its output shown.
+    /// Runs a command of the suite whose exit code is a verdict, and shows its output.
     pub fn verdict(&self, arguments: &[&str]) -> Result<u8> {
         let status = self.command(arguments).status()?;
-        // Ended by a signal: no verdict.
-        Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::error::INFRASTRUCTURE))
+        // A binary that a signal ended has reached no verdict.
+        Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(INFRASTRUCTURE))
     }
 }
 

@@ -1,8 +1,8 @@
-//! Deltas: whether what one costs grows with the delta or with the disk.
+//! Deltas: does the cost of a transfer grow with the delta or with the disk?
 //!
-//! The machine is switched on and gets no further than its firmware; the bench writes through its disk's device, as a
-//! guest would. Measured is the time from the frozen moment, by the point's own stamp, until the point is there to be
-//! failed over to: transfer, landing log, and the delta made of it.
+//! The machine is powered on and gets no further than its firmware. The benchmark writes through the
+//! device of its disk, as a guest would. The time runs from the snapshot, as the recovery point is
+//! stamped, until a failover can use that point: transfer, landing log and the volume made of it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,29 +13,28 @@ use harness::tools::{self, Format};
 use serde_json::json;
 use standins::Boot;
 
-use super::figures::Sample;
+use super::figures::{Sample, synced, table};
 use super::pair::{DISK, Pair, volume_of};
 use super::source::{self, Cache};
-use super::{synced, table};
 
 /// Sizes of disks, in bytes.
 const DISKS: [u64; 2] = [2 << 30, 8 << 30];
-/// Sizes of deltas, in bytes. The empty one tells what a transfer costs as such.
+/// Sizes of deltas, in bytes. The empty one shows the fixed cost of a transfer.
 const DELTAS: [u64; 4] = [0, 8 << 20, 64 << 20, 256 << 20];
-/// Both disks have their content in as many first bytes, so that they differ in size alone.
+/// Both disks have content in this many first bytes, so that they differ in size only.
 const USED: u64 = 512 << 20;
-/// A delta is written in pieces of so many bytes, scattered evenly over the disk.
+/// Bytes of the pieces in which a delta is written, spread evenly over the disk.
 const PIECE: u64 = 256 * 1024;
-/// Time between two transfers: long enough for the largest delta to be written in between.
+/// Time between two transfers, in which the largest delta can be written.
 const INTERVAL: Millis = Millis(3_000);
-/// The policy that says so.
+/// The policy with that interval.
 const POLICY: &str = "often";
-/// How often a delta may be cut in two by a transfer before that is an error.
+/// How often a delta is written again because a transfer began in the middle of it.
 const ATTEMPTS: u32 = 5;
-/// How long a point may take to come.
+/// Time bound for a recovery point.
 const POINT_WITHIN: Duration = Duration::from_secs(120);
 
-/// Times of one size of delta: on each disk, and of the peer.
+/// Times for one size of delta: of the core on each disk, and of `qemu-img`.
 #[derive(Default)]
 struct Times {
     on: [Vec<Duration>; DISKS.len()],
@@ -63,14 +62,14 @@ pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
     show(&times, rounds)
 }
 
-/// A protected machine that is on.
+/// A protected machine that is powered on.
 struct Machine<'a> {
     pair: &'a Pair,
     id: MachineId,
     item: ItemId,
     boot: Arc<Boot>,
     size: u64,
-    /// Points waited for so far.
+    /// Number of points that were waited for so far.
     points: u64,
 }
 
@@ -88,8 +87,9 @@ impl<'a> Machine<'a> {
         Ok(machine)
     }
 
-    /// Writes a delta and waits for its point. That begins right after a point, when there is the most time until the
-    /// next transfer. One that falls into the writing all the same cuts the delta in two: then another one is written.
+    /// Writes a delta and waits for its point. Writing begins right after a point, when the next
+    /// transfer is furthest away. If a transfer begins in the middle all the same, the delta is
+    /// split, and another one is written.
     async fn measure(&mut self, delta: u64) -> Result<Duration> {
         for _ in 0..ATTEMPTS {
             self.write(delta).await?;
@@ -101,11 +101,12 @@ impl<'a> Machine<'a> {
         }
         let delta = Bytes(delta);
         bail!(
-            "{delta} could not be written between two transfers {INTERVAL} apart, {ATTEMPTS} times: use a quieter disk"
+            "{ATTEMPTS} times {delta} could not be written between two transfers {INTERVAL} apart: \
+             use a disk that is less busy"
         )
     }
 
-    /// Waits for a point of a moment after this one.
+    /// Waits for a point of a snapshot taken after `moment`.
     async fn point_since(&mut self, moment: u64) -> Result<RecoveryPoint> {
         let wait = async {
             loop {
@@ -121,13 +122,13 @@ impl<'a> Machine<'a> {
         waited.map_err(|_| anyhow!("no recovery point of {} within {POINT_WITHIN:?}", self.item))?
     }
 
-    /// Writes through the disk's device, as its driver in a guest would.
+    /// Writes through the device of the disk, as a driver in a guest would.
     async fn write(&self, delta: u64) -> Result<()> {
         for command in writes(self.size, delta) {
             let line = format!("qemu-io -d disk-{DISK} \"{command}\"");
             let arguments = json!({"command-line": line});
             let answer = self.boot.guest.monitor().execute("human-monitor-command", arguments).await?;
-            // Says nothing unless it cannot; how much was written, the point tells.
+            // The answer is empty unless the write failed; the point shows how much was written.
             ensure!(answer == "", "{line}: {answer}");
         }
         Ok(())
@@ -142,18 +143,20 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// The commands that write a delta, in qemu-io's words.
+/// The qemu-io commands that write a delta.
 fn writes(size: u64, delta: u64) -> impl Iterator<Item = String> {
     let pieces = delta / PIECE;
     let apart = size.checked_div(pieces).unwrap_or(0) / PIECE * PIECE;
     (0..pieces).map(move |piece| format!("write -P {} {} {PIECE}", 1 + piece % 255, piece * apart))
 }
 
-/// `qemu-img convert` makes a delta of a delta: it knows from the image what is in it, writes file to file and keeps no
-/// log.
+/// Times `qemu-img convert` on a delta of the same pieces. It reads from the image which sectors the
+/// delta has, copies file to file and keeps no log.
 async fn peer(pair: &Pair, size: u64, delta: u64) -> Result<Duration> {
     let path = |name: &str| pair.path(&format!("peer-{name}.qcow2"));
-    let (base, from, made) = (path("base"), path("delta"), path("made"));
+    let base = path("base");
+    let from = path("delta");
+    let made = path("made");
     tools::create(&base, Format::Qcow2, size).await?;
     tools::create_delta(&from, &base, Format::Qcow2).await?;
     let commands = writes(size, delta).flat_map(|command| ["-c".to_owned(), command]);
@@ -169,7 +172,7 @@ async fn peer(pair: &Pair, size: u64, delta: u64) -> Result<Duration> {
     Ok(took)
 }
 
-/// Milliseconds since 1970, as points are stamped.
+/// Milliseconds since 1970, the unit of a point's time.
 fn now() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
@@ -181,14 +184,16 @@ fn show(times: &[Times], rounds: u32) -> Result<String> {
         "delta",
         &format!("seconds on {small}"),
         &format!("seconds on {large}"),
-        &format!("cost on {large} in {small}'s"),
+        &format!("cost on {large} / on {small}"),
         "ms per MiB",
         "qemu-img, seconds",
-        "speed in qemu-img's",
+        "speed / qemu-img's",
     ]);
     for (delta, times) in DELTAS.into_iter().zip(times) {
         let sample = |times: &[Duration]| Sample::of_times(times).context("no round was run");
-        let (on_small, on_large, peer) = (sample(&times.on[0])?, sample(&times.on[1])?, sample(&times.peer)?);
+        let on_small = sample(&times.on[0])?;
+        let on_large = sample(&times.on[1])?;
+        let peer = sample(&times.peer)?;
         let each = |mebibytes: u64| format!("{:.1}", on_small.median() * 1000.0 / mebibytes as f64);
         rows.add_row([
             Bytes(delta).to_string(),
@@ -201,7 +206,9 @@ fn show(times: &[Times], rounds: u32) -> Result<String> {
         ]);
     }
     Ok(format!(
-        "Deltas in pieces of {} all over the disk, from the frozen moment to a point on the disk, {rounds} rounds. The peer, `qemu-img convert -B`, copies a delta of the same pieces, file to file and without a log:\n{rows}\n",
+        "Deltas in pieces of {} spread over the disk, from the snapshot to a recovery point on the disk, \
+         {rounds} rounds. `qemu-img convert -B` copies a delta of the same pieces, file to file and without \
+         a log:\n{rows}\n",
         Bytes(PIECE)
     ))
 }
@@ -211,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delta_is_scattered_over_the_disk_and_stays_within_it() {
+    fn a_delta_is_spread_over_the_disk_and_stays_within_it() {
         let all: Vec<_> = writes(1 << 30, 1 << 20).collect();
         assert_eq!(all[0], "write -P 1 0 262144");
         assert_eq!(all[3], format!("write -P 4 {} 262144", 3 << 28));

@@ -1,51 +1,75 @@
-//! What is made of measured times.
+//! Times, statistics over them, and the tables that show them.
 
 use std::fmt;
-use std::time::Duration;
+use std::fs::File;
+use std::time::{Duration, Instant};
 
-/// One figure of several rounds.
+use anyhow::{Context as _, Result};
+use camino::Utf8Path;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+
+/// A figure that was measured in several rounds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sample(Vec<f64>);
 
 impl Sample {
-    /// Of figures in any order; at least one.
+    /// Takes figures in any order; `None` if there are none.
     pub(super) fn new(mut figures: Vec<f64>) -> Option<Self> {
         figures.sort_by(f64::total_cmp);
         (!figures.is_empty()).then_some(Self(figures))
     }
 
-    /// Times, in seconds.
+    /// Takes times, as seconds.
     pub(super) fn of_times(times: &[Duration]) -> Option<Self> {
         Self::new(times.iter().map(Duration::as_secs_f64).collect())
     }
 
-    /// How many times as fast as `theirs` ours were, each compared with the one of its own round.
+    /// How many times faster than `theirs` our times are, each compared within its own round.
     pub(super) fn of_ratios(theirs: &[Duration], ours: &[Duration]) -> Option<Self> {
         Self::new(theirs.iter().zip(ours).map(|(their, our)| their.div_duration_f64(*our)).collect())
     }
 
-    /// The one in the middle.
+    /// The median.
     pub(super) fn median(&self) -> f64 {
-        let (low, high) = ((self.0.len() - 1) / 2, self.0.len() / 2);
+        let low = (self.0.len() - 1) / 2;
+        let high = self.0.len() / 2;
         (self.0[low] + self.0[high]) / 2.0
     }
 }
 
-/// The median, and how far the rounds lay apart.
+/// The median, and the range over the rounds.
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (least, most) = (self.0[0], self.0[self.0.len() - 1]);
+        let least = self.0[0];
+        let most = self.0[self.0.len() - 1];
         write!(f, "{:.2} ({least:.2} to {most:.2})", self.median())
     }
 }
 
+/// A table whose first column is aligned left and all others right.
+pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Syncs a file to disk and returns the time since `began`.
+pub(super) fn synced(path: &Utf8Path, began: Instant) -> Result<Duration> {
+    File::open(path).and_then(|file| file.sync_all()).with_context(|| format!("sync {path}"))?;
+    Ok(began.elapsed())
+}
+
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn the_median_is_in_the_middle_and_the_spread_is_told() {
+    fn the_median_is_printed_with_the_range() {
         let sample = Sample::new(vec![3.0, 1.0, 2.0]).unwrap();
         assert_eq!(sample.to_string(), "2.00 (1.00 to 3.00)");
         assert_eq!(Sample::new(vec![4.0, 1.0, 2.0, 3.0]).unwrap().median(), 2.5);

@@ -1,7 +1,7 @@
 //! Initial replication beside `qemu-img convert` and `nbdcopy`.
 //!
-//! Every contestant begins with nothing and ends with a qcow2 image of the same content that is on the disk: making
-//! the image, opening and closing doors, and syncing are in each one's time.
+//! Every contestant begins without a target and ends with a qcow2 image of the same content on the
+//! disk. The time of each includes making the image, opening and closing connections, and the sync.
 
 use std::time::{Duration, Instant};
 
@@ -11,24 +11,27 @@ use comfy_table::Table;
 use contract::{Access, Acknowledge, Bytes, MachineId, Millis, Platform, Policy, VolumeId};
 use harness::tools;
 
-use super::figures::Sample;
+use super::figures::{Sample, synced, table};
 use super::pair::{DISK, Pair, volume_of};
 use super::source::{self, Cache};
-use super::{synced, table};
 
 /// Size of the disk, in bytes.
 const SIZE: u64 = 2 << 30;
 /// A policy under which no second transfer begins while the first one is measured.
-const POLICY: (&str, Millis) = ("daily", Policy::DAY);
+const POLICY: &str = "daily";
+/// The interval of that policy.
+const INTERVAL: Millis = Policy::DAY;
 
-/// Who copies.
+/// A program that copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Contestant {
-    /// Opens both images itself: nothing travels.
+    /// Opens both image files itself.
     QemuImg,
-    /// Goes the core's way.
+    /// Copies from server to server, as the core does.
     QemuImgOverNbd,
+    /// Copies from server to server.
     NbdCopy,
+    /// The built-in core.
     Core,
 }
 
@@ -47,7 +50,7 @@ impl Contestant {
     }
 }
 
-/// The disk that all of them copy.
+/// The disk that all contestants copy.
 struct Subject<'a> {
     pair: &'a Pair,
     machine: MachineId,
@@ -56,7 +59,7 @@ struct Subject<'a> {
 
 /// Measures `rounds` rounds and returns a table.
 pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
-    pair.policy(POLICY.0, POLICY.1).await?;
+    pair.policy(POLICY, INTERVAL).await?;
     let raw = pair.path("initial.raw");
     let content = source::make(&raw, SIZE, SIZE)?;
     let machine = pair.install("initial", &raw).await?;
@@ -84,7 +87,7 @@ pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
 }
 
 impl Subject<'_> {
-    /// The times of each contestant. Who begins changes from round to round.
+    /// The times of each contestant. Another one begins in each round.
     async fn rounds(&self, cache: Cache, rounds: u32) -> Result<[Vec<Duration>; 4]> {
         let mut times = [const { Vec::new() }; 4];
         for round in 0..rounds as usize {
@@ -96,15 +99,15 @@ impl Subject<'_> {
         Ok(times)
     }
 
-    /// Lets one of them copy. `compare`: then see whether the copy is one.
+    /// Times one copy. With `compare` the copy is compared with the source afterwards.
     async fn measure(&self, contestant: Contestant, cache: Cache, compare: bool) -> Result<Duration> {
-        // What others left to be written is not this one's to wait for.
+        // A contestant must not wait for writes that others left behind.
         rustix::fs::sync();
         cache.prepare(&self.image)?;
         match contestant {
             QemuImg => self.convert(compare).await,
             QemuImgOverNbd => {
-                // Requests in any order, as the other two send them; the target is known to hold nothing.
+                // Out-of-order requests and an empty target, as the other two have them.
                 let options = ["convert", "-q", "-n", "-W", "--target-is-zero", "-f", "raw", "-O", "raw"];
                 self.over_nbd("qemu-img", &options, compare).await
             }
@@ -125,17 +128,18 @@ impl Subject<'_> {
 
     /// Lets a tool copy from the source's NBD server to the target's.
     async fn over_nbd(&self, tool: &str, options: &[&str], compare: bool) -> Result<Duration> {
-        let (source, target) = (&self.pair.source, &self.pair.target);
+        let source = &self.pair.source;
+        let target = &self.pair.target;
         let volume = VolumeId(format!("copied-by-{tool}"));
         let began = Instant::now();
         target.create_volume(&volume, Bytes(SIZE), None).await?;
-        let view = source.open_snapshot(&self.machine, None).await?;
+        let snapshot = source.open_snapshot(&self.machine, None).await?;
         let export = target.export_volume(&volume, Access::Write).await?;
-        let from = view.disks.first().context("the view shows no disk")?;
+        let from = snapshot.disks.first().context("the snapshot has no disk")?;
         let arguments = [options, &[from.uri.as_str(), export.uri.as_str()]].concat();
         let copied = tools::run(tool, &arguments).await;
         target.close_export(&export.id).await?;
-        source.close_snapshot(&view.id, Acknowledge::Advance).await?;
+        source.close_snapshot(&snapshot.id, Acknowledge::Advance).await?;
         copied?;
         let made = Pair::file(target, &volume).await?;
         let took = synced(&made, began)?;
@@ -146,7 +150,7 @@ impl Subject<'_> {
 
     async fn replicate(&self, compare: bool) -> Result<Duration> {
         let began = Instant::now();
-        let (item, _) = self.pair.protect(&self.machine, POLICY.0).await?;
+        let (item, _) = self.pair.protect(&self.machine, POLICY).await?;
         let made = Pair::file(&self.pair.target, &VolumeId(format!("{item}-{DISK}-replica"))).await?;
         let took = synced(&made, began)?;
         self.check(&made, compare).await?;
@@ -154,12 +158,14 @@ impl Subject<'_> {
         Ok(took)
     }
 
-    /// A copy that is none has no speed.
+    /// Compares a copy with the source: the speed of a wrong copy means nothing.
     async fn check(&self, made: &Utf8Path, compare: bool) -> Result<()> {
         if compare {
             let arguments =
                 ["compare", "-q", "-f", "qcow2", "-F", "qcow2", self.image.as_str(), made.as_str()];
-            tools::run("qemu-img", &arguments).await.with_context(|| format!("{made} is no copy"))?;
+            tools::run("qemu-img", &arguments)
+                .await
+                .with_context(|| format!("{made} differs from the source"))?;
         }
         Ok(())
     }
@@ -170,8 +176,8 @@ fn show(what: &str, content: u64, times: &[Vec<Duration>; 4]) -> Result<String> 
         what,
         "seconds",
         "MiB/s",
-        "in qemu-img's speed, file to file",
-        "in qemu-img's speed, through the servers",
+        "speed / qemu-img's, file to file",
+        "speed / qemu-img's, through the servers",
     ]);
     let mebibytes = content as f64 / f64::from(1 << 20);
     for (contestant, taken) in Contestant::ALL.iter().zip(times) {

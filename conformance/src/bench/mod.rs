@@ -1,8 +1,8 @@
-//! The built-in core's speed beside other programs', on the same disk in the same run.
+//! The speed of the built-in core beside that of other programs, on the same disk in the same run.
 //!
-//! What is measured is the core's real path: its public interface over two stand-in sites, with their QEMU processes,
-//! NBD servers and image files. No guest gets further than its firmware. Figures are compared within a run and never
-//! with those of another machine.
+//! The core is measured over its public interface, between two stand-in sites with their QEMU
+//! processes, NBD servers and image files. No guest gets further than its firmware. Compare figures
+//! of one run only, never with those of another machine.
 
 mod delta;
 mod figures;
@@ -10,13 +10,8 @@ mod initial;
 mod pair;
 mod source;
 
-use std::fs::File;
-use std::time::{Duration, Instant};
-
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
 use harness::host::Host;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,17 +20,17 @@ use pair::Pair;
 /// The exit code of a run that was interrupted.
 const INTERRUPTED: u8 = 130;
 
-/// Measures and prints; `dir` says on which disk. Everything made there and every machine is removed again, also when
-/// it is interrupted. Returns the exit code.
+/// Measures on the disk that holds `dir`, prints the figures and returns the exit code. Removes all
+/// its files and machines again, even if it is interrupted.
 ///
 /// # Errors
-/// A peer is missing, or a contestant failed.
+/// A program to compare with is missing, or a contestant failed.
 pub async fn run(host: &Host, dir: &Utf8Path, rounds: u32) -> Result<u8> {
     std::fs::create_dir_all(dir).with_context(|| format!("make {dir}"))?;
     let scratch = tempfile::Builder::new().prefix("bench-").tempdir_in(dir);
     let scratch = scratch.with_context(|| format!("make a directory in {dir}"))?;
-    let path = Utf8Path::from_path(scratch.path()).context("a path that is no UTF-8")?;
-    // The daemon's relatives do not start where we are.
+    let path = Utf8Path::from_path(scratch.path()).context("the path is not UTF-8")?;
+    // QEMU processes do not start in this process's working directory.
     let path = path.canonicalize_utf8().context("find the directory")?;
     let pair = Pair::open(host, &path).await?;
     let mut terminate = signal(SignalKind::terminate()).context("listen to signals")?;
@@ -57,29 +52,12 @@ async fn measure(pair: &Pair, rounds: u32) -> Result<()> {
     Ok(())
 }
 
-/// What was measured on, and whether others were at work there.
+/// The test host in one line, with a warning if it is busy.
 fn host() -> Result<String> {
     let load = std::fs::read_to_string("/proc/loadavg").context("read /proc/loadavg")?;
     let load =
         load.split(' ').next().and_then(|figure| figure.parse::<f64>().ok()).context("read the load")?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let busy = if load > 0.5 * cores as f64 { ": others are at work, so the figures say little" } else { "" };
+    let busy = if load > 0.5 * cores as f64 { ": the host is busy, so ignore the figures" } else { "" };
     Ok(format!("{cores} cores, load {load:.1} at the beginning{busy}."))
-}
-
-/// A table with its first column to the left and figures to the right.
-fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-/// What has passed once a file is on the disk.
-fn synced(path: &Utf8Path, began: Instant) -> Result<Duration> {
-    File::open(path).and_then(|file| file.sync_all()).with_context(|| format!("sync {path}"))?;
-    Ok(began.elapsed())
 }

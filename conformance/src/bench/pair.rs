@@ -1,4 +1,4 @@
-//! Two sites and the built-in core between them.
+//! Two stand-in sites with the built-in core between them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,16 +18,16 @@ use standins::{Installed, Profile, SiteConfig, StandInSite, profile};
 use crate::core_under_test::{self, CoreClock, CoreParts};
 use crate::mutants::InjectedFault;
 
-/// The one disk of each machine.
+/// The only disk of each machine.
 pub(super) const DISK: &str = "data";
-/// How long a job may take before something is wrong.
+/// Time bound of a job.
 const JOB_WITHIN: Duration = Duration::from_secs(600);
-/// Memory of machines; no system ever runs in them.
+/// Memory of a machine. No system ever runs in it.
 const MEMORY: Bytes = Bytes(64 << 20);
-/// Recovery points at most, or twice as many until they are merged away.
+/// Most recovery points of a machine; there may be twice as many until they are merged.
 const MOST_POINTS: u32 = 8;
 
-/// Two regions of the Azure stand-in: both keep disks as qcow2, which every peer writes too.
+/// Two regions of the Azure stand-in. Both keep disks as qcow2, the format that all contestants write.
 pub(super) struct Pair {
     pub(super) source: Arc<StandInSite>,
     pub(super) target: Arc<StandInSite>,
@@ -49,7 +49,7 @@ impl Pair {
         Ok(Self { source, target, core, dir: dir.to_owned() })
     }
 
-    /// A machine at rest on the source, whose only disk holds what the raw image does.
+    /// Installs a powered-off machine on the source, whose only disk has the content of a raw image.
     pub(super) async fn install(&self, name: &str, image: &Utf8Path) -> Result<MachineId> {
         let id = MachineId::from(name);
         let spec = MachineSpec {
@@ -66,10 +66,10 @@ impl Pair {
         Ok(id)
     }
 
-    /// Makes a policy for machines of the source.
+    /// Creates a policy for machines of the source.
     pub(super) async fn policy(&self, id: &str, interval: Millis) -> Result<()> {
         let policy = Policy {
-            // No system runs whose applications could be at rest.
+            // No system runs whose applications could be quiesced.
             app_consistent_every: None,
             most_points: Some(MOST_POINTS),
             ..Policy::for_machines_of(PlatformKind::Azure, interval)
@@ -77,7 +77,7 @@ impl Pair {
         Ok(self.core.create_policy(&PolicyId::from(id), &policy).await?)
     }
 
-    /// Protects a machine and returns how long that took, from the request to the end of the job.
+    /// Protects a machine and returns the time from the request to the end of the job.
     pub(super) async fn protect(&self, machine: &MachineId, policy: &str) -> Result<(ItemId, Duration)> {
         let item = ItemId(format!("item-{machine}"));
         let request = EnableProtection {
@@ -95,7 +95,7 @@ impl Pair {
         Ok((item, began.elapsed()))
     }
 
-    /// Ends protection; the replica is deleted.
+    /// Ends protection, which deletes the replica.
     pub(super) async fn unprotect(&self, item: &ItemId) -> Result<()> {
         let job = self.core.disable_protection(item).await?;
         self.completed(&job).await
@@ -116,18 +116,18 @@ impl Pair {
         Ok(())
     }
 
-    /// The image file of a volume; it has no other below it.
+    /// The image file of a volume without a backing file.
     pub(super) async fn file(site: &StandInSite, volume: &VolumeId) -> Result<Utf8PathBuf> {
         let files = site.files_of(volume).await;
         files.into_iter().next().map(|(path, _)| path).with_context(|| format!("there is no volume {volume}"))
     }
 
-    /// A path for a file of the bench's own, on the same disk.
+    /// The path for a file of the benchmark, on the measured disk.
     pub(super) fn path(&self, name: &str) -> Utf8PathBuf {
         self.dir.join(name)
     }
 
-    /// Stops the core, then both sites with all their machines.
+    /// Stops the core, and then both sites with all their machines.
     pub(super) async fn close(&self) -> Result<()> {
         let core = self.core.close().await;
         let source = self.source.close().await;
@@ -137,7 +137,7 @@ impl Pair {
     }
 }
 
-/// The volume a machine's disk lies on.
+/// The volume of a machine's disk.
 pub(super) fn volume_of(machine: &MachineId) -> VolumeId {
     VolumeId(format!("{machine}-{DISK}"))
 }
@@ -153,10 +153,10 @@ async fn open_site(
         id: SiteId::from(name),
         profile,
         host: host.clone(),
-        // Machines of the bench get no further than their firmware, which any accelerator runs.
+        // These machines get no further than their firmware, which any accelerator runs.
         accelerator: Accelerator::Tcg,
-        enlightenments: Err("machines of the bench run no system".to_owned()),
-        // No oracle judges here.
+        enlightenments: Err("machines of the benchmark run no system".to_owned()),
+        // No oracle judges these machines.
         log_writes: false,
         scratch: Arc::clone(scratch),
         dir: dir.join("sites").join(name),

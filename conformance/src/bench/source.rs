@@ -1,4 +1,4 @@
-//! The disk that is copied: made the same each time, as raw files with holes.
+//! The disk that is copied: a sparse raw file with the same content in every run.
 
 use std::fs::File;
 use std::io;
@@ -8,12 +8,12 @@ use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 use rustix::fs::{Advice, fadvise};
 
-/// Smallest stretch of content or hole, in bytes.
+/// Smallest extent of content or hole, in bytes.
 const GRAIN: u64 = 64 * 1024;
-/// Longest stretch, in grains: from 64 KiB to 8 MiB, as files and the room between them are.
+/// Longest extent, in grains: 64 KiB to 8 MiB, like files and the gaps between them.
 const LONGEST: u64 = 128;
 
-/// Numbers that only look random; the same for the same seed.
+/// Pseudo-random numbers that follow from a seed.
 pub(super) struct Numbers(u64);
 
 impl Numbers {
@@ -21,7 +21,7 @@ impl Numbers {
         Self(seed)
     }
 
-    /// The next one (SplitMix64).
+    /// The next number (SplitMix64).
     pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -36,15 +36,16 @@ impl Numbers {
     }
 }
 
-/// Makes a raw image of `size` bytes; stretches of content that does not compress and holes take turns in its first
-/// `used` bytes, and about half of them is content. Returns the bytes of content.
+/// Makes a raw image of `size` bytes. In its first `used` bytes, extents of incompressible content
+/// alternate with holes; about half is content. Returns the bytes of content.
 pub(super) fn make(path: &Utf8Path, size: u64, used: u64) -> Result<u64> {
     let write = || -> io::Result<u64> {
         let file = File::create(path)?;
         file.set_len(size)?;
         let mut numbers = Numbers::new(1);
         let mut buffer = vec![0; (GRAIN * LONGEST) as usize];
-        let (mut at, mut content) = (0, 0);
+        let mut at = 0;
+        let mut content = 0;
         while at < used {
             let length = (GRAIN * (1 + numbers.next() % LONGEST)).min(used - at);
             let part = &mut buffer[..length as usize];
@@ -59,7 +60,7 @@ pub(super) fn make(path: &Utf8Path, size: u64, used: u64) -> Result<u64> {
     write().with_context(|| format!("make the disk {path}"))
 }
 
-/// Whether what is read lies in the host's page cache.
+/// Whether a file is in the host's page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cache {
     /// All of it.
@@ -69,7 +70,7 @@ pub(super) enum Cache {
 }
 
 impl Cache {
-    /// Sees to it.
+    /// Reads the file into the page cache, or drops it from there.
     pub(super) fn prepare(self, path: &Utf8Path) -> Result<()> {
         let prepare = || -> io::Result<()> {
             let mut file = File::open(path)?;
@@ -84,7 +85,6 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::os::unix::fs::MetadataExt;
 
@@ -100,6 +100,6 @@ mod tests {
         assert!(meta.blocks() * 512 < content + (1 << 20), "{} blocks", meta.blocks());
         let mut first = [0; 4096];
         File::open(&path).unwrap().read_exact_at(&mut first, 0).unwrap();
-        assert!(first.iter().filter(|byte| **byte == 0).count() < 64, "content that compresses");
+        assert!(first.iter().filter(|byte| **byte == 0).count() < 64, "the content is compressible");
     }
 }

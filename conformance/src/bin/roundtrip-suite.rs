@@ -1,4 +1,4 @@
-//! What the command line asks of the suite, in a binary of its own because it links libvirt.
+//! The suite's own commands. They are a binary apart from `cargo xtask`, which links no libvirt.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -8,19 +8,21 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
 use conformance::mutants::InjectedFault;
 use conformance::outcome::HostFacts;
+use conformance::rules::page;
+use conformance::rules::profile::Profile;
 use conformance::{bench, core_under_test, real, recheck, report};
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
 use harness::reaper;
 
-/// Nothing can be said of this host.
+/// Exit code: no verdict could be reached, because this host or the suite failed.
 const INFRASTRUCTURE: u8 = 3;
-/// A word of the caller's is wrong.
-const WRONG_USAGE: u8 = 2;
+/// Exit code: wrong usage (`EX_USAGE` of `sysexits.h`). It is no code of a verdict.
+const WRONG_USAGE: u8 = 64;
 
 #[derive(Parser)]
-#[command(about = "The suite's own tools; people use `cargo xtask`.")]
+#[command(about = "The suite's own commands, which `cargo xtask` runs.")]
 struct Arguments {
     /// libvirt's URI, if not the default.
     #[arg(long, global = true, env = "ROUNDTRIP_CONNECT")]
@@ -31,34 +33,40 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Finds by trial boot which accelerator works.
+    /// Finds the accelerator that works here, by a trial boot.
     Probe {
-        /// As JSON.
+        /// Prints JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Finds out whether scenarios can run here.
+    /// Checks whether a run with these arguments can start here.
     Preflight {
-        /// Fault that a run is to put into the core.
+        /// The fault that the run injects into the core: NAME or NAME@EDGE.
         #[arg(long)]
         mutant: Option<String>,
+        /// The profile of external facts that the run is judged by.
+        #[arg(long)]
+        profile: Option<String>,
     },
     /// Removes what dead runs left behind.
     Reap {
-        /// Also what was kept on purpose.
+        /// Also removes what `--keep` kept.
         #[arg(long)]
         kept: bool,
     },
     /// Writes the reports of a run and prints its summary.
     Report {
-        /// Directory of the run.
+        /// The directory of the run.
         dir: Utf8PathBuf,
     },
-    /// Prints the state machines as a page of diagrams.
-    Diagrams,
-    /// Measures the built-in core beside other programs.
+    /// Writes the generated pages docs/rules.md and docs/states.md.
+    Docs {
+        /// The repository.
+        root: Utf8PathBuf,
+    },
+    /// Measures the built-in core and other programs on the same disk.
     Bench {
-        /// Directory for disks; what is made in it is removed.
+        /// Directory for disks; the files made in it are removed.
         #[arg(long)]
         dir: Utf8PathBuf,
         /// Rounds of each measurement.
@@ -67,14 +75,22 @@ enum Command {
     },
     /// Judges stored evidence again.
     Recheck {
-        /// Directory of a run or of one scenario.
+        /// The directory of a run or of one scenario.
         dir: Utf8PathBuf,
     },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => {
+            // Nothing can be done if the terminal is gone.
+            let _ = answer.print();
+            // Help and version are answers and no errors.
+            return ExitCode::from(if answer.use_stderr() { WRONG_USAGE } else { 0 });
+        }
+    };
     match run(&arguments).await {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -87,12 +103,11 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<u8> {
     match &arguments.command {
         Command::Probe { json } => probe(arguments, *json).await,
-        Command::Preflight { mutant } => preflight(arguments, mutant.as_deref()).await,
-        Command::Reap { kept } => reap(arguments, *kept).await,
-        Command::Diagrams => {
-            print!("{}", core_under_test::state_diagrams());
-            Ok(0)
+        Command::Preflight { mutant, profile } => {
+            preflight(arguments, mutant.as_deref(), profile.as_deref()).await
         }
+        Command::Reap { kept } => reap(arguments, *kept).await,
+        Command::Docs { root } => docs(root),
         Command::Report { dir } => make_report(dir),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir } => judge_again(dir).await,
@@ -117,8 +132,9 @@ async fn find_accelerator(arguments: &Arguments) -> Result<Probe> {
     Ok(accel::choose(&host, &image, &cache).await?)
 }
 
-async fn preflight(arguments: &Arguments, mutant: Option<&str>) -> Result<u8> {
-    if let Some(complaint) = mutant.and_then(misspelt) {
+async fn preflight(arguments: &Arguments, mutant: Option<&str>, profile: Option<&str>) -> Result<u8> {
+    let unknown_profile = profile.and_then(|name| Profile::find(name).err()).map(|error| error.to_string());
+    if let Some(complaint) = mutant.and_then(unknown_mutant).or(unknown_profile) {
         eprintln!("{complaint}");
         return Ok(WRONG_USAGE);
     }
@@ -127,24 +143,35 @@ async fn preflight(arguments: &Arguments, mutant: Option<&str>) -> Result<u8> {
 }
 
 /// What is wrong with the value of `--mutant`, if anything.
-fn misspelt(mutant: &str) -> Option<String> {
+fn unknown_mutant(mutant: &str) -> Option<String> {
     let scenarios = real::scenarios().unwrap_or_default();
     let edges: BTreeSet<_> = scenarios.into_iter().flat_map(|scenario| scenario.edges).collect();
     let edges: Vec<_> = edges.into_iter().collect();
     InjectedFault::for_edges(Some(mutant), &edges).err().map(|error| error.to_string())
 }
 
+/// Writes the pages that are generated from data and code.
+fn docs(root: &Utf8Path) -> Result<u8> {
+    let rules = page::render(root.as_std_path())?;
+    for (name, text) in [("docs/rules.md", rules), ("docs/states.md", core_under_test::state_diagrams())] {
+        let path = root.join(name);
+        std::fs::write(&path, text).with_context(|| format!("write {path}"))?;
+        println!("Wrote {path}.");
+    }
+    Ok(0)
+}
+
 async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
     let host = Host::connect(arguments.connect.as_deref()).await?;
     let reaped = reaper::reap(&host, kept).await?;
     for domain in &reaped.domains {
-        println!("removed domain {domain}, whose run is dead");
+        println!("removed domain {domain} of a dead run");
     }
     for process in &reaped.processes {
-        println!("ended storage daemon {process}, whose run is dead");
+        println!("ended storage daemon {process} of a dead run");
     }
     for directory in &reaped.directories {
-        println!("removed {directory}, whose run is dead");
+        println!("removed {directory} of a dead run");
     }
     Ok(0)
 }
@@ -155,7 +182,7 @@ fn make_report(dir: &Utf8Path) -> Result<u8> {
     Ok(report::exit_code(results.verdict, results.slow().next().is_some()))
 }
 
-/// What the probe found, and what the kernel says of the host.
+/// The test host: what the last trial boot found, and what the kernel reports.
 fn host_facts() -> Result<HostFacts> {
     let kept = std::fs::read(images::cache_dir().join("accelerator.json"));
     let probe: Option<Probe> = kept.ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -170,8 +197,10 @@ fn host_facts() -> Result<HostFacts> {
         facts.accelerator_why = kvm.and_then(|trial| trial.why.clone()).unwrap_or_default();
         facts.accelerator = probe.accelerator.to_string();
         facts.boot_ms = probe.boot_ms;
-        (facts.kernel, facts.qemu, facts.libvirt, facts.image) =
-            (probe.kernel, probe.qemu, probe.libvirt, probe.image);
+        facts.kernel = probe.kernel;
+        facts.qemu = probe.qemu;
+        facts.libvirt = probe.libvirt;
+        facts.image = probe.image;
     }
     Ok(facts)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::MachineSpec;
 
-use super::Activation;
+use super::activation::Activation;
 use crate::core_under_test::{Extent, FaultHook};
 
 /// A fault below the interface that leaves the core alone until it is activated.
@@ -136,6 +136,7 @@ impl FaultHook for SwapInTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core_under_test::FaultInjection as _;
     use crate::mutants::InjectedFault;
 
     fn extent(byte: u8) -> Extent {

@@ -12,7 +12,7 @@ use contract::{
     ReplicationCore, ReprotectRequest, Step, TargetSettings, TestFailoverRequest, TestFailoverStatus,
 };
 
-use super::Activation;
+use super::activation::Activation;
 use super::interface::InterfaceFault;
 
 /// A sound core behind an interface with a fault.
@@ -51,7 +51,7 @@ impl FaultyInterface {
         self.triggered.store(self.has(InterfaceFault::RefusalLeavesTrace), Ordering::SeqCst);
         match self.active() {
             Some(InterfaceFault::AcceptsAll) => self.ended_job().await,
-            Some(InterfaceFault::WrongErrorCode) => Err(CoreError { code: ErrorCode::Store, ..error }),
+            Some(InterfaceFault::WrongErrorCode) => Err(CoreError { code: ErrorCode::Platform, ..error }),
             _ => Err(error),
         }
     }

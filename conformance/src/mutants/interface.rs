@@ -20,7 +20,7 @@ pub enum InterfaceFault {
     SkipsPlanActions,
     /// Runs a planned failover from the primary side as an unplanned one.
     PlannedBecomesUnplanned,
-    /// Does not shut down the source where the request leaves that to the operator.
+    /// Does not shut down the source although the request asks for it.
     LeavesSourceRunning,
     /// Takes *latest* for *latest processed*.
     LatestIsLatestProcessed,
@@ -50,7 +50,7 @@ pub enum InterfaceFault {
     TestsNewestPoint,
     /// Fills in what a reprotection request leaves out.
     FillsInReprotection,
-    /// Takes a point shared by several machines for each machine's own newest one.
+    /// Takes each machine's own newest point instead of the one that several machines share.
     IgnoresSharedPoints,
     /// Answers failovers and test failovers of plans with an older job and does nothing.
     SkipsPlans,

@@ -6,6 +6,7 @@ use crate::core_under_test::FaultHook;
 use crate::rules::ids::*;
 
 /// A core that is faulty on purpose.
+#[derive(Debug)]
 pub struct Mutant {
     /// Name on the command line.
     pub name: &'static str,
@@ -18,6 +19,7 @@ pub struct Mutant {
 }
 
 /// Where a fault sits.
+#[derive(Debug)]
 pub(super) enum Kind {
     /// Below the core's interface.
     DataPath(fn() -> Box<dyn FaultHook>),
@@ -146,7 +148,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant::interface(
         InterfaceFault::LeavesSourceRunning,
         "leaves-source-running",
-        "does not shut down the source where the request leaves that to the operator",
+        "does not shut down the source although the request asks for it",
         &[FO_06, FO_07, LC_10],
     ),
     Mutant::interface(
@@ -236,7 +238,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant::interface(
         InterfaceFault::IgnoresSharedPoints,
         "ignores-shared-points",
-        "takes a point shared by several machines for each machine's own newest one",
+        "takes each machine's own newest point instead of the one that several machines share",
         &[RP_07, RP_08, RP_09],
     ),
     Mutant::interface(
@@ -271,13 +273,15 @@ mod tests {
 
     use super::*;
     use crate::mutants::InjectedFault;
+    use crate::outcome::Verdict;
     use crate::sim;
 
     /// Those rules of a mutant that no check in memory finds broken.
     fn missed(mutant: &Mutant) -> Vec<RuleId> {
         let fault = InjectedFault::parse(mutant.name).expect(mutant.name);
-        let broken = sim::broken_rules(mutant.breaks, &fault, 7);
-        mutant.breaks.iter().copied().filter(|rule| !broken.contains(rule)).collect()
+        let found = sim::run_checks_for(mutant.breaks, &fault, 7);
+        let broken = |rule| found.iter().any(|found| found.id == rule && found.verdict == Verdict::Fail);
+        mutant.breaks.iter().copied().filter(|rule| !broken(*rule)).collect()
     }
 
     fn every_one_is_caught(at_interface: bool) {

@@ -1,16 +1,18 @@
-//! Gathers what the tests of a run left behind.
+//! Collects what the tests of a run left behind.
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
-use super::overall;
 use crate::evidence::{RESULT, STARTED};
-use crate::outcome::{HostFacts, Results, RuleOutcome, SCHEMA, ScenarioOutcome};
+use crate::outcome::{HostFacts, Results, RuleOutcome, SCHEMA, ScenarioOutcome, Verdict};
+use crate::rules::coverage::not_judged;
 
-/// Reads every scenario's evidence. One that began and left no result is unknown, never absent.
+/// Reads the evidence of every scenario. One that began and left no result is unknown, never absent.
 ///
 /// # Errors
-/// The directory cannot be read, or nothing ever began in it.
+/// The directory cannot be read, or no scenario began in it.
 pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
     let entries = dir.read_dir_utf8().with_context(|| format!("read {dir}"))?;
     let mut scenarios = Vec::new();
@@ -28,21 +30,24 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
         schema: SCHEMA,
         suite: format!("roundtrip {}", env!("CARGO_PKG_VERSION")),
         run: dir.file_name().unwrap_or_default().to_owned(),
+        profile: profile(&scenarios),
         reported: jiff::Timestamp::now().to_string(),
         host,
-        verdict: overall(scenarios.iter().map(|scenario| scenario.verdict)),
+        verdict: Verdict::worst_of(scenarios.iter().map(|scenario| scenario.verdict)),
+        not_judged: not_judged(&rules),
         scenarios,
         rules,
     })
 }
 
+/// The outcome that a scenario left, or an unknown one.
 fn scenario(dir: &Utf8Path) -> ScenarioOutcome {
     let read = std::fs::read(dir.join(RESULT)).map_err(anyhow::Error::from);
     let parsed = read.and_then(|text| Ok(serde_json::from_slice(&text)?));
     parsed.unwrap_or_else(|error| without_result(dir, &error))
 }
 
-/// A test that began and left no readable result: killed, or out of disk.
+/// The outcome of a test that began and left no readable result.
 fn without_result(dir: &Utf8Path, error: &anyhow::Error) -> ScenarioOutcome {
     let name = dir.file_name().unwrap_or_default();
     let mut outcome = ScenarioOutcome::begun(name, "", None);
@@ -50,16 +55,22 @@ fn without_result(dir: &Utf8Path, error: &anyhow::Error) -> ScenarioOutcome {
     outcome
 }
 
-/// Every rule once, with its worst verdict.
+/// The profile that the scenarios were judged by: one, unless a directory holds several runs.
+fn profile(scenarios: &[ScenarioOutcome]) -> String {
+    let names: BTreeSet<_> = scenarios.iter().map(|scenario| scenario.profile.as_str()).collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// Every rule once for each tier that judged it, with its worst outcome.
 fn rules(scenarios: &[ScenarioOutcome]) -> Vec<RuleOutcome> {
     let mut rules: Vec<RuleOutcome> = Vec::new();
     for rule in scenarios.iter().flat_map(|scenario| &scenario.rules) {
-        match rules.iter_mut().find(|known| (&known.id, &known.tier) == (&rule.id, &rule.tier)) {
-            Some(known) if rule.verdict > known.verdict => *known = rule.clone(),
+        match rules.iter_mut().find(|known| (known.id, known.tier) == (rule.id, rule.tier)) {
+            Some(known) if rule.severity() > known.severity() => *known = rule.clone(),
             Some(_) => {}
             None => rules.push(rule.clone()),
         }
     }
-    rules.sort_by(|a, b| a.id.cmp(&b.id));
+    rules.sort_by_key(|rule| rule.id);
     rules
 }

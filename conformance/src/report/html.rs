@@ -1,11 +1,11 @@
-//! The report as one page that needs nothing else.
+//! The report as one self-contained HTML page.
 
 use contract::{Bytes, Millis};
 use maud::{DOCTYPE, Markup, html};
 
-use super::host_line;
-use super::summary::{depths, grouped, speed_line};
-use crate::outcome::{EdgeOutcome, LeftDisk, Results, RuleOutcome, ScenarioOutcome, Verdict};
+use super::rules::JudgedRules;
+use super::summary::{depths, grouped, host_line, speed_line};
+use crate::outcome::{EdgeOutcome, LeftDisk, NotJudged, Results, RuleOutcome, ScenarioOutcome, Verdict};
 
 const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1d2330; }
@@ -18,7 +18,7 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowra
 .bar { display: flex; height: 1.1rem; border-radius: 3px; overflow: hidden; background: #eef1f6; }
 .bar span { min-width: 1px; } code { background: #f2f4f8; padding: 0 .25rem; }
 ";
-/// Colours of the parts of a recovery time, in turn.
+/// Colours of the parts of a recovery time, in order.
 const COLOURS: [&str; 6] = ["#4a6fa5", "#86a873", "#d9a441", "#b5651d", "#8e6c8a", "#5f9ea0"];
 
 pub(super) fn render(results: &Results) -> String {
@@ -35,9 +35,9 @@ pub(super) fn render(results: &Results) -> String {
                 h1 { "Roundtrip " (badge(results.verdict)) }
                 p.soft { (results.suite) " · run " (results.run) " · " (results.reported) }
                 p.soft { (host_line(&results.host)) ". Platforms are stand-ins made of QEMU guests." }
+                p.soft { "External facts: profile " code { (results.profile) } "." }
                 @for scenario in &results.scenarios { (scenario_section(scenario)) }
-                h2 { "Rules looked at" }
-                (rules(&results.rules))
+                (rule_sections(results))
             }
         }
     };
@@ -66,12 +66,12 @@ fn scenario_section(scenario: &ScenarioOutcome) -> Markup {
     html! {
         h2 { (scenario.name) " " (badge(scenario.verdict)) }
         p { (scenario.title) ". Core: " (scenario.core)
-            @if let Some(mutant) = &scenario.mutant { ", made faulty on purpose: " code { (mutant) } }
-            ". " (Millis(scenario.ms)) " in all"
+            @if let Some(mutant) = &scenario.mutant { ", with an injected fault: " code { (mutant) } }
+            ". " (Millis(scenario.ms)) " in total"
             @if boots > 0 { ", " (format!("{:.1}", scenario.ms as f64 / boots as f64)) " × its cold boots" }
             "." }
         @for remark in &scenario.remarks { p.soft { (remark) } }
-        @for slow in &scenario.slow { p.unknown { "slower than it may be: " (slow) } }
+        @for slow in &scenario.slow { p.unknown { "exceeded its time bound: " (slow) } }
         @if !scenario.why.is_empty() { p.fail { (scenario.why) } }
         table {
             thead { tr {
@@ -87,7 +87,7 @@ fn scenario_section(scenario: &ScenarioOutcome) -> Markup {
 fn disks_left(disks: &[LeftDisk]) -> Markup {
     html! {
         details {
-            summary { (disks.len()) " volumes looked at as files" }
+            summary { (disks.len()) " disk images checked" }
             table {
                 thead { tr { th { "site" } th { "volume" } th { "when" } th { "check" } th { "read as" } } }
                 tbody { @for disk in disks {
@@ -120,7 +120,7 @@ fn edge_rows(edge: &EdgeOutcome) -> Markup {
             }
         }
         @if let Some(flip) = &edge.flip {
-            tr { td {} td colspan="5" { small { "proof of sight: altered " (flip) ", and the oracle named them" } } }
+            tr { td {} td colspan="5" { small { "test of the oracle: it reported the altered sectors (" (flip) ")" } } }
         }
     }
 }
@@ -148,13 +148,54 @@ fn took(edge: &EdgeOutcome) -> Markup {
     }
 }
 
-fn rules(rules: &[RuleOutcome]) -> Markup {
+/// All rules: those that decide the verdict, limits and advice apart from them, and those that were
+/// not judged.
+fn rule_sections(results: &Results) -> Markup {
+    let judged = JudgedRules::of(results);
+    let (unchecked, left_out): (Vec<_>, Vec<_>) =
+        results.not_judged.iter().partition(|rule| !rule.unchecked.is_empty());
+    html! {
+        h2 { "Rules" }
+        (rules(judged.deciding()))
+        h2 { "Documented limits" }
+        p.soft { "A core that differs from a documented limit may be better, and does not fail." }
+        (rules(judged.limitations()))
+        h2 { "Advice" }
+        p.soft { "Advice never fails a core." }
+        (rules(judged.advice()))
+        h2 { "Not judged in this run" }
+        (not_judged("rules that have a check, which this run left out", &left_out))
+        (not_judged("rules that have no check", &unchecked))
+    }
+}
+
+fn rules<'a>(rules: impl Iterator<Item = &'a RuleOutcome>) -> Markup {
     html! {
         table {
-            thead { tr { th { "rule" } th { "tier" } th { "verdict" } th { "found" } } }
+            thead { tr { th { "rule" } th { "tier" } th { "result" } th { "expected" } th { "found" } } }
             tbody { @for rule in rules {
-                tr { td { code { (rule.id) } } td { (rule.tier) } td { (badge(rule.verdict)) } td { (rule.found) } }
+                tr {
+                    td { code { (rule.id) } " " (rule.title) }
+                    td { (rule.tier.as_str()) }
+                    td { span class={ "badge " (class(rule.score.verdict())) } { (rule.score.words()) } }
+                    td { small { (rule.expected) } }
+                    td { (rule.found) }
+                }
             } }
+        }
+    }
+}
+
+fn not_judged(what: &str, rules: &[&NotJudged]) -> Markup {
+    html! {
+        details {
+            summary { (rules.len()) " " (what) }
+            table { tbody { @for rule in rules {
+                tr {
+                    td { code { (rule.id) } " " (rule.title) }
+                    @if !rule.unchecked.is_empty() { td { (rule.unchecked) } }
+                }
+            } } }
         }
     }
 }

@@ -1,11 +1,11 @@
-//! JUnit: a suite a scenario, a case an edge and a rule.
+//! JUnit: one test suite for each scenario, with one test case for each edge and each rule.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::outcome::{Results, ScenarioOutcome, Verdict};
+use crate::outcome::{Results, RuleOutcome, ScenarioOutcome, Verdict};
 
 pub(super) fn render(results: &Results) -> Result<String> {
     let mut report = Report::new("roundtrip");
@@ -27,9 +27,18 @@ fn suite(scenario: &ScenarioOutcome) -> TestSuite {
         suite.add_test_case(case);
     }
     for rule in &scenario.rules {
-        suite.add_test_case(case(&format!("rule {}", rule.id), rule.verdict, &rule.found));
+        suite.add_test_case(rule_case(rule));
     }
     suite
+}
+
+/// A rule. Advice and limitations never fail, so that how they scored stands in the output too.
+fn rule_case(rule: &RuleOutcome) -> TestCase {
+    let RuleOutcome { id, title, class, score, expected, found, .. } = rule;
+    let finding = format!("expected: {expected}\nfound: {found}");
+    let mut case = case(&format!("rule {id}: {title}"), score.verdict(), &finding);
+    case.set_system_out(format!("{} ({})\n{finding}", score.words(), class.as_str()));
+    case
 }
 
 fn case(name: &str, verdict: Verdict, why: &str) -> TestCase {

@@ -7,13 +7,17 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use contract::{Bytes, Millis};
 
-use super::host_line;
-use crate::outcome::{DiskOutcome, EdgeOutcome, LeftDisk, Results, Rpo, ScenarioOutcome, Speed, Verdict};
+use super::rules::{JudgedRules, count};
+use crate::outcome::{
+    DiskOutcome, EdgeOutcome, HostFacts, LeftDisk, Results, Rpo, RuleOutcome, ScenarioOutcome, Speed, Verdict,
+};
+use crate::rules::Score;
 
 pub(super) fn render(results: &Results, dir: &Utf8Path) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "\nRoundtrip · {}", host_line(&results.host));
+    let _ = writeln!(text, "  profile {}", results.profile);
     if !results.host.accelerator_why.is_empty() {
         let _ = writeln!(text, "  not KVM: {}", gist(&results.host.accelerator_why));
     }
@@ -22,7 +26,7 @@ pub(super) fn render(results: &Results, dir: &Utf8Path) -> String {
     }
     rules_block(&mut text, results);
     for slow in results.slow() {
-        let _ = writeln!(text, "   slower than it may be: {slow}");
+        let _ = writeln!(text, "   exceeded its time bound: {slow}");
     }
     let _ = writeln!(text, "\n{}  {}", sign(results.verdict), closing(results.verdict));
     let _ = writeln!(text, "   report {}", dir.join("report.html"));
@@ -32,7 +36,7 @@ pub(super) fn render(results: &Results, dir: &Utf8Path) -> String {
 fn scenario_block(text: &mut String, scenario: &ScenarioOutcome) {
     let _ = writeln!(text, "\n{} {} — {}", sign(scenario.verdict), scenario.name, scenario.title);
     if let Some(mutant) = &scenario.mutant {
-        let _ = writeln!(text, "   the core was made faulty on purpose: {mutant}");
+        let _ = writeln!(text, "   fault injected into the core: {mutant}");
     }
     if !scenario.edges.is_empty() {
         let _ = writeln!(text, "{}", edges(&scenario.edges));
@@ -50,7 +54,7 @@ fn scenario_block(text: &mut String, scenario: &ScenarioOutcome) {
     if boots > 0 {
         let _ = writeln!(
             text,
-            "   {} in all, {:.1} × its {} cold boots",
+            "   {} in total, {:.1} × its {} cold boots",
             Millis(scenario.ms),
             scenario.ms as f64 / boots as f64,
             scenario.boots_ms.len(),
@@ -61,7 +65,7 @@ fn scenario_block(text: &mut String, scenario: &ScenarioOutcome) {
     }
 }
 
-/// The depths measured, in order.
+/// The depths that were measured, in order.
 pub(super) fn depths(speeds: &[Speed]) -> Vec<u32> {
     let mut depths: Vec<_> = speeds.iter().map(|speed| speed.depth).collect();
     depths.dedup();
@@ -84,13 +88,12 @@ pub(super) fn speed_line(speeds: &[Speed], depth: u32) -> String {
     format!("depth {depth}: {}", parts.collect::<Vec<_>>().join(" · "))
 }
 
-/// `9 volumes looked at as files: clean, and of their format`.
+/// `9 disk images checked: all intact`.
 fn disks_left(disks: &[LeftDisk]) -> String {
-    let whole = disks.iter().filter(|d| (d.checked, d.readable) == (Verdict::Pass, Verdict::Pass)).count();
-    let bad = disks.len() - whole;
-    let found =
-        if bad == 0 { "all whole and of their format".to_owned() } else { format!("{bad} NOT WHOLE") };
-    format!("{} volumes looked at as files: {found}", disks.len())
+    let intact = |disk: &&LeftDisk| (disk.checked, disk.readable) == (Verdict::Pass, Verdict::Pass);
+    let damaged = disks.len() - disks.iter().filter(intact).count();
+    let found = if damaged == 0 { "all intact".to_owned() } else { format!("{damaged} NOT INTACT") };
+    format!("{} disk images checked: {found}", disks.len())
 }
 
 fn edges(edges: &[EdgeOutcome]) -> Table {
@@ -133,17 +136,53 @@ fn rpo(rpo: &Rpo) -> String {
 }
 
 fn rules_block(text: &mut String, results: &Results) {
-    let count = |verdict| results.rules.iter().filter(|rule| rule.verdict == verdict).count();
+    let rules = JudgedRules::of(results);
     let _ = writeln!(
         text,
-        "\n   rules looked at: {} held, {} broken, {} unknown",
-        count(Verdict::Pass),
-        count(Verdict::Fail),
-        count(Verdict::Unknown)
+        "\n   rules: {} held, {} broken, {} unknown",
+        count(rules.deciding(), Score::Held),
+        count(rules.deciding(), Score::Broken),
+        rules.scored(&[Score::Unknown]).count(),
     );
-    for rule in results.rules.iter().filter(|rule| rule.verdict == Verdict::Fail) {
-        let _ = writeln!(text, "   ✗ {}: {}", rule.id, rule.found);
+    findings(text, "✗", rules.scored(&[Score::Broken]));
+    let _ = writeln!(
+        text,
+        "   documented limits: {} as documented, {} different",
+        count(rules.limitations(), Score::AsDocumented),
+        count(rules.limitations(), Score::DiffersFromLimit),
+    );
+    findings(text, "·", rules.scored(&[Score::DiffersFromLimit]));
+    let _ = writeln!(
+        text,
+        "   advice: {} followed, {} not followed",
+        count(rules.advice(), Score::Followed),
+        count(rules.advice(), Score::NotFollowed),
+    );
+    findings(text, "·", rules.scored(&[Score::NotFollowed]));
+    let unchecked = results.not_judged.iter().filter(|rule| !rule.unchecked.is_empty()).count();
+    let _ = writeln!(
+        text,
+        "   not judged in this run: {} rules, and {unchecked} that have no check; report.html lists them",
+        results.not_judged.len() - unchecked,
+    );
+}
+
+/// Rules with what was expected and what was found.
+fn findings<'a>(text: &mut String, sign: &str, rules: impl Iterator<Item = &'a RuleOutcome>) {
+    for RuleOutcome { id, title, tier, score, expected, found, .. } in rules {
+        let _ = writeln!(text, "   {sign} {id} {title}");
+        let _ = writeln!(text, "       {} ({} tier)", score.words(), tier.as_str());
+        let _ = writeln!(text, "       expected: {expected}");
+        let _ = writeln!(text, "       found:    {found}");
     }
+}
+
+/// The test host in one line.
+pub(super) fn host_line(host: &HostFacts) -> String {
+    let HostFacts { kernel, cores, qemu, libvirt, accelerator, boot_ms, .. } = host;
+    format!(
+        "{cores} cores, Linux {kernel}, QEMU {qemu}, libvirt {libvirt}, {accelerator} (trial boot {boot_ms} ms)"
+    )
 }
 
 fn sign(verdict: Verdict) -> &'static str {
@@ -162,7 +201,7 @@ fn closing(verdict: Verdict) -> &'static str {
     }
 }
 
-/// The end of the first line: errors are told from the outside in, and what matters comes last.
+/// The end of the first line: an error begins with its context, and its cause comes last.
 fn gist(text: &str) -> &str {
     let line = text.lines().next().unwrap_or_default();
     line.rsplit("error: ").next().unwrap_or(line)
@@ -184,6 +223,59 @@ pub(super) fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::SCHEMA;
+    use crate::rules::RuleLog;
+    use crate::rules::coverage::not_judged;
+    use crate::rules::ids::{FO_04, LC_01, LC_14, PL_08};
+
+    fn results(rules: Vec<RuleOutcome>) -> Results {
+        Results {
+            schema: SCHEMA,
+            suite: String::new(),
+            run: String::new(),
+            profile: "asr-2019".to_owned(),
+            reported: String::new(),
+            host: HostFacts::default(),
+            verdict: Verdict::Fail,
+            scenarios: Vec::new(),
+            not_judged: not_judged(&rules),
+            rules,
+        }
+    }
+
+    #[test]
+    fn every_finding_shows_the_rule_what_was_expected_and_what_was_found() {
+        let mut real = RuleLog::default();
+        real.check(LC_01, true, "two cycles");
+        real.check(FO_04, false, "3 points left");
+        let mut sim = RuleLog::simulated();
+        sim.check(LC_01, true, "64 seeds");
+        sim.check(LC_14, false, "accepted");
+        sim.check(PL_08, false, "no time in the job record");
+        let rules = real.into_outcomes().into_iter().chain(sim.into_outcomes());
+        let text = render(&results(rules.collect()), Utf8Path::new("run"));
+        let lines = |id: crate::rules::RuleId, score: Score, tier: &str, found: &str| {
+            let rule = id.rule();
+            format!(
+                "{id} {}\n       {} ({tier} tier)\n       expected: {}\n       found:    {found}\n",
+                rule.title,
+                score.words(),
+                rule.evidence
+            )
+        };
+        for wanted in [
+            "profile asr-2019",
+            "rules: 1 held, 1 broken, 0 unknown",
+            "documented limits: 0 as documented, 1 different",
+            "advice: 0 followed, 1 not followed",
+            "not judged in this run: 186 rules, and 12 that have no check",
+            &lines(FO_04, Score::Broken, "real", "3 points left"),
+            &lines(LC_14, Score::DiffersFromLimit, "sim", "accepted"),
+            &lines(PL_08, Score::NotFollowed, "sim", "no time in the job record"),
+        ] {
+            assert!(text.contains(wanted), "{wanted} is missing in:\n{text}");
+        }
+    }
 
     #[test]
     fn large_numbers_are_grouped() {
@@ -192,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_stands_nowhere_shows_no_cut() {
+    fn a_disk_that_is_no_prefix_of_the_writes_shows_no_cut() {
         let mut outcome = DiskOutcome {
             name: "data".into(),
             oracle: "exact".into(),
@@ -204,7 +296,8 @@ mod tests {
             evidence: crate::outcome::DiskEvidence::default(),
         };
         assert_eq!(disk(&outcome), "data exact 7,873 of 19,989");
-        (outcome.cut, outcome.oracle) = (None, "foreign".into());
+        outcome.cut = None;
+        outcome.oracle = "foreign".into();
         assert_eq!(disk(&outcome), "data FOREIGN");
     }
 }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 const SOURCE: &str = include_str!("../../rules.toml");
 
-/// Name of a rule in the catalogue, such as `FO-04`. There is a constant for each in [`ids`]; no other value exists.
+/// Name of a rule in the catalogue, such as `FO-04`. There is a constant for each in [`ids`]; no
+/// other value exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct RuleId(&'static str);
 
@@ -25,20 +26,32 @@ impl RuleId {
         self.0
     }
 
-    /// The rule of this name; `None` if the catalogue has none.
+    /// The letters of the id, which name the rule's area: `FO` for `FO-04`.
+    #[must_use]
+    pub fn prefix(self) -> &'static str {
+        self.0.split_once('-').map_or(self.0, |(prefix, _)| prefix)
+    }
+
+    /// The name of the rule's constant in [`ids`].
+    #[must_use]
+    pub fn constant(self) -> String {
+        self.0.replace('-', "_")
+    }
+
+    /// The rule with this id, if the catalogue has it.
     #[must_use]
     pub fn find(text: &str) -> Option<Self> {
         catalogue().iter().map(|rule| rule.id).find(|id| id.0 == text)
     }
 
-    /// What the catalogue says of this rule.
+    /// The rule's entry in the catalogue.
     ///
     /// # Panics
-    /// Never: the constants are made from the catalogue itself.
+    /// Never: the constants are generated from the catalogue.
     #[must_use]
     pub fn rule(self) -> &'static Rule {
         let found = catalogue().iter().find(|rule| rule.id == self);
-        found.unwrap_or_else(|| unreachable!("{self} is made from the catalogue"))
+        found.unwrap_or_else(|| unreachable!("{self} is generated from the catalogue"))
     }
 }
 
@@ -56,21 +69,35 @@ impl<'de> Deserialize<'de> for RuleId {
     }
 }
 
-/// How a rule is scored.
+/// How a rule is scored; see [`Score`](super::Score).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Must hold.
     Guarantee,
-    /// A documented limit of the product. Scored separately: a core that is better than documented does not fail.
+    /// A documented limit of the product. Scored separately: a core that is better than documented
+    /// does not fail.
     Limitation,
     /// Shown in the report, and never the reason why a run fails.
     Advice,
-    /// About the suite's own stand-ins: whether this host could judge at all.
+    /// About the suite's own stand-ins: whether this host could judge a core at all.
     StandIn,
 }
 
-/// Kind of source a rule applies to.
+impl Class {
+    /// The class as `rules.toml` writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Guarantee => "guarantee",
+            Self::Limitation => "limitation",
+            Self::Advice => "advice",
+            Self::StandIn => "stand-in",
+        }
+    }
+}
+
+/// The kind of source that a rule applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -84,7 +111,20 @@ pub enum Source {
     Azure,
 }
 
-/// One rule. The fields are those of `rules.toml`, which explains them.
+impl Source {
+    /// The kind as `rules.toml` writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hyperv => "hyperv",
+            Self::Vmware => "vmware",
+            Self::Physical => "physical",
+            Self::Azure => "azure",
+        }
+    }
+}
+
+/// One rule. Its fields are those of `rules.toml`, which explains them.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Permanent name.
@@ -93,11 +133,11 @@ pub struct Rule {
     pub title: String,
     /// How it is scored.
     pub class: Class,
-    /// Sources it applies to.
+    /// Sources that it applies to.
     pub platforms: Vec<Source>,
     /// Tags of the documents that state it.
     pub documents: Vec<String>,
-    /// Whether it is stated in no document in these words.
+    /// Whether no document states it in these words.
     pub derived: bool,
     /// What shows that it held: what a check expects to find.
     pub evidence: String,
@@ -105,6 +145,24 @@ pub struct Rule {
     pub twin: String,
     /// Why no check judges it; empty if one does.
     pub unchecked: String,
+}
+
+/// A part of the catalogue: the rules whose ids begin with the same letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    /// The letters.
+    pub prefix: &'static str,
+    /// What the rules are about.
+    pub name: &'static str,
+}
+
+/// The areas in the catalogue's order. `rules.toml` begins each with a line such as
+/// `# --- Lifecycle (LC) ---`.
+pub fn areas() -> impl Iterator<Item = Area> {
+    SOURCE.lines().filter_map(|line| {
+        let (name, prefix) = line.strip_prefix("# --- ")?.strip_suffix(") ---")?.split_once(" (")?;
+        Some(Area { prefix, name })
+    })
 }
 
 #[derive(Deserialize)]
@@ -130,7 +188,7 @@ struct File {
 /// Every rule, in the catalogue's order.
 ///
 /// # Panics
-/// `rules.toml` does not have the form that it describes; a test keeps that out.
+/// `rules.toml` does not have the form that it describes; a test prevents that.
 #[must_use]
 pub fn catalogue() -> &'static [Rule] {
     static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
@@ -163,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_catalogue_has_196_rules_beside_external_facts_and_stand_ins() {
+    fn the_catalogue_has_196_rules_apart_from_external_facts_and_stand_ins() {
         let ids: BTreeSet<_> = catalogue().iter().map(|rule| rule.id).collect();
         assert_eq!(ids.len(), catalogue().len(), "a rule occurs twice");
         let product = catalogue()
@@ -179,6 +237,23 @@ mod tests {
             let sentence = rule.title.starts_with(char::is_uppercase) && rule.title.ends_with('.');
             assert!(sentence && rule.title.len() <= 200, "{}: {}", rule.id, rule.title);
             assert!(!rule.platforms.is_empty() && !rule.evidence.is_empty(), "{}", rule.id);
+        }
+    }
+
+    #[test]
+    fn every_rule_belongs_to_an_area() {
+        for rule in catalogue() {
+            assert!(areas().any(|area| area.prefix == rule.id.prefix()), "{}", rule.id);
+        }
+    }
+
+    #[test]
+    fn classes_and_sources_are_named_as_in_the_catalogue() {
+        for class in [Class::Guarantee, Class::Limitation, Class::Advice, Class::StandIn] {
+            assert_eq!(serde_json::to_value(class).ok(), Some(class.as_str().into()));
+        }
+        for source in [Source::Hyperv, Source::Vmware, Source::Physical, Source::Azure] {
+            assert_eq!(serde_json::to_value(source).ok(), Some(source.as_str().into()));
         }
     }
 

@@ -8,12 +8,10 @@
 mod check;
 mod checks;
 mod plan_support;
+mod runner;
 mod seeded_cycles;
 mod side_effects;
 mod testbed;
-
-#[cfg(test)]
-pub(crate) use check::broken_rules;
 
 use anyhow::{Context as _, Result};
 use contract::CoreError;
@@ -23,6 +21,14 @@ use crate::evidence::Evidence;
 use crate::outcome::{ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
 use crate::scenario::Scenario;
+
+pub use check::Check;
+pub use runner::run_checks_for;
+
+/// Every check of single rules.
+pub fn checks() -> impl Iterator<Item = &'static Check> {
+    checks::all()
+}
 
 /// Runs a scenario of the simulated tier and returns its outcome, which is also in the evidence.
 ///
@@ -37,11 +43,11 @@ pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
     let mut rules = RuleLog::simulated();
     let verdict = match scenario.script.as_str() {
         "sim-cycle" => seeded_cycles::run(&context, &evidence, &mut outcome, &mut rules)?,
-        "sim-rules" => check::run_all(&context, &evidence, &mut outcome, &mut rules),
+        "sim-rules" => runner::run_all(&context, &evidence, &mut outcome, &mut rules),
         _ => anyhow::bail!("scenario {} is not of the simulated tier", scenario.name),
     };
     outcome.rules = rules.into_outcomes();
-    outcome.verdict = outcome.rules.iter().map(|rule| rule.verdict).fold(verdict, Verdict::and);
+    outcome.verdict = outcome.rules.iter().map(|rule| rule.score.verdict()).fold(verdict, Verdict::and);
     outcome.ms = evidence.elapsed_ms();
     evidence.end(&outcome).context("write the result")?;
     Ok(outcome)

@@ -1,4 +1,4 @@
-//! Runs one tier under nextest: output to a file, progress to the person, signals to the tests.
+//! Runs one tier under nextest: its output goes to a file, progress to the terminal, signals to the tests.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
@@ -11,128 +11,138 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::progress::Live;
-use crate::run::cargo;
+use super::environment::Variable;
+use super::progress::ProgressView;
+use crate::cargo::{SELECTION, cargo};
 
-/// How often the view is renewed.
+/// How often the progress view is refreshed.
 const TICK: Duration = Duration::from_millis(200);
-/// Time for tests to take their guests down after an interrupt. nextest's own grace is shorter: see `.config/nextest.toml`.
+/// Time for tests to take their guests down after an interrupt. nextest's own grace is shorter, see
+/// `.config/nextest.toml`.
 const GRACE: Duration = Duration::from_secs(60);
-/// Time to end after being told for the second time.
+/// Time to end after the second interrupt, and after the kill that follows.
 const LAST_GRACE: Duration = Duration::from_secs(10);
-/// nextest's exit codes that are about tests: all passed, some failed.
-const ABOUT_TESTS: [i32; 2] = [0, 100];
+/// nextest's exit codes for a run that took place: all tests passed, some failed.
+const RAN: [i32; 2] = [0, 100];
 
 /// How a run under nextest ended.
 pub struct Outcome {
     /// Whether all tests passed.
     pub passed: bool,
-    /// Whether nextest came to run tests at all.
+    /// Whether nextest ran tests at all.
     pub ran: bool,
-    /// Whether somebody interrupted it.
+    /// Whether a person interrupted it.
     pub interrupted: bool,
 }
 
-enum Happened {
+enum Event {
     Interrupt,
     Ended(ExitStatus),
 }
 
-/// What is run.
-pub struct Order<'a> {
+/// One call of nextest.
+pub struct TierRun<'a> {
     /// The workspace.
     pub root: &'a Utf8Path,
     /// The run's directory.
     pub out: &'a Utf8Path,
-    /// Which test binary.
+    /// The name of the test binary.
     pub tier: &'a str,
-    /// Which of its tests.
+    /// The nextest expression that selects its tests.
     pub expression: &'a str,
-    /// How many at a time; nextest's own choice if not said.
+    /// How many tests run at a time; nextest decides by default.
     pub jobs: Option<u32>,
-    /// What the tests are told.
-    pub environment: &'a [(&'static str, String)],
+    /// Variables to set or to clear.
+    pub environment: &'a [Variable],
 }
 
-/// The file with everything nextest and the tests print.
+/// The file that holds everything that nextest and the tests print.
 pub fn log_path(out: &Utf8Path) -> Utf8PathBuf {
     out.join("nextest.log")
 }
 
-impl Order<'_> {
+impl TierRun<'_> {
     fn command(&self) -> Result<Command> {
         let log = OpenOptions::new().create(true).append(true).open(log_path(self.out))?;
         let mut command = cargo(self.root);
         command
-            .args(["nextest", "run", "-p", "conformance", "--test", self.tier])
+            .args(["nextest", "run"])
+            .args(SELECTION)
+            .args(["--test", self.tier])
             .args(["--no-fail-fast", "--retries", "0", "--color", "never", "-E", self.expression])
             .args(self.jobs.map(|jobs| format!("--test-threads={jobs}")))
-            .envs(self.environment.iter().map(|(name, value)| (*name, value.as_str())))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // A group of its own: a terminal's Ctrl-C then reaches the tests once, through us. Told twice, nextest kills.
+            // In a process group of its own a terminal's Ctrl-C reaches the tests only once, through this program. nextest
+            // kills its tests at the second one.
             .process_group(0);
+        for (name, value) in self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         Ok(command)
     }
 
-    /// Runs it to its end, or to the end of an interrupt.
-    pub fn run(&self, live: &mut Live) -> Result<Outcome> {
+    /// Runs the tests until they end, or until an interrupt has ended them.
+    pub fn run(&self, view: &mut ProgressView) -> Result<Outcome> {
         let (sender, receiver) = mpsc::channel();
         watch_signals(sender.clone())?;
         let child = self.command()?.spawn().context("tried to start cargo nextest")?;
         let group = Pid::from_child(&child);
         watch_child(child, sender);
-        supervise(group, &receiver, live)
+        supervise(group, &receiver, view)
     }
 }
 
-fn supervise(group: Pid, happened: &Receiver<Happened>, live: &mut Live) -> Result<Outcome> {
-    let mut told = 0;
+fn supervise(group: Pid, events: &Receiver<Event>, view: &mut ProgressView) -> Result<Outcome> {
+    let mut interrupts = 0;
     let mut deadline: Option<Instant> = None;
     loop {
-        match happened.recv_timeout(TICK) {
-            Ok(Happened::Ended(status)) => return Ok(outcome(status, told > 0)),
-            Err(RecvTimeoutError::Timeout) if deadline.is_none_or(|at| Instant::now() < at) => live.refresh(),
+        match events.recv_timeout(TICK) {
+            Ok(Event::Ended(status)) => return Ok(outcome(status, interrupts > 0)),
+            Err(RecvTimeoutError::Timeout) if deadline.is_none_or(|at| Instant::now() < at) => view.refresh(),
             Err(RecvTimeoutError::Disconnected) => anyhow::bail!("lost sight of cargo nextest"),
-            // Interrupted, or past the time given after an interrupt.
-            Ok(Happened::Interrupt) | Err(RecvTimeoutError::Timeout) => {
-                deadline = Some(Instant::now() + tell_to_end(group, told, live));
-                told += 1;
+            // An interrupt, or the grace after an interrupt is over.
+            Ok(Event::Interrupt) | Err(RecvTimeoutError::Timeout) => {
+                deadline = Some(Instant::now() + request_end(group, interrupts, view));
+                interrupts += 1;
             }
         }
     }
 }
 
-/// Asks, then insists, then ends it. Gives the time to wait for what was done.
-fn tell_to_end(group: Pid, told: u32, live: &Live) -> Duration {
-    let (signal, words, grace) = match told {
-        0 => (Signal::INT, "interrupted: the guests are taken down, then comes the report", GRACE),
-        1 => (Signal::INT, "interrupted again: the tests are killed", LAST_GRACE),
-        _ => (Signal::KILL, "still there: killed", LAST_GRACE),
+/// Interrupts the tests, then interrupts them again, then kills them. Returns how long to wait for the effect.
+fn request_end(group: Pid, interrupts: u32, view: &ProgressView) -> Duration {
+    let (signal, line, grace) = match interrupts {
+        0 => (Signal::INT, "interrupted: taking the guests down, then writing the report", GRACE),
+        1 => (Signal::INT, "interrupted again: nextest kills the tests", LAST_GRACE),
+        _ => (Signal::KILL, "the tests still run: killing them", LAST_GRACE),
     };
-    live.tell(words);
-    // Fails only if it has ended meanwhile, and then its end is reported next.
+    view.print(line);
+    // Fails only if the group has ended meanwhile. Its end is then the next event.
     let _ = kill_process_group(group, signal);
     grace
 }
 
 fn outcome(status: ExitStatus, interrupted: bool) -> Outcome {
-    let ran = status.code().is_some_and(|code| ABOUT_TESTS.contains(&code));
+    let ran = status.code().is_some_and(|code| RAN.contains(&code));
     Outcome { passed: status.success(), ran, interrupted }
 }
 
-/// Reports the child's end from a thread of its own.
-fn watch_child(mut child: Child, sender: Sender<Happened>) {
+/// Sends an event at the child's end, from a thread of its own.
+fn watch_child(mut child: Child, sender: Sender<Event>) {
     std::thread::spawn(move || {
         if let Ok(status) = child.wait() {
-            let _ = sender.send(Happened::Ended(status));
+            let _ = sender.send(Event::Ended(status));
         }
     });
 }
 
-/// Reports Ctrl-C and its relatives from a thread of its own, for the rest of this process.
-fn watch_signals(sender: Sender<Happened>) -> Result<()> {
+/// Sends an event at each Ctrl-C, SIGTERM and SIGHUP, from a thread that lasts as long as this process.
+fn watch_signals(sender: Sender<Event>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let guard = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -147,7 +157,7 @@ fn watch_signals(sender: Sender<Happened>) -> Result<()> {
                     _ = terminate.recv() => {}
                     _ = hangup.recv() => {}
                 }
-                if sender.send(Happened::Interrupt).is_err() {
+                if sender.send(Event::Interrupt).is_err() {
                     break;
                 }
             }
@@ -156,27 +166,18 @@ fn watch_signals(sender: Sender<Happened>) -> Result<()> {
     Ok(())
 }
 
-/// The names of the tests an expression means: also shows whether the expression can be read.
+/// The names of the tests that an expression selects. Fails if nextest cannot parse the expression.
 pub fn names(root: &Utf8Path, tier: &str, expression: &str) -> Result<Vec<String>> {
     let output = cargo(root)
-        .args([
-            "nextest",
-            "list",
-            "-p",
-            "conformance",
-            "--test",
-            tier,
-            "--message-format",
-            "json",
-            "-E",
-            expression,
-        ])
+        .args(["nextest", "list"])
+        .args(SELECTION)
+        .args(["--test", tier, "--message-format", "json", "-E", expression])
         .stdin(Stdio::null())
         .output()
         .context("tried to list tests with cargo nextest")?;
     if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
-        return Err(crate::error::usage(format!("nextest cannot read the filter:\n{}", words.trim())));
+        let message = String::from_utf8_lossy(&output.stderr);
+        return Err(crate::error::usage(format!("nextest cannot parse the filter:\n{}", message.trim())));
     }
     matching(&String::from_utf8_lossy(&output.stdout))
 }
@@ -191,7 +192,7 @@ fn matching(json: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-/// The last lines of a log, indented.
+/// The last lines of a log, indented. Empty lines are left out.
 pub fn last_lines(path: &Utf8Path, count: usize) -> String {
     let text =
         std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
@@ -204,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_matching_tests_are_expected() {
+    fn only_tests_that_match_the_filter_are_expected() {
         let json = r#"{"rust-suites":{"conformance::real":{"testcases":{
             "a":{"ignored":false,"filter-match":{"status":"matches"}},
             "b":{"ignored":false,"filter-match":{"status":"mismatch","reason":"expression"}}}}}}"#;
@@ -218,22 +219,22 @@ mod tests {
         let mut command = Command::new("sh");
         let mut child =
             command.args(["-c", &script]).process_group(0).stdout(Stdio::piped()).spawn().expect("sh");
-        // Only now its traps are set.
+        // The traps of the script are set once it prints its first line.
         let mut ready = String::new();
         let stdout = child.stdout.take().expect("piped");
         std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut ready)
-            .expect("it speaks or ends");
+            .expect("it prints a line or ends");
         let group = Pid::from_child(&child);
         let (sender, receiver) = mpsc::channel();
         for _ in 0..interrupts {
-            sender.send(Happened::Interrupt).expect("heard");
+            sender.send(Event::Interrupt).expect("the receiver is open");
         }
         watch_child(child, sender);
-        supervise(group, &receiver, &mut Live::new(Utf8Path::new("/nowhere"))).expect("an outcome")
+        supervise(group, &receiver, &mut ProgressView::new(Utf8Path::new("/nowhere"))).expect("an outcome")
     }
 
     #[test]
-    fn ends_are_told_apart() {
+    fn passed_failed_and_broken_runs_are_told_apart() {
         let passed = supervised("exit 0;", 0);
         assert!(passed.passed && passed.ran && !passed.interrupted);
         let failed = supervised("exit 100;", 0);
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupt_is_passed_on_and_insisted_on() {
+    fn an_interrupt_is_forwarded_and_repeated_until_the_tests_end() {
         let polite = supervised("trap 'exit 100' INT;", 1);
         assert!(polite.interrupted && polite.ran && !polite.passed);
         let stubborn = supervised("trap '' INT;", 3);
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_told_by_its_end() {
+    fn the_last_lines_of_a_log_are_shown() {
         let dir = tempfile::tempdir().expect("a scratch directory");
         let path = Utf8PathBuf::try_from(dir.path().join("log")).expect("a UTF-8 path");
         std::fs::write(&path, "one\n\ntwo\nthree\n").expect("written");

@@ -1,10 +1,10 @@
-//! What must hold before anything is installed, built or started. Needs no libvirt.
+//! Checks the operating system, disk and memory before anything is installed, built or started.
 
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::error::infrastructure;
-use crate::run::bytes;
+use crate::terminal::bytes;
 
 const GIB: u64 = 1 << 30;
 
@@ -15,8 +15,8 @@ pub const CACHE_DISK: u64 = 2 * GIB;
 /// Memory that must be available: two guests, QEMU's own and the suite.
 pub const MEMORY: u64 = 2 * GIB;
 
-/// What the host has to offer.
-pub struct Figures {
+/// What this host offers to a run.
+pub struct Resources {
     /// Operating system, as Rust names it.
     pub os: &'static str,
     /// Free bytes where evidence goes.
@@ -27,7 +27,7 @@ pub struct Figures {
     pub memory: u64,
 }
 
-/// The nearest directory above a path that exists: where its bytes would go.
+/// The path itself or the nearest directory above it that exists: the place where its bytes would go.
 fn existing(path: &Utf8Path) -> Utf8PathBuf {
     path.ancestors().find(|dir| dir.exists()).unwrap_or(Utf8Path::new("/")).to_owned()
 }
@@ -38,7 +38,7 @@ pub fn free_disk(path: &Utf8Path) -> Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// A figure of `/proc/meminfo`, in bytes.
+/// A field of `/proc/meminfo`, in bytes.
 pub fn memory(field: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     meminfo(&text, field)
@@ -51,7 +51,7 @@ fn meminfo(text: &str, field: &str) -> u64 {
         .map_or(0, |kib| kib * 1024)
 }
 
-impl Figures {
+impl Resources {
     /// Measures this host.
     pub fn of(out: &Utf8Path, cache: &Utf8Path) -> Result<Self> {
         Ok(Self {
@@ -62,15 +62,15 @@ impl Figures {
         })
     }
 
-    /// One line for the first thing that does not hold.
-    pub fn judge(&self, out: &Utf8Path, cache: &Utf8Path) -> Result<()> {
+    /// Fails with one line for the first requirement that is not met.
+    pub fn require(&self, out: &Utf8Path, cache: &Utf8Path) -> Result<()> {
         if self.os != "linux" {
             return Err(infrastructure(format!(
                 "This is {}, and guests need Linux with QEMU: use a Linux machine.",
                 self.os
             )));
         }
-        let figures = [
+        let requirements = [
             (
                 self.run_disk,
                 RUN_DISK,
@@ -83,9 +83,14 @@ impl Figures {
                 format!("disk is free at {cache}"),
                 "free some, or set XDG_CACHE_HOME to another place",
             ),
-            (self.memory, MEMORY, "memory is available".into(), "close something, or use a larger machine"),
+            (
+                self.memory,
+                MEMORY,
+                "memory is available".into(),
+                "stop another program, or use a larger machine",
+            ),
         ];
-        match figures.into_iter().find(|(found, wanted, ..)| found < wanted) {
+        match requirements.into_iter().find(|(found, wanted, ..)| found < wanted) {
             None => Ok(()),
             Some((found, wanted, what, advice)) => Err(infrastructure(format!(
                 "Only {} of {what}, and {} is needed: {advice}.",
@@ -100,34 +105,39 @@ impl Figures {
 mod tests {
     use super::*;
 
-    fn judged(change: impl FnOnce(&mut Figures)) -> Option<String> {
-        let mut figures = Figures { os: "linux", run_disk: 9 * GIB, cache_disk: 9 * GIB, memory: 9 * GIB };
-        change(&mut figures);
-        figures.judge(Utf8Path::new("runs/1"), Utf8Path::new("cache")).err().map(|error| error.to_string())
+    fn refusal(change: impl FnOnce(&mut Resources)) -> Option<String> {
+        let mut resources =
+            Resources { os: "linux", run_disk: 9 * GIB, cache_disk: 9 * GIB, memory: 9 * GIB };
+        change(&mut resources);
+        resources
+            .require(Utf8Path::new("runs/1"), Utf8Path::new("cache"))
+            .err()
+            .map(|error| error.to_string())
     }
 
     #[test]
-    fn enough_is_enough() {
-        assert_eq!(judged(|_| ()), None);
-        assert_eq!(judged(|figures| figures.run_disk = RUN_DISK), None);
+    fn the_minimum_is_enough() {
+        assert_eq!(refusal(|_| ()), None);
+        assert_eq!(refusal(|resources| resources.run_disk = RUN_DISK), None);
     }
 
     #[test]
-    fn each_lack_is_told_with_its_figures() {
+    fn each_shortage_is_reported_with_its_figures() {
         assert_eq!(
-            judged(|figures| figures.run_disk = GIB / 2).as_deref(),
+            refusal(|resources| resources.run_disk = GIB / 2).as_deref(),
             Some(
                 "Only 512.0 MiB of disk is free at runs/1, and 4.0 GiB is needed: free some, or choose another place with --out."
             )
         );
         assert!(
-            judged(|figures| figures.cache_disk = 0)
+            refusal(|resources| resources.cache_disk = 0)
                 .is_some_and(|line| line.contains("at cache, and 2.0 GiB"))
         );
         assert!(
-            judged(|figures| figures.memory = GIB).is_some_and(|line| line.contains("1.0 GiB of memory"))
+            refusal(|resources| resources.memory = GIB)
+                .is_some_and(|line| line.contains("1.0 GiB of memory"))
         );
-        assert!(judged(|figures| figures.os = "macos").is_some_and(|line| line.contains("macos")));
+        assert!(refusal(|resources| resources.os = "macos").is_some_and(|line| line.contains("macos")));
     }
 
     #[test]
@@ -138,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_not_there_yet_has_the_room_of_the_one_above() {
+    fn a_path_that_does_not_exist_yet_has_the_free_disk_of_the_directory_above() {
         assert!(free_disk(Utf8Path::new("/not/there/yet")).expect("the root is there") > 0);
     }
 }

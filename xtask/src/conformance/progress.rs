@@ -1,4 +1,4 @@
-//! What runs right now: tests append lines to `progress.jsonl`, a person sees steps.
+//! Live progress: tests append events to `progress.jsonl`, the person sees steps.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,9 +9,9 @@ use camino::Utf8PathBuf;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
-use crate::run::{bytes, human, on_terminal, say};
+use crate::terminal::{bytes, human, on_terminal, say};
 
-/// How a step stands.
+/// What an event says about its step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
@@ -65,7 +65,7 @@ impl Event {
     }
 }
 
-/// Reads whole new lines of a file that others append to; it may not exist yet.
+/// Reads the complete new lines of a file to which others append. The file need not exist yet.
 struct Follower {
     path: Utf8PathBuf,
     offset: u64,
@@ -87,19 +87,19 @@ impl Follower {
     }
 }
 
-/// A step that runs.
+/// A step in progress.
 struct Running {
     since_ms: u64,
-    /// How far it had come when it last said so.
+    /// The amount in its last progress event.
     amount: Option<String>,
 }
 
-/// The steps that run.
+/// The steps in progress.
 #[derive(Default)]
 struct Steps(BTreeMap<(String, String), Running>);
 
 impl Steps {
-    /// What a step is told as when it ends; none while it runs.
+    /// Takes an event in. Returns the line to print if it ends a step.
     fn apply(&mut self, event: &Event) -> Option<String> {
         let key = (event.scenario.clone(), event.name());
         let amount = event.done.map(|done| event.figure(done));
@@ -123,16 +123,16 @@ impl Steps {
 }
 
 /// The live view of a run.
-pub struct Live {
+pub struct ProgressView {
     follower: Follower,
     steps: Steps,
     bars: BTreeMap<String, ProgressBar>,
     all: MultiProgress,
-    fancy: bool,
+    animated: bool,
     began: Instant,
 }
 
-impl Live {
+impl ProgressView {
     /// Begins to watch a run's progress file.
     pub fn new(run: &camino::Utf8Path) -> Self {
         Self {
@@ -140,12 +140,12 @@ impl Live {
             steps: Steps::default(),
             bars: BTreeMap::new(),
             all: MultiProgress::new(),
-            fancy: on_terminal(),
+            animated: on_terminal(),
             began: Instant::now(),
         }
     }
 
-    /// Shows what is new. A line that is not understood is a test's mistake, not the person's: it is passed over.
+    /// Shows what is new. Skips a line that is no event: the person cannot do anything about it.
     pub fn refresh(&mut self) {
         for line in self.follower.new_lines() {
             if let Ok(event) = serde_json::from_str::<Event>(&line) {
@@ -156,12 +156,12 @@ impl Live {
 
     fn show(&mut self, event: &Event) {
         let finished = self.steps.apply(event);
-        if self.fancy {
+        if self.animated {
             let bar = self.bar(&event.scenario);
             bar.set_message(format!("{}  {}", event.name(), event.amount()));
         }
         if let Some(line) = finished {
-            self.tell(&line);
+            self.print(&line);
         }
     }
 
@@ -178,17 +178,17 @@ impl Live {
         self.bars.entry(scenario.to_owned()).or_insert_with(new).clone()
     }
 
-    /// A line that stays.
-    pub fn tell(&self, line: &str) {
+    /// Prints a line that stays on the screen.
+    pub fn print(&self, line: &str) {
         let line = format!("{:>6.1} s  {line}", self.began.elapsed().as_secs_f64());
-        if self.fancy {
+        if self.animated {
             let _ = self.all.println(line);
         } else {
             say(line);
         }
     }
 
-    /// Takes the moving lines away.
+    /// Shows the last events and removes the spinners.
     pub fn finish(mut self) {
         self.refresh();
         self.bars.values().for_each(ProgressBar::finish_and_clear);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_told_when_it_ends() {
+    fn a_step_is_printed_when_it_ends() {
         let mut steps = Steps::default();
         let start = r#"{"at_ms":1000,"scenario":"a","edge":"failover","step":"boot","state":"start"}"#;
         let done = r#"{"at_ms":6200,"scenario":"a","edge":"failover","step":"boot","state":"done"}"#;
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_line_waits_for_its_other_half() {
+    fn an_incomplete_line_is_kept_until_it_is_complete() {
         let dir = tempfile::tempdir().expect("a scratch directory");
         let path = Utf8PathBuf::try_from(dir.path().join("p")).expect("a UTF-8 path");
         let mut follower = Follower { path: path.clone(), offset: 0, rest: Vec::new() };

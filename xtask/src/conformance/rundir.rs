@@ -1,4 +1,4 @@
-//! The directory of one run: its name, its place, and who may use it.
+//! The directory of one run.
 
 use std::io::ErrorKind;
 
@@ -9,43 +9,43 @@ use jiff::tz::TimeZone;
 
 use crate::error::{infrastructure, usage};
 
-/// Where runs go unless somebody says otherwise, under the current directory.
+/// The default parent of run directories, below the current directory.
 pub const RUNS: &str = "roundtrip-runs";
-/// The link to the newest run.
+/// The symbolic link to the newest run.
 pub const LATEST: &str = "latest";
-/// UTC, sortable, without characters that shells mind.
+/// Format of an id's time: UTC, sortable, without characters that shells treat specially.
 const STAMP: &str = "%Y%m%dT%H%M%SZ";
-/// Files that only a run writes.
-const TRACES: [&str; 3] = ["progress.jsonl", "results.json", "nextest.log"];
+/// Files that show that a directory belongs to an earlier run.
+const RUN_FILES: [&str; 3] = ["progress.jsonl", "results.json", "nextest.log"];
 
 /// One run's directory.
 pub struct RunDir {
-    /// Absolute.
+    /// Its absolute path.
     pub path: Utf8PathBuf,
-    /// The run's id: in domain names and metadata.
+    /// The run's id, which the names and metadata of its guests carry.
     pub id: String,
-    /// Whether the place was chosen by us: only there a link to it is kept.
-    ours: bool,
-    /// The directories that were not there before this run, the innermost first.
+    /// Whether this is the default place: only there a link to the newest run is kept.
+    is_default: bool,
+    /// The directories that this run creates, innermost first.
     new: Vec<Utf8PathBuf>,
 }
 
 impl RunDir {
-    /// Names it; creates nothing.
+    /// Chooses the directory without creating it.
     pub fn plan(out: Option<&Utf8Path>) -> Result<Self> {
         let id = new_id()?;
         let here = Utf8PathBuf::try_from(std::env::current_dir()?)?;
         let path = here.join(out.map_or_else(|| Utf8Path::new(RUNS).join(&id), Utf8Path::to_owned));
-        if let Some(trace) = TRACES.iter().find(|name| path.join(name).exists()) {
+        if let Some(file) = RUN_FILES.iter().find(|name| path.join(name).exists()) {
             return Err(usage(format!(
-                "{path} holds the {trace} of an earlier run: choose another --out, evidence is not mixed."
+                "{path} holds {file} of an earlier run: choose another --out, so that evidence of two runs is not mixed."
             )));
         }
         let new = path.ancestors().take_while(|dir| !dir.exists()).map(Utf8Path::to_owned).collect();
-        Ok(Self { path, id, ours: out.is_none(), new })
+        Ok(Self { path, id, is_default: out.is_none(), new })
     }
 
-    /// Creates it and shows that it can be written.
+    /// Creates the directory and checks that it is writable.
     pub fn create(&self) -> Result<()> {
         let probe = self.path.join(".writable");
         let tried = std::fs::create_dir_all(&self.path)
@@ -60,27 +60,28 @@ impl RunDir {
         Ok(())
     }
 
-    /// Points the link to the newest run at this one, once it really begins.
+    /// Points the link to the newest run at this one. Called when the run begins.
     pub fn link_latest(&self) -> Result<()> {
-        let Some(parent) = self.path.parent().filter(|_| self.ours) else { return Ok(()) };
-        // Made aside and renamed: a reader never finds the link missing.
-        let (link, aside) = (parent.join(LATEST), parent.join(format!(".{}", self.id)));
+        let Some(parent) = self.path.parent().filter(|_| self.is_default) else { return Ok(()) };
+        // Made under another name and renamed, so that a reader never finds the link missing.
+        let link = parent.join(LATEST);
+        let aside = parent.join(format!(".{}", self.id));
         std::os::unix::fs::symlink(&self.id, &aside)
             .and_then(|()| std::fs::rename(&aside, &link))
             .with_context(|| format!("tried to point {link} at {}", self.id))
     }
 
-    /// Takes away again what this run created, if nothing was written to it.
-    pub fn drop_if_empty(&self) {
+    /// Removes the directories that this run created, if nothing was written to them.
+    pub fn remove_if_empty(&self) {
         if self.path.read_dir_utf8().map_or(true, |mut entries| entries.next().is_some()) {
             return;
         }
-        // Ends at the first that holds something else.
+        // Stops at the first directory that holds something else.
         let _ = self.new.iter().try_for_each(std::fs::remove_dir);
     }
 }
 
-/// `20260102T030405Z-1a2b3c`: when, and something that two runs of one second do not share.
+/// `20260102T030405Z-1a2b3c`: the time, and a random part that tells two runs of the same second apart.
 fn new_id() -> Result<String> {
     let mut random = [0u8; 3];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
@@ -88,7 +89,7 @@ fn new_id() -> Result<String> {
     Ok(format!("{}-{a:02x}{b:02x}{c:02x}", Timestamp::now().strftime(STAMP)))
 }
 
-/// When a run directory was made, by its name; none for names that are no run's.
+/// The time in the name of a run directory; none for other names.
 pub fn made_at(name: &str) -> Option<Timestamp> {
     let (stamp, random) = name.split_once('-')?;
     let hex = random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_tell_when_they_were_made() {
+    fn an_id_contains_its_time() {
         let id = new_id().expect("an id");
         let age = Timestamp::now().duration_since(made_at(&id).expect("a time"));
         assert!((0..5).contains(&age.as_secs()), "{id}");
@@ -131,19 +132,20 @@ mod tests {
     }
 
     #[test]
-    fn evidence_is_not_mixed() {
+    fn evidence_of_two_runs_is_not_mixed() {
         let (_keep, dir) = scratch();
-        let run = RunDir::plan(Some(&dir)).expect("an empty directory may be used");
+        let run = RunDir::plan(Some(&dir)).expect("an empty directory is accepted");
         run.create().expect("it can be written");
         std::fs::write(dir.join("progress.jsonl"), "").expect("written");
-        let error = RunDir::plan(Some(&dir)).err().expect("it is used now");
+        let error = RunDir::plan(Some(&dir)).err().expect("it belongs to a run");
         assert_eq!(crate::error::code_of(&error), crate::error::USAGE);
     }
 
     #[test]
-    fn a_place_that_cannot_be_written_is_named() {
-        let run = RunDir { path: "/proc/roundtrip".into(), id: "x".into(), ours: false, new: Vec::new() };
-        let line = run.create().expect_err("nobody writes there").to_string();
+    fn a_directory_that_is_not_writable_is_named() {
+        let run =
+            RunDir { path: "/proc/roundtrip".into(), id: "x".into(), is_default: false, new: Vec::new() };
+        let line = run.create().expect_err("it is not writable").to_string();
         assert!(line.starts_with("Cannot write to /proc/roundtrip ("), "{line}");
     }
 
@@ -153,13 +155,13 @@ mod tests {
         let id = new_id().expect("an id");
         let runs = dir.join(RUNS);
         let new = vec![runs.join(&id), runs.clone()];
-        let run = RunDir { path: runs.join(&id), id: id.clone(), ours: true, new };
+        let run = RunDir { path: runs.join(&id), id: id.clone(), is_default: true, new };
         run.create().expect("created");
         run.link_latest().expect("linked");
         assert_eq!(std::fs::read_link(runs.join(LATEST)).expect("a link"), std::path::Path::new(&id));
         assert_eq!(list(&runs).expect("a list").len(), 1);
         std::fs::remove_file(runs.join(LATEST)).expect("unlinked");
-        run.drop_if_empty();
-        assert_eq!(std::fs::read_dir(&dir).expect("it is there").count(), 0);
+        run.remove_if_empty();
+        assert_eq!(std::fs::read_dir(&dir).expect("it exists").count(), 0);
     }
 }

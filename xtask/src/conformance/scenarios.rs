@@ -1,4 +1,4 @@
-//! The scenarios there are, and which of them a command line means.
+//! The catalogue of scenarios, and the selection by command line arguments.
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -6,10 +6,10 @@ use serde::Deserialize;
 
 use crate::error::usage;
 
-/// Compiled in, so that words are checked before anything is built or installed.
+/// Compiled in, so that names are checked before anything is built or installed.
 const CATALOGUE: &str = include_str!("../../../conformance/scenarios.toml");
 
-/// On what a scenario runs.
+/// Where a scenario runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
@@ -20,7 +20,7 @@ pub enum Tier {
 }
 
 impl Tier {
-    /// Its name: also that of the test binary that holds it.
+    /// Its name, which is also the name of its test binary.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sim => "sim",
@@ -29,7 +29,7 @@ impl Tier {
     }
 }
 
-/// Which tiers to run.
+/// The values of `--tier`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TierChoice {
     /// In memory, with a virtual clock.
@@ -53,16 +53,16 @@ impl TierChoice {
 /// One scenario of the catalogue.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Scenario {
-    /// Its name, and that of its test.
+    /// Its name, which is also the name of its test.
     pub name: String,
-    /// On what it runs.
+    /// Where it runs.
     pub tier: Tier,
-    /// What it is, for people.
+    /// One line for people.
     pub title: String,
-    /// It stands for its like where not all are asked for.
+    /// Whether it runs by default, as the representative of its kind.
     #[serde(default)]
     pub representative: bool,
-    /// Left out of a run that names no scenarios: a measurement, which proves nothing of a core.
+    /// Whether it runs only if it is named: a measurement, which has no verdict on a core.
     #[serde(default)]
     pub by_name_only: bool,
 }
@@ -79,30 +79,30 @@ pub fn all() -> Result<Vec<Scenario>> {
     Ok(catalogue.scenario)
 }
 
-/// The scenarios meant by names and tier: without names all of the tier but for those that want to be named, and
-/// without either one of each kind.
+/// Selects scenarios by names and tier. Without names it selects all of the tier, except those that run only if they
+/// are named. Without names and tier it selects one representative of each kind.
 pub fn choose(all: &[Scenario], names: &[String], tier: Option<TierChoice>) -> Result<Vec<Scenario>> {
     if let Some(unknown) = names.iter().find(|name| !all.iter().any(|scenario| scenario.name == **name)) {
         let known: Vec<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
         return Err(usage(format!("There is no scenario \"{unknown}\". Known: {}.", known.join(", "))));
     }
-    let meant = |scenario: &&Scenario| match tier {
+    let selected = |scenario: &&Scenario| match tier {
         _ if !names.is_empty() => {
             names.contains(&scenario.name) && tier.is_none_or(|tier| tier.includes(scenario.tier))
         }
         Some(tier) => tier.includes(scenario.tier) && !scenario.by_name_only,
         None => scenario.representative,
     };
-    let chosen: Vec<Scenario> = all.iter().filter(meant).cloned().collect();
+    let chosen: Vec<Scenario> = all.iter().filter(selected).cloned().collect();
     if chosen.is_empty() {
         return Err(usage(
-            "No scenario is left of that choice: `cargo xtask conformance --list` shows all with their tiers.",
+            "No named scenario belongs to that tier: `cargo xtask conformance --list` shows all with their tiers.",
         ));
     }
     Ok(chosen)
 }
 
-/// All scenarios of a tier, also those that a run leaves out unless they are named.
+/// All scenarios of a tier, including those that run only if they are named.
 pub fn of(all: &[Scenario], tier: TierChoice) -> Vec<Scenario> {
     all.iter().filter(|scenario| tier.includes(scenario.tier)).cloned().collect()
 }
@@ -116,7 +116,7 @@ pub fn table(scenarios: &[Scenario]) -> String {
     scenarios.iter().map(line).collect()
 }
 
-/// The scenarios as a nextest expression, narrowed by the person's own.
+/// The scenarios as a nextest expression, combined with the `--filter` expression.
 pub fn expression(scenarios: &[&Scenario], filter: Option<&str>) -> String {
     let tests: Vec<String> = scenarios.iter().map(|scenario| format!("test(={})", scenario.name)).collect();
     let any = tests.join(" | ");
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_words_are_refused_with_the_known_ones() {
+    fn an_unknown_name_is_refused_with_a_list_of_known_ones() {
         let error = choose(&some(), &["a-c".into()], None).expect_err("there is no a-c");
         assert_eq!(error.to_string(), "There is no scenario \"a-c\". Known: a-b, clock.");
         assert_eq!(crate::error::code_of(&error), crate::error::USAGE);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_tiers_narrow() {
+    fn names_and_tiers_select() {
         let names = |names: &[&str], tier| {
             let wanted: Vec<String> = names.iter().map(ToString::to_string).collect();
             let chosen = choose(&some(), &wanted, tier).expect("a choice");
@@ -164,12 +164,12 @@ mod tests {
         assert_eq!(names(&[], Some(TierChoice::All)), ["a-b", "clock"]);
         assert_eq!(names(&[], Some(TierChoice::Real)), ["a-b"]);
         assert_eq!(names(&["a-b"], None), ["a-b"]);
-        // One of each kind, if nothing is asked for.
+        // One representative of each kind by default.
         assert_eq!(names(&[], None), ["clock"]);
-        let shy =
+        let with_measurement =
             [scenario("a-b", Tier::Real), Scenario { by_name_only: true, ..scenario("iops", Tier::Real) }];
-        assert_eq!(choose(&shy, &[], Some(TierChoice::All)).expect("a choice").len(), 1);
-        assert_eq!(choose(&shy, &["iops".into()], None).expect("a choice")[0].name, "iops");
+        assert_eq!(choose(&with_measurement, &[], Some(TierChoice::All)).expect("a choice").len(), 1);
+        assert_eq!(choose(&with_measurement, &["iops".into()], None).expect("a choice")[0].name, "iops");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The libvirt daemon: whether one is needed, whether it answers, how it is started here.
+//! The libvirt daemon: whether one is needed, whether it answers, how to start it on this machine.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -6,82 +6,83 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::error::infrastructure;
-use crate::host::Host;
-use crate::run::{holds_within, say, wait_bounded};
+use crate::process::{holds_within, wait_bounded};
+use crate::system::System;
+use crate::terminal::say;
 
-/// Sockets of the system daemon: the one for everything, and QEMU's own.
+/// Sockets of the system daemon: the monolithic daemon's, and that of the daemon for QEMU alone.
 const SOCKETS: [&str; 2] = ["/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"];
-/// Socket of the daemon that keeps guests' logs. libvirt starts it by itself only where systemd or a session does.
+/// Socket of virtlogd, which writes the logs of guests. It starts on demand only under systemd or in a session.
 const LOG_SOCKET: &str = "/run/libvirt/virtlogd-sock";
-/// Units that listen, by preference.
+/// Socket units of systemd, in order of preference.
 const UNITS: [&str; 2] = ["libvirtd.socket", "virtqemud.socket"];
 const UNIT_DIRS: [&str; 3] = ["/usr/lib/systemd/system", "/lib/systemd/system", "/etc/systemd/system"];
-/// A daemon that does not listen after this long will not.
+/// How long a daemon may take until it listens.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// Where guests are run: an ordinary user's own daemon starts by itself on first use.
-pub fn uri(host: &dyn Host) -> &'static str {
-    if host.is_root() { "qemu:///system" } else { "qemu:///session" }
+/// libvirt's URI for this user. An ordinary user's daemon starts by itself on first use.
+pub fn uri(system: &dyn System) -> &'static str {
+    if system.is_root() { "qemu:///system" } else { "qemu:///session" }
 }
 
-/// Whether the system daemon answers. A socket file alone says nothing: a dead daemon leaves one.
-pub fn answers(host: &dyn Host) -> bool {
-    SOCKETS.iter().any(|socket| host.accepts(socket))
+/// Whether the system daemon accepts connections. A socket file alone proves nothing: a dead daemon leaves one.
+pub fn answers(system: &dyn System) -> bool {
+    SOCKETS.iter().any(|socket| system.accepts(socket))
 }
 
-/// Whether something has to be started.
-pub fn is_needed(host: &dyn Host) -> bool {
-    host.is_root() && (!answers(host) || !log_daemon_is_fine(host))
+/// Whether a daemon must be started.
+pub fn is_needed(system: &dyn System) -> bool {
+    system.is_root() && (!answers(system) || !log_daemon_is_fine(system))
 }
 
-fn has_systemd(host: &dyn Host) -> bool {
-    host.exists("/run/systemd/system")
+fn has_systemd(system: &dyn System) -> bool {
+    system.exists("/run/systemd/system")
 }
 
-fn log_daemon_is_fine(host: &dyn Host) -> bool {
-    has_systemd(host) || host.program("virtlogd").is_none() || host.accepts(LOG_SOCKET)
+fn log_daemon_is_fine(system: &dyn System) -> bool {
+    has_systemd(system) || system.program("virtlogd").is_none() || system.accepts(LOG_SOCKET)
 }
 
-/// The commands that start what does not answer.
-pub fn commands(host: &dyn Host) -> Vec<Vec<String>> {
+/// The commands that start each daemon that does not answer.
+pub fn commands(system: &dyn System) -> Vec<Vec<String>> {
     let mut all: Vec<Vec<&str>> = Vec::new();
-    if has_systemd(host) {
-        let there = |unit: &&&str| UNIT_DIRS.iter().any(|dir| host.exists(&format!("{dir}/{unit}")));
-        let unit = UNITS.iter().find(there).filter(|_| !answers(host));
+    if has_systemd(system) {
+        let there = |unit: &&&str| UNIT_DIRS.iter().any(|dir| system.exists(&format!("{dir}/{unit}")));
+        let unit = UNITS.iter().find(there).filter(|_| !answers(system));
         all.extend(unit.map(|unit| vec!["systemctl", "enable", "--now", unit]));
     } else {
-        if !log_daemon_is_fine(host) {
+        if !log_daemon_is_fine(system) {
             all.push(vec!["virtlogd", "-d"]);
         }
-        let daemon = ["libvirtd", "virtqemud"].into_iter().find(|name| host.program(name).is_some());
-        all.extend(daemon.filter(|_| !answers(host)).map(|name| vec![name, "-d"]));
+        let daemon = ["libvirtd", "virtqemud"].into_iter().find(|name| system.program(name).is_some());
+        all.extend(daemon.filter(|_| !answers(system)).map(|name| vec![name, "-d"]));
     }
     all.into_iter().map(|argv| argv.into_iter().map(String::from).collect()).collect()
 }
 
-/// Starts what does not answer, and waits until it does.
-pub fn start(host: &dyn Host) -> Result<()> {
-    if !is_needed(host) {
+/// Starts each daemon that does not answer, and waits until the system daemon answers.
+pub fn start(system: &dyn System) -> Result<()> {
+    if !is_needed(system) {
         return Ok(());
     }
-    for argv in commands(host) {
-        start_one(host, &argv)?;
+    for argv in commands(system) {
+        start_one(system, &argv)?;
     }
-    if holds_within(BOUND, || answers(host)) {
+    if holds_within(BOUND, || answers(system)) {
         say("  start the libvirt daemon … done");
         return Ok(());
     }
     Err(infrastructure(format!(
-        "Tried to start the libvirt daemon and nothing answers at {} after {} s: run `libvirtd` in a terminal to see why.",
+        "Started the libvirt daemon, and nothing answers at {} after {} s: run `libvirtd` in a terminal to see why.",
         SOCKETS[0],
         BOUND.as_secs()
     )))
 }
 
-/// Runs one command. `-d` returns when the daemon listens or failed to.
-fn start_one(host: &dyn Host, argv: &[String]) -> Result<()> {
+/// Runs one command. With `-d` a daemon returns when it listens or has failed.
+fn start_one(system: &dyn System, argv: &[String]) -> Result<()> {
     let shown = argv.join(" ");
-    let program = host.program(&argv[0]).unwrap_or_else(|| argv[0].clone());
+    let program = system.program(&argv[0]).unwrap_or_else(|| argv[0].clone());
     let mut child = Command::new(program)
         .args(&argv[1..])
         .stdin(Stdio::null())
@@ -94,14 +95,17 @@ fn start_one(host: &dyn Host, argv: &[String]) -> Result<()> {
         Some(status) => Err(infrastructure(format!(
             "Tried to start the libvirt daemon with `{shown}` and it failed ({status}): run it by hand to see why."
         ))),
-        None => Err(infrastructure(format!("`{shown}` did not come back within {} s.", BOUND.as_secs()))),
+        None => Err(infrastructure(format!(
+            "`{shown}` did not return within {} s: run it by hand to see why.",
+            BOUND.as_secs()
+        ))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::fixture::Fixture;
+    use crate::system::fixture::Fixture;
 
     fn container() -> Fixture {
         Fixture::default().program("libvirtd").program("virtlogd")
@@ -113,21 +117,21 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_socket_does_not_count() {
+    fn a_socket_without_a_daemon_does_not_count() {
         let stale = container().file(SOCKETS[0], "").file(LOG_SOCKET, "");
         assert!(is_needed(&stale));
         assert_eq!(commands(&stale).len(), 2);
     }
 
     #[test]
-    fn what_answers_is_left_alone() {
+    fn a_daemon_that_answers_is_not_started_again() {
         let up = container().socket(SOCKETS[1]).socket(LOG_SOCKET);
         assert!(!is_needed(&up));
         assert!(commands(&up).is_empty());
     }
 
     #[test]
-    fn systemd_is_asked_for_the_unit_it_has() {
+    fn systemd_starts_the_unit_that_is_installed() {
         let modern = container()
             .file("/run/systemd/system/x", "")
             .file("/usr/lib/systemd/system/virtqemud.socket", "");

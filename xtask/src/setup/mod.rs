@@ -1,4 +1,4 @@
-//! Set-up: looks, says what it will do, asks, does it, looks again.
+//! The command `setup`: finds what is missing, says what it will do, asks, does it, and checks the result.
 
 pub mod daemon;
 pub mod device;
@@ -13,13 +13,15 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use camino::Utf8Path;
 
+use crate::cargo::cargo;
 use crate::error::infrastructure;
-use crate::host::{Host, Live};
-use crate::images_cmd;
-use crate::run::{cargo, in_ci, on_terminal, quietly, say};
+use crate::guest_images;
+use crate::process::quietly;
 use crate::setup::plan::{Step, Survey};
+use crate::system::{LiveSystem, System};
+use crate::terminal::{in_ci, on_terminal, say};
 
-/// What set-up would change on this machine. Images are not in it: they are a cache of the user's own.
+/// What set-up would change on this machine. Guest images are not part of it: they are a cache in the user's home.
 pub struct Work {
     survey: Survey,
     steps: Vec<Step>,
@@ -29,29 +31,30 @@ pub struct Work {
 }
 
 impl Work {
-    /// Looks at the machine. An error means that set-up cannot help here.
-    pub fn find(host: &dyn Host, root: &Utf8Path) -> Result<Self> {
+    /// Examines the machine. Fails if set-up cannot help here.
+    pub fn find(system: &dyn System, root: &Utf8Path) -> Result<Self> {
         if std::env::consts::ARCH != "x86_64" {
             let found = std::env::consts::ARCH;
             return Err(infrastructure(format!(
                 "This machine is {found}, and the guests are x86_64: use an x86_64 machine."
             )));
         }
-        let survey = Survey::of(host);
-        let mut steps = survey.plan(host)?;
-        if steps.is_empty() && images_cmd::needs_lists(host) {
+        let survey = Survey::of(system);
+        let mut steps = survey.plan(system)?;
+        if steps.is_empty() && guest_images::needs_lists(system) {
             steps.push(plan::read_lists());
         }
-        let (device, daemon) = (device::is_needed(host), daemon::is_needed(host));
+        let device = device::is_needed(system);
+        let daemon = daemon::is_needed(system);
         Ok(Self { steps, survey, device, daemon, nextest: !has_nextest(root) })
     }
 
-    /// Whether nothing is to be done.
+    /// Whether the machine is ready.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && !self.device && !self.daemon && !self.nextest
     }
 
-    /// What will be done, a line each.
+    /// The changes, one line each.
     pub fn lines(&self) -> Vec<String> {
         let steps = self.steps.iter().map(|step| match step {
             Step::AddSource { path, .. } => {
@@ -59,36 +62,36 @@ impl Work {
             }
             Step::Run { argv, .. } => argv.join(" "),
         });
-        let device = self.device.then(|| "open /dev/kvm to the group kvm, as udev would".to_owned());
+        let device = self.device.then(|| "give /dev/kvm to the group kvm, as udev does elsewhere".to_owned());
         let daemon = self.daemon.then(|| "start the libvirt daemon".to_owned());
         let nextest =
             self.nextest.then(|| "cargo install --locked cargo-nextest (takes a few minutes)".to_owned());
         steps.chain(device).chain(daemon).chain(nextest).collect()
     }
 
-    /// Shows what is lacking and what will be done.
-    fn tell(&self) {
-        let lacking = self.survey.lines();
-        if !lacking.is_empty() {
-            say(format!("On {} Roundtrip lacks:", self.survey.release.pretty));
-            lacking.iter().for_each(|line| say(format!("  {line}")));
+    /// Shows what is missing and what will be done.
+    fn announce(&self) {
+        let missing = self.survey.lines();
+        if !missing.is_empty() {
+            say(format!("On {} Roundtrip needs:", self.survey.release.pretty));
+            missing.iter().for_each(|line| say(format!("  {line}")));
         }
         say("Set-up will:");
         self.lines().iter().for_each(|line| say(format!("  - {line}")));
     }
 
-    fn perform(&self, host: &dyn Host, root: &Utf8Path) -> Result<()> {
-        let root_access = Root::find(host, &self.steps)?;
+    fn perform(&self, system: &dyn System, root: &Utf8Path) -> Result<()> {
+        let root_access = Root::find(system, &self.steps)?;
         for (index, step) in self.steps.iter().enumerate() {
-            let done = root_access.take(step);
+            let done = root_access.perform(step);
             if done.is_err() {
-                // A source that apt cannot read would spoil every later use of apt.
+                // A source that apt cannot read would break every later use of apt.
                 self.steps[..index].iter().for_each(|earlier| root_access.undo(earlier));
             }
             done?;
         }
-        device::open(host)?;
-        daemon::start(host)?;
+        device::open(system)?;
+        daemon::start(system)?;
         if self.nextest {
             quietly("install cargo-nextest", cargo(root).args(["install", "--locked", "cargo-nextest"]))?;
         }
@@ -96,36 +99,36 @@ impl Work {
     }
 }
 
-/// Whether the test runner is there.
+/// Whether cargo-nextest, the test runner, is installed.
 pub fn has_nextest(root: &Utf8Path) -> bool {
-    let asked =
+    let answer =
         cargo(root).args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    asked.is_ok_and(|status| status.success())
+    answer.is_ok_and(|status| status.success())
 }
 
-/// Makes the machine ready. Says nothing if it is.
+/// Makes the machine ready. Prints nothing if it is ready.
 pub fn ensure(root: &Utf8Path, yes: bool) -> Result<()> {
-    let host = Live;
-    let work = Work::find(&host, root)?;
+    let system = LiveSystem;
+    let work = Work::find(&system, root)?;
     if work.is_empty() {
         return Ok(());
     }
-    work.tell();
+    work.announce();
     consent(yes)?;
-    work.perform(&host, root)?;
-    let left = Work::find(&host, root)?;
-    if !left.is_empty() {
-        let lines = [left.survey.lines(), left.lines()].concat().join("; ");
-        return Err(infrastructure(format!("Set-up ran, and this is still lacking: {lines}")));
+    work.perform(&system, root)?;
+    let remaining = Work::find(&system, root)?;
+    if !remaining.is_empty() {
+        let lines = [remaining.survey.lines(), remaining.lines()].concat().join("; ");
+        return Err(infrastructure(format!("Set-up ran, and this is still missing: {lines}")));
     }
     Ok(())
 }
 
 /// The command `setup`.
 pub fn command(root: &Utf8Path, yes: bool) -> Result<()> {
-    let ready = Work::find(&Live, root)?.is_empty();
+    let ready = Work::find(&LiveSystem, root)?.is_empty();
     ensure(root, yes)?;
-    let built = images_cmd::ensure(root)?;
+    let built = guest_images::ensure(root)?;
     if ready && !built {
         println!("Nothing to do: this machine is ready. Next: cargo xtask conformance");
     } else {
@@ -134,14 +137,14 @@ pub fn command(root: &Utf8Path, yes: bool) -> Result<()> {
     Ok(())
 }
 
-/// Asks, unless the answer is known.
-fn consent(yes: bool) -> Result<()> {
+/// Asks for consent, unless it was given beforehand.
+pub fn consent(yes: bool) -> Result<()> {
     if yes || in_ci() {
         return Ok(());
     }
     if !on_terminal() {
         return Err(infrastructure(
-            "Nobody is here to be asked: run `cargo xtask setup --yes`, or set CI=true, to let set-up do this.",
+            "There is no terminal to ask on: run `cargo xtask setup --yes`, or set CI=true, to let set-up do this.",
         ));
     }
     if ask("Go ahead?")? {
@@ -150,7 +153,7 @@ fn consent(yes: bool) -> Result<()> {
     Err(infrastructure("Nothing was changed. `cargo xtask setup` asks again."))
 }
 
-/// A question that is answered no unless somebody types yes.
+/// Asks a question on the terminal. Every answer other than yes means no.
 pub fn ask(question: &str) -> Result<bool> {
     eprint!("{question} [y/N] ");
     std::io::stderr().flush()?;
@@ -159,19 +162,19 @@ pub fn ask(question: &str) -> Result<bool> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-/// How commands are run as root here.
+/// How this machine runs commands as root.
 struct Root {
     prefix: Vec<String>,
 }
 
 impl Root {
-    /// Root itself or sudo. Where there is neither, the person gets the exact commands.
-    fn find(host: &dyn Host, steps: &[Step]) -> Result<Self> {
-        if steps.is_empty() || host.is_root() {
+    /// Runs commands directly as root, or with sudo. Without either it fails with the exact commands to run by hand.
+    fn find(system: &dyn System, steps: &[Step]) -> Result<Self> {
+        if steps.is_empty() || system.is_root() {
             return Ok(Self { prefix: Vec::new() });
         }
-        if let Some(sudo) = host.program("sudo") {
-            // Asked once, before spinners cover its prompt. Without a terminal it must work without a password.
+        if let Some(sudo) = system.program("sudo") {
+            // sudo asks for the password here, before spinners cover its prompt. Without a terminal it must need none.
             let arguments: &[&str] = if on_terminal() { &["-v"] } else { &["-n", "-v"] };
             if Command::new(&sudo).args(arguments).status().is_ok_and(|status| status.success()) {
                 return Ok(Self { prefix: vec![sudo] });
@@ -179,7 +182,7 @@ impl Root {
         }
         let script: Vec<String> = steps.iter().map(as_shell).collect();
         Err(infrastructure(format!(
-            "Set-up needs root for this and has no way to become it. Run these as root, then `cargo xtask setup` again:\n\n{}",
+            "Set-up needs root for this, and sudo does not work here. Run these as root, then `cargo xtask setup` again:\n\n{}",
             script.join("\n")
         )))
     }
@@ -191,12 +194,12 @@ impl Root {
         command
     }
 
-    fn take(&self, step: &Step) -> Result<()> {
+    fn perform(&self, step: &Step) -> Result<()> {
         match step {
             Step::AddSource { path, text } => self.write(path, text),
             Step::Run { what, argv } => {
-                let words = ["env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"];
-                let all: Vec<&str> = words.into_iter().chain(argv.iter().map(String::as_str)).collect();
+                let environment = ["env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"];
+                let all: Vec<&str> = environment.into_iter().chain(argv.iter().map(String::as_str)).collect();
                 quietly(what, &mut self.command(&all))
             }
         }
@@ -216,7 +219,7 @@ impl Root {
     fn undo(&self, step: &Step) {
         if let Step::AddSource { path, .. } = step {
             let _ = self.command(&["rm", "-f", path]).status();
-            say(format!("  took {path} away again"));
+            say(format!("  removed {path} again"));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What the suite needs of a host, as a table.
+//! The programs, libraries and files that the suite needs on a host, as a table.
 
-use crate::host::Host;
+use crate::system::System;
 
-/// How it is seen that a need is met. Files rather than package names, so that QEMU built by hand counts.
+/// How to detect that a need is met. Files rather than package names, so that a QEMU built by hand counts.
 pub enum Detect {
     /// A program on the path or in a system directory.
     Program(&'static str),
@@ -12,25 +12,25 @@ pub enum Detect {
     PkgConfig(&'static str),
 }
 
-/// Which suite of the distribution a package comes from.
+/// The suite of the distribution that a package comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// The release itself.
     Release,
     /// The release, or its backports where the release's QEMU is too old.
-    /// QEMU's and libvirt's packages depend on exact versions of each other, so they come from one suite.
+    /// The packages of QEMU and libvirt depend on exact versions of each other, so all come from one suite.
     Virtualisation,
 }
 
 /// One thing the suite needs.
 pub struct Need {
-    /// What it is for, in the words of the person who is asked.
+    /// What it is for, as shown to the person who is asked for consent.
     pub purpose: &'static str,
-    /// How it is detected.
+    /// How to detect it.
     pub detect: Detect,
-    /// The Debian package that brings it.
+    /// The Debian package that contains it.
     pub package: &'static str,
-    /// Where that package comes from.
+    /// The suite of that package.
     pub origin: Origin,
 }
 
@@ -49,7 +49,7 @@ const fn need(purpose: &'static str, detect: Detect, package: &'static str, orig
 use Detect::{AnyFile, PkgConfig, Program};
 use Origin::{Release, Virtualisation};
 
-/// Everything, in the order in which it is told. What goes into a guest is downloaded for it, not installed here.
+/// All needs, in the order in which they are shown. Packages for guests are downloaded, not installed here.
 pub const NEEDS: &[Need] = &[
     need("runs the guests", Program("qemu-system-x86_64"), "qemu-system-x86", Virtualisation),
     need("disk formats", Program("qemu-img"), "qemu-utils", Virtualisation),
@@ -75,10 +75,10 @@ pub const NEEDS: &[Need] = &[
         "libvirt-daemon-driver-qemu",
         Virtualisation,
     ),
-    need("a look at guests by hand", Program("virsh"), "libvirt-clients", Virtualisation),
+    need("inspects guests by hand", Program("virsh"), "libvirt-clients", Virtualisation),
     need("libvirt's headers", PkgConfig("libvirt"), "libvirt-dev", Virtualisation),
     need("libnbd's headers", PkgConfig("libnbd"), "libnbd-dev", Release),
-    need("a peer to measure beside", Program("nbdcopy"), "libnbd-bin", Release),
+    need("compared with in benchmarks", Program("nbdcopy"), "libnbd-bin", Release),
     need("logs in to guests", Program("ssh"), "openssh-client", Release),
     need("finds libraries", Program("pkg-config"), "pkg-config", Release),
     need("C compiler (SQLite)", Program("cc"), "gcc", Release),
@@ -98,61 +98,61 @@ pub const NEEDS: &[Need] = &[
 
 impl Need {
     /// Whether this machine has it.
-    pub fn is_met(&self, host: &dyn Host) -> bool {
+    pub fn is_met(&self, system: &dyn System) -> bool {
         match self.detect {
-            Program(name) => host.program(name).is_some(),
-            AnyFile(paths) => paths.iter().any(|path| host.exists(path)),
-            PkgConfig(name) => PKG_CONFIG_DIRS.iter().any(|dir| host.exists(&format!("{dir}/{name}.pc"))),
+            Program(name) => system.program(name).is_some(),
+            AnyFile(paths) => paths.iter().any(|path| system.exists(path)),
+            PkgConfig(name) => PKG_CONFIG_DIRS.iter().any(|dir| system.exists(&format!("{dir}/{name}.pc"))),
         }
     }
 }
 
-/// A tool with an oldest version that does what the suite needs.
+/// A tool and its oldest version that works for the suite.
 pub struct Minimum {
     /// Its name.
     pub tool: &'static str,
-    /// How it is asked for its version.
-    pub asked: &'static [&'static [&'static str]],
-    /// The oldest that will do.
+    /// The commands that print its version, of which one must work.
+    pub version_commands: &'static [&'static [&'static str]],
+    /// The oldest version that works.
     pub version: Version,
-    /// What goes wrong with an older one.
+    /// Why an older version does not work.
     pub why: &'static str,
-    /// The packages that are renewed when it is too old.
-    pub renew: &'static [&'static str],
+    /// The packages to upgrade when it is too old.
+    pub upgrade: &'static [&'static str],
 }
 
 /// Oldest versions.
 pub const MINIMA: &[Minimum] = &[
     Minimum {
         tool: "QEMU",
-        asked: &[&["qemu-system-x86_64", "--version"]],
+        version_commands: &[&["qemu-system-x86_64", "--version"]],
         version: Version(9, 0),
-        why: "older ones corrupt their write log when a guest writes zeroes",
-        renew: &["qemu-system-x86", "qemu-utils"],
+        why: "older versions corrupt their write log when a guest writes zeroes",
+        upgrade: &["qemu-system-x86", "qemu-utils"],
     },
     Minimum {
         tool: "libvirt",
-        asked: &[&["libvirtd", "--version"], &["virtqemud", "--version"]],
+        version_commands: &[&["libvirtd", "--version"], &["virtqemud", "--version"]],
         version: Version(9, 0),
-        why: "the suite was never tried with older ones",
-        renew: &["libvirt-daemon-system", "libvirt-daemon-driver-qemu", "libvirt-clients", "libvirt-dev"],
+        why: "the suite is not tested with older versions",
+        upgrade: &["libvirt-daemon-system", "libvirt-daemon-driver-qemu", "libvirt-clients", "libvirt-dev"],
     },
 ];
 
 impl Minimum {
-    /// The version installed here, if any.
-    pub fn installed(&self, host: &dyn Host) -> Option<Version> {
-        self.told(host).and_then(|text| Version::find(&text))
+    /// The installed version, if any.
+    pub fn installed(&self, system: &dyn System) -> Option<Version> {
+        self.printed(system).and_then(|text| Version::find(&text))
     }
 
-    /// The same with all its numbers, for people.
-    pub fn installed_in_full(&self, host: &dyn Host) -> Option<String> {
-        self.told(host)
+    /// The installed version with all its numbers, for people.
+    pub fn installed_in_full(&self, system: &dyn System) -> Option<String> {
+        self.printed(system)
             .and_then(|text| numbers(&text).find(|word| Version::parse(word).is_some()).map(String::from))
     }
 
-    fn told(&self, host: &dyn Host) -> Option<String> {
-        self.asked.iter().find_map(|argv| host.output(argv))
+    fn printed(&self, system: &dyn System) -> Option<String> {
+        self.version_commands.iter().find_map(|argv| system.output(argv))
     }
 }
 
@@ -201,11 +201,11 @@ mod tests {
     }
 
     #[test]
-    fn every_tool_of_the_image_build_is_brought() {
+    fn every_tool_of_the_image_build_is_installed() {
         const ALWAYS_THERE: [&str; 2] = ["apt", "dpkg"];
         for (tool, package) in images::HOST_TOOLS {
-            let brought = NEEDS.iter().any(|need| need.package == *package);
-            assert!(brought || ALWAYS_THERE.contains(package), "{tool} of {package}");
+            let installed = NEEDS.iter().any(|need| need.package == *package);
+            assert!(installed || ALWAYS_THERE.contains(package), "{tool} of {package}");
         }
     }
 

@@ -1,22 +1,22 @@
-//! From what is missing to what has to be done. Pure: reads a `Host`, changes nothing.
+//! Plans the steps of set-up from what is missing. Reads a `System` and changes nothing.
 
 use anyhow::Result;
 
 use crate::error::infrastructure;
-use crate::host::Host;
 use crate::setup::needs::{MINIMA, Minimum, NEEDS, Need, Origin, Version};
 use crate::setup::release::{Dpkg, Release, advice, offered_qemu};
 use crate::setup::sources;
+use crate::system::System;
 
-/// A tool that is here but too old.
+/// A tool that is installed and too old.
 pub struct Outdated {
-    /// Which tool, and what it must be.
+    /// The tool and its oldest usable version.
     pub minimum: &'static Minimum,
-    /// What is here.
+    /// The installed version.
     pub found: Version,
 }
 
-/// What this machine lacks.
+/// What is missing on this machine.
 pub struct Survey {
     /// The distribution.
     pub release: Release,
@@ -34,12 +34,12 @@ pub enum Step {
     AddSource {
         /// The new file.
         path: &'static str,
-        /// All of it.
+        /// Its complete text.
         text: String,
     },
     /// Runs a command.
     Run {
-        /// What it is called while it runs.
+        /// What is shown while it runs.
         what: String,
         /// The command.
         argv: Vec<String>,
@@ -47,23 +47,23 @@ pub enum Step {
 }
 
 impl Survey {
-    /// Looks at a machine.
-    pub fn of(host: &dyn Host) -> Self {
-        let missing = NEEDS.iter().filter(|need| !need.is_met(host)).collect();
+    /// Examines a machine.
+    pub fn of(system: &dyn System) -> Self {
+        let missing = NEEDS.iter().filter(|need| !need.is_met(system)).collect();
         let outdated = MINIMA
             .iter()
-            .filter_map(|minimum| Some(Outdated { minimum, found: minimum.installed(host)? }))
+            .filter_map(|minimum| Some(Outdated { minimum, found: minimum.installed(system)? }))
             .filter(|tool| tool.found < tool.minimum.version)
             .collect();
-        Self { release: Release::of(host), missing, outdated, dpkg: Dpkg::of(host) }
+        Self { release: Release::of(system), missing, outdated, dpkg: Dpkg::of(system) }
     }
 
-    /// Whether every package is here and new enough.
+    /// Whether every package is installed and new enough.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.outdated.is_empty()
     }
 
-    /// What is lacking, a line each.
+    /// What is missing, one line each.
     pub fn lines(&self) -> Vec<String> {
         let missing =
             self.missing.iter().map(|need| format!("missing  {:<27} {}", need.package, need.purpose));
@@ -77,40 +77,41 @@ impl Survey {
     /// The packages to install from one origin.
     fn packages(&self, origin: Origin) -> Vec<String> {
         let missing = self.missing.iter().filter(|need| need.origin == origin).map(|need| need.package);
-        let renewed = self.outdated.iter().flat_map(|tool| tool.minimum.renew.iter().copied());
+        let upgraded = self.outdated.iter().flat_map(|tool| tool.minimum.upgrade.iter().copied());
         let mut all: Vec<String> =
-            missing.chain(renewed.filter(|_| origin == Origin::Virtualisation)).map(String::from).collect();
+            missing.chain(upgraded.filter(|_| origin == Origin::Virtualisation)).map(String::from).collect();
         let mut seen = std::collections::BTreeSet::new();
         all.retain(|name| seen.insert(name.clone()));
         all
     }
 
-    /// Why the release's own QEMU and libvirt packages cannot be taken, if so.
-    fn needs_backports(&self, host: &dyn Host) -> Option<String> {
+    /// Why the release's own QEMU and libvirt packages cannot be used; none if they can.
+    fn needs_backports(&self, system: &dyn System) -> Option<String> {
         let wanted = MINIMA[0].version;
-        if let Some(offered) = offered_qemu(host, &self.release).filter(|offered| *offered < wanted) {
+        if let Some(offered) = offered_qemu(system, &self.release).filter(|offered| *offered < wanted) {
             return Some(format!("{} offers QEMU {offered}, and {wanted} is needed", self.release.pretty));
         }
-        let strays = self.dpkg.as_ref().map(Dpkg::strays).unwrap_or_default();
-        let first = strays.first()?;
-        Some(format!("{first} is here from backports, and the release's own packages do not fit beside it"))
+        let backports = self.dpkg.as_ref().map(Dpkg::from_backports).unwrap_or_default();
+        let first = backports.first()?;
+        Some(format!("{first} is installed from backports, and the release's own packages conflict with it"))
     }
 
-    /// What has to be done, in order. Nothing if the survey is complete.
-    pub fn plan(&self, host: &dyn Host) -> Result<Vec<Step>> {
+    /// The steps, in order. None if nothing is missing.
+    pub fn plan(&self, system: &dyn System) -> Result<Vec<Step>> {
         if self.is_complete() {
             return Ok(Vec::new());
         }
-        if !self.release.is_debian_family() || host.program("apt-get").is_none() {
+        if !self.release.is_debian_family() || system.program("apt-get").is_none() {
             return Err(infrastructure(self.by_hand()));
         }
-        let (plain, virtual_) = (self.packages(Origin::Release), self.packages(Origin::Virtualisation));
+        let plain = self.packages(Origin::Release);
+        let virtual_ = self.packages(Origin::Virtualisation);
         let mut steps = Vec::new();
         let mut suite = None;
         if !virtual_.is_empty()
-            && let Some(why) = self.needs_backports(host)
+            && let Some(why) = self.needs_backports(system)
         {
-            steps.extend(self.add_backports(host, &why)?);
+            steps.extend(self.add_backports(system, &why)?);
             suite = Some(format!("{}-backports", self.release.codename));
         }
         steps.push(read_lists());
@@ -119,18 +120,18 @@ impl Survey {
         Ok(steps)
     }
 
-    fn add_backports(&self, host: &dyn Host, why: &str) -> Result<Option<Step>> {
+    fn add_backports(&self, system: &dyn System, why: &str) -> Result<Option<Step>> {
         let Release { codename, .. } = &self.release;
         if !self.release.has_qemu_in_backports() {
             return Err(infrastructure(format!("{why}: {}.", advice(&self.release))));
         }
-        let configured = sources::configured(host);
+        let configured = sources::configured(system);
         if sources::has_backports(&configured, codename) {
             return Ok(None);
         }
         let Some(text) = sources::backports_beside(&configured, codename) else {
             return Err(infrastructure(format!(
-                "{why}: looked in /etc/apt for a source of {codename} main to put {codename}-backports beside \
+                "{why}: looked in /etc/apt for the source of {codename} main, to copy it for {codename}-backports, \
                  and found none; add {codename}-backports by hand and run `cargo xtask setup` again."
             )));
         };
@@ -139,21 +140,22 @@ impl Survey {
 
     fn by_hand(&self) -> String {
         format!(
-            "{} has no apt, so set-up cannot install what is lacking. Install these by hand (Debian's names):\n  {}",
+            "{} has no apt, so set-up cannot install what is missing. Install these by hand (Debian's names):\n  {}",
             self.release.pretty,
             self.lines().join("\n  ")
         )
     }
 }
 
-/// Whether apt knows nothing of this package: containers come without lists, and the image is made of packages.
-pub fn lacks_lists(host: &dyn Host, package: &str) -> bool {
-    host.output(&["apt-cache", "policy", package]).is_some_and(|text| {
+/// Whether apt does not know a package. Containers come without package lists, and the guest image is made of
+/// packages.
+pub fn lacks_lists(system: &dyn System, package: &str) -> bool {
+    system.output(&["apt-cache", "policy", package]).is_some_and(|text| {
         !text.lines().any(|line| line.trim().starts_with("Candidate: ") && !line.contains("(none)"))
     })
 }
 
-/// Has apt read its sources.
+/// The step in which apt reads its sources.
 pub fn read_lists() -> Step {
     run("read the package lists", &["apt-get", "update", "-q"])
 }

@@ -1,8 +1,8 @@
-//! Machines as they are met, and what set-up makes of them.
+//! The plan of set-up on different machines.
 
 use super::*;
 use crate::error::{INFRASTRUCTURE, code_of};
-use crate::host::fixture::Fixture;
+use crate::system::fixture::Fixture;
 
 const BOOKWORM: &str =
     "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_CODENAME=bookworm\n";
@@ -10,7 +10,7 @@ const TRIXIE: &str = "PRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\nID=debian\nV
 const NOBLE: &str = "PRETTY_NAME=\"Ubuntu 24.04.2 LTS\"\nID=ubuntu\nID_LIKE=debian\nVERSION_CODENAME=noble\n";
 const SOURCES: &str = "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm bookworm-updates\n\
     Components: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n";
-const STRAY: &str =
+const FROM_BACKPORTS: &str =
     "Package: qemu-utils\nStatus: install ok installed\nVersion: 1:10.0.2+ds-2+deb13u1~bpo12+1\n";
 
 fn machine(os_release: &str) -> Fixture {
@@ -21,11 +21,11 @@ fn machine(os_release: &str) -> Fixture {
         .program("apt-get")
 }
 
-fn plan(host: &Fixture) -> Result<Vec<Step>> {
-    Survey::of(host).plan(host)
+fn plan(system: &Fixture) -> Result<Vec<Step>> {
+    Survey::of(system).plan(system)
 }
 
-/// The commands of a plan, a line each.
+/// The commands of a plan, one line each.
 fn commands(steps: &[Step]) -> Vec<String> {
     let line = |step: &Step| match step {
         Step::AddSource { path, .. } => format!("add {path}"),
@@ -34,37 +34,38 @@ fn commands(steps: &[Step]) -> Vec<String> {
     steps.iter().map(line).collect()
 }
 
-fn refusal(host: &Fixture) -> String {
-    let error = plan(host).expect_err("nothing can be done here");
+fn refusal(system: &Fixture) -> String {
+    let error = plan(system).expect_err("set-up cannot help here");
     assert_eq!(code_of(&error), INFRASTRUCTURE);
     error.to_string()
 }
 
-/// Everything the table asks for, and versions that will do.
-fn complete(mut host: Fixture, qemu: &str) -> Fixture {
+/// Adds everything in the table of needs, in versions that work.
+fn complete(mut system: Fixture, qemu: &str) -> Fixture {
     for need in NEEDS {
-        host = match need.detect {
-            crate::setup::needs::Detect::Program(name) => host.program(name),
-            crate::setup::needs::Detect::AnyFile(paths) => host.file(paths[0], ""),
+        system = match need.detect {
+            crate::setup::needs::Detect::Program(name) => system.program(name),
+            crate::setup::needs::Detect::AnyFile(paths) => system.file(paths[0], ""),
             crate::setup::needs::Detect::PkgConfig(name) => {
-                host.file(&format!("/usr/lib/x86_64-linux-gnu/pkgconfig/{name}.pc"), "")
+                system.file(&format!("/usr/lib/x86_64-linux-gnu/pkgconfig/{name}.pc"), "")
             }
         };
     }
-    host.answer("qemu-system-x86_64 --version", &format!("QEMU emulator version {qemu}"))
+    system
+        .answer("qemu-system-x86_64 --version", &format!("QEMU emulator version {qemu}"))
         .answer("libvirtd --version", "libvirtd (libvirt) 11.3.0")
 }
 
 #[test]
 fn a_complete_machine_needs_nothing() {
-    let host = complete(machine(BOOKWORM), "10.0.2");
-    let survey = Survey::of(&host);
+    let system = complete(machine(BOOKWORM), "10.0.2");
+    let survey = Survey::of(&system);
     assert!(survey.is_complete(), "{:?}", survey.lines());
-    assert_eq!(plan(&host).expect("a plan"), []);
+    assert_eq!(plan(&system).expect("a plan"), []);
 }
 
 #[test]
-fn a_bare_debian_12_takes_qemu_and_libvirt_from_backports() {
+fn a_bare_debian_12_installs_qemu_and_libvirt_from_backports() {
     let steps = plan(&machine(BOOKWORM)).expect("a plan");
     let lines = commands(&steps);
     assert_eq!(lines.len(), 4, "{lines:#?}");
@@ -86,29 +87,29 @@ fn a_bare_debian_12_takes_qemu_and_libvirt_from_backports() {
 }
 
 #[test]
-fn stray_backports_without_their_suite_are_seen() {
-    let host = machine(BOOKWORM).file("/var/lib/dpkg/status", STRAY).program("qemu-img").answer(
+fn packages_from_backports_need_the_rest_from_backports() {
+    let system = machine(BOOKWORM).file("/var/lib/dpkg/status", FROM_BACKPORTS).program("qemu-img").answer(
         "apt-cache policy qemu-system-x86",
         "  Installed: (none)\n  Candidate: 1:7.2+dfsg-7+deb12u15\n",
     );
-    let lines = commands(&plan(&host).expect("a plan"));
+    let lines = commands(&plan(&system).expect("a plan"));
     assert_eq!(lines[0], format!("add {}", sources::BACKPORTS_FILE));
     assert!(lines[3].contains("-t bookworm-backports qemu-system-x86 libvirt-daemon-system"), "{}", lines[3]);
 
-    // The same where the release's own QEMU would be new enough.
+    // Also where the release's own QEMU would be new enough.
     let trixie = machine(TRIXIE)
-        .file("/var/lib/dpkg/status", &STRAY.replace("~bpo12", "~bpo13"))
+        .file("/var/lib/dpkg/status", &FROM_BACKPORTS.replace("~bpo12", "~bpo13"))
         .file("/etc/apt/sources.list", "deb http://mirror.example/debian trixie main\n");
     assert!(commands(&plan(&trixie).expect("a plan"))[3].contains("-t trixie-backports"));
 }
 
 #[test]
-fn backports_that_are_configured_are_not_added_again() {
-    let host = machine(BOOKWORM).file(
+fn configured_backports_are_not_added_again() {
+    let system = machine(BOOKWORM).file(
         "/etc/apt/sources.list.d/by-hand.list",
         "deb [signed-by=/k.gpg] http://mirror.example/debian bookworm-backports main\n",
     );
-    let lines = commands(&plan(&host).expect("a plan"));
+    let lines = commands(&plan(&system).expect("a plan"));
     assert_eq!(lines[0], "apt-get update -q");
     assert!(lines[2].contains("-t bookworm-backports"));
 }
@@ -121,17 +122,17 @@ fn debian_13_needs_no_backports() {
 }
 
 #[test]
-fn an_old_qemu_is_renewed_with_its_tools() {
-    let host = complete(machine(BOOKWORM), "7.2.17");
-    let survey = Survey::of(&host);
+fn an_old_qemu_is_upgraded_with_its_tools() {
+    let system = complete(machine(BOOKWORM), "7.2.17");
+    let survey = Survey::of(&system);
     assert_eq!(survey.lines().len(), 1);
     assert!(survey.lines()[0].starts_with("too old  QEMU 7.2, 9.0 is needed"), "{:?}", survey.lines());
-    let lines = commands(&plan(&host).expect("a plan"));
+    let lines = commands(&plan(&system).expect("a plan"));
     assert!(lines[2].ends_with("-t bookworm-backports qemu-system-x86 qemu-utils"), "{}", lines[2]);
 }
 
 #[test]
-fn ubuntu_24_04_says_where_a_newer_qemu_is() {
+fn on_ubuntu_24_04_the_refusal_says_where_a_newer_qemu_is() {
     let line = refusal(&machine(NOBLE));
     assert!(
         line.starts_with("Ubuntu 24.04.2 LTS offers QEMU 8.2, and 9.0 is needed: add the Ubuntu"),
@@ -144,20 +145,20 @@ fn ubuntu_24_04_says_where_a_newer_qemu_is() {
 
 #[test]
 fn an_unknown_distribution_gets_the_list() {
-    let host = Fixture::default().file("/etc/os-release", "PRETTY_NAME=\"Fedora Linux 42\"\nID=fedora\n");
-    let text = refusal(&host);
+    let system = Fixture::default().file("/etc/os-release", "PRETTY_NAME=\"Fedora Linux 42\"\nID=fedora\n");
+    let text = refusal(&system);
     assert!(text.starts_with("Fedora Linux 42 has no apt"), "{text}");
     assert!(NEEDS.iter().all(|need| text.contains(need.package)), "{text}");
 }
 
 #[test]
-fn a_release_without_its_own_source_is_told_so() {
-    let host = machine(BOOKWORM).file("/etc/apt/sources.list.d/debian.sources", "");
-    assert!(refusal(&host).contains("found none; add bookworm-backports by hand"));
+fn a_release_without_its_own_source_is_refused() {
+    let system = machine(BOOKWORM).file("/etc/apt/sources.list.d/debian.sources", "");
+    assert!(refusal(&system).contains("found none; add bookworm-backports by hand"));
 }
 
 #[test]
-fn empty_package_lists_are_seen() {
+fn empty_package_lists_are_detected() {
     let policy = |text: &str| machine(TRIXIE).answer("apt-cache policy busybox-static", text);
     assert!(lacks_lists(&policy(""), "busybox-static"));
     assert!(lacks_lists(

@@ -1,27 +1,27 @@
-//! Which distribution this is, what its packages are, and what it offers.
+//! The distribution: its name, its installed packages, and the QEMU version that it offers.
 
 use std::collections::BTreeMap;
 
-use crate::host::Host;
 use crate::setup::needs::Version;
+use crate::system::System;
 
-/// What `/etc/os-release` says.
+/// The contents of `/etc/os-release`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Release {
     /// `debian`, `ubuntu`, …
     pub id: String,
-    /// Distributions it descends from.
+    /// The distributions from which it is derived.
     pub like: String,
     /// `bookworm`, `noble`, …
     pub codename: String,
-    /// Its name for people.
+    /// Its full name, for people.
     pub pretty: String,
 }
 
 impl Release {
-    /// Reads it; unknown fields stay empty.
-    pub fn of(host: &dyn Host) -> Self {
-        let text = host.read("/etc/os-release").unwrap_or_default();
+    /// Reads the file. Fields that it does not have stay empty.
+    pub fn of(system: &dyn System) -> Self {
+        let text = system.read("/etc/os-release").unwrap_or_default();
         let field = |name: &str| {
             text.lines()
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
@@ -37,23 +37,23 @@ impl Release {
         }
     }
 
-    /// Whether apt and Debian's package names can be expected.
+    /// Whether it has apt and Debian's package names.
     pub fn is_debian_family(&self) -> bool {
         self.id == "debian"
             || self.like.split(' ').chain([self.id.as_str()]).any(|id| id == "debian" || id == "ubuntu")
     }
 
-    /// Whether backports of this release carry newer QEMUs. Ubuntu's do not.
+    /// Whether the backports of this release have a newer QEMU. Ubuntu's do not.
     pub fn has_qemu_in_backports(&self) -> bool {
         self.id == "debian" && !self.codename.is_empty()
     }
 }
 
-/// What releases bring of themselves. Asked only where apt cannot answer: on a bare machine its lists are empty.
+/// The QEMU of a release. Used only where apt has no answer: on a bare machine its package lists are empty.
 pub struct Shipped {
     codename: &'static str,
     qemu: Version,
-    /// What to do where that is too old and backports do not help.
+    /// What to do if that is too old and the backports have no newer one.
     advice: Option<&'static str>,
 }
 
@@ -80,16 +80,17 @@ fn shipped(release: &Release) -> Option<&'static Shipped> {
     SHIPPED.iter().find(|row| row.codename == release.codename)
 }
 
-/// What to do on a release whose QEMU is too old and whose backports have none.
+/// What to do on a release whose QEMU is too old and whose backports have no newer one.
 pub fn advice(release: &Release) -> &'static str {
     shipped(release)
         .and_then(|row| row.advice)
         .unwrap_or("install a newer QEMU by hand or use Debian 12 or newer")
 }
 
-/// The QEMU that `apt-get install` would bring without naming a suite: apt's word, else the table's.
-pub fn offered_qemu(host: &dyn Host, release: &Release) -> Option<Version> {
-    host.output(&["apt-cache", "policy", "qemu-system-x86"])
+/// The QEMU that `apt-get install` would install from the release itself: apt's answer, else the table's.
+pub fn offered_qemu(system: &dyn System, release: &Release) -> Option<Version> {
+    system
+        .output(&["apt-cache", "policy", "qemu-system-x86"])
         .and_then(|text| {
             let line = text.lines().find_map(|line| line.trim().strip_prefix("Candidate:"))?;
             Version::find(line)
@@ -97,13 +98,13 @@ pub fn offered_qemu(host: &dyn Host, release: &Release) -> Option<Version> {
         .or_else(|| shipped(release).map(|row| row.qemu))
 }
 
-/// The packages dpkg has installed, with their versions.
+/// The packages that dpkg has installed, with their versions.
 pub struct Dpkg(BTreeMap<String, String>);
 
 impl Dpkg {
-    /// Reads dpkg's status; none where there is no dpkg.
-    pub fn of(host: &dyn Host) -> Option<Self> {
-        host.read("/var/lib/dpkg/status").map(|text| Self::parse(&text))
+    /// Reads the status file of dpkg; none on a machine without dpkg.
+    pub fn of(system: &dyn System) -> Option<Self> {
+        system.read("/var/lib/dpkg/status").map(|text| Self::parse(&text))
     }
 
     fn parse(text: &str) -> Self {
@@ -115,13 +116,14 @@ impl Dpkg {
         Self(text.split("\n\n").filter_map(installed).collect())
     }
 
-    /// Packages of QEMU and libvirt that came from backports. The release's own do not fit beside them.
-    pub fn strays(&self) -> Vec<&str> {
-        let of_ours = |name: &str| name.starts_with("qemu-") || name.starts_with("libvirt");
-        let stray = |(name, version): (&'_ String, &String)| of_ours(name) && version.contains("~bpo");
+    /// Packages of QEMU and libvirt that were installed from backports. The release's own packages conflict with them.
+    pub fn from_backports(&self) -> Vec<&str> {
+        let is_virtualisation = |name: &str| name.starts_with("qemu-") || name.starts_with("libvirt");
+        let from_backports =
+            |(name, version): (&'_ String, &String)| is_virtualisation(name) && version.contains("~bpo");
         self.0
             .iter()
-            .filter(|(name, version)| stray((name, version)))
+            .filter(|(name, version)| from_backports((name, version)))
             .map(|(name, _)| name.as_str())
             .collect()
     }
@@ -130,17 +132,17 @@ impl Dpkg {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::fixture::Fixture;
+    use crate::system::fixture::Fixture;
 
     #[test]
-    fn removed_packages_are_not_installed_ones() {
+    fn a_removed_package_does_not_count_as_installed() {
         let dpkg = Dpkg::parse(
             "Package: qemu-utils\nStatus: install ok installed\nVersion: 1:10.0.2+ds-2~bpo12+1\n\n\
              Package: cpio\nStatus: deinstall ok config-files\nVersion: 2.13\n",
         );
         assert_eq!(dpkg.0.get("qemu-utils").map(String::as_str), Some("1:10.0.2+ds-2~bpo12+1"));
         assert!(!dpkg.0.contains_key("cpio"));
-        assert_eq!(dpkg.strays(), ["qemu-utils"]);
+        assert_eq!(dpkg.from_backports(), ["qemu-utils"]);
     }
 
     #[test]
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn families_are_told_by_descent() {
+    fn derived_distributions_belong_to_the_family() {
         for (id, like, wanted) in [
             ("debian", "", true),
             ("ubuntu", "debian", true),

@@ -1,41 +1,41 @@
-//! Reads apt's configured sources, and writes the backports suite beside them.
+//! Reads the configured sources of apt, and adds the backports suite to them.
 //!
-//! No mirror's address is known here: the new file repeats the address, components and key of the machine's own sources.
+//! This file knows no mirror's address: the added source repeats the address, components and key of the machine's own.
 
-use crate::host::Host;
+use crate::system::System;
 
-/// The file set-up adds.
+/// The file that set-up adds.
 pub const BACKPORTS_FILE: &str = "/etc/apt/sources.list.d/roundtrip-backports.sources";
 
-/// Settings of a source that its backports share: deb822's name, and the one-line format's.
+/// Settings that the backports take over from the release's source: name in deb822, name in the one-line format.
 const SHARED: [(&str, &str); 3] =
     [("Architectures", "arch"), ("Signed-By", "signed-by"), ("Trusted", "trusted")];
 
 /// One active source of binary packages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Source {
-    /// Addresses as configured.
+    /// Its addresses.
     pub uris: Vec<String>,
     /// Suites, such as `bookworm` and `bookworm-updates`.
     pub suites: Vec<String>,
     /// Components, such as `main`.
     pub components: Vec<String>,
-    /// Settings from `SHARED`, by their deb822 names. A value may have several lines (a key in place).
+    /// Settings from `SHARED`, by their deb822 names. A value may have several lines, such as an embedded key.
     pub settings: Vec<(String, String)>,
 }
 
 /// All active sources of a machine.
-pub fn configured(host: &dyn Host) -> Vec<Source> {
-    let parts = host.list("/etc/apt/sources.list.d").into_iter();
+pub fn configured(system: &dyn System) -> Vec<Source> {
+    let parts = system.list("/etc/apt/sources.list.d").into_iter();
     let paths = parts.map(|name| format!("/etc/apt/sources.list.d/{name}"));
     std::iter::once("/etc/apt/sources.list".to_owned())
         .chain(paths)
-        .filter_map(|path| Some((host.read(&path)?, path)))
+        .filter_map(|path| Some((system.read(&path)?, path)))
         .flat_map(|(text, path)| parse(&path, &text))
         .collect()
 }
 
-/// The sources in one file, by the format its name promises; apt reads no other names.
+/// The sources in one file. The format follows from its name; apt ignores other names.
 pub fn parse(path: &str, text: &str) -> Vec<Source> {
     match path.rsplit_once('.') {
         Some((_, "list")) => text.lines().filter_map(one_line).collect(),
@@ -53,7 +53,8 @@ fn one_line(line: &str) -> Option<Source> {
         (options, rest) = bracketed.split_once(']')?;
     }
     let mut words = rest.split_whitespace().map(String::from);
-    let (uri, suite) = (words.next()?, words.next()?);
+    let uri = words.next()?;
+    let suite = words.next()?;
     let setting = |(long, short): (&str, &str)| {
         let value =
             options.split_whitespace().find_map(|word| word.strip_prefix(short)?.strip_prefix('='))?;
@@ -69,7 +70,7 @@ fn one_line(line: &str) -> Option<Source> {
 
 type Fields = Vec<(String, String)>;
 
-/// Splits deb822 text into stanzas of fields. Comments vanish, continuation lines stay with their field.
+/// Splits deb822 text into stanzas of fields. Drops comments and keeps continuation lines with their field.
 fn stanzas(text: &str) -> Vec<Fields> {
     let mut all: Vec<Fields> = vec![Vec::new()];
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -108,13 +109,13 @@ fn deb822(fields: &[(String, String)]) -> Option<Source> {
     })
 }
 
-/// Whether any source already offers this release's backports.
+/// Whether a source offers this release's backports.
 pub fn has_backports(sources: &[Source], codename: &str) -> bool {
     let wanted = format!("{codename}-backports");
     sources.iter().any(|source| source.suites.contains(&wanted))
 }
 
-/// The text of a source for the backports, made from the source of the release itself. None if that is not configured.
+/// The text of a source for the backports, derived from the release's own source. None if that is not configured.
 pub fn backports_beside(sources: &[Source], codename: &str) -> Option<String> {
     let names = [codename.to_owned(), format!("{codename}-updates"), "stable".into(), "oldstable".into()];
     let carries_release = |source: &&Source| {
@@ -130,7 +131,7 @@ pub fn backports_beside(sources: &[Source], codename: &str) -> Option<String> {
         source.components.join(" "),
     );
     for (name, value) in &source.settings {
-        // A key in place begins on the line after the field's name.
+        // An embedded key begins on the line after the field's name.
         let gap = if value.starts_with('\n') { "" } else { " " };
         text.push_str(&format!("{name}:{gap}{value}\n"));
     }
@@ -143,7 +144,7 @@ mod tests {
 
     const DEB822: &str = "\
 Types: deb
-# where it was frozen
+# a comment
 URIs: http://mirror.example/debian
 Suites: bookworm bookworm-updates
 Components: main contrib
@@ -156,7 +157,7 @@ Components: main
 ";
 
     #[test]
-    fn backports_come_from_the_releases_own_stanza() {
+    fn backports_are_derived_from_the_releases_own_stanza() {
         let sources = parse("/etc/apt/sources.list.d/debian.sources", DEB822);
         assert_eq!(sources.len(), 2);
         let text = backports_beside(&sources, "bookworm").expect("the release is configured");
@@ -170,7 +171,7 @@ Components: main
     }
 
     #[test]
-    fn the_one_line_format_says_the_same() {
+    fn the_one_line_format_is_read_too() {
         let text = "# deb http://off.example x main\n\
             deb-src http://mirror.example/debian bookworm main\n\
             deb http://mirror.example/debian-security bookworm-security main\n\
@@ -186,7 +187,7 @@ Components: main
     }
 
     #[test]
-    fn a_key_in_place_survives() {
+    fn an_embedded_key_is_kept() {
         let text = DEB822.replace(
             "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg",
             "Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mDME\n -----END PGP PUBLIC KEY BLOCK-----",
@@ -198,7 +199,7 @@ Components: main
     }
 
     #[test]
-    fn what_apt_ignores_is_ignored() {
+    fn disabled_and_unknown_sources_are_ignored() {
         assert_eq!(parse("a.sources", &format!("Enabled: no\n{DEB822}")).len(), 1);
         assert!(parse("a.sources.off", DEB822).is_empty());
         assert!(parse("a.list", "debx http://mirror.example/debian bookworm main\ndeb\ndeb [\n").is_empty());
@@ -206,7 +207,7 @@ Components: main
     }
 
     #[test]
-    fn backports_found_in_any_file_need_no_second_one() {
+    fn backports_are_found_in_any_file() {
         let sources = parse("x.list", "deb http://mirror.example/debian bookworm-backports main");
         assert!(has_backports(&sources, "bookworm"));
         assert!(!has_backports(&sources, "trixie"));

@@ -16,25 +16,25 @@ const CHUNK: u64 = 4096;
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "a machine that is gone is made when its replication home begins, and replicated in full",
+        name: "a machine that is gone is made when its replication home begins, and replicated in full",
         rules: &[FB_10, RE_05, RE_26, RE_28],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(made_again(lab, rules)),
+        body: |lab, rules| Box::pin(made_again(lab, rules)),
     },
     Check {
-        says: "a machine comes back to another VMware site and is at home there",
+        name: "a machine comes back to another VMware site and is at home there",
         rules: &[FB_10, RE_05, RE_18],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(another_site(lab, rules)),
+        body: |lab, rules| Box::pin(another_site(lab, rules)),
     },
     Check {
-        says: "a physical server comes back to VMware and to nothing else",
+        name: "a physical server comes back to VMware and to nothing else",
         rules: &[FB_10, PH_01, PH_02, PH_03, PH_04, RE_05],
         setup: || {
             let rest = Some(Millis(3 * INTERVAL.0));
             Setup::of(SimProfile::PHYSICAL).under(|policy| Policy { app_consistent_every: rest, ..policy })
         },
-        story: |lab, rules| Box::pin(physical(lab, rules)),
+        body: |lab, rules| Box::pin(physical(lab, rules)),
     },
 ];
 

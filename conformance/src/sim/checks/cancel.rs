@@ -16,22 +16,22 @@ const RULES: &[RuleId] = &[FO_12, FO_13, JO_04];
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "a failover cancelled as soon as it began stops, and replication with it",
+        name: "a failover cancelled as soon as it began stops, and replication with it",
         rules: RULES,
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(cancelled(lab, rules, Moment::AtOnce)),
+        body: |lab, rules| Box::pin(cancelled(lab, rules, Moment::AtOnce)),
     },
     Check {
-        says: "a failover cancelled while it waits for its source stops, and replication with it",
+        name: "a failover cancelled while it waits for its source stops, and replication with it",
         rules: RULES,
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(cancelled(lab, rules, Moment::ShuttingDown)),
+        body: |lab, rules| Box::pin(cancelled(lab, rules, Moment::ShuttingDown)),
     },
     Check {
-        says: "a failover cancelled during its last transfer stops, and replication with it",
+        name: "a failover cancelled during its last transfer stops, and replication with it",
         rules: RULES,
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(cancelled(lab, rules, Moment::LastTransfer)),
+        body: |lab, rules| Box::pin(cancelled(lab, rules, Moment::LastTransfer)),
     },
 ];
 

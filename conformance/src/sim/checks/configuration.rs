@@ -8,40 +8,41 @@ use simulator::{SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::rules::profile::Profile;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::testbed::{HOUR, Setup, Testbed, broken, cloud, enable, test_failover_request};
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "what is set before a failover is what is made",
+        name: "what is set before a failover is what is made",
         rules: &[CN_10, FO_17, LC_02, MO_06],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(as_wanted(lab, rules)),
+        body: |lab, rules| Box::pin(as_wanted(lab, rules)),
     },
     Check {
-        says: "a name that the target cannot have is refused wherever it is met",
+        name: "a name that the target cannot have is refused wherever it is met",
         rules: &[FO_18],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(illegal_name(lab, rules)),
+        body: |lab, rules| Box::pin(illegal_name(lab, rules)),
     },
     Check {
-        says: "more disks than the target can have are refused",
+        name: "more disks than the target can have are refused",
         rules: &[FO_18],
         setup: || Setup::of(SimProfile::HYPERV),
-        story: |lab, rules| Box::pin(too_many_disks(lab, rules)),
+        body: |lab, rules| Box::pin(too_many_disks(lab, rules)),
     },
     Check {
-        says: "each class of configuration issue is found by itself, and gone once it is cured",
+        name: "each class of configuration issue is found by itself, and gone once it is cured",
         rules: &[MO_03],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(issues(lab, rules)),
+        body: |lab, rules| Box::pin(issues(lab, rules)),
     },
     Check {
-        says: "a target that the subscription cannot give fails its failover, and the source serves on",
+        name: "a target that the subscription cannot give fails its failover, and the source serves on",
         rules: &[FO_18, JO_03],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(no_quota(lab, rules)),
+        body: |lab, rules| Box::pin(no_quota(lab, rules)),
     },
 ];
 
@@ -125,7 +126,8 @@ async fn illegal_name(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> 
 }
 
 async fn too_many_disks(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
-    for (name, count) in [("many", 18), ("web", 17)] {
+    let most = Profile::active().hyperv_max_disks();
+    for (name, count) in [("many", most + 1), ("web", most)] {
         let data = |number| (DiskId(format!("disk-{number}")), Bytes(1 << 19));
         let disks = std::iter::once((DiskId::from("system"), Bytes(1 << 20))).chain((1..count).map(data));
         let install = SimInstall { disks: disks.collect(), ..SimInstall::new(name) };
@@ -178,7 +180,8 @@ async fn issues(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
         }
     });
     // Nobody asks: it is found at its regular time.
-    lab.live(Millis(12 * HOUR.0 + 1_000)).await;
+    let interval = Profile::active().configuration_check_interval_hours() * HOUR.0;
+    lab.live(Millis(interval + 1_000)).await;
     note("an agent that is out of date", classes(lab.item(&item).await?), &[IssueClass::SoftwareUpdate]);
     Ok(())
 }

@@ -20,34 +20,34 @@ const GRAIN: u64 = 64 * 1024;
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "a VMware machine goes out, comes back and is ready to go again, and nothing is lost on the way",
+        name: "a VMware machine goes out, comes back and is ready to go again, and nothing is lost on the way",
         rules: &[
             FB_01, FB_06, FB_07, FB_08, FB_09, FB_11, FB_12, FB_14, IN_01, LC_06, LC_09, LC_10, LC_12, RE_01,
             RE_02, RE_03, RE_29,
         ],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(there_and_back(lab, rules)),
+        body: |lab, rules| Box::pin(there_and_back(lab, rules)),
     },
     Check {
-        says: "to a machine that is there only differences travel, onto its own disks",
+        name: "to a machine that is there only differences travel, onto its own disks",
         rules: &[FB_09, RE_04, RE_26, RE_30],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(differences(lab, rules)),
+        body: |lab, rules| Box::pin(differences(lab, rules)),
     },
     Check {
-        says: "snapshots of the machine are merged by its reprotection",
+        name: "snapshots of the machine are merged by its reprotection",
         rules: &[RE_09],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(snapshots(lab, rules)),
+        body: |lab, rules| Box::pin(snapshots(lab, rules)),
     },
     Check {
-        says: "a machine can come back to its newest point with the applications at rest",
+        name: "a machine can come back to its newest point with the applications at rest",
         rules: &[FB_04, RP_18],
         setup: || {
             let five = Millis(5 * INTERVAL.0);
             Setup::vmware().under(|policy| Policy { interval: five, most_points: None, ..policy })
         },
-        story: |lab, rules| Box::pin(at_rest(lab, rules)),
+        body: |lab, rules| Box::pin(at_rest(lab, rules)),
     },
 ];
 

@@ -17,40 +17,40 @@ const TWO_PHASES: &[RuleId] = &[FO_01, FO_02, FO_03, FO_04, FO_05, FO_10, FO_14,
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "a failover builds the point's machine, lets the point be changed, and is final with its commit: VMware",
+        name: "a failover builds the point's machine, lets the point be changed, and is final with its commit: VMware",
         rules: TWO_PHASES,
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(two_phases(lab, rules)),
+        body: |lab, rules| Box::pin(two_phases(lab, rules)),
     },
     Check {
-        says: "a failover builds the point's machine, lets the point be changed, and is final with its commit: physical",
+        name: "a failover builds the point's machine, lets the point be changed, and is final with its commit: physical",
         rules: TWO_PHASES,
         setup: || Setup::of(SimProfile::PHYSICAL),
-        story: |lab, rules| Box::pin(two_phases(lab, rules)),
+        body: |lab, rules| Box::pin(two_phases(lab, rules)),
     },
     Check {
-        says: "a failover builds the point's machine, lets the point be changed, and is final with its commit: Hyper-V",
+        name: "a failover builds the point's machine, lets the point be changed, and is final with its commit: Hyper-V",
         rules: TWO_PHASES,
         setup: || Setup::of(SimProfile::HYPERV),
-        story: |lab, rules| Box::pin(two_phases(lab, rules)),
+        body: |lab, rules| Box::pin(two_phases(lab, rules)),
     },
     Check {
-        says: "an unplanned failover can shut its source down, and goes on if that fails",
+        name: "an unplanned failover can shut its source down, and goes on if that fails",
         rules: &[FO_06, FO_07, FO_09, FO_11, LC_10],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(shutdown_is_an_option(lab, rules)),
+        body: |lab, rules| Box::pin(shutdown_is_an_option(lab, rules)),
     },
     Check {
-        says: "without its source a Hyper-V machine goes to the newest point there is",
+        name: "without its source a Hyper-V machine goes to the newest point there is",
         rules: &[FO_08, FO_09, FO_10],
         setup: || Setup::of(SimProfile::HYPERV),
-        story: |lab, rules| Box::pin(newest_there_is(lab, rules)),
+        body: |lab, rules| Box::pin(newest_there_is(lab, rules)),
     },
     Check {
-        says: "no failover begins by itself",
+        name: "no failover begins by itself",
         rules: &[LC_11],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(on_demand(lab, rules)),
+        body: |lab, rules| Box::pin(on_demand(lab, rules)),
     },
 ];
 

@@ -10,10 +10,10 @@ use crate::sim::side_effects::stood;
 use crate::sim::testbed::{INTERVAL, Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[Check {
-    says: "machines of a group can go back to one moment, machines of none cannot",
+    name: "machines of a group can go back to one moment, machines of none cannot",
     rules: &[RP_11],
     setup: Setup::vmware,
-    story: |lab, rules| Box::pin(one_moment(lab, rules)),
+    body: |lab, rules| Box::pin(one_moment(lab, rules)),
 }];
 
 async fn one_moment(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {

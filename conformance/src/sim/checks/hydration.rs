@@ -11,28 +11,28 @@ use crate::sim::testbed::{BOOT, Setup, Testbed, test_failover_request};
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "each single fact makes the extra step of a VMware machine due, and without any it is absent",
+        name: "each single fact makes the extra step of a VMware machine due, and without any it is absent",
         rules: &[HY_01, HY_03, HY_05, HY_06, HY_07, HY_08, HY_09, TF_09],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(table(lab, rules, vmware())),
+        body: |lab, rules| Box::pin(table(lab, rules, vmware())),
     },
     Check {
-        says: "every physical server is processed",
+        name: "every physical server is processed",
         rules: &[HY_02, HY_08, HY_09, TF_09],
         setup: || Setup::of(SimProfile::PHYSICAL),
-        story: |lab, rules| Box::pin(table(lab, rules, physical())),
+        body: |lab, rules| Box::pin(table(lab, rules, physical())),
     },
     Check {
-        says: "no Hyper-V machine is processed, however old its agent",
+        name: "no Hyper-V machine is processed, however old its agent",
         rules: &[HY_04, HY_07],
         setup: || Setup::of(SimProfile::HYPERV),
-        story: |lab, rules| Box::pin(table(lab, rules, never(HY_04))),
+        body: |lab, rules| Box::pin(table(lab, rules, never(HY_04))),
     },
     Check {
-        says: "no machine of a region is processed, however old its agent",
+        name: "no machine of a region is processed, however old its agent",
         rules: &[HY_07],
         setup: || Setup::of(SimProfile::AZURE),
-        story: |lab, rules| Box::pin(table(lab, rules, never(HY_07))),
+        body: |lab, rules| Box::pin(table(lab, rules, never(HY_07))),
     },
 ];
 

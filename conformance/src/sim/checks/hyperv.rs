@@ -21,42 +21,42 @@ fn setup() -> Setup {
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "with its data synchronised first a Hyper-V machine serves until it is told to go, and loses nothing",
+        name: "with its data synchronised first a Hyper-V machine serves until it is told to go, and loses nothing",
         rules: &[
             FB_06, FB_07, FB_12, HF_01, HF_05, HF_06, HF_08, HF_15, HF_16, HF_17, HF_27, JO_02, LC_10, LC_12,
         ],
         setup,
-        story: |lab, rules| Box::pin(two_phases(lab, rules)),
+        body: |lab, rules| Box::pin(two_phases(lab, rules)),
     },
     Check {
-        says: "what travels is what differs, or everything, as it was asked for",
+        name: "what travels is what differs, or everything, as it was asked for",
         rules: &[HF_07, HF_09, HF_10, HF_13, HF_18],
         setup,
-        story: |lab, rules| Box::pin(amounts(lab, rules)),
+        body: |lab, rules| Box::pin(amounts(lab, rules)),
     },
     Check {
-        says: "a synchronisation broken off leaves a machine that nobody takes for whole, until another completes it",
+        name: "a synchronisation broken off leaves a machine that nobody takes for whole, until another completes it",
         rules: &[HF_19, HF_20, HF_21, JO_04],
         setup,
-        story: |lab, rules| Box::pin(broken_off(lab, rules)),
+        body: |lab, rules| Box::pin(broken_off(lab, rules)),
     },
     Check {
-        says: "a failback to another host lacks one thing after the other, and goes well when nothing is lacking",
+        name: "a failback to another host lacks one thing after the other, and goes well when nothing is lacking",
         rules: &[FB_10, HF_02, HF_14, HF_22, HF_23, HF_24],
         setup,
-        story: |lab, rules| Box::pin(another_host(lab, rules)),
+        body: |lab, rules| Box::pin(another_host(lab, rules)),
     },
     Check {
-        says: "a full download makes a machine that was deleted",
+        name: "a full download makes a machine that was deleted",
         rules: &[FB_10, HF_11],
         setup,
-        story: |lab, rules| Box::pin(deleted(lab, rules)),
+        body: |lab, rules| Box::pin(deleted(lab, rules)),
     },
     Check {
-        says: "from managed disks there is no way back to Hyper-V, from a storage account there is",
+        name: "from managed disks there is no way back to Hyper-V, from a storage account there is",
         rules: &[HF_26],
         setup,
-        story: |lab, rules| Box::pin(managed_disks(lab, rules)),
+        body: |lab, rules| Box::pin(managed_disks(lab, rules)),
     },
 ];
 

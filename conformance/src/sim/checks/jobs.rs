@@ -13,22 +13,22 @@ use crate::sim::testbed::{INTERVAL, Setup, Testbed, request, test_failover_reque
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "a failover that failed is tried again under the same name, until something else has come between",
+        name: "a failover that failed is tried again under the same name, until something else has come between",
         rules: &[JO_03],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(tried_again(lab, rules)),
+        body: |lab, rules| Box::pin(tried_again(lab, rules)),
     },
     Check {
-        says: "jobs are listed by what they are about, test failovers among them",
+        name: "jobs are listed by what they are about, test failovers among them",
         rules: &[JO_01, MO_04, MO_06],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(listed(lab, rules)),
+        body: |lab, rules| Box::pin(listed(lab, rules)),
     },
     Check {
-        says: "while a job holds a machine, nothing else begins with it, and the job can be followed",
+        name: "while a job holds a machine, nothing else begins with it, and the job can be followed",
         rules: &[FO_14, LC_02],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(held(lab, rules)),
+        body: |lab, rules| Box::pin(held(lab, rules)),
     },
 ];
 

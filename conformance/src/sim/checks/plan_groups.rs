@@ -21,40 +21,40 @@ fn often() -> Setup {
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "each group of a plan goes to its own latest moment, every other machine to its latest processed point",
+        name: "each group of a plan goes to its own latest moment, every other machine to its latest processed point",
         rules: &[PL_06, RP_07, RP_08],
         setup: often,
-        story: |lab, rules| Box::pin(latest_moment(lab, rules)),
+        body: |lab, rules| Box::pin(latest_moment(lab, rules)),
     },
     Check {
-        says: "with the applications at rest each group goes to such a moment, every other machine to such a point",
+        name: "with the applications at rest each group goes to such a moment, every other machine to such a point",
         rules: &[RP_07, RP_09],
         setup: often,
-        story: |lab, rules| Box::pin(moment_at_rest(lab, rules)),
+        body: |lab, rules| Box::pin(moment_at_rest(lab, rules)),
     },
     Check {
-        says: "a group is reprotected through a plan alone, and comes back to one moment",
+        name: "a group is reprotected through a plan alone, and comes back to one moment",
         rules: &[FB_05, LC_02, PL_06],
         setup: often,
-        story: |lab, rules| Box::pin(home_together(lab, rules)),
+        body: |lab, rules| Box::pin(home_together(lab, rules)),
     },
     Check {
-        says: "a group comes back through one master target",
+        name: "a group comes back through one master target",
         rules: &[RE_12],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(one_master_target(lab, rules)),
+        body: |lab, rules| Box::pin(one_master_target(lab, rules)),
     },
     Check {
-        says: "a group of Linux and Windows does not come back",
+        name: "a group of Linux and Windows does not come back",
         rules: &[RE_10],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(mixed(lab, rules, [GuestOs::Linux, GuestOs::Windows])),
+        body: |lab, rules| Box::pin(mixed(lab, rules, [GuestOs::Linux, GuestOs::Windows])),
     },
     Check {
-        says: "a group of Windows machines comes back through a master target of its own system",
+        name: "a group of Windows machines comes back through a master target of its own system",
         rules: &[RE_10, RE_11],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(mixed(lab, rules, [GuestOs::Windows, GuestOs::Windows])),
+        body: |lab, rules| Box::pin(mixed(lab, rules, [GuestOs::Windows, GuestOs::Windows])),
     },
 ];
 

@@ -15,22 +15,22 @@ use crate::sim::testbed::{BOOT, Setup, Testbed, broken, request};
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "a planned failover shuts down, takes the last data along, and loses nothing",
+        name: "a planned failover shuts down, takes the last data along, and loses nothing",
         rules: &[FO_04, LC_10, PF_01, PF_02, PF_03, PF_05, PF_06, PF_07],
         setup: || Setup::of(SimProfile::HYPERV),
-        story: |lab, rules| Box::pin(loses_nothing(lab, rules)),
+        body: |lab, rules| Box::pin(loses_nothing(lab, rules)),
     },
     Check {
-        says: "a planned failover does not run if its source does not shut down",
+        name: "a planned failover does not run if its source does not shut down",
         rules: &[JO_03, PF_04],
         setup: || Setup::of(SimProfile::HYPERV),
-        story: |lab, rules| Box::pin(source_stays(lab, rules)),
+        body: |lab, rules| Box::pin(source_stays(lab, rules)),
     },
     Check {
-        says: "a planned failover does not run if the last data does not come through",
+        name: "a planned failover does not run if the last data does not come through",
         rules: &[JO_03, PF_04],
         setup: || Setup::of(SimProfile::HYPERV),
-        story: |lab, rules| Box::pin(link_lost(lab, rules)),
+        body: |lab, rules| Box::pin(link_lost(lab, rules)),
     },
 ];
 

@@ -5,46 +5,51 @@ use simulator::SimProfile;
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::rules::profile::Profile;
 use crate::sim::check::Check;
 use crate::sim::side_effects::{at_least, rested};
 use crate::sim::testbed::{HOUR, INTERVAL, POLICY, Setup, Testbed, quiet};
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "latest processes what was received, latest processed does not",
+        name: "latest processes what was received, latest processed does not",
         rules: &[RP_02, RP_03, RP_04, RP_05, RP_15],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(latest_and_latest_processed(lab, rules)),
+        body: |lab, rules| Box::pin(latest_and_latest_processed(lab, rules)),
     },
     Check {
-        says: "an application-consistent point shows applications at rest and is not the newest",
+        name: "an application-consistent point shows applications at rest and is not the newest",
         rules: &[RP_06, RP_18, RP_19],
         setup: || Setup::vmware().under(|policy| Policy { app_consistent_every: Some(every(5)), ..policy }),
-        story: |lab, rules| Box::pin(at_rest(lab, rules)),
+        body: |lab, rules| Box::pin(at_rest(lab, rules)),
     },
     Check {
-        says: "choices that a single machine does not have are refused, and are there once they are enabled",
+        name: "choices that a single machine does not have are refused, and are there once they are enabled",
         rules: &[RP_01, RP_06, RP_07, RP_10],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(choices(lab, rules)),
+        body: |lab, rules| Box::pin(choices(lab, rules)),
     },
     Check {
-        says: "points of Hyper-V machines can be chosen for 24 hours",
+        name: "points of Hyper-V machines can be chosen for as long as they are kept at most",
         rules: &[RP_12, RP_14],
         setup: || hourly(SimProfile::HYPERV),
-        story: |lab, rules| Box::pin(window(lab, rules, RP_12, 24)),
+        body: |lab, rules| {
+            Box::pin(window(lab, rules, RP_12, Profile::active().hyperv_retention_max_hours()))
+        },
     },
     Check {
-        says: "points of VMware machines can be chosen for 72 hours",
+        name: "points of VMware machines can be chosen for as long as they are kept at most",
         rules: &[RP_13, RP_14, PO_06],
         setup: || hourly(SimProfile::VMWARE),
-        story: |lab, rules| Box::pin(window(lab, rules, RP_13, 72)),
+        body: |lab, rules| {
+            Box::pin(window(lab, rules, RP_13, Profile::active().vmware_retention_max_hours()))
+        },
     },
     Check {
-        says: "a point stays what it was while others are merged away",
+        name: "a point stays what it was while others are merged away",
         rules: &[RP_20],
         setup: || Setup::vmware().under(|p| Policy { interval: Millis(HOUR.0 / 4), most_points: None, ..p }),
-        story: |lab, rules| Box::pin(immutable(lab, rules)),
+        body: |lab, rules| Box::pin(immutable(lab, rules)),
     },
 ];
 
@@ -192,7 +197,7 @@ async fn window(lab: &Testbed, rules: &mut RuleLog, rule: RuleId, hours: u64) ->
         lab.core.change_point(&item, &PointChoice::Custom(oldest.id)).await.err().map(|error| error.code);
     let right = expired == Some(ErrorCode::PointExpired);
     rules.check(RP_14, right && later, format!("a minute after its end, before commit: {expired:?}"));
-    if hours == 72 {
+    if rule == RP_13 {
         let back = lab.core.policies().await.map_err(crate::sim::said)?;
         let back = back.iter().find(|view| view.direction == Direction::RecoveryToPrimary);
         let day = back.is_some_and(|view| view.policy.retention == Policy::DAY);

@@ -5,6 +5,7 @@ use simulator::{SimFault, SimInstall};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::rules::profile::Profile;
 use crate::sim::check::Check;
 use crate::sim::said;
 use crate::sim::testbed::{HOUR, INTERVAL, POLICY, Setup, Testbed, quiet};
@@ -13,25 +14,25 @@ const MINUTE: u64 = 60_000;
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "a policy makes its failback policy, which is fixed and read-only",
+        name: "a policy makes its failback policy, which is fixed and read-only",
         rules: &[PO_01, PO_02, PO_03, PO_04],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(pair(lab, rules)),
+        body: |lab, rules| Box::pin(pair(lab, rules)),
     },
     Check {
-        says: "on the way back the failback policy is in force",
+        name: "on the way back the failback policy is in force",
         rules: &[PO_04, RE_27, RP_17],
         setup: || Setup::vmware().under(|p| Policy { interval: Millis(5 * MINUTE), most_points: None, ..p }),
-        story: |lab, rules| Box::pin(way_back(lab, rules)),
+        body: |lab, rules| Box::pin(way_back(lab, rules)),
     },
     Check {
-        says: "health tells data that is too old, a dead link, and applications that do not rest",
+        name: "health tells data that is too old, a dead link, and applications that do not rest",
         rules: &[MO_01],
         setup: || {
             let (threshold, rest) = (Millis(90_000), Some(Millis(4 * MINUTE)));
             Setup::vmware().under(|p| Policy { rpo_threshold: threshold, app_consistent_every: rest, ..p })
         },
-        story: |lab, rules| Box::pin(health(lab, rules)),
+        body: |lab, rules| Box::pin(health(lab, rules)),
     },
 ];
 
@@ -45,8 +46,10 @@ async fn pair(lab: &Testbed, rules: &mut RuleLog) -> Result<(), String> {
     let own = servers.contains(&("primary".into(), "configuration-server".into()));
     rules.check(PO_02, own, format!("nobody associated it, and it leads back to {servers:?}"));
     let Policy { rpo_threshold, retention, app_consistent_every, .. } = back.policy;
-    let fixed =
-        (rpo_threshold, retention, app_consistent_every) == (Millis(15 * MINUTE), Policy::DAY, Some(HOUR));
+    let facts = Profile::active();
+    let fixed = rpo_threshold == Millis(facts.failback_rpo_threshold_minutes() * MINUTE)
+        && retention == Millis(facts.failback_retention_hours() * HOUR.0)
+        && app_consistent_every == Some(Millis(facts.failback_app_consistent_minutes() * MINUTE));
     rules.check(PO_04, fixed, format!("{rpo_threshold}, {retention}, {app_consistent_every:?}"));
     let changed = Policy { rpo_threshold: Millis(1), ..back.policy };
     let refused = lab.core.update_policy(&back.id, &changed).await.err().map(|error| error.code);

@@ -21,34 +21,34 @@ use Side::{Primary, Recovery};
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "what is out of order is refused at every stage, and the next stage is offered: VMware",
+        name: "what is out of order is refused at every stage, and the next stage is offered: VMware",
         rules: &[FO_03, FO_21, JO_01, LC_01, LC_02, LC_06, LC_07, LC_08, LC_14, RE_24],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(stages(lab, rules, VMWARE)),
+        body: |lab, rules| Box::pin(stages(lab, rules, VMWARE)),
     },
     Check {
-        says: "what is out of order is refused at every stage, and the next stage is offered: regions",
+        name: "what is out of order is refused at every stage, and the next stage is offered: regions",
         rules: &[FO_03, JO_01, LC_01, LC_02, LC_06, LC_07, LC_08, LC_13, LC_14],
         setup: || Setup::of(SimProfile::AZURE),
-        story: |lab, rules| Box::pin(regions(lab, rules)),
+        body: |lab, rules| Box::pin(regions(lab, rules)),
     },
     Check {
-        says: "what is out of order is refused at every stage, and the next stage is offered: Hyper-V",
+        name: "what is out of order is refused at every stage, and the next stage is offered: Hyper-V",
         rules: &[FO_03, HF_01, HF_03, HF_04, HF_17, JO_01, LC_01, LC_02, LC_07, LC_08],
         setup: || Setup::of(SimProfile::HYPERV),
-        story: |lab, rules| Box::pin(hyperv(lab, rules)),
+        body: |lab, rules| Box::pin(hyperv(lab, rules)),
     },
     Check {
-        says: "a machine whose first copy is under way cannot be failed over, and can be afterwards",
+        name: "a machine whose first copy is under way cannot be failed over, and can be afterwards",
         rules: &[LC_03],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(first_copy(lab, rules)),
+        body: |lab, rules| Box::pin(first_copy(lab, rules)),
     },
     Check {
-        says: "a point belongs to its machine",
+        name: "a point belongs to its machine",
         rules: &[RP_10],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(anothers_point(lab, rules)),
+        body: |lab, rules| Box::pin(anothers_point(lab, rules)),
     },
 ];
 

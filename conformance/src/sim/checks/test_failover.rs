@@ -17,28 +17,28 @@ const RULES: &[RuleId] = &[FO_19, MO_02, MO_04, TF_01, TF_02, TF_03, TF_04, TF_0
 
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        says: "a test failover of a VMware machine leaves no trace",
+        name: "a test failover of a VMware machine leaves no trace",
         rules: RULES,
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(leaves_no_trace(lab, rules)),
+        body: |lab, rules| Box::pin(leaves_no_trace(lab, rules)),
     },
     Check {
-        says: "a test failover of a physical server leaves no trace",
+        name: "a test failover of a physical server leaves no trace",
         rules: RULES,
         setup: || Setup::of(SimProfile::PHYSICAL),
-        story: |lab, rules| Box::pin(leaves_no_trace(lab, rules)),
+        body: |lab, rules| Box::pin(leaves_no_trace(lab, rules)),
     },
     Check {
-        says: "a test failover that fails is taken down, does not count, and can be held again",
+        name: "a test failover that fails is taken down, does not count, and can be held again",
         rules: &[MO_02, TF_06, TF_08],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(fails(lab, rules)),
+        body: |lab, rules| Box::pin(fails(lab, rules)),
     },
     Check {
-        says: "once it has failed over, no test failover can be held",
+        name: "once it has failed over, no test failover can be held",
         rules: &[LC_02, MO_02],
         setup: Setup::vmware,
-        story: |lab, rules| Box::pin(too_late(lab, rules)),
+        body: |lab, rules| Box::pin(too_late(lab, rules)),
     },
 ];
 

@@ -1,4 +1,4 @@
-//! What set-up looks at on a machine, behind a trait so that every machine can be a test fixture.
+//! What set-up asks about a machine, behind a trait so that tests can describe any machine.
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -8,22 +8,22 @@ use std::process::{Command, Stdio};
 const SYSTEM_DIRS: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// Read-only questions about a machine.
-pub trait Host {
+/// Read-only questions about a machine and its operating system.
+pub trait System {
     /// A file's text.
     fn read(&self, path: &str) -> Option<String>;
-    /// Whether something is at this path.
+    /// Whether a path exists.
     fn exists(&self, path: &str) -> bool;
-    /// The names in a directory, sorted; none if it cannot be read.
+    /// The names in a directory, sorted. Empty if it cannot be read.
     fn list(&self, dir: &str) -> Vec<String>;
-    /// What a program printed, if it is there and succeeded.
+    /// The standard output of a program, if the program is installed and succeeded.
     fn output(&self, argv: &[&str]) -> Option<String>;
-    /// Whether a Unix socket is there and somebody answers behind it.
+    /// Whether a process accepts connections at a Unix socket.
     fn accepts(&self, socket: &str) -> bool;
     /// Whether this process is root.
     fn is_root(&self) -> bool;
 
-    /// Where programs are looked for.
+    /// The directories in which programs are looked for.
     fn program_dirs(&self) -> Vec<String> {
         SYSTEM_DIRS.map(String::from).to_vec()
     }
@@ -34,10 +34,10 @@ pub trait Host {
     }
 }
 
-/// The machine this runs on.
-pub struct Live;
+/// The machine on which this program runs.
+pub struct LiveSystem;
 
-impl Host for Live {
+impl System for LiveSystem {
     fn read(&self, path: &str) -> Option<String> {
         std::fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -83,13 +83,13 @@ impl Host for Live {
 
 #[cfg(test)]
 pub mod fixture {
-    //! A machine made of text.
+    //! A machine described by a test.
 
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::Host;
+    use super::System;
 
-    /// A machine made of text: files, answers of programs, sockets that answer.
+    /// A machine described by a test: its files, the output of its programs, the sockets that accept connections.
     #[derive(Default, Clone)]
     pub struct Fixture {
         files: BTreeMap<String, String>,
@@ -125,7 +125,7 @@ pub mod fixture {
         }
     }
 
-    impl Host for Fixture {
+    impl System for Fixture {
         fn read(&self, path: &str) -> Option<String> {
             self.files.get(path).cloned()
         }

@@ -1,53 +1,54 @@
-//! Guest images: the only place that knows the crate `images`.
+//! Guest images: the only file of this program that uses the crate `images`.
 
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::error::infrastructure;
-use crate::host::Host;
-use crate::run::{bytes, say, spinner};
 use crate::setup::plan::lacks_lists;
+use crate::system::System;
+use crate::terminal::{bytes, say, spinner};
 
-/// Where built images are kept.
+/// The folder of built images.
 pub fn cache_dir() -> Utf8PathBuf {
     images::cache_dir()
 }
 
-/// Whether an image has to be built from packages that apt has not heard of yet.
-pub fn needs_lists(host: &dyn Host) -> bool {
+/// Whether an image must be built and apt has no package list to find its packages in.
+pub fn needs_lists(system: &dyn System) -> bool {
     let built = images::find(&cache_dir()).is_ok_and(|image| image.is_some());
-    !built && images::PACKAGES.first().is_some_and(|package| lacks_lists(host, package))
+    !built && images::PACKAGES.first().is_some_and(|package| lacks_lists(system, package))
 }
 
-/// Builds what is not built. Says whether anything had to be.
+/// Builds the image unless the cache holds it. Returns whether anything was built.
 pub fn ensure(root: &Utf8Path) -> Result<bool> {
     let cache = cache_dir();
     let before = images::find(&cache).unwrap_or_default();
     let bar = spinner("guest image");
-    // Looking whether the programs are fresh is not worth a line; compiling them is.
-    let mut seen = before.is_none();
-    let mut tell = |line: &str| {
+    // The first step only checks whether the guest's programs are up to date, which is not worth a line unless there
+    // is no image at all.
+    let mut worth_a_line = before.is_none();
+    let mut show = |line: &str| {
         bar.set_message(line.to_owned());
-        if seen && bar.is_hidden() {
+        if worth_a_line && bar.is_hidden() {
             say(format!("  guest image: {line}"));
         }
-        seen = true;
+        worth_a_line = true;
     };
-    let made = images::build_programs(root, &mut tell)
-        .and_then(|programs| images::ensure(&cache, &programs, &mut tell));
+    let made = images::build_programs(root, &mut show)
+        .and_then(|programs| images::ensure(&cache, &programs, &mut show));
     bar.finish_and_clear();
     let image = made.map_err(|error| infrastructure(format!("Tried to build the guest image: {error}")))?;
     Ok(before.is_none_or(|old| old.hash != image.hash))
 }
 
-/// Builds the image unless it is built, and names it.
+/// The command `images build`.
 pub fn build(root: &Utf8Path) -> Result<()> {
     let built = ensure(root)?;
-    println!("{}", if built { "Built." } else { "Nothing to do: the image is built." });
+    println!("{}", if built { "Built." } else { "Nothing to do: the image is up to date." });
     list()
 }
 
-/// Prints the images that are built.
+/// The command `images list`.
 pub fn list() -> Result<()> {
     let cache = cache_dir();
     let stored = images::list(&cache)?;

@@ -1,0 +1,142 @@
+//! A fault that was asked for by name.
+
+use std::sync::Arc;
+
+use contract::ReplicationCore;
+
+use super::activation::Activation;
+use super::data_path::ActivatedFault;
+use super::faulty_interface::FaultyInterface;
+use super::interface::InterfaceFault;
+use super::matrix::{Kind, MUTANTS, Mutant};
+use crate::core_under_test::{FaultHook, FaultInjection};
+
+/// Why a fault cannot be injected.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownFault {
+    /// There is no such mutant.
+    #[error("there is no mutant {name}; known: {}", names())]
+    Mutant {
+        /// The name that was given.
+        name: String,
+    },
+    /// The mutant is to be activated at an edge that does not exist.
+    #[error("there is no edge {edge}; known: {}", known.join(", "))]
+    Edge {
+        /// The edge that was given.
+        edge: String,
+        /// The edges that exist.
+        known: Vec<String>,
+    },
+}
+
+fn names() -> String {
+    MUTANTS.iter().map(|mutant| mutant.name).collect::<Vec<_>>().join(", ")
+}
+
+/// The fault that a core is opened with; by default none. Clones share when it is activated and
+/// what it has done so far.
+#[derive(Clone, Default)]
+pub struct InjectedFault {
+    hook: Option<Arc<dyn FaultHook>>,
+    interface: Option<InterfaceFault>,
+    activation: Arc<Activation>,
+}
+
+impl InjectedFault {
+    /// Parses `NAME`, a mutant that is active from the beginning, or `NAME@EDGE`, one that is
+    /// activated when that edge begins.
+    ///
+    /// # Errors
+    /// There is no such mutant.
+    pub fn parse(text: &str) -> Result<Self, UnknownFault> {
+        let (name, edge) = match text.split_once('@') {
+            Some((name, edge)) => (name, Some(edge.to_owned())),
+            None => (text, None),
+        };
+        let mutant = Mutant::find(name).ok_or_else(|| UnknownFault::Mutant { name: name.to_owned() })?;
+        let activation = Arc::new(Activation::at(edge));
+        Ok(match &mutant.kind {
+            Kind::DataPath(make) => {
+                let hook = ActivatedFault { activation: Arc::clone(&activation), fault: make() };
+                Self { hook: Some(Arc::new(hook)), interface: None, activation }
+            }
+            Kind::Interface(fault) => Self { hook: None, interface: Some(*fault), activation },
+        })
+    }
+
+    /// Parses what `--mutant` says for a scenario with these edges; without it there is no fault.
+    ///
+    /// # Errors
+    /// There is no such mutant, or it waits for an edge that the scenario does not have.
+    pub fn for_edges(text: Option<&str>, edges: &[String]) -> Result<Self, UnknownFault> {
+        let Some(text) = text else { return Ok(Self::default()) };
+        let fault = Self::parse(text)?;
+        match fault.edge().filter(|edge| !edges.iter().any(|known| known == edge)) {
+            Some(edge) => Err(UnknownFault::Edge { edge: edge.to_owned(), known: edges.to_vec() }),
+            None => Ok(fault),
+        }
+    }
+
+    /// Parses what `--mutant` says for checks in memory. These have no edges, so a fault that
+    /// waits for one is active from the beginning.
+    ///
+    /// # Errors
+    /// There is no such mutant.
+    pub fn for_checks(text: Option<&str>) -> Result<Self, UnknownFault> {
+        let Some(text) = text else { return Ok(Self::default()) };
+        Self::parse(text.split_once('@').map_or(text, |(name, _)| name))
+    }
+
+    /// The edge at which the fault is activated, if it waits for one.
+    #[must_use]
+    pub fn edge(&self) -> Option<&str> {
+        self.activation.edge()
+    }
+
+    /// Activates the fault if it waits for this edge.
+    pub fn begin_edge(&self, edge: &str) {
+        self.activation.begin_edge(edge);
+    }
+}
+
+impl FaultInjection for InjectedFault {
+    fn hook(&self) -> Option<Arc<dyn FaultHook>> {
+        self.hook.clone()
+    }
+
+    fn wrap(&self, core: Arc<dyn ReplicationCore>) -> Arc<dyn ReplicationCore> {
+        match self.interface {
+            Some(fault) => Arc::new(FaultyInterface::new(core, fault, Arc::clone(&self.activation))),
+            None => core,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_known_by_name_and_can_wait_for_an_edge() {
+        let edges = ["failover".to_owned(), "failback".to_owned()];
+        for name in ["drop-extent", "accepts-all"] {
+            let waiting = format!("{name}@failback");
+            let fault = InjectedFault::for_edges(Some(&waiting), &edges).expect("it is known");
+            assert!(!fault.activation.is_active());
+            fault.begin_edge("failback");
+            assert!(fault.activation.is_active());
+            let fault = InjectedFault::for_checks(Some(&waiting)).expect("it is known");
+            assert!(fault.activation.is_active() && fault.edge().is_none());
+        }
+    }
+
+    #[test]
+    fn unknown_mutants_and_edges_are_refused() {
+        let edges = ["failover".to_owned()];
+        let refused = |text| InjectedFault::for_edges(Some(text), &edges).err();
+        assert!(matches!(refused("no-such-fault@failover"), Some(UnknownFault::Mutant { .. })));
+        assert!(matches!(refused("drop-extent@moon"), Some(UnknownFault::Edge { .. })));
+        assert!(refused("drop-extent@failover").is_none());
+    }
+}

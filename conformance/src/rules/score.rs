@@ -1,0 +1,91 @@
+//! What a finding about a rule means for the verdict of a run.
+
+use serde::{Deserialize, Serialize};
+
+use super::Class;
+use crate::verdict::Verdict;
+
+/// How a finding counts. The catalogue mixes promises, documented limits and advice, which are not
+/// scored alike: only a broken promise fails a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Score {
+    /// The core keeps a guarantee.
+    Held,
+    /// The core breaks a guarantee, or failed before the rule could be judged.
+    Broken,
+    /// The core has the documented limit.
+    AsDocumented,
+    /// The core does not have the documented limit. It may be better than documented.
+    DiffersFromLimit,
+    /// The core follows the advice.
+    Followed,
+    /// The core does not follow the advice.
+    NotFollowed,
+    /// Nothing can be said.
+    Unknown,
+}
+
+impl Score {
+    /// The score of a rule of this class.
+    #[must_use]
+    pub fn of(class: Class, verdict: Verdict) -> Self {
+        match (class, verdict) {
+            (_, Verdict::Unknown) => Self::Unknown,
+            (Class::Guarantee | Class::StandIn, Verdict::Pass) => Self::Held,
+            (Class::Guarantee | Class::StandIn, Verdict::Fail) => Self::Broken,
+            (Class::Limitation, Verdict::Pass) => Self::AsDocumented,
+            (Class::Limitation, Verdict::Fail) => Self::DiffersFromLimit,
+            (Class::Advice, Verdict::Pass) => Self::Followed,
+            (Class::Advice, Verdict::Fail) => Self::NotFollowed,
+        }
+    }
+
+    /// What the score contributes to the verdict of its scenario and run.
+    #[must_use]
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::Broken => Verdict::Fail,
+            Self::Unknown => Verdict::Unknown,
+            Self::Held | Self::AsDocumented | Self::DiffersFromLimit | Self::Followed | Self::NotFollowed => {
+                Verdict::Pass
+            }
+        }
+    }
+
+    /// The score as reports print it.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Broken => "broken",
+            Self::AsDocumented => "as documented",
+            Self::DiffersFromLimit => "differs from the documented limit",
+            Self::Followed => "advice followed",
+            Self::NotFollowed => "advice not followed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_guarantees_and_stand_ins_fail_a_run() {
+        let contribution = |class| Score::of(class, Verdict::Fail).verdict();
+        assert_eq!(contribution(Class::Guarantee), Verdict::Fail);
+        assert_eq!(contribution(Class::StandIn), Verdict::Fail);
+        assert_eq!(contribution(Class::Limitation), Verdict::Pass);
+        assert_eq!(contribution(Class::Advice), Verdict::Pass);
+    }
+
+    #[test]
+    fn an_unknown_rule_of_any_class_is_never_a_pass() {
+        for class in [Class::Guarantee, Class::StandIn, Class::Limitation, Class::Advice] {
+            assert_eq!(Score::of(class, Verdict::Unknown).verdict(), Verdict::Unknown);
+            assert_eq!(Score::of(class, Verdict::Pass).verdict(), Verdict::Pass);
+        }
+    }
+}

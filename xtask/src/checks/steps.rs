@@ -1,0 +1,161 @@
+//! The checks that run before the real cycle, as a table.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use camino::Utf8Path;
+
+use super::counts::TestCounts;
+use super::tools::{self, DENY, TYPOS};
+use crate::cargo::cargo;
+use crate::terminal::say;
+
+/// One check.
+pub struct Check {
+    /// Its name on the screen.
+    pub name: &'static str,
+    work: Work,
+}
+
+/// What a check runs.
+enum Work {
+    /// A cargo command that counts as one test.
+    Cargo(&'static [&'static str]),
+    /// A cargo command that prints how many tests passed and failed.
+    Tests(&'static [&'static str]),
+    /// The documentation, with warnings as errors.
+    Documentation,
+    /// The spelling of all files.
+    Spelling,
+    /// Licences, sources and versions of dependencies, and known vulnerabilities where their database is in reach.
+    Dependencies,
+}
+
+/// The checks, cheap ones first. The tiers of the suite are excluded: their tests need a run directory.
+pub const CHECKS: &[Check] = &[
+    Check { name: "formatting", work: Work::Cargo(&["fmt", "--all", "--check"]) },
+    Check { name: "spelling", work: Work::Spelling },
+    Check { name: "dependencies", work: Work::Dependencies },
+    Check {
+        name: "lints",
+        work: Work::Cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    },
+    Check { name: "documentation", work: Work::Documentation },
+    Check {
+        name: "unit and property tests",
+        work: Work::Tests(&[
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-fail-fast",
+            "--status-level",
+            "fail",
+            "--final-status-level",
+            "fail",
+            "-E",
+            "not (package(conformance) & kind(test))",
+        ]),
+    },
+    Check {
+        name: "examples in the documentation",
+        work: Work::Tests(&["test", "--quiet", "--workspace", "--doc", "--no-fail-fast"]),
+    },
+];
+
+impl Check {
+    /// Runs the check, with its output shown.
+    pub fn run(&self, root: &Utf8Path) -> Result<TestCounts> {
+        match self.work {
+            Work::Cargo(arguments) => passes(cargo(root).args(arguments)),
+            Work::Tests(arguments) => count(cargo(root).args(arguments)),
+            Work::Documentation => documentation(root),
+            Work::Spelling => tools::if_installed(&TYPOS, root, |typos| passes(typos.arg("--quiet"))),
+            Work::Dependencies => tools::if_installed(&DENY, root, |_| dependencies(root)),
+        }
+    }
+}
+
+/// Runs a command that counts as one test.
+fn passes(command: &mut Command) -> Result<TestCounts> {
+    let status = command.stdin(Stdio::null()).status();
+    let status = status.with_context(|| format!("tried to start {:?}", command.get_program()))?;
+    Ok(TestCounts::of_one(status.success()))
+}
+
+fn documentation(root: &Utf8Path) -> Result<TestCounts> {
+    let arguments = ["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"];
+    passes(cargo(root).args(arguments).env("RUSTDOCFLAGS", "-Dwarnings"))
+}
+
+fn dependencies(root: &Utf8Path) -> Result<TestCounts> {
+    let deny = |arguments: &[&str]| {
+        let mut command = cargo(root);
+        command.args(["deny", "--log-level", "error"]).args(arguments);
+        command
+    };
+    let mut counts = passes(&mut deny(&["check", "licenses", "bans", "sources"]))?;
+    let fetched =
+        deny(&["fetch", "db"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if fetched.is_ok_and(|status| status.success()) {
+        counts.add(passes(&mut deny(&["check", "--disable-fetch", "advisories"]))?);
+    } else {
+        say("  known vulnerabilities are not checked: their database cannot be fetched from here");
+    }
+    Ok(counts)
+}
+
+/// Runs a command that prints how many tests passed and failed.
+fn count(command: &mut Command) -> Result<TestCounts> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("tried to start cargo")?;
+    let errors = child.stderr.take().context("cargo has no standard error")?;
+    let output = child.stdout.take().context("cargo has no standard output")?;
+    let (output, errors) = std::thread::scope(|scope| {
+        let output = scope.spawn(|| shown(output, std::io::stdout()));
+        (shown(errors, std::io::stderr()), output.join().unwrap_or_default())
+    });
+    let success = child.wait()?.success();
+    let counts = TestCounts::of_lines(output.iter().chain(&errors).map(String::as_str));
+    // A command that printed no summary, or that failed without a failed test, is still a failure.
+    Ok(counts.filter(|counts| success || counts.failed > 0).unwrap_or(TestCounts::of_one(false)))
+}
+
+/// Passes lines on and keeps them.
+fn shown(stream: impl Read, mut to: impl Write) -> Vec<String> {
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let pass_on = |line: &String| {
+        // A closed terminal is no reason to stop counting.
+        let _ = writeln!(to, "{line}");
+    };
+    lines.inspect(pass_on).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(script: &str) -> TestCounts {
+        count(Command::new("sh").args(["-c", script])).expect("sh runs")
+    }
+
+    #[test]
+    fn a_run_is_counted_on_either_stream() {
+        let passed = TestCounts { passed: 2, failed: 0 };
+        assert_eq!(counted("echo 'test result: ok. 2 passed; 0 failed'"), passed);
+        assert_eq!(counted("echo 'Summary [ 1s] 2 tests run: 2 passed, 0 skipped' >&2"), passed);
+    }
+
+    #[test]
+    fn a_run_that_failed_without_a_failed_test_is_a_failure() {
+        let failed = TestCounts::of_one(false);
+        assert_eq!(counted("echo 'test result: ok. 2 passed; 0 failed'; exit 1"), failed);
+        assert_eq!(counted("true"), failed);
+        let with_failed_test = counted("echo 'test result: FAILED. 2 passed; 1 failed'; exit 101");
+        assert_eq!(with_failed_test, TestCounts { passed: 2, failed: 1 });
+    }
+}

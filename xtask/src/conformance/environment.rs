@@ -1,0 +1,80 @@
+//! The environment in which the tests of a run execute. `docs/environment.md` lists all variables.
+
+use super::rundir::RunDir;
+use crate::cli::ConformanceArgs;
+
+/// The seed of the simulated tier: a developer sets it, this program only passes it on.
+const SEED: &str = "ROUNDTRIP_SEED";
+/// Prefix of the variables of the snapshot library.
+const SNAPSHOTS: &str = "INSTA_";
+
+/// A variable, and its value if the tests shall see one.
+pub type Variable = (String, Option<String>);
+
+/// Every variable that a run sets or clears, so that none left in a shell changes what a run does.
+pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, uri: &str) -> Vec<Variable> {
+    let set = [
+        ("ROUNDTRIP_RUN_DIR", Some(dir.path.to_string())),
+        ("ROUNDTRIP_RUN_ID", Some(dir.id.clone())),
+        ("ROUNDTRIP_CONNECT", Some(uri.to_owned())),
+        ("ROUNDTRIP_KEEP", arguments.keep.then(|| "1".to_owned())),
+        ("ROUNDTRIP_MUTANT", arguments.mutant.clone()),
+        ("ROUNDTRIP_PROFILE", arguments.profile.clone()),
+        ("ROUNDTRIP_CYCLES", arguments.cycles.map(|count| count.to_string())),
+    ];
+    let set = set.into_iter().map(|(name, value)| (name.to_owned(), value));
+    snapshot_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
+        .chain(set)
+        .collect()
+}
+
+/// Snapshots are compared as they are: a run neither accepts a difference nor writes new snapshots beside the sources.
+fn snapshot_variables(inherited: impl Iterator<Item = String>) -> impl Iterator<Item = Variable> {
+    let cleared = inherited.filter(|name| name.starts_with(SNAPSHOTS)).map(|name| (name, None));
+    cleared.chain([("INSTA_UPDATE".to_owned(), Some("no".to_owned()))])
+}
+
+/// One line for a run of the simulated tier that does less than usual because the developer fixed its seed.
+pub fn seed_notice(simulated: bool) -> Option<String> {
+    notice(simulated, std::env::var(SEED).ok().as_deref())
+}
+
+fn notice(simulated: bool, seed: Option<&str>) -> Option<String> {
+    let seed = seed.filter(|_| simulated)?;
+    Some(format!("{SEED}={seed} is set: simulated scenarios run with this one seed instead of many."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Consent;
+
+    #[test]
+    fn inherited_snapshot_variables_are_cleared() {
+        let inherited = ["INSTA_FORCE_PASS", "INSTA_UPDATE", "PATH"].map(String::from).into_iter();
+        let all: Vec<Variable> = snapshot_variables(inherited).collect();
+        assert!(all.contains(&("INSTA_FORCE_PASS".into(), None)));
+        assert_eq!(all.last(), Some(&("INSTA_UPDATE".into(), Some("no".into()))));
+        assert!(all.iter().all(|(name, _)| name != "PATH"));
+    }
+
+    #[test]
+    fn options_that_are_not_given_are_cleared() {
+        let dir = RunDir::plan(None).expect("a name");
+        let arguments = ConformanceArgs::only("a", Consent::default());
+        let all = for_tests(&arguments, &dir, "test:///default");
+        let value =
+            |name: &str| all.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_deref());
+        for name in ["ROUNDTRIP_KEEP", "ROUNDTRIP_MUTANT", "ROUNDTRIP_PROFILE", "ROUNDTRIP_CYCLES"] {
+            assert_eq!(value(name), Some(None), "{name}");
+        }
+        assert_eq!(value("ROUNDTRIP_RUN_ID"), Some(Some(dir.id.as_str())));
+    }
+
+    #[test]
+    fn a_fixed_seed_is_announced_where_it_matters() {
+        assert!(notice(true, Some("7")).is_some_and(|line| line.starts_with("ROUNDTRIP_SEED=7 is set")));
+        assert_eq!(notice(false, Some("7")), None);
+        assert_eq!(notice(true, None), None);
+    }
+}

@@ -1,0 +1,11 @@
+//! The command `docs`: the pages of documentation that are generated from data and code.
+
+use anyhow::Result;
+use camino::Utf8Path;
+
+use crate::suite::Suite;
+
+/// Writes `docs/rules.md` and `docs/states.md`. Unit tests fail while a page is out of date.
+pub fn command(root: &Utf8Path) -> Result<()> {
+    Suite::on_ready_machine(root)?.must(&["docs", root.as_str()])
+}
