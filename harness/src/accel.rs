@@ -1,8 +1,9 @@
-//! The accelerator, chosen by trial boot and never by looking.
+//! Chooses the accelerator by trial boot.
 //!
-//! A `/dev/kvm` that opens, and a libvirt that lists KVM, prove nothing: there are hosts on which every stock
-//! kernel dies in it. So a guest is booted under each accelerator, the fastest first; the first that says hello
-//! is taken. The answer is kept until host kernel, QEMU or image change.
+//! A `/dev/kvm` that opens and a libvirt that lists KVM do not prove that KVM works: on some hosts
+//! every stock kernel crashes under it. So each accelerator boots a guest, the fastest first, and
+//! the first one whose guest says hello is chosen. The result is cached until the host kernel, QEMU
+//! or the image changes.
 
 use std::time::Duration;
 
@@ -11,13 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::Host;
 use crate::machine::{
-    Accelerator, Controller, DiskSpec, Firmware, Hardware, Identity, Machine, MachineSpec, Nic,
+    Accelerator, Controller, DiskSpec, Firmware, GuestSpec, Hardware, Identity, Machine, Nic,
 };
 use crate::scratch::Scratch;
 use crate::tools::{self, Format};
 use crate::{Error, Result};
 
-/// How long a trial boot may take.
+/// Time limit of one trial boot.
 const TRIAL_WITHIN: Duration = Duration::from_secs(90);
 
 /// One trial boot.
@@ -29,18 +30,18 @@ pub struct Trial {
     pub ok: bool,
     /// Milliseconds from power-on to hello.
     pub boot_ms: Option<u64>,
-    /// Why not.
+    /// Why the guest did not say hello.
     pub why: Option<String>,
 }
 
-/// What this host can do.
+/// The accelerator chosen on this host, and how it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// The accelerator to use.
     pub accelerator: Accelerator,
-    /// Milliseconds of its trial boot.
+    /// Milliseconds its trial boot took.
     pub boot_ms: u64,
-    /// Why guests get none of Hyper-V's enlightenments; empty if they boot with them.
+    /// Why guests get no Hyper-V enlightenments; empty if they boot with them.
     pub no_enlightenments: String,
     /// Every trial, in order.
     pub trials: Vec<Trial>,
@@ -50,14 +51,14 @@ pub struct Probe {
     pub libvirt: String,
     /// Hash of the image that was booted.
     pub image: String,
-    /// Host kernel the answer holds for.
+    /// Host kernel for which the result is valid.
     pub kernel: String,
 }
 
-/// The kept answer if it still holds, else a new one by trial.
+/// Returns the cached choice if it is still valid, otherwise chooses by trial boot.
 ///
 /// # Errors
-/// No accelerator boots the image; each one's reason is in the message.
+/// No accelerator boots the image; the message gives the reason for each.
 pub async fn choose(host: &Host, image: &images::Image, cache: &Utf8Path) -> Result<Probe> {
     let (libvirt, qemu) = host.versions().await?;
     let kernel = "/proc/sys/kernel/osrelease";
@@ -90,17 +91,18 @@ pub async fn choose(host: &Host, image: &images::Image, cache: &Utf8Path) -> Res
     Err(Error::NoAccelerator { reasons: reasons.join("; ") })
 }
 
-/// Whether a guest boots with Hyper-V's enlightenments: there are KVMs that lack some of them. Empty, or why not.
+/// Tries to boot a guest with Hyper-V enlightenments, some of which are missing in some KVMs.
+/// Returns an empty string if it boots, otherwise the reason.
 async fn try_enlightened(host: &Host, image: &images::Image, accelerator: Accelerator) -> String {
     match accelerator {
-        Accelerator::Tcg => "TCG has none".to_owned(),
+        Accelerator::Tcg => "TCG does not implement them".to_owned(),
         Accelerator::Kvm => try_boot(host, image, accelerator, true).await.why.unwrap_or_default(),
     }
 }
 
 async fn try_boot(host: &Host, image: &images::Image, accelerator: Accelerator, enlightened: bool) -> Trial {
     if accelerator == Accelerator::Kvm && !Utf8Path::new("/dev/kvm").exists() {
-        let why = Some("there is no /dev/kvm".to_owned());
+        let why = Some("/dev/kvm does not exist".to_owned());
         return Trial { accelerator, ok: false, boot_ms: None, why };
     }
     match boot(host, image, accelerator, enlightened).await {
@@ -135,7 +137,7 @@ async fn boot(
 async fn say_hello(machine: &Machine) -> Result<Duration> {
     let guest = machine.start().await?;
     let mut events = guest.monitor().events();
-    // An accelerator that cannot run the kernel stops the CPU rather than ending QEMU.
+    // An accelerator that cannot run the kernel stops the CPU; QEMU goes on running.
     let stopped = guest.monitor().await_event(&mut events, "a stop", TRIAL_WITHIN, |e| {
         matches!(e["event"].as_str(), Some("STOP" | "GUEST_PANICKED"))
     });
@@ -153,9 +155,9 @@ async fn say_hello(machine: &Machine) -> Result<Duration> {
     result
 }
 
-fn probe_machine(scratch: &Scratch, disks: &[(&str, Utf8PathBuf)]) -> MachineSpec {
+fn probe_machine(scratch: &Scratch, disks: &[(&str, Utf8PathBuf)]) -> GuestSpec {
     let token = scratch.path().file_name().unwrap_or("probe");
-    MachineSpec {
+    GuestSpec {
         name: format!("roundtrip-probe-{token}"),
         hardware: Hardware {
             firmware: Firmware::Bios,

@@ -1,14 +1,15 @@
-//! What can go wrong with guests and their host.
+//! Errors of guests and their host.
 
 use std::time::Duration;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A failure of the test host, a guest or a tool; each says what was tried, what was found, what to do next.
+/// A failure of the test host, a guest or a tool. Each message says what was tried, what was found
+/// and what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something the suite needs is not on this machine.
+    /// A program or file that the suite needs is not on this host.
     #[error("{what} is missing: {found}; `cargo xtask setup` installs it")]
     Missing {
         /// What is needed.
@@ -16,10 +17,10 @@ pub enum Error {
         /// What was found instead.
         found: String,
     },
-    /// No guest boots here.
+    /// No accelerator boots a guest on this host.
     #[error("no accelerator boots a guest here: {reasons}")]
     NoAccelerator {
-        /// What each one said.
+        /// The reason for each accelerator.
         reasons: String,
     },
     /// libvirt refused.
@@ -27,45 +28,45 @@ pub enum Error {
     Libvirt {
         /// What was tried.
         tried: String,
-        /// libvirt's words.
+        /// The error that libvirt returned.
         error: virt::error::Error,
     },
     /// A QMP command failed.
     #[error("QEMU ({monitor}): {command}: {reason}")]
     Qmp {
-        /// Whose monitor.
+        /// The process whose monitor it was.
         monitor: String,
         /// The command.
         command: String,
-        /// QEMU's words.
+        /// The error that QEMU returned.
         reason: String,
     },
-    /// A guest or daemon ended while something was expected of it.
-    #[error("{who} ended while waiting for {awaited}; its last words: {last_words}")]
+    /// A guest or daemon ended while the suite was waiting for it.
+    #[error("{who} ended while waiting for {awaited}; its last output: {last_words}")]
     Died {
-        /// Which process.
+        /// The process.
         who: String,
         /// What was awaited.
         awaited: String,
-        /// End of its serial or error output.
+        /// End of its serial console or error output.
         last_words: String,
     },
-    /// A bounded wait ran out.
+    /// A wait reached its time limit.
     #[error("{awaited} did not happen within {bound:?}; seen so far: {seen}")]
     TimedOut {
         /// What was awaited.
         awaited: String,
-        /// The bound.
+        /// The time limit.
         bound: Duration,
-        /// What was seen instead.
+        /// What was observed instead.
         seen: String,
     },
-    /// The witness reported trouble or broke the protocol.
+    /// The witness reported an error or broke the protocol.
     #[error("the witness in {machine}: {what}")]
     Witness {
         /// Machine.
         machine: String,
-        /// What it said.
+        /// The error.
         what: String,
     },
     /// A tool such as qemu-img failed.
@@ -83,13 +84,13 @@ pub enum Error {
     File {
         /// The file.
         path: String,
-        /// The system's words.
+        /// The error that the system returned.
         error: std::io::Error,
     },
-    /// NBD.
+    /// An NBD request failed.
     #[error(transparent)]
     Nbd(#[from] nbd::Error),
-    /// The image.
+    /// The guest image could not be built or used.
     #[error(transparent)]
     Image(#[from] images::ImageError),
 }

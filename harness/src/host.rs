@@ -23,7 +23,7 @@ impl std::fmt::Debug for Host {
     }
 }
 
-/// The URI to take if none is given: the system daemon for root, the user's own session otherwise.
+/// The URI to use if none is given: the system daemon for root, the user's own session otherwise.
 #[must_use]
 pub fn default_uri() -> &'static str {
     if rustix::process::getuid().is_root() { "qemu:///system" } else { "qemu:///session" }
@@ -59,19 +59,19 @@ impl Host {
         &self.uri
     }
 
-    /// Security drivers besides plain ownership that confine guests here.
+    /// Security drivers other than plain file ownership that confine guests on this host.
     #[must_use]
     pub fn confined_by(&self) -> &[String] {
         &self.confined_by
     }
 
-    /// Whether guests run under the system daemon, which would otherwise change their user.
+    /// Whether guests run under the system daemon, which would otherwise run them as another user.
     #[must_use]
     pub fn is_system(&self) -> bool {
         self.uri.ends_with("/system")
     }
 
-    /// Where libvirt keeps a domain's own log.
+    /// Path of the log that libvirt keeps of a domain.
     #[must_use]
     pub fn domain_log(&self, name: &str) -> Utf8PathBuf {
         let file = format!("{name}.log");
@@ -113,7 +113,7 @@ impl Host {
         let connect = Arc::clone(&self.connect);
         blocking("list domains", move || {
             let all = connect.list_all_domains(0)?;
-            // A domain may vanish between list and look: it is not ours to worry about then.
+            // A domain may vanish after it was listed; then it is not ours.
             Ok(all.into_iter().filter_map(|d| d.xml_desc(0).ok().map(|xml| (d, xml))).collect())
         })
         .await
@@ -136,14 +136,14 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Ends a domain and removes its definition; what is gone already is fine.
+/// Ends a domain and removes its definition. Succeeds if it is already gone.
 ///
 /// # Errors
-/// libvirt refused for another reason than absence.
+/// libvirt refused for a reason other than that there is no such domain.
 pub async fn remove(domain: Domain) -> Result<()> {
     blocking("remove a domain", move || {
         if domain.is_active().unwrap_or(false) {
-            // It may end by itself in this very moment.
+            // It may end by itself at this moment.
             let _ = domain.destroy();
         }
         match domain.undefine_flags(sys::VIR_DOMAIN_UNDEFINE_NVRAM) {

@@ -1,12 +1,12 @@
-//! Real guests, and the oracle that judges their disks. Knows nothing of replication.
+//! Real guests, and the oracle that judges their disks. Replication is not known here.
 //!
 //! - [`host`], [`machine`]: libvirt domains with the hardware of a [`machine::Hardware`] description
-//! - [`witness_link`]: the conversation with the witness inside a guest
+//! - [`witness_link`]: the protocol with the witness inside a guest
 //! - [`qmp`], [`storage`], [`tools`]: QEMU's own interfaces: monitor, storage daemon, `qemu-img`
 //! - [`accel`]: the accelerator, chosen by trial boot
 //! - [`relay`]: a link between sites that can be slow, lossy or down
-//! - [`scratch`], [`reaper`]: nothing leaks
-//! - [`oracle`]: a recovered disk's place in the order of the guest's own writes
+//! - [`scratch`], [`reaper`]: cleaning up, also after a run that was killed
+//! - [`oracle`]: finds which prefix of the guest's own writes a recovered disk holds
 
 pub mod accel;
 mod error;

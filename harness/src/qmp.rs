@@ -1,7 +1,8 @@
 //! A QMP monitor: commands, events, and a log of both.
 //!
-//! Guests and storage daemons are spoken to through a monitor of our own beside libvirt's, because its end of
-//! file is the first and surest sign that the process behind it is gone: every wait races it.
+//! The suite opens a monitor of its own beside libvirt's for each guest and storage daemon. End of
+//! file on that connection is the first reliable sign that the process has ended; every wait races
+//! it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,7 @@ use tokio::sync::{Mutex, broadcast, oneshot, watch};
 
 use crate::{Error, Result};
 
-/// How long QEMU may take to answer any command; all of ours are quick, long work runs as jobs.
+/// Time limit for the answer to any command. All commands answer quickly; long work runs as jobs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 type Pending = Arc<std::sync::Mutex<std::collections::HashMap<u64, oneshot::Sender<Value>>>>;
@@ -35,10 +36,11 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Negotiates on a fresh connection from a process's monitor. `log` receives every line of both sides.
+    /// Negotiates QMP on a new connection from a process's monitor. `log` receives every line in
+    /// both directions.
     ///
     /// # Errors
-    /// The log cannot be written, or the other side speaks no QMP.
+    /// The log cannot be written, or the other side does not speak QMP.
     pub async fn greet(name: &str, stream: UnixStream, log: &Utf8Path) -> Result<Arc<Self>> {
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let log_file =
@@ -46,9 +48,9 @@ impl Monitor {
         let log = Arc::new(std::sync::Mutex::new(log_file));
         let (reader, writer) = stream.into_split();
         let (events, _) = broadcast::channel(1024);
-        let (gone_tell, gone) = watch::channel(false);
+        let (gone_sender, gone) = watch::channel(false);
         let pending = Pending::default();
-        tokio::spawn(read_lines(reader, Arc::clone(&log), Arc::clone(&pending), events.clone(), gone_tell));
+        tokio::spawn(read_lines(reader, Arc::clone(&log), Arc::clone(&pending), events.clone(), gone_sender));
         let monitor = Arc::new(Self {
             name: name.to_owned(),
             pid,
@@ -63,7 +65,7 @@ impl Monitor {
         Ok(monitor)
     }
 
-    /// Process id of the other side, if the system told it.
+    /// Process id of the other side, if the kernel reported it.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
         self.pid
@@ -83,11 +85,11 @@ impl Monitor {
     /// Returns once the other side has closed the connection.
     pub async fn until_gone(&self) {
         let mut gone = self.gone.clone();
-        // An error means that the reader ended without a word: just as gone.
+        // An error means that the reader task ended without a message, which also means gone.
         let _ = gone.wait_for(|gone| *gone).await;
     }
 
-    /// Runs one command and returns what it returned.
+    /// Runs one command and returns its result.
     ///
     /// # Errors
     /// QEMU refused, died, or did not answer.
@@ -98,8 +100,8 @@ impl Monitor {
             reason,
         };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (tell, answer) = oneshot::channel();
-        lock(&self.pending).insert(id, tell);
+        let (sender, answer) = oneshot::channel();
+        lock(&self.pending).insert(id, sender);
         let mut line = json!({"execute": command, "arguments": arguments, "id": id}).to_string();
         line.push('\n');
         write_log(&self.log, '>', line.trim_end());
@@ -117,7 +119,8 @@ impl Monitor {
         Ok(answer["return"].clone())
     }
 
-    /// Waits for the first event in `events` that `wanted` accepts. Subscribe before causing the event.
+    /// Waits for the first event in `events` that `wanted` accepts. Subscribe before causing the
+    /// event.
     ///
     /// # Errors
     /// The process died, or the bound ran out.
@@ -157,7 +160,7 @@ impl Monitor {
     /// Starts a block job with `command` and waits until it has ended and left the job list.
     ///
     /// # Errors
-    /// QEMU refused, or the job failed: with the job's own words.
+    /// QEMU refused, or the job failed; the message is the job's own.
     pub async fn run_job(&self, id: &str, command: &str, arguments: Value, bound: Duration) -> Result<()> {
         let mut events = self.events();
         self.execute(command, arguments).await?;
@@ -173,10 +176,10 @@ impl Monitor {
         self.dismiss(id).await
     }
 
-    /// Takes a concluded job off the list and reports its error, if it ended with one.
+    /// Removes a concluded job from the list and returns its error, if it ended with one.
     ///
     /// # Errors
-    /// The job's own words.
+    /// The error of the job.
     pub async fn dismiss(&self, id: &str) -> Result<()> {
         let jobs = self.execute("query-jobs", json!({})).await?;
         let Some(job) = jobs.as_array().and_then(|jobs| jobs.iter().find(|job| job["id"] == id)) else {
@@ -205,10 +208,10 @@ async fn read_lines(
         write_log(&log, '<', &line);
         let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
         if message.get("event").is_some() {
-            // Nobody listening is fine.
+            // It is fine if there is no subscriber.
             let _ = events.send(Arc::new(message));
-        } else if let Some(tell) = message["id"].as_u64().and_then(|id| lock(&pending).remove(&id)) {
-            let _ = tell.send(message);
+        } else if let Some(reply_to) = message["id"].as_u64().and_then(|id| lock(&pending).remove(&id)) {
+            let _ = reply_to.send(message);
         }
     }
     lock(&pending).clear();
@@ -218,11 +221,12 @@ async fn read_lines(
 fn write_log(log: &std::sync::Mutex<std::fs::File>, sign: char, line: &str) {
     use std::io::Write as _;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    // A full evidence disk shows elsewhere; a monitor must not fail for it.
+    // A full disk is reported elsewhere; a monitor must not fail because of its log.
     let _ = writeln!(lock(log), "{}.{:03} {sign} {line}", now.as_secs(), now.subsec_millis());
 }
 
-/// A lock that a panicking holder does not poison: what it guards is valid at every step.
+/// Locks a mutex, ignoring poison: the data is consistent at every step, so a panic while it was
+/// locked does no harm.
 pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Removes what dead runs left behind, and touches nothing else.
+//! Removes what runs that ended left behind, and nothing else.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -7,7 +7,7 @@ use crate::machine::NAMESPACE;
 use crate::scratch::{self, Owner};
 use crate::{Error, Result};
 
-/// Name of the file that protects a scratch directory and its domains until `clean` is asked for.
+/// Name of the file that protects a scratch directory and its domains until `clean` is run.
 const KEPT: &str = "kept";
 
 /// What was removed.
@@ -29,7 +29,7 @@ impl Reaped {
     }
 }
 
-/// Marks a scratch directory as kept: its domains survive their owner.
+/// Marks a scratch directory as kept, so that its domains survive their owner.
 ///
 /// # Errors
 /// The directory is not writable.
@@ -38,11 +38,11 @@ pub fn keep(dir: &Utf8Path) -> Result<()> {
     std::fs::write(&path, "").map_err(Error::file(&path))
 }
 
-/// Removes domains, storage daemons and directories whose owner is dead. `kept_too`: also those kept on
-/// purpose.
+/// Removes domains, storage daemons and directories whose owner has ended; with `kept_too` also
+/// those that were kept on purpose.
 ///
 /// # Errors
-/// libvirt cannot be asked, or refuses to remove what is ours.
+/// libvirt does not answer, or refuses to remove a domain of ours.
 pub async fn reap(host: &Host, kept_too: bool) -> Result<Reaped> {
     let mut reaped = Reaped::default();
     for (domain, xml) in host.domains().await? {
@@ -52,7 +52,7 @@ pub async fn reap(host: &Host, kept_too: bool) -> Result<Reaped> {
         }
         let name = domain.name().unwrap_or_default();
         host::remove(domain).await?;
-        // The owner would have taken it into its evidence.
+        // The owner would have moved the log into its evidence.
         let _ = std::fs::remove_file(host.domain_log(&name));
         reaped.domains.push(name);
     }
@@ -68,7 +68,8 @@ fn reap_directories(kept_too: bool, reaped: &mut Reaped) -> Result<()> {
         Err(error) => return Err(Error::file(&root)(error)),
     };
     for dir in entries.filter_map(Result::ok).map(|entry| entry.path().to_owned()) {
-        // Without a mark it was left half-made, or is just being made; its owner cannot be told.
+        // Without a mark it is being created at this moment or was left half created; its owner is
+        // unknown.
         let Some(owner) = scratch::mark_in(&dir) else { continue };
         if owner.is_alive()? || (is_kept(&dir) && !kept_too) {
             continue;
@@ -84,7 +85,7 @@ fn is_kept(dir: &Utf8Path) -> bool {
     dir.join(KEPT).exists()
 }
 
-/// Ends the storage daemons whose pid files lie in `dir`, if the process still is one of them.
+/// Ends the storage daemons whose pid files lie in `dir`, if the process still is such a daemon.
 fn end_daemons(dir: &Utf8Path, reaped: &mut Reaped) {
     let Ok(entries) = dir.read_dir_utf8() else { return };
     let pid_files = entries.filter_map(Result::ok).filter(|e| e.path().extension() == Some("pid"));
@@ -92,7 +93,7 @@ fn end_daemons(dir: &Utf8Path, reaped: &mut Reaped) {
         let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
         let Ok(pid) = text.trim().parse::<i32>() else { continue };
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        // Process ids are used again; only one that names this very directory is ours.
+        // Process ids are reused; only a process whose command line names this directory is ours.
         if !String::from_utf8_lossy(&command).contains(dir.as_str()) {
             continue;
         }
@@ -103,7 +104,7 @@ fn end_daemons(dir: &Utf8Path, reaped: &mut Reaped) {
     }
 }
 
-/// The mark in a domain's description, and its scratch directory. `None`: the domain is not ours.
+/// The owner's mark and the scratch directory in a domain's XML; `None` if the domain is not ours.
 fn owner_in(xml: &str) -> Option<(Owner, Utf8PathBuf)> {
     if !xml.contains(NAMESPACE) {
         return None;
@@ -120,7 +121,6 @@ fn owner_in(xml: &str) -> Option<(Owner, Utf8PathBuf)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

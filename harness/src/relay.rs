@@ -1,7 +1,8 @@
-//! A link between sites that can be slow, lossy or down: a relay in front of an NBD server's socket.
+//! A simulated link between sites that can be slow, lossy or down: a relay in front of an NBD
+//! server's socket.
 //!
-//! Whoever reads a disk over the link connects to the relay, which connects to the server and carries bytes both ways as
-//! the link's [`LinkCondition`] allows at that moment.
+//! A client that reads a disk over the link connects to the relay, which connects to the server and
+//! forwards bytes in both directions as the current [`LinkCondition`] allows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,24 +17,25 @@ use tokio::time::Instant;
 
 use crate::{Error, Result};
 
-/// What is carried at once, in bytes.
+/// Bytes forwarded at a time.
 const PIECE: usize = 64 * 1024;
 
-/// How a link is at the moment.
+/// Condition of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LinkCondition {
-    /// Everything passes at once.
+    /// Everything passes without delay.
     #[default]
     Healthy,
-    /// So many bytes a second, over all connections together.
+    /// Passes this many bytes a second, over all connections together.
     Throttled(u64),
-    /// Every third connection breaks after so many bytes: a transfer of two disks comes through at the second try.
+    /// Every third connection breaks after this many bytes, so a transfer of two disks succeeds at
+    /// the second attempt.
     Lossy(u64),
     /// Nothing passes: connections break, new ones are closed at once.
     Down,
 }
 
-/// What a link did to what it carried.
+/// Counts of what a link did to its traffic.
 #[derive(Debug, Default)]
 pub struct Tally {
     slowed: AtomicU64,
@@ -52,7 +54,7 @@ impl Tally {
     }
 }
 
-/// Where a relay leads.
+/// The server behind a relay.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Upstream {
     /// A socket in the file system.
@@ -61,7 +63,7 @@ pub enum Upstream {
     Tcp(String),
 }
 
-/// A relay at work; it ends with its owner.
+/// A running relay. It ends when dropped.
 #[derive(Debug)]
 pub struct Relay {
     socket: Utf8PathBuf,
@@ -69,29 +71,29 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Listens at `socket` for whoever wants to go to `upstream`.
+    /// Listens at `socket` and forwards each connection to `upstream`.
     ///
     /// # Errors
-    /// The socket cannot be made.
+    /// The socket cannot be created.
     pub fn start(
         socket: &Utf8Path,
         upstream: Upstream,
-        weather: watch::Receiver<LinkCondition>,
+        condition: watch::Receiver<LinkCondition>,
         tally: Arc<Tally>,
     ) -> Result<Self> {
         let listener = UnixListener::bind(socket).map_err(Error::file(socket))?;
-        let line = Arc::new(Line {
+        let link = Arc::new(SharedLink {
             upstream,
-            weather,
+            condition,
             tally,
             connections: AtomicU64::new(0),
-            taken_until: Mutex::new(Instant::now()),
+            busy_until: Mutex::new(Instant::now()),
         });
-        let task = tokio::spawn(listen(listener, line));
+        let task = tokio::spawn(listen(listener, link));
         Ok(Self { socket: socket.to_owned(), task })
     }
 
-    /// Where it listens.
+    /// The socket it listens on.
     #[must_use]
     pub fn socket(&self) -> &Utf8Path {
         &self.socket
@@ -101,31 +103,31 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.task.abort();
-        // Scratch is removed with everything in it; a socket that stays until then is of no harm.
+        // Scratch is removed with everything in it, so a socket that stays until then does no harm.
         let _ = std::fs::remove_file(&self.socket);
     }
 }
 
-/// What the connections of one relay share.
-struct Line {
+/// State shared by the connections of one relay.
+struct SharedLink {
     upstream: Upstream,
-    weather: watch::Receiver<LinkCondition>,
+    condition: watch::Receiver<LinkCondition>,
     tally: Arc<Tally>,
     connections: AtomicU64,
-    /// Until when a slow line is taken.
-    taken_until: Mutex<Instant>,
+    /// Until when a throttled link is busy with bytes already accepted.
+    busy_until: Mutex<Instant>,
 }
 
-async fn listen(listener: UnixListener, line: Arc<Line>) {
+async fn listen(listener: UnixListener, link: Arc<SharedLink>) {
     let mut carried = tokio::task::JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        carried.spawn(Arc::clone(&line).carry(client));
+        carried.spawn(Arc::clone(&link).carry(client));
         while carried.try_join_next().is_some() {}
     }
 }
 
-impl Line {
-    /// Carries one connection until either end or the link breaks it.
+impl SharedLink {
+    /// Forwards one connection until either end closes it or the link breaks it.
     async fn carry(self: Arc<Self>, client: UnixStream) {
         let number = self.connections.fetch_add(1, Ordering::Relaxed);
         let (from_client, to_client) = client.into_split();
@@ -143,10 +145,10 @@ impl Line {
                 }
             }
         };
-        let mut weather = self.weather.clone();
+        let mut condition = self.condition.clone();
         tokio::select! {
             () = ended => {}
-            _ = weather.wait_for(|weather| *weather == LinkCondition::Down) => {}
+            _ = condition.wait_for(|condition| *condition == LinkCondition::Down) => {}
         }
     }
 
@@ -163,7 +165,7 @@ impl Line {
         }
     }
 
-    /// Carries one direction until it ends.
+    /// Forwards one direction until it ends.
     async fn pump(
         &self,
         number: u64,
@@ -177,7 +179,7 @@ impl Line {
                 return to.shutdown().await;
             }
             let sum = carried.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
-            let now = *self.weather.borrow();
+            let now = *self.condition.borrow();
             match now {
                 LinkCondition::Lossy(bytes) if number.is_multiple_of(3) && sum > bytes => {
                     self.tally.broken.fetch_add(1, Ordering::Relaxed);
@@ -185,7 +187,7 @@ impl Line {
                 }
                 LinkCondition::Throttled(rate) => {
                     self.tally.slowed.fetch_add(length as u64, Ordering::Relaxed);
-                    self.wait_for_line(length as u64, rate).await;
+                    self.wait_for_link(length as u64, rate).await;
                 }
                 LinkCondition::Healthy | LinkCondition::Lossy(_) | LinkCondition::Down => {}
             }
@@ -193,13 +195,13 @@ impl Line {
         }
     }
 
-    /// Takes the line for as long as so many bytes need on it.
-    async fn wait_for_line(&self, bytes: u64, rate: u64) {
+    /// Reserves the throttled link for as long as this many bytes need, and waits until then.
+    async fn wait_for_link(&self, bytes: u64, rate: u64) {
         let until = {
-            let mut taken = self.taken_until.lock().await;
+            let mut busy = self.busy_until.lock().await;
             let needs = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
-            *taken = (*taken).max(Instant::now()) + needs;
-            *taken
+            *busy = (*busy).max(Instant::now()) + needs;
+            *busy
         };
         tokio::time::sleep_until(until).await;
     }
@@ -207,13 +209,12 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// A relay to a server that sends back what it gets.
+    /// A relay to an echo server.
     struct Bench {
         relay: Relay,
-        weather: watch::Sender<LinkCondition>,
+        condition: watch::Sender<LinkCondition>,
         _dir: tempfile::TempDir,
     }
 
@@ -227,12 +228,13 @@ mod tests {
                 tokio::spawn(async move { tokio::io::copy(&mut from, &mut to).await });
             }
         });
-        let (weather, sees) = watch::channel(LinkCondition::Healthy);
-        let relay = Relay::start(&path("relay"), Upstream::Unix(path("echo")), sees, Arc::default()).unwrap();
-        Bench { relay, weather, _dir: dir }
+        let (condition, receiver) = watch::channel(LinkCondition::Healthy);
+        let relay =
+            Relay::start(&path("relay"), Upstream::Unix(path("echo")), receiver, Arc::default()).unwrap();
+        Bench { relay, condition, _dir: dir }
     }
 
-    /// Whether so many bytes come back.
+    /// Whether this many bytes come back.
     async fn comes_back(stream: &mut UnixStream, bytes: usize) -> bool {
         let (mut from, mut to) = stream.split();
         let sent = vec![7; bytes];
@@ -242,22 +244,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn in_fair_weather_everything_passes() {
+    async fn a_healthy_link_passes_everything() {
         let bench = bench();
         let mut stream = UnixStream::connect(bench.relay.socket()).await.unwrap();
         assert!(comes_back(&mut stream, 3 * PIECE + 1).await);
     }
 
     #[tokio::test]
-    async fn a_link_that_goes_down_breaks_what_is_open_and_lets_nothing_new_through_until_it_is_up() {
+    async fn a_link_that_goes_down_breaks_open_connections_and_refuses_new_ones_until_it_is_up() {
         let bench = bench();
         let mut open = UnixStream::connect(bench.relay.socket()).await.unwrap();
         assert!(comes_back(&mut open, 100).await);
-        bench.weather.send(LinkCondition::Down).unwrap();
+        bench.condition.send(LinkCondition::Down).unwrap();
         assert!(!comes_back(&mut open, 100).await);
         let mut new = UnixStream::connect(bench.relay.socket()).await.unwrap();
         assert!(!comes_back(&mut new, 100).await);
-        bench.weather.send(LinkCondition::Healthy).unwrap();
+        bench.condition.send(LinkCondition::Healthy).unwrap();
         let mut new = UnixStream::connect(bench.relay.socket()).await.unwrap();
         assert!(comes_back(&mut new, 100).await);
     }
@@ -265,7 +267,7 @@ mod tests {
     #[tokio::test]
     async fn a_lossy_link_breaks_every_third_connection() {
         let bench = bench();
-        bench.weather.send(LinkCondition::Lossy(1000)).unwrap();
+        bench.condition.send(LinkCondition::Lossy(1000)).unwrap();
         let mut passed = Vec::new();
         for _ in 0..4 {
             let mut stream = UnixStream::connect(bench.relay.socket()).await.unwrap();
@@ -275,13 +277,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_link_takes_the_time_that_its_rate_says() {
+    async fn a_throttled_link_takes_the_time_that_its_rate_implies() {
         let bench = bench();
-        bench.weather.send(LinkCondition::Throttled(50_000)).unwrap();
+        bench.condition.send(LinkCondition::Throttled(50_000)).unwrap();
         let began = Instant::now();
         let mut stream = UnixStream::connect(bench.relay.socket()).await.unwrap();
         assert!(comes_back(&mut stream, 5000).await);
-        // There and back; a fast machine cannot be faster than the rate.
+        // Both directions count; a fast machine cannot exceed the rate.
         assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
     }
 }

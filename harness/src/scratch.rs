@@ -1,8 +1,9 @@
-//! A short-lived directory for sockets, and the mark of who owns what.
+//! A short-lived directory for sockets, and the mark that says which process owns it.
 //!
-//! Unix socket paths are short (107 bytes), run directories need not be. So each test keeps its sockets in
-//! a directory of its own under the system's temporary directory. The owner's mark in it, which libvirt domains
-//! carry in their metadata too, tells the reaper what belongs to the dead.
+//! Unix socket paths are limited to 107 bytes and run directories may be longer, so each test keeps
+//! its sockets in a directory of its own under the system's temporary directory. The owner's mark
+//! in it, which is also in the metadata of libvirt domains, lets the reaper find what a process
+//! that ended left behind.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,14 +15,14 @@ use crate::{Error, Result};
 /// Name of the mark inside a scratch directory.
 const MARK: &str = "owner.json";
 
-/// A process, told apart from a later one with the same id.
+/// A process, distinguishable from a later one with the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Run the process belongs to.
     pub run: String,
     /// Process id.
     pub pid: u32,
-    /// Start of the process in clock ticks since the host booted, and the host's boot.
+    /// Boot id of the host, and start of the process in clock ticks since that boot.
     pub started: String,
 }
 
@@ -39,7 +40,7 @@ impl Owner {
     /// Whether the process still lives.
     ///
     /// # Errors
-    /// `/proc` cannot be read; whoever asks must then take it for alive.
+    /// `/proc` cannot be read; the caller must then assume that it is alive.
     pub fn is_alive(&self) -> Result<bool> {
         Ok(start_of(self.pid)?.is_some_and(|started| started == self.started))
     }
@@ -57,14 +58,15 @@ fn start_of(pid: u32) -> Result<Option<String>> {
         Err(error) if error.raw_os_error() == Some(3) => return Ok(None),
         Err(error) => return Err(Error::file(path)(error)),
     };
-    // The command may hold spaces and brackets; fields are counted after the last bracket.
+    // The command name may contain spaces and brackets, so fields are counted after the last
+    // bracket.
     let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let state = fields.next().unwrap_or("Z");
     let start = fields.nth(18).unwrap_or_default();
     Ok((state != "Z").then(|| format!("{}:{start}", boot.trim())))
 }
 
-/// Where all scratch directories of this user lie.
+/// The directory that holds all scratch directories of this user.
 #[must_use]
 pub fn root() -> Utf8PathBuf {
     let uid = rustix::process::getuid().as_raw();
@@ -72,7 +74,7 @@ pub fn root() -> Utf8PathBuf {
     base.join(format!("roundtrip-{uid}"))
 }
 
-/// A scratch directory; removed when dropped, and with the last one the root of all.
+/// A scratch directory. It is removed when dropped, and with the last one their common root.
 #[derive(Debug)]
 pub struct Scratch {
     dir: Option<tempfile::TempDir>,
@@ -82,7 +84,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes a directory and marks it as this process's.
+    /// Creates a directory and marks it as owned by this process.
     ///
     /// # Errors
     /// The temporary directory is not writable.
@@ -104,13 +106,14 @@ impl Scratch {
         &self.path
     }
 
-    /// The mark that everything made with this directory carries.
+    /// The owner's mark, which everything created with this directory carries.
     #[must_use]
     pub fn owner(&self) -> &Owner {
         &self.owner
     }
 
-    /// Leaves the directory in place when this is dropped, for a failed test whose guests are kept.
+    /// Leaves the directory in place when this is dropped, for a failed test whose guests are to be
+    /// kept.
     pub fn keep(&self) {
         self.kept.store(true, Ordering::SeqCst);
     }
@@ -121,12 +124,12 @@ impl Drop for Scratch {
         if let Some(mut dir) = self.dir.take() {
             dir.disable_cleanup(self.kept.load(Ordering::SeqCst));
         }
-        // Refused while others are in it, which is right.
+        // Fails while other directories are in it, which is intended.
         let _ = std::fs::remove_dir(root());
     }
 }
 
-/// The mark in a scratch directory, if there is one that can be read.
+/// The owner's mark in a scratch directory, if there is one and it can be read.
 #[must_use]
 pub fn mark_in(dir: &Utf8Path) -> Option<Owner> {
     serde_json::from_str(&std::fs::read_to_string(dir.join(MARK)).ok()?).ok()
@@ -134,11 +137,10 @@ pub fn mark_in(dir: &Utf8Path) -> Option<Owner> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn a_living_process_is_alive_and_a_reused_id_is_not() {
+    fn a_running_process_is_alive_and_a_reused_id_is_not() {
         let mut owner = Owner::current("r").unwrap();
         assert!(owner.is_alive().unwrap());
         owner.started.push('0');
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scratch_directory_carries_its_mark_and_goes_with_its_owner() {
+    fn a_scratch_directory_carries_its_mark_and_is_removed_with_its_owner() {
         let scratch = Scratch::new("r").unwrap();
         let path = scratch.path().to_owned();
         assert_eq!(mark_in(&path).as_ref(), Some(scratch.owner()));

@@ -1,4 +1,4 @@
-//! A QEMU storage daemon: opens images of machines that are off and serves them over NBD.
+//! A QEMU storage daemon: serves the images of machines that are off over NBD.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::qmp::Monitor;
 use crate::tools::Format;
 use crate::{Error, Result};
 
-/// Keeps the buffers of requests from being mapped, cleared and unmapped for every single one, which costs more than
-/// copying what is in them.
+/// Keeps glibc from mapping, clearing and unmapping a buffer for every request, which costs more
+/// than copying the data.
 const ALLOCATOR: (&str, &str) =
     ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=268435456");
-/// How long the daemon may take to start or stop.
+/// Time limit for the daemon to start or stop.
 const START_WITHIN: Duration = Duration::from_secs(30);
 
-/// A daemon. Ends with its owner.
+/// A running daemon. It ends when dropped.
 #[derive(Debug)]
 pub struct StorageDaemon {
     name: String,
@@ -31,24 +31,24 @@ pub struct StorageDaemon {
     process: RwLock<Process>,
 }
 
-/// Its process, which another may take the place of.
+/// The daemon's process; [`StorageDaemon::revive`] replaces it.
 #[derive(Debug)]
 struct Process {
     monitor: Arc<Monitor>,
     child: Child,
 }
 
-/// What goes wrong with every write to an image.
+/// A fault injected into every write to an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteFault {
     /// An I/O error.
     Broken,
-    /// No room is left.
+    /// No space is left.
     Full,
 }
 
 impl WriteFault {
-    /// The system's number for it.
+    /// The errno of this fault.
     fn errno(self) -> i32 {
         match self {
             Self::Broken => 5,
@@ -62,7 +62,8 @@ impl WriteFault {
 pub enum Mode {
     /// For reading. Others may read it too.
     Read,
-    /// For reading and writing, alone; with a fault, whatever is written ends in it, as the file system below would tell.
+    /// For reading and writing, exclusively. With a fault, every write fails as if the file system
+    /// below had failed.
     Write(Option<WriteFault>),
 }
 
@@ -76,10 +77,10 @@ pub struct Image<'a> {
 }
 
 impl StorageDaemon {
-    /// Starts a daemon with its sockets in `scratch` (short path) and its logs in `logs`.
+    /// Starts a daemon with its sockets in `scratch` (a short path) and its logs in `logs`.
     ///
     /// # Errors
-    /// The program is missing or does not come up; its words are in `logs`.
+    /// The program is missing or does not start; its error output is in `logs`.
     pub async fn start(name: &str, scratch: &Utf8Path, logs: &Utf8Path) -> Result<Self> {
         let socket = scratch.join(format!("{name}.nbd"));
         let process = RwLock::new(Process::start(name, scratch, logs, &socket).await?);
@@ -87,7 +88,7 @@ impl StorageDaemon {
         Ok(Self { name, scratch, logs, socket, process })
     }
 
-    /// Where its NBD server listens.
+    /// The socket on which its NBD server listens.
     #[must_use]
     pub fn socket(&self) -> &Utf8Path {
         &self.socket
@@ -97,10 +98,10 @@ impl StorageDaemon {
         Arc::clone(&self.process.read().await.monitor)
     }
 
-    /// Kills the daemon where it stands. All its exports break, and nothing answers until [`Self::revive`].
+    /// Kills the daemon. All its exports break, and no request is answered until [`Self::revive`].
     ///
     /// # Errors
-    /// The process does not go.
+    /// The process does not end.
     pub async fn kill(&self) -> Result<()> {
         let mut process = self.process.write().await;
         process.child.kill().await.map_err(Error::file(&self.name))?;
@@ -108,7 +109,7 @@ impl StorageDaemon {
         Ok(())
     }
 
-    /// Starts a daemon in the place of one that is gone; its exports have to be opened again.
+    /// Starts a new daemon if the old one has ended; exports have to be opened again.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -125,7 +126,7 @@ impl Process {
     async fn start(name: &str, scratch: &Utf8Path, logs: &Utf8Path, socket: &Utf8Path) -> Result<Self> {
         let control = scratch.join(format!("{name}.qmp"));
         for left in [control.as_path(), socket] {
-            // Of a daemon that was killed.
+            // Left by a daemon that was killed.
             let _ = std::fs::remove_file(left);
         }
         let listener = UnixListener::bind(&control).map_err(Error::file(&control))?;
@@ -156,7 +157,7 @@ impl Process {
                 return Err(Error::TimedOut {
                     awaited: format!("{name}: its monitor"),
                     bound: START_WITHIN,
-                    seen: "a process without a word".to_owned(),
+                    seen: "a running process that did not connect".to_owned(),
                 });
             }
         };
@@ -166,7 +167,8 @@ impl Process {
 }
 
 impl StorageDaemon {
-    /// Opens `image` and exports it as `export`; returns its NBD URI. `bitmap`: also offer this dirty bitmap.
+    /// Opens `image` and exports it as `export`; returns its NBD URI. With `bitmap`, also offers
+    /// this dirty bitmap.
     ///
     /// # Errors
     /// The image is damaged, locked by another process, or lacks the bitmap.
@@ -193,7 +195,7 @@ impl StorageDaemon {
         Ok(format!("nbd+unix:///{export}?socket={}", self.socket))
     }
 
-    /// Names of the dirty bitmaps stored in a qcow2 image that are whole and can be used.
+    /// Names of the dirty bitmaps in a qcow2 image that are consistent.
     ///
     /// # Errors
     /// The image cannot be opened.
@@ -211,15 +213,15 @@ impl StorageDaemon {
         let nodes = nodes?;
         let found = nodes.as_array().into_iter().flatten().filter(|n| n["node-name"] == node);
         let bitmaps = found.flat_map(|n| n["dirty-bitmaps"].as_array().cloned().unwrap_or_default());
-        let whole = bitmaps.filter(|b| b["inconsistent"] != json!(true));
-        Ok(whole.filter_map(|b| b["name"].as_str().map(ToOwned::to_owned)).collect())
+        let usable = bitmaps.filter(|b| b["inconsistent"] != json!(true));
+        Ok(usable.filter_map(|b| b["name"].as_str().map(ToOwned::to_owned)).collect())
     }
 
-    /// Closes an export and its image; everything written is durable afterwards. Closing what is closed
-    /// succeeds.
+    /// Closes an export and its image; everything written is durable afterwards. Succeeds if it is
+    /// already closed.
     ///
     /// # Errors
-    /// The daemon died, or a client does not let go.
+    /// The daemon ended, or a client does not disconnect.
     pub async fn close_export(&self, export: &str) -> Result<()> {
         let monitor = self.monitor().await;
         let mut events = monitor.events();
@@ -236,13 +238,13 @@ impl StorageDaemon {
         Ok(())
     }
 
-    /// Ends the daemon in order.
+    /// Asks the daemon to end.
     ///
     /// # Errors
-    /// It does not end within its bound; it is killed then.
+    /// It does not end within the time limit; it is then killed.
     pub async fn stop(&self) -> Result<()> {
         let mut process = self.process.write().await;
-        // The answer may be lost to the end itself.
+        // The daemon may end before its answer arrives.
         let _ = process.monitor.execute("quit", json!({})).await;
         match tokio::time::timeout(START_WITHIN, process.child.wait()).await {
             Ok(_) => Ok(()),
@@ -258,7 +260,7 @@ impl StorageDaemon {
     }
 }
 
-/// Description of an image for `blockdev-add`.
+/// Arguments of `blockdev-add` for an image.
 fn image_node(name: &str, image: Image<'_>, mode: Mode) -> Value {
     let Image { path, format } = image;
     let read_only = mode == Mode::Read;
@@ -282,5 +284,5 @@ fn image_node(name: &str, image: Image<'_>, mode: Mode) -> Value {
     })
 }
 
-/// What QEMU calls requests that change an image.
+/// QEMU's names of the request types that change an image.
 const WRITES: [&str; 3] = ["write", "write-zeroes", "discard"];

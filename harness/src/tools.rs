@@ -1,4 +1,4 @@
-//! `qemu-img`, for what needs no daemon.
+//! Calls of `qemu-img` and other tools that need no daemon.
 
 use std::ffi::OsStr;
 
@@ -14,16 +14,16 @@ use crate::{Error, Result};
 pub enum Format {
     /// Plain bytes.
     Raw,
-    /// QEMU's own.
+    /// QEMU's own format.
     Qcow2,
-    /// VMware's.
+    /// VMware's format.
     Vmdk,
-    /// Hyper-V's.
+    /// Hyper-V's format.
     Vhdx,
 }
 
 impl Format {
-    /// QEMU's name of the format, which is also the file name's ending.
+    /// QEMU's name of the format, which is also its file name extension.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Format {
     }
 }
 
-/// What `qemu-img info` says of an image.
+/// What `qemu-img info` reports about an image.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ImageInfo {
@@ -62,7 +62,7 @@ pub struct ImageInfo {
 /// Runs a tool and returns what it printed.
 ///
 /// # Errors
-/// It is missing, or ended with an error: its own words.
+/// The tool is missing, or failed; its error output is in the message.
 pub async fn run<S: AsRef<OsStr>>(tool: &str, arguments: &[S]) -> Result<String> {
     let output = Command::new(tool).args(arguments).kill_on_drop(true).output().await;
     let output = output.map_err(|error| match error.kind() {
@@ -82,7 +82,7 @@ pub async fn run<S: AsRef<OsStr>>(tool: &str, arguments: &[S]) -> Result<String>
     })
 }
 
-/// Makes an empty image of `bytes`.
+/// Creates an empty image of `bytes` bytes.
 ///
 /// # Errors
 /// As [`run`].
@@ -91,7 +91,7 @@ pub async fn create(path: &Utf8Path, format: Format, bytes: u64) -> Result<()> {
     run("qemu-img", &["create", "-q", "-f", format.name(), path.as_str(), &size]).await.map(drop)
 }
 
-/// Makes a qcow2 delta over `backing`.
+/// Creates a qcow2 delta over `backing`.
 ///
 /// # Errors
 /// As [`run`].
@@ -101,7 +101,7 @@ pub async fn create_delta(path: &Utf8Path, backing: &Utf8Path, backing_format: F
     run("qemu-img", &arguments).await.map(drop)
 }
 
-/// Copies the content of `from` into a new image, holes kept. `shared` reads an image that QEMU holds open.
+/// Copies the content of `from` into a new image; holes stay holes.
 ///
 /// # Errors
 /// As [`run`].
@@ -111,23 +111,23 @@ pub async fn convert(from: &Utf8Path, from_format: Format, to: &Utf8Path, to_for
     run("qemu-img", &arguments).await.map(drop)
 }
 
-/// What is known of an image, without its backing chain being opened.
+/// Reads an image's metadata without opening its backing chain.
 ///
 /// # Errors
-/// As [`run`]; also if the answer is not understood.
+/// As [`run`]; also if the output cannot be parsed.
 pub async fn info(path: &Utf8Path) -> Result<ImageInfo> {
     let text = run("qemu-img", &["info", "-U", "--output=json", path.as_str()]).await?;
     serde_json::from_str(&text).map_err(|error| Error::Tool {
         tool: "qemu-img".to_owned(),
         arguments: format!("info {path}"),
-        output: format!("answer not understood: {error}"),
+        output: format!("cannot parse the output: {error}"),
     })
 }
 
-/// Checks an image's own structure; only for formats that [have one](Format::has_tables).
+/// Checks the metadata of an image, if its format [has any](Format::has_tables).
 ///
 /// # Errors
-/// As [`run`]; a damaged image is an error with qemu-img's words.
+/// As [`run`]; a damaged image is an error with qemu-img's output.
 pub async fn check(path: &Utf8Path, format: Format) -> Result<()> {
     if format == Format::Raw {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The conversation with the witness inside a guest, and the host's own record of what it acknowledged.
+//! The protocol with the witness inside a guest, and the host's own record of the acknowledgements.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use witness::protocol::{Findings, FromGuest, Hello, Load, Measure, Measured, ToG
 use crate::qmp::lock;
 use crate::{Error, Result};
 
-/// A record's acknowledgement as the host saw it.
+/// An acknowledgement of a record as received by the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
-    /// The durable record.
+    /// The record that is durable.
     pub number: RecordNumber,
-    /// When the host heard of it.
+    /// When the host received it.
     pub heard: Instant,
 }
 
-/// What is known of the witness so far; a change wakes all who wait.
+/// Everything received from the witness so far; every change wakes all waiters.
 #[derive(Clone, Debug, Default)]
-struct Heard {
+struct WitnessState {
     hello: Option<Hello>,
-    /// Hellos so far.
+    /// Number of hellos so far.
     hellos: u64,
     findings: Option<Findings>,
     measured: Vec<Measured>,
@@ -39,12 +39,12 @@ struct Heard {
     down: bool,
 }
 
-/// The host's end.
+/// The host's end of the control channel.
 #[derive(Debug)]
 pub struct WitnessLink {
     machine: String,
     writer: Mutex<OwnedWriteHalf>,
-    heard: watch::Receiver<Heard>,
+    state: watch::Receiver<WitnessState>,
     acks: Arc<std::sync::Mutex<Vec<Ack>>>,
 }
 
@@ -55,55 +55,57 @@ struct AckLine {
 }
 
 impl WitnessLink {
-    /// Listens to the witness on `stream`; acknowledgements are also kept in `dir`.
+    /// Receives the witness's messages from `stream`; acknowledgements are also written to a file
+    /// in `dir`.
     pub(crate) fn new(machine: &str, stream: UnixStream, dir: &Utf8Path) -> Result<Self> {
         let (reader, writer) = stream.into_split();
-        let (tell, heard) = watch::channel(Heard::default());
+        let (sender, state) = watch::channel(WitnessState::default());
         let acks = Arc::new(std::sync::Mutex::new(Vec::new()));
         let path = dir.join("acks.jsonl");
         let file = std::fs::File::create(&path).map_err(Error::file(&path))?;
-        tokio::spawn(listen(reader, tell, Arc::clone(&acks), std::io::BufWriter::new(file)));
-        Ok(Self { machine: machine.to_owned(), writer: Mutex::new(writer), heard, acks })
+        tokio::spawn(listen(reader, sender, Arc::clone(&acks), std::io::BufWriter::new(file)));
+        Ok(Self { machine: machine.to_owned(), writer: Mutex::new(writer), state, acks })
     }
 
-    /// What the witness says of its machine.
+    /// Waits for the witness's description of its machine.
     ///
     /// # Errors
-    /// It reported trouble.
+    /// The witness reported an error.
     pub async fn hello(&self) -> Result<Hello> {
-        self.until(|heard| heard.hello.clone()).await
+        self.until(|state| state.hello.clone()).await
     }
 
-    /// What the witness says when asked again: addresses come later than the first hello.
+    /// Asks the witness for a new description of its machine: network addresses are assigned after
+    /// the first hello.
     ///
     /// # Errors
     /// As [`WitnessLink::check`].
     pub async fn hello_again(&self) -> Result<Hello> {
-        let before = self.heard.borrow().hellos;
+        let before = self.state.borrow().hellos;
         self.ask(&ToGuest::Hello).await?;
-        self.until(|heard| if heard.hellos > before { heard.hello.clone() } else { None }).await
+        self.until(|state| if state.hellos > before { state.hello.clone() } else { None }).await
     }
 
-    /// Asks for everything that survived.
+    /// Asks the witness to check all its data, and returns its findings.
     ///
     /// # Errors
-    /// The witness reported trouble or is gone.
+    /// The witness reported an error, or its channel is closed.
     pub async fn check(&self) -> Result<Findings> {
         self.ask(&ToGuest::Check).await?;
-        self.until(|heard| heard.findings.clone()).await
+        self.until(|state| state.findings.clone()).await
     }
 
-    /// Measures how fast the data disk takes writes; returns when that is done.
+    /// Measures how fast the data disk accepts writes; returns when the measurement is complete.
     ///
     /// # Errors
     /// As [`WitnessLink::check`].
     pub async fn measure(&self, wanted: Measure) -> Result<Measured> {
-        let before = self.heard.borrow().measured.len();
+        let before = self.state.borrow().measured.len();
         self.ask(&ToGuest::Measure(wanted)).await?;
-        self.until(|heard| heard.measured.get(before).copied()).await
+        self.until(|state| state.measured.get(before).copied()).await
     }
 
-    /// Puts load on the machine.
+    /// Starts the workload.
     ///
     /// # Errors
     /// As [`WitnessLink::check`].
@@ -111,20 +113,20 @@ impl WitnessLink {
         self.ask(&ToGuest::Start(load.clone())).await
     }
 
-    /// Runs a command that ends with its name.
+    /// Sends a command and waits until the witness reports it done.
     ///
     /// # Errors
     /// As [`WitnessLink::check`].
     pub async fn command(&self, command: &ToGuest) -> Result<()> {
         let name = serde_json::to_value(command).ok().and_then(|v| v["ask"].as_str().map(ToOwned::to_owned));
         let name = name.unwrap_or_default();
-        let before = self.heard.borrow().done.iter().filter(|done| **done == name).count();
+        let before = self.state.borrow().done.iter().filter(|done| **done == name).count();
         self.ask(command).await?;
-        self.until(|heard| (heard.done.iter().filter(|done| **done == name).count() > before).then_some(()))
+        self.until(|state| (state.done.iter().filter(|done| **done == name).count() > before).then_some(()))
             .await
     }
 
-    /// Tells the guest that record `number` of its neighbour is durable. It does not answer.
+    /// Informs the guest that record `number` of its neighbour is durable. There is no answer.
     ///
     /// # Errors
     /// The channel is closed.
@@ -137,25 +139,25 @@ impl WitnessLink {
     /// # Errors
     /// As [`WitnessLink::check`].
     pub async fn acked(&self, number: RecordNumber) -> Result<()> {
-        self.until(|heard| (heard.last_ack >= number).then_some(())).await
+        self.until(|state| (state.last_ack >= number).then_some(())).await
     }
 
-    /// Highest acknowledged record so far; 0 if there is none.
+    /// Highest record acknowledged so far; 0 if there is none.
     #[must_use]
     pub fn last_ack(&self) -> RecordNumber {
-        self.heard.borrow().last_ack
+        self.state.borrow().last_ack
     }
 
-    /// Whether the witness said that its file systems are unmounted.
+    /// Whether the witness reported that its file systems are unmounted.
     #[must_use]
     pub fn is_down(&self) -> bool {
-        self.heard.borrow().down
+        self.state.borrow().down
     }
 
-    /// Trouble the witness reported, if any.
+    /// The error that the witness reported, if any.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.heard.borrow().trouble.clone()
+        self.state.borrow().trouble.clone()
     }
 
     /// Every acknowledgement so far, in order.
@@ -171,11 +173,11 @@ impl WitnessLink {
         sent.map_err(|error| self.broken(&format!("the control channel is closed ({error})")))
     }
 
-    async fn until<T>(&self, wanted: impl Fn(&Heard) -> Option<T>) -> Result<T> {
-        let mut heard = self.heard.clone();
+    async fn until<T>(&self, wanted: impl Fn(&WitnessState) -> Option<T>) -> Result<T> {
+        let mut state = self.state.clone();
         loop {
             {
-                let now = heard.borrow_and_update();
+                let now = state.borrow_and_update();
                 if let Some(found) = wanted(&now) {
                     return Ok(found);
                 }
@@ -183,7 +185,7 @@ impl WitnessLink {
                     return Err(self.broken(trouble));
                 }
             }
-            if heard.changed().await.is_err() {
+            if state.changed().await.is_err() {
                 return Err(self.broken("the control channel closed"));
             }
         }
@@ -196,7 +198,7 @@ impl WitnessLink {
 
 async fn listen(
     reader: OwnedReadHalf,
-    tell: watch::Sender<Heard>,
+    sender: watch::Sender<WitnessState>,
     acks: Arc<std::sync::Mutex<Vec<Ack>>>,
     mut file: std::io::BufWriter<std::fs::File>,
 ) {
@@ -206,21 +208,23 @@ async fn listen(
         let heard = Instant::now();
         let message = match serde_json::from_str::<FromGuest>(&line) {
             Ok(message) => message,
-            // Before the witness runs, firmware and kernel may leave noise on the port.
-            Err(_) if tell.borrow().hello.is_none() => continue,
-            Err(error) => FromGuest::Trouble { what: format!("said {line:?}, which is no message: {error}") },
+            // Before the witness runs, firmware and kernel may write arbitrary bytes to the port.
+            Err(_) if sender.borrow().hello.is_none() => continue,
+            Err(error) => {
+                FromGuest::Trouble { what: format!("sent {line:?}, which is not a message: {error}") }
+            }
         };
         if let FromGuest::Ack { number } = message {
             lock(&acks).push(Ack { number, heard });
             let line = AckLine { number, heard_ms: heard.duration_since(began).as_millis() };
             let _ = writeln!(file, "{}", serde_json::to_string(&line).unwrap_or_default());
         }
-        tell.send_modify(|known| note(known, message));
+        sender.send_modify(|known| note(known, message));
     }
     let _ = file.flush();
 }
 
-fn note(known: &mut Heard, message: FromGuest) {
+fn note(known: &mut WitnessState, message: FromGuest) {
     match message {
         FromGuest::Hello(hello) => {
             known.hello = Some(hello);

@@ -1,5 +1,5 @@
-//! What a killed run leaves behind is removed at the next start, and nothing of anybody else's.
-#![allow(clippy::unwrap_used)]
+//! The reaper removes what a killed run left behind, and nothing that belongs to others.
+#![expect(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -8,22 +8,22 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 use harness::host::{self, Host};
 use harness::machine::{
-    Accelerator, Controller, DiskSpec, Firmware, Hardware, Identity, Machine, MachineSpec, Nic,
+    Accelerator, Controller, DiskSpec, Firmware, GuestSpec, Hardware, Identity, Machine, Nic,
 };
 use harness::reaper;
 use harness::scratch::Scratch;
 use harness::storage::StorageDaemon;
 use harness::tools::{self, Format};
 
-/// Set in the child that is to be killed.
+/// Set in the child process that is to be killed.
 const CHILD: &str = "ROUNDTRIP_TEST_CHILD";
 const READY: &str = "ready in ";
 
 #[test]
-fn a_killed_runs_remains_are_reaped_and_a_foreign_domain_is_not() {
+fn remains_of_a_killed_run_are_reaped_and_a_foreign_domain_is_not() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     if std::env::var_os(CHILD).is_some() {
-        return runtime.block_on(live_until_killed());
+        return runtime.block_on(run_until_killed());
     }
     let (mut child, scratch) = start_child();
     runtime.block_on(async {
@@ -50,10 +50,10 @@ fn a_killed_runs_remains_are_reaped_and_a_foreign_domain_is_not() {
     });
 }
 
-/// Runs this very test in a child process until it has a guest and a storage daemon.
+/// Runs this test in a child process until the child has a guest and a storage daemon.
 fn start_child() -> (std::process::Child, Utf8PathBuf) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_killed_runs_remains_are_reaped_and_a_foreign_domain_is_not", "--nocapture"])
+        .args(["--exact", "remains_of_a_killed_run_are_reaped_and_a_foreign_domain_is_not", "--nocapture"])
         .env(CHILD, "1")
         .stdout(Stdio::piped())
         .spawn()
@@ -65,7 +65,7 @@ fn start_child() -> (std::process::Child, Utf8PathBuf) {
     (child, ready.expect("the child ended before it was ready"))
 }
 
-async fn live_until_killed() {
+async fn run_until_killed() {
     let libvirt = Host::connect(None).await.unwrap();
     let scratch = Arc::new(Scratch::new("reap-test").unwrap());
     let dir = scratch.path().to_owned();
@@ -79,8 +79,8 @@ async fn live_until_killed() {
     guest.until_gone().await;
 }
 
-fn empty_machine(dir: &camino::Utf8Path, disk: Utf8PathBuf) -> MachineSpec {
-    MachineSpec {
+fn empty_machine(dir: &camino::Utf8Path, disk: Utf8PathBuf) -> GuestSpec {
+    GuestSpec {
         name: format!("roundtrip-{}-doomed", dir.file_name().unwrap()),
         hardware: Hardware {
             firmware: Firmware::Bios,
@@ -91,7 +91,7 @@ fn empty_machine(dir: &camino::Utf8Path, disk: Utf8PathBuf) -> MachineSpec {
             enlightened: false,
             memory_mib: 64,
         },
-        enlightenments: Err("this test has no use for them".to_owned()),
+        enlightenments: Err("not needed in this test".to_owned()),
         disks: vec![DiskSpec { role: "system".into(), image: disk, format: Format::Qcow2, write_log: None }],
         forwards: vec![],
         subnet: "192.0.2.0/24".into(),
@@ -101,7 +101,7 @@ fn empty_machine(dir: &camino::Utf8Path, disk: Utf8PathBuf) -> MachineSpec {
     }
 }
 
-/// A domain of somebody else's, which only looks a little like ours.
+/// A domain that is not ours, although it resembles one.
 fn foreign_domain(name: &str) -> String {
     format!(
         "<domain type='qemu'><name>{name}</name><description>roundtrip</description>\

@@ -1,4 +1,4 @@
-//! Builds the guest's programs and the image by hand: `cargo run -p images --example build_image`.
+//! Builds the guest's programs and the image: `cargo run -p images --example build_image`.
 
 fn main() -> Result<(), images::ImageError> {
     let mut say = |line: &str| eprintln!("{line}");

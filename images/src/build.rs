@@ -1,4 +1,4 @@
-//! Lays the trees out on disks.
+//! Writes the disks of an image.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -23,7 +23,7 @@ const FAT_ID: &str = "52540002";
 const ROOT_UUID: &str = "52540003-0000-4000-8000-000000000003";
 const DATA_UUID: &str = "52540004-0000-4000-8000-000000000004";
 const SECTOR: u64 = 512;
-/// Bytes of the boot code in front of the partition table.
+/// Size of the boot code in front of the partition table, in bytes.
 const BOOT_CODE_BYTES: usize = 440;
 
 /// Writes the system disk and the empty data disk.
@@ -102,7 +102,7 @@ fn boot_partition(parts: &Parts, agent: &Utf8Path, disk: &Utf8Path) -> Result<()
     boot_code(parts, disk)
 }
 
-/// Everything on the boot partition that does not depend on the variant.
+/// All files on the boot partition that do not depend on the variant.
 fn boot_files(parts: &Parts, agent: &Utf8Path) -> Result<Vec<(String, Vec<u8>)>, ImageError> {
     let mut files = vec![
         (KERNEL.to_owned(), parts.kernel()?),
@@ -123,7 +123,7 @@ fn boot_code(parts: &Parts, disk: &Utf8Path) -> Result<(), ImageError> {
     file.write_all(&code[..code.len().min(BOOT_CODE_BYTES)]).at("cannot write", disk)
 }
 
-/// Copies a file system into the disk, leaving holes where it has zeros.
+/// Copies a file system into the disk, leaving holes where it has zeroes.
 fn copy_into(source: &Utf8Path, disk: &Utf8Path, offset: u64) -> Result<(), ImageError> {
     const CHUNK: usize = 64 * 1024;
     let mut from = File::open(source).at("cannot open", source)?;

@@ -1,4 +1,4 @@
-//! The cache: finished images by hash, never a half-built one.
+//! The cache of finished images by hash; an unfinished image is never visible.
 
 use std::fs::{self, File};
 use std::time::SystemTime;
@@ -27,20 +27,21 @@ pub struct Image {
     pub data: Utf8PathBuf,
 }
 
-/// An image in the cache, with what a listing shows of it.
+/// An image in the cache, with the data for a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredImage {
     /// The image.
     pub image: Image,
-    /// Whether it is the one that [`find`] returns.
+    /// Whether [`find`] returns this image.
     pub current: bool,
     /// When it was built.
     pub built: SystemTime,
-    /// Bytes that it takes in the cache, holes left out.
+    /// Bytes allocated for it in the cache, not counting holes.
     pub bytes: u64,
 }
 
-/// The cache of this user: `$ROUNDTRIP_CACHE`, else `$XDG_CACHE_HOME/roundtrip`, else `~/.cache/roundtrip`.
+/// The cache directory of this user: `$ROUNDTRIP_CACHE`, else `$XDG_CACHE_HOME/roundtrip`, else
+/// `~/.cache/roundtrip`.
 #[must_use]
 pub fn cache_dir() -> Utf8PathBuf {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty()).map(Utf8PathBuf::from);
@@ -50,8 +51,8 @@ pub fn cache_dir() -> Utf8PathBuf {
         .unwrap_or_else(|| Utf8PathBuf::from(".roundtrip-cache"))
 }
 
-/// Returns the image for the guest's programs, building what is missing. Waits for another builder
-/// on the same cache. `say` gets one short line a step.
+/// Returns the image for the given guest programs and builds it if it is missing. Waits while
+/// another process builds in the same cache. `say` receives one short line per step.
 ///
 /// # Errors
 /// A tool or package is missing, a tool fails, or the cache cannot be written.
@@ -73,7 +74,7 @@ pub fn ensure(cache: &Utf8Path, programs: &Programs, say: &mut dyn FnMut(&str)) 
     Ok(image)
 }
 
-/// The image that the last [`ensure`] returned, without building. `None` if there is none.
+/// The image that the last [`ensure`] returned; builds nothing. `None` if there is none.
 ///
 /// # Errors
 /// The cache cannot be read.
@@ -82,7 +83,7 @@ pub fn find(cache: &Utf8Path) -> Result<Option<Image>, ImageError> {
     Ok(complete(cache, &hash).then(|| image(cache, &hash)))
 }
 
-/// All finished images of the cache, the newest first.
+/// All finished images in the cache, newest first.
 ///
 /// # Errors
 /// The cache cannot be read.
@@ -108,7 +109,8 @@ fn image(cache: &Utf8Path, hash: &str) -> Image {
     Image { hash: hash.to_owned(), system: folder.join(SYSTEM), data: folder.join(DATA) }
 }
 
-/// A finished folder was renamed into place as a whole; the recipe in it is the last file written.
+// A finished directory was renamed into place as a whole; the recipe is the last file written to
+// it.
 fn complete(cache: &Utf8Path, hash: &str) -> bool {
     let folder = cache.join("images").join(hash);
     !hash.starts_with('.') && [RECIPE, SYSTEM, DATA].iter().all(|file| folder.join(file).is_file())
@@ -159,7 +161,7 @@ fn read_only(path: &Utf8Path) -> Result<(), ImageError> {
     file.sync_all().at("cannot sync", path)
 }
 
-/// Removes what builders left that died half-way. Only called under the lock.
+/// Removes directories left by builds that were interrupted. Must be called with the lock held.
 fn sweep(images: &Utf8Path) -> Result<(), ImageError> {
     for entry in images.read_dir_utf8().at("cannot list", images)? {
         let entry = entry.at("cannot list", images)?;
@@ -170,12 +172,13 @@ fn sweep(images: &Utf8Path) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// Held until dropped; the kernel releases it when its holder dies.
+/// Takes the lock of the cache until the file is dropped; the kernel releases it if the process
+/// dies.
 fn lock(cache: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result<File, ImageError> {
     let path = cache.join("lock");
     let file = File::options().create(true).append(true).open(&path).at("cannot open", &path)?;
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        say("waiting for another build");
+        say("waiting for another build to finish");
         rustix::fs::flock(&file, FlockOperation::LockExclusive)
             .map_err(std::io::Error::from)
             .at("cannot lock", &path)?;
@@ -218,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_half_built_image_is_never_found() {
+    fn an_unfinished_image_is_never_found() {
         let (_dir, cache) = scratch();
         let folder = cache.join("images/abc");
         fs::create_dir_all(&folder).expect("created");
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_that_leads_outside_is_ignored() {
+    fn a_pointer_that_leads_outside_the_cache_is_ignored() {
         let (_dir, cache) = scratch();
         write_current(&cache, "../../etc").expect("written");
         assert_eq!(find(&cache).expect("readable"), None);

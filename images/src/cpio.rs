@@ -1,4 +1,4 @@
-//! The `newc` archive format, which the kernel unpacks as its RAM disk.
+//! The `newc` archive format, which the kernel unpacks as its initial RAM disk.
 
 use crate::tree::{Node, Tree};
 
@@ -6,7 +6,8 @@ const DIR: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
 
-/// The tree as an uncompressed archive. Owner is root and all times are zero, so equal trees give equal bytes.
+/// The tree as an uncompressed archive. The owner is root and all times are zero, so equal trees
+/// give equal bytes.
 pub(crate) fn archive(tree: &Tree) -> Vec<u8> {
     let mut out = Vec::new();
     for (index, (path, node)) in tree.iter().enumerate() {
@@ -18,7 +19,8 @@ pub(crate) fn archive(tree: &Tree) -> Vec<u8> {
         entry(&mut out, index as u32 + 1, mode, path, data);
     }
     entry(&mut out, 0, 0, "TRAILER!!!", &[]);
-    // Loaders append one archive to the next; the kernel wants each to start on a multiple of four.
+    // Loaders append one archive to the next; the kernel requires each to start at a multiple of
+    // four.
     out.resize(out.len().next_multiple_of(512), 0);
     out
 }

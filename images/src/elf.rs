@@ -1,6 +1,6 @@
-//! As much of ELF as the build needs: which libraries a program wants, and what a kernel module declares.
+//! A minimal ELF reader: the libraries that a program needs, and the metadata of a kernel module.
 
-/// One section: its name, type and place in the file.
+/// One section: name, type, linked section and content.
 struct Section<'a> {
     name: &'a str,
     kind: u32,
@@ -12,8 +12,8 @@ const SHT_DYNAMIC: u32 = 6;
 const SHT_NOBITS: u32 = 8;
 const DT_NEEDED: u64 = 1;
 
-/// Names of the shared libraries that a program or library needs. Empty for a static program; `None` if
-/// `file` is no 64-bit ELF file.
+/// Names of the shared libraries that a program or library needs. Empty for a static program;
+/// `None` if `file` is not a 64-bit ELF file.
 pub(crate) fn needed(file: &[u8]) -> Option<Vec<String>> {
     let sections = sections(file)?;
     let Some(dynamic) = sections.iter().find(|s| s.kind == SHT_DYNAMIC) else { return Some(Vec::new()) };
@@ -23,7 +23,7 @@ pub(crate) fn needed(file: &[u8]) -> Option<Vec<String>> {
     wanted.map(|entry| text_at(strings, u64_at(entry, 8)? as usize).map(str::to_owned)).collect()
 }
 
-/// The `key=value` pairs that a kernel module carries. `None` if `file` is no module.
+/// The `key=value` pairs in a kernel module. `None` if `file` is not a module.
 pub(crate) fn module_info(file: &[u8]) -> Option<Vec<(String, String)>> {
     let sections = sections(file)?;
     let info = sections.iter().find(|s| s.name == ".modinfo")?.bytes;
@@ -88,14 +88,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_test_itself_needs_the_c_library() {
+    fn this_test_program_needs_the_c_library() {
         let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         assert!(needed(&program).unwrap().iter().any(|name| name.starts_with("libc.so")));
         assert!(module_info(&program).is_none());
     }
 
     #[test]
-    fn cut_off_files_are_refused() {
+    fn truncated_files_are_refused() {
         let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         for length in [0, 5, 6, 63, 64, 4096] {
             assert!(needed(&program[..length]).is_none(), "{length} bytes");

@@ -1,7 +1,7 @@
-//! Writes ext4 file systems from trees, with every inode, owner and time decided here.
+//! Writes ext4 file systems from trees, with control over every inode, owner and time.
 //!
-//! `mkfs.ext4 -d` would copy owner and change time from the build machine; `debugfs` writes exactly what its
-//! script says, in the order it says it.
+//! `mkfs.ext4 -d` would copy owner and change time from the build machine; `debugfs` writes exactly
+//! what its script says, in that order.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,10 +13,10 @@ use crate::error::{AtPath, ImageError};
 use crate::tools;
 use crate::tree::{Node, Tree};
 
-/// Named features, so that a distribution's defaults do not decide the bytes.
+/// Features are listed explicitly, so that the bytes do not depend on a distribution's defaults.
 const FEATURES: &str = "none,has_journal,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
 
-/// One file system to write.
+/// A file system to write.
 pub(crate) struct Volume<'a> {
     pub(crate) label: &'a str,
     pub(crate) uuid: &'a str,
@@ -24,7 +24,7 @@ pub(crate) struct Volume<'a> {
     pub(crate) tree: &'a Tree,
 }
 
-/// Writes `volume` into the new file `target`; `work` is a folder for staging.
+/// Writes `volume` into the new file `target`; `work` is a directory for temporary files.
 pub(crate) fn write(volume: &Volume<'_>, target: &Utf8Path, work: &Utf8Path) -> Result<(), ImageError> {
     let file = fs::File::create(target).at("cannot create", target)?;
     file.set_len(volume.bytes).at("cannot size", target)?;
@@ -65,13 +65,14 @@ fn populate(volume: &Volume<'_>, target: &Utf8Path, work: &Utf8Path) -> Result<(
     })
 }
 
-/// `debugfs` succeeds whatever its script met; only its standard error, after the banner, tells.
+/// `debugfs` exits with success even if commands failed; the errors are on standard error, after
+/// the banner.
 fn complaints(stderr: &str) -> String {
     let lines = stderr.lines().filter(|line| !line.starts_with("debugfs 1."));
     lines.take(3).collect::<Vec<_>>().join(" | ")
 }
 
-/// Lays file contents into `staging` and returns the script that copies them in.
+/// Writes file contents to `staging` and returns the script that copies them into the file system.
 fn stage(tree: &Tree, staging: &Utf8Path) -> Result<String, ImageError> {
     let mut script = String::new();
     for (index, (path, node)) in tree.iter().enumerate() {
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_banner_is_no_complaint() {
+    fn the_banner_is_not_an_error() {
         assert_eq!(complaints("debugfs 1.47.0 (5-Feb-2023)\n"), "");
         assert_eq!(complaints("debugfs 1.47.0 (5-Feb-2023)\nmkdir: no space\n"), "mkdir: no space");
     }

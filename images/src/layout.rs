@@ -1,22 +1,22 @@
-//! Where things lie on the system disk, and how its two loader configurations are written.
+//! The layout of the system disk, and its two boot loader configurations.
 //!
-//! The disk has an MBR with two partitions: FAT (`boot`) and ext4 (`rt-root`). The FAT partition holds the
-//! kernel, the base RAM disk and one RAM disk per boot driver in [`DRIVERS_DIR`], always all of them. Which
-//! of them the firmware's loader hands to the kernel is decided by [`SYSLINUX_CFG`] (BIOS) and
-//! [`LOADER_ENTRY`] (UEFI) alone, so adding a boot driver to a disk means rewriting these two text files.
-//! The guest never writes to this partition.
+//! The disk has an MBR with two partitions: FAT (`boot`) and ext4 (`rt-root`). The FAT partition
+//! always holds the kernel, the base RAM disk and one RAM disk for each boot driver, in
+//! [`DRIVERS_DIR`]. Only [`SYSLINUX_CFG`] (BIOS) and [`LOADER_ENTRY`] (UEFI) decide which of them
+//! the boot loader passes to the kernel, so adding a boot driver to a disk means rewriting these
+//! two text files. The guest never writes to this partition.
 
-/// Bytes of the system disk.
+/// Size of the system disk in bytes.
 pub const SYSTEM_BYTES: u64 = 256 * MIB;
-/// Bytes of the data disk: one ext4 file system without a partition table.
+/// Size of the data disk in bytes; it is one ext4 file system without a partition table.
 pub const DATA_BYTES: u64 = 128 * MIB;
 /// Byte offset of the FAT partition on the system disk.
 pub const BOOT_OFFSET: u64 = MIB;
-/// Bytes of the FAT partition.
+/// Size of the FAT partition in bytes.
 pub const BOOT_BYTES: u64 = 64 * MIB;
 /// Byte offset of the ext4 partition on the system disk.
 pub const ROOT_OFFSET: u64 = BOOT_OFFSET + BOOT_BYTES;
-/// Bytes of the ext4 partition.
+/// Size of the ext4 partition in bytes.
 pub const ROOT_BYTES: u64 = SYSTEM_BYTES - ROOT_OFFSET;
 /// Byte offset of the ext4 file system on the data disk.
 pub const DATA_OFFSET: u64 = 0;
@@ -25,57 +25,62 @@ pub const ROOT_LABEL: &str = "rt-root";
 /// Label of the data disk's ext4 file system.
 pub const DATA_LABEL: &str = "rt-data";
 
-/// BIOS loader's configuration on the FAT partition.
+/// Configuration of the BIOS boot loader on the FAT partition.
 pub const SYSLINUX_CFG: &str = "/syslinux.cfg";
-/// UEFI loader's menu entry on the FAT partition.
+/// Menu entry of the UEFI boot loader on the FAT partition.
 pub const LOADER_ENTRY: &str = "/loader/entries/roundtrip.conf";
-/// UEFI loader's own settings on the FAT partition.
+/// Settings of the UEFI boot loader on the FAT partition.
 pub const LOADER_CONF: &str = "/loader/loader.conf";
-/// UEFI loader on the FAT partition, at the path that firmware tries unasked.
+/// UEFI boot loader on the FAT partition, at the path that firmware tries by default.
 pub const EFI_LOADER: &str = "/EFI/BOOT/BOOTX64.EFI";
 /// Kernel on the FAT partition.
 pub const KERNEL: &str = "/vmlinuz";
-/// Base RAM disk on the FAT partition: enough for any disk but without a controller driver.
+/// Base RAM disk on the FAT partition: it can mount the root file system of any disk, but has no
+/// controller driver.
 pub const INITRD: &str = "/initrd.img";
-/// RAM disk of the replication agent on the FAT partition; a guest without an agent does not load it.
+/// RAM disk of the replication agent on the FAT partition; a guest without an agent does not load
+/// it.
 pub const AGENT_INITRD: &str = "/agent.img";
-/// Folder of the driver RAM disks on the FAT partition.
+/// Directory of the driver RAM disks on the FAT partition.
 pub const DRIVERS_DIR: &str = "/drivers";
-/// The variant, as `KEY=value` lines, on the FAT partition.
+/// The variant on the FAT partition, as `KEY=value` lines.
 pub const VARIANT_ENV: &str = "/roundtrip.env";
-/// Public keys that may log in over SSH, on the FAT partition.
+/// Public keys on the FAT partition that may log in over SSH.
 pub const AUTHORIZED_KEYS: &str = "/authorized_keys";
 
-/// Boot drivers that every image carries, loaded or not.
+/// Boot drivers that every image contains, loaded or not.
 pub const BOOT_DRIVERS: &[&str] = &["ahci", "ata_piix", "mptspi", "sym53c8xx", "virtio_scsi", "vmw_pvscsi"];
 
-/// Start of the line that a guest prints on its console when none of its boot drivers finds the root disk.
+/// Start of the line that a guest prints on its console when none of its boot drivers finds the
+/// root disk.
 pub const NO_ROOT_LINE: &str = "ROUNDTRIP-NO-ROOT";
 
-/// What a guest prints on its console once everything that starts at boot was started, the SSH server among it.
+/// Line that a guest prints on its console when all boot services, including the SSH server, are
+/// started.
 pub const STARTED_LINE: &str = "ROUNDTRIP-STARTED";
 
 const MIB: u64 = 1024 * 1024;
 
-/// Kernel command line. Nothing in it depends on the variant.
+/// Kernel command line. It does not depend on the variant.
 ///
-/// The serial console comes last so that `/dev/console` is the one that tests record. What follows `quiet`
-/// saves time under emulation: no mitigations, no self-tests, no calibration against a timer.
-/// `prefer_ms_hyperv`: on a machine that calls itself Microsoft's, `ata_piix` leaves IDE disks to Hyper-V's own
-/// driver, whose device no stand-in has. `brd`: where the replication agent runs, each of its eight stores of changes
-/// has 32 MiB, more than the load ever writes over.
+/// The serial console comes last, so that `/dev/console` is the one that tests record. The options
+/// after `quiet` save time under emulation: no mitigations, no self-tests, no calibration against a
+/// timer. `prefer_ms_hyperv`: on a machine whose vendor is Microsoft, `ata_piix` would otherwise
+/// leave IDE disks to Hyper-V's own driver, whose device no stand-in has. `brd`: each of the
+/// replication agent's eight stores of changes has 32 MiB, more than the workload ever overwrites.
 pub const KERNEL_ARGS: &str = "console=tty0 console=ttyS0,115200 quiet panic=0 mitigations=off nokaslr \
      random.trust_cpu=on random.trust_bootloader=on cryptomgr.notests audit=0 apparmor=0 no_timer_check \
      tsc=reliable rcupdate.rcu_expedited=1 net.ifnames=0 noresume ata_piix.prefer_ms_hyperv=0 \
      brd.rd_nr=8 brd.rd_size=32768";
 
-/// Path of one driver's RAM disk on the FAT partition.
+/// Path of the RAM disk of a driver on the FAT partition.
 #[must_use]
 pub fn driver_image(driver: &str) -> String {
     format!("{DRIVERS_DIR}/{driver}.img")
 }
 
-/// The whole of [`SYSLINUX_CFG`] for a disk that loads `drivers` and, if asked for, the replication agent.
+/// The content of [`SYSLINUX_CFG`] for a disk that loads `drivers` and, with `agent`, the
+/// replication agent.
 #[must_use]
 pub fn render_syslinux<S: AsRef<str>>(drivers: &[S], agent: bool) -> String {
     let initrds: Vec<String> = initrds(drivers, agent).collect();
@@ -85,14 +90,15 @@ pub fn render_syslinux<S: AsRef<str>>(drivers: &[S], agent: bool) -> String {
     )
 }
 
-/// The whole of [`LOADER_ENTRY`] for a disk that loads `drivers` and, if asked for, the replication agent.
+/// The content of [`LOADER_ENTRY`] for a disk that loads `drivers` and, with `agent`, the
+/// replication agent.
 #[must_use]
 pub fn render_loader_entry<S: AsRef<str>>(drivers: &[S], agent: bool) -> String {
     let initrds: String = initrds(drivers, agent).map(|path| format!("initrd {path}\n")).collect();
     format!("title Roundtrip\nlinux {KERNEL}\n{initrds}options {KERNEL_ARGS}\n")
 }
 
-/// The drivers that a [`SYSLINUX_CFG`] loads, in order. Empty if it has no `INITRD` line.
+/// The drivers that a [`SYSLINUX_CFG`] loads, in order. Empty if there is no `INITRD` line.
 #[must_use]
 pub fn drivers_of_syslinux(config: &str) -> Vec<String> {
     let initrds = config.lines().find_map(|line| line.trim().strip_prefix("INITRD "));
@@ -129,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_is_loaded_where_it_is_asked_for_and_is_no_driver() {
+    fn the_agent_is_loaded_on_request_and_is_not_listed_as_a_driver() {
         let drivers = ["ahci"];
         let syslinux = render_syslinux(&drivers, true);
         assert!(syslinux.contains("INITRD /initrd.img,/agent.img,/drivers/ahci.img\n"), "{syslinux}");

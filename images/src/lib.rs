@@ -1,9 +1,10 @@
-//! Builds the one bootable guest image: without root, without a loop device, the same bytes from the same
-//! recipe.
+//! Builds the bootable guest image: without root privileges, without a loop device, and
+//! reproducibly.
 //!
-//! [`ensure`] downloads Debian packages, unpacks them and lays out a system disk that boots under BIOS and
-//! UEFI, plus an empty data disk. Images are read-only and named by the hash of their recipe; whoever boots
-//! one works on a copy and may [`customise`] that copy's boot partition.
+//! [`ensure`] downloads Debian packages, unpacks them and writes a system disk that boots under
+//! BIOS and UEFI, and an empty data disk. Images are read-only and named by the hash of their
+//! recipe. To boot an image, copy it; the boot partition of a copy can be changed with
+//! [`customise`].
 
 mod build;
 mod cache;

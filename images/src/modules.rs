@@ -1,4 +1,4 @@
-//! The kernel's modules: what each needs, in which order they load, and the tables that modprobe reads.
+//! Kernel modules: their dependencies and load order, and the tables that modprobe reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,16 +8,16 @@ use crate::elf;
 use crate::error::{AtPath, ImageError};
 use crate::tools;
 
-/// All modules of one kernel, by name with `-` written as `_`.
+/// All modules of one kernel, by name with `-` replaced by `_`.
 pub(crate) struct Modules {
-    /// Kernel release, the name of its folder.
+    /// Kernel release, which is the name of its directory.
     pub(crate) release: String,
     files: BTreeMap<String, Utf8PathBuf>,
-    /// Modules that this kernel has inside it, and that need no file.
+    /// Modules that are built into this kernel and have no file.
     built_in: BTreeSet<String>,
 }
 
-/// One module with its dependencies resolved.
+/// A module with its metadata.
 pub(crate) struct Module {
     pub(crate) name: String,
     pub(crate) bytes: Vec<u8>,
@@ -26,7 +26,7 @@ pub(crate) struct Module {
 }
 
 impl Modules {
-    /// Finds the modules of the one kernel in `folder` (a `lib/modules`).
+    /// Finds the modules of the only kernel in `folder` (a `lib/modules`).
     pub(crate) fn open(folder: &Utf8Path) -> Result<Self, ImageError> {
         let mut releases = folder.read_dir_utf8().at("cannot list", folder)?.filter_map(Result::ok);
         let release = releases
@@ -42,7 +42,7 @@ impl Modules {
         Ok(Self { release, files, built_in: built_in.map(|name| name.replace('-', "_")).collect() })
     }
 
-    /// The named modules and all they depend on, each after its dependencies.
+    /// The named modules and all their dependencies, in load order.
     pub(crate) fn closure<S: AsRef<str>>(&self, names: &[S]) -> Result<Vec<Module>, ImageError> {
         let mut loaded = Vec::new();
         for name in names {
@@ -85,12 +85,12 @@ impl Modules {
     }
 }
 
-/// Names in load order, one a line.
+/// Module names in load order, one per line.
 pub(crate) fn listing(modules: &[Module]) -> String {
     modules.iter().map(|module| format!("{}\n", module.name)).collect()
 }
 
-/// `modules.dep`, where the dependency to load first comes last.
+/// The content of `modules.dep`, in which the dependency to load first comes last.
 pub(crate) fn dependency_table(modules: &[Module]) -> String {
     let line = |module: &Module| {
         let mut needed = Vec::new();
@@ -101,7 +101,7 @@ pub(crate) fn dependency_table(modules: &[Module]) -> String {
     modules.iter().map(line).collect()
 }
 
-/// `modules.alias`.
+/// The content of `modules.alias`.
 pub(crate) fn alias_table(modules: &[Module]) -> String {
     let lines = |module: &Module| -> String {
         module.aliases.iter().map(|alias| format!("alias {alias} {}\n", module.name)).collect()
@@ -132,12 +132,13 @@ fn collect(folder: &Utf8Path, files: &mut BTreeMap<String, Utf8PathBuf>) -> Resu
     Ok(())
 }
 
-/// The name in a module's file name, compressed or not.
+/// The module name in a file name, compressed or not.
 fn module_name(file: &str) -> Option<&str> {
     file.strip_suffix(".ko").or_else(|| file.strip_suffix(".ko.xz"))
 }
 
-/// A module's bytes. Debian compresses modules from release 13 on; the guest's programs want them plain.
+/// The content of a module. Debian compresses modules since release 13; the guest's tools need them
+/// uncompressed.
 fn contents(path: &Utf8Path) -> Result<Vec<u8>, ImageError> {
     if path.extension() != Some("xz") {
         return std::fs::read(path).at("cannot read", path);
@@ -152,8 +153,8 @@ fn contents(path: &Utf8Path) -> Result<Vec<u8>, ImageError> {
     Err(ImageError::Damaged { path: path.to_owned(), reason })
 }
 
-/// Drops the signature behind a module: checking it costs an emulated guest tens of milliseconds a module,
-/// and no guest here enforces it.
+/// Removes a module's signature: checking it takes an emulated guest tens of milliseconds per
+/// module, and no guest here enforces it.
 fn without_signature(mut bytes: Vec<u8>) -> Vec<u8> {
     const MARK: &[u8] = b"~Module signature appended~\n";
     const INFO_BYTES: usize = 12;
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_what_modprobe_reads() {
+    fn tables_have_the_format_that_modprobe_reads() {
         let modules = [module("scsi_mod", &[]), module("libata", &["scsi_mod"]), module("ahci", &["libata"])];
         assert_eq!(
             dependency_table(&modules),
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_cut_and_damage_is_left_alone() {
+    fn a_signature_is_removed_and_a_damaged_one_is_left_alone() {
         let mut signed = b"module".to_vec();
         signed.extend_from_slice(b"sign");
         signed.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0]);

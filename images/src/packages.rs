@@ -1,4 +1,4 @@
-//! Debian packages: resolved once, kept in the cache, unpacked but never installed.
+//! Debian packages: resolved once, kept in the cache, and unpacked without being installed.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{AtPath, ImageError};
 use crate::tools;
 
-/// Debian packages whose contents make up the image; what they depend on is followed from there.
+/// Debian packages whose content makes up the image; their dependencies are followed.
 pub const PACKAGES: &[&str] = &[
     "busybox-static",
     "dropbear-bin",
@@ -18,7 +18,7 @@ pub const PACKAGES: &[&str] = &[
     "systemd-boot-efi",
 ];
 
-/// Dependencies worth following: libraries, and the kernel behind its meta package.
+/// Prefixes of the dependencies to follow: libraries, and the kernel behind its meta package.
 const FOLLOWED: &[&str] = &["lib", "zlib", "linux-image-"];
 
 const KERNEL: &str = "linux-image-amd64";
@@ -34,7 +34,7 @@ pub(crate) struct Package {
     pub(crate) blake3: String,
 }
 
-/// Forgets which package versions were taken, so that the next build asks apt again.
+/// Removes the list of package versions, so that the next build asks apt again.
 ///
 /// # Errors
 /// The list exists and cannot be removed.
@@ -46,10 +46,11 @@ pub fn refresh_packages(cache: &Utf8Path) -> Result<(), ImageError> {
     }
 }
 
-/// The packages of the image: those taken before if they are all still there, else what apt has now.
+/// The packages of the image: those of an earlier build if all are still intact, otherwise the
+/// versions that apt offers.
 pub(crate) fn obtain(cache: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result<Vec<Package>, ImageError> {
     let folder = folder(cache);
-    if let Some(packages) = taken_before(&folder) {
+    if let Some(packages) = stored_list(&folder) {
         return Ok(packages);
     }
     std::fs::create_dir_all(&folder).at("cannot create", &folder)?;
@@ -61,7 +62,7 @@ pub(crate) fn obtain(cache: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result<Vec<
     Ok(packages)
 }
 
-/// Unpacks packages over one another into `target`.
+/// Unpacks all packages into `target`.
 pub(crate) fn unpack(cache: &Utf8Path, packages: &[Package], target: &Utf8Path) -> Result<(), ImageError> {
     for package in packages {
         let deb = folder(cache).join(&package.file);
@@ -74,7 +75,7 @@ fn folder(cache: &Utf8Path) -> Utf8PathBuf {
     cache.join("debs")
 }
 
-fn taken_before(folder: &Utf8Path) -> Option<Vec<Package>> {
+fn stored_list(folder: &Utf8Path) -> Option<Vec<Package>> {
     let json = std::fs::read_to_string(folder.join(LOCK_FILE)).ok()?;
     let packages: Vec<Package> = serde_json::from_str(&json).ok()?;
     let intact =
@@ -101,7 +102,8 @@ fn download(folder: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result<Vec<Package>
     Ok(packages)
 }
 
-/// File names of the packages in `folder`, from apt or, failing that, from an earlier download.
+/// Downloads packages into `folder` and returns their file names; falls back to an earlier download
+/// if apt fails.
 fn fetch(folder: &Utf8Path, names: &[String]) -> Result<Vec<String>, ImageError> {
     let incoming = folder.join("incoming");
     let _ = std::fs::remove_dir_all(&incoming);
@@ -121,8 +123,9 @@ fn fetch(folder: &Utf8Path, names: &[String]) -> Result<Vec<String>, ImageError>
     Ok(arrived)
 }
 
-/// Asks for the newest kernel that apt knows, backports included: from 6.12 on Debian's is compressed with
-/// zstd instead of xz, which saves an emulated guest seconds of each boot. Everything else is left to apt.
+/// Requests the newest kernel that apt knows, including backports: since 6.12 Debian compresses it
+/// with zstd instead of xz, which saves an emulated guest seconds at each boot. Other packages are
+/// left to apt.
 fn newest_kernel(name: &str) -> String {
     if name != KERNEL {
         return name.to_owned();
@@ -134,7 +137,7 @@ fn newest_kernel(name: &str) -> String {
         .map_or(name.to_owned(), |version| format!("{name}={version}"))
 }
 
-/// The numbers at the front of a kernel's version.
+/// The numbers at the start of a kernel version.
 fn release(version: &str) -> Vec<u32> {
     version.split(['.', '-', '~', '+']).map_while(|part| part.parse().ok()).collect()
 }
@@ -172,7 +175,7 @@ fn describe(folder: &Utf8Path, deb: &str) -> Result<(Package, String), ImageErro
     Ok((package, field("Depends")?))
 }
 
-/// Names in a `Depends` field that are followed; of alternatives the first.
+/// The package names in a `Depends` field that are followed; of alternatives, the first.
 fn followed(depends: &str) -> impl Iterator<Item = String> + '_ {
     let first_name =
         |clause: &str| clause.split(['|', '(', ':']).next().unwrap_or_default().trim().to_owned();
@@ -204,10 +207,10 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_download_is_not_taken() {
+    fn a_damaged_download_is_not_used() {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = Utf8Path::from_path(folder.path()).expect("a UTF-8 path");
-        assert!(taken_before(folder).is_none());
+        assert!(stored_list(folder).is_none());
         let package = |name: &&str| Package {
             name: (*name).into(),
             version: "1".into(),
@@ -220,8 +223,8 @@ mod tests {
         }
         std::fs::write(folder.join(LOCK_FILE), serde_json::to_string(&packages).expect("JSON"))
             .expect("written");
-        assert_eq!(taken_before(folder), Some(packages.clone()));
+        assert_eq!(stored_list(folder), Some(packages.clone()));
         std::fs::write(folder.join(&packages[0].file), "other").expect("written");
-        assert!(taken_before(folder).is_none());
+        assert!(stored_list(folder).is_none());
     }
 }

@@ -8,7 +8,7 @@ use crate::ImageError;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// The guest's own programs, static binaries.
+/// The guest's own programs, as static binaries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Programs {
     /// The suite's witness.
@@ -17,11 +17,11 @@ pub struct Programs {
     pub agent: Utf8PathBuf,
 }
 
-/// Compiles the guest's programs of `workspace`. Their output lies in `target/guest`, so that their flags never
-/// invalidate what is built for the host.
+/// Compiles the guest's programs of `workspace`. The output goes to `target/guest`, so that the
+/// different flags never invalidate host builds.
 ///
 /// # Errors
-/// Cargo is missing or the compilation fails; the error carries the end of what it printed.
+/// Cargo is missing or the compilation fails; the error contains the end of the output.
 pub fn build_programs(workspace: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result<Programs, ImageError> {
     say("compiling the guest's programs");
     let folder = workspace.join("target/guest");
@@ -53,7 +53,7 @@ pub fn build_programs(workspace: &Utf8Path, say: &mut dyn FnMut(&str)) -> Result
     Ok(Programs { witness: built.join("witness"), agent: built.join("agent") })
 }
 
-/// Static, and without the paths of this machine in the binary.
+/// Compiler flags for a static binary that does not contain the paths of this machine.
 fn flags(workspace: &Utf8Path) -> Vec<String> {
     let home = std::env::var("HOME").unwrap_or_default();
     let cargo_home = std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{home}/.cargo"));

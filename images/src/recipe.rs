@@ -1,4 +1,4 @@
-//! The recipe: everything that decides the bytes of an image, and its hash.
+//! The recipe: everything that determines the bytes of an image, and its hash.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,8 @@ use crate::packages::{self, Package};
 use crate::program::Programs;
 use crate::tools;
 
-/// The sources that decide what goes where. Their hash stands in for a format number that could be forgotten.
+/// The sources that determine the layout. Their hash replaces a format number, which could be
+/// forgotten.
 const SOURCES: &[&str] = &[
     include_str!("../Cargo.toml"),
     include_str!("build.rs"),
@@ -25,7 +26,7 @@ const SOURCES: &[&str] = &[
     include_str!("guest/udhcpc.sh"),
 ];
 
-/// What an image is made of. Stored beside it.
+/// The inputs of an image; stored beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Recipe {
     pub(crate) packages: Vec<Package>,
@@ -33,7 +34,7 @@ pub(crate) struct Recipe {
     pub(crate) witness: String,
     /// BLAKE3 of the replication agent.
     pub(crate) agent: String,
-    /// BLAKE3 of the sources of this crate that lay the image out.
+    /// BLAKE3 of those sources of this crate that determine the layout.
     pub(crate) sources: String,
     /// Versions of the tools that write the file systems.
     pub(crate) tools: Vec<String>,

@@ -1,4 +1,4 @@
-//! What the guest consists of: the trees of its root file system and of its RAM disks.
+//! The content of the guest: the trees of its root file system and of its RAM disks.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,11 +12,12 @@ use crate::modules::{self, Modules};
 use crate::tools;
 use crate::tree::Tree;
 
-/// Modules that any disk needs, whatever its controller. ext4 asks for its checksum by another name.
+/// Modules needed for any disk, whatever its controller. ext4 requests its checksum module by an
+/// alias.
 const BASE_MODULES: &[&str] = &["crc32c_generic", "scsi_mod", "sd_mod", "ext4"];
-/// Modules of the replication agent: snapshots, and RAM disks as their stores.
+/// Modules of the replication agent: snapshots, and RAM disks for their stores.
 const AGENT_MODULES: &[&str] = &["brd", "dm_mod", "dm_snapshot"];
-/// Modules of the running system: the host's channels, network cards, the power button.
+/// Modules of the running system: channels to the host, network cards, the power button.
 const SYSTEM_MODULES: &[&str] = &[
     "virtio_pci",
     "virtio_console",
@@ -30,11 +31,11 @@ const SYSTEM_MODULES: &[&str] = &[
     "evdev",
 ];
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
-/// Where Debian's packages put libraries, before and after the merge of `/lib` into `/usr/lib`.
+/// Directories of libraries in Debian packages, before and after `/lib` was merged into `/usr/lib`.
 const LIBRARY_SOURCES: &[&str] = &["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"];
 const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
 
-/// Unpacked packages, and what is found in them.
+/// The unpacked packages.
 pub(crate) struct Parts {
     root: Utf8PathBuf,
     pub(crate) modules: Modules,
@@ -48,7 +49,7 @@ impl Parts {
         Ok(Self { root: unpacked.to_owned(), modules: Modules::open(folder)? })
     }
 
-    /// The first of `paths` that the packages hold.
+    /// Reads the first of `paths` that exists.
     pub(crate) fn read(&self, paths: &[&str]) -> Result<Vec<u8>, ImageError> {
         let found = paths.iter().map(|path| self.root.join(path)).find(|path| path.is_file());
         let found = found.ok_or_else(|| ImageError::Incomplete { what: paths.join(" or ") })?;
@@ -72,7 +73,8 @@ impl Parts {
     }
 }
 
-/// The base RAM disk: busybox, the init script and what reads any disk once its controller is driven.
+/// The base RAM disk: busybox, the init script, and everything to read a disk except the
+/// controller's driver.
 pub(crate) fn base_ramdisk(parts: &Parts) -> Result<Tree, ImageError> {
     let mut tree = Tree::default();
     for folder in ["dev", "proc", "sys", "run", "newroot", "drivers"] {
@@ -87,22 +89,22 @@ pub(crate) fn base_ramdisk(parts: &Parts) -> Result<Tree, ImageError> {
     Ok(tree)
 }
 
-/// The RAM disk of one boot driver: its modules and the listing that the init script follows.
+/// The RAM disk of a boot driver: its modules and the list that the init script reads.
 pub(crate) fn driver_ramdisk(parts: &Parts, driver: &str) -> Result<Tree, ImageError> {
     let mut tree = Tree::default();
-    // A virtio controller sits behind a bus of its own.
+    // A virtio controller is on a bus of its own.
     let needs_bus: &[&str] = if driver.starts_with("virtio") { &["virtio_pci"] } else { &[] };
     let names = [needs_bus, &[driver]].concat();
     let modules = add_loadable(&mut tree, parts, &names, &format!("drivers/{driver}.list"))?;
     if !modules.iter().any(|name| name == driver) {
-        // A guest that boots without its driver's RAM disk would make every test of missing drivers void.
+        // A driver that is always present would make every test of missing drivers void.
         return Err(ImageError::Incomplete { what: format!("module {driver}: this kernel has it built in") });
     }
     Ok(tree)
 }
 
-/// The RAM disk of the replication agent: the program, and what it needs of the kernel. The agent never lies on a disk
-/// of the running machine, because it runs while they are suspended.
+/// The RAM disk of the replication agent: the program and its kernel modules. The agent is never on
+/// a disk of the running machine, because it runs while the disks are suspended.
 pub(crate) fn agent_ramdisk(parts: &Parts, agent: &Utf8Path) -> Result<Tree, ImageError> {
     let mut tree = Tree::default();
     tree.program("bin/agent", fs::read(agent).at("cannot read the agent", agent)?);
@@ -110,7 +112,7 @@ pub(crate) fn agent_ramdisk(parts: &Parts, agent: &Utf8Path) -> Result<Tree, Ima
     Ok(tree)
 }
 
-/// Adds modules and the listing that loads them; returns their names.
+/// Adds modules and the list to load them from; returns their names.
 fn add_loadable(
     tree: &mut Tree,
     parts: &Parts,
@@ -143,7 +145,7 @@ pub(crate) fn root(parts: &Parts, witness: &Utf8Path) -> Result<Tree, ImageError
     Ok(tree)
 }
 
-/// Commands that must not mean busybox's own, which would end the machine without the witness.
+/// Commands that are not linked to busybox, because its own would shut down without the witness.
 const OWN_COMMANDS: &[&str] = &["busybox", "halt", "init", "linuxrc", "poweroff", "reboot"];
 
 fn add_folders(tree: &mut Tree) {
@@ -154,7 +156,7 @@ fn add_folders(tree: &mut Tree) {
     }
     tree.link("var/run", "/run");
     tree.dir_mode("root", 0o700);
-    // The keys are read from the boot partition at each boot and live in memory only.
+    // The keys are read from the boot partition at each boot and kept in memory only.
     tree.link("root/.ssh", "/run/ssh");
 }
 

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 use crate::ImageError;
 
-/// Programs the build needs on the host: (program, Debian package). Everything that ends up inside the image
-/// comes from downloaded packages instead.
+/// Programs that the build needs on the host, with their Debian packages. Everything inside the
+/// image comes from downloaded packages.
 pub const HOST_TOOLS: &[(&str, &str)] = &[
     ("apt-get", "apt"),
     ("dpkg-deb", "dpkg"),
@@ -19,13 +19,13 @@ pub const HOST_TOOLS: &[(&str, &str)] = &[
     ("xz", "xz-utils"),
 ];
 
-/// Seconds since the epoch that every time stamp in the image carries.
+/// The timestamp of everything in the image, in seconds since the Unix epoch.
 pub(crate) const BUILD_TIME: u64 = 1_700_000_000;
 
-/// Where administrators' programs lie; an ordinary user's PATH often lacks them.
+/// Directories of system administration programs, which are often not in an ordinary user's PATH.
 const ADMIN_DIRS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 
-/// The tools of [`HOST_TOOLS`] that are not on this machine.
+/// The programs in [`HOST_TOOLS`] that are not on this host.
 #[must_use]
 pub fn missing_tools() -> Vec<(&'static str, &'static str)> {
     let path = search_path();
@@ -33,7 +33,7 @@ pub fn missing_tools() -> Vec<(&'static str, &'static str)> {
     HOST_TOOLS.iter().copied().filter(|(name, _)| !present(name)).collect()
 }
 
-/// Refuses to start when a tool is missing.
+/// Fails if a program is missing.
 pub(crate) fn require() -> Result<(), ImageError> {
     match missing_tools().first() {
         None => Ok(()),
@@ -57,7 +57,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Runs a command to its end and returns what it printed on standard output.
+/// Runs a command and returns its standard output.
 pub(crate) fn run(command: &mut Command) -> Result<String, ImageError> {
     let line = format!("{command:?}");
     let fail = |status: String, output: String| ImageError::Command {
@@ -73,7 +73,7 @@ pub(crate) fn run(command: &mut Command) -> Result<String, ImageError> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// What the tools say of their versions: another version may lay out other bytes.
+/// Versions of the tools, since another version may write other bytes.
 pub(crate) fn versions() -> Vec<String> {
     let first_line = |program: &str, argument: &str| {
         let output = command(program).arg(argument).output().ok()?;
@@ -102,14 +102,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failing_command_is_quoted_with_its_last_words() {
+    fn a_failing_command_is_reported_with_the_end_of_its_output() {
         let error = run(command("sh").args(["-c", "echo first; echo last >&2; exit 3"])).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("last") && text.contains('3'), "{text}");
     }
 
     #[test]
-    fn a_missing_command_is_an_error_and_no_panic() {
+    fn a_missing_command_is_an_error() {
         assert!(run(&mut command("roundtrip-has-no-such-tool")).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// One file-system object.
+/// A file system object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Node {
     Dir { mode: u32 },
@@ -10,39 +10,40 @@ pub(crate) enum Node {
     Link { target: String },
 }
 
-/// Nodes by path. Paths have no leading slash; parents always exist and sort before their children.
+/// Objects by path. Paths have no leading slash; parents always exist and sort before their
+/// children.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tree(BTreeMap<String, Node>);
 
 impl Tree {
-    /// Adds a folder and the folders above it.
+    /// Adds a directory and its parents.
     pub(crate) fn dir(&mut self, path: &str) {
         self.dir_mode(path, 0o755);
     }
 
-    /// Adds a folder with permission bits `mode`.
+    /// Adds a directory with permission bits `mode`.
     pub(crate) fn dir_mode(&mut self, path: &str, mode: u32) {
         self.parents(path);
         self.0.insert(path.to_owned(), Node::Dir { mode });
     }
 
-    /// Adds a readable file.
+    /// Adds a file that everyone may read.
     pub(crate) fn file(&mut self, path: &str, bytes: impl Into<Vec<u8>>) {
         self.file_mode(path, 0o644, bytes);
     }
 
-    /// Adds a program.
+    /// Adds an executable file.
     pub(crate) fn program(&mut self, path: &str, bytes: impl Into<Vec<u8>>) {
         self.file_mode(path, 0o755, bytes);
     }
 
-    /// Adds a symbolic link unless the path is taken.
+    /// Adds a symbolic link unless there is something at the path.
     pub(crate) fn link(&mut self, path: &str, target: &str) {
         self.parents(path);
         self.0.entry(path.to_owned()).or_insert_with(|| Node::Link { target: target.to_owned() });
     }
 
-    /// All nodes, parents first.
+    /// All objects, parents first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
         self.0.iter().map(|(path, node)| (path.as_str(), node))
     }

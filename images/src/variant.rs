@@ -1,4 +1,4 @@
-//! Variants: what differs between guests of one image, kept in files on the boot partition.
+//! Variants: the differences between guests of one image, stored in files on the boot partition.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,21 +13,23 @@ use crate::layout::{
     render_loader_entry, render_syslinux,
 };
 
-/// How one guest differs from the image it came from.
+/// The differences of a guest from the image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Variant {
-    /// Drivers that the RAM disk loads, of [`BOOT_DRIVERS`]. The guest loads them in alphabetical order.
+    /// Drivers that the RAM disk loads, from [`BOOT_DRIVERS`]. The guest loads them in alphabetical
+    /// order.
     pub boot_drivers: Vec<String>,
-    /// Start the DHCP service, which asks for an address on every network card.
+    /// Whether to run the DHCP client, which requests an address for every network card.
     pub dhcp: bool,
-    /// The address of the network card, in a network of 256, where no DHCP service runs.
+    /// Static address of the network card in a /24 network, used without DHCP.
     pub address: Option<Ipv4Addr>,
-    /// Start the SSH server; it takes keys only.
+    /// Whether to start the SSH server, which accepts only keys.
     pub ssh: bool,
-    /// Run the replication agent under all disks: whoever replicates the machine has nothing else to see them by.
+    /// Whether to run the replication agent below all disks, for a machine that can be replicated
+    /// only through it.
     pub agent: bool,
-    /// Version of the replication agent that the guest claims to run.
+    /// Version of the replication agent that the guest reports.
     pub agent_version: String,
     /// Public keys that may log in as root, one OpenSSH line each.
     pub authorized_keys: Vec<String>,
@@ -51,18 +53,18 @@ impl Variant {
     fn check(&self) -> Result<(), ImageError> {
         if let Some(unknown) = self.boot_drivers.iter().find(|d| !BOOT_DRIVERS.contains(&d.as_str())) {
             let known = BOOT_DRIVERS.join(", ");
-            return Err(ImageError::Variant(format!("no boot driver {unknown}; the image has {known}")));
+            return Err(ImageError::Variant(format!("unknown boot driver {unknown}; the image has {known}")));
         }
-        // The guest's shell reads this value.
+        // The value is read by the guest's shell.
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-_+".contains(c);
         if !self.agent_version.chars().all(plain) {
             return Err(ImageError::Variant(format!(
-                "agent version {:?} has odd characters",
+                "agent version {:?} has characters that are not allowed",
                 self.agent_version
             )));
         }
         match self.authorized_keys.iter().find(|key| key.contains('\n')) {
-            Some(key) => Err(ImageError::Variant(format!("more than one line in key {key:?}"))),
+            Some(key) => Err(ImageError::Variant(format!("key {key:?} has more than one line"))),
             None => Ok(()),
         }
     }
@@ -87,7 +89,8 @@ impl Variant {
     }
 }
 
-/// Writes the variant into a private raw copy of the system disk. Only files of the boot partition change.
+/// Writes the variant into a private raw copy of the system disk. Only files on the boot partition
+/// change.
 ///
 /// # Errors
 /// The variant names an unknown driver, or `disk` is not a system disk or cannot be written.
@@ -96,10 +99,10 @@ pub fn customise(disk: &Utf8Path, variant: &Variant) -> Result<(), ImageError> {
     write_files(disk, &variant.files())
 }
 
-/// Reads one file of the boot partition of a raw system disk.
+/// Reads a file from the boot partition of a raw system disk.
 ///
 /// # Errors
-/// `disk` is not a system disk, or the file is not there.
+/// `disk` is not a system disk, or there is no such file.
 pub fn read_boot_file(disk: &Utf8Path, path: &str) -> Result<Vec<u8>, ImageError> {
     let file = File::open(disk).at("cannot open", disk)?;
     let read = || -> io::Result<Vec<u8>> {
@@ -111,7 +114,7 @@ pub fn read_boot_file(disk: &Utf8Path, path: &str) -> Result<Vec<u8>, ImageError
     read().at("cannot read from the boot partition of", disk)
 }
 
-/// Writes whole files, and the folders above them, into the boot partition of `disk`.
+/// Writes files, and the directories above them, to the boot partition of `disk`.
 pub(crate) fn write_files(disk: &Utf8Path, files: &[(String, Vec<u8>)]) -> Result<(), ImageError> {
     let file = File::options().read(true).write(true).open(disk).at("cannot open", disk)?;
     let write = || -> io::Result<()> {
@@ -137,7 +140,7 @@ fn options() -> fatfs::FsOptions {
     fatfs::FsOptions::new().time_provider(&FixedTime)
 }
 
-/// The same time in every file, so that equal variants give equal bytes.
+/// Gives every file the same time, so that equal variants give equal bytes.
 #[derive(Debug)]
 struct FixedTime;
 
@@ -152,7 +155,7 @@ impl fatfs::TimeProvider for FixedTime {
     }
 }
 
-/// The boot partition as a device of its own.
+/// The boot partition as a device.
 struct Window {
     disk: File,
     position: u64,
@@ -163,8 +166,9 @@ impl Window {
         Self { disk, position: 0 }
     }
 
-    /// Moves the disk to the window's position and limits a transfer to the window.
-    fn place(&mut self, wanted: usize) -> io::Result<usize> {
+    /// Moves to the current position on the disk and limits the length of a transfer to the
+    /// partition.
+    fn seek_disk(&mut self, wanted: usize) -> io::Result<usize> {
         self.disk.seek(SeekFrom::Start(BOOT_OFFSET + self.position))?;
         Ok(wanted.min((BOOT_BYTES.saturating_sub(self.position)) as usize))
     }
@@ -172,7 +176,7 @@ impl Window {
 
 impl Read for Window {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.place(buffer.len())?;
+        let length = self.seek_disk(buffer.len())?;
         let read = self.disk.read(&mut buffer[..length])?;
         self.position += read as u64;
         Ok(read)
@@ -181,7 +185,7 @@ impl Read for Window {
 
 impl Write for Window {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = self.place(bytes.len())?;
+        let length = self.seek_disk(bytes.len())?;
         let written = self.disk.write(&bytes[..length])?;
         self.position += written as u64;
         Ok(written)
@@ -221,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variant_is_written_and_written_over() {
+    fn a_variant_is_written_and_overwritten() {
         let (_dir, disk) = disk();
         customise(&disk, &Variant::default()).expect("written");
         let shorter = Variant { boot_drivers: Vec::new(), dhcp: false, agent: true, ..Variant::default() };
@@ -235,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_before_anything_is_written() {
+    fn an_invalid_variant_is_refused_before_anything_is_written() {
         let missing = Utf8Path::new("no-such-disk");
         let refused = |variant: Variant| matches!(customise(missing, &variant), Err(ImageError::Variant(_)));
         assert!(refused(Variant { boot_drivers: vec!["floppy".into()], ..Variant::default() }));

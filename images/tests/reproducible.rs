@@ -1,10 +1,10 @@
 //! Two builds of one recipe give the same bytes, and nothing is built twice in one cache.
 //!
-//! Needs the packages of an earlier build in the user's cache: a test downloads nothing.
+//! The test downloads nothing: it needs the packages of an earlier build in the user's cache.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-/// A cache of its own that holds the user's packages; `None` where no image was ever built.
+/// A separate cache with the user's packages; `None` if no image was ever built.
 fn cache_with_packages(dir: &tempfile::TempDir) -> Option<Utf8PathBuf> {
     let source = images::cache_dir().join("debs");
     if !source.join("packages.json").is_file() || !images::missing_tools().is_empty() {
@@ -19,7 +19,7 @@ fn cache_with_packages(dir: &tempfile::TempDir) -> Option<Utf8PathBuf> {
     Some(cache)
 }
 
-/// Stand in for the guest's programs, which are not run here.
+/// Files that replace the guest's programs, which are not run in this test.
 fn programs(folder: &Utf8Path) -> images::Programs {
     let program = |name: &str| {
         let path = folder.join(name);
@@ -36,7 +36,7 @@ fn hash(path: &Utf8Path) -> blake3::Hash {
 }
 
 #[test]
-fn one_recipe_gives_one_image() {
+fn equal_recipes_give_equal_images() {
     let (first_dir, second_dir) =
         (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let caches = (cache_with_packages(&first_dir), cache_with_packages(&second_dir));
@@ -44,7 +44,7 @@ fn one_recipe_gives_one_image() {
     let programs = programs(&first);
 
     let one = images::ensure(&first, &programs, &mut |_| {}).expect("built");
-    // Inode times differ from the first build's only if the clock is left in.
+    // Inode times would differ from those of the first build if they came from the clock.
     std::thread::sleep(std::time::Duration::from_millis(2100));
     let other = images::ensure(&second, &programs, &mut |_| {}).expect("built");
     assert_eq!(one.hash, other.hash);
@@ -65,7 +65,7 @@ fn one_recipe_gives_one_image() {
 }
 
 #[test]
-fn builders_at_once_do_not_disturb_each_other() {
+fn concurrent_builds_do_not_disturb_each_other() {
     let dir = tempfile::tempdir().expect("a folder");
     let Some(cache) = cache_with_packages(&dir) else { return };
     let programs = programs(&cache);

@@ -1,8 +1,9 @@
-//! What can go wrong, with codes that stay the same from release to release.
+//! Errors of cores and platforms, with codes that are stable from release to release.
 
 use serde::{Deserialize, Serialize};
 
-/// Stable reason why a core refused or failed. Tests and callers match on it, never on the sentence.
+/// Stable reason for which a core refused or failed. Tests and callers match on it, never on the
+/// message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorCode {
@@ -12,29 +13,30 @@ pub enum ErrorCode {
     UnknownId,
     /// The item has no recovery point that fits the request (LC-03, FB-01).
     NoRecoveryPoint,
-    /// The named recovery point exists no more, or is outside the retention window (RP-14).
+    /// The named recovery point was deleted, or is outside the retention window (RP-14).
     PointExpired,
-    /// The direction asked for is not the one the item can go (LC-08).
+    /// The requested direction is not the one in which the item can fail over (LC-08).
     WrongDirection,
-    /// This core does not do that; its capabilities say so.
+    /// This core does not support the operation; see its capabilities.
     NotSupported,
-    /// Another job holds the item.
+    /// Another job is working on the item.
     Busy,
-    /// The source could not be shut down and the request demands it (PF-04).
+    /// The source could not be shut down, which the request requires (PF-04).
     ShutdownFailed,
     /// The request is malformed or a field is missing.
     BadRequest,
     /// The policy takes no application-consistent points (RP-06).
     AppConsistencyDisabled,
-    /// A point of several machines is for plans with a replication group (RP-07).
+    /// A point shared by several machines can be chosen only for a plan with a replication group
+    /// (RP-07).
     MultiVmNeedsGroup,
     /// A failback policy cannot be changed (PO-03).
     ReadOnly,
-    /// Something else still uses it.
+    /// The object is still in use.
     InUse,
     /// The machine is already protected.
     AlreadyProtected,
-    /// The target copy cannot be made to boot on the target platform (HY-08).
+    /// The target copy cannot be made bootable on the target platform (HY-08).
     HydrationFailed,
     /// The configuration server does not answer (RE-06).
     ConfigurationServerDisconnected,
@@ -42,29 +44,29 @@ pub enum ErrorCode {
     MachineNotRegistered,
     /// The request names no process server (RE-25, RE-29).
     ProcessServerNotGiven,
-    /// There is no such process server where the machine runs (IN-01).
+    /// There is no such process server at the machine's site (IN-01).
     ProcessServerUnknown,
     /// The process server does not answer (IN-05).
     ProcessServerDisconnected,
-    /// The private connection from cloud to premises is down, or there is none (IN-02).
+    /// The private connection from cloud to premises is down, or does not exist (IN-02).
     PrivateLinkDown,
-    /// A port that failback needs does not pass; the sentence names it (RE-13).
+    /// A port that failback needs is blocked; the message names it (RE-13).
     PortBlocked,
     /// The request names no master target (RE-25).
     MasterTargetNotGiven,
-    /// There is no such master target at the site that receives (PH-02).
+    /// There is no such master target at the receiving site (PH-02).
     MasterTargetUnknown,
     /// The master target does not answer (IN-05).
     MasterTargetDisconnected,
-    /// The master target is another configuration server's (PO-05).
+    /// The master target is registered with another configuration server (PO-05).
     MasterTargetForeign,
-    /// The master target has another operating system than the machine (RE-11).
+    /// The operating system of the master target differs from the machine's (RE-11).
     MasterTargetWrongOs,
-    /// There are snapshots of the master target (RE-08).
+    /// The master target has snapshots (RE-08).
     MasterTargetHasSnapshots,
-    /// The master target has the machine's own UUID (RE-17).
+    /// The master target has the same UUID as the machine (RE-17).
     UuidClash,
-    /// The master target carries as many disks as it can (EX-B3).
+    /// No more disks can be attached to the master target (EX-B3).
     MasterTargetFull,
     /// The request names no retention drive (RE-25).
     RetentionDriveNotGiven,
@@ -82,9 +84,10 @@ pub enum ErrorCode {
     VcenterDisconnected,
     /// vCenter has not been discovered (RE-18).
     VcenterNotDiscovered,
-    /// A host has a free licence, which allows no failback (RE-19).
+    /// A host has a free licence, which does not allow failback (RE-19).
     HostEditionFree,
-    /// This release of the operating system cannot fail back from a physical server (RE-20).
+    /// This release of the operating system does not support failback from a physical server
+    /// (RE-20).
     ReleaseNotSupported,
     /// The machine's migration was declared complete (RE-21).
     MachineMigrated,
@@ -92,13 +95,13 @@ pub enum ErrorCode {
     MachineMoved,
     /// The cloud machine was deleted (RE-23).
     CloudMachineGone,
-    /// The cloud machine does not run (EX-B1).
+    /// The cloud machine is off (EX-B1).
     CloudMachineOff,
-    /// A physical server needs a VMware site to come back to, and none was named (PH-02).
+    /// A physical server needs a VMware site to fail back to, and none was named (PH-02).
     FailbackSiteNotGiven,
-    /// The site is of a kind to which this machine cannot fail back (PH-01).
+    /// This machine cannot fail back to that kind of site (PH-01).
     FailbackSiteUnfit,
-    /// A machine of that name is there already, and is none of the item's (EX-B2).
+    /// A machine of that name exists already and does not belong to the item (EX-B2).
     NameTaken,
     /// The connection to the Hyper-V host or VMM is down (HF-02).
     HostDisconnected,
@@ -106,51 +109,54 @@ pub enum ErrorCode {
     HostUnknown,
     /// The host is not prepared to run machines (HF-24).
     HostNotPrepared,
-    /// The host has no virtual switch of the original one's name (HF-23).
+    /// The host has no virtual switch with the name of the original one (HF-23).
     SwitchMissing,
-    /// The machine exists no more, and the request does not say that it shall be made (HF-22).
+    /// The machine no longer exists, and the request does not ask for a new one (HF-22).
     MachineMissing,
     /// A Hyper-V machine cannot fail back from managed disks (HF-26).
     ManagedDisks,
-    /// Data in the cloud is encrypted and the request brings no certificate (HF-14).
+    /// The data in the cloud is encrypted and the request contains no certificate (HF-14).
     CertificateNotGiven,
-    /// The certificate is not the one data was encrypted with (HF-14).
+    /// The certificate is not the one with which the data was encrypted (HF-14).
     CertificateWrong,
-    /// The target platform does not allow that name (FO-18).
+    /// The target platform does not allow this name (FO-18).
     IllegalName,
     /// The target platform does not allow so many disks (FO-18).
     TooManyDisks,
-    /// Machines of the replication group have different operating systems (RE-10).
+    /// The machines of the replication group have different operating systems (RE-10).
     GroupMixesOs,
-    /// Machines of the replication group have different master targets (RE-12).
+    /// The machines of the replication group have different master targets (RE-12).
     GroupMixesMasterTargets,
     /// A platform refused or failed.
     Platform,
     /// The job was cancelled (FO-12).
     Cancelled,
-    /// A job failed for a reason that no retry cures: the same would be asked again in vain.
+    /// A job failed for a reason that a retry cannot cure.
     NotCurable,
-    /// Since the job failed another has worked on its item or plan; its retry would undo that.
+    /// Another job has worked on the item or plan since the job failed, and a retry would undo it.
     MovedOn,
-    /// A plan of that name exists.
+    /// There is a plan of that name already.
     PlanExists,
     /// A plan has more groups or more items than the capabilities allow (EX-P1).
     PlanTooLarge,
-    /// A machine of a replication group goes only together with the others, through a plan (EX-R13).
+    /// A machine of a replication group can do this only together with the others, through a plan
+    /// (EX-R13).
     OnlyThroughPlan,
-    /// A machine of a plan, or several, could not do their part.
+    /// One or more machines of a plan failed.
     MemberFailed,
-    /// A script of a plan failed: not started, ended non-zero, spoke on stderr, or took too long (EX-T6).
+    /// A script of a plan failed: it could not be started, exited with an error, wrote to standard
+    /// error, or timed out (EX-T6).
     ScriptFailed,
-    /// The core's own store cannot be read or written.
+    /// The core's store cannot be read or written.
     Store,
 }
 
 impl ErrorCode {
-    /// Whether a job that failed with it may be retried, because what is wrong can be put right (JO-03, RE-16).
+    /// Whether a job that failed with this code may be retried, because the cause can be repaired
+    /// (JO-03, RE-16).
     #[must_use]
     pub fn is_curable(self) -> bool {
-        // What is wrong with these is the request itself, or what it asks for is gone for good.
+        // In these cases the request itself is wrong, or its subject is gone for good.
         !matches!(
             self,
             Self::BadRequest
@@ -163,54 +169,54 @@ impl ErrorCode {
     }
 }
 
-/// A core's refusal or failure.
+/// The refusal or failure of a core.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct CoreError {
     /// Stable reason.
     pub code: ErrorCode,
-    /// What was tried, what was found, what to do next.
+    /// What was tried, what was found, and what to do next.
     pub message: String,
 }
 
 impl CoreError {
-    /// An error with this code and sentence.
+    /// Creates an error.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
 }
 
-/// Kind of a platform's failure.
+/// Kind of a platform error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlatformErrorKind {
-    /// No such machine, volume, view or export.
+    /// No such machine, volume, snapshot or export.
     NotFound,
-    /// The thing exists already.
+    /// The object exists already.
     Exists,
-    /// Not possible while the machine runs, or only while it runs.
+    /// Impossible in the machine's current power state.
     WrongPowerState,
-    /// The site, its link or a component cannot be reached.
+    /// The site, the link to it, or a component cannot be reached.
     Unreachable,
-    /// A bounded wait ran out.
+    /// A time limit was exceeded.
     TimedOut,
-    /// No room left.
+    /// There is no space left.
     Full,
-    /// The platform has no such ability.
+    /// The platform does not have this feature.
     Unsupported,
-    /// The applications inside a guest could not be brought to rest.
+    /// The applications inside a guest could not be quiesced.
     NotQuiesced,
-    /// The account that the platform was given may not do that.
+    /// The platform's account lacks the permission.
     Denied,
-    /// Anything else; the sentence says what.
+    /// Any other error; see the message.
     Failed,
 }
 
-/// A platform's refusal or failure.
+/// The refusal or failure of a platform.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{site}: {message}")]
 pub struct PlatformError {
-    /// Where.
+    /// The site.
     pub site: String,
     /// Kind of failure.
     pub kind: PlatformErrorKind,

@@ -1,4 +1,4 @@
-//! Names of things. Each kind of name is a type of its own, so that none is taken for another.
+//! Ids. Each kind of id has its own type, so that they cannot be confused.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,13 +32,13 @@ text_id! {
     DiskId,
     /// A stored disk image, within its site.
     VolumeId,
-    /// An open door to a volume.
+    /// An open export of a volume.
     ExportId,
-    /// A point-in-time view of all disks of a machine.
+    /// A snapshot of all disks of a machine.
     SnapshotId,
-    /// A moment from which a platform can tell what changed.
+    /// A moment since which a platform can report changes.
     ChangeId,
-    /// A replicated item: a machine under protection, wherever it currently runs.
+    /// A replicated item: a protected machine, wherever it currently runs.
     ItemId,
     /// A recovery point.
     PointId,
@@ -48,9 +48,9 @@ text_id! {
     PlanId,
     /// A replication policy.
     PolicyId,
-    /// A replication group: machines whose points share moments (RP-11).
+    /// A replication group: machines with recovery points at common moments (RP-11).
     GroupId,
-    /// A moment that the points of several machines of a group share.
+    /// A moment shared by the recovery points of several machines of a group.
     GroupPointId,
     /// A component of a site's infrastructure.
     ComponentId,

@@ -1,35 +1,36 @@
-//! What a site has besides machines and volumes: the components on which failback depends (IN-01 to IN-05), and
-//! what a cloud subscription has to give.
+//! Components of a site besides machines and volumes: those on which failback depends (IN-01 to
+//! IN-05), and the resources of a cloud subscription.
 //!
-//! A core looks at them before it begins ([`crate::Platform::infrastructure`]) and refuses what cannot succeed. What
-//! a broken component prevents, the platform prevents by itself as well.
+//! A core checks them before an operation ([`crate::Platform::infrastructure`]) and refuses what
+//! cannot succeed. The platform also enforces the effects of a broken component itself.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, Bytes, ComponentId, GuestOs, MachineId, Network, Subnet, VolumeId};
+use crate::{Access, AgentVersion, Bytes, ComponentId, GuestOs, MachineId, Network, Subnet, VolumeId};
 
-/// One component.
+/// A component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Component {
     /// Its name.
     pub id: ComponentId,
     /// Whether it can be reached (IN-05).
     pub connected: bool,
-    /// What it is.
+    /// Kind and properties.
     pub kind: ComponentKind,
 }
 
-/// What a component is.
+/// Kind of a component, with its properties.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum ComponentKind {
     /// Keeps the database of protected machines (RE-06, RE-07).
     ConfigurationServer(ConfigurationServer),
-    /// Carries replication: on premises out, in the cloud back (IN-01, RE-29).
+    /// Transfers replication data: from the premises on failover, from the cloud on failback
+    /// (IN-01, RE-29).
     ProcessServer,
-    /// Writes what comes back to the disks on premises.
+    /// Writes replicated data to disks on premises.
     MasterTarget(MasterTarget),
-    /// Manages the hosts of a VMware site, and is the way to its inventory.
+    /// Manages the hosts of a VMware site; its inventory is accessed through it.
     Vcenter(Vcenter),
     /// Runs machines.
     Host(Host),
@@ -39,7 +40,7 @@ pub enum ComponentKind {
     PrivateLink(PrivateLink),
     /// Holds volumes of a VMware site.
     Datastore,
-    /// What a cloud has to give (MO-03).
+    /// The resources of a cloud (MO-03).
     Subscription(Subscription),
 }
 
@@ -48,14 +49,14 @@ pub enum ComponentKind {
 pub struct ConfigurationServer {
     /// Machines in its database.
     pub machines: Vec<MachineId>,
-    /// The newest agent it has to install.
+    /// The newest agent that it can install.
     pub agent: AgentVersion,
 }
 
 /// A master target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MasterTarget {
-    /// Came with the configuration server, and is therefore the default (IN-03).
+    /// Whether it came with the configuration server, and is therefore the default (IN-03).
     pub built_in: bool,
     /// The configuration server it is registered with (PO-05).
     pub configuration_server: ComponentId,
@@ -63,18 +64,18 @@ pub struct MasterTarget {
     pub os: GuestOs,
     /// Its hardware UUID (RE-17).
     pub uuid: String,
-    /// How many snapshots of it there are (RE-08).
+    /// Number of its snapshots (RE-08).
     pub snapshots: u32,
     /// Its retention drives (IN-04).
     pub retention_drives: Vec<String>,
-    /// Datastores its host has mounted (RE-28).
+    /// Datastores mounted on its host (RE-28).
     pub mounts: Vec<Mount>,
-    /// Disks of other machines that hang on it.
+    /// Disks of other machines that are attached to it.
     pub disks: Vec<VolumeId>,
 }
 
 impl MasterTarget {
-    /// How many disks can hang on it (EX-B3).
+    /// Largest number of disks that can be attached (EX-B3).
     pub const MOST_DISKS: usize = 60;
 
     /// Whether a datastore is mounted for writing.
@@ -84,7 +85,7 @@ impl MasterTarget {
     }
 }
 
-/// A datastore as a host has mounted it.
+/// A datastore mounted on a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// The datastore.
@@ -96,7 +97,7 @@ pub struct Mount {
 /// A vCenter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vcenter {
-    /// What the account may do that replication uses (RE-15).
+    /// Permissions of the account that replication uses (RE-15).
     pub role: AccountRole,
     /// Whether it was discovered, with its hosts and master targets (RE-18).
     pub discovered: bool,
@@ -104,13 +105,13 @@ pub struct Vcenter {
     pub datastores: Vec<ComponentId>,
 }
 
-/// What an account may do.
+/// Permissions of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AccountRole {
-    /// All that the whole cycle needs (EX-B13).
+    /// Everything that the whole cycle needs (EX-B13).
     Full,
-    /// Look, and change nothing: enough to discover machines.
+    /// Read-only access, which is enough to discover machines.
     ReadOnly,
 }
 
@@ -119,9 +120,9 @@ pub enum AccountRole {
 pub struct Host {
     /// Its licence (RE-19).
     pub edition: HostEdition,
-    /// The hypervisor role is installed, on a release that is supported (HF-24).
+    /// Whether the hypervisor role is installed, on a supported release (HF-24).
     pub prepared: bool,
-    /// Its virtual switches, by name (HF-23).
+    /// Names of its virtual switches (HF-23).
     pub switches: Vec<String>,
 }
 
@@ -129,16 +130,16 @@ pub struct Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostEdition {
-    /// Paid for.
+    /// A paid licence.
     Full,
-    /// ESXi 5.5 or vSphere 6 Hypervisor, free edition: no failback (RE-19).
+    /// ESXi 5.5 or vSphere 6 Hypervisor, free edition, which does not allow failback (RE-19).
     Free,
 }
 
 /// A private connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrivateLink {
-    /// TCP ports that pass (RE-13).
+    /// TCP ports that are not blocked (RE-13).
     pub open_ports: Vec<u16>,
 }
 
@@ -147,23 +148,23 @@ impl PrivateLink {
     pub const NEEDED_PORTS: [u16; 2] = [443, 9443];
 }
 
-/// What a cloud subscription has.
+/// The resources of a cloud subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
-    /// Its resource groups; a machine that names none is put into the first.
+    /// Its resource groups; the first is the default.
     pub resource_groups: Vec<String>,
-    /// Its networks' subnets.
+    /// The subnets of its networks.
     pub subnets: Vec<Subnet>,
     /// Its availability sets.
     pub availability_sets: Vec<String>,
-    /// Sizes a machine can have; a machine that names none has the memory it asks for and one core.
+    /// Machine sizes; a machine without a size gets the memory it asks for and one core.
     pub sizes: Vec<MachineSize>,
-    /// Cores that its quota leaves to machines still to be made.
+    /// Cores that the quota leaves for new machines.
     pub cores_left: u32,
 }
 
 impl Subscription {
-    /// The subnet of that name in a network; `None`: the first there.
+    /// The subnet of that name in a network; `None`: the first subnet.
     #[must_use]
     pub fn subnet(&self, network: Network, name: Option<&str>) -> Option<&Subnet> {
         let mut there = self.subnets.iter().filter(|subnet| subnet.network == network);
@@ -171,7 +172,7 @@ impl Subscription {
     }
 }
 
-/// A size of machine.
+/// A machine size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineSize {
     /// Its name.
@@ -182,66 +183,44 @@ pub struct MachineSize {
     pub memory: Bytes,
 }
 
-/// Version of the replication agent in a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct AgentVersion(pub u16, pub u16);
-
-impl AgentVersion {
-    /// The version from which no extra processing is due for its age (HY-01).
-    pub const WITHOUT_HYDRATION: Self = Self(9, 8);
-}
-
-impl Default for AgentVersion {
-    /// A current one.
-    fn default() -> Self {
-        Self(9, 60)
-    }
-}
-
-impl std::fmt::Display for AgentVersion {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.0, self.1)
-    }
-}
-
 impl Component {
-    /// The one of this name.
+    /// The component with this id.
     #[must_use]
     pub fn find<'a>(all: &'a [Self], id: &ComponentId) -> Option<&'a Self> {
         all.iter().find(|component| component.id == *id)
     }
 
-    /// As a configuration server, if it is one.
+    /// The configuration server, if this is one.
     #[must_use]
     pub fn configuration_server(&self) -> Option<&ConfigurationServer> {
         if let ComponentKind::ConfigurationServer(server) = &self.kind { Some(server) } else { None }
     }
 
-    /// As a master target, if it is one.
+    /// The master target, if this is one.
     #[must_use]
     pub fn master_target(&self) -> Option<&MasterTarget> {
         if let ComponentKind::MasterTarget(target) = &self.kind { Some(target) } else { None }
     }
 
-    /// As a vCenter, if it is one.
+    /// The vCenter, if this is one.
     #[must_use]
     pub fn vcenter(&self) -> Option<&Vcenter> {
         if let ComponentKind::Vcenter(vcenter) = &self.kind { Some(vcenter) } else { None }
     }
 
-    /// As a host, if it is one.
+    /// The host, if this is one.
     #[must_use]
     pub fn host(&self) -> Option<&Host> {
         if let ComponentKind::Host(host) = &self.kind { Some(host) } else { None }
     }
 
-    /// As a private connection, if it is one.
+    /// The private connection, if this is one.
     #[must_use]
     pub fn private_link(&self) -> Option<&PrivateLink> {
         if let ComponentKind::PrivateLink(link) = &self.kind { Some(link) } else { None }
     }
 
-    /// As a subscription, if it is one.
+    /// The subscription, if this is one.
     #[must_use]
     pub fn subscription(&self) -> Option<&Subscription> {
         if let ComponentKind::Subscription(subscription) = &self.kind { Some(subscription) } else { None }

@@ -1,104 +1,62 @@
-//! Replicated items: where a machine is in its cycle, and the points it can go back to.
+//! Replicated items: their state and their recovery points.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes, ChangeId, ChangesUnavailable, DiskId, GroupId, GroupPointId, ItemId, JobId, MachineId, Network,
-    Placement, PointId, PolicyView, SiteId, Timestamp, VolumeId,
+    Bytes, ChangeId, ChangesUnavailable, Consistency, DiskId, GroupId, GroupPointId, ItemId, JobId,
+    MachineId, Network, Placement, PointId, PolicyView, Side, SiteId, Timestamp, VolumeId,
 };
 
-/// A side of a protected pair. Sides never change; which one is active does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Side {
-    /// Where protection began.
-    Primary,
-    /// Where it fails over to.
-    Recovery,
-}
-
-impl Side {
-    /// The opposite side.
-    #[must_use]
-    pub fn other(self) -> Self {
-        match self {
-            Self::Primary => Self::Recovery,
-            Self::Recovery => Self::Primary,
-        }
-    }
-}
-
-/// Which way a failover goes. A failback is a failover from the recovery side (LC-08).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// Out: primary to recovery.
-    PrimaryToRecovery,
-    /// Back: recovery to primary.
-    RecoveryToPrimary,
-}
-
-impl Direction {
-    /// The direction that leaves `side`.
-    #[must_use]
-    pub fn from_side(side: Side) -> Self {
-        match side {
-            Side::Primary => Self::PrimaryToRecovery,
-            Side::Recovery => Self::RecoveryToPrimary,
-        }
-    }
-}
-
-/// Where an item stands in its cycle, apart from the side it is on.
+/// Phase of an item's cycle, independent of the active side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// The first full copy is under way; nothing to fail over to yet (LC-03).
+    /// The first full copy is in progress; failover is not yet possible (LC-03).
     InitialReplication,
-    /// Changes travel, recovery points exist.
+    /// Changes are being replicated and there are recovery points.
     Protected,
-    /// The target was built and started; the choice of point is still open (LC-07).
+    /// The target was built and started; another point can still be chosen (LC-07).
     CommitPending,
-    /// The failover is final; nothing replicates in either direction (LC-05, LC-06).
+    /// The failover is final; there is no replication in either direction (LC-05, LC-06).
     Committed,
-    /// Replication was stopped and does not come back by itself (FO-12).
+    /// Replication was stopped and does not resume by itself (FO-12).
     Stopped,
 }
 
-/// Where an item stands in its cycle.
+/// The state of an item in its cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Protection {
     /// Phase.
     pub phase: Phase,
-    /// The production side: the one whose machine runs (LC-04).
+    /// The production side, whose machine runs (LC-04).
     pub active: Side,
 }
 
-/// What can be asked of an item.
+/// An operation on an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {
-    /// Failover that does not need the source.
+    /// A failover that works without the source.
     UnplannedFailover,
-    /// Failover that shuts the source down first and loses nothing.
+    /// A failover that shuts the source down first and loses nothing.
     PlannedFailover,
     /// A test failover.
     TestFailover,
-    /// The end of a test failover.
+    /// Clean-up after a test failover.
     TestFailoverCleanup,
-    /// The second phase of a failback that synchronised first (HF-08).
+    /// The second phase of a failback that synchronises its data first (HF-08).
     CompleteFailover,
-    /// Stop a failover that runs or waits.
+    /// Cancel a failover in progress or waiting.
     CancelFailover,
-    /// Another recovery point, before commit.
+    /// Choose another recovery point before commit.
     ChangePoint,
     /// Make a failover final.
     Commit,
     /// Replicate in the opposite direction.
     Reprotect,
-    /// Replicate to the cloud again after a failback of a Hyper-V machine (HF-17).
+    /// Replicate to the cloud again after failback of a Hyper-V machine (HF-17).
     ReverseReplicate,
-    /// End protection.
+    /// Stop protection.
     DisableProtection,
 }
 
@@ -119,98 +77,90 @@ impl Operation {
     ];
 }
 
-/// How replication is doing (MO-01).
+/// Health of replication (MO-01).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
-    /// As it should be.
+    /// Replication meets its objective.
     Healthy,
-    /// Behind its objective.
+    /// Replication is behind its objective.
     Warning,
-    /// Not replicating although it should.
+    /// There is no replication although there should be.
     Critical,
-    /// Not expected to replicate.
+    /// No replication is expected.
     NotApplicable,
 }
 
-/// Whether a test failover has been held (MO-02).
+/// Whether there has been a test failover (MO-02).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TestFailoverStatus {
-    /// None has succeeded since the item became protected (FO-19).
+    /// No test failover has succeeded since the item became protected (FO-19).
     Recommended,
-    /// At least one has succeeded and was cleaned up.
+    /// At least one test failover has succeeded and was cleaned up.
     Performed,
-    /// None can be held now.
+    /// A test failover is currently impossible.
     NotApplicable,
 }
 
-/// How a recovery point was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Consistency {
-    /// As if the power had failed at that moment.
-    Crash,
-    /// With the applications at rest (RP-19).
-    App,
-}
-
-/// A state of all disks of a machine that can be failed over to. Immutable until deleted (RP-20).
+/// A state of all disks of a machine to which it can fail over. Immutable until it is deleted
+/// (RP-20).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveryPoint {
     /// The point.
     pub id: PointId,
-    /// The moment it shows, by the source site's clock.
+    /// The moment of the state, by the source site's clock.
     pub time: Timestamp,
-    /// How it was taken.
+    /// Consistency.
     pub consistency: Consistency,
-    /// Whether it is built; a point still in the landing log is not (RP-04).
+    /// Whether it is built; a point that is still in the landing log is not (RP-04).
     pub processed: bool,
-    /// The moment it shares with points of other machines of its group; `None` if it was taken alone.
+    /// The moment shared with points of other machines of the group; `None` if it was taken alone.
     pub multi_vm: Option<GroupPointId>,
-    /// Name of the moment on the source.
+    /// The source's id of the moment.
     pub change_id: ChangeId,
-    /// Bytes of disk content that travelled for it.
+    /// Bytes of disk content transferred for it.
     pub transferred: Bytes,
-    /// The volume of each disk, in disk order; empty until processed.
+    /// The volume of each disk, in disk order; empty until it is processed.
     pub volumes: Vec<(DiskId, VolumeId)>,
 }
 
-/// A transfer for which the source could not tell what had changed: its disks were compared with the replica chunk by
-/// chunk, and only what differs was sent.
+/// A transfer without change information from the source: its disks were compared with the replica
+/// chunk by chunk, and only differences were sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resynchronisation {
-    /// The moment of the source that was received so, by its site's clock.
+    /// The moment of the transferred state, by the source site's clock.
     pub at: Timestamp,
-    /// Why the source could not tell.
+    /// Why the source had no change information.
     pub why: ChangesUnavailable,
     /// Bytes of disk that were compared.
     pub compared: Bytes,
-    /// Bytes of disk content that travelled.
+    /// Bytes of disk content that were sent.
     pub sent: Bytes,
 }
 
-/// What the target machine shall look like; may be changed until failover (FO-17).
+/// Settings of the target machine; they can be changed until failover (FO-17).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetSettings {
     /// Name of the machine on the recovery side.
     pub machine: MachineId,
-    /// Memory in bytes; the size decides if one is named.
+    /// Memory in bytes; ignored if a size is given.
     pub memory: Bytes,
-    /// Network. `None`: nobody has chosen one yet; the machine would come up in the production network, and
-    /// [`ItemView::issues`] says so.
+    /// Network. `None`: not yet chosen; the machine would start in the production network, and
+    /// [`ItemView::issues`] reports that.
     #[serde(default)]
     pub network: Option<Network>,
-    /// Resource group, size, availability set, kind of disks, subnet, address.
+    /// Resource group, size, availability set, kind of disks, subnet and address.
     #[serde(default)]
     pub placement: Placement,
-    /// The certificate that data in the cloud is encrypted with; a failback must bring it (HF-14).
+    /// The certificate with which data in the cloud is encrypted; a failback request must contain
+    /// it (HF-14).
     #[serde(default)]
     pub encrypted_with: Option<String>,
 }
 
 impl TargetSettings {
-    /// A machine in the production network, and all else as the platform chooses.
+    /// A machine in the production network, with everything else chosen by the platform.
     #[must_use]
     pub fn new(machine: impl Into<MachineId>, memory: Bytes) -> Self {
         Self {
@@ -223,12 +173,12 @@ impl TargetSettings {
     }
 }
 
-/// Something in an item's configuration that would keep it from failing over (MO-03).
+/// A problem in an item's configuration that would prevent a failover (MO-03).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigurationIssue {
     /// Kind of issue.
     pub class: IssueClass,
-    /// What was found, and what to do.
+    /// The problem, and what to do.
     pub what: String,
 }
 
@@ -236,17 +186,17 @@ pub struct ConfigurationIssue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IssueClass {
-    /// A setting that was never made.
+    /// A setting is missing.
     MissingConfiguration,
-    /// A setting that names something which is not there.
+    /// A setting refers to a resource that does not exist.
     MissingResource,
-    /// The subscription has not enough left.
+    /// The quota of the subscription is not sufficient.
     SubscriptionQuota,
-    /// Software that is out of date.
+    /// Software is out of date.
     SoftwareUpdate,
 }
 
-/// An item as its core shows it (MO-06).
+/// An item as reported by its core (MO-06).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemView {
     /// The item.
@@ -255,38 +205,40 @@ pub struct ItemView {
     pub protection: Protection,
     /// Health of its replication.
     pub health: Health,
-    /// Why it is not healthy; empty if it is. A warning may be: data older than the policy's threshold, a
-    /// resynchronisation under way, or an application-consistent point that could not be taken.
+    /// Why it is not healthy; empty if it is. Reasons for a warning are data older than the
+    /// policy's threshold, a resynchronisation in progress, or a failure to take an
+    /// application-consistent point.
     pub trouble: String,
     /// Site and machine on the primary side.
     pub primary: (SiteId, MachineId),
     /// Site and machine on the recovery side.
     pub recovery: (SiteId, MachineId),
-    /// What may be asked now.
+    /// Operations that are currently allowed.
     pub allowed: Vec<Operation>,
-    /// The job that holds the item, if one does.
+    /// The job that is working on the item, if there is one.
     pub job: Option<JobId>,
     /// Policy in force in the current direction.
     pub policy: PolicyView,
     /// Its replication group.
     pub group: Option<GroupId>,
-    /// Points in the current direction that can be chosen, oldest first, those in the landing log last.
+    /// Points in the current direction that can be chosen, oldest first; those in the landing log
+    /// come last.
     pub points: Vec<RecoveryPoint>,
     /// The point failed over to, from failover to commit.
     pub failed_over_to: Option<PointId>,
-    /// The machine of a test failover that was not cleaned up yet.
+    /// The machine of a test failover that has not been cleaned up.
     pub test_failover: Option<MachineId>,
-    /// Whether a test failover has been held.
+    /// Whether there has been a test failover.
     pub test_failover_status: TestFailoverStatus,
-    /// A data synchronisation into the primary machine was broken off: that machine must not be used until
-    /// another failback has completed (HF-19, HF-20).
+    /// Whether a data synchronisation into the primary machine was interrupted: that machine must
+    /// not be used until another failback has completed (HF-19, HF-20).
     pub synchronisation_incomplete: bool,
-    /// What the machine will look like on the recovery side (FO-17).
+    /// Settings of the machine on the recovery side (FO-17).
     pub target: TargetSettings,
-    /// What was found at the last look at the configuration (MO-03).
+    /// Problems found by the last check of the configuration (MO-03).
     pub issues: Vec<ConfigurationIssue>,
-    /// Transfers since replication in the current direction began for which the source could not tell what had changed,
-    /// oldest first. A core may forget old ones.
+    /// Transfers without change information since replication in the current direction started,
+    /// oldest first. A core may drop old ones.
     #[serde(default)]
     pub resynchronisations: Vec<Resynchronisation>,
 }

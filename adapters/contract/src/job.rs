@@ -1,16 +1,16 @@
-//! Jobs: everything that takes time is one, and can be followed (FO-14, JO-01).
+//! Jobs: every operation that takes time is a job whose progress can be followed (FO-14, JO-01).
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, CoreError, Direction, ItemId, JobId, Millis, PlanId, PlanProgress, Timestamp};
 
-/// What a job does.
+/// Kind of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobKind {
-    /// Protection begins: initial replication.
+    /// Start of protection: initial replication.
     EnableProtection,
-    /// Protection ends.
+    /// End of protection.
     DisableProtection,
     /// Unplanned failover, in either direction.
     UnplannedFailover,
@@ -18,49 +18,49 @@ pub enum JobKind {
     PlannedFailover,
     /// A test failover.
     TestFailover,
-    /// The end of a test failover.
+    /// Clean-up after a test failover.
     TestFailoverCleanup,
-    /// Another point before commit.
+    /// Another recovery point before commit.
     ChangePoint,
     /// Commit.
     Commit,
-    /// Replication in the opposite direction begins.
+    /// Start of replication in the opposite direction.
     Reprotect,
-    /// Replication to the cloud begins again after a failback (HF-17).
+    /// Start of replication to the cloud after a failback (HF-17).
     ReverseReplicate,
 }
 
-/// How a job stands.
+/// State of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobState {
-    /// At work.
+    /// In progress.
     InProgress,
-    /// Data is synchronised; waits for `complete_failover` for as long as it takes (HF-08).
+    /// Data is synchronised; waiting for `complete_failover`, without a time limit (HF-08).
     WaitingForCompletion,
-    /// A manual step of a plan is due; waits for `resume_job` for as long as it takes (PL-04).
+    /// A manual step of a plan is due; waiting for `resume_job`, without a time limit (PL-04).
     WaitingForManualAction,
-    /// Ended well.
+    /// Completed successfully.
     Completed,
-    /// Ended well, but a step that may fail did: a source that was not shut down (FO-07, LC-10).
+    /// Completed, but an optional step failed, such as shutting down the source (FO-07, LC-10).
     CompletedWithWarning,
-    /// A plan's work is done for some of its machines, and the rest or an action failed (EX-T6).
+    /// A plan succeeded for some of its machines; other machines or actions failed (EX-T6).
     PartiallySucceeded,
-    /// Ended without having done its work.
+    /// Failed.
     Failed,
-    /// Stopped by request, with the consequences of FO-12 and HF-19.
+    /// Cancelled on request, with the consequences of FO-12 and HF-19.
     Cancelled,
 }
 
 impl JobState {
-    /// Whether nothing more will happen.
+    /// Whether the job has ended.
     #[must_use]
     pub fn ended(self) -> bool {
         !matches!(self, Self::InProgress | Self::WaitingForCompletion | Self::WaitingForManualAction)
     }
 }
 
-/// What a job works on.
+/// The subject of a job.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobSubject {
@@ -79,21 +79,21 @@ impl std::fmt::Display for JobSubject {
     }
 }
 
-/// What can be said to a job.
+/// A request to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobAction {
-    /// `complete_failover` of its item: the second phase may begin (JO-02).
+    /// `complete_failover` of its item: start the second phase (JO-02).
     Complete,
     /// `resume_job`: the manual step is done (PL-04).
     Resume,
     /// `cancel_job` (JO-04).
     Cancel,
-    /// `retry_job`: the reason is cured (JO-03).
+    /// `retry_job`: the cause was repaired (JO-03).
     Retry,
 }
 
-/// Which jobs to list. What is `None` is not asked about; all that is asked must hold.
+/// Selects jobs. A job matches if it matches every field that is not `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobFilter {
     /// Jobs of this item.
@@ -105,87 +105,87 @@ pub struct JobFilter {
     /// Jobs below this one.
     #[serde(default)]
     pub parent: Option<JobId>,
-    /// Jobs that stand so.
+    /// Jobs in this state.
     #[serde(default)]
     pub state: Option<JobState>,
-    /// Jobs that do this.
+    /// Jobs of this kind.
     #[serde(default)]
     pub kind: Option<JobKind>,
 }
 
-/// How a step stands.
+/// State of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepState {
-    /// At work.
+    /// In progress.
     InProgress,
     /// Done.
     Done,
-    /// Failed, and the job went on as it must.
+    /// Failed, but the job continued.
     Warning,
-    /// Failed, and the job with it.
+    /// Failed, and so did the job.
     Failed,
 }
 
 /// One step of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What it does, such as `shut down source`; the same words in every run. Where rules ask for a step, its words are
-    /// the constants below.
+    /// Name, such as `shut down source`; the same in every run. For steps that the rules ask for it
+    /// is one of the constants below.
     pub name: String,
     /// State.
     pub state: StepState,
-    /// When it began.
+    /// When it started.
     pub started: Timestamp,
-    /// How long it took; `None` while at work.
+    /// How long it took; `None` while it is in progress.
     pub took: Option<Millis>,
-    /// What is worth knowing; empty if nothing.
+    /// Additional information; may be empty.
     pub note: String,
-    /// How far it has come, where that can be told: bytes of disk gone through, of how many.
+    /// Progress, if it is known: bytes of disk processed so far, and in all.
     pub progress: Option<(Bytes, Bytes)>,
 }
 
 impl Step {
     /// The source is asked to shut down (FO-06, FO-07).
     pub const SHUT_DOWN_SOURCE: &'static str = "shut down source";
-    /// What was received is made into points (RP-02).
+    /// The received data is made into recovery points (RP-02).
     pub const PROCESS_RECEIVED: &'static str = "process received data";
-    /// The extra processing of a target copy; it is there only if it is due (HY-01 to HY-07, HY-09).
+    /// Hydration of a target copy; present only if it is needed (HY-01 to HY-07, HY-09).
     pub const HYDRATE: &'static str = "hydrate";
-    /// Snapshots of the machine on premises are merged (RE-09).
+    /// The snapshots of the machine on premises are merged (RE-09).
     pub const MERGE_SNAPSHOTS: &'static str = "merge snapshots";
-    /// The machine is made anew at the site that it comes back to (RE-05).
+    /// A new machine is created at the site of the failback (RE-05).
     pub const CREATE_MACHINE: &'static str = "create machine";
 }
 
-/// A job as its core shows it.
+/// A job as reported by its core.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobView {
     /// The job.
     pub id: JobId,
-    /// What it works on.
+    /// Its subject.
     pub subject: JobSubject,
-    /// The job of the plan that began it, if one did.
+    /// The plan's job that started it, if there is one.
     pub parent: Option<JobId>,
-    /// What it does.
+    /// Kind.
     pub kind: JobKind,
-    /// Which way (LC-08).
+    /// Direction (LC-08).
     pub direction: Direction,
     /// State.
     pub state: JobState,
-    /// Counts up with every change; see [`crate::ReplicationCore::watch_job`].
+    /// Incremented at every change; see [`crate::ReplicationCore::watch_job`].
     pub revision: u64,
-    /// What may be said to it now (JO-02, JO-03, JO-04).
+    /// Requests that are currently allowed (JO-02, JO-03, JO-04).
     pub actions: Vec<JobAction>,
-    /// Counted from 1; every retry is one more and begins the steps anew (JO-03).
+    /// Number of the attempt, from 1; every retry increments it and starts the steps again (JO-03).
     pub attempt: u32,
-    /// How far its machines and actions have come, if it is a plan's.
+    /// Progress of machines and actions, if it is a plan's job.
     pub plan: Option<PlanProgress>,
     /// Steps so far, in order.
     pub steps: Vec<Step>,
     /// Why it failed.
     pub error: Option<CoreError>,
-    /// When it began.
+    /// When it started.
     pub started: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,

@@ -1,38 +1,111 @@
 //! The two interfaces of a conformance run, as plain serialisable data.
 //!
-//! [`ReplicationCore`] is what is tested: it protects machines and takes them through failover, reprotect and
-//! failback. [`Platform`] is what a core drives: the machines and disks of one site. Everything that crosses
-//! either interface can be written as JSON; no handle, closure or open file does. Streams of blocks cross as
-//! NBD URIs. Rule ids in the documentation (`LC-04`, `RP-02`, …) are those of the catalogue.
+//! [`ReplicationCore`] is what is tested: it protects machines and takes them through failover,
+//! reprotect and failback. [`Platform`] is what a core drives: the machines and disks of one site.
+//! Everything that crosses either interface can be written as JSON; no handle, closure or open
+//! file does. Streams of blocks cross as NBD URIs. Rule ids in the documentation (`LC-04`,
+//! `RP-02`, …) are those of `conformance/rules.toml`.
+//!
+//! # A minimal core
+//!
+//! A core implements the methods that every core needs, and leaves out operations that it does not
+//! support: their default implementations refuse with `not-supported`. This core has no operations
+//! and no items:
+//!
+//! ```
+//! # extern crate roundtrip_contract as contract;
+//! use async_trait::async_trait;
+//! use contract::{
+//!     Capabilities, CoreError, EnableProtection, ErrorCode, FailoverRequest, ItemId, ItemView, JobId,
+//!     JobView, PlanLimits, ReplicationCore,
+//! };
+//!
+//! struct EmptyCore;
+//!
+//! fn unknown<T>(what: &str, id: &impl std::fmt::Display) -> Result<T, CoreError> {
+//!     Err(CoreError::new(ErrorCode::UnknownId, format!("there is no {what} {id}")))
+//! }
+//!
+//! #[async_trait]
+//! impl ReplicationCore for EmptyCore {
+//!     async fn capabilities(&self) -> Result<Capabilities, CoreError> {
+//!         let plans = PlanLimits { groups: 0, items: 0 };
+//!         Ok(Capabilities { name: "empty 1.0".to_owned(), operations: Vec::new(), plans })
+//!     }
+//!     async fn enable_protection(&self, request: &EnableProtection) -> Result<JobId, CoreError> {
+//!         unknown("machine", &request.machine)
+//!     }
+//!     async fn item(&self, item: &ItemId) -> Result<ItemView, CoreError> {
+//!         unknown("item", item)
+//!     }
+//!     async fn failover(&self, request: &FailoverRequest) -> Result<JobId, CoreError> {
+//!         unknown("item", &request.item)
+//!     }
+//!     async fn commit(&self, item: &ItemId) -> Result<JobId, CoreError> {
+//!         unknown("item", item)
+//!     }
+//!     async fn job(&self, job: &JobId) -> Result<JobView, CoreError> {
+//!         unknown("job", job)
+//!     }
+//!     async fn watch_job(&self, job: &JobId, _after: u64) -> Result<JobView, CoreError> {
+//!         unknown("job", job)
+//!     }
+//!     async fn close(&self) -> Result<(), CoreError> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # use std::task::{Context, Poll, Waker};
+//! # fn now<T>(work: impl Future<Output = T>) -> T {
+//! #     match std::pin::pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+//! #         Poll::Ready(result) => result,
+//! #         Poll::Pending => panic!("this core never waits"),
+//! #     }
+//! # }
+//! // `now` polls a future that is ready at once.
+//! let item = ItemId::from("web");
+//! let refused = now(EmptyCore.disable_protection(&item)).unwrap_err();
+//! assert_eq!(refused.code, ErrorCode::NotSupported);
+//! assert_eq!(now(EmptyCore.commit(&item)).unwrap_err().code, ErrorCode::UnknownId);
+//! ```
 
 mod core;
+mod direction;
 mod error;
+mod guest;
 mod ids;
 mod infrastructure;
 mod item;
 mod job;
+mod machine;
 mod network;
 mod plan;
 mod platform;
+mod platform_kind;
 mod policy;
 mod requests;
+mod snapshot;
 mod units;
+mod volume;
 
 pub use crate::core::{Capabilities, ReplicationCore};
+pub use direction::{Direction, Side};
 pub use error::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
+pub use guest::{AgentVersion, GuestFacts, GuestOs};
 pub use ids::{
     ChangeId, ComponentId, DiskId, ExportId, GroupId, GroupPointId, ItemId, JobId, MachineId, PlanId,
     PointId, PolicyId, SiteId, SnapshotId, VolumeId,
 };
 pub use infrastructure::{
-    AccountRole, AgentVersion, Component, ComponentKind, ConfigurationServer, Host, HostEdition, MachineSize,
-    MasterTarget, Mount, PrivateLink, Subscription, Vcenter,
+    AccountRole, Component, ComponentKind, ConfigurationServer, Host, HostEdition, MachineSize, MasterTarget,
+    Mount, PrivateLink, Subscription, Vcenter,
 };
 pub use item::{
-    ConfigurationIssue, Consistency, Direction, Health, IssueClass, ItemView, Operation, Phase, Protection,
-    RecoveryPoint, Resynchronisation, Side, TargetSettings, TestFailoverStatus,
+    ConfigurationIssue, Health, IssueClass, ItemView, Operation, Phase, Protection, RecoveryPoint,
+    Resynchronisation, TargetSettings, TestFailoverStatus,
 };
 pub use job::{JobAction, JobFilter, JobKind, JobState, JobSubject, JobView, Step, StepState};
+pub use machine::{DiskKind, DiskView, Firmware, MachineSpec, MachineView, Placement, PowerState};
 pub use network::{
     AddressRange, Decision, Network, NicView, NoAddressRange, Protocol, SecurityRule, SecurityRules, Subnet,
 };
@@ -41,14 +114,15 @@ pub use plan::{
     PlanLimits, PlanMember, PlanProgress, PlanReprotectRequest, PlanState, PlanTestFailoverRequest,
     RecoveryPlan, ScriptContext, ScriptMachine,
 };
-pub use platform::{
-    Access, Acknowledge, ChangesUnavailable, DiskKind, DiskSnapshot, DiskView, Export, Firmware, GuestFacts,
-    GuestOs, MachineSpec, MachineView, Placement, Platform, PlatformKind, PowerState, SiteView, SnapshotDisk,
-    SnapshotRequest, VolumeView,
-};
+pub use platform::{Platform, SiteView};
+pub use platform_kind::{HostManager, Hydration, PlatformKind, PlatformProfile, ProcessServerUse};
 pub use policy::{Policy, PolicyView};
 pub use requests::{
     AlternateHost, DataSync, EnableProtection, FailoverKind, FailoverRequest, PointChoice, ReprotectRequest,
     TestFailoverRequest,
 };
+pub use snapshot::{
+    Acknowledge, ChangesUnavailable, Consistency, DiskSnapshot, SnapshotDisk, SnapshotRequest,
+};
 pub use units::{Bytes, Millis, Timestamp};
+pub use volume::{Access, Export, VolumeView};

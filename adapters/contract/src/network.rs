@@ -1,22 +1,22 @@
-//! Networks: their addresses, and the rules that say what comes in from outside (CN-03, CN-04, CN-10).
+//! Networks: addresses, and the security rules for incoming traffic (CN-03, CN-04, CN-10).
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Which network a machine is put into.
+/// The network of a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
-    /// The one that serves.
+    /// The production network.
     #[default]
     Production,
-    /// One used for nothing but test failovers (TF-04).
+    /// A network used only for test failovers (TF-04).
     Isolated,
 }
 
-/// The addresses of a network or a part of it, such as `192.0.2.0/24`.
+/// The addresses of a network or of a part of it, such as `192.0.2.0/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct AddressRange {
@@ -24,25 +24,25 @@ pub struct AddressRange {
     prefix: u8,
 }
 
-/// A text that names no range of addresses.
+/// The text is not a range of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no range of addresses such as 192.0.2.0/24")]
+#[error("{0:?} is not a range of addresses such as 192.0.2.0/24")]
 pub struct NoAddressRange(String);
 
 impl AddressRange {
-    /// The first range for documentation (RFC 5737).
+    /// The first range reserved for documentation (RFC 5737).
     pub const TEST_NET_1: Self = Self { first: 0xc000_0200, prefix: 24 };
-    /// The second.
+    /// The second range reserved for documentation (RFC 5737).
     pub const TEST_NET_2: Self = Self { first: 0xc633_6400, prefix: 24 };
-    /// The third.
+    /// The third range reserved for documentation (RFC 5737).
     pub const TEST_NET_3: Self = Self { first: 0xcb00_7100, prefix: 24 };
 
-    /// Addresses at its beginning that a network keeps for itself and its services.
+    /// Number of addresses at the beginning that a network reserves for itself and its services.
     const RESERVED: u32 = 4;
-    /// How far from the beginning the address lies that is given where none was chosen.
+    /// Offset of the address that is assigned if none was chosen.
     const DYNAMIC: u32 = 15;
 
-    /// The lower and the upper half.
+    /// The lower and the upper half of the range.
     #[must_use]
     pub fn halves(self) -> [Self; 2] {
         let prefix = (self.prefix + 1).min(32);
@@ -50,14 +50,14 @@ impl AddressRange {
         [Self { prefix, ..self }, Self { first: upper, prefix }]
     }
 
-    /// Whether an address lies in it.
+    /// Whether an address is in the range.
     #[must_use]
     pub fn contains(self, address: Ipv4Addr) -> bool {
         u64::from(u32::from(address).wrapping_sub(self.first)) < self.size()
     }
 
-    /// Whether a machine can have this address: it lies in the range, and is neither among those at its beginning that the
-    /// network keeps for itself nor the last.
+    /// Whether a machine can have this address: it is in the range, and is neither one of the
+    /// reserved addresses at the beginning nor the last one.
     #[must_use]
     pub fn can_give(self, address: Ipv4Addr) -> bool {
         let place = u64::from(u32::from(address).wrapping_sub(self.first));
@@ -110,7 +110,7 @@ impl std::fmt::Display for AddressRange {
     }
 }
 
-/// A part of a cloud's network.
+/// A subnet of a cloud network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
     /// Its name.
@@ -119,20 +119,21 @@ pub struct Subnet {
     pub network: Network,
     /// Its addresses.
     pub range: AddressRange,
-    /// What may come in to any machine in it, if the machine's own rules allow it too (CN-03).
+    /// Rules for traffic to any machine in it, which the machine's own rules must allow as well
+    /// (CN-03).
     pub security: SecurityRules,
 }
 
-/// A machine's network card as its platform shows it.
+/// A machine's network card as reported by its platform.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NicView {
-    /// The network it is in.
+    /// Its network.
     pub network: Network,
-    /// Its address there: the one that was chosen, or the one that the platform gives (CN-10).
+    /// Its address: the one that was chosen, or the one that the platform assigned (CN-10).
     pub address: Option<Ipv4Addr>,
-    /// Its public address; there is none unless somebody added one (CN-04).
+    /// Its public address; there is none until one is added (CN-04).
     pub public_address: Option<Ipv4Addr>,
-    /// What may come in from outside. `None`: the platform has no such rules, and everything may.
+    /// Rules for incoming traffic. `None`: the platform has no such rules and allows everything.
     pub security: Option<SecurityRules>,
 }
 
@@ -146,28 +147,28 @@ pub enum Protocol {
     Udp,
 }
 
-/// What a security rule does with what it matches.
+/// Effect of a security rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
-    /// It comes in.
+    /// Traffic is allowed.
     Allow,
-    /// It does not.
+    /// Traffic is denied.
     Deny,
 }
 
-/// One rule for what comes in.
+/// A rule for incoming traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityRule {
     /// Its name.
     pub name: String,
-    /// The lower, the earlier it is asked.
+    /// Priority; the matching rule with the lowest number decides.
     pub priority: u16,
-    /// The protocol it is for; `None`: any.
+    /// The protocol to which it applies; `None`: any.
     pub protocol: Option<Protocol>,
-    /// First and last port it is for; `None`: any.
+    /// First and last port to which it applies; `None`: any.
     pub ports: Option<(u16, u16)>,
-    /// What it does.
+    /// Its effect.
     pub decision: Decision,
 }
 
@@ -185,13 +186,15 @@ impl SecurityRule {
     }
 }
 
-/// The rules of a machine or of a subnet. The first that matches decides; what none matches does not come in.
+/// The rules of a machine or of a subnet. The first matching rule decides; traffic that matches no
+/// rule is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SecurityRules(pub Vec<SecurityRule>);
 
 impl SecurityRules {
-    /// The rule that decides; of equal priorities the one that is listed first. `None`: no rule matches, which denies.
+    /// The rule that decides; among rules of equal priority, the one listed first. `None`: no rule
+    /// matches, so traffic is denied.
     #[must_use]
     pub fn ruling(&self, protocol: Protocol, port: u16) -> Option<&SecurityRule> {
         self.0.iter().filter(|rule| rule.matches(protocol, port)).min_by_key(|rule| rule.priority)
@@ -207,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_written_as_it_is_read() {
+    fn a_range_is_printed_as_it_is_parsed() {
         let known = [
             ("192.0.2.0/24", AddressRange::TEST_NET_1),
             ("198.51.100.0/24", AddressRange::TEST_NET_2),
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_share_no_address_and_leave_none_out() {
+    fn the_halves_are_disjoint_and_complete() {
         let [lower, upper] = AddressRange::TEST_NET_2.halves();
         assert_eq!([lower, upper].map(|half| half.to_string()), ["198.51.100.0/25", "198.51.100.128/25"]);
         for last in 0..=255 {
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_gets_no_address_that_the_network_keeps() {
+    fn reserved_addresses_are_not_assigned() {
         let range = AddressRange::TEST_NET_2.halves()[1];
         for (one, given) in [
             ("198.51.100.127", false),
@@ -248,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_priority_that_matches_decides() {
+    fn the_matching_rule_with_the_lowest_priority_number_decides() {
         let rules = SecurityRules(vec![
             SecurityRule { ports: None, ..SecurityRule::tcp("rest", 400, 0, Decision::Deny) },
             SecurityRule { ports: Some((20, 30)), ..SecurityRule::tcp("some", 200, 0, Decision::Allow) },

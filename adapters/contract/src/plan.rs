@@ -1,8 +1,10 @@
-//! Recovery plans: which machines go together, in which order, and what is done between them (PL-01 to PL-08).
+//! Recovery plans: which machines fail over together, in which order, and the actions between them
+//! (PL-01 to PL-08).
 //!
-//! A plan is a list of boot groups. Within a group all machines go at once; the next group begins once every machine
-//! of the one before is started. Before and after a group there may be actions, done one by one in the order given.
-//! One plan serves both directions.
+//! A plan is a list of boot groups. The machines of a group fail over at the same time; the next
+//! group starts when every machine of the group before is started. Before and after a group there
+//! may be actions, which run one after another in the given order. A plan is used in both
+//! directions.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +15,12 @@ use crate::{
     PointChoice, PointId, ReprotectRequest, Timestamp,
 };
 
-/// How large a plan may be.
+/// Limits of the size of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanLimits {
-    /// Most boot groups.
+    /// Largest number of boot groups.
     pub groups: u32,
-    /// Most items over all groups.
+    /// Largest number of items in all groups together.
     pub items: u32,
 }
 
@@ -27,52 +29,54 @@ pub struct PlanLimits {
 pub struct RecoveryPlan {
     /// Its name.
     pub id: PlanId,
-    /// Boot groups, in order. An item is in one of them only (EX-P1).
+    /// Boot groups, in order. An item is in only one of them (EX-P1).
     pub groups: Vec<PlanGroup>,
 }
 
 /// A boot group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanGroup {
-    /// Its machines; all go at once. All members of a replication group are in the same group.
+    /// Its machines, which fail over at the same time. All members of a replication group are in
+    /// the same boot group.
     pub items: Vec<ItemId>,
-    /// Done before the first of them goes.
+    /// Actions before its machines are started.
     #[serde(default)]
     pub before: Vec<PlanAction>,
-    /// Done once all of them are started.
+    /// Actions after all its machines are started.
     #[serde(default)]
     pub after: Vec<PlanAction>,
 }
 
-/// Kind of a failover of a plan, for which an action may be meant.
+/// Kind of a plan's failover, as a condition for actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailoverType {
-    /// Stops at the first error.
+    /// Planned: stops at the first error.
     Planned,
-    /// Carries on to the end.
+    /// Unplanned: continues after errors.
     Unplanned,
-    /// A test failover; carries on to the end.
+    /// A test failover: continues after errors.
     Test,
 }
 
-/// Something to be done between machines (PL-03, PL-04). Commit, reprotection and the clean-up of a test failover do none.
+/// An action between machines (PL-03, PL-04). Commit, reprotection and the clean-up of a test
+/// failover run no actions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanAction {
-    /// What people call it.
+    /// Its name, for people.
     pub name: String,
-    /// Failovers for which it is done; empty means all (EX-P2).
+    /// Kinds of failover for which it runs; empty means all (EX-P2).
     #[serde(default)]
     pub types: Vec<FailoverType>,
-    /// Directions in which it is done; empty means both.
+    /// Directions in which it runs; empty means both.
     #[serde(default)]
     pub directions: Vec<Direction>,
-    /// What is done.
+    /// Its work.
     pub work: ActionWork,
 }
 
 impl PlanAction {
-    /// Whether it is meant for such a failover.
+    /// Whether it runs for this kind of failover in this direction.
     #[must_use]
     pub fn is_due(&self, kind: FailoverType, direction: Direction) -> bool {
         let types = self.types.is_empty() || self.types.contains(&kind);
@@ -80,70 +84,71 @@ impl PlanAction {
     }
 }
 
-/// What an action does.
+/// The work of an action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionWork {
-    /// A program, run beside the core. It reads a [`ScriptContext`] as JSON from its standard input. It fails when it
-    /// ends with anything but 0, writes anything to its standard error, or takes too long; it is killed then (EX-T6).
+    /// A program that runs beside the core. It reads a [`ScriptContext`] as JSON from its standard
+    /// input. It fails if it exits with a code other than 0, writes to its standard error, or
+    /// exceeds its time limit, in which case it is killed (EX-T6).
     Script {
-        /// Path of the program, or a name to be found in `PATH`.
+        /// Path of the program, or a name to look up in `PATH`.
         program: String,
         /// Its arguments.
         #[serde(default)]
         arguments: Vec<String>,
-        /// How long it may take.
+        /// Time limit.
         #[serde(default = "script_timeout")]
         timeout: Millis,
     },
-    /// Something that a person does. The job waits for `resume_job`.
+    /// A manual step. The job waits for `resume_job`.
     Manual {
-        /// What is to be done.
+        /// Instruction for the operator.
         instruction: String,
     },
 }
 
-/// How long a script may take unless it says otherwise: 600 s (EX-T6).
+/// Default time limit of a script: 600 s (EX-T6).
 fn script_timeout() -> Millis {
     Millis(600_000)
 }
 
-/// What a script is told (EX-P3).
+/// The input of a script (EX-P3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScriptContext {
     /// The plan.
     pub plan: PlanId,
     /// Kind of the failover.
     pub failover_type: FailoverType,
-    /// Which way it goes.
+    /// Direction of the failover.
     pub direction: Direction,
     /// Number of the group, counted from 1.
     pub group: u32,
-    /// Before or after the group.
+    /// Whether it runs before or after the group.
     pub place: ActionPlace,
-    /// How often the script is run in this job, counted from 1: more than once if it failed and the job was retried,
-    /// or if the core was stopped while it ran.
+    /// Number of this run of the script in the job, from 1: it runs again if it failed and the job
+    /// was retried, or if the core was stopped while it ran.
     pub attempt: u32,
-    /// Machines of the plan that are started so far, and only those; empty before the first group.
+    /// Machines of the plan that are started so far; empty before the first group.
     pub machines: BTreeMap<ItemId, ScriptMachine>,
 }
 
-/// A machine that a plan has started.
+/// A machine that was started by a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScriptMachine {
-    /// The machine, by its name on the side it was started on.
+    /// The machine, by its name on the side where it was started.
     pub machine: MachineId,
-    /// The recovery point it was started from.
+    /// The recovery point from which it was started.
     pub point: Option<PointId>,
 }
 
-/// Where an action stands in its group.
+/// Position of an action in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionPlace {
-    /// Before the machines.
+    /// Before the machines are started.
     Before,
-    /// After them.
+    /// After the machines are started.
     After,
 }
 
@@ -152,30 +157,31 @@ pub enum ActionPlace {
 pub struct PlanFailoverRequest {
     /// The plan.
     pub plan: PlanId,
-    /// Verb. Planned stops at the first error, unplanned carries on to the end (EX-T6).
+    /// Planned stops at the first error, unplanned continues after errors (EX-T6).
     pub kind: FailoverKind,
-    /// Which way. Machines that are on the side it leads to already are skipped (HF-28, EX-P1).
+    /// Direction. Machines that are already on the destination side are skipped (HF-28, EX-P1).
     pub direction: Direction,
-    /// Which point of each machine; `custom` is refused (RP-10). `latest-multi-vm` sends each replication group of the
-    /// plan to the latest moment that its machines share, and every other machine to its own latest processed point
-    /// (RP-08, FB-05); `latest-multi-vm-app-consistent` does the same with points taken with the applications at
-    /// rest (RP-09). Without a replication group in the plan both are refused (RP-07).
+    /// Choice of recovery point for each machine; `custom` is refused (RP-10). With
+    /// `latest-multi-vm` each replication group in the plan fails over to the latest moment that
+    /// its machines share, and every other machine to its own latest processed point (RP-08,
+    /// FB-05). `latest-multi-vm-app-consistent` does the same with application-consistent points
+    /// (RP-09). Without a replication group in the plan both are refused (RP-07).
     pub point: PointChoice,
     /// As [`crate::FailoverRequest::shut_down_source`].
     pub shut_down_source: bool,
-    /// How long each source may take to shut down.
+    /// Time limit for the shutdown of each source.
     pub shutdown_within: Millis,
     /// As [`crate::FailoverRequest::data_sync`].
     #[serde(default)]
     pub data_sync: Option<DataSync>,
 }
 
-/// A test failover with a whole plan.
+/// A test failover of a whole plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanTestFailoverRequest {
     /// The plan.
     pub plan: PlanId,
-    /// Which point of each machine, as in [`PlanFailoverRequest::point`].
+    /// Choice of recovery point for each machine, as in [`PlanFailoverRequest::point`].
     pub point: PointChoice,
     /// The network for the test failover; a production network is refused.
     pub network: Network,
@@ -186,42 +192,42 @@ pub struct PlanTestFailoverRequest {
 pub struct PlanReprotectRequest {
     /// The plan.
     pub plan: PlanId,
-    /// The direction replication shall take. Machines that cannot take it now are skipped.
+    /// Direction of replication. Machines that cannot be reprotected now are skipped.
     pub direction: Direction,
-    /// Requests of machines that need more than a direction, at most one a machine.
+    /// Requests for machines that need more than a direction, at most one per machine.
     #[serde(default)]
     pub settings: Vec<ReprotectRequest>,
 }
 
-/// How far something of a plan has come.
+/// Progress of a machine or an action of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlanState {
-    /// Its turn has not come.
+    /// Not yet started.
     Waiting,
-    /// At work, or waiting for a person.
+    /// In progress, or waiting for a person.
     InProgress,
     /// Done.
     Done,
     /// Failed.
     Failed,
-    /// Not meant for this run, or nothing to do.
+    /// Does not apply to this run, or there was nothing to do.
     Skipped,
 }
 
-/// How far a plan's job has come.
+/// Progress of a plan's job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanProgress {
     /// Its machines, group by group.
     pub members: Vec<PlanMember>,
-    /// Its actions, in their order.
+    /// Its actions, in order.
     pub actions: Vec<PlanActionView>,
-    /// Time spent waiting for people.
+    /// Time spent waiting for manual steps.
     pub manual: Millis,
     /// Time spent in scripts.
     pub scripts: Millis,
-    /// From the job's beginning to its end without the two above, to compare with the RTO (PL-08). `None` until it
-    /// has ended. With a retry it counts from the first attempt.
+    /// Duration of the job without the two times above, to compare with the RTO (PL-08). `None`
+    /// until it has ended. After a retry it counts from the first attempt.
     pub took: Option<Millis>,
 }
 
@@ -232,9 +238,9 @@ pub struct PlanMember {
     pub item: ItemId,
     /// Number of its group, counted from 1.
     pub group: u32,
-    /// How far it has come.
+    /// Progress.
     pub state: PlanState,
-    /// Its own job, once it has one.
+    /// Its own job, once there is one.
     pub job: Option<JobId>,
     /// Why it failed or was skipped.
     pub why: Option<CoreError>,
@@ -247,13 +253,14 @@ pub struct PlanActionView {
     pub name: String,
     /// Number of its group, counted from 1.
     pub group: u32,
-    /// Before or after the group.
+    /// Whether it runs before or after the group.
     pub place: ActionPlace,
-    /// How far it has come.
+    /// Progress.
     pub state: PlanState,
-    /// How often it was begun. More than once after a retry, or if the core was stopped in its midst.
+    /// How often it was started: more than once after a retry, or if the core was stopped while it
+    /// ran.
     pub runs: u32,
-    /// When it was begun last; a manual step, when it was first waited for.
+    /// When it was last started; for a manual step, when waiting began.
     pub started: Option<Timestamp>,
     /// Why it failed.
     pub why: Option<CoreError>,

@@ -1,4 +1,5 @@
-//! What a core is asked: the requests of [`ReplicationCore`](crate::ReplicationCore), and their usual values.
+//! The requests of [`ReplicationCore`](crate::ReplicationCore), and constructors for their usual
+//! values.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +8,7 @@ use crate::{
     PointId, PolicyId, SiteId, TargetSettings,
 };
 
-/// Begin to protect a machine.
+/// A request to protect a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnableProtection {
     /// Name for the new item.
@@ -16,53 +17,54 @@ pub struct EnableProtection {
     pub primary: SiteId,
     /// The machine.
     pub machine: MachineId,
-    /// Where it shall be recoverable.
+    /// The site to which it can be recovered.
     pub recovery: SiteId,
-    /// What it shall look like there.
+    /// Settings of the target machine.
     pub target: TargetSettings,
-    /// How often and how long: a policy for machines of the primary site's platform.
+    /// A policy for machines of the primary site's platform.
     pub policy: PolicyId,
-    /// The replication group it belongs to from the beginning; a group is made with its first machine and gone with
-    /// its last (EX-R13).
+    /// The replication group that it joins. A group is created with its first machine and deleted
+    /// with its last (EX-R13).
     #[serde(default)]
     pub group: Option<GroupId>,
 }
 
-/// The verb of a failover.
+/// Kind of a failover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailoverKind {
-    /// Goes on when the source cannot be shut down (FO-07).
+    /// Continues if the source cannot be shut down (FO-07).
     Unplanned,
-    /// Refuses when the source cannot be shut down (PF-04).
+    /// Fails if the source cannot be shut down (PF-04).
     Planned,
 }
 
-/// When a failback to Hyper-V brings the data down.
+/// When a failback to Hyper-V transfers the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataSync {
-    /// While the cloud machine runs; then the job waits to be completed (HF-06 to HF-09).
+    /// While the cloud machine runs; the job then waits for completion (HF-06 to HF-09).
     BeforeFailover,
-    /// Everything, uncompared, while neither machine runs (HF-10, HF-11).
+    /// All data, without comparison, while neither machine runs (HF-10, HF-11).
     DuringFailover,
 }
 
-/// Which recovery point (RP-01).
+/// Choice of a recovery point (RP-01).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PointChoice {
-    /// Process everything received, then the newest point: lowest RPO (RP-02, RP-03).
+    /// Process everything received, then use the newest point: lowest RPO (RP-02, RP-03).
     Latest,
     /// The newest point that is already processed: lowest RTO (RP-04).
     LatestProcessed,
-    /// The newest processed point that was taken with the applications at rest (RP-06).
+    /// The newest processed point that is application-consistent (RP-06).
     LatestAppConsistent,
     /// The newest processed point that all machines of the group share; for plans (RP-07, RP-08).
     LatestMultiVm,
-    /// The same, with the applications at rest (RP-09).
+    /// The newest processed application-consistent point that all machines of the group share
+    /// (RP-09).
     LatestMultiVmAppConsistent,
-    /// This very point of this very machine (RP-10).
+    /// This point (RP-10).
     Custom(PointId),
 }
 
@@ -71,29 +73,29 @@ pub enum PointChoice {
 pub struct FailoverRequest {
     /// The item.
     pub item: ItemId,
-    /// Verb.
+    /// Kind.
     pub kind: FailoverKind,
-    /// The direction the caller expects; a wrong one is refused (LC-08).
+    /// The direction that the caller expects; a wrong one is refused (LC-08).
     pub direction: Direction,
-    /// Which point.
+    /// Choice of recovery point.
     pub point: PointChoice,
-    /// Shut the source down and transfer the last changes first (FO-06). Always done when planned, and when
-    /// failing back (FB-06).
+    /// Whether to shut the source down and transfer the last changes first (FO-06). Implied by a
+    /// planned failover and by a failback (FB-06).
     pub shut_down_source: bool,
-    /// How long the source may take to shut down.
+    /// Time limit for the shutdown of the source.
     pub shutdown_within: Millis,
-    /// Needed for a planned failover back to Hyper-V, and only there.
+    /// Required for a planned failover back to Hyper-V, and used only there.
     #[serde(default)]
     pub data_sync: Option<DataSync>,
     /// Fail back to this host of the primary site instead of the original one; Hyper-V only (HF-22).
     #[serde(default)]
     pub alternate: Option<AlternateHost>,
-    /// Needed if [`TargetSettings::encrypted_with`] names one (HF-14).
+    /// Required if [`TargetSettings::encrypted_with`] names one (HF-14).
     #[serde(default)]
     pub certificate: Option<String>,
 }
 
-/// How long a source may take to shut down unless a request says otherwise.
+/// Default time limit for the shutdown of a source.
 const SHUTDOWN_WITHIN: Millis = Millis(60_000);
 
 impl FailoverRequest {
@@ -113,19 +115,21 @@ impl FailoverRequest {
         }
     }
 
-    /// A planned failover: it shuts the source down first and starts from the newest point (PF-01, PF-05).
+    /// A planned failover: it shuts the source down first and starts from the newest point (PF-01,
+    /// PF-05).
     #[must_use]
     pub fn planned(item: &ItemId, direction: Direction) -> Self {
         Self { kind: FailoverKind::Planned, shut_down_source: true, ..Self::unplanned(item, direction) }
     }
 }
 
-/// Another host to fail back to.
+/// An alternate host to fail back to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlternateHost {
-    /// The host; prepared, and with a switch of the original one's name (HF-23, HF-24).
+    /// The host; it must be prepared and have a switch with the name of the original one (HF-23,
+    /// HF-24).
     pub host: ComponentId,
-    /// Make the machine if there is none (HF-22).
+    /// Whether to create the machine if there is none (HF-22).
     pub create_machine: bool,
 }
 
@@ -134,39 +138,42 @@ pub struct AlternateHost {
 pub struct TestFailoverRequest {
     /// The item.
     pub item: ItemId,
-    /// Which point (TF-03).
+    /// Choice of recovery point (TF-03).
     pub point: PointChoice,
     /// The network for the test failover (TF-04); a production network is refused.
     pub network: Network,
 }
 
 impl TestFailoverRequest {
-    /// A test failover in an isolated network, as a test failover should be (TF-04).
+    /// A test failover in the isolated network, as the rules recommend (TF-04).
     #[must_use]
     pub fn isolated(item: &ItemId, point: PointChoice) -> Self {
         Self { item: item.clone(), point, network: Network::Isolated }
     }
 }
 
-/// Replicate in the opposite direction from now on.
+/// A request to replicate in the opposite direction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReprotectRequest {
     /// The item.
     pub item: ItemId,
-    /// The direction replication shall take; a wrong one is refused.
+    /// The new direction of replication; a wrong one is refused.
     pub direction: Direction,
-    /// Back to another site than the one the machine came from (FB-10); a physical server comes back as a machine of
-    /// a VMware site, which must be named (PH-01). If there is no such machine it is made, and replicated in full
-    /// (RE-05).
+    /// A site other than the machine's original one (FB-10); a physical server fails back to a
+    /// machine of a VMware site, which must be named here (PH-01). If there is no such machine it
+    /// is created and replicated in full (RE-05).
     #[serde(default)]
     pub failback_site: Option<SiteId>,
-    /// The process server at the sending side (RE-25, RE-29). VMware and physical machines need it, regions do not.
+    /// The process server at the sending site (RE-25, RE-29). Required for VMware and physical
+    /// machines, but not between regions.
     #[serde(default)]
     pub process_server: Option<ComponentId>,
-    /// The master target at the site that receives; needed on the way back to VMware, as what follows (RE-25).
+    /// The master target at the receiving site. Required, as are the following fields, for failback
+    /// to VMware (RE-25).
     #[serde(default)]
     pub master_target: Option<ComponentId>,
-    /// Where disks go that have to be made. Needed, and ignored, if none has (RE-26).
+    /// The datastore for disks that have to be created. Required, but ignored if none has to be
+    /// (RE-26).
     #[serde(default)]
     pub datastore: Option<ComponentId>,
     /// A retention drive of the master target (IN-04).
@@ -175,7 +182,7 @@ pub struct ReprotectRequest {
 }
 
 impl ReprotectRequest {
-    /// A request that names nothing but the direction, which suffices between regions.
+    /// A request with only a direction, which is sufficient between regions.
     #[must_use]
     pub fn new(item: &ItemId, direction: Direction) -> Self {
         Self {
@@ -189,9 +196,10 @@ impl ReprotectRequest {
         }
     }
 
-    /// The same, with what a user would be offered first: a process server where the machine runs (`from`), and at
-    /// the site that receives (`to`) the master target that came with the configuration server (IN-03), its first
-    /// retention drive and its first datastore that can be written. What there is none of stays open.
+    /// Fills in the default choices: a process server at the sending site (`from`), and at the
+    /// receiving site (`to`) the master target that came with the configuration server (IN-03), its
+    /// first retention drive and its first writable datastore. A field without a choice stays
+    /// `None`.
     #[must_use]
     pub fn with_defaults(mut self, from: &[Component], to: &[Component]) -> Self {
         let server = from.iter().find(|component| component.kind == ComponentKind::ProcessServer);
@@ -234,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_offers_the_master_target_that_came_with_the_configuration_server() {
+    fn the_default_master_target_is_the_one_that_came_with_the_configuration_server() {
         let from = [part("link", ComponentKind::HostConnection), part("sends", ComponentKind::ProcessServer)];
         let to = [
             part("other", ComponentKind::ProcessServer),

@@ -1,19 +1,21 @@
-//! What components let through.
+//! What the components of a site allow.
 
 use contract::{
-    Access, AccountRole, Component, ComponentId, ComponentKind, MachineId, MachineSpec,
-    PlatformErrorKind as Kind, PlatformKind, PrivateLink, Subscription, VolumeId,
+    Access, AccountRole, ComponentId, ComponentKind, MachineId, MachineSpec, PlatformErrorKind as Kind,
+    PrivateLink, ProcessServerUse, Subscription, VolumeId,
 };
 
-use super::{Denial, Infrastructure, State};
+use crate::chain::{Volumes, no_volume};
+use crate::site::{Denial, Infrastructure, State, answers, gone, not_mounted, subscription};
 
 impl Infrastructure {
-    /// Machines can be looked at, made and changed only through whatever manages the hosts.
-    pub fn inventory(&self) -> Result<(), Denial> {
+    /// Checks that the component that manages the hosts is connected. Without it machines cannot be
+    /// listed, created or changed.
+    pub fn check_manager(&self) -> Result<(), Denial> {
         self.state().manager_answers()
     }
 
-    /// Whether a volume may be made, and in which datastore it will lie.
+    /// Checks whether a volume may be created, and chooses its datastore.
     pub fn new_volume(
         &self,
         id: &VolumeId,
@@ -21,7 +23,7 @@ impl Infrastructure {
     ) -> Result<Option<ComponentId>, Denial> {
         let mut state = self.state();
         state.manager_answers()?;
-        state.may_change(&format!("make volume {id}"))?;
+        state.may_change(&format!("create volume {id}"))?;
         let datastore = match datastore {
             Some(wanted) => {
                 let there = state.find(wanted).filter(|c| c.kind == ComponentKind::Datastore);
@@ -38,17 +40,17 @@ impl Infrastructure {
         Ok(datastore)
     }
 
-    /// Whether a delta may be made; it lies where its parent does.
+    /// Checks whether a delta may be created; it lies in the datastore of its parent.
     pub fn new_delta(&self, id: &VolumeId, parent: &VolumeId) -> Result<(), Denial> {
         let mut state = self.state();
-        state.may_change(&format!("make volume {id}"))?;
+        state.may_change(&format!("create volume {id}"))?;
         if let Some(datastore) = state.datastores.get(parent).cloned() {
             state.datastores.insert(id.clone(), datastore);
         }
         Ok(())
     }
 
-    /// A volume is gone.
+    /// Removes what is known of a volume that was deleted.
     pub fn forget_volume(&self, id: &VolumeId) {
         self.state().datastores.remove(id);
     }
@@ -58,9 +60,10 @@ impl Infrastructure {
         self.state().datastores.get(id).cloned()
     }
 
-    /// Whether a volume may be opened. `chain` are the volumes it stands on, itself included: if one of them hangs on
-    /// a master target, that writes it, and only where its host can.
-    pub fn open_volume(&self, chain: &[VolumeId], access: Access) -> Result<(), Denial> {
+    /// Checks whether a volume may be opened. `chain` lists the volume and all volumes below it. If
+    /// one of them is attached to a master target, the master target writes it, and can do so only
+    /// if the datastore is mounted on its host.
+    pub fn check_export(&self, chain: &[VolumeId], access: Access) -> Result<(), Denial> {
         let state = self.state();
         let Some(top) = chain.first() else { return Ok(()) };
         if access == Access::Read {
@@ -80,19 +83,19 @@ impl Infrastructure {
         }
     }
 
-    /// Whether the agent of a machine can send: through its process server, and from a cloud through the private
-    /// connection.
-    pub fn view(&self, machine: &MachineId) -> Result<(), Denial> {
+    /// Checks whether a machine can be snapshotted: its agent must be able to send through its
+    /// process server, and from a cloud also through the private connection.
+    pub fn check_snapshot(&self, machine: &MachineId) -> Result<(), Denial> {
         let state = self.state();
-        if self.kind == PlatformKind::HyperV {
+        if self.profile().hosts_replicate {
             state.manager_answers()?;
         }
-        let sends_to = state.machines.get(machine).and_then(|extra| extra.process_server.as_ref());
+        let sends_to = state.machines.get(machine).and_then(|facts| facts.process_server.as_ref());
         match sends_to.or_else(|| self.first_process_server(&state)) {
             Some(server) => answers(state.find(server).ok_or_else(|| gone(server))?)?,
             None => return Ok(()),
         }
-        if self.kind != PlatformKind::Azure {
+        if !self.profile().private_link {
             return Ok(());
         }
         let link = state.components.iter().find_map(|c| Some((c, c.private_link()?)));
@@ -102,26 +105,43 @@ impl Infrastructure {
         answers(component)?;
         match PrivateLink::NEEDED_PORTS.iter().find(|port| !link.open_ports.contains(port)) {
             Some(port) => {
-                Err(Denial::new(Kind::Unreachable, format!("port {port} of {} does not pass", component.id)))
+                Err(Denial::new(Kind::Unreachable, format!("port {port} of {} is blocked", component.id)))
             }
             None => Ok(()),
         }
     }
 
-    /// Where agents of machines on premises send if nobody told them.
+    /// The process server through which agents send by default.
     fn first_process_server<'a>(&self, state: &'a State) -> Option<&'a ComponentId> {
-        if !matches!(self.kind, PlatformKind::Vmware | PlatformKind::Physical) {
+        if self.profile().process_server != ProcessServerUse::FirstByDefault {
             return None;
         }
         let server = state.components.iter().find(|component| component.kind == ComponentKind::ProcessServer);
         server.map(|component| &component.id)
     }
 
-    /// What a machine will be if it may be made: the platform fills in what was left to it.
-    pub fn admit(&self, spec: &MachineSpec) -> Result<MachineSpec, Denial> {
+    /// Checks whether a machine may be created, and returns its specification with the platform's
+    /// choices filled in. `exists`: there is already a machine of this name.
+    pub fn admit_machine(
+        &self,
+        spec: &MachineSpec,
+        exists: bool,
+        volumes: &dyn Volumes,
+    ) -> Result<MachineSpec, Denial> {
+        if exists {
+            return Err(Denial::new(Kind::Exists, format!("machine {} exists already", spec.id)));
+        }
+        match spec.disks.iter().find(|(_, volume)| volumes.size_of(volume).is_none()) {
+            Some((_, missing)) => Err(no_volume(missing)),
+            None => self.admit(spec),
+        }
+    }
+
+    /// Checks whether the components allow a new machine, and fills in the platform's choices.
+    pub(crate) fn admit(&self, spec: &MachineSpec) -> Result<MachineSpec, Denial> {
         let mut state = self.state();
         state.manager_answers()?;
-        state.may_change(&format!("make machine {}", spec.id))?;
+        state.may_change(&format!("create machine {}", spec.id))?;
         let mut spec = spec.clone();
         let cloud = state.kinds().find_map(subscription).cloned();
         let Some(subscription) = cloud else {
@@ -132,20 +152,22 @@ impl Infrastructure {
         let cores = place_in_cloud(&subscription, &mut spec)?;
         state.connect(&spec, self.production)?;
         state.take_cores(cores);
-        state.extra(&spec.id).cores = cores;
+        state.facts(&spec.id).cores = cores;
         Ok(spec)
     }
 
-    /// Whether a machine may be switched on: not while its disks hang elsewhere (EX-B8).
-    pub fn start(&self, machine: &MachineId) -> Result<(), Denial> {
+    /// Checks whether a machine may be powered on. It may not while its disks are attached
+    /// elsewhere (EX-B8).
+    pub fn check_start(&self, machine: &MachineId) -> Result<(), Denial> {
         let state = self.state();
-        if self.kind == PlatformKind::HyperV {
+        if self.profile().hosts_replicate {
             state.manager_answers()?;
         }
-        match state.machines.get(machine).and_then(|extra| extra.disks_on.as_ref()) {
+        match state.machines.get(machine).and_then(|facts| facts.disks_on.as_ref()) {
             Some(target) => {
-                let text =
-                    format!("machine {machine} cannot start: its disks hang on master target {target}");
+                let text = format!(
+                    "machine {machine} cannot start: its disks are attached to master target {target}"
+                );
                 Err(Denial::new(Kind::WrongPowerState, text))
             }
             None => Ok(()),
@@ -154,15 +176,15 @@ impl Infrastructure {
 }
 
 impl State {
-    /// vCenter, or the connection to the Hyper-V hosts.
-    pub(super) fn manager_answers(&self) -> Result<(), Denial> {
+    /// Checks that vCenter, or the connection to the Hyper-V hosts, is connected.
+    pub(crate) fn manager_answers(&self) -> Result<(), Denial> {
         let is_manager =
             |kind: &ComponentKind| matches!(kind, ComponentKind::Vcenter(_) | ComponentKind::HostConnection);
         self.components.iter().filter(|component| is_manager(&component.kind)).try_for_each(answers)
     }
 
-    /// Whether the account may change anything.
-    pub(super) fn may_change(&self, what: &str) -> Result<(), Denial> {
+    /// Checks that the account may make changes.
+    pub(crate) fn may_change(&self, what: &str) -> Result<(), Denial> {
         let looks_only = self.kinds().any(
             |kind| matches!(kind, ComponentKind::Vcenter(vcenter) if vcenter.role == AccountRole::ReadOnly),
         );
@@ -186,7 +208,7 @@ impl State {
         }
     }
 
-    pub(super) fn give_cores(&mut self, cores: u32) {
+    pub(crate) fn give_cores(&mut self, cores: u32) {
         for component in &mut self.components {
             if let ComponentKind::Subscription(subscription) = &mut component.kind {
                 subscription.cores_left = subscription.cores_left.saturating_add(cores);
@@ -194,7 +216,7 @@ impl State {
         }
     }
 
-    /// The host that was asked for, or the first; its switch likewise.
+    /// Chooses the host and its virtual switch: the requested ones, or the first ones.
     fn place_on_host(&self, spec: &mut MachineSpec) -> Result<(), Denial> {
         let mut hosts =
             self.components.iter().filter_map(|component| Some((&component.id, component.host()?)));
@@ -220,11 +242,7 @@ impl State {
     }
 }
 
-pub(super) fn subscription(kind: &ComponentKind) -> Option<&Subscription> {
-    if let ComponentKind::Subscription(subscription) = kind { Some(subscription) } else { None }
-}
-
-/// Fills in what a cloud decides. Returns the cores it takes.
+/// Fills in a cloud's choices. Returns the number of cores that the machine uses.
 fn place_in_cloud(subscription: &Subscription, spec: &mut MachineSpec) -> Result<u32, Denial> {
     let place = &mut spec.placement;
     let lacks = |what: &str, name: &str| Denial::new(Kind::NotFound, format!("there is no {what} {name}"));
@@ -250,25 +268,11 @@ fn place_in_cloud(subscription: &Subscription, spec: &mut MachineSpec) -> Result
         spec.memory = size.memory;
     }
     if cores > subscription.cores_left {
-        let text =
-            format!("machine {} needs {cores} cores, the quota leaves {}", spec.id, subscription.cores_left);
+        let text = format!(
+            "machine {} needs {cores} cores, but the quota leaves {}",
+            spec.id, subscription.cores_left
+        );
         return Err(Denial::new(Kind::Full, text));
     }
     Ok(cores)
-}
-
-pub(super) fn answers(component: &Component) -> Result<(), Denial> {
-    if component.connected {
-        return Ok(());
-    }
-    Err(Denial::new(Kind::Unreachable, format!("{} does not answer", component.id)))
-}
-
-pub(super) fn gone(id: &ComponentId) -> Denial {
-    Denial::new(Kind::Unreachable, format!("there is no {id} any more"))
-}
-
-pub(super) fn not_mounted(datastore: &ComponentId, target: &ComponentId) -> Denial {
-    let text = format!("{datastore} is not mounted for writing on the host of master target {target}");
-    Denial::new(Kind::Denied, text)
 }

@@ -1,45 +1,60 @@
-//! What each kind of platform has to begin with: everything that failback needs, in order.
+//! The components of a new site: everything that failback needs, connected and configured.
 
 use contract::{
     Access, AccountRole, AddressRange, AgentVersion, Bytes, Component, ComponentKind, ConfigurationServer,
-    GuestOs, Host, HostEdition, MachineSize, MasterTarget, Mount, PlatformKind, PrivateLink, Subscription,
+    Decision, GuestOs, Host, HostEdition, HostManager, MachineSize, MasterTarget, Mount, Network,
+    PlatformProfile, PrivateLink, ProcessServerUse, SecurityRule, SecurityRules, Subnet, Subscription,
     Vcenter,
 };
-
-use super::network;
+use witness::protocol::SERVICE_PORT;
 
 /// Datastores of a VMware site.
 const DATASTORES: [&str; 2] = ["datastore-1", "datastore-2"];
 
-pub(super) fn of(kind: PlatformKind, production: AddressRange) -> Vec<Component> {
-    let named: Vec<(&str, ComponentKind)> = match kind {
-        PlatformKind::Vmware => vec![
-            ("configuration-server", configuration_server()),
-            ("process-server", ComponentKind::ProcessServer),
-            ("master-target", master_target()),
-            ("vcenter", vcenter()),
-            ("host-1", host("VM Network")),
-            (DATASTORES[0], ComponentKind::Datastore),
-            (DATASTORES[1], ComponentKind::Datastore),
-        ],
-        // Its configuration server is one that VMware sites beside it know as well.
-        PlatformKind::Physical => vec![
-            ("configuration-server", configuration_server()),
-            ("process-server", ComponentKind::ProcessServer),
-        ],
-        PlatformKind::HyperV => vec![
+/// Address range of the network for test failovers.
+pub(crate) const ISOLATED: AddressRange = AddressRange::TEST_NET_3;
+/// Priority of the rule for the port of the guest's service.
+const SERVICE_PORT_PRIORITY: u16 = 100;
+
+/// Address range of a new site's production network.
+pub(crate) fn production_range(profile: &PlatformProfile) -> AddressRange {
+    if profile.is_cloud { AddressRange::TEST_NET_2 } else { AddressRange::TEST_NET_1 }
+}
+
+/// The components of a new site of this kind.
+pub(crate) fn of(profile: &PlatformProfile, production: AddressRange) -> Vec<Component> {
+    let mut all: Vec<(&str, ComponentKind)> = Vec::new();
+    if profile.configuration_server {
+        all.push(("configuration-server", configuration_server()));
+    }
+    match profile.process_server {
+        ProcessServerUse::FirstByDefault => all.push(("process-server", ComponentKind::ProcessServer)),
+        ProcessServerUse::OnlyIfSelected => all.push(("cloud-process-server", ComponentKind::ProcessServer)),
+        ProcessServerUse::None => {}
+    }
+    if profile.master_target {
+        all.push(("master-target", master_target()));
+    }
+    match profile.manager {
+        Some(HostManager::Vcenter) => all.extend([("vcenter", vcenter()), ("host-1", host("VM Network"))]),
+        Some(HostManager::HostConnection) => all.extend([
             ("host-connection", ComponentKind::HostConnection),
             ("host-1", host("External")),
             ("host-2", host("External")),
-        ],
-        PlatformKind::Azure => vec![
-            ("cloud-process-server", ComponentKind::ProcessServer),
-            ("private-link", private_link()),
-            ("subscription", subscription(production)),
-        ],
-    };
+        ]),
+        None => {}
+    }
+    if profile.datastores {
+        all.extend(DATASTORES.map(|name| (name, ComponentKind::Datastore)));
+    }
+    if profile.private_link {
+        all.push(("private-link", private_link()));
+    }
+    if profile.is_cloud {
+        all.push(("subscription", subscription(production)));
+    }
     let component = |(id, kind): (&str, _)| Component { id: id.into(), connected: true, kind };
-    named.into_iter().map(component).collect()
+    all.into_iter().map(component).collect()
 }
 
 fn configuration_server() -> ComponentKind {
@@ -85,10 +100,35 @@ fn subscription(production: AddressRange) -> ComponentKind {
         |name: &str, cores, memory| MachineSize { name: name.to_owned(), cores, memory: Bytes(memory) };
     ComponentKind::Subscription(Subscription {
         resource_groups: vec!["recovery".to_owned(), "archive".to_owned()],
-        subnets: network::subnets(production),
+        subnets: subnets(production),
         availability_sets: vec!["set-1".to_owned()],
         sizes: vec![size("small", 1, 256 << 20), size("medium", 2, 512 << 20)],
-        // Room for the largest plans that are tried.
+        // Enough for the largest plans in the tests.
         cores_left: 10_000,
     })
+}
+
+/// The subnets of a new cloud: the two halves of the production network, and one for test
+/// failovers.
+fn subnets(production: AddressRange) -> Vec<Subnet> {
+    let [lower, upper] = production.halves();
+    let rows = [
+        ("default", Network::Production, lower),
+        ("backend", Network::Production, upper),
+        ("test-failovers", Network::Isolated, ISOLATED),
+    ];
+    let subnet = |(name, network, range): (&str, _, _)| Subnet {
+        name: name.to_owned(),
+        network,
+        range,
+        security: rules_for_service(),
+    };
+    rows.map(subnet).into()
+}
+
+/// Rules that allow only the suite's requests to the guest's service.
+pub(crate) fn rules_for_service() -> SecurityRules {
+    let rule =
+        SecurityRule::tcp("suite-asks-the-service", SERVICE_PORT_PRIORITY, SERVICE_PORT, Decision::Allow);
+    SecurityRules(vec![rule])
 }

@@ -1,48 +1,34 @@
-//! What is known of machines besides their disks: identity, agent, where their disks hang.
+//! Views of machines, their registration, and attaching their disks to master targets.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use contract::{
-    ComponentId, ComponentKind, MachineId, MachineView, MasterTarget, PlatformErrorKind as Kind,
-    PlatformKind, VolumeId,
+    ComponentId, ComponentKind, DiskView, MachineId, MachineSpec, MachineView, MasterTarget,
+    PlatformErrorKind as Kind, PowerState, VolumeId,
 };
 
-use super::admission::{answers, gone, not_mounted};
-use super::network::Nic;
-use super::{Denial, Infrastructure, State};
-
-/// What a site knows of a machine besides its disks.
-#[derive(Clone, Debug, Default)]
-pub struct Extra {
-    /// A UUID other than its own.
-    uuid: Option<String>,
-    pub(super) process_server: Option<ComponentId>,
-    pub(super) disks_on: Option<ComponentId>,
-    migrated: bool,
-    /// The resource group it was moved to.
-    moved_to: Option<String>,
-    /// Cores it takes of the quota.
-    pub(super) cores: u32,
-    pub(super) nic: Option<Nic>,
-}
+use crate::chain::{Volumes, no_volume};
+use crate::site::{Denial, Infrastructure, State, answers, gone, not_mounted};
 
 impl Infrastructure {
-    /// Gives a machine this UUID, as if it and whatever else has it came from one template (RE-17).
+    /// Gives a machine this UUID, as if it had been created from the same template as another
+    /// machine (RE-17).
     pub fn set_uuid(&self, machine: &MachineId, uuid: &str) {
-        self.state().extra(machine).uuid = Some(uuid.to_owned());
+        self.state().facts(machine).uuid = Some(uuid.to_owned());
     }
 
     /// Declares a machine's migration complete (RE-21).
     pub fn complete_migration(&self, machine: &MachineId) {
-        self.state().extra(machine).migrated = true;
+        self.state().facts(machine).migrated = true;
     }
 
     /// Moves a machine to another resource group (RE-22).
     pub fn move_to_group(&self, machine: &MachineId, group: &str) {
-        self.state().extra(machine).moved_to = Some(group.to_owned());
+        self.state().facts(machine).moved_to = Some(group.to_owned());
     }
 
-    /// Deletes a machine's row in the configuration server's database (RE-07). Returns whether there was one.
+    /// Deletes a machine from the configuration server's database (RE-07). Returns whether it was
+    /// there.
     pub fn unregister(&self, machine: &MachineId) -> bool {
         self.state().database(|machines| {
             let before = machines.len();
@@ -51,33 +37,62 @@ impl Infrastructure {
         })
     }
 
-    /// Enters a machine into the configuration server's database again.
+    /// Adds a machine to the configuration server's database again.
     pub fn register(&self, machine: &MachineId) {
         self.state().register(machine);
     }
 
-    /// Adds what is known here to a machine's view; `depth` is how many volumes its deepest disk consists of.
-    pub fn complete(&self, view: &mut MachineView, depth: usize) {
-        let state = self.state();
-        let extra = state.machines.get(&view.id).cloned().unwrap_or_default();
-        view.uuid = extra.uuid.unwrap_or_else(|| own_uuid(&self.site, &view.id));
-        // In a cloud a disk may stand on others without being a snapshot's.
-        if self.kind != PlatformKind::Azure {
-            view.snapshots = u32::try_from(depth.saturating_sub(1)).unwrap_or(u32::MAX);
-        }
-        view.process_server = extra.process_server;
-        view.disks_on = extra.disks_on;
-        view.migrated = extra.migrated;
-        view.nic = extra.nic.map(|nic| nic.view()).unwrap_or_default();
-        view.placement.resource_group = extra.moved_to.or(view.placement.resource_group.take());
+    /// The view of a machine of this specification.
+    ///
+    /// # Errors
+    /// One of its volumes is not among `volumes`.
+    pub fn show(
+        &self,
+        spec: &MachineSpec,
+        power: PowerState,
+        volumes: &dyn Volumes,
+    ) -> Result<MachineView, Denial> {
+        let disks = spec.disks.iter().map(|(id, volume)| {
+            let size = volumes.size_of(volume).ok_or_else(|| no_volume(volume))?;
+            Ok(DiskView { id: id.clone(), volume: volume.clone(), size })
+        });
+        let depth = spec.disks.iter().map(|(_, volume)| volumes.chain(volume).len()).max();
+        let facts = self.state().machines.get(&spec.id).cloned().unwrap_or_default();
+        let mut placement = spec.placement.clone();
+        placement.resource_group = facts.moved_to.or(placement.resource_group);
+        Ok(MachineView {
+            id: spec.id.clone(),
+            power,
+            firmware: spec.firmware,
+            os: spec.os,
+            memory: spec.memory,
+            disks: disks.collect::<Result<_, _>>()?,
+            uuid: facts.uuid.unwrap_or_else(|| own_uuid(&self.site, &spec.id)),
+            snapshots: self.snapshots_in(depth.unwrap_or_default()),
+            guest: spec.guest.clone(),
+            placement,
+            process_server: facts.process_server,
+            disks_on: facts.disks_on,
+            migrated: facts.migrated,
+            nic: facts.nic.map(|nic| nic.view()).unwrap_or_default(),
+        })
     }
 
-    /// A machine is gone, and with it all that was known of it but its row in the database.
+    /// Number of snapshots of a machine whose deepest disk consists of `depth` volumes. In a cloud a
+    /// disk may be a delta over other volumes without being a snapshot's.
+    fn snapshots_in(&self, depth: usize) -> u32 {
+        if self.profile().is_cloud {
+            return 0;
+        }
+        u32::try_from(depth.saturating_sub(1)).unwrap_or(u32::MAX)
+    }
+
+    /// Removes what is known of a machine that was deleted, except its entry in the database.
     pub fn forget_machine(&self, machine: &MachineId, disks: &[VolumeId]) {
         let mut state = self.state();
-        state.take_off(machine, disks);
-        if let Some(extra) = state.machines.remove(machine) {
-            state.give_cores(extra.cores);
+        state.detach(machine, disks);
+        if let Some(facts) = state.machines.remove(machine) {
+            state.give_cores(facts.cores);
         }
     }
 
@@ -89,12 +104,17 @@ impl Infrastructure {
             answers(there.ok_or_else(|| gone(id))?)?;
         }
         state.register(machine);
-        state.extra(machine).process_server = server.cloned();
+        state.facts(machine).process_server = server.cloned();
         Ok(())
     }
 
     /// See [`contract::Platform::attach_to_master_target`].
-    pub fn lend(&self, machine: &MachineId, disks: &[VolumeId], to: &ComponentId) -> Result<(), Denial> {
+    pub fn attach_to_master_target(
+        &self,
+        machine: &MachineId,
+        disks: &[VolumeId],
+        to: &ComponentId,
+    ) -> Result<(), Denial> {
         let mut state = self.state();
         state.manager_answers()?;
         state.may_change(&format!("detach the disks of {machine}"))?;
@@ -103,7 +123,7 @@ impl Infrastructure {
         let target = component.master_target().ok_or_else(|| gone(to))?;
         let more = disks.iter().filter(|disk| !target.disks.contains(disk)).count();
         if target.disks.len() + more > MasterTarget::MOST_DISKS {
-            let text = format!("master target {to} cannot carry {more} more disks");
+            let text = format!("{more} more disks cannot be attached to master target {to}");
             return Err(Denial::new(Kind::Full, text));
         }
         for datastore in disks.iter().filter_map(|disk| state.datastores.get(disk)) {
@@ -111,30 +131,30 @@ impl Infrastructure {
                 return Err(not_mounted(datastore, to));
             }
         }
-        state.take_off(machine, disks);
+        state.detach(machine, disks);
         for component in state.components.iter_mut().filter(|component| component.id == *to) {
             if let ComponentKind::MasterTarget(target) = &mut component.kind {
                 target.disks.extend_from_slice(disks);
             }
         }
-        state.extra(machine).disks_on = Some(to.clone());
+        state.facts(machine).disks_on = Some(to.clone());
         Ok(())
     }
 
     /// See [`contract::Platform::detach_from_master_target`].
-    pub fn give_back(&self, machine: &MachineId, disks: &[VolumeId]) -> Result<(), Denial> {
+    pub fn detach_from_master_target(&self, machine: &MachineId, disks: &[VolumeId]) -> Result<(), Denial> {
         let mut state = self.state();
-        if state.machines.get(machine).is_none_or(|extra| extra.disks_on.is_none()) {
+        if state.machines.get(machine).is_none_or(|facts| facts.disks_on.is_none()) {
             return Ok(());
         }
         state.manager_answers()?;
         state.may_change(&format!("attach the disks of {machine}"))?;
-        state.take_off(machine, disks);
+        state.detach(machine, disks);
         Ok(())
     }
 
-    /// Whether snapshots may be merged away.
-    pub fn merge_snapshots(&self, machine: &MachineId) -> Result<(), Denial> {
+    /// Checks whether the snapshots of a machine may be merged.
+    pub fn check_snapshot_merge(&self, machine: &MachineId) -> Result<(), Denial> {
         let state = self.state();
         state.manager_answers()?;
         state.may_change(&format!("merge the snapshots of {machine}"))
@@ -142,10 +162,6 @@ impl Infrastructure {
 }
 
 impl State {
-    pub(super) fn extra(&mut self, machine: &MachineId) -> &mut Extra {
-        self.machines.entry(machine.clone()).or_default()
-    }
-
     fn database<T: Default>(&mut self, work: impl FnOnce(&mut Vec<MachineId>) -> T) -> T {
         let server = self.components.iter_mut().find_map(|component| match &mut component.kind {
             ComponentKind::ConfigurationServer(server) => Some(&mut server.machines),
@@ -162,20 +178,20 @@ impl State {
         });
     }
 
-    /// Takes disks off whatever master target they hang on.
-    fn take_off(&mut self, machine: &MachineId, disks: &[VolumeId]) {
+    /// Detaches disks from the master target to which they are attached.
+    fn detach(&mut self, machine: &MachineId, disks: &[VolumeId]) {
         for component in &mut self.components {
             if let ComponentKind::MasterTarget(target) = &mut component.kind {
                 target.disks.retain(|disk| !disks.contains(disk));
             }
         }
-        if let Some(extra) = self.machines.get_mut(machine) {
-            extra.disks_on = None;
+        if let Some(facts) = self.machines.get_mut(machine) {
+            facts.disks_on = None;
         }
     }
 }
 
-/// A UUID that stays with a machine's name and its site.
+/// A UUID derived from the machine's name and its site.
 fn own_uuid(site: &str, machine: &MachineId) -> String {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();

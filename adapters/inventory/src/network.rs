@@ -1,54 +1,28 @@
-//! Networks: which address a machine has, and what of the outside reaches it (CN-03, CN-04, CN-10).
+//! Networks: the address of a machine, and which traffic reaches it (CN-03, CN-04, CN-10).
 //!
-//! In a cloud the rules of a machine and of its subnet have to let traffic in both; elsewhere there are no such rules.
-//! Every list begins with a rule for the port on which the suite itself asks a guest's service: without it no recovery
-//! could be measured. It is an ordinary rule, shown and changed like others; an isolated network lets nothing else in.
+//! In a cloud the rules of a machine and of its subnet must both allow traffic; elsewhere there are
+//! no such rules. Every rule list begins with a rule for the port of the guest's service, which the
+//! suite needs to measure a recovery. It is an ordinary rule, reported and changed like others. In
+//! an isolated network only that port is reachable.
 
 use std::net::Ipv4Addr;
 
 use contract::{
-    AddressRange, ComponentKind, Decision, MachineId, MachineSpec, Network, NicView,
-    PlatformErrorKind as Kind, PlatformKind, Protocol, SecurityRule, SecurityRules, Subnet,
+    AddressRange, ComponentKind, Decision, MachineId, MachineSpec, Network, PlatformErrorKind as Kind,
+    Protocol, SecurityRules, Subnet,
 };
 use witness::protocol::SERVICE_PORT;
 
-use super::admission::subscription;
-use super::{Denial, Infrastructure, State};
+use crate::defaults::{ISOLATED, rules_for_service};
+use crate::nic::{Nic, Way};
+use crate::site::{Denial, Infrastructure, State, subscription};
 
-/// Addresses of the network of test failovers, used for nothing else.
-const ISOLATED: AddressRange = AddressRange::TEST_NET_3;
-/// Priority of the rule for the suite's own port.
-const SUITES_PRIORITY: u16 = 100;
-
-/// By which address somebody outside comes to a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// By its address in its network, as through the private connection.
-    Private,
-    /// By its public address.
-    Public,
-}
-
-impl Way {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Private, Self::Public];
-
-    /// The loopback address that stands for it.
-    #[must_use]
-    pub fn loopback(self) -> Ipv4Addr {
-        match self {
-            Self::Private => Ipv4Addr::LOCALHOST,
-            Self::Public => Ipv4Addr::new(127, 0, 0, 2),
-        }
-    }
-}
-
-/// Whose security rules.
+/// Owner of a list of security rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecurityList {
-    /// A machine's.
+    /// A machine.
     Machine(MachineId),
-    /// A subnet's, by its name.
+    /// A subnet, by name.
     Subnet(String),
 }
 
@@ -61,11 +35,11 @@ impl std::fmt::Display for SecurityList {
     }
 }
 
-/// Why something from outside does not come in to a machine.
+/// Why traffic does not reach a machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No network has such a machine.
-    #[error("no network has a machine {0}")]
+    /// There is no such machine.
+    #[error("there is no machine {0} in any network")]
     NoMachine(MachineId),
     /// It has no public address (CN-04).
     #[error("machine {0} has no public address")]
@@ -76,54 +50,36 @@ pub enum Refusal {
     /// A rule denies it (CN-03).
     #[error("rule {rule} of {list} denies TCP port {port}")]
     Denied {
-        /// Whose rules.
+        /// The owner of the rule.
         list: SecurityList,
         /// The rule's name.
         rule: String,
-        /// The port that was asked for.
+        /// The port.
         port: u16,
     },
     /// No rule allows it (CN-03).
     #[error("no rule of {list} allows TCP port {port}")]
     NotAllowed {
-        /// Whose rules.
+        /// The owner of the rules.
         list: SecurityList,
-        /// The port that was asked for.
+        /// The port.
         port: u16,
     },
 }
 
-/// A machine's network card.
-#[derive(Clone, Debug)]
-pub struct Nic {
-    /// Where it is.
-    network: Network,
-    /// By name, in a cloud.
-    subnet: Option<String>,
-    /// Addresses that it can have.
-    pub range: AddressRange,
-    /// The one it has.
-    pub address: Ipv4Addr,
-    /// Whether that one was chosen, so that nobody else gets it.
-    chosen: bool,
-    public: bool,
-    /// Rules of its own, in a cloud.
-    security: Option<SecurityRules>,
-}
-
 impl Infrastructure {
-    /// Gives a machine in a cloud these security rules; those that are asked from now on hold to them.
+    /// Replaces the security rules of a machine in a cloud.
     ///
     /// # Panics
-    /// There is no such machine with rules of its own: a test that changes nothing proves nothing.
+    /// There is no such machine with security rules: a test that changes nothing proves nothing.
     pub fn secure_machine(&self, machine: &MachineId, rules: SecurityRules) {
         let mut state = self.state();
-        let nic = state.machines.get_mut(machine).and_then(|extra| extra.nic.as_mut());
-        let held = nic.and_then(|nic| nic.security.as_mut());
-        *held.unwrap_or_else(|| panic!("{} has no machine {machine} with rules", self.site)) = rules;
+        let nic = state.machines.get_mut(machine).and_then(|facts| facts.nic.as_mut());
+        let current = nic.and_then(|nic| nic.security.as_mut());
+        *current.unwrap_or_else(|| panic!("{} has no machine {machine} with rules", self.site)) = rules;
     }
 
-    /// Gives a subnet these security rules.
+    /// Replaces the security rules of a subnet.
     ///
     /// # Panics
     /// There is no such subnet.
@@ -137,23 +93,23 @@ impl Infrastructure {
         found.unwrap_or_else(|| panic!("{} has no subnet {name}", self.site)).security = rules;
     }
 
-    /// Gives a machine a public address or takes it away (CN-04).
+    /// Gives a machine a public address, or removes it (CN-04).
     ///
     /// # Panics
     /// There is no such machine.
     pub fn set_public_address(&self, machine: &MachineId, public: bool) {
         let mut state = self.state();
-        let nic = state.machines.get_mut(machine).and_then(|extra| extra.nic.as_mut());
+        let nic = state.machines.get_mut(machine).and_then(|facts| facts.nic.as_mut());
         nic.unwrap_or_else(|| panic!("{} has no machine {machine}", self.site)).public = public;
     }
 
-    /// Whether somebody outside reaches a TCP port of a machine, as far as networks decide.
+    /// Whether the networks let a client outside reach a TCP port of a machine.
     ///
     /// # Errors
-    /// What is in the way. The rules of the subnet are asked first, as they stand before the machine.
+    /// The reason why not. The rules of the subnet are checked before those of the machine.
     pub fn lets_in(&self, machine: &MachineId, way: Way, port: u16) -> Result<(), Refusal> {
         let state = self.state();
-        let nic = state.machines.get(machine).and_then(|extra| extra.nic.as_ref());
+        let nic = state.machines.get(machine).and_then(|facts| facts.nic.as_ref());
         let nic = nic.ok_or_else(|| Refusal::NoMachine(machine.clone()))?;
         if way == Way::Public && !nic.public {
             return Err(Refusal::NoPublicAddress(machine.clone()));
@@ -176,24 +132,14 @@ impl Infrastructure {
     }
 }
 
-impl Nic {
-    pub(super) fn view(&self) -> NicView {
-        NicView {
-            network: self.network,
-            address: Some(self.address),
-            public_address: self.public.then(|| Way::Public.loopback()),
-            security: self.security.clone(),
-        }
-    }
-}
-
 impl State {
     fn subnet(&self, network: Network, name: &str) -> Option<&Subnet> {
         self.kinds().find_map(subscription)?.subnet(network, Some(name))
     }
 
-    /// Puts a machine into its network. One that was there before under its name keeps nothing.
-    pub(super) fn connect(&mut self, spec: &MachineSpec, production: AddressRange) -> Result<(), Denial> {
+    /// Puts a machine into its network, replacing the network card of an earlier machine of the
+    /// same name.
+    pub(crate) fn connect(&mut self, spec: &MachineSpec, production: AddressRange) -> Result<(), Denial> {
         let subnet = spec.placement.subnet.as_deref().and_then(|name| self.subnet(spec.network, name));
         let (name, range) = match (subnet, spec.network) {
             (Some(subnet), _) => (Some(subnet.name.clone()), subnet.range),
@@ -204,7 +150,7 @@ impl State {
         if let Some(address) = chosen {
             self.check_address(spec, range, address)?;
         }
-        let security = name.as_ref().map(|_| suites_own());
+        let security = name.as_ref().map(|_| rules_for_service());
         let address = chosen.unwrap_or_else(|| range.dynamic());
         let nic = Nic {
             network: spec.network,
@@ -215,11 +161,11 @@ impl State {
             public: false,
             security,
         };
-        self.extra(&spec.id).nic = Some(nic);
+        self.facts(&spec.id).nic = Some(nic);
         Ok(())
     }
 
-    /// Whether a machine can have the address that was chosen for it.
+    /// Checks whether a machine can have the address that was chosen for it.
     fn check_address(
         &self,
         spec: &MachineSpec,
@@ -227,50 +173,20 @@ impl State {
         address: Ipv4Addr,
     ) -> Result<(), Denial> {
         if !range.can_give(address) {
-            let text = format!("machine {}: a network of {range} has no address {address} to give", spec.id);
+            let text =
+                format!("machine {}: address {address} cannot be assigned in a network of {range}", spec.id);
             return Err(Denial::new(Kind::NotFound, text));
         }
         let has_it = |nic: &Nic| nic.chosen && nic.network == spec.network && nic.address == address;
         let mut others = self.machines.iter().filter(|(id, _)| **id != spec.id);
-        match others.find(|(_, extra)| extra.nic.as_ref().is_some_and(has_it)) {
+        match others.find(|(_, facts)| facts.nic.as_ref().is_some_and(has_it)) {
             Some((other, _)) => {
-                let text = format!("machine {}: {address} is machine {other}'s already", spec.id);
+                let text = format!("machine {}: machine {other} already has address {address}", spec.id);
                 Err(Denial::new(Kind::Exists, text))
             }
             None => Ok(()),
         }
     }
-}
-
-/// The addresses that the machines of a platform have where nothing else is said.
-pub(super) fn usual_range(kind: PlatformKind) -> AddressRange {
-    match kind {
-        PlatformKind::Azure => AddressRange::TEST_NET_2,
-        PlatformKind::Vmware | PlatformKind::Physical | PlatformKind::HyperV => AddressRange::TEST_NET_1,
-    }
-}
-
-/// What a cloud's networks consist of to begin with: two halves of the one that serves, and one for test failovers.
-pub(super) fn subnets(production: AddressRange) -> Vec<Subnet> {
-    let [lower, upper] = production.halves();
-    let rows = [
-        ("default", Network::Production, lower),
-        ("backend", Network::Production, upper),
-        ("test-failovers", Network::Isolated, ISOLATED),
-    ];
-    let subnet = |(name, network, range): (&str, _, _)| Subnet {
-        name: name.to_owned(),
-        network,
-        range,
-        security: suites_own(),
-    };
-    rows.map(subnet).into()
-}
-
-/// Nothing comes in but the suite's own questions to the guest's service.
-fn suites_own() -> SecurityRules {
-    let rule = SecurityRule::tcp("suite-asks-the-service", SUITES_PRIORITY, SERVICE_PORT, Decision::Allow);
-    SecurityRules(vec![rule])
 }
 
 fn admits(rules: &SecurityRules, list: impl Fn() -> SecurityList, port: u16) -> Result<(), Refusal> {
@@ -283,7 +199,7 @@ fn admits(rules: &SecurityRules, list: impl Fn() -> SecurityList, port: u16) -> 
 
 #[cfg(test)]
 mod tests {
-    use contract::{Bytes, Firmware, GuestFacts, GuestOs, Placement};
+    use contract::{Bytes, Firmware, GuestFacts, GuestOs, Placement, PlatformKind, SecurityRule};
 
     use super::*;
 
@@ -308,13 +224,13 @@ mod tests {
     }
 
     fn rules(decision: Decision) -> SecurityRules {
-        let mut rules = suites_own();
+        let mut rules = rules_for_service();
         rules.0.push(SecurityRule::tcp("ssh", 200, SSH, decision));
         rules
     }
 
     #[test]
-    fn ssh_comes_in_only_where_machine_and_subnet_both_allow_it() {
+    fn ssh_is_reachable_only_if_machine_and_subnet_both_allow_it() {
         let (cloud, web) = (cloud(), MachineId::from("web"));
         cloud
             .admit(&spec("web", Network::Production, Some("backend"), None))
@@ -339,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_the_suite_comes_in_unless_somebody_allows_it() {
+    fn only_the_suites_port_is_reachable_by_default() {
         let (cloud, web) = (cloud(), MachineId::from("web"));
         cloud.admit(&spec("web", Network::Production, None, None)).unwrap_or_else(|e| panic!("{e:?}"));
         let list = SecurityList::Subnet("default".to_owned());
@@ -351,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_address_is_there_once_it_was_added_and_passes_the_same_rules() {
+    fn a_public_address_must_be_added_and_obeys_the_same_rules() {
         let (cloud, web) = (cloud(), MachineId::from("web"));
         cloud.admit(&spec("web", Network::Production, None, None)).unwrap_or_else(|e| panic!("{e:?}"));
         let none = Err(Refusal::NoPublicAddress(web.clone()));
@@ -362,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_isolated_network_lets_nothing_in_whatever_its_rules_say() {
+    fn an_isolated_network_blocks_traffic_whatever_its_rules_say() {
         let (cloud, web) = (cloud(), MachineId::from("web"));
         cloud.admit(&spec("web", Network::Isolated, None, None)).unwrap_or_else(|e| panic!("{e:?}"));
         cloud.secure_machine(&web, rules(Decision::Allow));
@@ -371,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_given_where_it_lies_in_the_subnet_and_is_free() {
+    fn an_address_is_assigned_if_it_is_in_the_subnet_and_free() {
         let cloud = cloud();
         let ask = |name: &str, subnet, address: &str| {
             let asked = cloud.admit(&spec(name, Network::Production, Some(subnet), Some(address)));

@@ -1,12 +1,12 @@
-//! The only module that speaks C: declarations of libnbd and a handle that closes itself.
-#![allow(unsafe_code)]
+//! The foreign function interface: declarations of libnbd, and a handle that closes itself.
+#![expect(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 
-use crate::Extent;
+use crate::extent::Extent;
 
-/// libnbd's words and the error number.
+/// libnbd's error message and error number.
 pub(crate) type Failure = (String, i32);
 
 #[repr(C)]
@@ -56,7 +56,7 @@ unsafe impl Send for Handle {}
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: the handle is ours and is not used again.
+        // SAFETY: the handle is owned and is not used again.
         unsafe {
             nbd_shutdown(self.0.as_ptr(), 0);
             nbd_close(self.0.as_ptr());
@@ -100,12 +100,12 @@ impl Handle {
 
     pub(crate) fn pread(&mut self, buffer: &mut [u8], offset: u64) -> Result<(), Failure> {
         let (at, count) = (buffer.as_mut_ptr().cast(), buffer.len());
-        // SAFETY: `buffer` is exclusively ours for the synchronous call.
+        // SAFETY: `buffer` is exclusively borrowed for the duration of the synchronous call.
         check(unsafe { nbd_pread(self.0.as_ptr(), at, count, offset, 0) }).map(drop)
     }
 
     pub(crate) fn pwrite(&mut self, data: &[u8], offset: u64) -> Result<(), Failure> {
-        // SAFETY: `data` is only read and lives through the synchronous call.
+        // SAFETY: `data` is only read, and is borrowed for the duration of the synchronous call.
         check(unsafe { nbd_pwrite(self.0.as_ptr(), data.as_ptr().cast(), data.len(), offset, 0) }).map(drop)
     }
 
@@ -119,7 +119,8 @@ impl Handle {
         check(unsafe { nbd_flush(self.0.as_ptr(), 0) }).map(drop)
     }
 
-    /// Runs from `offset` on; lengths and flags count, offsets are the caller's to compute.
+    /// Extents from `offset` on, with lengths and flags only: the caller has to compute the
+    /// offsets.
     pub(crate) fn block_status(
         &mut self,
         count: u64,
@@ -148,7 +149,8 @@ unsafe extern "C" fn collect(
     count: usize,
     _error: *mut c_int,
 ) -> c_int {
-    // SAFETY: libnbd passes back our pointer, a C string and `count` integers, valid for this call.
+    // SAFETY: libnbd passes our pointer back, a C string, and `count` integers, all valid during
+    // this call. `block_status` does not access `wanted` until libnbd has returned.
     let (wanted, context, entries) = unsafe {
         (
             &mut *user_data.cast::<Wanted>(),
@@ -168,7 +170,7 @@ unsafe extern "C" fn collect(
 }
 
 fn c_string(text: &str) -> Result<CString, Failure> {
-    CString::new(text).map_err(|_| (format!("{text:?} holds a zero byte"), 0))
+    CString::new(text).map_err(|_| (format!("{text:?} contains a zero byte"), 0))
 }
 
 fn check(result: c_int) -> Result<c_int, Failure> {
@@ -176,7 +178,7 @@ fn check(result: c_int) -> Result<c_int, Failure> {
 }
 
 fn last_failure() -> Failure {
-    // SAFETY: libnbd keeps the thread's last error until its next call; null is checked.
+    // SAFETY: libnbd keeps the thread's last error until its next call, and null is checked.
     unsafe {
         let text = nbd_get_error();
         let text = if text.is_null() {

@@ -1,13 +1,13 @@
-//! What a client is connected to: a server through libnbd, or an export of this process.
+//! The two kinds of connection: to a server through libnbd, or to an export inside this process.
 
+use crate::extent::{Extent, push};
 use crate::ffi::{Failure, Handle};
 use crate::memory::Connection;
-use crate::{Extent, push};
 
-/// Most bytes one question about extents covers.
+/// Most bytes that one block status request covers.
 const STATUS_STEP: u64 = 1 << 30;
 
-/// A failure and what was tried.
+/// An operation and its failure.
 type Tried = (&'static str, Failure);
 
 #[derive(Debug)]
@@ -17,7 +17,8 @@ pub(crate) enum Link {
 }
 
 impl Link {
-    /// Connects with meta contexts; all must be offered. Returns the export's size in bytes too.
+    /// Connects and negotiates meta contexts, all of which must be offered. Also returns the size
+    /// of the export in bytes.
     pub(crate) fn open(uri: &str, contexts: &[&str]) -> Result<(Self, u64), Tried> {
         if Connection::wanted(uri) { open_memory(uri, contexts) } else { open_server(uri, contexts) }
     }
@@ -43,7 +44,8 @@ impl Link {
         }
     }
 
-    /// Whether more connections to the same export see each other's writes, and one's flush is a flush of all.
+    /// Whether several connections to the export see each other's writes, and a flush on one is a
+    /// flush of all.
     pub(crate) fn can_multi_conn(&self) -> Result<bool, Failure> {
         match self {
             Self::Server(handle) => handle.can_multi_conn(),
@@ -58,7 +60,8 @@ impl Link {
         }
     }
 
-    /// The first `size` bytes in one context, in order, neighbours of equal flags joined.
+    /// The first `size` bytes in one context, in order; adjacent extents with equal flags are
+    /// joined.
     pub(crate) fn extents(&mut self, context: &str, size: u64) -> Result<Vec<Extent>, Failure> {
         match self {
             Self::Server(handle) => server_extents(handle, context, size),
@@ -105,13 +108,13 @@ fn server_extents(handle: &mut Handle, context: &str, size: u64) -> Result<Vec<E
     while at < size {
         let before = at;
         for extent in handle.block_status(STATUS_STEP.min(size - at), at, context)? {
-            // A server may describe more than was asked for.
+            // A server may describe more than it was asked for.
             let length = extent.length.min(size - at);
             push(&mut all, Extent { offset: at, length, flags: extent.flags });
             at += length;
         }
         if at == before {
-            return Err(("an answer without extents".to_owned(), 0));
+            return Err(("the answer contains no extents".to_owned(), 0));
         }
     }
     Ok(all)

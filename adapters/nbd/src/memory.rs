@@ -1,20 +1,21 @@
 //! Exports inside this process, for platforms in memory: `nbd+memory:///NAME`.
 //!
-//! A registered [`Export`] is reached through the same [`Client`](crate::Client) as a server's, so that whoever
-//! copies disks cannot tell the two apart. The scheme is ours; libnbd never sees it.
+//! A registered [`Export`] is accessed through the same [`Client`](crate::Client) as a server's
+//! export, so that code that copies disks does not notice the difference. The scheme is specific to
+//! this crate; libnbd never sees it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use crate::extent::{Extent, push};
 use crate::ffi::Failure;
-use crate::{Extent, push};
 
-/// How URIs of exports inside this process begin.
+/// Prefix of the URIs of exports inside this process.
 const SCHEME: &str = "nbd+memory:///";
 
-/// Error numbers that an export may answer with; those of the NBD protocol.
+/// Error numbers that an export may return, as in the NBD protocol.
 pub mod errno {
     /// The export is read-only.
     pub const EPERM: i32 = 1;
@@ -22,42 +23,44 @@ pub mod errno {
     pub const ENOENT: i32 = 2;
     /// The medium failed.
     pub const EIO: i32 = 5;
-    /// The range is outside the export, or the context was not asked for.
+    /// The range is outside the export, or the context was not negotiated.
     pub const EINVAL: i32 = 22;
-    /// No room is left.
+    /// There is no space left.
     pub const ENOSPC: i32 = 28;
-    /// The connection is gone.
+    /// The connection is closed.
     pub const ENOTCONN: i32 = 107;
 }
 
-/// Why an export did not do what was asked; the client adds operation and URI.
+/// Why an export refused a request; the client adds operation and URI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What was found.
+    /// The message.
     pub message: String,
     /// One of [`errno`].
     pub errno: i32,
 }
 
 impl Refusal {
-    /// A refusal with this sentence and error number.
+    /// A refusal with this message and error number.
     pub fn new(message: impl Into<String>, errno: i32) -> Self {
         Self { message: message.into(), errno }
     }
 }
 
-/// A disk served inside this process. Ranges are checked before it is asked.
+/// A disk served inside this process. The range of a request is checked before the export is
+/// called.
 pub trait Export: Send + Sync {
-    /// Size in bytes; never changes.
+    /// Size in bytes; must not change.
     fn size(&self) -> u64;
 
-    /// Whether several connections are safe: see [`Client::can_multi_conn`](crate::Client::can_multi_conn). Without it
-    /// requests come one after the other, in an order that can be repeated.
+    /// Whether several connections are safe: see
+    /// [`Client::can_multi_conn`](crate::Client::can_multi_conn). If they are not, requests are
+    /// sent one after another, in a reproducible order.
     fn can_multi_conn(&self) -> bool {
         false
     }
 
-    /// Fills `buffer` from byte `offset` on.
+    /// Fills `buffer` from byte `offset`.
     ///
     /// # Errors
     /// The content cannot be read.
@@ -66,7 +69,7 @@ pub trait Export: Send + Sync {
     /// Writes `data` at byte `offset`.
     ///
     /// # Errors
-    /// The export is read-only or full, or the medium failed; nothing was written then.
+    /// The export is read-only or full, or the medium failed; then nothing was written.
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), Refusal>;
 
     /// Makes `length` bytes at `offset` read as zeroes.
@@ -81,14 +84,15 @@ pub trait Export: Send + Sync {
     /// The medium failed.
     fn flush(&self) -> Result<(), Refusal>;
 
-    /// The whole export in a meta context, in order and without gaps. `None`: the context is not offered.
+    /// All extents in a meta context, in order and without gaps. `None`: the context is not
+    /// offered.
     ///
     /// # Errors
     /// The content cannot be read.
     fn extents(&self, context: &str) -> Result<Option<Vec<Extent>>, Refusal>;
 }
 
-/// What clients hold on to; emptied when the export is closed.
+/// Shared by an export and its clients; emptied when the export is closed.
 struct Slot {
     export: RwLock<Option<Arc<dyn Export>>>,
 }
@@ -96,8 +100,8 @@ struct Slot {
 static SLOTS: Mutex<BTreeMap<String, Arc<Slot>>> = Mutex::new(BTreeMap::new());
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// A registered export. Dropping it closes the export: it waits for requests under way, later ones fail.
-/// Requests must therefore not drop it themselves.
+/// A registered export. Dropping it closes the export: the drop waits for requests in progress, and
+/// later requests fail. A request must therefore not drop it.
 #[must_use = "dropping it closes the export"]
 pub struct Served {
     name: String,
@@ -105,7 +109,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// Where to connect.
+    /// The URI to connect to.
     #[must_use]
     pub fn uri(&self) -> String {
         format!("{SCHEME}{}", self.name)
@@ -125,7 +129,7 @@ impl Drop for Served {
     }
 }
 
-/// Registers an export. Its name becomes `name` and a number that no other export of this process has.
+/// Registers an export under `name` with a number appended that is unique in this process.
 pub fn serve(name: &str, export: Arc<dyn Export>) -> Served {
     let name = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let slot = Arc::new(Slot { export: RwLock::new(Some(export)) });
@@ -159,7 +163,7 @@ impl Connection {
         Ok(Self { slot, contexts: Vec::new() })
     }
 
-    /// Asks for a meta context. Returns whether it is offered.
+    /// Negotiates a meta context. Returns whether it is offered.
     pub(crate) fn negotiate(&mut self, context: &str) -> Result<bool, Failure> {
         let offered = self.ask(|export| export.extents(context))?.is_some();
         if offered {
@@ -201,11 +205,11 @@ impl Connection {
         self.ask(|export| export.flush())
     }
 
-    /// The whole export in a context that was negotiated, in order, neighbours of equal flags joined.
+    /// All extents in a negotiated context, in order; adjacent extents with equal flags are joined.
     pub(crate) fn extents(&self, context: &str) -> Result<Vec<Extent>, Failure> {
         let refuse = |message: String| (message, errno::EINVAL);
         if !self.contexts.iter().any(|known| known == context) {
-            return Err(refuse(format!("{context} was not asked for when connecting")));
+            return Err(refuse(format!("{context} was not negotiated at connection")));
         }
         let (size, extents) = self.ask(|export| Ok((export.size(), export.extents(context)?)))?;
         let extents = extents.ok_or_else(|| refuse(format!("the export no longer offers {context}")))?;
@@ -220,7 +224,7 @@ impl Connection {
         if end == size { Ok(all) } else { Err(refuse(format!("{context} describes {end} of {size} bytes"))) }
     }
 
-    /// Holds the export open for one request.
+    /// Calls the export, keeping it open for the duration of the request.
     fn ask<T>(&self, request: impl FnOnce(&dyn Export) -> Result<T, Refusal>) -> Result<T, Failure> {
         let export = self.slot.export.read().unwrap_or_else(PoisonError::into_inner);
         let export = export.as_ref().ok_or_else(|| ("export closed".to_owned(), errno::ENOTCONN))?;
@@ -228,13 +232,13 @@ impl Connection {
     }
 }
 
-/// Refuses what reaches beyond the export's end, as libnbd does.
+/// Refuses a range that is not inside the export, as libnbd does.
 fn within(export: &dyn Export, offset: u64, length: u64) -> Result<(), Refusal> {
     let size = export.size();
     match offset.checked_add(length) {
         Some(end) if end <= size => Ok(()),
         _ => {
-            let text = format!("{length} bytes at {offset} are not within the export's {size}");
+            let text = format!("{length} bytes at {offset} are not inside an export of {size} bytes");
             Err(Refusal::new(text, errno::EINVAL))
         }
     }
@@ -245,7 +249,7 @@ mod tests {
     use super::*;
     use crate::{ALLOCATION, Client};
 
-    /// Bytes in memory; offers allocation, its first half data.
+    /// A disk in memory; in the allocation context its first half is data.
     struct Ram(Mutex<Vec<u8>>);
 
     impl Ram {
@@ -271,7 +275,7 @@ mod tests {
         fn write(&self, offset: u64, data: &[u8]) -> Result<(), Refusal> {
             let at = offset as usize;
             if data.contains(&0xee) {
-                return Err(Refusal::new("no room", errno::ENOSPC));
+                return Err(Refusal::new("no space left", errno::ENOSPC));
             }
             self.bytes(|all| all[at..at + data.len()].copy_from_slice(data))
         }
@@ -296,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back_by_another_client() {
+    fn one_client_reads_what_another_wrote() {
         let served = Ram::serve("disk", 8192);
         let mut client = Client::connect(&served.uri()).unwrap();
         assert_eq!(client.size(), 8192);
@@ -309,14 +313,14 @@ mod tests {
     }
 
     #[test]
-    fn two_exports_of_one_name_are_two() {
+    fn exports_of_the_same_name_are_distinct() {
         let (one, other) = (Ram::serve("same", 512), Ram::serve("same", 1024));
         assert_ne!(one.uri(), other.uri());
         assert_eq!(Client::connect(&other.uri()).unwrap().size(), 1024);
     }
 
     #[test]
-    fn a_closed_export_fails_those_who_still_use_it() {
+    fn requests_to_a_closed_export_fail() {
         let served = Ram::serve("gone", 512);
         let uri = served.uri();
         let mut client = Client::connect(&uri).unwrap();
@@ -329,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_beyond_the_end_and_an_exports_own_refusal_are_errors() {
+    fn a_range_beyond_the_end_and_a_refusal_of_the_export_are_errors() {
         let served = Ram::serve("small", 512);
         let mut client = Client::connect(&served.uri()).unwrap();
         assert_eq!(client.read(510, &mut [0; 3]).unwrap_err().errno, errno::EINVAL);
@@ -341,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn contexts_must_be_offered_and_asked_for() {
+    fn contexts_must_be_offered_and_negotiated() {
         let served = Ram::serve("contexts", 1024);
         let mut client = Client::connect_with(&served.uri(), &[ALLOCATION]).unwrap();
         let flags: Vec<_> = client.extents(ALLOCATION).unwrap().iter().map(|e| (e.offset, e.flags)).collect();

@@ -1,32 +1,33 @@
-//! The record of one boot: what the disks held before the first instruction ran, and every write since.
+//! The record of a boot: the content of the disks before power-on, and every write since.
 //!
-//! It is kept below the core under test: what is judged is what was booted, not what the core says it built.
+//! It is kept below the core under test, so that what is judged is what was booted and not what the
+//! core says it built.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use contract::{DiskId, MachineId, Timestamp};
 use witness::ledger::{Record, RecordNumber};
 use witness::protocol::LedgerFinding;
+use witness::random::Random;
 
 use crate::Snapshot;
-use crate::prng::Random;
 
-/// One boot of one machine. Outlives the machine.
+/// One boot of one machine. It outlives the machine.
 #[derive(Debug)]
 pub struct SimBoot {
     /// Machine.
     pub machine: MachineId,
-    /// Counted from 1 over all machines of that name on this site.
+    /// Number of the boot, from 1, among all machines of that name at this site.
     pub number: u32,
-    /// What its ledger records carry; no two boots of a machine have the same, on whichever site.
+    /// Epoch in its ledger records; it differs between all boots of a machine, at all sites.
     pub epoch: u32,
     /// Power-on.
     pub started: Timestamp,
     /// Disks in boot order.
     pub disks: Vec<SimDisk>,
-    /// When the guest is up and does its work, or why it never comes up.
+    /// When the guest is up and starts its workload, or why it never comes up.
     pub up: Result<Timestamp, String>,
-    /// What the guest found in its ledger; `None` if it did not come that far.
+    /// The guest's finding about its ledger; `None` if it did not come up.
     pub found: Option<LedgerFinding>,
     journal: Mutex<Journal>,
 }
@@ -40,10 +41,10 @@ pub struct SimDisk {
     pub base: Snapshot,
 }
 
-/// One write of a guest, and when it was durable.
+/// A write of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimWrite {
-    /// When.
+    /// When it became durable.
     pub at: Timestamp,
     /// Index of the disk in the machine.
     pub disk: usize,
@@ -55,14 +56,14 @@ pub struct SimWrite {
     pub payload: Payload,
 }
 
-/// Content of a write, as little of it as it can be made from again.
+/// Content of a write, in a compact form from which it can be generated again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// A ledger record.
     Record(Record),
-    /// Noise from this seed.
+    /// Random bytes from this seed.
     Noise(u64),
-    /// Zeroes, as a discard leaves them.
+    /// Zeroes, as written by a discard.
     Zeroes,
 }
 
@@ -91,21 +92,21 @@ impl SimWrite {
     }
 }
 
-/// A record that the guest was told is durable.
+/// An acknowledgement to the guest that a record is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
     /// The record.
     pub number: RecordNumber,
-    /// When.
+    /// When it was sent.
     pub at: Timestamp,
 }
 
 /// How a boot ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The guest shut down in order; its last record is a quiesce mark.
+    /// The guest shut down; its last record is a quiesce mark.
     ShutDown,
-    /// It was switched off where it stood.
+    /// The machine was powered off while the guest was running.
     PoweredOff,
     /// The whole site was lost.
     SiteLost,
@@ -129,26 +130,26 @@ impl SimBoot {
         Self { machine, number, epoch, started, disks, up, found: None, journal: Mutex::default() }
     }
 
-    /// Every write so far, over all disks, in the order in which they became durable.
+    /// Every write so far on all disks, in the order in which they became durable.
     #[must_use]
     pub fn log(&self) -> Vec<SimWrite> {
         self.journal().log.clone()
     }
 
-    /// Ledger records acknowledged so far.
+    /// Acknowledgements so far.
     #[must_use]
     pub fn acks(&self) -> Vec<Ack> {
         let ack = |write: &SimWrite| write.record().map(|record| Ack { number: record.number, at: write.at });
         self.journal().log.iter().filter_map(ack).collect()
     }
 
-    /// The last record acknowledged at `moment` or before; `None` if there was none since power-on.
+    /// The last record acknowledged at or before `moment`; `None` if there is none since power-on.
     #[must_use]
     pub fn acked_by(&self, moment: Timestamp) -> Option<Ack> {
         self.acks().into_iter().take_while(|ack| ack.at <= moment).last()
     }
 
-    /// When and how it ended; `None` while it runs.
+    /// When and how the boot ended; `None` while the machine runs.
     #[must_use]
     pub fn ended(&self) -> Option<(Timestamp, End)> {
         self.journal().ended

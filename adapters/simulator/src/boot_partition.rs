@@ -1,6 +1,6 @@
-//! The boot partition of a machine's first disk: a partition table and a small FAT file system with the boot
-//! loaders' configurations and the drivers they may load. Whoever hydrates a copy edits it; a guest comes up only
-//! if its loader loads the drivers of the hardware it finds itself on.
+//! The boot partition of a machine's first disk: a partition table, and a small FAT file system
+//! with the boot loaders' configurations and the drivers they may load. Hydration edits it, and a
+//! guest comes up only if its boot loader loads the drivers of its hardware.
 
 use std::io::{Cursor, Read, Write};
 
@@ -12,7 +12,7 @@ use crate::disk::{BOOT_PARTITION, SECTOR};
 
 const SYSLINUX: &str = "syslinux.cfg";
 const ENTRY: &str = "loader/entries/roundtrip.conf";
-/// EFI system partition; its FAT may be of any width.
+/// EFI system partition, whose FAT may be of any width.
 const PARTITION_TYPE: u8 = 0xef;
 /// Offset of the first partition's entry in the boot record.
 const FIRST_ENTRY: usize = 446;
@@ -66,11 +66,12 @@ fn boot_record() -> Vec<u8> {
     record
 }
 
-/// Starts from a disk: which drivers the boot loader of `firmware` loads, or why it does not start.
+/// Runs the boot loader of `firmware` on a disk: returns the drivers it loads, or why it does not
+/// start.
 pub(crate) fn start(disk: &Snapshot, firmware: Firmware) -> Result<Vec<String>, String> {
     let record = disk.bytes(0, SECTOR);
     if record[..] != boot_record()[..] {
-        return Err("no bootable disk: the boot record is not there".to_owned());
+        return Err("no bootable disk: there is no boot record".to_owned());
     }
     let length = (BOOT_PARTITION.end - BOOT_PARTITION.start) as usize;
     let bytes = disk.bytes(BOOT_PARTITION.start, length);
@@ -87,7 +88,7 @@ pub(crate) fn start(disk: &Snapshot, firmware: Firmware) -> Result<Vec<String>, 
         text.split([',', ' ', '\n']).filter_map(|word| word.strip_prefix("/drivers/")?.strip_suffix(".img"));
     let loaded: Vec<_> = named.map(ToOwned::to_owned).collect();
     match loaded.iter().find(|driver| root.open_file(&image(driver)).is_err()) {
-        Some(lacking) => Err(format!("the boot loader finds no /{}", image(lacking))),
+        Some(missing) => Err(format!("the boot loader does not find /{}", image(missing))),
         None => Ok(loaded),
     }
 }
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn both_firmwares_load_what_is_configured() {
+    fn both_firmwares_load_the_configured_drivers() {
         let disk = disk(&["ahci", "vmw_pvscsi"], &["ahci", "ata_piix", "vmw_pvscsi"]);
         for firmware in [Firmware::Bios, Firmware::Uefi] {
             assert_eq!(start(&disk, firmware).unwrap(), ["ahci", "vmw_pvscsi"]);
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_that_is_configured_and_missing_stops_the_loader() {
+    fn a_missing_driver_in_the_configuration_stops_the_boot_loader() {
         let error = start(&disk(&["ahci"], &[]), Firmware::Bios).unwrap_err();
         assert!(error.contains("/drivers/ahci.img"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! The clock of a simulated world.
+//! The clock of a simulation.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use contract::{Millis, Timestamp};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-/// When every simulated world begins: 2030-01-01, in microseconds since the Unix epoch.
+/// Start time of every simulation: 2030-01-01, in microseconds since the Unix epoch.
 const BEGINNING: u64 = 1_893_456_000_000_000;
 
-/// Time as its runtime counts it, from a fixed beginning. Clones are the same clock.
+/// The time of a tokio runtime, from a fixed start. Clones share the clock.
 #[derive(Clone, Debug)]
 pub struct SimClock {
     runtime: Handle,
@@ -17,35 +17,35 @@ pub struct SimClock {
 }
 
 impl SimClock {
-    /// Begins to count on the current runtime.
+    /// Starts a clock on the current runtime.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// There is no tokio runtime.
     #[must_use]
     pub fn start() -> Self {
         Self { runtime: Handle::current(), origin: Instant::now() }
     }
 
-    /// The present.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         moment(self.micros())
     }
 
-    /// Lets time pass.
+    /// Waits for a duration.
     pub async fn sleep(&self, time: Millis) {
         tokio::time::sleep(time.into()).await;
     }
 
-    /// The present in microseconds since the Unix epoch.
+    /// The current time in microseconds since the Unix epoch.
     pub(crate) fn micros(&self) -> u64 {
-        // A thread outside the runtime would read the host's clock instead.
+        // Outside the runtime `Instant::now` would read the host's clock.
         let _inside = self.runtime.enter();
         let passed = Instant::now().saturating_duration_since(self.origin);
         BEGINNING + u64::try_from(passed.as_micros()).unwrap_or(u64::MAX - BEGINNING)
     }
 
-    /// Waits until `micros`, or not at all if that has passed.
+    /// Waits until `micros`; returns immediately if that has passed.
     pub(crate) async fn until(&self, micros: u64) {
         let wait = micros.saturating_sub(self.micros());
         if wait > 0 {
@@ -54,7 +54,7 @@ impl SimClock {
     }
 }
 
-/// Microseconds as the contract counts time.
+/// Converts microseconds to a timestamp of the contract.
 pub(crate) fn moment(micros: u64) -> Timestamp {
     Timestamp(micros / 1000)
 }

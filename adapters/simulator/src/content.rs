@@ -1,19 +1,20 @@
-//! What a volume holds: chunks of its own over what lies below, and frozen pictures of whole chains.
+//! Content of volumes: a layer of chunks for each volume over the volumes below, and snapshots of
+//! whole chains.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nbd::Extent;
 
-/// Flags of `base:allocation` for what reads as zeroes and takes no room.
+/// Flags of `base:allocation` for unallocated ranges, which read as zeroes.
 const HOLE_AND_ZERO: u64 = 3;
 
-/// One chunk that a volume has of its own.
+/// One chunk of a volume's own content.
 #[derive(Clone, Debug)]
 pub(crate) enum Chunk {
-    /// Zeroes that hide what lies below.
+    /// Zeroes that hide the content below.
     Zero,
-    /// Content; shared with whoever has the same.
+    /// Content, possibly shared with other volumes and snapshots.
     Data(Arc<[u8]>),
 }
 
@@ -24,13 +25,13 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// Chunks that take room.
+    /// Number of chunks with content.
     pub(crate) fn filled(&self) -> u64 {
         self.chunks.values().filter(|chunk| matches!(chunk, Chunk::Data(_))).count() as u64
     }
 }
 
-/// Cuts a stretch of bytes at chunk borders: chunk index, first byte within it, length.
+/// Splits a range of bytes at chunk boundaries: chunk index, first byte within it, length.
 pub(crate) fn pieces(chunk: u64, offset: u64, length: u64) -> impl Iterator<Item = (u64, usize, usize)> {
     let end = offset + length;
     let mut at = offset;
@@ -42,7 +43,8 @@ pub(crate) fn pieces(chunk: u64, offset: u64, length: u64) -> impl Iterator<Item
     })
 }
 
-/// Content of a disk at one moment. Cheap to take and to keep: it shares what has not changed since.
+/// Content of a disk at one moment. It is cheap to take and to keep, because unchanged content is
+/// shared.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The volume's own chunks first, then those below.
@@ -62,13 +64,13 @@ impl Snapshot {
         self.size
     }
 
-    /// Bytes that are stored for it, shared or not.
+    /// Bytes stored for it, shared or not.
     #[must_use]
     pub fn stored(&self) -> u64 {
         self.filled().len() as u64 * self.chunk
     }
 
-    /// Fills `buffer` from byte `offset` on; beyond the end are zeroes.
+    /// Fills `buffer` from byte `offset`; bytes beyond the end are zero.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) {
         let mut rest = buffer;
         for (index, within, length) in pieces(self.chunk, offset, rest.len() as u64) {
@@ -81,7 +83,7 @@ impl Snapshot {
         }
     }
 
-    /// The bytes from `offset` on; beyond the end are zeroes.
+    /// `length` bytes from `offset`; bytes beyond the end are zero.
     #[must_use]
     pub fn bytes(&self, offset: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
@@ -89,7 +91,8 @@ impl Snapshot {
         bytes
     }
 
-    /// Offsets of the sectors in which two disks of the same size differ, in bytes and in order.
+    /// Offsets in bytes of the sectors in which two disks of the same size differ, in ascending
+    /// order.
     #[must_use]
     pub fn differences(&self, other: &Self, sector: usize) -> Vec<u64> {
         let window = self.chunk.min(other.chunk);
@@ -112,19 +115,19 @@ impl Snapshot {
         found
     }
 
-    /// The whole disk in the meta context `base:allocation`.
+    /// All extents in the meta context `base:allocation`.
     pub(crate) fn allocation(&self) -> Vec<Extent> {
         let runs = self.filled().into_iter().map(|index| (index * self.chunk, self.chunk));
         cover(self.size, runs, 0, HOLE_AND_ZERO)
     }
 
-    /// Indices of the chunks that hold data.
+    /// Indices of the chunks with content.
     fn filled(&self) -> BTreeSet<u64> {
         let all: BTreeSet<u64> = self.layers.iter().flat_map(|layer| layer.chunks.keys().copied()).collect();
         all.into_iter().filter(|index| self.chunk(*index).is_some()).collect()
     }
 
-    /// Content of a chunk; `None` reads as zeroes.
+    /// Content of a chunk; `None` if it reads as zeroes.
     fn chunk(&self, index: u64) -> Option<&Arc<[u8]>> {
         match self.layers.iter().find_map(|layer| layer.chunks.get(&index))? {
             Chunk::Data(bytes) => Some(bytes),
@@ -133,8 +136,8 @@ impl Snapshot {
     }
 }
 
-/// Extents of a whole disk of `size` bytes: `runs` in ascending order with the flags `inside`, the rest with
-/// `outside`.
+/// Extents of a whole disk of `size` bytes: `runs`, in ascending order, with the flags `inside`,
+/// everything else with `outside`.
 pub(crate) fn cover(
     size: u64,
     runs: impl Iterator<Item = (u64, u64)>,
@@ -173,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn pieces_end_at_chunk_borders() {
+    fn pieces_end_at_chunk_boundaries() {
         let all: Vec<_> = pieces(8, 6, 12).collect();
         assert_eq!(all, [(0, 6, 2), (1, 0, 8), (2, 0, 2)]);
         assert_eq!(pieces(8, 6, 0).count(), 0);
     }
 
     #[test]
-    fn a_layer_hides_what_lies_below_also_with_zeroes() {
+    fn a_layer_hides_the_content_below_even_with_zeroes() {
         let mut top = snapshot(&[(0, Chunk::Zero), (1, data(1))]);
         top.layers.extend(snapshot(&[(0, data(9)), (2, data(2))]).layers);
         assert_eq!(top.bytes(6, 12), [0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2]);
@@ -199,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn extents_cover_the_disk_without_gap() {
+    fn extents_cover_the_disk_without_gaps() {
         let runs = |runs: &[(u64, u64)]| cover(10, runs.iter().copied(), 1, 0);
         assert_eq!(runs(&[]).len(), 1);
         let all: Vec<_> = runs(&[(2, 3), (5, 9)]).iter().map(|e| (e.offset, e.length, e.flags)).collect();

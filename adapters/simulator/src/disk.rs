@@ -1,5 +1,5 @@
-//! Where things lie on a machine's disks. Each disk says so itself, in its second sector, so that a copy on
-//! another site comes up with nothing but its disks.
+//! Layout of a machine's disks. Each disk stores its layout in its second sector, so that a copy at
+//! another site can boot from its disks alone.
 
 use std::ops::Range;
 
@@ -8,23 +8,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::Snapshot;
 
-/// Smallest unit a disk is written in, in bytes.
+/// Unit in which a disk is written, in bytes.
 pub(crate) const SECTOR: usize = 512;
-/// Where the boot partition lies on the first disk, in bytes.
+/// Position of the boot partition on the first disk, in bytes.
 pub(crate) const BOOT_PARTITION: Range<u64> = 0x1_0000..0x4_0000;
-/// Smallest disk, in bytes.
+/// Smallest size of a disk, in bytes.
 pub(crate) const SMALLEST: u64 = 512 * 1024;
 const MAGIC: &str = "roundtrip sim disk 1";
 const LEDGER_BYTES: u64 = 0x1_0000;
 
-/// What a guest puts on its disks.
+/// The workload of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
-    /// Mean time between two ledger records; 0: none are written.
+    /// Mean time between two ledger records; 0: no records.
     pub record_every: Millis,
-    /// Mean time between two random writes on each disk; 0: none.
+    /// Mean time between two background writes on each disk; 0: no background writes.
     pub churn_every: Millis,
-    /// Bytes of a random write; a multiple of 512.
+    /// Size of a background write in bytes; a multiple of 512.
     pub churn_bytes: u32,
 }
 
@@ -34,18 +34,18 @@ impl Default for Load {
     }
 }
 
-/// What a disk says of itself.
+/// The layout of a disk, as stored on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Layout {
     magic: String,
     /// Index of the disk in its machine.
     pub(crate) disk: usize,
-    /// How many disks the machine has.
+    /// Number of disks of the machine.
     pub(crate) disks: usize,
-    /// First byte of this disk's part of the ledger, and its records.
+    /// Offset of this disk's part of the ledger, followed by the number of its records.
     pub(crate) ledger_at: u64,
     pub(crate) ledger_rows: u64,
-    /// Bytes that random writes go to.
+    /// Range of the background writes, in bytes.
     pub(crate) churn: Range<u64>,
     pub(crate) load: Load,
 }
@@ -64,26 +64,26 @@ impl Layout {
         }
     }
 
-    /// The second sector.
+    /// The content of the second sector.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut sector = serde_json::to_vec(self).unwrap_or_default();
         sector.resize(SECTOR, 0);
         sector
     }
 
-    /// Reads the second sector of disk number `disk`.
+    /// Parses the second sector of disk number `disk`.
     pub(crate) fn read(content: &Snapshot, disk: usize) -> Result<Self, String> {
         let sector = content.bytes(SECTOR as u64, SECTOR);
         let length = sector.iter().position(|byte| *byte == 0).unwrap_or(SECTOR);
         let layout: Self = serde_json::from_slice(&sector[..length])
-            .map_err(|error| format!("disk {disk} does not say what is on it: {error}"))?;
+            .map_err(|error| format!("disk {disk} has no valid layout: {error}"))?;
         if layout.magic != MAGIC || layout.disk != disk || !layout.fits(content.size()) {
-            return Err(format!("disk {disk} says that it is another one"));
+            return Err(format!("the layout on disk {disk} is that of another disk"));
         }
         Ok(layout)
     }
 
-    /// Whether everything lies on a disk of `bytes` bytes.
+    /// Whether the layout fits a disk of `bytes` bytes.
     fn fits(&self, bytes: u64) -> bool {
         let ledger = self.ledger_rows.saturating_mul(SECTOR as u64).saturating_add(self.ledger_at);
         let churn = self.churn.end.saturating_sub(self.churn.start);

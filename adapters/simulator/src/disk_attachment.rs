@@ -1,46 +1,51 @@
-//! Where a machine's disks hang: on itself or on a master target, on its own volumes or on snapshots of them.
+//! Attaching a machine's disks: to the machine or to a master target, and to its own volumes or to
+//! snapshots of them.
 
 use contract::{ComponentId, MachineId, PlatformError, PlatformErrorKind as Kind, VolumeId};
+
+use inventory::{base_below, reattach, snapshot_above};
 
 use crate::SimSite;
 use crate::state::State;
 
 impl SimSite {
-    /// Takes a snapshot of a machine that is off: from then on it writes to deltas.
+    /// Takes a snapshot of a machine that is off; from then on it writes to deltas.
     ///
     /// # Errors
-    /// There is no such machine, it runs, or the deltas cannot be made.
+    /// There is no such machine, it is running, or the deltas cannot be created.
     pub fn snapshot_machine(&self, machine: &MachineId) -> Result<(), PlatformError> {
-        for (index, below) in self.resting_disks(machine)?.into_iter().enumerate() {
+        for (index, below) in self.offline_disks(machine)?.into_iter().enumerate() {
             let number = self.with(|state| state.next(machine));
-            let above = VolumeId(format!("{below}-snapshot-{number}"));
+            let above = snapshot_above(&below, number);
             self.add_delta(&above, &below)?;
-            self.with(|state| hang(state, machine, index, &above));
+            self.with(|state| attach(state, machine, index, &above));
         }
         Ok(())
     }
 
-    pub(crate) async fn flatten(&self, machine: &MachineId) -> Result<(), PlatformError> {
-        self.components().merge_snapshots(machine).map_err(self.denied())?;
-        for (index, top) in self.resting_disks(machine)?.into_iter().enumerate() {
-            let chain = self.with(|state| state.store.chain(&top));
-            let Some(base) = chain.last().filter(|base| **base != top) else { continue };
-            self.merge(&top, base).await?;
-            self.with(|state| hang(state, machine, index, base));
+    pub(crate) async fn merge_machine_snapshots(&self, machine: &MachineId) -> Result<(), PlatformError> {
+        self.components().check_snapshot_merge(machine).map_err(self.denied())?;
+        for (index, top) in self.offline_disks(machine)?.into_iter().enumerate() {
+            let Some(base) = self.with(|state| base_below(&state.store, &top)) else { continue };
+            self.merge(&top, &base).await?;
+            self.with(|state| attach(state, machine, index, &base));
         }
         Ok(())
     }
 
-    pub(crate) fn hang_disks(
+    pub(crate) fn attach_disks(
         &self,
         machine: &MachineId,
         to: Option<&ComponentId>,
     ) -> Result<(), PlatformError> {
         let done = match to {
-            Some(target) => self.components().lend(machine, &self.resting_disks(machine)?, target),
+            Some(target) => {
+                let disks = self.offline_disks(machine)?;
+                self.components().attach_to_master_target(machine, &disks, target)
+            }
             None => {
                 let disks = self.with(|state| self.volumes_of(state, machine))?;
-                self.components().give_back(machine, &disks)
+                self.components().detach_from_master_target(machine, &disks)
             }
         };
         done.map_err(self.denied())
@@ -48,15 +53,15 @@ impl SimSite {
 
     fn volumes_of(&self, state: &State, machine: &MachineId) -> Result<Vec<VolumeId>, PlatformError> {
         let record = state.machines.get(machine).ok_or_else(|| self.unknown("machine", machine))?;
-        Ok(record.spec.disks.iter().map(|(_, volume)| volume.clone()).collect())
+        Ok(inventory::volumes_of(&record.spec))
     }
 
-    fn resting_disks(&self, machine: &MachineId) -> Result<Vec<VolumeId>, PlatformError> {
+    fn offline_disks(&self, machine: &MachineId) -> Result<Vec<VolumeId>, PlatformError> {
         let now = self.clock().micros();
         self.with(|state| {
             state.finish_shutdowns(now);
             if state.is_running(machine) {
-                let text = format!("machine {machine} runs; switch it off first");
+                let text = format!("machine {machine} is running; shut it down first");
                 return Err(self.refuse(Kind::WrongPowerState, text));
             }
             self.volumes_of(state, machine)
@@ -64,11 +69,10 @@ impl SimSite {
     }
 }
 
-/// Puts a disk of a machine onto another volume.
-fn hang(state: &mut State, machine: &MachineId, index: usize, volume: &VolumeId) {
-    let record = state.machines.get_mut(machine);
-    let Some((_, hangs)) = record.and_then(|record| record.spec.disks.get_mut(index)) else { return };
-    let before = std::mem::replace(hangs, volume.clone());
+/// Attaches another volume to a machine as its disk number `index`.
+fn attach(state: &mut State, machine: &MachineId, index: usize, volume: &VolumeId) {
+    let Some(record) = state.machines.get_mut(machine) else { return };
+    let Some(before) = reattach(&mut record.spec, index, volume) else { return };
     if let Some(users) = state.users.get_mut(&before) {
         users.remove(machine);
         if users.is_empty() {

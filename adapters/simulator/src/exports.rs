@@ -1,4 +1,4 @@
-//! What clients are connected to: frozen disks of views, and volumes.
+//! Exports that clients connect to: the disks of snapshots, and volumes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -11,13 +11,13 @@ use crate::faults::Faults;
 use crate::state::State;
 use crate::{SimSite, Snapshot};
 
-/// A frozen disk. Its content takes the site's link.
+/// A disk of a snapshot, read over the site's link.
 pub(crate) struct SnapshotExport {
     content: Snapshot,
-    /// Meta context that marks what changed, and what it says.
+    /// Meta context for changes, with its extents.
     changed: Option<(String, Vec<Extent>)>,
     faults: Arc<Faults>,
-    /// Bytes read from all disks of the view.
+    /// Bytes read from all disks of the snapshot.
     bytes: Arc<AtomicU64>,
     reads: AtomicU64,
 }
@@ -66,7 +66,7 @@ impl Export for SnapshotExport {
     }
 }
 
-/// A volume, open.
+/// An open volume.
 pub(crate) struct VolumeExport {
     site: Weak<SimSite>,
     volume: VolumeId,
@@ -79,7 +79,7 @@ impl VolumeExport {
         Self { site, volume, size, writable }
     }
 
-    /// Runs one request on the volume as it is now.
+    /// Executes a request on the current state of the volume.
     fn ask<T>(&self, request: impl FnOnce(&SimSite, &mut State) -> Result<T, Refusal>) -> Result<T, Refusal> {
         let site = self.site.upgrade().ok_or_else(|| Refusal::new("the site is gone", errno::ENOTCONN))?;
         let answer = site.faults().export_answers().and_then(|()| {
@@ -89,14 +89,15 @@ impl VolumeExport {
                 request(&site, state)
             })
         });
-        // Whoever holds a site last closes its exports, which waits for their requests to end; this is one.
+        // Dropping the last reference to a site closes its exports and waits for their requests, of
+        // which this is one.
         if let Some(site) = Arc::into_inner(site) {
             std::thread::spawn(move || drop(site));
         }
         answer
     }
 
-    /// Runs one request that changes `length` bytes at `offset`; `stores`: they take room.
+    /// Executes a request that changes `length` bytes at `offset`; with `stores` they need space.
     fn change(
         &self,
         offset: u64,

@@ -1,4 +1,4 @@
-//! What can go wrong at a site, and how it is told to.
+//! Faults of a site, and injecting them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use nbd::memory::errno;
 
 /// A method of the platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)]
+#[expect(missing_docs, reason = "each is named after its method")]
 pub enum Call {
     Site,
     Infrastructure,
@@ -39,7 +39,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// All of them.
+    /// All methods.
     pub const ALL: [Self; 25] = [
         Self::Site,
         Self::Infrastructure,
@@ -69,35 +69,35 @@ impl Call {
     ];
 }
 
-/// Makes calls of one method fail.
+/// Makes calls of a method fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailCall {
     /// The method.
     pub call: Call,
-    /// Which call, counted from 1 since the site was opened.
+    /// Number of the first call that fails, from 1 since the site was opened.
     pub nth: u64,
-    /// How many calls from that one on.
+    /// How many calls fail.
     pub times: u64,
-    /// What the caller is told.
+    /// Kind of the error that is returned.
     pub kind: Kind,
-    /// Whether the call takes effect all the same and only its answer is lost.
+    /// Whether the call takes effect and only its answer is lost.
     pub takes_effect: bool,
 }
 
 impl FailCall {
-    /// The `nth` call fails and does nothing.
+    /// The `nth` call fails and has no effect.
     #[must_use]
     pub fn at(call: Call, nth: u64, kind: Kind) -> Self {
         Self { call, nth, times: 1, kind, takes_effect: false }
     }
 
-    /// The same, but what was asked is done and only the answer is lost.
+    /// The call takes effect, and only its answer is lost.
     #[must_use]
     pub fn after_its_effect(self) -> Self {
         Self { takes_effect: true, ..self }
     }
 
-    /// The same, but every later call fails too, until the fault is healed.
+    /// All later calls fail as well, until the fault is healed.
     #[must_use]
     pub fn from_then_on(self) -> Self {
         Self { times: u64::MAX, ..self }
@@ -108,50 +108,51 @@ impl FailCall {
     }
 }
 
-/// Something that goes wrong, until [`SimSite::heal`](crate::SimSite::heal).
+/// A fault, which lasts until [`SimSite::heal`](crate::SimSite::heal).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SimFault {
-    /// The power of the whole site fails: guests end where they stand, nothing answers, open views and exports are
-    /// gone.
+    /// The power of the whole site fails: guests end immediately, no call is answered, and open
+    /// snapshots and exports are lost.
     SiteLost,
-    /// What views show cannot be read; calls still come through.
+    /// Snapshots cannot be read, but calls are still answered.
     LinkCut,
-    /// Only so many bytes more can be stored through exports. At 0 no volume can be created either.
+    /// Only this many more bytes can be stored through exports. At 0 no volume can be created
+    /// either.
     Full(Bytes),
-    /// The nth read of views from now on fails, once.
+    /// The nth read of a snapshot from now on fails, once.
     ReadError(u64),
-    /// The nth write through exports from now on fails, once.
+    /// The nth write through an export from now on fails, once.
     WriteError(u64),
     /// Calls fail.
     Call(FailCall),
-    /// A guest ignores requests to shut down, in every boot.
+    /// A guest ignores requests to shut down, in this boot and later ones.
     ShutdownRefused(MachineId),
-    /// The applications in a guest cannot be brought to rest, in every boot.
+    /// The applications in a guest cannot be quiesced, in this boot and later ones.
     QuiesceRefused(MachineId),
-    /// A running guest stops where it stands: it writes nothing and does not shut down.
+    /// A running guest hangs: it writes nothing and does not shut down.
     GuestHangs(MachineId),
 }
 
-/// The way out of a site, which the content of views takes.
+/// The link out of a site, over which snapshots are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Link {
-    /// What opening and closing a view takes each.
+    /// Time to open a snapshot, and to close it.
     pub latency: Millis,
-    /// How fast content travels, paid when the view is closed; 0: at once.
+    /// Bandwidth for content, charged when the snapshot is closed; 0: unlimited.
     pub bytes_per_second: u64,
-    /// Every how many reads of one view one is lost and fails; 0: none.
+    /// Every how many reads of a snapshot one fails; 0: none.
     pub lose_every: u64,
 }
 
 impl Link {
-    /// What it takes to move `bytes`, in milliseconds.
+    /// Time to transfer `bytes`.
     pub(crate) fn takes(&self, bytes: u64) -> Millis {
         let moving = bytes.saturating_mul(1000).checked_div(self.bytes_per_second).unwrap_or(0);
         Millis(self.latency.0 + moving)
     }
 }
 
-/// All that is wrong with a site now.
+/// The current faults of a site.
 #[derive(Debug)]
 pub(crate) struct Faults(Mutex<Inner>);
 
@@ -163,7 +164,7 @@ struct Inner {
     room: Option<u64>,
     calls: BTreeMap<Call, u64>,
     failing: Vec<FailCall>,
-    /// Reads and writes left until one fails.
+    /// Reads left until one fails; the next field counts writes.
     read_error: Option<u64>,
     write_error: Option<u64>,
 }
@@ -184,8 +185,8 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a fault that concerns the site and not one of its guests.
-    pub(crate) fn lose_site_and_fail_over(&self, fault: &SimFault) {
+    /// Records a fault of the site; faults of its guests are ignored.
+    pub(crate) fn apply(&self, fault: &SimFault) {
         let mut inner = self.inner();
         match fault {
             SimFault::SiteLost => inner.lost = true,
@@ -198,7 +199,7 @@ impl Faults {
         }
     }
 
-    /// Ends all of them; calls are counted on.
+    /// Ends all faults; the counts of calls continue.
     pub(crate) fn heal(&self) {
         let mut inner = self.inner();
         *inner = Inner { link: inner.link, calls: std::mem::take(&mut inner.calls), ..Inner::default() };
@@ -228,7 +229,7 @@ impl Faults {
         self.inner().calls.get(&call).copied().unwrap_or(0)
     }
 
-    /// Counts a call and tells how it shall fail, if it shall.
+    /// Counts a call, and returns the failure injected into it, if there is one.
     pub(crate) fn count(&self, call: Call) -> Option<Failing> {
         let mut inner = self.inner();
         let number = inner.calls.entry(call).or_default();
@@ -238,7 +239,7 @@ impl Faults {
         Some(Failing { number, fault })
     }
 
-    /// Whether the `nth` read of a view comes through.
+    /// Fails if the `nth` read of a snapshot must fail.
     pub(crate) fn snapshot_read(&self, nth: u64) -> Result<(), Refusal> {
         let mut inner = self.inner();
         let lossy = inner.link.lose_every;
@@ -248,7 +249,7 @@ impl Faults {
         countdown(&mut inner.read_error, "read")
     }
 
-    /// Whether a volume's export answers at all.
+    /// Fails if exports of volumes do not answer.
     pub(crate) fn export_answers(&self) -> Result<(), Refusal> {
         if self.inner().lost {
             return Err(Refusal::new("the site does not answer", errno::ENOTCONN));
@@ -256,7 +257,8 @@ impl Faults {
         Ok(())
     }
 
-    /// Whether a write through an export that takes `room` bytes more is done; takes them.
+    /// Fails if a write through an export that needs `room` more bytes must fail; otherwise takes
+    /// the space.
     pub(crate) fn export_write(&self, room: u64) -> Result<(), Refusal> {
         let mut inner = self.inner();
         countdown(&mut inner.write_error, "write")?;
@@ -290,12 +292,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_fails_at_its_number_and_as_often_as_told() {
+    fn the_chosen_calls_fail() {
         let faults = Faults::new(Link::default());
-        faults.lose_site_and_fail_over(&SimFault::Call(FailCall {
-            times: 2,
-            ..FailCall::at(Call::Start, 2, Kind::Failed)
-        }));
+        faults.apply(&SimFault::Call(FailCall { times: 2, ..FailCall::at(Call::Start, 2, Kind::Failed) }));
         faults.count(Call::PowerOff);
         let failed = [(); 5].map(|()| faults.count(Call::Start).is_some());
         assert_eq!(failed, [false, true, true, false, false]);
@@ -303,10 +302,10 @@ mod tests {
     }
 
     #[test]
-    fn the_nth_write_fails_once_and_room_runs_out() {
+    fn the_nth_write_fails_once_and_space_runs_out() {
         let faults = Faults::new(Link::default());
-        faults.lose_site_and_fail_over(&SimFault::WriteError(2));
-        faults.lose_site_and_fail_over(&SimFault::Full(Bytes(100)));
+        faults.apply(&SimFault::WriteError(2));
+        faults.apply(&SimFault::Full(Bytes(100)));
         let codes = [0, 0, 60, 60, 40].map(|room| faults.export_write(room).err().map(|e| e.errno));
         assert_eq!(codes, [None, Some(errno::EIO), None, Some(errno::ENOSPC), None]);
         assert!(faults.is_full());
@@ -315,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn content_takes_its_time() {
+    fn a_transfer_takes_latency_and_bandwidth_into_account() {
         let link = Link { latency: Millis(20), bytes_per_second: 1000, lose_every: 0 };
         assert_eq!(link.takes(500), Millis(520));
         assert_eq!(Link::default().takes(u64::MAX), Millis(0));

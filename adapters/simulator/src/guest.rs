@@ -1,27 +1,28 @@
-//! What runs in a simulated machine: a model of the witness. Its writes follow from its seed and the time alone.
+//! The guest of a simulated machine: a model of the witness. Its writes depend only on its seed and
+//! the time.
 
 use std::collections::VecDeque;
 
 use contract::{DiskId, Firmware};
 use witness::ledger::{RECORD_BYTES, Record, RecordNumber};
 use witness::protocol::LedgerFinding;
+use witness::random::Random;
 
 use crate::boot::{Payload, SimWrite};
 use crate::clock::{micros, moment};
 use crate::disk::Layout;
-use crate::prng::Random;
 use crate::{Snapshot, boot_partition, ledger};
 
-/// Every how many random writes one is a discard instead.
+/// Every how many background writes one is a discard.
 const DISCARD_EVERY: u64 = 16;
 const NEVER: u64 = u64::MAX;
 
-/// What a guest finds when it is switched on. Times are in microseconds since the Unix epoch.
+/// The state of a machine at power-on. Times are in microseconds since the Unix epoch.
 pub(crate) struct PowerOn<'a> {
     pub(crate) names: &'a [DiskId],
     pub(crate) disks: &'a [Snapshot],
     pub(crate) firmware: Firmware,
-    /// Drivers without which the hardware's disks are not found.
+    /// Drivers that the hardware needs to find its disks.
     pub(crate) needed: &'a [String],
     pub(crate) seed: u64,
     pub(crate) epoch: u32,
@@ -29,14 +30,14 @@ pub(crate) struct PowerOn<'a> {
     pub(crate) up_at: u64,
 }
 
-/// A guest that comes up.
+/// A guest that has booted.
 pub(crate) struct Guest {
     layouts: Vec<Layout>,
     random: Random,
     epoch: u32,
     powered_at: u64,
     up_at: u64,
-    /// Records of another life, to be wiped as soon as it is up.
+    /// Records after the last contiguous one, to be wiped as soon as the guest is up.
     wipes: VecDeque<(usize, u64)>,
     next: RecordNumber,
     record_at: u64,
@@ -45,7 +46,7 @@ pub(crate) struct Guest {
     hung: bool,
 }
 
-/// What a guest does next.
+/// The next write of a guest.
 #[derive(Clone, Copy)]
 enum Due {
     Wipe,
@@ -54,12 +55,12 @@ enum Due {
 }
 
 impl Guest {
-    /// Boots from the disks, or says why that does not work.
+    /// Boots from the disks, or returns why that fails.
     pub(crate) fn boot(on: &PowerOn<'_>) -> Result<(Self, LedgerFinding), String> {
-        let first = on.disks.first().ok_or("no bootable disk: there is none")?;
+        let first = on.disks.first().ok_or("no bootable disk: the machine has no disk")?;
         let loaded = boot_partition::start(first, on.firmware)?;
-        if let Some(lacking) = on.needed.iter().find(|driver| !loaded.contains(driver)) {
-            return Err(format!("no root disk: the initial RAM disks lack {lacking}"));
+        if let Some(missing) = on.needed.iter().find(|driver| !loaded.contains(driver)) {
+            return Err(format!("no root disk: the initial RAM disks lack {missing}"));
         }
         let layouts = ledger::layouts(on.names, on.disks)?;
         let scan = ledger::scan(&layouts, on.disks);
@@ -83,7 +84,7 @@ impl Guest {
         Ok((guest, scan.finding))
     }
 
-    /// When it is up.
+    /// When the guest is up.
     pub(crate) fn up_at(&self) -> u64 {
         self.up_at
     }
@@ -92,12 +93,12 @@ impl Guest {
         self.hung
     }
 
-    /// Stops where it stands, until resumed.
+    /// Hangs until resumed.
     pub(crate) fn hang(&mut self) {
         self.hung = true;
     }
 
-    /// Goes on after hanging; what was due meanwhile is done late.
+    /// Resumes after hanging; writes that were due meanwhile are late.
     pub(crate) fn resume(&mut self, now: u64) {
         self.hung = false;
         for at in self.churn_at.iter_mut().chain([&mut self.record_at]) {
@@ -105,13 +106,13 @@ impl Guest {
         }
     }
 
-    /// Puts no more load on the disks.
-    pub(crate) fn rest(&mut self) {
+    /// Stops the workload.
+    pub(crate) fn stop_load(&mut self) {
         self.record_at = NEVER;
         self.churn_at.fill(NEVER);
     }
 
-    /// The next write, if it is due by `limit`.
+    /// The next write, if it is due at or before `limit`.
     pub(crate) fn next_by(&mut self, limit: u64) -> Option<SimWrite> {
         let (at, due) = self.due();
         if self.hung || at > limit || at == NEVER {
@@ -130,8 +131,8 @@ impl Guest {
         })
     }
 
-    /// The last record of an orderly shutdown.
-    pub(crate) fn last_words(&mut self, at: u64) -> Option<SimWrite> {
+    /// The quiesce mark.
+    pub(crate) fn quiesce_mark(&mut self, at: u64) -> Option<SimWrite> {
         self.record(at, true)
     }
 
@@ -145,7 +146,7 @@ impl Guest {
 
     fn record(&mut self, at: u64, quiesced: bool) -> Option<SimWrite> {
         let number = self.next;
-        let (disk, offset) = ledger::place(&self.layouts, number)?;
+        let (disk, offset) = ledger::position(&self.layouts, number)?;
         self.next += 1;
         let uptime_ms = at.saturating_sub(self.powered_at) / 1000;
         let record = Record { number, epoch: self.epoch, uptime_ms, seen: 0, quiesced };
@@ -154,14 +155,14 @@ impl Guest {
 
     fn churn(&mut self, at: u64, disk: usize) -> SimWrite {
         let load = self.load();
-        let place = self.layouts[disk].churn.clone();
-        let bytes = u64::from(load.churn_bytes).max(RECORD_BYTES as u64).min(place.end - place.start);
-        let offset = place.start + self.random.below((place.end - place.start) / bytes) * bytes;
+        let area = self.layouts[disk].churn.clone();
+        let bytes = u64::from(load.churn_bytes).max(RECORD_BYTES as u64).min(area.end - area.start);
+        let offset = area.start + self.random.below((area.end - area.start) / bytes) * bytes;
         self.churned += 1;
         let payload = if self.churned.is_multiple_of(DISCARD_EVERY) {
             Payload::Zeroes
         } else {
-            Payload::Noise(self.random.next())
+            Payload::Noise(self.random.next_u64())
         };
         self.churn_at[disk] = self.after(at, load.churn_every);
         write(at, disk, offset, bytes as u32, payload)
@@ -171,7 +172,7 @@ impl Guest {
         self.layouts[0].load
     }
 
-    /// A moment after `at`, on average by `every`.
+    /// A random time after `at`, on average `every` later.
     fn after(&mut self, at: u64, every: contract::Millis) -> u64 {
         match micros(every) {
             0 => NEVER,

@@ -1,4 +1,4 @@
-//! The factory: machines with disks that boot.
+//! Installing machines with bootable disks.
 
 use contract::PlatformErrorKind as Kind;
 use std::collections::BTreeSet;
@@ -11,31 +11,32 @@ use contract::{
 use crate::disk::{Layout, SECTOR, SMALLEST};
 use crate::{Load, SimProfile, SimSite, boot_partition};
 
-/// A machine to be installed.
+/// A machine to install.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimInstall {
     /// Its name.
     pub machine: MachineId,
     /// Firmware.
     pub firmware: Firmware,
-    /// Operating system; the disks are the same.
+    /// Operating system; it does not affect the disks.
     pub os: GuestOs,
-    /// What its agent tells.
+    /// Facts about the guest that its agent reports.
     pub guest: GuestFacts,
     /// Memory in bytes.
     pub memory: Bytes,
-    /// Disks in boot order with their sizes: multiples of 512, 512 KiB at least.
+    /// Disks in boot order with their sizes: multiples of 512 bytes, at least 512 KiB.
     pub disks: Vec<(DiskId, Bytes)>,
-    /// What its guest writes.
+    /// The workload of its guest.
     pub load: Load,
-    /// Drivers its initial RAM disks load; `None`: those of the site it is installed on.
+    /// Drivers that its initial RAM disks load; `None`: those of the site.
     pub loads: Option<Vec<String>>,
-    /// Drivers that lie on its boot partition and can be added.
+    /// Drivers that are on its boot partition and can be added.
     pub carries: Vec<String>,
 }
 
 impl SimInstall {
-    /// A machine with two disks of 1 MiB, the default load, the site's drivers loaded and all platforms' carried.
+    /// A machine with two disks of 1 MiB, the default workload, the site's drivers loaded, and the
+    /// drivers of all platforms on its boot partition.
     pub fn new(machine: impl Into<MachineId>) -> Self {
         let drivers: BTreeSet<_> =
             SimProfile::ALL.iter().flat_map(|profile| profile.boot_drivers.iter().copied()).collect();
@@ -52,7 +53,7 @@ impl SimInstall {
         }
     }
 
-    /// The volume a disk lies on after installation.
+    /// The volume of a disk after installation.
     #[must_use]
     pub fn volume(&self, disk: &DiskId) -> VolumeId {
         VolumeId(format!("{}-{disk}", self.machine))
@@ -76,11 +77,13 @@ impl SimSite {
     /// Installs a machine; it stays off.
     ///
     /// # Errors
-    /// Its name or one of its volumes is taken, or a disk has a size that cannot be.
+    /// Its name or one of its volumes exists already, or a disk has an invalid size.
     pub fn install(&self, install: &SimInstall) -> Result<MachineView, PlatformError> {
         let odd = |size: &Bytes| size.0 < SMALLEST || !size.0.is_multiple_of(SECTOR as u64);
         if let Some((disk, size)) = install.disks.iter().find(|(_, size)| odd(size)) {
-            return Err(self.refuse(Kind::Failed, format!("disk {disk} cannot have {} bytes", size.0)));
+            return Err(
+                self.refuse(Kind::Failed, format!("disk {disk} cannot have a size of {} bytes", size.0))
+            );
         }
         let volumes: Vec<_> =
             install.disks.iter().map(|(disk, size)| (install.volume(disk), size.0)).collect();

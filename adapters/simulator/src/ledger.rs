@@ -1,5 +1,5 @@
-//! The ledger on a simulated machine's disks: the witness's records, in a ring, so that a machine may live long
-//! on small disks.
+//! The ledger on a simulated machine's disks: the witness's records in a ring buffer, so that a
+//! machine can run for long on small disks.
 
 use contract::DiskId;
 use witness::ledger::{Record, RecordNumber, slot};
@@ -8,27 +8,27 @@ use witness::protocol::LedgerFinding;
 use crate::Snapshot;
 use crate::disk::{Layout, SECTOR};
 
-/// Numbers listed at most in a finding.
+/// Largest number of record numbers listed in a finding.
 const LISTED: usize = 16;
 
-/// Disk and offset in bytes at which a record lies.
-pub(crate) fn place(layouts: &[Layout], number: RecordNumber) -> Option<(usize, u64)> {
+/// Disk and offset in bytes of a record.
+pub(crate) fn position(layouts: &[Layout], number: RecordNumber) -> Option<(usize, u64)> {
     let lap = capacity(layouts);
     let within = number.checked_sub(1)?.checked_rem(lap)? + 1;
     let slot = slot(within, layouts.len())?;
     Some((slot.disk, layouts.get(slot.disk)?.ledger_at + slot.offset))
 }
 
-/// Records that all disks together hold.
+/// Number of records that fit all disks together.
 fn capacity(layouts: &[Layout]) -> u64 {
     layouts.iter().map(|layout| layout.ledger_rows).min().unwrap_or(0) * layouts.len() as u64
 }
 
-/// What lies in the ledger.
+/// Result of a scan of the ledger.
 #[derive(Debug)]
 pub(crate) struct Scan {
     pub(crate) finding: LedgerFinding,
-    /// Places of records beyond the last contiguous one.
+    /// Positions of records after the last contiguous one.
     pub(crate) beyond: Vec<(usize, u64)>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn scan(layouts: &[Layout], disks: &[Snapshot]) -> Scan {
             let offset = layout.ledger_at + row * SECTOR as u64;
             let sector = disk.bytes(offset, SECTOR);
             match Record::decode(&sector) {
-                Ok(Some(record)) if place(layouts, record.number) == Some((index, offset)) => {
+                Ok(Some(record)) if position(layouts, record.number) == Some((index, offset)) => {
                     records.push(record);
                 }
                 Ok(Some(record)) => torn.push(record.number),
@@ -59,7 +59,7 @@ pub(crate) fn scan(layouts: &[Layout], disks: &[Snapshot]) -> Scan {
 fn judge(layouts: &[Layout], records: &[Record], torn: Vec<RecordNumber>) -> Scan {
     let last = records.last();
     let highest = last.map_or(0, |record| record.number);
-    // Older ones have been overwritten in the ring.
+    // Older records were overwritten in the ring buffer.
     let lowest = highest.saturating_sub(capacity(layouts)) + 1;
     let mut missing = Vec::new();
     let mut expected = lowest;
@@ -71,7 +71,7 @@ fn judge(layouts: &[Layout], records: &[Record], torn: Vec<RecordNumber>) -> Sca
     missing.truncate(LISTED);
     let beyond = records.iter().filter(|record| record.number > contiguous);
     Scan {
-        beyond: beyond.filter_map(|record| place(layouts, record.number)).collect(),
+        beyond: beyond.filter_map(|record| position(layouts, record.number)).collect(),
         finding: LedgerFinding {
             contiguous,
             highest,
@@ -82,7 +82,7 @@ fn judge(layouts: &[Layout], records: &[Record], torn: Vec<RecordNumber>) -> Sca
     }
 }
 
-/// Layouts of all disks, checked against one another.
+/// The layouts of all disks, checked for consistency.
 pub(crate) fn layouts(names: &[DiskId], disks: &[Snapshot]) -> Result<Vec<Layout>, String> {
     let all = disks.iter().enumerate().map(|(index, disk)| Layout::read(disk, index));
     let all = all.collect::<Result<Vec<_>, _>>()?;
@@ -116,7 +116,7 @@ mod tests {
         }
 
         fn write(&mut self, number: RecordNumber, data: &[u8]) {
-            let (disk, offset) = place(&self.layouts, number).unwrap();
+            let (disk, offset) = position(&self.layouts, number).unwrap();
             self.store.write(&NAMES[disk].into(), offset, data).unwrap();
         }
 
@@ -134,16 +134,16 @@ mod tests {
     }
 
     #[test]
-    fn the_first_lap_lies_as_the_witness_lays_it() {
+    fn the_first_lap_has_the_witnesss_positions() {
         let disks = Disks::new();
-        let first = [1, 2, 3].map(|number| place(&disks.layouts, number).unwrap());
+        let first = [1, 2, 3].map(|number| position(&disks.layouts, number).unwrap());
         let starts = [disks.layouts[0].ledger_at, disks.layouts[1].ledger_at];
         assert_eq!(first, [(0, starts[0]), (1, starts[1]), (0, starts[0] + 512)]);
-        assert_eq!(place(&disks.layouts, 257), Some(first[0]));
+        assert_eq!(position(&disks.layouts, 257), Some(first[0]));
     }
 
     #[test]
-    fn a_ring_that_went_round_is_contiguous() {
+    fn a_ring_that_wrapped_around_is_contiguous() {
         let mut disks = Disks::new();
         disks.records(1..=1000);
         let scan = disks.scan();

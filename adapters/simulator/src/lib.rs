@@ -1,30 +1,33 @@
-//! Platforms in memory under a virtual clock: the same [`contract::Platform`] as the stand-ins', in milliseconds.
+//! Platforms in memory under a virtual clock: the same [`contract::Platform`] as the stand-ins, in
+//! milliseconds.
 //!
-//! A [`SimWorld`] has one seed, one clock and as many [`SimSite`]s as a test wants. Each site has machines whose
-//! guests write a ledger and churn, volumes of copy-on-write chunks, point-in-time views with change tracking, a
-//! link, and faults on demand. Bytes cross through `nbd+memory:` URIs, so a core under test sees no difference.
+//! A [`SimWorld`] has a seed, a clock and any number of [`SimSite`]s. A site has machines whose
+//! guests write a ledger and background data, volumes of copy-on-write chunks, snapshots with
+//! change tracking, a link, and faults on demand. Disk content is accessed through `nbd+memory:`
+//! URIs, so a core under test sees no difference.
 //!
 //! # Time
-//! The clock is tokio's, paused: once nothing is left to do, it jumps to the next timer. That way the timers of
-//! the core under test and those of the platform are one clock, without a line changed in either. Work on
-//! blocking threads holds the clock still. It needs tokio's current-thread runtime; [`run`] builds one. On any
-//! other runtime a site works too, in real time.
+//! The clock is tokio's, paused: when there is nothing left to do, it jumps to the next timer. So
+//! the timers of the core under test and those of the platform share one clock without any change
+//! to either. The clock does not advance during work on blocking threads. This needs tokio's
+//! current-thread runtime, which [`run`] builds. On any other runtime a site works in real time.
 //!
 //! # Determinism
-//! There are no background tasks. A guest's writes are a function of the seed, its site, its name, the number of
-//! its boot and the time; they are applied when somebody looks: before each call that concerns the machine and
-//! before each read of its disks. Names that a site gives count by machine, so that how the calls for different
-//! machines interleave changes nothing. What is left to chance is the order of calls within one virtual instant
-//! between machines (blocking threads finish when they finish) and the branch `tokio::select!` takes when two are
-//! ready at once. So compare [`SimSite::fingerprint`], which sorts by machine, and [`SimWorld::settle`] before
-//! acting on a world in which several machines are at work.
+//! There are no background tasks. A guest's writes are a function of the seed, its site, its name,
+//! the number of its boot and the time. They are applied when they become observable: before each
+//! call that concerns the machine, and before each read of its disks. Names that a site assigns are
+//! numbered per machine, so that they do not depend on how calls for different machines interleave.
+//! Two things are not deterministic: the order of calls for different machines within one virtual
+//! instant, because blocking threads finish at any time, and the branch that `tokio::select!` takes
+//! when two are ready. So compare runs by [`SimSite::fingerprint`], which sorts by machine, and
+//! call [`SimWorld::settle`] before acting on a simulation in which several machines are at work.
 //!
 //! - `content`, `store`: volumes
-//! - `disk`, `boot_partition`, `ledger`: what lies on a machine's disks
-//! - `guest`, `boot`: what runs in a machine, and the record of it
-//! - `site`, `power`, `views`, `volumes`, `exports`: the platform
-//! - `faults`: what can go wrong; `process`: how a core dies
-//! - `judge`: where a recovered machine lies in the order of writes
+//! - `disk`, `boot_partition`, `ledger`: the content of a machine's disks
+//! - `guest`, `boot`: the guest of a machine, and the record of its boot
+//! - `site`, `power`, `snapshots`, `volumes`, `exports`: the platform
+//! - `faults`: fault injection; `process`: crashes of a core
+//! - `write_order`: the position of a recovered machine in the order of writes
 
 mod boot;
 mod boot_partition;
@@ -39,9 +42,9 @@ mod install;
 mod ledger;
 mod machines;
 mod power;
-mod prng;
 mod process;
 mod profile;
+mod seeds;
 mod site;
 mod snapshots;
 mod state;

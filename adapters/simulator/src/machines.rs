@@ -1,16 +1,17 @@
-//! Machines: made of volumes, switched on and off.
+//! Machines: created from volumes, powered on and off.
 
 use std::sync::Arc;
 
 use contract::{
-    Bytes, ChangeId, DiskView, MachineId, MachineSpec, MachineView, PlatformError, PlatformErrorKind as Kind,
-    PowerState, VolumeId,
+    ChangeId, MachineId, MachineSpec, MachineView, PlatformError, PlatformErrorKind as Kind, PowerState,
+    VolumeId,
 };
+use inventory::Volumes;
 
 use crate::boot::{SimBoot, SimDisk};
 use crate::clock::{micros, moment};
 use crate::guest::{Guest, PowerOn};
-use crate::prng::seed_of;
+use crate::seeds::seed_of;
 use crate::state::{MachineRecord, Running, State};
 use crate::{SimSite, Snapshot};
 
@@ -20,43 +21,15 @@ impl SimSite {
         state: &State,
         record: &MachineRecord,
     ) -> Result<MachineView, PlatformError> {
-        let spec = &record.spec;
-        let disks = spec.disks.iter().map(|(id, volume)| {
-            let size = state.store.get(volume).ok_or_else(|| self.unknown("volume", volume))?.size;
-            Ok(DiskView { id: id.clone(), volume: volume.clone(), size: Bytes(size) })
-        });
-        let mut view = MachineView {
-            id: spec.id.clone(),
-            power: if record.running.is_some() { PowerState::On } else { PowerState::Off },
-            firmware: spec.firmware,
-            os: spec.os,
-            memory: spec.memory,
-            disks: disks.collect::<Result<_, _>>()?,
-            uuid: String::new(),
-            snapshots: 0,
-            guest: spec.guest.clone(),
-            placement: spec.placement.clone(),
-            process_server: None,
-            disks_on: None,
-            migrated: false,
-            nic: contract::NicView::default(),
-        };
-        let depth = spec.disks.iter().map(|(_, volume)| state.store.chain(volume).len()).max();
-        self.components().complete(&mut view, depth.unwrap_or_default());
-        Ok(view)
+        let power = if record.running.is_some() { PowerState::On } else { PowerState::Off };
+        self.components().show(&record.spec, power, &state.store).map_err(self.denied())
     }
 
     pub(crate) fn add_machine(&self, spec: &MachineSpec) -> Result<MachineView, PlatformError> {
         self.with(|state| {
-            if state.machines.contains_key(&spec.id) {
-                return Err(self.refuse(Kind::Exists, format!("machine {} exists already", spec.id)));
-            }
-            if let Some((_, missing)) =
-                spec.disks.iter().find(|(_, volume)| state.store.get(volume).is_none())
-            {
-                return Err(self.unknown("volume", missing));
-            }
-            let spec = self.components().admit(spec).map_err(self.denied())?;
+            let exists = state.machines.contains_key(&spec.id);
+            let admitted = self.components().admit_machine(spec, exists, &state.store);
+            let spec = admitted.map_err(self.denied())?;
             let record = MachineRecord {
                 spec: spec.clone(),
                 running: None,
@@ -74,18 +47,18 @@ impl SimSite {
     }
 
     pub(crate) fn remove_machine(&self, id: &MachineId) -> Result<(), PlatformError> {
-        self.components().inventory().map_err(self.denied())?;
+        self.components().check_manager().map_err(self.denied())?;
         let now = self.clock().micros();
         self.with(|state| {
             state.catch_up(id, now);
             if state.is_running(id) {
-                let text = format!("machine {id} runs; switch it off first");
+                let text = format!("machine {id} is running; power it off first");
                 return Err(self.refuse(Kind::WrongPowerState, text));
             }
             let Some(record) = state.machines.remove(id) else { return Ok(()) };
-            let disks: Vec<_> = record.spec.disks.iter().map(|(_, volume)| volume.clone()).collect();
+            let disks = inventory::volumes_of(&record.spec);
             self.components().forget_machine(id, &disks);
-            for (_, volume) in &record.spec.disks {
+            for volume in &disks {
                 if let Some(users) = state.users.get_mut(volume) {
                     users.remove(id);
                     if users.is_empty() {
@@ -97,9 +70,9 @@ impl SimSite {
         })
     }
 
-    /// Switches a machine on. What its disks hold before that is kept.
+    /// Powers a machine on. The content of its disks before that is recorded.
     pub(crate) fn boot(&self, id: &MachineId) -> Result<(), PlatformError> {
-        self.components().start(id).map_err(self.denied())?;
+        self.components().check_start(id).map_err(self.denied())?;
         let now = self.clock().micros();
         self.with(|state| {
             state.catch_up(id, now);
@@ -111,8 +84,8 @@ impl SimSite {
             let disks = self.capture(state, &spec)?;
             let tracked = still_tracked(state, record);
             let running = self.power_on(state, &spec, &disks, now);
-            let life = state.lives.entry(id.clone()).or_default();
-            life.boots.push(Arc::clone(&running.boot));
+            let history = state.history.entry(id.clone()).or_default();
+            history.boots.push(Arc::clone(&running.boot));
             if let Some(record) = state.machines.get_mut(id) {
                 record.tracked = tracked;
                 record.snapshots_taken = 0;
@@ -120,11 +93,11 @@ impl SimSite {
             }
             Ok(())
         })?;
-        self.tell_boot();
+        self.announce_boot();
         Ok(())
     }
 
-    /// The content of every disk, none of which may be in use by somebody else.
+    /// The content of every disk, none of which may be in use.
     fn capture(&self, state: &State, spec: &MachineSpec) -> Result<Vec<Snapshot>, PlatformError> {
         let failed = |what: String| self.refuse(Kind::Failed, format!("start machine {}: {what}", spec.id));
         let capture = |(_, volume): &(_, VolumeId)| {
@@ -144,7 +117,7 @@ impl SimSite {
     }
 
     fn power_on(&self, state: &State, spec: &MachineSpec, disks: &[Snapshot], now: u64) -> Running {
-        let booted = state.lives.get(&spec.id).map_or(0, |life| life.boots.len());
+        let booted = state.history.get(&spec.id).map_or(0, |history| history.boots.len());
         let number = u32::try_from(booted).unwrap_or(u32::MAX).saturating_add(1);
         let names: Vec<_> = spec.disks.iter().map(|(disk, _)| disk.clone()).collect();
         let up_at = now + micros(self.config().boot_takes);
@@ -171,14 +144,14 @@ impl SimSite {
         Running { boot: Arc::new(boot), volumes, guest, closing: None }
     }
 
-    /// Number of a boot that no other boot of a machine has, wherever it has been: the upper half says at which
-    /// site, the lower which boot there.
+    /// The epoch of a boot, which no other boot of a machine has at any site: the upper half is the
+    /// number of the site, the lower that of the boot.
     fn epoch(&self, number: u32) -> u32 {
         self.ordinal() << 16 | number & 0xffff
     }
 }
 
-/// The moments since which changes can still be told after the machine was off: those that every disk kept.
+/// The change ids that are still valid after the machine was off: those that every disk kept.
 fn still_tracked(state: &State, record: &MachineRecord) -> Vec<ChangeId> {
     let kept =
         |change: &&ChangeId| record.spec.disks.iter().all(|(_, volume)| state.store.tracks(volume, change));

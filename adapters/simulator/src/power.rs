@@ -1,4 +1,4 @@
-//! How machines go off, and how whole sites do.
+//! Powering machines and whole sites off.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use crate::clock::{micros, moment};
 use crate::guest::Guest;
 use crate::{End, SimBoot, SimFault, SimSite};
 
-/// What became of a request to shut down.
+/// Result of a request to shut down.
 enum Request {
     IsOff,
-    /// It will be off then, in microseconds since the Unix epoch.
+    /// The machine will be off at this time, in microseconds since the Unix epoch.
     OffAt(u64),
     Ignored,
 }
 
 impl SimSite {
-    /// Asks the guest to shut down and lets time pass until it is off, `within` at most. A guest that is slower
-    /// goes off all the same, later.
+    /// Asks the guest to shut down and waits until it is off, at most `within`. A guest that is
+    /// slower still shuts down, later.
     pub(crate) async fn shut_down_in_order(
         &self,
         id: &MachineId,
@@ -36,8 +36,7 @@ impl SimSite {
             }
             Request::OffAt(_) | Request::Ignored => {
                 self.clock().until(bound).await;
-                Err(self
-                    .refuse(Kind::TimedOut, format!("shut down: machine {id} was not off within {within}")))
+                Err(self.refuse(Kind::TimedOut, format!("shut down: machine {id} is not off after {within}")))
             }
         }
     }
@@ -46,13 +45,13 @@ impl SimSite {
         let takes = micros(self.config().shutdown_takes);
         self.with(|state| {
             state.catch_up(id, now);
-            let is_deaf = state.deaf.contains(id);
+            let ignores = state.ignoring_shutdown.contains(id);
             let record = state.machines.get_mut(id).ok_or_else(|| self.unknown("machine", id))?;
             let Some(running) = &mut record.running else { return Ok(Request::IsOff) };
-            let Some(guest) = running.guest.as_mut().filter(|guest| !guest.is_hung() && !is_deaf) else {
+            let Some(guest) = running.guest.as_mut().filter(|guest| !guest.is_hung() && !ignores) else {
                 return Ok(Request::Ignored);
             };
-            guest.rest();
+            guest.stop_load();
             let off = *running.closing.get_or_insert(now.max(guest.up_at()).saturating_add(takes));
             Ok(Request::OffAt(off))
         })
@@ -70,10 +69,10 @@ impl SimSite {
         })
     }
 
-    /// Lets something go wrong. Returns when.
+    /// Injects a fault. Returns when.
     pub fn inject(&self, fault: &SimFault) -> Timestamp {
         let now = self.clock().micros();
-        self.faults().lose_site_and_fail_over(fault);
+        self.faults().apply(fault);
         self.with(|state| match fault {
             SimFault::SiteLost => {
                 let machines: Vec<_> = state.machines.keys().cloned().collect();
@@ -81,12 +80,13 @@ impl SimSite {
                     state.catch_up(machine, now);
                     state.end_boot(machine, now, End::SiteLost);
                 }
-                let views = std::mem::take(&mut state.views).into_values().flat_map(|view| view.served);
+                let snapshots = std::mem::take(&mut state.snapshots).into_values();
+                let snapshots = snapshots.flat_map(|snapshot| snapshot.served);
                 let exports = std::mem::take(&mut state.exports).into_values().map(|export| export.served);
-                state.to_close.extend(views.chain(exports));
+                state.to_close.extend(snapshots.chain(exports));
             }
-            SimFault::ShutdownRefused(machine) => drop(state.deaf.insert(machine.clone())),
-            SimFault::QuiesceRefused(machine) => drop(state.restless.insert(machine.clone())),
+            SimFault::ShutdownRefused(machine) => drop(state.ignoring_shutdown.insert(machine.clone())),
+            SimFault::QuiesceRefused(machine) => drop(state.refusing_quiesce.insert(machine.clone())),
             SimFault::GuestHangs(machine) => {
                 state.catch_up(machine, now);
                 let record = state.machines.get_mut(machine).and_then(|record| record.running.as_mut());
@@ -101,18 +101,18 @@ impl SimSite {
             | SimFault::WriteError(_)
             | SimFault::Call(_) => {}
         });
-        self.tell_closed();
+        self.announce_closed();
         self.note(&self.config().id.0, format!("{fault:?}"));
         moment(now)
     }
 
-    /// Ends every fault. Machines that were switched off stay off; hung guests go on.
+    /// Ends every fault. Machines that are off stay off; hung guests resume.
     pub fn heal(&self) {
         let now = self.clock().micros();
         self.faults().heal();
         self.with(|state| {
-            state.deaf.clear();
-            state.restless.clear();
+            state.ignoring_shutdown.clear();
+            state.refusing_quiesce.clear();
             for record in state.machines.values_mut() {
                 let guest = record.running.as_mut().and_then(|running| running.guest.as_mut());
                 if let Some(guest) = guest.filter(|guest| guest.is_hung()) {
@@ -123,23 +123,24 @@ impl SimSite {
         self.note(&self.config().id.0, "healed".to_owned());
     }
 
-    /// The power of the whole site fails; see [`SimFault::SiteLost`]. Returns the moment.
+    /// Injects [`SimFault::SiteLost`]. Returns the time.
     pub fn lose(&self) -> Timestamp {
         self.inject(&SimFault::SiteLost)
     }
 
-    /// A lost site is back; its machines are off, its disks are as the loss left them. Other faults stay.
+    /// Makes a lost site available again; its machines are off, and its disks are as the loss left
+    /// them. Other faults remain.
     pub fn restore(&self) {
         self.faults().restore();
         self.note(&self.config().id.0, "restored".to_owned());
     }
 
-    /// Waits for a boot of `machine` with a number above `after`.
-    pub async fn boot_after(&self, machine: &MachineId, after: u32) -> Arc<SimBoot> {
+    /// Waits for a boot of `machine` with a number above `previous_boot`.
+    pub async fn boot_after(&self, machine: &MachineId, previous_boot: u32) -> Arc<SimBoot> {
         let mut booted = self.booted();
         loop {
             booted.borrow_and_update();
-            if let Some(boot) = self.last_boot(machine).filter(|boot| boot.number > after) {
+            if let Some(boot) = self.last_boot(machine).filter(|boot| boot.number > previous_boot) {
                 return boot;
             }
             if booted.changed().await.is_err() {
@@ -148,18 +149,18 @@ impl SimSite {
         }
     }
 
-    /// The last boot of a machine, with all its guest has done until now. Later writes are added to it when
-    /// somebody looks at the machine again.
+    /// The last boot of a machine, with everything its guest has done until now. Later writes are
+    /// added when the machine is accessed again.
     pub fn last_boot(&self, machine: &MachineId) -> Option<Arc<SimBoot>> {
         self.boots(machine).pop()
     }
 
-    /// All boots of machines of this name, as [`SimSite::last_boot`] shows them.
+    /// All boots of machines of this name, up to date like [`SimSite::last_boot`].
     pub fn boots(&self, machine: &MachineId) -> Vec<Arc<SimBoot>> {
         let now = self.clock().micros();
         self.with(|state| {
             state.catch_up(machine, now);
-            state.lives.get(machine).map(|life| life.boots.clone()).unwrap_or_default()
+            state.history.get(machine).map(|history| history.boots.clone()).unwrap_or_default()
         })
     }
 }

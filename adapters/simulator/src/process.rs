@@ -1,9 +1,9 @@
-//! A core's process, which can die between any two of its calls.
+//! The process of a core, which can crash between any two of its calls.
 //!
-//! A core is given the platforms of its process instead of the sites themselves. Once the process is dead, none of
-//! its calls returns any more: what is left of the core is stuck wherever it next needs a platform, and a new core
-//! may be opened on the same directory. What was asked for before goes on, and what the dead core had open stays
-//! open, as with a real one.
+//! A core receives the platforms of its process instead of the sites themselves. After the process
+//! has crashed, none of its calls returns: the rest of the core is stuck where it next needs a
+//! platform, and a new core may be opened on the same directory. Calls in progress are completed,
+//! and everything that the crashed core had open stays open, as with a real process.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,81 +18,85 @@ use tokio::sync::watch;
 
 use crate::SimSite;
 
-/// A process in which a core runs.
+/// A process that runs a core.
 #[derive(Debug)]
 pub struct SimProcess {
     dead: watch::Sender<bool>,
-    life: Mutex<Life>,
+    calls: Mutex<Calls>,
 }
 
 #[derive(Debug, Default)]
-struct Life {
-    /// Calls made so far, over all sites.
-    calls: u64,
-    ends: Option<Ends>,
+struct Calls {
+    /// Number of calls so far, at all sites.
+    made: u64,
+    crash: Option<Crash>,
 }
 
+/// A crash at a call.
 #[derive(Clone, Copy, Debug)]
-struct Ends {
+struct Crash {
     nth: u64,
     takes_effect: bool,
 }
 
 impl SimProcess {
-    /// A process that lives until it is told otherwise.
+    /// A process that runs until it is killed.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { dead: watch::Sender::new(false), life: Mutex::default() })
+        Arc::new(Self { dead: watch::Sender::new(false), calls: Mutex::default() })
     }
 
-    /// A site, for a core in this process.
+    /// A site as the platform of a core in this process.
     pub fn platform(self: &Arc<Self>, site: &Arc<SimSite>) -> Arc<dyn Platform> {
-        Arc::new(Line { process: Arc::clone(self), site: Arc::clone(site) })
+        Arc::new(ProcessPlatform { process: Arc::clone(self), site: Arc::clone(site) })
     }
 
-    /// Calls made so far, over all sites.
+    /// Number of calls so far, at all sites.
     pub fn calls(&self) -> u64 {
-        self.life().calls
+        self.count_of_calls().made
     }
 
-    /// Dies at its `nth` call, counted from 1: before that takes effect, or after it and before its answer.
+    /// Crashes at its `nth` call, from 1: before the call takes effect, or after it and before its
+    /// answer.
     pub fn die_at(&self, nth: u64, takes_effect: bool) {
-        self.life().ends = Some(Ends { nth, takes_effect });
+        self.count_of_calls().crash = Some(Crash { nth, takes_effect });
     }
 
-    /// Dies now.
+    /// Crashes now.
     pub fn kill(&self) {
         self.dead.send_replace(true);
     }
 
-    /// Waits until it is dead and nothing of it moves any more; only then may another core take its place.
+    /// Waits until it has crashed and all its work has ended; only then may another core replace
+    /// it.
     pub async fn died(&self) {
         // The sender lives as long as `self`.
         let _ = self.dead.subscribe().wait_for(|dead| *dead).await;
-        // Time passes only once all blocking work has ended.
+        // Time advances only once all blocking work has ended.
         tokio::time::sleep(Millis(1).into()).await;
     }
 
-    fn life(&self) -> std::sync::MutexGuard<'_, Life> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    fn count_of_calls(&self) -> std::sync::MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a call. Returns whether the process dies at it, and then whether it takes effect.
+    /// Counts a call. Returns whether the process crashes at it, and then whether the call takes
+    /// effect.
     fn count(&self) -> Option<bool> {
-        let mut life = self.life();
-        life.calls += 1;
-        life.ends.filter(|ends| ends.nth == life.calls).map(|ends| ends.takes_effect)
+        let mut calls = self.count_of_calls();
+        calls.made += 1;
+        calls.crash.filter(|crash| crash.nth == calls.made).map(|crash| crash.takes_effect)
     }
 
     async fn call<T>(&self, work: impl Future<Output = T>) -> T {
         self.unless_dead().await;
-        let ends = self.count();
-        if ends == Some(false) {
+        let crash = self.count();
+        if crash == Some(false) {
             self.kill();
         }
         self.unless_dead().await;
         let answer = work.await;
-        if ends.is_some() {
+        if crash.is_some() {
             self.kill();
         }
         self.unless_dead().await;
@@ -106,14 +110,14 @@ impl SimProcess {
     }
 }
 
-/// One site as one process sees it.
-struct Line {
+/// A site as seen by a process.
+struct ProcessPlatform {
     process: Arc<SimProcess>,
     site: Arc<SimSite>,
 }
 
 #[async_trait]
-impl Platform for Line {
+impl Platform for ProcessPlatform {
     async fn site(&self) -> Result<SiteView, PlatformError> {
         self.process.call(self.site.site()).await
     }
@@ -186,8 +190,12 @@ impl Platform for Line {
         self.process.call(self.site.open_snapshots(request)).await
     }
 
-    async fn close_snapshot(&self, view: &SnapshotId, acknowledge: Acknowledge) -> Result<(), PlatformError> {
-        self.process.call(self.site.close_snapshot(view, acknowledge)).await
+    async fn close_snapshot(
+        &self,
+        snapshot: &SnapshotId,
+        acknowledge: Acknowledge,
+    ) -> Result<(), PlatformError> {
+        self.process.call(self.site.close_snapshot(snapshot, acknowledge)).await
     }
 
     async fn stop_tracking(&self, machine: &MachineId) -> Result<(), PlatformError> {

@@ -1,35 +1,36 @@
-//! What makes each simulated site different, as data.
+//! The differences between simulated sites, as data.
 
 use contract::{Millis, PlatformKind, SiteId};
 
 use crate::Link;
 
-/// How long a platform can tell what changed.
+/// How long change tracking survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrackingPersistence {
-    /// Over an orderly shutdown, as with bitmaps kept in the image.
+    /// A clean shutdown, as with bitmaps stored in the image.
     KeptOverShutdown,
-    /// Until the machine is off.
+    /// Only while the machine is running.
     LostWhenOff,
-    /// Never; disks must be compared as a whole.
+    /// There is no change tracking; whole disks must be compared.
     Never,
 }
 
-/// One kind of platform.
+/// The description of a simulated platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimProfile {
-    /// Name in reports; always says that it is simulated.
+    /// Name in reports, which always says that it is simulated.
     pub label: &'static str,
-    /// What it stands in for.
+    /// The product that it represents.
     pub kind: PlatformKind,
-    /// Drivers a guest needs to find its disks.
+    /// Drivers that a guest needs to find its disks.
     pub boot_drivers: &'static [&'static str],
-    /// How long it can tell what changed.
+    /// How long change tracking survives.
     pub tracking: TrackingPersistence,
 }
 
 impl SimProfile {
-    /// Hyper-V, first generation: the same controller as the cloud's, so that a machine needs no hydration (HY-04).
+    /// Hyper-V, first generation: it has the cloud's controller, so that machines need no hydration
+    /// (HY-04).
     pub const HYPERV: Self = Self {
         label: "hyperv-sim",
         kind: PlatformKind::HyperV,
@@ -57,32 +58,32 @@ impl SimProfile {
         boot_drivers: &["ata_piix"],
         tracking: TrackingPersistence::KeptOverShutdown,
     };
-    /// All of them.
+    /// All profiles.
     pub const ALL: [Self; 4] = [Self::HYPERV, Self::VMWARE, Self::PHYSICAL, Self::AZURE];
 }
 
-/// What a simulated site is made of.
+/// Configuration of a simulated site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimConfig {
-    /// Its name.
+    /// Its id.
     pub id: SiteId,
-    /// What it stands in for.
+    /// The platform.
     pub profile: SimProfile,
-    /// Granularity of storage in bytes: a power of two, 512 at least.
+    /// Granularity of storage in bytes: a power of two, at least 512.
     pub chunk: u64,
-    /// Granularity of change tracking in bytes: a power of two, 512 at least.
+    /// Granularity of change tracking in bytes: a power of two, at least 512.
     pub grain: u64,
-    /// From power-on until the guest does its work.
+    /// Time from power-on until the guest starts its workload.
     pub boot_takes: Millis,
-    /// From the request to shut down until the machine is off.
+    /// Time from a shutdown request until the machine is off.
     pub shutdown_takes: Millis,
-    /// The way out of the site.
+    /// The link out of the site.
     pub link: Link,
 }
 
 impl SimConfig {
-    /// A site with what most tests want: storage in 4 KiB, tracking in 64 KiB as QEMU's, boot 5 s, shutdown 2 s, a
-    /// link that takes no time, and views left open in the way, as on the real stand-ins.
+    /// The defaults for most tests: storage in 4 KiB, tracking in 64 KiB as in QEMU, boot in 5 s,
+    /// shutdown in 2 s, and a link without delay.
     pub fn new(id: impl Into<SiteId>, profile: SimProfile) -> Self {
         Self {
             id: id.into(),

@@ -21,11 +21,11 @@ use crate::trace::Trace;
 use crate::{Allowed, Call, Event, Link, SimClock, SimConfig, SimProfile, Snapshot};
 use inventory::{Denial, Infrastructure};
 
-/// A site in memory. Opened by [`SimWorld::site`](crate::SimWorld::site).
+/// A site in memory, opened by [`SimWorld::site`](crate::SimWorld::site).
 pub struct SimSite {
     me: Weak<Self>,
     config: SimConfig,
-    /// Which site of its world, counted from 1.
+    /// Number of the site in its simulation, from 1.
     ordinal: u32,
     seed: u64,
     clock: SimClock,
@@ -33,13 +33,13 @@ pub struct SimSite {
     components: Infrastructure,
     faults: Arc<Faults>,
     trace: Trace,
-    /// Counts boots of all machines, to wake who waits for one.
+    /// Counts boots of all machines, to wake tasks that wait for a boot.
     booted: watch::Sender<u64>,
     /// Counts closed exports, to wake a merge that waits for them.
     closed: watch::Sender<u64>,
     /// Bytes written through exports.
     written: AtomicU64,
-    /// Held while a chain is merged, so that none of its volumes is opened meanwhile.
+    /// Locked during a merge, so that no volume of the chain is opened meanwhile.
     merging: tokio::sync::Mutex<()>,
 }
 
@@ -76,42 +76,42 @@ impl SimSite {
         &self.config.profile
     }
 
-    /// What reproduces this site.
+    /// The seed that reproduces this site.
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// Its clock, which is the world's.
+    /// The clock of its simulation.
     #[must_use]
     pub fn clock(&self) -> &SimClock {
         &self.clock
     }
 
-    /// Its components, to be looked at, broken and repaired.
+    /// Its components, which can be inspected, broken and repaired.
     #[must_use]
     pub fn components(&self) -> &Infrastructure {
         &self.components
     }
 
-    /// Changes the way out of the site.
+    /// Replaces the link out of the site.
     pub fn set_link(&self, link: Link) {
         self.faults.set_link(link);
     }
 
-    /// How often a method was called so far, refused calls included.
+    /// Number of calls of a method so far, including refused ones.
     pub fn calls(&self, call: Call) -> u64 {
         self.faults.calls(call)
     }
 
-    /// Snapshots taken of a machine since its last boot, whoever asked for them: what replication costs, counted
-    /// below the core.
+    /// Snapshots taken of a machine since its last boot, by any caller: a cost of replication,
+    /// counted below the core.
     pub fn snapshots_taken(&self, machine: &MachineId) -> u64 {
         self.with(|state| state.machines.get(machine).map_or(0, |record| record.snapshots_taken))
     }
 
-    /// Bytes of content written through exports so far, zeroing not among them: what arrived here, counted below the
-    /// core.
+    /// Bytes of content written through exports so far, without zeroing: the data received here,
+    /// counted below the core.
     pub fn written(&self) -> Bytes {
         Bytes(self.written.load(Ordering::Relaxed))
     }
@@ -120,12 +120,12 @@ impl SimSite {
         self.written.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// What a machine was made as; its network, for one.
+    /// The specification of a machine, which includes its network.
     pub fn spec(&self, machine: &MachineId) -> Option<MachineSpec> {
         self.with(|state| state.machines.get(machine).map(|record| record.spec.clone()))
     }
 
-    /// What a volume holds now; `None` if it is gone or lacks what lies below.
+    /// The current content of a volume; `None` if it or a volume below it is gone.
     pub fn snapshot(&self, volume: &VolumeId) -> Option<Snapshot> {
         let now = self.clock.micros();
         self.with(|state| {
@@ -139,29 +139,29 @@ impl SimSite {
         self.with(|state| state.store.ids().cloned().collect())
     }
 
-    /// Bytes that all volumes take; what several share counts for each.
+    /// Bytes allocated for all volumes; content shared by several counts for each.
     pub fn stored(&self) -> Bytes {
         self.with(|state| Bytes(state.store.ids().map(|id| state.store.allocated(id)).sum()))
     }
 
-    /// Views and exports that are open: what a core that has stopped must not leave behind.
+    /// Number of open snapshots and exports, which a stopped core must not leave behind.
     pub fn left_open(&self) -> usize {
-        self.with(|state| state.views.len() + state.exports.len())
+        self.with(|state| state.snapshots.len() + state.exports.len())
     }
 
-    /// Where hydration may edit a machine's disks: the boot partition of the first.
+    /// The part of a machine's disks that hydration may edit: the boot partition of the first disk.
     #[must_use]
     pub fn hydrated() -> Allowed {
         Allowed { disk: 0, bytes: BOOT_PARTITION }
     }
 
-    /// All that happened so far, in order.
+    /// All events so far, in order.
     pub fn trace(&self) -> Vec<Event> {
         self.trace.all()
     }
 
-    /// A number that two runs share if the same happened in both and left the same behind. How calls for different
-    /// machines interleaved within one instant does not enter.
+    /// A hash that is equal for two runs with the same events and the same final content. It does
+    /// not depend on how calls for different machines interleaved within one instant.
     pub fn fingerprint(&self) -> u64 {
         let now = self.clock.micros();
         let mut events = self.trace();
@@ -210,7 +210,7 @@ impl SimSite {
         self.booted.subscribe()
     }
 
-    pub(crate) fn tell_boot(&self) {
+    pub(crate) fn announce_boot(&self) {
         self.booted.send_modify(|count| *count += 1);
     }
 
@@ -218,11 +218,11 @@ impl SimSite {
         self.closed.subscribe()
     }
 
-    pub(crate) fn tell_closed(&self) {
+    pub(crate) fn announce_closed(&self) {
         self.closed.send_modify(|count| *count += 1);
     }
 
-    /// Works on the state, and closes afterwards what the work wants closed.
+    /// Works on the state, and afterwards closes the exports that the work put into `to_close`.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut state);
@@ -240,7 +240,7 @@ impl SimSite {
         PlatformError { site: self.label().to_owned(), kind, message: message.into() }
     }
 
-    /// What the site's components do not let through, as this site's error.
+    /// Converts a denial by the site's components to an error of this site.
     pub(crate) fn denied(&self) -> impl Fn(Denial) -> PlatformError {
         |denial| self.refuse(denial.kind, denial.message)
     }
@@ -256,7 +256,8 @@ impl SimSite {
         Ok(())
     }
 
-    /// Every call comes through here: it is counted, fails if it shall, and is on record.
+    /// Wraps every call: counts it, makes it fail if a fault demands that, and records it in the
+    /// trace.
     async fn call<T>(
         &self,
         call: Call,
@@ -265,7 +266,7 @@ impl SimSite {
     ) -> Result<T, PlatformError> {
         let failing = self.faults.count(call);
         let failure = failing.map(|failing| {
-            let text = format!("{call:?} number {} was told to fail", failing.number);
+            let text = format!("{call:?} number {}: injected failure", failing.number);
             (self.refuse(failing.fault.kind, text), failing.fault.takes_effect)
         });
         let result = match (self.reachable(), failure) {
@@ -273,7 +274,7 @@ impl SimSite {
             (Ok(()), Some((error, false))) => Err(error),
             (Ok(()), failure) => {
                 let done = work.await;
-                // The site may have been lost while the call took its time.
+                // The site may have been lost during the call.
                 done.and_then(|done| self.reachable().map(|()| done))
                     .and_then(|done| failure.map_or(Ok(done), |(error, _)| Err(error)))
             }
@@ -324,22 +325,22 @@ impl Platform for SimSite {
         master_target: &ComponentId,
     ) -> Result<(), PlatformError> {
         self.call(Call::AttachToMasterTarget, &machine.0, async {
-            self.hang_disks(machine, Some(master_target))
+            self.attach_disks(machine, Some(master_target))
         })
         .await
     }
 
     async fn detach_from_master_target(&self, machine: &MachineId) -> Result<(), PlatformError> {
-        self.call(Call::DetachFromMasterTarget, &machine.0, async { self.hang_disks(machine, None) }).await
+        self.call(Call::DetachFromMasterTarget, &machine.0, async { self.attach_disks(machine, None) }).await
     }
 
     async fn merge_snapshots(&self, machine: &MachineId) -> Result<(), PlatformError> {
-        self.call(Call::MergeSnapshots, &machine.0, self.flatten(machine)).await
+        self.call(Call::MergeSnapshots, &machine.0, self.merge_machine_snapshots(machine)).await
     }
 
     async fn machine(&self, id: &MachineId) -> Result<MachineView, PlatformError> {
         let work = async {
-            self.components.inventory().map_err(self.denied())?;
+            self.components.check_manager().map_err(self.denied())?;
             let now = self.clock.micros();
             self.with(|state| {
                 state.finish_shutdowns(now);
@@ -352,7 +353,7 @@ impl Platform for SimSite {
 
     async fn machines(&self) -> Result<Vec<MachineView>, PlatformError> {
         let work = async {
-            self.components.inventory().map_err(self.denied())?;
+            self.components.check_manager().map_err(self.denied())?;
             let now = self.clock.micros();
             self.with(|state| {
                 state.finish_shutdowns(now);
@@ -395,8 +396,12 @@ impl Platform for SimSite {
         self.call(Call::OpenSnapshots, &machines.join(" "), self.take_snapshots(request)).await
     }
 
-    async fn close_snapshot(&self, view: &SnapshotId, acknowledge: Acknowledge) -> Result<(), PlatformError> {
-        self.call(Call::CloseSnapshot, &view.0, self.drop_snapshot(view, acknowledge)).await
+    async fn close_snapshot(
+        &self,
+        snapshot: &SnapshotId,
+        acknowledge: Acknowledge,
+    ) -> Result<(), PlatformError> {
+        self.call(Call::CloseSnapshot, &snapshot.0, self.drop_snapshot(snapshot, acknowledge)).await
     }
 
     async fn stop_tracking(&self, machine: &MachineId) -> Result<(), PlatformError> {
@@ -437,20 +442,20 @@ impl Platform for SimSite {
             self.shut_export(id);
             Ok(())
         };
-        // Exports are numbered over all machines, so their names are not what two runs share.
+        // Exports are numbered over all machines, so their ids would differ between runs.
         let volume = self.with(|state| state.exports.get(id).map(|export| export.volume.0.clone()));
         self.call(Call::CloseExport, volume.as_deref().unwrap_or("closed export"), work).await
     }
 
     async fn close_all(&self) -> Result<(), PlatformError> {
         let work = async {
-            let (views, exports) = self.with(|state| {
-                let views: Vec<_> = state.views.keys().cloned().collect();
+            let (snapshots, exports) = self.with(|state| {
+                let snapshots: Vec<_> = state.snapshots.keys().cloned().collect();
                 let exports: Vec<_> = state.exports.keys().cloned().collect();
-                (views, exports)
+                (snapshots, exports)
             });
-            for view in views {
-                self.drop_snapshot(&view, Acknowledge::Keep).await?;
+            for snapshot in snapshots {
+                self.drop_snapshot(&snapshot, Acknowledge::Keep).await?;
             }
             exports.iter().for_each(|export| self.shut_export(export));
             Ok(())

@@ -1,4 +1,4 @@
-//! Point-in-time views of all disks of a machine, and what changed between two of them. The rules are those of the
+//! Snapshots of all disks of a machine, and the changes between two of them, with the rules of the
 //! real stand-ins.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::exports::SnapshotExport;
 use crate::state::{SnapshotRecord, State};
 use crate::{SimSite, TrackingPersistence};
 
-/// One disk on its way into a view, and what changed on it if that can be told.
+/// A disk of a snapshot that is being taken.
 struct Frozen {
     export: SnapshotExport,
     shown: SnapshotDisk,
@@ -29,10 +29,10 @@ impl SimSite {
     ) -> Result<DiskSnapshot, PlatformError> {
         self.clock().sleep(self.faults().link().latency).await;
         let now = self.clock().micros();
-        let view = self.with(|state| self.freeze(state, machine, since, now))?;
-        let told = view.disks.iter().filter(|disk| disk.changed.is_some()).count();
-        self.note(&machine.0, format!("{} taken, {told} disks tell changes", view.change_id));
-        Ok(view)
+        let snapshot = self.with(|state| self.freeze(state, machine, since, now))?;
+        let known = snapshot.disks.iter().filter(|disk| disk.changed.is_some()).count();
+        self.note(&machine.0, format!("{} taken, changes known for {known} disks", snapshot.change_id));
+        Ok(snapshot)
     }
 
     pub(crate) async fn take_snapshots(
@@ -44,8 +44,8 @@ impl SimSite {
         self.with(|state| {
             for (machine, _) in &request.machines {
                 state.catch_up(machine, now);
-                if request.consistency == Consistency::App && !state.can_rest(machine, now) {
-                    let text = format!("the applications in {machine} cannot be brought to rest");
+                if request.consistency == Consistency::App && !state.can_quiesce(machine, now) {
+                    let text = format!("the applications in {machine} cannot be quiesced");
                     return Err(self.refuse(Kind::NotQuiesced, text));
                 }
             }
@@ -56,26 +56,26 @@ impl SimSite {
         })
     }
 
-    /// All of them or none.
+    /// Takes all snapshots, or none if one fails.
     fn freeze_each(
         &self,
         state: &mut State,
         request: &SnapshotRequest,
         now: u64,
     ) -> Result<Vec<DiskSnapshot>, PlatformError> {
-        let mut views: Vec<DiskSnapshot> = Vec::new();
+        let mut snapshots: Vec<DiskSnapshot> = Vec::new();
         for (machine, since) in &request.machines {
             match self.freeze(state, machine, since.as_ref(), now) {
-                Ok(view) => views.push(view),
+                Ok(snapshot) => snapshots.push(snapshot),
                 Err(error) => {
-                    for view in &views {
-                        self.end_snapshot(state, &view.id, Acknowledge::Keep)?;
+                    for snapshot in &snapshots {
+                        self.end_snapshot(state, &snapshot.id, Acknowledge::Keep)?;
                     }
                     return Err(error);
                 }
             }
         }
-        Ok(views)
+        Ok(snapshots)
     }
 
     fn freeze(
@@ -85,10 +85,14 @@ impl SimSite {
         since: Option<&ChangeId>,
         now: u64,
     ) -> Result<DiskSnapshot, PlatformError> {
-        self.components().view(machine).map_err(self.denied())?;
+        self.components().check_snapshot(machine).map_err(self.denied())?;
         state.catch_up(machine, now);
-        let left = state.views.iter().find(|(_, view)| view.machine == *machine).map(|(id, _)| id.clone());
-        if let Some(open) = left {
+        let left_open = state
+            .snapshots
+            .iter()
+            .find(|(_, snapshot)| snapshot.machine == *machine)
+            .map(|(id, _)| id.clone());
+        if let Some(open) = left_open {
             self.end_snapshot(state, &open, Acknowledge::Keep)?;
         }
         let record = state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
@@ -102,11 +106,11 @@ impl SimSite {
         if live && state.tracking != TrackingPersistence::Never {
             self.track(state, machine, &change, since.as_ref());
         }
-        let id = SnapshotId(format!("view-{machine}-{}", state.next(machine)));
+        let id = SnapshotId(format!("snapshot-{machine}-{}", state.next(machine)));
         let (disks, served): (Vec<_>, _) = frozen.into_iter().map(|disk| self.serve(machine, disk)).unzip();
         let record =
             SnapshotRecord { machine: machine.clone(), change: change.clone(), since, live, served, bytes };
-        state.views.insert(id.clone(), record);
+        state.snapshots.insert(id.clone(), record);
         if let Some(record) = state.machines.get_mut(machine).filter(|_| live) {
             record.live_snapshot = Some(id.clone());
         }
@@ -147,7 +151,7 @@ impl SimSite {
         record.spec.disks.iter().map(freeze).collect()
     }
 
-    /// Tracks changes since this moment; what was tracked since the older one is frozen for reading.
+    /// Tracks changes since this moment, and freezes the record since the older one for reading.
     fn track(&self, state: &mut State, machine: &MachineId, change: &ChangeId, since: Option<&ChangeId>) {
         for volume in volumes_of(state, machine) {
             state.store.track(&volume, change);
@@ -166,7 +170,8 @@ impl SimSite {
         acknowledge: Acknowledge,
     ) -> Result<(), PlatformError> {
         let read = self.with(|state| {
-            state.views.get(id).map(|view| (view.machine.clone(), view.bytes.load(Ordering::Relaxed)))
+            let snapshot = state.snapshots.get(id)?;
+            Some((snapshot.machine.clone(), snapshot.bytes.load(Ordering::Relaxed)))
         });
         let Some((machine, read)) = read else { return Ok(()) };
         self.clock().sleep(self.faults().link().takes(read)).await;
@@ -184,32 +189,33 @@ impl SimSite {
         id: &SnapshotId,
         acknowledge: Acknowledge,
     ) -> Result<(), PlatformError> {
-        let Some(mut view) = state.views.remove(id) else { return Ok(()) };
-        state.to_close.append(&mut view.served);
-        let machine = &view.machine;
+        let Some(mut snapshot) = state.snapshots.remove(id) else { return Ok(()) };
+        state.to_close.append(&mut snapshot.served);
+        let machine = &snapshot.machine;
         let record = state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
         let runs_on = record.live_snapshot.as_ref() == Some(id);
         if runs_on {
             record.live_snapshot = None;
         }
-        if !view.live {
+        if !snapshot.live {
             return Ok(());
         }
-        if let (Some(since), Acknowledge::Keep, false) = (&view.since, acknowledge, runs_on) {
-            // The machine went off meanwhile: the older moment's record can no longer be joined with the newer one's.
-            record.tracked.retain(|tracked| tracked != since && *tracked != view.change);
+        if let (Some(since), Acknowledge::Keep, false) = (&snapshot.since, acknowledge, runs_on) {
+            // The machine was powered off meanwhile: the older record can no longer be merged with
+            // the newer one.
+            record.tracked.retain(|tracked| tracked != since && *tracked != snapshot.change);
             return Ok(());
         }
-        // What stays tracked: the newer moment, or the older one if nobody took the changes.
-        let forgotten = match (&view.since, acknowledge) {
+        // The newer change id stays valid, or the older one if the changes were not acknowledged.
+        let forgotten = match (&snapshot.since, acknowledge) {
             (Some(since), Acknowledge::Advance) => since.clone(),
-            (_, Acknowledge::Keep) => view.change.clone(),
+            (_, Acknowledge::Keep) => snapshot.change.clone(),
             (None, Acknowledge::Advance) => return Ok(()),
         };
         record.tracked.retain(|tracked| *tracked != forgotten);
         for volume in volumes_of(state, machine) {
-            match (&view.since, acknowledge) {
-                (Some(since), Acknowledge::Keep) => state.store.rejoin(&volume, since, &view.change),
+            match (&snapshot.since, acknowledge) {
+                (Some(since), Acknowledge::Keep) => state.store.rejoin(&volume, since, &snapshot.change),
                 _ => state.store.forget(&volume, &forgotten),
             }
         }
@@ -229,10 +235,7 @@ impl SimSite {
 }
 
 fn volumes_of(state: &State, machine: &MachineId) -> Vec<VolumeId> {
-    let record = state.machines.get(machine);
-    record
-        .map(|record| record.spec.disks.iter().map(|(_, volume)| volume.clone()).collect())
-        .unwrap_or_default()
+    state.machines.get(machine).map(|record| inventory::volumes_of(&record.spec)).unwrap_or_default()
 }
 
 fn context(change: &ChangeId) -> String {

@@ -1,4 +1,4 @@
-//! What a site knows of its machines, volumes and views.
+//! The state of a site: machines, volumes, snapshots and exports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,31 +16,31 @@ use crate::{End, SimBoot, TrackingPersistence};
 pub(crate) struct MachineRecord {
     pub(crate) spec: MachineSpec,
     pub(crate) running: Option<Running>,
-    /// Change ids that the platform can tell changes since.
+    /// Change ids since which changes are known.
     pub(crate) tracked: Vec<ChangeId>,
     /// Snapshots taken since its last boot.
     pub(crate) snapshots_taken: u64,
-    /// The view that freezes its disks while it runs.
+    /// The open snapshot that was taken while the machine was running, in this boot.
     pub(crate) live_snapshot: Option<SnapshotId>,
 }
 
-/// A machine that is on.
+/// A running machine.
 pub(crate) struct Running {
     pub(crate) boot: Arc<SimBoot>,
     /// Volumes of its disks, in boot order.
     pub(crate) volumes: Vec<VolumeId>,
-    /// Absent if what it was booted from does not come up.
+    /// `None` if the guest did not come up.
     pub(crate) guest: Option<Guest>,
-    /// When the orderly shutdown under way will be over, in microseconds since the Unix epoch.
+    /// When the shutdown in progress will be complete, in microseconds since the Unix epoch.
     pub(crate) closing: Option<u64>,
 }
 
-/// An open view.
+/// An open snapshot.
 pub(crate) struct SnapshotRecord {
     pub(crate) machine: MachineId,
     pub(crate) change: ChangeId,
     pub(crate) since: Option<ChangeId>,
-    /// Whether the machine ran when it was opened.
+    /// Whether the machine was running when it was taken.
     pub(crate) live: bool,
     pub(crate) served: Vec<Served>,
     /// Bytes read from it.
@@ -56,28 +56,29 @@ pub(crate) struct ExportRecord {
 
 /// What outlives the machines of a name.
 #[derive(Default)]
-pub(crate) struct Life {
+pub(crate) struct MachineHistory {
     pub(crate) boots: Vec<Arc<SimBoot>>,
-    /// Counts names given to its views and moments.
+    /// Source of unique numbers for its snapshots and change ids.
     pub(crate) counter: u64,
 }
 
-/// Everything.
+/// The state of a site.
 pub(crate) struct State {
     pub(crate) tracking: TrackingPersistence,
     pub(crate) store: Store,
     pub(crate) machines: BTreeMap<MachineId, MachineRecord>,
-    pub(crate) lives: BTreeMap<MachineId, Life>,
-    /// Machines with a disk on the volume itself.
+    pub(crate) history: BTreeMap<MachineId, MachineHistory>,
+    /// Machines whose disks are on the volume itself.
     pub(crate) users: BTreeMap<VolumeId, BTreeSet<MachineId>>,
-    pub(crate) views: BTreeMap<SnapshotId, SnapshotRecord>,
+    pub(crate) snapshots: BTreeMap<SnapshotId, SnapshotRecord>,
     pub(crate) exports: BTreeMap<ExportId, ExportRecord>,
     pub(crate) exported: u64,
     /// Machines whose guests ignore requests to shut down.
-    pub(crate) deaf: BTreeSet<MachineId>,
-    /// Machines whose applications cannot be brought to rest.
-    pub(crate) restless: BTreeSet<MachineId>,
-    /// Closed once the state is let go: closing waits for requests, and they wait for the state.
+    pub(crate) ignoring_shutdown: BTreeSet<MachineId>,
+    /// Machines whose applications cannot be quiesced.
+    pub(crate) refusing_quiesce: BTreeSet<MachineId>,
+    /// Exports to close once the state is unlocked: closing waits for their requests, which wait
+    /// for the state.
     pub(crate) to_close: Vec<Served>,
 }
 
@@ -87,36 +88,36 @@ impl State {
             tracking,
             store,
             machines: BTreeMap::new(),
-            lives: BTreeMap::new(),
+            history: BTreeMap::new(),
             users: BTreeMap::new(),
-            views: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
             exports: BTreeMap::new(),
             exported: 0,
-            deaf: BTreeSet::new(),
-            restless: BTreeSet::new(),
+            ignoring_shutdown: BTreeSet::new(),
+            refusing_quiesce: BTreeSet::new(),
             to_close: Vec::new(),
         }
     }
 
-    /// A number for the next name that concerns a machine.
+    /// The next number for a name that concerns a machine.
     pub(crate) fn next(&mut self, machine: &MachineId) -> u64 {
-        let life = self.lives.entry(machine.clone()).or_default();
-        life.counter += 1;
-        life.counter
+        let history = self.history.entry(machine.clone()).or_default();
+        history.counter += 1;
+        history.counter
     }
 
     pub(crate) fn is_running(&self, machine: &MachineId) -> bool {
         self.machines.get(machine).is_some_and(|record| record.running.is_some())
     }
 
-    /// A running machine with a disk that stands on `volume`.
+    /// A running machine with a disk on `volume` or on a delta over it.
     pub(crate) fn running_on(&self, volume: &VolumeId) -> Option<&MachineId> {
-        let tops = self.store.standing_on(volume);
+        let tops = self.store.above(volume);
         let users = tops.iter().filter_map(|top| self.users.get(top)).flatten();
         users.into_iter().find(|machine| self.is_running(machine))
     }
 
-    /// Applies what the guest of a machine has done by `now`, in microseconds since the Unix epoch.
+    /// Applies the writes of a machine's guest until `now`, in microseconds since the Unix epoch.
     pub(crate) fn catch_up(&mut self, id: &MachineId, now: u64) {
         let Some(running) = self.machines.get_mut(id).and_then(|machine| machine.running.as_mut()) else {
             return;
@@ -127,39 +128,41 @@ impl State {
             apply(&mut self.store, &running.boot, &running.volumes, write);
         }
         if let Some(closing) = running.closing.filter(|closing| *closing <= now) {
-            if let Some(write) = guest.last_words(closing) {
+            if let Some(write) = guest.quiesce_mark(closing) {
                 apply(&mut self.store, &running.boot, &running.volumes, write);
             }
             self.end_boot(id, closing, End::ShutDown);
         }
     }
 
-    /// Whether the applications in a machine can be brought to rest at `now`.
-    pub(crate) fn can_rest(&self, id: &MachineId, now: u64) -> bool {
+    /// Whether the applications in a machine can be quiesced at `now`.
+    pub(crate) fn can_quiesce(&self, id: &MachineId, now: u64) -> bool {
         let running = self.machines.get(id).and_then(|machine| machine.running.as_ref());
         let guest = running.filter(|running| running.closing.is_none()).and_then(|on| on.guest.as_ref());
-        !self.restless.contains(id) && guest.is_some_and(|guest| !guest.is_hung() && guest.up_at() <= now)
+        !self.refusing_quiesce.contains(id)
+            && guest.is_some_and(|guest| !guest.is_hung() && guest.up_at() <= now)
     }
 
-    /// Brings them to rest: all that is due is done, and a quiesce mark is the last record.
+    /// Quiesces the applications in a machine: everything that is due is written, followed by a
+    /// quiesce mark.
     pub(crate) fn quiesce(&mut self, id: &MachineId, now: u64) {
         self.catch_up(id, now);
         let Some(running) = self.machines.get_mut(id).and_then(|machine| machine.running.as_mut()) else {
             return;
         };
-        if let Some(write) = running.guest.as_mut().and_then(|guest| guest.last_words(now)) {
+        if let Some(write) = running.guest.as_mut().and_then(|guest| guest.quiesce_mark(now)) {
             apply(&mut self.store, &running.boot, &running.volumes, write);
         }
     }
 
-    /// Applies what the guests on a volume have done by `now`.
+    /// Applies the writes of the guests on a volume until `now`.
     pub(crate) fn catch_up_on(&mut self, volume: &VolumeId, now: u64) {
         for machine in self.users.get(volume).cloned().unwrap_or_default() {
             self.catch_up(&machine, now);
         }
     }
 
-    /// Applies the shutdowns that are over by `now`.
+    /// Applies the shutdowns that are complete at `now`.
     pub(crate) fn finish_shutdowns(&mut self, now: u64) {
         let over = |record: &MachineRecord| {
             record.running.as_ref().and_then(|running| running.closing).is_some_and(|closing| closing <= now)
@@ -169,7 +172,7 @@ impl State {
         ended.iter().for_each(|id| self.catch_up(id, now));
     }
 
-    /// The machine is off from `at` on. Whatever it served is gone, and what it tracked may be.
+    /// Ends a boot at `at`. Its snapshot is closed, and its change tracking may be lost.
     pub(crate) fn end_boot(&mut self, id: &MachineId, at: u64, end: End) {
         let Some(machine) = self.machines.get_mut(id) else { return };
         let Some(running) = machine.running.take() else { return };
@@ -177,15 +180,15 @@ impl State {
         if !(self.tracking == TrackingPersistence::KeptOverShutdown && end == End::ShutDown) {
             running.volumes.iter().for_each(|volume| self.store.forget_all(volume));
         }
-        let view = machine.live_snapshot.take().and_then(|view| self.views.get_mut(&view));
-        if let Some(view) = view {
-            self.to_close.append(&mut view.served);
+        let snapshot = machine.live_snapshot.take().and_then(|id| self.snapshots.get_mut(&id));
+        if let Some(snapshot) = snapshot {
+            self.to_close.append(&mut snapshot.served);
         }
     }
 }
 
 fn apply(store: &mut Store, boot: &SimBoot, volumes: &[VolumeId], write: crate::SimWrite) {
-    // A disk that has lost what lies below takes no write; then none is on record either.
+    // A disk without the volumes below it cannot be written, and then no write is recorded.
     let written = volumes.get(write.disk).map(|volume| store.write(volume, write.offset, &write.data()));
     if matches!(written, Some(Ok(()))) {
         boot.push(write);

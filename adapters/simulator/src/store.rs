@@ -1,17 +1,18 @@
-//! A site's volumes: chains of layers, and the bitmaps that track what changes in them.
+//! The volumes of a site: chains of layers, with bitmaps that track changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use contract::{ChangeId, VolumeId};
+use contract::{Bytes, ChangeId, VolumeId};
+use inventory::Volumes;
 use nbd::Extent;
 
 use crate::content::{Chunk, Layer, Snapshot, cover, pieces};
 
-/// Tracks which grains of a volume changed since some moment.
+/// Tracks which grains of a volume changed since a moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bitmap {
-    /// Whether writes still mark it.
+    /// Whether writes are still being recorded in it.
     pub(crate) enabled: bool,
     /// Indices of grains.
     dirty: BTreeSet<u64>,
@@ -38,7 +39,7 @@ pub(crate) struct Store {
     grain: u64,
 }
 
-/// A volume that is gone or lacks one below it; says which.
+/// Names the volume that is missing.
 pub(crate) type Broken = String;
 
 impl Store {
@@ -59,7 +60,7 @@ impl Store {
         self.volumes.keys()
     }
 
-    /// Bytes a volume takes of its own.
+    /// Bytes allocated for a volume itself, without those below it.
     pub(crate) fn allocated(&self, id: &VolumeId) -> u64 {
         self.volumes.get(id).map_or(0, |volume| volume.layer.filled() * self.chunk)
     }
@@ -76,11 +77,11 @@ impl Store {
     pub(crate) fn remove(&mut self, id: &VolumeId) {
         let Some(volume) = self.volumes.remove(id) else { return };
         if let Some(parent) = &volume.parent {
-            self.part(parent, id);
+            self.remove_child(parent, id);
         }
     }
 
-    fn part(&mut self, parent: &VolumeId, child: &VolumeId) {
+    fn remove_child(&mut self, parent: &VolumeId, child: &VolumeId) {
         if let Some(children) = self.children.get_mut(parent) {
             children.remove(child);
             if children.is_empty() {
@@ -90,21 +91,12 @@ impl Store {
     }
 
     /// A delta over the volume, if there is one.
-    pub(crate) fn a_child(&self, id: &VolumeId) -> Option<&VolumeId> {
+    pub(crate) fn first_child(&self, id: &VolumeId) -> Option<&VolumeId> {
         self.children.get(id)?.first()
     }
 
-    /// The volumes from `top` down to the bottom of its chain.
-    pub(crate) fn chain(&self, top: &VolumeId) -> Vec<VolumeId> {
-        let mut chain = vec![top.clone()];
-        while let Some(parent) = chain.last().and_then(|id| self.volumes.get(id)?.parent.clone()) {
-            chain.push(parent);
-        }
-        chain
-    }
-
-    /// The volume and all that stands on it.
-    pub(crate) fn standing_on(&self, base: &VolumeId) -> BTreeSet<VolumeId> {
+    /// The volume and all deltas over it, directly or indirectly.
+    pub(crate) fn above(&self, base: &VolumeId) -> BTreeSet<VolumeId> {
         let mut all = BTreeSet::from([base.clone()]);
         let mut open = vec![base];
         while let Some(id) = open.pop() {
@@ -116,7 +108,7 @@ impl Store {
         all
     }
 
-    /// The content as it is now.
+    /// The current content.
     pub(crate) fn snapshot(&self, id: &VolumeId) -> Result<Snapshot, Broken> {
         let size = self.find(id)?.size;
         let chain = self.chain(id);
@@ -141,7 +133,8 @@ impl Store {
         Ok(())
     }
 
-    /// Content of a chunk, the volume's own or what lies below; `None` reads as zeroes.
+    /// Content of a chunk in the volume or the nearest one below that has it; `None` if it reads as
+    /// zeroes.
     fn chunk_of(&self, id: &VolumeId, index: u64) -> Result<Option<Arc<[u8]>>, Broken> {
         let mut next = Some(id);
         while let Some(id) = next {
@@ -155,7 +148,7 @@ impl Store {
         Ok(None)
     }
 
-    /// Bytes that a write would take in addition.
+    /// Additional bytes that a write would allocate.
     pub(crate) fn room_for(&self, id: &VolumeId, offset: u64, length: u64) -> u64 {
         let Some(volume) = self.volumes.get(id) else { return 0 };
         let filled = |index: &u64| matches!(volume.layer.chunks.get(index), Some(Chunk::Data(_)));
@@ -196,7 +189,7 @@ impl Store {
             Arc::make_mut(&mut bytes)[range].copy_from_slice(piece);
         }
         if is_zero(&bytes) {
-            // Without anything below, what is not there reads as zeroes.
+            // Without a parent, absent chunks read as zeroes.
             if volume.parent.is_some() {
                 chunks.insert(index, Chunk::Zero);
             }
@@ -214,8 +207,8 @@ impl Store {
         }
     }
 
-    /// Merges the volumes from `merged[0]` down to the last of them into `base`, hangs what stood on the first on
-    /// the base, and removes them.
+    /// Merges the volumes from `merged[0]` down to the last of them into `base`, makes the base the
+    /// parent of the deltas over the first, and removes the merged volumes.
     pub(crate) fn merge(&mut self, merged: &[VolumeId], base: &VolumeId) {
         for id in merged.iter().rev() {
             let Some(layer) = self.volumes.get(id).map(|volume| Arc::clone(&volume.layer)) else { continue };
@@ -245,7 +238,7 @@ impl Store {
         }
     }
 
-    /// Begins to track changes of a volume from now on.
+    /// Starts to track changes of a volume.
     pub(crate) fn track(&mut self, id: &VolumeId, change: &ChangeId) {
         if let Some(volume) = self.volumes.get_mut(id) {
             volume.bitmaps.insert(change.clone(), Bitmap { enabled: true, dirty: BTreeSet::new() });
@@ -256,7 +249,7 @@ impl Store {
         self.volumes.get(id).is_some_and(|volume| volume.bitmaps.contains_key(change))
     }
 
-    /// Stops marking; what is marked stays.
+    /// Stops recording; what was recorded is kept.
     pub(crate) fn freeze(&mut self, id: &VolumeId, change: &ChangeId) {
         if let Some(bitmap) = self.volumes.get_mut(id).and_then(|volume| volume.bitmaps.get_mut(change)) {
             bitmap.enabled = false;
@@ -275,7 +268,8 @@ impl Store {
         }
     }
 
-    /// Lets `older` go on as if it had never been frozen: it takes over what `newer` has marked since.
+    /// Resumes `older` as if it had never been frozen: it takes over what `newer` has recorded
+    /// since.
     pub(crate) fn rejoin(&mut self, id: &VolumeId, older: &ChangeId, newer: &ChangeId) {
         let Some(volume) = self.volumes.get_mut(id) else { return };
         let since = volume.bitmaps.remove(newer).unwrap_or_default();
@@ -285,11 +279,21 @@ impl Store {
         }
     }
 
-    /// What changed since `change`, over the whole volume; flag 1 marks it.
+    /// The changes since `change`, for the whole volume; flag 1 marks them.
     pub(crate) fn changed(&self, id: &VolumeId, change: &ChangeId) -> Option<Vec<Extent>> {
         let volume = self.volumes.get(id)?;
         let runs = volume.bitmaps.get(change)?.dirty.iter().map(|index| (index * self.grain, self.grain));
         Some(cover(volume.size, runs, 1, 0))
+    }
+}
+
+impl Volumes for Store {
+    fn size_of(&self, volume: &VolumeId) -> Option<Bytes> {
+        self.volumes.get(volume).map(|volume| Bytes(volume.size))
+    }
+
+    fn parent_of(&self, volume: &VolumeId) -> Option<&VolumeId> {
+        self.volumes.get(volume)?.parent.as_ref()
     }
 }
 

@@ -1,5 +1,6 @@
+use witness::random::Random;
+
 use super::*;
-use crate::prng::Random;
 
 const SIZE: u64 = 64 * 1024;
 
@@ -32,7 +33,7 @@ fn a_delta_reads_as_its_parent_until_it_is_written() {
 }
 
 #[test]
-fn a_snapshot_stays_as_it_was_taken() {
+fn a_snapshot_does_not_change() {
     let mut store = store();
     store.write(&id("base"), 0, &[1]).unwrap();
     let frozen = store.snapshot(&id("base")).unwrap();
@@ -41,7 +42,7 @@ fn a_snapshot_stays_as_it_was_taken() {
 }
 
 #[test]
-fn a_merge_keeps_what_every_survivor_reads() {
+fn a_merge_preserves_the_content_of_the_remaining_volumes() {
     let mut store = store();
     let mut random = Random::new(5);
     let names = ["base", "p1", "p2", "run"];
@@ -54,7 +55,7 @@ fn a_merge_keeps_what_every_survivor_reads() {
             let written = if random.below(3) == 0 {
                 store.zero(&id(name), offset, 512)
             } else {
-                store.write(&id(name), offset, &[random.next() as u8; 512])
+                store.write(&id(name), offset, &[random.next_u64() as u8; 512])
             };
             written.unwrap();
         }
@@ -66,7 +67,7 @@ fn a_merge_keeps_what_every_survivor_reads() {
         assert_eq!(before.differences(after, 512), Vec::<u64>::new());
     }
     assert_eq!(store.chain(&id("run")), [id("run"), id("base")]);
-    assert_eq!(store.a_child(&id("base")), Some(&id("run")));
+    assert_eq!(store.first_child(&id("base")), Some(&id("run")));
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn a_delta_whose_parent_is_gone_cannot_be_read() {
 }
 
 #[test]
-fn bitmaps_mark_grains_and_take_over_what_a_failed_transfer_left() {
+fn bitmaps_record_grains_and_take_over_the_changes_of_a_failed_transfer() {
     let mut store = store();
     let (base, old, new) = (id("base"), ChangeId::from("old"), ChangeId::from("new"));
     let dirty = |store: &Store, change: &ChangeId| -> Vec<u64> {

@@ -1,18 +1,18 @@
-//! What happened at a site, for comparing runs and for reading after a failure.
+//! The event log of a site, for comparing runs and for analysing failures.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use contract::Timestamp;
 
-/// One thing that happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Event {
     /// When.
     pub at: Timestamp,
-    /// The machine, volume, view or export it concerns.
+    /// The machine, volume, snapshot or export that it concerns.
     pub subject: String,
-    /// What.
+    /// Description.
     pub what: String,
 }
 
@@ -22,7 +22,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// All that happened, in order.
+/// All events, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Trace(Mutex<Vec<Event>>);
 

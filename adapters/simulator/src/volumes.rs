@@ -1,4 +1,5 @@
-//! Volumes: created, derived, exported, merged, deleted, with the refusals of the real stand-ins.
+//! Volumes: creating, deriving, exporting, merging and deleting them, with the refusals of the real
+//! stand-ins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,13 @@ use contract::{
     VolumeView,
 };
 
+use inventory::{Volumes, merged_into};
+
 use crate::SimSite;
 use crate::exports::VolumeExport;
 use crate::state::{ExportRecord, State};
 
-/// How long a merge waits for exports to be closed.
+/// Time limit of a merge for exports to be closed.
 const MERGE_WITHIN: Duration = Duration::from_secs(600);
 
 impl SimSite {
@@ -72,8 +75,8 @@ impl SimSite {
     pub(crate) fn remove_volume(&self, id: &VolumeId) -> Result<(), PlatformError> {
         self.with(|state| {
             let user = state.users.get(id).and_then(|users| users.first());
-            let text = match (state.store.a_child(id), user) {
-                (Some(child), _) => format!("volume {id} carries volume {child}; delete that first"),
+            let text = match (state.store.first_child(id), user) {
+                (Some(child), _) => format!("volume {id} is the parent of volume {child}; delete that first"),
                 (None, Some(machine)) => {
                     format!("volume {id} is a disk of machine {machine}; delete that first")
                 }
@@ -93,7 +96,7 @@ impl SimSite {
         self.with(|state| {
             state.finish_shutdowns(now);
             let size = state.store.get(id).ok_or_else(|| self.unknown("volume", id))?.size;
-            self.components().open_volume(&state.store.chain(id), access).map_err(self.denied())?;
+            self.components().check_export(&state.store.chain(id), access).map_err(self.denied())?;
             let writable = access == Access::Write;
             if writable && state.running_on(id).is_some() {
                 let text = format!("volume {id} is in use by a running machine");
@@ -114,7 +117,7 @@ impl SimSite {
             let closed = state.exports.remove(id).map(|export| export.served);
             state.to_close.extend(closed);
         });
-        self.tell_closed();
+        self.announce_closed();
     }
 
     pub(crate) async fn merge(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
@@ -123,21 +126,14 @@ impl SimSite {
         let now = self.clock().micros();
         self.with(|state| {
             state.finish_shutdowns(now);
-            if state.store.get(top).is_none() {
+            let merged = merged_into(&state.store, top, base).map_err(self.denied())?;
+            if merged.is_empty() {
                 return Ok(());
             }
-            let chain = state.store.chain(top);
-            let Some(depth) = chain.iter().position(|id| id == base) else {
-                let text = format!("volume {top} does not stand on volume {base}");
-                return Err(self.refuse(Kind::NotFound, text));
-            };
-            if depth == 0 {
-                return Ok(());
-            }
-            if let Some(missing) = chain.iter().find(|id| state.store.get(id).is_none()) {
+            if let Some(missing) = state.store.chain(top).iter().find(|id| state.store.get(id).is_none()) {
                 return Err(self.unknown("volume", missing));
             }
-            // Only the machine whose own chain is merged may run on the base.
+            // A machine may run on the base only if its own chain is being merged.
             if state.running_on(top).is_none()
                 && let Some(machine) = state.running_on(base)
             {
@@ -145,20 +141,20 @@ impl SimSite {
                 return Err(self.refuse(Kind::Failed, text));
             }
             state.catch_up_on(top, now);
-            state.store.merge(&chain[..depth], base);
-            chain[..depth].iter().for_each(|merged| self.components().forget_volume(merged));
+            state.store.merge(&merged, base);
+            merged.iter().for_each(|volume| self.components().forget_volume(volume));
             Ok(())
         })
     }
 
-    /// Waits until no export stands on `base`: its bytes are about to change place.
+    /// Waits until no export depends on `base`, which is about to be overwritten.
     async fn until_closed(&self, base: &VolumeId) -> Result<(), PlatformError> {
         let mut closed = self.closed();
         let wait = async {
             loop {
                 closed.borrow_and_update();
                 let open = self.with(|state| {
-                    let above = state.store.standing_on(base);
+                    let above = state.store.above(base);
                     state.exports.values().any(|export| above.contains(&export.volume))
                 });
                 if !open || closed.changed().await.is_err() {
@@ -167,7 +163,7 @@ impl SimSite {
             }
         };
         tokio::time::timeout(MERGE_WITHIN, wait).await.map_err(|_| {
-            self.refuse(Kind::TimedOut, format!("volume {base} stays open; it cannot be merged into"))
+            self.refuse(Kind::TimedOut, format!("volume {base} stays open, so nothing can be merged into it"))
         })
     }
 }

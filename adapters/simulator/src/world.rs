@@ -1,4 +1,4 @@
-//! A world: one seed, one clock, some sites.
+//! A simulation: a seed, a clock and sites.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,7 +7,7 @@ use contract::Millis;
 
 use crate::{SimClock, SimConfig, SimSite};
 
-/// Everything of one simulated run.
+/// A simulation.
 pub struct SimWorld {
     seed: u64,
     clock: SimClock,
@@ -15,16 +15,16 @@ pub struct SimWorld {
 }
 
 impl SimWorld {
-    /// A world on the current runtime's clock.
+    /// Creates a simulation on the clock of the current runtime.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// There is no tokio runtime.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { seed, clock: SimClock::start(), sites: Mutex::default() }
     }
 
-    /// What reproduces this world.
+    /// The seed that reproduces this simulation.
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.seed
@@ -45,13 +45,14 @@ impl SimWorld {
         site
     }
 
-    /// Lets everything end that is under way at this instant, by letting a millisecond pass. What a test does to
-    /// one machine while others are at work in the same instant could otherwise come before or after that work.
+    /// Waits one millisecond, so that all work of the current instant is completed. Otherwise an
+    /// action on one machine could happen before or after work on other machines in the same
+    /// instant.
     pub async fn settle(&self) {
         self.clock.sleep(Millis(1)).await;
     }
 
-    /// Ends every fault on every site. Machines that were switched off stay off.
+    /// Ends every fault at every site. Machines that are off stay off.
     pub fn heal(&self) {
         let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner).clone();
         sites.iter().filter_map(Weak::upgrade).for_each(|site| site.heal());
@@ -64,10 +65,11 @@ impl fmt::Debug for SimWorld {
     }
 }
 
-/// Runs `work` in a world of its own under virtual time, and says on a panic which seed reproduces it.
+/// Runs `work` in a new simulation under virtual time; on a panic it prints the seed that
+/// reproduces it.
 ///
-/// There is one blocking thread, so that blocking work is done in the order in which it was asked for. A core
-/// whose blocking work waits for other blocking work needs a runtime of its own.
+/// There is one blocking thread, so that blocking work is done in the order in which it was
+/// requested. A core whose blocking work waits for other blocking work needs another runtime.
 ///
 /// # Panics
 /// The runtime cannot be built, or `work` panics.
@@ -83,7 +85,7 @@ struct SeedOnPanic(u64);
 impl Drop for SeedOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("sim: seed {} reproduces this", self.0);
+            eprintln!("simulation: seed {} reproduces this", self.0);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The oracle for simulated disks: where in the order of writes a recovered machine lies. Simple and exact, because
-//! the order over all disks is known.
+//! The oracle for simulated disks: finds the position of a recovered machine in the order of
+//! writes. It is simple and exact, because the order over all disks is known.
 
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
@@ -9,58 +9,58 @@ use witness::ledger::RecordNumber;
 use crate::disk::SECTOR;
 use crate::{SimWrite, Snapshot};
 
-/// Bytes of a disk that may differ from what was written, such as a boot partition that was hydrated.
+/// Bytes of a disk that may differ from the log, such as a hydrated boot partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowed {
     /// Index of the disk.
     pub disk: usize,
-    /// The bytes, on sector borders.
+    /// The bytes, aligned to sectors.
     pub bytes: Range<u64>,
 }
 
-/// The verdict.
+/// The verdict on a recovered machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// The disks hold exactly the first writes of the log and nothing else. How many of them, as a range: writes
-    /// that change nothing make several true.
+    /// The disks hold exactly the first writes of the log. The number of writes is a range, because
+    /// writes that change nothing make several numbers true.
     Exact(RangeInclusive<usize>),
-    /// No number of writes gives these disks.
+    /// The disks match no number of writes.
     Broken(Mismatch),
-    /// There was nothing to compare, or not the same disks; never a pass.
+    /// There was nothing to compare, or the disks are different ones; never a pass.
     Unknown(String),
 }
 
-/// The first sector that fits nowhere, with the cut at which most sectors fit.
+/// The best matching number of writes, and the first wrong sector there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// How many writes were made at that cut.
+    /// The number of writes at which most sectors match.
     pub cut: usize,
-    /// Sectors that are wrong there.
+    /// Number of wrong sectors there.
     pub wrong: usize,
-    /// Index of the first wrong sector's disk.
+    /// Disk of the first wrong sector.
     pub disk: usize,
-    /// Its offset on that disk, in bytes.
+    /// Offset of that sector, in bytes.
     pub offset: u64,
-    /// What it holds instead.
+    /// What that sector holds.
     pub holds: PrefixMatch,
 }
 
-/// Content of a sector, as the log explains it.
+/// How the log explains the content of a wrong sector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrefixMatch {
-    /// What was there before the first write or at an earlier write than it should.
+    /// The content before the first write, or after an earlier write.
     Stale,
-    /// What the write with this index puts there later.
+    /// The content after the later write with this index.
     Ahead(usize),
-    /// Nothing that was ever written there.
+    /// Content that was never written there.
     Foreign,
 }
 
 /// A sector: index of the disk, offset in bytes.
 type Sector = (usize, u64);
 
-/// Finds how many writes of `log` lead from `base` to `recovered`, with exceptions in `allowed`. Each slice has one
-/// entry for each disk, in the same order.
+/// Finds how many writes of `log` lead from `base` to `recovered`, ignoring the bytes in `allowed`.
+/// Each slice has one entry per disk, in the same order.
 #[must_use]
 pub fn cut_of(base: &[Snapshot], log: &[SimWrite], recovered: &[Snapshot], allowed: &[Allowed]) -> Cut {
     let sizes = |disks: &[Snapshot]| -> Vec<u64> { disks.iter().map(Snapshot::size).collect() };
@@ -112,7 +112,7 @@ fn initially_wrong(base: &[Snapshot], recovered: &[Snapshot]) -> BTreeSet<Sector
     disks.flat_map(differ).collect()
 }
 
-/// The sectors of a write, each with whether `recovered` holds there what was written.
+/// The sectors of a write, each with whether `recovered` holds the written content.
 fn sectors<'a>(write: &'a SimWrite, recovered: &'a [Snapshot]) -> impl Iterator<Item = (Sector, bool)> {
     let data = write.data();
     let found =

@@ -11,13 +11,13 @@ fn write(disk: usize, sector: u64, sectors: u32, seed: u64) -> SimWrite {
     SimWrite { at: Timestamp(0), disk, offset: sector * 512, length: sectors * 512, payload }
 }
 
-/// Two disks with a base, and after each write of the log.
-struct World {
+/// Two disks: their content before the first write and after each write of the log.
+struct History {
     log: Vec<SimWrite>,
     states: Vec<Vec<Snapshot>>,
 }
 
-impl World {
+impl History {
     fn new(log: Vec<SimWrite>) -> Self {
         let names = ["a", "b"].map(contract::VolumeId::from);
         let mut store = Store::new(4096, 65536);
@@ -42,58 +42,59 @@ fn log() -> Vec<SimWrite> {
 }
 
 #[test]
-fn every_prefix_is_found_and_no_other() {
-    let world = World::new(log());
-    for (count, state) in world.states.iter().enumerate() {
-        assert_eq!(world.judge(state), Cut::Exact(count..=count));
+fn every_prefix_is_found_exactly() {
+    let history = History::new(log());
+    for (count, state) in history.states.iter().enumerate() {
+        assert_eq!(history.judge(state), Cut::Exact(count..=count));
     }
 }
 
 #[test]
 fn writes_that_change_nothing_widen_the_cut() {
-    let world = World::new(vec![write(0, 1, 1, 1), write(1, 3, 1, 0), write(0, 1, 1, 1), write(0, 2, 1, 2)]);
-    assert_eq!(world.judge(&world.states[1]), Cut::Exact(1..=3));
+    let history =
+        History::new(vec![write(0, 1, 1, 1), write(1, 3, 1, 0), write(0, 1, 1, 1), write(0, 2, 1, 2)]);
+    assert_eq!(history.judge(&history.states[1]), Cut::Exact(1..=3));
 }
 
 #[test]
-fn a_disk_behind_the_other_is_broken_at_its_sector() {
-    let world = World::new(log());
-    let mixed = [world.states[5][0].clone(), world.states[1][1].clone()];
-    let Cut::Broken(mismatch) = world.judge(&mixed) else { panic!("{:?}", world.judge(&mixed)) };
+fn a_disk_that_is_behind_the_other_is_reported() {
+    let history = History::new(log());
+    let mixed = [history.states[5][0].clone(), history.states[1][1].clone()];
+    let Cut::Broken(mismatch) = history.judge(&mixed) else { panic!("{:?}", history.judge(&mixed)) };
     assert!(mismatch.wrong > 0);
     assert_ne!(mismatch.holds, PrefixMatch::Foreign);
 }
 
 #[test]
-fn a_sector_ahead_of_its_time_names_the_write() {
-    let world = World::new(log());
-    let last = &world.log[4];
+fn a_sector_that_is_ahead_names_the_write() {
+    let history = History::new(log());
+    let last = &history.log[4];
     let mut store = Store::new(4096, 65536);
     store.insert(&"x".into(), SIZE, None);
-    store.write(&"x".into(), 0, &world.states[3][0].bytes(0, SIZE as usize)).unwrap();
+    store.write(&"x".into(), 0, &history.states[3][0].bytes(0, SIZE as usize)).unwrap();
     store.write(&"x".into(), last.offset, &last.data()).unwrap();
-    let mixed = [store.snapshot(&"x".into()).unwrap(), world.states[3][1].clone()];
-    let Cut::Broken(mismatch) = world.judge(&mixed) else { panic!("{:?}", world.judge(&mixed)) };
+    let mixed = [store.snapshot(&"x".into()).unwrap(), history.states[3][1].clone()];
+    let Cut::Broken(mismatch) = history.judge(&mixed) else { panic!("{:?}", history.judge(&mixed)) };
     assert_eq!((mismatch.cut, mismatch.wrong, mismatch.holds), (3, 1, PrefixMatch::Ahead(4)));
 }
 
 #[test]
-fn a_flipped_bit_is_foreign_unless_it_is_allowed_there() {
-    let world = World::new(log());
+fn a_flipped_bit_is_foreign_unless_it_is_allowed() {
+    let history = History::new(log());
     let mut store = Store::new(4096, 65536);
     store.insert(&"x".into(), SIZE, None);
-    store.write(&"x".into(), 0, &world.states[5][0].bytes(0, SIZE as usize)).unwrap();
+    store.write(&"x".into(), 0, &history.states[5][0].bytes(0, SIZE as usize)).unwrap();
     store.write(&"x".into(), 20 * 512, &[1]).unwrap();
-    let altered = [store.snapshot(&"x".into()).unwrap(), world.states[5][1].clone()];
-    let Cut::Broken(mismatch) = world.judge(&altered) else { panic!("{:?}", world.judge(&altered)) };
+    let altered = [store.snapshot(&"x".into()).unwrap(), history.states[5][1].clone()];
+    let Cut::Broken(mismatch) = history.judge(&altered) else { panic!("{:?}", history.judge(&altered)) };
     assert_eq!((mismatch.disk, mismatch.offset, mismatch.holds), (0, 20 * 512, PrefixMatch::Foreign));
     let allowed = [Allowed { disk: 0, bytes: 20 * 512..21 * 512 }];
-    assert_eq!(cut_of(&world.states[0], &world.log, &altered, &allowed), Cut::Exact(5..=5));
+    assert_eq!(cut_of(&history.states[0], &history.log, &altered, &allowed), Cut::Exact(5..=5));
 }
 
 #[test]
-fn other_disks_are_unknown_and_never_a_pass() {
-    let world = World::new(log());
-    assert!(matches!(world.judge(&world.states[0][..1]), Cut::Unknown(_)));
+fn different_disks_are_unknown_and_never_a_pass() {
+    let history = History::new(log());
+    assert!(matches!(history.judge(&history.states[0][..1]), Cut::Unknown(_)));
     assert!(matches!(cut_of(&[], &[], &[], &[]), Cut::Unknown(_)));
 }

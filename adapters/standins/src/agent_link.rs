@@ -1,4 +1,4 @@
-//! The conversation with the agent inside a machine, over the machine's own network.
+//! The protocol with the agent inside a machine, over the machine's own network.
 
 use std::time::Duration;
 
@@ -9,16 +9,18 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// How long an agent may take to answer anything: it waits for writes under way and for readers to let go.
+/// Time limit for any answer of an agent, which waits for writes in progress and for readers to
+/// disconnect.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-/// How long an agent may take to be there after power-on.
+/// Time limit for an agent to answer after power-on.
 const THERE_WITHIN: Duration = Duration::from_secs(120);
-/// Time between two attempts to reach an agent. Nothing outside tells when a guest's network is up, so it is asked.
+/// Time between two attempts to reach an agent. They are needed because nothing outside shows when
+/// a guest's network is up.
 const ASK_EVERY: Duration = Duration::from_millis(200);
-/// How long one attempt waits: one that was begun before the network was up never gets an answer.
+/// Time limit of one attempt: one that began before the network was up is never answered.
 const ATTEMPT_WITHIN: Duration = Duration::from_secs(5);
 
-/// Returns once the agent of `guest` answers.
+/// Waits until the agent of `guest` answers.
 pub(crate) async fn reach(guest: &Guest) -> Result<()> {
     let attempts = async {
         let mut attempts: JoinSet<Option<Answer>> = JoinSet::new();
@@ -37,25 +39,27 @@ pub(crate) async fn reach(guest: &Guest) -> Result<()> {
     guest.race("an answer of its agent", THERE_WITHIN, attempts).await
 }
 
-/// Asks one question. Races the guest's death.
+/// Sends a question and waits for the answer, unless the guest dies first.
 pub(crate) async fn ask(guest: &Guest, question: Question) -> Result<Answer> {
     let answered = async {
         let answer = exchange(port(guest)?, question.clone()).await;
         match answer.map_err(Error::file(format!("agent of {}", guest.name())))? {
-            Answer::Refused { why } => Err(trouble(guest, &format!("refused {question:?}: {why}"))),
+            Answer::Refused { why } => Err(agent_error(guest, &format!("refused {question:?}: {why}"))),
             answer => Ok(answer),
         }
     };
     guest.race("an answer of its agent", ANSWER_WITHIN, answered).await
 }
 
-/// Something that an agent should not have said.
-pub(crate) fn trouble(guest: &Guest, what: &str) -> Error {
+/// An error caused by an answer of the agent.
+pub(crate) fn agent_error(guest: &Guest, what: &str) -> Error {
     Error::Witness { machine: guest.name().to_owned(), what: format!("its agent {what}") }
 }
 
 fn port(guest: &Guest) -> Result<u16> {
-    guest.forward(CONTROL_PORT).ok_or_else(|| trouble(guest, "has no loopback port that leads to it"))
+    guest
+        .forward(CONTROL_PORT)
+        .ok_or_else(|| agent_error(guest, "cannot be reached: its port is not forwarded"))
 }
 
 async fn exchange(port: u16, question: Question) -> std::io::Result<Answer> {

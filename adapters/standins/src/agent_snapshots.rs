@@ -1,7 +1,8 @@
-//! Snapshots of machines that only their own agent sees: physical servers.
+//! Snapshots of physical servers, taken by the agent inside.
 //!
-//! The agent freezes the disks and serves them over the machine's network. What it knows of changes dies with it, and a
-//! machine that is off shows nothing: then the core has to compare, or to do without.
+//! The agent takes the snapshot and serves it over the machine's network. Its record of changes is
+//! lost when it ends, and the disks of a machine that is off cannot be read. In the first case the
+//! core has to compare the disks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +15,15 @@ use contract::{
 use harness::machine::disk_serial;
 use harness::relay::Upstream;
 
-use crate::agent_link::{ask, reach, trouble};
+use crate::agent_link::{agent_error, ask, reach};
 use crate::site::role;
 use crate::snapshots::now;
 use crate::state::{SnapshotRecord, SnapshotSource};
 use crate::{Boot, StandInSite};
 
-/// Whether one start of an agent named both moments: it puts a number behind the name of its start. Such an agent has
-/// forgotten nothing; what it cannot tell did not fit into its store.
+/// Whether both snapshots were taken by the same start of the agent: a change id is the id of the
+/// start and a number. Such an agent has lost nothing, so changes that it does not know overflowed
+/// its store.
 fn same_start(one: &ChangeId, other: &ChangeId) -> bool {
     let start = |moment: &ChangeId| moment.0.rsplit_once('-').map(|(start, _)| start.to_owned());
     start(one).is_some() && start(one) == start(other)
@@ -35,8 +37,8 @@ impl StandInSite {
     ) -> Result<DiskSnapshot, PlatformError> {
         let (boot, disks) = self.seen_by_agent(machine).await?;
         let question = Question::Open { since: since.map(|id| id.0.clone()) };
-        let failed = || self.failed("freeze the disks through the agent");
-        // Asked without the site's lock: a disaster waits for nobody.
+        let failed = || self.failed("take a snapshot through the agent");
+        // Without the site's lock, so that a disaster can strike meanwhile.
         let opened = async {
             reach(&boot.guest).await?;
             ask(&boot.guest, question).await
@@ -44,10 +46,13 @@ impl StandInSite {
         let answer = opened.await.map_err(failed())?;
         let taken_at = now();
         let Answer::DiskSnapshot { change, tells_changes, disks: shown } = answer else {
-            return Err(failed()(trouble(&boot.guest, &format!("answered {answer:?}, which is no view"))));
+            return Err(failed()(agent_error(
+                &boot.guest,
+                &format!("answered {answer:?} to a request for a snapshot"),
+            )));
         };
-        tracing::debug!(%machine, change, tells_changes, "the agent froze the disks");
-        let view = SnapshotId(format!("view-{}", self.state.lock().await.next()));
+        tracing::debug!(%machine, change, tells_changes, "the agent took a snapshot");
+        let id = SnapshotId(format!("snapshot-{}", self.state.lock().await.next()));
         let change = ChangeId(change);
         let disks = disks.iter().map(|id| self.show_disk(&boot, id, &shown, tells_changes));
         let disks = disks.collect::<Result<_, _>>()?;
@@ -58,7 +63,7 @@ impl StandInSite {
             since: since.cloned(),
             source: SnapshotSource::Agent { boot: boot.number },
         };
-        state.views.insert(view.clone(), record);
+        state.snapshots.insert(id.clone(), record);
         if let Some(machine) = state.machines.get_mut(machine) {
             machine.snapshots_taken += 1;
         }
@@ -67,23 +72,23 @@ impl StandInSite {
         } else {
             ChangesUnavailable::RecordLost
         };
-        let mut view =
-            DiskSnapshot { id: view, taken_at, change_id: change, disks, changes_unavailable: None };
-        state.note_untold(machine, since.is_some(), why, &mut view);
-        Ok(view)
+        let mut snapshot = DiskSnapshot { id, taken_at, change_id: change, disks, changes_unavailable: None };
+        state.record_unavailable_changes(machine, since.is_some(), why, &mut snapshot);
+        Ok(snapshot)
     }
 
-    /// A view of one machine; agents do not know of each other, so several machines have no moment in common.
+    /// Takes a snapshot of one machine. Agents do not know each other, so they cannot take
+    /// snapshots of several machines at one moment.
     pub(crate) async fn request_snapshots(
         &self,
         request: &SnapshotRequest,
     ) -> Result<Vec<DiskSnapshot>, PlatformError> {
         let [(machine, since)] = request.machines.as_slice() else {
-            let text = "agents of several machines cannot freeze them at one moment; view them one by one";
+            let text = "agents of several machines cannot take snapshots at one moment; take them one by one";
             return Err(self.refuse(Kind::Unsupported, text));
         };
         if request.consistency == Consistency::App {
-            let text = format!("the agent of {machine} does not bring applications to rest");
+            let text = format!("the agent of {machine} cannot quiesce applications");
             return Err(self.refuse(Kind::NotQuiesced, text));
         }
         Ok(vec![self.request_snapshot(machine, since.as_ref()).await?])
@@ -94,7 +99,7 @@ impl StandInSite {
         let state = self.state.lock().await;
         let record = state.machines.get(machine).ok_or_else(|| self.unknown("machine", machine))?;
         let boot = record.running().cloned().ok_or_else(|| {
-            let text = format!("machine {machine} is off, so no agent shows its disks; switch it on");
+            let text = format!("machine {machine} is off, so its agent cannot serve its disks; power it on");
             self.refuse(Kind::WrongPowerState, text)
         })?;
         Ok((boot, record.spec.disks.iter().map(|(id, _)| id.clone()).collect()))
@@ -111,7 +116,8 @@ impl StandInSite {
         let disk = shown.iter().find(|disk| disk.serial == serial);
         let (Some(disk), Some(port)) = (disk, boot.guest.forward(NBD_PORT)) else {
             let seen: Vec<_> = shown.iter().map(|disk| disk.serial.as_str()).collect();
-            let text = format!("the agent shows disks {seen:?} and not {serial}, or no port leads to them");
+            let text =
+                format!("the agent serves disks {seen:?} but not {serial}, or its port is not forwarded");
             return Err(self.refuse(Kind::Failed, text));
         };
         Ok(SnapshotDisk {
@@ -129,15 +135,15 @@ impl StandInSite {
         change: &ChangeId,
         acknowledge: Acknowledge,
     ) -> Result<(), PlatformError> {
-        // With the machine that showed it, the view is gone.
+        // The snapshot ended with the boot in which it was taken.
         let running = self.running_boot(machine).await?.filter(|running| running.number == boot);
         let Some(running) = running else { return Ok(()) };
         let question =
             Question::Close { change: change.0.clone(), acknowledge: acknowledge == Acknowledge::Advance };
-        ask(&running.guest, question).await.map(drop).map_err(self.failed("close a view"))
+        ask(&running.guest, question).await.map(drop).map_err(self.failed("close a snapshot"))
     }
 
-    pub(crate) async fn tell_to_forget(&self, machine: &MachineId) -> Result<(), PlatformError> {
+    pub(crate) async fn ask_to_forget(&self, machine: &MachineId) -> Result<(), PlatformError> {
         let running = {
             let state = self.state.lock().await;
             state.machines.get(machine).and_then(|record| record.running().cloned())
@@ -146,7 +152,7 @@ impl StandInSite {
         ask(&running.guest, Question::Forget).await.map(drop).map_err(self.failed("stop tracking"))
     }
 
-    /// Asks the agent for an orderly shutdown. What is written meanwhile reaches no view.
+    /// Asks the agent to shut the machine down. Writes made meanwhile are in no snapshot.
     pub(crate) async fn ask_to_shut_down(&self, boot: &Boot, within: Duration) -> Result<(), PlatformError> {
         let guest = &boot.guest;
         let asked = async { ask(guest, Question::ShutDown).await.map(drop) };

@@ -1,4 +1,4 @@
-//! What a machine was booted from.
+//! Boots of machines.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,25 +9,25 @@ use harness::machine::Guest;
 
 use crate::Profile;
 
-/// One boot of one machine: what its disks held before the first instruction ran, and every write since.
+/// One boot of one machine: the content of its disks before power-on, and every write since.
 ///
-/// The copies are taken by the stand-in itself, below the core under test: what is judged is what was booted,
-/// not what the core says it built.
+/// The stand-in takes the copies itself, below the core under test, so that what is judged is what
+/// was booted and not what the core says it built.
 #[derive(Debug)]
 pub struct Boot {
     /// Machine.
     pub machine: MachineId,
-    /// Counted from 1 over the machine's life on this site.
+    /// Number of the boot, from 1, among all boots of the machine at this site.
     pub number: u32,
-    /// The stand-in that it runs on, as it is described: what the guest has to see.
+    /// The profile of the stand-in, which the guest must see.
     pub profile: Profile,
     /// The guest.
     pub guest: Arc<Guest>,
     /// Disks in boot order.
     pub disks: Vec<BootDisk>,
-    /// What taking the copies cost; the measurer takes it off the recovery time.
+    /// Time spent on the copies, to be subtracted from the recovery time.
     pub capture_time: Duration,
-    /// Directory of logs.
+    /// Directory of its logs.
     pub dir: Utf8PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! Where the record of changes ends: a log that is full, a record that is lost, and how often a view met either.
+//! The limits of change tracking: a full log, a lost record, and how often a snapshot met either.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,48 +16,49 @@ use crate::site::role;
 use crate::state::State;
 use crate::{StandInSite, TrackingMechanism};
 
-/// How long a view may wait for its turn, and views for their end.
+/// Time limit for a snapshot to wait until it is allowed, and for open snapshots to close.
 const TURN_WITHIN: Duration = Duration::from_secs(60);
 
-/// While it lives, no machine of the site is viewed: whoever asks for a view waits.
+/// While it exists, no snapshot of the site's machines can be opened: requests wait.
 pub struct SnapshotsBlocked {
     _alone: OwnedRwLockWriteGuard<()>,
 }
 
 impl StandInSite {
-    /// Lets every view that is open come to its end and no other begin. Replication falls behind meanwhile; guests notice
-    /// nothing.
+    /// Waits until every open snapshot is closed, and blocks new ones. Replication falls behind
+    /// meanwhile; guests are not affected.
     ///
     /// # Errors
-    /// A view stays open.
+    /// A snapshot stays open.
     pub async fn block_snapshots(&self) -> Result<SnapshotsBlocked, PlatformError> {
-        let held = async {
+        let blocked = async {
             let mut closed = self.closed.subscribe();
-            let held = SnapshotsBlocked { _alone: Arc::clone(&self.viewing).write_owned().await };
+            let blocked = SnapshotsBlocked { _alone: Arc::clone(&self.snapshotting).write_owned().await };
             loop {
                 closed.borrow_and_update();
-                if self.state.lock().await.views.is_empty() {
-                    return held;
+                if self.state.lock().await.snapshots.is_empty() {
+                    return blocked;
                 }
                 if closed.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
             }
         };
-        self.in_turn(held).await
+        self.in_turn(blocked).await
     }
 
-    /// Waits until views may be opened.
+    /// Waits until a snapshot may be opened.
     pub(crate) async fn snapshot_permit(&self) -> Result<OwnedRwLockReadGuard<()>, PlatformError> {
-        self.in_turn(Arc::clone(&self.viewing).read_owned()).await
+        self.in_turn(Arc::clone(&self.snapshotting).read_owned()).await
     }
 
     async fn in_turn<T>(&self, wait: impl Future<Output = T>) -> Result<T, PlatformError> {
         let waited = tokio::time::timeout(TURN_WITHIN, wait).await;
-        waited.map_err(|_| self.refuse(Kind::TimedOut, format!("views were held for {TURN_WITHIN:?}")))
+        waited.map_err(|_| self.refuse(Kind::TimedOut, format!("snapshots were blocked for {TURN_WITHIN:?}")))
     }
 
-    /// Why views of a machine could not tell changes that were asked for, in order: counted below the core.
+    /// Why changes that were asked for were not available, for each such snapshot of a machine in
+    /// order; recorded below the core.
     pub async fn changes_unavailable(&self, machine: &MachineId) -> Vec<ChangesUnavailable> {
         self.state
             .lock()
@@ -68,8 +69,9 @@ impl StandInSite {
             .unwrap_or_default()
     }
 
-    /// Gives up the log of changes since a moment if it has outgrown its share of a disk. Returns whether it has.
-    pub(crate) async fn give_up_full_log(
+    /// Discards the change log since a snapshot if it has outgrown its share of a disk. Returns
+    /// whether it has.
+    pub(crate) async fn discard_full_log(
         &self,
         monitor: &Monitor,
         since: &ChangeId,
@@ -79,13 +81,13 @@ impl StandInSite {
             return Ok(false);
         };
         let nodes = monitor.execute("query-named-block-nodes", json!({"flat": true})).await;
-        let nodes = nodes.map_err(self.failed("look at the log of changes"))?;
+        let nodes = nodes.map_err(self.failed("query the size of the change log"))?;
         let mut full = false;
         for (disk, size) in disks {
             let logged = logged(&nodes, &format_node(role(disk)), since).ok_or_else(|| {
                 self.refuse(
                     Kind::Failed,
-                    format!("QEMU does not say how much of {disk} changed since {since}"),
+                    format!("QEMU does not report how much of {disk} changed since {since}"),
                 )
             })?;
             full |= logged.0 * 100 > size.0 * percent;
@@ -96,14 +98,14 @@ impl StandInSite {
                 json!({"type": "block-dirty-bitmap-remove", "data": data})
             };
             let actions: Vec<_> = disks.iter().map(remove).collect();
-            let given_up = monitor.execute("transaction", json!({"actions": actions})).await;
-            given_up.map_err(self.failed("give up the log of changes"))?;
+            let discarded = monitor.execute("transaction", json!({"actions": actions})).await;
+            discarded.map_err(self.failed("discard the change log"))?;
         }
         Ok(full)
     }
 }
 
-/// How much of a node changed since a moment.
+/// Bytes of a node that changed since a snapshot.
 fn logged(nodes: &Value, node: &str, since: &ChangeId) -> Option<Bytes> {
     let node = nodes.as_array()?.iter().find(|known| known["node-name"] == node)?;
     let bitmap =
@@ -112,16 +114,17 @@ fn logged(nodes: &Value, node: &str, since: &ChangeId) -> Option<Bytes> {
 }
 
 impl State {
-    /// Completes a view that was asked for changes and cannot tell them of every disk, and takes a note of it.
-    pub(crate) fn note_untold(
+    /// Marks a snapshot whose changes were asked for but are not available for every disk, and
+    /// records the reason.
+    pub(crate) fn record_unavailable_changes(
         &mut self,
         machine: &MachineId,
         asked: bool,
         why: ChangesUnavailable,
-        view: &mut DiskSnapshot,
+        snapshot: &mut DiskSnapshot,
     ) {
-        if asked && view.disks.iter().any(|disk| disk.changed.is_none()) {
-            view.changes_unavailable = Some(why);
+        if asked && snapshot.disks.iter().any(|disk| disk.changed.is_none()) {
+            snapshot.changes_unavailable = Some(why);
             if let Some(record) = self.machines.get_mut(machine) {
                 record.changes_unavailable.push(why);
             }
@@ -134,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_is_as_large_as_its_bitmap_says() {
+    fn the_size_of_the_log_is_the_count_of_its_bitmap() {
         let bitmaps = json!([{"name": "change-1", "count": 65536}, {"name": "change-2", "count": 0}]);
         let nodes = json!([{"node-name": "other"}, {"node-name": "format-data", "dirty-bitmaps": bitmaps}]);
         let since = |moment: &str| logged(&nodes, "format-data", &ChangeId(moment.to_owned()));

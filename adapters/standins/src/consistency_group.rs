@@ -1,7 +1,8 @@
-//! Snapshots of several machines at one moment, with their applications at rest if asked.
+//! Snapshots of several machines at one moment, with quiesced applications if requested.
 //!
-//! A machine's own QEMU freezes its disks at one moment. For several, all are held first: none executes while the
-//! others' disks are frozen, so none can learn of a write that another's view lacks.
+//! A machine's own QEMU freezes all its disks at one moment. For several machines, all are paused
+//! first: no machine executes while the disks of another are being frozen, so it cannot learn of a
+//! write that is missing in the other's snapshot.
 
 use std::sync::Arc;
 
@@ -29,30 +30,30 @@ impl StandInSite {
             return self.pause_and_snapshot(request, &boots).await;
         }
         if boots.len() < request.machines.len() {
-            return Err(
-                self.refuse(Kind::NotQuiesced, "a machine is off, and its guest cannot be asked to rest")
-            );
+            return Err(self.refuse(Kind::NotQuiesced, "a machine is off, so its guest cannot be quiesced"));
         }
-        let rested = self.rest(&boots).await;
-        let views = match rested {
+        let quiesced = self.quiesce(&boots).await;
+        let snapshots = match quiesced {
             Ok(()) => self.pause_and_snapshot(request, &boots).await,
             Err(error) => Err(error),
         };
-        // Whatever happened, no guest stays frozen; one that was not frozen does not mind.
+        // In every case, so that no guest stays frozen; thawing a guest that is not frozen does no
+        // harm.
         for (_, boot) in &boots {
             if let Err(error) = boot.guest.agent(r#"{"execute":"guest-fsfreeze-thaw"}"#).await {
                 tracing::warn!(%error, "a guest could not be thawed");
             }
         }
-        views
+        snapshots
     }
 
-    /// Brings the applications to rest by the guest's hook and freezes its file systems, in all of them.
-    async fn rest(&self, boots: &[(MachineId, Arc<Boot>)]) -> Result<(), PlatformError> {
+    /// Quiesces the applications through the guest's hook and freezes its file systems, in all
+    /// machines.
+    async fn quiesce(&self, boots: &[(MachineId, Arc<Boot>)]) -> Result<(), PlatformError> {
         for (machine, boot) in boots {
             let frozen = boot.guest.agent(r#"{"execute":"guest-fsfreeze-freeze"}"#).await;
             frozen.map_err(|error| {
-                let text = format!("the applications in {machine} cannot be brought to rest: {error}");
+                let text = format!("the applications in {machine} cannot be quiesced: {error}");
                 self.refuse(Kind::NotQuiesced, text)
             })?;
         }
@@ -64,49 +65,49 @@ impl StandInSite {
         request: &SnapshotRequest,
         boots: &[(MachineId, Arc<Boot>)],
     ) -> Result<Vec<DiskSnapshot>, PlatformError> {
-        let hold = request.machines.len() > 1;
-        let mut held = Ok(());
-        let mut steady = Vec::new();
-        if hold {
+        let pause = request.machines.len() > 1;
+        let mut paused = Ok(());
+        let mut locks = Vec::new();
+        if pause {
             for (_, boot) in boots {
-                steady.push(boot.guest.steady().await);
+                locks.push(boot.guest.pause_lock().await);
             }
             for (_, boot) in boots {
                 let stopped = boot.guest.monitor().execute("stop", json!({})).await;
-                held = held.and(stopped.map(drop).map_err(self.failed("hold a machine")));
+                paused = paused.and(stopped.map(drop).map_err(self.failed("pause a machine")));
             }
         }
-        let views = match held {
+        let snapshots = match paused {
             Ok(()) => self.snapshot_each(request).await,
             Err(error) => Err(error),
         };
-        if hold {
+        if pause {
             for (_, boot) in boots {
                 boot.guest
                     .monitor()
                     .execute("cont", json!({}))
                     .await
-                    .map_err(self.failed("let a machine go on"))?;
+                    .map_err(self.failed("resume a machine"))?;
             }
         }
-        drop(steady);
-        views
+        drop(locks);
+        snapshots
     }
 
-    /// All of them or none.
+    /// Takes all snapshots, or none if one fails.
     async fn snapshot_each(&self, request: &SnapshotRequest) -> Result<Vec<DiskSnapshot>, PlatformError> {
-        let mut views: Vec<DiskSnapshot> = Vec::new();
+        let mut snapshots: Vec<DiskSnapshot> = Vec::new();
         for (machine, since) in &request.machines {
             match self.take_snapshot(machine, since.as_ref()).await {
-                Ok(view) => views.push(view),
+                Ok(snapshot) => snapshots.push(snapshot),
                 Err(error) => {
-                    for view in &views {
-                        self.drop_snapshot(&view.id, Acknowledge::Keep).await?;
+                    for snapshot in &snapshots {
+                        self.drop_snapshot(&snapshot.id, Acknowledge::Keep).await?;
                     }
                     return Err(error);
                 }
             }
         }
-        Ok(views)
+        Ok(snapshots)
     }
 }

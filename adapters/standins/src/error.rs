@@ -1,4 +1,4 @@
-//! Harness failures as a platform would report them.
+//! Conversion of errors to platform errors.
 
 use contract::{PlatformError, PlatformErrorKind as Kind};
 use harness::Error;
@@ -12,12 +12,12 @@ impl StandInSite {
         PlatformError { site: self.label().to_owned(), kind, message: message.into() }
     }
 
-    /// What the site's components do not let through, as this site's error.
+    /// Converts a denial by the site's components to an error of this site.
     pub(crate) fn denied(&self) -> impl Fn(Denial) -> PlatformError {
         |denial| self.refuse(denial.kind, denial.message)
     }
 
-    /// A harness failure as this site's error.
+    /// Converts a harness error to an error of this site.
     pub(crate) fn failed(&self, tried: &str) -> impl FnOnce(Error) -> PlatformError {
         let site = self.label().to_owned();
         let tried = tried.to_owned();

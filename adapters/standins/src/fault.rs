@@ -1,90 +1,43 @@
-//! What can go wrong at a site of guests, how it is told to, and how it heals.
+//! Faults of a site with real guests: injecting and healing them.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8Path;
 use contract::{MachineId, PlatformError, PlatformErrorKind as Kind};
 use harness::relay::{LinkCondition, Relay, Tally, Upstream};
-use harness::storage::WriteFault;
 use serde_json::json;
-use tokio::sync::watch;
 use witness::protocol::ToGuest;
 
+use crate::active_faults::{SiteFault, lock};
 use crate::{Boot, StandInSite};
 
-/// Something that goes wrong, until [`StandInSite::heal`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SiteFault {
-    /// A machine loses its power; healing switches it on again.
-    PowerCut(MachineId),
-    /// A running guest stops where it stands: it writes nothing and heeds nothing.
-    GuestFrozen(MachineId),
-    /// A guest ignores requests to shut down.
-    ShutdownRefused(MachineId),
-    /// How the way out of the site is, which the content of views takes.
-    Link(LinkCondition),
-    /// What writes through exports opened from now on end in.
-    Writes(WriteFault),
-    /// A component does not answer.
-    ComponentDown(&'static str),
-    /// The daemon that serves volumes at rest is killed, and with it every export; healing starts it again.
-    StorageKilled,
-}
-
-/// What is wrong at the moment.
-pub(crate) struct Faults {
-    present: Mutex<Vec<SiteFault>>,
-    writes: Mutex<Option<WriteFault>>,
-    weather: watch::Sender<LinkCondition>,
-    tally: Arc<Tally>,
-    /// Relays before the servers of views, from the first fault of the link on.
-    relays: Mutex<Option<BTreeMap<Upstream, Relay>>>,
-}
-
-impl Default for Faults {
-    fn default() -> Self {
-        let (weather, _) = watch::channel(LinkCondition::Healthy);
-        Self {
-            present: Mutex::default(),
-            writes: Mutex::default(),
-            weather,
-            tally: Arc::default(),
-            relays: Mutex::default(),
-        }
-    }
-}
-
-impl Faults {
-    /// What writes through exports end in.
-    pub(crate) fn writes(&self) -> Option<WriteFault> {
-        *held(&self.writes)
-    }
-}
+/// Time limit for a guest's answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 impl StandInSite {
-    /// Makes something go wrong. Faults of different kinds add up; one of the same kind takes the other's place.
+    /// Injects a fault. Faults of different kinds are independent; a fault replaces an earlier one
+    /// of the same kind.
     ///
     /// # Errors
-    /// The machine does not run, there is no such component, or a process cannot be told.
+    /// The machine is off, there is no such component, or a process cannot be controlled.
     pub async fn inject(&self, fault: &SiteFault) -> Result<(), PlatformError> {
-        // Noted first: what was done by halves has to heal too.
-        held(&self.faults.present).push(fault.clone());
+        // Recorded first, so that a fault that was injected only in part is healed as well.
+        lock(&self.faults.present).push(fault.clone());
         match fault {
             SiteFault::PowerCut(machine) => {
                 let cut = self.guest_of(machine).await?.guest.power_cut().await;
                 cut.map(drop).map_err(self.failed("cut the power"))
             }
-            SiteFault::GuestFrozen(machine) => self.tell_qemu(machine, "stop").await,
-            SiteFault::ShutdownRefused(machine) => self.tell_guest(machine, ToGuest::IgnoreShutdown).await,
-            SiteFault::Link(weather) => {
-                held(&self.faults.relays).get_or_insert_default();
-                self.faults.weather.send_replace(*weather);
+            SiteFault::GuestFrozen(machine) => self.send_to_qemu(machine, "stop").await,
+            SiteFault::ShutdownRefused(machine) => self.send_to_guest(machine, ToGuest::IgnoreShutdown).await,
+            SiteFault::Link(condition) => {
+                lock(&self.faults.relays).get_or_insert_default();
+                self.faults.condition.send_replace(*condition);
                 Ok(())
             }
             SiteFault::Writes(fault) => {
-                *held(&self.faults.writes) = Some(*fault);
+                *lock(&self.faults.writes) = Some(*fault);
                 Ok(())
             }
             SiteFault::ComponentDown(id) => {
@@ -104,12 +57,12 @@ impl StandInSite {
         }
     }
 
-    /// Ends every fault, the last one first. Goes through to the end and reports the first failure.
+    /// Ends every fault, the last one first. Continues after a failure and returns the first one.
     ///
     /// # Errors
-    /// A machine or process does not come back.
+    /// A machine or process could not be restored.
     pub async fn heal(&self) -> Result<(), PlatformError> {
-        let present = std::mem::take(&mut *held(&self.faults.present));
+        let present = std::mem::take(&mut *lock(&self.faults.present));
         let mut first = Ok(());
         for fault in present.iter().rev() {
             let healed = self.heal_one(fault).await;
@@ -122,19 +75,19 @@ impl StandInSite {
         match fault {
             SiteFault::PowerCut(machine) => self.boot(machine).await,
             SiteFault::GuestFrozen(machine) if self.runs(machine).await => {
-                self.tell_qemu(machine, "cont").await
+                self.send_to_qemu(machine, "cont").await
             }
             SiteFault::ShutdownRefused(machine) if self.runs(machine).await => {
-                self.tell_guest(machine, ToGuest::HeedShutdown).await
+                self.send_to_guest(machine, ToGuest::HeedShutdown).await
             }
-            // A guest that is gone neither stands still nor refuses anything.
+            // A guest that is gone is neither paused nor ignoring requests.
             SiteFault::GuestFrozen(_) | SiteFault::ShutdownRefused(_) => Ok(()),
             SiteFault::Link(_) => {
-                self.faults.weather.send_replace(LinkCondition::Healthy);
+                self.faults.condition.send_replace(LinkCondition::Healthy);
                 Ok(())
             }
             SiteFault::Writes(_) => {
-                *held(&self.faults.writes) = None;
+                *lock(&self.faults.writes) = None;
                 Ok(())
             }
             SiteFault::ComponentDown(id) => {
@@ -147,13 +100,13 @@ impl StandInSite {
         }
     }
 
-    /// What the link did to what it carried: a fault that nobody felt proves nothing.
+    /// Counts of what the link did to its traffic, to prove that a fault had an effect.
     #[must_use]
     pub fn link_felt(&self) -> &Tally {
         &self.faults.tally
     }
 
-    /// Whether a machine's guest runs.
+    /// Whether a machine is running.
     async fn runs(&self, machine: &MachineId) -> bool {
         matches!(self.running_boot(machine).await, Ok(Some(_)))
     }
@@ -163,22 +116,23 @@ impl StandInSite {
         boot.ok_or_else(|| self.refuse(Kind::WrongPowerState, format!("machine {machine} is off")))
     }
 
-    async fn tell_qemu(&self, machine: &MachineId, command: &str) -> Result<(), PlatformError> {
+    async fn send_to_qemu(&self, machine: &MachineId, command: &str) -> Result<(), PlatformError> {
         let boot = self.guest_of(machine).await?;
-        let told = boot.guest.monitor().execute(command, json!({})).await;
-        told.map(drop).map_err(self.failed("stop or continue a guest"))
+        let answer = boot.guest.monitor().execute(command, json!({})).await;
+        answer.map(drop).map_err(self.failed("pause or resume a guest"))
     }
 
-    async fn tell_guest(&self, machine: &MachineId, command: ToGuest) -> Result<(), PlatformError> {
+    async fn send_to_guest(&self, machine: &MachineId, command: ToGuest) -> Result<(), PlatformError> {
         let boot = self.guest_of(machine).await?;
-        let told = boot.guest.race("its answer", TOLD_WITHIN, boot.guest.witness().command(&command)).await;
-        told.map_err(self.failed("tell a guest to heed or ignore shutdowns"))
+        let answer =
+            boot.guest.race("its answer", ANSWER_WITHIN, boot.guest.witness().command(&command)).await;
+        answer.map_err(self.failed("make a guest ignore or obey shutdown requests"))
     }
 
-    /// The address under which `export` of an NBD server is reached from outside the site: the server itself, or once
-    /// the link had a fault, a relay before it.
+    /// The URI of an NBD server's `export` as seen from outside the site: that of the server
+    /// itself, or since the first fault of the link that of a relay in front of it.
     pub(crate) fn over_link(&self, export: &str, server: Upstream) -> Result<String, PlatformError> {
-        let mut relays = held(&self.faults.relays);
+        let mut relays = lock(&self.faults.relays);
         let Some(relays) = relays.as_mut() else {
             return Ok(match server {
                 Upstream::Unix(socket) => format!("nbd+unix:///{export}?socket={socket}"),
@@ -193,20 +147,13 @@ impl StandInSite {
                 let relay = Relay::start(
                     &socket,
                     entry.key().clone(),
-                    self.faults.weather.subscribe(),
+                    self.faults.condition.subscribe(),
                     Arc::clone(&self.faults.tally),
                 );
-                entry.insert(relay.map_err(self.failed("lay a link"))?)
+                entry.insert(relay.map_err(self.failed("start a relay"))?)
             }
         };
         let socket: &Utf8Path = relay.socket();
         Ok(format!("nbd+unix:///{export}?socket={socket}"))
     }
-}
-
-/// How long a guest may take to answer.
-const TOLD_WITHIN: Duration = Duration::from_secs(30);
-
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,13 +1,15 @@
-//! Platforms made of real QEMU guests. Each stands in for a product and says so: a result earned here is a
-//! stand-in's, never the product's.
+//! Platforms made of real QEMU guests. Each stands in for a product and is labelled as such: a
+//! result obtained here is a stand-in's, never the product's.
 //!
-//! - [`profile`]: what makes each stand-in different, as data
-//! - [`Infrastructure`]: what a site has besides machines and volumes, to be broken and repaired
+//! - [`profile`]: the differences between stand-ins, as data
+//! - [`Infrastructure`](inventory::Infrastructure): everything that a site has besides machines and
+//!   volumes; it can be broken and repaired
 //! - [`StandInSite`]: a site of such machines; implements [`contract::Platform`]
 //! - [`vhd`]: a managed disk as the fixed VHD that Azure exchanges
-//! - [`SiteFault`]: what can go wrong there, until healed
-//! - [`Boot`]: what a machine was booted from, kept for the oracle
+//! - [`SiteFault`]: faults that can be injected and healed
+//! - [`Boot`]: the record of a boot, for the oracle
 
+mod active_faults;
 mod agent_link;
 mod agent_snapshots;
 mod boot;
@@ -27,9 +29,9 @@ mod state;
 pub mod vhd;
 mod volumes;
 
+pub use active_faults::SiteFault;
 pub use boot::{Boot, BootDisk};
 pub use change_log::SnapshotsBlocked;
-pub use fault::SiteFault;
 pub use profile::{Profile, TrackingMechanism};
 pub use quiesce::IdleVolume;
 pub use site::{Installed, SiteConfig, StandInSite};

@@ -1,12 +1,13 @@
-//! Machines: made of volumes, booted with every write logged, and kept defined while they are off.
+//! Machines: created from volumes, booted with a log of every write, and kept defined while they
+//! are off.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    Bytes, ChangeId, DiskView, Firmware, MachineId, MachineSpec, MachineView, PlatformError,
-    PlatformErrorKind as Kind, PowerState,
+    ChangeId, Firmware, MachineId, MachineSpec, MachineView, PlatformError, PlatformErrorKind as Kind,
+    PowerState,
 };
 use harness::machine::{self, DiskSpec, Machine};
 use harness::tools::{self, Format};
@@ -16,9 +17,9 @@ use crate::site::role;
 use crate::state::{MachineRecord, State, VolumeRecord};
 use crate::{Boot, BootDisk, StandInSite, TrackingMechanism};
 
-/// Guest ports reachable from the host: SSH and the witness's bank.
+/// Guest ports forwarded from the host: SSH and the witness's service.
 const FORWARDED: [u16; 2] = [22, SERVICE_PORT];
-/// Those of a machine that is seen through its agent.
+/// Additional ports of a machine that is snapshotted through its agent.
 const FORWARDED_TO_AGENT: [u16; 2] = [agent::protocol::CONTROL_PORT, agent::protocol::NBD_PORT];
 
 impl StandInSite {
@@ -27,41 +28,14 @@ impl StandInSite {
         state: &State,
         record: &MachineRecord,
     ) -> Result<MachineView, PlatformError> {
-        let spec = &record.spec;
-        let disks = spec.disks.iter().map(|(id, volume)| {
-            let size = state.volumes.get(volume).ok_or_else(|| self.unknown("volume", volume))?.bytes;
-            Ok(DiskView { id: id.clone(), volume: volume.clone(), size: Bytes(size) })
-        });
-        let mut view = MachineView {
-            id: spec.id.clone(),
-            power: if record.running().is_some() { PowerState::On } else { PowerState::Off },
-            firmware: spec.firmware,
-            os: spec.os,
-            memory: spec.memory,
-            disks: disks.collect::<Result<_, _>>()?,
-            uuid: String::new(),
-            snapshots: 0,
-            guest: spec.guest.clone(),
-            placement: spec.placement.clone(),
-            process_server: None,
-            disks_on: None,
-            migrated: false,
-            nic: contract::NicView::default(),
-        };
-        let depth = spec.disks.iter().map(|(_, volume)| state.chain(volume).len()).max();
-        self.components.complete(&mut view, depth.unwrap_or_default());
-        Ok(view)
+        let power = if record.running().is_some() { PowerState::On } else { PowerState::Off };
+        self.components.show(&record.spec, power, state).map_err(self.denied())
     }
 
     pub(crate) async fn add_machine(&self, spec: &MachineSpec) -> Result<MachineView, PlatformError> {
         let mut state = self.state.lock().await;
-        if state.machines.contains_key(&spec.id) {
-            return Err(self.refuse(Kind::Exists, format!("machine {} exists already", spec.id)));
-        }
-        if let Some((_, missing)) = spec.disks.iter().find(|(_, v)| !state.volumes.contains_key(v)) {
-            return Err(self.unknown("volume", missing));
-        }
-        let spec = self.components.admit(spec).map_err(self.denied())?;
+        let exists = state.machines.contains_key(&spec.id);
+        let spec = self.components.admit_machine(spec, exists, &*state).map_err(self.denied())?;
         let record = MachineRecord {
             spec: spec.clone(),
             domain: None,
@@ -77,18 +51,19 @@ impl StandInSite {
     }
 
     pub(crate) async fn remove_machine(&self, id: &MachineId) -> Result<(), PlatformError> {
-        self.components.inventory().map_err(self.denied())?;
+        self.components.check_manager().map_err(self.denied())?;
         let mut state = self.state.lock().await;
         let Some(record) = state.machines.get_mut(id) else { return Ok(()) };
         if record.running().is_some() {
-            return Err(self.refuse(Kind::WrongPowerState, format!("machine {id} runs; switch it off first")));
+            return Err(
+                self.refuse(Kind::WrongPowerState, format!("machine {id} is running; power it off first"))
+            );
         }
         if let Some(domain) = record.domain.take() {
             domain.remove().await.map_err(self.failed("delete a machine"))?;
         }
         if let Some(record) = state.machines.remove(id) {
-            let disks: Vec<_> = record.spec.disks.into_iter().map(|(_, volume)| volume).collect();
-            self.components.forget_machine(id, &disks);
+            self.components.forget_machine(id, &inventory::volumes_of(&record.spec));
         }
         Ok(())
     }
@@ -99,14 +74,14 @@ impl StandInSite {
         Ok(record.running().cloned())
     }
 
-    /// Switches a machine on. Before that its disks are copied for the oracle.
+    /// Powers a machine on. Its disks are copied first, for the oracle.
     pub(crate) async fn boot(&self, id: &MachineId) -> Result<(), PlatformError> {
         let mut state = self.state.lock().await;
         let record = state.machines.get(id).ok_or_else(|| self.unknown("machine", id))?;
         if record.running().is_some() {
             return Ok(());
         }
-        self.close_snapshots_at_rest(&mut state, id).await?;
+        self.close_offline_snapshots(&mut state, id).await?;
         let record = state.machines.get(id).ok_or_else(|| self.unknown("machine", id))?;
         let number = u32::try_from(record.boots.len()).unwrap_or(u32::MAX).saturating_add(1);
         let dir = self.dir("machines").join(&id.0).join(format!("boot-{number}"));
@@ -135,7 +110,7 @@ impl StandInSite {
         Ok(())
     }
 
-    /// Copies every disk as it is before power-on, side by side.
+    /// Copies every disk before power-on.
     async fn capture(
         &self,
         state: &State,
@@ -157,7 +132,7 @@ impl StandInSite {
         Ok(disks)
     }
 
-    /// The moments since which changes can still be told after the machine was off: those whose bitmaps every
+    /// The change ids that are still valid after the machine was off: those whose bitmaps every
     /// disk kept.
     async fn still_tracked(
         &self,
@@ -173,7 +148,7 @@ impl StandInSite {
                 Format::Qcow2 => self.storage.bitmaps(&volume.path).await,
                 _ => Ok(Vec::new()),
             };
-            let kept = kept.map_err(self.failed("look for kept changes"))?;
+            let kept = kept.map_err(self.failed("look for kept bitmaps"))?;
             tracked.retain(|change| kept.contains(&change.0));
         }
         Ok(tracked)
@@ -184,7 +159,7 @@ impl StandInSite {
         spec: &MachineSpec,
         dir: &Utf8Path,
         disks: &[(BootDisk, VolumeRecord)],
-    ) -> machine::MachineSpec {
+    ) -> machine::GuestSpec {
         let token = self.config.scratch.path().file_name().unwrap_or_default();
         let mut hardware = self.config.profile.hardware.clone();
         hardware.firmware = match spec.firmware {
@@ -203,7 +178,7 @@ impl StandInSite {
             TrackingMechanism::Agent => &FORWARDED_TO_AGENT,
         };
         let nic = self.components.nic(&spec.id);
-        machine::MachineSpec {
+        machine::GuestSpec {
             name: format!("roundtrip-{token}-{}-{}", self.config.id, spec.id),
             hardware,
             enlightenments: self.config.enlightenments.clone(),
@@ -231,7 +206,7 @@ struct SiteConfigRef<'a> {
     scratch: &'a harness::scratch::Scratch,
 }
 
-/// A locally administered hardware address that stays with the machine's name.
+/// A locally administered hardware address derived from the machine's name.
 fn mac_of(id: &MachineId) -> String {
     let sum =
         id.0.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));

@@ -1,38 +1,32 @@
-//! Merging deltas into their base, at rest or under a running machine.
+//! Merging deltas into their base, of a machine that is off or running.
 
 use std::time::Duration;
 
 use contract::{DiskId, PlatformError, PlatformErrorKind as Kind, VolumeId};
 use harness::machine::{Guest, format_node};
 use harness::tools;
+use inventory::{Volumes, merged_into};
 use serde_json::{Value, json};
 
 use crate::StandInSite;
 use crate::site::role;
 use crate::state::VolumeRecord;
 
-/// How long a merge may take.
+/// Time limit of a merge.
 const MERGE_WITHIN: Duration = Duration::from_secs(600);
 
 impl StandInSite {
     pub(crate) async fn merge(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
-        let _alone = self.merging.lock().await;
+        let _no_other_merge = self.merging.lock().await;
         self.until_closed(base).await?;
         let (merged, top_record, base_record, running) = {
             let state = self.state.lock().await;
-            if !state.volumes.contains_key(top) {
-                return Ok(());
-            }
-            let chain = state.chain(top);
-            let Some(depth) = chain.iter().position(|id| id == base) else {
-                let text = format!("volume {top} does not stand on volume {base}");
-                return Err(self.refuse(Kind::NotFound, text));
-            };
-            if depth == 0 {
+            let merged = merged_into(&*state, top, base).map_err(self.denied())?;
+            if merged.is_empty() {
                 return Ok(());
             }
             let record = |id| state.volumes.get(id).cloned().ok_or_else(|| self.unknown("volume", id));
-            (chain[..depth].to_vec(), record(top)?, record(base)?, state.running_on(top))
+            (merged, record(top)?, record(base)?, state.running_on(top))
         };
         match running {
             Some((boot, disk)) => {
@@ -40,12 +34,12 @@ impl StandInSite {
                     .await
                     .map_err(self.failed("merge under a running machine"))?;
             }
-            None => merge_resting(&top_record, &base_record).await.map_err(self.failed("merge"))?,
+            None => merge_offline(&top_record, &base_record).await.map_err(self.failed("merge"))?,
         }
         self.reparent(&merged, base, &base_record).await
     }
 
-    /// Waits until no export stands on `base`: its bytes are about to change place.
+    /// Waits until no export depends on `base`, which is about to be overwritten.
     async fn until_closed(&self, base: &VolumeId) -> Result<(), PlatformError> {
         let mut closed = self.closed.subscribe();
         let wait = async {
@@ -62,11 +56,12 @@ impl StandInSite {
             }
         };
         tokio::time::timeout(MERGE_WITHIN, wait).await.map_err(|_| {
-            self.refuse(Kind::TimedOut, format!("volume {base} stays open; it cannot be merged into"))
+            self.refuse(Kind::TimedOut, format!("volume {base} stays open, so nothing can be merged into it"))
         })
     }
 
-    /// Hangs what stood on the merged volumes on the base, and deletes the merged ones.
+    /// Makes the base the parent of the deltas over the merged volumes, and deletes the merged
+    /// ones.
     async fn reparent(
         &self,
         merged: &[VolumeId],
@@ -83,7 +78,7 @@ impl StandInSite {
             .collect();
         for (id, path) in on_top {
             if state.running_on(&id).is_none() {
-                let words = [
+                let arguments = [
                     "rebase",
                     "-u",
                     "-f",
@@ -94,7 +89,7 @@ impl StandInSite {
                     base_record.format.name(),
                     path.as_str(),
                 ];
-                tools::run("qemu-img", &words).await.map_err(self.failed("re-parent a volume"))?;
+                tools::run("qemu-img", &arguments).await.map_err(self.failed("re-parent a volume"))?;
             }
             if let Some(record) = state.volumes.get_mut(&id) {
                 record.parent = Some(base.clone());
@@ -110,9 +105,9 @@ impl StandInSite {
     }
 }
 
-async fn merge_resting(top: &VolumeRecord, base: &VolumeRecord) -> harness::Result<()> {
-    let words = ["commit", "-q", "-d", "-f", "qcow2", "-b", base.path.as_str(), top.path.as_str()];
-    tools::run("qemu-img", &words).await.map(drop)
+async fn merge_offline(top: &VolumeRecord, base: &VolumeRecord) -> harness::Result<()> {
+    let arguments = ["commit", "-q", "-d", "-f", "qcow2", "-b", base.path.as_str(), top.path.as_str()];
+    tools::run("qemu-img", &arguments).await.map(drop)
 }
 
 /// Merges with a block job of the running QEMU, which also re-parents the delta above.
@@ -136,14 +131,14 @@ async fn merge_live(
     monitor.run_job(&job, "block-commit", arguments, MERGE_WITHIN).await
 }
 
-/// The node a block job must be started from: the topmost one of the disk.
+/// The node on which a block job must be started: the topmost one of the disk.
 fn root_node(nodes: &Value, disk: &DiskId) -> String {
     let logged = format!("logged-{}", role(disk));
     let all = nodes.as_array().map(Vec::as_slice).unwrap_or_default();
     if all.iter().any(|node| node["node-name"] == logged.as_str()) { logged } else { format_node(role(disk)) }
 }
 
-/// QEMU's name of the node that holds an image's format.
+/// QEMU's name of the format node of an image.
 fn node_of(nodes: &Value, record: &VolumeRecord) -> Option<String> {
     let wanted = |node: &&Value| node["file"] == record.path.as_str() && node["drv"] == record.format.name();
     let found = nodes.as_array()?.iter().find(wanted)?;

@@ -1,5 +1,6 @@
-//! What of the outside reaches a real machine: a way through its loopback ports is there exactly while the rules of its
-//! networks let it be (CN-03, CN-04). Whoever is refused is refused by the system, because nobody listens.
+//! Enforces the security rules on real machines: a loopback port is forwarded to a guest only while
+//! the rules of its networks allow it (CN-03, CN-04). A denied connection is refused by the host's
+//! system, because nothing listens on the port.
 
 use std::net::SocketAddrV4;
 
@@ -11,13 +12,13 @@ use inventory::Way;
 use crate::StandInSite;
 
 impl StandInSite {
-    /// Gives a machine in the cloud these security rules, at once.
+    /// Replaces the security rules of a machine in the cloud, with immediate effect.
     ///
     /// # Errors
-    /// A guest's network did not follow.
+    /// The forwarded ports of a guest could not be changed.
     ///
     /// # Panics
-    /// There is no such machine with rules of its own.
+    /// There is no such machine with security rules.
     pub async fn secure_machine(
         &self,
         machine: &MachineId,
@@ -27,10 +28,10 @@ impl StandInSite {
         self.enforce_all().await
     }
 
-    /// Gives a subnet these security rules, at once, for every machine in it.
+    /// Replaces the security rules of a subnet, with immediate effect on every machine in it.
     ///
     /// # Errors
-    /// A guest's network did not follow.
+    /// The forwarded ports of a guest could not be changed.
     ///
     /// # Panics
     /// There is no such subnet.
@@ -39,10 +40,10 @@ impl StandInSite {
         self.enforce_all().await
     }
 
-    /// Gives a machine a public address, or takes it away (CN-04).
+    /// Gives a machine a public address, or removes it (CN-04).
     ///
     /// # Errors
-    /// A guest's network did not follow.
+    /// The forwarded ports of a guest could not be changed.
     ///
     /// # Panics
     /// There is no such machine.
@@ -51,18 +52,19 @@ impl StandInSite {
         self.enforce_all().await
     }
 
-    /// Where one knocks for a port of a running machine, whether or not somebody opens; `None` if there never was a way.
+    /// The address to connect to for a port of a running machine, whether or not connections are
+    /// allowed; `None` if it was never forwarded.
     ///
     /// # Errors
     /// There is no such machine.
-    pub async fn door(
+    pub async fn endpoint(
         &self,
         machine: &MachineId,
         way: Way,
         port: u16,
     ) -> Result<Option<SocketAddrV4>, PlatformError> {
         let boot = self.running_boot(machine).await?;
-        Ok(boot.and_then(|boot| boot.guest.forwards().door(way.loopback(), port)))
+        Ok(boot.and_then(|boot| boot.guest.forwards().endpoint(way.loopback(), port)))
     }
 
     async fn enforce_all(&self) -> Result<(), PlatformError> {
@@ -75,14 +77,14 @@ impl StandInSite {
         Ok(())
     }
 
-    /// Opens and closes the ways into a guest as its networks have it.
+    /// Opens and closes the forwarded ports of a guest as its networks' rules require.
     pub(crate) async fn enforce(&self, machine: &MachineId, guest: &Guest) -> Result<(), PlatformError> {
         let forwards = guest.forwards();
         for port in forwards.guest_ports() {
             for way in Way::ALL {
                 let open = self.components.lets_in(machine, way, port).is_ok();
                 let set = forwards.set(way.loopback(), port, open).await;
-                set.map_err(self.failed("change what reaches a machine"))?;
+                set.map_err(self.failed("change the forwarded ports"))?;
             }
         }
         Ok(())

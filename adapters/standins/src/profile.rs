@@ -1,4 +1,4 @@
-//! What makes each stand-in different, as data.
+//! The differences between stand-ins, as data.
 
 use contract::{AddressRange, PlatformKind};
 use harness::machine::{Controller, DiskBus, Firmware, Hardware, Identity, Nic};
@@ -7,44 +7,46 @@ use harness::tools::Format;
 /// The chassis asset tag by which guests recognise Azure.
 const AZURE_CHASSIS_TAG: &str = "7783-7084-3265-9085-8269-3286-77";
 
-/// What Hyper-V's disks call themselves on IDE.
+/// Model of Hyper-V's IDE disks.
 const MICROSOFT_ATA: &str = "Virtual HD";
-/// What they call themselves on SCSI.
+/// Model of Hyper-V's SCSI disks.
 const MICROSOFT_SCSI: &str = "Msft Virtual Disk";
 
-/// How far Hyper-V's log of changes grows. The real one takes half of a disk; here a guest can reach it in seconds.
+/// Size limit of Hyper-V's change log. The real one is half of a disk; this one can be reached by a
+/// guest in seconds.
 const REPLICA_LOG: TrackingMechanism = TrackingMechanism::ReplicaLog { percent: 12 };
 
-/// Who freezes a machine's disks and knows what changed.
+/// The component that takes snapshots and tracks changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrackingMechanism {
-    /// The hypervisor: its own QEMU, by copy-before-write and dirty bitmaps.
+    /// The hypervisor, that is QEMU, with copy-before-write and dirty bitmaps.
     Hypervisor,
-    /// The same with a log of limited size: when more than this share of a disk has changed since the last moment, the
-    /// log is given up, and the next view cannot tell what changed.
+    /// The hypervisor with a change log of limited size: when more than this share of a disk has
+    /// changed since the last snapshot, the log is discarded, and the next snapshot has no change
+    /// information.
     ReplicaLog {
         /// Percent of a disk's size.
         percent: u64,
     },
-    /// Nobody but the replication agent inside the machine: no machine or volume can be made, opened or viewed from
-    /// outside, and a machine that is off shows nothing.
+    /// The replication agent inside the machine. No machine or volume can be created, opened or
+    /// snapshotted from outside, and the disks of a machine that is off cannot be read.
     Agent,
 }
 
-/// One stand-in.
+/// The description of a stand-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// Name in reports; always says that it is a stand-in.
+    /// Name in reports, which always says that it is a stand-in.
     pub label: &'static str,
-    /// What it stands in for.
+    /// The product that it represents.
     pub kind: PlatformKind,
     /// Format of its machines' own disks.
     pub format: Format,
     /// Hardware of its machines.
     pub hardware: Hardware,
-    /// Who freezes disks and tracks changes.
+    /// The component that takes snapshots and tracks changes.
     pub tracking: TrackingMechanism,
-    /// Addresses of the network that serves its machines.
+    /// Addresses of its production network.
     pub range: AddressRange,
 }
 
@@ -63,7 +65,8 @@ pub fn vmware() -> Profile {
     }
 }
 
-/// A physical server: raw disks on SATA, a gigabit card, BIOS, a server vendor's identity, and no hypervisor.
+/// A physical server: raw disks on SATA, a gigabit card, BIOS, the identity of a server vendor, and
+/// no hypervisor.
 #[must_use]
 pub fn physical() -> Profile {
     let identity = identity("Supermicro", "SYS-5019P-MT", None);
@@ -78,8 +81,8 @@ pub fn physical() -> Profile {
     }
 }
 
-/// VMware with UEFI. The firmware used here cannot boot from PVSCSI, so the system disk hangs on SATA, which VMware offers
-/// too, and the others on PVSCSI.
+/// VMware with UEFI. The firmware used here cannot boot from PVSCSI, so the system disk is on SATA,
+/// which VMware offers as well, and the others are on PVSCSI.
 #[must_use]
 pub fn vmware_uefi() -> Profile {
     let identity = identity("VMware, Inc.", "VMware7,1", None);
@@ -105,7 +108,8 @@ pub fn hyperv() -> Profile {
     }
 }
 
-/// Hyper-V, generation 2: VHDX on SCSI, UEFI. virtio stands in for the synthetic devices, which QEMU does not have.
+/// Hyper-V, generation 2: VHDX on SCSI, UEFI. virtio replaces the synthetic devices, which QEMU
+/// does not have.
 #[must_use]
 pub fn hyperv_gen2() -> Profile {
     let hardware = hardware(Firmware::Uefi, Controller::VirtioScsi, Nic::VirtioNet, microsoft(None));
@@ -113,7 +117,7 @@ pub fn hyperv_gen2() -> Profile {
     Profile { label: "hyperv-gen2-standin", hardware, ..hyperv() }
 }
 
-/// Azure, a first-generation size: managed disks as qcow2 chains on IDE, Azure's identity.
+/// Azure, a first-generation size: managed disks as qcow2 chains on IDE, with Azure's identity.
 #[must_use]
 pub fn azure() -> Profile {
     Profile {
@@ -144,7 +148,7 @@ pub fn azure_gen2() -> Profile {
     Profile { label: "azure-gen2-standin", hardware, ..azure() }
 }
 
-/// Describes a stand-in.
+/// A function that describes a stand-in.
 type Describe = fn() -> Profile;
 
 /// Every stand-in, by its name in `scenarios.toml`.
@@ -159,7 +163,7 @@ pub const ALL: [(&str, Describe); 8] = [
     ("azure-gen2", azure_gen2),
 ];
 
-/// The profile of a platform by its name in `scenarios.toml`.
+/// The profile of a stand-in by its name in `scenarios.toml`.
 #[must_use]
 pub fn by_name(name: &str) -> Option<Profile> {
     ALL.iter().find(|(known, _)| *known == name).map(|(_, describe)| describe())

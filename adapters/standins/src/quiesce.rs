@@ -1,4 +1,4 @@
-//! A site at rest: what its volumes are while nobody has one open.
+//! Access to a site's volumes while no export is open.
 
 use std::time::Duration;
 
@@ -10,25 +10,25 @@ use tokio::sync::MutexGuard;
 use crate::StandInSite;
 use crate::state::State;
 
-/// How long a site may take to have no export open.
-const REST_WITHIN: Duration = Duration::from_secs(60);
+/// Time limit for all exports of a site to be closed.
+const IDLE_WITHIN: Duration = Duration::from_secs(60);
 
-/// A volume that nobody writes to.
+/// A volume that is not being written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdleVolume {
     /// Its name.
     pub id: VolumeId,
-    /// Its own image file.
+    /// Its image file.
     pub path: Utf8PathBuf,
-    /// The format that the file should have.
+    /// The format that the file must have.
     pub format: Format,
-    /// Size the guest sees, in bytes.
+    /// Size as the guest sees it, in bytes.
     pub bytes: u64,
 }
 
 impl StandInSite {
-    /// Runs `work` on the volumes that no running machine stands on, once no export of the site is open; until it ends,
-    /// nothing is opened, merged or deleted here.
+    /// Waits until no export of the site is open, then runs `work` on the volumes below no running
+    /// machine. Until it ends, no volume is opened, merged or deleted.
     ///
     /// # Errors
     /// Exports stay open.
@@ -37,20 +37,20 @@ impl StandInSite {
         work: impl AsyncFnOnce(Vec<IdleVolume>) -> T,
     ) -> Result<T, PlatformError> {
         let (_no_merge, state) =
-            tokio::time::timeout(REST_WITHIN, self.until_rest()).await.map_err(|_| {
-                self.refuse(Kind::TimedOut, format!("exports are still open after {REST_WITHIN:?}"))
+            tokio::time::timeout(IDLE_WITHIN, self.until_idle()).await.map_err(|_| {
+                self.refuse(Kind::TimedOut, format!("exports are still open after {IDLE_WITHIN:?}"))
             })?;
-        let still = state.volumes.iter().filter(|(id, _)| state.running_on(id).is_none());
-        let still = still.map(|(id, volume)| IdleVolume {
+        let idle = state.volumes.iter().filter(|(id, _)| state.running_on(id).is_none());
+        let idle = idle.map(|(id, volume)| IdleVolume {
             id: id.clone(),
             path: volume.path.clone(),
             format: volume.format,
             bytes: volume.bytes,
         });
-        Ok(work(still.collect()).await)
+        Ok(work(idle.collect()).await)
     }
 
-    async fn until_rest(&self) -> (MutexGuard<'_, ()>, MutexGuard<'_, State>) {
+    async fn until_idle(&self) -> (MutexGuard<'_, ()>, MutexGuard<'_, State>) {
         let mut closed = self.closed.subscribe();
         loop {
             closed.borrow_and_update();

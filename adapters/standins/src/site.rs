@@ -16,57 +16,56 @@ use harness::machine::Accelerator;
 use harness::scratch::Scratch;
 use harness::storage::StorageDaemon;
 use harness::tools::{self, Format};
+use inventory::{Infrastructure, Volumes};
 use tokio::sync::{Mutex, RwLock, watch};
 
-use inventory::Infrastructure;
-
-use crate::fault::Faults;
+use crate::active_faults::Faults;
 use crate::state::{State, VolumeRecord};
 use crate::{Boot, Profile, TrackingMechanism};
 
-/// What a site is made of.
+/// Configuration of a site.
 #[derive(Clone)]
 pub struct SiteConfig {
-    /// Its name.
+    /// Its id.
     pub id: SiteId,
-    /// What it stands in for.
+    /// The stand-in that it is.
     pub profile: Profile,
-    /// libvirt.
+    /// The connection to libvirt.
     pub host: Host,
-    /// Log every write of its guests, as the oracle needs it.
+    /// Whether to log every write of its guests, as the oracle requires.
     pub log_writes: bool,
-    /// Accelerator chosen by trial.
+    /// The accelerator chosen by trial boot.
     pub accelerator: Accelerator,
-    /// Whether the accelerator has Hyper-V's enlightenments, or why not.
+    /// Whether the accelerator has Hyper-V enlightenments, or why not.
     pub enlightenments: Result<(), String>,
-    /// Sockets go here.
+    /// Directory for sockets.
     pub scratch: Arc<Scratch>,
-    /// Volumes, logs and copies go here.
+    /// Directory for volumes, logs and copies.
     pub dir: Utf8PathBuf,
 }
 
-/// A site. Machines are domains of libvirt, volumes are image files.
+/// A site. Its machines are libvirt domains, its volumes image files.
 pub struct StandInSite {
     pub(crate) config: SiteConfig,
     pub(crate) storage: StorageDaemon,
     pub(crate) state: Mutex<State>,
     pub(crate) components: Infrastructure,
     pub(crate) faults: Faults,
-    /// Counts boots of all machines, to wake who waits for one.
+    /// Counts boots of all machines, to wake tasks that wait for a boot.
     pub(crate) booted: watch::Sender<u64>,
-    /// Held while a chain is merged, so that none of its volumes is opened meanwhile.
+    /// Locked during a merge, so that no volume of the chain is opened meanwhile.
     pub(crate) merging: Mutex<()>,
-    /// Counts closed exports and views, to wake whoever waits for them.
+    /// Counts closed exports and snapshots, to wake tasks that wait for them.
     pub(crate) closed: watch::Sender<u64>,
-    /// Held by whoever opens a view, and alone by whoever keeps others from it.
-    pub(crate) viewing: Arc<RwLock<()>>,
-    /// The whole site is lost: nothing here answers.
+    /// Locked for reading to open a snapshot, and for writing to block snapshots.
+    pub(crate) snapshotting: Arc<RwLock<()>>,
+    /// Whether the whole site is lost, so that no call is answered.
     lost: AtomicBool,
 }
 
-/// A machine to be installed, from images made beforehand.
+/// A machine to install, from prepared images.
 pub struct Installed<'a> {
-    /// Its name.
+    /// Its specification.
     pub spec: MachineSpec,
     /// Raw image of each disk, in the order of the spec.
     pub images: &'a [Utf8PathBuf],
@@ -86,9 +85,11 @@ impl StandInSite {
         let storage = StorageDaemon::start(&name, config.scratch.path(), &config.dir.join("logs")).await?;
         let (booted, _) = watch::channel(0);
         let (closed, _) = watch::channel(0);
-        let (state, merging) = (Mutex::default(), Mutex::default());
+        let state = Mutex::default();
+        let merging = Mutex::default();
         let components = Infrastructure::with_range(&config.id.0, config.profile.kind, config.profile.range);
-        let (viewing, lost) = (Arc::default(), AtomicBool::new(false));
+        let snapshotting = Arc::default();
+        let lost = AtomicBool::new(false);
         let faults = Faults::default();
         Ok(Arc::new(Self {
             config,
@@ -99,7 +100,7 @@ impl StandInSite {
             booted,
             merging,
             closed,
-            viewing,
+            snapshotting,
             lost,
         }))
     }
@@ -110,13 +111,13 @@ impl StandInSite {
         self.config.profile.label
     }
 
-    /// In what its machines fall short of their description on this host.
+    /// Differences between its machines and their description on this host.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
         let SiteConfig { profile, enlightenments, .. } = &self.config;
         match enlightenments {
             Err(why) if profile.hardware.enlightened => {
-                vec![format!("{}: Hyper-V's enlightenments are left out: {why}", profile.label)]
+                vec![format!("{}: Hyper-V enlightenments are left out: {why}", profile.label)]
             }
             _ => Vec::new(),
         }
@@ -128,14 +129,14 @@ impl StandInSite {
         &self.config.profile
     }
 
-    /// Its components, to be looked at, broken and repaired.
+    /// Its components, which can be inspected, broken and repaired.
     #[must_use]
     pub fn components(&self) -> &Infrastructure {
         &self.components
     }
 
-    /// Ends every guest and the storage daemon; files stay. Goes through to the end and reports the first
-    /// failure.
+    /// Ends every guest and the storage daemon; files are kept. Continues after a failure and
+    /// returns the first one.
     ///
     /// # Errors
     /// A domain could not be removed, or the daemon did not end.
@@ -149,8 +150,8 @@ impl StandInSite {
         first.and(self.storage.stop().await)
     }
 
-    /// The power of the whole site fails: from now on nothing here answers, and every guest is killed where it
-    /// stands, in the midst of its writes. Returns the moment of the first kill.
+    /// Cuts the power of the whole site: no call is answered any more, and every guest is killed
+    /// with its writes in flight. Returns the time of the first kill.
     ///
     /// # Errors
     /// A guest could not be killed.
@@ -169,7 +170,8 @@ impl StandInSite {
         Ok(first.unwrap_or(struck))
     }
 
-    /// The site is back; its machines are off, its disks are as the loss left them.
+    /// Makes a lost site available again; its machines are off, and its disks are as the power cut
+    /// left them.
     pub fn restore(&self) {
         self.lost.store(false, Ordering::SeqCst);
     }
@@ -186,16 +188,16 @@ impl StandInSite {
         Ok(())
     }
 
-    /// Machines and volumes are made and opened by a hypervisor; a rack of servers has nobody who could (PH-01).
+    /// Refuses operations that need a hypervisor, which physical servers do not have (PH-01).
     fn must_have_hypervisor(&self) -> Result<(), PlatformError> {
         if self.config.profile.tracking == TrackingMechanism::Agent {
-            let text = "physical servers have no hypervisor to make or open machines and volumes; use a site that has one";
+            let text = "physical servers have no hypervisor to create or open machines and volumes; use a site that has one";
             return Err(self.refuse(Kind::Unsupported, text));
         }
         Ok(())
     }
 
-    /// Installs a machine: its disks are converted into this platform's own format.
+    /// Installs a machine: converts its disks to this platform's format.
     ///
     /// # Errors
     /// The images cannot be read or converted.
@@ -215,12 +217,12 @@ impl StandInSite {
         self.add_machine(&installed.spec).await
     }
 
-    /// Waits for a boot of `machine` with a number above `after`.
-    pub async fn boot_after(&self, machine: &MachineId, after: u32) -> Arc<Boot> {
+    /// Waits for a boot of `machine` with a number above `previous_boot`.
+    pub async fn boot_after(&self, machine: &MachineId, previous_boot: u32) -> Arc<Boot> {
         let mut booted = self.booted.subscribe();
         loop {
             booted.borrow_and_update();
-            if let Some(boot) = self.last_boot(machine).await.filter(|boot| boot.number > after) {
+            if let Some(boot) = self.last_boot(machine).await.filter(|boot| boot.number > previous_boot) {
                 return boot;
             }
             if booted.changed().await.is_err() {
@@ -234,18 +236,19 @@ impl StandInSite {
         self.state.lock().await.machines.get(machine)?.boots.last().cloned()
     }
 
-    /// Snapshots taken of a machine since its last boot, whoever asked for them: what replication costs, counted
-    /// below the core.
+    /// Snapshots taken of a machine since its last boot, by any caller: a cost of replication,
+    /// counted below the core.
     pub async fn snapshots_taken(&self, machine: &MachineId) -> u64 {
         self.state.lock().await.machines.get(machine).map_or(0, |record| record.snapshots_taken)
     }
 
-    /// Whether a view of a machine is open at this moment.
+    /// Whether a snapshot of a machine is currently open.
     pub async fn has_open_snapshot(&self, machine: &MachineId) -> bool {
-        self.state.lock().await.views.values().any(|view| view.machine == *machine)
+        self.state.lock().await.snapshots.values().any(|snapshot| snapshot.machine == *machine)
     }
 
-    /// Image files of a volume's chain, the volume's own first, with their formats.
+    /// Image files of a volume and all volumes below it, the volume's own first, with their
+    /// formats.
     pub async fn files_of(&self, volume: &VolumeId) -> Vec<(Utf8PathBuf, Format)> {
         let state = self.state.lock().await;
         let chain = state.chain(volume);
@@ -258,7 +261,7 @@ impl StandInSite {
         state.volumes.iter().map(|(id, v)| (id.clone(), v.path.clone(), v.format)).collect()
     }
 
-    /// Where a new volume goes: into the directory of its datastore, where there are datastores.
+    /// Path of a new volume: in the directory of its datastore, at sites that have datastores.
     pub(crate) fn new_path(&self, id: &VolumeId, format: Format) -> Result<Utf8PathBuf, PlatformError> {
         let mut dir = self.dir("volumes");
         if let Some(datastore) = self.components.datastore_of(id) {
@@ -311,22 +314,22 @@ impl Platform for StandInSite {
         master_target: &ComponentId,
     ) -> Result<(), PlatformError> {
         self.reachable()?;
-        self.hang_disks(machine, Some(master_target)).await
+        self.attach_disks(machine, Some(master_target)).await
     }
 
     async fn detach_from_master_target(&self, machine: &MachineId) -> Result<(), PlatformError> {
         self.reachable()?;
-        self.hang_disks(machine, None).await
+        self.attach_disks(machine, None).await
     }
 
     async fn merge_snapshots(&self, machine: &MachineId) -> Result<(), PlatformError> {
         self.reachable()?;
-        self.flatten(machine).await
+        self.merge_machine_snapshots(machine).await
     }
 
     async fn machine(&self, id: &MachineId) -> Result<MachineView, PlatformError> {
         self.reachable()?;
-        self.components.inventory().map_err(self.denied())?;
+        self.components.check_manager().map_err(self.denied())?;
         let state = self.state.lock().await;
         let record = state.machines.get(id).ok_or_else(|| self.unknown("machine", id))?;
         self.show_machine(&state, record)
@@ -334,7 +337,7 @@ impl Platform for StandInSite {
 
     async fn machines(&self) -> Result<Vec<MachineView>, PlatformError> {
         self.reachable()?;
-        self.components.inventory().map_err(self.denied())?;
+        self.components.check_manager().map_err(self.denied())?;
         let state = self.state.lock().await;
         state.machines.values().map(|record| self.show_machine(&state, record)).collect()
     }
@@ -352,7 +355,7 @@ impl Platform for StandInSite {
 
     async fn start(&self, id: &MachineId) -> Result<(), PlatformError> {
         self.reachable()?;
-        self.components.start(id).map_err(self.denied())?;
+        self.components.check_start(id).map_err(self.denied())?;
         self.boot(id).await
     }
 
@@ -380,9 +383,9 @@ impl Platform for StandInSite {
         machine: &MachineId,
         since: Option<&ChangeId>,
     ) -> Result<DiskSnapshot, PlatformError> {
-        let _may = self.snapshot_permit().await?;
+        let _permit = self.snapshot_permit().await?;
         self.reachable()?;
-        self.components.view(machine).map_err(self.denied())?;
+        self.components.check_snapshot(machine).map_err(self.denied())?;
         self.take_snapshot(machine, since).await
     }
 
@@ -390,25 +393,29 @@ impl Platform for StandInSite {
         self.reachable()?;
         self.must_have_hypervisor()?;
         let boot = self.running_boot(id).await?;
-        let off = || self.refuse(Kind::WrongPowerState, format!("machine {id} is off and shows nothing"));
+        let off = || self.refuse(Kind::WrongPowerState, format!("machine {id} is off, so it has no screen"));
         let boot = boot.ok_or_else(off)?;
-        let path = boot.dir.join("asked-for.png");
+        let path = boot.dir.join("screenshot.png");
         boot.guest.screenshot(&path).await.map_err(self.failed("take a screenshot"))?;
         std::fs::read(&path).map_err(|error| self.refuse(Kind::Failed, format!("{path}: {error}")))
     }
 
     async fn open_snapshots(&self, request: &SnapshotRequest) -> Result<Vec<DiskSnapshot>, PlatformError> {
-        let _may = self.snapshot_permit().await?;
+        let _permit = self.snapshot_permit().await?;
         self.reachable()?;
         for (machine, _) in &request.machines {
-            self.components.view(machine).map_err(self.denied())?;
+            self.components.check_snapshot(machine).map_err(self.denied())?;
         }
         self.take_snapshots(request).await
     }
 
-    async fn close_snapshot(&self, view: &SnapshotId, acknowledge: Acknowledge) -> Result<(), PlatformError> {
+    async fn close_snapshot(
+        &self,
+        snapshot: &SnapshotId,
+        acknowledge: Acknowledge,
+    ) -> Result<(), PlatformError> {
         self.reachable()?;
-        self.drop_snapshot(view, acknowledge).await
+        self.drop_snapshot(snapshot, acknowledge).await
     }
 
     async fn stop_tracking(&self, machine: &MachineId) -> Result<(), PlatformError> {
@@ -462,15 +469,14 @@ impl Platform for StandInSite {
 
     async fn close_all(&self) -> Result<(), PlatformError> {
         self.reachable()?;
-        let (views, exports) = {
+        let (snapshots, exports) = {
             let state = self.state.lock().await;
-            (
-                state.views.keys().cloned().collect::<Vec<_>>(),
-                state.exports.keys().cloned().collect::<Vec<_>>(),
-            )
+            let snapshots: Vec<_> = state.snapshots.keys().cloned().collect();
+            let exports: Vec<_> = state.exports.keys().cloned().collect();
+            (snapshots, exports)
         };
-        for view in views {
-            self.drop_snapshot(&view, Acknowledge::Keep).await?;
+        for snapshot in snapshots {
+            self.drop_snapshot(&snapshot, Acknowledge::Keep).await?;
         }
         for export in exports {
             self.shut_export(&export).await?;
@@ -479,7 +485,7 @@ impl Platform for StandInSite {
     }
 }
 
-/// Name of a disk as QEMU's nodes carry it.
+/// Name of a disk in the names of QEMU's nodes.
 pub(crate) fn role(disk: &DiskId) -> &str {
     &disk.0
 }

@@ -1,9 +1,10 @@
-//! Point-in-time views of all disks of a machine, and what changed between two of them.
+//! Snapshots of all disks of a machine, and the changes between two of them.
 //!
-//! A running machine: one transaction of its QEMU adds a dirty bitmap, freezes the previous one and starts a
-//! copy-before-write per disk, all at one moment; an NBD server inside QEMU then shows the frozen content with the
-//! previous bitmap. A machine at rest: its images are exported as they lie; only qcow2 keeps bitmaps over a
-//! shutdown, so other formats cannot tell what changed.
+//! Of a running machine: one QEMU transaction adds a dirty bitmap, disables the previous one and
+//! starts a copy-before-write for each disk, all at one moment; an NBD server inside QEMU then
+//! serves the frozen content with the previous bitmap. Of a machine that is off: its images are
+//! exported; only qcow2 keeps bitmaps over a shutdown, so with other formats there is no change
+//! information.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,10 +24,10 @@ use crate::site::role;
 use crate::state::{SnapshotRecord, SnapshotSource, State, VolumeRecord};
 use crate::{Boot, StandInSite, TrackingMechanism};
 
-/// How long closing a view may take.
+/// Time limit for closing a snapshot.
 const CLOSE_WITHIN: Duration = Duration::from_secs(60);
 
-/// One disk on its way into a view.
+/// A disk of a snapshot that is being taken.
 struct Frozen {
     id: DiskId,
     volume: VolumeRecord,
@@ -49,12 +50,16 @@ impl StandInSite {
         machine: &MachineId,
         since: Option<&ChangeId>,
     ) -> Result<DiskSnapshot, PlatformError> {
-        let left = {
+        let left_open = {
             let state = self.state.lock().await;
-            state.views.iter().find(|(_, view)| view.machine == *machine).map(|(id, _)| id.clone())
+            state
+                .snapshots
+                .iter()
+                .find(|(_, snapshot)| snapshot.machine == *machine)
+                .map(|(id, _)| id.clone())
         };
-        if let Some(left) = left {
-            self.drop_snapshot(&left, Acknowledge::Keep).await?;
+        if let Some(left_open) = left_open {
+            self.drop_snapshot(&left_open, Acknowledge::Keep).await?;
         }
         if self.config.profile.tracking == TrackingMechanism::Agent {
             return self.request_snapshot(machine, since).await;
@@ -69,7 +74,7 @@ impl StandInSite {
         if let (Some(boot), Some(moment)) = (&running, &known) {
             let sizes: Vec<_> =
                 disks.iter().map(|disk| (disk.id.clone(), Bytes(disk.volume.bytes))).collect();
-            if self.give_up_full_log(boot.guest.monitor(), moment, &sizes).await? {
+            if self.discard_full_log(boot.guest.monitor(), moment, &sizes).await? {
                 let record =
                     state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
                 record.tracked.retain(|tracked| tracked != moment);
@@ -77,12 +82,12 @@ impl StandInSite {
             }
         }
         let change = ChangeId(format!("change-{}", state.next()));
-        let mut view = match running {
+        let mut snapshot = match running {
             Some(boot) => self.freeze(&mut state, machine, &boot, disks, change, known).await?,
-            None => self.export_resting(&mut state, machine, disks, change, known).await?,
+            None => self.export_offline(&mut state, machine, disks, change, known).await?,
         };
-        state.note_untold(machine, since.is_some(), why, &mut view);
-        Ok(view)
+        state.record_unavailable_changes(machine, since.is_some(), why, &mut snapshot);
+        Ok(snapshot)
     }
 
     fn disks_of(&self, state: &State, machine: &MachineId) -> Result<Vec<Frozen>, PlatformError> {
@@ -117,31 +122,31 @@ impl StandInSite {
         let frozen = freeze_all(monitor, &disks, &change, since.as_ref()).await;
         let taken_at = frozen.map_err(self.failed("freeze the disks"))?;
         record.tracked.push(change.clone());
-        let id = SnapshotId(format!("view-{}", state.next()));
+        let id = SnapshotId(format!("snapshot-{}", state.next()));
         let source = SnapshotSource::Live {
             boot: boot.number,
             disks: disks.iter().map(|d| (d.id.clone(), d.copy.clone())).collect(),
         };
         let record =
             SnapshotRecord { machine: machine.clone(), change: change.clone(), since: since.clone(), source };
-        state.views.insert(id.clone(), record);
-        let mut view =
+        state.snapshots.insert(id.clone(), record);
+        let mut snapshot =
             DiskSnapshot { id, taken_at, change_id: change, disks: Vec::new(), changes_unavailable: None };
         for disk in &disks {
             let name = disk.copy_node();
             let exported = monitor.execute("block-export-add", export_of(disk, since.as_ref())).await;
             exported.map_err(self.failed("export a frozen disk"))?;
-            view.disks.push(SnapshotDisk {
+            snapshot.disks.push(SnapshotDisk {
                 id: disk.id.clone(),
                 size: Bytes(disk.volume.bytes),
                 uri: self.over_link(&name, Upstream::Unix(socket.clone()))?,
                 changed: since.as_ref().map(context),
             });
         }
-        Ok(view)
+        Ok(snapshot)
     }
 
-    async fn export_resting(
+    async fn export_offline(
         &self,
         state: &mut State,
         machine: &MachineId,
@@ -149,8 +154,8 @@ impl StandInSite {
         change: ChangeId,
         since: Option<ChangeId>,
     ) -> Result<DiskSnapshot, PlatformError> {
-        let mut view = DiskSnapshot {
-            id: SnapshotId(format!("view-{}", state.next())),
+        let mut snapshot = DiskSnapshot {
+            id: SnapshotId(format!("snapshot-{}", state.next())),
             taken_at: now(),
             change_id: change,
             disks: vec![],
@@ -158,15 +163,15 @@ impl StandInSite {
         };
         let mut exports = Vec::new();
         for disk in &disks {
-            let name = format!("resting-{}", state.next());
+            let name = format!("offline-{}", state.next());
             let known = self.kept_bitmap(&disk.volume, since.as_ref()).await?;
             let image = Image { path: &disk.volume.path, format: disk.volume.format };
             let bitmap = known.as_ref().map(|change| change.0.as_str());
             let exported = self.storage.export(&name, image, Mode::Read, bitmap).await;
-            exported.map_err(self.failed("export a resting disk"))?;
+            exported.map_err(self.failed("export a disk of a machine that is off"))?;
             let uri = self.over_link(&name, Upstream::Unix(self.storage.socket().to_owned()))?;
             exports.push(name);
-            view.disks.push(SnapshotDisk {
+            snapshot.disks.push(SnapshotDisk {
                 id: disk.id.clone(),
                 size: Bytes(disk.volume.bytes),
                 uri,
@@ -175,22 +180,22 @@ impl StandInSite {
         }
         let record = SnapshotRecord {
             machine: machine.clone(),
-            change: view.change_id.clone(),
+            change: snapshot.change_id.clone(),
             since,
-            source: SnapshotSource::Resting { exports },
+            source: SnapshotSource::Offline { exports },
         };
-        state.views.insert(view.id.clone(), record);
-        Ok(view)
+        state.snapshots.insert(snapshot.id.clone(), record);
+        Ok(snapshot)
     }
 
-    /// The bitmap that tells changes since `since`, if it outlived the shutdown.
+    /// The bitmap with the changes since `since`, if it survived the shutdown.
     async fn kept_bitmap(
         &self,
         volume: &VolumeRecord,
         since: Option<&ChangeId>,
     ) -> Result<Option<ChangeId>, PlatformError> {
         let Some(since) = since.filter(|_| volume.format == Format::Qcow2) else { return Ok(None) };
-        let kept = self.storage.bitmaps(&volume.path).await.map_err(self.failed("look for kept changes"))?;
+        let kept = self.storage.bitmaps(&volume.path).await.map_err(self.failed("look for kept bitmaps"))?;
         Ok(kept.contains(&since.0).then(|| since.clone()))
     }
 
@@ -200,39 +205,40 @@ impl StandInSite {
         acknowledge: Acknowledge,
     ) -> Result<(), PlatformError> {
         let mut state = self.state.lock().await;
-        let Some(view) = state.views.remove(id) else { return Ok(()) };
+        let Some(snapshot) = state.snapshots.remove(id) else { return Ok(()) };
         self.closed.send_modify(|count| *count += 1);
-        let machine = state.machines.get_mut(&view.machine);
-        let machine = machine.ok_or_else(|| self.unknown("machine", &view.machine))?;
-        match &view.source {
+        let machine = state.machines.get_mut(&snapshot.machine);
+        let machine = machine.ok_or_else(|| self.unknown("machine", &snapshot.machine))?;
+        match &snapshot.source {
             SnapshotSource::Agent { boot } => {
-                // Asked without the site's lock: a disaster waits for nobody.
+                // Without the site's lock, so that a disaster can strike meanwhile.
                 drop(state);
-                self.report_snapshot_closed(&view.machine, *boot, &view.change, acknowledge).await?;
+                self.report_snapshot_closed(&snapshot.machine, *boot, &snapshot.change, acknowledge).await?;
             }
-            SnapshotSource::Resting { exports } => {
+            SnapshotSource::Offline { exports } => {
                 for export in exports {
-                    self.storage.close_export(export).await.map_err(self.failed("close a view"))?;
+                    self.storage.close_export(export).await.map_err(self.failed("close a snapshot"))?;
                 }
             }
             SnapshotSource::Live { boot, disks } => {
                 let running = machine.running().filter(|running| running.number == *boot).cloned();
                 if let Some(running) = &running {
                     let monitor = running.guest.monitor();
-                    let thawed = thaw(monitor, disks, &view, acknowledge).await;
+                    let thawed = thaw(monitor, disks, &snapshot, acknowledge).await;
                     if thawed.is_err() {
-                        // The older moment's record stays frozen: what was written since then is not in it.
-                        machine.tracked.retain(|tracked| Some(tracked) != view.since.as_ref());
+                        // The older bitmap stays disabled, so it lacks what was written since then.
+                        machine.tracked.retain(|tracked| Some(tracked) != snapshot.since.as_ref());
                     }
-                    thawed.map_err(self.failed("close a view"))?;
+                    thawed.map_err(self.failed("close a snapshot"))?;
                 } else if acknowledge == Acknowledge::Keep {
-                    // The older moment's record was frozen and can no longer be joined with the newer one's.
-                    machine.tracked.retain(|tracked| Some(tracked) != view.since.as_ref());
+                    // The older bitmap was disabled and can no longer be merged with the newer one.
+                    machine.tracked.retain(|tracked| Some(tracked) != snapshot.since.as_ref());
                 }
-                // What stays tracked: the newer moment, or the older one if nobody took the changes.
-                let forgotten = match (&view.since, acknowledge) {
+                // The newer change id stays valid, or the older one if the changes were not
+                // acknowledged.
+                let forgotten = match (&snapshot.since, acknowledge) {
                     (Some(since), Acknowledge::Advance) => since,
-                    (_, Acknowledge::Keep) => &view.change,
+                    (_, Acknowledge::Keep) => &snapshot.change,
                     (None, Acknowledge::Advance) => return Ok(()),
                 };
                 machine.tracked.retain(|tracked| tracked != forgotten);
@@ -241,24 +247,25 @@ impl StandInSite {
         Ok(())
     }
 
-    /// Ends the views of a machine at rest: once it runs, its images are its own. Whoever reads one finds it broken.
-    pub(crate) async fn close_snapshots_at_rest(
+    /// Closes the snapshots that were taken of a machine while it was off, because its images
+    /// belong to QEMU once it runs. Their readers get an error.
+    pub(crate) async fn close_offline_snapshots(
         &self,
         state: &mut State,
         machine: &MachineId,
     ) -> Result<(), PlatformError> {
-        let resting = |(id, view): (&SnapshotId, &SnapshotRecord)| match &view.source {
-            SnapshotSource::Resting { exports } if view.machine == *machine => {
+        let offline = |(id, snapshot): (&SnapshotId, &SnapshotRecord)| match &snapshot.source {
+            SnapshotSource::Offline { exports } if snapshot.machine == *machine => {
                 Some((id.clone(), exports.clone()))
             }
             _ => None,
         };
-        let open: Vec<_> = state.views.iter().filter_map(resting).collect();
-        for (view, exports) in open {
+        let open: Vec<_> = state.snapshots.iter().filter_map(offline).collect();
+        for (snapshot, exports) in open {
             for export in exports {
-                self.storage.close_export(&export).await.map_err(self.failed("close a view"))?;
+                self.storage.close_export(&export).await.map_err(self.failed("close a snapshot"))?;
             }
-            state.views.remove(&view);
+            state.snapshots.remove(&snapshot);
             self.closed.send_modify(|count| *count += 1);
         }
         Ok(())
@@ -266,7 +273,7 @@ impl StandInSite {
 
     pub(crate) async fn forget_changes(&self, id: &MachineId) -> Result<(), PlatformError> {
         if self.config.profile.tracking == TrackingMechanism::Agent {
-            return self.tell_to_forget(id).await;
+            return self.ask_to_forget(id).await;
         }
         let mut state = self.state.lock().await;
         let Some(machine) = state.machines.get_mut(id) else { return Ok(()) };
@@ -296,7 +303,7 @@ async fn freeze_all(
     let mut actions: Vec<Value> = Vec::new();
     for disk in disks {
         let node = format_node(role(&disk.id));
-        // One left by a view that was cut short is of no use.
+        // A copy left by an interrupted snapshot is not needed.
         let _ = std::fs::remove_file(&disk.copy);
         tools::create(&disk.copy, Format::Qcow2, disk.volume.bytes).await?;
         let copy = json!({
@@ -304,7 +311,7 @@ async fn freeze_all(
             "file": {"driver": "file", "filename": disk.copy},
         });
         monitor.execute("blockdev-add", copy).await?;
-        // Only qcow2 can keep a bitmap when its QEMU ends.
+        // Only qcow2 can store a bitmap when QEMU ends.
         let persistent = disk.volume.format == Format::Qcow2;
         let add = json!({"node": node, "name": change, "persistent": persistent});
         actions.push(json!({"type": "block-dirty-bitmap-add", "data": add}));
@@ -322,11 +329,11 @@ async fn freeze_all(
     Ok(now())
 }
 
-/// Lets go of a view's copies, then of one of the two bitmaps.
+/// Removes the copies of a snapshot, then one of its two bitmaps.
 async fn thaw(
     monitor: &Monitor,
     disks: &[(DiskId, Utf8PathBuf)],
-    view: &SnapshotRecord,
+    snapshot: &SnapshotRecord,
     acknowledge: Acknowledge,
 ) -> harness::Result<()> {
     for (id, copy) in disks {
@@ -351,29 +358,31 @@ async fn thaw(
         monitor.execute("blockdev-del", json!({"node-name": frozen})).await?;
         let _ = std::fs::remove_file(copy);
     }
-    let actions: Vec<_> =
-        disks.iter().flat_map(|(id, _)| settle(&format_node(role(id)), view, acknowledge)).collect();
+    let actions: Vec<_> = disks
+        .iter()
+        .flat_map(|(id, _)| bitmap_actions(&format_node(role(id)), snapshot, acknowledge))
+        .collect();
     if actions.is_empty() {
         return Ok(());
     }
     monitor.execute("transaction", json!({"actions": actions})).await.map(drop)
 }
 
-/// The bitmap actions that end a view on one disk.
-fn settle(node: &str, view: &SnapshotRecord, acknowledge: Acknowledge) -> Vec<Value> {
+/// The bitmap actions that close a snapshot on one disk.
+fn bitmap_actions(node: &str, snapshot: &SnapshotRecord, acknowledge: Acknowledge) -> Vec<Value> {
     let action = |kind: &str, data: Value| json!({"type": kind, "data": data});
     let bitmap = |name: &ChangeId| json!({"node": node, "name": name});
-    match (&view.since, acknowledge) {
+    match (&snapshot.since, acknowledge) {
         (Some(since), Acknowledge::Advance) => vec![action("block-dirty-bitmap-remove", bitmap(since))],
         (None, Acknowledge::Advance) => vec![],
-        (None, Acknowledge::Keep) => vec![action("block-dirty-bitmap-remove", bitmap(&view.change))],
+        (None, Acknowledge::Keep) => vec![action("block-dirty-bitmap-remove", bitmap(&snapshot.change))],
         (Some(since), Acknowledge::Keep) => vec![
             action("block-dirty-bitmap-enable", bitmap(since)),
             action(
                 "block-dirty-bitmap-merge",
-                json!({"node": node, "target": since, "bitmaps": [view.change]}),
+                json!({"node": node, "target": since, "bitmaps": [snapshot.change]}),
             ),
-            action("block-dirty-bitmap-remove", bitmap(&view.change)),
+            action("block-dirty-bitmap-remove", bitmap(&snapshot.change)),
         ],
     }
 }

@@ -1,14 +1,15 @@
-//! What a site knows of its machines, volumes and views.
+//! The state of a site: machines, volumes, snapshots and exports.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use contract::{
-    ChangeId, ChangesUnavailable, DiskId, ExportId, MachineId, MachineSpec, SnapshotId, VolumeId,
+    Bytes, ChangeId, ChangesUnavailable, DiskId, ExportId, MachineId, MachineSpec, SnapshotId, VolumeId,
 };
 use harness::machine::Machine;
 use harness::tools::Format;
+use inventory::Volumes;
 
 use crate::Boot;
 
@@ -21,30 +22,30 @@ pub(crate) struct VolumeRecord {
     pub(crate) parent: Option<VolumeId>,
 }
 
-/// A machine, running or not.
+/// A machine, running or off.
 pub(crate) struct MachineRecord {
     pub(crate) spec: MachineSpec,
-    /// The domain of its last boot; stays defined while the machine is off.
+    /// The domain of its last boot, which stays defined while the machine is off.
     pub(crate) domain: Option<Arc<Machine>>,
     pub(crate) boots: Vec<Arc<Boot>>,
-    /// Change ids that the platform can tell changes since.
+    /// Change ids since which changes are known.
     pub(crate) tracked: Vec<ChangeId>,
-    /// Whether the disk server inside its QEMU was started, by boot number.
+    /// Number of the boot in which the NBD server inside QEMU was started.
     pub(crate) serving_boot: Option<u32>,
     /// Snapshots taken since its last boot.
     pub(crate) snapshots_taken: u64,
-    /// Why views could not tell changes that were asked for, in order.
+    /// Why changes that were asked for were not available, for each such snapshot in order.
     pub(crate) changes_unavailable: Vec<ChangesUnavailable>,
 }
 
 impl MachineRecord {
-    /// The guest that runs in it, if one does.
+    /// The current boot, if the machine is running.
     pub(crate) fn running(&self) -> Option<&Arc<Boot>> {
         self.boots.last().filter(|boot| !boot.guest.is_gone())
     }
 }
 
-/// An open view.
+/// An open snapshot.
 #[derive(Clone, Debug)]
 pub(crate) struct SnapshotRecord {
     pub(crate) machine: MachineId,
@@ -53,25 +54,25 @@ pub(crate) struct SnapshotRecord {
     pub(crate) source: SnapshotSource,
 }
 
-/// Where a view's bytes come from.
+/// The source of a snapshot's content.
 #[derive(Clone, Debug)]
 pub(crate) enum SnapshotSource {
-    /// A running QEMU: copy-before-write into an image per disk.
+    /// A running QEMU, with copy-before-write into one image per disk.
     Live { boot: u32, disks: Vec<(DiskId, Utf8PathBuf)> },
-    /// The agent inside the machine, in this boot of it.
+    /// The agent inside the machine, in this boot.
     Agent { boot: u32 },
-    /// Exports of images at rest.
-    Resting { exports: Vec<String> },
+    /// Exports of the images of a machine that is off.
+    Offline { exports: Vec<String> },
 }
 
-/// Everything.
+/// The state of a site.
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) volumes: BTreeMap<VolumeId, VolumeRecord>,
     pub(crate) machines: BTreeMap<MachineId, MachineRecord>,
-    pub(crate) views: BTreeMap<SnapshotId, SnapshotRecord>,
+    pub(crate) snapshots: BTreeMap<SnapshotId, SnapshotRecord>,
     pub(crate) exports: BTreeMap<ExportId, VolumeId>,
-    /// Numbers for names.
+    /// Source of unique numbers for names.
     pub(crate) counter: u64,
 }
 
@@ -81,21 +82,22 @@ impl State {
         self.counter
     }
 
-    /// The volumes from `top` down to the bottom of its chain.
-    pub(crate) fn chain(&self, top: &VolumeId) -> Vec<VolumeId> {
-        let mut chain = vec![top.clone()];
-        while let Some(parent) = chain.last().and_then(|id| self.volumes.get(id)?.parent.clone()) {
-            chain.push(parent);
-        }
-        chain
-    }
-
-    /// The running machine whose disk stands on `volume`, and that disk.
+    /// The running machine with a disk on `volume` or on a delta over it, and that disk.
     pub(crate) fn running_on(&self, volume: &VolumeId) -> Option<(Arc<Boot>, DiskId)> {
         self.machines.values().find_map(|machine| {
             let boot = machine.running()?;
             let (disk, _) = machine.spec.disks.iter().find(|(_, top)| self.chain(top).contains(volume))?;
             Some((Arc::clone(boot), disk.clone()))
         })
+    }
+}
+
+impl Volumes for State {
+    fn size_of(&self, volume: &VolumeId) -> Option<Bytes> {
+        self.volumes.get(volume).map(|record| Bytes(record.bytes))
+    }
+
+    fn parent_of(&self, volume: &VolumeId) -> Option<&VolumeId> {
+        self.volumes.get(volume)?.parent.as_ref()
     }
 }

@@ -1,7 +1,7 @@
-//! Azure's exchange format: a fixed VHD, which is the disk's bytes and a footer of one sector.
+//! Fixed VHDs, in which Azure exchanges disks: the content of the disk, and a footer of one sector.
 //!
-//! Azure takes and gives disks only as fixed VHDs whose virtual size is a whole number of MiB. QEMU writes the file;
-//! [`verify`] reads the footer by itself, so that a mistake of the writer shows.
+//! Azure imports and exports disks only as fixed VHDs with a virtual size in whole MiB. QEMU writes
+//! the file; [`verify`] parses the footer independently, so that errors of the writer are found.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use contract::{PlatformError, PlatformErrorKind as Kind, PlatformKind, VolumeId};
+use contract::{PlatformError, PlatformErrorKind as Kind, VolumeId};
 use harness::oracle::{RawSource, SectorSource, compare};
 use harness::tools::{self, Format};
 
@@ -17,18 +17,18 @@ use crate::StandInSite;
 
 /// Virtual sizes are multiples of this.
 pub const ALIGNMENT: u64 = 1 << 20;
-/// Bytes of the footer.
+/// Size of the footer in bytes.
 const FOOTER: u64 = 512;
-/// What every VHD footer begins with.
+/// The first bytes of every VHD footer.
 const COOKIE: &[u8; 8] = b"conectix";
 /// Version 1.0, the only one.
 const VERSION: u32 = 0x0001_0000;
 /// The disk type of a fixed VHD.
 const FIXED: u32 = 2;
-/// Where the checksum lies in the footer.
+/// Position of the checksum in the footer.
 const CHECKSUM: Range<usize> = 64..68;
 
-/// Why a file is no fixed VHD that Azure would take.
+/// Why a file is not a fixed VHD that Azure can import.
 #[derive(Debug, thiserror::Error)]
 pub enum VhdError {
     /// The file cannot be read.
@@ -36,26 +36,26 @@ pub enum VhdError {
     File {
         /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The error that the system returned.
         error: io::Error,
     },
     /// The footer or the size is wrong.
     #[error(
-        "{path} is no fixed VHD that can be imported: {what} is {found}, must be {wanted}; export the disk again"
+        "{path} is not a fixed VHD that can be imported: {what} is {found}, must be {wanted}; export the disk again"
     )]
     Wrong {
         /// The file.
         path: Utf8PathBuf,
-        /// Which field.
+        /// The field.
         what: &'static str,
-        /// What it holds.
+        /// Its value.
         found: String,
-        /// What it must hold.
+        /// The value that it must have.
         wanted: String,
     },
 }
 
-/// A fixed VHD whose footer is right.
+/// A fixed VHD with a valid footer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedVhd {
     /// The file.
@@ -64,8 +64,8 @@ pub struct FixedVhd {
     pub bytes: u64,
 }
 
-/// Copies a disk of `bytes` bytes, with all that it stands on, into a fixed VHD at `to`. The size is rounded up to
-/// [`ALIGNMENT`] with zeroes.
+/// Copies a disk of `bytes` bytes, with all volumes below it, to a fixed VHD at `to`. The size is
+/// rounded up to [`ALIGNMENT`] with zeroes.
 ///
 /// # Errors
 /// The image cannot be read or the file cannot be written.
@@ -84,19 +84,20 @@ pub async fn export(image: &Utf8Path, format: Format, bytes: u64, to: &Utf8Path)
     written
 }
 
-/// `force_size`: without it QEMU rounds the size to cylinders.
+/// Converts an image to a fixed VHD. Without `force_size` QEMU would round the size to cylinders.
 async fn write_fixed(image: &Utf8Path, format: Format, to: &Utf8Path) -> harness::Result<()> {
     let options = ["-O", "vpc", "-o", "subformat=fixed,force_size=on"];
-    let mut words = vec!["convert", "-q", "-f", format.name()];
-    words.extend(options);
-    words.extend([image.as_str(), to.as_str()]);
-    tools::run("qemu-img", &words).await.map(drop)
+    let mut arguments = vec!["convert", "-q", "-f", format.name()];
+    arguments.extend(options);
+    arguments.extend([image.as_str(), to.as_str()]);
+    tools::run("qemu-img", &arguments).await.map(drop)
 }
 
-/// Reads the footer: cookie, version, fixed type, aligned size that is also the file's, checksum.
+/// Verifies the footer: cookie, version, disk type, checksum, and a size that is aligned and equals
+/// the file's.
 ///
 /// # Errors
-/// The file cannot be read, or one of these is wrong.
+/// The file cannot be read, or the footer is invalid.
 pub fn verify(path: &Utf8Path) -> Result<FixedVhd, VhdError> {
     let failed = |error| VhdError::File { path: path.to_owned(), error };
     let file = File::open(path).map_err(failed)?;
@@ -142,14 +143,15 @@ fn number(footer: &[u8; FOOTER as usize], at: usize) -> u32 {
     footer[at..at + 4].iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte))
 }
 
-/// The complement of the sum of all bytes but the checksum's own.
+/// The complement of the sum of all bytes except the checksum.
 fn checksum(footer: &[u8; FOOTER as usize]) -> u32 {
     let counted = footer.iter().enumerate().filter(|(at, _)| !CHECKSUM.contains(at));
     !counted.map(|(_, byte)| u32::from(*byte)).sum::<u32>()
 }
 
 impl FixedVhd {
-    /// The first sector in which its content differs from `disk`; what was added to reach the alignment must be zeroes.
+    /// The first sector in which its content differs from `disk`; the padding up to the alignment
+    /// must be zeroes.
     ///
     /// # Errors
     /// One of them cannot be read, or `disk` is larger.
@@ -163,7 +165,7 @@ impl FixedVhd {
     }
 }
 
-/// A disk seen as `bytes` bytes: cut off where it is longer, followed by zeroes where it is shorter.
+/// A disk resized to `bytes` bytes: truncated if it is longer, padded with zeroes if it is shorter.
 struct Window<'a> {
     source: &'a dyn SectorSource,
     bytes: u64,
@@ -190,13 +192,14 @@ impl SectorSource for Window<'_> {
 }
 
 impl StandInSite {
-    /// Exports a managed disk as a fixed VHD at `to`, and checks its footer.
+    /// Exports a managed disk as a fixed VHD at `to`, and verifies its footer.
     ///
     /// # Errors
-    /// The site is not Azure's stand-in, the volume is unknown or in use, or the file cannot be written or is wrong.
+    /// The platform has no managed disks, the volume is unknown or in use, or the file cannot be
+    /// written or is invalid.
     pub async fn export_vhd(&self, volume: &VolumeId, to: &Utf8Path) -> Result<FixedVhd, PlatformError> {
-        if self.profile().kind != PlatformKind::Azure {
-            let text = "only Azure exports managed disks as VHDs; convert this platform's disk instead";
+        if !self.profile().kind.profile().managed_disks {
+            let text = "only managed disks are exported as VHDs; convert this platform's disk instead";
             return Err(self.refuse(Kind::Failed, text));
         }
         let _no_merge = self.merging.lock().await;
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chain_is_exported_whole_and_in_whole_mebibytes() {
+    async fn a_chain_is_exported_completely_and_in_whole_mebibytes() {
         for bytes in [3 * ALIGNMENT, 2 * ALIGNMENT + 1536] {
             let (_keep, dir) = dir();
             let top = chain(&dir, bytes).await;
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn content_that_differs_is_named_by_its_sector() {
+    async fn the_first_sector_that_differs_is_reported() {
         let (_keep, dir) = dir();
         let top = chain(&dir, 2 * ALIGNMENT).await;
         let to = dir.join("disk.vhd");
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_wrong_part_of_the_footer_is_named() {
+    async fn each_invalid_field_of_the_footer_is_named() {
         let (_keep, dir) = dir();
         let top = chain(&dir, ALIGNMENT).await;
         let good = dir.join("good.vhd");
@@ -275,7 +278,7 @@ mod tests {
             bytes[at + spoilt] ^= 1;
             assert!(objection(&dir, &bytes).contains(named), "{spoilt}");
         }
-        // With a checksum that fits, the field itself is named.
+        // With a valid checksum, the field itself is named.
         for (spoilt, named) in [(13, "the version"), (63, "the disk type"), (53, "the virtual size")] {
             let mut bytes = bytes.clone();
             bytes[at + spoilt] ^= 1;
@@ -288,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_size_that_is_not_whole_mebibytes_and_a_dynamic_vhd_are_refused() {
+    async fn a_size_in_fractions_of_a_mebibyte_and_a_dynamic_vhd_are_refused() {
         let (_keep, dir) = dir();
         let odd = dir.join("odd.raw");
         tools::create(&odd, Format::Raw, ALIGNMENT + 512).await.unwrap();

@@ -6,6 +6,7 @@ use contract::{
 };
 use harness::storage::{Image, Mode, WriteFault};
 use harness::tools::{self, Format};
+use inventory::Volumes;
 
 use crate::StandInSite;
 use crate::state::VolumeRecord;
@@ -72,9 +73,7 @@ impl StandInSite {
 
     fn must_have_room(&self, id: &VolumeId) -> Result<(), PlatformError> {
         match self.faults.writes() {
-            Some(WriteFault::Full) => {
-                Err(self.refuse(Kind::Full, format!("there is no room for volume {id}")))
-            }
+            Some(WriteFault::Full) => Err(self.refuse(Kind::Full, format!("no space left for volume {id}"))),
             Some(WriteFault::Broken) | None => Ok(()),
         }
     }
@@ -87,7 +86,7 @@ impl StandInSite {
     pub(crate) async fn remove_volume(&self, id: &VolumeId) -> Result<(), PlatformError> {
         let mut state = self.state.lock().await;
         if let Some((child, _)) = state.volumes.iter().find(|(_, v)| v.parent.as_ref() == Some(id)) {
-            let text = format!("volume {id} carries volume {child}; delete that first");
+            let text = format!("volume {id} is the parent of volume {child}; delete that first");
             return Err(self.refuse(Kind::WrongPowerState, text));
         }
         let user = state.machines.values().find(|m| m.spec.disks.iter().any(|(_, volume)| volume == id));
@@ -100,7 +99,7 @@ impl StandInSite {
         self.unlink(&record)
     }
 
-    /// Removes a volume's file; one that is gone already is fine.
+    /// Removes a volume's file. Succeeds if it is already gone.
     pub(crate) fn unlink(&self, record: &VolumeRecord) -> Result<(), PlatformError> {
         match std::fs::remove_file(&record.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -115,7 +114,7 @@ impl StandInSite {
         let record = self.volume_record(id).await?;
         let number = {
             let mut state = self.state.lock().await;
-            self.components.open_volume(&state.chain(id), access).map_err(self.denied())?;
+            self.components.check_export(&state.chain(id), access).map_err(self.denied())?;
             if access == Access::Write && state.running_on(id).is_some() {
                 let text = format!("volume {id} is in use by a running machine");
                 return Err(self.refuse(Kind::WrongPowerState, text));
@@ -137,7 +136,7 @@ impl StandInSite {
 
     pub(crate) async fn shut_export(&self, id: &ExportId) -> Result<(), PlatformError> {
         if !self.state.lock().await.exports.contains_key(id) {
-            // Closed already, or gone with the daemon that served it.
+            // Closed already, or ended with the daemon that served it.
             return Ok(());
         }
         self.storage.close_export(&id.0).await.map_err(self.failed("close an export"))?;

@@ -1,5 +1,6 @@
-//! Components of a real stand-in, without a guest: where its disk files lie, snapshots, and what is not let through.
-#![allow(clippy::unwrap_used, missing_docs)]
+//! Components of a real stand-in, without guests: datastores of disks, snapshots, and operations
+//! that are not allowed.
+#![expect(clippy::unwrap_used)]
 
 use std::sync::Arc;
 
@@ -92,7 +93,8 @@ async fn a_disk_lies_in_its_datastore_and_snapshots_are_merged_into_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_whose_disks_hang_elsewhere_does_not_start_and_only_what_is_mounted_is_written() {
+async fn a_machine_whose_disks_are_attached_elsewhere_does_not_start_and_only_mounted_datastores_are_written()
+{
     let (site, _scratch) = site().await;
     let (machine, target) = ("web".into(), "master-target".into());
     site.attach_to_master_target(&machine, &target).await.unwrap();
@@ -117,7 +119,7 @@ async fn a_machine_whose_disks_hang_elsewhere_does_not_start_and_only_what_is_mo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_only_account_looks_and_changes_nothing() {
+async fn a_read_only_account_can_list_but_not_change() {
     let (site, _scratch) = site().await;
     let role = |role| {
         site.components().alter("vcenter", |part| {

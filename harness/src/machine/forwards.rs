@@ -1,7 +1,8 @@
-//! Ways from loopback into a guest, as QEMU's user-mode network has them.
+//! TCP ports forwarded from loopback into a guest by QEMU's user-mode network.
 //!
-//! A way that is closed is not there: QEMU listens no more, and the system refuses whoever knocks. Its port is remembered,
-//! so that one can knock where it was, and it opens there again.
+//! A closed port is not merely filtered: QEMU no longer listens on it, so the system refuses
+//! connections. Its number is remembered, so that a test can connect to a closed port, and it opens
+//! again under the same number.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -15,39 +16,40 @@ use crate::{Error, Result};
 /// Name of the guest's network in QEMU.
 pub(super) const NETWORK: &str = "net0";
 
-/// Loopback ports by the address that is listened on and the guest's port.
+/// Loopback ports by the address listened on and the guest's port.
 type Table = BTreeMap<(Ipv4Addr, u16), u16>;
 
-/// The ways into one guest.
+/// The forwarded ports of one guest.
 #[derive(Debug)]
 pub struct Forwards {
     monitor: Arc<Monitor>,
-    /// All that there ever were, and whether each is open.
+    /// All ports that were ever forwarded, and whether each is open.
     known: Mutex<BTreeMap<(Ipv4Addr, u16), (u16, bool)>>,
 }
 
 impl Forwards {
-    /// Those that QEMU began with.
+    /// The ports with which QEMU started.
     pub(super) async fn of(monitor: &Arc<Monitor>) -> Result<Self> {
         let forwards = Self { monitor: Arc::clone(monitor), known: Mutex::default() };
         forwards.look().await?;
         Ok(forwards)
     }
 
-    /// The port of `on` that leads to `guest_port` at this moment.
+    /// The port of address `on` that is currently forwarded to `guest_port`.
     #[must_use]
     pub fn port(&self, on: Ipv4Addr, guest_port: u16) -> Option<u16> {
         let known = lock(&self.known).get(&(on, guest_port)).copied();
         known.filter(|(_, open)| *open).map(|(port, _)| port)
     }
 
-    /// Where on `on` one knocks for `guest_port`, open or not; `None` if there never was such a way.
+    /// The address to connect to for `guest_port` by way of `on`, open or closed; `None` if it was
+    /// never forwarded.
     #[must_use]
-    pub fn door(&self, on: Ipv4Addr, guest_port: u16) -> Option<SocketAddrV4> {
+    pub fn endpoint(&self, on: Ipv4Addr, guest_port: u16) -> Option<SocketAddrV4> {
         lock(&self.known).get(&(on, guest_port)).map(|(port, _)| SocketAddrV4::new(on, *port))
     }
 
-    /// The guest's ports to which there ever was a way.
+    /// The guest's ports that were ever forwarded.
     #[must_use]
     pub fn guest_ports(&self) -> Vec<u16> {
         let mut ports: Vec<_> = lock(&self.known).keys().map(|(_, port)| *port).collect();
@@ -56,19 +58,19 @@ impl Forwards {
         ports
     }
 
-    /// Opens or closes a way. The system chooses the port of one that never was.
+    /// Opens or closes a forwarded port. The system chooses the host port the first time.
     ///
     /// # Errors
-    /// QEMU did not do it: with its own words.
+    /// QEMU did not do it; its answer is in the message.
     pub async fn set(&self, on: Ipv4Addr, guest_port: u16, open: bool) -> Result<()> {
         let is_open = self.port(on, guest_port).is_some();
-        let port = self.door(on, guest_port).map_or(0, |door| door.port());
+        let port = self.endpoint(on, guest_port).map_or(0, |endpoint| endpoint.port());
         let command = match (is_open, open) {
             (false, true) => format!("hostfwd_add {NETWORK} tcp:{on}:{port}-:{guest_port}"),
             (true, false) => format!("hostfwd_remove {NETWORK} tcp:{on}:{port}"),
             _ => return Ok(()),
         };
-        let said = self.by_hand(&command).await?;
+        let said = self.human_monitor(&command).await?;
         self.look().await?;
         if self.port(on, guest_port).is_some() == open {
             return Ok(());
@@ -76,17 +78,17 @@ impl Forwards {
         Err(Error::Qmp { monitor: NETWORK.to_owned(), command, reason: said.trim().to_owned() })
     }
 
-    /// Reads QEMU's table anew.
+    /// Reads QEMU's table of forwarded ports.
     async fn look(&self) -> Result<()> {
-        let table = parse(&self.by_hand("info usernet").await?);
+        let table = parse(&self.human_monitor("info usernet").await?);
         let mut known = lock(&self.known);
         known.values_mut().for_each(|(_, open)| *open = false);
         known.extend(table.into_iter().map(|(way, port)| (way, (port, true))));
         Ok(())
     }
 
-    /// A command that QEMU knows in its language for people only.
-    async fn by_hand(&self, command: &str) -> Result<String> {
+    /// Runs a command that only QEMU's human monitor knows.
+    async fn human_monitor(&self, command: &str) -> Result<String> {
         let said = self.monitor.execute("human-monitor-command", json!({"command-line": command})).await?;
         Ok(said.as_str().unwrap_or_default().to_owned())
     }

@@ -16,21 +16,21 @@ use witness::protocol::Hello;
 use super::forwards::Forwards;
 use super::serial::{SharedSerial, tail_of};
 use super::xml::{self, Sockets};
-use super::{Accelerator, MachineSpec, Serial};
+use super::{Accelerator, GuestSpec, Serial};
 use crate::host::{self, Host, blocking};
 use crate::qmp::Monitor;
 use crate::scratch::Scratch;
 use crate::witness_link::WitnessLink;
 use crate::{Error, Result};
 
-/// How long QEMU may take from start to its monitor.
+/// Time limit from the start of QEMU to the connection of its monitor.
 const MONITOR_WITHIN: Duration = Duration::from_secs(60);
-/// How long a killed QEMU may take to be gone.
+/// Time limit for a killed QEMU to end.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 /// A defined domain. It stays defined until [`Machine::remove`].
 pub struct Machine {
-    spec: MachineSpec,
+    spec: GuestSpec,
     domain: Domain,
     host: Host,
     sockets: Sockets,
@@ -42,27 +42,28 @@ impl std::fmt::Debug for Machine {
     }
 }
 
-/// Files a guest leaves behind.
+/// Log files of a guest.
 #[derive(Clone, Debug)]
 pub struct GuestFiles {
-    /// Serial console.
+    /// Output of the serial console.
     pub serial: Utf8PathBuf,
-    /// Monitor conversation.
+    /// Monitor commands, answers and events.
     pub qmp: Utf8PathBuf,
-    /// QEMU's own words.
+    /// QEMU's own log.
     pub qemu: Utf8PathBuf,
 }
 
 impl Machine {
-    /// Defines the machine; it stays off. Its sockets lie in `scratch`, its logs in `spec.dir`.
+    /// Defines the machine without starting it. Its sockets lie in `scratch`, its logs in
+    /// `spec.dir`.
     ///
     /// # Errors
-    /// libvirt does not accept it, or the directory is not writable.
+    /// libvirt does not accept the description, or the directory is not writable.
     pub async fn define(
         host: &Host,
         accelerator: Accelerator,
         scratch: &Scratch,
-        spec: MachineSpec,
+        spec: GuestSpec,
     ) -> Result<Self> {
         std::fs::create_dir_all(&spec.dir).map_err(Error::file(&spec.dir))?;
         let sockets_dir = scratch.path().join(&spec.name);
@@ -73,7 +74,7 @@ impl Machine {
         let xml_path = spec.dir.join("domain.xml");
         std::fs::write(&xml_path, &xml).map_err(Error::file(&xml_path))?;
         for log in spec.disks.iter().filter_map(|disk| disk.write_log.as_ref()) {
-            // The log's driver writes into a file that exists.
+            // The log's driver does not create the file.
             std::fs::File::create(log).map_err(Error::file(log))?;
         }
         let domain = host.define(xml).await?;
@@ -82,14 +83,14 @@ impl Machine {
 
     /// Its description.
     #[must_use]
-    pub fn spec(&self) -> &MachineSpec {
+    pub fn spec(&self) -> &GuestSpec {
         &self.spec
     }
 
-    /// Switches it on. The clock of [`Guest::powered_on`] starts here.
+    /// Powers the machine on. The clock of [`Guest::powered_on`] starts here.
     ///
     /// # Errors
-    /// libvirt or QEMU refused; QEMU's own words are in the message.
+    /// libvirt or QEMU refused; their message is in the error.
     pub async fn start(&self) -> Result<Arc<Guest>> {
         let powered_on = Instant::now();
         let monitor = listen(&self.sockets.monitor)?;
@@ -111,7 +112,7 @@ impl Machine {
             witness,
             forwards,
             powered_on,
-            steady: Mutex::default(),
+            pause_lock: Mutex::default(),
             agent_was_asked: AtomicBool::new(false),
         }))
     }
@@ -126,7 +127,7 @@ impl Machine {
         Ok(accepted.map_err(Error::file(&self.spec.name))?.0)
     }
 
-    /// Ends and undefines it, and takes libvirt's log of it into the evidence.
+    /// Ends and undefines the machine, and moves libvirt's log of it into the evidence.
     ///
     /// # Errors
     /// libvirt refused.
@@ -136,13 +137,13 @@ impl Machine {
         if let Ok(text) = std::fs::read(&log) {
             let kept = self.files().qemu;
             std::fs::write(&kept, text).map_err(Error::file(&kept))?;
-            // Another daemon's user may own it; it is libvirt's to rotate then.
+            // It may belong to another user's daemon; libvirt then rotates it.
             let _ = std::fs::remove_file(&log);
         }
         Ok(())
     }
 
-    /// Whether libvirt says that it runs.
+    /// Whether libvirt reports it as running.
     ///
     /// # Errors
     /// libvirt refused.
@@ -151,7 +152,7 @@ impl Machine {
         blocking("ask for a domain's state", move || domain.is_active()).await
     }
 
-    /// Files of the guest.
+    /// Paths of the guest's log files.
     #[must_use]
     pub fn files(&self) -> GuestFiles {
         let path = |name: &str| self.spec.dir.join(name);
@@ -159,7 +160,7 @@ impl Machine {
     }
 }
 
-/// Listens at `path`, where an earlier start of the same machine may have listened.
+/// Listens at `path`, removing a socket left there by an earlier start of the same machine.
 fn listen(path: &str) -> Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::file(path)(error)),
@@ -177,10 +178,11 @@ pub struct Guest {
     witness: WitnessLink,
     forwards: Forwards,
     powered_on: Instant,
-    /// Held while the guest is made to stand still, and while it is asked to shut down: libvirt takes no such request for a
-    /// guest that stands still.
-    steady: Mutex<()>,
-    /// Whether its agent was ever asked to shut it down. libvirt lets nobody else speak to an agent that does not obey.
+    /// Locked while the guest is paused or asked to shut down: libvirt refuses to shut down a
+    /// paused guest.
+    pause_lock: Mutex<()>,
+    /// Whether its guest agent was ever asked to shut it down. While an agent does not obey,
+    /// libvirt accepts no further agent command.
     agent_was_asked: AtomicBool,
 }
 
@@ -203,13 +205,13 @@ impl Guest {
         &self.monitor
     }
 
-    /// The conversation with its witness.
+    /// The protocol with its witness.
     #[must_use]
     pub fn witness(&self) -> &WitnessLink {
         &self.witness
     }
 
-    /// When it was switched on.
+    /// When it was powered on.
     #[must_use]
     pub fn powered_on(&self) -> Instant {
         self.powered_on
@@ -221,16 +223,17 @@ impl Guest {
         self.forwards.port(Ipv4Addr::LOCALHOST, guest_port)
     }
 
-    /// The ways into it.
+    /// Its forwarded ports.
     #[must_use]
     pub fn forwards(&self) -> &Forwards {
         &self.forwards
     }
 
-    /// Waits until its console shows the line with which the guest ends its start.
+    /// Waits until its console shows the line that the guest prints when all boot services are
+    /// started.
     ///
     /// # Errors
-    /// The guest died, gave up, or did not say it.
+    /// The guest died, gave up, or did not print the line in time.
     pub async fn until_started(&self, bound: Duration) -> Result<()> {
         let said = async {
             self.serial.until_started().await;
@@ -250,10 +253,11 @@ impl Guest {
         self.monitor.is_gone()
     }
 
-    /// Waits for `what`, racing the guest's death, its last words on the console, and `bound`.
+    /// Waits for `what`, and stops waiting when the guest dies, its console shows a fatal message,
+    /// or `bound` has passed.
     ///
     /// # Errors
-    /// Whichever of those comes first; also the error of `what` itself.
+    /// Whichever of these comes first, or the error of `what` itself.
     pub async fn race<T>(
         &self,
         awaited: &str,
@@ -264,7 +268,7 @@ impl Guest {
         tokio::select! {
             biased;
             result = what => result,
-            line = self.serial.until_hopeless() => {
+            line = self.serial.until_gave_up() => {
                 Err(Error::Died { who: self.name.clone(), awaited, last_words: line })
             }
             () = self.monitor.until_gone() => {
@@ -279,8 +283,8 @@ impl Guest {
     /// Waits for the witness's hello.
     ///
     /// # Errors
-    /// The guest died, gave up, or stayed silent; also if its kernel lets pages change while they are written, because its
-    /// write logs could then differ from its disks.
+    /// The guest died, gave up, or did not say hello in time; also if its kernel lets pages change
+    /// while they are being written, because its write logs could then differ from its disks.
     pub async fn ready(&self, bound: Duration) -> Result<Hello> {
         let hello = self.race("the witness's hello", bound, self.witness.hello()).await?;
         match hello.disks.iter().find(|disk| !disk.stable_writes) {
@@ -296,11 +300,11 @@ impl Guest {
         }
     }
 
-    /// Asks the guest to shut down, by its agent and, if that does not answer or was asked before, by the power button;
-    /// waits until QEMU is gone.
+    /// Asks the guest to shut down and waits until QEMU is gone. Uses the guest agent, or the power
+    /// button if the agent does not answer or was asked before.
     ///
     /// # Errors
-    /// It is still there after `bound`.
+    /// It is still running after `bound`.
     pub async fn shut_down(&self, bound: Duration) -> Result<()> {
         let domain = self.domain.clone();
         let by_button = self.agent_was_asked.swap(true, Ordering::Relaxed);
@@ -312,21 +316,22 @@ impl Guest {
             by(sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT).or_else(|_| by(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
         });
         let asked = async {
-            let _steady = self.steady.lock().await;
+            let _unpaused = self.pause_lock.lock().await;
             ask.await
         };
         self.shut_down_by(bound, asked).await
     }
 
-    /// Waits until nobody makes the guest stand still or asks it to shut down, and keeps others from it meanwhile.
-    pub async fn steady(&self) -> MutexGuard<'_, ()> {
-        self.steady.lock().await
+    /// Waits until the guest is neither paused nor being asked to shut down, and prevents both
+    /// until the guard is dropped.
+    pub async fn pause_lock(&self) -> MutexGuard<'_, ()> {
+        self.pause_lock.lock().await
     }
 
-    /// As [`Guest::shut_down`], but asks by what `asked` does.
+    /// Like [`Guest::shut_down`], but `asked` does the asking.
     ///
     /// # Errors
-    /// What `asked` ends with, unless the guest is off by then; it is still there after `bound`.
+    /// The error of `asked`, unless the guest is off by then; or it is still running after `bound`.
     pub async fn shut_down_by(&self, bound: Duration, asked: impl Future<Output = Result<()>>) -> Result<()> {
         let everything = async {
             if let Err(error) = asked.await
@@ -346,10 +351,10 @@ impl Guest {
         self.until_off().await
     }
 
-    /// The power fails: QEMU is killed where it stands, whatever is in flight.
+    /// Cuts the power: kills QEMU with all requests in flight.
     ///
     /// # Errors
-    /// The process cannot be told or does not go.
+    /// The process is unknown or does not end.
     pub async fn power_cut(&self) -> Result<Instant> {
         let pid = self.monitor.pid().and_then(rustix::process::Pid::from_raw);
         let pid = pid.ok_or_else(|| Error::Witness {
@@ -371,12 +376,13 @@ impl Guest {
         Ok(cut_at)
     }
 
-    /// Waits until libvirt has noticed too, so that the machine can be started again.
+    /// Waits until libvirt has noticed as well, so that the machine can be started again.
     async fn until_off(&self) -> Result<()> {
         let domain = self.domain.clone();
         let name = self.name.clone();
         blocking(format!("wait for the end of {name}"), move || {
-            // Destroying what has ended is refused; destroying what is about to end waits for it.
+            // Destroying a domain that has ended fails; destroying one that is about to end waits
+            // for it.
             if domain.is_active()? {
                 let _ = domain.destroy();
             }
@@ -385,7 +391,7 @@ impl Guest {
         .await
     }
 
-    /// Asks QEMU for the screen as a PNG.
+    /// Saves the screen as a PNG.
     ///
     /// # Errors
     /// QEMU refused.
@@ -393,10 +399,10 @@ impl Guest {
         self.monitor.execute("screendump", json!({"filename": path, "format": "png"})).await.map(drop)
     }
 
-    /// Runs a command of the guest agent and returns its answer as JSON text.
+    /// Runs a guest agent command and returns its answer as JSON text.
     ///
     /// # Errors
-    /// No agent answers, or it refused.
+    /// The agent does not answer, or it refused.
     pub async fn agent(&self, command: &str) -> Result<String> {
         let (domain, text) = (self.domain.clone(), command.to_owned());
         blocking(format!("guest agent: {command}"), move || domain.qemu_agent_command(&text, 10, 0)).await

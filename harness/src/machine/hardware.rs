@@ -1,4 +1,4 @@
-//! What a guest's hardware is, as data.
+//! Hardware of a guest, as data.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 pub enum Accelerator {
     /// The processor's own virtualisation.
     Kvm,
-    /// QEMU's translation in software.
+    /// QEMU's software translation.
     Tcg,
 }
 
 impl Accelerator {
-    /// libvirt's name of the domain type.
+    /// libvirt's name for the domain type.
     #[must_use]
     pub fn domain_type(self) -> &'static str {
         match self {
@@ -22,7 +22,7 @@ impl Accelerator {
         }
     }
 
-    /// The CPU to show the guest: all that the accelerator can do.
+    /// The CPU model to show the guest: everything the accelerator supports.
     pub(crate) fn cpu_mode(self) -> &'static str {
         match self {
             Self::Kvm => "host-passthrough",
@@ -60,7 +60,7 @@ pub enum Controller {
     Ide,
     /// SATA.
     Ahci,
-    /// virtio SCSI, in the place of a hypervisor's own synthetic SCSI.
+    /// virtio SCSI, which stands in for a hypervisor's own synthetic SCSI.
     VirtioScsi,
 }
 
@@ -92,16 +92,16 @@ impl Controller {
     }
 }
 
-/// Letters of a SCSI disk's model.
+/// Length of the model name of a SCSI disk.
 const SCSI_MODEL: usize = 16;
 
-/// A controller, and what the disks on it call themselves.
+/// A controller, and the model name of the disks on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskBus {
     /// Controller.
     pub controller: Controller,
-    /// Model of each disk on it, QEMU's own name if there is none. A SCSI disk's first word is its vendor, of up to 8
-    /// letters; up to 16 follow.
+    /// Model of each disk on it; `None`: QEMU's default. For a SCSI disk the first word is the
+    /// vendor, of up to 8 letters, and up to 16 letters follow.
     pub model: Option<String>,
 }
 
@@ -112,8 +112,8 @@ impl From<Controller> for DiskBus {
 }
 
 impl DiskBus {
-    /// Vendor and model as a Linux guest shows them, if the disks have a name of their own. Linux shows an ATA disk as a
-    /// SCSI disk of vendor `ATA`, with as much of its model as a SCSI disk's has room for.
+    /// Vendor and model as a Linux guest shows them, if a model is set. Linux shows an ATA disk as
+    /// a SCSI disk of vendor `ATA`, its model cut to the length of a SCSI model.
     #[must_use]
     pub fn model_in_linux(&self) -> Option<String> {
         let model = self.model.as_deref()?;
@@ -121,7 +121,7 @@ impl DiskBus {
         Some(if self.controller.is_scsi() { model.to_owned() } else { format!("ATA {}", shown.trim_end()) })
     }
 
-    /// QEMU's device of disk number `index` on this bus, whose controller is called `id`.
+    /// QEMU device of disk number `index` on this bus, whose controller has the id `id`.
     pub(super) fn disk_device(&self, id: &str, index: usize) -> String {
         let device = match self.controller {
             Controller::Pvscsi | Controller::VirtioScsi => format!("scsi-hd,bus={id}.0,scsi-id={index}"),
@@ -148,7 +148,7 @@ pub enum Nic {
     Vmxnet3,
     /// The DEC 21140 that Hyper-V's legacy network adapter emulates.
     Tulip,
-    /// Intel's gigabit card of a server.
+    /// Intel's gigabit card, as found in servers.
     E1000,
     /// virtio.
     VirtioNet,
@@ -177,7 +177,7 @@ impl Nic {
     }
 }
 
-/// The identity a machine shows in its SMBIOS tables.
+/// The identity that a machine shows in its SMBIOS tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// System manufacturer.
@@ -188,28 +188,28 @@ pub struct Identity {
     pub chassis_tag: Option<String>,
 }
 
-/// Everything a guest can tell of the platform beneath it.
+/// Everything a guest can see of the platform below it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hardware {
     /// Firmware.
     pub firmware: Firmware,
-    /// Where the first disk hangs, from which the firmware boots.
+    /// The bus of the first disk, from which the firmware boots.
     pub system_disk: DiskBus,
-    /// Where the other disks hang: on the same controller or on another.
+    /// The bus of the other disks: the same controller or another.
     pub other_disks: DiskBus,
     /// Network card.
     pub nic: Nic,
     /// SMBIOS identity.
     pub identity: Identity,
-    /// Whether the platform helps its guests with Hyper-V's enlightenments. They are there only where the accelerator has
-    /// them: [`super::MachineSpec::enlightenments`].
+    /// Whether the platform offers its guests Hyper-V enlightenments. Guests get them only if the
+    /// accelerator has them: [`super::GuestSpec::enlightenments`].
     pub enlightened: bool,
     /// Memory in MiB.
     pub memory_mib: u64,
 }
 
 impl Hardware {
-    /// The same, with disks that call themselves `model`, whichever bus they hang on.
+    /// This hardware with `model` as the model name of all disks.
     #[must_use]
     pub fn with_disks_called(mut self, model: &str) -> Self {
         for bus in [&mut self.system_disk, &mut self.other_disks] {
@@ -218,14 +218,14 @@ impl Hardware {
         self
     }
 
-    /// The same, on a platform that has Hyper-V's enlightenments.
+    /// This hardware with Hyper-V enlightenments.
     #[must_use]
     pub fn enlightened(mut self) -> Self {
         self.enlightened = true;
         self
     }
 
-    /// Kernel modules that a Linux guest needs to find all its disks, each once.
+    /// Kernel modules that a Linux guest needs to find all its disks, without duplicates.
     #[must_use]
     pub fn disk_drivers(&self) -> Vec<&'static str> {
         let mut drivers = vec![self.system_disk.controller.driver()];
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scsi_disk_tells_vendor_and_product_apart_and_an_ata_disk_does_not() {
+    fn a_scsi_disk_has_vendor_and_product_and_an_ata_disk_a_model() {
         let scsi = bus(Controller::Pvscsi, "VMware Virtual disk").disk_device("disks", 1);
         assert_eq!(scsi, "scsi-hd,bus=disks.0,scsi-id=1,vendor=VMware,product=Virtual disk");
         let ata = bus(Controller::Ide, "Virtual HD").disk_device("disks", 3);

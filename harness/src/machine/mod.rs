@@ -1,4 +1,4 @@
-//! Machines: what they are, how they are started, and the running guest.
+//! Machines: their description, how they are started, and the running guest.
 
 mod forwards;
 mod guest;
@@ -28,26 +28,28 @@ pub struct DiskSpec {
     pub image: Utf8PathBuf,
     /// Its format.
     pub format: Format,
-    /// Where every write is logged; `None` for a disk that is not judged.
+    /// File to which every write is logged; `None` for a disk that is not judged.
     pub write_log: Option<Utf8PathBuf>,
 }
 
-/// A machine to be defined.
+/// Description of a machine to define.
 #[derive(Clone, Debug)]
-pub struct MachineSpec {
+pub struct GuestSpec {
     /// Name of the domain, unique on the host.
     pub name: String,
     /// Hardware.
     pub hardware: Hardware,
-    /// Whether the accelerator has Hyper-V's enlightenments for a machine whose platform offers them, or why not.
+    /// Whether the accelerator has Hyper-V enlightenments for a platform that offers them, or why
+    /// not.
     pub enlightenments: Result<(), String>,
     /// Disks in boot order.
     pub disks: Vec<DiskSpec>,
-    /// Guest TCP ports that shall be reachable on loopback.
+    /// Guest TCP ports to forward from loopback.
     pub forwards: Vec<u16>,
     /// The guest's network, from the documentation ranges, such as `192.0.2.0/24`.
     pub subnet: String,
-    /// The address that the network's DHCP gives the guest, and to which forwarded ports lead; `None`: QEMU chooses.
+    /// The address that DHCP gives the guest and to which forwarded ports lead; `None`: QEMU
+    /// chooses.
     pub address: Option<Ipv4Addr>,
     /// Hardware address of the network card.
     pub mac: String,

@@ -1,4 +1,4 @@
-//! A guest's serial console: kept in a file, and listened to for a kernel's last words.
+//! A guest's serial console: saved to a file, and searched for a kernel's fatal messages.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -10,41 +10,41 @@ use tokio::sync::watch;
 
 use crate::{Error, Result};
 
-/// What a guest says when it will not come up; each is final.
-const LAST_WORDS: [&str; 2] = ["Kernel panic", "ROUNDTRIP-NO-ROOT"];
+/// Messages of a guest that will not come up; each is final.
+const FATAL_MESSAGES: [&str; 2] = ["Kernel panic", "ROUNDTRIP-NO-ROOT"];
 
-/// What a guest says when all that starts at boot was started.
+/// Message of a guest that has started all boot services.
 const STARTED: &str = images::layout::STARTED_LINE;
 
 /// The console of one guest.
 #[derive(Debug)]
 pub struct Serial {
     path: Utf8PathBuf,
-    heard: watch::Receiver<Heard>,
+    state: watch::Receiver<ConsoleState>,
 }
 
-/// What a console said that somebody may wait for.
+/// Console messages that a caller may wait for.
 #[derive(Debug, Default)]
-struct Heard {
-    hopeless: Option<String>,
+struct ConsoleState {
+    gave_up: Option<String>,
     started: bool,
 }
 
 impl Serial {
-    /// Follows `stream` into a file at `path`.
+    /// Copies `stream` into a file at `path` until it ends.
     pub(crate) fn follow(mut stream: UnixStream, path: &Utf8Path) -> Result<Self> {
         let mut file =
             std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(Error::file(path))?;
-        let (tell, heard) = watch::channel(Heard::default());
+        let (sender, state) = watch::channel(ConsoleState::default());
         tokio::spawn(async move {
             let mut line = Vec::new();
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-                // A full evidence disk shows elsewhere.
+                // A full disk is reported elsewhere.
                 let _ = file.write_all(&buffer[..count]);
                 for &byte in &buffer[..count] {
                     if byte == b'\n' {
-                        hear(&line, &tell);
+                        record_line(&line, &sender);
                         line.clear();
                     } else {
                         line.push(byte);
@@ -52,48 +52,48 @@ impl Serial {
                 }
             }
         });
-        Ok(Self { path: path.to_owned(), heard })
+        Ok(Self { path: path.to_owned(), state })
     }
 
-    /// Returns the line with which the guest gave up, once it has.
-    pub async fn until_hopeless(&self) -> String {
-        self.until(|heard| heard.hopeless.clone()).await
+    /// Waits for the line with which the guest gave up, and returns it.
+    pub async fn until_gave_up(&self) -> String {
+        self.until(|state| state.gave_up.clone()).await
     }
 
-    /// Returns once the guest has said that all that starts at boot was started.
+    /// Waits until the guest has started all boot services.
     pub async fn until_started(&self) {
-        self.until(|heard| heard.started.then_some(())).await;
+        self.until(|state| state.started.then_some(())).await;
     }
 
-    async fn until<T>(&self, wanted: impl Fn(&Heard) -> Option<T>) -> T {
-        let mut heard = self.heard.clone();
+    async fn until<T>(&self, wanted: impl Fn(&ConsoleState) -> Option<T>) -> T {
+        let mut state = self.state.clone();
         let found =
-            heard.wait_for(|heard| wanted(heard).is_some()).await.ok().and_then(|heard| wanted(&heard));
+            state.wait_for(|state| wanted(state).is_some()).await.ok().and_then(|state| wanted(&state));
         match found {
             Some(found) => found,
-            // The console closed: whoever waits hears of the guest's death elsewhere.
+            // The console closed: the caller learns of the guest's death elsewhere.
             None => std::future::pending().await,
         }
     }
 
-    /// The last lines, for an error message.
+    /// The last lines, for use in an error message.
     #[must_use]
     pub fn tail(&self) -> String {
         tail_of(&self.path)
     }
 }
 
-fn hear(line: &[u8], tell: &watch::Sender<Heard>) {
+fn record_line(line: &[u8], sender: &watch::Sender<ConsoleState>) {
     let line = String::from_utf8_lossy(line);
-    let hopeless = LAST_WORDS.iter().any(|words| line.contains(words));
+    let gave_up = FATAL_MESSAGES.iter().any(|words| line.contains(words));
     let started = line.contains(STARTED);
-    tell.send_if_modified(|heard| {
-        let news = (hopeless && heard.hopeless.is_none()) || (started && !heard.started);
-        if hopeless {
-            heard.hopeless.get_or_insert_with(|| line.trim().to_owned());
+    sender.send_if_modified(|state| {
+        let changed = (gave_up && state.gave_up.is_none()) || (started && !state.started);
+        if gave_up {
+            state.gave_up.get_or_insert_with(|| line.trim().to_owned());
         }
-        heard.started |= started;
-        news
+        state.started |= started;
+        changed
     });
 }
 
@@ -105,5 +105,5 @@ pub(crate) fn tail_of(path: &Utf8Path) -> String {
     lines[lines.len().saturating_sub(3)..].join(" | ")
 }
 
-/// Shared handle.
+/// A shared handle.
 pub(crate) type SharedSerial = Arc<Serial>;

@@ -1,7 +1,8 @@
-//! libvirt's description of a machine.
+//! libvirt's XML description of a machine.
 //!
-//! libvirt owns the domain; disks, their write logs and the network go through `qemu:commandline`, because
-//! libvirt has no words for a write log under a device or for a port that the system chooses.
+//! libvirt owns the domain. Disks, their write logs and the network go through `qemu:commandline`,
+//! because libvirt cannot express a write log below a device or a forwarded port that the system
+//! chooses.
 
 use std::fmt::Write as _;
 
@@ -9,15 +10,15 @@ use camino::Utf8Path;
 use serde_json::json;
 
 use super::forwards::NETWORK;
-use super::{Controller, DiskSpec, Firmware, MachineSpec};
+use super::{Controller, DiskSpec, Firmware, GuestSpec};
 use crate::host::Host;
 use crate::machine::Accelerator;
 use crate::scratch::Owner;
 
-/// XML namespace of the mark that says whose a domain is.
+/// XML namespace of the mark that says who owns a domain.
 pub(crate) const NAMESPACE: &str = "urn:roundtrip:domain:1";
 
-/// The sockets of one domain, all listened on by us before it starts.
+/// The sockets of one domain; the suite listens on all of them before it starts.
 pub(crate) struct Sockets {
     pub(crate) monitor: String,
     pub(crate) serial: String,
@@ -32,9 +33,9 @@ impl Sockets {
     }
 }
 
-/// The whole description.
+/// The complete XML.
 pub(crate) fn domain(
-    spec: &MachineSpec,
+    spec: &GuestSpec,
     security: &str,
     accelerator: Accelerator,
     owner: &Owner,
@@ -56,7 +57,7 @@ pub(crate) fn domain(
     }
     let mut command_line = String::new();
     for argument in &arguments {
-        // Writing to a string cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = writeln!(command_line, "    <qemu:arg value='{}'/>", escape(argument));
     }
     let chassis = identity.chassis_tag.as_deref().map_or_else(String::new, |tag| {
@@ -114,7 +115,7 @@ pub(crate) fn domain(
     )
 }
 
-fn firmware(spec: &MachineSpec) -> String {
+fn firmware(spec: &GuestSpec) -> String {
     let loader = match spec.hardware.firmware {
         Firmware::Bios => String::new(),
         Firmware::Uefi => format!(
@@ -128,15 +129,16 @@ fn firmware(spec: &MachineSpec) -> String {
     )
 }
 
-/// The clock that goes with Hyper-V's enlightenments.
+/// The clock that accompanies Hyper-V enlightenments.
 const HYPERV_CLOCK: &str = "<timer name='hypervclock' present='yes'/>";
 
-fn enlightened(spec: &MachineSpec) -> bool {
+fn enlightened(spec: &GuestSpec) -> bool {
     spec.hardware.enlightened && spec.enlightenments.is_ok()
 }
 
-/// What the board offers; on an enlightened platform also what Hyper-V offers its guests, where the accelerator can.
-fn features(spec: &MachineSpec) -> String {
+/// Features of the board; on an enlightened platform also the Hyper-V enlightenments, if the
+/// accelerator has them.
+fn features(spec: &GuestSpec) -> String {
     if enlightened(spec) {
         return "  <features>
     <acpi/>
@@ -150,7 +152,7 @@ fn features(spec: &MachineSpec) -> String {
     }
     let left_out = match &spec.enlightenments {
         Err(why) if spec.hardware.enlightened => {
-            // Two dashes would end the comment.
+            // Two dashes would end the XML comment.
             let why = escape(why).replace("--", "-");
             format!("\n  <!-- Hyper-V's enlightenments are left out: {why} -->")
         }
@@ -159,7 +161,7 @@ fn features(spec: &MachineSpec) -> String {
     format!("  <features><acpi/></features>{left_out}")
 }
 
-/// Guests run as the invoking user and open what that user may open.
+/// Security labels: guests run as the invoking user and open what that user may open.
 pub(super) fn security(host: &Host) -> String {
     let mut labels = String::new();
     if host.is_system() {
@@ -177,7 +179,7 @@ pub(super) fn security(host: &Host) -> String {
 }
 
 /// User-mode network with a documentation address; the system chooses the loopback ports.
-fn network(spec: &MachineSpec, arguments: &mut Vec<String>) {
+fn network(spec: &GuestSpec, arguments: &mut Vec<String>) {
     let forwards: String =
         spec.forwards.iter().map(|port| format!(",hostfwd=tcp:127.0.0.1:0-:{port}")).collect();
     let given = spec.address.map_or_else(String::new, |address| format!(",dhcpstart={address}"));
@@ -189,8 +191,9 @@ fn network(spec: &MachineSpec, arguments: &mut Vec<String>) {
     ]);
 }
 
-/// Controllers at slots that libvirt leaves free; one that serves all disks is there once.
-fn controllers(spec: &MachineSpec, arguments: &mut Vec<String>) {
+/// Controllers at PCI slots that libvirt leaves free; a controller that serves all disks is added
+/// once.
+fn controllers(spec: &GuestSpec, arguments: &mut Vec<String>) {
     let mut added = Vec::new();
     for bus in [&spec.hardware.system_disk, &spec.hardware.other_disks] {
         if added.contains(&bus.controller) {
@@ -210,7 +213,7 @@ fn controller_id(controller: Controller) -> String {
     format!("disks-{}", controller.driver())
 }
 
-fn disk_arguments(spec: &MachineSpec, index: usize, disk: &DiskSpec, arguments: &mut Vec<String>) {
+fn disk_arguments(spec: &GuestSpec, index: usize, disk: &DiskSpec, arguments: &mut Vec<String>) {
     let role = &disk.role;
     let file = json!({"driver": "file", "filename": disk.image, "discard": "unmap"});
     let format = json!({
@@ -239,13 +242,13 @@ fn disk_arguments(spec: &MachineSpec, index: usize, disk: &DiskSpec, arguments: 
     ]);
 }
 
-/// Serial number that a disk shows its guest.
+/// Serial number of a disk as its guest sees it.
 #[must_use]
 pub fn disk_serial(role: &str) -> String {
     format!("RT-{role}")
 }
 
-/// Name of the node that holds a disk's format; replication attaches here, below the write log.
+/// Name of the block node of a disk's format. Replication attaches here, below the write log.
 #[must_use]
 pub fn format_node(role: &str) -> String {
     format!("format-{role}")
@@ -260,7 +263,7 @@ mod tests {
     use super::*;
     use crate::machine::{Hardware, Identity, Nic};
 
-    fn machine(enlightened: bool, enlightenments: Result<(), String>) -> MachineSpec {
+    fn machine(enlightened: bool, enlightenments: Result<(), String>) -> GuestSpec {
         let identity = Identity { vendor: "A & B".to_owned(), product: "C".to_owned(), chassis_tag: None };
         let disks = ["system", "data"].map(|role| DiskSpec {
             role: role.to_owned(),
@@ -268,7 +271,7 @@ mod tests {
             format: crate::tools::Format::Vhdx,
             write_log: None,
         });
-        MachineSpec {
+        GuestSpec {
             name: "machine".to_owned(),
             hardware: Hardware {
                 firmware: Firmware::Bios,
@@ -300,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn an_enlightened_platform_offers_enlightenments_only_where_they_work_and_says_so_elsewhere() {
+    fn enlightenments_are_offered_only_where_they_work_and_left_out_with_a_reason_elsewhere() {
         let under_kvm = xml(true, Accelerator::Kvm);
         assert!(under_kvm.contains("<hyperv mode='custom'>") && under_kvm.contains(HYPERV_CLOCK));
         let translated = xml(true, Accelerator::Tcg);
@@ -309,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn another_platform_offers_none_and_has_nothing_to_say() {
+    fn a_platform_without_enlightenments_does_not_mention_them() {
         for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
             let other = xml(false, accelerator);
             assert!(!other.contains("hyperv") && !other.contains("enlightenments"), "{accelerator}");
@@ -323,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn disks_hang_on_the_controllers_that_the_hardware_names() {
+    fn disks_are_attached_to_the_controllers_that_the_hardware_names() {
         let xml = xml(false, Accelerator::Tcg);
         for argument in [
             "ich9-ahci,id=disks-ahci,addr=0x11",

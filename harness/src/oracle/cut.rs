@@ -1,4 +1,4 @@
-//! Places in the write order.
+//! Positions in the write order.
 
 use std::fmt;
 
@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Position(pub u64);
 
-/// A point in the write order: the first `n` writes are on the disk, no other is. `Cut(0)` is the base.
+/// A point in the write order: the first `n` writes are on the disk, and no other. `Cut(0)` is the
+/// base.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cut(pub u64);
@@ -55,7 +56,7 @@ impl CutRange {
     }
 }
 
-/// A count as people read it: `19,989`.
+/// A count formatted with thousands separators: `19,989`.
 pub(crate) struct Grouped(pub u64);
 
 impl fmt::Display for Grouped {

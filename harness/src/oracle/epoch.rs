@@ -1,24 +1,28 @@
-//! Between two flushes a disk may keep any of the writes it was given, and lose the others.
+//! Epoch consistency: between two flushes a disk may keep any of the writes it was given and lose
+//! the others.
 
 use std::collections::HashSet;
 use std::ops::Range;
 
-use super::judge::DiscardReads;
+use super::options::DiscardReads;
 use super::walk::{Walk, is_zero};
 use super::{Entry, OracleError, SECTOR, SECTOR_BYTES, WriteLog};
 
-/// The cuts from each flush to the next, both included; the first from the base, the last to the end.
+/// The cuts from each flush to the next, both included; the first range starts at the base, the
+/// last one ends at the end of the log.
 pub(super) fn epochs(log: &WriteLog) -> Vec<Range<u64>> {
     let bounds = std::iter::once(0).chain(log.barriers().iter().map(|cut| cut.0));
     let next = log.barriers().iter().map(|cut| cut.0).chain(std::iter::once(log.len()));
     bounds.zip(next).filter(|(start, end)| start < end).map(|(start, end)| start..end).collect()
 }
 
-/// The largest set of whole writes of `epoch` that makes the disk, on top of all writes before it; `wrong`
-/// are the sectors that differ at its start. `None`: there is no such set.
+/// The size of the largest set of whole writes of `epoch` that, applied after all earlier writes,
+/// yields the recovered disk; `wrong` are the sectors that differ at the start of the epoch.
+/// `None`: there is no such set.
 ///
-/// Backwards, a write whose still open sectors all fit can only help: it settles them, and what earlier
-/// writes put there does not show. A write with an open sector that does not fit cannot have happened.
+/// Going backwards, it is always right to include a write whose unsettled sectors all match: it
+/// settles them and hides what earlier writes put there. A write with an unsettled sector that does
+/// not match cannot be included.
 pub(super) fn largest_subset(
     walk: &Walk<'_>,
     epoch: &Range<u64>,
@@ -32,7 +36,7 @@ pub(super) fn largest_subset(
     Ok(wrong.iter().all(|sector| settled.contains(sector)).then_some(included))
 }
 
-/// Takes `entry` into the set if it fits.
+/// Includes `entry` in the set if it matches.
 fn settle(walk: &Walk<'_>, entry: &Entry, settled: &mut HashSet<u64>) -> Result<bool, OracleError> {
     let sectors = entry.sector..entry.range().end.min(walk.disk_sectors);
     let len = (sectors.end - sectors.start) as usize * SECTOR;
@@ -45,7 +49,7 @@ fn settle(walk: &Walk<'_>, entry: &Entry, settled: &mut HashSet<u64>) -> Result<
     let pairs = sectors.zip(written.chunks(SECTOR).zip(found.chunks(SECTOR)));
     let mut open = pairs.filter(|(sector, _)| !settled.contains(sector) && !walk.is_exempt(*sector));
     if entry.is_discard() && walk.discards != DiscardReads::Zero {
-        // It may have left any sector as it was, so it never stands in the way.
+        // A discard may leave any sector unchanged, so it can always be included.
         let may_zero = walk.discards == DiscardReads::OldOrZero;
         let zeroed: Vec<u64> = open.filter(|(_, (_, b))| may_zero && is_zero(b)).map(|(s, _)| s).collect();
         settled.extend(zeroed);

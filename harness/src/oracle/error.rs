@@ -1,4 +1,4 @@
-//! What can keep the oracle from a verdict.
+//! Errors that prevent a verdict.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ pub enum LogError {
         log: String,
         /// Byte offset in the log.
         offset: u64,
-        /// What the system said.
+        /// The error that the system returned.
         source: io::Error,
     },
-    /// The bytes are no write log of this disk.
+    /// The bytes are not a write log of this disk.
     #[error("write log {log}: malformed at byte {offset}: {what}")]
     Malformed {
         /// Name of the log.
@@ -28,7 +28,7 @@ pub enum LogError {
     },
 }
 
-/// A disk image that cannot be opened.
+/// A disk image could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The system refused.
@@ -36,10 +36,10 @@ pub enum SourceError {
     Io {
         /// The image.
         path: PathBuf,
-        /// What the system said.
+        /// The error that the system returned.
         source: io::Error,
     },
-    /// The image is damaged, or of a kind this reader does not read.
+    /// The image is damaged or uses a format that this reader does not support.
     #[error("{}: {what}", path.display())]
     Unusable {
         /// The image, which may be a backing file of the one asked for.
@@ -72,7 +72,7 @@ pub enum OracleError {
         /// Bytes of the disk the log was opened for.
         log: u64,
     },
-    /// A disk that does not consist of whole sectors.
+    /// A disk does not consist of whole sectors.
     #[error("a disk of {bytes} bytes is not a whole number of 512-byte sectors")]
     NotSectors {
         /// Bytes of the disk.
@@ -85,7 +85,7 @@ pub enum OracleError {
         disk: &'static str,
         /// Byte offset.
         offset: u64,
-        /// What the source said.
+        /// The error that the source returned.
         source: io::Error,
     },
     /// The log could not be read.

@@ -1,15 +1,18 @@
-//! Proves in every run that the oracle is not blind: one sector is altered, and it must object there.
+//! The oracle's self-test: in every run one sector of a recovered disk is altered, and the oracle
+//! has to report exactly that sector.
 
 use std::io;
 use std::ops::Range;
+
+use witness::random::Random;
 
 use super::walk::merged;
 use super::{Options, OracleError, SECTOR, SECTOR_BYTES, SectorSource, Verdict, WriteLog, judge};
 
 /// A disk with every byte of one sector altered.
 ///
-/// The bytes are not merely inverted: a sector of zeroes and one of ones can both be versions of the same
-/// sector. What comes out looks like noise that no guest writes.
+/// The bytes are not merely inverted, because a sector of zeroes and one of ones can both be
+/// versions of the same sector. The result looks like noise that no guest writes.
 #[derive(Debug)]
 pub struct Flipped<'a, S: SectorSource + ?Sized> {
     disk: &'a S,
@@ -17,23 +20,20 @@ pub struct Flipped<'a, S: SectorSource + ?Sized> {
 }
 
 impl<'a, S: SectorSource + ?Sized> Flipped<'a, S> {
-    /// `disk` with `sector` altered.
+    /// Wraps `disk` with `sector` altered.
     pub fn new(disk: &'a S, sector: u64) -> Self {
         Self { disk, sector }
     }
 }
 
-/// What byte `i` of a sector is altered by; never 0.
+/// The mask for byte `i` of a sector; never 0.
 fn mask(sector: u64, i: u64) -> u8 {
     (mix(sector.wrapping_mul(SECTOR_BYTES).wrapping_add(i)) >> 56) as u8 | 1
 }
 
-/// The finaliser of splitmix64.
+/// A number that depends on every bit of `seed`.
 fn mix(seed: u64) -> u64 {
-    let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    Random::new(seed).next_u64()
 }
 
 impl<S: SectorSource + ?Sized> SectorSource for Flipped<'_, S> {
@@ -64,16 +64,16 @@ impl<S: SectorSource + ?Sized> SectorSource for Flipped<'_, S> {
     }
 }
 
-/// Sectors to alter, one that the log writes and one that it does not.
+/// Sectors to alter: one that the log writes and one that it does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlipSectors {
-    /// A sector that the log writes. `None` if it writes nothing outside the exempt ranges.
+    /// A sector that the log writes. `None` if it writes no sector outside the exempt ranges.
     pub written: Option<u64>,
-    /// A sector that must equal the base. `None` if all is written or exempt.
+    /// A sector that must equal the base. `None` if every sector is written or exempt.
     pub unwritten: Option<u64>,
 }
 
-/// Chooses sectors to alter: the same for the same seed, log and options.
+/// Chooses sectors to alter. The choice depends only on seed, log and options.
 #[must_use]
 pub fn flip_sectors(seed: u64, log: &WriteLog, options: &Options) -> FlipSectors {
     let disk = log.disk_bytes() / SECTOR_BYTES;
@@ -115,12 +115,12 @@ fn pick(random: u64, ranges: &[Range<u64>]) -> Option<u64> {
     None
 }
 
-/// The oracle did not object to an altered sector, or not at that sector.
+/// The self-test failed: the oracle did not report an altered sector, or reported another one.
 #[derive(Debug, thiserror::Error)]
-pub enum BlindOracle {
-    /// It said something else.
-    #[error("the oracle is blind: sector {sector} was altered, and it said: {verdict}")]
-    Said {
+pub enum SelfTestError {
+    /// It returned another verdict.
+    #[error("the oracle failed its self-test: sector {sector} was altered, and the verdict is: {verdict}")]
+    WrongVerdict {
         /// The altered sector.
         sector: u64,
         /// Its verdict.
@@ -131,38 +131,38 @@ pub enum BlindOracle {
     NoVerdict {
         /// The altered sector.
         sector: u64,
-        /// Why.
+        /// The error.
         source: OracleError,
     },
 }
 
-/// Alters `sector` of a recovered disk that was judged exact or epoch-consistent, and demands that the
-/// oracle objects to that very sector.
+/// Alters `sector` of a recovered disk that was judged exact or epoch-consistent, and checks that
+/// the oracle reports that very sector.
 ///
 /// # Errors
-/// It did not; then no verdict of this run is worth anything.
-pub fn must_object(
+/// The oracle does not report it; then no verdict of this run can be trusted.
+pub fn self_test(
     base: &dyn SectorSource,
     log: &WriteLog,
     recovered: &dyn SectorSource,
     options: &Options,
     sector: u64,
-) -> Result<Verdict, BlindOracle> {
+) -> Result<Verdict, SelfTestError> {
     let flipped = Flipped::new(recovered, sector);
     let verdict = match judge(base, log, &flipped, options) {
         Ok(judgement) => judgement.verdict,
-        Err(source) => return Err(BlindOracle::NoVerdict { sector, source }),
+        Err(source) => return Err(SelfTestError::NoVerdict { sector, source }),
     };
     if verdict.offending_sector() == Some(sector) {
         return Ok(verdict);
     }
-    Err(BlindOracle::Said { sector, verdict: Box::new(verdict) })
+    Err(SelfTestError::WrongVerdict { sector, verdict: Box::new(verdict) })
 }
 
 const _: () = assert!(SECTOR as u64 == SECTOR_BYTES);
 
 #[cfg(test)]
-#[allow(clippy::single_range_in_vec_init)]
+#[expect(clippy::single_range_in_vec_init)]
 mod tests {
     use super::super::MemorySource;
     use super::*;

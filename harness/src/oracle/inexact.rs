@@ -1,15 +1,15 @@
-//! What is wrong with a disk that fits no cut.
+//! Classifies a disk that matches no cut.
 
 use std::ops::Range;
 
-use super::judge::Options;
+use super::options::Options;
 use super::probe::{Probe, WrongAt};
 use super::tally::{Counts, Tally, sums};
 use super::verdict::{Misfit, SectorAt, UnknownCause, Verdict};
 use super::walk::Walk;
 use super::{Cut, LogEnd, OracleError, Position, SECTOR_BYTES, WriteLog, epoch};
 
-/// A disk that fits no cut: what is wrong with it.
+/// The data from which a disk that matches no cut is classified.
 pub(super) struct Inexact<'a> {
     pub walk: &'a Walk<'a>,
     pub log: &'a WriteLog,
@@ -52,7 +52,8 @@ impl Inexact<'_> {
         Ok(self.probe(at)?.misfit(self.log.len()))
     }
 
-    /// Whether writes that the log does not hold whole may explain all that differs from its end.
+    /// Whether writes that the log does not contain completely may explain all differences from its
+    /// end.
     fn unknown(&self) -> Result<Option<Verdict>, OracleError> {
         let wrong = self.counts.wrong_at(self.end());
         let Some((cause, within)) = self.possible_cause(wrong) else { return Ok(None) };
@@ -65,14 +66,15 @@ impl Inexact<'_> {
         Ok(Some(Verdict::Unknown { cause, misfit: Misfit { sector, ..misfit } }))
     }
 
-    /// Why `wrong` sectors may be later than the log tells, and where those sectors must lie.
+    /// Why `wrong` sectors may be newer than the log, and the range in which those sectors must
+    /// lie.
     fn possible_cause(&self, wrong: u64) -> Option<(UnknownCause, Option<Range<u64>>)> {
         if let LogEnd::PartialData { sector, sectors, .. } = self.log.end()
             && wrong <= sectors
         {
             return Some((UnknownCause::IncompleteEntry, Some(sector..sector.saturating_add(sectors))));
         }
-        // Where nothing is known of the lost writes, what they explain is new content near the log's end,
+        // If the lost writes are unknown, they can explain new content near the end of the log, but
         // not a disk that is old elsewhere.
         if self.tally.foreign == 0 || wrong > self.counts.wrong_at(self.counts.best_fit()) {
             return None;
@@ -95,7 +97,8 @@ impl Inexact<'_> {
         Ok(Verdict::Foreign { last_write, misfit: Misfit { sector, ..misfit } })
     }
 
-    /// The latest epoch of which the disk holds some whole writes, and all before it.
+    /// Finds the latest epoch of which the disk holds some whole writes, on top of everything
+    /// before it.
     fn epoch_consistent(&self) -> Result<Option<(Verdict, Cut)>, OracleError> {
         let dead = sums(&self.tally.dead_delta);
         let alive = self.tally.epochs.iter().zip(dead).rev().filter(|(_, dead)| *dead == 0);
@@ -111,7 +114,8 @@ impl Inexact<'_> {
         Ok(None)
     }
 
-    /// A write such that every sector is right before or after it, and the better of both cuts.
+    /// Finds a write such that every sector matches before or after it, and the better of the two
+    /// cuts.
     fn torn_write(&self) -> Option<(Position, Cut)> {
         let wrong = &self.counts.wrong;
         let torn = (0..wrong.len().saturating_sub(1)).find(|i| wrong[*i] == self.tally.righted[*i])?;
@@ -123,7 +127,7 @@ impl Inexact<'_> {
         let probe = self.probe(best)?;
         let misfit = probe.misfit(self.log.len());
         let (stale, ahead) = match (self.tally.stalest, self.tally.newest) {
-            // These two alone contradict each other, wherever the disk is placed.
+            // These two alone contradict each other at every cut.
             (Some((lacks, stale)), Some((has, ahead))) if lacks <= has => {
                 (Some(SectorAt::new(stale, lacks)), Some(SectorAt::new(ahead, has)))
             }

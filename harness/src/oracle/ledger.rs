@@ -1,8 +1,8 @@
-//! Several disks share one order through the witness's ledger.
+//! Joins the write orders of several disks through the witness's ledger.
 //!
-//! Record `i + 1` is written only after record `i` was acknowledged, whichever disks they lie on. Disks
-//! that were recovered together therefore hold a run of records without holes; a record whose predecessor
-//! is on no disk proves a cut that never was.
+//! Record `i + 1` is written only after record `i` was acknowledged, whichever disks they lie on.
+//! So disks recovered together hold consecutive records; a record whose predecessor is on no disk
+//! proves a state that never existed.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub struct LedgerIndex {
     torn: u64,
 }
 
-/// Bytes of log data read at a time.
+/// Sectors of log data read at a time.
 const CHUNK_SECTORS: u64 = 2048;
 
 impl LedgerIndex {
@@ -69,7 +69,7 @@ impl LedgerIndex {
         }
     }
 
-    /// The first write of a record of one epoch, that is of one boot.
+    /// The first write of a record of one epoch, which is one boot.
     #[must_use]
     pub fn sighting(&self, epoch: u32, number: RecordNumber) -> Option<&Sighting> {
         self.sightings.get(&(epoch, number))
@@ -80,7 +80,7 @@ impl LedgerIndex {
         self.sightings.values()
     }
 
-    /// Sectors that begin like a record and are none.
+    /// Sectors that begin like a record but are invalid.
     #[must_use]
     pub fn torn(&self) -> u64 {
         self.torn
@@ -97,40 +97,40 @@ impl LedgerIndex {
     }
 }
 
-/// What the ledger says of disks recovered together.
+/// What the ledger shows about disks recovered together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct LedgerJoin {
-    /// Whether the disks fit together.
+    /// Whether the disks are consistent with each other.
     pub verdict: JoinVerdict,
-    /// The earliest cut of each disk, within its range, at which they fit together; where they do not,
-    /// the cuts at which that showed.
+    /// The earliest cut of each disk, within its range, at which the disks are consistent; if they
+    /// are not, the cuts at which that was found.
     pub cuts: Vec<Cut>,
-    /// Highest record on each disk at `cuts`, leaving out those that were there before the log began.
+    /// Highest record on each disk at `cuts`, ignoring those written before the log began.
     pub highest: Vec<Option<RecordNumber>>,
-    /// All records up to this one are there at `cuts`.
+    /// All records up to this one are on the disks at `cuts`.
     pub contiguous: RecordNumber,
-    /// The last record that was there before the logs began.
+    /// The last record written before the logs began.
     pub already: RecordNumber,
-    /// In a group: the highest record of the neighbour that a record at `cuts` had seen, so that the
-    /// neighbour must hold it too. 0 if none.
+    /// In a replication group: the highest record of the neighbour that a record at `cuts` refers
+    /// to, so that the neighbour must hold it too. 0 if none.
     pub seen: u64,
 }
 
-/// Whether disks recovered together were ever together in that state.
+/// Whether disks recovered together were ever in that state at the same time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "class", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum JoinVerdict {
-    /// Some choice of cuts within the ranges has no hole in the records.
+    /// For some choice of cuts within the ranges no record is missing.
     Consistent {
-        /// Whether every choice has none.
+        /// Whether this is so for every choice.
         every_choice: bool,
     },
-    /// Every choice of cuts has a hole.
+    /// For every choice of cuts a record is missing.
     Broken {
-        /// A record that is there.
+        /// A record that is on a disk.
         present: RecordNumber,
-        /// The one before it, which is not.
+        /// The record before it, which is not.
         missing: RecordNumber,
         /// Index of the disk that holds `present`.
         disk_present: usize,
@@ -139,7 +139,7 @@ pub enum JoinVerdict {
     },
 }
 
-/// Joins the disks of one machine, each with the range of cuts it was judged to stand at.
+/// Joins the disks of one machine, each with the range of cuts found for it.
 ///
 /// `already` is the last record that was on the disks before the logs began; 0 for a new machine.
 #[must_use]
@@ -159,12 +159,12 @@ pub fn join(disks: &[(&LedgerIndex, CutRange)], already: RecordNumber) -> Ledger
     }
 }
 
-/// The disks, and a cut for each that is raised only where a record demands it.
+/// The disks, and a cut for each that is raised only as far as a record requires.
 struct Joint<'a> {
     disks: &'a [(&'a LedgerIndex, CutRange)],
     already: RecordNumber,
     cuts: Vec<Cut>,
-    /// Every record in any log, with the disks that hold it.
+    /// Every record in any log, with the disks whose logs contain it.
     records: BTreeMap<RecordNumber, Vec<usize>>,
 }
 
@@ -193,8 +193,8 @@ impl<'a> Joint<'a> {
         self.records.keys().rev().copied().find(|number| self.holder(*number).is_some())
     }
 
-    /// Raises cuts until there is no hole. What is raised is forced, so the result is the earliest choice,
-    /// and a hole that cannot be filled is in every choice.
+    /// Raises cuts until no record is missing. Every raise is forced, so the result is the earliest
+    /// choice, and a record that is still missing is missing for every choice.
     fn close(&mut self) -> Result<(), JoinVerdict> {
         let mut closed = self.already;
         while let Some(top) = self.top().filter(|top| *top > closed) {
@@ -204,7 +204,7 @@ impl<'a> Joint<'a> {
         Ok(())
     }
 
-    /// Sees to it that all records from behind `closed` up to `top` are there; `top` is.
+    /// Makes sure that all records after `closed` and before `top` are on a disk; `top` is.
     fn fill(&mut self, closed: RecordNumber, top: RecordNumber) -> Result<(), JoinVerdict> {
         let mut present = top;
         while present - 1 > closed {
@@ -219,7 +219,7 @@ impl<'a> Joint<'a> {
         Ok(())
     }
 
-    /// Moves a disk to the first cut that holds `number`, if its range allows.
+    /// Raises the cut of a disk to the first one that includes `number`, if its range allows.
     fn raise_for(&mut self, number: RecordNumber) -> bool {
         let on = self.records.get(&number).into_iter().flatten();
         let reach = on.filter_map(|disk| {
@@ -227,7 +227,7 @@ impl<'a> Joint<'a> {
             let cut = index.position_of(number)?.cut();
             (cut <= range.latest).then_some((*disk, cut))
         });
-        // One record lies on one disk; should a copy of it lie on another, the smaller step is taken.
+        // A record lies on one disk; if there is a copy on another, the smaller step is taken.
         let Some((disk, cut)) = reach.min_by_key(|(disk, cut)| cut.0.saturating_sub(self.cuts[*disk].0))
         else {
             return false;
@@ -236,12 +236,12 @@ impl<'a> Joint<'a> {
         true
     }
 
-    /// Whether no choice of cuts has a record without its predecessor.
+    /// Whether no choice of cuts includes a record without its predecessor.
     fn every_choice(&self) -> bool {
         self.records.keys().all(|number| *number == self.already + 1 || self.always_after(*number))
     }
 
-    /// Whether `number` is there only where the record before it is.
+    /// Whether `number` is on a disk only when its predecessor is.
     fn always_after(&self, number: RecordNumber) -> bool {
         let on = self.records.get(&number).into_iter().flatten();
         on.into_iter().all(|disk| {
@@ -251,7 +251,7 @@ impl<'a> Joint<'a> {
         })
     }
 
-    /// Whether `number` is there whenever `disk` stands at `cut` or later.
+    /// Whether `number` is on a disk whenever `disk` stands at `cut` or later.
     fn surely(&self, number: RecordNumber, disk: usize, cut: Cut) -> bool {
         let on = self.records.get(&number).into_iter().flatten();
         on.into_iter().any(|other| {
@@ -300,7 +300,7 @@ impl std::fmt::Display for LedgerJoin {
                 write!(f, "broken cut: disk {disk_present} holds record {}, ", Grouped(*present))?;
                 match disk_missing {
                     Some(disk) => write!(f, "disk {disk} lacks record {}", Grouped(*missing)),
-                    None => write!(f, "no disk was ever given record {}", Grouped(*missing)),
+                    None => write!(f, "no log contains record {}", Grouped(*missing)),
                 }
             }
         }

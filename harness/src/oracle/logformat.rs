@@ -1,16 +1,17 @@
-//! The bytes of the dm-log-writes format, as QEMU's `blklogwrites` writes it.
+//! The on-disk format of dm-log-writes, as QEMU's `blklogwrites` writes it.
 
 use super::SECTOR_BYTES;
 
-/// Bytes of a header that carry meaning; the rest of its log sector is zero, or a mark's text.
+/// Bytes of a header that carry information; the rest of its log sector is zero, or the text of a
+/// mark.
 pub(super) const HEADER_BYTES: usize = 32;
-/// Log sector size taken for a log whose superblock was not written yet: QEMU's default.
+/// Log sector size assumed for a log without a superblock: QEMU's default.
 pub(super) const DEFAULT_SECTOR_BYTES: u64 = SECTOR_BYTES;
 
 const SUPER_BYTES: usize = 28;
 const MAGIC: u64 = 0x006a_7366_7773_6872;
 const VERSION: u64 = 1;
-/// QEMU takes no larger log sectors.
+/// Largest log sector that QEMU accepts.
 const MAX_SECTOR_BYTES: u64 = 1 << 23;
 
 const FLUSH: u64 = 1;
@@ -19,12 +20,12 @@ const DISCARD: u64 = 4;
 const MARK: u64 = 8;
 const METADATA: u64 = 16;
 
-/// What a log says of itself in its first sector.
+/// The superblock in the first sector of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Superblock {
-    /// Entries when it was last written; rarely up to date.
+    /// Number of entries when the superblock was written; rarely up to date.
     pub entries: u64,
-    /// Unit of everything in the log, in bytes.
+    /// Size of a log sector, the unit of the whole log.
     pub sector_bytes: u64,
 }
 
@@ -70,7 +71,7 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|b| *b == 0)
 }
 
-/// Reads the superblock. `Ok(None)`: none was written yet, which QEMU does only at its first flush.
+/// Parses the superblock. `Ok(None)`: there is none yet; QEMU writes it at the first flush.
 pub(super) fn superblock(bytes: &[u8]) -> Result<Option<Superblock>, String> {
     let bytes = &bytes[..bytes.len().min(SUPER_BYTES)];
     if is_zero(bytes) {
@@ -82,10 +83,10 @@ pub(super) fn superblock(bytes: &[u8]) -> Result<Option<Superblock>, String> {
     let (magic, version, entries) = (u64_at(bytes, 0), u64_at(bytes, 8), u64_at(bytes, 16));
     let sector_bytes = u64_at(&[&bytes[24..], &[0; 4]].concat(), 0);
     if magic != MAGIC {
-        return Err(format!("the mark is {magic:#x}, a write log has {MAGIC:#x}"));
+        return Err(format!("the magic number is {magic:#x}, a write log has {MAGIC:#x}"));
     }
     if version != VERSION {
-        return Err(format!("version {version}, only version {VERSION} is known"));
+        return Err(format!("version {version}, only version {VERSION} is supported"));
     }
     if !sector_bytes.is_power_of_two() || !(SECTOR_BYTES..=MAX_SECTOR_BYTES).contains(&sector_bytes) {
         return Err(format!("a log sector of {sector_bytes} bytes"));
@@ -93,7 +94,7 @@ pub(super) fn superblock(bytes: &[u8]) -> Result<Option<Superblock>, String> {
     Ok(Some(Superblock { entries, sector_bytes }))
 }
 
-/// Reads one entry's header. `Ok(None)`: all zero, no entry was written here.
+/// Parses the header of one entry. `Ok(None)`: all bytes are zero, so no entry was written here.
 ///
 /// `bytes` is the first 512 bytes of the header's log sector.
 pub(super) fn header(bytes: &[u8], sector_bytes: u64, disk_bytes: u64) -> Result<Option<Header>, String> {
@@ -121,10 +122,10 @@ fn known_flags(flags: u64) -> Result<Flags, String> {
     Ok(Flags(flags as u8))
 }
 
-/// Translates log sectors to 512-byte sectors, inside the disk.
+/// Converts log sectors to 512-byte sectors and checks that they lie inside the disk.
 fn in_disk(sector: u64, count: u64, flags: Flags, unit: u64, disk_bytes: u64) -> Result<Header, String> {
     let scale = unit / SECTOR_BYTES;
-    // The disk need not end on a boundary of a large log sector.
+    // The disk need not end on a boundary of a log sector.
     let disk_sectors = disk_bytes.div_ceil(unit);
     match sector.checked_add(count) {
         Some(end) if end <= disk_sectors => {
@@ -134,7 +135,7 @@ fn in_disk(sector: u64, count: u64, flags: Flags, unit: u64, disk_bytes: u64) ->
     }
 }
 
-/// QEMU always writes 0; Linux writes a mark's length, or repeats the data's.
+/// QEMU always writes 0; Linux writes the length of a mark, or repeats the length of the data.
 fn check_length(data_len: u64, header: &Header, sector_bytes: u64) -> Result<(), String> {
     let allowed = match header.flags {
         flags if flags.mark() => data_len <= sector_bytes - HEADER_BYTES as u64,
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_headers_are_refused() {
+    fn invalid_headers_are_refused() {
         for (bytes, word) in [
             (raw(0, u64::MAX, 0, 0), "leave a disk"),
             (raw(u64::MAX, 1, 0, 0), "leave a disk"),
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_superblock_that_was_never_written_is_no_error() {
+    fn a_missing_superblock_is_no_error() {
         assert_eq!(superblock(&[0; 512]), Ok(None));
         assert_eq!(superblock(&[]), Ok(None));
         assert!(superblock(&[1; 512]).is_err());

@@ -1,4 +1,4 @@
-//! Second pass: what is wrong at one cut.
+//! Second pass over the disk: the sectors that are wrong at one cut.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use super::verdict::{Misfit, SectorAt};
 use super::walk::{Mismatch, Sink, Walk};
 use super::{Cut, OracleError};
 
-/// Second pass: what is wrong at one cut.
+/// Counts and classifies the sectors that are wrong at one cut.
 pub(super) struct Probe {
     pub at: Cut,
     pub cuts: u64,
@@ -49,7 +49,8 @@ impl Probe {
         self.newest.map(|(write, sector)| SectorAt::new(sector, write))
     }
 
-    /// The nearest cut at which the sector is right tells whether it is stale or ahead.
+    /// Classifies a wrong sector as stale, ahead or foreign, by the nearest cut at which it is
+    /// right.
     fn place(&mut self, sector: u64, cuts: &Range<u64>) {
         let behind = (cuts.start > 0).then(|| self.at.0 - (cuts.start - 1));
         let before = (cuts.end < self.cuts).then(|| cuts.end - self.at.0);
@@ -83,7 +84,7 @@ impl Sink for Probe {
     }
 }
 
-/// The sectors that are wrong at one cut.
+/// Collects the sectors that are wrong at one cut.
 pub(super) struct WrongAt {
     pub at: Cut,
     pub sectors: Vec<u64>,

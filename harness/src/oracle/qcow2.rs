@@ -1,10 +1,11 @@
-//! Reads qcow2 chains without QEMU, through crate `qcow2-rs`: the oracle's second opinion.
+//! Reads qcow2 chains without QEMU, through the crate `qcow2-rs`: an independent second reader.
 //!
-//! The crate finds clusters and unpacks them; the chain is walked here, because it neither reads raw
-//! backing files nor tells a short read from a whole one. It can only read: its file access is replaced by
-//! one that refuses to write. Its futures stay on one thread per chain, where a panic ends as an error.
+//! The crate finds and decompresses clusters. The backing chain is followed here, because the crate
+//! neither reads raw backing files nor reports short reads. It cannot write: its file access is
+//! replaced by one that refuses. Its futures run on one thread per chain, so that a panic there
+//! becomes an error.
 //!
-//! Nothing here takes QEMU's image locks: never open an image that a running QEMU writes.
+//! QEMU's image locks are not taken here: never open an image that a running QEMU writes.
 
 use std::fs::File;
 use std::io;
@@ -26,15 +27,15 @@ use super::qcow2_header::{HEADER_BYTES, Header, damaged};
 use super::source::check_range;
 use super::{RawSource, SECTOR_BYTES, SectorSource, SourceError};
 
-/// A chain longer than this is taken for one that bites its own tail.
+/// A chain longer than this is assumed to be circular.
 const MAX_CHAIN: usize = 256;
-/// `qcow2-rs` keeps parsed headers at most this long.
+/// Longest header that `qcow2-rs` parses.
 const MAX_HEADER_BYTES: u64 = 1 << 16;
 
 /// A qcow2 image with all its backing files, raw or qcow2.
 ///
-/// A backing file shorter than its overlay reads as zeroes past its end, as in QEMU. A relative backing
-/// path counts from the overlay's directory.
+/// A backing file shorter than its overlay reads as zeroes past its end, as in QEMU. A relative
+/// backing path is relative to the overlay's directory.
 #[derive(Debug)]
 pub struct Qcow2Source {
     bytes: u64,
@@ -50,8 +51,8 @@ impl Qcow2Source {
     /// Opens the chain whose top is `path`, for reading.
     ///
     /// # Errors
-    /// A file of the chain cannot be read, is damaged, or uses features this reader does not know; the
-    /// error names that file.
+    /// A file of the chain cannot be read, is damaged, or uses features that this reader does not
+    /// support; the error names that file.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let (requests, inbox) = channel();
         let (ready, opened) = channel();
@@ -94,13 +95,13 @@ impl SectorSource for Qcow2Source {
     }
 }
 
-/// The thread's life: opens the chain, then answers until nobody asks any more.
+/// Body of the reader thread: opens the chain, then answers requests until the source is dropped.
 fn serve(path: &Path, ready: &Sender<Result<u64, SourceError>>, inbox: &Receiver<Request>) {
     let opened = guarded(|| open_all(path).map_err(|e| io::Error::other(Box::new(e))));
     let mut chain = match opened {
         Ok(chain) => chain,
         Err(error) => {
-            // Nobody listens only when the opener is gone too.
+            // The receiver is gone only if the opener gave up.
             let _ = ready.send(Err(unwrap_source(path, error)));
             return;
         }
@@ -123,7 +124,7 @@ fn guarded<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason");
-        Err(damaged(format!("the qcow2 reader gave up: {said}")))
+        Err(damaged(format!("the qcow2 reader panicked: {said}")))
     })
 }
 
@@ -153,7 +154,8 @@ impl Chain {
         Ok(buf)
     }
 
-    /// Whole clusters of the top image; a backing file's holes are found through it.
+    /// Ranges of whole clusters of the top image; the holes of a backing file are taken into
+    /// account.
     fn next_data(&mut self, offset: u64) -> io::Result<Option<Range<u64>>> {
         let end = self.layers.bytes();
         let mut at = offset;
@@ -168,7 +170,7 @@ impl Chain {
     }
 }
 
-/// One file of a chain, and those below it.
+/// One file of a chain, with those below it.
 enum Layer {
     Raw(RawSource),
     Qcow2(Box<Image>),
@@ -222,7 +224,8 @@ impl Layer {
             Some(other) => {
                 Err(unusable(format!("a backing file of format {other:?}; raw and qcow2 are read")))
             }
-            // Probing would let a guest turn a raw disk into a qcow2 one by writing a header to it.
+            // Probing would let a guest turn a raw disk into a qcow2 image by writing a header to
+            // it.
             None => Err(unusable("the format of the backing file is not recorded".into())),
         }
     }
@@ -234,7 +237,7 @@ impl Layer {
         }
     }
 
-    /// Fills `buf`, with zeroes past the end of this layer.
+    /// Fills `buf`; past the end of this layer with zeroes.
     fn read(&self, runtime: &Runtime, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let there = self.bytes().saturating_sub(offset).min(buf.len() as u64) as usize;
         let (buf, beyond) = buf.split_at_mut(there);
@@ -246,7 +249,7 @@ impl Layer {
         }
     }
 
-    /// Whether there may be data at `at`, and up to where that holds.
+    /// Whether there may be data at `at`, and the byte up to which the answer applies.
     fn extent(&self, runtime: &Runtime, at: u64) -> io::Result<(bool, u64)> {
         match self {
             _ if at >= self.bytes() => Ok((false, u64::MAX)),
@@ -260,7 +263,7 @@ impl Layer {
     }
 }
 
-/// Where a cluster's bytes come from.
+/// The source of a cluster's content.
 enum Place {
     Here,
     Zeroes,
@@ -310,7 +313,7 @@ impl Image {
         }
     }
 
-    /// The crate reads whole sectors only, and may return less than asked without saying why.
+    /// The crate reads whole sectors only, and may silently return less than was asked for.
     fn read_here(&self, runtime: &Runtime, at: u64, part: &mut [u8]) -> io::Result<()> {
         let start = at / SECTOR_BYTES * SECTOR_BYTES;
         let end = (at + part.len() as u64).next_multiple_of(SECTOR_BYTES);
@@ -341,7 +344,7 @@ fn io_error(error: &qcow2_rs::error::Qcow2Error) -> io::Error {
     damaged(error.to_string())
 }
 
-/// A file that can be read and nothing else.
+/// A file that can only be read.
 struct ReadOnlyFile {
     file: File,
     bytes: u64,
@@ -381,7 +384,7 @@ impl ReadOnlyFile {
 }
 
 impl Qcow2IoOps for ReadOnlyFile {
-    /// All of `buf` or an error. Only the rest of the file's last sector may be missing.
+    /// Fills `buf` or fails. Only the rest of the file's last sector may be missing.
     async fn read_to(&self, offset: u64, buf: &mut [u8]) -> Qcow2Result<usize> {
         let there = self.bytes.saturating_sub(offset).min(buf.len() as u64) as usize;
         if buf.len() - there >= SECTOR_BYTES as usize {

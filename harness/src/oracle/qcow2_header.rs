@@ -1,13 +1,14 @@
-//! Checks a qcow2 header before crate `qcow2-rs` sees it.
+//! Validates a qcow2 header before the crate `qcow2-rs` parses it.
 //!
-//! That crate trusts sizes it reads: a hostile header makes it allocate without bound or shift out of
-//! range. Whatever passes here lies inside the file and inside QEMU's own limits.
+//! That crate trusts the sizes it reads: a hostile header makes it allocate without bound or shift
+//! out of range. A header that passes this check describes tables inside the file and within QEMU's
+//! own limits.
 
 use std::io;
 
 use super::SECTOR_BYTES;
 
-/// First bytes that are read: the fixed header of version 3.
+/// Length of the fixed header of version 3, which is read first.
 pub(super) const HEADER_BYTES: usize = 104;
 
 const MAGIC: u32 = 0x5146_49fb;
@@ -15,7 +16,7 @@ const MAX_TABLE_BYTES: u64 = 32 << 20;
 const MAX_REFCOUNT_BYTES: u64 = 8 << 20;
 const MAX_BACKING_NAME: u32 = 1023;
 
-/// The part of a header that is checked.
+/// The part of a header that is validated.
 #[derive(Debug)]
 pub(super) struct Header<'a> {
     bytes: &'a [u8; HEADER_BYTES],
@@ -23,7 +24,7 @@ pub(super) struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Takes the first bytes of a file of `file_bytes` bytes.
+    /// Wraps the first bytes of a file of `file_bytes` bytes.
     pub fn new(bytes: &'a [u8; HEADER_BYTES], file_bytes: u64) -> Self {
         Self { bytes, file_bytes }
     }
@@ -41,12 +42,12 @@ impl<'a> Header<'a> {
         self.u64_at(24)
     }
 
-    /// Bytes of a cluster; only after [`Self::check`].
+    /// Size of a cluster in bytes; valid only after [`Self::check`].
     pub fn cluster_bytes(&self) -> u64 {
         1u64.checked_shl(self.u32_at(20)).unwrap_or(0)
     }
 
-    /// Says what keeps the image from being read.
+    /// Returns why the image cannot be read.
     pub fn check(&self) -> Result<(), String> {
         self.check_kind()?;
         self.check_tables()?;
@@ -101,7 +102,7 @@ impl<'a> Header<'a> {
 
     fn check_backing(&self) -> Result<(), String> {
         let (offset, len) = (self.u64_at(8), self.u32_at(16));
-        // The reader takes at most 64 KiB of header.
+        // The parser reads at most 64 KiB of header.
         let limit = self.cluster_bytes().min(1 << 16);
         match offset.checked_add(u64::from(len)) {
             Some(0) => Ok(()),
@@ -118,7 +119,7 @@ fn unread_features(features: u64) -> String {
     format!("incompatible features {features:#x} ({name}) that this reader does not read")
 }
 
-/// An error of the image's bytes.
+/// An error for invalid bytes in an image.
 pub(super) fn damaged(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }

@@ -1,4 +1,4 @@
-//! Where sectors come from.
+//! Sources of disk content.
 
 use std::fs::File;
 use std::io;
@@ -19,11 +19,12 @@ pub trait SectorSource {
     /// Fills `buf` from byte `offset`.
     ///
     /// # Errors
-    /// The range leaves the disk, or it cannot be read whole.
+    /// The range is not inside the disk, or cannot be read completely.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 
-    /// The first range of bytes at or after `offset` that may hold anything but zeroes; all between reads
-    /// as zeroes. `None`: zeroes to the end. The default knows no holes.
+    /// The first range of bytes at or after `offset` that may hold anything but zeroes; everything
+    /// before it reads as zeroes. `None`: zeroes to the end. The default implementation reports no
+    /// holes.
     ///
     /// # Errors
     /// The layout cannot be read.
@@ -33,7 +34,7 @@ pub trait SectorSource {
     }
 }
 
-/// Refuses a range that leaves a disk of `bytes` bytes.
+/// Refuses a range that is not inside a disk of `bytes` bytes.
 pub(crate) fn check_range(bytes: u64, offset: u64, len: usize) -> io::Result<()> {
     match offset.checked_add(len as u64) {
         Some(end) if end <= bytes => Ok(()),
@@ -44,7 +45,7 @@ pub(crate) fn check_range(bytes: u64, offset: u64, len: usize) -> io::Result<()>
     }
 }
 
-/// Fills `buf` from `offset`, without reading what is known to be a hole.
+/// Fills `buf` from `offset`, skipping known holes.
 pub(crate) fn read_sparse(source: &dyn SectorSource, offset: u64, buf: &mut [u8]) -> io::Result<()> {
     let end = offset + buf.len() as u64;
     let mut at = offset;
@@ -59,7 +60,7 @@ pub(crate) fn read_sparse(source: &dyn SectorSource, offset: u64, buf: &mut [u8]
     Ok(())
 }
 
-/// A raw image file, sparse or not. Its size is taken once, when it is opened.
+/// A raw image file, sparse or not. Its size is read once, when it is opened.
 #[derive(Debug)]
 pub struct RawSource {
     path: PathBuf,
@@ -86,7 +87,7 @@ impl RawSource {
         io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
     }
 
-    /// Where the file system says the next data (or hole) begins.
+    /// The offset at which the next data (or hole) begins according to the file system.
     fn seek(&self, to: SeekFrom) -> io::Result<Option<u64>> {
         match rustix::fs::seek(&self.file, to) {
             Ok(at) => Ok(Some(at)),
@@ -147,7 +148,7 @@ pub trait BlockClient {
     /// The server refused, or the connection ended.
     fn read(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 
-    /// See [`SectorSource::next_data`]; for clients that can ask for block status.
+    /// Like [`SectorSource::next_data`], for clients that can query block status.
     ///
     /// # Errors
     /// The server refused, or the connection ended.
@@ -160,7 +161,7 @@ pub trait BlockClient {
 /// Largest single request sent to a [`BlockClient`]; NBD servers need not accept more than 32 MiB.
 const REQUEST_BYTES: usize = 8 << 20;
 
-/// A [`BlockClient`] as a [`SectorSource`].
+/// A [`SectorSource`] that reads through a [`BlockClient`].
 #[derive(Debug)]
 pub struct ClientSource<C> {
     bytes: u64,
@@ -168,7 +169,7 @@ pub struct ClientSource<C> {
 }
 
 impl<C: BlockClient> ClientSource<C> {
-    /// Reads through `client`, whose size is taken now.
+    /// Reads through `client`, whose size is read once.
     pub fn new(client: C) -> Self {
         Self { bytes: client.size(), client: Mutex::new(client) }
     }
@@ -196,8 +197,8 @@ impl<C: BlockClient> SectorSource for ClientSource<C> {
 /// Bytes compared at a time.
 const CHUNK_BYTES: u64 = 1 << 20;
 
-/// The bytes to look at next in `at..end`, where at least one of two disks may hold data. `None`: both
-/// read as zeroes up to `end`.
+/// The next bytes to compare in `at..end`, where at least one of two disks may hold data. `None`:
+/// both read as zeroes up to `end`.
 pub(crate) fn next_chunk(
     a: &dyn SectorSource,
     b: &dyn SectorSource,
@@ -210,13 +211,13 @@ pub(crate) fn next_chunk(
         .filter(|data| data.end > at)
         .min_by_key(|data| data.start.max(at));
     let Some(data) = nearest.filter(|data| data.start < end) else { return Ok(None) };
-    // File systems speak of blocks, images of any size: widen to whole sectors.
+    // File systems report blocks, and images have any size: widen to whole sectors.
     let start = data.start.max(at) / SECTOR_BYTES * SECTOR_BYTES;
     let stop = data.end.next_multiple_of(SECTOR_BYTES).min(end).min(start + CHUNK_BYTES);
     Ok(Some(start.max(at)..stop))
 }
 
-/// The first sector in which two readers of the same disk differ. `None`: they agree to the last byte.
+/// The first sector in which two readers of the same disk differ. `None`: they agree on every byte.
 ///
 /// # Errors
 /// The sizes differ, or one of them cannot be read.
@@ -224,7 +225,7 @@ pub fn compare(a: &dyn SectorSource, b: &dyn SectorSource) -> io::Result<Option<
     compare_range(a, b, 0..u64::MAX)
 }
 
-/// [`compare`], but only for a range of sectors; what of it lies past the end is left out.
+/// Like [`compare`], for a range of sectors; the part of it past the end is ignored.
 ///
 /// # Errors
 /// As [`compare`].

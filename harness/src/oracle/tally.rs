@@ -1,4 +1,4 @@
-//! First pass: at which cuts the disk fits.
+//! First pass over the disk: the cuts that it matches.
 
 use std::ops::Range;
 
@@ -6,18 +6,19 @@ use super::epoch;
 use super::walk::{Mismatch, Sink};
 use super::{Cut, CutRange, WriteLog};
 
-/// First pass: how many sectors disagree, as differences from cut to cut.
+/// Counts disagreeing sectors, as differences from one cut to the next.
 pub(super) struct Tally {
     pub delta: Vec<i64>,
     pub exempt_delta: Vec<i64>,
-    /// Sectors that each write puts right.
+    /// Sectors that each write makes right.
     pub righted: Vec<u64>,
-    /// Differences over epochs of sectors that are wrong all through an epoch.
+    /// Counts of sectors that are wrong throughout an epoch, as differences from one epoch to the
+    /// next.
     pub dead_delta: Vec<i64>,
     pub epochs: Vec<Range<u64>>,
-    /// The sector whose content is oldest: it fits no cut from this one on.
+    /// The sector whose content is oldest, and the cut from which on it is wrong.
     pub stalest: Option<(u64, u64)>,
-    /// The sector whose content is newest: it fits no cut before this one.
+    /// The sector whose content is newest, and the cut before which it is wrong.
     pub newest: Option<(u64, u64)>,
     pub foreign: u64,
 }
@@ -78,7 +79,7 @@ impl Sink for Tally {
     }
 }
 
-/// How many sectors disagree at each cut.
+/// Number of disagreeing sectors at each cut.
 pub(super) struct Counts {
     pub wrong: Vec<u64>,
     pub exempt: Vec<u64>,
@@ -98,7 +99,7 @@ impl Counts {
         Self { wrong, exempt, feasible }
     }
 
-    /// The cut with the fewest disagreeing sectors; of several the latest.
+    /// The cut with the fewest disagreeing sectors; the latest if there are several.
     pub fn best_fit(&self) -> Cut {
         let best = self.wrong.iter().enumerate().min_by_key(|(cut, wrong)| (**wrong, usize::MAX - cut));
         Cut(best.map_or(0, |(cut, _)| cut as u64))

@@ -1,4 +1,4 @@
-//! What the oracle says.
+//! The oracle's verdicts.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::cut::Grouped;
 use super::{Cut, CutRange, Position};
 
-/// A verdict, and what was looked at to reach it.
+/// A verdict, and how much was compared to reach it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Judgement {
@@ -17,13 +17,13 @@ pub struct Judgement {
     pub sectors_written: u64,
     /// Sectors of the recovered disk that were compared, without exempt ones.
     pub sectors_compared: u64,
-    /// The same in bytes; never 0.
+    /// Bytes of the recovered disk that were compared, without exempt sectors; never 0.
     pub bytes_compared: u64,
     /// Exempt sectors that are wrong at the cut found, or at the best fit.
     pub exempt_differences: u64,
 }
 
-/// Where a recovered disk stands in the order of the guest's writes.
+/// The position of a recovered disk in the order of the guest's writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "class", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Verdict {
@@ -31,67 +31,69 @@ pub enum Verdict {
     Exact {
         /// From the first cut that fits to the last.
         cut: CutRange,
-        /// All cuts that fit, ascending. More than one range when contents return to what they were.
+        /// All cuts that match, ascending. There is more than one range when content changes and
+        /// changes back.
         feasible: Vec<CutRange>,
         /// Writes in the log.
         of: u64,
     },
-    /// Everything before a flush, and some whole writes of those between it and the next.
+    /// The disk holds everything before a flush, and some whole writes between it and the next
+    /// flush.
     EpochConsistent {
         /// The flush.
         barrier: Cut,
-        /// Writes after it that can be on the disk; the largest number possible.
+        /// Number of writes after the flush that can be on the disk; the largest possible.
         included: u64,
-        /// Writes between it and the next flush.
+        /// Number of writes between this flush and the next.
         of_epoch: u64,
         /// Writes in the log.
         of: u64,
     },
-    /// One write is on the disk only in part; everything else fits.
+    /// One write is on the disk only in part; everything else matches.
     Torn {
         /// That write.
         write: Position,
-        /// Its sectors that are there and differ from what was there before.
+        /// Number of its sectors that are on the disk and changed by it.
         new: u64,
-        /// Its sectors that are not there.
+        /// Number of its sectors that are not on the disk.
         old: u64,
-        /// Where the disk fits best.
+        /// The best matching cut.
         misfit: Misfit,
     },
-    /// Every sector holds something it once held, but not all at one time.
+    /// Every sector holds a version that it had at some time, but not all at the same time.
     Reordered {
         /// A sector that is too old.
         stale: Option<SectorAt>,
-        /// A sector that is too new. `None` when at the best fit all that differs is too old.
+        /// A sector that is too new. `None` when at the best fit every difference is too old.
         ahead: Option<SectorAt>,
-        /// The first write the two disagree on.
+        /// The first write on which the two disagree.
         disagree: Position,
-        /// Where the disk fits best.
+        /// The best matching cut.
         misfit: Misfit,
     },
-    /// A sector holds what it never held.
+    /// A sector holds content that it never had.
     Foreign {
         /// The last write of that sector in the log; `None` if it should equal the base.
         last_write: Option<Position>,
-        /// Where the disk fits best; its sector is the first foreign one.
+        /// The best matching cut; its sector is the first foreign one.
         misfit: Misfit,
     },
-    /// The disk may stand after the end of what the log tells. Never a pass.
+    /// The disk may be newer than the end of the log. Never a pass.
     Unknown {
-        /// Why the log does not tell.
+        /// Why the log is incomplete.
         cause: UnknownCause,
-        /// What differs from the log's end.
+        /// Differences from the end of the log.
         misfit: Misfit,
     },
 }
 
-/// Where a disk fits best, and how badly.
+/// The cut that a disk matches best, and the differences there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Misfit {
-    /// The first offending sector.
+    /// The first differing sector.
     pub sector: u64,
-    /// The cut with the fewest disagreeing sectors; of several the latest.
+    /// The cut with the fewest disagreeing sectors; the latest if there are several.
     pub best_fit: Cut,
     /// Writes in the log.
     pub of: u64,
@@ -108,7 +110,7 @@ pub struct Misfit {
 pub struct SectorAt {
     /// The sector.
     pub sector: u64,
-    /// For a stale sector the first write it lacks, for one ahead the write it holds.
+    /// For a stale sector the first write that is missing, for one ahead the write that it holds.
     pub write: Position,
 }
 
@@ -118,15 +120,15 @@ impl SectorAt {
     }
 }
 
-/// Why a log does not tell all.
+/// Why a log is incomplete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnknownCause {
-    /// It breaks off in an entry, which covers all that differs.
+    /// It ends inside an entry, which covers all differences.
     IncompleteEntry,
     /// Entries are missing at its end.
     LostEntries,
-    /// Its writer was killed, and what differs is little enough to have been in flight.
+    /// Its writer was killed, and the differences are few enough to have been in flight.
     InFlight,
 }
 
@@ -146,7 +148,7 @@ impl Verdict {
         }
     }
 
-    /// The first sector objected to, unless the disk is exact or epoch-consistent.
+    /// The first sector reported, unless the disk is exact or epoch-consistent.
     #[must_use]
     pub fn offending_sector(&self) -> Option<u64> {
         match self {
@@ -210,7 +212,7 @@ fn exact(f: &mut fmt::Formatter<'_>, cut: &CutRange, feasible: &[CutRange], of: 
     write!(f, "exact: the first {cut} of {} writes", Grouped(of))?;
     match feasible.len() {
         0 | 1 => Ok(()),
-        n => write!(f, ", in {n} ranges that hold the same"),
+        n => write!(f, ", in {n} ranges of identical content"),
     }
 }
 
@@ -238,7 +240,7 @@ fn foreign(f: &mut fmt::Formatter<'_>, last_write: Option<Position>, misfit: &Mi
     write!(f, "foreign content at sector {} (", Grouped(misfit.sector))?;
     match last_write {
         Some(write) => write!(f, "last written by entry {write} of {}", Grouped(misfit.of))?,
-        None => write!(f, "never written, yet not as in the base")?,
+        None => write!(f, "never written, but different from the base")?,
     }
     write!(f, "); {misfit}")
 }
@@ -261,7 +263,7 @@ impl fmt::Display for Misfit {
 impl fmt::Display for UnknownCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::IncompleteEntry => "the log breaks off in an entry that covers them",
+            Self::IncompleteEntry => "the log ends inside an entry that covers them",
             Self::LostEntries => "entries are missing at the end of the log",
             Self::InFlight => "they may have been in flight when the log's writer was killed",
         })

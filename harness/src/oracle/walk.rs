@@ -1,22 +1,23 @@
-//! One pass over both disks and the log, telling for each sector at which cuts it disagrees.
+//! One pass over both disks and the log that reports, for each sector, the cuts at which it
+//! disagrees.
 //!
-//! The disk is walked in windows, so that memory stays small, and each window's writes in order. Contents
-//! are compared byte for byte; no hash stands in for them.
+//! The disk is processed in windows, to limit memory, and the writes of each window in order.
+//! Content is compared byte for byte; no hashes are used.
 
 use std::io;
 use std::ops::Range;
 
-use super::judge::{DiscardReads, Options};
+use super::options::{DiscardReads, Options};
 use super::source::{next_chunk, read_sparse};
 use super::{OracleError, SECTOR, SECTOR_BYTES, SectorSource, WriteLog};
 
 /// Sectors per window: 16 MiB.
 const WINDOW_SECTORS: u64 = 32 << 10;
 
-/// A maximal run of cuts at which one sector does not hold what the log says.
+/// A maximal range of cuts at which one sector does not hold what the log says.
 ///
-/// A sector may have several, ascending; a run from 0 to past the last cut is of content that no version
-/// of the sector ever had.
+/// A sector may have several, in ascending order. A range from 0 to past the last cut means that no
+/// version of the sector ever had this content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mismatch {
     pub sector: u64,
@@ -25,19 +26,19 @@ pub(super) struct Mismatch {
     pub exempt: bool,
 }
 
-/// Takes the mismatches, in no particular order of sectors.
+/// Receives the mismatches, in no particular order of sectors.
 pub(super) trait Sink {
     fn mismatch(&mut self, mismatch: Mismatch);
 }
 
-/// What was looked at. Exempt sectors are not counted.
+/// Number of sectors processed. Exempt sectors are not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub written: u64,
     pub compared: u64,
 }
 
-/// Both disks and the log of a judgement.
+/// Both disks and the log of one judgement.
 pub(super) struct Walk<'a> {
     base: &'a dyn SectorSource,
     pub recovered: &'a dyn SectorSource,
@@ -74,12 +75,12 @@ impl<'a> Walk<'a> {
         Ok(Self { base, recovered, log, discards: options.discards, exempt, disk_sectors, windows })
     }
 
-    /// Past the last cut.
+    /// The number of cuts, which is one past the last cut.
     pub fn cuts(&self) -> u64 {
         self.log.len() + 1
     }
 
-    /// Walks the whole disk.
+    /// Processes the whole disk.
     pub fn run(&self, sink: &mut dyn Sink) -> Result<Seen, OracleError> {
         let mut seen = Seen::default();
         let mut window = Window::default();
@@ -107,7 +108,7 @@ impl<'a> Walk<'a> {
         self.exempt.iter().map(within).sum()
     }
 
-    /// A window nobody wrote to must equal the base; what is a hole in both does.
+    /// A window without writes must equal the base; a hole in both does.
     fn unwritten(&self, sectors: Range<u64>, w: &mut Window, sink: &mut dyn Sink) -> Result<(), OracleError> {
         let (mut at, end) = (sectors.start * SECTOR_BYTES, sectors.end * SECTOR_BYTES);
         let layout = |at| move |source| OracleError::Read { disk: "base or recovered", offset: at, source };
@@ -120,7 +121,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Brings a window up to its last write.
+    /// Applies all writes of a window.
     fn written(
         &self,
         sectors: Range<u64>,
@@ -147,7 +148,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// From a discard on, a sector may hold what it held or zeroes, as far as the options allow.
+    /// After a discard a sector may hold its old content or zeroes, as the options allow.
     fn discard(&self, part: Range<u64>, cut: u64, w: &mut Window, sink: &mut dyn Sink) {
         for sector in part {
             let kept = w.state(sector).since == FITS;
@@ -161,7 +162,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Notes whether `sector` fits from `cut` on.
+    /// Records whether `sector` matches from `cut` on.
     fn turn(&self, w: &mut Window, sector: u64, fits: bool, cut: u64, sink: &mut dyn Sink) {
         let state = w.state(sector);
         state.written = true;
@@ -175,7 +176,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Reports what never fitted again; returns the sectors written.
+    /// Reports the sectors that do not match at the end; returns the number of sectors written.
     fn finish(&self, w: &mut Window, sink: &mut dyn Sink) -> u64 {
         let mut written = 0;
         for (state, sector) in w.states.iter().zip(w.start..) {
@@ -189,7 +190,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Stands for "fits now" in place of the cut since which a sector does not fit.
+/// Marks a sector that matches now; otherwise the state holds the cut since which it does not.
 const FITS: u64 = u64::MAX;
 
 #[derive(Clone, Copy)]
@@ -198,7 +199,7 @@ struct State {
     written: bool,
 }
 
-/// Part of the disk, and how its sectors stand after the writes seen so far.
+/// A part of the disk, and the state of its sectors after the writes applied so far.
 #[derive(Default)]
 struct Window {
     start: u64,
@@ -209,7 +210,7 @@ struct Window {
 }
 
 impl Window {
-    /// Takes up `sectors` as they are at cut 0.
+    /// Loads `sectors` as they are at cut 0.
     fn load(&mut self, walk: &Walk<'_>, sectors: Range<u64>) -> Result<(), OracleError> {
         let len = (sectors.end - sectors.start) as usize;
         let offset = sectors.start * SECTOR_BYTES;
@@ -254,7 +255,7 @@ pub(super) fn is_zero(sector: &[u8]) -> bool {
     sector.iter().fold(0, |all, byte| all | byte) == 0
 }
 
-/// Ranges in order, without overlaps, within the disk.
+/// Sorts and merges ranges, and clips them to the disk.
 pub(super) fn merged(ranges: &[Range<u64>], disk_sectors: u64) -> Vec<Range<u64>> {
     let mut sorted: Vec<_> =
         ranges.iter().map(|r| r.start..r.end.min(disk_sectors)).filter(|r| r.start < r.end).collect();
@@ -273,7 +274,7 @@ fn windows(log: &WriteLog, disk_sectors: u64) -> Vec<Vec<usize>> {
     let mut windows = vec![Vec::new(); disk_sectors.div_ceil(WINDOW_SECTORS) as usize];
     for (i, entry) in log.entries().iter().enumerate() {
         let range = entry.range();
-        // A log with large sectors may reach past a disk that ends within one.
+        // A log with large sectors may reach past a disk that ends inside one.
         let last = range.end.min(disk_sectors).saturating_sub(1) / WINDOW_SECTORS;
         for window in range.start / WINDOW_SECTORS..=last {
             if let Some(writes) = windows.get_mut(window as usize) {

@@ -1,4 +1,4 @@
-//! Reads a write log: an index in memory, data on demand.
+//! Reads a write log: the index is kept in memory, data is read on demand.
 
 use std::fs::File;
 use std::io;
@@ -35,7 +35,7 @@ impl Entry {
         self.flags.discard()
     }
 
-    /// Whether it was to be durable before it was acknowledged.
+    /// Whether it had to be durable before it was acknowledged.
     #[must_use]
     pub fn is_fua(&self) -> bool {
         self.flags.fua()
@@ -51,14 +51,14 @@ impl Entry {
 /// How a log ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogEnd {
-    /// After its last entry.
+    /// The log ends after its last entry.
     Complete,
-    /// In the header of an entry.
+    /// The log ends inside the header of an entry.
     PartialHeader {
         /// Byte offset of that header.
         offset: u64,
     },
-    /// In the data of an entry, which is left out.
+    /// The log ends inside the data of an entry, which is ignored.
     PartialData {
         /// Byte offset of that entry's header.
         offset: u64,
@@ -69,18 +69,18 @@ pub enum LogEnd {
         /// Bytes of data that are missing.
         missing: u64,
     },
-    /// An entry is missing though later ones were written: a killed QEMU had several in flight.
+    /// An entry is missing although later ones were written: a killed QEMU had several in flight.
     Gap {
         /// Byte offset of the missing entry.
         offset: u64,
-        /// Bytes of log after it, which cannot be told apart into entries.
+        /// Bytes of log after it, which cannot be divided into entries.
         lost: u64,
     },
-    /// Cut between two entries: the superblock counts more.
+    /// The log ends between two entries, but the superblock counts more.
     MissingEntries {
-        /// Entries of any kind the superblock counts.
+        /// Number of entries of any kind according to the superblock.
         counted: u64,
-        /// Entries of any kind that are there.
+        /// Number of entries of any kind in the file.
         found: u64,
     },
 }
@@ -93,8 +93,8 @@ enum Store {
 
 /// The write log of one disk.
 ///
-/// The file must have been new when QEMU opened it: QEMU does not truncate an old log, and what follows
-/// the new entries would be taken for more of them.
+/// The file must have been new when QEMU opened it: QEMU does not truncate an old log, and old
+/// content after the new entries would be read as further entries.
 #[derive(Debug)]
 pub struct WriteLog {
     name: String,
@@ -110,7 +110,8 @@ pub struct WriteLog {
 impl WriteLog {
     /// Reads the index of the log at `path`, made on a disk of `disk_bytes` bytes.
     ///
-    /// A log that is being written, or was cut off, is read up to its last whole entry; [`Self::end`] says so.
+    /// A log that is being written, or was truncated, is read up to its last complete entry;
+    /// [`Self::end`] reports that.
     ///
     /// # Errors
     /// The file cannot be read, or is malformed anywhere but at its end.
@@ -123,7 +124,7 @@ impl WriteLog {
         }
     }
 
-    /// Reads a log held in memory; `name` stands for the path in errors.
+    /// Reads the index of a log in memory; `name` replaces the path in error messages.
     ///
     /// # Errors
     /// It is malformed anywhere but at its end.
@@ -147,7 +148,7 @@ impl WriteLog {
         Ok(log)
     }
 
-    /// Walks all headers; returns how many entries of any kind there are.
+    /// Reads all headers; returns the number of entries of any kind.
     fn index_entries(&mut self, unit: u64) -> Result<u64, LogError> {
         let mut ahead = ReadAhead::default();
         let (mut at, mut found) = (unit, 0);
@@ -168,10 +169,10 @@ impl WriteLog {
         Ok(found)
     }
 
-    /// The header at byte `at`; `None` where nothing was written.
+    /// The header at byte `at`; `None` if no header was written there.
     fn header_at(&self, at: u64, sector: &[u8], unit: u64) -> Result<Option<Header>, LogError> {
         if sector.len() < SECTOR {
-            // Cut in the header: what is there cannot be trusted, and need not be zero.
+            // The header is truncated: its bytes cannot be trusted, and need not be zero.
             return Ok((sector.iter().any(|b| *b != 0)).then_some(Header {
                 sector: 0,
                 sectors: 0,
@@ -187,7 +188,7 @@ impl WriteLog {
         if there < SECTOR_BYTES {
             return Some(LogEnd::PartialHeader { offset: at });
         }
-        // A mark or flush may end within its header's log sector: nothing is missing from it.
+        // A mark or flush may end inside its header's log sector: it has no data to miss.
         let missing = unit.saturating_add(header.data_bytes()).saturating_sub(there);
         (missing > 0 && header.data_bytes() > 0).then_some(LogEnd::PartialData {
             offset: at,
@@ -211,7 +212,8 @@ impl WriteLog {
         }
     }
 
-    /// Zeroes to the end are the end; anything later means that an entry is missing here.
+    /// Zeroes up to the end of the file are its end; later content means that an entry is missing
+    /// here.
     fn after_zero_header(&self, offset: u64) -> Result<LogEnd, LogError> {
         let mut at = offset;
         let mut chunk = vec![0; 1 << 20];
@@ -258,7 +260,7 @@ impl WriteLog {
         done.map_err(|source| self.unreadable(offset, source))
     }
 
-    /// Number of writes, discards included; flushes and marks are none.
+    /// Number of writes, including discards; flushes and marks are not counted.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.entries.len() as u64
@@ -282,7 +284,7 @@ impl WriteLog {
         self.end
     }
 
-    /// Flushes, repeated ones included.
+    /// Number of flushes, including repeated ones.
     #[must_use]
     pub fn flushes(&self) -> u64 {
         self.flushes
@@ -306,10 +308,10 @@ impl WriteLog {
         self.entries.get(usize::try_from(position.0.checked_sub(1)?).ok()?)
     }
 
-    /// Reads data of a write from its sector `skip` on into `buf`, whole sectors.
+    /// Reads data of a write into `buf`, starting `skip` sectors into it; whole sectors only.
     ///
     /// # Errors
-    /// The log cannot be read. A discard has no data and gives zeroes.
+    /// The log cannot be read. A discard has no data and reads as zeroes.
     pub fn read_data(&self, entry: &Entry, skip: u64, buf: &mut [u8]) -> Result<(), LogError> {
         if entry.is_discard() {
             buf.fill(0);
@@ -318,7 +320,8 @@ impl WriteLog {
         self.read(entry.data_offset + skip * SECTOR_BYTES, buf)
     }
 
-    /// Writes that a disk at `cut` lacks, and their bytes. Discards count as writes of no bytes.
+    /// Number and bytes of the writes that a disk at `cut` lacks. Discards count as writes of no
+    /// bytes.
     #[must_use]
     pub fn writes_after(&self, cut: Cut) -> (u64, u64) {
         let first = usize::try_from(cut.0).unwrap_or(usize::MAX).min(self.entries.len());
@@ -327,7 +330,7 @@ impl WriteLog {
         (lacking.len() as u64, bytes)
     }
 
-    /// The first write whose data holds `pattern`, anywhere but across two writes.
+    /// The first write whose data contains `pattern`; a match across two writes is not found.
     ///
     /// # Errors
     /// The log cannot be read.
@@ -355,7 +358,7 @@ impl WriteLog {
     }
 }
 
-/// Headers of small writes lie close together: one read serves several.
+/// Read buffer for headers: those of small writes are close together, so one read serves several.
 #[derive(Default)]
 struct ReadAhead {
     start: u64,

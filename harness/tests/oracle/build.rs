@@ -1,4 +1,4 @@
-//! Writes logs as QEMU would.
+//! Builds write logs as QEMU would write them.
 
 pub const SECTOR: usize = 512;
 pub const FLUSH: u64 = 1;
@@ -35,7 +35,7 @@ impl LogBytes {
         self.header(0, 0, FLUSH);
     }
 
-    /// The log, with a superblock that counts `entries`.
+    /// The log with a superblock that counts `entries`.
     pub fn counting(mut self, entries: u64) -> Vec<u8> {
         let fields = [0x006a_7366_7773_6872u64, 1, entries].map(u64::to_le_bytes).concat();
         self.bytes[..24].copy_from_slice(&fields);
@@ -43,7 +43,7 @@ impl LogBytes {
         self.bytes
     }
 
-    /// The log, with a superblock that is right.
+    /// The log with a correct superblock.
     pub fn finish(self) -> Vec<u8> {
         let entries = self.entries;
         self.counting(entries)
@@ -53,7 +53,7 @@ impl LogBytes {
 /// A sector of recognisable content; 0 is zeroes.
 pub fn sector(content: u8) -> [u8; SECTOR] {
     let mut bytes = [content; SECTOR];
-    // Alike but for the end, so that no comparison may stop early.
+    // Sectors differ only in the last byte, so that no comparison may stop early.
     if content > 0 {
         bytes[..SECTOR - 1].fill(0x5a);
     }

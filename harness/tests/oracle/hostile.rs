@@ -1,4 +1,4 @@
-//! Bytes that nobody meant to write. An error is fine, a panic is not.
+//! Hostile input: an error is acceptable, a panic is not.
 
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Reads everything that can be read of a log.
+/// Reads everything that can be read from a log.
 fn exhaust(bytes: Vec<u8>, disk_bytes: u64) {
     let Ok(log) = WriteLog::from_bytes("hostile", bytes, disk_bytes) else { return };
     let _ = LedgerIndex::scan(&log).unwrap();
@@ -47,7 +47,7 @@ proptest! {
     }
 
     #[test]
-    fn a_flipped_bit_or_a_cut_is_survived(
+    fn a_flipped_bit_or_a_truncation_is_survived(
         history in history(12),
         at: prop::sample::Index,
         bit in 0u8..8,
@@ -82,17 +82,17 @@ fn damage_in_the_middle_is_an_error_with_its_offset() {
 }
 
 #[test]
-fn a_log_that_is_not_there_is_named() {
+fn a_missing_log_is_named() {
     let error = WriteLog::open(Path::new("no/such.log"), 512).unwrap_err();
     assert!(error.to_string().contains("no/such.log"), "{error}");
 }
 
-/// Opens an image and reads it to the end, as far as it lets itself be read.
+/// Opens an image and reads as much of it as can be read.
 fn read_image(path: &Path) -> Result<(), String> {
     let image = Qcow2Source::open(path).map_err(|e| e.to_string())?;
     let mut buf = vec![0; 64 << 10];
     let mut at = 0;
-    // A hostile size may be huge; the start and what claims to be data are enough.
+    // A hostile size may be huge; the beginning and the ranges said to be data are enough.
     for _ in 0..40 {
         let Some(data) = image.next_data(at).map_err(|e| e.to_string())? else { return Ok(()) };
         let len = (data.end - data.start).min(buf.len() as u64) as usize;
@@ -128,7 +128,7 @@ fn a_damaged_image_is_an_error_that_names_it() {
     for round in 0..1500 {
         let mut bytes = good.clone();
         for (at, byte, in_header) in damage.new_tree(&mut runner).unwrap().current() {
-            // Tables are where damage hurts; most of the file is data.
+            // Damage to tables has the most effect; most of the file is data.
             let tables = if in_header { 512 } else { bytes.len() };
             bytes[at.index(tables)] = byte;
         }

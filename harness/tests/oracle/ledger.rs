@@ -1,4 +1,4 @@
-//! Disks joined by the ledger.
+//! Joining disks by the ledger.
 
 use harness::oracle::{Cut, CutRange, JoinVerdict, LedgerIndex, LedgerJoin, Position, WriteLog, join};
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ fn record(number: RecordNumber) -> Record {
     Record { number, epoch: 1, uptime_ms: number / 10, seen: number / 2, quiesced: false }
 }
 
-/// A disk's log: a record per write, 0 standing for a write of something else.
+/// The log of a disk with one record per write; 0 stands for a write without a record.
 fn disk(records: &[RecordNumber]) -> LedgerIndex {
     let mut log = LogBytes::new();
     for (i, number) in records.iter().enumerate() {
@@ -45,7 +45,7 @@ fn records_are_found_where_they_were_first_written() {
 }
 
 #[test]
-fn a_run_without_holes_is_consistent() {
+fn consecutive_records_are_consistent() {
     let found = joined(&[(&[1, 3, 5], 2, 2), (&[2, 4, 6], 1, 1)], 0);
     assert_eq!(found.verdict, JoinVerdict::Consistent { every_choice: true });
     assert_eq!((found.contiguous, found.highest.clone(), found.seen), (3, vec![Some(3), Some(2)], 1));
@@ -61,14 +61,14 @@ fn a_record_without_its_predecessor_is_a_broken_cut() {
 }
 
 #[test]
-fn a_record_no_log_holds_is_a_broken_cut_too() {
+fn a_record_that_is_in_no_log_is_a_broken_cut_as_well() {
     let found = joined(&[(&[1, 3], 2, 2), (&[0], 1, 1)], 0);
     let broken = JoinVerdict::Broken { present: 3, missing: 2, disk_present: 0, disk_missing: None };
     assert_eq!(found.verdict, broken);
 }
 
 #[test]
-fn records_from_before_the_log_count_as_there() {
+fn records_from_before_the_log_count_as_present() {
     let found = joined(&[(&[41, 43], 1, 1), (&[42], 0, 0)], 40);
     assert_eq!(found.verdict, JoinVerdict::Consistent { every_choice: true });
     assert_eq!((found.contiguous, found.highest), (41, vec![Some(41), None]));
@@ -77,22 +77,23 @@ fn records_from_before_the_log_count_as_there() {
 }
 
 #[test]
-fn a_range_is_narrowed_to_what_fits_together() {
-    // Disk 1 may stand before or after record 2; disk 0 holds record 3, so only after it fits.
+fn a_range_is_narrowed_to_consistent_cuts() {
+    // Disk 1 may stand before or after record 2; disk 0 holds record 3, so only after is
+    // consistent.
     let found = joined(&[(&[1, 3], 2, 2), (&[2, 0, 4], 0, 2)], 0);
     assert_eq!(found.verdict, JoinVerdict::Consistent { every_choice: false });
     assert_eq!((found.cuts, found.contiguous), (vec![Cut(2), Cut(1)], 3));
 }
 
 #[test]
-fn a_number_no_machine_reaches_is_no_trouble() {
+fn a_record_number_out_of_reach_is_handled() {
     let found = joined(&[(&[u64::MAX, 1], 2, 2)], 0);
     assert!(matches!(found.verdict, JoinVerdict::Broken { present: u64::MAX, .. }));
     assert_eq!(joined(&[], u64::MAX).verdict, JoinVerdict::Consistent { every_choice: true });
 }
 
-/// Whether the records at these cuts have no hole.
-fn whole(disks: &[Vec<RecordNumber>], cuts: &[u64], already: RecordNumber) -> bool {
+/// Whether no record is missing at these cuts.
+fn complete(disks: &[Vec<RecordNumber>], cuts: &[u64], already: RecordNumber) -> bool {
     let mut there: Vec<_> = disks.iter().zip(cuts).flat_map(|(d, cut)| d[..*cut as usize].to_vec()).collect();
     there.retain(|number| *number > already);
     there.sort_unstable();
@@ -120,7 +121,7 @@ proptest! {
         let mut disks = vec![Vec::new(); 3];
         for (number, (disk, swap)) in (1..=count).zip(&order) {
             disks[*disk].push(number);
-            // Now and then the records of a disk are not in order.
+            // Some disks hold their records out of order.
             if let (true, [.., a, b]) = (*swap, &mut disks[*disk][..]) { std::mem::swap(a, b); }
         }
         let ranges: Vec<_> = disks.iter().zip(&bounds).map(|(disk, (from, len))| {
@@ -129,7 +130,7 @@ proptest! {
         }).collect();
         let input: Vec<_> = disks.iter().zip(&ranges).map(|(d, (from, to))| (&d[..], *from, *to)).collect();
         let found = joined(&input, already);
-        let fitting: Vec<_> = choices(&ranges).into_iter().filter(|cuts| whole(&disks, cuts, already)).collect();
+        let fitting: Vec<_> = choices(&ranges).into_iter().filter(|cuts| complete(&disks, cuts, already)).collect();
         match found.verdict {
             JoinVerdict::Consistent { every_choice } => {
                 let chosen: Vec<u64> = found.cuts.iter().map(|cut| cut.0).collect();

@@ -1,5 +1,5 @@
-//! The oracle against models, QEMU's own logs and images, and hostile bytes.
-#![allow(clippy::unwrap_used)]
+//! Tests of the oracle against a model, QEMU's own logs and images, and hostile input.
+#![expect(clippy::unwrap_used)]
 
 mod build;
 mod hostile;

@@ -1,4 +1,4 @@
-//! The oracle done the slow way: apply every prefix and compare.
+//! A slow model of the oracle: applies every prefix and compares.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -15,7 +15,7 @@ pub enum Op {
     Flush,
 }
 
-/// A disk's history.
+/// The history of a disk.
 #[derive(Clone, Debug)]
 pub struct History {
     pub base: Vec<u8>,
@@ -23,7 +23,7 @@ pub struct History {
     pub discards: DiscardReads,
 }
 
-/// What each sector may hold.
+/// The contents that each sector may have.
 pub type Allowed = Vec<BTreeSet<u8>>;
 
 impl History {
@@ -51,7 +51,7 @@ impl History {
         self.ops.iter().filter(|op| !matches!(op, Op::Flush)).collect()
     }
 
-    /// For each cut, what each sector may hold.
+    /// For each cut, the contents that each sector may have.
     pub fn states(&self) -> Vec<Allowed> {
         let mut now: Allowed = self.base.iter().map(|c| BTreeSet::from([*c])).collect();
         let mut all = vec![now.clone()];
@@ -71,10 +71,10 @@ impl History {
                 }
             }
             Op::Discard { sector, count } => {
-                for held in &mut now[*sector as usize..(*sector + *count) as usize] {
+                for content in &mut now[*sector as usize..(*sector + *count) as usize] {
                     match self.discards {
-                        DiscardReads::OldOrZero => _ = held.insert(0),
-                        DiscardReads::Zero => *held = BTreeSet::from([0]),
+                        DiscardReads::OldOrZero => _ = content.insert(0),
+                        DiscardReads::Zero => *content = BTreeSet::from([0]),
                         DiscardReads::Old => {}
                     }
                 }
@@ -82,7 +82,7 @@ impl History {
         }
     }
 
-    /// The cuts between which no flush is, both included.
+    /// The ranges of cuts without a flush inside, both ends included.
     pub fn epochs(&self) -> Vec<Range<usize>> {
         let mut bounds = vec![0];
         let mut writes = 0;
@@ -96,7 +96,7 @@ impl History {
         bounds.windows(2).map(|pair| pair[0]..pair[1]).filter(|epoch| !epoch.is_empty()).collect()
     }
 
-    /// Size of the largest subset of the epoch's writes that makes `disk`, trying them all.
+    /// Size of the largest subset of the epoch's writes that yields `disk`, found by trying all.
     pub fn largest_subset(&self, epoch: &Range<usize>, disk: &[u8], exempt: &[Range<u64>]) -> Option<u64> {
         let writes = self.writes();
         let subsets = 0u32..1 << epoch.len();
@@ -116,12 +116,12 @@ pub fn is_exempt(sector: usize, exempt: &[Range<u64>]) -> bool {
     exempt.iter().any(|range| range.contains(&(sector as u64)))
 }
 
-/// The sectors of `disk` that are not as allowed.
+/// The sectors of `disk` whose content is not allowed.
 pub fn wrong(allowed: &Allowed, disk: &[u8], exempt: &[Range<u64>]) -> Vec<usize> {
     (0..disk.len()).filter(|s| !is_exempt(*s, exempt) && !allowed[*s].contains(&disk[*s])).collect()
 }
 
-/// Single cuts as ranges.
+/// Joins single cuts into ranges.
 pub fn ranges(cuts: impl Iterator<Item = u64>) -> Vec<CutRange> {
     let mut ranges: Vec<CutRange> = Vec::new();
     for cut in cuts {
@@ -133,7 +133,7 @@ pub fn ranges(cuts: impl Iterator<Item = u64>) -> Vec<CutRange> {
     ranges
 }
 
-/// Contents that a history uses; others are foreign.
+/// Contents that a history uses; any other is foreign.
 pub const CONTENTS: u8 = 4;
 
 fn op(disk: u64) -> impl Strategy<Value = Op> {

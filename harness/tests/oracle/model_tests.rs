@@ -1,4 +1,4 @@
-//! The oracle's verdict equals the model's, on random histories and random damage.
+//! On random histories with random damage the oracle's verdict equals the model's.
 
 use std::ops::Range;
 
@@ -20,16 +20,16 @@ fn judged(history: &History, disk: &[u8], exempt: &[Range<u64>]) -> Judgement {
     judge(&base, &history.log(), &MemorySource(sectors(disk)), &options).unwrap()
 }
 
-/// One disk of those that `allowed` allows.
+/// One disk that `allowed` permits.
 fn materialise(allowed: &Allowed, choice: u64) -> Vec<u8> {
-    let pick = |(i, held): (usize, &std::collections::BTreeSet<u8>)| {
-        let index = (choice >> (i % 64)) as usize % held.len();
-        held.iter().nth(index).copied().unwrap_or_default()
+    let pick = |(i, contents): (usize, &std::collections::BTreeSet<u8>)| {
+        let index = (choice >> (i % 64)) as usize % contents.len();
+        contents.iter().nth(index).copied().unwrap_or_default()
     };
     allowed.iter().enumerate().map(pick).collect()
 }
 
-/// How a disk is spoilt. All of these are accidents of real replication.
+/// Damage to a disk, of kinds that occur in real replication.
 #[derive(Clone, Debug)]
 enum Damage {
     Set { sector: usize, content: u8 },
@@ -38,14 +38,14 @@ enum Damage {
 
 fn damage() -> impl Strategy<Value = Damage> {
     prop_oneof![
-        // One content more than any history has.
+        // One content more than any history uses.
         2 => (0..64usize, 0..=CONTENTS).prop_map(|(sector, content)| Damage::Set { sector, content }),
         3 => (0..64usize, 0..64usize, 1..16usize)
             .prop_map(|(cut, start, count)| Damage::FromCut { cut, start, count }),
     ]
 }
 
-fn spoil(disk: &mut [u8], states: &[Allowed], damage: &Damage, choice: u64) {
+fn apply(disk: &mut [u8], states: &[Allowed], damage: &Damage, choice: u64) {
     match *damage {
         Damage::Set { sector, content } => {
             let len = disk.len();
@@ -60,7 +60,7 @@ fn spoil(disk: &mut [u8], states: &[Allowed], damage: &Damage, choice: u64) {
     }
 }
 
-/// Compares everything the oracle says with what trying all cuts says.
+/// Compares everything in the oracle's judgement with the result of trying all cuts.
 fn check(history: &History, states: &[Allowed], disk: &[u8], exempt: &[Range<u64>]) {
     let judgement = judged(history, disk, exempt);
     let per_cut: Vec<usize> = states.iter().map(|state| wrong(state, disk, exempt).len()).collect();
@@ -79,7 +79,8 @@ fn check(history: &History, states: &[Allowed], disk: &[u8], exempt: &[Range<u64
     check_exempt(&judgement, states, disk, exempt);
 }
 
-/// A disk that is right at `cut` but for sector `s`, which it has from `disk` unless that was right before.
+/// A disk that is right at `cut` except for sector `s`, taken from `disk` unless it was right
+/// before.
 fn disk_only(disk: &[u8], states: &[Allowed], cut: usize, s: usize) -> Vec<u8> {
     let mut only = materialise(&states[cut], 0);
     if !states[cut - 1][s].contains(&disk[s]) {
@@ -88,7 +89,6 @@ fn disk_only(disk: &[u8], states: &[Allowed], cut: usize, s: usize) -> Vec<u8> {
     only
 }
 
-#[allow(clippy::too_many_arguments)]
 fn check_class(
     history: &History,
     disk: &[u8],
@@ -140,7 +140,8 @@ fn check_best_fit(verdict: &Verdict, per_cut: &[usize]) {
     assert_eq!(Some(per_cut[misfit.best_fit.0 as usize]), least);
 }
 
-/// The nearest cut at which a sector is right tells its age; of two as near, the earlier.
+/// A sector's age follows from the nearest cut at which it is right; if two are equally near, the
+/// earlier counts.
 fn check_ages(verdict: &Verdict, states: &[Allowed], disk: &[u8], exempt: &[Range<u64>]) {
     let (Verdict::Torn { misfit, .. } | Verdict::Reordered { misfit, .. } | Verdict::Foreign { misfit, .. }) =
         verdict
@@ -163,7 +164,7 @@ fn check_ages(verdict: &Verdict, states: &[Allowed], disk: &[u8], exempt: &[Rang
     assert_eq!([misfit.stale, misfit.ahead, misfit.foreign], ages);
 }
 
-/// What a verdict names is so.
+/// Checks the facts that a verdict names.
 fn check_reasons(verdict: &Verdict, states: &[Allowed], disk: &[u8], exempt: &[Range<u64>]) {
     let right =
         |sector: u64, cut: u64| states[cut as usize][sector as usize].contains(&disk[sector as usize]);
@@ -191,7 +192,7 @@ fn check_reasons(verdict: &Verdict, states: &[Allowed], disk: &[u8], exempt: &[R
     }
 }
 
-/// Exempt sectors do not count, except in their own count.
+/// Exempt sectors are counted separately and affect nothing else.
 fn check_exempt(judgement: &Judgement, states: &[Allowed], disk: &[u8], exempt: &[Range<u64>]) {
     let exempted = (0..disk.len()).filter(|s| is_exempt(*s, exempt)).count();
     assert_eq!(judgement.sectors_compared as usize, disk.len() - exempted);
@@ -202,7 +203,7 @@ fn check_exempt(judgement: &Judgement, states: &[Allowed], disk: &[u8], exempt: 
     }
 }
 
-/// Few writes to an epoch, so that trying all subsets stays possible.
+/// Flushes often, so that an epoch has few enough writes to try all subsets.
 fn flushed(history: History) -> History {
     let ops = history.ops.chunks(6).flat_map(|ops| ops.iter().cloned().chain([Op::Flush])).collect();
     History { ops, ..history }
@@ -223,7 +224,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_disks_are_judged_as_by_trying_all(
+    fn damaged_disks_get_the_verdict_of_the_model(
         history in history(24).prop_map(flushed),
         cut: prop::sample::Index,
         choice: u64,
@@ -233,14 +234,14 @@ proptest! {
         let states = history.states();
         let mut disk = materialise(&states[cut.index(states.len())], choice);
         for damage in &damages {
-            spoil(&mut disk, &states, damage, choice.rotate_left(17));
+            apply(&mut disk, &states, damage, choice.rotate_left(17));
         }
         let exempt: Vec<_> = exempt.iter().map(|(start, len)| *start..*start + *len).collect();
         check(&history, &states, &disk, &exempt);
     }
 }
 
-/// A comparison that never meets a class proves nothing of it.
+/// Proves that the comparison with the model meets every class of verdict.
 #[test]
 fn the_random_damage_reaches_every_class() {
     let strategy =
@@ -252,7 +253,7 @@ fn the_random_damage_reaches_every_class() {
         let states = history.states();
         let mut disk = materialise(&states[cut.index(states.len())], 5);
         for damage in &damages {
-            spoil(&mut disk, &states, damage, 9);
+            apply(&mut disk, &states, damage, 9);
         }
         let verdict = judged(&history, &disk, &[]).verdict;
         let class = serde_json::to_value(&verdict).unwrap()["class"].to_string();

@@ -9,7 +9,7 @@ use harness::oracle::{
 
 use super::qemu::{Scratch, run, text};
 
-/// What QEMU reads from an image.
+/// The content of an image as QEMU reads it.
 fn as_qemu_reads(scratch: &Scratch, image: &Path) -> RawSource {
     let flat = scratch.path("flat");
     run("qemu-img", &["convert", "-O", "raw", text(image), text(&flat)]);
@@ -19,11 +19,11 @@ fn as_qemu_reads(scratch: &Scratch, image: &Path) -> RawSource {
 fn agree(scratch: &Scratch, image: &Path) {
     let (qemu, ours) = (as_qemu_reads(scratch, image), Qcow2Source::open(image).unwrap());
     assert_eq!(compare(&qemu, &ours).unwrap(), None);
-    // Without the help of holes too.
+    // Again without skipping holes.
     let mut whole = MemorySource(vec![1; ours.bytes() as usize]);
     ours.read_at(0, &mut whole.0).unwrap();
     assert_eq!(compare(&qemu, &whole).unwrap(), None);
-    // Offsets off any boundary.
+    // Unaligned offsets.
     let mut part = vec![0; 70_001];
     ours.read_at(12_345, &mut part).unwrap();
     assert!(part == whole.0[12_345..12_345 + part.len()]);
@@ -70,7 +70,7 @@ fn small_clusters_and_compression_read_as_in_qemu() {
 }
 
 #[test]
-fn a_relative_backing_name_counts_from_the_overlay() {
+fn a_relative_backing_name_is_relative_to_the_overlay() {
     let scratch = Scratch::new();
     create(&scratch.path("below"), None, "1M");
     io(&scratch.path("below"), &["write -P 9 64k 64k"]);
@@ -116,7 +116,7 @@ fn an_image_that_shrinks_is_an_error() {
 }
 
 #[test]
-fn readers_of_unlike_disks_are_told_apart() {
+fn differences_between_two_readers_are_found() {
     let scratch = Scratch::new();
     let path = scratch.path("raw");
     std::fs::write(&path, vec![0; 700]).unwrap();
@@ -132,7 +132,7 @@ fn readers_of_unlike_disks_are_told_apart() {
     assert!(raw.read_at(0, &mut [0; 1024]).is_err(), "a file that shrank is not zeroes");
 }
 
-/// Where one disk has a hole, the other's data still counts.
+/// A hole in one disk does not hide the data of the other.
 #[test]
 fn data_opposite_a_hole_is_compared() {
     let scratch = Scratch::new();
@@ -147,9 +147,9 @@ fn data_opposite_a_hole_is_compared() {
     assert_eq!(compare(&late, &early).unwrap(), Some(2048));
 }
 
-/// Large reads reach a client in pieces.
+/// Large reads are split before they reach a client.
 #[test]
-fn a_client_is_asked_in_pieces() {
+fn large_reads_are_split() {
     struct Client(Vec<usize>);
     impl BlockClient for Client {
         fn size(&self) -> u64 {

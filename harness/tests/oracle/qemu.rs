@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-/// A scratch directory that says where things lie in it.
+/// A scratch directory.
 pub struct Scratch(TempDir);
 
 impl Scratch {
@@ -19,7 +19,7 @@ impl Scratch {
     }
 }
 
-/// Runs a tool and demands success.
+/// Runs a tool that must succeed.
 pub fn run(tool: &str, args: &[&str]) {
     let output =
         Command::new(tool).args(args).output().unwrap_or_else(|e| panic!("{tool} (qemu-utils): {e}"));
@@ -31,7 +31,8 @@ pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A `qemu-io` that takes commands on its standard input; the disk is a raw file behind a write log.
+/// A `qemu-io` process that takes commands on its standard input; its disk is a raw file with a
+/// write log.
 pub fn logged(disk: &Path, log: &Path) -> Child {
     std::fs::File::create(log).unwrap();
     let image = format!(
@@ -49,7 +50,7 @@ pub fn logged(disk: &Path, log: &Path) -> Child {
         .unwrap()
 }
 
-/// Feeds `commands` and waits for the end.
+/// Sends `commands` and waits for the process to end.
 pub fn feed(mut child: Child, commands: &[String]) {
     let mut input = child.stdin.take().unwrap();
     input.write_all((commands.join("\n") + "\n").as_bytes()).unwrap();

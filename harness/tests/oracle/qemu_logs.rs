@@ -1,4 +1,4 @@
-//! Logs as QEMU writes them, also when it is killed.
+//! Logs written by QEMU, including logs of a QEMU that was killed.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use harness::oracle::{
     Cut, LogEnd, MemorySource, Options, RawSource, SectorSource, Verdict, WriteLog, flip_sectors, judge,
-    must_object,
+    self_test,
 };
 
 use super::qemu::{Scratch, feed, logged};
@@ -15,7 +15,7 @@ use super::qemu::{Scratch, feed, logged};
 const DISK: u64 = 4 << 20;
 const KILLED_DISK: u64 = 256 << 20;
 
-/// A blank disk, and the same again as base.
+/// A blank disk, and a blank base.
 fn disks(scratch: &Scratch, bytes: u64) -> (std::path::PathBuf, RawSource) {
     for name in ["disk.raw", "base.raw"] {
         std::fs::File::create(scratch.path(name)).unwrap().set_len(bytes).unwrap();
@@ -23,7 +23,7 @@ fn disks(scratch: &Scratch, bytes: u64) -> (std::path::PathBuf, RawSource) {
     (scratch.path("disk.raw"), RawSource::open(&scratch.path("base.raw")).unwrap())
 }
 
-/// Writes of several kinds, no two alike.
+/// A varied sequence of writes, discards and flushes.
 fn commands(count: u64) -> Vec<String> {
     let command = |i: u64| match i % 11 {
         3 => "flush".into(),
@@ -36,7 +36,7 @@ fn commands(count: u64) -> Vec<String> {
 }
 
 #[test]
-fn a_finished_log_ends_where_the_disk_stands() {
+fn a_disk_matches_the_end_of_its_finished_log() {
     let scratch = Scratch::new();
     let (disk, base) = disks(&scratch, DISK);
     feed(logged(&disk, &scratch.path("log")), &commands(400));
@@ -52,7 +52,7 @@ fn a_finished_log_ends_where_the_disk_stands() {
     for seed in 0..8 {
         let chosen = flip_sectors(seed, &log, &Options::default());
         for sector in [chosen.written, chosen.unwritten].into_iter().flatten() {
-            must_object(&base, &log, &recovered, &Options::default(), sector).unwrap();
+            self_test(&base, &log, &recovered, &Options::default(), sector).unwrap();
         }
     }
 }
@@ -70,9 +70,9 @@ fn zeroes_and_large_writes_keep_their_length() {
     assert_eq!(judgement.to_string(), "exact: the first 4 of 4 writes");
 }
 
-/// Every point at which the log can be cut off is read up to the last whole entry.
+/// A log truncated at any byte is read up to its last complete entry.
 #[test]
-fn a_log_cut_anywhere_yields_all_before_it() {
+fn a_truncated_log_yields_all_complete_entries() {
     let scratch = Scratch::new();
     let (disk, _) = disks(&scratch, DISK);
     feed(logged(&disk, &scratch.path("log")), &commands(30));
@@ -89,7 +89,7 @@ fn a_log_cut_anywhere_yields_all_before_it() {
     }
 }
 
-/// Waits until a log has `bytes` bytes.
+/// Waits until a log has grown to `bytes` bytes.
 fn grown_to(log: &Path, bytes: u64, writer: &mut Child) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while std::fs::metadata(log).unwrap().len() < bytes {
@@ -100,19 +100,19 @@ fn grown_to(log: &Path, bytes: u64, writer: &mut Child) {
 }
 
 #[test]
-fn a_killed_writer_leaves_a_log_that_reads() {
+fn the_log_of_a_killed_writer_is_readable() {
     for round in 0..4u64 {
         let scratch = Scratch::new();
         let (disk, base) = disks(&scratch, KILLED_DISK);
         let mut child = logged(&disk, &scratch.path("log"));
         let mut input = child.stdin.take().unwrap();
-        // All at once, so that many are in flight. QEMU leaves the order of writes that overlap in flight
-        // open, and no guest issues any, so each has its own place.
+        // All at once, so that many are in flight. Each write has its own range, because the order
+        // of overlapping writes in flight is undefined and no guest issues any.
         let burst: Vec<_> = (0..4000u64)
             .map(|i| format!("aio_write -q -P {} {}k 64k", i % 251 + 1, (i * 7919 + round) % 4093 * 64))
             .collect();
         let feeder = std::thread::spawn(move || {
-            // The reader dies while it is fed.
+            // The process dies while it is being fed.
             let _ = input.write_all((burst.join("\n") + "\n").as_bytes());
         });
         grown_to(&scratch.path("log"), ((1 + round) * 3) << 20, &mut child);
@@ -133,14 +133,14 @@ fn a_killed_writer_leaves_a_log_that_reads() {
     }
 }
 
-/// While QEMU writes, the log is read as far as it goes.
+/// A log is readable while QEMU is writing it.
 #[test]
-fn a_log_in_use_reads_before_its_superblock_is_written() {
+fn a_log_in_use_is_readable_before_its_superblock_is_written() {
     let scratch = Scratch::new();
     let (disk, base) = disks(&scratch, DISK);
     let mut child = logged(&disk, &scratch.path("log"));
     let mut input = child.stdin.take().unwrap();
-    // It takes up one line each time its input becomes ready, so each is waited for.
+    // `qemu-io` reads one line each time its input becomes ready, so each command is waited for.
     for (done, command) in (1..).zip(["write -P 1 0 4k", "write -P 2 8k 4k", "write -P 3 0 4k"]) {
         writeln!(input, "{command}").unwrap();
         grown_to(&scratch.path("log"), 512 + done * 9 * 512, &mut child);

@@ -1,4 +1,4 @@
-//! How long a judgement takes. Run with `--release -- --ignored --nocapture`.
+//! Measures how long a judgement takes. Run with `--release -- --ignored --nocapture`.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use super::qemu::Scratch;
 const DISK: u64 = 256 << 20;
 const WRITES: u64 = 20_000;
 
-/// 20,000 writes of 4 to 64 KiB, 660 MiB in all, that rewrite a disk of 256 MiB two to three times.
+/// 20,000 writes of 4 to 64 KiB, 660 MiB in all, so that a disk of 256 MiB is rewritten two to
+/// three times.
 fn history() -> (Vec<u8>, Vec<u8>) {
     let (mut log, mut disk) = (LogBytes::new(), vec![0; DISK as usize]);
     for i in 0..WRITES {

@@ -1,8 +1,8 @@
-//! One history per verdict, and the sentence it is told in.
+//! One history for each verdict, and the sentence that describes it.
 
 use harness::oracle::{
     Cut, FlipSectors, Flipped, LogEnd, MemorySource, Options, OracleError, Position, SectorSource,
-    UnknownCause, Verdict, WriteLog, flip_sectors, judge, must_object,
+    UnknownCause, Verdict, WriteLog, flip_sectors, judge, self_test,
 };
 
 use super::build::{LogBytes, SECTOR, sector, sectors};
@@ -51,10 +51,10 @@ fn a_prefix_is_exact() {
 }
 
 #[test]
-fn a_history_that_returns_gives_several_ranges() {
+fn content_that_changes_back_gives_several_ranges() {
     let log = log_of(|log| [1, 2, 1].iter().for_each(|content| log.write(3, &sector(*content))));
     let found = verdict(&log, &[(3, 1)]);
-    assert_eq!(found.to_string(), "exact: the first 1 to 3 of 3 writes, in 2 ranges that hold the same");
+    assert_eq!(found.to_string(), "exact: the first 1 to 3 of 3 writes, in 2 ranges of identical content");
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn half_a_write_is_torn() {
 }
 
 #[test]
-fn a_write_without_one_before_it_is_reordered() {
+fn a_write_without_its_predecessor_is_reordered() {
     let found = verdict(&three_writes(), &[(0, 1), (1, 1), (8, 3), (9, 3)]);
     assert_eq!(
         found.to_string(),
@@ -78,7 +78,7 @@ fn a_write_without_one_before_it_is_reordered() {
 }
 
 #[test]
-fn between_flushes_any_whole_writes_may_be_there() {
+fn between_flushes_any_subset_of_whole_writes_is_consistent() {
     let log = log_of(|log| {
         log.write(0, &sector(1));
         log.flush();
@@ -93,7 +93,7 @@ fn between_flushes_any_whole_writes_may_be_there() {
         found.to_string(),
         "epoch-consistent: the first 1 of 6 writes, flushed, and 2 of the 4 writes up to the next flush"
     );
-    // One write from behind the flush, and it no longer is.
+    // With one write from after the next flush it is no longer consistent.
     assert!(matches!(verdict(&log, &[(0, 1), (2, 2), (4, 2), (9, 3)]), Verdict::Reordered { .. }));
 }
 
@@ -105,11 +105,11 @@ fn unknown_content_is_foreign() {
         "foreign content at sector 5 (last written by entry 2 of 3); best fit 2 with 0 sectors stale, 0 ahead, 1 foreign"
     );
     let found = verdict(&three_writes(), &[(0, 1), (1, 1), (7, 1)]);
-    assert!(found.to_string().contains("sector 7 (never written, yet not as in the base)"), "{found}");
+    assert!(found.to_string().contains("sector 7 (never written, but different from the base)"), "{found}");
 }
 
 #[test]
-fn a_log_cut_in_its_last_entry_leaves_just_that_unknown() {
+fn a_log_truncated_in_its_last_entry_leaves_only_that_unknown() {
     let mut log = LogBytes::new();
     log.write(0, &sectors(&[1, 1]));
     log.header(4, 3, 0);
@@ -125,7 +125,7 @@ fn a_log_cut_in_its_last_entry_leaves_just_that_unknown() {
 }
 
 #[test]
-fn a_log_that_lost_entries_says_so() {
+fn a_log_that_lost_entries_reports_it() {
     let disk_bytes = (DISK * SECTOR) as u64;
     let mut log = LogBytes::new();
     log.write(0, &sector(1));
@@ -134,7 +134,7 @@ fn a_log_that_lost_entries_says_so() {
     let found = verdict(&short, &[(0, 1), (3, 4)]);
     assert!(matches!(found, Verdict::Unknown { cause: UnknownCause::LostEntries, .. }), "{found}");
 
-    // New content explains itself by what was lost; content that is merely old does not.
+    // The lost entries can explain new content, but not old content.
     let mut older = LogBytes::new();
     older.write(0, &sector(1));
     (1..6).for_each(|s| older.write(s, &sector(2)));
@@ -150,7 +150,7 @@ fn a_log_that_lost_entries_says_so() {
     assert_eq!((gap.len(), gap.end()), (1, LogEnd::Gap { offset: 1536, lost: 2560 }));
     let five: Vec<_> = (8..13).map(|s| (s, 9)).chain([(0, 1)]).collect();
     assert!(matches!(verdict(&gap, &five), Verdict::Unknown { cause: UnknownCause::LostEntries, .. }));
-    // Five log sectors were lost; six sectors of the disk are more than they held.
+    // Five log sectors were lost; they cannot explain six sectors of the disk.
     let six: Vec<_> = five.iter().copied().chain([(13, 9)]).collect();
     assert!(matches!(verdict(&gap, &six), Verdict::Foreign { .. }));
 }
@@ -170,16 +170,16 @@ fn a_killed_writer_may_have_had_writes_in_flight() {
 }
 
 #[test]
-fn exempt_sectors_are_left_out_and_counted() {
+fn exempt_sectors_are_ignored_and_counted() {
     let options = Options { exempt: std::iter::once(4..8).collect(), ..Options::default() };
     let judgement = judge(&disk(&[]), &three_writes(), &disk(&[(0, 1), (1, 1), (6, 9)]), &options).unwrap();
-    // Write 2 lies wholly in the exempt range, so that the disk may stand before or after it.
+    // Write 2 lies completely inside the exempt range, so the disk may stand before or after it.
     assert_eq!(judgement.to_string(), "exact: the first 1 to 2 of 3 writes (3 exempt sectors differ)");
     assert_eq!((judgement.sectors_compared, judgement.sectors_written), (12, 4));
 }
 
 #[test]
-fn comparing_nothing_or_unlike_disks_is_an_error() {
+fn comparing_nothing_or_disks_of_different_sizes_is_an_error() {
     let (log, base) = (three_writes(), disk(&[]));
     let all = Options { exempt: std::iter::once(0..99).collect(), ..Options::default() };
     assert!(matches!(judge(&base, &log, &base, &all), Err(OracleError::NothingCompared { exempt: 16, .. })));
@@ -196,7 +196,7 @@ fn comparing_nothing_or_unlike_disks_is_an_error() {
 }
 
 #[test]
-fn an_altered_sector_is_always_named() {
+fn an_altered_sector_is_always_reported() {
     let (log, base) = (three_writes(), disk(&[]));
     let recovered = disk(&[(0, 1), (1, 1)]);
     let options = Options { exempt: std::iter::once(0..1).collect(), ..Options::default() };
@@ -205,18 +205,18 @@ fn an_altered_sector_is_always_named() {
         let FlipSectors { written, unwritten } = flip_sectors(seed, &log, &options);
         assert_eq!(flip_sectors(seed, &log, &options), FlipSectors { written, unwritten });
         for sector in [written.unwrap(), unwritten.unwrap()] {
-            must_object(&base, &log, &recovered, &options, sector).unwrap();
+            self_test(&base, &log, &recovered, &options, sector).unwrap();
             chosen.insert(sector);
         }
     }
     assert_eq!(chosen, (1..DISK as u64).collect());
-    let error = must_object(&base, &log, &recovered, &options, 0).unwrap_err();
-    assert!(error.to_string().contains("blind"), "{error}");
+    let error = self_test(&base, &log, &recovered, &options, 0).unwrap_err();
+    assert!(error.to_string().contains("self-test"), "{error}");
     assert_eq!(Flipped::new(&recovered, 3).bytes(), recovered.bytes());
 }
 
 #[test]
-fn a_log_answers_for_rpo() {
+fn a_log_answers_questions_about_rpo() {
     let log = log_of(|log| {
         log.write(0, &sectors(&[1, 2]));
         log.discard(0, 4);
@@ -234,7 +234,7 @@ fn a_log_answers_for_rpo() {
 }
 
 #[test]
-fn verdicts_read_back_from_json() {
+fn verdicts_survive_a_round_trip_through_json() {
     let log = three_writes();
     for recovered in [&[][..], &[(0, 1)], &[(4, 2), (5, 2)], &[(4, 9)]] {
         let judgement = judge(&disk(&[]), &log, &disk(recovered), &Options::default()).unwrap();

@@ -1,22 +1,23 @@
-//! Disks larger than what the oracle looks at in one go.
+//! Disks larger than one window of the oracle.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use harness::oracle::{Cut, Options, RawSource, Verdict, WriteLog, judge, must_object};
+use harness::oracle::{Cut, Options, RawSource, Verdict, WriteLog, judge, self_test};
 
 use super::build::{LogBytes, sectors};
 use super::qemu::Scratch;
 
 const MIB: u64 = 1 << 20;
 const DISK: u64 = 100 * MIB;
-/// Sectors looked at together.
+/// Sectors per window.
 const WINDOW: u64 = 32 << 10;
 
-/// Byte offsets and what lies there; zeroes elsewhere.
+/// Byte offsets with their contents; zeroes elsewhere.
 type State = Vec<(u64, Vec<u8>)>;
 
-/// A write over the end of a window, a discard over several, a write at the disk's end; and each state.
+/// A write across the end of a window, a discard across several and a write at the end of the disk,
+/// with the state after each.
 fn history() -> (WriteLog, Vec<State>) {
     let (over, last) = (WINDOW - 2, DISK / 512 - 3);
     let mut log = LogBytes::new();
@@ -51,7 +52,7 @@ fn base(scratch: &Scratch) -> RawSource {
 }
 
 #[test]
-fn writes_over_the_end_of_a_window_are_placed() {
+fn writes_across_the_end_of_a_window_are_placed() {
     let scratch = Scratch::new();
     let (log, states) = history();
     for (cut, state) in states.iter().enumerate() {
@@ -63,7 +64,7 @@ fn writes_over_the_end_of_a_window_are_placed() {
 }
 
 #[test]
-fn half_a_write_over_the_end_of_a_window_is_torn() {
+fn half_a_write_across_the_end_of_a_window_is_torn() {
     let scratch = Scratch::new();
     let mut log = LogBytes::new();
     log.write(WINDOW - 2, &sectors(&[1, 2, 3, 4]));
@@ -74,13 +75,13 @@ fn half_a_write_over_the_end_of_a_window_is_torn() {
 }
 
 #[test]
-fn an_altered_sector_in_a_hole_is_found() {
+fn an_altered_sector_in_a_hole_is_reported() {
     let scratch = Scratch::new();
     let (log, states) = history();
     let (base, recovered) = (base(&scratch), disk(&scratch, &states[4]));
     for sector in
         [0, 9, 10, WINDOW, 4 * WINDOW + 9, 4 * WINDOW + 10, 5 * WINDOW, DISK / 512 - 4, DISK / 512 - 1]
     {
-        must_object(&base, &log, &recovered, &Options::default(), sector).unwrap();
+        self_test(&base, &log, &recovered, &Options::default(), sector).unwrap();
     }
 }

@@ -1,5 +1,6 @@
-//! What changed, as a snapshot's own store tells it: before the first write to a chunk the kernel saves the chunk there
-//! and notes its number, so the list of saved chunks is the list of changed ones.
+//! Reads changed chunks from the store of a device-mapper snapshot. Before the first write to a
+//! chunk the kernel saves the chunk there with its number, so the list of saved chunks is the list
+//! of changed ones.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -7,31 +8,31 @@ use std::io;
 
 use crate::device::{ALIGN, Buffer};
 
-/// Sectors of a chunk: the grain in which the kernel saves, and changes are told.
+/// Sectors per chunk, the unit in which the kernel saves and changes are reported.
 pub(crate) const CHUNK_SECTORS: u64 = 32;
-/// Bytes of a chunk.
+/// Bytes per chunk.
 pub(crate) const CHUNK: u64 = CHUNK_SECTORS * 512;
 const MAGIC: u32 = 0x7041_6e53;
 const ENTRY_BYTES: usize = 16;
-/// Chunks before the first list: the header.
+/// Number of chunks before the first list: the header.
 const HEADER_CHUNKS: u64 = 1;
 
 /// Numbers of changed chunks.
 pub(crate) type Chunks = BTreeSet<u64>;
 
-/// Makes a store look unused, so that the kernel begins it anew.
+/// Makes a store look unused, so that the kernel initialises it.
 pub(crate) fn wipe(store: &File) -> io::Result<()> {
     Buffer::new(ALIGN as usize).write_zeroes(store, 0, ALIGN as usize)
 }
 
-/// The chunks saved in a store of `bytes` bytes; `None` if the store overflowed, and no longer tells.
+/// The chunks saved in a store of `bytes` bytes; `None` if the store overflowed and is incomplete.
 pub(crate) fn read(store: &File, bytes: u64) -> io::Result<Option<Chunks>> {
     let mut buffer = Buffer::new(CHUNK as usize);
     let header = buffer.read(store, bytes, 0, CHUNK as usize)?;
     let word = |at: usize| header[at..at + 4].try_into().map_or(0, u32::from_le_bytes);
     let (magic, valid, chunk) = (word(0), word(4), word(12));
     if magic != MAGIC || u64::from(chunk) != CHUNK_SECTORS {
-        return Err(io::Error::other("the snapshot store has no header of its own"));
+        return Err(io::Error::other("the snapshot store has no valid header"));
     }
     if valid == 0 {
         return Ok(None);
@@ -50,7 +51,7 @@ pub(crate) fn read(store: &File, bytes: u64) -> io::Result<Option<Chunks>> {
     Ok(Some(chunks))
 }
 
-/// Adds a list's entries; `false` if the list ended before its area did.
+/// Adds the entries of a list; `false` if it was not full and so is the last one.
 fn add_entries(area: &[u8], chunks: &mut Chunks) -> bool {
     for entry in area.chunks_exact(ENTRY_BYTES) {
         let half = |at: usize| entry[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
@@ -70,7 +71,7 @@ mod tests {
 
     const ENTRIES: u64 = CHUNK / ENTRY_BYTES as u64;
 
-    /// A store in which `changed` chunks were saved, as the kernel writes it.
+    /// A store as the kernel writes it, with `changed` chunks saved.
     fn store(valid: u32, changed: &[u64]) -> (tempfile::NamedTempFile, u64) {
         let lists = changed.len() as u64 / ENTRIES + 1;
         let bytes = (HEADER_CHUNKS + lists * (ENTRIES + 1)) * CHUNK;
@@ -104,12 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_overflowed_tells_nothing() {
+    fn an_overflowed_store_reports_no_changes() {
         assert_eq!(read_back(0, &[1, 2]), None);
     }
 
     #[test]
-    fn what_is_no_store_is_an_error() {
+    fn an_invalid_store_is_an_error() {
         let (file, bytes) = store(1, &[1]);
         wipe(file.as_file()).expect("wiped");
         assert!(read(file.as_file(), bytes).is_err());

@@ -1,5 +1,6 @@
-//! Reading block devices past the page cache: a frozen disk is read once and must not push the machine's own pages
-//! out, and what the kernel writes into a snapshot's store by itself is never in the cache.
+//! Reads block devices past the page cache: a snapshot is read once and must not evict the
+//! machine's own pages, and what the kernel itself writes to a snapshot's store is never in the
+//! cache.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,10 +9,10 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// What offset, length and memory of a direct transfer must be multiples of.
+/// Alignment of offset, length and memory of a direct transfer.
 pub(crate) const ALIGN: u64 = 4096;
 
-/// Opens a device for direct transfers; a file system that has none is read through the cache.
+/// Opens a device for direct I/O, or through the cache if its file system does not support that.
 pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(write);
@@ -19,21 +20,21 @@ pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
     direct.or_else(|_| options.open(path))
 }
 
-/// Memory for direct transfers.
+/// A buffer for direct I/O.
 pub(crate) struct Buffer {
     memory: Vec<u8>,
     start: usize,
 }
 
 impl Buffer {
-    /// Room for `bytes` bytes wherever on a disk they lie.
+    /// A buffer with room for `bytes` bytes at any offset of a disk.
     pub(crate) fn new(bytes: usize) -> Self {
         let memory = vec![0; bytes.next_multiple_of(ALIGN as usize) + 3 * ALIGN as usize];
         let start = memory.as_ptr().align_offset(ALIGN as usize);
         Self { memory, start }
     }
 
-    /// Reads `length` bytes at `offset` of a device that has `bytes`, and returns them.
+    /// Reads `length` bytes at `offset` of a device of `bytes` bytes.
     pub(crate) fn read(&mut self, file: &File, bytes: u64, offset: u64, length: usize) -> io::Result<&[u8]> {
         let from = offset / ALIGN * ALIGN;
         let end = (offset + length as u64).next_multiple_of(ALIGN).min(bytes);
@@ -45,7 +46,7 @@ impl Buffer {
         Ok(&self.memory[self.start + skip..self.start + skip + length])
     }
 
-    /// Fills the first `length` bytes at `offset` of a device with zeroes; both are multiples of [`ALIGN`].
+    /// Writes zeroes over `length` bytes at `offset` of a device; both are multiples of [`ALIGN`].
     pub(crate) fn write_zeroes(&mut self, file: &File, offset: u64, length: usize) -> io::Result<()> {
         let window = &mut self.memory[self.start..self.start + length];
         window.fill(0);
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_stretch_of_a_device_is_read() {
+    fn any_range_of_a_device_is_read() {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         let content: Vec<u8> = (0..5 * ALIGN + 512).map(|i| (i % 251) as u8).collect();
         io::Write::write_all(&mut file, &content).expect("written");

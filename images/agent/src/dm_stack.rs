@@ -1,18 +1,19 @@
-//! Device mapper under a disk: an origin that snapshots can be taken of, and a window on it for each partition.
+//! The device-mapper stack below a disk: an origin of which snapshots can be taken, and a linear
+//! device for each partition.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::mapper::{Mapper, Target};
 
-/// Where the kernel describes block devices.
+/// Directory in which the kernel describes block devices.
 const BLOCKS: &str = "/sys/class/block";
-/// Where mapped devices are found by name.
+/// Directory of the nodes of mapped devices.
 const MAPPED: &str = "/dev/mapper";
 
-/// Lays device mapper under the disk at `path` and its partitions; what is there already stays. Whoever mounts
-/// `/dev/mapper/NAME` instead of `/dev/NAME` writes through the agent.
-pub(crate) fn lay_under(path: &str) -> Result<(), String> {
+/// Builds the stack for the disk at `path` and its partitions, unless it exists. File systems
+/// mounted from `/dev/mapper/NAME` instead of `/dev/NAME` write through the agent.
+pub(crate) fn build(path: &str) -> Result<(), String> {
     let disk = path.trim_start_matches("/dev/");
     if mapped(disk).exists() {
         return Ok(());
@@ -34,27 +35,27 @@ pub(crate) fn lay_under(path: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Disks under the agent's care, by name.
+/// Names of the disks that have a stack.
 pub(crate) fn disks() -> Result<Vec<String>, String> {
     let names = children(Path::new("/sys/block"))?;
     Ok(names.into_iter().filter(|name| !name.starts_with("dm-") && mapped(name).exists()).collect())
 }
 
-/// The node of a mapped device.
+/// Path of the node of a mapped device.
 pub(crate) fn mapped(name: &str) -> PathBuf {
     Path::new(MAPPED).join(name)
 }
 
-/// Length in sectors of the device that `sysfs` describes.
+/// Length of the device that `sysfs` describes, in sectors.
 pub(crate) fn sectors(sysfs: &Path) -> Result<u64, String> {
     number(&sysfs.join("size"))
 }
 
-/// A disk's own serial number, from its unit serial number page.
+/// Serial number of a disk, from its unit serial number page.
 pub(crate) fn serial(disk: &str) -> Result<String, String> {
     let path = Path::new(BLOCKS).join(disk).join("device/vpd_pg80");
     let page = fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    serial_in(&page).ok_or_else(|| format!("disk {disk} tells no serial number"))
+    serial_in(&page).ok_or_else(|| format!("disk {disk} reports no serial number"))
 }
 
 fn serial_in(page: &[u8]) -> Option<String> {
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_serial_number_is_what_its_page_says() {
+    fn the_serial_number_is_read_from_its_page() {
         let mut page = vec![0, 0x80, 0, 12];
         page.extend_from_slice(b"  RT-system ");
         assert_eq!(serial_in(&page).as_deref(), Some("RT-system"));

@@ -1,4 +1,4 @@
-//! What the disk server shows: the disks of the open view, to callers that can be sent away.
+//! The disks of the open snapshot, and the readers connected to them.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
@@ -7,25 +7,25 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::changes::Chunks;
-use crate::lock;
+use crate::sync::lock;
 
-/// How long callers may take to let go of their devices once their connections are cut.
-const GONE_WITHIN: Duration = Duration::from_secs(20);
+/// Time limit for readers to close their devices after their connections were cut.
+const CLOSE_WITHIN: Duration = Duration::from_secs(20);
 
-/// One frozen disk.
+/// One disk of a snapshot.
 #[derive(Debug)]
-pub(crate) struct Frozen {
+pub(crate) struct ExportedDisk {
     /// Its serial number, which names the export.
     pub(crate) serial: String,
-    /// The device that shows its content.
+    /// The device that provides its content.
     pub(crate) node: PathBuf,
     /// Size in bytes.
     pub(crate) bytes: u64,
-    /// What changed, if that can be told.
+    /// The changed chunks, if they are known.
     pub(crate) changed: Option<Chunks>,
 }
 
-/// The open view and everybody who reads it.
+/// The open snapshot and its readers.
 #[derive(Default)]
 pub(crate) struct Exports {
     state: Mutex<State>,
@@ -34,18 +34,18 @@ pub(crate) struct Exports {
 
 #[derive(Default)]
 struct State {
-    disks: Vec<Arc<Frozen>>,
+    disks: Vec<Arc<ExportedDisk>>,
     callers: BTreeMap<u64, TcpStream>,
     next: u64,
 }
 
-/// A caller's place in the list, for as long as it may hold a device open.
-pub(crate) struct Place<'a> {
+/// Registration of a reader that may have a device open; dropping it removes the reader.
+pub(crate) struct Registration<'a> {
     exports: &'a Exports,
     number: u64,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Registration<'_> {
     fn drop(&mut self) {
         lock(&self.exports.state).callers.remove(&self.number);
         self.exports.left.notify_all();
@@ -53,43 +53,43 @@ impl Drop for Place<'_> {
 }
 
 impl Exports {
-    /// Shows disks.
-    pub(crate) fn show(&self, disks: Vec<Frozen>) {
+    /// Starts to export disks.
+    pub(crate) fn show(&self, disks: Vec<ExportedDisk>) {
         lock(&self.state).disks = disks.into_iter().map(Arc::new).collect();
     }
 
-    /// Shows nothing more, and returns once nobody holds a device open.
+    /// Stops to export disks, and returns once no reader has a device open.
     pub(crate) fn hide(&self) -> Result<(), String> {
         let mut state = lock(&self.state);
         state.disks.clear();
         for caller in state.callers.values() {
-            // One that has gone away needs no sending.
+            // Fails if the reader has already gone.
             let _ = caller.shutdown(Shutdown::Both);
         }
-        let waited = self.left.wait_timeout_while(state, GONE_WITHIN, |state| !state.callers.is_empty());
+        let waited = self.left.wait_timeout_while(state, CLOSE_WITHIN, |state| !state.callers.is_empty());
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         match state.callers.len() {
             0 => Ok(()),
-            left => Err(format!("{left} readers do not let go of the frozen disks")),
+            left => Err(format!("{left} readers do not close the disks of the snapshot")),
         }
     }
 
-    /// Notes a caller.
-    pub(crate) fn enter(&self, caller: &TcpStream) -> std::io::Result<Place<'_>> {
+    /// Registers a reader.
+    pub(crate) fn register(&self, caller: &TcpStream) -> std::io::Result<Registration<'_>> {
         let caller = caller.try_clone()?;
         let mut state = lock(&self.state);
         state.next += 1;
         let number = state.next;
         state.callers.insert(number, caller);
-        Ok(Place { exports: self, number })
+        Ok(Registration { exports: self, number })
     }
 
-    /// The frozen disk with this serial number.
-    pub(crate) fn find(&self, serial: &str) -> Option<Arc<Frozen>> {
+    /// The disk with this serial number.
+    pub(crate) fn find(&self, serial: &str) -> Option<Arc<ExportedDisk>> {
         lock(&self.state).disks.iter().find(|disk| disk.serial == serial).cloned()
     }
 
-    /// Serial numbers of all frozen disks.
+    /// Serial numbers of all disks.
     pub(crate) fn names(&self) -> Vec<String> {
         lock(&self.state).disks.iter().map(|disk| disk.serial.clone()).collect()
     }

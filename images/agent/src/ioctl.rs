@@ -1,14 +1,14 @@
-//! The only module that speaks to the kernel by address: one call to device mapper's control device.
-#![allow(unsafe_code)]
+//! The only unsafe code: the `ioctl` call on device mapper's control device.
+#![expect(unsafe_code)]
 
 use std::ffi::c_void;
 use std::fs::File;
 
 use rustix::ioctl::{Direction, Ioctl, IoctlOutput, Opcode, opcode};
 
-/// Bytes of a call: the kernel's `struct dm_ioctl` and room for what follows it.
+/// Size of the memory of a call: the kernel's `struct dm_ioctl` and the data after it.
 pub(crate) const CALL_BYTES: usize = 4096;
-/// Bytes of `struct dm_ioctl`, which the call's number contains.
+/// Size of `struct dm_ioctl`, which is part of the opcode.
 pub(crate) const HEADER_BYTES: usize = 312;
 const GROUP: u8 = 0xfd;
 
@@ -18,8 +18,9 @@ struct Call<'a> {
     memory: &'a mut [u8; CALL_BYTES],
 }
 
-// SAFETY: the opcode is one of device mapper's, all of which take a pointer to `data_size` bytes and touch no more;
-// `make` refuses memory that claims another size than it has.
+// SAFETY: the opcode is one of device mapper's, all of which take a pointer to a `struct dm_ioctl`
+// and access only its `data_size` bytes. `call` checks that `data_size` equals the size of
+// `memory`.
 unsafe impl Ioctl for Call<'_> {
     type Output = ();
 
@@ -38,12 +39,12 @@ unsafe impl Ioctl for Call<'_> {
     }
 }
 
-/// Makes call `number` of device mapper with `memory`, which begins with a `struct dm_ioctl`.
-pub(crate) fn make(control: &File, number: u8, memory: &mut [u8; CALL_BYTES]) -> rustix::io::Result<()> {
-    let told = u32::from_ne_bytes([memory[12], memory[13], memory[14], memory[15]]);
-    if told as usize != CALL_BYTES {
+/// Executes call `number` of device mapper with `memory`, which begins with a `struct dm_ioctl`.
+pub(crate) fn call(control: &File, number: u8, memory: &mut [u8; CALL_BYTES]) -> rustix::io::Result<()> {
+    let data_size = u32::from_ne_bytes([memory[12], memory[13], memory[14], memory[15]]);
+    if data_size as usize != CALL_BYTES {
         return Err(rustix::io::Errno::INVAL);
     }
-    // SAFETY: see above; the memory is borrowed for the whole call.
+    // SAFETY: `data_size` was checked above, and `memory` is borrowed for the whole call.
     unsafe { rustix::ioctl::ioctl(control, Call { number, memory }) }
 }

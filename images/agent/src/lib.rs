@@ -1,5 +1,6 @@
-//! The replication agent: the program inside a physical machine that takes the place of a hypervisor's interface.
+//! The replication agent: the program inside a physical machine that replaces a hypervisor's
+//! snapshot interface.
 //!
-//! This library is what both sides share: the protocol between whoever replicates the machine and its agent.
+//! This library is shared by the agent and its client: it defines their protocol.
 
 pub mod protocol;

@@ -1,7 +1,8 @@
-//! The program inside the guest. See the library for how it speaks.
+//! The program inside the guest. Its library describes the protocol.
 //!
-//! `agent stack DISK` lays device mapper under a disk and its partitions, before they are mounted. `agent serve` answers
-//! for ever. The program runs from memory: while it holds the disks suspended, nothing can be read from them.
+//! `agent stack DISK` builds a device-mapper stack for a disk and its partitions, before they are
+//! mounted. `agent serve` answers requests. The program runs from memory, because it suspends the
+//! disks, and nothing can be read from them then.
 
 mod change_set;
 mod changes;
@@ -12,16 +13,17 @@ mod exports;
 mod ioctl;
 mod mapper;
 mod server;
+mod sync;
 mod tracker;
 mod wire;
 
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["stack", disk] => dm_stack::lay_under(disk),
+        ["stack", disk] => dm_stack::build(disk),
         ["serve"] => serve(),
         _ => Err("usage: agent stack DISK | agent serve".to_owned()),
     };
@@ -36,12 +38,7 @@ fn main() -> ExitCode {
 
 fn serve() -> Result<(), String> {
     let exports = Arc::new(exports::Exports::default());
-    let tracker = tracker::Tracker::begin(Arc::clone(&exports))?;
+    let tracker = tracker::Tracker::start(Arc::clone(&exports))?;
     server::start(exports)?;
     control::serve(&Arc::new(Mutex::new(tracker)))
-}
-
-/// Locks, whatever happened to the thread that held the lock before.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

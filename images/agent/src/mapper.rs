@@ -1,4 +1,4 @@
-//! Device mapper: devices made of tables, suspended and resumed.
+//! Device mapper: creating, suspending and resuming mapped devices.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,17 @@ use rustix::io::Errno;
 use crate::ioctl::{self, CALL_BYTES, HEADER_BYTES};
 
 const CONTROL: &str = "/dev/mapper/control";
-/// Oldest interface that has everything needed.
+/// Interface version to request; the oldest one suffices.
 const VERSION: [u32; 3] = [4, 0, 0];
 const NAME_AT: usize = 48;
 const NAME_BYTES: usize = 128;
 const TARGET_BYTES: usize = 40;
 const SUSPEND: u32 = 1 << 1;
-/// Suspend without freezing the file system above: the moment is crash-consistent, and nothing waits for a sync.
+/// Suspend without freezing the file system above, so that the snapshot is crash-consistent and no
+/// sync is waited for.
 const SKIP_LOCKFS: u32 = 1 << 10;
 
-/// Calls, as the kernel numbers them.
+/// Commands with the kernel's numbers.
 #[derive(Clone, Copy)]
 enum Command {
     Create = 3,
@@ -27,13 +28,13 @@ enum Command {
     Load = 9,
 }
 
-/// The one line of a device's table.
+/// A device's table, which has one line.
 pub(crate) struct Target<'a> {
     /// `linear`, `snapshot`, `snapshot-origin`.
     pub(crate) kind: &'a str,
     /// Length in sectors.
     pub(crate) sectors: u64,
-    /// What the kind wants to know.
+    /// Parameters of this kind of target.
     pub(crate) parameters: String,
 }
 
@@ -47,7 +48,8 @@ impl Mapper {
         control.map(Self).map_err(|e| format!("cannot open {CONTROL}: {e}"))
     }
 
-    /// Makes a device with a table; it does not run before it is resumed. Returns its node.
+    /// Creates a device with a table. It is inactive until it is resumed. Returns the path of its
+    /// node.
     pub(crate) fn create(&self, name: &str, target: &Target<'_>) -> Result<PathBuf, String> {
         self.call(Command::Create, name, 0, None)?;
         let loaded = self.call(Command::Load, name, 0, Some(target));
@@ -56,31 +58,31 @@ impl Mapper {
         }
         loaded?;
         let number = self.call(Command::Status, name, 0, None)?;
-        // The kernel's device number, of which the minor part lies in two pieces.
+        // The minor number lies in two parts of the kernel's device number.
         let minor = (number & 0xff) | ((number >> 12) & 0xf_ff00);
         Ok(Path::new("/dev").join(format!("dm-{minor}")))
     }
 
-    /// Lets a device run, with its new table if one was loaded.
+    /// Resumes a device, activating its new table if one was loaded.
     pub(crate) fn resume(&self, name: &str) -> Result<(), String> {
         self.call(Command::Suspend, name, 0, None).map(drop)
     }
 
-    /// Holds everything back that is not under way yet, and waits for what is.
+    /// Suspends a device: new requests are queued, and those in progress are waited for.
     pub(crate) fn suspend(&self, name: &str) -> Result<(), String> {
         self.call(Command::Suspend, name, SUSPEND | SKIP_LOCKFS, None).map(drop)
     }
 
-    /// Removes a device; one that is not there is fine.
+    /// Removes a device. Succeeds if there is no such device.
     pub(crate) fn remove(&self, name: &str) -> Result<(), String> {
         let mut memory = request(name, 0, None)?;
-        match ioctl::make(&self.0, Command::Remove as u8, &mut memory) {
+        match ioctl::call(&self.0, Command::Remove as u8, &mut memory) {
             Ok(()) | Err(Errno::NXIO) => Ok(()),
             Err(error) => Err(format!("remove device {name}: {error}")),
         }
     }
 
-    /// Makes a call and returns the device's number.
+    /// Executes a command and returns the device's number.
     fn call(
         &self,
         command: Command,
@@ -94,16 +96,16 @@ impl Mapper {
             Command::Load => "load the table of",
             Command::Suspend if flags == 0 => "resume",
             Command::Suspend => "suspend",
-            Command::Status | Command::Remove => "look at",
+            Command::Status | Command::Remove => "query",
         };
-        ioctl::make(&self.0, command as u8, &mut memory)
+        ioctl::call(&self.0, command as u8, &mut memory)
             .map_err(|e| format!("{tried} device {name}: {e}"))?;
         let number: [u8; 8] = memory[40..48].try_into().unwrap_or_default();
         Ok(u64::from_ne_bytes(number))
     }
 }
 
-/// The memory of a call, as `linux/dm-ioctl.h` lays it out.
+/// The memory of a call, laid out as in `linux/dm-ioctl.h`.
 fn request(name: &str, flags: u32, target: Option<&Target<'_>>) -> Result<[u8; CALL_BYTES], String> {
     let mut memory = [0; CALL_BYTES];
     let mut put = |at: usize, bytes: &[u8]| memory[at..at + bytes.len()].copy_from_slice(bytes);
@@ -118,7 +120,7 @@ fn request(name: &str, flags: u32, target: Option<&Target<'_>>) -> Result<[u8; C
     put(NAME_AT, name.as_bytes());
     if let Some(target) = target {
         let parameters = HEADER_BYTES + TARGET_BYTES;
-        // One byte more ends the text.
+        // The text needs a terminating zero byte.
         if parameters + target.parameters.len() >= CALL_BYTES || target.kind.len() >= 16 {
             return Err(format!("the table of device {name} is too long"));
         }
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn a_request_that_is_too_long_is_refused() {
         assert!(request(&"n".repeat(128), 0, None).is_err());
         let long = Target { kind: "linear", sectors: 1, parameters: "p".repeat(CALL_BYTES) };
         assert!(request("name", 0, Some(&long)).is_err());

@@ -1,15 +1,16 @@
-//! What is asked of an agent and what it answers: one JSON object a line, each question with one answer.
+//! The protocol between agent and client: one JSON object per line, one answer per question.
 //!
-//! The disks of a view are read over NBD at [`NBD_PORT`], one export a disk, named by its serial number. Beside
-//! `base:allocation` an export offers [`CHANGED`] if the agent can tell what changed since the moment asked about.
+//! The disks of a snapshot are read over NBD at [`NBD_PORT`]. Each disk is an export, named by its
+//! serial number. Beside `base:allocation` an export offers the meta context [`CHANGED`] if the
+//! changes since the given snapshot are known.
 
 use serde::{Deserialize, Serialize};
 
-/// TCP port of the questions inside the guest.
+/// TCP port of the control protocol in the guest.
 pub const CONTROL_PORT: u16 = 7171;
-/// TCP port of the frozen disks inside the guest.
+/// TCP port of the NBD server in the guest.
 pub const NBD_PORT: u16 = 10809;
-/// NBD meta context whose flag 1 marks what changed.
+/// NBD meta context in which flag 1 marks changed ranges.
 pub const CHANGED: &str = "roundtrip:changed";
 
 /// A question.
@@ -18,22 +19,22 @@ pub const CHANGED: &str = "roundtrip:changed";
 pub enum Question {
     /// Which disks are there? Answer: [`Answer::Here`].
     Hello,
-    /// Freeze all disks at one moment. Ends an open view as if it had been closed unconsumed.
-    /// Answer: [`Answer::DiskSnapshot`].
+    /// Take a snapshot of all disks at one moment. An open snapshot is closed without being
+    /// acknowledged. Answer: [`Answer::DiskSnapshot`].
     Open {
-        /// The moment to tell changes since.
+        /// The snapshot since which changes are wanted.
         since: Option<String>,
     },
-    /// End a view. One that is not open is fine. Answer: [`Answer::Done`].
+    /// Close a snapshot. Succeeds if it is not open. Answer: [`Answer::Done`].
     Close {
-        /// The view's own moment.
+        /// Name of the snapshot.
         change: String,
-        /// Whether its changes reached their destination.
+        /// Whether its content reached its destination, so that changes count from there.
         acknowledge: bool,
     },
-    /// Forget all tracking: it costs the machine something. Answer: [`Answer::Done`].
+    /// Stop change tracking, which slows the machine down. Answer: [`Answer::Done`].
     Forget,
-    /// Shut the machine down in order. Answer: [`Answer::Done`], before it begins.
+    /// Shut the machine down. Answer: [`Answer::Done`], sent before the shutdown begins.
     ShutDown,
 }
 
@@ -41,34 +42,34 @@ pub enum Question {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
 pub enum Answer {
-    /// The disks under the agent's care.
+    /// The disks that can be replicated.
     Here {
-        /// Them.
+        /// The disks.
         disks: Vec<Disk>,
     },
-    /// The disks are frozen.
+    /// A snapshot is open.
     DiskSnapshot {
-        /// Name of this moment; another start of the agent never uses it again.
+        /// Name of the snapshot; no later start of the agent uses it again.
         change: String,
-        /// Whether the exports offer [`CHANGED`]. They do not if the moment asked about is unknown, or if the
-        /// agent's store overflowed since.
+        /// Whether the exports offer [`CHANGED`]. They do not if the given snapshot is unknown or
+        /// the agent's store overflowed since.
         tells_changes: bool,
         /// The disks.
         disks: Vec<Disk>,
     },
-    /// It is done.
+    /// The request was executed.
     Done,
-    /// It cannot be done.
+    /// The request failed.
     Refused {
         /// What was tried and what was found.
         why: String,
     },
 }
 
-/// One disk.
+/// A disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
-    /// Serial number, as the disk itself tells it; also the name of its export.
+    /// Serial number that the disk reports; also the name of its export.
     pub serial: String,
     /// Size in bytes.
     pub bytes: u64,

@@ -1,9 +1,10 @@
-//! Views: all disks frozen at one moment, and what changed since an earlier one.
+//! Snapshots of all disks at one moment, and the changes since an earlier snapshot.
 //!
-//! Every disk has one snapshot at any time from the first view on. It shows the view while that is open, and it notes
-//! what is written from its moment to the next view's. Its store is a RAM disk. A store that overflows costs no write and
-//! no byte of the machine's: the view can be read no more, and the next one tells no changes, so that whoever replicates
-//! compares the whole disk.
+//! From the first request on, every disk always has one device-mapper snapshot. It provides the
+//! content of the open snapshot, and it records what is written until the next one. Its store is a
+//! RAM disk. If the store overflows, the machine is not affected, but the snapshot becomes
+//! unreadable and no changes are known at the next one, so that the client has to compare the whole
+//! disk.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,23 +13,23 @@ use std::sync::Arc;
 use crate::change_set::{ChangeSet, Changes};
 use crate::changes::{self, CHUNK_SECTORS, Chunks};
 use crate::device;
-use crate::exports::{Exports, Frozen};
+use crate::dm_stack;
+use crate::exports::{ExportedDisk, Exports};
 use crate::mapper::{Mapper, Target};
-use crate::stack;
 use agent::protocol::Disk;
 
 const SECTOR: u64 = 512;
-/// Stores of a disk: one in use, one for the next view.
+/// Stores per disk: one in use, one for the next snapshot.
 const STORES: usize = 2;
 
-/// One disk under the agent's care.
+/// One disk with its snapshots.
 struct Tracked {
     name: String,
     serial: String,
     bytes: u64,
-    /// Number among the disks, which decides its stores.
+    /// Index among the disks, which determines its stores.
     index: usize,
-    /// The store of its snapshot, and the device that shows it.
+    /// The index of the store of its current snapshot, and the node of the snapshot.
     active: Option<(usize, PathBuf)>,
 }
 
@@ -38,7 +39,7 @@ impl Tracked {
     }
 
     fn snapshot(&self, which: usize) -> String {
-        format!("{}-view{which}", self.name)
+        format!("{}-snapshot{which}", self.name)
     }
 
     fn spare(&self) -> usize {
@@ -46,22 +47,23 @@ impl Tracked {
     }
 }
 
-/// All disks and the account of their changes.
+/// All disks and their accumulated changes.
 pub(crate) struct Tracker {
     mapper: Mapper,
     disks: Vec<Tracked>,
     exports: Arc<Exports>,
-    account: ChangeSet,
-    /// The moment of the open view.
+    changes: ChangeSet,
+    /// Name of the open snapshot.
     open: Option<String>,
-    /// Tells this start of the agent from any other.
+    /// Distinguishes this start of the agent from all others.
     start: String,
-    views: u64,
+    snapshots: u64,
 }
 
 impl Tracker {
-    /// Takes the disks into care. What an agent before it left is removed: what it knew is lost with it.
-    pub(crate) fn begin(exports: Arc<Exports>) -> Result<Self, String> {
+    /// Starts tracking. Snapshots left by an earlier start of the agent are removed; the changes
+    /// they recorded are lost.
+    pub(crate) fn start(exports: Arc<Exports>) -> Result<Self, String> {
         let mapper = Mapper::open()?;
         let mut disks = Vec::new();
         for (index, name) in dm_stack::disks()?.into_iter().enumerate() {
@@ -76,67 +78,69 @@ impl Tracker {
         }
         let start = fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(|e| e.to_string())?;
         let start = start.trim().to_owned();
-        Ok(Self { mapper, disks, exports, account: ChangeSet::default(), open: None, start, views: 0 })
+        Ok(Self { mapper, disks, exports, changes: ChangeSet::default(), open: None, start, snapshots: 0 })
     }
 
-    /// The disks under care.
+    /// All disks.
     pub(crate) fn disks(&self) -> Vec<Disk> {
         let shown = |disk: &Tracked| Disk { serial: disk.serial.clone(), bytes: disk.bytes };
         self.disks.iter().map(shown).collect()
     }
 
-    /// Freezes all disks at one moment. Returns the moment's name, and whether changes since `since` are told.
+    /// Takes a snapshot. Returns its name, and whether the changes since `since` are known.
     pub(crate) fn open(&mut self, since: Option<&str>) -> Result<(String, bool), String> {
         if self.disks.is_empty() {
-            return Err("no disk is under the agent's care: it was not there when they were mounted".into());
+            return Err(
+                "no disk has a device-mapper stack: the agent was not there when they were mounted".into()
+            );
         }
-        self.end_snapshot()?;
+        self.end_open_snapshot()?;
         let made = self.prepare()?;
         let frozen = self.freeze();
         let before: Vec<_> = match &frozen {
             Ok(()) => self.disks.iter_mut().zip(made).map(|(disk, made)| disk.active.replace(made)).collect(),
-            // What was prepared is of no use.
+            // The prepared snapshots are not needed.
             Err(_) => made.into_iter().map(Some).collect(),
         };
-        let noted = self.retire(before);
+        let recorded = self.retire(before);
         frozen?;
-        // Where it could not be read, nothing is known, and nothing must be told.
-        self.account.note(noted.as_ref().ok().cloned().flatten());
-        noted?;
-        self.views += 1;
-        let change = format!("{}-{}", self.start, self.views);
-        let told = self.account.since(since).cloned();
-        self.exports.show(self.frozen(told.as_ref()));
+        // If the changes could not be read they are unknown, and must not be reported.
+        self.changes.add(recorded.as_ref().ok().cloned().flatten());
+        recorded?;
+        self.snapshots += 1;
+        let change = format!("{}-{}", self.start, self.snapshots);
+        let known = self.changes.since(since).cloned();
+        self.exports.show(self.exported(known.as_ref()));
         self.open = Some(change.clone());
-        Ok((change, told.is_some()))
+        Ok((change, known.is_some()))
     }
 
-    /// Ends the view of a moment; if its content reached its destination, changes count from there.
+    /// Closes a snapshot. If its content reached its destination, changes count from there.
     pub(crate) fn close(&mut self, change: &str, acknowledge: bool) -> Result<(), String> {
         if self.open.as_deref() != Some(change) {
             return Ok(());
         }
-        self.end_snapshot()?;
+        self.end_open_snapshot()?;
         if acknowledge {
-            self.account.acknowledge(change, self.disks.len());
+            self.changes.acknowledge(change, self.disks.len());
         }
         Ok(())
     }
 
-    /// Ends all tracking.
+    /// Stops change tracking.
     pub(crate) fn forget(&mut self) -> Result<(), String> {
-        self.end_snapshot()?;
+        self.end_open_snapshot()?;
         let active: Vec<_> = self.disks.iter_mut().map(|disk| disk.active.take()).collect();
-        self.account = ChangeSet::default();
+        self.changes = ChangeSet::default();
         self.retire(active).map(drop)
     }
 
-    fn end_snapshot(&mut self) -> Result<(), String> {
+    fn end_open_snapshot(&mut self) -> Result<(), String> {
         self.open = None;
         self.exports.hide()
     }
 
-    /// Makes the next snapshot of every disk; none is in use yet.
+    /// Creates the next snapshot of every disk, still inactive.
     fn prepare(&self) -> Result<Vec<(usize, PathBuf)>, String> {
         let mut made = Vec::new();
         for disk in &self.disks {
@@ -155,7 +159,7 @@ impl Tracker {
 
     fn make_snapshot(&self, disk: &Tracked) -> Result<(usize, PathBuf), String> {
         let which = disk.spare();
-        // One that could not be removed when it was retired.
+        // Left over if it could not be removed when it was retired.
         self.mapper.remove(&disk.snapshot(which))?;
         let store = disk.store(which);
         let wiped = device::open(&store, true).and_then(|file| changes::wipe(&file));
@@ -165,7 +169,8 @@ impl Tracker {
         Ok((which, self.mapper.create(&disk.snapshot(which), &target)?))
     }
 
-    /// The moment: nothing is written to any disk while every one of the new snapshots begins.
+    /// Activates the new snapshots of all disks at one moment, during which nothing is written to
+    /// any disk.
     fn freeze(&self) -> Result<(), String> {
         let mut done = Ok(());
         for disk in &self.disks {
@@ -174,14 +179,15 @@ impl Tracker {
         for disk in &self.disks {
             done = done.and_then(|()| self.mapper.resume(&disk.snapshot(disk.spare())));
         }
-        // Whatever happened: a disk that stays suspended stops the machine.
+        // In every case, because a disk that stays suspended stops the machine.
         for disk in &self.disks {
             done = self.mapper.resume(&disk.name).and(done);
         }
         done
     }
 
-    /// Removes snapshots and reads what they noted; `None` if one of them does not know.
+    /// Removes snapshots and reads the changes that they recorded; `None` if one of them
+    /// overflowed.
     fn retire(&self, snapshots: Vec<Option<(usize, PathBuf)>>) -> Result<Option<Changes>, String> {
         let mut all = Vec::new();
         for (disk, snapshot) in self.disks.iter().zip(snapshots) {
@@ -189,15 +195,15 @@ impl Tracker {
             self.mapper.remove(&disk.snapshot(which))?;
             all.push(read_changes(&disk.store(which))?);
         }
-        let whole = all.len() == self.disks.len();
-        Ok(all.into_iter().collect::<Option<Changes>>().filter(|_| whole))
+        let complete = all.len() == self.disks.len();
+        Ok(all.into_iter().collect::<Option<Changes>>().filter(|_| complete))
     }
 
-    fn frozen(&self, changes: Option<&Changes>) -> Vec<Frozen> {
+    fn exported(&self, changes: Option<&Changes>) -> Vec<ExportedDisk> {
         let disks = self.disks.iter().enumerate().filter_map(|(index, disk)| {
             let (_, node) = disk.active.clone()?;
             let changed = changes.map(|changes| changes.get(index).cloned().unwrap_or_default());
-            Some(Frozen { serial: disk.serial.clone(), node, bytes: disk.bytes, changed })
+            Some(ExportedDisk { serial: disk.serial.clone(), node, bytes: disk.bytes, changed })
         });
         disks.collect()
     }

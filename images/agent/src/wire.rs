@@ -1,24 +1,24 @@
-//! NBD's numbers and the way they are written: big-endian words.
+//! Constants of the NBD protocol, and reading and writing its big-endian numbers.
 
 use std::io::{self, Read, Write};
 
-/// First word of a server.
+/// First number sent by a server.
 pub(crate) const HELLO: u64 = u64::from_be_bytes(*b"NBDMAGIC");
-/// First word of every option.
+/// First number of every option.
 pub(crate) const OPTION: u64 = u64::from_be_bytes(*b"IHAVEOPT");
-/// First word of every answer to an option.
+/// First number of every reply to an option.
 pub(crate) const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
-/// First word of a request.
+/// First number of a request.
 pub(crate) const REQUEST: u32 = 0x2560_9513;
-/// First word of a simple reply.
+/// First number of a simple reply.
 pub(crate) const SIMPLE_REPLY: u32 = 0x6744_6698;
-/// First word of a chunk of a structured reply.
+/// First number of a chunk of a structured reply.
 pub(crate) const CHUNK: u32 = 0x668e_33ef;
 
-/// Handshake flags of both sides: fixed newstyle, no zeroes after the size.
+/// Handshake flags of both sides: fixed newstyle, and no zeroes after the size.
 pub(crate) const FIXED_NEWSTYLE: u16 = 1;
 pub(crate) const NO_ZEROES: u16 = 2;
-/// Flags of an export: flags are there, read-only, many connections see the same bytes.
+/// Flags of an export: has flags, read-only, safe for several connections.
 pub(crate) const EXPORT_FLAGS: u16 = 1 | 2 | 1 << 8;
 
 pub(crate) const OPT_EXPORT_NAME: u32 = 1;
@@ -41,7 +41,9 @@ pub(crate) const REP_ERR_UNKNOWN: u32 = (1 << 31) + 6;
 pub(crate) const CMD_READ: u16 = 0;
 pub(crate) const CMD_DISCONNECT: u16 = 2;
 pub(crate) const CMD_BLOCK_STATUS: u16 = 7;
-/// A block status shall describe one extent only.
+/// Longest read that is answered, in bytes.
+pub(crate) const LONGEST_READ: u32 = 32 * 1024 * 1024;
+/// Request flag: report only one extent.
 pub(crate) const FLAG_REQ_ONE: u16 = 1 << 3;
 
 pub(crate) const CHUNK_DONE: u16 = 1;
@@ -55,8 +57,8 @@ pub(crate) const EPERM: u32 = 1;
 pub(crate) const EIO: u32 = 5;
 pub(crate) const EINVAL: u32 = 22;
 
-/// Words from a stream.
-pub(crate) trait ReadWords: Read {
+/// Reads big-endian numbers.
+pub(crate) trait ReadNumbers: Read {
     fn u16(&mut self) -> io::Result<u16> {
         let mut bytes = [0; 2];
         self.read_exact(&mut bytes)?;
@@ -75,7 +77,7 @@ pub(crate) trait ReadWords: Read {
         Ok(u64::from_be_bytes(bytes))
     }
 
-    /// A text of `length` bytes.
+    /// Reads a text of `length` bytes.
     fn text(&mut self, length: usize) -> io::Result<String> {
         let mut bytes = vec![0; length];
         self.read_exact(&mut bytes)?;
@@ -83,9 +85,9 @@ pub(crate) trait ReadWords: Read {
     }
 }
 
-impl<T: Read> ReadWords for T {}
+impl<T: Read> ReadNumbers for T {}
 
-/// An answer to an option.
+/// Writes a reply to an option.
 pub(crate) fn option_reply(to: &mut impl Write, option: u32, kind: u32, data: &[u8]) -> io::Result<()> {
     to.write_all(&OPTION_REPLY.to_be_bytes())?;
     to.write_all(&option.to_be_bytes())?;
@@ -94,7 +96,7 @@ pub(crate) fn option_reply(to: &mut impl Write, option: u32, kind: u32, data: &[
     to.write_all(data)
 }
 
-/// Head of a chunk of a structured reply with `length` bytes to follow.
+/// Writes the header of a chunk of a structured reply with `length` bytes of payload.
 pub(crate) fn chunk(to: &mut impl Write, flags: u16, kind: u16, cookie: u64, length: u32) -> io::Result<()> {
     to.write_all(&CHUNK.to_be_bytes())?;
     to.write_all(&flags.to_be_bytes())?;
@@ -103,7 +105,7 @@ pub(crate) fn chunk(to: &mut impl Write, flags: u16, kind: u16, cookie: u64, len
     to.write_all(&length.to_be_bytes())
 }
 
-/// Head of a simple reply.
+/// Writes the header of a simple reply.
 pub(crate) fn simple_reply(to: &mut impl Write, error: u32, cookie: u64) -> io::Result<()> {
     to.write_all(&SIMPLE_REPLY.to_be_bytes())?;
     to.write_all(&error.to_be_bytes())?;

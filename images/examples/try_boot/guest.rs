@@ -1,4 +1,4 @@
-//! One QEMU process and the channels into it.
+//! A QEMU process and the channels into its guest.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use images::{Image, Variant};
 use witness::protocol::{CONTROL_PORT, FromGuest, SERVICE_PORT, ToGuest};
 
-/// Anything that goes wrong in a trial.
+/// Result of an operation in a trial.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Disks(tempfile::TempDir);
 
 impl Disks {
-    /// Copies both disks, leaving holes, and customises the system disk if asked to.
+    /// Copies both disks, keeping holes, and customises the system disk if a variant is given.
     pub fn copy(image: &Image, variant: Option<&Variant>) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         for (from, name) in [(&image.system, "system.raw"), (&image.data, "data.raw")] {
@@ -39,13 +39,13 @@ impl Disks {
         Ok(disks)
     }
 
-    /// Writes a variant onto the system disk.
+    /// Writes a variant to the system disk.
     pub fn customise(&self, variant: &Variant) -> Result<()> {
         let system = camino::Utf8PathBuf::try_from(self.path("system.raw"))?;
         Ok(images::customise(&system, variant)?)
     }
 
-    /// A copy of the disks as they are now.
+    /// Copies the disks in their current state.
     pub fn copy_now(&self) -> Result<Self> {
         let file = |name: &str| camino::Utf8PathBuf::try_from(self.path(name));
         Self::copy(&Image { hash: String::new(), system: file("system.raw")?, data: file("data.raw")? }, None)
@@ -56,7 +56,7 @@ impl Disks {
     }
 }
 
-/// A running guest. Dropping it kills its QEMU, and nothing else.
+/// A running guest. Dropping it kills its QEMU.
 pub struct Guest {
     qemu: Child,
     control: Option<BufReader<UnixStream>>,
@@ -66,7 +66,8 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Powers on. `hardware` holds QEMU's arguments, with `{system}` and `{data}` for the disks' files.
+    /// Powers on. `hardware` holds QEMU's arguments, with `{system}` and `{data}` for the files of
+    /// the disks.
     pub fn power_on(disks: &Disks, hardware: &str, nic: &str) -> Result<Self> {
         let folder = disks.0.path().to_owned();
         let service = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -111,30 +112,30 @@ impl Guest {
         Ok(self.control()?.get_mut().write_all(&line)?)
     }
 
-    /// Waits for a word that `pick` takes. Trouble is an error.
+    /// Waits for a message that `pick` accepts. An error reported by the guest is an error.
     pub fn wait_for<T>(&mut self, mut pick: impl FnMut(&FromGuest) -> Option<T>) -> Result<T> {
         loop {
             let mut line = String::new();
             if self.control()?.read_line(&mut line)? == 0 {
                 return Err(format!("the guest ended: {}", self.serial()).into());
             }
-            let word: FromGuest = serde_json::from_str(&line)?;
-            if let Some(picked) = pick(&word) {
+            let message: FromGuest = serde_json::from_str(&line)?;
+            if let Some(picked) = pick(&message) {
                 return Ok(picked);
             }
-            if let FromGuest::Trouble { what } = word {
-                return Err(format!("trouble: {what}").into());
+            if let FromGuest::Trouble { what } = message {
+                return Err(format!("the guest reported an error: {what}").into());
             }
         }
     }
 
     /// Sends a command and waits until it is done.
-    pub fn carry_out(&mut self, command: &ToGuest) -> Result<()> {
+    pub fn execute(&mut self, command: &ToGuest) -> Result<()> {
         self.ask(command)?;
-        self.wait_for(|word| matches!(word, FromGuest::Done { .. }).then_some(()))
+        self.wait_for(|message| matches!(message, FromGuest::Done { .. }).then_some(()))
     }
 
-    /// Asks the TCP service, trying until the network is up.
+    /// Sends a request to the TCP service, retrying until the network is up.
     pub fn service(&self) -> Result<witness::protocol::ServiceAnswer> {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -148,8 +149,8 @@ impl Guest {
 
     fn ask_service(&self) -> Result<witness::protocol::ServiceAnswer> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.service))?;
-        // QEMU takes the connection before the guest has an address and then repeats it only every few
-        // seconds: a new one is faster than patience.
+        // QEMU accepts the connection before the guest has an address, and then retries only every
+        // few seconds: a new connection is faster.
         stream.set_read_timeout(Some(Duration::from_millis(400)))?;
         stream.write_all(b"status\n")?;
         let mut line = String::new();
@@ -157,7 +158,7 @@ impl Guest {
         Ok(serde_json::from_str(&line)?)
     }
 
-    /// Runs a command of the guest agent and returns its whole answer.
+    /// Runs a guest agent command and returns its answer.
     pub fn agent(&self, command: &str) -> Result<String> {
         let mut socket = connect(&self.folder.join("agent"))?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -167,7 +168,7 @@ impl Guest {
         Ok(line)
     }
 
-    /// Shuts down through the guest agent, which does not answer to that.
+    /// Shuts down through the guest agent, which does not answer this command.
     pub fn agent_shutdown(&self) -> Result<()> {
         let mut socket = connect(&self.folder.join("agent"))?;
         writeln!(socket, "{{\"execute\":\"guest-shutdown\"}}")?;
@@ -183,7 +184,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Waits for QEMU to end by itself.
+    /// Waits for QEMU to end.
     pub fn wait_off(mut self) -> Result<f32> {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
@@ -229,9 +230,9 @@ impl Drop for Guest {
     fn drop(&mut self) {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
-        let mut said = String::new();
-        if File::open(self.folder.join("stderr")).and_then(|mut f| f.read_to_string(&mut said)).is_ok() {
-            eprint!("{said}");
+        let mut errors = String::new();
+        if File::open(self.folder.join("stderr")).and_then(|mut f| f.read_to_string(&mut errors)).is_ok() {
+            eprint!("{errors}");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Boots the image under plain QEMU, without libvirt, on hardware of several kinds and talks to its witness:
-//! `cargo run -p images --example try_boot [NAME...]` after `--example build_image`.
+//! Boots the image under plain QEMU, without libvirt, on several kinds of hardware and communicates
+//! with its witness: `cargo run -p images --example try_boot [NAME...]` after `--example
+//! build_image`.
 //!
-//! Prints one line a trial with seconds from power-on; fails if any trial does.
+//! Prints one line per trial, with seconds since power-on; fails if any trial fails.
 
 mod guest;
 mod trials;

@@ -1,4 +1,4 @@
-//! The hardware to boot on, and what has to work there.
+//! The trials: hardware to boot on, and what must work there.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use witness::protocol::{Findings, FromGuest, Hello, Load, ToGuest};
 
 use crate::guest::{Disks, Guest, Result};
 
-/// One trial: a hardware, and what is done on it.
+/// A trial, which returns a line for the report.
 pub type Trial = fn(&Image) -> Result<String>;
 
 const SCSI_DISKS: &str = "-drive if=none,id=a,format=raw,file={system} -device scsi-hd,drive=a,bootindex=0 \
@@ -34,7 +34,8 @@ pub const ALL: &[(&str, Trial)] = &[
     ("lsi53c895a", |image| cycle(image, &scsi("lsi53c895a"), "e1000", Some(&["sym53c8xx"]))),
     ("uefi-virtio", |image| cycle(image, &uefi("virtio-scsi-pci"), "virtio-net-pci", Some(&["virtio_scsi"]))),
     ("uefi-ahci", |image| cycle(image, &format!("{AHCI} {UEFI}"), "e1000", Some(&["ahci"]))),
-    // No trial of PVSCSI under UEFI: Debian 12's OVMF has no driver for it and ends in its shell.
+    // There is no trial of PVSCSI under UEFI: Debian 12's OVMF has no driver for it and ends in its
+    // shell.
     ("crash", crash),
     ("agent", agent),
     ("power-button", power_button),
@@ -58,28 +59,28 @@ fn variant(drivers: &[&str]) -> Variant {
     Variant { boot_drivers: drivers.iter().map(|d| (*d).to_owned()).collect(), ..Variant::default() }
 }
 
-/// Boots, loads, rests, serves and shuts down.
+/// Boots, starts the workload, quiesces, uses the service and shuts down.
 fn cycle(image: &Image, hardware: &str, nic: &str, drivers: Option<&[&str]>) -> Result<String> {
     let disks = Disks::copy(image, drivers.map(variant).as_ref())?;
     let mut guest = Guest::power_on(&disks, hardware, nic)?;
     let mut report = String::new();
     let hello = hello(&mut guest, &mut report)?;
     let found = check(&mut guest)?;
-    expect(found.ledger.highest == 0 && found.bank.accounts == 0, "a fresh machine has no past")?;
-    guest.carry_out(&ToGuest::Start(LOAD))?;
+    expect(found.ledger.highest == 0 && found.bank.accounts == 0, "a fresh machine has no data")?;
+    guest.execute(&ToGuest::Start(LOAD))?;
     acks(&mut guest, 100)?;
     let answer = guest.service()?;
     write!(report, ", service {:.1} s", guest.seconds())?;
     expect(
         answer.bank.sound() && answer.ledger >= 100 && answer.boot_id == hello.boot_id,
-        "the service is right",
+        "the service answers correctly",
     )?;
-    guest.carry_out(&ToGuest::Quiesce)?;
-    guest.carry_out(&ToGuest::Thaw)?;
+    guest.execute(&ToGuest::Quiesce)?;
+    guest.execute(&ToGuest::Thaw)?;
     acks(&mut guest, 20)?;
-    guest.carry_out(&ToGuest::Stop)?;
+    guest.execute(&ToGuest::Stop)?;
     guest.ask(&ToGuest::Shutdown)?;
-    guest.wait_for(|word| matches!(word, FromGuest::Down).then_some(()))?;
+    guest.wait_for(|message| matches!(message, FromGuest::Down).then_some(()))?;
     write!(report, ", off {:.1} s", guest.wait_off()?)?;
     Ok(report)
 }
@@ -91,11 +92,11 @@ fn no_root(image: &Image, hardware: &str, nic: &str) -> Result<String> {
     Ok(format!("{:.1} s: {line}", guest.seconds()))
 }
 
-/// Kills the machine under load and looks at what is left of it on other hardware.
+/// Kills the machine under load and checks what survived on other hardware.
 fn crash(image: &Image) -> Result<String> {
     let disks = Disks::copy(image, None)?;
     let mut guest = Guest::power_on(&disks, &scsi("pvscsi"), "vmxnet3")?;
-    guest.carry_out(&ToGuest::Start(LOAD))?;
+    guest.execute(&ToGuest::Start(LOAD))?;
     let acked = acks(&mut guest, 300)?;
     drop(guest);
     disks.customise(&variant(&["vmw_pvscsi", "ata_piix"]))?;
@@ -109,18 +110,21 @@ fn crash(image: &Image) -> Result<String> {
         found.ledger.contiguous >= acked && found.ledger.torn.is_empty(),
         "no acknowledged record is lost",
     )?;
-    expect(found.bank.sound() && found.bank.wal_bytes > 0, "the bank is whole after its log was replayed")?;
+    expect(
+        found.bank.sound() && found.bank.wal_bytes > 0,
+        "the bank is consistent after its log was replayed",
+    )?;
     expect(
         served.bank.sound() && served.ledger == found.ledger.contiguous,
-        "the service is up before the load",
+        "the service is up before the workload starts",
     )?;
-    guest.carry_out(&ToGuest::Start(Load { epoch: 2, ..LOAD }))?;
+    guest.execute(&ToGuest::Start(Load { epoch: 2, ..LOAD }))?;
     let next = acks(&mut guest, 1)?;
-    expect(next == found.ledger.contiguous + 1, "the ledger goes on after its last record")?;
+    expect(next == found.ledger.contiguous + 1, "the ledger continues after its last record")?;
     guest.ask(&ToGuest::Shutdown)?;
     guest.wait_off()?;
     write!(report, ", {acked} acked, {} found", found.ledger.contiguous)?;
-    rested(&disks, &scsi("pvscsi"), false)?;
+    expect_clean(&disks, &scsi("pvscsi"), false)?;
     Ok(report)
 }
 
@@ -130,17 +134,17 @@ fn agent(image: &Image) -> Result<String> {
     let mut guest = Guest::power_on(&disks, &scsi("pvscsi"), "vmxnet3")?;
     let mut report = String::new();
     hello(&mut guest, &mut report)?;
-    guest.carry_out(&ToGuest::Start(LOAD))?;
+    guest.execute(&ToGuest::Start(LOAD))?;
     acks(&mut guest, 50)?;
     let frozen = guest.agent("guest-fsfreeze-freeze")?;
     write!(report, ", agent froze at {:.1} s: {}", guest.seconds(), frozen.trim())?;
     let copy = disks.copy_now()?;
     let thawed = guest.agent("guest-fsfreeze-thaw")?;
-    expect(frozen == thawed && frozen.contains("return"), "as many file systems thaw as froze")?;
+    expect(frozen == thawed && frozen.contains("return"), "as many file systems are thawed as were frozen")?;
     acks(&mut guest, 400)?;
     guest.agent_shutdown()?;
     guest.wait_off()?;
-    rested(&copy, &scsi("pvscsi"), true)?;
+    expect_clean(&copy, &scsi("pvscsi"), true)?;
     Ok(report)
 }
 
@@ -149,17 +153,17 @@ fn power_button(image: &Image) -> Result<String> {
     let mut guest = Guest::power_on(&disks, &scsi("pvscsi"), "vmxnet3")?;
     let mut report = String::new();
     hello(&mut guest, &mut report)?;
-    guest.carry_out(&ToGuest::Start(LOAD))?;
+    guest.execute(&ToGuest::Start(LOAD))?;
     acks(&mut guest, 400)?;
     guest.press_power()?;
-    guest.wait_for(|word| matches!(word, FromGuest::Down).then_some(()))?;
+    guest.wait_for(|message| matches!(message, FromGuest::Down).then_some(()))?;
     write!(report, ", off {:.1} s", guest.wait_off()?)?;
-    rested(&disks, &scsi("pvscsi"), false)?;
+    expect_clean(&disks, &scsi("pvscsi"), false)?;
     Ok(report)
 }
 
-/// Boots disks that were left in order and expects nothing to repair.
-fn rested(disks: &Disks, hardware: &str, quiesced: bool) -> Result<()> {
+/// Boots disks after a clean shutdown or a freeze, and expects that nothing needs repair.
+fn expect_clean(disks: &Disks, hardware: &str, quiesced: bool) -> Result<()> {
     let mut guest = Guest::power_on(disks, hardware, "vmxnet3")?;
     let found = check(&mut guest)?;
     let clean = found.file_systems.iter().all(|fs| !fs.needed_recovery && !fs.errors);
@@ -167,11 +171,12 @@ fn rested(disks: &Disks, hardware: &str, quiesced: bool) -> Result<()> {
         clean && found.bank.wal_bytes == 0 && found.bank.sound(),
         &format!("nothing to repair in {found:?}"),
     )?;
-    expect(found.ledger.ends_quiesced == quiesced, "the last record tells whether the load was at rest")
+    expect(found.ledger.ends_quiesced == quiesced, "the last record says whether the workload was quiesced")
 }
 
 fn hello(guest: &mut Guest, report: &mut String) -> Result<Hello> {
-    let pick = |word: &FromGuest| if let FromGuest::Hello(hello) = word { Some(hello.clone()) } else { None };
+    let pick =
+        |message: &FromGuest| if let FromGuest::Hello(hello) = message { Some(hello.clone()) } else { None };
     let hello = guest.wait_for(pick)?;
     write!(report, "hello {:.1} s", guest.seconds())?;
     let drivers: Vec<&str> = hello.disks.iter().map(|disk| disk.driver.as_str()).collect();
@@ -183,15 +188,16 @@ fn hello(guest: &mut Guest, report: &mut String) -> Result<Hello> {
 
 fn check(guest: &mut Guest) -> Result<Findings> {
     guest.ask(&ToGuest::Check)?;
-    guest.wait_for(|word| if let FromGuest::Findings(found) = word { Some(found.clone()) } else { None })
+    guest
+        .wait_for(|message| if let FromGuest::Findings(found) = message { Some(found.clone()) } else { None })
 }
 
 /// Waits for `count` acknowledgements and returns the last number.
 fn acks(guest: &mut Guest, count: u32) -> Result<u64> {
     let mut last = 0;
     for _ in 0..count {
-        last =
-            guest.wait_for(|word| if let FromGuest::Ack { number } = word { Some(*number) } else { None })?;
+        last = guest
+            .wait_for(|message| if let FromGuest::Ack { number } = message { Some(*number) } else { None })?;
     }
     Ok(last)
 }

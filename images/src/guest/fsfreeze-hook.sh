@@ -1,3 +1,3 @@
 #!/bin/sh
-# Called by the guest agent with freeze or thaw: the applications rest before their file systems do.
+# Called by the guest agent with freeze or thaw: quiesces the applications before their file systems are frozen.
 exec witness hook "$1"

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Process 1 of the guest: brings up what the witness needs, starts it, then the network and the services.
+# Process 1 of the guest: prepares what the witness needs, starts it, then the network and the services.
 export PATH=/sbin:/bin:/usr/sbin:/usr/bin HOME=/root
 mkdir -p /dev/pts /dev/virtio-ports
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmp /tmp
 hostname roundtrip
 
-# One of them may be inside the kernel, which modprobe takes for a module that is missing.
+# Either may be built into the kernel, in which case modprobe reports a missing module.
 modprobe -a virtio_pci virtio_console 2> /dev/null
 
-# Network cards by what is present. A virtio card appears on its bus only after virtio_pci was loaded.
+# Drivers for the network cards present. A virtio card appears on its bus only after virtio_pci was loaded.
 cards=
 for device in /sys/bus/pci/devices/*; do
     read -r class < "$device/class"
@@ -21,17 +21,17 @@ done
 # shellcheck disable=SC2086 # one word for each alias
 [ -z "$cards" ] || modprobe -ab $cards 2> /dev/null
 
-# The variant lies on the boot partition, which is read without being mounted and never written.
+# The variant file lies on the boot partition, which is read without being mounted and never written.
 read -r root < /run/roundtrip/root-device
 witness boot-file "${root%2}1" /roundtrip.env > /run/roundtrip/env
 DHCP=yes ADDRESS='' SSH=yes
 # shellcheck disable=SC1091 # written by the host
 [ ! -s /run/roundtrip/env ] || . /run/roundtrip/env
 
-# Only where the RAM disk brought one; see there.
+# Present only if the RAM disk contained it; see initrd-init.sh.
 agent=/run/roundtrip/agent
 
-# The data disk may sit on another controller than the one that booted.
+# The data disk may be on another controller than the boot disk.
 turns=0
 until data=$(findfs LABEL=rt-data 2> /dev/null) && [ -n "$data" ]; do
     [ $turns -ne 10 ] || cat /sys/bus/pci/devices/*/modalias /sys/bus/virtio/devices/*/modalias | xargs modprobe -ab 2> /dev/null
@@ -40,7 +40,7 @@ until data=$(findfs LABEL=rt-data 2> /dev/null) && [ -n "$data" ]; do
     usleep 50000
 done
 if [ -n "$data" ]; then
-    # As for the root disk: no page may change while it is written.
+    # As for the root disk: no page may change while it is being written.
     echo 1 > "/sys/block/${data#/dev/}/queue/stable_writes"
     echo "$data" > /run/roundtrip/data-device
     dd if="$data" of=/run/roundtrip/data.super bs=1024 skip=1 count=1 2> /dev/null
@@ -57,7 +57,7 @@ link_ports() {
     done
 }
 
-# Port names arrive a moment after the driver.
+# Port names appear a moment after the driver was loaded.
 turns=0
 link_ports
 until [ -e /dev/virtio-ports/roundtrip.witness.0 ] || [ $turns -ge 100 ]; do
@@ -66,7 +66,7 @@ until [ -e /dev/virtio-ports/roundtrip.witness.0 ] || [ $turns -ge 100 ]; do
     link_ports
 done
 
-# A new start of the agent knows nothing of what changed before, and says so.
+# A restarted agent knows no earlier changes, and reports that.
 [ ! -x $agent ] || while :; do
     $agent serve < /dev/null > /dev/console 2>&1
     sleep 1

@@ -1,6 +1,6 @@
 #!/bin/sh
-# First program of the RAM disk: loads what the loader brought, finds the root disk, hands over.
-# Whatever fails ends in the no-root line and a kernel panic, which is what the host watches for.
+# First program of the RAM disk: loads the modules that the boot loader passed, finds the root disk, and hands over.
+# Every failure ends in the no-root line and a kernel panic, for which the host watches.
 
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
@@ -10,8 +10,8 @@ mkdir /run/roundtrip
 
 read -r command_line < /proc/cmdline
 
-# Loads what a listing names, each module with its `module.option=value` words of the kernel command line.
-# No subshell: a fork a module is what an emulated guest's boot would notice.
+# Loads the modules of a list, each with its `module.option=value` words of the kernel command line.
+# Without a subshell: one fork per module would slow down the boot of an emulated guest.
 load() {
     while read -r module; do
         options=
@@ -40,7 +40,7 @@ no_root() {
     exit 1
 }
 
-# Controllers probe their disks in the background; 50 ms a turn, 15 s in all.
+# Controllers probe their disks in the background; 50 ms per turn, 15 s in all.
 turns=0
 until root=$(findfs LABEL=rt-root 2> /dev/null) && [ -n "$root" ]; do
     turns=$((turns + 1))
@@ -48,16 +48,16 @@ until root=$(findfs LABEL=rt-root 2> /dev/null) && [ -n "$root" ]; do
     usleep 50000
 done
 
-# The host reads what a write holds twice: for the disk and for the log. So no page may change while it is written.
+# The host reads the data of a write twice, for the disk and for the log, so no page may change while it is being written.
 for stable in /sys/block/*/queue/stable_writes; do
     [ ! -e "$stable" ] || echo 1 > "$stable"
 done 2> /dev/null
 
-# What the journal was like before mounting replays it.
+# Save the superblock before mounting replays the journal.
 dd if="$root" of=/run/roundtrip/system.super bs=1024 skip=1 count=1 2> /dev/null
 echo "$root" > /run/roundtrip/root-device
-# The replication agent lies between a disk and what is mounted of it. It runs from memory: the disks rest while it
-# freezes them. A machine whose agent cannot do that runs all the same, and is not replicated.
+# The replication agent lies between a disk and the file system on it. It runs from memory, because the disks are
+# suspended while it takes a snapshot. A machine whose agent cannot do that still runs, but is not replicated.
 mounted=$root
 if [ -e /agent.list ]; then
     load /agent.list

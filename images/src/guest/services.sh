@@ -1,11 +1,11 @@
 #!/bin/sh
-# Everything that may come after the witness said hello: services "$DHCP" "$SSH" "$ADDRESS".
+# Everything that can start after the witness sent its hello: services "$DHCP" "$SSH" "$ADDRESS".
 ip link set lo up
 for path in /sys/class/net/*; do
     card=${path##*/}
     [ "$card" != lo ] || continue
     ip link set "$card" up
-    # Told before it is there: whoever reaches the guest by it finds it told.
+    # Recorded before it is assigned: a client that reaches the guest at this address must find it recorded.
     [ "$1" = yes ] || [ -z "$3" ] || {
         mkdir -p /run/roundtrip/net
         echo "$3" > "/run/roundtrip/net/$card"
@@ -29,7 +29,7 @@ fi
 
 echo ROUNDTRIP-STARTED > /dev/console
 
-# For whoever looks at the screen, or at a picture of it.
+# Shown on the screen, and so in screenshots.
 read -r product < /sys/class/dmi/id/product_name
 {
     printf '\n  roundtrip guest on %s, kernel %s\n' "$product" "$(uname -r)"

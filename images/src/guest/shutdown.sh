@@ -1,3 +1,3 @@
 #!/bin/sh
-# Every way to ask for an end leads to the witness, which rests the load and unmounts in order.
+# Every request to shut down leads to the witness, which stops the workload and unmounts the disks.
 exec witness hook shutdown

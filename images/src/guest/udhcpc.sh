@@ -2,7 +2,7 @@
 # Called by udhcpc with the lease in the environment.
 case $1 in
     bound | renew)
-        # Told before it is there: whoever reaches the guest by it finds it told.
+        # Recorded before it is assigned: a client that reaches the guest at this address must find it recorded.
         mkdir -p /run/roundtrip/net
         # shellcheck disable=SC2154 # set by udhcpc
         echo "$ip" > "/run/roundtrip/net/$interface"

@@ -1,5 +1,5 @@
-//! The churn: random writes over a file on each disk, with holes punched now and then so that the file
-//! system frees and takes space too.
+//! Background writes: random writes to a file on each disk, with holes punched now and then so that
+//! the file system also frees and allocates space.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -7,25 +7,25 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, OFlags};
+use witness::random::Random;
 
 use crate::ledger_file::preallocate;
-use crate::random::Random;
 
-/// Bytes of the churn file on each disk.
-pub(crate) const CHURN_BYTES: u64 = 24 * 1024 * 1024;
+/// Size of the file on each disk, in bytes.
+pub(crate) const FILE_BYTES: u64 = 24 * 1024 * 1024;
 /// Largest single write.
 pub(crate) const LARGEST_WRITE: u32 = 1024 * 1024;
-/// Writes must be multiples of this.
+/// The size of a write must be a multiple of this.
 pub(crate) const BLOCK: u32 = 4096;
 const PUNCH_EVERY: u64 = 64;
 const SYNC_EVERY: u64 = 16;
 
-/// One disk's churn.
+/// The background writes on one disk.
 pub(crate) struct BackgroundWrites {
     file: File,
     direct: bool,
     buffer: Vec<u8>,
-    /// Where in `buffer` a block boundary of memory lies, as direct writes need it.
+    /// Offset in `buffer` of a block boundary in memory, which direct writes require.
     aligned: usize,
     length: usize,
     random: Random,
@@ -33,9 +33,9 @@ pub(crate) struct BackgroundWrites {
 }
 
 impl BackgroundWrites {
-    /// Opens the churn file of one disk for writes of `bytes` bytes.
+    /// Opens the file on one disk for writes of `bytes` bytes.
     pub(crate) fn open(path: &Path, bytes: u32, random: Random) -> io::Result<Self> {
-        preallocate(path, CHURN_BYTES)?;
+        preallocate(path, FILE_BYTES)?;
         let direct = OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path);
         let (file, direct) = match direct {
             Ok(file) => (file, true),
@@ -46,10 +46,10 @@ impl BackgroundWrites {
         Ok(Self { file, direct, buffer, aligned, length: bytes as usize, random, operations: 0 })
     }
 
-    /// Writes new content somewhere, or punches a hole.
+    /// Writes new content at a random offset, or punches a hole.
     pub(crate) fn operate(&mut self) -> io::Result<()> {
-        let places = CHURN_BYTES / self.length as u64;
-        let offset = self.random.below(places) * self.length as u64;
+        let slots = FILE_BYTES / self.length as u64;
+        let offset = self.random.below(slots) * self.length as u64;
         self.operations += 1;
         if self.operations.is_multiple_of(PUNCH_EVERY) {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -74,12 +74,12 @@ mod tests {
     fn writes_stay_inside_the_file_and_holes_free_space() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("churn");
-        let mut churn = BackgroundWrites::open(&path, 2 * BLOCK, Random::new(1, 0)).expect("opened");
+        let mut writes = BackgroundWrites::open(&path, 2 * BLOCK, Random::for_stream(1, 0)).expect("opened");
         for _ in 0..3 * PUNCH_EVERY {
-            churn.operate().expect("written");
+            writes.operate().expect("written");
         }
         let file = std::fs::metadata(&path).expect("there");
-        assert_eq!(file.len(), CHURN_BYTES);
-        assert!(file.blocks() * 512 < CHURN_BYTES);
+        assert_eq!(file.len(), FILE_BYTES);
+        assert!(file.blocks() * 512 < FILE_BYTES);
     }
 }

@@ -1,28 +1,28 @@
-//! The bank: a SQLite database whose balances must always add up.
+//! The bank: a SQLite database with an invariant, namely that its balances always add up to the
+//! same total.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use witness::protocol::BankFinding;
+use witness::random::Random;
 
-use crate::random::Random;
-
-/// Accounts of a bank.
+/// Number of accounts.
 const ACCOUNTS: u64 = 100;
-/// What each account starts with.
+/// Opening balance of each account.
 const OPENING_BALANCE: i64 = 1000;
 const LARGEST_TRANSFER: u64 = 100;
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Bytes in the write-ahead log beside the database, before anything opened it.
+/// Size of the write-ahead log beside the database, to be read before anything opens it.
 pub(crate) fn wal_bytes(path: &Path) -> u64 {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
     std::fs::metadata(PathBuf::from(wal)).map_or(0, |wal| wal.len())
 }
 
-/// Opens an existing bank, which replays its write-ahead log.
+/// Opens an existing bank. SQLite replays its write-ahead log.
 pub(crate) fn open(path: &Path) -> rusqlite::Result<Connection> {
     let bank = Connection::open(path)?;
     bank.busy_timeout(BUSY)?;
@@ -30,12 +30,12 @@ pub(crate) fn open(path: &Path) -> rusqlite::Result<Connection> {
     Ok(bank)
 }
 
-/// Opens the bank, founding it if there is none.
-pub(crate) fn open_or_found(path: &Path) -> rusqlite::Result<Connection> {
+/// Opens the bank, creating it if there is none.
+pub(crate) fn open_or_create(path: &Path) -> rusqlite::Result<Connection> {
     let mut bank = open(path)?;
     bank.pragma_update(None, "journal_mode", "WAL")?;
     let work = bank.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if !founded(&work)? {
+    if !is_initialised(&work)? {
         work.execute_batch(
             "CREATE TABLE account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL);
              CREATE TABLE journal (id INTEGER PRIMARY KEY, payer INTEGER NOT NULL, payee INTEGER NOT NULL,
@@ -67,7 +67,7 @@ fn move_money(work: &Transaction<'_>, payer: i64, payee: i64, amount: i64) -> ru
     entry.execute(params![payer, payee, amount]).map(drop)
 }
 
-/// Moves what is in the write-ahead log into the database, as far as readers allow.
+/// Moves the content of the write-ahead log into the database, as far as readers allow.
 pub(crate) fn checkpoint(bank: &Connection) -> rusqlite::Result<()> {
     bank.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
@@ -77,13 +77,13 @@ pub(crate) fn empty_wal(bank: &Connection) -> Result<(), String> {
     let busy = bank.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
     match busy {
         Ok(0) => Ok(()),
-        Ok(_) => Err("the bank's log cannot be emptied: a reader is in the way".to_owned()),
-        Err(e) => Err(format!("the bank's log cannot be emptied: {e}")),
+        Ok(_) => Err("cannot empty the bank's write-ahead log: a reader is active".to_owned()),
+        Err(e) => Err(format!("cannot empty the bank's write-ahead log: {e}")),
     }
 }
 
-/// A bank that is not there or cannot be read.
-pub(crate) fn nothing(integrity: bool, wal_bytes: u64) -> BankFinding {
+/// The finding for a bank that does not exist or cannot be read.
+pub(crate) fn absent(integrity: bool, wal_bytes: u64) -> BankFinding {
     BankFinding {
         integrity,
         accounts: 0,
@@ -95,13 +95,13 @@ pub(crate) fn nothing(integrity: bool, wal_bytes: u64) -> BankFinding {
     }
 }
 
-/// Looks at the whole bank inside one transaction.
+/// Checks the whole bank inside one transaction.
 pub(crate) fn finding(bank: &mut Connection, wal_bytes: u64) -> rusqlite::Result<BankFinding> {
     let look = bank.transaction()?;
     let verdict: String = look.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     let integrity = verdict == "ok";
-    if !founded(&look)? {
-        return Ok(nothing(integrity, wal_bytes));
+    if !is_initialised(&look)? {
+        return Ok(absent(integrity, wal_bytes));
     }
     let balances = balances(&look)?;
     let (recomputed, transfers) = recompute(&look, &balances)?;
@@ -111,11 +111,11 @@ pub(crate) fn finding(bank: &mut Connection, wal_bytes: u64) -> rusqlite::Result
         total: balances.iter().map(|(_, balance)| balance).sum(),
         transfers,
         journal_agrees: recomputed,
-        ..nothing(integrity, wal_bytes)
+        ..absent(integrity, wal_bytes)
     })
 }
 
-fn founded(bank: &Connection) -> rusqlite::Result<bool> {
+fn is_initialised(bank: &Connection) -> rusqlite::Result<bool> {
     bank.query_row("SELECT count(*) FROM sqlite_schema WHERE name IN ('account', 'journal')", [], |row| {
         Ok(row.get::<_, i64>(0)? == 2)
     })
@@ -127,7 +127,8 @@ fn balances(bank: &Connection) -> rusqlite::Result<Vec<(i64, i64)>> {
     rows.collect()
 }
 
-/// Whether the journal leads from the opening balances to the stored ones, and its length.
+/// Whether the journal leads from the opening balances to the stored ones, and the number of
+/// transfers in it.
 fn recompute(bank: &Connection, balances: &[(i64, i64)]) -> rusqlite::Result<(bool, u64)> {
     let mut expected = vec![OPENING_BALANCE; ACCOUNTS as usize];
     let mut query = bank.prepare("SELECT payer, payee, amount FROM journal")?;
@@ -156,14 +157,14 @@ mod tests {
     fn bank() -> (tempfile::TempDir, PathBuf, Connection) {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("bank.db");
-        let bank = open_or_found(&path).expect("founded");
+        let bank = open_or_create(&path).expect("created");
         (dir, path, bank)
     }
 
     #[test]
-    fn transfers_keep_the_bank_sound() {
+    fn transfers_keep_the_bank_consistent() {
         let (_dir, path, mut bank) = bank();
-        let mut random = Random::new(1, 0);
+        let mut random = Random::for_stream(1, 0);
         for _ in 0..200 {
             transfer(&mut bank, &mut random).expect("moved");
         }
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn money_from_nowhere_is_noticed() {
+    fn money_from_nowhere_is_detected() {
         let (_dir, _, mut bank) = bank();
         bank.execute("UPDATE account SET balance = balance + 1 WHERE id = 3", []).expect("changed");
         let found = finding(&mut bank, 0).expect("read");
@@ -185,16 +186,16 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_journal_row_is_noticed_though_the_total_is_right() {
+    fn a_lost_journal_row_is_detected_although_the_total_is_right() {
         let (_dir, _, mut bank) = bank();
-        transfer(&mut bank, &mut Random::new(1, 0)).expect("moved");
+        transfer(&mut bank, &mut Random::for_stream(1, 0)).expect("moved");
         bank.execute("DELETE FROM journal", []).expect("deleted");
         let found = finding(&mut bank, 0).expect("read");
         assert!(!found.journal_agrees && found.total == found.expected_total);
     }
 
     #[test]
-    fn an_unfounded_bank_is_no_sound_one() {
+    fn a_database_without_tables_is_not_a_sound_bank() {
         let dir = tempfile::tempdir().expect("a folder");
         let mut bank = open(&dir.path().join("bank.db")).expect("opened");
         let found = finding(&mut bank, 0).expect("read");

@@ -1,9 +1,10 @@
-//! Reads a file of the FAT partition without mounting it, which would need four more kernel modules.
+//! Reads a file from the FAT partition without mounting it, which would need four more kernel
+//! modules.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-/// Prints one file.
+/// Prints a file.
 pub(crate) fn print(device: &str, path: &str) -> Result<(), String> {
     let bytes = read(device, path).map_err(|e| format!("cannot read {path} from {device}: {e}"))?;
     io::stdout().write_all(&bytes).map_err(|e| e.to_string())
@@ -16,7 +17,7 @@ fn read(device: &str, path: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A device that takes no writes, whatever the file system layer tries.
+/// A device that refuses writes, whatever the file system layer tries.
 struct ReadOnly(File);
 
 impl Read for ReadOnly {

@@ -1,4 +1,4 @@
-//! Carries out what the host and the guest agent ask for.
+//! Executes what the host and the guest agent ask for.
 
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -10,38 +10,39 @@ use witness::protocol::{BankFinding, Findings, FromGuest, Load, Measure, Measure
 
 use crate::background_writes::{BLOCK, LARGEST_WRITE};
 use crate::bank;
-use crate::control::Outbox;
 use crate::ledger_file::{self, Ledger};
-use crate::lock;
 use crate::machine;
+use crate::outbox::Outbox;
 use crate::paths::{Paths, ROLES};
-use crate::pause_gate::{Gate, Holder};
+use crate::pause_gate::{Gate, PauseSource};
 use crate::speed;
 use crate::superblock;
+use crate::sync::lock;
 use crate::workers::Workers;
 
-/// The witness's state. One command at a time.
+/// The witness's state. It executes one command at a time.
 pub(crate) struct Engine {
-    places: Paths,
+    paths: Paths,
     outbox: Outbox,
     gate: Arc<Gate>,
     workers: Workers,
     ledger: Option<Arc<Mutex<Ledger>>>,
-    /// Last record found at start, until the ledger is opened for writing.
+    /// Last record found at boot, until the ledger is opened for writing.
     found: Option<u64>,
-    /// Keeps the bank open, so that no other connection is the last one and rewrites it on closing.
+    /// Keeps the bank open, so that no other connection is the last one, whose closing would
+    /// rewrite it.
     bank: Option<Connection>,
     wal_bytes: u64,
     closed: bool,
-    /// Whether requests from outside the control channel to shut down go unheard.
+    /// Whether shutdown requests from outside the control channel are ignored.
     pub(crate) ignores_shutdown: bool,
 }
 
 impl Engine {
-    /// A witness at rest. Touches no disk.
-    pub(crate) fn new(places: Paths, outbox: Outbox) -> Self {
+    /// A witness without a workload. Touches no disk.
+    pub(crate) fn new(paths: Paths, outbox: Outbox) -> Self {
         Self {
-            places,
+            paths,
             outbox,
             gate: Arc::new(Gate::default()),
             workers: Workers::default(),
@@ -54,101 +55,102 @@ impl Engine {
         }
     }
 
-    /// Takes in what was found at boot: the bank's log is measured before anything can replay it.
-    pub(crate) fn settle(&mut self) {
-        self.wal_bytes = bank::wal_bytes(&self.places.bank);
-        if self.places.bank.exists() {
-            match bank::open(&self.places.bank) {
+    /// Records the state found at boot: the bank's write-ahead log is measured before anything can
+    /// replay it.
+    pub(crate) fn record_boot_state(&mut self) {
+        self.wal_bytes = bank::wal_bytes(&self.paths.bank);
+        if self.paths.bank.exists() {
+            match bank::open(&self.paths.bank) {
                 Ok(bank) => self.bank = Some(bank),
-                Err(e) => self.outbox.trouble(format!("bank: {e}")),
+                Err(e) => self.outbox.report_error(format!("bank: {e}")),
             }
         }
     }
 
-    /// Looks at everything that survived.
+    /// Checks everything that survived.
     pub(crate) fn check(&mut self) -> Result<Findings, String> {
         if self.ledger.is_some() {
             return Err("check: the load was already started".to_owned());
         }
-        let saved = ROLES.iter().zip(&self.places.superblocks);
+        let saved = ROLES.iter().zip(&self.paths.superblocks);
         let file_systems =
             saved.map(|(role, saved)| superblock::finding(role, saved)).collect::<Result<_, _>>();
-        let scan = ledger_file::scan(&self.places.ledgers).map_err(|e| format!("check: ledger: {e}"))?;
+        let scan = ledger_file::scan(&self.paths.ledgers).map_err(|e| format!("check: ledger: {e}"))?;
         self.found = Some(scan.finding.contiguous);
         Ok(Findings {
             file_systems: file_systems.map_err(|e| format!("check: {e}"))?,
             ledger: scan.finding,
-            bank: self.look_at_bank(),
+            bank: self.check_bank(),
         })
     }
 
-    /// Begins or changes the load.
+    /// Starts or changes the workload.
     pub(crate) fn start(&mut self, load: &Load) -> Result<(), String> {
-        self.refuse_after_end()?;
+        self.refuse_after_shutdown()?;
         let odd = load.churn_bytes == 0
             || !load.churn_bytes.is_multiple_of(BLOCK)
             || load.churn_bytes > LARGEST_WRITE;
         if load.churn_per_second > 0 && odd {
             return Err(format!("start: churn_bytes must be a multiple of {BLOCK}, at most {LARGEST_WRITE}"));
         }
-        if !self.places.superblocks[1].exists() {
+        if !self.paths.superblocks[1].exists() {
             return Err("start: there is no data disk".to_owned());
         }
         self.stop();
         let ledger = self.open_ledger()?;
         lock(&ledger).epoch = load.epoch;
         if self.bank.is_none() {
-            let bank = bank::open_or_found(&self.places.bank).map_err(|e| format!("start: bank: {e}"))?;
+            let bank = bank::open_or_create(&self.paths.bank).map_err(|e| format!("start: bank: {e}"))?;
             self.bank = Some(bank);
         }
         self.gate.open();
-        let workers = Workers::start(load, &self.places, &ledger, &self.gate, &self.outbox);
+        let workers = Workers::start(load, &self.paths, &ledger, &self.gate, &self.outbox);
         self.workers = workers.map_err(|e| format!("start: {e}"))?;
         Ok(())
     }
 
-    /// Measures the data disk.
+    /// Measures the speed of the data disk.
     pub(crate) fn measure(&self, wanted: Measure) -> Result<Measured, String> {
-        self.refuse_after_end()?;
-        speed::measure(&self.places.speed, wanted).map_err(|e| format!("measure: {e}"))
+        self.refuse_after_shutdown()?;
+        speed::measure(&self.paths.speed, wanted).map_err(|e| format!("measure: {e}"))
     }
 
-    /// Ends the load; what runs is finished first.
+    /// Stops the workload after the operations in progress.
     pub(crate) fn stop(&mut self) {
         self.gate.stop();
         self.workers.join();
     }
 
-    /// Brings the applications to rest, with a mark as the last record. The mark is left out while no load
-    /// was ever started, because there is no ledger to put it in.
-    pub(crate) fn quiesce(&mut self, holder: Holder) -> Result<(), String> {
-        self.refuse_after_end()?;
-        let rested = self.gate.hold(holder);
-        if !rested {
-            let result = self.rest();
+    /// Quiesces the applications and writes a quiesce mark as the last record. Without a ledger,
+    /// that is before the first workload, there is no mark.
+    pub(crate) fn quiesce(&mut self, source: PauseSource) -> Result<(), String> {
+        self.refuse_after_shutdown()?;
+        let already_paused = self.gate.pause(source);
+        if !already_paused {
+            let result = self.quiesce_applications();
             if result.is_err() {
-                self.gate.release(holder);
+                self.gate.resume(source);
             }
             return result;
         }
         Ok(())
     }
 
-    /// Takes back one holder's wish for rest.
-    pub(crate) fn thaw(&mut self, holder: Holder) {
-        self.gate.release(holder);
+    /// Withdraws one pause request.
+    pub(crate) fn thaw(&mut self, source: PauseSource) {
+        self.gate.resume(source);
     }
 
-    /// The neighbour's record `number` is durable.
+    /// Records that record `number` of the neighbour is durable.
     pub(crate) fn seen(&mut self, number: u64) {
         if let Some(ledger) = &self.ledger {
             lock(ledger).seen = number;
         }
     }
 
-    /// Shuts down in order and powers off. Returns only if that fails.
+    /// Unmounts the disks and powers off. Returns only if that fails.
     pub(crate) fn shut_down(&mut self) -> Result<(), String> {
-        self.refuse_after_end()?;
+        self.refuse_after_shutdown()?;
         self.closed = true;
         self.stop();
         self.bank = None;
@@ -157,31 +159,31 @@ impl Engine {
         let unmounted = unmount();
         rustix::fs::sync();
         match unmounted {
-            Ok(()) => self.outbox.say(FromGuest::Down),
-            Err(problem) => self.outbox.trouble(format!("shutdown: {problem}")),
+            Ok(()) => self.outbox.send(FromGuest::Down),
+            Err(problem) => self.outbox.report_error(format!("shutdown: {problem}")),
         }
         self.outbox.flush(Duration::from_secs(2));
         rustix::system::reboot(rustix::system::RebootCommand::PowerOff)
-            .map_err(|e| format!("shutdown: power stays on: {e}"))
+            .map_err(|e| format!("shutdown: cannot power off: {e}"))
     }
 
-    /// What the service answers.
+    /// The answer of the TCP service.
     pub(crate) fn answer(&mut self) -> Result<ServiceAnswer, String> {
-        self.refuse_after_end()?;
+        self.refuse_after_shutdown()?;
         Ok(ServiceAnswer {
             boot_id: machine::boot_id(),
             ledger: self.last_record()?,
-            bank: self.look_at_bank(),
+            bank: self.check_bank(),
         })
     }
 
-    fn rest(&mut self) -> Result<(), String> {
+    fn quiesce_applications(&mut self) -> Result<(), String> {
         if let Some(bank) = &self.bank {
             bank::empty_wal(bank).map_err(|e| format!("quiesce: {e}"))?;
         }
         if let Some(ledger) = &self.ledger {
             let number = lock(ledger).append(true).map_err(|e| format!("quiesce: ledger: {e}"))?;
-            self.outbox.say(FromGuest::Ack { number });
+            self.outbox.send(FromGuest::Ack { number });
         }
         rustix::fs::sync();
         Ok(())
@@ -191,7 +193,7 @@ impl Engine {
         if let Some(ledger) = &self.ledger {
             return Ok(Arc::clone(ledger));
         }
-        let ledger = Ledger::open(&self.places.ledgers).map_err(|e| format!("start: ledger: {e}"))?;
+        let ledger = Ledger::open(&self.paths.ledgers).map_err(|e| format!("start: ledger: {e}"))?;
         let ledger = Arc::new(Mutex::new(ledger));
         self.ledger = Some(Arc::clone(&ledger));
         Ok(ledger)
@@ -204,26 +206,26 @@ impl Engine {
         if let Some(found) = self.found {
             return Ok(found);
         }
-        let scan = ledger_file::scan(&self.places.ledgers).map_err(|e| format!("ledger: {e}"))?;
+        let scan = ledger_file::scan(&self.paths.ledgers).map_err(|e| format!("ledger: {e}"))?;
         Ok(*self.found.insert(scan.finding.contiguous))
     }
 
-    fn look_at_bank(&mut self) -> BankFinding {
+    fn check_bank(&mut self) -> BankFinding {
         let Some(bank) = &mut self.bank else {
-            return bank::nothing(!self.places.bank.exists(), self.wal_bytes);
+            return bank::absent(!self.paths.bank.exists(), self.wal_bytes);
         };
         bank::finding(bank, self.wal_bytes).unwrap_or_else(|e| {
-            self.outbox.trouble(format!("bank: {e}"));
-            bank::nothing(false, self.wal_bytes)
+            self.outbox.report_error(format!("bank: {e}"));
+            bank::absent(false, self.wal_bytes)
         })
     }
 
-    fn refuse_after_end(&self) -> Result<(), String> {
+    fn refuse_after_shutdown(&self) -> Result<(), String> {
         if self.closed { Err("the machine is shutting down".to_owned()) } else { Ok(()) }
     }
 }
 
-/// Unmounts the data disk and leaves the system disk without a dirty journal.
+/// Unmounts the data disk and remounts the system disk read-only, so that its journal is clean.
 fn unmount() -> Result<(), String> {
     stop_services();
     let data = retry(|| rustix::mount::unmount("/data", UnmountFlags::empty()));
@@ -233,7 +235,7 @@ fn unmount() -> Result<(), String> {
     system.map_err(|e| format!("the system disk stays writable: {e}"))
 }
 
-/// Ends what an SSH session or the agent may still hold open.
+/// Ends processes that may still keep files open.
 fn stop_services() {
     let _ = Command::new("killall").args(["-q", "dropbear", "sh", "udhcpc"]).status();
 }
@@ -265,8 +267,8 @@ mod tests {
 
     struct Bench {
         engine: Engine,
-        words: Receiver<FromGuest>,
-        places: Paths,
+        messages: Receiver<FromGuest>,
+        paths: Paths,
         _dir: tempfile::TempDir,
     }
 
@@ -274,18 +276,18 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let folders = ["system", "data", "memory"].map(|name| dir.path().join(name));
         folders.iter().for_each(|folder| std::fs::create_dir(folder).expect("created"));
-        let places = Paths::under(&folders[0], &folders[1], &folders[2]);
+        let paths = Paths::under(&folders[0], &folders[1], &folders[2]);
         let mut superblock = vec![0; 1024];
         superblock[0x38..0x3a].copy_from_slice(&0xEF53u16.to_le_bytes());
-        places.superblocks.iter().for_each(|path| std::fs::write(path, &superblock).expect("written"));
-        let (outbox, words) = Outbox::into_channel();
-        Bench { engine: Engine::new(places.clone(), outbox), words, places, _dir: dir }
+        paths.superblocks.iter().for_each(|path| std::fs::write(path, &superblock).expect("written"));
+        let (outbox, messages) = Outbox::into_channel();
+        Bench { engine: Engine::new(paths.clone(), outbox), messages, paths, _dir: dir }
     }
 
-    fn wait_for_record(words: &Receiver<FromGuest>, wanted: u64) {
+    fn wait_for_record(messages: &Receiver<FromGuest>, wanted: u64) {
         let end = Instant::now() + Duration::from_secs(20);
         while Instant::now() < end {
-            match words.recv_timeout(Duration::from_secs(20)).expect("a word") {
+            match messages.recv_timeout(Duration::from_secs(20)).expect("a word") {
                 FromGuest::Ack { number } if number >= wanted => return,
                 FromGuest::Trouble { what } => panic!("{what}"),
                 _ => {}
@@ -295,35 +297,35 @@ mod tests {
     }
 
     #[test]
-    fn a_rested_machine_is_found_whole_by_its_successor() {
+    fn the_next_boot_finds_a_quiesced_machine_intact() {
         let mut bench = bench();
-        bench.engine.settle();
+        bench.engine.record_boot_state();
         bench.engine.start(&LOAD).expect("started");
-        wait_for_record(&bench.words, 20);
-        bench.engine.quiesce(Holder::Host).expect("rested");
-        bench.engine.quiesce(Holder::Agent).expect("rested already");
+        wait_for_record(&bench.messages, 20);
+        bench.engine.quiesce(PauseSource::Host).expect("quiesced");
+        bench.engine.quiesce(PauseSource::Agent).expect("already quiesced");
         let (outbox, _words) = Outbox::into_channel();
-        let mut successor = Engine::new(bench.places.clone(), outbox);
-        successor.settle();
+        let mut successor = Engine::new(bench.paths.clone(), outbox);
+        successor.record_boot_state();
         let found = successor.check().expect("checked");
         assert!(found.ledger.ends_quiesced && found.ledger.contiguous == found.ledger.highest);
         assert!(found.bank.sound() && found.bank.wal_bytes == 0, "{found:?}");
         let last = successor.answer().expect("answered").ledger;
         assert_eq!(last, found.ledger.contiguous);
-        bench.engine.thaw(Holder::Host);
-        bench.engine.thaw(Holder::Agent);
-        wait_for_record(&bench.words, last + 1);
+        bench.engine.thaw(PauseSource::Host);
+        bench.engine.thaw(PauseSource::Agent);
+        wait_for_record(&bench.messages, last + 1);
         bench.engine.stop();
     }
 
     #[test]
-    fn orders_that_make_no_sense_are_refused() {
+    fn invalid_commands_are_refused() {
         let mut bench = bench();
         assert!(bench.engine.start(&Load { churn_bytes: 1000, ..LOAD }).is_err());
         bench.engine.start(&Load { churn_per_second: 0, transfers_per_second: 0, ..LOAD }).expect("started");
-        assert!(bench.engine.check().is_err(), "a check after the start would see its own load");
+        assert!(bench.engine.check().is_err(), "a check after the start would include the new workload");
         bench.engine.stop();
-        std::fs::remove_file(&bench.places.superblocks[1]).expect("removed");
+        std::fs::remove_file(&bench.paths.superblocks[1]).expect("removed");
         assert!(bench.engine.start(&LOAD).is_err(), "without a data disk");
     }
 }

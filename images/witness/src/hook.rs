@@ -1,17 +1,18 @@
-//! The way in for the guest's own scripts: the guest agent's freeze hook and everything that ends the machine.
+//! Requests from the guest's own scripts: the guest agent's freeze hook, and everything that shuts
+//! the machine down.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 
 use crate::engine::Engine;
-use crate::lock;
-use crate::pause_gate::Holder;
+use crate::pause_gate::PauseSource;
+use crate::sync::lock;
 
 const SOCKET: &str = "/run/witness.sock";
 const LONGEST_REQUEST: u64 = 64;
 
-/// Asks the running witness for `request` and waits for its answer.
+/// Sends `request` to the running witness and waits for its answer.
 pub(crate) fn ask(request: &str) -> Result<(), String> {
     let mut socket = UnixStream::connect(SOCKET).map_err(|e| format!("no witness at {SOCKET}: {e}"))?;
     writeln!(socket, "{request}").map_err(|e| e.to_string())?;
@@ -24,7 +25,7 @@ pub(crate) fn ask(request: &str) -> Result<(), String> {
     }
 }
 
-/// Starts the thread that answers.
+/// Starts the thread that answers requests.
 pub(crate) fn serve(engine: Arc<Mutex<Engine>>) -> Result<(), String> {
     let _ = std::fs::remove_file(SOCKET);
     let listener = UnixListener::bind(SOCKET).map_err(|e| format!("cannot listen at {SOCKET}: {e}"))?;
@@ -39,12 +40,12 @@ fn respond(mut caller: UnixStream, engine: &Arc<Mutex<Engine>>) {
         return;
     }
     let answer = match request.trim() {
-        "freeze" => lock(engine).quiesce(Holder::Agent),
+        "freeze" => lock(engine).quiesce(PauseSource::Agent),
         "thaw" => {
-            lock(engine).thaw(Holder::Agent);
+            lock(engine).thaw(PauseSource::Agent);
             Ok(())
         }
-        // Answered first: the caller must not be waiting while its file system goes.
+        // Answered first, because the caller must not be waiting when its file system is unmounted.
         "shutdown" => {
             let _ = caller.write_all(b"ok\n");
             drop(caller);
@@ -53,15 +54,15 @@ fn respond(mut caller: UnixStream, engine: &Arc<Mutex<Engine>>) {
         }
         other => Err(format!("no such request: {other:?}")),
     };
-    // A caller that went away has no use for the answer.
+    // The caller may have gone away.
     let _ = writeln!(caller, "{}", answer.err().unwrap_or_else(|| "ok".to_owned()));
 }
 
-/// The orderly end, on request of someone who cannot be told of trouble.
+/// Shuts down on request of a caller that cannot receive an error message.
 pub(crate) fn shut_down(engine: &Arc<Mutex<Engine>>) {
     let mut engine = lock(engine);
     if engine.ignores_shutdown {
-        eprintln!("witness: told to ignore it, so the machine does not shut down");
+        eprintln!("witness: the shutdown request is ignored, as the host ordered");
         return;
     }
     if let Err(problem) = engine.shut_down() {

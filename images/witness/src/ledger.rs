@@ -1,22 +1,23 @@
 //! The ledger: numbered, checksummed records that alternate between a machine's disks.
 //!
-//! Record `i` is written only after record `i - 1` was made durable, so a recovered machine that holds
-//! `i` without `i - 1` was cut across its disks in an order that never existed.
+//! Record `i` is written only after record `i - 1` became durable. So a recovered machine that
+//! holds `i` without `i - 1` is in a state that never existed: its disks were cut at different
+//! points.
 
 use std::fmt;
 
-/// Bytes of one record: one sector, so that a record is never torn.
+/// Size of a record: one sector, so that a record cannot be torn.
 pub const RECORD_BYTES: usize = 512;
-/// Bytes of the preallocated ledger file on each disk.
+/// Size of the preallocated ledger file on each disk.
 pub const LEDGER_BYTES: u64 = 16 * 1024 * 1024;
-/// Records that fit one disk's ledger.
+/// Number of records that fit one disk's ledger.
 pub const RECORDS_PER_DISK: u64 = LEDGER_BYTES / RECORD_BYTES as u64;
 
 const MAGIC: &[u8; 8] = b"RTLEDGR1";
 const HEADER_BYTES: usize = 44;
 const FLAG_QUIESCED: u32 = 1;
 
-/// Number of a record, counted from 1 over the life of a machine.
+/// Number of a record, counted from 1 over the lifetime of a machine.
 pub type RecordNumber = u64;
 
 /// One acknowledged record.
@@ -24,14 +25,14 @@ pub type RecordNumber = u64;
 pub struct Record {
     /// Position in the machine's order, from 1.
     pub number: RecordNumber,
-    /// The boot that wrote it, told by the host, so that a number written again after a failover is not
-    /// mistaken for its lost predecessor.
+    /// Number of the boot that wrote it, given by the host, so that a number that is written again
+    /// after a failover is not mistaken for the lost record of that number.
     pub epoch: u32,
     /// Milliseconds since the writing guest booted.
     pub uptime_ms: u64,
-    /// In a replication group: the last record of the neighbour that was seen before this one was written.
+    /// In a replication group: the neighbour's last durable record known when this one was written.
     pub seen: u64,
-    /// Written by the quiesce hook: the applications were at rest when this became durable.
+    /// Whether the quiesce hook wrote it: the applications were quiesced when it became durable.
     pub quiesced: bool,
 }
 
@@ -44,7 +45,7 @@ pub struct Slot {
     pub offset: u64,
 }
 
-/// Where record `number` lies when `disks` disks share the ledger. `None` once the ledger is full.
+/// The slot of record `number` when `disks` disks share the ledger. `None` if the ledger is full.
 #[must_use]
 pub fn slot(number: RecordNumber, disks: usize) -> Option<Slot> {
     let index = number.checked_sub(1)?;
@@ -54,7 +55,7 @@ pub fn slot(number: RecordNumber, disks: usize) -> Option<Slot> {
 }
 
 impl Record {
-    /// The record as it lies on disk.
+    /// The bytes of the record on disk.
     #[must_use]
     pub fn encode(&self) -> [u8; RECORD_BYTES] {
         let mut bytes = [0u8; RECORD_BYTES];
@@ -64,7 +65,8 @@ impl Record {
         bytes[24..32].copy_from_slice(&self.seen.to_le_bytes());
         bytes[32..36].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[36..40].copy_from_slice(&(if self.quiesced { FLAG_QUIESCED } else { 0 }).to_le_bytes());
-        // The rest is filled from the number, so that a sector mixed from two records never passes.
+        // The rest depends on the number, so that a sector mixed from two records is always
+        // invalid.
         for (i, byte) in bytes[HEADER_BYTES..].iter_mut().enumerate() {
             *byte = (self.number as usize).wrapping_mul(31).wrapping_add(i) as u8;
         }
@@ -73,10 +75,10 @@ impl Record {
         bytes
     }
 
-    /// Reads one sector. `Ok(None)`: no record was ever here.
+    /// Parses one sector. `Ok(None)`: there is no record.
     ///
     /// # Errors
-    /// The sector carries a record's mark but not its checksum: it is torn or altered.
+    /// The sector begins like a record but its checksum is wrong: it is torn or altered.
     pub fn decode(sector: &[u8]) -> Result<Option<Self>, TornRecord> {
         if sector.len() < RECORD_BYTES || &sector[0..8] != MAGIC {
             return Ok(None);
@@ -98,7 +100,7 @@ impl Record {
     }
 }
 
-/// CRC-32 over the record with its own checksum field left out.
+/// CRC-32 of the record without its checksum field.
 fn checksum(sector: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&sector[..40]);
@@ -106,7 +108,7 @@ fn checksum(sector: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// A sector that starts like a record and is none.
+/// A sector that begins like a record but is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TornRecord {
     /// The number it claims.
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn any_flipped_bit_after_the_mark_is_noticed() {
+    fn any_flipped_bit_after_the_magic_is_detected() {
         for bit in 64..RECORD_BYTES * 8 {
             let mut bytes = RECORD.encode();
             bytes[bit / 8] ^= 1 << (bit % 8);

@@ -1,4 +1,4 @@
-//! The ledger's files on the disks: what is found in them, and how they are continued.
+//! The ledger's files on the disks: reading and continuing them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -12,12 +12,12 @@ use witness::protocol::LedgerFinding;
 use crate::machine::uptime_ms;
 
 const DISKS: usize = 2;
-/// Numbers listed at most in a finding.
+/// Largest number of record numbers listed in a finding.
 const LISTED: usize = 16;
-/// Bytes read at once while scanning.
+/// Bytes read at a time while scanning.
 const CHUNK: usize = 64 * 1024;
 
-/// All that a scan found.
+/// Result of a scan.
 #[derive(Debug)]
 pub(crate) struct Scan {
     pub(crate) finding: LedgerFinding,
@@ -25,7 +25,7 @@ pub(crate) struct Scan {
     used: [u64; DISKS],
 }
 
-/// Reads the ledger on all disks. A file that is missing is an empty one.
+/// Reads the ledger on all disks. A missing file counts as empty.
 pub(crate) fn scan(files: &[PathBuf; DISKS]) -> io::Result<Scan> {
     let mut records: Vec<Record> = Vec::new();
     let mut torn = Vec::new();
@@ -35,7 +35,7 @@ pub(crate) fn scan(files: &[PathBuf; DISKS]) -> io::Result<Scan> {
             used[disk] = offset + RECORD_BYTES as u64;
             match Record::decode(sector) {
                 Ok(Some(record)) if lies_at(&record, disk, offset) => records.push(record),
-                // A whole record in a place that is not its own was carried there by something else.
+                // A valid record at the wrong place was copied there by something else.
                 Ok(Some(record)) => torn.push(record.number),
                 Ok(None) => torn.push(offset / RECORD_BYTES as u64 * DISKS as u64 + disk as u64 + 1),
                 Err(damaged) => torn.push(damaged.number),
@@ -102,7 +102,7 @@ fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// The ledger, open for the next record.
+/// The ledger, open for appending.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     files: [File; DISKS],
@@ -114,9 +114,10 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger to go on after its last contiguous record, preallocating its files if they are new.
+    /// Opens the ledger to continue after its last contiguous record. New files are preallocated.
     ///
-    /// What lies beyond that record is wiped: left in place it could later pass for a record of this boot.
+    /// Everything after that record is wiped, because it could later be mistaken for a record of
+    /// this boot.
     pub(crate) fn open(files: &[PathBuf; DISKS]) -> io::Result<Self> {
         let scan = scan(files)?;
         let next = scan.finding.contiguous + 1;
@@ -127,7 +128,7 @@ impl Ledger {
         Ok(Self { files, next, epoch: 0, seen: 0 })
     }
 
-    /// The last durable record, 0 if there is none.
+    /// The last durable record; 0 if there is none.
     pub(crate) fn last(&self) -> RecordNumber {
         self.next - 1
     }
@@ -145,7 +146,7 @@ impl Ledger {
     }
 }
 
-/// Offset of the first slot on `disk` that record `next` or a later one takes.
+/// Offset of the first slot on `disk` that record `next` or a later one uses.
 fn first_free(next: RecordNumber, disk: usize) -> u64 {
     let later = (next..next + DISKS as u64).filter_map(|number| slot(number, DISKS));
     later.filter(|slot| slot.disk == disk).map(|slot| slot.offset).next().unwrap_or(LEDGER_BYTES)
@@ -159,7 +160,7 @@ fn wipe(file: &File, from: u64, to: u64) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Opens a file of exactly `bytes` bytes whose space is taken.
+/// Opens a file of exactly `bytes` bytes with all its space allocated.
 pub(crate) fn preallocate(path: &Path, bytes: u64) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     if file.metadata()?.len() < bytes {
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_ledger_is_contiguous_and_ends_with_its_mark() {
+    fn a_complete_ledger_is_contiguous_and_ends_with_its_mark() {
         let (_dir, files) = files();
         write(&files, 9).append(true).expect("written");
         let finding = scan(&files).expect("scanned").finding;
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_found_and_what_lies_beyond_is_wiped_on_opening() {
+    fn a_gap_is_found_and_everything_after_it_is_wiped_on_opening() {
         let (_dir, files) = files();
         write(&files, 10);
         zero(&files, 7);

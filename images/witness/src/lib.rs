@@ -1,7 +1,9 @@
-//! The witness: the program inside every guest, which writes what can later be proven.
+//! The witness: the program inside every guest that writes verifiable data.
 //!
-//! This library is what both sides share: the ledger's record format, which the host finds again in
-//! write logs and recovered disks, and the protocol spoken over virtio-serial and TCP.
+//! This library is shared by guest and host: the ledger's record format, which the host finds again
+//! in write logs and recovered disks, the protocol over virtio-serial and TCP, and the random
+//! generator.
 
 pub mod ledger;
 pub mod protocol;
+pub mod random;

@@ -1,4 +1,4 @@
-//! What the guest sees of the machine: the hello.
+//! The hello: the guest's view of its machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::paths::ROLES;
 const MEMORY: &str = "/run/roundtrip";
 const SECTOR: u64 = 512;
 
-/// The hello, with everything as it is now.
+/// The hello, with current values.
 pub(crate) fn hello() -> FromGuest {
     let dmi = |name: &str| text(format!("/sys/class/dmi/id/{name}"));
     let efi = Path::new("/sys/firmware/efi").exists();
@@ -41,7 +41,7 @@ pub(crate) fn boot_id() -> String {
     text("/proc/sys/kernel/random/boot_id")
 }
 
-/// Value of `name` in lines of `NAME=value`; empty if it is not there.
+/// Value of `name` in lines of `NAME=value`; empty if there is none.
 fn variable(env: &str, name: &str) -> String {
     let mut pairs = env.lines().rev().filter_map(|line| line.split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
@@ -70,7 +70,7 @@ fn disk(role: &str, block: &str) -> Option<GuestDisk> {
     })
 }
 
-/// The driver of the nearest device above `disk` that sits on a hardware bus.
+/// The driver of the nearest device above `disk` that is on a hardware bus.
 fn controller_driver(disk: &Path) -> String {
     let on_bus =
         |device: &Path| matches!(link_name(&device.join("subsystem")).as_deref(), Some("pci" | "virtio"));
@@ -96,7 +96,7 @@ fn nic(card: &Path) -> GuestNic {
     }
 }
 
-/// Vendor and device id of the PCI device at or above `device`: virtio devices hang below one.
+/// Vendor and device id of the PCI device at or above `device`; a virtio device has one above it.
 fn pci_model(device: &Path) -> String {
     let Ok(device) = fs::canonicalize(device) else { return String::new() };
     let on_pci = |device: &&Path| link_name(&device.join("subsystem")).as_deref() == Some("pci");
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hello_never_fails_wherever_it_runs() {
+    fn the_hello_works_on_any_machine() {
         let FromGuest::Hello(hello) = hello() else { panic!("no hello") };
         assert_eq!(hello.protocol, PROTOCOL);
         assert!(!hello.boot_id.is_empty() && !hello.kernel.is_empty());

@@ -1,7 +1,8 @@
-//! The program inside the guest. See the library for what it writes and how it speaks.
+//! The program inside the guest. Its library describes its data and its protocol.
 //!
-//! Without arguments it is the witness. `witness hook freeze|thaw|shutdown` asks the running witness for
-//! something and waits for it; `witness boot-file DEVICE PATH` prints a file of the FAT partition.
+//! Without arguments it is the witness. `witness hook freeze|thaw|shutdown` sends a request to the
+//! running witness and waits for the answer; `witness boot-file DEVICE PATH` prints a file of the
+//! FAT partition.
 
 mod background_writes;
 mod bank;
@@ -11,20 +12,23 @@ mod engine;
 mod hook;
 mod ledger_file;
 mod machine;
+mod outbox;
 mod paths;
 mod pause_gate;
 mod power_button;
-mod random;
 mod service;
 mod speed;
 mod superblock;
+mod sync;
 mod workers;
 
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use engine::Engine;
+use outbox::Outbox;
 use paths::Paths;
+use sync::lock;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,17 +50,12 @@ fn main() -> ExitCode {
 /// Runs until the machine is powered off.
 fn run() -> Result<(), String> {
     let port = control::open()?;
-    let outbox = control::Outbox::start(&port)?;
-    outbox.say(machine::hello());
+    let outbox = Outbox::start(&port)?;
+    outbox.send(machine::hello());
     let engine = Arc::new(Mutex::new(Engine::new(Paths::guest(), outbox.clone())));
-    lock(&engine).settle();
+    lock(&engine).record_boot_state();
     service::start(Arc::clone(&engine))?;
     hook::serve(Arc::clone(&engine))?;
     power_button::watch(Arc::clone(&engine));
     control::listen(port, &outbox, &engine)
-}
-
-/// Locks, whatever happened to the thread that held the lock before.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,20 +1,21 @@
-//! The gate that every operation of the load passes: it can be held between operations and stopped.
+//! The gate that every operation of the workload passes: it can be paused between operations, and
+//! stopped.
 
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::lock;
+use crate::sync::lock;
 
-/// Who wants the load at rest. The load goes on when nobody does.
+/// Source of a pause request. The workload continues when there is no request left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Holder {
+pub(crate) enum PauseSource {
     /// The host, over the control channel.
     Host,
     /// The guest agent's freeze hook.
     Agent,
 }
 
-/// Held and stopped by the engine, passed by the workers.
+/// Paused and stopped by the engine, passed by the workers.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     state: Mutex<State>,
@@ -30,19 +31,19 @@ struct State {
 }
 
 impl State {
-    fn held(&self) -> bool {
+    fn paused(&self) -> bool {
         self.host || self.agent
     }
 
-    fn set(&mut self, holder: Holder, value: bool) {
-        match holder {
-            Holder::Host => self.host = value,
-            Holder::Agent => self.agent = value,
+    fn set(&mut self, source: PauseSource, value: bool) {
+        match source {
+            PauseSource::Host => self.host = value,
+            PauseSource::Agent => self.agent = value,
         }
     }
 }
 
-/// Right to carry out one operation.
+/// Permission for one operation.
 pub(crate) struct Pass<'a>(&'a Gate);
 
 impl Drop for Pass<'_> {
@@ -53,7 +54,7 @@ impl Drop for Pass<'_> {
 }
 
 impl Gate {
-    /// Waits until `due` and then until nobody holds the gate. `None` once the load is stopped.
+    /// Waits until `due` and until the gate is not paused. `None` once the workload is stopped.
     pub(crate) fn pass_at(&self, due: Instant) -> Option<Pass<'_>> {
         let mut state = lock(&self.state);
         loop {
@@ -61,11 +62,11 @@ impl Gate {
                 return None;
             }
             let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() && !state.held() {
+            if left.is_zero() && !state.paused() {
                 state.inside += 1;
                 return Some(Pass(self));
             }
-            // A held gate is left only by a notification; the timeout serves the clock alone.
+            // Only a notification ends a pause; the timeout is for the due time alone.
             let patience = if left.is_zero() { Duration::from_secs(3600) } else { left };
             state = match self.changed.wait_timeout(state, patience) {
                 Ok((state, _)) => state,
@@ -74,20 +75,21 @@ impl Gate {
         }
     }
 
-    /// Holds the gate and waits until no operation is under way. Returns whether it was held before.
-    pub(crate) fn hold(&self, holder: Holder) -> bool {
+    /// Pauses the gate and waits until no operation is in progress. Returns whether it was paused
+    /// before.
+    pub(crate) fn pause(&self, source: PauseSource) -> bool {
         let mut state = lock(&self.state);
-        let before = state.held();
-        state.set(holder, true);
+        let before = state.paused();
+        state.set(source, true);
         while state.inside > 0 {
             state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
         before
     }
 
-    /// Takes back one holder's wish.
-    pub(crate) fn release(&self, holder: Holder) {
-        lock(&self.state).set(holder, false);
+    /// Withdraws one pause request.
+    pub(crate) fn resume(&self, source: PauseSource) {
+        lock(&self.state).set(source, false);
         self.changed.notify_all();
     }
 
@@ -97,24 +99,25 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Lets new workers begin.
+    /// Lets new workers start.
     pub(crate) fn open(&self) {
         lock(&self.state).stopped = false;
     }
 }
 
-/// Due times of a worker, counted from its start so that small delays do not add up.
+/// Due times of a worker's operations. They count from its start, so small delays do not
+/// accumulate.
 #[derive(Debug)]
 pub(crate) struct Pace {
     next: Instant,
     step: Duration,
 }
 
-/// How far a worker may fall behind before it gives up catching up.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How far a worker may fall behind before it stops catching up.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
 
 impl Pace {
-    /// `per_second` operations a second; `None` if there are none to do.
+    /// A pace of `per_second` operations a second; `None` if it is 0.
     pub(crate) fn new(per_second: u32) -> Option<Self> {
         let step = Duration::from_secs(1).checked_div(per_second)?;
         Some(Self { next: Instant::now(), step })
@@ -123,7 +126,7 @@ impl Pace {
     /// When the next operation is due.
     pub(crate) fn next(&mut self) -> Instant {
         let now = Instant::now();
-        if now.saturating_duration_since(self.next) > PATIENCE {
+        if now.saturating_duration_since(self.next) > CATCH_UP_LIMIT {
             self.next = now;
         }
         let due = self.next;
@@ -139,7 +142,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
-    fn a_held_gate_rests_all_work_until_the_last_holder_leaves() {
+    fn a_paused_gate_stops_all_work_until_the_last_request_is_withdrawn() {
         let gate = Arc::new(Gate::default());
         let count = Arc::new(AtomicU32::new(0));
         let worker = std::thread::spawn({
@@ -150,13 +153,13 @@ mod tests {
                 }
             }
         });
-        assert!(!gate.hold(Holder::Host));
-        assert!(gate.hold(Holder::Agent));
-        gate.release(Holder::Host);
+        assert!(!gate.pause(PauseSource::Host));
+        assert!(gate.pause(PauseSource::Agent));
+        gate.resume(PauseSource::Host);
         let before = count.load(Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(20));
         assert_eq!(count.load(Ordering::SeqCst), before);
-        gate.release(Holder::Agent);
+        gate.resume(PauseSource::Agent);
         while count.load(Ordering::SeqCst) == before {
             std::thread::yield_now();
         }
@@ -170,7 +173,7 @@ mod tests {
         let mut pace = Pace::new(1000).expect("a rate");
         pace.next -= Duration::from_secs(10);
         let first = pace.next();
-        assert!(pace.next() > first && first.elapsed() < PATIENCE);
+        assert!(pace.next() > first && first.elapsed() < CATCH_UP_LIMIT);
         assert!(Pace::new(0).is_none());
     }
 }

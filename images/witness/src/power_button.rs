@@ -1,4 +1,4 @@
-//! The ACPI power button: pressing it ends the machine in order.
+//! The ACPI power button: pressing it shuts the machine down.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -9,13 +9,14 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::hook;
 
-/// Bytes of the kernel's `struct input_event` on a 64-bit machine; type, code and value are its last eight.
+/// Size of the kernel's `struct input_event` on a 64-bit machine; type, code and value are its last
+/// eight bytes.
 const EVENT_BYTES: usize = 24;
 const KEY_EVENT: u16 = 1;
 const POWER_KEY: u16 = 116;
 const PRESSED: i32 = 1;
 
-/// Starts the thread that waits for the button, whose driver is loaded after the witness.
+/// Starts the thread that waits for the button, whose driver is loaded after the witness started.
 pub(crate) fn watch(engine: Arc<Mutex<Engine>>) {
     let wait = move || {
         loop {
@@ -26,11 +27,11 @@ pub(crate) fn watch(engine: Arc<Mutex<Engine>>) {
             }
         }
     };
-    // Without the thread the machine still ends by every other way.
+    // Without this thread the machine can still be shut down in other ways.
     let _ = std::thread::Builder::new().name("power button".into()).spawn(wait);
 }
 
-/// Waits on the button; `false` if there is none yet.
+/// Waits for a press of the button; `false` if there is no button yet.
 fn pressed() -> bool {
     let Some(mut events) = device().and_then(|path| File::open(path).ok()) else { return false };
     let mut event = [0; EVENT_BYTES];

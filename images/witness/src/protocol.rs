@@ -1,7 +1,7 @@
-//! What witness and host say to each other: one JSON object a line.
+//! The protocol between witness and host: one JSON object per line.
 //!
-//! The control channel is the virtio-serial port [`CONTROL_PORT`]; the service a user of the machine would
-//! reach is TCP port [`SERVICE_PORT`] and answers with [`ServiceAnswer`].
+//! The control channel is the virtio-serial port [`CONTROL_PORT`]. The service that users of the
+//! machine would use listens on TCP port [`SERVICE_PORT`] and answers with [`ServiceAnswer`].
 
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,9 @@ pub const PROTOCOL: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
 pub enum FromGuest {
-    /// First word after boot, and the answer to [`ToGuest::Hello`].
+    /// First message after boot, and the answer to [`ToGuest::Hello`].
     Hello(Hello),
-    /// Record `number` is durable on its disk. Sent only after fsync returned.
+    /// Record `number` is durable on its disk. Sent only after `fsync` returned.
     Ack {
         /// The durable record.
         number: RecordNumber,
@@ -29,17 +29,17 @@ pub enum FromGuest {
     Findings(Findings),
     /// Answer to [`ToGuest::Measure`].
     Measured(Measured),
-    /// The command with this name was carried out.
+    /// The named command was executed.
     Done {
         /// The command's name as in [`ToGuest`], kebab-case.
         command: String,
     },
-    /// A command failed, or the load stopped for a reason.
+    /// A command failed, or the workload stopped because of an error.
     Trouble {
         /// What was tried and what was found.
         what: String,
     },
-    /// Last word of an orderly shutdown: file systems are unmounted, nothing more is written.
+    /// Last message of a shutdown: file systems are unmounted, nothing more is written.
     Down,
 }
 
@@ -47,96 +47,99 @@ pub enum FromGuest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
 pub enum ToGuest {
-    /// Say hello (again).
+    /// Send [`FromGuest::Hello`] (again).
     Hello,
-    /// Look at everything that survived: answer [`FromGuest::Findings`]. Only before [`ToGuest::Start`].
+    /// Check everything that survived. Answer: [`FromGuest::Findings`]. Allowed only before
+    /// [`ToGuest::Start`].
     Check,
-    /// Begin or change the load.
+    /// Start or change the workload.
     Start(Load),
-    /// Stop the load; what runs is finished first. Answer: [`FromGuest::Done`].
+    /// Stop the workload after the operations in progress. Answer: [`FromGuest::Done`].
     Stop,
-    /// Bring the applications to rest: load held, bank checkpointed, a quiesce mark as last ledger record.
+    /// Quiesce the applications: workload paused, bank checkpointed, a quiesce mark as last ledger
+    /// record.
     Quiesce,
-    /// Let the load go on.
+    /// Resume the workload.
     Thaw,
-    /// In a replication group: the neighbour's record `number` is durable. Written into later records as
-    /// [`crate::ledger::Record::seen`]. Not answered.
+    /// In a replication group: the neighbour's record `number` is durable. It is written into later
+    /// records as [`crate::ledger::Record::seen`]. There is no answer.
     Seen {
         /// The neighbour's durable record.
         number: RecordNumber,
     },
-    /// Measure how fast the data disk takes small writes: answer [`FromGuest::Measured`]. Nothing else is answered
-    /// meanwhile.
+    /// Measure how fast the data disk accepts small writes. Answer: [`FromGuest::Measured`]. No
+    /// other command is executed meanwhile.
     Measure(Measure),
-    /// Shut down in order: stop, unmount, say [`FromGuest::Down`], power off.
+    /// Shut down: stop, unmount, send [`FromGuest::Down`], power off.
     Shutdown,
-    /// Ignore whoever asks the machine to shut down by its power button or its agent, as a hung system does.
+    /// Ignore requests to shut down by power button or guest agent, as a hung system would.
     IgnoreShutdown,
-    /// Heed them again.
+    /// Obey requests to shut down again.
     HeedShutdown,
 }
 
-/// Random writes past the guest's cache, all to one file of the data disk.
+/// Parameters of a measurement: random writes that bypass the guest's cache, to one file on the
+/// data disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measure {
-    /// Writes under way at a time; 1 to 64.
+    /// Number of writes in progress at a time; 1 to 64.
     pub depth: u32,
     /// Bytes of one write; a multiple of 4096, at most 1 MiB.
     pub bytes: u32,
     /// How long to write, in milliseconds; at most a minute.
     pub for_ms: u32,
-    /// Seed of places and content.
+    /// Seed of offsets and content.
     pub seed: u64,
 }
 
-/// What a measurement found.
+/// Result of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
-    /// Writes that ended.
+    /// Number of completed writes.
     pub writes: u64,
-    /// Microseconds from the first write's start to the last one's end.
+    /// Microseconds from the start of the first write to the end of the last one.
     pub took_us: u64,
 }
 
 impl Measured {
-    /// Writes a second.
+    /// Writes per second.
     #[must_use]
     pub fn per_second(&self) -> f64 {
         self.writes as f64 * 1e6 / self.took_us.max(1) as f64
     }
 }
 
-/// The load a witness puts on its disks.
+/// The workload that a witness runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
-    /// Number of this boot in the machine's life, written into each record.
+    /// Number of this boot in the machine's lifetime, written into each record.
     pub epoch: u32,
-    /// Ledger records a second at most; each one waits for the one before.
+    /// Upper limit of ledger records per second; each record waits for the one before.
     pub records_per_second: u32,
-    /// Random writes a second on each disk.
+    /// Background writes per second on each disk.
     pub churn_per_second: u32,
-    /// Bytes of one such write; a multiple of 4096.
+    /// Size of a background write in bytes; a multiple of 4096.
     pub churn_bytes: u32,
-    /// Bank transfers a second.
+    /// Bank transfers per second.
     pub transfers_per_second: u32,
-    /// Seed of the random writes.
+    /// Seed of the random generators.
     pub seed: u64,
 }
 
-/// What the guest sees of the machine it runs on.
+/// The guest's view of the machine it runs on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`PROTOCOL`] of the guest.
     pub protocol: u32,
     /// Version of the replication agent that the variant file claims for this machine.
     pub agent_version: String,
-    /// Milliseconds from kernel start to this word.
+    /// Milliseconds from kernel start to this message.
     pub uptime_ms: u64,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
     /// Kernel release.
     pub kernel: String,
-    /// SMBIOS system vendor, product and chassis asset tag.
+    /// SMBIOS system vendor.
     pub vendor: String,
     /// SMBIOS product name.
     pub product: String,
@@ -146,9 +149,9 @@ pub struct Hello {
     pub firmware: String,
     /// Boot drivers loaded by the initial RAM disk, in order.
     pub boot_drivers: Vec<String>,
-    /// Each disk: role (`system`, `data`), kernel driver of its controller, device name, model.
+    /// The disks.
     pub disks: Vec<GuestDisk>,
-    /// Each network card: kernel driver, model and address, if DHCP gave one.
+    /// The network cards.
     pub nics: Vec<GuestNic>,
 }
 
@@ -161,12 +164,13 @@ pub struct GuestDisk {
     pub driver: String,
     /// Device name, such as `sda`.
     pub device: String,
-    /// Vendor and model by which the disk calls itself.
+    /// Vendor and model that the disk reports.
     pub model: String,
     /// Size in bytes.
     pub bytes: u64,
-    /// Whether the kernel keeps a page from changing while it is written. Else the host, which reads it once for the disk and
-    /// once for the write log, may see two different contents.
+    /// Whether the kernel keeps a page from changing while it is being written. Otherwise the host,
+    /// which reads it once for the disk and once for the write log, may read two different
+    /// contents.
     pub stable_writes: bool,
 }
 
@@ -181,10 +185,10 @@ pub struct GuestNic {
     pub address: String,
 }
 
-/// What survived, seen from inside.
+/// Everything that survived, as found inside the guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
-    /// Per disk, in ledger order (system, data).
+    /// The file system of each disk, in ledger order (system, data).
     pub file_systems: Vec<FileSystemFinding>,
     /// The ledger over all disks.
     pub ledger: LedgerFinding,
@@ -192,21 +196,21 @@ pub struct Findings {
     pub bank: BankFinding,
 }
 
-/// The state in which a file system was found, before it was mounted.
+/// The state of a file system before it was mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileSystemFinding {
     /// `system` or `data`.
     pub role: String,
-    /// ext4's `needs_recovery` flag was set: the journal had to be replayed.
+    /// Whether ext4's `needs_recovery` flag was set, so that the journal had to be replayed.
     pub needed_recovery: bool,
-    /// ext4's error state bit (`s_state` 0x2) is set.
+    /// Whether ext4's error state bit (`s_state` 0x2) is set.
     pub errors: bool,
 }
 
-/// What is in the ledger.
+/// Content of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerFinding {
-    /// The highest number with all its predecessors present; 0 if there is none.
+    /// The highest number all of whose predecessors are present; 0 if there is none.
     pub contiguous: RecordNumber,
     /// The highest number present anywhere.
     pub highest: RecordNumber,
@@ -214,41 +218,41 @@ pub struct LedgerFinding {
     pub missing: Vec<RecordNumber>,
     /// Numbers of torn records, at most 16 of them.
     pub torn: Vec<RecordNumber>,
-    /// The last record is a quiesce mark.
+    /// Whether the last record is a quiesce mark.
     pub ends_quiesced: bool,
 }
 
-/// What is in the bank.
+/// Content of the bank.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BankFinding {
-    /// SQLite's own integrity check said `ok`.
+    /// Whether SQLite's own integrity check returned `ok`.
     pub integrity: bool,
-    /// Accounts.
+    /// Number of accounts.
     pub accounts: u64,
     /// Sum of all balances; must equal [`BankFinding::expected_total`].
     pub total: i64,
-    /// What the balances must add up to.
+    /// The total to which the balances must add up.
     pub expected_total: i64,
-    /// Transfers in the journal table.
+    /// Number of transfers in the journal table.
     pub transfers: u64,
-    /// Balances recomputed from the journal table equal the stored ones.
+    /// Whether the balances recomputed from the journal table equal the stored ones.
     pub journal_agrees: bool,
-    /// Bytes in the write-ahead log when it was found.
+    /// Size of the write-ahead log before it was replayed.
     pub wal_bytes: u64,
 }
 
 impl BankFinding {
-    /// Whether the bank is whole.
+    /// Whether the bank is consistent.
     #[must_use]
     pub fn sound(&self) -> bool {
         self.integrity && self.journal_agrees && self.accounts > 0 && self.total == self.expected_total
     }
 }
 
-/// What the service on [`SERVICE_PORT`] answers to a line `status`.
+/// The answer of the service on [`SERVICE_PORT`] to a line `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceAnswer {
-    /// `boot_id` of the kernel that answers.
+    /// `boot_id` of the kernel that answered.
     pub boot_id: String,
     /// Highest durable ledger record.
     pub ledger: RecordNumber,

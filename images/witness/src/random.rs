@@ -1,17 +1,31 @@
-//! A seeded generator: the same seed gives the same writes.
+//! A seeded random generator, so that the same seed gives the same writes.
 
-/// SplitMix64.
+/// The seed of stream number `stream` of `seed`.
+#[must_use]
+pub fn stream_seed(seed: u64, stream: u64) -> u64 {
+    seed ^ stream.wrapping_mul(0xA076_1D64_78BD_642F)
+}
+
+/// A SplitMix64 generator.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    /// A generator for one thread: `stream` keeps threads of one seed apart.
-    pub(crate) fn new(seed: u64, stream: u64) -> Self {
-        Self(seed ^ stream.wrapping_mul(0xA076_1D64_78BD_642F))
+    /// A generator that starts from `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A generator for stream number `stream` of `seed`; the streams of one seed differ, so that
+    /// each thread can have its own.
+    #[must_use]
+    pub fn for_stream(seed: u64, stream: u64) -> Self {
+        Self(stream_seed(seed, stream))
     }
 
     /// The next number.
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -20,14 +34,14 @@ impl Random {
     }
 
     /// A number below `bound`; 0 if `bound` is 0.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next().checked_rem(bound).unwrap_or(0)
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next_u64().checked_rem(bound).unwrap_or(0)
     }
 
-    /// Fills a buffer.
-    pub(crate) fn fill(&mut self, buffer: &mut [u8]) {
+    /// Fills a buffer with random bytes.
+    pub fn fill(&mut self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
-            let bytes = self.next().to_le_bytes();
+            let bytes = self.next_u64().to_le_bytes();
             chunk.copy_from_slice(&bytes[..chunk.len()]);
         }
     }
@@ -39,17 +53,17 @@ mod tests {
 
     #[test]
     fn a_seed_repeats_and_streams_differ() {
-        let draw = |seed, stream| Random::new(seed, stream).next();
+        let draw = |seed, stream| Random::for_stream(seed, stream).next_u64();
         assert_eq!(draw(1, 0), draw(1, 0));
         assert_ne!(draw(1, 0), draw(1, 1));
         assert_ne!(draw(1, 0), draw(2, 0));
-        assert_eq!(Random::new(1, 1).below(0), 0);
+        assert_eq!(Random::for_stream(1, 1).below(0), 0);
     }
 
     #[test]
     fn buffers_of_any_length_are_filled() {
         let mut buffer = [0u8; 4099];
-        Random::new(7, 7).fill(&mut buffer);
+        Random::for_stream(7, 7).fill(&mut buffer);
         assert!(buffer.iter().filter(|byte| **byte == 0).count() < 100);
     }
 }

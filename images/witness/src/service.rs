@@ -1,4 +1,5 @@
-//! The TCP service that a user of the machine would reach: a line `status`, a line of JSON.
+//! The TCP service that users of the machine would use: a line `status` is answered with a line of
+//! JSON.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -8,14 +9,14 @@ use std::time::Duration;
 use witness::protocol::SERVICE_PORT;
 
 use crate::engine::Engine;
-use crate::lock;
+use crate::sync::lock;
 
 /// Longest request, in bytes.
 const LONGEST_LINE: u64 = 256;
-/// How long a silent caller is kept.
+/// Time after which the connection of a silent caller is closed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Starts listening on all addresses.
+/// Starts to listen on all addresses.
 pub(crate) fn start(engine: Arc<Mutex<Engine>>) -> Result<(), String> {
     let address = (Ipv4Addr::UNSPECIFIED, SERVICE_PORT);
     let listener =
@@ -23,7 +24,7 @@ pub(crate) fn start(engine: Arc<Mutex<Engine>>) -> Result<(), String> {
     let accept = move || {
         for caller in listener.incoming().filter_map(Result::ok) {
             let engine = Arc::clone(&engine);
-            // A caller that gets no thread is dropped and sees its connection end.
+            // If no thread can be started the connection is closed.
             let _ = std::thread::Builder::new().name("caller".into()).spawn(move || serve(&caller, &engine));
         }
     };

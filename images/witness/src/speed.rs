@@ -1,4 +1,4 @@
-//! How fast a disk takes small random writes, a given number of them under way at a time.
+//! Measures how fast a disk accepts small random writes, with a given number of them in progress.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,26 +8,27 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use witness::protocol::{Measure, Measured};
+use witness::random::Random;
 
 use crate::background_writes::{BLOCK, LARGEST_WRITE};
-use crate::random::Random;
 
-/// Bytes of the file that is written to.
+/// Size of the file that is written.
 const FILE_BYTES: u64 = 24 * 1024 * 1024;
 const DEEPEST: u32 = 64;
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Writes for as long as asked, with a thread for each write under way.
+/// Writes for the requested time, with one thread for each write in progress.
 pub(crate) fn measure(path: &Path, wanted: Measure) -> io::Result<Measured> {
     let Measure { depth, bytes, for_ms, .. } = wanted;
     let lasts = Duration::from_millis(for_ms.into());
     if !(1..=DEEPEST).contains(&depth) || bytes == 0 || !bytes.is_multiple_of(BLOCK) || bytes > LARGEST_WRITE
     {
-        let bounds =
-            format!("1 to {DEEPEST} writes at a time of a multiple of {BLOCK} up to {LARGEST_WRITE} bytes");
+        let bounds = format!(
+            "allowed are 1 to {DEEPEST} writes at a time, of a multiple of {BLOCK} up to {LARGEST_WRITE} bytes"
+        );
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{wanted:?} was asked for, {bounds} is possible"),
+            format!("{wanted:?} is out of range: {bounds}"),
         ));
     }
     if lasts > LONGEST {
@@ -42,7 +43,7 @@ pub(crate) fn measure(path: &Path, wanted: Measure) -> io::Result<Measured> {
     let until = began + lasts;
     let writes = std::thread::scope(|scope| {
         let writers = (0..depth).map(|stream| {
-            let (file, random) = (&file, Random::new(wanted.seed, stream.into()));
+            let (file, random) = (&file, Random::for_stream(wanted.seed, stream.into()));
             scope.spawn(move || write_until(file, bytes as usize, random, until))
         });
         let writers: Vec<_> = writers.collect();
@@ -55,15 +56,15 @@ pub(crate) fn measure(path: &Path, wanted: Measure) -> io::Result<Measured> {
     Ok(Measured { writes, took_us })
 }
 
-/// Writes the whole file once. Without that, the file system would note each block's first write in its journal, and
-/// the first measurement would be slower than the next.
+/// Writes the whole file once. Otherwise the file system would journal the first write of each
+/// block, and the first measurement would be slower than the next.
 fn fill(path: &Path) -> io::Result<()> {
     if path.metadata().is_ok_and(|known| known.len() == FILE_BYTES) {
         return Ok(());
     }
     let file = File::create(path)?;
     let mut content = vec![0; LARGEST_WRITE as usize];
-    let mut random = Random::new(0, 0);
+    let mut random = Random::for_stream(0, 0);
     for offset in (0..FILE_BYTES).step_by(content.len()) {
         random.fill(&mut content);
         file.write_all_at(&content, offset)?;
@@ -71,7 +72,7 @@ fn fill(path: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Opens past the cache; a file system that has no such thing is not worth measuring.
+/// Opens the file for direct I/O; without it a measurement would be meaningless.
 fn direct(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path)
 }
@@ -81,12 +82,13 @@ fn write_until(file: &File, bytes: usize, mut random: Random, until: Instant) ->
     let aligned = buffer.as_ptr().align_offset(BLOCK as usize);
     let content = &mut buffer[aligned..aligned + bytes];
     random.fill(content);
-    let places = FILE_BYTES / bytes as u64;
+    let slots = FILE_BYTES / bytes as u64;
     let mut writes = 0;
     while Instant::now() < until {
-        // New bytes in each write, but not all of them: making them would cost more than writing them.
-        content[..8].copy_from_slice(&random.next().to_le_bytes());
-        file.write_all_at(content, random.below(places) * bytes as u64)?;
+        // Each write has new bytes, but only a few: generating all of them would cost more than
+        // writing them.
+        content[..8].copy_from_slice(&random.next_u64().to_le_bytes());
+        file.write_all_at(content, random.below(slots) * bytes as u64)?;
         writes += 1;
     }
     Ok(writes)
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_measured_is_refused_before_anything_is_written() {
+    fn an_invalid_measurement_is_refused_before_anything_is_written() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("speed");
         for odd in [

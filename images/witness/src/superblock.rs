@@ -1,4 +1,4 @@
-//! What an ext4 superblock, saved before mounting, says of the file system's state.
+//! Reads a file system's state from an ext4 superblock that was saved before mounting.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ const STATE_ERRORS: u16 = 0x2;
 const INCOMPAT_AT: usize = 0x60;
 const INCOMPAT_NEEDS_RECOVERY: u32 = 0x4;
 
-/// Reads the saved superblock of the disk with this role.
+/// Parses the saved superblock of the disk with this role.
 pub(crate) fn finding(role: &str, saved: &Path) -> Result<FileSystemFinding, String> {
     let bytes =
         std::fs::read(saved).map_err(|e| format!("no superblock of the {role} disk was saved: {e}"))?;
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn each_flag_is_read_alone() {
+    fn each_flag_is_read_independently() {
         let flags = |state, incompat| {
             let finding = parse("data", &superblock(state, incompat)).expect("ext4");
             (finding.needed_recovery, finding.errors)

@@ -155,7 +155,7 @@ fn applications_that_do_not_rest_cost_a_warning_and_no_point() {
         let view = pair.points(&item, 6).await.unwrap();
         assert!(view.points.iter().all(|point| point.consistency == Consistency::Crash));
         assert_eq!(view.health, Health::Warning, "{}", view.trouble);
-        assert!(view.trouble.contains("cannot be brought to rest"), "{}", view.trouble);
+        assert!(view.trouble.contains("cannot be quiesced"), "{}", view.trouble);
         pair.primary.heal();
         let view = pair.points(&item, 9).await.unwrap();
         assert!(view.points.iter().any(|point| point.consistency == Consistency::App));

@@ -1,28 +1,28 @@
-//! The handshake: which disk, and which meta contexts.
+//! The handshake: the client chooses a disk and meta contexts.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use agent::protocol::CHANGED;
 
-use crate::exports::{Exports, Frozen};
-use crate::wire::{self, ReadWords};
+use crate::exports::{ExportedDisk, Exports};
+use crate::wire::{self, ReadNumbers};
 
 /// Longest option, in bytes.
 const LONGEST_OPTION: u32 = 64 * 1024;
-/// Meta context that tells zeroes from data.
+/// Meta context that distinguishes zeroes from data.
 const ALLOCATION: &str = "base:allocation";
-/// Smallest, best and largest request that callers are told.
-const BLOCK_SIZES: [u32; 3] = [1, 65536, super::transmission::LONGEST_READ];
+/// Smallest, preferred and largest request size, as reported to clients.
+const BLOCK_SIZES: [u32; 3] = [1, 65536, wire::LONGEST_READ];
 const INFO_EXPORT: u16 = 0;
 const INFO_BLOCK_SIZE: u16 = 3;
 
-/// Something that a disk tells of its bytes.
+/// A meta context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Context {
-    /// Which of them are zero.
+    /// Marks zeroes.
     Allocation = 1,
-    /// Which of them changed.
+    /// Marks changed ranges.
     Changed = 2,
 }
 
@@ -34,29 +34,29 @@ impl Context {
         }
     }
 
-    fn offered(disk: &Frozen) -> Vec<Self> {
+    fn offered(disk: &ExportedDisk) -> Vec<Self> {
         let changed = disk.changed.is_some().then_some(Self::Changed);
         [Self::Allocation].into_iter().chain(changed).collect()
     }
 }
 
-/// What was agreed.
+/// The result of a handshake.
 pub(super) struct Agreed {
-    pub(super) disk: Arc<Frozen>,
+    pub(super) disk: Arc<ExportedDisk>,
     pub(super) structured: bool,
     pub(super) contexts: Vec<Context>,
 }
 
-/// What was said so far.
+/// The options negotiated so far.
 #[derive(Default)]
-struct Said {
+struct Negotiation {
     structured: bool,
     contexts: Vec<Context>,
     /// The export that the contexts belong to.
-    of: String,
+    contexts_of: String,
 }
 
-/// Speaks until the caller has chosen a disk; `None` if it goes away in order.
+/// Runs the handshake until the client has chosen a disk; `None` if it aborts.
 pub(super) fn agree(
     from: &mut impl Read,
     to: &mut impl Write,
@@ -68,10 +68,10 @@ pub(super) fn agree(
     to.flush()?;
     let flags = from.u32()?;
     if flags & u32::from(wire::FIXED_NEWSTYLE) == 0 {
-        return Err(io::Error::other("the caller speaks no fixed newstyle"));
+        return Err(io::Error::other("the client does not support fixed newstyle"));
     }
     let zeroes = if flags & u32::from(wire::NO_ZEROES) == 0 { 124 } else { 0 };
-    let mut said = Said::default();
+    let mut negotiation = Negotiation::default();
     loop {
         let (option, data) = read_option(from)?;
         match option {
@@ -83,7 +83,7 @@ pub(super) fn agree(
                 to.write_all(&wire::EXPORT_FLAGS.to_be_bytes())?;
                 to.write_all(&vec![0; zeroes])?;
                 to.flush()?;
-                return Ok(Some(said.agreed(disk, &name)));
+                return Ok(Some(negotiation.agreed(disk, &name)));
             }
             wire::OPT_ABORT => {
                 wire::option_reply(to, option, wire::REP_ACK, &[])?;
@@ -96,18 +96,18 @@ pub(super) fn agree(
                 describe(to, option, found.as_deref())?;
                 to.flush()?;
                 if let (wire::OPT_GO, Some(disk)) = (option, found) {
-                    return Ok(Some(said.agreed(disk, &name)));
+                    return Ok(Some(negotiation.agreed(disk, &name)));
                 }
             }
-            _ => said.answer(to, option, &data, exports)?,
+            _ => negotiation.answer(to, option, &data, exports)?,
         }
         to.flush()?;
     }
 }
 
-impl Said {
-    fn agreed(self, disk: Arc<Frozen>, name: &str) -> Agreed {
-        let contexts = if self.of == name { self.contexts } else { Vec::new() };
+impl Negotiation {
+    fn agreed(self, disk: Arc<ExportedDisk>, name: &str) -> Agreed {
+        let contexts = if self.contexts_of == name { self.contexts } else { Vec::new() };
         Agreed { disk, structured: self.structured, contexts }
     }
 
@@ -163,7 +163,7 @@ impl Said {
             wire::option_reply(to, option, wire::REP_META_CONTEXT, &entry)?;
         }
         if !lists {
-            (self.contexts, self.of) = (chosen, name);
+            (self.contexts, self.contexts_of) = (chosen, name);
         }
         wire::option_reply(to, option, wire::REP_ACK, &[])
     }
@@ -172,14 +172,14 @@ impl Said {
 fn read_option(from: &mut impl Read) -> io::Result<(u32, Vec<u8>)> {
     let (magic, option, length) = (from.u64()?, from.u32()?, from.u32()?);
     if magic != wire::OPTION || length > LONGEST_OPTION {
-        return Err(io::Error::other(format!("no option: {magic:#x}, {length} bytes")));
+        return Err(io::Error::other(format!("not an option: {magic:#x}, {length} bytes")));
     }
     let mut data = vec![0; length as usize];
     from.read_exact(&mut data)?;
     Ok((option, data))
 }
 
-fn describe(to: &mut impl Write, option: u32, disk: Option<&Frozen>) -> io::Result<()> {
+fn describe(to: &mut impl Write, option: u32, disk: Option<&ExportedDisk>) -> io::Result<()> {
     let Some(disk) = disk else {
         return wire::option_reply(to, option, wire::REP_ERR_UNKNOWN, &[]);
     };
@@ -196,7 +196,7 @@ fn first_text(mut data: &[u8]) -> io::Result<String> {
     read_text(&mut data)
 }
 
-/// A text behind its length, inside an option's data.
+/// Reads a text that is preceded by its length.
 fn read_text(data: &mut &[u8]) -> io::Result<String> {
     let length = data.u32()? as usize;
     if length > data.len() {

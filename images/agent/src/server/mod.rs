@@ -1,4 +1,4 @@
-//! The disk server: NBD, fixed newstyle, read-only, a thread for each caller.
+//! The disk server: NBD, fixed newstyle, read-only, with a thread for each client.
 
 mod handshake;
 mod transmission;
@@ -11,10 +11,10 @@ use agent::protocol::NBD_PORT;
 
 use crate::exports::Exports;
 
-/// Bytes that are gathered before they go to the network.
-const GATHERED: usize = 256 * 1024;
+/// Size of the write buffer of a connection.
+const WRITE_BUFFER: usize = 256 * 1024;
 
-/// Starts serving on all addresses.
+/// Starts to serve on all addresses.
 pub(crate) fn start(exports: Arc<Exports>) -> Result<(), String> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, NBD_PORT));
     let listener = listener.map_err(|e| format!("cannot listen on port {NBD_PORT}: {e}"))?;
@@ -25,17 +25,18 @@ pub(crate) fn start(exports: Arc<Exports>) -> Result<(), String> {
 fn accept(listener: &TcpListener, exports: &Arc<Exports>) {
     for caller in listener.incoming().filter_map(Result::ok) {
         let exports = Arc::clone(exports);
-        // A caller that breaks off or makes no sense sees its connection end; a caller that gets no thread too.
-        let _ =
-            std::thread::Builder::new().name("reader".into()).spawn(move || converse(&caller, &exports).ok());
+        // The connection ends after an error, or if no thread can be started.
+        let _ = std::thread::Builder::new()
+            .name("reader".into())
+            .spawn(move || serve_client(&caller, &exports).ok());
     }
 }
 
-fn converse(caller: &TcpStream, exports: &Exports) -> io::Result<()> {
-    let _place = exports.enter(caller)?;
+fn serve_client(caller: &TcpStream, exports: &Exports) -> io::Result<()> {
+    let _registration = exports.register(caller)?;
     caller.set_nodelay(true)?;
     let mut from = BufReader::new(caller);
-    let mut to = BufWriter::with_capacity(GATHERED, caller);
+    let mut to = BufWriter::with_capacity(WRITE_BUFFER, caller);
     match handshake::agree(&mut from, &mut to, exports)? {
         Some(agreed) => transmission::serve(&mut from, &mut to, &agreed),
         None => Ok(()),
@@ -46,15 +47,15 @@ fn converse(caller: &TcpStream, exports: &Exports) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::changes::CHUNK;
-    use crate::exports::Frozen;
+    use crate::exports::ExportedDisk;
     use agent::protocol::CHANGED;
     use std::io::{Read, Write};
 
     const GRAIN: usize = 64 * 1024;
-    /// One more than whole blocks of 4096 bytes, as a disk may have.
+    /// Not a multiple of 4096 bytes, as is possible for a disk.
     const BYTES: usize = 40 * 1024 * 1024 + 512;
 
-    /// A server of one disk with data in its second and its last piece.
+    /// A server of one disk with data in its second and its last block.
     fn server(changed: Option<&[u64]>) -> (tempfile::NamedTempFile, Vec<u8>, String, Arc<Exports>) {
         let mut content = vec![0; BYTES];
         content[GRAIN..2 * GRAIN].fill(7);
@@ -63,7 +64,7 @@ mod tests {
         file.write_all(&content).expect("written");
         let exports = Arc::new(Exports::default());
         let changed = changed.map(|chunks| chunks.iter().copied().collect());
-        exports.show(vec![Frozen {
+        exports.show(vec![ExportedDisk {
             serial: "RT-one".into(),
             node: file.path().to_owned(),
             bytes: BYTES as u64,
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_reads_what_the_disk_holds() {
+    fn a_client_reads_the_content_of_the_disk() {
         let (_file, content, uri, _exports) = server(None);
         let mut client = nbd::Client::connect(&uri).expect("connected");
         assert_eq!(client.size(), BYTES as u64);
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn zeroes_are_told_from_data() {
+    fn zeroes_are_distinguished_from_data() {
         let (_file, content, uri, _exports) = server(None);
         let mut client = nbd::Client::connect_with(&uri, &[nbd::ALLOCATION]).expect("connected");
         let extents = client.extents(nbd::ALLOCATION).expect("extents");
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_told_chunk_by_chunk() {
+    fn changes_are_reported_chunk_by_chunk() {
         let last = BYTES as u64 / CHUNK;
         let (_file, _content, uri, _exports) = server(Some(&[0, 1, 5, last]));
         let mut client = nbd::Client::connect_with(&uri, &[CHANGED]).expect("connected");
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_not_offered() {
+    fn unknown_changes_are_not_offered() {
         let (_file, _content, uri, _exports) = server(None);
         let refused = nbd::Client::connect_with(&uri, &[CHANGED]).map(|_| ());
         assert!(refused.expect_err("not offered").to_string().contains(CHANGED));
@@ -124,27 +125,27 @@ mod tests {
     }
 
     #[test]
-    fn a_view_that_ends_sends_its_readers_away() {
+    fn closing_a_snapshot_disconnects_its_readers() {
         let (_file, _content, uri, exports) = server(None);
         let mut client = nbd::Client::connect(&uri).expect("connected");
         client.read(0, &mut [0; 512]).expect("read");
-        exports.hide().expect("nobody is left");
+        exports.hide().expect("no reader is connected");
         assert!(client.read(0, &mut [0; 512]).is_err());
-        assert!(nbd::Client::connect(&uri).is_err(), "nothing is shown any more");
+        assert!(nbd::Client::connect(&uri).is_err(), "nothing is exported any more");
     }
 
     #[test]
-    fn a_caller_that_makes_no_sense_is_cut_off() {
+    fn a_client_that_breaks_the_protocol_is_disconnected() {
         let (_file, _content, uri, exports) = server(None);
         let address = uri.trim_start_matches("nbd://").trim_end_matches("/RT-one").to_owned();
         let mut hostile = vec![0xff; 4096];
         hostile[..4].copy_from_slice(&[0, 0, 0, 3]);
         for words in [&b"GET / HTTP/1.0\r\n\r\n"[..], &hostile] {
             let mut caller = TcpStream::connect(&address).expect("connected");
-            // It may be cut off before everything is said.
+            // The connection may end before everything is sent.
             let _ = caller.write_all(words);
             let _ = caller.read_to_end(&mut Vec::new());
         }
-        exports.hide().expect("nobody is left");
+        exports.hide().expect("no reader is connected");
     }
 }

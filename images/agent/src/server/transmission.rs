@@ -1,4 +1,4 @@
-//! The transmission: reads, and what is known of the bytes.
+//! The transmission phase: reads and block status.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -6,17 +6,16 @@ use std::io::{self, Read, Write};
 use super::handshake::{Agreed, Context};
 use crate::changes::{CHUNK, Chunks};
 use crate::device::{self, Buffer};
-use crate::wire::{self, ReadWords};
+use crate::wire::{self, ReadNumbers};
 
-/// Longest read, in bytes.
-pub(super) const LONGEST_READ: u32 = 32 * 1024 * 1024;
-/// How much is read at once, in bytes.
+/// Bytes read at a time.
 const PIECE: u64 = 1024 * 1024;
-/// Grain in which zeroes are told from data, in bytes.
+/// Unit in which zeroes are distinguished from data, in bytes.
 const GRAIN: u64 = 64 * 1024;
-/// How much of a disk one answer about zeroes covers: they are found by reading, and the caller shall not wait long.
-const LOOKED_AT: u64 = 32 * PIECE;
-/// Flags of `base:allocation` for zeroes, and of a changed run.
+/// Bytes covered by one block status of zeroes, which are found by reading: the client should not
+/// wait long.
+const STATUS_BYTES: u64 = 32 * PIECE;
+/// Flags of `base:allocation` for zeroes, and of a changed range.
 const ZERO: u32 = 3;
 const DIRTY: u32 = 1;
 
@@ -30,10 +29,10 @@ struct Request {
     length: u32,
 }
 
-/// A run of bytes: length and flags.
+/// A range: length and flags.
 type Run = (u64, u32);
 
-/// Answers until the caller goes away.
+/// Answers requests until the client disconnects.
 pub(super) fn serve(from: &mut impl Read, to: &mut impl Write, agreed: &Agreed) -> io::Result<()> {
     let mut disk =
         Disk { agreed, file: device::open(&agreed.disk.node, false)?, buffer: Buffer::new(PIECE as usize) };
@@ -43,14 +42,15 @@ pub(super) fn serve(from: &mut impl Read, to: &mut impl Write, agreed: &Agreed) 
         let within = within.is_some_and(|end| end <= agreed.disk.bytes) && request.length > 0;
         match request.kind {
             wire::CMD_DISCONNECT => return Ok(()),
-            wire::CMD_READ if within && request.length <= LONGEST_READ => disk.read(to, &request)?,
+            wire::CMD_READ if within && request.length <= wire::LONGEST_READ => disk.read(to, &request)?,
             wire::CMD_BLOCK_STATUS if within && !agreed.contexts.is_empty() => disk.status(to, &request)?,
             wire::CMD_READ | wire::CMD_BLOCK_STATUS => refuse(to, agreed.structured, &request, wire::EINVAL)?,
             kind => {
                 refuse(to, agreed.structured, &request, wire::EPERM)?;
                 to.flush()?;
-                // A write's bytes would follow; nobody has a reason to send any to a disk that is read-only.
-                return Err(io::Error::other(format!("request {kind} on a frozen disk")));
+                // The payload of a write would follow; no client should send one to a read-only
+                // export.
+                return Err(io::Error::other(format!("request {kind} on a read-only disk")));
             }
         }
         to.flush()?;
@@ -59,7 +59,7 @@ pub(super) fn serve(from: &mut impl Read, to: &mut impl Write, agreed: &Agreed) 
 
 fn read_request(from: &mut impl Read) -> io::Result<Request> {
     if from.u32()? != wire::REQUEST {
-        return Err(io::Error::other("no request"));
+        return Err(io::Error::other("not a request"));
     }
     Ok(Request {
         flags: from.u16()?,
@@ -106,7 +106,7 @@ impl Disk<'_> {
         to.write_all(&all)
     }
 
-    /// Zeroes do not travel.
+    /// Sends a structured reply, in which zeroes are sent as holes.
     fn read_in_chunks(&mut self, to: &mut impl Write, request: &Request) -> io::Result<()> {
         for (offset, length) in pieces(request.offset, u64::from(request.length), PIECE) {
             let Ok(bytes) = self.bytes_at(offset, length) else {
@@ -149,7 +149,7 @@ impl Disk<'_> {
         let mut runs = Vec::new();
         match context {
             Context::Allocation => {
-                for (offset, length) in pieces(request.offset, length.min(LOOKED_AT), PIECE) {
+                for (offset, length) in pieces(request.offset, length.min(STATUS_BYTES), PIECE) {
                     zero_runs(self.bytes_at(offset, length)?).for_each(|run| push(&mut runs, run));
                 }
             }
@@ -176,7 +176,7 @@ fn send_run(to: &mut impl Write, cookie: u64, offset: u64, bytes: &[u8], zero: b
     to.write_all(bytes)
 }
 
-/// Runs of zeroes and of data, neighbours joined.
+/// Splits bytes into ranges of zeroes and of data; adjacent ranges of the same kind are joined.
 fn zero_runs(bytes: &[u8]) -> impl Iterator<Item = Run> {
     let mut runs = Vec::new();
     for grain in bytes.chunks(GRAIN as usize) {
@@ -186,7 +186,7 @@ fn zero_runs(bytes: &[u8]) -> impl Iterator<Item = Run> {
     runs.into_iter()
 }
 
-/// Adds a run, joined to its neighbour where the flags are equal.
+/// Adds a range, joining it to the last one if the flags are equal.
 fn push(runs: &mut Vec<Run>, (length, flags): Run) {
     match runs.last_mut() {
         Some(last) if last.1 == flags => last.0 += length,
@@ -194,7 +194,7 @@ fn push(runs: &mut Vec<Run>, (length, flags): Run) {
     }
 }
 
-/// Pieces of a stretch that end on multiples of `step`.
+/// Splits a range at multiples of `step`.
 fn pieces(offset: u64, length: u64, step: u64) -> impl Iterator<Item = (u64, u64)> {
     let end = offset + length;
     let mut at = offset;

@@ -176,10 +176,10 @@ async fn check_public_address(context: &ScenarioContext, probe: &SshProbe<'_>) -
     set_rules(context, Decision::Allow, Decision::Allow).await?;
     let address = context.recovery.machine(&context.machine).await?.nic.public_address;
     context.check(CN_04, address.is_none(), format!("public address after failover: {address:?}"));
-    let door = context.recovery.door(&context.machine, Way::Public, ssh_probe::SSH).await?;
-    if door.is_some() {
+    let endpoint = context.recovery.endpoint(&context.machine, Way::Public, ssh_probe::SSH).await?;
+    if endpoint.is_some() {
         return Err(ScenarioError::Inconclusive(format!(
-            "the stand-in forwards a public port without a public address: {door:?}"
+            "the stand-in forwards a public port without a public address: {endpoint:?}"
         )));
     }
     context.recovery.set_public_address(&context.machine, true).await?;

@@ -54,10 +54,10 @@ impl<'a> SshProbe<'a> {
     /// Tries to log in at the port that is or was forwarded to the machine's SSH server.
     pub(crate) async fn connect(&self, way: Way) -> Result<Login, ScenarioError> {
         let id = &self.machine.boot.machine;
-        let door = self.site.door(id, way, SSH).await?.ok_or_else(|| {
+        let endpoint = self.site.endpoint(id, way, SSH).await?.ok_or_else(|| {
             ScenarioError::Inconclusive(format!("{id}: no port was ever forwarded to its SSH server"))
         })?;
-        Ok(ssh::log_in(door, self.key, PRINT_BOOT_ID).await?)
+        Ok(ssh::log_in(endpoint, self.key, PRINT_BOOT_ID).await?)
     }
 
     /// Whether a login reached the present boot of the machine.

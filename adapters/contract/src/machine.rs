@@ -1,0 +1,147 @@
+//! Machines, as a site reports and creates them.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Bytes, ComponentId, DiskId, GuestFacts, GuestOs, MachineId, Network, NicView, VolumeId};
+
+/// Power state of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PowerState {
+    /// Running.
+    On,
+    /// Not running.
+    Off,
+}
+
+/// Firmware a machine boots with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Firmware {
+    /// PC BIOS.
+    Bios,
+    /// UEFI.
+    Uefi,
+}
+
+/// A machine as reported by its site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineView {
+    /// The machine.
+    pub id: MachineId,
+    /// Power state.
+    pub power: PowerState,
+    /// Firmware.
+    pub firmware: Firmware,
+    /// Operating system.
+    pub os: GuestOs,
+    /// Memory in bytes.
+    pub memory: Bytes,
+    /// Disks in boot order; the machine boots from the first.
+    pub disks: Vec<DiskView>,
+    /// Hardware UUID. It never changes, and differs between machines unless they were created from
+    /// the same template (RE-17).
+    #[serde(default)]
+    pub uuid: String,
+    /// Number of snapshots above its disks; always 0 in a cloud (RE-09).
+    #[serde(default)]
+    pub snapshots: u32,
+    /// Facts about the guest, as reported by its agent.
+    #[serde(default)]
+    pub guest: GuestFacts,
+    /// Placement.
+    #[serde(default)]
+    pub placement: Placement,
+    /// The process server through which its agent sends.
+    #[serde(default)]
+    pub process_server: Option<ComponentId>,
+    /// The master target to which its disks are attached; the machine cannot start meanwhile
+    /// (RE-02, EX-B8).
+    #[serde(default)]
+    pub disks_on: Option<ComponentId>,
+    /// Whether its migration to the cloud was declared complete (RE-21).
+    #[serde(default)]
+    pub migrated: bool,
+    /// Its network card.
+    #[serde(default)]
+    pub nic: NicView,
+}
+
+/// Placement of a machine. A platform ignores fields that do not apply to it and chooses values for
+/// those that are `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Host on which it runs.
+    #[serde(default)]
+    pub host: Option<ComponentId>,
+    /// Virtual switch to which it is connected, by name (HF-23).
+    #[serde(default)]
+    pub switch: Option<String>,
+    /// Resource group (RE-22).
+    #[serde(default)]
+    pub resource_group: Option<String>,
+    /// Machine size, which determines its memory.
+    #[serde(default)]
+    pub size: Option<String>,
+    /// Availability set.
+    #[serde(default)]
+    pub availability_set: Option<String>,
+    /// Kind of its disks in a cloud.
+    #[serde(default)]
+    pub disk_kind: DiskKind,
+    /// Subnet of the machine's network; the default in a cloud is the first one.
+    #[serde(default)]
+    pub subnet: Option<String>,
+    /// Address in that subnet, which the platform's DHCP assigns to this machine (CN-10); `None`:
+    /// any.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
+}
+
+/// Kind of a cloud machine's disks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskKind {
+    /// Blobs in a storage account.
+    #[default]
+    StorageAccount,
+    /// Managed disks, from which a Hyper-V machine cannot fail back (HF-26).
+    Managed,
+}
+
+/// A disk of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskView {
+    /// The disk.
+    pub id: DiskId,
+    /// Its volume.
+    pub volume: VolumeId,
+    /// Size as the guest sees it, in bytes.
+    pub size: Bytes,
+}
+
+/// Specification of a machine to create.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineSpec {
+    /// Its name.
+    pub id: MachineId,
+    /// Firmware.
+    pub firmware: Firmware,
+    /// Operating system.
+    pub os: GuestOs,
+    /// Memory in bytes.
+    pub memory: Bytes,
+    /// Disks in boot order with the volumes to use.
+    pub disks: Vec<(DiskId, VolumeId)>,
+    /// Network.
+    #[serde(default)]
+    pub network: Network,
+    /// Facts about the guest that its agent will report.
+    #[serde(default)]
+    pub guest: GuestFacts,
+    /// Placement.
+    #[serde(default)]
+    pub placement: Placement,
+}
