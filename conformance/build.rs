@@ -1,6 +1,6 @@
-//! Generates typed code from tables, so that a name that does not exist does not compile: a constant
-//! for every rule of `rules.toml`, an accessor for every value of `profiles.toml`, and a list of the
-//! scripts that `scenarios.toml` names.
+//! Generates typed code from data: a constant for every rule of `rules.toml`, an accessor for every
+//! value of `profiles.toml`, and a list of the scripts that `scenarios.toml` names, so that an
+//! unknown name does not compile.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ fn generate(data: &str, code: &str, make: fn(&str) -> String) {
 
 /// A constant for each rule.
 fn rule_ids(catalogue: &str) -> String {
-    let ids = catalogue.lines().filter_map(|line| value_of("id", line));
+    let ids = catalogue.lines().filter_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"'));
     let mut code = String::new();
     for id in ids {
         let name = id.replace('-', "_");
@@ -68,21 +68,19 @@ fn accessor(value: &str) -> (&'static str, &'static str) {
 /// The scripts that scenarios of the real tier name; a script is a file of `src/real/scenarios`.
 fn scripts(scenarios: &str) -> String {
     let rows = scenarios.split("[[scenario]]").skip(1);
-    let real = rows.filter(|row| row.lines().any(|line| value_of("tier", line) == Some("real")));
-    let named: BTreeSet<_> =
-        real.filter_map(|row| row.lines().find_map(|line| value_of("script", line))).collect();
-    let mut source = String::from(
+    let real = rows.filter(|row| row.lines().any(|line| line == "tier = \"real\""));
+    let script_of = |row: &'_ str| {
+        let name = row.lines().find_map(|line| line.strip_prefix("script = \"")?.strip_suffix('"'));
+        name.map(str::to_owned)
+    };
+    let named: BTreeSet<String> = real.filter_map(script_of).collect();
+    let mut code = String::from(
         "/// Every script of the real tier, with the name that `scenarios.toml` uses.\n\
          pub(crate) const SCRIPTS: &[(&str, &Script)] = &[\n",
     );
     for name in named {
-        let _ = writeln!(source, "    (\"{name}\", &{}::SCRIPT),", name.replace('-', "_"));
+        let _ = writeln!(code, "(\"{name}\", &{}::SCRIPT),", name.replace('-', "_"));
     }
-    source.push_str("];\n");
-    source
-}
-
-/// The text of a line `key = "text"`.
-fn value_of<'a>(key: &str, line: &'a str) -> Option<&'a str> {
-    line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')
+    code.push_str("];\n");
+    code
 }

@@ -5,7 +5,7 @@ use camino::Utf8PathBuf;
 
 use crate::rules::profile::{Profile, VARIABLE};
 
-/// What a test needs to know of its run.
+/// What a test needs to know about its run.
 #[derive(Clone, Debug)]
 pub struct RunContext {
     /// Directory of the run.

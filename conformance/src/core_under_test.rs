@@ -99,30 +99,3 @@ impl CoreUnderTest {
         needed.iter().copied().find(|operation| !self.supports(*operation))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    /// Every file under `dir` that names the built-in core's crate.
-    fn files_that_name_the_core(dir: &Path, found: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(dir).expect("sources are readable") {
-            let path = entry.expect("sources are readable").path();
-            if path.is_dir() {
-                files_that_name_the_core(&path, found);
-            } else if std::fs::read_to_string(&path).is_ok_and(|text| text.contains("replication::")) {
-                found.push(path);
-            }
-        }
-    }
-
-    #[test]
-    fn only_this_file_names_the_built_in_core() {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let mut found = Vec::new();
-        files_that_name_the_core(&sources, &mut found);
-        assert_eq!(found, [sources.join("core_under_test.rs")]);
-    }
-}

@@ -1,8 +1,8 @@
 //! Checks the image files of the disks that a scenario leaves behind.
 //!
 //! A copy may have every byte of a disk and still be a damaged image, because image formats have
-//! tables of their own. So `qemu-img check` and `qemu-img info` read every volume of both sites once
-//! nothing writes to it.
+//! tables of their own. So `qemu-img check` and `qemu-img info` read every volume of both sites
+//! once nothing writes to it.
 
 use camino::Utf8PathBuf;
 use harness::tools::{self, Format};

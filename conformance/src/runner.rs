@@ -54,8 +54,8 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     Ok(outcome)
 }
 
-/// Writes the log of core, stand-ins and suite into the evidence. Each test is a process of its own,
-/// so there is one log for each scenario.
+/// Writes the log of core, stand-ins and suite into the evidence. Each test is a process of its
+/// own, so there is one log for each scenario.
 fn keep_log(evidence: &Evidence) -> Result<()> {
     let path = evidence.dir().join("log.jsonl");
     let file = std::fs::File::create(&path).with_context(|| format!("write {path}"))?;
@@ -122,7 +122,8 @@ async fn interrupted() -> &'static str {
     }
 }
 
-/// Sets the scenario's verdict: the worst of its edges, its rules and the error that ended it early.
+/// Sets the scenario's verdict: the worst of its edges, its rules and the error that ended it
+/// early.
 fn conclude(outcome: &mut ScenarioOutcome, error: Option<ScenarioError>) {
     let (verdict, why) = match error {
         None => (Verdict::Pass, String::new()),

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
 use witness::protocol::{SERVICE_PORT, ServiceAnswer};
 
-/// Time between two requests. Nothing outside signals that a guest's network is up, so the service is
-/// polled; this is also the resolution of a measured recovery time.
+/// Time between two requests. Nothing outside signals that a guest's network is up, so the service
+/// is polled; this is also the resolution of a measured recovery time.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// How long one request may wait for its answer. A request that was sent before the network was up
 /// never gets one, so later requests do not wait for it.

@@ -10,7 +10,7 @@ use conformance::mutants::InjectedFault;
 use conformance::outcome::HostFacts;
 use conformance::rules::page;
 use conformance::rules::profile::Profile;
-use conformance::{bench, core_under_test, real, recheck, report, scenario};
+use conformance::{bench, core_under_test, real, recheck, report};
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;

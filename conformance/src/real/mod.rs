@@ -36,7 +36,8 @@ pub use scenario_run::ScenarioRun;
 use scenarios::SCRIPTS;
 use script::{RunFuture, Script, Start};
 
-/// Every scenario of the real tier: its row of `scenarios.toml`, completed with what its code states.
+/// Every scenario of the real tier: its row of `scenarios.toml`, completed with what its code
+/// states.
 ///
 /// # Errors
 /// The table is malformed.

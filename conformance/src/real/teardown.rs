@@ -76,8 +76,8 @@ pub(crate) async fn retire(context: &ScenarioContext, running: &Running) -> Resu
     Ok(())
 }
 
-/// ST-02, ST-03, ST-04: every disk image that is left on either site is intact, and disks of a cloud
-/// can be exported.
+/// ST-02, ST-03, ST-04: every disk image that is left on either site is intact, and disks of a
+/// cloud can be exported.
 async fn check_disks_left(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let step = context.evidence.step(LABEL, "check every disk that is left");
     for site in [&context.primary, &context.recovery] {

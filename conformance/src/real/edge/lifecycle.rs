@@ -224,8 +224,8 @@ impl<'a> Edge<'a> {
         judge_disks(self.context, self.name, disks, self.source.initial_record).await
     }
 
-    /// The disks of a boot, each with the write log of the source's disk. What is judged is what was
-    /// booted, which the stand-in copied below the core, and not what the core says it built.
+    /// The disks of a boot, each with the write log of the source's disk. What is judged is what
+    /// was booted, which the stand-in copied below the core, and not what the core says it built.
     fn booted_disks(
         &self,
         boot: &Boot,
@@ -250,7 +250,8 @@ impl<'a> Edge<'a> {
         }
     }
 
-    /// Adds to the oracle's verdict what was measured from outside and what the witness found inside.
+    /// Adds to the oracle's verdict what was measured from outside and what the witness found
+    /// inside.
     fn judgement(&self, disks: JudgedDisks, recovered: &Recovered, outage: Outage) -> Judgement {
         let acks = self.source.boot.guest.witness().acks();
         let survived = recovered.last_record();

@@ -32,8 +32,8 @@ impl PlannedSwitchover<'_> {
     }
 
     /// Asks the core for the switchover while `meanwhile` runs, judges it and finishes the edge. If
-    /// `meanwhile` lets a waiting job continue, it returns that moment, from which the recovery time
-    /// counts.
+    /// `meanwhile` lets a waiting job continue, it returns that moment, from which the recovery
+    /// time counts.
     ///
     /// # Errors
     /// The edge did not pass, or `meanwhile` failed.

@@ -141,8 +141,8 @@ async fn wait_for_service(
     Ok((boot, ServiceTimes { ready, answered: Instant::now() }))
 }
 
-/// Waits for the hello of a guest's witness, records how long the boot took, and checks the hardware
-/// that the guest sees. Returns when the hello came.
+/// Waits for the hello of a guest's witness, records how long the boot took, and checks the
+/// hardware that the guest sees. Returns when the hello came.
 pub(crate) async fn wait_for_hello(
     context: &ScenarioContext,
     boot: &Boot,

@@ -34,7 +34,8 @@ pub(crate) const REVERSE_REPLICATE: EdgeName = EdgeName::new("reverse-replicate"
 
 /// Sectors of the unit in which changes travel: 64 KiB.
 pub(crate) const GRAIN: u64 = 128;
-/// How much may travel beyond the changed grains: those of the boot partition that hydration edited.
+/// How much may travel beyond the changed grains: those of the boot partition that hydration
+/// edited.
 pub(crate) const EPSILON: Bytes = Bytes(1 << 20);
 
 /// Begins replication of the machine that serves to the site where it ran before.

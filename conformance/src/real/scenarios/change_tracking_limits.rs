@@ -22,8 +22,9 @@ use crate::real::edge::recover::{Recovered, put_to_work, start_load, wait_for_he
 use crate::real::edge::reprotect::{EPSILON, GRAIN, written_grains};
 use crate::real::machine::Running;
 use crate::real::script::{Script, Start};
+use crate::real::setup;
+use crate::real::teardown;
 use crate::real::workload::{POLICY, load};
-use crate::real::{setup, teardown};
 use crate::rules::ids::EX_R9;
 
 /// Recovery points that must follow a resynchronisation.

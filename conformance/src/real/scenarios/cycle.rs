@@ -8,7 +8,8 @@ use crate::real::edge::failback::{FAILBACK, Failback};
 use crate::real::edge::failover::{FAILOVER, Failover};
 use crate::real::edge::reprotect::{REPROTECT, REPROTECT_FORWARD, Reprotect};
 use crate::real::script::{Script, Start};
-use crate::real::{setup, teardown};
+use crate::real::setup;
+use crate::real::teardown;
 
 pub(crate) const SCRIPT: Script = Script {
     edges: || vec![FAILOVER, REPROTECT, FAILBACK, REPROTECT_FORWARD],

@@ -1,8 +1,8 @@
 //! Every fault in turn while a machine is protected.
 //!
-//! While a fault is active, the core has to report it or replicate in spite of it. Once it is healed,
-//! replication has to come back by itself, and a test failover has to show an exact state. At the
-//! end, an unplanned failover whose source refuses to shut down.
+//! While a fault is active, the core has to report it or replicate in spite of it. Once it is
+//! healed, replication has to come back by itself, and a test failover has to show an exact state.
+//! At the end, an unplanned failover whose source refuses to shut down.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,6 @@ use harness::storage::WriteFault;
 use standins::{SiteFault, StandInSite};
 use tracing::Instrument as _;
 
-use super::test_failover;
 use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::failover;
@@ -27,8 +26,10 @@ use crate::real::edge::recover::{
 };
 use crate::real::edge::recovery_point::{check_points_kept, points_lost};
 use crate::real::machine::Running;
+use crate::real::scenarios::test_failover;
 use crate::real::script::{Script, Start};
-use crate::real::{setup, teardown};
+use crate::real::setup;
+use crate::real::teardown;
 use crate::rules::ids::*;
 
 /// How long the core may take to report a fault or its end, and to make a recovery point.

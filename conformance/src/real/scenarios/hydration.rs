@@ -1,6 +1,6 @@
-//! Hydration: machines that each lack one thing that the cloud needs come up there, because the core
-//! repairs their target copy. Beside each, the stand-in boots the same recovery point without the
-//! core, which shows what the repair was for.
+//! Hydration: machines that each lack one thing that the cloud needs come up there, because the
+//! core repairs their target copy. Beside each, the stand-in boots the same recovery point without
+//! the core, which shows what the repair was for.
 //!
 //! The drivers that the rules name are those of Windows, but every guest runs Linux. For IDE
 //! (`intelide`) and SCSI (`storvsc`) the guest's own driver for that controller is really missing.
@@ -29,8 +29,9 @@ use crate::real::edge::recover::{self, Recovered};
 use crate::real::edge::recovery_point::wait_for_points;
 use crate::real::machine::Running;
 use crate::real::script::{Script, Start};
+use crate::real::setup;
 use crate::real::setup::InstallProfile;
-use crate::real::{setup, teardown};
+use crate::real::teardown;
 use crate::rules::RuleId;
 use crate::rules::ids::*;
 use crate::service::first_sound_answer;

@@ -12,7 +12,9 @@ use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
 use crate::real::context::{JOB_WITHIN, ScenarioContext};
+use crate::real::edge::failback;
 use crate::real::edge::failback::FAILBACK;
+use crate::real::edge::failover;
 use crate::real::edge::hydration_diff::hydration_step;
 use crate::real::edge::lifecycle::{Edge, Hydration};
 use crate::real::edge::name::EdgeName;
@@ -20,10 +22,10 @@ use crate::real::edge::planned_switchover::PlannedSwitchover;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
 use crate::real::edge::recovery_point::check_points_kept;
 use crate::real::edge::reprotect::{REVERSE_REPLICATE, Reprotect};
-use crate::real::edge::{failback, failover};
 use crate::real::machine::Running;
 use crate::real::script::{Script, Start};
-use crate::real::{setup, teardown};
+use crate::real::setup;
+use crate::real::teardown;
 use crate::rules::ids::*;
 
 const PLANNED_FAILOVER: EdgeName = EdgeName::new("planned-failover", 8);

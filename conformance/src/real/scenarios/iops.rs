@@ -1,5 +1,5 @@
-//! What the oracle's write log and replication cost a guest: small random writes, one and thirty-two
-//! at a time, with each of the two on and off.
+//! What the oracle's write log and replication cost a guest: small random writes, one and
+//! thirty-two at a time, with each of the two on and off.
 //!
 //! Two guests of the same stand-in run at the same time, one with a write log and one without, but
 //! only one of them is measured at a time. Every round measures all combinations, and ratios are
@@ -287,7 +287,8 @@ impl ScenarioRun for IopsRun {
     }
 }
 
-/// The write rates of every combination, with their ratio to the rate with neither log nor replication.
+/// The write rates of every combination, with their ratio to the rate with neither log nor
+/// replication.
 fn speeds(samples: &[Sample]) -> Vec<Speed> {
     let mut speeds = Vec::new();
     for depth in DEPTHS {

@@ -11,7 +11,8 @@ use crate::real::edge::failover::{FAILOVER, Failover};
 use crate::real::edge::recover::works_beyond;
 use crate::real::machine::Running;
 use crate::real::script::{Script, Start};
-use crate::real::{setup, teardown};
+use crate::real::setup;
+use crate::real::teardown;
 use crate::rules::ids::*;
 
 pub(crate) const SCRIPT: Script = Script {

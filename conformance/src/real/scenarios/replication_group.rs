@@ -30,7 +30,8 @@ use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
 use crate::real::edge::recovery_point::{failed_over_to, not_listed, wait_for_points};
 use crate::real::machine::Running;
 use crate::real::script::{Script, Start};
-use crate::real::{setup, teardown};
+use crate::real::setup;
+use crate::real::teardown;
 use crate::rules::ids::*;
 
 /// A machine of the group and the names of its edges. Machines boot at the same time, so their

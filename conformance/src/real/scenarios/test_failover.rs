@@ -20,7 +20,8 @@ use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
 use crate::real::edge::recovery_point::{PointFiles, points_lost, with_point};
 use crate::real::machine::Running;
 use crate::real::script::{Script, Start};
-use crate::real::{setup, teardown};
+use crate::real::setup;
+use crate::real::teardown;
 use crate::rules::ids::*;
 
 const TEST_FAILOVER: EdgeName = EdgeName::new("test-failover", 6);

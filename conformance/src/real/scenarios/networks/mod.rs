@@ -22,8 +22,9 @@ use crate::real::edge::failover::{FAILOVER, Failover};
 use crate::real::edge::hydration_diff::guest_settings;
 use crate::real::machine::Running;
 use crate::real::script::{Script, Start};
+use crate::real::setup;
+use crate::real::teardown;
 use crate::real::workload::MEMORY;
-use crate::real::{setup, teardown};
 use crate::rules::ids::*;
 use crate::ssh::Key;
 

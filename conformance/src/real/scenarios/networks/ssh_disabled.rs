@@ -12,7 +12,8 @@ use crate::real::context::ScenarioContext;
 use crate::real::edge::recover::{RecoveryTarget, put_to_work, recover};
 use crate::real::edge::recovery_point::wait_for_points;
 use crate::real::machine::Running;
-use crate::real::{setup, teardown};
+use crate::real::setup;
+use crate::real::teardown;
 use crate::rules::ids::*;
 use crate::ssh::{Key, Login};
 

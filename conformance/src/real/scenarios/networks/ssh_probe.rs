@@ -75,8 +75,8 @@ impl<'a> SshProbe<'a> {
         Ok(())
     }
 
-    /// Checks that a connection is refused, as `rule` demands, and that the security rule in the way
-    /// can be named. CN-06: the machine runs all the same.
+    /// Checks that a connection is refused, as `rule` demands, and that the security rule in the
+    /// way can be named. CN-06: the machine runs all the same.
     pub(crate) async fn check_refused(
         &self,
         rule: RuleId,
