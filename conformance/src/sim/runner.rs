@@ -30,7 +30,8 @@ pub(crate) fn run_all(
     for (done, check) in (1..).zip(all()) {
         let seed = seed().unwrap_or(context.chance(check.name) % 1_000_000);
         let found = run(check, seed, &fault);
-        verdict = verdict.and(found.iter().map(|rule| rule.score.verdict()).fold(Verdict::Pass, Verdict::and));
+        verdict =
+            verdict.and(found.iter().map(|rule| rule.score.verdict()).fold(Verdict::Pass, Verdict::and));
         if outcome.why.is_empty()
             && let Some(worst) = worst(&found)
         {

@@ -3,8 +3,6 @@
 //! The seed decides what the guest writes, when the disaster strikes and where replication is at that moment. The seeds
 //! of a run follow from its id; `ROUNDTRIP_SEED` runs a single seed again.
 
-use std::sync::Arc;
-
 use anyhow::{Context as _, Result};
 use contract::{Direction, Millis, Phase, Policy, Side, Timestamp};
 use simulator::testbed::{BACK, BOOT, Boots, INTERVAL, OUT, TestbedError, item_of};
