@@ -23,8 +23,9 @@ pub struct Check {
     pub(crate) body: for<'a> fn(&'a Testbed, &'a mut RuleLog) -> Running<'a>,
 }
 
-/// Makes a [`Check`] of a name, rules, a function that returns the setup, and the async function that is its body, which
-/// gets the testbed, the log of rules, and any arguments given after its name.
+/// Makes a [`Check`] of a name, rules, a function that returns the setup, and the async function
+/// that is its body, which gets the testbed, the log of rules, and any arguments given after its
+/// name.
 macro_rules! check {
     ($name:expr, $rules:expr, $setup:expr, $body:ident $(($($argument:expr),*))? $(,)?) => {
         $crate::sim::check::Check {

@@ -17,7 +17,8 @@ pub(crate) fn open(world: SimWorld, setup: Setup, fault: &InjectedFault) -> Resu
 
 /// Opens the core under test: the only place in the simulated tier that knows which core that is.
 fn open_core(parts: CoreParts, fault: &InjectedFault) -> Result<Arc<dyn ReplicationCore>, CoreError> {
-    let CoreParts { platforms, dir, clock } = parts;
+    let platforms = parts.platforms();
+    let CoreParts { dir, clock, .. } = parts;
     let clock = replication::Clock::new(move || clock.now());
     let core = replication::Core::open(replication::Config { platforms, dir, tap: fault.tap(), clock })?;
     Ok(fault.around(Arc::new(core)))

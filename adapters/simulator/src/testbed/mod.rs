@@ -1,14 +1,17 @@
-//! Two simulated sites with a core between them: the fixture of the simulated tier and of the core's own tests.
+//! Two simulated sites with a core between them: the fixture of the simulated tier and of the
+//! core's own tests.
 //!
-//! A [`Testbed`] has a primary site, a recovery site in the cloud, another VMware site to fail back to, a virtual clock
-//! and one core, which a closure opens from [`CoreParts`]. It knows the core only through [`ReplicationCore`]. Its verbs
-//! do what a test does again and again: protect a machine, fail over, wait for points. Each returns a
-//! [`TestbedError`] that says whether the core or the simulator failed.
+//! A [`Testbed`] has a primary site, a recovery site in the cloud, another VMware site to fail back
+//! to, a virtual clock and one core, which a closure opens from [`CoreParts`]. It knows the core
+//! only through [`ReplicationCore`]. Its verbs do what a test does again and again: protect a
+//! machine, fail over, wait for points. Each returns a [`TestbedError`] that says whether the core
+//! or the simulator failed.
 //!
 //! - `setup`: what a testbed starts with, names and requests
 //! - `recovered`: what a recovered machine was started from
 //! - `plans`: recovery plans over several machines
-//! - [`preconditions`]: what must hold before a machine comes back, how to break it and how to repair it
+//! - [`preconditions`]: what must hold before a machine comes back, how to break it and how to
+//!   repair it
 
 mod error;
 mod plans;
@@ -45,8 +48,8 @@ pub use setup::{
 const PATIENCE_HOURS: u64 = 24;
 /// If a transfer is due within this time, it may begin between two looks at the same thing.
 const TRANSFER_NEAR: Millis = Millis(1_000);
-/// How often [`Testbed::wait_until_idle`] looks for a moment without a transfer. With a few machines it rarely needs a
-/// second look.
+/// How often [`Testbed::wait_until_idle`] looks for a moment without a transfer. With a few
+/// machines it rarely needs a second look.
 const IDLE_LOOKS: u32 = 60;
 
 /// Two simulated sites with a core between them, and a third site to fail back to.
@@ -135,7 +138,7 @@ impl Testbed {
         let recovery = site("recovery", SimProfile::AZURE);
         let other = site("other", SimProfile::VMWARE);
         let core = open(CoreParts {
-            platforms: named([&primary, &recovery, &other]),
+            sites: named([&primary, &recovery, &other]),
             dir: dir.path().to_owned(),
             clock: world.clock().clone(),
         })?;
@@ -146,7 +149,7 @@ impl Testbed {
     #[must_use]
     pub fn parts(&self) -> CoreParts {
         CoreParts {
-            platforms: named(self.sites()),
+            sites: named(self.sites()),
             dir: self.dir.path().to_owned(),
             clock: self.world.clock().clone(),
         }
@@ -191,10 +194,9 @@ impl Testbed {
     }
 }
 
-fn named(sites: [&Arc<SimSite>; 3]) -> BTreeMap<SiteId, Arc<dyn Platform>> {
-    let names = ["primary", "recovery", "other"];
-    let named = names.into_iter().zip(sites);
-    named.map(|(name, site)| (name.into(), Arc::clone(site) as Arc<dyn Platform>)).collect()
+fn named(sites: [&Arc<SimSite>; 3]) -> BTreeMap<SiteId, Arc<SimSite>> {
+    let names = ["primary", "recovery", "other"].map(SiteId::from);
+    names.into_iter().zip(sites.map(Arc::clone)).collect()
 }
 
 /// Time.
@@ -204,8 +206,8 @@ impl Testbed {
         self.world.clock().sleep(time).await;
     }
 
-    /// Waits for a moment at which no job and no transfer is at work and none is due. What changes at such a moment, a
-    /// request changed.
+    /// Waits for a moment at which no job and no transfer is at work and none is due. What changes
+    /// at such a moment, a request changed.
     ///
     /// # Errors
     /// There is no such moment, or the core fails.
@@ -242,7 +244,8 @@ impl Testbed {
         Ok(())
     }
 
-    /// Makes [`POLICY`] if there is none, installs and starts a machine, and lets it run for an interval.
+    /// Makes [`POLICY`] if there is none, installs and starts a machine, and lets it run for an
+    /// interval.
     ///
     /// # Errors
     /// The core refuses the policy, or the site the machine.
@@ -340,7 +343,8 @@ impl Testbed {
         oldest.ok_or_else(|| TestbedError::missing(format!("a processed point of {item}")))
     }
 
-    /// Lets the core receive data and process none of it from now on, until the recovery site is healed.
+    /// Lets the core receive data and process none of it from now on, until the recovery site is
+    /// healed.
     pub fn stall_processing(&self) {
         let next = self.recovery.calls(Call::DeriveVolume) + 1;
         let full = FailCall::at(Call::DeriveVolume, next, PlatformErrorKind::Full);
@@ -429,7 +433,8 @@ impl Testbed {
         self.completed(self.core.commit(item).await).await
     }
 
-    /// Loses the primary site, fails over and commits, and restores the site an interval before it returns.
+    /// Loses the primary site, fails over and commits, and restores the site an interval before it
+    /// returns.
     ///
     /// # Errors
     /// Failover or commit do not succeed.
@@ -459,8 +464,8 @@ impl Testbed {
         self.completed(self.core.reprotect(request).await).await
     }
 
-    /// The request to replicate between recovery and primary site in this direction, with the components that the
-    /// sites offer first.
+    /// The request to replicate between recovery and primary site in this direction, with the
+    /// components that the sites offer first.
     #[must_use]
     pub fn reprotection(&self, item: &ItemId, direction: Direction) -> ReprotectRequest {
         match direction {
@@ -469,14 +474,16 @@ impl Testbed {
         }
     }
 
-    /// The request to replicate from the recovery site back to `site`, with the components that the sites offer first.
+    /// The request to replicate from the recovery site back to `site`, with the components that the
+    /// sites offer first.
     #[must_use]
     pub fn reprotection_to(&self, item: &ItemId, site: &SimSite) -> ReprotectRequest {
         ReprotectRequest::new(item, BACK)
             .with_defaults(&self.recovery.components().all(), &site.components().all())
     }
 
-    /// The request to replicate from `site` to the recovery site, with the components that the sites offer first.
+    /// The request to replicate from `site` to the recovery site, with the components that the
+    /// sites offer first.
     #[must_use]
     pub fn reprotection_from(&self, item: &ItemId, site: &SimSite) -> ReprotectRequest {
         ReprotectRequest::new(item, OUT)
@@ -500,7 +507,8 @@ impl Testbed {
         })
     }
 
-    /// The last boot of a machine's copy at the recovery site, and of the machine that came back from it to `site`.
+    /// The last boot of a machine's copy at the recovery site, and of the machine that came back
+    /// from it to `site`.
     ///
     /// # Errors
     /// One of them was never started.
@@ -563,8 +571,8 @@ impl Testbed {
         volumes.map(|volume| volume_content(site, volume)).collect()
     }
 
-    /// How many snapshots of a machine and of its copy were opened since each was started: zero more means that
-    /// nothing replicates.
+    /// How many snapshots of a machine and of its copy were opened since each was started: zero
+    /// more means that nothing replicates.
     #[must_use]
     pub fn snapshots_taken(&self, machine: &str) -> u64 {
         let copy = cloud_machine(machine);

@@ -1,4 +1,5 @@
-//! Failback to another machine than the one that was protected, or to another site (RE-05, FB-10, PH).
+//! Failback to another machine than the one that was protected, or to another site (RE-05, FB-10,
+//! PH).
 
 use contract::{
     ErrorCode, ItemId, Millis, Platform, PointChoice, Policy, PowerState, ReprotectRequest, Side, Step,
@@ -52,7 +53,8 @@ async fn nonzero_content(testbed: &Testbed) -> Result<u64, ScenarioError> {
     Ok(bytes)
 }
 
-/// Reprotects to a site without the machine: the core creates the machine, leaves it off, and transfers everything.
+/// Reprotects to a site without the machine: the core creates the machine, leaves it off, and
+/// transfers everything.
 async fn creates_machine(
     testbed: &Testbed,
     rules: &mut RuleLog,
@@ -162,7 +164,8 @@ async fn physical(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenario
     Ok(())
 }
 
-/// PH-04: a physical server can fail over to every kind of point. Test failovers show it without leaving the site.
+/// PH-04: a physical server can fail over to every kind of point. Test failovers show it without
+/// leaving the site.
 async fn offers_all_points(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     use PointChoice::{Custom, Latest, LatestAppConsistent, LatestProcessed};
     let item = item_of("web");

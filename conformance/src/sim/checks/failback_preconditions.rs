@@ -1,5 +1,5 @@
-//! Preconditions of reprotection and failback to VMware: broken one after the other, refused or failed by the right code,
-//! and repaired, after which the operation succeeds.
+//! Preconditions of reprotection and failback to VMware: broken one after the other, refused or
+//! failed by the right code, and repaired, after which the operation succeeds.
 
 use contract::{
     Access, AccountRole, ErrorCode, FailoverRequest, GuestFacts, GuestOs, Health, ItemId, JobState, Millis,
@@ -100,7 +100,8 @@ async fn committed_in_cloud(testbed: &Testbed) -> Result<ItemId, ScenarioError> 
     Ok(item)
 }
 
-/// Protects a machine, fails it over while its site is lost, commits, and replicates it back to the site.
+/// Protects a machine, fails it over while its site is lost, commits, and replicates it back to the
+/// site.
 async fn replicating_back(testbed: &Testbed) -> Result<ItemId, ScenarioError> {
     let item = committed_in_cloud(testbed).await?;
     testbed.reprotect(&testbed.reprotection(&item, BACK)).await?;
@@ -108,8 +109,8 @@ async fn replicating_back(testbed: &Testbed) -> Result<ItemId, ScenarioError> {
     Ok(item)
 }
 
-/// A precondition of the table whose rule is in the catalogue. The others are documented limits without a rule of their
-/// own, which only the built-in core's tests look at.
+/// A precondition of the table whose rule is in the catalogue. The others are documented limits
+/// without a rule of their own, which only the built-in core's tests look at.
 fn judged<Request>(
     table: &[Precondition<Request>],
 ) -> impl Iterator<Item = (RuleId, &Precondition<Request>)> {
@@ -152,7 +153,8 @@ async fn failback(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenario
     }
 }
 
-/// The job fails and changes nothing at the sites, and its retry succeeds once the precondition is repaired.
+/// The job fails and changes nothing at the sites, and its retry succeeds once the precondition is
+/// repaired.
 async fn fails(
     testbed: &Testbed,
     rules: &mut RuleLog,
@@ -195,7 +197,8 @@ fn unknown_rule(rule: &str) -> ScenarioError {
     ScenarioError::inconclusive(format!("the catalogue has no rule {rule}"))
 }
 
-/// Protection and failover succeed with a read-only account; reprotection and failback only once it may do more.
+/// Protection and failover succeed with a read-only account; reprotection and failback only once it
+/// may do more.
 async fn read_only(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let install = SimInstall::new("web");
     testbed.install(&install).await?;
@@ -236,8 +239,8 @@ async fn remove_for_good(testbed: &Testbed, machine: &str, code: ErrorCode) -> R
     Ok(())
 }
 
-/// A cloud machine that is gone cannot be reprotected while another one can; and then the other one cannot be failed back
-/// for the same reason.
+/// A cloud machine that is gone cannot be reprotected while another one can; and then the other one
+/// cannot be failed back for the same reason.
 async fn machine_gone(
     testbed: &Testbed,
     rules: &mut RuleLog,
@@ -348,7 +351,8 @@ async fn stalls(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioEr
     Ok(())
 }
 
-/// Tries to fail a machine with Windows 2008 R2 SP1 back; `refusal`: the code with which that must be refused.
+/// Tries to fail a machine with Windows 2008 R2 SP1 back; `refusal`: the code with which that must
+/// be refused.
 async fn old_windows(
     testbed: &Testbed,
     rules: &mut RuleLog,

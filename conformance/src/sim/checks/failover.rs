@@ -1,5 +1,5 @@
-//! Unplanned failover out of the primary site: a source that may be gone, a choice of points until commit, and nothing
-//! that begins by itself (FO).
+//! Unplanned failover out of the primary site: a source that may be gone, a choice of points until
+//! commit, and nothing that begins by itself (FO).
 
 use contract::{
     ErrorCode, FailoverRequest, ItemId, JobFilter, JobKind, JobState, JobSubject, Millis, Operation, Phase,
@@ -149,8 +149,8 @@ async fn strays(testbed: &Testbed) -> Result<Vec<String>, ScenarioError> {
     Ok(all.filter(|volume| !used.contains(volume)).map(|volume| volume.0).collect())
 }
 
-/// Fails four machines of a site over: one shuts down when asked, one does not, one is not asked, and one is on a site
-/// that was lost.
+/// Fails four machines of a site over: one shuts down when asked, one does not, one is not asked,
+/// and one is on a site that was lost.
 async fn shutdown_is_an_option(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let obeys = testbed.protect("obeys").await?;
     let refuses = testbed.protect("refuses").await?;

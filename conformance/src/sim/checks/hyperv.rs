@@ -1,4 +1,5 @@
-//! Failback to Hyper-V: straight from the committed state, in two phases or as one full download (HF).
+//! Failback to Hyper-V: straight from the committed state, in two phases or as one full download
+//! (HF).
 
 use contract::{
     DataSync, DiskKind, EnableProtection, ErrorCode, FailoverRequest, ItemId, JobAction, JobId, JobState,
@@ -178,8 +179,8 @@ async fn commits_and_replicates(
     Ok(())
 }
 
-/// A machine that rewrites a large piece of each disk every minute: it fills its disks within hours, and writes little
-/// during a failback.
+/// A machine that rewrites a large piece of each disk every minute: it fills its disks within
+/// hours, and writes little during a failback.
 fn filling(machine: &str) -> SimInstall {
     let load = Load { record_every: INTERVAL, churn_every: INTERVAL, churn_bytes: 64 * 1024 };
     SimInstall { load, ..SimInstall::new(machine) }
@@ -192,8 +193,8 @@ fn downtime(testbed: &Testbed) -> Result<Millis, ScenarioError> {
     Ok(target.started.since(off))
 }
 
-/// Compares a full download with a synchronisation of differences over a slow link: the bytes that arrive, counted at
-/// the sites, and the time during which neither machine runs.
+/// Compares a full download with a synchronisation of differences over a slow link: the bytes that
+/// arrive, counted at the sites, and the time during which neither machine runs.
 async fn amounts(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let item = committed_in_cloud(testbed, &filling("web"), |target| target).await?;
     testbed.advance(Millis(3 * HOUR.0)).await;
@@ -246,7 +247,8 @@ async fn content(testbed: &Testbed) -> Result<u64, ScenarioError> {
     Ok(bytes)
 }
 
-/// Cancels a failback while it synchronises, cancels one while it waits, and lets one fail in the middle of a disk.
+/// Cancels a failback while it synchronises, cancels one while it waits, and lets one fail in the
+/// middle of a disk.
 async fn interrupted(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let item = web_in_cloud(testbed).await?;
     let request = failback(&item, DataSync::BeforeFailover);
@@ -276,8 +278,8 @@ async fn interrupted(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scena
     Ok(())
 }
 
-/// After an interrupted failback its job ended as `expected`, the original is shown as incomplete and is off, and the
-/// cloud machine goes on serving.
+/// After an interrupted failback its job ended as `expected`, the original is shown as incomplete
+/// and is off, and the cloud machine goes on serving.
 async fn incomplete(
     testbed: &Testbed,
     rules: &mut RuleLog,

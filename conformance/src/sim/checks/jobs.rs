@@ -1,4 +1,5 @@
-//! Jobs: listed, retried, followed while they run, and refused what their state does not allow (JO).
+//! Jobs: listed, retried, followed while they run, and refused what their state does not allow
+//! (JO).
 
 use contract::{
     ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobId, JobKind, JobState, JobSubject, Millis,

@@ -86,8 +86,8 @@ fn groups() -> [PlanGroup; 3] {
     [group(&["db", "cache"]), group(&["app"]), group(&["web"])]
 }
 
-/// Whether each machine of a group was started before every machine of the next group. What counts is the last start of a
-/// machine; it may have been started for its protection as well.
+/// Whether each machine of a group was started before every machine of the next group. What counts
+/// is the last start of a machine; it may have been started for its protection as well.
 fn in_order(started: &[String], name: impl Fn(&str) -> String) -> bool {
     let place = |machine: &&str| started.iter().rposition(|other| *other == name(machine));
     let groups = [&["db", "cache"][..], &["app"], &["web"]];
@@ -101,7 +101,8 @@ fn in_order(started: &[String], name: impl Fn(&str) -> String) -> bool {
 async fn both_directions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     testbed.protect_all(&MACHINES).await?;
     testbed.create_plan(&groups()).await?;
-    // The first machine takes a minute longer than all others, so that a plan that does not wait for it is caught.
+    // The first machine takes a minute longer than all others, so that a plan that does not wait
+    // for it is caught.
     testbed.primary.inject(&Fault::ShutdownRefused("db".into()));
     let request = PlanFailoverRequest { shut_down_source: true, ..failover_plan_request(OUT) };
     let view = testbed.completed(testbed.core.failover_plan(&request).await).await?;
@@ -256,7 +257,8 @@ async fn manual_steps(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     );
     let progress = view.plan.unwrap_or_default();
     let took = progress.took.unwrap_or_default();
-    // The minute in which a source does not shut down counts as the plan's own time; the two hours of manual steps do not.
+    // The minute in which a source does not shut down counts as the plan's own time; the two hours
+    // of manual steps do not.
     let own = (60_000..600_000).contains(&took.0);
     let waited = (2 * HOUR.0..2 * HOUR.0 + 60_000).contains(&progress.manual.0);
     rules.check(
