@@ -38,6 +38,11 @@ macro_rules! check {
 }
 pub(crate) use check;
 
+/// Records whether a statement that a rule makes about the core is true.
+pub(crate) fn check_that(rules: &mut RuleLog, rule: RuleId, is_true: bool, statement: &str) {
+    rules.check(rule, is_true, format!("{statement}: {is_true}"));
+}
+
 /// The core did not make or keep something that a check needs.
 pub(crate) fn missing(what: impl Into<String>) -> ScenarioError {
     ScenarioError::core(format!("{} is missing", what.into()))

@@ -16,7 +16,7 @@ use simulator::testbed::{
 use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, missing, step};
+use crate::sim::check::{Check, check, check_that, missing, step};
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -56,7 +56,7 @@ async fn full_round(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenar
     testbed.wait_for_points(&item, 3).await?;
     testbed.completed(testbed.core.failover(&failover_with_shutdown(&item)).await).await?;
     let complete = testbed.boots("web")?.is_complete()?;
-    rules.check(LC_09, complete, "a failover with a shutdown loses nothing");
+    check_that(rules, LC_09, complete, "a failover with a shutdown loses nothing");
     testbed.commit(&item).await?;
     testbed.advance(INTERVAL).await;
     let original = testbed.machine_at(&testbed.primary, "web").await?;
@@ -147,7 +147,7 @@ fn fails_back_in_order(testbed: &Testbed, rules: &mut RuleLog, snapshots: u64) -
     let found =
         format!("a last transfer: {last_transfer}; {transfers} transfers after the original was started");
     rules.check(FB_07, transfers == 0 && last_transfer, found);
-    rules.check(LC_09, testbed.came_back("web", &testbed.primary)?, "the failback loses nothing");
+    check_that(rules, LC_09, testbed.came_back("web", &testbed.primary)?, "the failback loses nothing");
     Ok(())
 }
 
@@ -257,7 +257,7 @@ async fn merges_snapshots(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), 
     rules.check(RE_09, shown && merged, found);
     testbed.wait_for_points(&item, 2).await?;
     testbed.fail_back(&item).await?;
-    rules.check(RE_09, testbed.came_back("web", &testbed.primary)?, "the failback is complete");
+    check_that(rules, RE_09, testbed.came_back("web", &testbed.primary)?, "the failback is complete");
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use simulator::{End, Fault, SimProfile};
 use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, missing, step};
+use crate::sim::check::{Check, check, check_that, missing, step};
 use crate::sim::disks::booted_from;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
@@ -164,7 +164,7 @@ async fn shutdown_is_an_option(testbed: &Testbed, rules: &mut RuleLog) -> Result
     let ended = boots.source.ended();
     let in_order = matches!(ended, Some((_, End::ShutDown))) && boots.never_overlap();
     rules.check(FO_06, in_order, format!("a source that was asked to shut down ended {ended:?}"));
-    rules.check(FO_06, boots.is_complete()?, "with a shutdown nothing is lost");
+    check_that(rules, FO_06, boots.is_complete()?, "with a shutdown nothing is lost");
 
     let job = testbed.completed(testbed.core.failover(&failover_with_shutdown(&refuses)).await).await?;
     let warned = step(&job, Step::SHUT_DOWN_SOURCE).is_some_and(|step| step.state == StepState::Warning);

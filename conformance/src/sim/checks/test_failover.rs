@@ -10,7 +10,7 @@ use simulator::{Call, Cut, SimBoot, SimProfile, Snapshot, cut_of};
 use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, missing, step};
+use crate::sim::check::{Check, check, check_that, missing, step};
 use crate::sim::disks::{booted_from, same_content};
 use crate::sim::side_effects::{forbids, refused};
 use crate::sim::testbed::{Setup, Testbed};
@@ -46,7 +46,7 @@ async fn leaves_no_trace(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
     let status = before.test_failover_status;
     let recommended = status == TestFailoverStatus::Recommended;
     rules.check(MO_02, recommended, format!("before any test failover: {status:?}"));
-    rules.check(FO_19, recommended, "an item without a test failover says so, and offers a failover");
+    check_that(rules, FO_19, recommended, "an item without a test failover says so, and offers a failover");
     // Neither the newest nor the oldest point, so that the core cannot choose the right one by
     // chance.
     let point = testbed.processed_points(&item).await?.get(1).cloned();

@@ -4,9 +4,11 @@ mod compare;
 
 use std::collections::BTreeSet;
 
-use contract::{FailoverKind, Health, ItemView, JobId, JobState, Millis, Phase, Side, Timestamp};
+use contract::{FailoverKind, Health, JobId, JobState, Millis, Phase, Side, Timestamp};
 use simulator::testbed::INTERVAL;
 use simulator::{Call, run};
+
+use compare::{due_within, fresh};
 
 use crate::model::disks::{Required, points_are_intact, recovered};
 use crate::model::reference::{Conditions, ExpectedEnd, Item, Model, Power, index};
@@ -491,17 +493,4 @@ fn possible_interference(ask: Ask, interference: Interference) -> Interference {
         (Ask::Disable, Interference::Also(Ask::Protect)) => Interference::None,
         _ => interference,
     }
-}
-
-/// The time within which an item that replicates has a new point.
-fn due_within(view: &ItemView) -> Millis {
-    Millis(view.policy.policy.interval.0 * 5 / 2)
-}
-
-fn fresh(view: &ItemView, began: Timestamp) -> Result<(), String> {
-    let newest = view.points.iter().rfind(|point| point.processed).map(|point| point.time);
-    if view.health != Health::Critical && newest.is_none_or(|newest| newest < began) {
-        return Err(format!("its health is {:?}, and it has had no point since {}", view.health, began.0));
-    }
-    Ok(())
 }

@@ -50,7 +50,9 @@ fn an_unplanned_failover_continues_after_an_error_and_its_retry_does_only_what_f
         assert_eq!((below.len(), &below[0].id, below[0].attempt), (3, &failed, 2));
         assert_eq!(notes.read().unwrap().len(), 1);
         testbed.advance(BOOT).await;
-        ["db", "cache", "web"].iter().for_each(|machine| drop(assert_recovered(&testbed, machine)));
+        for machine in ["db", "cache", "web"] {
+            assert_recovered(&testbed, machine);
+        }
     });
 }
 

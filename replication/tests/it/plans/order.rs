@@ -43,7 +43,9 @@ fn one_plan_fails_its_machines_over_and_back_group_by_group() {
         assert!(member_states(&view).iter().all(|(_, state)| *state == PlanState::Done));
         assert_in_order(&machines_started(&testbed.recovery), |machine| cloud_machine(machine).0);
         testbed.advance(BOOT).await;
-        MACHINES.iter().for_each(|machine| drop(assert_recovered(&testbed, machine)));
+        for machine in MACHINES {
+            assert_recovered(&testbed, machine);
+        }
 
         testbed.commit_plan().await.unwrap();
         testbed.primary.restore();

@@ -1,6 +1,6 @@
 //! The comparison of the core and the sites with the model.
 
-use contract::{Health, ItemView, Operation, Phase, Side};
+use contract::{Health, ItemView, Millis, Operation, Phase, Side, Timestamp};
 
 use super::Play;
 use crate::model::disks::never_both;
@@ -95,4 +95,18 @@ fn healthy(view: &ItemView, item: &Item) -> Result<(), String> {
         Phase::InitialReplication | Phase::Protected => &[Health::Healthy, Health::Warning, Health::Critical],
     };
     if due.contains(&view.health) { Ok(()) } else { Err(format!("health {:?}, due: {due:?}", view.health)) }
+}
+
+/// The time within which an item that replicates has a new point.
+pub(super) fn due_within(view: &ItemView) -> Millis {
+    Millis(view.policy.policy.interval.0 * 5 / 2)
+}
+
+/// Checks that an item has had a point since this time, unless its health is critical.
+pub(super) fn fresh(view: &ItemView, began: Timestamp) -> Result<(), String> {
+    let newest = view.points.iter().rfind(|point| point.processed).map(|point| point.time);
+    if view.health != Health::Critical && newest.is_none_or(|newest| newest < began) {
+        return Err(format!("its health is {:?}, and it has had no point since {}", view.health, began.0));
+    }
+    Ok(())
 }
