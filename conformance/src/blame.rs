@@ -1,7 +1,7 @@
 //! Blame: whether an error says something about the core under test or only about the test host.
 //!
-//! Both tiers stop a scenario or a check with a [`ScenarioError`], and this module is the only place that decides which
-//! of its two kinds an error becomes:
+//! Both tiers stop a scenario or a check with a [`ScenarioError`], and this module is the only
+//! place that decides which of its two kinds an error becomes:
 //!
 //! | error | kind |
 //! |---|---|
@@ -11,7 +11,8 @@
 //! | [`TestbedError`] | as above for the core's and the simulator's own errors; what a core had to do on the testbed and did not is the core's |
 //! | [`harness::Error`], [`anyhow::Error`] | [`ScenarioError::Inconclusive`]: the host, a tool or the suite failed |
 //!
-//! `?` applies the table; [`ScenarioError::core`] and [`ScenarioError::inconclusive`] make the other errors.
+//! `?` applies the table; [`ScenarioError::core`] and [`ScenarioError::inconclusive`] make the
+//! other errors.
 
 use contract::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
 use simulator::testbed::TestbedError;
@@ -22,8 +23,8 @@ pub enum ScenarioError {
     /// The core under test broke a rule. The verdict is `fail`.
     #[error("{0}")]
     CoreViolation(String),
-    /// The test host, a stand-in, a tool or the suite failed, so the run proves nothing about the core. The verdict is
-    /// `unknown`.
+    /// The test host, a stand-in, a tool or the suite failed, so the run proves nothing about the
+    /// core. The verdict is `unknown`.
     #[error("{0}")]
     Inconclusive(String),
 }
@@ -39,9 +40,9 @@ impl ScenarioError {
         Self::Inconclusive(what.into())
     }
 
-    /// Attributes an inconclusive error to the core, because only the core can have caused it here: for example a guest
-    /// that does not boot from the disks that the core recovered. `context` goes before the error's own text. An error
-    /// that already is the core's stays as it is.
+    /// Attributes an inconclusive error to the core, because only the core can have caused it here:
+    /// for example a guest that does not boot from the disks that the core recovered. `context`
+    /// goes before the error's own text. An error that already is the core's stays as it is.
     #[must_use]
     pub fn attribute_to_core(self, context: &str) -> Self {
         match self {
@@ -51,8 +52,9 @@ impl ScenarioError {
     }
 }
 
-/// Whether an error of the core with this code is the test host's failure: only the core's store qualifies, which lies
-/// in a directory of the host and fails when that is full or cannot be written.
+/// Whether an error of the core with this code is the test host's failure: only the core's store
+/// qualifies, which lies in a directory of the host and fails when that is full or cannot be
+/// written.
 #[must_use]
 pub fn only_host_causes(code: ErrorCode) -> bool {
     code == ErrorCode::Store
@@ -101,8 +103,9 @@ impl From<anyhow::Error> for ScenarioError {
 
 /// Blames the core for a platform's `NotFound` where the core had to keep what was looked for.
 pub trait KeptByCore<T> {
-    /// Turns `NotFound` into a [`ScenarioError::CoreViolation`]; every other error of the platform stays
-    /// [`ScenarioError::Inconclusive`]. `what` names the object, such as `the recovery point's volume`.
+    /// Turns `NotFound` into a [`ScenarioError::CoreViolation`]; every other error of the platform
+    /// stays [`ScenarioError::Inconclusive`]. `what` names the object, such as `the recovery
+    /// point's volume`.
     ///
     /// # Errors
     /// The platform's error, with its blame.

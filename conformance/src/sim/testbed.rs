@@ -20,7 +20,7 @@ fn open_core(
     parts: simulator::testbed::CoreParts,
     fault: &InjectedFault,
 ) -> Result<Arc<dyn ReplicationCore>, CoreError> {
-    let simulator::testbed::CoreParts { platforms, dir, clock } = parts;
-    let clock = CoreClock::from_fn(move || clock.now());
-    core_under_test::open(CoreParts { platforms, dir, clock }, fault)
+    let platforms = parts.platforms();
+    let clock = CoreClock::from_fn(move || parts.clock.now());
+    core_under_test::open(CoreParts { platforms, dir: parts.dir, clock }, fault)
 }
