@@ -53,7 +53,8 @@ impl ScenarioError {
 }
 
 /// Whether an error of the core with this code is the test host's failure: only the core's store
-/// qualifies, which is in a directory of the host and fails when that is full or cannot be written.
+/// qualifies, which lies in a directory of the host and fails when that is full or cannot be
+/// written.
 #[must_use]
 pub fn only_host_causes(code: ErrorCode) -> bool {
     code == ErrorCode::Store

@@ -1,5 +1,5 @@
-//! Tests of the simulated platform without a core: snapshots, change tracking, faults and refusals.
-#![expect(clippy::unwrap_used)]
+//! The simulated platform by itself: snapshots, change tracking, faults, and what it refuses.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use contract::{
     Access, Acknowledge, Bytes, DiskSnapshot, MachineId, MachineSpec, Millis, Platform,
@@ -7,7 +7,7 @@ use contract::{
 };
 use nbd::{ALLOCATION, Client};
 use simulator::{
-    Call, Cut, End, FailCall, Link, Load, SimConfig, SimFault, SimInstall, SimProcess, SimProfile, SimSite,
+    Call, Cut, End, FailCall, SimFault, Link, Load, SimConfig, SimInstall, SimProcess, SimProfile, SimSite,
     SimWorld, cut_of, run,
 };
 
@@ -29,7 +29,7 @@ async fn running(world: &SimWorld, config: SimConfig) -> std::sync::Arc<SimSite>
     site
 }
 
-/// Content of a disk of a snapshot.
+/// The content of a disk of a snapshot.
 fn content(snapshot: &DiskSnapshot, disk: usize) -> Vec<u8> {
     let mut client = Client::connect(&snapshot.disks[disk].uri).unwrap();
     let mut bytes = vec![0; snapshot.disks[disk].size.0 as usize];
@@ -37,7 +37,7 @@ fn content(snapshot: &DiskSnapshot, disk: usize) -> Vec<u8> {
     bytes
 }
 
-/// Ranges of a disk that changed according to a snapshot: offset and length.
+/// The extents of a disk that a snapshot reports as changed; `None` if it cannot report changes.
 fn changed(snapshot: &DiskSnapshot, disk: usize) -> Option<Vec<(usize, usize)>> {
     let context = snapshot.disks[disk].changed.as_deref()?;
     let mut client = Client::connect_with(&snapshot.disks[disk].uri, &[context]).unwrap();
@@ -46,12 +46,11 @@ fn changed(snapshot: &DiskSnapshot, disk: usize) -> Option<Vec<(usize, usize)>> 
     Some(dirty.map(|extent| (extent.offset as usize, extent.length as usize)).collect())
 }
 
-/// Whether `old`, with the ranges copied that changed according to `newer`, equals `newer` on every
-/// disk.
-fn changes_are_complete(older: &DiskSnapshot, newer: &DiskSnapshot, old: &[Vec<u8>]) -> bool {
+/// Whether a copy of `older` equals `newer` on every disk once the changes that `newer` reports are copied.
+fn reports_all_changes(older: &DiskSnapshot, newer: &DiskSnapshot, old: &[Vec<u8>]) -> bool {
     (0..older.disks.len()).all(|disk| {
         let (mut copy, new) = (old[disk].clone(), content(newer, disk));
-        for (offset, length) in changed(newer, disk).expect("the changes are available") {
+        for (offset, length) in changed(newer, disk).expect("changes are reported") {
             copy[offset..offset + length].copy_from_slice(&new[offset..offset + length]);
         }
         copy == new
@@ -79,7 +78,7 @@ fn a_snapshot_shows_all_disks_at_one_moment_and_does_not_change() {
             .collect();
         let Cut::Exact(all) = cut_of(&boot.bases(), &site.last_boot(&web()).unwrap().log(), &disks, &[])
         else {
-            panic!("the content of a disk is not the result of its writes");
+            panic!("a live disk is not what was written to it");
         };
         assert!(now > 60 && *all.start() > now + 60, "{now} then {all:?}");
         assert_eq!(
@@ -92,7 +91,7 @@ fn a_snapshot_shows_all_disks_at_one_moment_and_does_not_change() {
 }
 
 #[test]
-fn changes_are_complete_even_after_a_snapshot_that_was_not_acknowledged() {
+fn all_changes_since_a_snapshot_are_reported_even_after_one_that_was_not_acknowledged() {
     run(2, async |world| {
         let site = running(&world, config(SimProfile::VMWARE)).await;
         let first = site.open_snapshot(&web(), None).await.unwrap();
@@ -105,14 +104,14 @@ fn changes_are_complete_even_after_a_snapshot_that_was_not_acknowledged() {
         site.close_snapshot(&second.id, Acknowledge::Keep).await.unwrap();
         world.clock().sleep(MINUTE).await;
         let third = site.open_snapshot(&web(), Some(&first.change_id)).await.unwrap();
-        assert!(changes_are_complete(&first, &third, &copy));
+        assert!(reports_all_changes(&first, &third, &copy));
         let copy = contents(&third);
         site.close_snapshot(&third.id, Acknowledge::Advance).await.unwrap();
         world.clock().sleep(Millis(500)).await;
         let fourth = site.open_snapshot(&web(), Some(&third.change_id)).await.unwrap();
-        assert!(changes_are_complete(&third, &fourth, &copy));
+        assert!(reports_all_changes(&third, &fourth, &copy));
         site.close_snapshot(&fourth.id, Acknowledge::Advance).await.unwrap();
-        // Change ids that were acknowledged or abandoned are no longer known.
+        // Changes since a snapshot are unknown once a later one was acknowledged.
         for old in [&first.change_id, &second.change_id, &third.change_id] {
             let snapshot = site.open_snapshot(&web(), Some(old)).await.unwrap();
             assert!(snapshot.disks.iter().all(|disk| disk.changed.is_none()));
@@ -123,8 +122,8 @@ fn changes_are_complete_even_after_a_snapshot_that_was_not_acknowledged() {
 }
 
 #[test]
-fn change_tracking_survives_power_off_only_where_the_profile_says_so() {
-    // First after an orderly shutdown, then after a power cut.
+fn change_tracking_survives_shutdowns_and_power_cuts_as_its_platform_says() {
+    // After a shutdown, and after a power cut.
     let expected = [
         (SimProfile::AZURE, [true, false]),
         (SimProfile::VMWARE, [false, false]),
@@ -145,18 +144,22 @@ fn change_tracking_survives_power_off_only_where_the_profile_says_so() {
                 } else {
                     site.power_off(&web()).await.unwrap();
                 }
-                let offline = site.open_snapshot(&web(), Some(&first.change_id)).await.unwrap();
-                assert_eq!(changed(&offline, 0).is_some(), kept, "{label} while off, orderly: {orderly}");
+                let powered_off = site.open_snapshot(&web(), Some(&first.change_id)).await.unwrap();
+                assert_eq!(
+                    changed(&powered_off, 0).is_some(),
+                    kept,
+                    "{label} powered off, shut down: {orderly}"
+                );
                 if kept {
-                    assert!(changes_are_complete(&first, &offline, &copy));
+                    assert!(reports_all_changes(&first, &powered_off, &copy));
                 }
-                site.close_snapshot(&offline.id, Acknowledge::Keep).await.unwrap();
+                site.close_snapshot(&powered_off.id, Acknowledge::Keep).await.unwrap();
                 site.start(&web()).await.unwrap();
                 world.clock().sleep(MINUTE).await;
                 let live = site.open_snapshot(&web(), Some(&first.change_id)).await.unwrap();
-                assert_eq!(changed(&live, 0).is_some(), kept, "{label} after restart, orderly: {orderly}");
+                assert_eq!(changed(&live, 0).is_some(), kept, "{label} started again, shut down: {orderly}");
                 if kept {
-                    assert!(changes_are_complete(&first, &live, &copy));
+                    assert!(reports_all_changes(&first, &live, &copy));
                 }
             });
         }
@@ -164,14 +167,14 @@ fn change_tracking_survives_power_off_only_where_the_profile_says_so() {
 }
 
 #[test]
-fn a_physical_server_reports_no_changes_and_stop_tracking_discards_them() {
+fn a_physical_machine_never_reports_changes_and_stop_tracking_ends_reports() {
     run(4, async |world| {
-        for (profile, tracked) in [(SimProfile::PHYSICAL, false), (SimProfile::VMWARE, true)] {
+        for (profile, reports) in [(SimProfile::PHYSICAL, false), (SimProfile::VMWARE, true)] {
             let site = running(&world, SimConfig::new(profile.label, profile)).await;
             let first = site.open_snapshot(&web(), None).await.unwrap();
             site.close_snapshot(&first.id, Acknowledge::Advance).await.unwrap();
             let second = site.open_snapshot(&web(), Some(&first.change_id)).await.unwrap();
-            assert_eq!(changed(&second, 1).is_some(), tracked);
+            assert_eq!(changed(&second, 1).is_some(), reports);
             site.close_snapshot(&second.id, Acknowledge::Advance).await.unwrap();
             site.stop_tracking(&web()).await.unwrap();
             let third = site.open_snapshot(&web(), Some(&second.change_id)).await.unwrap();
@@ -181,30 +184,30 @@ fn a_physical_server_reports_no_changes_and_stop_tracking_discards_them() {
 }
 
 #[test]
-fn a_snapshot_left_open_is_closed_by_the_next_one_and_no_change_is_lost() {
+fn a_snapshot_left_open_is_closed_by_the_next_and_loses_no_change() {
     run(5, async |world| {
         let site = running(&world, config(SimProfile::VMWARE)).await;
         let first = site.open_snapshot(&web(), None).await.unwrap();
         let copy = contents(&first);
         site.close_snapshot(&first.id, Acknowledge::Advance).await.unwrap();
         world.clock().sleep(MINUTE).await;
-        let left_open = site.open_snapshot(&web(), Some(&first.change_id)).await.unwrap();
+        let left = site.open_snapshot(&web(), Some(&first.change_id)).await.unwrap();
         world.clock().sleep(MINUTE).await;
         let next = site.open_snapshot(&web(), Some(&first.change_id)).await.unwrap();
-        assert!(changes_are_complete(&first, &next, &copy));
-        assert!(Client::connect(&left_open.disks[0].uri).is_err());
+        assert!(reports_all_changes(&first, &next, &copy));
+        assert!(Client::connect(&left.disks[0].uri).is_err());
     });
 }
 
 #[test]
-fn a_guest_shuts_down_or_ignores_the_request_or_hangs() {
+fn a_guest_shuts_down_or_refuses_to_or_hangs() {
     run(6, async |world| {
         let site = running(&world, config(SimProfile::VMWARE)).await;
         let clock = world.clock();
         site.inject(&SimFault::ShutdownRefused(web()));
-        let requested = clock.now();
+        let asked = clock.now();
         assert_eq!(site.shut_down(&web(), MINUTE).await.unwrap_err().kind, Kind::TimedOut);
-        assert_eq!(clock.now().since(requested), MINUTE);
+        assert_eq!(clock.now().since(asked), MINUTE);
         site.heal();
         site.inject(&SimFault::GuestHangs(web()));
         let writes = site.last_boot(&web()).unwrap().log().len();
@@ -227,7 +230,7 @@ fn a_guest_shuts_down_or_ignores_the_request_or_hangs() {
 }
 
 #[test]
-fn a_shutdown_that_exceeds_its_time_limit_completes_later() {
+fn a_shutdown_that_takes_longer_than_the_caller_waits_happens_later() {
     run(7, async |world| {
         let site = running(&world, config(SimProfile::VMWARE)).await;
         assert_eq!(site.shut_down(&web(), Millis(500)).await.unwrap_err().kind, Kind::TimedOut);
@@ -238,7 +241,7 @@ fn a_shutdown_that_exceeds_its_time_limit_completes_later() {
 }
 
 #[test]
-fn a_guest_without_the_needed_drivers_does_not_boot() {
+fn a_guest_whose_drivers_do_not_fit_does_not_come_up() {
     run(8, async |world| {
         let site = world.site(config(SimProfile::AZURE));
         let loads = Some(vec!["vmw_pvscsi".to_owned()]);
@@ -255,7 +258,7 @@ fn a_guest_without_the_needed_drivers_does_not_boot() {
 }
 
 #[test]
-fn the_simulator_refuses_the_same_operations_as_the_stand_ins() {
+fn invalid_calls_are_refused_and_repeated_calls_succeed() {
     run(9, async |world| {
         let site = running(&world, config(SimProfile::VMWARE)).await;
         let (disk, delta, other) = ("web-system".into(), "delta".into(), "other".into());
@@ -270,7 +273,7 @@ fn the_simulator_refuses_the_same_operations_as_the_stand_ins() {
         assert_eq!(site.merge_volumes(&disk, &delta).await.map_err(kind), Err(Kind::NotFound));
         assert_eq!(site.merge_volumes(&delta, &disk).await.map_err(kind), Err(Kind::Failed));
         assert_eq!(site.start(&"nobody".into()).await.map_err(kind), Err(Kind::NotFound));
-        // Repeating an operation that was done succeeds.
+        // A call whose effect is already there succeeds.
         site.delete_volume(&delta).await.unwrap();
         site.delete_volume(&delta).await.unwrap();
         site.power_off(&web()).await.unwrap();
@@ -337,29 +340,29 @@ fn a_merge_waits_for_exports_and_does_not_change_what_a_running_machine_reads() 
 }
 
 #[test]
-fn a_lost_site_answers_no_call_and_keeps_its_disks() {
+fn a_lost_site_answers_nothing_and_keeps_its_disks() {
     run(12, async |world| {
         let site = running(&world, config(SimProfile::AZURE)).await;
         let snapshot = site.open_snapshot(&web(), None).await.unwrap();
         let mut client = Client::connect(&snapshot.disks[0].uri).unwrap();
-        let lost_at = site.lose();
+        let disaster = site.lose();
         assert!(client.read(0, &mut [0; 512]).is_err());
         assert_eq!(site.machines().await.unwrap_err().kind, Kind::Unreachable);
         world.clock().sleep(MINUTE).await;
         site.restore();
         assert_eq!(site.machine(&web()).await.unwrap().power, PowerState::Off);
         let boot = site.last_boot(&web()).unwrap();
-        assert_eq!(boot.ended(), Some((lost_at, End::SiteLost)));
-        assert!(boot.log().iter().all(|write| write.at <= lost_at));
+        assert_eq!(boot.ended(), Some((disaster, End::SiteLost)));
+        assert!(boot.log().iter().all(|write| write.at <= disaster));
         site.start(&web()).await.unwrap();
         let found = site.last_boot(&web()).unwrap().found.clone().unwrap();
-        assert_eq!(found.highest, boot.acked_by(lost_at).unwrap().number);
+        assert_eq!(found.highest, boot.acked_by(disaster).unwrap().number);
         assert_eq!(site.left_open(), 0);
     });
 }
 
 #[test]
-fn a_link_delays_and_fails_as_configured() {
+fn a_link_takes_time_and_fails_as_configured() {
     run(13, async |world| {
         let link = Link { latency: Millis(50), bytes_per_second: 1 << 20, lose_every: 0 };
         let site = running(&world, SimConfig { link, ..config(SimProfile::VMWARE) }).await;
@@ -382,7 +385,7 @@ fn a_link_delays_and_fails_as_configured() {
 }
 
 #[test]
-fn a_call_with_an_injected_failure_fails_before_or_after_its_effect() {
+fn an_injected_failure_of_a_call_comes_before_or_after_the_calls_effect() {
     run(14, async |world| {
         let site = world.site(config(SimProfile::VMWARE));
         site.install(&SimInstall::new("web")).unwrap();
@@ -403,7 +406,7 @@ fn a_call_with_an_injected_failure_fails_before_or_after_its_effect() {
 }
 
 #[test]
-fn a_crashed_core_gets_no_answer_and_its_last_call_may_take_effect() {
+fn a_core_that_dies_gets_no_further_answer_and_its_last_call_may_take_effect() {
     run(16, async |world| {
         let site = running(&world, config(SimProfile::VMWARE)).await;
         for (takes_effect, volumes) in [(false, 0), (true, 1)] {
@@ -425,7 +428,7 @@ fn a_crashed_core_gets_no_answer_and_its_last_call_may_take_effect() {
 }
 
 #[test]
-fn on_a_runtime_without_paused_time_a_site_works_in_real_time() {
+fn on_a_multi_thread_runtime_time_is_real() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let world = SimWorld::new(17);
@@ -436,13 +439,13 @@ fn on_a_runtime_without_paused_time_a_site_works_in_real_time() {
         let began = std::time::Instant::now();
         world.clock().sleep(Millis(50)).await;
         let records = site.last_boot(&web()).unwrap().acks().len() as u128;
-        let elapsed = began.elapsed().as_millis();
-        assert!(records >= 10 && records <= 2 * elapsed + 2, "{records} records in {elapsed} ms");
+        let passed = began.elapsed().as_millis();
+        assert!(records >= 10 && records <= 2 * passed + 2, "{records} records in {passed} ms");
     });
 }
 
 #[test]
-fn a_full_site_refuses_writes_and_the_nth_write_fails() {
+fn a_full_site_takes_no_more_data_and_the_nth_write_fails() {
     run(15, async |world| {
         let site = world.site(config(SimProfile::VMWARE));
         site.create_volume(&"v".into(), Bytes(1 << 20), None).await.unwrap();
@@ -462,13 +465,13 @@ fn a_full_site_refuses_writes_and_the_nth_write_fails() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_writes() {
-    // When and how often the site is queried makes no difference.
-    let log_of = |seed, queries: u32| {
+fn a_run_is_determined_by_its_seed() {
+    // When and how often the test reads the site must make no difference.
+    let writes = |seed, looks: u32| {
         run(seed, async |world| {
             let site = running(&world, config(SimProfile::VMWARE)).await;
-            for _ in 0..queries {
-                world.clock().sleep(Millis(MINUTE.0 / u64::from(queries))).await;
+            for _ in 0..looks {
+                world.clock().sleep(Millis(MINUTE.0 / u64::from(looks))).await;
                 site.machine(&web()).await.unwrap();
                 site.last_boot(&web()).unwrap();
             }
@@ -477,8 +480,8 @@ fn the_same_seed_gives_the_same_writes() {
             site.last_boot(&web()).unwrap().log()
         })
     };
-    assert_eq!(log_of(21, 1), log_of(21, 30));
-    assert_ne!(log_of(21, 1), log_of(22, 1));
+    assert_eq!(writes(21, 1), writes(21, 30));
+    assert_ne!(writes(21, 1), writes(22, 1));
     let shown = run(77, async |world| format!("{world:?} {:?}", world.site(config(SimProfile::AZURE))));
     assert_eq!(shown.matches("seed: 77").count(), 2, "{shown}");
 }

@@ -1,8 +1,8 @@
 //! Deltas: does the cost of a transfer grow with the delta or with the disk?
 //!
-//! The machine is powered on and gets no further than its firmware. The benchmark writes through the
-//! device of its disk, as a guest would. The time runs from the snapshot, as the recovery point is
-//! stamped, until a failover can use that point: transfer, landing log and the volume made of it.
+//! The machine is powered on and gets no further than its firmware. The benchmark writes through
+//! the device of its disk, as a guest would. The time runs from the snapshot, as the recovery point
+//! is stamped, until a failover can use that point: transfer, landing log and the volume made of it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -150,8 +150,8 @@ fn writes(size: u64, delta: u64) -> impl Iterator<Item = String> {
     (0..pieces).map(move |piece| format!("write -P {} {} {PIECE}", 1 + piece % 255, piece * apart))
 }
 
-/// Times `qemu-img convert` on a delta of the same pieces. It reads from the image which sectors the
-/// delta has, copies file to file and keeps no log.
+/// Times `qemu-img convert` on a delta of the same pieces. It reads from the image which sectors
+/// the delta has, copies file to file and keeps no log.
 async fn peer(pair: &Pair, size: u64, delta: u64) -> Result<Duration> {
     let path = |name: &str| pair.path(&format!("peer-{name}.qcow2"));
     let base = path("base");

@@ -27,7 +27,8 @@ const MEMORY: Bytes = Bytes(64 << 20);
 /// Most recovery points of a machine; there may be twice as many until they are merged.
 const MOST_POINTS: u32 = 8;
 
-/// Two regions of the Azure stand-in. Both keep disks as qcow2, the format that all contestants write.
+/// Two regions of the Azure stand-in. Both keep disks as qcow2, the format that all contestants
+/// write.
 pub(super) struct Pair {
     pub(super) source: Arc<StandInSite>,
     pub(super) target: Arc<StandInSite>,
@@ -49,7 +50,7 @@ impl Pair {
         Ok(Self { source, target, core, dir: dir.to_owned() })
     }
 
-    /// Installs a powered-off machine on the source, whose only disk has the content of a raw image.
+    /// Installs a powered-off machine on the source; its disk has the content of a raw image.
     pub(super) async fn install(&self, name: &str, image: &Utf8Path) -> Result<MachineId> {
         let id = MachineId::from(name);
         let spec = MachineSpec {

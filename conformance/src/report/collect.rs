@@ -9,7 +9,8 @@ use crate::evidence::{RESULT, STARTED};
 use crate::outcome::{HostFacts, Results, RuleOutcome, SCHEMA, ScenarioOutcome, Verdict};
 use crate::rules::coverage::not_judged;
 
-/// Reads the evidence of every scenario. One that began and left no result is unknown, never absent.
+/// Reads the evidence of every scenario. One that began and left no result is unknown, and never
+/// absent.
 ///
 /// # Errors
 /// The directory cannot be read, or no scenario began in it.

@@ -23,8 +23,9 @@ pub struct Check {
     pub(crate) body: for<'a> fn(&'a Testbed, &'a mut RuleLog) -> Running<'a>,
 }
 
-/// Makes a [`Check`] of a name, rules, a function that returns the setup, and the async function that is its body, which
-/// gets the testbed, the log of rules, and any arguments given after its name.
+/// Makes a [`Check`] of a name, rules, a function that returns the setup, and the async function
+/// that is its body, which gets the testbed, the log of rules, and any arguments given after its
+/// name.
 macro_rules! check {
     ($name:expr, $rules:expr, $setup:expr, $body:ident $(($($argument:expr),*))? $(,)?) => {
         $crate::sim::check::Check {
@@ -36,6 +37,11 @@ macro_rules! check {
     };
 }
 pub(crate) use check;
+
+/// Records whether a statement that a rule makes about the core is true.
+pub(crate) fn check_that(rules: &mut RuleLog, rule: RuleId, is_true: bool, statement: &str) {
+    rules.check(rule, is_true, format!("{statement}: {is_true}"));
+}
 
 /// The core did not make or keep something that a check needs.
 pub(crate) fn missing(what: impl Into<String>) -> ScenarioError {

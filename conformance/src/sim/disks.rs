@@ -5,7 +5,8 @@ use simulator::{SimBoot, SimSite, Snapshot};
 /// Granularity of the comparisons, in bytes.
 const SECTOR: usize = 512;
 
-/// Whether a machine was started from these disks. Its boot partition may differ, because hydration edits it.
+/// Whether a machine was started from these disks. Its boot partition may differ, because hydration
+/// edits it.
 pub(crate) fn booted_from(boot: &SimBoot, disks: &[Snapshot]) -> bool {
     let hydrated = SimSite::hydrated();
     let matches = |(disk, (base, expected)): (usize, (&Snapshot, &Snapshot))| {

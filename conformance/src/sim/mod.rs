@@ -1,7 +1,9 @@
 //! The simulated tier: the core under test between sites in memory, under a virtual clock.
 //!
-//! - `seeded_cycles`: failover, reprotection, failback and reprotection, once for each of many seeds
-//! - `checks`: single rules, one file for each topic; `check` defines what a check is, `runner` runs them
+//! - `seeded_cycles`: failover, reprotection, failback and reprotection, once for each of many
+//!   seeds
+//! - `checks`: single rules, one file for each topic; `check` defines what a check is, `runner`
+//!   runs them
 //! - `side_effects`: refusals, and what a refused request must not change
 //! - `disks`: comparisons of disks
 //! - `testbed`: the sites, and the one place where the core is opened

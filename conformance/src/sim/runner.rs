@@ -10,8 +10,8 @@ use crate::sim::check::Check;
 use crate::sim::checks::all;
 use crate::sim::testbed;
 
-/// Runs every check. The seed of a check follows from the run's id and the check's name; `ROUNDTRIP_SEED` gives all
-/// checks one seed instead, so that a failure can be repeated.
+/// Runs every check. The seed of a check follows from the run's id and the check's name;
+/// `ROUNDTRIP_SEED` gives all checks one seed instead, so that a failure can be repeated.
 pub(crate) fn run_all(
     context: &RunContext,
     evidence: &Evidence,
@@ -43,8 +43,8 @@ pub(crate) fn run_all(
     verdict
 }
 
-/// Runs the checks that judge at least one of these rules, on a core with this fault, and returns the worst verdict on
-/// each rule that they looked at.
+/// Runs the checks that judge at least one of these rules, on a core with this fault, and returns
+/// the worst verdict on each rule that they looked at.
 #[must_use]
 pub fn run_checks_for(rules: &[RuleId], fault: &InjectedFault, seed: u64) -> Vec<RuleOutcome> {
     let mut log = RuleLog::simulated();
@@ -90,9 +90,10 @@ fn run(check: &Check, seed: u64, fault: &InjectedFault) -> Vec<RuleOutcome> {
     found
 }
 
-/// Judges the rules of a check that ended early. The rules fail if the core is to blame for the end and no rule was
-/// broken before, because the core then failed at something that all of them presuppose. Otherwise nothing can be said
-/// about them: a broken rule explains the end, or the simulator or the host failed.
+/// Judges the rules of a check that ended early. The rules fail if the core is to blame for the end
+/// and no rule was broken before, because the core then failed at something that all of them
+/// presuppose. Otherwise nothing can be said about them: a broken rule explains the end, or the
+/// simulator or the host failed.
 fn broke_off(check: &Check, log: &mut RuleLog, error: &ScenarioError) {
     let explained = log.broken().is_some();
     for rule in check.rules {

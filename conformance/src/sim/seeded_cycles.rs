@@ -1,9 +1,7 @@
 //! Whole cycles: failover, reprotection, failback and reprotection, once for each of many seeds.
 //!
-//! The seed decides what the guest writes, when the disaster strikes and where replication is at that moment. The seeds
-//! of a run follow from its id; `ROUNDTRIP_SEED` runs a single seed again.
-
-use std::sync::Arc;
+//! The seed decides what the guest writes, when the disaster strikes and where replication is at
+//! that moment. The seeds of a run follow from its id; `ROUNDTRIP_SEED` runs a single seed again.
 
 use anyhow::{Context as _, Result};
 use contract::{Direction, Millis, Phase, Policy, Side, Timestamp};
@@ -62,8 +60,8 @@ fn run_seed(seed: u64, mutant: Option<&str>) -> Cycle {
     simulator::run(seed, async |world| cycle(world, &fault).await)
 }
 
-/// Reduces the edges of many seeds to those that a report shows: of each kind the worst that passed, and the first that
-/// failed.
+/// Reduces the edges of many seeds to those that a report shows: of each kind the worst that
+/// passed, and the first that failed.
 fn condense(edges: Vec<EdgeOutcome>) -> Vec<EdgeOutcome> {
     let mut kept: Vec<EdgeOutcome> = Vec::new();
     for kind in EDGES {
@@ -198,7 +196,8 @@ struct Edge {
     tolerated_loss: Millis,
 }
 
-/// Finds how many of the source's writes the target's disks contain, and compares that with what the guest found inside.
+/// Finds how many of the source's writes the target's disks contain, and compares that with what
+/// the guest found inside.
 fn judge(edge: &Edge) -> EdgeOutcome {
     let Boots { source, target } = &edge.boots;
     let log = source.log();
@@ -240,7 +239,8 @@ fn judge(edge: &Edge) -> EdgeOutcome {
     }
 }
 
-/// What is wrong with a machine whose disks contain the ledger up to `record`; `None` if nothing is.
+/// What is wrong with a machine whose disks contain the ledger up to `record`; `None` if nothing
+/// is.
 fn objection(edge: &Edge, target: &SimBoot, record: Option<u64>, lost: Millis) -> Option<String> {
     let record = record?;
     if let Err(why) = &target.up {

@@ -57,8 +57,8 @@ impl ObservableState {
     }
 }
 
-/// Makes a request and returns the code with which the core refuses it; `None` if the core accepts it. `what` names the
-/// request.
+/// Makes a request and returns the code with which the core refuses it; `None` if the core accepts
+/// it. `what` names the request.
 ///
 /// # Errors
 /// The core refuses the request and changes something all the same.
@@ -78,7 +78,8 @@ pub(crate) async fn refused<T>(
     }
 }
 
-/// Makes a request that a rule forbids, and records whether the core refuses it by one of these codes.
+/// Makes a request that a rule forbids, and records whether the core refuses it by one of these
+/// codes.
 ///
 /// # Errors
 /// The core refuses the request and changes something all the same.
@@ -96,7 +97,8 @@ pub(crate) async fn forbids<T>(
     Ok(())
 }
 
-/// Asks for a failover to a point and returns the code with which the core refuses it; `None` if the core accepts it.
+/// Asks for a failover to a point and returns the code with which the core refuses it; `None` if
+/// the core accepts it.
 ///
 /// # Errors
 /// The core refuses the failover and changes something all the same.

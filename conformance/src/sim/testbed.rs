@@ -18,7 +18,7 @@ pub(crate) fn open(world: SimWorld, setup: Setup, fault: &InjectedFault) -> Resu
 
 /// Opens the core under test on the simulator's clock.
 fn open_core(parts: CoreParts, fault: &InjectedFault) -> Result<Arc<dyn ReplicationCore>, CoreError> {
-    let CoreParts { platforms, dir, clock } = parts;
-    let clock = CoreClock::from_fn(move || clock.now());
-    core_under_test::open(core_under_test::CoreParts { platforms, dir, clock }, fault)
+    let platforms = parts.platforms();
+    let clock = CoreClock::from_fn(move || parts.clock.now());
+    core_under_test::open(core_under_test::CoreParts { platforms, dir: parts.dir, clock }, fault)
 }

@@ -1,114 +1,107 @@
-//! The built-in core over two simulated sites through the whole cycle, in virtual time.
+//! The built-in core through failover, reprotection, failback and reprotection.
 
 use std::sync::Arc;
 
-use crate::support::{BACK, INTERVAL, OUT, Pair, dr, exact, failover, is_up, lost};
-use contract::{Health, Millis, Phase, Platform, ReplicationCore, Side};
-use replication::fault_hook::{Extent, FaultHook};
-use simulator::{Cut, End, SimConfig, SimProfile, SimSite, SimWorld, cut_of, run};
+use contract::{FailoverRequest, Health, Millis, Phase, Platform, PointChoice, Side};
+use simulator::testbed::{BACK, BOOT, INTERVAL, OUT, Testbed, item_of};
+use simulator::{Cut, End, SimProfile, SimSite, SimWorld, cut_of, run};
 
-const BOOT: Millis = Millis(10_000);
+use crate::support::{
+    Extent, FaultHook, assert_came_back, assert_recovered, faulty_testbed, testbed_of, vmware_testbed,
+};
 
-/// Takes a machine out and back again and checks each edge. Returns what identifies the run.
+/// Takes a machine to the recovery site and back, and checks each edge. Returns what identifies the
+/// run.
 async fn cycle(world: SimWorld, machine: &str) -> [u64; 2] {
     let seed = world.seed();
-    let pair = Pair::new(world);
-    let item = pair.protect(machine).await;
-    pair.points(&item, 4).await.unwrap();
-    // Somewhere between two transfers.
-    pair.live(Millis(seed * 7919 % INTERVAL.0)).await;
+    let testbed = vmware_testbed(world);
+    let item = testbed.protect(machine).await.unwrap();
+    testbed.wait_for_points(&item, 4).await.unwrap();
+    // The seed decides how long after a transfer the disaster strikes.
+    testbed.advance(Millis(seed * 7919 % INTERVAL.0)).await;
 
-    // Out: the whole primary site is lost.
-    let struck = pair.primary.lose();
-    pair.live(Millis(1000)).await;
-    pair.fail_over(&item, OUT).await;
-    pair.live(BOOT).await;
-    let source = pair.primary.last_boot(&machine.into()).unwrap();
-    let target = pair.recovery.last_boot(&dr(machine)).unwrap();
-    let (_, record) = exact(&source, &target);
-    is_up(&pair.recovery, &target, record);
-    assert!(lost(&source, record, struck) <= INTERVAL, "record {record}");
-    pair.commit(&item).await;
+    let disaster = testbed.primary.lose();
+    testbed.advance(Millis(1000)).await;
+    testbed.fail_over(&item, PointChoice::Latest).await.unwrap();
+    testbed.advance(BOOT).await;
+    let record = assert_recovered(&testbed, machine).last_record;
+    assert!(testbed.boots(machine).unwrap().lost(record, disaster) <= INTERVAL, "record {record}");
+    testbed.commit(&item).await.unwrap();
 
-    // The primary site comes back, and what happened in the cloud travels home.
-    pair.live(INTERVAL).await;
-    pair.primary.restore();
-    pair.reprotect(&item, BACK).await;
-    pair.points(&item, 3).await.unwrap();
-    pair.live(Millis(seed * 104_729 % INTERVAL.0)).await;
-    pair.fail_over(&item, BACK).await;
-    pair.live(BOOT).await;
-    let source = pair.recovery.last_boot(&dr(machine)).unwrap();
-    let target = pair.primary.last_boot(&machine.into()).unwrap();
-    let (writes, record) = exact(&source, &target);
-    assert_eq!(source.ended().unwrap().1, End::ShutDown);
-    // Nothing is lost on the way back, down to the last word of the shutdown.
-    assert_eq!(writes, source.log().len());
-    assert!(target.found.as_ref().unwrap().ends_quiesced);
-    is_up(&pair.primary, &target, record);
-    pair.commit(&item).await;
-    assert!(pair.recovery.machines().await.unwrap().is_empty());
+    testbed.advance(INTERVAL).await;
+    testbed.primary.restore();
+    testbed.reprotect(&testbed.reprotection(&item, BACK)).await.unwrap();
+    testbed.wait_for_points(&item, 3).await.unwrap();
+    testbed.advance(Millis(seed * 104_729 % INTERVAL.0)).await;
+    testbed.fail_back(&item).await.unwrap();
+    assert_came_back(&testbed, machine, &testbed.primary);
+    // A failback loses nothing, not even the quiesce mark that the shutdown writes last.
+    let boots = testbed.failback_boots(machine, &testbed.primary).unwrap();
+    assert_eq!(boots.source.ended().unwrap().1, End::ShutDown);
+    assert!(boots.target.found.as_ref().unwrap().ends_quiesced);
+    testbed.commit(&item).await.unwrap();
+    assert!(testbed.recovery.machines().await.unwrap().is_empty());
 
-    // Protected as at the beginning.
-    pair.reprotect(&item, OUT).await;
-    let view = pair.points(&item, 3).await.unwrap();
+    testbed.reprotect(&testbed.reprotection(&item, OUT)).await.unwrap();
+    let view = testbed.wait_for_points(&item, 3).await.unwrap();
     assert_eq!((view.protection.phase, view.protection.active), (Phase::Protected, Side::Primary));
     assert_eq!((view.health, view.trouble.as_str()), (Health::Healthy, ""));
-    pair.core.close().await.unwrap();
-    assert_eq!((pair.primary.left_open(), pair.recovery.left_open()), (0, 0));
-    [pair.primary.fingerprint(), pair.recovery.fingerprint()]
+    testbed.close().await.unwrap();
+    [testbed.primary.fingerprint(), testbed.recovery.fingerprint()]
 }
 
 #[test]
-fn the_whole_cycle_keeps_an_exact_prefix_on_every_edge() {
+fn every_edge_of_the_cycle_recovers_an_exact_prefix() {
     for seed in 1..=8 {
         run(seed, async |world| cycle(world, "web").await);
     }
 }
 
-/// A core that is wrong in one way in its third transfer.
-struct Wrong(Pass);
+/// A fault in the third transfer.
+struct FaultyTransfer(Pass);
 
-/// Alters an extent and tells whether it is still applied.
+/// Alters an extent, and says whether the core still applies it.
 type Pass = fn(&mut Extent) -> bool;
 
-impl FaultHook for Wrong {
+impl FaultHook for FaultyTransfer {
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
         batch != 3 || (self.0)(extent)
     }
 }
 
+/// What a machine that has failed over was started from.
+fn cut_of_copy(testbed: &Testbed, machine: &str) -> Cut {
+    let boots = testbed.boots(machine).unwrap();
+    cut_of(&boots.source.bases(), &boots.source.log(), &boots.target.bases(), &[SimSite::hydrated()])
+}
+
 #[test]
-fn a_core_that_loses_or_alters_anything_is_found_out() {
-    let wrongs: [(&str, Pass); 3] = [
-        ("a disk is left behind", |extent| extent.disk != 1),
-        ("nothing of the transfer is applied to the ledger of one disk", |extent| {
-            !(extent.disk == 0 && extent.offset == 0x4_0000)
-        }),
+fn a_core_that_loses_or_alters_data_is_detected() {
+    let faults: [(&str, Pass); 3] = [
+        ("a disk is left out", |extent| extent.disk != 1),
+        ("the ledger of one disk is left out", |extent| !(extent.disk == 0 && extent.offset == 0x4_0000)),
         ("one bit is flipped", |extent| {
             extent.data[700] ^= 4;
             true
         }),
     ];
-    for (what, wrong) in wrongs {
+    for (what, fault) in faults {
         run(3, async |world| {
-            let pair = Pair::tapped(world, Arc::new(Wrong(wrong)));
-            let item = pair.protect("web").await;
-            pair.points(&item, 3).await.unwrap();
-            pair.primary.lose();
-            pair.fail_over(&item, OUT).await;
-            let source = pair.primary.last_boot(&"web".into()).unwrap();
-            let target = pair.recovery.last_boot(&dr("web")).unwrap();
-            let cut = cut_of(&source.bases(), &source.log(), &target.bases(), &[SimSite::hydrated()]);
+            let testbed = faulty_testbed(world, Arc::new(FaultyTransfer(fault)));
+            let item = testbed.protect("web").await.unwrap();
+            testbed.wait_for_points(&item, 3).await.unwrap();
+            testbed.primary.lose();
+            testbed.fail_over(&item, PointChoice::Latest).await.unwrap();
+            let cut = cut_of_copy(&testbed, "web");
             assert!(matches!(cut, Cut::Broken(_)), "{what}: {cut:?}");
         });
     }
 }
 
-/// Takes what it is not told of for unchanged.
-struct Blind;
+/// Takes a disk for unchanged if its source cannot tell what changed.
+struct NeverCompares;
 
-impl FaultHook for Blind {
+impl FaultHook for NeverCompares {
     fn pass(&self, _: u64, _: &mut Extent) -> bool {
         true
     }
@@ -119,85 +112,77 @@ impl FaultHook for Blind {
 }
 
 #[test]
-fn a_core_that_does_not_compare_after_a_lost_record_is_found_out() {
+fn a_core_that_does_not_compare_disks_after_a_lost_change_log_is_detected() {
     run(4, async |world| {
-        let pair = Pair::tapped(world, Arc::new(Blind));
-        let item = pair.protect("web").await;
-        pair.points(&item, 3).await.unwrap();
-        pair.live(Millis(INTERVAL.0 / 2)).await;
-        pair.primary.power_off(&"web".into()).await.unwrap();
-        pair.primary.start(&"web".into()).await.unwrap();
-        pair.points(&item, 5).await.unwrap();
-        pair.primary.lose();
-        pair.fail_over(&item, OUT).await;
-        let source = pair.primary.last_boot(&"web".into()).unwrap();
-        let target = pair.recovery.last_boot(&dr("web")).unwrap();
-        let cut = cut_of(&source.bases(), &source.log(), &target.bases(), &[SimSite::hydrated()]);
+        let testbed = faulty_testbed(world, Arc::new(NeverCompares));
+        let item = testbed.protect("web").await.unwrap();
+        testbed.wait_for_points(&item, 3).await.unwrap();
+        testbed.advance(Millis(INTERVAL.0 / 2)).await;
+        testbed.primary.power_off(&"web".into()).await.unwrap();
+        testbed.primary.start(&"web".into()).await.unwrap();
+        testbed.wait_for_points(&item, 5).await.unwrap();
+        testbed.primary.lose();
+        testbed.fail_over(&item, PointChoice::Latest).await.unwrap();
+        let cut = cut_of_copy(&testbed, "web");
         assert!(matches!(cut, Cut::Broken(_)), "{cut:?}");
     });
 }
 
 #[test]
-fn every_kind_of_machine_comes_up_in_the_cloud() {
+fn machines_of_every_platform_come_up_in_the_cloud() {
     for profile in SimProfile::ALL {
         run(9, async |world| {
-            let primary = world.site(SimConfig::new("primary", profile));
-            let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
-            let pair = Pair::of(world, primary, recovery);
-            let item = pair.protect("web").await;
-            pair.points(&item, 5).await.unwrap();
-            pair.live(Millis(20_000)).await;
-            pair.primary.lose();
-            pair.fail_over(&item, OUT).await;
-            pair.live(BOOT).await;
-            let source = pair.primary.last_boot(&"web".into()).unwrap();
-            let target = pair.recovery.last_boot(&dr("web")).unwrap();
-            let (_, record) = exact(&source, &target);
-            is_up(&pair.recovery, &target, record);
+            let testbed = testbed_of(world, profile);
+            let item = testbed.protect("web").await.unwrap();
+            testbed.wait_for_points(&item, 5).await.unwrap();
+            testbed.advance(Millis(20_000)).await;
+            testbed.primary.lose();
+            testbed.fail_over(&item, PointChoice::Latest).await.unwrap();
+            testbed.advance(BOOT).await;
+            assert_recovered(&testbed, "web");
         });
     }
 }
 
 #[test]
-fn the_same_seed_gives_the_same_run() {
-    let lived = |seed| run(seed, async |world| cycle(world, "web").await);
-    assert_eq!(lived(11), lived(11));
-    assert_ne!(lived(11), lived(12));
+fn a_run_is_determined_by_its_seed() {
+    let fingerprint = |seed| run(seed, async |world| cycle(world, "web").await);
+    assert_eq!(fingerprint(11), fingerprint(11));
+    assert_ne!(fingerprint(11), fingerprint(12));
 }
 
 #[test]
-fn several_machines_at_once_are_as_reproducible_as_one() {
-    let lived = || {
+fn a_run_with_several_machines_is_determined_by_its_seed() {
+    let fingerprints = || {
         run(31, async |world| {
-            let pair = Pair::new(world);
-            let mut items = Vec::new();
-            for index in 0..6 {
-                items.push(pair.protect(&format!("m{index}")).await);
+            let testbed = vmware_testbed(world);
+            let names: Vec<_> = (0..6).map(|index| format!("m{index}")).collect();
+            for name in &names {
+                testbed.protect(name).await.unwrap();
             }
-            for item in &items {
-                pair.points(item, 5).await.unwrap();
+            for name in &names {
+                testbed.wait_for_points(&item_of(name), 5).await.unwrap();
             }
-            pair.world.settle().await;
-            let struck = pair.primary.lose();
-            // All at the same virtual instant.
+            testbed.world.settle().await;
+            let disaster = testbed.primary.lose();
+            // All failovers begin at the same virtual instant.
             let mut jobs = Vec::new();
-            for item in &items {
-                jobs.push(pair.core.failover(&failover(item, OUT)).await.unwrap());
+            for name in &names {
+                let request = FailoverRequest::unplanned(&item_of(name), OUT);
+                jobs.push(testbed.core.failover(&request).await.unwrap());
             }
             for job in &jobs {
-                pair.completed(job).await;
+                testbed.completed(job).await.unwrap();
             }
-            pair.live(BOOT).await;
-            for index in 0..6 {
-                let machine = format!("m{index}");
-                let source = pair.primary.last_boot(&machine.as_str().into()).unwrap();
-                let target = pair.recovery.last_boot(&dr(&machine)).unwrap();
-                let (_, record) = exact(&source, &target);
-                assert!(lost(&source, record, struck) <= INTERVAL);
+            testbed.advance(BOOT).await;
+            for name in &names {
+                let boots = testbed.boots(name).unwrap();
+                let record = boots.contained().unwrap().last_record;
+                assert!(boots.lost(record, disaster) <= INTERVAL);
             }
-            pair.core.close().await.unwrap();
-            [pair.primary.fingerprint(), pair.recovery.fingerprint()]
+            testbed.core.close().await.unwrap();
+            [testbed.primary.fingerprint(), testbed.recovery.fingerprint()]
         })
     };
-    assert_eq!(lived(), lived());
+    assert_eq!(fingerprints(), fingerprints());
 }

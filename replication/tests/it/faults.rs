@@ -1,14 +1,16 @@
-//! The built-in core over simulated sites that fail. Whatever fails, and wherever: every job ends, trouble is
-//! shown, and no machine is ever started on a disk that never existed.
+//! Faults at the simulated sites: whatever fails, and wherever, every job ends, the item shows the
+//! trouble, and no machine is started from disks that its source never had.
 
-use crate::support::{BACK, INTERVAL, OUT, Pair, dr, exact, failover, is_up, lost, reprotection};
 use contract::{
-    Bytes, CoreError, FailoverRequest, Health, ItemId, JobId, JobState, Millis, Platform,
-    PlatformErrorKind as Kind, ReplicationCore,
+    Bytes, CoreError, FailoverRequest, Health, JobId, JobState, Millis, Platform, PlatformErrorKind as Kind,
+    PointChoice, PowerState,
 };
-use simulator::{
-    Call, Cut, FailCall, Link, SimConfig, SimFault, SimInstall, SimProfile, SimSite, cut_of, run,
+use simulator::testbed::{
+    BACK, BOOT, INTERVAL, OUT, Testbed, cloud_machine, enable_request, failover_with_shutdown, item_of,
 };
+use simulator::{Call, FailCall, SimFault, Link, SimInstall, SimSite, run};
+
+use crate::support::{assert_prefix, assert_recovered, running_disks_untouched, vmware_testbed};
 
 const SEED: u64 = 5;
 const MACHINE: &str = "web";
@@ -29,24 +31,24 @@ use Step::{Commit, Enable, FailBack, FailOver, Points, ReprotectBack, ReprotectO
 const CYCLE: [Step; 10] =
     [Enable, Points, FailOver, Commit, ReprotectBack, Points, FailBack, Commit, ReprotectOut, Points];
 
-/// Goes through the cycle as far as it gets: a step that fails is tried once more with all faults healed. Returns
-/// what went wrong on the way.
-async fn go_round(pair: &Pair, fault: impl FnOnce(&Pair)) -> Vec<String> {
-    pair.primary.install(&SimInstall::new(MACHINE)).unwrap();
-    pair.primary.start(&MACHINE.into()).await.unwrap();
-    fault(pair);
+/// Goes through the cycle as far as possible: a step that fails is tried once more with all faults
+/// healed. Returns what went wrong.
+async fn go_round(testbed: &Testbed, inject: impl FnOnce(&Testbed)) -> Vec<String> {
+    testbed.primary.install(&SimInstall::new(MACHINE)).unwrap();
+    testbed.primary.start(&MACHINE.into()).await.unwrap();
+    inject(testbed);
     let mut wrong = Vec::new();
     for step in CYCLE {
-        let mut taken = take(pair, step).await;
-        untouched(pair);
+        let mut taken = take(testbed, step).await;
+        running_disks_untouched(testbed, MACHINE).unwrap();
         if let Err(what) = taken {
             wrong.push(format!("{step:?}: {what}"));
-            pair.world.heal();
-            taken = take(pair, step).await;
-            untouched(pair);
+            testbed.world.heal();
+            taken = take(testbed, step).await;
+            running_disks_untouched(testbed, MACHINE).unwrap();
         }
         match taken {
-            // Without new points there may still be an old one to go on with.
+            // Without new points there may still be an old one to continue with.
             Err(_) if step == Points => {}
             Err(what) => {
                 wrong.push(format!("{step:?} again: {what}"));
@@ -55,96 +57,84 @@ async fn go_round(pair: &Pair, fault: impl FnOnce(&Pair)) -> Vec<String> {
             Ok(()) => {}
         }
     }
-    pair.core.close().await.unwrap();
+    testbed.core.close().await.unwrap();
     wrong
 }
 
-async fn take(pair: &Pair, step: Step) -> Result<(), String> {
+async fn take(testbed: &Testbed, step: Step) -> Result<(), String> {
     if step == Points {
-        let seen = pair.points(&"item-web".into(), 3).await;
-        pair.live(Millis(1234)).await;
-        return seen.map(drop).map_err(|error| error.message);
+        let points = testbed.wait_for_points(&item_of(MACHINE), 3).await;
+        testbed.advance(Millis(1234)).await;
+        return points.map(drop).map_err(|error| error.to_string());
     }
-    let job = ask(pair, step).await.map_err(|error| error.message)?;
-    let view = pair.ended(&job).await;
+    let job = ask(testbed, step).await.map_err(|error| error.message)?;
+    let view = testbed.ended(&job).await.unwrap();
     if !matches!(view.state, JobState::Completed | JobState::CompletedWithWarning) {
         return Err(format!("{:?}", view.error));
     }
-    judge(pair, step);
+    judge(testbed, step);
     Ok(())
 }
 
-async fn ask(pair: &Pair, step: Step) -> Result<JobId, CoreError> {
-    let item: ItemId = "item-web".into();
-    let reprotect = |direction| reprotection(&item, direction);
-    let core = &pair.core;
+async fn ask(testbed: &Testbed, step: Step) -> Result<JobId, CoreError> {
+    let item = item_of(MACHINE);
+    let core = &testbed.core;
     match step {
-        Enable | Points => pair.ask_to_protect(&item, MACHINE).await,
-        FailOver => core.failover(&FailoverRequest { shut_down_source: true, ..failover(&item, OUT) }).await,
-        FailBack => core.failover(&failover(&item, BACK)).await,
+        Enable | Points => {
+            testbed.make_policy().await.unwrap();
+            core.enable_protection(&enable_request(MACHINE)).await
+        }
+        FailOver => core.failover(&failover_with_shutdown(&item)).await,
+        FailBack => core.failover(&FailoverRequest::unplanned(&item, BACK)).await,
         Commit => core.commit(&item).await,
-        ReprotectBack => core.reprotect(&reprotect(BACK)).await,
-        ReprotectOut => core.reprotect(&reprotect(OUT)).await,
+        ReprotectBack => core.reprotect(&testbed.reprotection(&item, BACK)).await,
+        ReprotectOut => core.reprotect(&testbed.reprotection(&item, OUT)).await,
     }
 }
 
-/// What was just started is an exact prefix of what ran before; on the way back it is all of it.
-fn judge(pair: &Pair, step: Step) {
-    let [here, there] = [(&pair.primary, MACHINE.into()), (&pair.recovery, dr(MACHINE))];
-    let (from, to) = match step {
-        FailOver => (here, there),
-        FailBack => (there, here),
+/// A machine that was just started has an exact prefix of what its source wrote, and everything
+/// after a failback.
+fn judge(testbed: &Testbed, step: Step) {
+    let boots = match step {
+        FailOver => testbed.boots(MACHINE).unwrap(),
+        FailBack => testbed.failback_boots(MACHINE, &testbed.primary).unwrap(),
         _ => return,
     };
-    let (source, target) = (from.0.last_boot(&from.1).unwrap(), to.0.last_boot(&to.1).unwrap());
-    let (writes, _) = exact(&source, &target);
-    assert!(target.up.is_ok(), "{:?}", target.up);
+    let writes = assert_prefix(&boots.source, &boots.target).writes;
+    assert!(boots.target.up.is_ok(), "{:?}", boots.target.up);
     if step == FailBack {
-        assert_eq!(writes, source.log().len());
+        assert_eq!(writes, boots.source.log().len());
     }
 }
 
-/// A machine that runs has on its disks what its own guest wrote, whatever was done with the volumes below.
-fn untouched(pair: &Pair) {
-    for (site, machine) in [(&pair.primary, MACHINE.into()), (&pair.recovery, dr(MACHINE))] {
-        let (Some(boot), Some(spec)) = (site.last_boot(&machine), site.spec(&machine)) else { continue };
-        if boot.ended().is_none() {
-            let now: Vec<_> = spec.disks.iter().map(|(_, volume)| site.snapshot(volume).unwrap()).collect();
-            let log = boot.log();
-            let cut = cut_of(&boot.bases(), &log, &now, &[]);
-            assert!(matches!(&cut, Cut::Exact(range) if *range.end() == log.len()), "{machine}: {cut:?}");
-        }
-    }
-}
-
-fn sites(pair: &Pair) -> [&SimSite; 2] {
-    [&pair.primary, &pair.recovery]
+fn sites(testbed: &Testbed) -> [&SimSite; 2] {
+    [&testbed.primary, &testbed.recovery]
 }
 
 /// Runs the cycle with one fault at one site and returns what went wrong.
 fn with_fault(site: usize, fault: SimFault) -> Vec<String> {
     run(SEED, async |world| {
-        let pair = Pair::new(world);
-        let went = go_round(&pair, |pair| {
-            sites(pair)[site].inject(&fault);
-        })
-        .await;
-        println!("site {site}, {fault:?}: {went:?}");
-        went
+        let testbed = vmware_testbed(world);
+        let inject = |testbed: &Testbed| {
+            sites(testbed)[site].inject(&fault);
+        };
+        let wrong = go_round(&testbed, inject).await;
+        println!("site {site}, {fault:?}: {wrong:?}");
+        wrong
     })
 }
 
 #[test]
 fn any_one_call_may_fail_before_or_after_its_effect() {
     let calls = run(SEED, async |world| {
-        let pair = Pair::new(world);
-        assert_eq!(go_round(&pair, |_| {}).await, Vec::<String>::new());
-        sites(&pair).map(|site| Call::ALL.map(|call| (call, site.calls(call))))
+        let testbed = vmware_testbed(world);
+        assert_eq!(go_round(&testbed, |_| {}).await, Vec::<String>::new());
+        sites(&testbed).map(|site| Call::ALL.map(|call| (call, site.calls(call))))
     });
     let all = calls.iter().enumerate().flat_map(|(site, calls)| calls.iter().map(move |call| (site, *call)));
     let mut tried = 0;
     for (site, (call, count)) in all {
-        // The first start is the test's own.
+        // The test itself makes the first call that starts a machine.
         let first = if (site, call) == (0, Call::Start) { 2 } else { 1 };
         for nth in first..=count {
             let fault = FailCall::at(call, nth, Kind::Unreachable);
@@ -161,7 +151,7 @@ fn any_one_call_may_fail_before_or_after_its_effect() {
 fn any_one_read_or_write_may_fail() {
     for fault in [SimFault::ReadError, SimFault::WriteError] {
         for site in 0..2 {
-            // Until it comes so late that nothing is left to fail.
+            // Until the fault is due after the last read or write of the cycle.
             let failed = (1..).take_while(|nth| !with_fault(site, fault(*nth)).is_empty()).count();
             assert!(failed > 0, "site {site}");
         }
@@ -169,78 +159,70 @@ fn any_one_read_or_write_may_fail() {
 }
 
 #[test]
-fn a_target_that_fills_up_is_trouble_and_no_wrong_disk() {
+fn a_target_that_fills_up_causes_trouble_and_no_wrong_disk() {
     for room in [0, 4096, 100_000, 300_000, 500_000] {
-        let went = with_fault(1, SimFault::Full(Bytes(room)));
-        assert!(!went.is_empty(), "room for {room} bytes was enough");
+        let wrong = with_fault(1, SimFault::Full(Bytes(room)));
+        assert!(!wrong.is_empty(), "room for {room} bytes was enough");
     }
 }
 
 #[test]
-fn a_cut_link_is_trouble_and_what_arrived_can_be_failed_over_to() {
+fn a_cut_link_is_shown_and_what_was_received_can_be_failed_over_to() {
     run(SEED, async |world| {
-        let pair = Pair::new(world);
-        let item = pair.protect(MACHINE).await;
-        pair.points(&item, 3).await.unwrap();
-        let cut = pair.primary.inject(&SimFault::LinkCut);
-        // Trouble comes with the next transfer and is shown.
-        let error = pair.points(&item, 4).await.unwrap_err();
-        assert!(error.message.contains("link"), "{error}");
-        let view = pair.item(&item).await;
+        let testbed = vmware_testbed(world);
+        let item = testbed.protect(MACHINE).await.unwrap();
+        testbed.wait_for_points(&item, 3).await.unwrap();
+        let cut = testbed.primary.inject(&SimFault::LinkCut);
+        let error = testbed.wait_for_points(&item, 4).await.unwrap_err().to_string();
+        assert!(error.contains("link"), "{error}");
+        let view = testbed.item(&item).await.unwrap();
         assert_eq!(view.health, Health::Critical);
         assert!(view.trouble.contains("link"), "{}", view.trouble);
-        assert!(pair.world.clock().now().since(cut) <= INTERVAL);
-        pair.fail_over(&item, OUT).await;
-        pair.live(Millis(10_000)).await;
-        let source = pair.primary.last_boot(&MACHINE.into()).unwrap();
-        let target = pair.recovery.last_boot(&dr(MACHINE)).unwrap();
-        let (_, record) = exact(&source, &target);
-        is_up(&pair.recovery, &target, record);
+        assert!(testbed.world.clock().now().since(cut) <= INTERVAL);
+        testbed.fail_over(&item, PointChoice::Latest).await.unwrap();
+        testbed.advance(BOOT).await;
+        assert_recovered(&testbed, MACHINE);
     });
 }
 
 #[test]
-fn a_site_lost_in_the_midst_of_a_transfer_loses_no_more_than_interval_and_transfer() {
+fn a_site_lost_during_a_transfer_loses_no_more_than_an_interval_and_a_transfer() {
     let link = Link { latency: Millis(300), bytes_per_second: 64 * 1024, lose_every: 0 };
     for moment in (0..60).step_by(7) {
         run(SEED + moment, async |world| {
-            let primary = world.site(SimConfig { link, ..SimConfig::new("primary", SimProfile::VMWARE) });
-            let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
-            let pair = Pair::of(world, primary, recovery);
-            let item = pair.protect(MACHINE).await;
-            pair.points(&item, 4).await.unwrap();
-            pair.live(Millis(moment * 1000)).await;
-            let struck = pair.primary.lose();
-            pair.live(Millis(10)).await;
-            pair.fail_over(&item, OUT).await;
-            let source = pair.primary.last_boot(&MACHINE.into()).unwrap();
-            let target = pair.recovery.last_boot(&dr(MACHINE)).unwrap();
-            let (_, record) = exact(&source, &target);
-            // What changed in an interval is at most both disks, and they take this long.
+            let testbed = vmware_testbed(world);
+            testbed.primary.set_link(link);
+            let item = testbed.protect(MACHINE).await.unwrap();
+            testbed.wait_for_points(&item, 4).await.unwrap();
+            testbed.advance(Millis(moment * 1000)).await;
+            let disaster = testbed.primary.lose();
+            testbed.advance(Millis(10)).await;
+            testbed.fail_over(&item, PointChoice::Latest).await.unwrap();
+            let boots = testbed.boots(MACHINE).unwrap();
+            let record = boots.contained().unwrap().last_record;
+            // An interval changes both disks at most, and this is how long they take.
             let transfer = 2 * (1 << 20) / (64 * 1024) * 1000 + 600;
-            let lost = lost(&source, record, struck);
+            let lost = boots.lost(record, disaster);
             assert!(lost.0 <= INTERVAL.0 + transfer, "{lost} lost");
         });
     }
 }
 
 #[test]
-fn a_source_that_refuses_to_shut_down_does_not_stop_a_failover_out_but_one_back() {
+fn a_source_that_does_not_shut_down_stops_a_failback_and_not_a_failover() {
     run(SEED, async |world| {
-        let pair = Pair::new(world);
-        let item = pair.protect(MACHINE).await;
-        pair.points(&item, 2).await.unwrap();
-        pair.primary.inject(&SimFault::ShutdownRefused(MACHINE.into()));
-        let request = FailoverRequest { shut_down_source: true, ..failover(&item, OUT) };
-        let job = pair.core.failover(&request).await.unwrap();
-        assert_eq!(pair.ended(&job).await.state, JobState::CompletedWithWarning);
-        pair.commit(&item).await;
-        pair.reprotect(&item, BACK).await;
-        pair.points(&item, 2).await.unwrap();
-        pair.recovery.inject(&SimFault::ShutdownRefused(dr(MACHINE)));
-        let job = pair.core.failover(&failover(&item, BACK)).await.unwrap();
-        assert_eq!(pair.ended(&job).await.state, JobState::Failed);
-        let power = pair.primary.machine(&MACHINE.into()).await.unwrap().power;
-        assert_eq!(power, contract::PowerState::Off, "both sides would run");
+        let testbed = vmware_testbed(world);
+        let item = testbed.protect(MACHINE).await.unwrap();
+        testbed.wait_for_points(&item, 2).await.unwrap();
+        testbed.primary.inject(&SimFault::ShutdownRefused(MACHINE.into()));
+        let job = testbed.core.failover(&failover_with_shutdown(&item)).await;
+        assert_eq!(testbed.ended(job).await.unwrap().state, JobState::CompletedWithWarning);
+        testbed.commit_and_reprotect(&item).await.unwrap();
+        testbed.wait_for_points(&item, 2).await.unwrap();
+        testbed.recovery.inject(&SimFault::ShutdownRefused(cloud_machine(MACHINE)));
+        let job = testbed.core.failover(&FailoverRequest::unplanned(&item, BACK)).await;
+        assert_eq!(testbed.ended(job).await.unwrap().state, JobState::Failed);
+        let power = testbed.primary.machine(&MACHINE.into()).await.unwrap().power;
+        assert_eq!(power, PowerState::Off, "both sides would run");
     });
 }

@@ -1,115 +1,109 @@
-//! Jobs of the built-in core: what may be said to them, and what is refused.
+//! Jobs: retried, resumed and cancelled where their state allows it, and listed.
 
-use crate::support::{BACK, INTERVAL, OUT, POLICY, Pair, dr, exact, failover, is_up, policy};
 use contract::{
-    DataSync, ErrorCode, FailoverKind, FailoverRequest, ItemId, ItemView, JobAction, JobFilter, JobId,
-    JobKind, JobState, JobView, Millis, Network, Platform, PlatformErrorKind as Kind, PlatformKind,
-    PointChoice, Policy, ReplicationCore, TestFailoverRequest,
+    DataSync, ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobId, JobKind, JobState, Millis,
+    Platform, PlatformErrorKind as Kind, PointChoice, Policy, TestFailoverRequest,
 };
-use simulator::{Call, FailCall, SimConfig, SimFault, SimInstall, SimProfile, SimSite, SimWorld, run};
+use simulator::testbed::{
+    BACK, BOOT, INTERVAL, OUT, POLICY, Testbed, enable_request, fail_next_call, item_of,
+};
+use simulator::{Call, SimFault, SimInstall, run};
 
-const BOOT: Millis = Millis(10_000);
+use crate::support::{ObservableState, assert_recovered, hyperv_testbed, reopen, vmware_testbed};
 
-/// The next call of a kind fails.
-fn fail_next(site: &SimSite, call: Call) {
-    site.inject(&SimFault::Call(FailCall::at(call, site.calls(call) + 1, Kind::Unreachable)));
-}
-
-async fn failed_failover(pair: &Pair, item: &ItemId) -> JobId {
-    fail_next(&pair.recovery, Call::CreateMachine);
-    let job = pair.core.failover(&failover(item, OUT)).await.unwrap();
-    let view = pair.ended(&job).await;
+/// Lets a failover fail because its target machine cannot be created.
+async fn failed_failover(testbed: &Testbed, item: &ItemId) -> JobId {
+    fail_next_call(&testbed.recovery, Call::CreateMachine, Kind::Unreachable);
+    let job = testbed.core.failover(&FailoverRequest::unplanned(item, OUT)).await.unwrap();
+    let view = testbed.ended(&job).await.unwrap();
     assert_eq!(view.state, JobState::Failed, "{view:#?}");
     job
 }
 
-/// All that is shown.
-async fn all(pair: &Pair) -> (Vec<ItemView>, Vec<JobView>) {
-    (pair.core.items().await.unwrap(), pair.core.jobs(&JobFilter::default()).await.unwrap())
+async fn test_failover(testbed: &Testbed, item: &ItemId) -> JobId {
+    let request = TestFailoverRequest::isolated(item, PointChoice::Latest);
+    testbed.core.test_failover(&request).await.unwrap()
 }
 
 #[test]
 fn a_failover_that_failed_is_retried_under_the_same_id() {
     run(1, async |world| {
-        let mut pair = Pair::new(world);
-        let item = pair.protect("web").await;
-        pair.points(&item, 2).await.unwrap();
-        let job = failed_failover(&pair, &item).await;
-        assert_eq!(pair.core.job(&job).await.unwrap().actions, [JobAction::Retry]);
-        // What it was asked to do outlives the core.
-        pair.reopen().await;
-        let jobs = pair.core.jobs(&JobFilter::default()).await.unwrap().len();
-        pair.core.retry_job(&job).await.unwrap();
-        let view = pair.completed(&job).await;
+        let mut testbed = vmware_testbed(world);
+        let item = testbed.protect("web").await.unwrap();
+        testbed.wait_for_points(&item, 2).await.unwrap();
+        let job = failed_failover(&testbed, &item).await;
+        assert_eq!(testbed.core.job(&job).await.unwrap().actions, [JobAction::Retry]);
+        // The request of the job outlives the core.
+        reopen(&mut testbed).await;
+        let jobs = testbed.core.jobs(&JobFilter::default()).await.unwrap().len();
+        testbed.core.retry_job(&job).await.unwrap();
+        let view = testbed.completed(&job).await.unwrap();
         assert_eq!((view.attempt, view.error, view.actions), (2, None, Vec::new()));
-        assert_eq!(pair.core.jobs(&JobFilter::default()).await.unwrap().len(), jobs);
-        pair.live(BOOT).await;
-        let target = pair.recovery.last_boot(&dr("web")).unwrap();
-        let (_, record) = exact(&pair.primary.last_boot(&"web".into()).unwrap(), &target);
-        is_up(&pair.recovery, &target, record);
+        assert_eq!(testbed.core.jobs(&JobFilter::default()).await.unwrap().len(), jobs);
+        testbed.advance(BOOT).await;
+        assert_recovered(&testbed, "web");
     });
 }
 
 #[test]
 fn protection_that_could_not_begin_is_retried_under_the_same_id() {
     run(2, async |world| {
-        let pair = Pair::new(world);
-        pair.primary.install(&SimInstall::new("web")).unwrap();
-        pair.primary.start(&"web".into()).await.unwrap();
-        fail_next(&pair.recovery, Call::CreateVolume);
-        let item = ItemId::from("item-web");
-        let job = pair.ask_to_protect(&item, "web").await.unwrap();
-        assert_eq!(pair.ended(&job).await.state, JobState::Failed);
-        assert!(pair.core.items().await.unwrap().is_empty());
-        assert_eq!(pair.core.job(&job).await.unwrap().actions, [JobAction::Retry]);
-        pair.core.retry_job(&job).await.unwrap();
-        assert_eq!(pair.completed(&job).await.attempt, 2);
-        pair.points(&item, 2).await.unwrap();
+        let testbed = vmware_testbed(world);
+        testbed.primary.install(&SimInstall::new("web")).unwrap();
+        testbed.primary.start(&"web".into()).await.unwrap();
+        fail_next_call(&testbed.recovery, Call::CreateVolume, Kind::Unreachable);
+        let item = item_of("web");
+        testbed.make_policy().await.unwrap();
+        let job = testbed.core.enable_protection(&enable_request("web")).await.unwrap();
+        assert_eq!(testbed.ended(&job).await.unwrap().state, JobState::Failed);
+        assert!(testbed.core.items().await.unwrap().is_empty());
+        assert_eq!(testbed.core.job(&job).await.unwrap().actions, [JobAction::Retry]);
+        testbed.core.retry_job(&job).await.unwrap();
+        assert_eq!(testbed.completed(&job).await.unwrap().attempt, 2);
+        testbed.wait_for_points(&item, 2).await.unwrap();
     });
 }
 
 #[test]
-fn a_test_failover_since_does_not_stand_in_the_way_of_a_retry() {
+fn a_test_failover_after_a_failed_job_does_not_prevent_its_retry() {
     run(3, async |world| {
-        let pair = Pair::new(world);
-        let item = pair.protect("web").await;
-        let job = failed_failover(&pair, &item).await;
-        let (point, network) = (PointChoice::Latest, Network::Isolated);
-        let test_failover = TestFailoverRequest { item: item.clone(), point, network };
-        let test_failover = pair.core.test_failover(&test_failover).await.unwrap();
-        pair.completed(&test_failover).await;
-        pair.completed(&pair.core.clean_up_test_failover(&item).await.unwrap()).await;
-        pair.core.retry_job(&job).await.unwrap();
-        pair.completed(&job).await;
+        let testbed = vmware_testbed(world);
+        let item = testbed.protect("web").await.unwrap();
+        let job = failed_failover(&testbed, &item).await;
+        let test = test_failover(&testbed, &item).await;
+        testbed.completed(&test).await.unwrap();
+        testbed.completed(testbed.core.clean_up_test_failover(&item).await).await.unwrap();
+        testbed.core.retry_job(&job).await.unwrap();
+        testbed.completed(&job).await.unwrap();
     });
 }
 
-/// What is said to a job, and the code it is refused with.
+/// A request to a job, and the code with which the core refuses it.
 type Refusal = (&'static str, JobId, ErrorCode);
 
-async fn refused(pair: &Pair, refusals: &[Refusal]) {
+async fn assert_refused(testbed: &Testbed, refusals: &[Refusal]) {
     for (verb, job, code) in refusals {
-        let before = all(pair).await;
+        let before = ObservableState::of(testbed).await;
         let answer = match *verb {
-            "retry" => pair.core.retry_job(job).await,
-            "resume" => pair.core.resume_job(job).await,
-            _ => pair.core.cancel_job(job).await,
+            "retry" => testbed.core.retry_job(job).await,
+            "resume" => testbed.core.resume_job(job).await,
+            _ => testbed.core.cancel_job(job).await,
         };
         assert_eq!(answer.map_err(|error| error.code), Err(*code), "{verb} {job}");
-        assert_eq!(all(pair).await, before, "{verb} {job} changed something");
+        before.assert_unchanged(testbed, &format!("{verb} {job}")).await;
     }
 }
 
 #[test]
-fn what_cannot_be_said_to_a_job_is_refused_and_changes_nothing() {
+fn requests_that_a_jobs_state_does_not_allow_are_refused_and_change_nothing() {
     run(4, async |world| {
-        let pair = Pair::new(world);
-        let item = pair.protect("web").await;
-        pair.points(&item, 2).await.unwrap();
-        let enabled = pair.core.jobs(&JobFilter::default()).await.unwrap()[0].id.clone();
-        let failed = failed_failover(&pair, &item).await;
-        refused(
-            &pair,
+        let testbed = vmware_testbed(world);
+        let item = testbed.protect("web").await.unwrap();
+        testbed.wait_for_points(&item, 2).await.unwrap();
+        let enabled = testbed.core.jobs(&JobFilter::default()).await.unwrap()[0].id.clone();
+        let failed = failed_failover(&testbed, &item).await;
+        assert_refused(
+            &testbed,
             &[
                 ("retry", "job-99".into(), ErrorCode::UnknownId),
                 ("resume", "job-99".into(), ErrorCode::UnknownId),
@@ -122,98 +116,86 @@ fn what_cannot_be_said_to_a_job_is_refused_and_changes_nothing() {
             ],
         )
         .await;
-        let second = pair.core.failover(&failover(&item, OUT)).await.unwrap();
-        // While another job works on the item, and after.
-        refused(&pair, &[("retry", failed.clone(), ErrorCode::MovedOn)]).await;
-        pair.completed(&second).await;
-        refused(&pair, &[("retry", failed, ErrorCode::MovedOn)]).await;
+        let second = testbed.core.failover(&FailoverRequest::unplanned(&item, OUT)).await.unwrap();
+        // Both while another job works on the item and after that.
+        assert_refused(&testbed, &[("retry", failed.clone(), ErrorCode::MovedOn)]).await;
+        testbed.completed(&second).await.unwrap();
+        assert_refused(&testbed, &[("retry", failed, ErrorCode::MovedOn)]).await;
     });
 }
 
 #[test]
 fn a_retry_while_a_test_failover_is_under_way_is_refused_as_busy() {
     run(5, async |world| {
-        let pair = Pair::new(world);
-        let item = pair.protect("web").await;
-        let failed = failed_failover(&pair, &item).await;
-        let (point, network) = (PointChoice::Latest, Network::Isolated);
-        let test_failover = TestFailoverRequest { item, point, network };
-        let test_failover = pair.core.test_failover(&test_failover).await.unwrap();
-        assert_eq!(pair.core.retry_job(&failed).await.unwrap_err().code, ErrorCode::Busy);
-        pair.completed(&test_failover).await;
+        let testbed = vmware_testbed(world);
+        let item = testbed.protect("web").await.unwrap();
+        let failed = failed_failover(&testbed, &item).await;
+        let test = test_failover(&testbed, &item).await;
+        assert_eq!(testbed.core.retry_job(&failed).await.unwrap_err().code, ErrorCode::Busy);
+        testbed.completed(&test).await.unwrap();
     });
 }
 
 #[test]
-fn what_no_retry_cures_is_not_retried() {
+fn a_job_that_no_retry_can_cure_is_not_retried() {
     run(6, async |world| {
-        let pair = Pair::new(world);
-        let item = pair.protect("web").await;
-        let oldest = pair.item(&item).await.points[0].id.clone();
-        let short = Policy { retention: Millis(10 * INTERVAL.0), ..policy(PlatformKind::Vmware, 3) };
-        pair.core.update_policy(&POLICY.into(), &short).await.unwrap();
-        // While the source does not shut down, the chosen point's time passes.
-        pair.primary.inject(&SimFault::ShutdownRefused("web".into()));
+        let testbed = vmware_testbed(world);
+        let item = testbed.protect("web").await.unwrap();
+        let oldest = testbed.item(&item).await.unwrap().points[0].id.clone();
+        let short = Policy { retention: Millis(10 * INTERVAL.0), ..testbed.policy };
+        testbed.core.update_policy(&POLICY.into(), &short).await.unwrap();
+        // The chosen point expires while the source does not shut down.
+        testbed.primary.inject(&SimFault::ShutdownRefused("web".into()));
         let request = FailoverRequest {
             point: PointChoice::Custom(oldest),
             shut_down_source: true,
             shutdown_within: Millis(20 * INTERVAL.0),
-            ..failover(&item, OUT)
+            ..FailoverRequest::unplanned(&item, OUT)
         };
-        let job = pair.core.failover(&request).await.unwrap();
-        let view = pair.ended(&job).await;
+        let job = testbed.core.failover(&request).await.unwrap();
+        let view = testbed.ended(&job).await.unwrap();
         assert_eq!(view.error.unwrap().code, ErrorCode::PointExpired);
-        refused(&pair, &[("retry", job, ErrorCode::NotCurable)]).await;
+        assert_refused(&testbed, &[("retry", job, ErrorCode::NotCurable)]).await;
     });
-}
-
-fn hyperv(world: SimWorld) -> Pair {
-    let primary = world.site(SimConfig::new("primary", SimProfile::HYPERV));
-    let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
-    Pair::of(world, primary, recovery)
 }
 
 #[test]
 fn a_failback_that_waits_can_be_completed_or_cancelled_by_its_job() {
     run(7, async |world| {
-        let pair = hyperv(world);
-        let item = pair.protect("web").await;
-        pair.fail_over(&item, OUT).await;
-        pair.commit(&item).await;
+        let testbed = hyperv_testbed(world);
+        let item = testbed.protect("web").await.unwrap();
+        testbed.fail_over(&item, PointChoice::Latest).await.unwrap();
+        testbed.commit(&item).await.unwrap();
         let request = FailoverRequest {
-            kind: FailoverKind::Planned,
             data_sync: Some(DataSync::BeforeFailover),
-            ..failover(&item, BACK)
+            ..FailoverRequest::planned(&item, BACK)
         };
-        let job = pair.core.failover(&request).await.unwrap();
-        assert_eq!(pair.core.job(&job).await.unwrap().actions, [JobAction::Cancel]);
-        let mut view = pair.core.job(&job).await.unwrap();
-        while view.state != JobState::WaitingForCompletion {
-            view = pair.core.watch_job(&job, view.revision).await.unwrap();
-        }
+        let job = testbed.core.failover(&request).await.unwrap();
+        assert_eq!(testbed.core.job(&job).await.unwrap().actions, [JobAction::Cancel]);
+        let view = testbed.reaches(&job, JobState::WaitingForCompletion).await.unwrap();
         assert_eq!(view.actions, [JobAction::Complete, JobAction::Cancel]);
-        refused(&pair, &[("resume", job.clone(), ErrorCode::NotAllowedInState)]).await;
-        pair.core.cancel_job(&job).await.unwrap();
-        let view = pair.ended(&job).await;
+        assert_refused(&testbed, &[("resume", job.clone(), ErrorCode::NotAllowedInState)]).await;
+        testbed.core.cancel_job(&job).await.unwrap();
+        let view = testbed.ended(&job).await.unwrap();
         assert_eq!((view.state, view.actions), (JobState::Cancelled, Vec::new()));
-        refused(&pair, &[("retry", job, ErrorCode::NotAllowedInState)]).await;
+        assert_refused(&testbed, &[("retry", job, ErrorCode::NotAllowedInState)]).await;
     });
 }
 
 #[test]
-fn jobs_are_listed_newest_last_test_failovers_among_them_and_by_what_is_asked() {
+fn jobs_are_listed_newest_last_and_by_filter() {
     run(8, async |world| {
-        let pair = Pair::new(world);
-        let [web, db] = [pair.protect("web").await, pair.protect("db").await];
+        let testbed = vmware_testbed(world);
+        let web = testbed.protect("web").await.unwrap();
+        let db = testbed.protect("db").await.unwrap();
         for _ in 0..5 {
-            let (point, network) = (PointChoice::Latest, Network::Isolated);
-            let test_failover = TestFailoverRequest { item: web.clone(), point, network };
-            pair.completed(&pair.core.test_failover(&test_failover).await.unwrap()).await;
-            pair.completed(&pair.core.clean_up_test_failover(&web).await.unwrap()).await;
+            let test = test_failover(&testbed, &web).await;
+            testbed.completed(&test).await.unwrap();
+            testbed.completed(testbed.core.clean_up_test_failover(&web).await).await.unwrap();
         }
-        let failed = failed_failover(&pair, &db).await;
+        let failed = failed_failover(&testbed, &db).await;
         let ids = async |filter: JobFilter| -> Vec<String> {
-            pair.core.jobs(&filter).await.unwrap().into_iter().map(|job| job.id.0).collect()
+            testbed.core.jobs(&filter).await.unwrap().into_iter().map(|job| job.id.0).collect()
         };
         let every: Vec<_> = (1..=13).map(|number| format!("job-{number}")).collect();
         assert_eq!(ids(JobFilter::default()).await, every);

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+use simulator::testbed::INTERVAL;
 use simulator::{SimFault, run};
 
-use crate::support::{INTERVAL, Pair};
+use crate::support::vmware_testbed;
 
 /// Collects log lines.
 #[derive(Clone, Default)]
@@ -48,8 +49,8 @@ fn every_line_of_a_job_names_the_job_and_every_line_of_replication_names_the_ite
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     run(71, async |world| {
-        let pair = Pair::new(world);
-        let item = pair.protect("db").await;
+        let testbed = vmware_testbed(world);
+        let item = testbed.protect("db").await.unwrap();
         let lines = log.of_core();
         assert!(!lines.is_empty());
         for line in &lines {
@@ -58,9 +59,9 @@ fn every_line_of_a_job_names_the_job_and_every_line_of_replication_names_the_ite
             assert_eq!(job["kind"], "EnableProtection");
             assert_eq!(job["item"], item.0);
         }
-        pair.primary.inject(&SimFault::LinkCut);
-        pair.world.clock().sleep(INTERVAL).await;
-        pair.world.clock().sleep(INTERVAL).await;
+        testbed.primary.inject(&SimFault::LinkCut);
+        testbed.advance(INTERVAL).await;
+        testbed.advance(INTERVAL).await;
         let lines = log.of_core().split_off(lines.len());
         assert!(!lines.is_empty());
         for line in &lines {

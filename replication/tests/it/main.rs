@@ -1,5 +1,5 @@
 //! The built-in core over simulated sites, in virtual time.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod cycle;
 mod faults;

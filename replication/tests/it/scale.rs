@@ -2,20 +2,23 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{INTERVAL, OUT, Pair, dr, exact, is_up, lost};
 use contract::{
-    Bytes, FailoverKind, ItemId, JobId, Millis, PlanFailoverRequest, PlanGroup, PlanId, Platform,
-    PointChoice, RecoveryPlan, ReplicationCore,
+    Bytes, ItemId, JobId, Millis, PlanFailoverRequest, PlanGroup, PlanId, Platform, RecoveryPlan,
+};
+use simulator::testbed::{
+    BOOT, INTERVAL, OUT, Setup, Testbed, enable_request, failover_plan_request, item_of,
 };
 use simulator::{Load, SimInstall, run};
 
-/// Quiet machines: what is measured is what a machine costs, not what its content does.
+use crate::support::{assert_recovered, setup, testbed_with};
+
+/// Machines that write little: the measurement is about the cost of a machine, not of its content.
 const LOAD: Load = Load { record_every: Millis(4000), churn_every: Millis(15_000), churn_bytes: 4096 };
 
 /// Boot groups of a plan.
 const GROUPS: usize = 4;
 
-/// What so many machines took.
+/// The cost of so many machines.
 struct Taken {
     machines: u32,
     protect: Duration,
@@ -26,88 +29,76 @@ struct Taken {
 }
 
 fn take(machines: u32) -> Taken {
-    forget_peak();
+    reset_peak();
     let began = Instant::now();
     let (protect, replicate, fail_over) = run(u64::from(machines), async |world| {
-        let pair = Pair::on_disk(world);
+        // So many machines need more room than a small file system in memory has.
+        let testbed = testbed_with(world, Setup { on_disk: true, ..setup() });
+        testbed.make_policy().await.unwrap();
         let names: Vec<_> = (0..machines).map(|index| format!("m{index:04}")).collect();
-        let items: Vec<_> = names.iter().map(|name| ItemId(format!("item-{name}"))).collect();
+        let items: Vec<_> = names.iter().map(|name| item_of(name)).collect();
         let began = Instant::now();
         for name in &names {
-            pair.primary.install(&SimInstall { load: LOAD, ..SimInstall::new(name.as_str()) }).unwrap();
-            pair.primary.start(&name.as_str().into()).await.unwrap();
+            testbed.primary.install(&SimInstall { load: LOAD, ..SimInstall::new(name.as_str()) }).unwrap();
+            testbed.primary.start(&name.as_str().into()).await.unwrap();
         }
-        pair.live(INTERVAL).await;
+        testbed.advance(INTERVAL).await;
         let mut jobs = Vec::new();
-        for (item, name) in items.iter().zip(&names) {
-            jobs.push(pair.ask_to_protect(item, name).await.unwrap());
+        for name in &names {
+            jobs.push(testbed.core.enable_protection(&enable_request(name)).await.unwrap());
         }
-        all_completed(&pair, &jobs).await;
+        all_completed(&testbed, &jobs).await;
         let protected = began.elapsed();
 
         for item in &items {
-            pair.points(item, 4).await.unwrap();
+            testbed.wait_for_points(item, 4).await.unwrap();
         }
-        pair.live(Millis(INTERVAL.0 / 2)).await;
+        testbed.advance(Millis(INTERVAL.0 / 2)).await;
         let replicated = began.elapsed();
 
-        let struck = pair.primary.lose();
-        pair.live(Millis(1000)).await;
-        let plans = plan(&pair, &items).await;
+        let disaster = testbed.primary.lose();
+        testbed.advance(Millis(1000)).await;
         let mut jobs = Vec::new();
-        for plan in plans {
-            jobs.push(pair.core.failover_plan(&fail_over(plan)).await.unwrap());
+        for plan in create_plans(&testbed, &items).await {
+            let request = PlanFailoverRequest { plan, ..failover_plan_request(OUT) };
+            jobs.push(testbed.core.failover_plan(&request).await.unwrap());
         }
-        all_completed(&pair, &jobs).await;
+        all_completed(&testbed, &jobs).await;
         let failed_over = began.elapsed();
-        pair.live(Millis(10_000)).await;
+        testbed.advance(BOOT).await;
         for name in &names {
-            let source = pair.primary.last_boot(&name.as_str().into()).unwrap();
-            let target = pair.recovery.last_boot(&dr(name)).unwrap();
-            let (_, record) = exact(&source, &target);
-            is_up(&pair.recovery, &target, record);
-            assert!(lost(&source, record, struck) <= INTERVAL);
+            let record = assert_recovered(&testbed, name).last_record;
+            assert!(testbed.boots(name).unwrap().lost(record, disaster) <= INTERVAL);
         }
-        pair.core.close().await.unwrap();
+        testbed.core.close().await.unwrap();
         (protected, replicated - protected, failed_over - replicated)
     });
     Taken { machines, protect, replicate, fail_over, total: began.elapsed(), memory: peak() }
 }
 
-/// Plans over all items, as few as the core's limits allow, in groups of their own.
-async fn plan(pair: &Pair, items: &[ItemId]) -> Vec<PlanId> {
-    let limits = pair.core.capabilities().await.unwrap().plans;
+/// Creates plans over all items, as few as the core's limits allow.
+async fn create_plans(testbed: &Testbed, items: &[ItemId]) -> Vec<PlanId> {
+    let limits = testbed.core.capabilities().await.unwrap().plans;
     let mut plans = Vec::new();
     for (number, items) in items.chunks(limits.items as usize).enumerate() {
         let size = items.len().div_ceil(GROUPS);
         let group = |items: &[ItemId]| PlanGroup { items: items.to_vec(), ..PlanGroup::default() };
         let id = PlanId(format!("plan-{number}"));
         let plan = RecoveryPlan { id: id.clone(), groups: items.chunks(size).map(group).collect() };
-        pair.core.create_plan(&plan).await.unwrap();
+        testbed.core.create_plan(&plan).await.unwrap();
         plans.push(id);
     }
     plans
 }
 
-fn fail_over(plan: PlanId) -> PlanFailoverRequest {
-    PlanFailoverRequest {
-        plan,
-        kind: FailoverKind::Unplanned,
-        direction: OUT,
-        point: PointChoice::Latest,
-        shut_down_source: false,
-        shutdown_within: Millis(60_000),
-        data_sync: None,
-    }
-}
-
-async fn all_completed(pair: &Pair, jobs: &[JobId]) {
+async fn all_completed(testbed: &Testbed, jobs: &[JobId]) {
     for job in jobs {
-        pair.completed(job).await;
+        testbed.completed(job).await.unwrap();
     }
 }
 
-/// Takes out few machines and many, and prints how the cost of the many relates to that of the few.
+/// Fails few machines over and then many, and prints how the cost of the many relates to that of
+/// the few.
 fn compare(small: u32, large: u32) -> Taken {
     let (few, many) = (take(small), take(large));
     for taken in [&few, &many] {
@@ -139,16 +130,17 @@ fn plans_of_a_thousand_machines_take_a_minute_and_two_gibibytes_at_most() {
     assert!(taken.memory < Bytes(2 << 30), "{}", taken.memory);
 }
 
-/// Begins to measure the most memory this process has had at once.
-fn forget_peak() {
-    // Where the kernel does not allow it, the peak is that of the whole process, which is no less.
+/// Resets the peak of memory of this process.
+fn reset_peak() {
+    // Where the kernel does not allow it, the peak counts from the start of the process and is no
+    // lower.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
-/// The most memory this process has had at once.
+/// The peak of memory of this process.
 fn peak() -> Bytes {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    Bytes(kibibytes.expect("the kernel tells the peak of memory") * 1024)
+    Bytes(kibibytes.expect("the kernel shows the peak of memory") * 1024)
 }

@@ -6,8 +6,8 @@ use crate::Cut;
 
 /// Why a run on the [`Testbed`](super::Testbed) did not get to its end.
 ///
-/// Each variant says who failed: the simulator and the host with [`TestbedError::Platform`] and [`TestbedError::Host`],
-/// the core with all others.
+/// Each variant says who failed: the simulator and the host with [`TestbedError::Platform`] and
+/// [`TestbedError::Host`], the core with all others.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TestbedError {
     /// The core refused a request that it had to accept, or failed.
@@ -113,11 +113,10 @@ impl TestbedError {
     }
 }
 
-/// Reads a site's answer about something that the core had to make or keep: if the site has no such thing, the core
-/// failed, and every other error is the site's. `what` names the thing.
+/// Reads a site's answer about something that the core had to make or keep: if the site has no such
+/// thing, the core failed, and every other error is the site's. `what` names the thing.
 ///
-/// # Errors
-/// [`TestbedError::Missing`] instead of [`PlatformErrorKind::NotFound`]; [`TestbedError::Platform`] for other errors.
+/// # Errors [`TestbedError::Missing`] instead of [`PlatformErrorKind::NotFound`]; [`TestbedError::Platform`] for other errors.
 pub fn kept<T>(what: &str, answer: Result<T, PlatformError>) -> Result<T, TestbedError> {
     answer.map_err(|error| match error.kind {
         PlatformErrorKind::NotFound => TestbedError::missing(what),

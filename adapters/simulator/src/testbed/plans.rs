@@ -102,7 +102,8 @@ impl ScriptNotes {
     }
 }
 
-/// The request for an unplanned failover of the plan to the latest points, without a shutdown of the sources.
+/// The request for an unplanned failover of the plan to the latest points, without a shutdown of
+/// the sources.
 #[must_use]
 pub fn failover_plan_request(direction: Direction) -> PlanFailoverRequest {
     PlanFailoverRequest {
@@ -158,7 +159,8 @@ impl Testbed {
         Ok(self.core.create_plan(&plan(groups)).await?)
     }
 
-    /// The request to reprotect these machines through the plan, with the components that the sites offer first.
+    /// The request to reprotect these machines through the plan, with the components that the sites
+    /// offer first.
     #[must_use]
     pub fn plan_reprotection(&self, direction: Direction, machines: &[&str]) -> PlanReprotectRequest {
         let settings = machines.iter().map(|machine| self.reprotection(&item_of(machine), direction));

@@ -1,7 +1,8 @@
 //! Preconditions of a failback, each with a way to break it and a way to repair it.
 //!
-//! The simulated tier breaks them to see that a core refuses by the right code, and the built-in core's tests compare the
-//! list with the core's own. Every entry is for a machine called [`MACHINE`].
+//! The simulated tier breaks them to see that a core refuses by the right code, and the built-in
+//! core's tests compare the list with the core's own. Every entry is for a machine called
+//! [`MACHINE`].
 
 use contract::{
     Access, AccountRole, AlternateHost, Component, ComponentKind, ErrorCode, FailoverRequest, GuestOs, Host,
@@ -95,7 +96,8 @@ pub const REPROTECTION: &[Precondition<ReprotectRequest>] = &[
         |at, _| master_target(&at.primary, |it| it.mounts.clear()), |at| restore(&at.primary, "master-target")),
 ];
 
-/// Without these the job of a reprotection fails in its first step; once they are repaired, a retry succeeds (RE-16).
+/// Without these the job of a reprotection fails in its first step; once they are repaired, a retry
+/// succeeds (RE-16).
 #[rustfmt::skip]
 pub const REPROTECTION_JOB: &[Precondition<ReprotectRequest>] = &[MASTER_TARGET_SNAPSHOTS, READ_ONLY_ACCOUNT, UUID_CLASH];
 
@@ -115,7 +117,8 @@ pub const READ_ONLY_ACCOUNT: Precondition<ReprotectRequest> = row(
     |at| account_role(at, AccountRole::Full),
 );
 
-/// A machine with the master target's own UUID fails its reprotection; another UUID of the master target repairs it.
+/// A machine with the master target's own UUID fails its reprotection; another UUID of the master
+/// target repairs it.
 pub const UUID_CLASH: Precondition<ReprotectRequest> = row(
     "RE-17",
     ErrorCode::UuidClash,
@@ -148,8 +151,8 @@ pub const FAILBACK: &[Precondition<FailoverRequest>] = &[
         |at, _| host_edition(at, HostEdition::Free), |at| host_edition(at, HostEdition::Full)),
 ];
 
-/// Without these a core refuses to fail a Hyper-V machine back that was deleted, is to be made on `host-2`, and whose
-/// data in the cloud is encrypted with [`CERTIFICATE`].
+/// Without these a core refuses to fail a Hyper-V machine back that was deleted, is to be made on
+/// `host-2`, and whose data in the cloud is encrypted with [`CERTIFICATE`].
 #[rustfmt::skip]
 pub const HYPERV_FAILBACK: &[Precondition<FailoverRequest>] = &[
     row("HF-14", ErrorCode::CertificateNotGiven, |_, request| request.certificate = None, nothing),
@@ -231,7 +234,8 @@ pub fn open_ports(testbed: &Testbed, ports: &[u16]) {
     });
 }
 
-/// Adds another master target to the primary site, a copy of the first one but for its operating system and UUID.
+/// Adds another master target to the primary site, a copy of the first one but for its operating
+/// system and UUID.
 pub fn add_master_target(testbed: &Testbed, id: &str, os: GuestOs) {
     let components = testbed.primary.components().all();
     if let Some(first) = components.iter().find_map(Component::master_target) {

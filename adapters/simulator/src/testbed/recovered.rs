@@ -53,8 +53,8 @@ impl Validity {
     }
 }
 
-/// The numbers of the source's writes that lead to the disks that a machine was started from. There are several where
-/// writes changed nothing.
+/// The numbers of the source's writes that lead to the disks that a machine was started from. There
+/// are several where writes changed nothing.
 fn cuts(source: &SimBoot, log: &[SimWrite], target: &SimBoot) -> Result<RangeInclusive<usize>, NotAPrefix> {
     match cut_of(&source.bases(), log, &target.bases(), &[SimSite::hydrated()]) {
         Cut::Exact(range) => Ok(range),
@@ -62,7 +62,8 @@ fn cuts(source: &SimBoot, log: &[SimWrite], target: &SimBoot) -> Result<RangeInc
     }
 }
 
-/// How many of its source's writes a machine was started with, and the last ledger record among them.
+/// How many of its source's writes a machine was started with, and the last ledger record among
+/// them.
 ///
 /// # Errors
 /// Its disks are no prefix of the source's writes.
@@ -73,7 +74,8 @@ pub fn contained(source: &SimBoot, target: &SimBoot) -> Result<Contained, NotAPr
 }
 
 impl Boots {
-    /// How many of the source's writes the target was started with, and the last ledger record among them.
+    /// How many of the source's writes the target was started with, and the last ledger record
+    /// among them.
     ///
     /// # Errors
     /// The target's disks are no prefix of the source's writes.
@@ -81,8 +83,8 @@ impl Boots {
         Ok(contained(&self.source, &self.target)?)
     }
 
-    /// The lowest number of the source's writes that leads to the target's disks; the writes between this number and
-    /// [`Contained::writes`] changed nothing.
+    /// The lowest number of the source's writes that leads to the target's disks; the writes
+    /// between this number and [`Contained::writes`] changed nothing.
     ///
     /// # Errors
     /// The target's disks are no prefix of the source's writes.
@@ -98,8 +100,8 @@ impl Boots {
         Ok(self.contained()?.writes == self.source.log().len())
     }
 
-    /// Whether the target was started from a state with the applications at rest: the last write that it contains is
-    /// the ledger's quiesce mark, apart from writes that changed nothing.
+    /// Whether the target was started from a state with the applications at rest: the last write
+    /// that it contains is the ledger's quiesce mark, apart from writes that changed nothing.
     ///
     /// # Errors
     /// The target's disks are no prefix of the source's writes.
@@ -121,22 +123,24 @@ impl Boots {
         Ok(Validity { from: cuts.start().checked_sub(1).map_or(0, at), until: at(*cuts.end()) })
     }
 
-    /// Whether the source had ended before the target was started, so that they never ran at the same time.
+    /// Whether the source had ended before the target was started, so that they never ran at the
+    /// same time.
     #[must_use]
     pub fn never_overlap(&self) -> bool {
         self.source.ended().is_some_and(|(off, _)| off <= self.target.started)
     }
 
-    /// The age, at the time of the disaster, of the oldest acknowledged record that a machine with records up to
-    /// `last_record` lacks: the data loss in time.
+    /// The age, at the time of the disaster, of the oldest acknowledged record that a machine with
+    /// records up to `last_record` lacks: the data loss in time.
     #[must_use]
     pub fn lost(&self, last_record: RecordNumber, disaster: Timestamp) -> Millis {
         lost(&self.source, last_record, disaster)
     }
 }
 
-/// The age, at the time of the disaster, of the oldest acknowledged record of `source` after `last_record`: the data
-/// loss in time of a machine that was recovered with records up to that one.
+/// The age, at the time of the disaster, of the oldest acknowledged record of `source` after
+/// `last_record`: the data loss in time of a machine that was recovered with records up to that
+/// one.
 #[must_use]
 pub fn lost(source: &SimBoot, last_record: RecordNumber, disaster: Timestamp) -> Millis {
     let missing = |ack: &crate::Ack| ack.number > last_record && ack.at <= disaster;

@@ -9,7 +9,7 @@ use contract::{
     Policy, SiteId, TargetSettings,
 };
 
-use crate::{Load, SimClock, SimInstall, SimProfile};
+use crate::{Load, SimClock, SimInstall, SimProfile, SimSite};
 
 /// Out of the primary site.
 pub const OUT: Direction = Direction::PrimaryToRecovery;
@@ -36,13 +36,15 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// VMware machines: a transfer a minute, no application-consistent points, twenty points at least.
+    /// VMware machines: a transfer a minute, no application-consistent points, twenty points at
+    /// least.
     #[must_use]
     pub fn vmware() -> Self {
         Self::of(SimProfile::VMWARE)
     }
 
-    /// Machines of any platform: a transfer a minute, no application-consistent points, twenty points at least.
+    /// Machines of any platform: a transfer a minute, no application-consistent points, twenty
+    /// points at least.
     #[must_use]
     pub fn of(profile: SimProfile) -> Self {
         let policy = Policy {
@@ -69,11 +71,20 @@ impl Setup {
 /// What a core is opened with.
 pub struct CoreParts {
     /// The sites `primary`, `recovery` and `other`.
-    pub platforms: BTreeMap<SiteId, Arc<dyn Platform>>,
+    pub sites: BTreeMap<SiteId, Arc<SimSite>>,
     /// A directory for the core's own data.
     pub dir: PathBuf,
     /// The virtual clock.
     pub clock: SimClock,
+}
+
+impl CoreParts {
+    /// The sites as a core sees them.
+    #[must_use]
+    pub fn platforms(&self) -> BTreeMap<SiteId, Arc<dyn Platform>> {
+        let as_platform = |site: &Arc<SimSite>| Arc::clone(site) as Arc<dyn Platform>;
+        self.sites.iter().map(|(id, site)| (id.clone(), as_platform(site))).collect()
+    }
 }
 
 /// Name of the item that protects a machine.
@@ -115,13 +126,15 @@ pub fn enable_request(machine: &str) -> EnableProtection {
     }
 }
 
-/// The request for an unplanned failover out of the primary site to this point, without a shutdown of the source.
+/// The request for an unplanned failover out of the primary site to this point, without a shutdown
+/// of the source.
 #[must_use]
 pub fn failover_to(item: &ItemId, point: PointChoice) -> FailoverRequest {
     FailoverRequest { point, ..FailoverRequest::unplanned(item, OUT) }
 }
 
-/// The request for an unplanned failover to the latest point that shuts the source down first, if it can.
+/// The request for an unplanned failover to the latest point that shuts the source down first, if
+/// it can.
 #[must_use]
 pub fn failover_with_shutdown(item: &ItemId) -> FailoverRequest {
     FailoverRequest { shut_down_source: true, ..FailoverRequest::unplanned(item, OUT) }

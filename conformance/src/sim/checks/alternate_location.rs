@@ -1,4 +1,5 @@
-//! Failback to another machine than the one that was protected, or to another site (RE-05, FB-10, PH).
+//! Failback to another machine than the one that was protected, or to another site (RE-05, FB-10,
+//! PH).
 
 use contract::{
     ErrorCode, ItemId, Millis, Platform, PointChoice, Policy, PowerState, ReprotectRequest, Side, Step,
@@ -11,7 +12,7 @@ use simulator::{SimProfile, SimSite};
 use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, missing, step};
+use crate::sim::check::{Check, check, check_that, missing, step};
 use crate::sim::disks::nonzero_bytes;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
@@ -52,7 +53,8 @@ async fn nonzero_content(testbed: &Testbed) -> Result<u64, ScenarioError> {
     Ok(bytes)
 }
 
-/// Reprotects to a site without the machine: the core creates the machine, leaves it off, and transfers everything.
+/// Reprotects to a site without the machine: the core creates the machine, leaves it off, and
+/// transfers everything.
 async fn creates_machine(
     testbed: &Testbed,
     rules: &mut RuleLog,
@@ -107,7 +109,7 @@ async fn deleted_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
         rules.check(RE_26, right, format!("{} is in {:?}", disk.volume, volume.datastore));
     }
     let complete = fails_back(testbed, &item, &testbed.primary).await?;
-    rules.check(FB_10, complete, "the failback is complete although the original was deleted");
+    check_that(rules, FB_10, complete, "the failback is complete although the original was deleted");
     Ok(())
 }
 
@@ -142,7 +144,7 @@ async fn physical(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenario
     testbed.wait_for_points(&item, 4).await?;
     offers_all_points(testbed, rules).await?;
     testbed.fail_over_from_lost_site(&item).await?;
-    rules.check(PH_02, testbed.recovered("web")?.writes > 0, "it fails over without any VMware site");
+    check_that(rules, PH_02, testbed.recovered("web")?.writes > 0, "it fails over without any VMware site");
     let good = testbed.reprotection_to(&item, &testbed.other);
     let to = |site: &str| ReprotectRequest { failback_site: Some(site.into()), ..good.clone() };
     let what = (PH_02, "a reprotection that names no VMware site");
@@ -156,13 +158,14 @@ async fn physical(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenario
     creates_machine(testbed, rules, &to("other"), &testbed.other).await?;
     rules.check(PH_03, true, "its reprotection creates a machine, as for a machine that was deleted");
     let complete = fails_back(testbed, &item, &testbed.other).await?;
-    rules.check(PH_01, complete, "the failback to a VMware site is complete");
-    rules.check(FB_10, complete, "the failback to another site is complete");
+    check_that(rules, PH_01, complete, "the failback to a VMware site is complete");
+    check_that(rules, FB_10, complete, "the failback to another site is complete");
     testbed.advance(BOOT).await;
     Ok(())
 }
 
-/// PH-04: a physical server can fail over to every kind of point. Test failovers show it without leaving the site.
+/// PH-04: a physical server can fail over to every kind of point. Test failovers show it without
+/// leaving the site.
 async fn offers_all_points(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     use PointChoice::{Custom, Latest, LatestAppConsistent, LatestProcessed};
     let item = item_of("web");

@@ -1,4 +1,5 @@
-//! A failover that is cancelled in any of its steps: replication does not resume by itself (FO-12, FO-13).
+//! A failover that is cancelled in any of its steps: replication does not resume by itself (FO-12,
+//! FO-13).
 
 use contract::{
     ErrorCode, Health, ItemId, JobAction, JobState, Millis, Operation, Phase, Platform, PointChoice, Side,

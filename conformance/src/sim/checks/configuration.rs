@@ -1,4 +1,5 @@
-//! Target settings: what they make, when they cannot be met, and which issues they have (FO-17, FO-18, MO-03).
+//! Target settings: what they make, when they cannot be met, and which issues they have (FO-17,
+//! FO-18, MO-03).
 
 use contract::{
     AgentVersion, Bytes, ComponentKind, DiskId, DiskKind, EnableProtection, ErrorCode, FailoverRequest,

@@ -1,4 +1,5 @@
-//! Reprotection, failback and reprotection of VMware machines, and what remains of the cloud machine (RE, FB).
+//! Reprotection, failback and reprotection of VMware machines, and what remains of the cloud
+//! machine (RE, FB).
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use simulator::testbed::{
 use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, missing, step};
+use crate::sim::check::{Check, check, check_that, missing, step};
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -55,7 +56,7 @@ async fn full_round(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenar
     testbed.wait_for_points(&item, 3).await?;
     testbed.completed(testbed.core.failover(&failover_with_shutdown(&item)).await).await?;
     let complete = testbed.boots("web")?.is_complete()?;
-    rules.check(LC_09, complete, "a failover with a shutdown loses nothing");
+    check_that(rules, LC_09, complete, "a failover with a shutdown loses nothing");
     testbed.commit(&item).await?;
     testbed.advance(INTERVAL).await;
     let original = testbed.machine_at(&testbed.primary, "web").await?;
@@ -89,7 +90,8 @@ async fn full_round(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenar
     fails_over_again(testbed, rules).await
 }
 
-/// Reprotects a machine whose original was started by hand: the core stops the original before it writes to its disks.
+/// Reprotects a machine whose original was started by hand: the core stops the original before it
+/// writes to its disks.
 async fn reprotects_back(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let item = item_of("web");
     kept("the original machine", testbed.primary.start(&"web".into()).await)?;
@@ -122,8 +124,8 @@ async fn reprotects_back(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
     Ok(())
 }
 
-/// The cloud machine was off before the original was started, and nothing was transferred after that. `snapshots`: how
-/// many there were of the cloud machine before the failback.
+/// The cloud machine was off before the original was started, and nothing was transferred after
+/// that. `snapshots`: how many there were of the cloud machine before the failback.
 fn fails_back_in_order(testbed: &Testbed, rules: &mut RuleLog, snapshots: u64) -> Result<(), ScenarioError> {
     let boots = testbed.failback_boots("web", &testbed.primary)?;
     let Boots { source, target } = &boots;
@@ -145,7 +147,7 @@ fn fails_back_in_order(testbed: &Testbed, rules: &mut RuleLog, snapshots: u64) -
     let found =
         format!("a last transfer: {last_transfer}; {transfers} transfers after the original was started");
     rules.check(FB_07, transfers == 0 && last_transfer, found);
-    rules.check(LC_09, testbed.came_back("web", &testbed.primary)?, "the failback loses nothing");
+    check_that(rules, LC_09, testbed.came_back("web", &testbed.primary)?, "the failback loses nothing");
     Ok(())
 }
 
@@ -160,7 +162,8 @@ async fn stays_unprotected(testbed: &Testbed, rules: &mut RuleLog) -> Result<(),
     Ok(())
 }
 
-/// The machine is protected and fails over once more, without the components that a failback needs in the cloud.
+/// The machine is protected and fails over once more, without the components that a failback needs
+/// in the cloud.
 async fn fails_over_again(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let item = item_of("web");
     testbed.recovery.components().remove("cloud-process-server");
@@ -183,7 +186,8 @@ async fn fails_over_again(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), 
     Ok(())
 }
 
-/// How much of the cloud machine's disks differs from others, in bytes, in the granularity of transfers.
+/// How much of the cloud machine's disks differs from others, in bytes, in the granularity of
+/// transfers.
 async fn differing(testbed: &Testbed, others: &[DiskView]) -> Result<u64, ScenarioError> {
     let mut grains = 0;
     for (here, there) in testbed.copy_of("web").await?.disks.iter().zip(others) {
@@ -253,7 +257,7 @@ async fn merges_snapshots(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), 
     rules.check(RE_09, shown && merged, found);
     testbed.wait_for_points(&item, 2).await?;
     testbed.fail_back(&item).await?;
-    rules.check(RE_09, testbed.came_back("web", &testbed.primary)?, "the failback is complete");
+    check_that(rules, RE_09, testbed.came_back("web", &testbed.primary)?, "the failback is complete");
     Ok(())
 }
 

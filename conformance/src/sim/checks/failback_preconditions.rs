@@ -1,5 +1,5 @@
-//! Preconditions of reprotection and failback to VMware: broken one after the other, refused or failed by the right code,
-//! and repaired, after which the operation succeeds.
+//! Preconditions of reprotection and failback to VMware: broken one after the other, refused or
+//! failed by the right code, and repaired, after which the operation succeeds.
 
 use contract::{
     Access, AccountRole, ErrorCode, FailoverRequest, GuestFacts, GuestOs, Health, ItemId, JobState, Millis,
@@ -15,7 +15,7 @@ use simulator::{SimInstall, SimProfile};
 use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check};
+use crate::sim::check::{Check, check, check_that};
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -100,7 +100,8 @@ async fn committed_in_cloud(testbed: &Testbed) -> Result<ItemId, ScenarioError> 
     Ok(item)
 }
 
-/// Protects a machine, fails it over while its site is lost, commits, and replicates it back to the site.
+/// Protects a machine, fails it over while its site is lost, commits, and replicates it back to the
+/// site.
 async fn replicating_back(testbed: &Testbed) -> Result<ItemId, ScenarioError> {
     let item = committed_in_cloud(testbed).await?;
     testbed.reprotect(&testbed.reprotection(&item, BACK)).await?;
@@ -108,8 +109,8 @@ async fn replicating_back(testbed: &Testbed) -> Result<ItemId, ScenarioError> {
     Ok(item)
 }
 
-/// A precondition of the table whose rule is in the catalogue. The others are documented limits without a rule of their
-/// own, which only the built-in core's tests look at.
+/// A precondition of the table whose rule is in the catalogue. The others are documented limits
+/// without a rule of their own, which only the built-in core's tests look at.
 fn judged<Request>(
     table: &[Precondition<Request>],
 ) -> impl Iterator<Item = (RuleId, &Precondition<Request>)> {
@@ -152,7 +153,8 @@ async fn failback(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenario
     }
 }
 
-/// The job fails and changes nothing at the sites, and its retry succeeds once the precondition is repaired.
+/// The job fails and changes nothing at the sites, and its retry succeeds once the precondition is
+/// repaired.
 async fn fails(
     testbed: &Testbed,
     rules: &mut RuleLog,
@@ -195,7 +197,8 @@ fn unknown_rule(rule: &str) -> ScenarioError {
     ScenarioError::inconclusive(format!("the catalogue has no rule {rule}"))
 }
 
-/// Protection and failover succeed with a read-only account; reprotection and failback only once it may do more.
+/// Protection and failover succeed with a read-only account; reprotection and failback only once it
+/// may do more.
 async fn read_only(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let install = SimInstall::new("web");
     testbed.install(&install).await?;
@@ -206,7 +209,8 @@ async fn read_only(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenari
     testbed.wait_for_points(item, 3).await?;
     rules.check(RE_15, true, "the machine is protected with a read-only account");
     testbed.fail_over_from_lost_site(item).await?;
-    rules.check(
+    check_that(
+        rules,
         RE_15,
         testbed.recovered("web")?.writes > 0,
         "the machine fails over with a read-only account",
@@ -219,7 +223,12 @@ async fn read_only(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenari
     rules.check(RE_16, retried.is_ok(), found);
     retried?;
     testbed.fail_back(item).await?;
-    rules.check(RE_16, testbed.came_back("web", &testbed.primary)?, "and so does the failback");
+    check_that(
+        rules,
+        RE_16,
+        testbed.came_back("web", &testbed.primary)?,
+        "the failback succeeds once the account may do more",
+    );
     Ok(())
 }
 
@@ -236,8 +245,8 @@ async fn remove_for_good(testbed: &Testbed, machine: &str, code: ErrorCode) -> R
     Ok(())
 }
 
-/// A cloud machine that is gone cannot be reprotected while another one can; and then the other one cannot be failed back
-/// for the same reason.
+/// A cloud machine that is gone cannot be reprotected while another one can; and then the other one
+/// cannot be failed back for the same reason.
 async fn machine_gone(
     testbed: &Testbed,
     rules: &mut RuleLog,
@@ -285,7 +294,7 @@ async fn vcenter_down(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     testbed.completed(&job).await?;
     testbed.advance(BOOT).await;
     let complete = testbed.came_back("web", &testbed.primary)?;
-    rules.check(RE_14, complete, "with vCenter back, the failback is complete");
+    check_that(rules, RE_14, complete, "with vCenter back, the failback is complete");
     Ok(())
 }
 
@@ -340,7 +349,8 @@ async fn stalls(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioEr
         rules.check(MO_01, shown && healed, format!("health shows that {what}, and that this has ended"));
     }
     testbed.fail_back(&item).await?;
-    rules.check(
+    check_that(
+        rules,
         IN_02,
         testbed.came_back("web", &testbed.primary)?,
         "after all outages the failback is complete",
@@ -348,7 +358,8 @@ async fn stalls(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioEr
     Ok(())
 }
 
-/// Tries to fail a machine with Windows 2008 R2 SP1 back; `refusal`: the code with which that must be refused.
+/// Tries to fail a machine with Windows 2008 R2 SP1 back; `refusal`: the code with which that must
+/// be refused.
 async fn old_windows(
     testbed: &Testbed,
     rules: &mut RuleLog,
@@ -375,8 +386,13 @@ async fn old_windows(
     testbed.wait_for_points(&item, 2).await?;
     testbed.fail_back(&item).await?;
     let complete = testbed.came_back("web", &testbed.primary)?;
-    rules.check(RE_20, complete, "a VMware machine with that release fails back");
-    rules.check(RE_11, complete, "through a master target with its own operating system");
+    check_that(rules, RE_20, complete, "a VMware machine with that release fails back");
+    check_that(
+        rules,
+        RE_11,
+        complete,
+        "the machine is reprotected through a master target with its own operating system",
+    );
     Ok(())
 }
 
@@ -392,6 +408,11 @@ async fn second_master_target(testbed: &Testbed, rules: &mut RuleLog) -> Result<
     let on = testbed.machine_at(&testbed.primary, "web").await?.disks_on;
     rules.check(IN_03, on == Some("second".into()), format!("the machine's disks are attached to {on:?}"));
     testbed.fail_back(&item).await?;
-    rules.check(IN_03, testbed.came_back("web", &testbed.primary)?, "the failback through it is complete");
+    check_that(
+        rules,
+        IN_03,
+        testbed.came_back("web", &testbed.primary)?,
+        "the failback through the other master target is complete",
+    );
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Unplanned failover out of the primary site: a source that may be gone, a choice of points until commit, and nothing
-//! that begins by itself (FO).
+//! Unplanned failover out of the primary site: a source that may be gone, a choice of points until
+//! commit, and nothing that begins by itself (FO).
 
 use contract::{
     ErrorCode, FailoverRequest, ItemId, JobFilter, JobKind, JobState, JobSubject, Millis, Operation, Phase,
@@ -11,7 +11,7 @@ use simulator::{End, SimFault, SimProfile};
 use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, missing, step};
+use crate::sim::check::{Check, check, check_that, missing, step};
 use crate::sim::disks::booted_from;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
@@ -149,8 +149,8 @@ async fn strays(testbed: &Testbed) -> Result<Vec<String>, ScenarioError> {
     Ok(all.filter(|volume| !used.contains(volume)).map(|volume| volume.0).collect())
 }
 
-/// Fails four machines of a site over: one shuts down when asked, one does not, one is not asked, and one is on a site
-/// that was lost.
+/// Fails four machines of a site over: one shuts down when asked, one does not, one is not asked,
+/// and one is on a site that was lost.
 async fn shutdown_is_an_option(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let obeys = testbed.protect("obeys").await?;
     let refuses = testbed.protect("refuses").await?;
@@ -164,7 +164,7 @@ async fn shutdown_is_an_option(testbed: &Testbed, rules: &mut RuleLog) -> Result
     let ended = boots.source.ended();
     let in_order = matches!(ended, Some((_, End::ShutDown))) && boots.never_overlap();
     rules.check(FO_06, in_order, format!("a source that was asked to shut down ended {ended:?}"));
-    rules.check(FO_06, boots.is_complete()?, "with a shutdown nothing is lost");
+    check_that(rules, FO_06, boots.is_complete()?, "with a shutdown nothing is lost");
 
     let job = testbed.completed(testbed.core.failover(&failover_with_shutdown(&refuses)).await).await?;
     let warned = step(&job, Step::SHUT_DOWN_SOURCE).is_some_and(|step| step.state == StepState::Warning);

@@ -1,4 +1,5 @@
-//! When a recovered machine is hydrated before it starts, in failovers and test failovers alike (HY).
+//! When a recovered machine is hydrated before it starts, in failovers and test failovers alike
+//! (HY).
 
 use contract::{AgentVersion, GuestFacts, GuestOs, PointChoice, Step, TestFailoverRequest};
 use simulator::testbed::BOOT;
@@ -53,7 +54,8 @@ impl Row {
     }
 }
 
-/// A Windows machine that starts everywhere without hydration, because it loads its own driver and the cloud's.
+/// A Windows machine that starts everywhere without hydration, because it loads its own driver and
+/// the cloud's.
 fn windows(name: &str, guest: GuestFacts) -> SimInstall {
     let loads = Some(["vmw_pvscsi", "ahci", "ata_piix"].map(ToOwned::to_owned).to_vec());
     SimInstall { os: GuestOs::Windows, guest, loads, ..SimInstall::new(name) }

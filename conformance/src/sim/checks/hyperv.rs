@@ -1,4 +1,5 @@
-//! Failback to Hyper-V: straight from the committed state, in two phases or as one full download (HF).
+//! Failback to Hyper-V: straight from the committed state, in two phases or as one full download
+//! (HF).
 
 use contract::{
     DataSync, DiskKind, EnableProtection, ErrorCode, FailoverRequest, ItemId, JobAction, JobId, JobState,
@@ -11,7 +12,7 @@ use simulator::{Link, Load, SimFault, SimInstall, SimProfile};
 use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check};
+use crate::sim::check::{Check, check, check_that};
 use crate::sim::disks::nonzero_bytes;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
@@ -128,7 +129,7 @@ async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenar
     for rule in [FB_06, FB_07, LC_10] {
         rules.check(rule, boots.never_overlap(), found.clone());
     }
-    rules.check(HF_05, testbed.came_back("web", &testbed.primary)?, "the failback loses nothing");
+    check_that(rules, HF_05, testbed.came_back("web", &testbed.primary)?, "the failback loses nothing");
     let view = testbed.item(&item).await?;
     let pending = view.protection.phase == Phase::CommitPending && target.up.is_ok();
     rules.check(HF_15, pending, format!("{:?}, up: {:?}", view.protection, target.up));
@@ -174,12 +175,12 @@ async fn commits_and_replicates(
     let protected = at.phase == Phase::Protected && at.active == Side::Primary;
     rules.check(HF_17, protected, format!("after reverse replication: {at:?}"));
     testbed.fail_over(item, PointChoice::Latest).await?;
-    rules.check(HF_01, testbed.recovered("web")?.writes > 0, "it can fail over once more");
+    check_that(rules, HF_01, testbed.recovered("web")?.writes > 0, "it can fail over once more");
     Ok(())
 }
 
-/// A machine that rewrites a large piece of each disk every minute: it fills its disks within hours, and writes little
-/// during a failback.
+/// A machine that rewrites a large piece of each disk every minute: it fills its disks within
+/// hours, and writes little during a failback.
 fn filling(machine: &str) -> SimInstall {
     let load = Load { record_every: INTERVAL, churn_every: INTERVAL, churn_bytes: 64 * 1024 };
     SimInstall { load, ..SimInstall::new(machine) }
@@ -192,8 +193,8 @@ fn downtime(testbed: &Testbed) -> Result<Millis, ScenarioError> {
     Ok(target.started.since(off))
 }
 
-/// Compares a full download with a synchronisation of differences over a slow link: the bytes that arrive, counted at
-/// the sites, and the time during which neither machine runs.
+/// Compares a full download with a synchronisation of differences over a slow link: the bytes that
+/// arrive, counted at the sites, and the time during which neither machine runs.
 async fn amounts(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let item = committed_in_cloud(testbed, &filling("web"), |target| target).await?;
     testbed.advance(Millis(3 * HOUR.0)).await;
@@ -246,7 +247,8 @@ async fn content(testbed: &Testbed) -> Result<u64, ScenarioError> {
     Ok(bytes)
 }
 
-/// Cancels a failback while it synchronises, cancels one while it waits, and lets one fail in the middle of a disk.
+/// Cancels a failback while it synchronises, cancels one while it waits, and lets one fail in the
+/// middle of a disk.
 async fn interrupted(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let item = web_in_cloud(testbed).await?;
     let request = failback(&item, DataSync::BeforeFailover);
@@ -276,8 +278,8 @@ async fn interrupted(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scena
     Ok(())
 }
 
-/// After an interrupted failback its job ended as `expected`, the original is shown as incomplete and is off, and the
-/// cloud machine goes on serving.
+/// After an interrupted failback its job ended as `expected`, the original is shown as incomplete
+/// and is off, and the cloud machine goes on serving.
 async fn incomplete(
     testbed: &Testbed,
     rules: &mut RuleLog,
@@ -337,7 +339,7 @@ async fn another_host(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     let placement = testbed.machine_at(&testbed.primary, "web").await?.placement;
     let there = complete && placement.host == Some("host-2".into());
     rules.check(HF_22, there, format!("complete: {complete}; its host is {:?}", placement.host));
-    rules.check(FB_10, there, "the failback is complete although the original was deleted");
+    check_that(rules, FB_10, there, "the failback is complete although the original was deleted");
     let switch = placement.switch.as_deref() == Some("External");
     rules.check(HF_23, switch, format!("its virtual switch is {:?}", placement.switch));
     Ok(())
@@ -350,8 +352,8 @@ async fn deleted(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioE
     testbed.completed(testbed.core.failover(&request).await).await?;
     testbed.advance(BOOT).await;
     let complete = testbed.came_back("web", &testbed.primary)?;
-    rules.check(HF_11, complete, "the failback is complete although machine and disks were deleted");
-    rules.check(FB_10, complete, "the failback is complete although the original was deleted");
+    check_that(rules, HF_11, complete, "the failback is complete although machine and disks were deleted");
+    check_that(rules, FB_10, complete, "the failback is complete although the original was deleted");
     Ok(())
 }
 
@@ -369,7 +371,7 @@ async fn managed_disks(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Sce
         }
         testbed.completed(testbed.core.failover(&request).await).await?;
         let complete = testbed.came_back(name, &testbed.primary)?;
-        rules.check(HF_26, complete, "the failback from a storage account is complete");
+        check_that(rules, HF_26, complete, "the failback from a storage account is complete");
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Jobs: listed, retried, followed while they run, and refused what their state does not allow (JO).
+//! Jobs: listed, retried, followed while they run, and refused what their state does not allow
+//! (JO).
 
 use contract::{
     ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobId, JobKind, JobState, JobSubject, Millis,
@@ -10,7 +11,7 @@ use simulator::{Call, Link};
 use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check};
+use crate::sim::check::{Check, check, check_that};
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -62,7 +63,12 @@ async fn retried(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioE
     rules.check(JO_03, view.attempt == 2 && view.error.is_none() && same_job, found);
     let what = (JO_03, "a retry of a job that succeeded");
     forbids(testbed, rules, what, &[ErrorCode::NotAllowedInState], testbed.core.retry_job(&second)).await?;
-    rules.check(JO_03, testbed.recovered("web")?.writes > 0, "after the retry the machine is recovered");
+    check_that(
+        rules,
+        JO_03,
+        testbed.recovered("web")?.writes > 0,
+        "after the retry the machine is recovered",
+    );
     Ok(())
 }
 
@@ -84,7 +90,7 @@ async fn listed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioEr
     let found = kinds(of(&web)).await?;
     let all = found == [EnableProtection, TestFailover, TestFailoverCleanup, UnplannedFailover, Commit];
     rules.check(JO_01, all, format!("jobs of one machine: {found:?}"));
-    rules.check(MO_04, found.contains(&TestFailover), "the machine's test failover is among its jobs");
+    check_that(rules, MO_04, found.contains(&TestFailover), "the machine's test failover is among its jobs");
     let found = kinds(JobFilter { kind: Some(TestFailover), ..JobFilter::default() }).await?;
     rules.check(MO_04, found == [TestFailover], format!("jobs listed as test failovers: {found:?}"));
     let failures = JobFilter { state: Some(JobState::Failed), ..of(&db) };

@@ -1,5 +1,5 @@
-//! Replication groups in a plan: the points that their machines fail over to, and how they come back (RP-07 to RP-09,
-//! PL-06, RE-10, RE-12).
+//! Replication groups in a plan: the points that their machines fail over to, and how they come
+//! back (RP-07 to RP-09, PL-06, RE-10, RE-12).
 
 use contract::{
     Consistency, EnableProtection, ErrorCode, GroupPointId, GuestOs, Millis, Operation, PlanFailoverRequest,
@@ -58,8 +58,8 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
 ];
 
-/// Protects machines, each in the group given with it, and waits until all have points of every kind and no transfer is
-/// near.
+/// Protects machines, each in the group given with it, and waits until all have points of every
+/// kind and no transfer is near.
 async fn protect_groups(testbed: &Testbed, machines: &[(&str, Option<&str>)]) -> Result<(), ScenarioError> {
     for (machine, group) in machines {
         testbed.protect_in_group(&SimInstall::new(*machine), *group).await?;
@@ -86,7 +86,8 @@ async fn latest_shared_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(
         [("a", Some("shop")), ("b", Some("shop")), ("c", None), ("x", Some("mail")), ("y", Some("mail"))];
     protect_groups(testbed, &machines).await?;
     testbed.create_plan(&[group(&["x", "y"]), group(&["a", "b", "c"])]).await?;
-    // One machine of a group disappears from its site, so that from then on the other one has points of its own.
+    // One machine of a group disappears from its site, so that from then on the other one has
+    // points of its own.
     testbed.primary.power_off(&"b".into()).await?;
     testbed.primary.delete_machine(&"b".into()).await?;
     testbed.advance(Millis(3 * INTERVAL.0)).await;
@@ -119,7 +120,8 @@ async fn latest_shared_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(
 async fn latest_app_consistent_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     protect_groups(testbed, &[("a", Some("shop")), ("b", Some("shop")), ("c", None)]).await?;
     testbed.create_plan(&[group(&["a", "b", "c"])]).await?;
-    // The newest point of the machine without a group has to be crash-consistent. Every third is application-consistent.
+    // The newest point of the machine without a group has to be crash-consistent. Every third is
+    // application-consistent.
     for _ in 0..3 {
         if testbed.newest_point(&item_of("c")).await?.consistency == Consistency::Crash {
             break;

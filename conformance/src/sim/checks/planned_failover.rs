@@ -7,7 +7,7 @@ use simulator::{End, SimFault, SimProfile};
 use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, missing};
+use crate::sim::check::{Check, check, check_that, missing};
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -124,6 +124,6 @@ async fn succeeds_when_retried(
     retry?;
     let view = testbed.completed(job).await?;
     rules.check(JO_03, view.attempt == 2, format!("the retry is attempt {} of the same job", view.attempt));
-    rules.check(PF_04, testbed.boots("web")?.is_complete()?, "the retry loses nothing");
+    check_that(rules, PF_04, testbed.boots("web")?.is_complete()?, "the retry loses nothing");
     Ok(())
 }

@@ -15,7 +15,7 @@ use simulator::{SimFault, SimInstall, SimProfile};
 use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, missing};
+use crate::sim::check::{Check, check, check_that, missing};
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -86,8 +86,8 @@ fn groups() -> [PlanGroup; 3] {
     [group(&["db", "cache"]), group(&["app"]), group(&["web"])]
 }
 
-/// Whether each machine of a group was started before every machine of the next group. What counts is the last start of a
-/// machine; it may have been started for its protection as well.
+/// Whether each machine of a group was started before every machine of the next group. What counts
+/// is the last start of a machine; it may have been started for its protection as well.
 fn in_order(started: &[String], name: impl Fn(&str) -> String) -> bool {
     let place = |machine: &&str| started.iter().rposition(|other| *other == name(machine));
     let groups = [&["db", "cache"][..], &["app"], &["web"]];
@@ -101,7 +101,8 @@ fn in_order(started: &[String], name: impl Fn(&str) -> String) -> bool {
 async fn both_directions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     testbed.protect_all(&MACHINES).await?;
     testbed.create_plan(&groups()).await?;
-    // The first machine takes a minute longer than all others, so that a plan that does not wait for it is caught.
+    // The first machine takes a minute longer than all others, so that a plan that does not wait
+    // for it is caught.
     testbed.primary.inject(&SimFault::ShutdownRefused("db".into()));
     let request = PlanFailoverRequest { shut_down_source: true, ..failover_plan_request(OUT) };
     let view = testbed.completed(testbed.core.failover_plan(&request).await).await?;
@@ -112,7 +113,7 @@ async fn both_directions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
     let each = below.len() == MACHINES.len() && below.iter().all(|job| job.kind == view.kind);
     rules.check(FO_14, right && each, format!("{:?} has {} jobs of machines", view.subject, below.len()));
     let right = below.iter().chain([&view]).all(|job| job.direction == OUT);
-    rules.check(LC_08, right, "the plan's job and the jobs of its machines show the direction");
+    check_that(rules, LC_08, right, "the plan's job and the jobs of its machines show the direction");
     let order = machines_started(&testbed.recovery);
     rules.check(
         PL_01,
@@ -141,10 +142,11 @@ async fn both_directions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
     );
     testbed.advance(BOOT).await;
     for machine in MACHINES {
-        rules.check(
+        check_that(
+            rules,
             PL_02,
             testbed.came_back(machine, &testbed.primary)?,
-            format!("the failback of {machine} loses nothing"),
+            &format!("the failback of {machine} loses nothing"),
         );
     }
     testbed.commit_plan().await?;
@@ -197,7 +199,7 @@ async fn scripts(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioE
     rules.check(PL_03, contexts.len() == 6, format!("{} scripts wrote down their contexts", contexts.len()));
     let test_failovers =
         contexts.iter().take(2).all(|one| one.failover_type == FailoverType::Test && one.direction == OUT);
-    rules.check(TF_10, test_failovers, "the contexts of a test failover's scripts say that it is one");
+    check_that(rules, TF_10, test_failovers, "the contexts of a test failover's scripts say that it is one");
     let early = contexts.get(2).ok_or_else(|| missing("the context of the first script"))?;
     let late = contexts.get(3).ok_or_else(|| missing("the context of the last script"))?;
     let placed = (early.group, early.place, late.group, late.place);
@@ -222,7 +224,7 @@ async fn manual_steps(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     testbed.primary.inject(&SimFault::ShutdownRefused("db".into()));
     let request = PlanFailoverRequest { shut_down_source: true, ..failover_plan_request(OUT) };
     let job = testbed.core.failover_plan(&request).await?;
-    let waits = |view: &contract::JobView| view.state == JobState::WaitingForManualAction;
+    let waits = |view: &JobView| view.state == JobState::WaitingForManualAction;
     for step in ["check", "sign"] {
         let view = testbed.until(&job, waits).await?;
         let asks = waits(&view) && view.actions.contains(&JobAction::Resume);
@@ -256,7 +258,8 @@ async fn manual_steps(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     );
     let progress = view.plan.unwrap_or_default();
     let took = progress.took.unwrap_or_default();
-    // The minute in which a source does not shut down counts as the plan's own time; the two hours of manual steps do not.
+    // The minute in which a source does not shut down counts as the plan's own time; the two hours
+    // of manual steps do not.
     let own = (60_000..600_000).contains(&took.0);
     let waited = (2 * HOUR.0..2 * HOUR.0 + 60_000).contains(&progress.manual.0);
     rules.check(
@@ -316,7 +319,7 @@ async fn planned_both_ways(testbed: &Testbed, rules: &mut RuleLog) -> Result<(),
     for machine in ["db", "web"] {
         let boots = testbed.boots(machine)?;
         let complete = boots.is_complete()? && boots.never_overlap();
-        rules.check(PL_07, complete, format!("the failover of {machine} loses nothing"));
+        check_that(rules, PL_07, complete, &format!("the failover of {machine} loses nothing"));
     }
     testbed.commit_plan().await?;
     let home = PlanFailoverRequest {
@@ -333,7 +336,7 @@ async fn planned_both_ways(testbed: &Testbed, rules: &mut RuleLog) -> Result<(),
     for machine in ["db", "web"] {
         let back = testbed.came_back(machine, &testbed.primary)?;
         for rule in [HF_05, HF_28, PL_02] {
-            rules.check(rule, back, format!("the failback of {machine} loses nothing"));
+            check_that(rules, rule, back, &format!("the failback of {machine} loses nothing"));
         }
     }
     testbed.commit_plan().await?;
@@ -387,7 +390,12 @@ async fn stops(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioErr
     let ended = [("db", PlanState::Failed), ("cache", PlanState::Done), ("web", PlanState::Waiting)];
     let stopped = view.state == JobState::Failed && member_states(&view) == ended && notes.read()?.is_empty();
     rules.check(PL_07, stopped, format!("{:?}: {:?}", view.state, member_states(&view)));
-    rules.check(PF_04, stopped, "a machine that did not shut down was not failed over, and none after it");
+    check_that(
+        rules,
+        PF_04,
+        stopped,
+        "a machine that did not shut down was not failed over, and none after it",
+    );
     testbed.world.heal();
     testbed.core.retry_job(&job).await?;
     let view = testbed.ended(&job).await?;

@@ -82,7 +82,8 @@ async fn latest_and_latest_processed(testbed: &Testbed, rules: &mut RuleLog) -> 
     Ok(())
 }
 
-/// Fails a machine over whose newest points are received and not processed. Returns how many of its records are lost.
+/// Fails a machine over whose newest points are received and not processed. Returns how many of its
+/// records are lost.
 async fn fail_over_stalled(
     testbed: &Testbed,
     rules: &mut RuleLog,
@@ -215,7 +216,8 @@ async fn choices(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioE
     Ok(())
 }
 
-/// Chooses a point on both sides of the end of the retention window: for the failover, and between failover and commit.
+/// Chooses a point on both sides of the end of the retention window: for the failover, and between
+/// failover and commit.
 async fn window(
     testbed: &Testbed,
     rules: &mut RuleLog,

@@ -8,7 +8,7 @@ use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::rules::profile::Profile;
-use crate::sim::check::{Check, check, missing};
+use crate::sim::check::{Check, check, check_that, missing};
 use crate::sim::testbed::{Setup, Testbed};
 
 const MINUTE: u64 = 60_000;
@@ -82,7 +82,12 @@ async fn back_to_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     rules.check(RE_27, chosen, format!("{} is in force without being named", view.policy.id));
     let now = testbed.world.clock().now();
     let age = |point: &contract::RecoveryPoint| now.since(point.time);
-    rules.check(PO_04, view.points.iter().all(|p| age(p) <= Policy::DAY), "no point is older than a day");
+    check_that(
+        rules,
+        PO_04,
+        view.points.iter().all(|p| age(p) <= Policy::DAY),
+        "no point is older than a day",
+    );
     let app_consistent: Vec<_> = view.points.iter().filter(|p| p.consistency == Consistency::App).collect();
     let hourly = app_consistent
         .windows(2)
@@ -92,7 +97,8 @@ async fn back_to_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     testbed.completed(testbed.core.failover(&FailoverRequest::unplanned(&item, BACK)).await).await?;
     let view = testbed.item(&item).await?;
     let chosen = view.failed_over_to;
-    rules.check(
+    check_that(
+        rules,
         RP_17,
         chosen.is_some(),
         "a failback to the latest point takes that point after the machine was shut down",

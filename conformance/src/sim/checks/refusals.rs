@@ -1,5 +1,5 @@
-//! Which operations are refused in which state. The states and their order are written down here from the catalogue of
-//! rules, independently of any core.
+//! Which operations are refused in which state. The states and their order are written down here
+//! from the catalogue of rules, independently of any core.
 
 use contract::{
     CoreError, DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, ItemId, JobId, Operation,
@@ -68,7 +68,8 @@ const fn state(by: Operation, at: (Phase, Side), forbidden: &'static [(Operation
     State { by, at, forbidden }
 }
 
-/// VMware machines and regions. A round begins with a protected machine, so the last state is the first of the next round.
+/// VMware machines and regions. A round begins with a protected machine, so the last state is the
+/// first of the next round.
 const VMWARE: &[State] = &[
     state(UnplannedFailover, (CommitPending, Recovery), UNDECIDED),
     state(Commit, (Committed, Recovery), UNPROTECTED_IN_CLOUD),
@@ -184,7 +185,8 @@ async fn hyperv(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioEr
     Ok(())
 }
 
-/// Goes through all states twice: the first time with every forbidden request, the second time without.
+/// Goes through all states twice: the first time with every forbidden request, the second time
+/// without.
 async fn lifecycle(testbed: &Testbed, rules: &mut RuleLog, round: &[State]) -> Result<(), ScenarioError> {
     let item = testbed.protect("web").await?;
     let mut trace = Vec::new();
@@ -206,7 +208,8 @@ async fn lifecycle(testbed: &Testbed, rules: &mut RuleLog, round: &[State]) -> R
     Ok(())
 }
 
-/// Goes to the next state: the operation that leads there is offered, and refused in the wrong direction.
+/// Goes to the next state: the operation that leads there is offered, and refused in the wrong
+/// direction.
 async fn go_to(
     testbed: &Testbed,
     rules: &mut RuleLog,
@@ -259,8 +262,8 @@ async fn request_forbidden(
     Ok(())
 }
 
-/// Requests an operation in the form that is right where it is allowed. An operation that starts no job answers with an
-/// empty job id.
+/// Requests an operation in the form that is right where it is allowed. An operation that starts no
+/// job answers with an empty job id.
 async fn request(
     testbed: &Testbed,
     item: &ItemId,
@@ -287,7 +290,8 @@ async fn request(
     }
 }
 
-/// Requests an operation in the direction that is impossible in this state; `None` if the operation has no direction.
+/// Requests an operation in the direction that is impossible in this state; `None` if the operation
+/// has no direction.
 fn request_wrong_direction<'a>(
     testbed: &'a Testbed,
     item: &'a ItemId,

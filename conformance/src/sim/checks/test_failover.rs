@@ -10,7 +10,7 @@ use simulator::{Call, Cut, SimBoot, SimProfile, Snapshot, cut_of};
 use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, missing, step};
+use crate::sim::check::{Check, check, check_that, missing, step};
 use crate::sim::disks::{booted_from, same_content};
 use crate::sim::side_effects::{forbids, refused};
 use crate::sim::testbed::{Setup, Testbed};
@@ -46,8 +46,9 @@ async fn leaves_no_trace(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
     let status = before.test_failover_status;
     let recommended = status == TestFailoverStatus::Recommended;
     rules.check(MO_02, recommended, format!("before any test failover: {status:?}"));
-    rules.check(FO_19, recommended, "an item without a test failover says so, and offers a failover");
-    // Neither the newest nor the oldest point, so that the core cannot choose the right one by chance.
+    check_that(rules, FO_19, recommended, "an item without a test failover says so, and offers a failover");
+    // Neither the newest nor the oldest point, so that the core cannot choose the right one by
+    // chance.
     let point = testbed.processed_points(&item).await?.get(1).cloned();
     let point = point.ok_or_else(|| missing("a second point to choose from"))?;
     let content = testbed.point_content(&testbed.recovery, &point)?;
@@ -103,7 +104,8 @@ async fn started_machine(testbed: &Testbed) -> Result<(MachineId, std::sync::Arc
     Ok((machine, boot))
 }
 
-/// Lets a test failover run for some intervals, in which its guest writes as much as the source's does.
+/// Lets a test failover run for some intervals, in which its guest writes as much as the source's
+/// does.
 async fn replication_continues(
     testbed: &Testbed,
     rules: &mut RuleLog,

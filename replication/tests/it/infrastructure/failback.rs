@@ -1,191 +1,109 @@
-//! Failback to VMware: what must hold before it, what breaks on the way, and the way out again.
+//! Failback to VMware: its preconditions, faults on the way, and the reprotection to the cloud
+//! after it.
 
 use contract::{
-    ComponentKind, ErrorCode, Health, HostEdition, JobState, Millis, Phase, Platform, PowerState,
-    ReplicationCore, Side,
+    Access, ErrorCode, FailoverRequest, Health, JobState, Millis, Phase, Platform, PowerState,
+    ReprotectRequest, Side,
 };
-use simulator::{SimProfile, run};
+use simulator::testbed::preconditions::{FAILBACK, mount};
+use simulator::testbed::{BACK, BOOT, INTERVAL, OUT, Testbed, cloud_machine};
+use simulator::{SimProfile, SimWorld, run};
 
-use crate::infrastructure::premises::{MACHINE, Premises, Seen, machine, put_back};
-use crate::support::{BACK, INTERVAL, dr, failover};
+use crate::infrastructure::fixture::{MACHINE, committed_in_cloud, fail_back, item};
+use crate::support::{ObservableState, assert_came_back};
 
-/// One thing that is wrong before a failback.
-pub struct Case {
-    pub rule: &'static str,
-    pub code: ErrorCode,
-    spoil: fn(&Premises),
-    cure: fn(&Premises),
-}
-
-fn edition(premises: &Premises, edition: HostEdition) {
-    premises.primary.components().alter("host-1", |part| {
-        if let ComponentKind::Host(host) = &mut part.kind {
-            host.edition = edition;
-        }
-    });
-}
-
-/// What can be put right.
-pub const CASES: &[Case] = &[
-    Case {
-        rule: "RE-22",
-        code: ErrorCode::MachineMoved,
-        spoil: |at| at.recovery.components().move_to_group(&dr(MACHINE), "archive"),
-        cure: |at| at.recovery.components().move_to_group(&dr(MACHINE), "recovery"),
-    },
-    Case {
-        rule: "RE-06",
-        code: ErrorCode::ConfigurationServerDisconnected,
-        spoil: |at| at.primary.components().disconnect("configuration-server"),
-        cure: |at| at.primary.components().connect("configuration-server"),
-    },
-    Case {
-        rule: "RE-07",
-        code: ErrorCode::MachineNotRegistered,
-        spoil: |at| assert!(at.primary.components().unregister(&machine()), "it was registered"),
-        cure: |at| at.primary.components().register(&machine()),
-    },
-    Case {
-        rule: "IN-01",
-        code: ErrorCode::ProcessServerUnknown,
-        spoil: |at| drop(at.recovery.components().remove("cloud-process-server")),
-        cure: |at| put_back(&at.recovery, "cloud-process-server"),
-    },
-    Case {
-        rule: "IN-05",
-        code: ErrorCode::ProcessServerDisconnected,
-        spoil: |at| at.recovery.components().disconnect("cloud-process-server"),
-        cure: |at| at.recovery.components().connect("cloud-process-server"),
-    },
-    Case {
-        rule: "IN-02",
-        code: ErrorCode::PrivateLinkDown,
-        spoil: |at| at.recovery.components().disconnect("private-link"),
-        cure: |at| at.recovery.components().connect("private-link"),
-    },
-    Case {
-        rule: "RE-13",
-        code: ErrorCode::PortBlocked,
-        spoil: |at| {
-            at.recovery.components().alter("private-link", |part| {
-                if let ComponentKind::PrivateLink(link) = &mut part.kind {
-                    link.open_ports.clear();
-                }
-            });
-        },
-        cure: |at| put_back(&at.recovery, "private-link"),
-    },
-    Case {
-        rule: "IN-05",
-        code: ErrorCode::MasterTargetDisconnected,
-        spoil: |at| at.primary.components().disconnect("master-target"),
-        cure: |at| at.primary.components().connect("master-target"),
-    },
-    Case {
-        rule: "RE-19",
-        code: ErrorCode::HostEditionFree,
-        spoil: |at| edition(at, HostEdition::Free),
-        cure: |at| edition(at, HostEdition::Full),
-    },
-];
-
-/// What cannot be put right.
+/// Preconditions that cannot be repaired.
 pub const FOR_GOOD: [(&str, ErrorCode); 3] = [
     ("RE-21", ErrorCode::MachineMigrated),
     ("RE-23", ErrorCode::CloudMachineGone),
     ("PH-02", ErrorCode::MasterTargetUnknown),
 ];
 
-async fn on_its_way(world: simulator::SimWorld) -> Premises {
-    let premises = Premises::in_the_cloud(world, SimProfile::VMWARE).await;
-    let job = premises.core.reprotect(&premises.way_back(&premises.primary)).await;
-    premises.completed(job).await;
-    premises.points(2).await;
-    premises.live(Millis(INTERVAL.0 / 2)).await;
-    premises
+/// A testbed with a machine that replicates back to its site, between two transfers.
+async fn replicating_back(world: SimWorld) -> Testbed {
+    let testbed = committed_in_cloud(world, SimProfile::VMWARE).await;
+    testbed.reprotect(&testbed.reprotection(&item(), BACK)).await.unwrap();
+    testbed.wait_for_points(&item(), 2).await.unwrap();
+    testbed.advance(Millis(INTERVAL.0 / 2)).await;
+    testbed
 }
 
 #[test]
-fn each_precondition_refuses_a_failback_without_a_trace_and_lets_the_cured_one_pass() {
-    for (seed, case) in (200..).zip(CASES) {
+fn a_failback_is_refused_for_each_broken_precondition_and_succeeds_once_it_is_repaired() {
+    for (seed, row) in (200..).zip(FAILBACK) {
         run(seed, async |world| {
-            let premises = on_its_way(world).await;
-            (case.spoil)(&premises);
-            let before = Seen::of(&premises).await;
-            let error = premises.core.failover(&failover(&premises.item, BACK)).await.unwrap_err();
-            assert_eq!(error.code, case.code, "{}: {error}", case.rule);
-            assert!(error.message.contains(case.rule), "{error}");
-            assert!(Seen::of(&premises).await == before, "{} left a trace", case.rule);
-            let cloud = premises.recovery.machine(&dr(MACHINE)).await.unwrap();
-            assert_eq!(cloud.power, PowerState::On);
-            (case.cure)(&premises);
-            premises.fail_back(&premises.primary).await;
+            let testbed = replicating_back(world).await;
+            let mut request = FailoverRequest::unplanned(&item(), BACK);
+            (row.break_it)(&testbed, &mut request);
+            let before = ObservableState::of(&testbed).await;
+            let error = testbed.core.failover(&request).await.unwrap_err();
+            assert_eq!(error.code, row.code, "{}: {error}", row.rule);
+            assert!(error.message.contains(row.rule), "{error}");
+            before.assert_unchanged(&testbed, row.rule).await;
+            assert_eq!(testbed.copy_of(MACHINE).await.unwrap().power, PowerState::On);
+            (row.repair)(&testbed);
+            fail_back(&testbed, &testbed.primary).await;
         });
     }
 }
 
 #[test]
-fn a_cloud_machine_that_is_gone_or_has_moved_in_for_good_does_not_come_back() {
+fn a_cloud_machine_that_is_gone_or_migrated_is_not_failed_back() {
     for (rule, code) in FOR_GOOD {
         run(220, async |world| {
-            let premises = on_its_way(world).await;
-            let cloud = &premises.recovery;
+            let testbed = replicating_back(world).await;
+            let cloud = &testbed.recovery;
             match code {
-                ErrorCode::MachineMigrated => cloud.components().complete_migration(&dr(MACHINE)),
+                ErrorCode::MachineMigrated => cloud.components().complete_migration(&cloud_machine(MACHINE)),
                 ErrorCode::CloudMachineGone => {
-                    cloud.power_off(&dr(MACHINE)).await.unwrap();
-                    cloud.delete_machine(&dr(MACHINE)).await.unwrap();
+                    cloud.power_off(&cloud_machine(MACHINE)).await.unwrap();
+                    cloud.delete_machine(&cloud_machine(MACHINE)).await.unwrap();
                 }
-                _ => drop(premises.primary.components().remove("master-target")),
+                _ => drop(testbed.primary.components().remove("master-target")),
             }
-            let before = Seen::of(&premises).await;
-            let error = premises.core.failover(&failover(&premises.item, BACK)).await.unwrap_err();
+            let before = ObservableState::of(&testbed).await;
+            let error = testbed.core.failover(&FailoverRequest::unplanned(&item(), BACK)).await.unwrap_err();
             assert_eq!(error.code, code, "{rule}: {error}");
-            assert!(Seen::of(&premises).await == before, "{rule} left a trace");
+            before.assert_unchanged(&testbed, rule).await;
         });
     }
 }
 
-/// RE-14: without vCenter the disks cannot be hung back on the machine. The cloud machine serves on, and the job can
-/// be retried.
+/// RE-14: without vCenter the disks cannot be attached to the machine again. The cloud machine goes
+/// on serving, and the job can be retried.
 #[test]
-fn a_vcenter_that_goes_down_before_failback_fails_it_where_disks_are_attached_and_loses_nothing() {
+fn a_failback_without_vcenter_fails_where_disks_are_attached_and_loses_nothing() {
     run(221, async |world| {
-        let premises = on_its_way(world).await;
-        premises.primary.components().disconnect("vcenter");
-        let job = premises.core.failover(&failover(&premises.item, BACK)).await.unwrap();
-        let view = premises.ended(Ok(job.clone())).await;
+        let testbed = replicating_back(world).await;
+        testbed.primary.components().disconnect("vcenter");
+        let job = testbed.core.failover(&FailoverRequest::unplanned(&item(), BACK)).await.unwrap();
+        let view = testbed.ended(&job).await.unwrap();
         assert_eq!(
             (view.state, view.error.map(|error| error.code)),
             (JobState::Failed, Some(ErrorCode::Platform))
         );
         assert_eq!(view.steps.last().map(|step| step.name.as_str()), Some("attach disks to machine"));
-        let cloud = premises.recovery.machine(&dr(MACHINE)).await.unwrap();
-        assert_eq!(cloud.power, PowerState::On);
-        premises.live(Millis(INTERVAL.0 * 2)).await;
-        let item = premises.core.item(&premises.item).await.unwrap();
-        assert_eq!((item.protection.phase, item.protection.active), (Phase::Protected, Side::Recovery));
-        assert_eq!((item.health, item.trouble.as_str()), (Health::Healthy, ""));
-        premises.primary.components().connect("vcenter");
-        premises.core.retry_job(&job).await.unwrap();
-        premises.completed(Ok(job)).await;
-        premises.live(Millis(10_000)).await;
-        premises.came_back(&premises.primary);
+        assert_eq!(testbed.copy_of(MACHINE).await.unwrap().power, PowerState::On);
+        testbed.advance(Millis(INTERVAL.0 * 2)).await;
+        let view = testbed.item(&item()).await.unwrap();
+        assert_eq!((view.protection.phase, view.protection.active), (Phase::Protected, Side::Recovery));
+        assert_eq!((view.health, view.trouble.as_str()), (Health::Healthy, ""));
+        testbed.primary.components().connect("vcenter");
+        testbed.core.retry_job(&job).await.unwrap();
+        testbed.completed(&job).await.unwrap();
+        testbed.advance(BOOT).await;
+        assert_came_back(&testbed, MACHINE, &testbed.primary);
     });
 }
 
-/// IN-02: what replicates back stalls, is shown, and goes on.
+/// Begins or ends an outage.
+type Act = fn(&Testbed);
+
+/// IN-02: replication back to the site stalls during an outage, health shows it, and replication
+/// resumes afterwards.
 #[test]
-fn replication_back_stalls_while_process_server_link_or_datastore_are_away_and_goes_on_after() {
-    type Act = fn(&Premises);
-    let mount = |premises: &Premises, access| {
-        premises.primary.components().alter("master-target", |part| {
-            if let ComponentKind::MasterTarget(target) = &mut part.kind {
-                target.mounts[0].access = access;
-            }
-        });
-    };
-    let cases: [(Act, Act); 4] = [
+fn replication_back_stalls_during_an_outage_and_resumes_after_it() {
+    let outages: [(Act, Act); 4] = [
         (
             |at| at.recovery.components().disconnect("private-link"),
             |at| at.recovery.components().connect("private-link"),
@@ -198,59 +116,53 @@ fn replication_back_stalls_while_process_server_link_or_datastore_are_away_and_g
             |at| at.primary.components().disconnect("master-target"),
             |at| at.primary.components().connect("master-target"),
         ),
-        (|_| {}, |_| {}),
+        (|at| mount(at, Access::Read), |at| mount(at, Access::Write)),
     ];
-    for (number, (spoil, cure)) in cases.into_iter().enumerate() {
+    for (number, (begin, end)) in outages.into_iter().enumerate() {
         run(222, async |world| {
-            let premises = on_its_way(world).await;
-            spoil(&premises);
-            if number == 3 {
-                mount(&premises, contract::Access::Read);
-            }
-            premises.live(Millis(INTERVAL.0 * 2)).await;
-            let item = premises.core.item(&premises.item).await.unwrap();
-            assert_eq!(item.health, Health::Critical, "case {number}");
-            assert!(!item.trouble.is_empty());
-            cure(&premises);
-            mount(&premises, contract::Access::Write);
-            premises.live(Millis(INTERVAL.0 * 8)).await;
-            let item = premises.core.item(&premises.item).await.unwrap();
-            assert_eq!((item.health, item.trouble.as_str()), (Health::Healthy, ""), "case {number}");
-            premises.fail_back(&premises.primary).await;
+            let testbed = replicating_back(world).await;
+            begin(&testbed);
+            testbed.advance(Millis(INTERVAL.0 * 2)).await;
+            let view = testbed.item(&item()).await.unwrap();
+            assert_eq!(view.health, Health::Critical, "outage {number}");
+            assert!(!view.trouble.is_empty());
+            end(&testbed);
+            testbed.advance(Millis(INTERVAL.0 * 8)).await;
+            let view = testbed.item(&item()).await.unwrap();
+            assert_eq!((view.health, view.trouble.as_str()), (Health::Healthy, ""), "outage {number}");
+            fail_back(&testbed, &testbed.primary).await;
         });
     }
 }
 
-/// Stage 4 asks for a process server on premises (RE-29); the one in the cloud may be gone by then (IN-01).
+/// Reprotection to the cloud needs a process server on premises (RE-29). The one in the cloud may
+/// be gone by then (IN-01).
 #[test]
-fn the_way_out_again_needs_a_process_server_on_premises_and_none_in_the_cloud() {
+fn reprotection_to_the_cloud_needs_a_process_server_on_premises_and_none_in_the_cloud() {
     run(223, async |world| {
-        let premises = on_its_way(world).await;
-        premises.fail_back(&premises.primary).await;
-        let job = premises.core.commit(&premises.item).await;
-        premises.completed(job).await;
-        premises.recovery.components().remove("cloud-process-server");
-        premises.recovery.components().disconnect("private-link");
-        let good = premises.way_out(&premises.primary);
-        let with = |server: Option<&str>| contract::ReprotectRequest {
+        let testbed = replicating_back(world).await;
+        fail_back(&testbed, &testbed.primary).await;
+        testbed.commit(&item()).await.unwrap();
+        testbed.recovery.components().remove("cloud-process-server");
+        testbed.recovery.components().disconnect("private-link");
+        let good = testbed.reprotection(&item(), OUT);
+        let through = |server: Option<&str>| ReprotectRequest {
             process_server: server.map(Into::into),
             ..good.clone()
         };
-        let down = premises.primary.components();
-        down.disconnect("process-server");
+        testbed.primary.components().disconnect("process-server");
         for (request, code) in [
-            (with(None), ErrorCode::ProcessServerNotGiven),
-            (with(Some("cloud-process-server")), ErrorCode::ProcessServerUnknown),
+            (through(None), ErrorCode::ProcessServerNotGiven),
+            (through(Some("cloud-process-server")), ErrorCode::ProcessServerUnknown),
             (good.clone(), ErrorCode::ProcessServerDisconnected),
         ] {
-            let before = Seen::of(&premises).await;
-            assert_eq!(premises.core.reprotect(&request).await.unwrap_err().code, code);
-            assert!(Seen::of(&premises).await == before);
+            let before = ObservableState::of(&testbed).await;
+            assert_eq!(testbed.core.reprotect(&request).await.unwrap_err().code, code);
+            before.assert_unchanged(&testbed, &format!("{code:?}")).await;
         }
-        down.connect("process-server");
-        let job = premises.core.reprotect(&good).await;
-        premises.completed(job).await;
-        premises.points(2).await;
-        premises.go_out().await;
+        testbed.primary.components().connect("process-server");
+        testbed.reprotect(&good).await.unwrap();
+        testbed.wait_for_points(&item(), 2).await.unwrap();
+        testbed.fail_over_from_lost_site(&item()).await.unwrap();
     });
 }

@@ -1,10 +1,10 @@
-//! Infrastructure, preconditions and places to come back to, in virtual time.
+//! Components of sites, preconditions, and the locations to which a machine can fail back.
 
 mod alternate;
 mod failback;
+mod fixture;
 mod groups;
 mod hyperv;
-mod premises;
 mod reprotect;
 mod target;
 
@@ -13,28 +13,37 @@ use std::collections::BTreeSet;
 use contract::ErrorCode;
 use replication::preconditions::{Way, rows};
 use replication::table::Pair;
+use simulator::testbed::preconditions::{
+    FAILBACK, HYPERV_FAILBACK, Precondition, REPROTECTION, REPROTECTION_JOB,
+};
 
-/// Rows of one way and pair.
-fn asked(way: Way, pair: Pair) -> BTreeSet<(&'static str, ErrorCode)> {
-    let due = rows().filter(|row| row.ways.contains(&way) && row.pairs.contains(&pair));
-    due.map(|row| (row.rule, row.code)).collect()
+/// The preconditions that the core has for an operation of a pair.
+fn preconditions(way: Way, pair: Pair) -> BTreeSet<(&'static str, ErrorCode)> {
+    let rows = rows().filter(|row| row.ways.contains(&way) && row.pairs.contains(&pair));
+    rows.map(|row| (row.rule, row.code)).collect()
+}
+
+/// The preconditions of a table, each with its code.
+fn codes<Request>(table: &[Precondition<Request>]) -> impl Iterator<Item = (&'static str, ErrorCode)> {
+    table.iter().map(|row| (row.rule, row.code))
 }
 
 #[test]
-fn every_precondition_of_the_core_has_a_case_here() {
-    let cases = |cases: &[(&'static str, ErrorCode)]| cases.iter().copied().collect::<BTreeSet<_>>();
-    let mut back = cases(&reprotect::FOR_GOOD);
-    back.extend(reprotect::CASES.iter().map(|case| (case.rule, case.code)));
-    back.extend(alternate::ROWS);
-    back.insert(reprotect::RELEASE);
-    assert_eq!(asked(Way::ReprotectBack, Pair::Vmware), back);
-    let mut home = cases(&failback::FOR_GOOD);
-    home.extend(failback::CASES.iter().map(|case| (case.rule, case.code)));
-    assert_eq!(asked(Way::Back, Pair::Vmware), home);
-    let mut hyperv = cases(&hyperv::OTHERS);
-    hyperv.extend(hyperv::CASES.iter().map(|case| (case.rule, case.code)));
-    assert_eq!(asked(Way::Back, Pair::HyperV), hyperv);
+fn every_precondition_of_the_core_has_a_test() {
+    let set = |codes: &[(&'static str, ErrorCode)]| codes.iter().copied().collect::<BTreeSet<_>>();
+    let mut reprotection = set(&reprotect::FOR_GOOD);
+    reprotection.extend(codes(REPROTECTION));
+    reprotection.extend(codes(REPROTECTION_JOB));
+    reprotection.extend(alternate::ROWS);
+    reprotection.insert(reprotect::RELEASE);
+    assert_eq!(preconditions(Way::ReprotectBack, Pair::Vmware), reprotection);
+    let mut failback = set(&failback::FOR_GOOD);
+    failback.extend(codes(FAILBACK));
+    assert_eq!(preconditions(Way::Back, Pair::Vmware), failback);
+    let mut hyperv = set(&hyperv::OTHERS);
+    hyperv.extend(codes(HYPERV_FAILBACK));
+    assert_eq!(preconditions(Way::Back, Pair::HyperV), hyperv);
     for pair in Pair::ALL {
-        assert_eq!(asked(Way::Out, pair), cases(&target::ROWS));
+        assert_eq!(preconditions(Way::Out, pair), set(&target::ROWS));
     }
 }

@@ -1,236 +1,25 @@
-//! Reprotection back to VMware: every precondition by its refusal, and by the same request once it is cured.
+//! Reprotection back to VMware: each precondition is refused or fails by its code, and the request
+//! succeeds once it is repaired.
 
 use contract::{
-    Access, AccountRole, Component, ComponentKind, ErrorCode, GuestFacts, GuestOs, HostEdition, JobState,
-    MasterTarget, Phase, Platform, ReplicationCore, ReprotectRequest, Vcenter,
+    Access, AccountRole, ErrorCode, GuestFacts, GuestOs, JobState, MachineView, Millis, Phase, Platform,
+    ReprotectRequest,
 };
-use simulator::{SimInstall, SimProfile, SimSite, run};
+use simulator::testbed::preconditions::{
+    REPROTECTION, REPROTECTION_JOB, account_role, master_target, open_ports,
+};
+use simulator::testbed::{BACK, cloud_machine, enable_request};
+use simulator::{SimInstall, SimProfile, run};
 
-use crate::infrastructure::premises::{MACHINE, Premises, Seen, machine, put_back, target};
-use crate::support::dr;
+use crate::infrastructure::fixture::{
+    MACHINE, committed_in_cloud, fail_back, item, machine, protect, target,
+};
+use crate::support::{ObservableState, testbed_of};
 
-/// One thing that is wrong, and how it is put right.
-pub struct Case {
-    pub rule: &'static str,
-    pub code: ErrorCode,
-    /// Whether it is the job that fails, rather than the request that is refused.
-    in_job: bool,
-    spoil: fn(&Premises, &mut ReprotectRequest),
-    /// Puts right what was spoilt at the sites; the request is then the good one.
-    cure: fn(&Premises),
-}
-
-const fn refused(
-    rule: &'static str,
-    code: ErrorCode,
-    spoil: fn(&Premises, &mut ReprotectRequest),
-    cure: fn(&Premises),
-) -> Case {
-    Case { rule, code, in_job: false, spoil, cure }
-}
-
-const fn fails(
-    rule: &'static str,
-    code: ErrorCode,
-    spoil: fn(&Premises, &mut ReprotectRequest),
-    cure: fn(&Premises),
-) -> Case {
-    Case { rule, code, in_job: true, spoil, cure }
-}
-
-/// Nothing at the sites was spoilt.
-fn only_the_request(_: &Premises) {}
-
-fn master_target(premises: &Premises, change: fn(&mut MasterTarget)) {
-    premises.primary.components().alter("master-target", |part| {
-        if let ComponentKind::MasterTarget(target) = &mut part.kind {
-            change(target);
-        }
-    });
-}
-
-fn vcenter(premises: &Premises, change: fn(&mut Vcenter)) {
-    premises.primary.components().alter("vcenter", |part| {
-        if let ComponentKind::Vcenter(vcenter) = &mut part.kind {
-            change(vcenter);
-        }
-    });
-}
-
-fn ports(premises: &Premises, open: &[u16]) {
-    premises.recovery.components().alter("private-link", |part| {
-        if let ComponentKind::PrivateLink(link) = &mut part.kind {
-            link.open_ports = open.to_vec();
-        }
-    });
-}
-
-fn edition(premises: &Premises, edition: HostEdition) {
-    premises.primary.components().alter("host-1", |part| {
-        if let ComponentKind::Host(host) = &mut part.kind {
-            host.edition = edition;
-        }
-    });
-}
-
-fn connect(site: &SimSite, id: &str) {
-    site.components().connect(id);
-}
-
-/// What can be put right.
-pub const CASES: &[Case] = &[
-    refused(
-        "RE-22",
-        ErrorCode::MachineMoved,
-        |at, _| at.recovery.components().move_to_group(&dr(MACHINE), "archive"),
-        |at| at.recovery.components().move_to_group(&dr(MACHINE), "recovery"),
-    ),
-    refused("RE-25", ErrorCode::ProcessServerNotGiven, |_, ask| ask.process_server = None, only_the_request),
-    refused("RE-25", ErrorCode::MasterTargetNotGiven, |_, ask| ask.master_target = None, only_the_request),
-    refused(
-        "RE-25",
-        ErrorCode::RetentionDriveNotGiven,
-        |_, ask| ask.retention_drive = None,
-        only_the_request,
-    ),
-    refused("RE-26", ErrorCode::DatastoreNotGiven, |_, ask| ask.datastore = None, only_the_request),
-    refused(
-        "RE-06",
-        ErrorCode::ConfigurationServerDisconnected,
-        |at, _| at.primary.components().disconnect("configuration-server"),
-        |at| connect(&at.primary, "configuration-server"),
-    ),
-    refused(
-        "IN-01",
-        ErrorCode::ProcessServerUnknown,
-        |at, _| drop(at.recovery.components().remove("cloud-process-server")),
-        |at| put_back(&at.recovery, "cloud-process-server"),
-    ),
-    // The one on premises is of no use on the way back.
-    refused(
-        "IN-01",
-        ErrorCode::ProcessServerUnknown,
-        |_, ask| ask.process_server = Some("process-server".into()),
-        only_the_request,
-    ),
-    refused(
-        "IN-05",
-        ErrorCode::ProcessServerDisconnected,
-        |at, _| at.recovery.components().disconnect("cloud-process-server"),
-        |at| connect(&at.recovery, "cloud-process-server"),
-    ),
-    refused(
-        "IN-02",
-        ErrorCode::PrivateLinkDown,
-        |at, _| at.recovery.components().disconnect("private-link"),
-        |at| connect(&at.recovery, "private-link"),
-    ),
-    refused(
-        "IN-02",
-        ErrorCode::PrivateLinkDown,
-        |at, _| drop(at.recovery.components().remove("private-link")),
-        |at| put_back(&at.recovery, "private-link"),
-    ),
-    refused("RE-13", ErrorCode::PortBlocked, |at, _| ports(at, &[443]), |at| ports(at, &[443, 9443])),
-    refused("RE-13", ErrorCode::PortBlocked, |at, _| ports(at, &[9443]), |at| ports(at, &[443, 9443])),
-    refused(
-        "IN-05",
-        ErrorCode::VcenterDisconnected,
-        |at, _| at.primary.components().disconnect("vcenter"),
-        |at| connect(&at.primary, "vcenter"),
-    ),
-    refused(
-        "RE-18",
-        ErrorCode::VcenterNotDiscovered,
-        |at, _| vcenter(at, |vcenter| vcenter.discovered = false),
-        |at| vcenter(at, |vcenter| vcenter.discovered = true),
-    ),
-    refused(
-        "PH-02",
-        ErrorCode::MasterTargetUnknown,
-        |_, ask| ask.master_target = Some("nobody".into()),
-        only_the_request,
-    ),
-    refused(
-        "IN-05",
-        ErrorCode::MasterTargetDisconnected,
-        |at, _| at.primary.components().disconnect("master-target"),
-        |at| connect(&at.primary, "master-target"),
-    ),
-    refused(
-        "PO-05",
-        ErrorCode::MasterTargetForeign,
-        |at, _| master_target(at, |target| target.configuration_server = "another".into()),
-        |at| master_target(at, |target| target.configuration_server = "configuration-server".into()),
-    ),
-    refused(
-        "RE-11",
-        ErrorCode::MasterTargetWrongOs,
-        |at, _| master_target(at, |target| target.os = GuestOs::Windows),
-        |at| master_target(at, |target| target.os = GuestOs::Linux),
-    ),
-    refused(
-        "IN-04",
-        ErrorCode::RetentionDriveUnknown,
-        |at, _| master_target(at, |target| target.retention_drives.clear()),
-        |at| put_back(&at.primary, "master-target"),
-    ),
-    refused(
-        "EX-B3",
-        ErrorCode::MasterTargetFull,
-        |at, _| {
-            master_target(at, |target| {
-                target.disks = (0..59).map(|number| contract::VolumeId(format!("disk-{number}"))).collect();
-            });
-        },
-        |at| {
-            master_target(at, |target| {
-                target.disks.pop();
-            });
-        },
-    ),
-    refused(
-        "RE-19",
-        ErrorCode::HostEditionFree,
-        |at, _| edition(at, HostEdition::Free),
-        |at| edition(at, HostEdition::Full),
-    ),
-    refused(
-        "RE-28",
-        ErrorCode::DatastoreNotMounted,
-        |at, _| master_target(at, |target| target.mounts[0].access = Access::Read),
-        |at| master_target(at, |target| target.mounts[0].access = Access::Write),
-    ),
-    refused(
-        "RE-28",
-        ErrorCode::DatastoreNotMounted,
-        |at, _| master_target(at, |target| drop(target.mounts.remove(0))),
-        |at| put_back(&at.primary, "master-target"),
-    ),
-    fails(
-        "RE-08",
-        ErrorCode::MasterTargetHasSnapshots,
-        |at, _| master_target(at, |target| target.snapshots = 1),
-        |at| master_target(at, |target| target.snapshots = 0),
-    ),
-    fails(
-        "RE-15",
-        ErrorCode::DatastoresNotListed,
-        |at, _| vcenter(at, |vcenter| vcenter.role = AccountRole::ReadOnly),
-        |at| vcenter(at, |vcenter| vcenter.role = AccountRole::Full),
-    ),
-    fails(
-        "RE-17",
-        ErrorCode::UuidClash,
-        |at, _| at.primary.components().set_uuid(&machine(), "4d540000-0000-4000-8000-000000000001"),
-        |at| master_target(at, |target| target.uuid = "4d540000-0000-4000-8000-000000000002".to_owned()),
-    ),
-];
-
-/// Only of a physical server.
+/// A precondition of physical servers alone.
 pub const RELEASE: (&str, ErrorCode) = ("RE-20", ErrorCode::ReleaseNotSupported);
 
-/// What is gone for good; the twin is a machine to which it did not happen.
+/// Preconditions that cannot be repaired.
 pub const FOR_GOOD: [(&str, ErrorCode); 3] = [
     ("RE-21", ErrorCode::MachineMigrated),
     ("RE-23", ErrorCode::CloudMachineGone),
@@ -238,35 +27,45 @@ pub const FOR_GOOD: [(&str, ErrorCode); 3] = [
 ];
 
 #[test]
-fn each_precondition_refuses_or_fails_by_its_code_without_a_trace_and_lets_the_cured_request_pass() {
-    for (seed, case) in (100..).zip(CASES) {
+fn a_reprotection_is_refused_for_each_broken_precondition_and_succeeds_once_it_is_repaired() {
+    for (seed, row) in (100..).zip(REPROTECTION) {
         run(seed, async |world| {
-            let premises = Premises::in_the_cloud(world, SimProfile::VMWARE).await;
-            let good = premises.way_back(&premises.primary);
-            let mut spoilt = good.clone();
-            (case.spoil)(&premises, &mut spoilt);
-            let before = Seen::of(&premises).await;
-            if case.in_job {
-                let job = premises.core.reprotect(&spoilt).await.unwrap();
-                let view = premises.ended(Ok(job.clone())).await;
-                assert_eq!(view.state, JobState::Failed);
-                assert_eq!(view.error.map(|error| error.code), Some(case.code), "{}", case.rule);
-                assert_eq!(view.steps.len(), 1, "{:?}", view.steps);
-                assert!(Seen::of(&premises).await.sites == before.sites, "{} left a trace", case.rule);
-                (case.cure)(&premises);
-                // RE-16, JO-03: the same job.
-                premises.core.retry_job(&job).await.unwrap();
-                premises.completed(Ok(job)).await;
-            } else {
-                let error = premises.core.reprotect(&spoilt).await.unwrap_err();
-                assert_eq!(error.code, case.code, "{}: {error}", case.rule);
-                assert!(error.message.contains(case.rule), "{error}");
-                assert!(Seen::of(&premises).await == before, "{} left a trace", case.rule);
-                (case.cure)(&premises);
-                let job = premises.core.reprotect(&good).await;
-                premises.completed(job).await;
-            }
-            premises.points(2).await;
+            let testbed = committed_in_cloud(world, SimProfile::VMWARE).await;
+            let good = testbed.reprotection(&item(), BACK);
+            let mut broken = good.clone();
+            (row.break_it)(&testbed, &mut broken);
+            let before = ObservableState::of(&testbed).await;
+            let error = testbed.core.reprotect(&broken).await.unwrap_err();
+            assert_eq!(error.code, row.code, "{}: {error}", row.rule);
+            assert!(error.message.contains(row.rule), "{error}");
+            before.assert_unchanged(&testbed, row.rule).await;
+            (row.repair)(&testbed);
+            testbed.reprotect(&good).await.unwrap();
+            testbed.wait_for_points(&item(), 2).await.unwrap();
+        });
+    }
+}
+
+/// RE-16, JO-03: the same job succeeds.
+#[test]
+fn a_reprotection_fails_in_its_first_step_for_each_broken_precondition_and_its_retry_succeeds_once_it_is_repaired()
+ {
+    for (seed, row) in (124..).zip(REPROTECTION_JOB) {
+        run(seed, async |world| {
+            let testbed = committed_in_cloud(world, SimProfile::VMWARE).await;
+            let mut request = testbed.reprotection(&item(), BACK);
+            (row.break_it)(&testbed, &mut request);
+            let before = ObservableState::of(&testbed).await;
+            let job = testbed.core.reprotect(&request).await.unwrap();
+            let view = testbed.ended(&job).await.unwrap();
+            assert_eq!(view.state, JobState::Failed);
+            assert_eq!(view.error.map(|error| error.code), Some(row.code), "{}", row.rule);
+            assert_eq!(view.steps.len(), 1, "{:?}", view.steps);
+            before.assert_same_stock(&testbed, row.rule).await;
+            (row.repair)(&testbed);
+            testbed.core.retry_job(&job).await.unwrap();
+            testbed.completed(&job).await.unwrap();
+            testbed.wait_for_points(&item(), 2).await.unwrap();
         });
     }
 }
@@ -274,165 +73,161 @@ fn each_precondition_refuses_or_fails_by_its_code_without_a_trace_and_lets_the_c
 #[test]
 fn a_blocked_port_is_named() {
     run(140, async |world| {
-        let premises = Premises::in_the_cloud(world, SimProfile::VMWARE).await;
-        ports(&premises, &[443]);
-        let error = premises.core.reprotect(&premises.way_back(&premises.primary)).await.unwrap_err();
+        let testbed = committed_in_cloud(world, SimProfile::VMWARE).await;
+        open_ports(&testbed, &[443]);
+        let error =
+            testbed.core.reprotect(&testbed.reprotection_to(&item(), &testbed.primary)).await.unwrap_err();
         assert!(error.message.contains("9443"), "{error}");
     });
 }
 
 #[test]
-fn what_happened_to_the_cloud_machine_is_told_apart() {
+fn each_reason_why_a_cloud_machine_is_gone_has_its_own_code() {
     for (rule, code) in FOR_GOOD {
         run(141, async |world| {
-            let premises = Premises::in_the_cloud(world, SimProfile::VMWARE).await;
-            let cloud = &premises.recovery;
+            let testbed = committed_in_cloud(world, SimProfile::VMWARE).await;
+            let cloud = &testbed.recovery;
             match code {
-                ErrorCode::MachineMigrated => cloud.components().complete_migration(&dr(MACHINE)),
-                ErrorCode::CloudMachineOff => cloud.power_off(&dr(MACHINE)).await.unwrap(),
+                ErrorCode::MachineMigrated => cloud.components().complete_migration(&cloud_machine(MACHINE)),
+                ErrorCode::CloudMachineOff => cloud.power_off(&cloud_machine(MACHINE)).await.unwrap(),
                 _ => {
-                    cloud.power_off(&dr(MACHINE)).await.unwrap();
-                    cloud.delete_machine(&dr(MACHINE)).await.unwrap();
+                    cloud.power_off(&cloud_machine(MACHINE)).await.unwrap();
+                    cloud.delete_machine(&cloud_machine(MACHINE)).await.unwrap();
                 }
             }
-            let before = Seen::of(&premises).await;
-            let error = premises.core.reprotect(&premises.way_back(&premises.primary)).await.unwrap_err();
+            let before = ObservableState::of(&testbed).await;
+            let error = testbed
+                .core
+                .reprotect(&testbed.reprotection_to(&item(), &testbed.primary))
+                .await
+                .unwrap_err();
             assert_eq!(error.code, code, "{rule}: {error}");
-            assert!(Seen::of(&premises).await == before, "{rule} left a trace");
+            before.assert_unchanged(&testbed, rule).await;
         });
     }
 }
 
 #[test]
-fn disks_that_have_to_be_made_need_a_datastore_that_is_there_and_mounted() {
+fn new_disks_need_a_datastore_that_exists_and_is_mounted() {
     run(142, async |world| {
-        let premises = Premises::in_the_cloud(world, SimProfile::VMWARE).await;
-        premises.primary.delete_machine(&machine()).await.unwrap();
-        let good = premises.way_back(&premises.primary);
+        let testbed = committed_in_cloud(world, SimProfile::VMWARE).await;
+        testbed.primary.delete_machine(&machine()).await.unwrap();
+        let good = testbed.reprotection_to(&item(), &testbed.primary);
         let to = |datastore: &str| ReprotectRequest { datastore: Some(datastore.into()), ..good.clone() };
-        let error = premises.core.reprotect(&to("nowhere")).await.unwrap_err();
+        let error = testbed.core.reprotect(&to("nowhere")).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::DatastoreUnknown);
-        master_target(&premises, |target| target.mounts[1].access = Access::Read);
-        let error = premises.core.reprotect(&to("datastore-2")).await.unwrap_err();
+        master_target(&testbed.primary, |target| target.mounts[1].access = Access::Read);
+        let error = testbed.core.reprotect(&to("datastore-2")).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::DatastoreNotMounted);
-        let job = premises.core.reprotect(&to("datastore-1")).await;
-        premises.completed(job).await;
+        testbed.completed(testbed.core.reprotect(&to("datastore-1")).await).await.unwrap();
     });
 }
 
 #[test]
-fn a_datastore_that_does_not_exist_is_ignored_where_the_disks_are_there() {
+fn a_datastore_that_does_not_exist_is_ignored_for_existing_disks() {
     run(143, async |world| {
-        let premises = Premises::in_the_cloud(world, SimProfile::VMWARE).await;
-        let good = premises.way_back(&premises.primary);
+        let testbed = committed_in_cloud(world, SimProfile::VMWARE).await;
+        let good = testbed.reprotection_to(&item(), &testbed.primary);
         let job =
-            premises.core.reprotect(&ReprotectRequest { datastore: Some("nowhere".into()), ..good }).await;
-        premises.completed(job).await;
+            testbed.core.reprotect(&ReprotectRequest { datastore: Some("nowhere".into()), ..good }).await;
+        testbed.completed(job).await.unwrap();
     });
 }
 
-/// RE-20: of a physical server and not of a machine of VMware's.
+/// RE-20 is about physical servers alone.
 #[test]
-fn an_old_windows_comes_back_from_vmware_and_not_from_a_physical_server() {
+fn a_vmware_machine_with_an_old_windows_fails_back_and_a_physical_server_does_not() {
     for (profile, expected) in
         [(SimProfile::PHYSICAL, Some(ErrorCode::ReleaseNotSupported)), (SimProfile::VMWARE, None)]
     {
         run(144, async |world| {
-            let premises = Premises::new(world, profile);
+            let testbed = testbed_of(world, profile.clone());
             let guest =
                 GuestFacts { release: GuestFacts::WINDOWS_2008_R2_SP1.to_owned(), ..GuestFacts::default() };
             let both = Some(vec!["ahci".to_owned(), "vmw_pvscsi".to_owned(), "ata_piix".to_owned()]);
             let install = SimInstall { os: GuestOs::Windows, guest, loads: both, ..SimInstall::new(MACHINE) };
-            premises.protect(&install).await;
-            premises.go_out().await;
-            for site in [&premises.primary, &premises.other] {
-                let windows = |part: &mut Component| {
-                    if let ComponentKind::MasterTarget(target) = &mut part.kind {
-                        target.os = GuestOs::Windows;
-                    }
-                };
-                if site.components().all().iter().any(|part| part.id.0 == "master-target") {
-                    site.components().alter("master-target", windows);
-                }
+            protect(&testbed, &install, target()).await;
+            testbed.fail_over_from_lost_site(&item()).await.unwrap();
+            master_target(&testbed.other, |target| target.os = GuestOs::Windows);
+            if profile == SimProfile::VMWARE {
+                master_target(&testbed.primary, |target| target.os = GuestOs::Windows);
             }
             let request = ReprotectRequest {
                 failback_site: Some("other".into()),
-                ..premises.way_back(&premises.other)
+                ..testbed.reprotection_to(&item(), &testbed.other)
             };
-            let asked = premises.core.reprotect(&request).await;
+            let asked = testbed.core.reprotect(&request).await;
             assert_eq!(asked.as_ref().err().map(|error| error.code), expected);
             if asked.is_ok() {
-                premises.completed(asked).await;
+                testbed.completed(asked).await.unwrap();
             }
         });
     }
 }
 
-/// RE-15, RE-16 in one story: protection and failover go well, reprotection does not, its retry does.
+/// RE-15, RE-16: protection and failover succeed, reprotection does not, and its retry does once
+/// the account may do more.
 #[test]
-fn a_read_only_account_protects_and_fails_over_but_does_not_come_back_until_it_may() {
+fn a_read_only_account_is_enough_for_protection_and_failover_and_not_for_reprotection() {
     run(145, async |world| {
-        let premises = Premises::new(world, SimProfile::VMWARE);
-        vcenter(&premises, |vcenter| vcenter.role = AccountRole::ReadOnly);
-        let listed = |premises: &Premises| {
-            let parts = premises.primary.components().all();
-            parts.iter().find_map(|part| Some(part.vcenter()?.datastores.len())).unwrap()
+        let testbed = testbed_of(world, SimProfile::VMWARE);
+        let datastores = || {
+            let components = testbed.primary.components().all();
+            components.iter().find_map(|component| Some(component.vcenter()?.datastores.len())).unwrap()
         };
-        // The factory is not bound by the account.
-        vcenter(&premises, |vcenter| vcenter.role = AccountRole::Full);
-        premises.primary.install(&SimInstall::new(MACHINE)).unwrap();
-        vcenter(&premises, |vcenter| vcenter.role = AccountRole::ReadOnly);
-        premises.protect_installed(&SimInstall::new(MACHINE), target()).await;
-        premises.go_out().await;
-        assert_eq!(listed(&premises), 0);
-        let job = premises.core.reprotect(&premises.way_back(&premises.primary)).await.unwrap();
-        let view = premises.ended(Ok(job.clone())).await;
+        testbed.install(&SimInstall::new(MACHINE)).await.unwrap();
+        account_role(&testbed, AccountRole::ReadOnly);
+        testbed.completed(testbed.core.enable_protection(&enable_request(MACHINE)).await).await.unwrap();
+        testbed.wait_for_points(&item(), 3).await.unwrap();
+        testbed.fail_over_from_lost_site(&item()).await.unwrap();
+        assert_eq!(datastores(), 0);
+        let job = testbed.core.reprotect(&testbed.reprotection(&item(), BACK)).await.unwrap();
+        let view = testbed.ended(&job).await.unwrap();
         assert_eq!(view.error.map(|error| error.code), Some(ErrorCode::DatastoresNotListed));
-        let phase = premises.core.item(&premises.item).await.unwrap().protection.phase;
+        let phase = testbed.item(&item()).await.unwrap().protection.phase;
         assert_eq!(phase, Phase::Committed);
-        vcenter(&premises, |vcenter| vcenter.role = AccountRole::Full);
-        assert_eq!(listed(&premises), 2);
-        premises.core.retry_job(&job).await.unwrap();
-        premises.completed(Ok(job)).await;
-        premises.points(2).await;
-        premises.fail_back(&premises.primary).await;
+        account_role(&testbed, AccountRole::Full);
+        assert_eq!(datastores(), 2);
+        testbed.core.retry_job(&job).await.unwrap();
+        testbed.completed(&job).await.unwrap();
+        testbed.wait_for_points(&item(), 2).await.unwrap();
+        fail_back(&testbed, &testbed.primary).await;
     });
 }
 
-/// RE-09: they are merged by the job, and do not make it fail.
+/// RE-09: the snapshots do not make the job fail.
 #[test]
-fn snapshots_of_the_machine_are_merged_into_its_own_disks() {
+fn reprotection_merges_snapshots_of_the_machine_into_its_own_disks() {
     run(146, async |world| {
-        let premises = Premises::in_the_cloud(world, SimProfile::VMWARE).await;
-        let own = premises.primary.machine(&machine()).await.unwrap().disks;
+        let testbed = committed_in_cloud(world, SimProfile::VMWARE).await;
+        let own = testbed.primary.machine(&machine()).await.unwrap().disks;
         for _ in 0..2 {
-            premises.primary.snapshot_machine(&machine()).unwrap();
+            testbed.primary.snapshot_machine(&machine()).unwrap();
         }
-        assert_eq!(premises.primary.machine(&machine()).await.unwrap().snapshots, 2);
-        let job = premises.core.reprotect(&premises.way_back(&premises.primary)).await;
-        let job = premises.completed(job).await;
+        assert_eq!(testbed.primary.machine(&machine()).await.unwrap().snapshots, 2);
+        let job = testbed.reprotect(&testbed.reprotection_to(&item(), &testbed.primary)).await.unwrap();
         assert!(job.steps.iter().any(|step| step.name == "merge snapshots"), "{:?}", job.steps);
-        let view = premises.primary.machine(&machine()).await.unwrap();
+        let view = testbed.primary.machine(&machine()).await.unwrap();
         assert_eq!((view.snapshots, &view.disks), (0, &own));
         for disk in &view.disks {
-            assert_eq!(premises.primary.volume(&disk.volume).await.unwrap().parent, None);
+            assert_eq!(testbed.primary.volume(&disk.volume).await.unwrap().parent, None);
         }
-        premises.points(2).await;
-        premises.fail_back(&premises.primary).await;
+        testbed.wait_for_points(&item(), 2).await.unwrap();
+        fail_back(&testbed, &testbed.primary).await;
     });
 }
 
 #[test]
-fn a_merged_snapshot_holds_what_was_written_above_it() {
+fn a_merge_of_snapshots_keeps_what_was_written_after_them() {
     run(147, async |world| {
-        let premises = Premises::in_the_cloud(world, SimProfile::VMWARE).await;
-        let site = &premises.primary;
+        let testbed = committed_in_cloud(world, SimProfile::VMWARE).await;
+        let site = &testbed.primary;
         site.snapshot_machine(&machine()).unwrap();
         site.start(&machine()).await.unwrap();
-        premises.live(contract::Millis(30_000)).await;
+        testbed.advance(Millis(30_000)).await;
         site.power_off(&machine()).await.unwrap();
         site.snapshot_machine(&machine()).unwrap();
-        let content = |view: &contract::MachineView| -> Vec<_> {
+        let content = |view: &MachineView| -> Vec<_> {
             view.disks.iter().map(|disk| site.snapshot(&disk.volume).unwrap()).collect()
         };
         let before = content(&site.machine(&machine()).await.unwrap());

@@ -1,20 +1,22 @@
-//! The built-in core against a small reference model: random operations, allowed and not, while time passes, calls
-//! fail, links are cut, guests refuse to shut down, sites are lost and come back, and the core is killed and opened
-//! again. After every step both must agree: on the answer, on what is shown, on which machines exist and run, and
-//! after a failover on the data.
+//! The built-in core against a small reference model: random operations, allowed and not, while
+//! time passes, calls fail, links are cut, guests refuse to shut down, sites are lost and restored,
+//! and the core is killed and opened again. After every step core and model must agree on the
+//! answer, on what the core shows, on which machines exist and run, and after a failover on the
+//! data.
 //!
-//! A run that fails is made shorter and printed, with the line that plays it again:
-//! `ROUNDTRIP_MODEL_REPLAY='…' cargo nextest run -p standins --test sim_model replay --run-ignored all --no-capture`.
+//! A run that fails is shortened and printed, with the variable that replays it:
+//! `ROUNDTRIP_MODEL_REPLAY='…' cargo nextest run -p replication --test it model::replay
+//! --run-ignored all --no-capture`.
 //!
-//! - `ROUNDTRIP_MODEL_STEPS`: how many steps each kind of pair takes at least; by default 34,000.
-//! - `ROUNDTRIP_MODEL_SEED`: where the seeds begin; another number, other runs.
+//! - `ROUNDTRIP_MODEL_STEPS`: how many steps each kind of pair takes at least; 34,000 by default.
+//! - `ROUNDTRIP_MODEL_SEED`: the first seed; another number gives other runs.
 
-mod data;
+mod disks;
 mod play;
 mod reference;
 mod rules;
 mod step;
-mod suite;
+mod system;
 
 use std::cell::Cell;
 use std::time::Instant;
@@ -25,23 +27,25 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 use rules::Kind;
 use step::{Step, step};
 
-/// Three kinds of pair take 100,000 together.
+/// Steps of each kind of pair; the three kinds take more than 100,000 together.
 const STEPS: u64 = 34_000;
 const LONGEST: usize = 80;
-/// Runs from one seed.
+/// Runs of one seed.
 const RUNS: u32 = 50;
 
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")),
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")),
         Err(_) => default,
     }
 }
 
 /// Plays runs until enough steps were taken.
 fn model(kind: Kind) {
-    let (due, first) = (number("ROUNDTRIP_MODEL_STEPS", STEPS), number("ROUNDTRIP_MODEL_SEED", 1));
-    let (began, total) = (Instant::now(), Cell::new(Count::default()));
+    let due = number("ROUNDTRIP_MODEL_STEPS", STEPS);
+    let first = number("ROUNDTRIP_MODEL_SEED", 1);
+    let began = Instant::now();
+    let total = Cell::new(Count::default());
     let mut batch = first;
     while total.get().steps < due {
         let config =
@@ -63,7 +67,7 @@ fn model(kind: Kind) {
         });
         match outcome {
             Ok(()) => batch += 1,
-            // The reason is that of the shortest run, and tells how to play it.
+            // The reason is that of the shortened run, and includes how to replay it.
             Err(TestError::Fail(reason, _)) => panic!("{}, batch {batch}: {reason}", kind.name()),
             Err(error) => panic!("{}, batch {batch}: {error}", kind.name()),
         }
@@ -80,24 +84,24 @@ fn model(kind: Kind) {
 }
 
 #[test]
-fn vmware_core_and_model_agree() {
+fn core_and_model_agree_on_vmware() {
     model(Kind::Vmware);
 }
 
 #[test]
-fn hyperv_core_and_model_agree() {
+fn core_and_model_agree_on_hyperv() {
     model(Kind::HyperV);
 }
 
 #[test]
-fn regions_core_and_model_agree() {
+fn core_and_model_agree_on_regions() {
     model(Kind::Regions);
 }
 
 #[test]
-#[ignore = "plays one run again, which ROUNDTRIP_MODEL_REPLAY tells"]
+#[ignore = "replays the run in ROUNDTRIP_MODEL_REPLAY"]
 fn replay() {
-    let text = std::env::var("ROUNDTRIP_MODEL_REPLAY").expect("ROUNDTRIP_MODEL_REPLAY tells the run");
+    let text = std::env::var("ROUNDTRIP_MODEL_REPLAY").expect("ROUNDTRIP_MODEL_REPLAY is set");
     let (kind, seed, steps): (String, u64, Vec<Step>) = serde_json::from_str(&text).expect("a run");
     let kind = Kind::ALL.into_iter().find(|known| known.name() == kind).expect("a kind of pair");
     match play(kind, seed, &steps) {

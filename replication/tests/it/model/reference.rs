@@ -1,4 +1,5 @@
-//! The reference model: what is true of an item and its machines after each step, as far as the rules tell.
+//! The reference model: the state of an item and its machines after each step, as far as the rules
+//! determine it.
 
 use contract::{DataSync, ErrorCode, FailoverKind, Operation, Phase, Side};
 
@@ -13,7 +14,7 @@ pub enum Power {
     On,
 }
 
-/// An item. What a failure leaves open is `None`, until somebody looks.
+/// An item. What a failure leaves undetermined is `None` until it is read from the core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     pub phase: Phase,
@@ -21,48 +22,52 @@ pub struct Item {
     pub has_points: Option<bool>,
     pub test_failover: Option<bool>,
     pub test_failover_performed: bool,
-    /// The primary machine's disks are half old, half new (HF-19).
-    pub half: bool,
+    /// A synchronisation was interrupted: the primary machine's disks are partly old and partly new
+    /// (HF-19).
+    pub incomplete: bool,
     /// A failback that has synchronised waits to be completed (HF-08).
     pub waits: bool,
-    /// A commit broke off after it had begun to delete points: no other can be chosen any more.
+    /// A commit was interrupted after it had begun to delete points, so that no other point can be
+    /// chosen.
     pub fixed: Option<bool>,
-    /// Whether there is a machine of a chosen point; a change of point that fails leaves none.
+    /// Whether there is a machine that was built from a chosen point; a failed change of the point
+    /// leaves none.
     pub chosen: Option<bool>,
-    /// Since which boot of the active side the replica follows it.
+    /// The number of the active side's boot from which on the replica follows it.
     pub since: u32,
 }
 
-/// What is wrong outside, by side: primary, recovery.
+/// The disturbances in force, by side: primary, recovery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sky {
+pub struct Conditions {
     pub lost: [bool; 2],
     pub cut: [bool; 2],
-    pub deaf: [bool; 2],
-    /// Calls, reads or writes that will fail once.
+    pub refuses_shutdown: [bool; 2],
+    /// Calls, reads or writes are yet to fail.
     pub armed: bool,
-    /// An export is open whose name never reached the core: merges wait for it in vain until the core starts anew.
-    pub leaky: bool,
+    /// An export is open whose name never reached the core. Merges wait for it until the core is
+    /// restarted.
+    pub leaked_export: bool,
 }
 
-/// Everything.
+/// The whole model.
 #[derive(Clone, Debug)]
 pub struct Model {
     pub kind: Kind,
     pub item: Option<Item>,
-    /// The machines that serve, by side; `None`: to be looked at.
+    /// The machines that serve, by side; `None`: undetermined.
     pub power: [Option<Power>; 2],
-    pub sky: Sky,
+    pub conditions: Conditions,
 }
 
 /// How a job must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum ExpectedEnd {
     Succeeds,
-    /// It goes on although a step fails that may (FO-07), and says so.
+    /// The job completes with a warning, because a step fails that may fail (FO-07).
     Warns,
     Fails,
-    /// The rules leave it open.
+    /// The rules do not determine it.
     Open,
 }
 
@@ -76,10 +81,10 @@ pub fn index(side: Side) -> usize {
 impl Model {
     pub fn new(kind: Kind) -> Self {
         let power = [Some(Power::On), Some(Power::Absent)];
-        Self { kind, item: None, power, sky: Sky::default() }
+        Self { kind, item: None, power, conditions: Conditions::default() }
     }
 
-    /// The operation that a request is about.
+    /// The operation of a request.
     pub fn operation(ask: Ask) -> Option<Operation> {
         Some(match ask {
             Ask::Protect => return None,
@@ -97,13 +102,14 @@ impl Model {
         })
     }
 
-    /// What is shown as allowed.
+    /// The operations that the core has to show as allowed.
     pub fn allowed(&self) -> Vec<Operation> {
         let Some(item) = self.item.as_ref().filter(|item| !item.waits) else { return Vec::new() };
         OPERATIONS.into_iter().filter(|operation| item.accepts(self.kind, *operation)).collect()
     }
 
-    /// Codes with which a request may be refused; empty: it is accepted.
+    /// The codes with which the core may refuse a request; if there are none, it has to accept the
+    /// request.
     pub fn refusals(&self, ask: Ask) -> Vec<ErrorCode> {
         let mut codes = Vec::new();
         if ask == Ask::Protect {
@@ -112,8 +118,8 @@ impl Model {
             } else if self.power[1] != Some(Power::Absent) {
                 codes.push(ErrorCode::BadRequest);
             }
-            // It has to look at both sites.
-            if self.sky.lost.contains(&true) {
+            // Protection reads both sites first.
+            if self.conditions.lost.contains(&true) {
                 codes.push(ErrorCode::Platform);
             }
             return codes;
@@ -131,95 +137,101 @@ impl Model {
         self.malformed(item, ask).into_iter().collect()
     }
 
-    /// What is wrong with a request that comes at the right moment.
+    /// The code of what is wrong with a request that its state allows.
     fn malformed(&self, item: &Item, ask: Ask) -> Option<ErrorCode> {
         match ask {
-            Ask::FailOver(FailOver { astray: true, .. }) | Ask::Reprotect { astray: true } => {
-                Some(ErrorCode::WrongDirection)
-            }
+            Ask::FailOver(FailOver { wrong_direction: true, .. })
+            | Ask::Reprotect { wrong_direction: true } => Some(ErrorCode::WrongDirection),
             Ask::FailOver(request) => {
                 let synchronises = self.kind.synchronises_back() && item.active == Side::Recovery;
                 let latest_only = request.kind == FailoverKind::Planned;
-                // PF-05; the data synchronisation is told when, and only where there is one.
+                // PF-05. A failback that synchronises data has to say when, and no other request
+                // may.
                 let odd_point = latest_only && request.point != Choice::Latest;
                 if synchronises != request.sync.is_some() || odd_point {
                     return Some(ErrorCode::BadRequest);
                 }
-                (request.point == Choice::Never).then_some(ErrorCode::UnknownId)
+                (request.point == Choice::NeverExisted).then_some(ErrorCode::UnknownId)
             }
-            // Who replicates back runs (EX-B1).
-            Ask::Reprotect { astray: false } => {
+            // A cloud machine that is reprotected has to run (EX-B1).
+            Ask::Reprotect { wrong_direction: false } => {
                 let back = self.kind == Kind::Vmware && item.active == Side::Recovery;
                 (back && self.power[1] == Some(Power::Off)).then_some(ErrorCode::CloudMachineOff)
             }
-            Ask::TestFailover(Choice::Never) | Ask::ChangePoint(Choice::Never) => Some(ErrorCode::UnknownId),
+            Ask::TestFailover(Choice::NeverExisted) | Ask::ChangePoint(Choice::NeverExisted) => {
+                Some(ErrorCode::UnknownId)
+            }
             _ => None,
         }
     }
 
-    /// How a job that was accepted must end.
-    pub fn fate(&self, ask: Ask) -> Fate {
-        let sky = &self.sky;
+    /// How an accepted job has to end.
+    pub fn expected_end(&self, ask: Ask) -> ExpectedEnd {
+        let conditions = &self.conditions;
         let Some(item) = &self.item else {
-            return if sky.calm(0) && sky.calm(1) { Fate::Succeeds } else { Fate::Open };
+            return if conditions.calm(0) && conditions.calm(1) {
+                ExpectedEnd::Succeeds
+            } else {
+                ExpectedEnd::Open
+            };
         };
         let (from, to) = (index(item.active), index(item.active.other()));
         let serving = self.power[from];
-        if sky.armed || sky.leaky {
-            return Fate::Open;
+        if conditions.armed || conditions.leaked_export {
+            return ExpectedEnd::Open;
         }
         match ask {
-            Ask::FailOver(request) if item.active == Side::Primary => self.fate_out(request),
-            // Back, and the way there: both sites are needed, and the cloud machine has to shut down.
-            Ask::FailOver(_) | Ask::Complete if sky.lost == [false; 2] && !sky.cut[from] => {
-                match (serving, sky.deaf[from]) {
-                    (Some(Power::On), true) if !self.waits_first(ask) => Fate::Fails,
-                    (Some(Power::On), _) => Fate::Succeeds,
-                    _ => Fate::Open,
+            Ask::FailOver(request) if item.active == Side::Primary => self.expected_end_of_failover(request),
+            // A failback needs both sites, and the cloud machine has to shut down.
+            Ask::FailOver(_) | Ask::Complete if conditions.lost == [false; 2] && !conditions.cut[from] => {
+                match (serving, conditions.refuses_shutdown[from]) {
+                    (Some(Power::On), true) if !self.waits_first(ask) => ExpectedEnd::Fails,
+                    (Some(Power::On), _) => ExpectedEnd::Succeeds,
+                    _ => ExpectedEnd::Open,
                 }
             }
-            // There is no machine that could become final (FO-20).
+            // There is no machine to commit (FO-20).
             Ask::Commit
                 if item.active == Side::Recovery
                     && (item.chosen == Some(false) || serving == Some(Power::Absent)) =>
             {
-                Fate::Fails
+                ExpectedEnd::Fails
             }
-            Ask::Commit | Ask::ChangePoint(_) | Ask::CleanUp | Ask::TestFailover(_) if sky.lost[1] => {
-                Fate::Open
+            Ask::Commit | Ask::ChangePoint(_) | Ask::CleanUp | Ask::TestFailover(_) if conditions.lost[1] => {
+                ExpectedEnd::Open
             }
-            Ask::Commit | Ask::ChangePoint(_) | Ask::CleanUp | Ask::TestFailover(_) => Fate::Succeeds,
-            Ask::Reprotect { .. } | Ask::Reverse if serving != Some(Power::On) => Fate::Open,
-            _ if sky.calm(from) && !sky.lost[to] => Fate::Succeeds,
-            _ => Fate::Open,
+            Ask::Commit | Ask::ChangePoint(_) | Ask::CleanUp | Ask::TestFailover(_) => ExpectedEnd::Succeeds,
+            Ask::Reprotect { .. } | Ask::Reverse if serving != Some(Power::On) => ExpectedEnd::Open,
+            _ if conditions.calm(from) && !conditions.lost[to] => ExpectedEnd::Succeeds,
+            _ => ExpectedEnd::Open,
         }
     }
 
     /// A failover out of the primary side.
-    fn fate_out(&self, request: FailOver) -> Fate {
-        let sky = &self.sky;
+    fn expected_end_of_failover(&self, request: FailOver) -> ExpectedEnd {
+        let conditions = &self.conditions;
         let must = must_shut_down(request.kind, Side::Primary);
-        if sky.lost[1] {
-            // There is nothing to fail over to.
-            return Fate::Fails;
+        if conditions.lost[1] {
+            // There is no site to fail over to.
+            return ExpectedEnd::Fails;
         }
         let runs = self.power[0] == Some(Power::On);
-        let cannot = sky.lost[0] || sky.deaf[0] && runs;
+        let cannot = conditions.lost[0] || conditions.refuses_shutdown[0] && runs;
         match (must, request.shut_down) {
             // PF-04
-            (true, _) if cannot || sky.cut[0] => Fate::Fails,
+            (true, _) if cannot || conditions.cut[0] => ExpectedEnd::Fails,
             // FO-07, FO-09
-            (false, true) if cannot || sky.cut[0] => Fate::Warns,
-            _ => Fate::Succeeds,
+            (false, true) if cannot || conditions.cut[0] => ExpectedEnd::Warns,
+            _ => ExpectedEnd::Succeeds,
         }
     }
 
-    /// Whether a request leads to a job that waits before it shuts anything down.
+    /// Whether the job of a request waits to be completed before it shuts anything down.
     pub fn waits_first(&self, ask: Ask) -> bool {
         matches!(ask, Ask::FailOver(FailOver { sync: Some(DataSync::BeforeFailover), .. }))
     }
 
-    /// The item and the machines after a job that did its work.
+    /// Updates item and machines after a job that succeeded.
     pub fn succeeded(&mut self, ask: Ask, warned: bool, since: u32) {
         let Some(item) = self.item.as_mut() else {
             self.item = Some(Item::new(since));
@@ -249,7 +261,7 @@ impl Model {
             }
             Ask::Disable => {
                 if item.active == Side::Primary {
-                    // Not even what a failover that failed could not take down is left.
+                    // This also removes what a failed failover could not clean up.
                     self.power[1] = Some(Power::Absent);
                 }
                 self.item = None;
@@ -263,22 +275,23 @@ impl Model {
         let from = item.active;
         let down = match (must_shut_down(request.kind, from), request.shut_down, warned) {
             (true, ..) | (false, true, false) => Some(Power::Off),
-            // Which step it was that warned is to be looked at.
+            // It depends on which step failed.
             (false, true, true) => None,
             (false, false, _) => self.power[index(from)],
         };
-        let down = if self.sky.lost[index(from)] { Some(Power::Off) } else { down };
+        let down = if self.conditions.lost[index(from)] { Some(Power::Off) } else { down };
         self.power[index(from)] = down;
         self.power[index(from.other())] = Some(Power::On);
         (item.phase, item.active) = (Phase::CommitPending, from.other());
-        (item.test_failover, item.half, item.waits) = (Some(false), false, false);
+        (item.test_failover, item.incomplete, item.waits) = (Some(false), false, false);
         (item.has_points, item.chosen) = (Some(from == Side::Primary), Some(true));
     }
 
-    /// A job that failed: nothing is gained, and nothing may be lost but what is left open here.
-    pub fn failed(&mut self, ask: Ask, fate: Fate) {
+    /// Updates item and machines after a job that failed. Everything stays as it was, except what
+    /// becomes undetermined here.
+    pub fn failed(&mut self, ask: Ask, expected_end: ExpectedEnd) {
         let Some(item) = self.item.as_mut() else { return };
-        let known = fate == Fate::Fails;
+        let known = expected_end == ExpectedEnd::Fails;
         match ask {
             Ask::Commit if !known => item.fixed = None,
             Ask::ChangePoint(_) => item.chosen = None,
@@ -287,7 +300,7 @@ impl Model {
             Ask::FailOver(_) | Ask::Complete => {
                 item.test_failover = None;
                 if self.kind.synchronises_back() && item.active == Side::Recovery {
-                    (item.half, item.waits) = (true, false);
+                    (item.incomplete, item.waits) = (true, false);
                     self.power[0] = Some(Power::Off);
                 }
             }
@@ -297,17 +310,18 @@ impl Model {
         if !known {
             self.power = [None; 2];
         }
-        self.forget_off();
+        self.forget_if_off();
     }
 
-    /// A failover that was cancelled: its source serves on, and nothing replicates (FO-12).
+    /// Updates item and machines after a cancelled failover: its source goes on serving, and
+    /// nothing replicates (FO-12).
     pub fn cancelled(&mut self) {
-        let calm = self.sky == Sky::default();
+        let calm = self.conditions == Conditions::default();
         let Some(item) = self.item.as_mut() else { return };
         item.waits = false;
         if self.kind.synchronises_back() && item.active == Side::Recovery {
-            // The cloud machine stays the good copy (HF-19, HF-21).
-            item.half = true;
+            // The cloud machine goes on serving (HF-19, HF-21).
+            item.incomplete = true;
             self.power[0] = Some(Power::Off);
         } else {
             item.phase = Phase::Stopped;
@@ -317,26 +331,27 @@ impl Model {
         if !calm {
             self.power = [None; 2];
         }
-        self.forget_off();
+        self.forget_if_off();
     }
 
-    /// A machine that should serve and was off may be left so, or be switched on.
-    fn forget_off(&mut self) {
+    /// Makes the power of the machine that should serve undetermined if it was off: the core may
+    /// have started it.
+    fn forget_if_off(&mut self) {
         let Some(item) = &self.item else { return };
         let power = &mut self.power[index(item.active)];
         *power = power.filter(|power| *power == Power::On);
     }
 
-    /// A data synchronisation has come to where it waits.
+    /// Updates item and machines when a data synchronisation waits to be completed.
     pub fn waiting(&mut self) {
         self.power[0] = Some(Power::Off);
         if let Some(item) = self.item.as_mut() {
-            (item.waits, item.half) = (true, true);
+            (item.waits, item.incomplete) = (true, true);
         }
     }
 
     pub fn lost(&mut self, side: Side) {
-        self.sky.lost[index(side)] = true;
+        self.conditions.lost[index(side)] = true;
         let power = &mut self.power[index(side)];
         *power = power.map(|power| if power == Power::On { Power::Off } else { power });
     }
@@ -350,7 +365,7 @@ impl Item {
             has_points: Some(true),
             test_failover: Some(false),
             test_failover_performed: false,
-            half: false,
+            incomplete: false,
             waits: false,
             fixed: Some(false),
             chosen: Some(true),
@@ -373,17 +388,17 @@ impl FailOver {
     /// The second phase of a failback that waited.
     fn back() -> Self {
         let (kind, point) = (FailoverKind::Planned, Choice::Latest);
-        Self { kind, astray: false, point, shut_down: true, sync: Some(DataSync::BeforeFailover) }
+        Self { kind, wrong_direction: false, point, shut_down: true, sync: Some(DataSync::BeforeFailover) }
     }
 }
 
-impl Sky {
+impl Conditions {
     fn calm(&self, side: usize) -> bool {
-        !self.lost[side] && !self.cut[side] && !self.armed && !self.leaky
+        !self.lost[side] && !self.cut[side] && !self.armed && !self.leaked_export
     }
 }
 
-/// Those that an item may show as allowed.
+/// The operations that an item may show as allowed.
 const OPERATIONS: [Operation; 9] = [
     Operation::UnplannedFailover,
     Operation::PlannedFailover,

@@ -1,4 +1,5 @@
-//! What the catalogue of rules says about where an item may go, written down without a look at any core's table.
+//! Which operations the catalogue of rules allows in which state, written down independently of any
+//! core.
 
 use contract::{FailoverKind, Operation, Phase, Side};
 use simulator::SimProfile;
@@ -6,7 +7,7 @@ use simulator::SimProfile;
 use Phase::{CommitPending, Committed, Protected};
 use Side::{Primary, Recovery};
 
-/// A kind of pair.
+/// A kind of pair of sites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Vmware,
@@ -33,25 +34,27 @@ impl Kind {
         }
     }
 
-    /// Whether a failback needs no reprotection before it, because its data synchronisation takes that place (HF-01).
+    /// Whether a failback synchronises data itself and therefore needs no reprotection before it
+    /// (HF-01).
     pub fn synchronises_back(self) -> bool {
         self == Self::HyperV
     }
 }
 
-/// What starts a job where an item stands, apart from what the request says.
+/// Whether an operation may start a job in this state, whatever its request says.
 pub fn allows(kind: Kind, phase: Phase, active: Side, operation: Operation) -> bool {
     let hyperv = kind == Kind::HyperV;
     match operation {
         // LC-03, LC-05, LC-14; from the cloud to Hyper-V only planned (HF-04).
         Operation::UnplannedFailover => phase == Protected && (active == Primary || !hyperv),
-        // Out only from Hyper-V (FO-21), back straight from committed (HF-01, HF-03).
+        // Out of the primary site only from Hyper-V (FO-21); back straight from the committed state
+        // (HF-01, HF-03).
         Operation::PlannedFailover => {
             hyperv && ((phase, active) == (Protected, Primary) || (phase, active) == (Committed, Recovery))
         }
         // TF-01, TF-08; not once it has failed over (EX-T3).
         Operation::TestFailover | Operation::TestFailoverCleanup => (phase, active) == (Protected, Primary),
-        // FO-02, FO-03. A failback merges its points, so that none is left to change to.
+        // FO-02, FO-03. A failback merges its points, so that none is left to choose.
         Operation::ChangePoint => (phase, active) == (CommitPending, Recovery),
         // LC-07, PF-06
         Operation::Commit => phase == CommitPending,
@@ -59,14 +62,14 @@ pub fn allows(kind: Kind, phase: Phase, active: Side, operation: Operation) -> b
         Operation::Reprotect => phase == Committed && !hyperv,
         // HF-17
         Operation::ReverseReplicate => hyperv && (phase, active) == (Committed, Primary),
-        // A choice that is open has to be made first.
+        // A failover has to be committed first.
         Operation::DisableProtection => phase != CommitPending,
-        // These answer to a job.
+        // These act on a job that runs.
         Operation::CompleteFailover | Operation::CancelFailover => false,
     }
 }
 
-/// Whether a failover leaves no way but to shut its source down (PF-04, FB-06).
+/// Whether a failover has to shut its source down (PF-04, FB-06).
 pub fn must_shut_down(kind: FailoverKind, active: Side) -> bool {
     kind == FailoverKind::Planned || active == Recovery
 }

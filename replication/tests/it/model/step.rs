@@ -1,25 +1,25 @@
-//! What may happen in a run, independent of where the item stands: any sequence of steps means something, so that a
-//! sequence that fails can be made shorter.
+//! The steps of a run. Every step has a meaning in every state, so that a sequence that fails can
+//! be shortened.
 
 use contract::{DataSync, FailoverKind, Side};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use simulator::Call;
 
-/// One thing that happens.
+/// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// Time passes, in seconds.
     Time(u16),
-    /// One of what is allowed now is asked; which one, by this number.
-    Next(u8, Meddle),
-    /// Something is asked, whether that is allowed or not.
-    Ask(Ask, Meddle),
+    /// One of the operations that are allowed now is requested; the number chooses it.
+    Next(u8, Interference),
+    /// An operation is requested, whether it is allowed or not.
+    Ask(Ask, Interference),
     /// Something goes wrong.
-    Trouble(Trouble),
-    /// All that is wrong is mended. Machines that went off stay off.
+    Disturbance(Disturbance),
+    /// Every disturbance ends. Machines that went off stay off.
     Heal,
-    /// An operator switches the machine on that should serve, if it is off.
+    /// An operator starts the machine that should serve, if it is off.
     PowerOn,
     /// The core is killed and opened again.
     Restart,
@@ -34,18 +34,18 @@ pub enum Ask {
     CleanUp,
     ChangePoint(Choice),
     Commit,
-    Reprotect { astray: bool },
+    Reprotect { wrong_direction: bool },
     Reverse,
     Disable,
     Complete,
     Cancel,
 }
 
-/// A request to fail over, in the direction that is possible or the other.
+/// A request to fail over, in the possible direction or in the wrong one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailOver {
     pub kind: FailoverKind,
-    pub astray: bool,
+    pub wrong_direction: bool,
     pub point: Choice,
     pub shut_down: bool,
     pub sync: Option<DataSync>,
@@ -56,21 +56,21 @@ pub struct FailOver {
 pub enum Choice {
     Latest,
     Processed,
-    /// The oldest there is; the latest processed if there is none.
+    /// The oldest processed point; the latest processed if there is none.
     Oldest,
-    /// One that never was.
-    Never,
+    /// A point that never existed.
+    NeverExisted,
 }
 
-/// What comes in between while a job is at work.
+/// What interferes with a job while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Meddle {
-    No,
-    /// Something else is asked as well.
+pub enum Interference {
+    None,
+    /// Another operation is requested.
     Also(Ask),
     /// A failover is cancelled after so many milliseconds.
     CancelAfter(u16),
-    /// The core dies at this call, before or after its effect.
+    /// The core dies at this call, before or after the call's effect.
     Die {
         call: u8,
         takes_effect: bool,
@@ -79,7 +79,7 @@ pub enum Meddle {
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Trouble {
+pub enum Disturbance {
     /// The next call of one kind fails, before or after its effect.
     Call {
         at: Side,
@@ -89,13 +89,13 @@ pub enum Trouble {
     Read(Side, u8),
     Write(Side, u8),
     LinkCut(Side),
-    /// The machine that serves there does not shut down when asked.
-    Deaf(Side),
+    /// The machine that serves there does not shut down when asked to.
+    RefusesShutdown(Side),
     Lost(Side),
 }
 
-impl Trouble {
-    /// The method a number stands for.
+impl Disturbance {
+    /// The platform call that a number stands for.
     pub fn call(number: u8) -> Call {
         Call::ALL[usize::from(number) % Call::ALL.len()]
     }
@@ -106,21 +106,22 @@ impl Trouble {
             | Self::Read(at, _)
             | Self::Write(at, _)
             | Self::LinkCut(at)
-            | Self::Deaf(at)
+            | Self::RefusesShutdown(at)
             | Self::Lost(at) => at,
         }
     }
 }
 
-/// A step. Most lead on, so that a run comes far; some are out of place, some are calamities.
+/// A random step. Most are allowed operations, so that a run visits many states; some are
+/// forbidden, some are disturbances.
 pub fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         24 => (1..200_u16).prop_map(Step::Time),
-        30 => (any::<u8>(), prop_oneof![3 => Just(Meddle::No), 1 => meddle()])
-            .prop_map(|(which, meddle)| Step::Next(which, meddle)),
-        20 => (ask(), prop_oneof![3 => Just(Meddle::No), 1 => meddle()])
-            .prop_map(|(ask, meddle)| Step::Ask(ask, meddle)),
-        6 => trouble().prop_map(Step::Trouble),
+        30 => (any::<u8>(), prop_oneof![3 => Just(Interference::None), 1 => interference()])
+            .prop_map(|(which, interference)| Step::Next(which, interference)),
+        20 => (ask(), prop_oneof![3 => Just(Interference::None), 1 => interference()])
+            .prop_map(|(ask, interference)| Step::Ask(ask, interference)),
+        6 => disturbance().prop_map(Step::Disturbance),
         9 => Just(Step::Heal),
         6 => Just(Step::PowerOn),
         3 => Just(Step::Restart),
@@ -136,7 +137,7 @@ fn choice() -> impl Strategy<Value = Choice> {
         6 => Just(Choice::Latest),
         3 => Just(Choice::Processed),
         3 => Just(Choice::Oldest),
-        1 => Just(Choice::Never),
+        1 => Just(Choice::NeverExisted),
     ]
 }
 
@@ -150,8 +151,15 @@ fn sync() -> impl Strategy<Value = Option<DataSync>> {
 
 fn failover() -> impl Strategy<Value = FailOver> {
     let kind = prop_oneof![2 => Just(FailoverKind::Unplanned), 1 => Just(FailoverKind::Planned)];
-    (kind, prop::bool::weighted(0.15), choice(), any::<bool>(), sync())
-        .prop_map(|(kind, astray, point, shut_down, sync)| FailOver { kind, astray, point, shut_down, sync })
+    (kind, prop::bool::weighted(0.15), choice(), any::<bool>(), sync()).prop_map(
+        |(kind, wrong_direction, point, shut_down, sync)| FailOver {
+            kind,
+            wrong_direction,
+            point,
+            shut_down,
+            sync,
+        },
+    )
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -162,7 +170,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         2 => choice().prop_map(Ask::TestFailover),
         2 => Just(Ask::CleanUp),
         2 => choice().prop_map(Ask::ChangePoint),
-        2 => prop::bool::weighted(0.3).prop_map(|astray| Ask::Reprotect { astray }),
+        2 => prop::bool::weighted(0.3).prop_map(|wrong_direction| Ask::Reprotect { wrong_direction }),
         2 => Just(Ask::Reverse),
         1 => Just(Ask::Disable),
         1 => Just(Ask::Complete),
@@ -170,23 +178,23 @@ fn ask() -> impl Strategy<Value = Ask> {
     ]
 }
 
-fn meddle() -> impl Strategy<Value = Meddle> {
+fn interference() -> impl Strategy<Value = Interference> {
     prop_oneof![
-        ask().prop_map(Meddle::Also),
-        (0..3000_u16).prop_map(Meddle::CancelAfter),
-        (1..40_u8, any::<bool>()).prop_map(|(call, takes_effect)| Meddle::Die { call, takes_effect }),
+        ask().prop_map(Interference::Also),
+        (0..3000_u16).prop_map(Interference::CancelAfter),
+        (1..40_u8, any::<bool>()).prop_map(|(call, takes_effect)| Interference::Die { call, takes_effect }),
     ]
 }
 
-fn trouble() -> impl Strategy<Value = Trouble> {
+fn disturbance() -> impl Strategy<Value = Disturbance> {
     let calls = 0..u8::try_from(Call::ALL.len()).unwrap_or(u8::MAX);
     prop_oneof![
         6 => (side(), calls, any::<bool>())
-            .prop_map(|(at, call, takes_effect)| Trouble::Call { at, call, takes_effect }),
-        1 => (side(), 1..30_u8).prop_map(|(at, nth)| Trouble::Read(at, nth)),
-        1 => (side(), 1..30_u8).prop_map(|(at, nth)| Trouble::Write(at, nth)),
-        2 => side().prop_map(Trouble::LinkCut),
-        2 => side().prop_map(Trouble::Deaf),
-        3 => side().prop_map(Trouble::Lost),
+            .prop_map(|(at, call, takes_effect)| Disturbance::Call { at, call, takes_effect }),
+        1 => (side(), 1..30_u8).prop_map(|(at, nth)| Disturbance::Read(at, nth)),
+        1 => (side(), 1..30_u8).prop_map(|(at, nth)| Disturbance::Write(at, nth)),
+        2 => side().prop_map(Disturbance::LinkCut),
+        2 => side().prop_map(Disturbance::RefusesShutdown),
+        3 => side().prop_map(Disturbance::Lost),
     ]
 }

@@ -1,37 +1,41 @@
-//! Scripts and manual steps between the groups.
+//! Actions of a plan: scripts and manual steps between its groups.
+
+use std::path::Path;
 
 use contract::{
-    ActionPlace, ActionWork, ErrorCode, FailoverType, JobAction, JobState, Millis, PlanAction,
-    PlanFailoverRequest, PlanGroup, PlanState, ReplicationCore,
+    ActionPlace, ActionWork, Direction, ErrorCode, FailoverType, JobAction, JobState, JobView, Millis,
+    PlanAction, PlanFailoverRequest, PlanGroup, PlanState,
 };
-use simulator::run;
+use simulator::testbed::{
+    BACK, HOUR, OUT, ScriptNotes, action, cloud_machine, failover_plan_request, group, item_of,
+    machines_started, manual, member_states, plan_id, shell, test_failover_plan_request,
+};
+use simulator::{SimFault, run};
 
-use crate::plans::fleet::{
-    Notes, PLAN, action, children, failover, group, item, manual, plan, protect, reprotect, shell, started,
-    states, test_failover_request, until,
-};
-use crate::support::{BACK, OUT, Pair, dr};
+use crate::support::vmware_testbed;
 
 #[test]
-fn scripts_run_at_their_place_and_are_told_what_has_started() {
+fn scripts_run_at_their_place_and_are_given_what_has_started() {
     run(11, async |world| {
-        let (pair, notes) = (Pair::new(world), Notes::new());
-        protect(&pair, &["db", "web"]).await;
+        let testbed = vmware_testbed(world);
+        let notes = ScriptNotes::new().unwrap();
+        testbed.protect_all(&["db", "web"]).await.unwrap();
         let first = PlanGroup { before: vec![notes.script("announce")], ..group(&["db"]) };
         let second = PlanGroup { after: vec![notes.script("greet")], ..group(&["web"]) };
-        pair.core.create_plan(&plan(&[first, second])).await.unwrap();
-        let view = pair.completed(&pair.core.failover_plan(&failover(OUT)).await.unwrap()).await;
-        let told = notes.read();
-        assert_eq!(told.len(), 2);
-        assert_eq!((told[0].group, told[0].place), (1, ActionPlace::Before));
-        assert!(told[0].machines.is_empty(), "{told:#?}");
-        assert_eq!((told[1].group, told[1].place, told[1].attempt), (2, ActionPlace::After, 1));
-        assert_eq!((told[1].failover_type, told[1].direction), (FailoverType::Unplanned, OUT));
-        assert_eq!(told[1].plan, PLAN.into());
+        testbed.create_plan(&[first, second]).await.unwrap();
+        let view =
+            testbed.completed(testbed.core.failover_plan(&failover_plan_request(OUT)).await).await.unwrap();
+        let contexts = notes.read().unwrap();
+        assert_eq!(contexts.len(), 2);
+        assert_eq!((contexts[0].group, contexts[0].place), (1, ActionPlace::Before));
+        assert!(contexts[0].machines.is_empty(), "{contexts:#?}");
+        assert_eq!((contexts[1].group, contexts[1].place, contexts[1].attempt), (2, ActionPlace::After, 1));
+        assert_eq!((contexts[1].failover_type, contexts[1].direction), (FailoverType::Unplanned, OUT));
+        assert_eq!(contexts[1].plan, plan_id());
         for machine in ["db", "web"] {
-            let told = &told[1].machines[&item(machine)];
-            let view = pair.item(&item(machine)).await;
-            assert_eq!((&told.machine, &told.point), (&dr(machine), &view.failed_over_to));
+            let started = &contexts[1].machines[&item_of(machine)];
+            let view = testbed.item(&item_of(machine)).await.unwrap();
+            assert_eq!((&started.machine, &started.point), (&cloud_machine(machine), &view.failed_over_to));
         }
         assert!(view.plan.unwrap().actions.iter().all(|action| action.state == PlanState::Done));
     });
@@ -40,111 +44,124 @@ fn scripts_run_at_their_place_and_are_told_what_has_started() {
 #[test]
 fn actions_are_done_for_the_failovers_and_directions_they_are_meant_for() {
     run(12, async |world| {
-        let (pair, notes) = (Pair::new(world), Notes::new());
-        protect(&pair, &["db"]).await;
-        let meant = |name: &str, types: &[FailoverType], directions: &[contract::Direction]| PlanAction {
+        let testbed = vmware_testbed(world);
+        let notes = ScriptNotes::new().unwrap();
+        testbed.protect_all(&["db"]).await.unwrap();
+        let script_for = |name: &str, types: &[FailoverType], directions: &[Direction]| PlanAction {
             types: types.to_vec(),
             directions: directions.to_vec(),
             ..notes.script(name)
         };
         let before = vec![
-            meant("test-failovers", &[FailoverType::Test], &[]),
-            meant("out", &[FailoverType::Unplanned, FailoverType::Planned], &[OUT]),
-            meant("back", &[], &[BACK]),
-            meant("planned", &[FailoverType::Planned], &[]),
+            script_for("test-failovers", &[FailoverType::Test], &[]),
+            script_for("out", &[FailoverType::Unplanned, FailoverType::Planned], &[OUT]),
+            script_for("back", &[], &[BACK]),
+            script_for("planned", &[FailoverType::Planned], &[]),
         ];
-        pair.core.create_plan(&plan(&[PlanGroup { before, ..group(&["db"]) }])).await.unwrap();
-        let done = |view: contract::JobView| -> Vec<String> {
+        testbed.create_plan(&[PlanGroup { before, ..group(&["db"]) }]).await.unwrap();
+        let done = |view: JobView| -> Vec<String> {
             let actions = view.plan.unwrap().actions.into_iter();
             actions.filter(|action| action.state == PlanState::Done).map(|action| action.name).collect()
         };
-        let job = pair.core.test_failover_plan(&test_failover_request()).await.unwrap();
-        assert_eq!(done(pair.completed(&job).await), ["test-failovers"]);
-        pair.completed(&pair.core.clean_up_test_failover_plan(&PLAN.into()).await.unwrap()).await;
-        let job = pair.core.failover_plan(&failover(OUT)).await.unwrap();
-        assert_eq!(done(pair.completed(&job).await), ["out"]);
-        pair.completed(&pair.core.commit_plan(&PLAN.into()).await.unwrap()).await;
-        pair.completed(&pair.core.reprotect_plan(&reprotect(&pair.core, BACK).await).await.unwrap()).await;
-        let job = pair.core.failover_plan(&failover(BACK)).await.unwrap();
-        assert_eq!(done(pair.completed(&job).await), ["back"]);
-        let told: Vec<_> = notes.read().iter().map(|told| (told.failover_type, told.direction)).collect();
+        let job = testbed.core.test_failover_plan(&test_failover_plan_request()).await.unwrap();
+        assert_eq!(done(testbed.completed(&job).await.unwrap()), ["test-failovers"]);
+        testbed.completed(testbed.core.clean_up_test_failover_plan(&plan_id()).await).await.unwrap();
+        let job = testbed.core.failover_plan(&failover_plan_request(OUT)).await.unwrap();
+        assert_eq!(done(testbed.completed(&job).await.unwrap()), ["out"]);
+        testbed.commit_plan().await.unwrap();
+        testbed
+            .completed(testbed.core.reprotect_plan(&testbed.plan_reprotection(BACK, &["db"])).await)
+            .await
+            .unwrap();
+        let job = testbed.core.failover_plan(&failover_plan_request(BACK)).await.unwrap();
+        assert_eq!(done(testbed.completed(&job).await.unwrap()), ["back"]);
+        let contexts = notes.read().unwrap();
+        let found: Vec<_> =
+            contexts.iter().map(|context| (context.failover_type, context.direction)).collect();
         let all =
             [(FailoverType::Test, OUT), (FailoverType::Unplanned, OUT), (FailoverType::Unplanned, BACK)];
-        assert_eq!(told, all);
+        assert_eq!(found, all);
     });
 }
 
 #[test]
-fn a_test_failovers_script_is_told_the_test_machine_and_its_point() {
+fn a_script_of_a_test_failover_is_given_the_test_machine_and_its_point() {
     run(13, async |world| {
-        let (pair, notes) = (Pair::new(world), Notes::new());
-        protect(&pair, &["db"]).await;
+        let testbed = vmware_testbed(world);
+        let notes = ScriptNotes::new().unwrap();
+        testbed.protect_all(&["db"]).await.unwrap();
         let after = vec![notes.script("look")];
-        pair.core.create_plan(&plan(&[PlanGroup { after, ..group(&["db"]) }])).await.unwrap();
-        pair.completed(&pair.core.test_failover_plan(&test_failover_request()).await.unwrap()).await;
-        let (told, view) = (notes.read(), pair.item(&item("db")).await);
-        let told = &told[0].machines[&item("db")];
-        assert_eq!(Some(&told.machine), view.test_failover.as_ref());
-        assert!(view.points.iter().any(|point| Some(&point.id) == told.point.as_ref()));
+        testbed.create_plan(&[PlanGroup { after, ..group(&["db"]) }]).await.unwrap();
+        testbed
+            .completed(testbed.core.test_failover_plan(&test_failover_plan_request()).await)
+            .await
+            .unwrap();
+        let contexts = notes.read().unwrap();
+        let view = testbed.item(&item_of("db")).await.unwrap();
+        let started = &contexts[0].machines[&item_of("db")];
+        assert_eq!(Some(&started.machine), view.test_failover.as_ref());
+        assert!(view.points.iter().any(|point| Some(&point.id) == started.point.as_ref()));
     });
 }
 
 #[test]
 fn a_plan_stops_at_a_manual_step_until_it_is_done() {
     run(14, async |world| {
-        let pair = Pair::new(world);
-        protect(&pair, &["db", "web"]).await;
+        let testbed = vmware_testbed(world);
+        testbed.protect_all(&["db", "web"]).await.unwrap();
         let first = PlanGroup { after: vec![manual("check"), manual("sign")], ..group(&["db"]) };
-        pair.core.create_plan(&plan(&[first, group(&["web"])])).await.unwrap();
-        let job = pair.core.failover_plan(&failover(OUT)).await.unwrap();
-        let view = until(&pair, &job, JobState::WaitingForManualAction).await;
+        testbed.create_plan(&[first, group(&["web"])]).await.unwrap();
+        let job = testbed.core.failover_plan(&failover_plan_request(OUT)).await.unwrap();
+        let view = testbed.reaches(&job, JobState::WaitingForManualAction).await.unwrap();
         assert_eq!(view.actions, [JobAction::Resume, JobAction::Cancel]);
         assert_eq!(view.steps.last().unwrap().note, "please check");
-        pair.live(Millis(3_600_000)).await;
-        assert_eq!(started(&pair.recovery), ["db-dr"]);
-        pair.core.resume_job(&job).await.unwrap();
-        pair.world.settle().await;
-        // The second step waits for an answer of its own.
-        let view = until(&pair, &job, JobState::WaitingForManualAction).await;
+        testbed.advance(HOUR).await;
+        assert_eq!(machines_started(&testbed.recovery), ["db-dr"]);
+        testbed.core.resume_job(&job).await.unwrap();
+        testbed.world.settle().await;
+        // The second manual step has to be confirmed on its own.
+        let view = testbed.reaches(&job, JobState::WaitingForManualAction).await.unwrap();
         assert_eq!(view.steps.last().unwrap().note, "please sign");
-        assert_eq!(started(&pair.recovery), ["db-dr"]);
-        pair.core.resume_job(&job).await.unwrap();
-        pair.completed(&job).await;
-        assert_eq!(started(&pair.recovery), ["db-dr", "web-dr"]);
+        assert_eq!(machines_started(&testbed.recovery), ["db-dr"]);
+        testbed.core.resume_job(&job).await.unwrap();
+        testbed.completed(&job).await.unwrap();
+        assert_eq!(machines_started(&testbed.recovery), ["db-dr", "web-dr"]);
     });
 }
 
 #[test]
 fn a_plan_that_is_cancelled_at_a_manual_step_starts_nothing_more() {
     run(15, async |world| {
-        let pair = Pair::new(world);
-        protect(&pair, &["db", "web"]).await;
+        let testbed = vmware_testbed(world);
+        testbed.protect_all(&["db", "web"]).await.unwrap();
         let first = PlanGroup { after: vec![manual("check")], ..group(&["db"]) };
-        pair.core.create_plan(&plan(&[first, group(&["web"])])).await.unwrap();
-        let job = pair.core.failover_plan(&failover(OUT)).await.unwrap();
-        until(&pair, &job, JobState::WaitingForManualAction).await;
-        pair.core.cancel_job(&job).await.unwrap();
-        let view = pair.ended(&job).await;
+        testbed.create_plan(&[first, group(&["web"])]).await.unwrap();
+        let job = testbed.core.failover_plan(&failover_plan_request(OUT)).await.unwrap();
+        testbed.reaches(&job, JobState::WaitingForManualAction).await.unwrap();
+        testbed.core.cancel_job(&job).await.unwrap();
+        let view = testbed.ended(&job).await.unwrap();
         assert_eq!(view.state, JobState::Cancelled);
-        assert_eq!(states(&view), [("db", PlanState::Done), ("web", PlanState::Waiting)]);
-        assert_eq!(children(&pair, &job).await.len(), 1);
-        assert_eq!(pair.core.retry_job(&job).await.unwrap_err().code, ErrorCode::NotAllowedInState);
-        // What is left goes with the next.
-        pair.completed(&{
-            let job = pair.core.failover_plan(&failover(OUT)).await.unwrap();
-            until(&pair, &job, JobState::WaitingForManualAction).await;
-            pair.core.resume_job(&job).await.unwrap();
-            job
-        })
-        .await;
+        assert_eq!(member_states(&view), [("db", PlanState::Done), ("web", PlanState::Waiting)]);
+        assert_eq!(testbed.child_jobs(&job).await.unwrap().len(), 1);
+        assert_eq!(testbed.core.retry_job(&job).await.unwrap_err().code, ErrorCode::NotAllowedInState);
+        // Another failover of the plan takes the machines that are left.
+        testbed
+            .completed(&{
+                let job = testbed.core.failover_plan(&failover_plan_request(OUT)).await.unwrap();
+                testbed.reaches(&job, JobState::WaitingForManualAction).await.unwrap();
+                testbed.core.resume_job(&job).await.unwrap();
+                job
+            })
+            .await
+            .unwrap();
     });
 }
 
 #[test]
-fn a_script_fails_by_its_end_its_words_or_its_slowness_and_when_it_cannot_be_started() {
-    let file = std::path::Path::new("unused");
+fn a_script_fails_by_its_exit_code_its_standard_error_its_time_and_when_it_cannot_be_started() {
+    let file = Path::new("unused");
     let slow = |seconds: &str| {
-        // Its child would outlive it, and hold on to its standard error.
+        // The child process would outlive the shell and keep its standard error open.
         let arguments = ["-c", &format!("sleep {seconds} & wait")].map(ToOwned::to_owned).to_vec();
         ActionWork::Script { program: "sh".to_owned(), arguments, timeout: Millis(200) }
     };
@@ -162,13 +179,13 @@ fn a_script_fails_by_its_end_its_words_or_its_slowness_and_when_it_cannot_be_sta
     ];
     for (script, words) in bad {
         run(16, async |world| {
-            let pair = Pair::new(world);
-            protect(&pair, &["db"]).await;
+            let testbed = vmware_testbed(world);
+            testbed.protect_all(&["db"]).await.unwrap();
             let name = script.name.clone();
             let after = vec![script];
-            pair.core.create_plan(&plan(&[PlanGroup { after, ..group(&["db"]) }])).await.unwrap();
-            let job = pair.core.failover_plan(&failover(OUT)).await.unwrap();
-            let view = pair.ended(&job).await;
+            testbed.create_plan(&[PlanGroup { after, ..group(&["db"]) }]).await.unwrap();
+            let job = testbed.core.failover_plan(&failover_plan_request(OUT)).await.unwrap();
+            let view = testbed.ended(&job).await.unwrap();
             let error = view.error.unwrap();
             assert_eq!((view.state, error.code), (JobState::PartiallySucceeded, ErrorCode::ScriptFailed));
             assert!(error.message.contains(words), "{name}: {error}");
@@ -177,20 +194,21 @@ fn a_script_fails_by_its_end_its_words_or_its_slowness_and_when_it_cannot_be_sta
 }
 
 #[test]
-fn a_plans_own_time_does_not_count_what_people_take() {
+fn the_time_of_manual_steps_does_not_count_as_the_plans_own() {
     run(18, async |world| {
-        let pair = Pair::new(world);
-        protect(&pair, &["db"]).await;
+        let testbed = vmware_testbed(world);
+        testbed.protect_all(&["db"]).await.unwrap();
         let after = vec![manual("check")];
-        pair.core.create_plan(&plan(&[PlanGroup { after, ..group(&["db"]) }])).await.unwrap();
-        pair.primary.inject(&simulator::SimFault::ShutdownRefused("db".into()));
-        let request = PlanFailoverRequest { shut_down_source: true, ..failover(OUT) };
-        let job = pair.core.failover_plan(&request).await.unwrap();
-        until(&pair, &job, JobState::WaitingForManualAction).await;
-        pair.live(Millis(3_600_000)).await;
-        pair.core.resume_job(&job).await.unwrap();
-        let progress = pair.completed(&job).await.plan.unwrap();
-        // What the source was given to shut down counts, an hour's wait for a person does not.
+        testbed.create_plan(&[PlanGroup { after, ..group(&["db"]) }]).await.unwrap();
+        testbed.primary.inject(&SimFault::ShutdownRefused("db".into()));
+        let request = PlanFailoverRequest { shut_down_source: true, ..failover_plan_request(OUT) };
+        let job = testbed.core.failover_plan(&request).await.unwrap();
+        testbed.reaches(&job, JobState::WaitingForManualAction).await.unwrap();
+        testbed.advance(HOUR).await;
+        testbed.core.resume_job(&job).await.unwrap();
+        let progress = testbed.completed(&job).await.unwrap().plan.unwrap();
+        // The time that the source has to shut down counts, an hour of waiting for a person does
+        // not.
         let took = progress.took.unwrap();
         assert!((60_000..600_000).contains(&took.0), "{took}");
         assert!((3_600_000..3_700_000).contains(&progress.manual.0), "{}", progress.manual);
@@ -198,12 +216,12 @@ fn a_plans_own_time_does_not_count_what_people_take() {
 }
 
 #[test]
-fn a_script_that_reads_nothing_and_prints_much_is_fine() {
+fn a_script_may_ignore_its_input_and_print_much() {
     run(17, async |world| {
-        let pair = Pair::new(world);
-        protect(&pair, &["db"]).await;
-        let after = vec![shell("print", "head -c 300000 /dev/zero", std::path::Path::new("unused"))];
-        pair.core.create_plan(&plan(&[PlanGroup { after, ..group(&["db"]) }])).await.unwrap();
-        pair.completed(&pair.core.failover_plan(&failover(OUT)).await.unwrap()).await;
+        let testbed = vmware_testbed(world);
+        testbed.protect_all(&["db"]).await.unwrap();
+        let after = vec![shell("print", "head -c 300000 /dev/zero", Path::new("unused"))];
+        testbed.create_plan(&[PlanGroup { after, ..group(&["db"]) }]).await.unwrap();
+        testbed.completed(testbed.core.failover_plan(&failover_plan_request(OUT)).await).await.unwrap();
     });
 }

@@ -1,7 +1,7 @@
-//! The core dies in the midst of a plan, at every call it makes and after every write to its store, and its successor
-//! goes on where it stopped: no machine has two jobs, and no script runs twice unless it was cut in its midst.
+//! The core dies during a plan, at each call that it makes and after each write to its store, and
+//! its successor finishes the plan: no machine gets two jobs, and no script runs twice unless it
+//! was interrupted.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -10,24 +10,22 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use contract::{
-    CoreError, ErrorCode, JobFilter, JobId, JobState, JobSubject, JobView, Millis, Phase,
-    PlanFailoverRequest, PlanGroup, PlanState, Platform, PlatformKind, ReplicationCore, Side, SiteId,
+    CoreError, Direction, ErrorCode, JobFilter, JobId, JobKind, JobState, JobSubject, JobView, MachineId,
+    Millis, Phase, PlanAction, PlanFailoverRequest, PlanGroup, PlanState, Platform, ReplicationCore, Side,
+    SiteId,
 };
-use replication::fault_hook::{Extent, FaultHook};
-use replication::{Clock, Config, Core};
-use simulator::{SimConfig, SimInstall, SimProcess, SimProfile, SimSite, SimWorld, run};
-use tempfile::TempDir;
+use simulator::testbed::{
+    BACK, BOOT, CoreParts, INTERVAL, OUT, Testbed, cloud_machine, enable_request, failover_plan_request,
+    group, item_of, manual, plan_id, shell, test_failover_plan_request, test_machine,
+};
+use simulator::{SimInstall, SimProcess, SimWorld, run};
 
-use crate::plans::fleet::{
-    BOOT, PLAN, failover, group, item, manual, plan, reprotect, shell, test_failover_request,
-};
-use crate::support::{BACK, INTERVAL, OUT, POLICY, dr, enable, exact, is_up, policy};
+use crate::support::{Extent, FaultHook, assert_prefix, assert_up, open_core_over, panic_text, setup};
 
 const SEED: u64 = 41;
 const MACHINES: [&str; 3] = ["db", "cache", "web"];
-const PATIENCE: Duration = Duration::from_secs(2 * 3600);
 
-/// What is done with the plan.
+/// A request about the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     TestFailover,
@@ -53,12 +51,13 @@ enum Death {
     Write(u64),
 }
 
-/// Lets a process die after a write, and keeps the store as it was then.
-struct Clerk {
+/// Lets a process die after a write to the store, and copies the store as it was then.
+struct DeathAfterWrite {
     dir: PathBuf,
-    /// What was written when the process died.
+    /// Where the copy goes.
     left: PathBuf,
-    /// Gone as soon as the core is dead, so that what is still moving of it runs no script.
+    /// A file that is deleted when the core dies, so that what is left of the dead core runs no
+    /// script.
     alive: PathBuf,
     process: Arc<SimProcess>,
     writes: AtomicU64,
@@ -66,7 +65,7 @@ struct Clerk {
     copied: Mutex<bool>,
 }
 
-impl FaultHook for Clerk {
+impl FaultHook for DeathAfterWrite {
     fn pass(&self, _batch: u64, _extent: &mut Extent) -> bool {
         true
     }
@@ -82,7 +81,7 @@ impl FaultHook for Clerk {
     }
 }
 
-/// Copies a core's directory, but not what SQLite makes anew.
+/// Copies a core's directory, without the files that SQLite recreates.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -90,61 +89,65 @@ fn copy(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             copy(&path, &target);
         } else if path.extension().is_none_or(|extension| extension != "db-shm") {
-            // A transfer under way may take its file away.
+            // A transfer may delete its file meanwhile.
             let _ = std::fs::copy(path, target);
         }
     }
 }
 
-/// A core between two sites, in a process, with a plan.
-struct House {
-    world: SimWorld,
-    primary: Arc<SimSite>,
-    recovery: Arc<SimSite>,
+/// A testbed with a plan, whose core runs in a process that can be killed.
+struct PlanRestartFixture {
+    testbed: Testbed,
     process: Arc<SimProcess>,
-    clerk: Arc<Clerk>,
-    core: Core,
-    dir: TempDir,
+    hook: Arc<DeathAfterWrite>,
     /// Calls and writes of the last stage.
     took: (u64, u64),
 }
 
-impl House {
+impl PlanRestartFixture {
     async fn new(world: SimWorld) -> Self {
-        let primary = world.site(SimConfig::new("primary", SimProfile::VMWARE));
-        let recovery = world.site(SimConfig::new("recovery", SimProfile::AZURE));
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        std::fs::write(dir.path().join("alive"), "").unwrap();
         let process = SimProcess::new();
-        let (clerk, core) = open(dir.path(), "1", &process, [&primary, &recovery]);
-        let house = Self { world, primary, recovery, process, clerk, core, dir, took: (0, 0) };
-        house.core.create_policy(&POLICY.into(), &policy(PlatformKind::Vmware, 3)).await.unwrap();
-        for machine in MACHINES {
-            house.primary.install(&SimInstall::new(machine)).unwrap();
-            house.primary.start(&machine.into()).await.unwrap();
-            let job = house.core.enable_protection(&enable(&item(machine), machine)).await.unwrap();
-            assert_eq!(house.follow(&job).await.state, JobState::Completed);
-        }
-        house.points().await;
+        let mut hook = None;
+        let open_first = |parts: CoreParts| {
+            std::fs::write(parts.dir.join("alive"), "").unwrap();
+            let opened = hook.insert(DeathAfterWrite::new(&parts.dir, "1", &process));
+            open(parts, &process, opened)
+        };
+        let testbed = Testbed::open(world, setup(), open_first).unwrap();
+        let hook = hook.expect("the core was opened");
+        let fixture = Self { testbed, process, hook, took: (0, 0) };
+        fixture.protect_machines().await;
         let first = PlanGroup {
-            before: vec![house.script("announce")],
-            after: vec![manual("check"), house.script("greet")],
+            before: vec![fixture.script("announce")],
+            after: vec![manual("check"), fixture.script("greet")],
             ..group(&["db", "cache"])
         };
-        let second = PlanGroup { after: vec![house.script("done")], ..group(&["web"]) };
-        house.core.create_plan(&plan(&[first, second])).await.unwrap();
-        house
+        let second = PlanGroup { after: vec![fixture.script("done")], ..group(&["web"]) };
+        fixture.testbed.create_plan(&[first, second]).await.unwrap();
+        fixture
     }
 
-    /// A script that writes its name down, while the core lives.
-    fn script(&self, name: &str) -> contract::PlanAction {
+    async fn protect_machines(&self) {
+        let testbed = &self.testbed;
+        testbed.make_policy().await.unwrap();
+        for machine in MACHINES {
+            testbed.primary.install(&SimInstall::new(machine)).unwrap();
+            testbed.primary.start(&machine.into()).await.unwrap();
+            let job = testbed.core.enable_protection(&enable_request(machine)).await;
+            assert_eq!(testbed.ended(job).await.unwrap().state, JobState::Completed);
+        }
+        self.points().await;
+    }
+
+    /// A script that writes its name down while its core is alive.
+    fn script(&self, name: &str) -> PlanAction {
         let lines = format!("test -e \"$0/alive\" || exit 0; echo {name} >> \"$0/notes\"");
-        shell(name, &lines, self.dir.path())
+        shell(name, &lines, self.testbed.dir())
     }
 
-    /// How often each script has run since they were counted last.
+    /// How often each script has run since this was asked last.
     fn scripts_run(&self) -> BTreeMap<String, u32> {
-        let path = self.dir.path().join("notes");
+        let path = self.testbed.dir().join("notes");
         let mut runs = BTreeMap::new();
         for name in std::fs::read_to_string(&path).unwrap_or_default().lines() {
             *runs.entry(name.to_owned()).or_default() += 1;
@@ -155,69 +158,60 @@ impl House {
 
     async fn points(&self) {
         for machine in MACHINES {
-            let item = item(machine);
-            let seen = tokio::time::timeout(PATIENCE, self.core.watch_points(&item, 2)).await;
-            seen.unwrap_or_else(|_| panic!("no point of {machine}")).unwrap();
+            self.testbed.wait_for_points(&item_of(machine), 2).await.unwrap();
         }
     }
 
-    async fn live(&self, time: Millis) {
-        self.world.clock().sleep(time).await;
-    }
-
-    /// What happens around the core.
+    /// Does what a stage needs before its request.
     async fn prepare(&self, stage: Stage) {
         match stage {
             FailBack => self.points().await,
             TestFailover | CleanUp | FailOver | Commit | ReprotectBack => {}
         }
-        self.live(Millis(1000)).await;
+        self.testbed.advance(Millis(1000)).await;
     }
 
     async fn ask(&self, stage: Stage) -> Result<JobId, CoreError> {
-        let (core, plan) = (&self.core, PLAN.into());
+        let core = &self.testbed.core;
+        let plan = plan_id();
         match stage {
-            TestFailover => core.test_failover_plan(&test_failover_request()).await,
+            TestFailover => core.test_failover_plan(&test_failover_plan_request()).await,
             CleanUp => core.clean_up_test_failover_plan(&plan).await,
             FailOver => {
-                let request = PlanFailoverRequest { shut_down_source: true, ..failover(OUT) };
+                let request = PlanFailoverRequest { shut_down_source: true, ..failover_plan_request(OUT) };
                 core.failover_plan(&request).await
             }
             Commit => core.commit_plan(&plan).await,
-            ReprotectBack => core.reprotect_plan(&reprotect(core, BACK).await).await,
-            FailBack => core.failover_plan(&failover(BACK)).await,
+            ReprotectBack => core.reprotect_plan(&self.testbed.plan_reprotection(BACK, &MACHINES)).await,
+            FailBack => core.failover_plan(&failover_plan_request(BACK)).await,
         }
     }
 
-    /// Follows a job to its end, doing what is to be done by hand.
+    /// Follows a job to its end, confirming its manual steps.
     async fn follow(&self, job: &JobId) -> JobView {
-        let follow = async {
-            let mut view = self.core.job(job).await.unwrap();
-            while !view.state.ended() {
-                if view.state == JobState::WaitingForManualAction {
-                    self.core.resume_job(job).await.unwrap();
-                    self.world.settle().await;
-                    view = self.core.job(job).await.unwrap();
-                    continue;
-                }
-                view = self.core.watch_job(job, view.revision).await.unwrap();
+        loop {
+            let waits = |view: &JobView| view.state == JobState::WaitingForManualAction;
+            let view = self.testbed.until(job, waits).await.unwrap();
+            if view.state.ended() {
+                return view;
             }
-            view
-        };
-        tokio::time::timeout(PATIENCE, follow).await.unwrap_or_else(|_| panic!("{job} never ends"))
+            self.testbed.core.resume_job(job).await.unwrap();
+            self.testbed.world.settle().await;
+        }
     }
 
     fn counted(&self) -> (u64, u64) {
-        (self.process.calls(), self.clerk.writes.load(Ordering::SeqCst))
+        (self.process.calls(), self.hook.writes.load(Ordering::SeqCst))
     }
 
-    /// Goes through a stage, and dies in it if told to. Returns the plan's job.
+    /// Goes through a stage, and lets the core die in it if a death is given. Returns the plan's
+    /// job.
     async fn take(&mut self, stage: Stage, death: Option<Death>) -> JobView {
         self.prepare(stage).await;
         let (calls, writes) = self.counted();
         match death {
             Some(Death::Call { call, takes_effect }) => self.process.die_at(calls + call, takes_effect),
-            Some(Death::Write(write)) => self.clerk.last.store(writes + write, Ordering::SeqCst),
+            Some(Death::Write(write)) => self.hook.last.store(writes + write, Ordering::SeqCst),
             None => {}
         }
         let work = async {
@@ -229,7 +223,7 @@ impl House {
             () = self.process.died() => {}
             view = work => {
                 if tokio::time::timeout(Duration::from_millis(5), self.process.died()).await.is_err() {
-                    assert!(death.is_none(), "it did not die");
+                    assert!(death.is_none(), "the core did not die");
                     let now = self.counted();
                     self.took = (now.0 - calls, now.1 - writes);
                     return view;
@@ -238,8 +232,8 @@ impl House {
         }
         self.restart().await;
         let arrived = self.arrived().await;
-        let of_plan = JobFilter { plan: Some(PLAN.into()), ..JobFilter::default() };
-        let jobs = self.core.jobs(&of_plan).await.unwrap();
+        let of_plan = JobFilter { plan: Some(plan_id()), ..JobFilter::default() };
+        let jobs = self.testbed.core.jobs(&of_plan).await.unwrap();
         let own = jobs.into_iter().rfind(|job| matches!(job.subject, JobSubject::Plan(_)));
         let known = own.filter(|job| job.kind == kind(stage) && job.direction == direction(stage));
         let job = match known {
@@ -247,26 +241,30 @@ impl House {
             None => self.ask(stage).await.unwrap(),
         };
         let view = self.follow(&job).await;
-        // Whoever served already went on serving.
+        // Machines that served already go on serving.
         for (machine, boots) in arrived {
-            assert_eq!(self.recovery.boots(&dr(machine)).len(), boots, "{machine} was started again");
+            assert_eq!(
+                self.testbed.recovery.boots(&cloud_machine(machine)).len(),
+                boots,
+                "{machine} was started again"
+            );
         }
         view
     }
 
-    /// Machines that serve on the recovery side as the store has it, with how often they were started.
+    /// The machines that have failed over by the core's store, with how often each was started.
     async fn arrived(&self) -> Vec<(&'static str, usize)> {
         let mut arrived = Vec::new();
         for machine in MACHINES {
-            let at = self.core.item(&item(machine)).await.unwrap().protection;
+            let at = self.testbed.core.item(&item_of(machine)).await.unwrap().protection;
             if (at.phase, at.active) == (Phase::CommitPending, Side::Recovery) {
-                arrived.push((machine, self.recovery.boots(&dr(machine)).len()));
+                arrived.push((machine, self.testbed.recovery.boots(&cloud_machine(machine)).len()));
             }
         }
         arrived
     }
 
-    /// Goes through all stages before one.
+    /// Goes through all stages before this one.
     async fn until(&mut self, stage: Stage) {
         for other in STAGES.into_iter().take_while(|other| *other != stage) {
             let job = self.take(other, None).await;
@@ -274,66 +272,71 @@ impl House {
         }
     }
 
-    /// Another process takes the dead one's place, on what it left.
+    /// Starts another process, on what the dead one left.
     async fn restart(&mut self) {
-        let _ = std::fs::remove_file(self.dir.path().join("alive"));
-        self.live(Millis(3000)).await;
-        std::fs::write(self.dir.path().join("alive"), "").unwrap();
+        let alive = self.testbed.dir().join("alive");
+        let _ = std::fs::remove_file(&alive);
+        self.testbed.advance(Millis(3000)).await;
+        std::fs::write(alive, "").unwrap();
         self.process = SimProcess::new();
-        let last = if *self.clerk.copied.lock().unwrap() { "2" } else { "1" };
-        let sites = [&self.primary, &self.recovery];
-        (self.clerk, self.core) = open(self.dir.path(), last, &self.process, sites);
+        let directory = if *self.hook.copied.lock().unwrap() { "2" } else { "1" };
+        self.hook = DeathAfterWrite::new(self.testbed.dir(), directory, &self.process);
+        self.testbed.core = open(self.testbed.parts(), &self.process, &self.hook).unwrap();
     }
 
-    /// Everything is as the stage should leave it.
+    /// Asserts that the stage did what it has to do.
     async fn judge(&self, stage: Stage, job: &JobView) {
         assert_eq!(job.state, JobState::Completed, "{job:#?}");
         let progress = job.plan.as_ref().unwrap();
         assert!(progress.members.iter().all(|member| member.state == PlanState::Done), "{progress:#?}");
         let below = JobFilter { parent: Some(job.id.clone()), ..JobFilter::default() };
-        assert_eq!(self.core.jobs(&below).await.unwrap().len(), MACHINES.len());
+        assert_eq!(self.testbed.core.jobs(&below).await.unwrap().len(), MACHINES.len());
         let ran = self.scripts_run();
         for action in &progress.actions {
             let ran = ran.get(&action.name).copied().unwrap_or(0);
-            let cut = job.steps.iter().any(|step| {
+            let interrupted = job.steps.iter().any(|step| {
                 step.name.starts_with(&action.name) && step.note.contains("the core was stopped")
             });
             match (action.state, action.runs) {
                 (PlanState::Skipped, 0) => assert_eq!(ran, 0, "{action:?}"),
                 (PlanState::Done, 1) if action.name == "check" => {}
                 (PlanState::Done, 1) => assert_eq!(ran, 1, "{action:?}"),
-                // Cut in its midst: it may have come to its end all the same.
-                (PlanState::Done, 2) => assert!(cut && (1..=2).contains(&ran), "{action:?} ran {ran} times"),
+                // The script was interrupted, and may have ended all the same.
+                (PlanState::Done, 2) => {
+                    assert!(interrupted && (1..=2).contains(&ran), "{action:?} ran {ran} times")
+                }
                 other => panic!("{other:?}: {action:?}"),
             }
         }
-        self.live(BOOT).await;
+        self.testbed.advance(BOOT).await;
         for machine in MACHINES {
-            let view = self.core.item(&item(machine)).await.unwrap();
-            assert_eq!((view.protection.phase, view.protection.active), stands(stage), "{machine}");
+            let view = self.testbed.core.item(&item_of(machine)).await.unwrap();
+            assert_eq!((view.protection.phase, view.protection.active), expected_state(stage), "{machine}");
             assert_eq!(view.job, None);
-            self.runs(stage, machine);
+            self.assert_recovered(stage, machine);
         }
     }
 
-    fn runs(&self, stage: Stage, machine: &str) {
-        let here = (&self.primary, contract::MachineId(machine.to_owned()));
-        let there = (&self.recovery, dr(machine));
-        let test = (&self.recovery, contract::MachineId(format!("{machine}-dr-test")));
+    /// Asserts that the machine that a stage starts is up, with an exact prefix of its source's
+    /// writes.
+    fn assert_recovered(&self, stage: Stage, machine: &str) {
+        let Testbed { primary, recovery, .. } = &self.testbed;
+        let original = (primary, MachineId::from(machine));
+        let copy = (recovery, cloud_machine(machine));
         let (from, to) = match stage {
-            TestFailover => (here, test),
-            FailOver => (here, there),
-            FailBack => (there, here),
+            TestFailover => (original, (recovery, test_machine(machine))),
+            FailOver => (original, copy),
+            FailBack => (copy, original),
             CleanUp | Commit | ReprotectBack => return,
         };
-        let (source, target) = (from.0.last_boot(&from.1).unwrap(), to.0.last_boot(&to.1).unwrap());
-        let (_, record) = exact(&source, &target);
-        is_up(to.0, &target, record);
+        let source = from.0.last_boot(&from.1).unwrap();
+        let target = to.0.last_boot(&to.1).unwrap();
+        let record = assert_prefix(&source, &target).last_record;
+        assert_up(to.0, &target, record);
     }
 }
 
-fn kind(stage: Stage) -> contract::JobKind {
-    use contract::JobKind;
+fn kind(stage: Stage) -> JobKind {
     match stage {
         TestFailover => JobKind::TestFailover,
         CleanUp => JobKind::TestFailoverCleanup,
@@ -343,11 +346,11 @@ fn kind(stage: Stage) -> contract::JobKind {
     }
 }
 
-fn direction(stage: Stage) -> contract::Direction {
+fn direction(stage: Stage) -> Direction {
     if matches!(stage, ReprotectBack | FailBack) { BACK } else { OUT }
 }
 
-fn stands(stage: Stage) -> (Phase, Side) {
+fn expected_state(stage: Stage) -> (Phase, Side) {
     match stage {
         TestFailover | CleanUp => (Phase::Protected, Side::Primary),
         FailOver => (Phase::CommitPending, Side::Recovery),
@@ -357,51 +360,59 @@ fn stands(stage: Stage) -> (Phase, Side) {
     }
 }
 
-fn open(root: &Path, life: &str, process: &Arc<SimProcess>, sites: [&Arc<SimSite>; 2]) -> (Arc<Clerk>, Core) {
-    let mut platforms: BTreeMap<SiteId, Arc<dyn Platform>> = BTreeMap::new();
-    for (id, site) in ["primary", "recovery"].into_iter().zip(sites) {
-        platforms.insert(id.into(), process.platform(site));
+impl DeathAfterWrite {
+    /// Watches the store in this directory below `root`.
+    fn new(root: &Path, directory: &str, process: &Arc<SimProcess>) -> Arc<Self> {
+        Arc::new(Self {
+            dir: root.join(directory),
+            left: root.join("2"),
+            alive: root.join("alive"),
+            process: Arc::clone(process),
+            writes: AtomicU64::new(0),
+            last: AtomicU64::new(u64::MAX),
+            copied: Mutex::new(false),
+        })
     }
-    let dir = root.join(life);
-    let clerk = Arc::new(Clerk {
-        dir: dir.clone(),
-        left: root.join("2"),
-        alive: root.join("alive"),
-        process: Arc::clone(process),
-        writes: AtomicU64::new(0),
-        last: AtomicU64::new(u64::MAX),
-        copied: Mutex::new(false),
-    });
-    let tap: Arc<dyn FaultHook> = clerk.clone();
-    let clock = sites[0].clock().clone();
-    let clock = Clock::new(move || clock.now());
-    let core = Core::open(Config { platforms, dir, fault_hook: Some(tap), clock }).unwrap();
-    (clerk, core)
 }
 
-/// Goes as far as a stage and through it undisturbed. Returns how many calls and writes the stage takes.
+/// Opens a core over the store that `hook` watches, whose calls to the primary and the recovery
+/// site belong to a process.
+fn open(
+    parts: CoreParts,
+    process: &Arc<SimProcess>,
+    hook: &Arc<DeathAfterWrite>,
+) -> Result<Arc<dyn ReplicationCore>, CoreError> {
+    let of_process =
+        |id: &str| -> (SiteId, Arc<dyn Platform>) { (id.into(), process.platform(&parts.sites[&id.into()])) };
+    let platforms: BTreeMap<_, _> = ["primary", "recovery"].map(of_process).into();
+    let hook = Arc::clone(hook);
+    open_core_over(platforms, CoreParts { dir: hook.dir.clone(), ..parts }, Some(hook))
+}
+
+/// Goes to a stage and through it without a death. Returns how many calls and writes the stage
+/// takes.
 fn undisturbed(stage: Stage) -> (u64, u64) {
     run(SEED, async |world| {
-        let mut house = House::new(world).await;
-        house.until(stage).await;
-        let job = house.take(stage, None).await;
-        let took = house.took;
-        house.judge(stage, &job).await;
+        let mut fixture = PlanRestartFixture::new(world).await;
+        fixture.until(stage).await;
+        let job = fixture.take(stage, None).await;
+        let took = fixture.took;
+        fixture.judge(stage, &job).await;
         took
     })
 }
 
 fn disturbed(stage: Stage, death: Death) {
     run(SEED, async |world| {
-        let mut house = House::new(world).await;
-        house.until(stage).await;
-        let job = house.take(stage, Some(death)).await;
-        house.judge(stage, &job).await;
-        house.core.close().await.unwrap();
+        let mut fixture = PlanRestartFixture::new(world).await;
+        fixture.until(stage).await;
+        let job = fixture.take(stage, Some(death)).await;
+        fixture.judge(stage, &job).await;
+        fixture.testbed.core.close().await.unwrap();
     });
 }
 
-/// Dies at every call and after every write of a stage.
+/// Kills the core at every call and after every write of a stage.
 fn die_in(stage: Stage) {
     let began = Instant::now();
     let (calls, writes) = undisturbed(stage);
@@ -412,7 +423,7 @@ fn die_in(stage: Stage) {
     let mut wrong = Vec::new();
     for death in &deaths {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| disturbed(stage, *death))) {
-            wrong.push(format!("seed {SEED}, {stage:?}, {death:?}: {}", said(&*panic)));
+            wrong.push(format!("seed {SEED}, {stage:?}, {death:?}: {}", panic_text(&*panic)));
         }
     }
     let (runs, seconds) = (deaths.len(), began.elapsed().as_secs_f32());
@@ -420,75 +431,70 @@ fn die_in(stage: Stage) {
     assert!(wrong.is_empty(), "{} of {runs} runs:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
-}
-
 #[test]
-fn killed_in_a_test_failover_of_a_plan_it_goes_on() {
+fn a_core_that_is_killed_during_a_plans_test_failover_finishes_it() {
     die_in(TestFailover);
 }
 
 #[test]
-fn killed_in_the_clean_up_of_a_plan_it_goes_on() {
+fn a_core_that_is_killed_during_a_plans_clean_up_finishes_it() {
     die_in(CleanUp);
 }
 
 #[test]
-fn killed_in_the_failover_of_a_plan_it_goes_on() {
+fn a_core_that_is_killed_during_a_plans_failover_finishes_it() {
     die_in(FailOver);
 }
 
 #[test]
-fn killed_in_the_commit_of_a_plan_it_goes_on() {
+fn a_core_that_is_killed_during_a_plans_commit_finishes_it() {
     die_in(Commit);
 }
 
 #[test]
-fn killed_in_the_reprotection_of_a_plan_it_goes_on() {
+fn a_core_that_is_killed_during_a_plans_reprotection_finishes_it() {
     die_in(ReprotectBack);
 }
 
 #[test]
-fn killed_in_the_failback_of_a_plan_it_goes_on() {
+fn a_core_that_is_killed_during_a_plans_failback_finishes_it() {
     die_in(FailBack);
 }
 
 #[test]
-fn plans_and_their_jobs_outlive_the_core() {
+fn plans_and_their_jobs_survive_a_restart() {
     run(SEED, async |world| {
-        let mut house = House::new(world).await;
-        let job = house.take(TestFailover, None).await;
-        let plans = house.core.plans().await.unwrap();
-        house.core.close().await.unwrap();
-        house.restart().await;
-        assert_eq!(house.core.plans().await.unwrap(), plans);
-        assert_eq!(house.core.job(&job.id).await.unwrap(), job);
-        house.core.delete_plan(&PLAN.into()).await.unwrap();
-        house.restart().await;
-        assert!(house.core.plans().await.unwrap().is_empty());
-        assert_eq!(house.core.delete_plan(&PLAN.into()).await.unwrap_err().code, ErrorCode::UnknownId);
+        let mut fixture = PlanRestartFixture::new(world).await;
+        let job = fixture.take(TestFailover, None).await;
+        let plans = fixture.testbed.core.plans().await.unwrap();
+        fixture.testbed.core.close().await.unwrap();
+        fixture.restart().await;
+        assert_eq!(fixture.testbed.core.plans().await.unwrap(), plans);
+        assert_eq!(fixture.testbed.core.job(&job.id).await.unwrap(), job);
+        fixture.testbed.core.delete_plan(&plan_id()).await.unwrap();
+        fixture.restart().await;
+        assert!(fixture.testbed.core.plans().await.unwrap().is_empty());
+        assert_eq!(
+            fixture.testbed.core.delete_plan(&plan_id()).await.unwrap_err().code,
+            ErrorCode::UnknownId
+        );
     });
 }
 
 #[test]
-fn a_core_that_is_killed_while_a_person_is_waited_for_waits_again() {
+fn a_core_that_is_killed_during_a_manual_step_waits_for_it_again() {
     run(SEED, async |world| {
-        let mut house = House::new(world).await;
-        let job = house.core.failover_plan(&failover(OUT)).await.unwrap();
-        let mut view = house.core.job(&job).await.unwrap();
-        while view.state != JobState::WaitingForManualAction {
-            view = house.core.watch_job(&job, view.revision).await.unwrap();
-        }
-        house.process.kill();
-        house.process.died().await;
-        house.restart().await;
-        house.live(INTERVAL).await;
-        let view = house.core.job(&job).await.unwrap();
+        let mut fixture = PlanRestartFixture::new(world).await;
+        let job = fixture.testbed.core.failover_plan(&failover_plan_request(OUT)).await.unwrap();
+        fixture.testbed.reaches(&job, JobState::WaitingForManualAction).await.unwrap();
+        fixture.process.kill();
+        fixture.process.died().await;
+        fixture.restart().await;
+        fixture.testbed.advance(INTERVAL).await;
+        let view = fixture.testbed.core.job(&job).await.unwrap();
         assert_eq!(view.state, JobState::WaitingForManualAction);
         assert_eq!(view.plan.as_ref().unwrap().actions[1].runs, 1);
-        let view = house.follow(&job).await;
-        house.judge(FailOver, &view).await;
+        let view = fixture.follow(&job).await;
+        fixture.judge(FailOver, &view).await;
     });
 }

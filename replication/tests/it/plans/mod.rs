@@ -1,9 +1,8 @@
-//! Recovery plans of the built-in core over simulated sites: order, actions, error policy, refusals, and what
-//! survives the core's death.
+//! Recovery plans: their order, actions, errors and refusals, and what survives a restart of the
+//! core.
 
 mod actions;
 mod errors;
-mod fleet;
 mod groups;
 mod killed;
 mod order;

@@ -1,4 +1,5 @@
-//! Takes note of what each call of a process is named, so that a failure can tell at which one it died.
+//! Records a name for each call of a process, so that a failure can name the call at which the
+//! process died.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,30 +12,31 @@ use contract::{
 };
 use simulator::{SimProcess, SimSite};
 
-/// Names of calls by their number.
-pub type Names = Arc<Mutex<BTreeMap<u64, String>>>;
+/// The names of calls, by number.
+pub type CallNames = Arc<Mutex<BTreeMap<u64, String>>>;
 
-/// A site as a process sees it.
-pub struct Noted {
+/// A site as a process sees it, which records the name of each call before it makes it.
+pub struct NamedCalls {
     site: &'static str,
     process: Arc<SimProcess>,
     platform: Arc<dyn Platform>,
-    names: Names,
+    names: CallNames,
 }
 
-impl Noted {
+impl NamedCalls {
     pub fn around(
         site: &'static str,
         process: &Arc<SimProcess>,
         platform: &Arc<SimSite>,
-        names: &Names,
+        names: &CallNames,
     ) -> Arc<dyn Platform> {
         let (names, platform) = (Arc::clone(names), process.platform(platform));
         Arc::new(Self { site, process: Arc::clone(process), platform, names })
     }
 
-    /// A process that is dead does not count on; its next call keeps no name but the first's.
-    fn note(&self, what: &str, subject: &str) -> &dyn Platform {
+    /// A dead process counts no further calls, so that a later call does not replace the name of
+    /// the last one.
+    fn record(&self, what: &str, subject: &str) -> &dyn Platform {
         let name = format!("{what}({subject}) at {}", self.site);
         self.names.lock().unwrap().entry(self.process.calls() + 1).or_insert(name);
         &*self.platform
@@ -42,13 +44,13 @@ impl Noted {
 }
 
 #[async_trait]
-impl Platform for Noted {
+impl Platform for NamedCalls {
     async fn site(&self) -> Result<SiteView, PlatformError> {
-        self.note("site", "").site().await
+        self.record("site", "").site().await
     }
 
     async fn infrastructure(&self) -> Result<Vec<Component>, PlatformError> {
-        self.note("infrastructure", "").infrastructure().await
+        self.record("infrastructure", "").infrastructure().await
     }
 
     async fn connect_agent(
@@ -56,7 +58,7 @@ impl Platform for Noted {
         machine: &MachineId,
         process_server: Option<&ComponentId>,
     ) -> Result<(), PlatformError> {
-        self.note("connect_agent", &machine.0).connect_agent(machine, process_server).await
+        self.record("connect_agent", &machine.0).connect_agent(machine, process_server).await
     }
 
     async fn attach_to_master_target(
@@ -64,43 +66,45 @@ impl Platform for Noted {
         machine: &MachineId,
         master_target: &ComponentId,
     ) -> Result<(), PlatformError> {
-        self.note("attach_to_master_target", &machine.0).attach_to_master_target(machine, master_target).await
+        self.record("attach_to_master_target", &machine.0)
+            .attach_to_master_target(machine, master_target)
+            .await
     }
 
     async fn detach_from_master_target(&self, machine: &MachineId) -> Result<(), PlatformError> {
-        self.note("detach_from_master_target", &machine.0).detach_from_master_target(machine).await
+        self.record("detach_from_master_target", &machine.0).detach_from_master_target(machine).await
     }
 
     async fn merge_snapshots(&self, machine: &MachineId) -> Result<(), PlatformError> {
-        self.note("merge_snapshots", &machine.0).merge_snapshots(machine).await
+        self.record("merge_snapshots", &machine.0).merge_snapshots(machine).await
     }
 
     async fn machine(&self, id: &MachineId) -> Result<MachineView, PlatformError> {
-        self.note("machine", &id.0).machine(id).await
+        self.record("machine", &id.0).machine(id).await
     }
 
     async fn machines(&self) -> Result<Vec<MachineView>, PlatformError> {
-        self.note("machines", "").machines().await
+        self.record("machines", "").machines().await
     }
 
     async fn create_machine(&self, spec: &MachineSpec) -> Result<MachineView, PlatformError> {
-        self.note("create_machine", &spec.id.0).create_machine(spec).await
+        self.record("create_machine", &spec.id.0).create_machine(spec).await
     }
 
     async fn delete_machine(&self, id: &MachineId) -> Result<(), PlatformError> {
-        self.note("delete_machine", &id.0).delete_machine(id).await
+        self.record("delete_machine", &id.0).delete_machine(id).await
     }
 
     async fn start(&self, id: &MachineId) -> Result<(), PlatformError> {
-        self.note("start", &id.0).start(id).await
+        self.record("start", &id.0).start(id).await
     }
 
     async fn shut_down(&self, id: &MachineId, within: Millis) -> Result<(), PlatformError> {
-        self.note("shut_down", &id.0).shut_down(id, within).await
+        self.record("shut_down", &id.0).shut_down(id, within).await
     }
 
     async fn power_off(&self, id: &MachineId) -> Result<(), PlatformError> {
-        self.note("power_off", &id.0).power_off(id).await
+        self.record("power_off", &id.0).power_off(id).await
     }
 
     async fn open_snapshot(
@@ -108,24 +112,28 @@ impl Platform for Noted {
         machine: &MachineId,
         since: Option<&ChangeId>,
     ) -> Result<DiskSnapshot, PlatformError> {
-        self.note("open_snapshot", &machine.0).open_snapshot(machine, since).await
+        self.record("open_snapshot", &machine.0).open_snapshot(machine, since).await
     }
 
     async fn open_snapshots(&self, request: &SnapshotRequest) -> Result<Vec<DiskSnapshot>, PlatformError> {
         let machines = request.machines.iter().map(|(machine, _)| machine.0.as_str()).collect::<Vec<_>>();
-        self.note("open_snapshots", &machines.join(" ")).open_snapshots(request).await
+        self.record("open_snapshots", &machines.join(" ")).open_snapshots(request).await
     }
 
-    async fn close_snapshot(&self, view: &SnapshotId, acknowledge: Acknowledge) -> Result<(), PlatformError> {
-        self.note("close_snapshot", &view.0).close_snapshot(view, acknowledge).await
+    async fn close_snapshot(
+        &self,
+        snapshot: &SnapshotId,
+        acknowledge: Acknowledge,
+    ) -> Result<(), PlatformError> {
+        self.record("close_snapshot", &snapshot.0).close_snapshot(snapshot, acknowledge).await
     }
 
     async fn stop_tracking(&self, machine: &MachineId) -> Result<(), PlatformError> {
-        self.note("stop_tracking", &machine.0).stop_tracking(machine).await
+        self.record("stop_tracking", &machine.0).stop_tracking(machine).await
     }
 
     async fn volume(&self, id: &VolumeId) -> Result<VolumeView, PlatformError> {
-        self.note("volume", &id.0).volume(id).await
+        self.record("volume", &id.0).volume(id).await
     }
 
     async fn create_volume(
@@ -134,30 +142,30 @@ impl Platform for Noted {
         size: Bytes,
         datastore: Option<&ComponentId>,
     ) -> Result<VolumeView, PlatformError> {
-        self.note("create_volume", &id.0).create_volume(id, size, datastore).await
+        self.record("create_volume", &id.0).create_volume(id, size, datastore).await
     }
 
     async fn derive_volume(&self, id: &VolumeId, parent: &VolumeId) -> Result<VolumeView, PlatformError> {
-        self.note("derive_volume", &id.0).derive_volume(id, parent).await
+        self.record("derive_volume", &id.0).derive_volume(id, parent).await
     }
 
     async fn merge_volumes(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
-        self.note("merge_volumes", &top.0).merge_volumes(top, base).await
+        self.record("merge_volumes", &top.0).merge_volumes(top, base).await
     }
 
     async fn delete_volume(&self, id: &VolumeId) -> Result<(), PlatformError> {
-        self.note("delete_volume", &id.0).delete_volume(id).await
+        self.record("delete_volume", &id.0).delete_volume(id).await
     }
 
     async fn export_volume(&self, id: &VolumeId, access: Access) -> Result<Export, PlatformError> {
-        self.note("export_volume", &id.0).export_volume(id, access).await
+        self.record("export_volume", &id.0).export_volume(id, access).await
     }
 
     async fn close_export(&self, id: &ExportId) -> Result<(), PlatformError> {
-        self.note("close_export", &id.0).close_export(id).await
+        self.record("close_export", &id.0).close_export(id).await
     }
 
     async fn close_all(&self) -> Result<(), PlatformError> {
-        self.note("close_all", "all").close_all().await
+        self.record("close_all", "all").close_all().await
     }
 }

@@ -1,0 +1,179 @@
+//! Machines, items and recovery points of a testbed.
+
+use contract::{
+    EnableProtection, GroupId, ItemId, ItemView, MachineId, MachineView, Platform, PlatformErrorKind,
+    RecoveryPoint, VolumeId,
+};
+
+use super::{INTERVAL, POLICY, Testbed, TestbedError, cloud_machine, enable_request, kept, patiently};
+use crate::{Call, FailCall, SimFault, SimInstall, SimSite, Snapshot};
+
+impl Testbed {
+    /// Makes [`POLICY`], unless the core has a policy.
+    ///
+    /// # Errors
+    /// The core refuses it.
+    pub async fn make_policy(&self) -> Result<(), TestbedError> {
+        if self.core.policies().await?.is_empty() {
+            self.core.create_policy(&POLICY.into(), &self.policy).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes [`POLICY`] if there is none, installs and starts a machine, and lets it run for an
+    /// interval.
+    ///
+    /// # Errors
+    /// The core refuses the policy, or the site the machine.
+    pub async fn install(&self, install: &SimInstall) -> Result<(), TestbedError> {
+        self.make_policy().await?;
+        self.primary.install(install)?;
+        self.primary.start(&install.machine).await?;
+        self.advance(INTERVAL).await;
+        Ok(())
+    }
+
+    /// Installs and protects a machine.
+    ///
+    /// # Errors
+    /// Protection does not begin.
+    pub async fn protect(&self, machine: &str) -> Result<ItemId, TestbedError> {
+        self.protect_machine(&SimInstall::new(machine)).await
+    }
+
+    /// Installs and protects a machine with properties of its own.
+    ///
+    /// # Errors
+    /// Protection does not begin.
+    pub async fn protect_machine(&self, install: &SimInstall) -> Result<ItemId, TestbedError> {
+        self.protect_as(install, |request| request).await
+    }
+
+    /// Installs and protects a machine in a replication group; `None`: in none.
+    ///
+    /// # Errors
+    /// Protection does not begin.
+    pub async fn protect_in_group(
+        &self,
+        install: &SimInstall,
+        group: Option<&str>,
+    ) -> Result<ItemId, TestbedError> {
+        let group = group.map(GroupId::from);
+        self.protect_as(install, |request| EnableProtection { group, ..request }).await
+    }
+
+    /// Installs a machine and protects it with a changed request.
+    ///
+    /// # Errors
+    /// Protection does not begin.
+    pub async fn protect_as(
+        &self,
+        install: &SimInstall,
+        change: impl FnOnce(EnableProtection) -> EnableProtection,
+    ) -> Result<ItemId, TestbedError> {
+        self.install(install).await?;
+        let request = change(enable_request(&install.machine.0));
+        self.completed(self.core.enable_protection(&request).await).await?;
+        Ok(request.item)
+    }
+
+    /// An item as the core shows it.
+    ///
+    /// # Errors
+    /// The core does not show it.
+    pub async fn item(&self, item: &ItemId) -> Result<ItemView, TestbedError> {
+        Ok(self.core.item(item).await?)
+    }
+
+    /// Waits until the item has processed so many points in its current direction.
+    ///
+    /// # Errors
+    /// The core says that it will not, or says nothing.
+    pub async fn wait_for_points(&self, item: &ItemId, count: u64) -> Result<ItemView, TestbedError> {
+        patiently(format!("point {count} of {item}"), self.core.watch_points(item, count)).await
+    }
+
+    /// The item's processed points, oldest first.
+    ///
+    /// # Errors
+    /// The core does not show the item.
+    pub async fn processed_points(&self, item: &ItemId) -> Result<Vec<RecoveryPoint>, TestbedError> {
+        Ok(self.item(item).await?.points.into_iter().filter(|point| point.processed).collect())
+    }
+
+    /// The item's newest processed point.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn newest_point(&self, item: &ItemId) -> Result<RecoveryPoint, TestbedError> {
+        let newest = self.processed_points(item).await?.pop();
+        newest.ok_or_else(|| TestbedError::missing(format!("a processed point of {item}")))
+    }
+
+    /// The item's oldest processed point.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn oldest_point(&self, item: &ItemId) -> Result<RecoveryPoint, TestbedError> {
+        let oldest = self.processed_points(item).await?.into_iter().next();
+        oldest.ok_or_else(|| TestbedError::missing(format!("a processed point of {item}")))
+    }
+
+    /// Lets the core receive data and process none of it from now on, until the recovery site is
+    /// healed.
+    pub fn stall_processing(&self) {
+        let next = self.recovery.calls(Call::DeriveVolume) + 1;
+        let full = FailCall::at(Call::DeriveVolume, next, PlatformErrorKind::Full);
+        self.recovery.inject(&SimFault::Call(full.from_then_on()));
+    }
+}
+
+impl Testbed {
+    /// A machine of a site that the core had to make or keep.
+    ///
+    /// # Errors
+    /// [`TestbedError::Missing`] if the site has no such machine.
+    pub async fn machine_at(&self, site: &SimSite, machine: &str) -> Result<MachineView, TestbedError> {
+        kept(&format!("the machine {machine}"), site.machine(&machine.into()).await)
+    }
+
+    /// A machine's copy at the recovery site.
+    ///
+    /// # Errors
+    /// [`TestbedError::Missing`] if there is none.
+    pub async fn copy_of(&self, machine: &str) -> Result<MachineView, TestbedError> {
+        self.machine_at(&self.recovery, &cloud_machine(machine).0).await
+    }
+
+    /// The disks of a processed point at `site`.
+    ///
+    /// # Errors
+    /// The point names no volumes, or the site does not have them.
+    pub fn point_content(
+        &self,
+        site: &SimSite,
+        point: &RecoveryPoint,
+    ) -> Result<Vec<Snapshot>, TestbedError> {
+        if point.volumes.is_empty() {
+            return Err(TestbedError::missing(format!("the list of volumes of {}", point.id)));
+        }
+        let volumes = point.volumes.iter().map(|(_, volume)| volume);
+        volumes.map(|volume| volume_content(site, volume)).collect()
+    }
+
+    /// How many snapshots of a machine and of its copy were opened since each was started: zero
+    /// more means that nothing replicates.
+    #[must_use]
+    pub fn snapshots_taken(&self, machine: &str) -> u64 {
+        let copy = cloud_machine(machine);
+        self.primary.snapshots_taken(&MachineId::from(machine)) + self.recovery.snapshots_taken(&copy)
+    }
+}
+
+/// The content of a volume that the core had to make or keep.
+///
+/// # Errors
+/// The site does not have it.
+pub fn volume_content(site: &SimSite, volume: &VolumeId) -> Result<Snapshot, TestbedError> {
+    site.snapshot(volume).ok_or_else(|| TestbedError::missing(format!("the volume {volume}")))
+}
