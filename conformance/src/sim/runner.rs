@@ -76,7 +76,7 @@ fn run(check: &Check, seed: u64, fault: &InjectedFault) -> Vec<RuleOutcome> {
         ended.and(closed.map_err(ScenarioError::from))
     });
     if let Err(error) = ended {
-        broke_off(check, &mut log, &error);
+        judge_early_end(check, &mut log, &error);
     }
     for rule in check.rules {
         if !log.looked_at(*rule) {
@@ -94,7 +94,7 @@ fn run(check: &Check, seed: u64, fault: &InjectedFault) -> Vec<RuleOutcome> {
 /// and no rule was broken before, because the core then failed at something that all of them
 /// presuppose. Otherwise nothing can be said about them: a broken rule explains the end, or the
 /// simulator or the host failed.
-fn broke_off(check: &Check, log: &mut RuleLog, error: &ScenarioError) {
+fn judge_early_end(check: &Check, log: &mut RuleLog, error: &ScenarioError) {
     let explained = log.broken().is_some();
     for rule in check.rules {
         match error {

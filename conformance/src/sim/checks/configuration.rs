@@ -23,7 +23,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "a failover creates the machine that the target settings describe",
         &[CN_10, FO_17, LC_02, MO_06],
         Setup::vmware,
-        as_wanted
+        as_described
     ),
     check!(
         "a machine name that the target platform does not allow is refused by every operation",
@@ -55,7 +55,7 @@ fn target() -> TargetSettings {
     TargetSettings::new(cloud_machine("web"), Bytes(1 << 30))
 }
 
-async fn as_wanted(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn as_described(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     let placement = Placement {

@@ -84,7 +84,7 @@ pub(crate) const CHECKS: &[Check] = &[
         old_windows(Some(ErrorCode::ReleaseNotSupported))
     ),
     check!(
-        "a VMware machine with the same Windows release does fail back",
+        "a VMware machine with that Windows release does fail back",
         &[RE_11, RE_20],
         Setup::vmware,
         old_windows(None)
@@ -298,7 +298,7 @@ async fn vcenter_down(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     Ok(())
 }
 
-/// A fault on the way back to the site.
+/// An outage of something that replication back to the site needs.
 struct Outage {
     rule: RuleId,
     what: &'static str,

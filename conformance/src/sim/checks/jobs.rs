@@ -119,9 +119,13 @@ async fn holds_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Sce
     let view = core.job(&job).await?;
     let runs = view.state == JobState::InProgress && !view.steps.is_empty();
     rules.check(FO_14, runs, format!("after five seconds: {:?}, {} steps", view.state, view.steps.len()));
-    let held = testbed.item(&item).await?;
-    let shown = held.job.as_ref() == Some(&job) && held.allowed.is_empty();
-    rules.check(FO_14, shown, format!("the machine's job is {:?}, allowed: {:?}", held.job, held.allowed));
+    let view_of_item = testbed.item(&item).await?;
+    let shown = view_of_item.job.as_ref() == Some(&job) && view_of_item.allowed.is_empty();
+    rules.check(
+        FO_14,
+        shown,
+        format!("the machine's job is {:?}, allowed: {:?}", view_of_item.job, view_of_item.allowed),
+    );
     let busy = [ErrorCode::Busy];
     let what = (LC_02, "a second failover during a failover");
     forbids(testbed, rules, what, &busy, core.failover(&request)).await?;

@@ -1,4 +1,4 @@
-//! Failback to VMware: its preconditions, faults on the way, and the reprotection to the cloud
+//! Failback to VMware: its preconditions, outages during replication back to the site, and the reprotection to the cloud
 //! after it.
 
 use contract::{

@@ -1,4 +1,4 @@
-//! Machines on their way to the cloud and back, for tests of components and preconditions.
+//! Testbeds with a machine in the states that tests of components and preconditions begin with.
 
 use contract::{
     Bytes, EnableProtection, ItemId, JobView, MachineId, Millis, ReprotectRequest, TargetSettings,

@@ -46,7 +46,7 @@ fn a_reprotection_is_refused_for_each_broken_precondition_and_succeeds_once_it_i
     }
 }
 
-/// RE-16, JO-03: the same job succeeds.
+/// RE-16, JO-03: a retry of the failed job succeeds.
 #[test]
 fn a_reprotection_fails_in_its_first_step_for_each_broken_precondition_and_its_retry_succeeds_once_it_is_repaired()
  {

@@ -41,7 +41,7 @@ impl Count {
     }
 }
 
-/// Plays a whole run.
+/// Plays a run from its first step to its end.
 pub fn play(kind: Kind, seed: u64, steps: &[Step]) -> Result<Count, String> {
     run(seed, async |world| {
         let mut play = Play {

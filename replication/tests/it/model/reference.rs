@@ -50,7 +50,7 @@ pub struct Conditions {
     pub leaked_export: bool,
 }
 
-/// The whole model.
+/// The state of everything that the model knows.
 #[derive(Clone, Debug)]
 pub struct Model {
     pub kind: Kind,
@@ -105,7 +105,7 @@ impl Model {
     /// The operations that the core has to show as allowed.
     pub fn allowed(&self) -> Vec<Operation> {
         let Some(item) = self.item.as_ref().filter(|item| !item.waits) else { return Vec::new() };
-        OPERATIONS.into_iter().filter(|operation| item.accepts(self.kind, *operation)).collect()
+        Operation::ALL.into_iter().filter(|operation| item.accepts(self.kind, *operation)).collect()
     }
 
     /// The codes with which the core may refuse a request; if there are none, it has to accept the
@@ -397,16 +397,3 @@ impl Conditions {
         !self.lost[side] && !self.cut[side] && !self.armed && !self.leaked_export
     }
 }
-
-/// The operations that an item may show as allowed.
-const OPERATIONS: [Operation; 9] = [
-    Operation::UnplannedFailover,
-    Operation::PlannedFailover,
-    Operation::TestFailover,
-    Operation::TestFailoverCleanup,
-    Operation::ChangePoint,
-    Operation::Commit,
-    Operation::Reprotect,
-    Operation::ReverseReplicate,
-    Operation::DisableProtection,
-];

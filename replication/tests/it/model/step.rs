@@ -15,7 +15,7 @@ pub enum Step {
     Next(u8, Interference),
     /// An operation is requested, whether it is allowed or not.
     Ask(Ask, Interference),
-    /// Something goes wrong.
+    /// A disturbance begins.
     Disturbance(Disturbance),
     /// Every disturbance ends. Machines that went off stay off.
     Heal,
@@ -77,7 +77,7 @@ pub enum Interference {
     },
 }
 
-/// Something that goes wrong.
+/// A fault outside the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Disturbance {
     /// The next call of one kind fails, before or after its effect.

@@ -36,37 +36,37 @@ fn names_that_do_not_exist_are_unknown() {
         let fixture = vmware(world).await;
         let before = ObservableState::of(&fixture.testbed).await;
         let core = &fixture.testbed.core;
-        let nobody = ItemId::from("item-nobody");
+        let unknown = ItemId::from("no-such-item");
         let right = item();
-        let job = JobId::from("job-nobody");
+        let job = JobId::from("no-such-job");
         let with_unknown = |field: &str| {
             let mut request = EnableProtection { item: "another".into(), ..enable_request(MACHINE) };
             match field {
                 "primary" => request.primary = "nowhere".into(),
                 "recovery" => request.recovery = "nowhere".into(),
-                _ => request.machine = "nobody".into(),
+                _ => request.machine = "no-such-machine".into(),
             }
             request
         };
         let at = |point: &str| failover_to(&right, custom(point));
         let answers = [
-            ("item", core.item(&nobody).await.map(drop)),
-            ("watch_points", core.watch_points(&nobody, 1).await.map(drop)),
-            ("disable", core.disable_protection(&nobody).await.map(drop)),
-            ("failover", core.failover(&FailoverRequest::unplanned(&nobody, OUT)).await.map(drop)),
+            ("item", core.item(&unknown).await.map(drop)),
+            ("watch_points", core.watch_points(&unknown, 1).await.map(drop)),
+            ("disable", core.disable_protection(&unknown).await.map(drop)),
+            ("failover", core.failover(&FailoverRequest::unplanned(&unknown, OUT)).await.map(drop)),
             (
                 "test failover",
-                core.test_failover(&TestFailoverRequest::isolated(&nobody, PointChoice::Latest))
+                core.test_failover(&TestFailoverRequest::isolated(&unknown, PointChoice::Latest))
                     .await
                     .map(drop),
             ),
-            ("clean up", core.clean_up_test_failover(&nobody).await.map(drop)),
-            ("complete", core.complete_failover(&nobody).await),
-            ("cancel", core.cancel_failover(&nobody).await),
-            ("change point", core.change_point(&nobody, &PointChoice::Latest).await.map(drop)),
-            ("commit", core.commit(&nobody).await.map(drop)),
-            ("reprotect", core.reprotect(&fixture.testbed.reprotection(&nobody, BACK)).await.map(drop)),
-            ("reverse replicate", core.reverse_replicate(&nobody).await.map(drop)),
+            ("clean up", core.clean_up_test_failover(&unknown).await.map(drop)),
+            ("complete", core.complete_failover(&unknown).await),
+            ("cancel", core.cancel_failover(&unknown).await),
+            ("change point", core.change_point(&unknown, &PointChoice::Latest).await.map(drop)),
+            ("commit", core.commit(&unknown).await.map(drop)),
+            ("reprotect", core.reprotect(&fixture.testbed.reprotection(&unknown, BACK)).await.map(drop)),
+            ("reverse replicate", core.reverse_replicate(&unknown).await.map(drop)),
             ("job", core.job(&job).await.map(drop)),
             ("watch_job", core.watch_job(&job, 0).await.map(drop)),
             ("primary site", core.enable_protection(&with_unknown("primary")).await.map(drop)),
@@ -82,7 +82,7 @@ fn names_that_do_not_exist_are_unknown() {
         ];
         for (asked, answer) in answers {
             let error = assert_refused(answer, ErrorCode::UnknownId, asked);
-            let named = ["nobody", "nowhere", "no-such-point", "nonsense"];
+            let named = ["no-such", "nowhere", "nonsense"];
             assert!(named.iter().any(|name| error.message.contains(name)), "{asked}: {error}");
             before.assert_unchanged(&fixture.testbed, asked).await;
         }

@@ -13,7 +13,7 @@ use simulator::{Event, SimSite, Snapshot};
 const READS: [&str; 5] = ["Site:", "Infrastructure:", "Machine:", "Machines:", "Volume:"];
 const SECTOR: usize = 512;
 
-/// What is there at one moment.
+/// The state of a core and its sites at one moment.
 pub struct ObservableState {
     items: Vec<ItemView>,
     jobs: Vec<JobView>,
