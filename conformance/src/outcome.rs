@@ -302,9 +302,10 @@ impl RuleOutcome {
         }
     }
 
-    /// How bad the outcome is: first for the run, then for the rule.
+    /// How bad the outcome is: first for the rule, so that what is known about it is never replaced
+    /// by what is unknown; then for the run.
     pub(crate) fn severity(&self) -> (Verdict, Verdict) {
-        (self.score.verdict(), self.verdict)
+        (self.verdict, self.score.verdict())
     }
 }
 

@@ -49,7 +49,7 @@ impl Coverage {
 }
 
 /// Finds what judges each rule: checks in memory by what they promise, everything else by the
-/// constants of rules in the suite's sources under `root`, the repository. Reading the sources keeps
+/// constants of rules in the suite's sources. `root` is the repository. Reading the sources keeps
 /// the list from going stale.
 ///
 /// # Errors

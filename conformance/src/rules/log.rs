@@ -85,7 +85,7 @@ fn verdict_of(held: bool) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ids::{FO_04, LC_14};
+    use super::super::ids::{FO_04, LC_14, TF_10};
     use super::*;
 
     #[test]
@@ -105,6 +105,15 @@ mod tests {
         log.core_failed(LC_14, "the failover failed");
         let outcomes = log.into_outcomes();
         assert_eq!((outcomes[0].score, outcomes[0].found.as_str()), (Score::Broken, "the failover failed"));
+    }
+
+    #[test]
+    fn advice_that_is_not_followed_stays_so_when_the_check_ends_early() {
+        let mut log = RuleLog::simulated();
+        log.check(TF_10, false, "no script ran");
+        log.unknown(TF_10, "the check ended early");
+        let outcome = &log.into_outcomes()[0];
+        assert_eq!((outcome.verdict, outcome.score), (Verdict::Fail, Score::NotFollowed));
     }
 
     #[test]

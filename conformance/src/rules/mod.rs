@@ -4,7 +4,7 @@
 //! - [`RuleLog`]: what a scenario or a check has found out about them
 //! - [`Score`]: what a finding means for the verdict
 //! - [`coverage`]: which checks judge a rule, and which rules a run did not judge
-//! - [`page`]: `docs/rules.md`
+//! - [`page`] renders `docs/rules.md`
 //! - [`profile`]: external facts that differ between editions of the documentation
 
 mod catalogue;
