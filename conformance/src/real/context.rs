@@ -234,7 +234,8 @@ impl ScenarioContext {
     /// Appends the item's state to the trace.
     pub(crate) async fn trace_state(&self) -> Result<(), ScenarioError> {
         let protection = self.core.item(&self.item).await?.protection;
-        let (phase, active) = (json_name(&protection.phase), json_name(&protection.active));
+        let phase = json_name(&protection.phase);
+        let active = json_name(&protection.active);
         self.trace(format!("state: {phase}, active {active}"));
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! An edge from its beginning to its verdict.
 //!
-//! Every edge takes the same way, whatever causes it:
+//! Whatever the operation, an edge has these steps:
 //!
 //! 1. [`Edge::begin`] activates the mutant that was planned for it;
 //! 2. the caller asks the core for the operation;

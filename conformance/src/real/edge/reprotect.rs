@@ -199,7 +199,8 @@ impl Reprotect<'_> {
 /// Bytes of those grains of a raw disk that are not all zeroes.
 fn content_of(disk: &Utf8Path) -> Result<u64, ScenarioError> {
     let mut file = File::open(disk).map_err(harness::Error::file(disk))?;
-    let (mut grain, mut bytes) = (Vec::new(), 0);
+    let mut grain = Vec::new();
+    let mut bytes = 0;
     loop {
         grain.clear();
         let read = (&mut file).take(GRAIN * 512).read_to_end(&mut grain);

@@ -57,7 +57,7 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     teardown::end(context, &on_premises).await
 }
 
-/// A planned failover. Its data synchronisation only exists on the way back.
+/// A request for a planned failover. Only a failback has a mode of data synchronisation.
 fn request(context: &ScenarioContext, direction: Direction) -> FailoverRequest {
     let data_sync = context.scenario.data_sync.filter(|_| direction == Direction::RecoveryToPrimary);
     FailoverRequest {
