@@ -54,7 +54,7 @@ pub(crate) struct ExportRecord {
     pub(crate) served: Served,
 }
 
-/// What outlives the machines of a name.
+/// The history of all machines of one name; it outlives them.
 #[derive(Default)]
 pub(crate) struct MachineHistory {
     pub(crate) boots: Vec<Arc<SimBoot>>,

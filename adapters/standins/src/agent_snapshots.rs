@@ -38,7 +38,7 @@ impl StandInSite {
         let (boot, disks) = self.seen_by_agent(machine).await?;
         let question = Question::Open { since: since.map(|id| id.0.clone()) };
         let failed = || self.failed("take a snapshot through the agent");
-        // Without the site's lock, so that a disaster can strike meanwhile.
+        // Without the site's lock, so that a fault can be injected meanwhile.
         let opened = async {
             reach(&boot.guest).await?;
             ask(&boot.guest, question).await

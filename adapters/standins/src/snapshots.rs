@@ -211,7 +211,7 @@ impl StandInSite {
         let machine = machine.ok_or_else(|| self.unknown("machine", &snapshot.machine))?;
         match &snapshot.source {
             SnapshotSource::Agent { boot } => {
-                // Without the site's lock, so that a disaster can strike meanwhile.
+                // Without the site's lock, so that a fault can be injected meanwhile.
                 drop(state);
                 self.report_snapshot_closed(&snapshot.machine, *boot, &snapshot.change, acknowledge).await?;
             }
