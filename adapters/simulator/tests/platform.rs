@@ -7,7 +7,7 @@ use contract::{
 };
 use nbd::{ALLOCATION, Client};
 use simulator::{
-    Call, Cut, End, FailCall, SimFault, Link, Load, SimConfig, SimInstall, SimProcess, SimProfile, SimSite,
+    Call, Cut, End, FailCall, Link, Load, SimConfig, SimFault, SimInstall, SimProcess, SimProfile, SimSite,
     SimWorld, cut_of, run,
 };
 

@@ -8,7 +8,7 @@ use contract::{
 use simulator::testbed::{
     BACK, BOOT, INTERVAL, OUT, Testbed, cloud_machine, enable_request, failover_with_shutdown, item_of,
 };
-use simulator::{Call, FailCall, SimFault, Link, SimInstall, SimSite, run};
+use simulator::{Call, FailCall, Link, SimFault, SimInstall, SimSite, run};
 
 use crate::support::{assert_prefix, assert_recovered, running_disks_untouched, vmware_testbed};
 

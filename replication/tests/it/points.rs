@@ -10,7 +10,7 @@ use contract::{
 use simulator::testbed::{
     HOUR, INTERVAL, POLICY, Setup, Testbed, Validity, enable_request, failover_to, item_of, low_write_machine,
 };
-use simulator::{SimFault, Load, SimInstall, SimProfile, SimSite, SimWorld, run};
+use simulator::{Load, SimFault, SimInstall, SimProfile, SimSite, SimWorld, run};
 
 use crate::support::{ObservableState, setup, testbed_with, vmware_testbed};
 

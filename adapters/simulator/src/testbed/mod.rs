@@ -32,7 +32,7 @@ use std::time::Duration;
 use contract::{CoreError, ItemView, Millis, PlatformErrorKind, Policy, ReplicationCore, SiteId};
 use tempfile::TempDir;
 
-use crate::{Call, FailCall, SimFault, SimConfig, SimProfile, SimSite, SimWorld};
+use crate::{Call, FailCall, SimConfig, SimFault, SimProfile, SimSite, SimWorld};
 
 pub use error::{JobFailed, NotAPrefix, TestbedError, kept};
 pub use items::volume_content;

@@ -11,7 +11,7 @@ use contract::{
 use simulator::testbed::{
     CoreParts, Setup, Testbed, TestbedError, cloud_machine, enable_request, item_of, test_machine,
 };
-use simulator::{Call, FailCall, SimFault, Link, Load, SimBoot, SimInstall, SimProcess, SimSite, SimWorld};
+use simulator::{Call, FailCall, Link, Load, SimBoot, SimFault, SimInstall, SimProcess, SimSite, SimWorld};
 
 use crate::model::reference::Power;
 use crate::model::rules::Kind;
