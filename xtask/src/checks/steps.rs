@@ -48,6 +48,23 @@ pub const CHECKS: &[Check] = &[
         name: "lints",
         work: Work::Cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     },
+    Check {
+        name: "lints of the guest's programs",
+        work: Work::Cargo(&[
+            "clippy",
+            "--quiet",
+            "--package",
+            "witness",
+            "--package",
+            "agent",
+            "--features",
+            "witness/guest,agent/guest",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    },
     Check { name: "documentation", work: Work::Documentation },
     Check {
         name: "unit and property tests",
