@@ -24,8 +24,9 @@ fn run(scenario: &Scenario) -> Result<(), Failed> {
     }
 }
 
-/// Compares the order of phases, states, job steps, oracle classes and time bounds with the snapshot.
-/// No trace line has a time or a number that differs from run to run, so nothing is redacted.
+/// Compares the order of phases, states, job steps, oracle classes and time bounds with the
+/// snapshot. No trace line has a time or a number that differs from run to run, so nothing is
+/// redacted.
 fn matches_snapshot(outcome: &ScenarioOutcome) -> Result<(), String> {
     let shape = outcome.trace.join("\n");
     let compare = || insta::assert_snapshot!(outcome.name.as_str(), shape);

@@ -138,7 +138,8 @@ pub struct BenchArgs {
 /// What `mutants` is told.
 #[derive(Debug, Clone, Args)]
 pub struct MutantsArgs {
-    /// Mutants of the built-in core's source that cargo-mutants generates, judged by the simulated tier
+    /// Mutants of the built-in core's source that cargo-mutants generates, judged by the simulated
+    /// tier
     #[arg(long, required = true)]
     pub generated: bool,
     /// How many of them, chosen at random

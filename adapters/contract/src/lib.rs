@@ -2,9 +2,9 @@
 //!
 //! [`ReplicationCore`] is what is tested: it protects machines and takes them through failover,
 //! reprotect and failback. [`Platform`] is what a core drives: the machines and disks of one site.
-//! Everything that crosses either interface can be written as JSON; no handle, closure or open
-//! file does. Streams of blocks cross as NBD URIs. Rule ids in the documentation (`LC-04`,
-//! `RP-02`, …) are those of `conformance/rules.toml`.
+//! Everything that crosses either interface can be written as JSON; no handle, closure or open file
+//! does. Streams of blocks cross as NBD URIs. Rule ids in the documentation (`LC-04`, `RP-02`, …)
+//! are those of `conformance/rules.toml`.
 //!
 //! # A minimal core
 //!

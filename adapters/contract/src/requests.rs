@@ -87,7 +87,8 @@ pub struct FailoverRequest {
     /// Required for a planned failover back to Hyper-V, and used only there.
     #[serde(default)]
     pub data_sync: Option<DataSync>,
-    /// Fail back to this host of the primary site instead of the original one; Hyper-V only (HF-22).
+    /// Fail back to this host of the primary site instead of the original one; Hyper-V only
+    /// (HF-22).
     #[serde(default)]
     pub alternate: Option<AlternateHost>,
     /// Required if [`TargetSettings::encrypted_with`] names one (HF-14).

@@ -78,7 +78,8 @@ pub struct SnapshotDisk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Acknowledge {
-    /// The snapshot's changes reached their destination: the platform may forget the older change id.
+    /// The snapshot's changes reached their destination: the platform may forget the older change
+    /// id.
     Advance,
     /// They did not: the next snapshot must be able to report everything since the older change id.
     Keep,

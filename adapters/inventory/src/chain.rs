@@ -40,8 +40,8 @@ pub fn base_below(volumes: &dyn Volumes, top: &VolumeId) -> Option<VolumeId> {
     volumes.chain(top).pop().filter(|base| base != top)
 }
 
-/// The volumes that disappear when `top` is merged into `base`, topmost first; none if `top` is gone,
-/// because it was merged before, or is `base`.
+/// The volumes that disappear when `top` is merged into `base`, topmost first; none if `top` is
+/// gone, because it was merged before, or is `base`.
 ///
 /// # Errors
 /// `base` is not below `top`.

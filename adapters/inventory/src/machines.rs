@@ -78,8 +78,8 @@ impl Infrastructure {
         })
     }
 
-    /// Number of snapshots of a machine whose deepest disk consists of `depth` volumes. In a cloud a
-    /// disk may be a delta over other volumes without being a snapshot's.
+    /// Number of snapshots of a machine whose deepest disk consists of `depth` volumes. In a cloud
+    /// a disk may be a delta over other volumes without being a snapshot's.
     fn snapshots_in(&self, depth: usize) -> u32 {
         if self.profile().is_cloud {
             return 0;

@@ -10,7 +10,8 @@ pub struct Extent {
     pub offset: u64,
     /// Length in bytes.
     pub length: u64,
-    /// The context's flags. For [`ALLOCATION`]: 1 hole, 2 reads as zero. For a dirty bitmap: 1 dirty.
+    /// The context's flags. For [`ALLOCATION`]: 1 hole, 2 reads as zero. For a dirty bitmap: 1
+    /// dirty.
     pub flags: u64,
 }
 

@@ -46,7 +46,8 @@ fn changed(snapshot: &DiskSnapshot, disk: usize) -> Option<Vec<(usize, usize)>> 
     Some(dirty.map(|extent| (extent.offset as usize, extent.length as usize)).collect())
 }
 
-/// Whether a copy of `older` equals `newer` on every disk once the changes that `newer` reports are copied.
+/// Whether a copy of `older` equals `newer` on every disk once the changes that `newer` reports are
+/// copied.
 fn reports_all_changes(older: &DiskSnapshot, newer: &DiskSnapshot, old: &[Vec<u8>]) -> bool {
     (0..older.disks.len()).all(|disk| {
         let (mut copy, new) = (old[disk].clone(), content(newer, disk));

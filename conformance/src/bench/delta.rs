@@ -2,7 +2,8 @@
 //!
 //! The machine is powered on and gets no further than its firmware. The benchmark writes through
 //! the device of its disk, as a guest would. The time runs from the snapshot, as the recovery point
-//! is stamped, until a failover can use that point: transfer, landing log and the volume made of it.
+//! is stamped, until a failover can use that point: transfer, landing log and the volume made of
+//! it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -26,7 +26,7 @@ pub struct Options {
     pub exempt: Vec<Range<u64>>,
     /// What a sector may hold after a discard.
     pub discards: DiscardReads,
-    /// Number of sectors that may have been written without reaching the log. Not 0 only for the own
-    /// disk of a QEMU that was killed, because QEMU logs a write after it completed.
+    /// Number of sectors that may have been written without reaching the log. Not 0 only for the
+    /// own disk of a QEMU that was killed, because QEMU logs a write after it completed.
     pub in_flight_sectors: u64,
 }

@@ -24,8 +24,8 @@ impl Pair {
 #[must_use]
 pub fn page() -> String {
     let mut text = String::from(
-        "# States\n\nGenerated from the tables in `replication/src/table` by `cargo xtask diagrams`. An operation \
-         that is not drawn is\nrefused with `not-allowed-in-state` and changes nothing.\n",
+        "# States\n\nGenerated from the tables in `replication/src/table` by `cargo xtask docs`. An \
+         operation that is not\ndrawn is refused with `not-allowed-in-state` and changes nothing.\n",
     );
     for pair in Pair::ALL {
         // Writing to a string cannot fail.
@@ -47,7 +47,7 @@ mod tests {
     fn the_page_of_diagrams_is_current() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/states.md");
         let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(written == page(), "docs/states.md is out of date; run `cargo xtask diagrams`");
+        assert!(written == page(), "docs/states.md is out of date; run `cargo xtask docs`");
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn applications_that_cannot_be_quiesced_cause_a_warning_and_cost_no_point() {
         let view = testbed.wait_for_points(&item, 6).await.unwrap();
         assert!(view.points.iter().all(|point| point.consistency == Consistency::Crash));
         assert_eq!(view.health, Health::Warning, "{}", view.trouble);
-        assert!(view.trouble.contains("cannot be brought to rest"), "{}", view.trouble);
+        assert!(view.trouble.contains("cannot be quiesced"), "{}", view.trouble);
         testbed.primary.heal();
         let view = testbed.wait_for_points(&item, 9).await.unwrap();
         assert!(view.points.iter().any(|point| point.consistency == Consistency::App));

@@ -1,7 +1,8 @@
 //! Mutants that cargo-mutants makes of the built-in core's source.
 //!
-//! Each changes one expression. It is applied to a clone of the last commit, built, and judged by the simulated tier
-//! alone: cargo-mutants itself would run the mutated crate's own tests, which say nothing about the suite.
+//! Each changes one expression. It is applied to a clone of the last commit, built, and judged by
+//! the simulated tier alone: cargo-mutants itself would run the mutated crate's own tests, which
+//! say nothing about the suite.
 
 use std::fmt;
 use std::io::Write as _;
@@ -113,7 +114,8 @@ impl fmt::Display for Score {
     }
 }
 
-/// Judges a random sample of `sample` mutants, chosen by `seed`. Returns 0 if enough were caught, 1 otherwise.
+/// Judges a random sample of `sample` mutants, chosen by `seed`. Returns 0 if enough were caught, 1
+/// otherwise.
 ///
 /// # Errors
 /// git or cargo-mutants fail, or the unchanged core does not pass.

@@ -1,5 +1,5 @@
-//! Failback to VMware: its preconditions, outages during replication back to the site, and the reprotection to the cloud
-//! after it.
+//! Failback to VMware: its preconditions, outages during replication back to the site, and the
+//! reprotection to the cloud after it.
 
 use contract::{
     Access, ErrorCode, FailoverRequest, Health, JobState, Millis, Phase, Platform, PowerState,
