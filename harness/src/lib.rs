@@ -1,6 +1,7 @@
 //! Real guests, and the oracle that judges their disks. Replication is not known here.
 //!
-//! - [`host`], [`machine`]: libvirt domains with the hardware of a [`machine::Hardware`] description
+//! - [`host`], [`machine`]: libvirt domains with the hardware that a [`machine::Hardware`]
+//!   describes
 //! - [`witness_link`]: the protocol with the witness inside a guest
 //! - [`qmp`], [`storage`], [`tools`]: QEMU's own interfaces: monitor, storage daemon, `qemu-img`
 //! - [`accel`]: the accelerator, chosen by trial boot

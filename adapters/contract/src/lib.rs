@@ -16,7 +16,8 @@
 //! # extern crate roundtrip_contract as contract;
 //! use async_trait::async_trait;
 //! use contract::{
-//!     Capabilities, CoreError, EnableProtection, ErrorCode, FailoverRequest, ItemId, ItemView, JobId,
+//!     Capabilities, CoreError, EnableProtection, ErrorCode, FailoverRequest, ItemId, ItemView,
+//!     JobId,
 //!     JobView, PlanLimits, ReplicationCore,
 //! };
 //!

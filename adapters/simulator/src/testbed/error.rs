@@ -116,7 +116,9 @@ impl TestbedError {
 /// Reads a site's answer about something that the core had to make or keep: if the site has no such
 /// thing, the core failed, and every other error is the site's. `what` names the thing.
 ///
-/// # Errors [`TestbedError::Missing`] instead of [`PlatformErrorKind::NotFound`]; [`TestbedError::Platform`] for other errors.
+/// # Errors
+/// [`TestbedError::Missing`] instead of [`PlatformErrorKind::NotFound`];
+/// [`TestbedError::Platform`] for other errors.
 pub fn kept<T>(what: &str, answer: Result<T, PlatformError>) -> Result<T, TestbedError> {
     answer.map_err(|error| match error.kind {
         PlatformErrorKind::NotFound => TestbedError::missing(what),

@@ -5,7 +5,8 @@
 //! - [`planned_switchover`]: the part that planned failover and failback share
 //! - [`recover`]: how a recovered machine comes up and is put to work
 //! - [`recovery_point`]: waiting for recovery points, and reading one
-//! - [`judge`], [`hydration_diff`], [`platform_identity`], [`measure`]: what is checked and measured
+//! - [`judge`], [`hydration_diff`], [`platform_identity`], [`measure`]: what is checked and
+//!   measured
 
 pub(crate) mod failback;
 pub(crate) mod failover;
