@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use contract::{Bytes, DiskView, Operation, Phase, Platform, PlatformKind, Side};
+use contract::{Bytes, DiskView, Operation, Phase, Platform, Side};
 use harness::oracle::Qcow2Source;
 
 use crate::blame::ScenarioError;
@@ -84,7 +84,7 @@ async fn check_disks_left(context: &ScenarioContext) -> Result<(), ScenarioError
         context.inspect_disks(site, "left").await?;
     }
     context.check_inspected_disks();
-    if context.primary.profile().kind == PlatformKind::Azure {
+    if context.primary.profile().kind.profile().managed_disks {
         check_vhd_export(context).await?;
     }
     step.done();

@@ -1,7 +1,7 @@
 //! When a machine's copy needs hydration, as a table (HY-01 to HY-07). If no row applies, the job
 //! has no hydration step (HY-07).
 
-use contract::{AgentVersion, GuestFacts, GuestOs, PlatformKind};
+use contract::{AgentVersion, GuestFacts, GuestOs, Hydration};
 
 use crate::state::SourceIdentity;
 
@@ -20,27 +20,27 @@ pub(crate) const REASONS: [Reason; 5] = [
     Reason {
         rule: "HY-02",
         because: "it is a physical server",
-        applies: |source| source.kind == PlatformKind::Physical,
+        applies: |source| hydration(source) == Hydration::Always,
     },
     Reason {
         rule: "HY-03",
         because: "it is a Linux machine on VMware",
-        applies: |source| is_vmware(source) && source.os == GuestOs::Linux,
+        applies: |source| may_be_unprepared(source) && source.os == GuestOs::Linux,
     },
     Reason {
         rule: "HY-01",
         because: "its agent is older than 9.8",
-        applies: |source| is_vmware(source) && source.guest.agent < AgentVersion::WITHOUT_HYDRATION,
+        applies: |source| may_be_unprepared(source) && source.guest.agent < AgentVersion::WITHOUT_HYDRATION,
     },
     Reason {
         rule: "HY-05",
         because: "its DHCP service does not start",
-        applies: |source| is_vmware(source) && !source.guest.dhcp_service,
+        applies: |source| may_be_unprepared(source) && !source.guest.dhcp_service,
     },
     Reason {
         rule: "HY-06",
         because: "some of the cloud's drivers do not start at boot",
-        applies: |source| is_vmware(source) && lacks_driver(&source.guest),
+        applies: |source| may_be_unprepared(source) && lacks_driver(&source.guest),
     },
 ];
 
@@ -49,8 +49,12 @@ pub(crate) fn reason(source: &SourceIdentity) -> Option<&'static Reason> {
     REASONS.iter().find(|reason| (reason.applies)(source))
 }
 
-fn is_vmware(source: &SourceIdentity) -> bool {
-    source.kind == PlatformKind::Vmware
+fn hydration(source: &SourceIdentity) -> Hydration {
+    source.kind.profile().hydration
+}
+
+fn may_be_unprepared(source: &SourceIdentity) -> bool {
+    hydration(source) == Hydration::IfUnprepared
 }
 
 fn lacks_driver(guest: &GuestFacts) -> bool {

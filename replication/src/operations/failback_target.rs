@@ -145,7 +145,7 @@ pub(super) async fn prepare_ends(
         return Ok(());
     }
     let (site, machine) = &record.primary;
-    if record.protection.active == Side::Recovery && kind_of(ctx, site).await? == PlatformKind::Vmware {
+    if record.protection.active == Side::Recovery && kind_of(ctx, site).await?.profile().master_target {
         let platform = ctx.platform(site)?;
         let snapshots = platform.machine(machine).await?.snapshots;
         if snapshots > 0 {

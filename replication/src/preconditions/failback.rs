@@ -81,10 +81,11 @@ pub(super) const ROWS: &[Row] = &[
 
 /// Whether machines of the item's pair can fail back to the requested site.
 fn is_suitable(facts: &Facts) -> bool {
+    let Some(site) = facts.kind.map(PlatformKind::profile) else { return false };
     match facts.record.pair {
-        Pair::Vmware => facts.kind == Some(PlatformKind::Vmware),
-        Pair::HyperV => facts.kind == Some(PlatformKind::HyperV),
-        Pair::Regions => facts.kind == Some(PlatformKind::Azure) && facts.site != facts.record.recovery.0,
+        Pair::Vmware => site.master_target,
+        Pair::HyperV => site.hosts_replicate,
+        Pair::Regions => site.is_cloud && facts.site != facts.record.recovery.0,
     }
 }
 
@@ -138,7 +139,7 @@ fn moved(facts: &Facts) -> Option<String> {
 fn release(facts: &Facts) -> Option<String> {
     let source = &facts.record.source_identity;
     let unsupported =
-        source.kind == PlatformKind::Physical && source.guest.release == GuestFacts::WINDOWS_2008_R2_SP1;
+        !source.kind.profile().hypervisor && source.guest.release == GuestFacts::WINDOWS_2008_R2_SP1;
     unsupported.then(|| format!("a physical server with {} cannot fail back", source.guest.release))
 }
 

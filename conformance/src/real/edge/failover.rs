@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use contract::{
-    Direction, ErrorCode, FailoverKind, FailoverRequest, JobState, Phase, Platform, PlatformKind,
-    PointChoice, PowerState, RecoveryPoint, ReprotectRequest, Side,
+    Direction, ErrorCode, FailoverKind, FailoverRequest, JobState, Phase, Platform, PointChoice, PowerState,
+    RecoveryPoint, ReprotectRequest, Side,
 };
 use tracing::Instrument as _;
 
@@ -120,16 +120,16 @@ async fn check_state(context: &ScenarioContext, recovered: &Recovered) -> Result
     let direction = recovered.job.direction;
     context.check(LC_08, direction == Direction::PrimaryToRecovery, format!("the job says {direction:?}"));
     let hydrated = hydrated(&recovered.job);
-    match context.primary.profile().kind {
-        PlatformKind::Vmware => {
+    match context.primary.profile().kind.profile().hydration {
+        contract::Hydration::IfUnprepared => {
             context.check(HY_03, hydrated, "a VMware Linux machine: the extra step, timed in the job");
             context.check(HY_09, hydrated, "the extra step's time is in the job");
         }
-        PlatformKind::Physical => {
+        contract::Hydration::Always => {
             context.check(HY_02, hydrated, "a physical machine: the extra step, timed in the job");
             context.check(HY_09, hydrated, "the extra step's time is in the job");
         }
-        PlatformKind::HyperV | PlatformKind::Azure => {
+        contract::Hydration::Never => {
             context.check(HY_07, !hydrated, format!("hydrated although not due: {hydrated}"));
         }
     }
@@ -176,7 +176,7 @@ async fn check_unprotected(context: &ScenarioContext) -> Result<(), ScenarioErro
     let code = context.core.failover(&back).await.err().map(|error| error.code);
     let refused = code == Some(ErrorCode::NotAllowedInState);
     context.check(LC_14, refused, format!("failback unprotected: {code:?}"));
-    if context.primary.profile().kind == PlatformKind::HyperV {
+    if context.primary.profile().kind.profile().hosts_replicate {
         // Hyper-V machines fail back by a planned failover, without a reprotection (HF-01).
         return Ok(());
     }
