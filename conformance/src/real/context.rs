@@ -9,6 +9,7 @@ use contract::{
     ReprotectRequest, SiteId, StepState,
 };
 use harness::host::Host;
+use harness::machine::Guest;
 use harness::reaper;
 use harness::scratch::Scratch;
 use standins::StandInSite;
@@ -226,6 +227,38 @@ impl ScenarioContext {
         disks::check(rules, disks_left);
     }
 
+    /// Waits for something that the core has to bring about while `guest` runs. `awaited` names it,
+    /// such as `a recovery point`; `label` is the edge or phase.
+    ///
+    /// # Errors
+    /// It did not come within `bound`, by which the core breaks `rule`; the guest died, which proves
+    /// nothing; or the error of `what`.
+    pub(crate) async fn expect_of_core<T>(
+        &self,
+        rule: RuleId,
+        label: &str,
+        awaited: &str,
+        guest: &Guest,
+        bound: Duration,
+        what: impl Future<Output = Result<T, ScenarioError>>,
+    ) -> Result<T, ScenarioError> {
+        match guest.race(awaited, bound, async { Ok(what.await) }).await {
+            Ok(result) => result,
+            Err(harness::Error::TimedOut { .. }) => {
+                Err(self.overdue(rule, label, &format!("no {awaited} within {bound:?}, while the guest ran")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Records that the core did not do in time what `rule` demands, and returns the error that ends
+    /// the scenario.
+    pub(crate) fn overdue(&self, rule: RuleId, label: &str, found: &str) -> ScenarioError {
+        let found = format!("{label}: {found}");
+        self.check(rule, false, found.clone());
+        ScenarioError::CoreViolation(found)
+    }
+
     /// Appends a line to the trace.
     pub(crate) fn trace(&self, line: impl Into<String>) {
         self.findings().trace.push(line.into());
@@ -245,21 +278,18 @@ impl ScenarioContext {
     /// `protect`.
     ///
     /// # Errors
-    /// The job failed or did not end in time; both are the core's failure.
+    /// The job failed, was cancelled or did not end in time (JO-01); all are the core's failure.
     pub(crate) async fn follow(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
         let ended = tokio::time::timeout(JOB_WITHIN, self.show_until_end(label, job)).await;
-        let ended = ended.map_err(|_| {
-            ScenarioError::CoreViolation(format!("{label}: job {job} did not end in {JOB_WITHIN:?}"))
-        })??;
+        let ended = ended
+            .map_err(|_| self.overdue(JO_01, label, &format!("job {job} did not end in {JOB_WITHIN:?}")))??;
         let kind = json_name(&ended.kind);
         for step in &ended.steps {
             self.trace(format!("{label}: {kind} step `{}` {}", step.name, json_name(&step.state)));
         }
         self.check_job(&ended);
-        match &ended.error {
-            Some(error) => {
-                Err(ScenarioError::CoreViolation(format!("{label}: the core's {kind} job failed: {error}")))
-            }
+        match why_not_well(&ended) {
+            Some(why) => Err(ScenarioError::CoreViolation(format!("{label}: the core's {kind} job {why}"))),
             None => Ok(ended),
         }
     }
@@ -337,6 +367,16 @@ impl ScenarioContext {
     }
 }
 
+/// Why a job that has ended did not end well; `None` if it did. The state decides as well as the
+/// error: a core that cancels a job and gives no reason has not done what was asked.
+fn why_not_well(job: &JobView) -> Option<String> {
+    match (&job.error, job.state) {
+        (Some(error), _) => Some(format!("failed: {error}")),
+        (None, JobState::Completed | JobState::CompletedWithWarning | JobState::PartiallySucceeded) => None,
+        (None, state) => Some(format!("ended {}, without an error", json_name(&state))),
+    }
+}
+
 /// Opens the core under test, which must support the operations that a script needs.
 async fn open_capable_core(
     evidence: &Evidence,
@@ -373,4 +413,44 @@ pub(crate) fn open_core(
 /// The name of an enum variant in JSON, such as `commit-pending`.
 pub(crate) fn json_name(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(ToOwned::to_owned)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::{CoreError, ErrorCode, JobKind, JobSubject, Timestamp};
+
+    use super::*;
+
+    fn ended(state: JobState, error: Option<CoreError>) -> JobView {
+        JobView {
+            id: JobId::from("job-1"),
+            subject: JobSubject::Item(ItemId::from("shop")),
+            parent: None,
+            kind: JobKind::Commit,
+            direction: Direction::PrimaryToRecovery,
+            state,
+            revision: 1,
+            actions: vec![],
+            attempt: 1,
+            plan: None,
+            steps: vec![],
+            error,
+            started: Timestamp(1),
+            ended: Some(Timestamp(2)),
+        }
+    }
+
+    #[test]
+    fn a_job_ends_well_only_by_its_state_and_without_an_error() {
+        for state in [JobState::Completed, JobState::CompletedWithWarning, JobState::PartiallySucceeded] {
+            assert_eq!(why_not_well(&ended(state, None)), None, "{state:?}");
+        }
+        for state in [JobState::Failed, JobState::Cancelled] {
+            let why = why_not_well(&ended(state, None));
+            assert!(why.is_some_and(|why| why.ends_with("without an error")), "{state:?}");
+        }
+        let error = CoreError::new(ErrorCode::Platform, "no space left");
+        let why = why_not_well(&ended(JobState::Completed, Some(error)));
+        assert_eq!(why.as_deref(), Some("failed: no space left"));
+    }
 }

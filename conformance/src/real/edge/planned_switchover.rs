@@ -2,7 +2,7 @@
 //! machine on the other site boots.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use contract::{FailoverRequest, JobId};
 use standins::Boot;
@@ -13,6 +13,11 @@ use crate::real::edge::measure::{self, Outage};
 use crate::real::edge::recover::{Recovered, RecoveryTarget};
 use crate::rules::RuleId;
 use crate::rules::ids::*;
+
+/// How long it may take until the suite learns that the source has stopped, once the target serves. A
+/// source that still runs then has broken the order of the switchover already: this bound is only for
+/// the monitor's report, which a busy host delays.
+const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 /// A planned failover or a failback.
 pub(crate) struct PlannedSwitchover<'a> {
@@ -69,7 +74,10 @@ impl PlannedSwitchover<'_> {
         });
         let comes_up = self.edge.recover(&self.target, job);
         let (recovered, resumed) = tokio::try_join!(comes_up, meanwhile)?;
-        let source_stopped = source_gone.await.map_err(anyhow::Error::from)?;
+        let source_stopped = match tokio::time::timeout(GONE_WITHIN, source_gone).await {
+            Ok(stopped) => stopped.map_err(anyhow::Error::from)?,
+            Err(_) => return Err(self.both_sides_run()),
+        };
         self.check_order(source_stopped, &recovered.boot);
         let triggered = resumed.unwrap_or(requested);
         let outage = Outage { source_stopped, triggered, after_wait: resumed.is_some() };
@@ -84,6 +92,20 @@ impl PlannedSwitchover<'_> {
             )
         }));
         self.edge.finish(judged)
+    }
+
+    /// LC-10 and the shutdown rule: the target serves, and the source was never shut down. Returns the
+    /// error that ends the scenario.
+    fn both_sides_run(&self) -> ScenarioError {
+        let context = self.edge.context();
+        let found = format!(
+            "both sides run: {} serves, and {} was not shut down",
+            self.target.site.label(),
+            self.edge.source().site.label()
+        );
+        let label = self.edge.name().as_str();
+        context.check(self.shutdown_rule, false, format!("{label}: {found}"));
+        context.overdue(LC_10, label, &found)
     }
 
     /// LC-10 and the shutdown rule: the source is shut down in order before the target is switched

@@ -11,6 +11,7 @@ use crate::blame::{KeptByCore, ScenarioError};
 use crate::judge::SecondReading;
 use crate::real::context::ScenarioContext;
 use crate::real::machine::Running;
+use crate::rules::RuleId;
 use crate::rules::ids::FO_05;
 
 /// Recovery points that replication must have made before an edge is judged.
@@ -18,9 +19,13 @@ pub(crate) const POINTS: u64 = 3;
 /// How long these may take.
 const POINTS_WITHIN: Duration = Duration::from_secs(120);
 
-/// Waits until replication has made [`POINTS`] recovery points.
+/// Waits until replication has made [`POINTS`] recovery points. `rule` is the one that demands them.
+///
+/// # Errors
+/// They did not come in time although the guest ran: the core's failure.
 pub(crate) async fn wait_for_points(
     context: &ScenarioContext,
+    rule: RuleId,
     label: &str,
     source: &Running,
 ) -> Result<ItemView, ScenarioError> {
@@ -29,11 +34,9 @@ pub(crate) async fn wait_for_points(
     let mut view = context.core.item(&context.item).await?;
     for count in 1..=POINTS {
         context.evidence.progress(label, "recovery points from changes", count, POINTS, "points");
-        let points = async {
-            let item = context.core.watch_points(&context.item, count).await;
-            Ok(item.map_err(ScenarioError::from))
-        };
-        view = guest.race("recovery points", POINTS_WITHIN, points).await??;
+        let awaited = format!("recovery point {count} of {POINTS}");
+        let point = async { Ok(context.core.watch_points(&context.item, count).await?) };
+        view = context.expect_of_core(rule, label, &awaited, guest, POINTS_WITHIN, point).await?;
     }
     step.done();
     Ok(view)

@@ -211,7 +211,8 @@ async fn wait_for_shared_moments(context: &ScenarioContext, members: &[Member]) 
     };
     let waited = tokio::time::timeout(SHARED_WITHIN, wait).await;
     waited.map_err(|_| {
-        ScenarioError::CoreViolation(format!("{GROUP_FAILOVER}: no shared moment in {SHARED_WITHIN:?}"))
+        let found = format!("the machines had no {SHARED_MOMENTS} shared moments within {SHARED_WITHIN:?}");
+        context.overdue(RP_08, GROUP_FAILOVER, &found)
     })??;
     step.done();
     Ok(())
@@ -366,8 +367,10 @@ async fn jobs_of_members(
         }
     };
     let waited = tokio::time::timeout(JOB_WITHIN, wait).await;
-    waited
-        .map_err(|_| ScenarioError::CoreViolation(format!("plan {PLAN} started no jobs in {JOB_WITHIN:?}")))?
+    waited.map_err(|_| {
+        let found = format!("plan {PLAN} did not start a job for each machine within {JOB_WITHIN:?}");
+        context.overdue(JO_01, "plan", &found)
+    })?
 }
 
 /// PL-02, PL-08: the plan's job ends well and says how long it took.
@@ -405,8 +408,12 @@ async fn reprotect(
     let request = PlanReprotectRequest { plan: PlanId::from(PLAN), direction, settings };
     let job = context.core.reprotect_plan(&request).await?;
     context.follow(label, &job).await?;
+    let rule = match direction {
+        Direction::RecoveryToPrimary => RE_01,
+        Direction::PrimaryToRecovery => RE_29,
+    };
     for Member { context, running, .. } in members {
-        wait_for_points(context, label, running).await?;
+        wait_for_points(context, rule, label, running).await?;
     }
     Ok(())
 }
