@@ -247,6 +247,20 @@ pub(crate) async fn wait_for_work(
     Ok(())
 }
 
+/// Lets the guest write up to an interval's worth of further records; how many differs from run to
+/// run.
+pub(crate) async fn work_for_a_moment(
+    context: &ScenarioContext,
+    label: &str,
+    running: &Running,
+) -> Result<(), ScenarioError> {
+    let guest = &running.boot.guest;
+    let more = context.run.chance(&format!("{label}: a moment")) % RECORDS_PER_INTERVAL;
+    let wanted = running.last_record() + more;
+    guest.race("acknowledged records", WORK_WITHIN, guest.witness().acked(wanted)).await?;
+    Ok(())
+}
+
 /// Whether the guest acknowledges a record beyond `record`, as it does all the time while it works.
 pub(crate) async fn works_beyond(running: &Running, record: RecordNumber) -> bool {
     let guest = &running.boot.guest;

@@ -94,7 +94,7 @@ impl Reprotect<'_> {
         let acks = serving.boot.guest.witness().acks();
         let rpo = measure::rpo(&acks, survived, seen, judged.machine.lost);
         let rto = measure::rto_of_job(triggered, ended, &job, context.cold_boot_ms());
-        edge.finish_replication(judged, rpo, rto)
+        edge.finish_replication(&newest, judged, rpo, rto)
     }
 
     /// Asks the core for the operation and follows its job.

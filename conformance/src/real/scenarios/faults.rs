@@ -4,7 +4,7 @@
 //! healed, replication has to come back by itself, and a test failover has to show an exact state.
 //! At the end, an unplanned failover whose source refuses to shut down.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use contract::{
     CoreError, Direction, FailoverRequest, Health, ItemView, JobState, Millis, Operation, Platform,
@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::failover;
+use crate::real::edge::freshness::now;
 use crate::real::edge::lifecycle::{Edge, Hydration};
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
@@ -360,6 +361,7 @@ async fn wait_for_restart(context: &ScenarioContext, before: Running) -> Result<
 async fn fail_over_refused(edge: Edge<'_>) -> Result<Running, ScenarioError> {
     let context = edge.context();
     edge.wait_for_work().await?;
+    edge.wait_for_fresh_points().await?;
     context.primary.inject(&SiteFault::ShutdownRefused(context.machine.clone())).await?;
     let before = context.core.item(&context.item).await?;
     let target = RecoveryTarget::new_machine(&context.recovery, context.machine.clone());
@@ -379,7 +381,8 @@ async fn fail_over_refused(edge: Edge<'_>) -> Result<Running, ScenarioError> {
     context.check(FO_07, runs && warned, found.clone());
     context.check(LC_10, warned, found);
     let point = check_points_kept(context, edge.name().as_str(), &before).await?;
-    let judged = edge.judge_recovery_from(&point, recovered, outage).await?;
+    let mut judged = edge.judge_recovery_from(&point, recovered, outage).await?;
+    edge.check_choice(&request.point, &before, &point, outage, &mut judged);
     let recovered = edge.finish(judged)?;
     // Both machines run. The operator decides which one serves, and here powers off the source.
     context.primary.power_off(&context.machine).await?;
@@ -397,9 +400,4 @@ async fn volumes_beside<'a>(site: &StandInSite, disks: impl Iterator<Item = &'a 
     }
     let all = site.volume_files().await;
     all.into_iter().filter(|(_, path, _)| !used.contains(path)).map(|(id, ..)| id.0).collect()
-}
-
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

@@ -47,6 +47,10 @@ async fn run_edge(edge: Edge<'_>) -> Result<(), ScenarioError> {
     let context = edge.context();
     let app_consistent = context.scenario.app_consistent;
     edge.wait_for_work().await?;
+    if !app_consistent {
+        // The application-consistent point is an old one, and must not be pushed out by newer ones.
+        edge.wait_for_fresh_points().await?;
+    }
     let before = context.core.item(&context.item).await?;
     check_refusals_before(context).await?;
     let point = if app_consistent { app_consistent_point(context, &before)? } else { older_point(&before)? };
