@@ -11,6 +11,9 @@
 //! | [`TestbedError`] | as above for the core's and the simulator's own errors; what a core had to do on the testbed and did not is the core's |
 //! | [`harness::Error`], [`anyhow::Error`] | [`ScenarioError::Inconclusive`]: the host, a tool or the suite failed |
 //!
+//! Findings have a blame as well: a rule about the suite's own stand-ins (`ST-`) that does not hold
+//! makes the run unknown, see [`Score`](crate::rules::Score).
+//!
 //! `?` applies the table; [`ScenarioError::core`] and [`ScenarioError::inconclusive`] make the
 //! other errors.
 

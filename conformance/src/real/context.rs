@@ -212,6 +212,11 @@ impl ScenarioContext {
         self.findings().rules.check(rule, satisfied, found);
     }
 
+    /// Records that nothing can be said about a rule, and why.
+    pub(crate) fn unknown(&self, rule: RuleId, why: impl Into<String>) {
+        self.findings().rules.unknown(rule, why);
+    }
+
     /// Checks the image file of every volume of a site that no running machine has open: whether it
     /// is intact and has its format. `when` goes into the report.
     pub(crate) async fn inspect_disks(&self, site: &StandInSite, when: &str) -> Result<(), ScenarioError> {

@@ -153,7 +153,11 @@ async fn wait_for_service(
     };
     let step = context.evidence.step(label, "boot the recovered machine");
     let ready = wait_for_hello(context, &boot, BOOT_WITHIN).await;
-    let ready = step.with(ready.map_err(|error| error.attribute_to_core(&did_not_come_up)))?;
+    let ready = step.with(ready.map_err(|error| match error {
+        // The guest came up. Its image is unfit, which is not the core's doing.
+        harness::Error::UnstablePages { .. } => error.into(),
+        _ => ScenarioError::from(error).attribute_to_core(&did_not_come_up),
+    }))?;
     let step = context.evidence.step(label, "first sound answer of its service");
     let answer = first_sound_answer(&boot.guest, BOOT_WITHIN).await.map_err(ScenarioError::from);
     let answer = step.with(answer.map_err(|error| error.attribute_to_core(&did_not_come_up)))?;
@@ -198,7 +202,7 @@ pub(crate) async fn wait_for_hello(
     context: &ScenarioContext,
     boot: &Boot,
     bound: Duration,
-) -> Result<Instant, ScenarioError> {
+) -> harness::Result<Instant> {
     let hello = boot.guest.ready(bound).await?;
     let ready = Instant::now();
     let mut findings = context.findings();

@@ -149,8 +149,14 @@ async fn start_and_judge(edge: Edge<'_>, point: &RecoveryPoint) -> Result<Judged
     let outage = Outage::since(Instant::now());
     let test_machine = start(edge, point).await?;
     let judged = edge.judge_recovery_from(point, test_machine, outage).await?;
-    let objection = judged.judgement.disks.machine.objection();
-    context.check(TF_03, objection.is_none(), format!("the test failover shows {}", point.id));
+    let machine = &judged.judgement.disks.machine;
+    match machine.unknown() {
+        Some(why) => context.unknown(TF_03, why),
+        None => {
+            let shown = machine.objection().is_none();
+            context.check(TF_03, shown, format!("the test failover shows {}", point.id));
+        }
+    }
     Ok(judged)
 }
 
