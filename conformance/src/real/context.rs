@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    Direction, ItemId, JobId, JobState, JobView, MachineId, Operation, Platform, ReplicationCore,
-    ReprotectRequest, SiteId, StepState,
+    Direction, ErrorCode, ItemId, JobId, JobState, JobView, MachineId, Operation, Platform, PlatformError,
+    ReplicationCore, ReprotectRequest, SiteId, StepState, Timestamp,
 };
 use harness::host::Host;
 use harness::machine::Guest;
@@ -283,7 +283,8 @@ impl ScenarioContext {
     /// `protect`.
     ///
     /// # Errors
-    /// The job failed, was cancelled or did not end in time (JO-01); all are the core's failure.
+    /// The job failed, was cancelled or did not end in time (JO-01). All are the core's failure, except
+    /// that a platform made the job fail while a stand-in itself failed.
     pub(crate) async fn follow(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
         let ended = tokio::time::timeout(JOB_WITHIN, self.show_until_end(label, job)).await;
         let ended = ended
@@ -293,10 +294,25 @@ impl ScenarioContext {
             self.trace(format!("{label}: {kind} step `{}` {}", step.name, json_name(&step.state)));
         }
         self.check_job(&ended);
-        match why_not_well(&ended) {
-            Some(why) => Err(ScenarioError::CoreViolation(format!("{label}: the core's {kind} job {why}"))),
-            None => Ok(ended),
+        let Some(why) = why_not_well(&ended) else { return Ok(ended) };
+        let what = format!("{label}: the core's {kind} job {why}");
+        let by_platform = ended.error.as_ref().is_some_and(|error| error.code == ErrorCode::Platform);
+        match self.stand_in_failure(ended.started).filter(|_| by_platform) {
+            Some(failure) => Err(ScenarioError::Inconclusive(format!(
+                "{what}; while it ran, the stand-in itself failed: {failure}"
+            ))),
+            None => Err(ScenarioError::CoreViolation(what)),
         }
+    }
+
+    /// The first failure of a stand-in itself since a moment. A job that a platform made fail is the
+    /// core's failure only if there was none.
+    fn stand_in_failure(&self, since: Timestamp) -> Option<PlatformError> {
+        let failures = self.sites.iter().flat_map(|(_, site)| site.own_failures());
+        failures
+            .filter(|failure| failure.at >= since)
+            .min_by_key(|failure| failure.at)
+            .map(|first| first.error)
     }
 
     /// Shows each step of a job as it runs, until the job has ended.
@@ -422,7 +438,7 @@ pub(crate) fn json_name(value: &impl serde::Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use contract::{CoreError, ErrorCode, JobKind, JobSubject, Timestamp};
+    use contract::{CoreError, JobKind, JobSubject};
 
     use super::*;
 
