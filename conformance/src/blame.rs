@@ -7,9 +7,13 @@
 //! |---|---|
 //! | [`CoreError`] | [`ScenarioError::CoreViolation`], unless only the host causes its code ([`only_host_causes`]) |
 //! | [`PlatformError`] | [`ScenarioError::Inconclusive`]: the stand-in or the simulator failed |
+//! | a job that fails with [`ErrorCode::Platform`] | the core's, unless a stand-in itself failed while the job ran, see `ScenarioContext::follow` |
 //! | `NotFound` for something that the core had to keep | [`ScenarioError::CoreViolation`], where the caller says so with [`KeptByCore`] |
 //! | [`TestbedError`] | as above for the core's and the simulator's own errors; what a core had to do on the testbed and did not is the core's |
 //! | [`harness::Error`], [`anyhow::Error`] | [`ScenarioError::Inconclusive`]: the host, a tool or the suite failed |
+//!
+//! Findings have a blame as well: a rule about the suite's own stand-ins (`ST-`) that does not hold
+//! makes the run unknown, see [`Score`](crate::rules::Score).
 //!
 //! `?` applies the table; [`ScenarioError::core`] and [`ScenarioError::inconclusive`] make the
 //! other errors.

@@ -62,6 +62,13 @@ pub fn open(parts: CoreParts, fault: &impl FaultInjection) -> Result<Arc<dyn Rep
     Ok(fault.wrap(Arc::new(replication::Core::open(config)?)))
 }
 
+/// Whether a core with this name, as its capabilities say it, is the built-in one. Snapshots of the
+/// suite are those of the built-in core.
+#[must_use]
+pub fn is_built_in(name: &str) -> bool {
+    name.starts_with("built-in ")
+}
+
 /// The built-in core's state machines as a page of diagrams, for `docs/states.md`.
 #[must_use]
 pub fn state_diagrams() -> String {

@@ -100,6 +100,17 @@ impl JudgedMachine {
         }
     }
 
+    /// Why nothing can be said about the disks, if that is the only objection: the oracle has no
+    /// verdict on one of them, and no other is wrong.
+    #[must_use]
+    pub fn unknown(&self) -> Option<String> {
+        let mut doubtful = self.disks.iter().filter(|disk| disk.cut.is_none()).peekable();
+        let first = doubtful.peek()?;
+        let why = format!("disk {}: {}", first.outcome.name, first.outcome.words);
+        let differs = self.disks.iter().any(|disk| disk.outcome.second_reader.starts_with("differs"));
+        (!differs && doubtful.all(|disk| disk.outcome.oracle == "unknown")).then_some(why)
+    }
+
     /// The highest ledger record before which none is missing, by the disks alone.
     #[must_use]
     pub fn contiguous(&self) -> Option<RecordNumber> {

@@ -8,6 +8,7 @@ use tracing::Instrument as _;
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
+use crate::core_under_test;
 use crate::evidence::Evidence;
 use crate::outcome::{ScenarioOutcome, Verdict};
 use crate::real::{self, ScenarioRun};
@@ -41,13 +42,8 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
         outcome.why = format!("{} of {expected} edges were judged", outcome.edges.len());
     }
     // The snapshot holds the trace of one round of a core without a mutant.
-    if outcome.verdict == Verdict::Pass
-        && run.mutant.is_none()
-        && rounds == 1
-        && let Err(difference) = compare(&outcome)
-    {
-        outcome.verdict = Verdict::Fail;
-        outcome.why = difference;
+    if run.mutant.is_none() && rounds == 1 {
+        note_regression(&mut outcome, compare);
     }
     outcome.ms = evidence.elapsed_ms();
     evidence.end(&outcome).context("write the result")?;
@@ -122,8 +118,22 @@ async fn interrupted() -> &'static str {
     }
 }
 
+/// Compares the trace of the built-in core with its snapshot. A difference is a regression like an
+/// exceeded time bound, and no broken rule: the trace holds names and order of job steps, which the
+/// contract leaves to each core. So another core is not compared at all.
+fn note_regression(outcome: &mut ScenarioOutcome, compare: Compare) {
+    // Scenarios without a core have a snapshot of what the suite does.
+    let own = outcome.core.is_empty() || core_under_test::is_built_in(&outcome.core);
+    if outcome.verdict == Verdict::Pass
+        && own
+        && let Err(difference) = compare(outcome)
+    {
+        outcome.slow.push(difference);
+    }
+}
+
 /// Sets the scenario's verdict: the worst of its edges, its rules and the error that ended it
-/// early.
+/// early. The reason is the worst of these, too.
 fn conclude(outcome: &mut ScenarioOutcome, error: Option<ScenarioError>) {
     let (verdict, why) = match error {
         None => (Verdict::Pass, String::new()),
@@ -133,15 +143,73 @@ fn conclude(outcome: &mut ScenarioOutcome, error: Option<ScenarioError>) {
     let edges = outcome.edges.iter().map(|edge| edge.verdict);
     let rules = outcome.rules.iter().map(|rule| rule.score.verdict());
     outcome.verdict = edges.chain(rules).fold(verdict, Verdict::and);
-    let edge = outcome.edges.iter().find(|edge| edge.verdict == Verdict::Fail);
-    let rule = outcome.rules.iter().find(|rule| rule.score.verdict() == Verdict::Fail);
-    outcome.why = if let Some(edge) = edge {
-        format!("{}: {}", edge.name, edge.why)
-    } else if verdict == Verdict::Fail {
-        why
-    } else if let Some(rule) = rule {
-        rule.to_string()
-    } else {
-        why
+    let worst = outcome.verdict;
+    let edge = outcome.edges.iter().find(|edge| edge.verdict == worst);
+    let rule = outcome.rules.iter().find(|rule| rule.score.verdict() == worst);
+    outcome.why = match (edge, rule) {
+        _ if worst == Verdict::Pass => String::new(),
+        (Some(edge), _) => format!("{}: {}", edge.name, edge.why),
+        _ if verdict == worst => why,
+        (None, Some(rule)) => rule.to_string(),
+        (None, None) => why,
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::RuleLog;
+    use crate::rules::ids::{FO_04, ST_02};
+
+    fn concluded(rules: RuleLog, error: Option<ScenarioError>) -> ScenarioOutcome {
+        let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
+        outcome.rules = rules.into_outcomes();
+        conclude(&mut outcome, error);
+        outcome
+    }
+
+    #[test]
+    fn a_stand_in_that_is_not_as_described_makes_the_run_unknown_and_says_so() {
+        let mut rules = RuleLog::default();
+        rules.check(ST_02, false, "3 leaked clusters");
+        let outcome = concluded(rules.clone(), None);
+        assert_eq!(outcome.verdict, Verdict::Unknown);
+        assert!(outcome.why.starts_with("ST-02") && outcome.why.contains("3 leaked clusters"));
+        rules.check(FO_04, false, "3 points left");
+        let outcome = concluded(rules, None);
+        assert_eq!(outcome.verdict, Verdict::Fail);
+        assert!(outcome.why.starts_with("FO-04"), "{}", outcome.why);
+    }
+
+    #[test]
+    fn evidence_that_is_missing_is_unknown_and_a_violation_outranks_it() {
+        let mut rules = RuleLog::default();
+        rules.unknown(FO_04, "entries are missing at the end of the log");
+        let outcome = concluded(rules.clone(), Some(ScenarioError::inconclusive("the log is incomplete")));
+        assert_eq!((outcome.verdict, outcome.why.as_str()), (Verdict::Unknown, "the log is incomplete"));
+        let outcome = concluded(rules, Some(ScenarioError::core("both sides run")));
+        assert_eq!((outcome.verdict, outcome.why.as_str()), (Verdict::Fail, "both sides run"));
+    }
+
+    #[test]
+    fn only_the_built_in_core_is_compared_with_a_snapshot_and_a_difference_is_a_regression() {
+        let differs: Compare = |_| Err("the trace differs".to_owned());
+        for (core, regressions) in [("built-in 0.1.0", 1), ("", 1), ("Another Core 3", 0)] {
+            let mut outcome = concluded(RuleLog::default(), None);
+            outcome.core = core.to_owned();
+            note_regression(&mut outcome, differs);
+            assert_eq!((outcome.verdict, outcome.slow.len()), (Verdict::Pass, regressions), "{core:?}");
+        }
+        let mut failed = concluded(RuleLog::default(), Some(ScenarioError::core("both sides run")));
+        note_regression(&mut failed, differs);
+        assert_eq!(failed.slow.len(), 0, "the trace of a scenario that ended early says nothing");
+    }
+
+    #[test]
+    fn a_scenario_in_which_everything_held_passes_without_a_reason() {
+        let mut rules = RuleLog::default();
+        rules.check(FO_04, true, "0 points left");
+        let outcome = concluded(rules, None);
+        assert_eq!((outcome.verdict, outcome.why.as_str()), (Verdict::Pass, ""));
+    }
 }

@@ -31,5 +31,5 @@ fn matches_snapshot(outcome: &ScenarioOutcome) -> Result<(), String> {
     let shape = outcome.trace.join("\n");
     let compare = || insta::assert_snapshot!(outcome.name.as_str(), shape);
     catch_unwind(AssertUnwindSafe(compare))
-        .map_err(|_| "the trace differs from its snapshot; the difference is in nextest.log".to_owned())
+        .map_err(|_| format!("the trace differs from tests/snapshots/real__{}.snap", outcome.name))
 }

@@ -61,6 +61,17 @@ pub enum Error {
         /// What was observed instead.
         seen: String,
     },
+    /// The kernel of a guest lets pages of a disk change while they are written.
+    #[error(
+        "pages of disk {disk} in {machine} may change while they are written, so no write log can be trusted; \
+         rebuild the guest image with `cargo xtask images build`"
+    )]
+    UnstablePages {
+        /// Machine.
+        machine: String,
+        /// Role of the disk.
+        disk: String,
+    },
     /// The witness reported an error or broke the protocol.
     #[error("the witness in {machine}: {what}")]
     Witness {

@@ -10,7 +10,7 @@ use crate::error::USAGE;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 #[command(
-    after_help = "Exit codes: 0 conforms · 1 a rule failed · 2 conforms, but slower than a bound · 3 no verdict: this \
+    after_help = "Exit codes: 0 conforms · 1 a rule failed · 2 conforms, with a regression · 3 no verdict: this \
                   host or the suite failed · 64 wrong usage · 130 interrupted"
 )]
 pub struct Cli {

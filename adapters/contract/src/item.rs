@@ -109,7 +109,8 @@ pub enum TestFailoverStatus {
 pub struct RecoveryPoint {
     /// The point.
     pub id: PointId,
-    /// The moment of the state, by the source site's clock.
+    /// The moment of the state, by the source site's clock: that of the snapshot from which it was
+    /// made. Everything that was durable at this moment is in the state.
     pub time: Timestamp,
     /// Consistency.
     pub consistency: Consistency,

@@ -29,7 +29,8 @@ pub struct SnapshotRequest {
 pub struct DiskSnapshot {
     /// Id with which to close it.
     pub id: SnapshotId,
-    /// The moment of the snapshot, by the site's clock.
+    /// The moment of the snapshot, by the site's clock, which is read before the disks are frozen:
+    /// everything that was durable at this moment is in the snapshot.
     pub taken_at: Timestamp,
     /// Id of this moment, for asking later what changed since.
     pub change_id: ChangeId,

@@ -41,10 +41,12 @@ impl StandInSite {
         // Without the site's lock, so that a fault can be injected meanwhile.
         let opened = async {
             reach(&boot.guest).await?;
-            ask(&boot.guest, question).await
+            // Before the agent freezes the disks, so that everything acknowledged until then is in
+            // the snapshot.
+            let taken_at = now();
+            Ok((taken_at, ask(&boot.guest, question).await?))
         };
-        let answer = opened.await.map_err(failed())?;
-        let taken_at = now();
+        let (taken_at, answer) = opened.await.map_err(failed())?;
         let Answer::DiskSnapshot { change, tells_changes, disks: shown } = answer else {
             return Err(failed()(agent_error(
                 &boot.guest,

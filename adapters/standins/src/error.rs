@@ -1,15 +1,38 @@
-//! Conversion of errors to platform errors.
+//! Conversion of errors to platform errors, and the failures of the site itself among them.
 
-use contract::{PlatformError, PlatformErrorKind as Kind};
+use contract::{PlatformError, PlatformErrorKind as Kind, Timestamp};
 use harness::Error;
 
 use crate::StandInSite;
+use crate::active_faults::lock;
+use crate::snapshots::now;
 use inventory::Denial;
 
+/// A failure of a site itself: of QEMU, libvirt, a tool or the host's disk, while no fault was
+/// injected. A core is not to blame for what it could not do because of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnFailure {
+    /// When it happened.
+    pub at: Timestamp,
+    /// The site's error.
+    pub error: PlatformError,
+}
+
 impl StandInSite {
+    /// Failures of the site itself so far, oldest first.
+    #[must_use]
+    pub fn own_failures(&self) -> Vec<OwnFailure> {
+        lock(&self.own_failures).clone()
+    }
+
     /// An error of this site.
     pub(crate) fn refuse(&self, kind: Kind, message: impl Into<String>) -> PlatformError {
-        PlatformError { site: self.label().to_owned(), kind, message: message.into() }
+        let error = PlatformError { site: self.label().to_owned(), kind, message: message.into() };
+        // Every other kind is an answer that the platform is expected to give.
+        if kind == Kind::Failed {
+            self.note_failure(&error);
+        }
+        error
     }
 
     /// Converts a denial by the site's components to an error of this site.
@@ -19,7 +42,6 @@ impl StandInSite {
 
     /// Converts a harness error to an error of this site.
     pub(crate) fn failed(&self, tried: &str) -> impl FnOnce(Error) -> PlatformError {
-        let site = self.label().to_owned();
         let tried = tried.to_owned();
         move |error| {
             let kind = match &error {
@@ -28,7 +50,18 @@ impl StandInSite {
                 Error::File { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => Kind::Full,
                 _ => Kind::Failed,
             };
-            PlatformError { site, kind, message: format!("{tried}: {error}") }
+            let error = self.refuse(kind, format!("{tried}: {error}"));
+            if kind == Kind::Full {
+                self.note_failure(&error);
+            }
+            error
+        }
+    }
+
+    /// Records a failure, unless an injected fault or the loss of the site explains it.
+    fn note_failure(&self, error: &PlatformError) {
+        if lock(&self.faults.present).is_empty() && !self.is_lost() {
+            lock(&self.own_failures).push(OwnFailure { at: now(), error: error.clone() });
         }
     }
 }

@@ -32,6 +32,7 @@ mod volumes;
 pub use active_faults::SiteFault;
 pub use boot::{Boot, BootDisk};
 pub use change_log::SnapshotsBlocked;
+pub use error::OwnFailure;
 pub use profile::{Profile, TrackingMechanism};
 pub use quiesce::IdleVolume;
 pub use site::{Installed, SiteConfig, StandInSite};

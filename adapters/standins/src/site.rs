@@ -20,6 +20,7 @@ use inventory::{Infrastructure, Volumes};
 use tokio::sync::{Mutex, RwLock, watch};
 
 use crate::active_faults::Faults;
+use crate::error::OwnFailure;
 use crate::state::{State, VolumeRecord};
 use crate::{Boot, Profile, TrackingMechanism};
 
@@ -59,6 +60,8 @@ pub struct StandInSite {
     pub(crate) closed: watch::Sender<u64>,
     /// Locked for reading to open a snapshot, and for writing to block snapshots.
     pub(crate) snapshotting: Arc<RwLock<()>>,
+    /// Failures of the site itself, oldest first.
+    pub(crate) own_failures: std::sync::Mutex<Vec<OwnFailure>>,
     /// Whether the whole site is lost, so that no call is answered.
     lost: AtomicBool,
 }
@@ -91,6 +94,7 @@ impl StandInSite {
         let snapshotting = Arc::default();
         let lost = AtomicBool::new(false);
         let faults = Faults::default();
+        let own_failures = std::sync::Mutex::default();
         Ok(Arc::new(Self {
             config,
             storage,
@@ -101,6 +105,7 @@ impl StandInSite {
             merging,
             closed,
             snapshotting,
+            own_failures,
             lost,
         }))
     }

@@ -325,8 +325,10 @@ async fn freeze_all(
         });
         actions.push(json!({"type": "blockdev-backup", "data": backup}));
     }
+    // Before the disks are frozen, so that everything acknowledged until then is in the snapshot.
+    let taken_at = now();
     monitor.execute("transaction", json!({"actions": actions})).await?;
-    Ok(now())
+    Ok(taken_at)
 }
 
 /// Removes the copies of a snapshot, then one of its two bitmaps.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    Direction, ItemId, JobId, JobState, JobView, MachineId, Operation, Platform, ReplicationCore,
-    ReprotectRequest, SiteId, StepState,
+    Direction, ErrorCode, ItemId, JobId, JobState, JobView, MachineId, Operation, Platform, PlatformError,
+    ReplicationCore, ReprotectRequest, SiteId, StepState, Timestamp,
 };
 use harness::host::Host;
+use harness::machine::Guest;
 use harness::reaper;
 use harness::scratch::Scratch;
 use standins::StandInSite;
@@ -211,6 +212,11 @@ impl ScenarioContext {
         self.findings().rules.check(rule, satisfied, found);
     }
 
+    /// Records that nothing can be said about a rule, and why.
+    pub(crate) fn unknown(&self, rule: RuleId, why: impl Into<String>) {
+        self.findings().rules.unknown(rule, why);
+    }
+
     /// Checks the image file of every volume of a site that no running machine has open: whether it
     /// is intact and has its format. `when` goes into the report.
     pub(crate) async fn inspect_disks(&self, site: &StandInSite, when: &str) -> Result<(), ScenarioError> {
@@ -224,6 +230,38 @@ impl ScenarioContext {
         let mut findings = self.findings();
         let Findings { rules, disks_left, .. } = &mut *findings;
         disks::check(rules, disks_left);
+    }
+
+    /// Waits for something that the core has to bring about while `guest` runs. `awaited` names it,
+    /// such as `a recovery point`; `label` is the edge or phase.
+    ///
+    /// # Errors
+    /// It did not come within `bound`, by which the core breaks `rule`; the guest died, which proves
+    /// nothing; or the error of `what`.
+    pub(crate) async fn expect_of_core<T>(
+        &self,
+        rule: RuleId,
+        label: &str,
+        awaited: &str,
+        guest: &Guest,
+        bound: Duration,
+        what: impl Future<Output = Result<T, ScenarioError>>,
+    ) -> Result<T, ScenarioError> {
+        match guest.race(awaited, bound, async { Ok(what.await) }).await {
+            Ok(result) => result,
+            Err(harness::Error::TimedOut { .. }) => {
+                Err(self.overdue(rule, label, &format!("no {awaited} within {bound:?}, while the guest ran")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Records that the core did not do in time what `rule` demands, and returns the error that ends
+    /// the scenario.
+    pub(crate) fn overdue(&self, rule: RuleId, label: &str, found: &str) -> ScenarioError {
+        let found = format!("{label}: {found}");
+        self.check(rule, false, found.clone());
+        ScenarioError::CoreViolation(found)
     }
 
     /// Appends a line to the trace.
@@ -245,23 +283,36 @@ impl ScenarioContext {
     /// `protect`.
     ///
     /// # Errors
-    /// The job failed or did not end in time; both are the core's failure.
+    /// The job failed, was cancelled or did not end in time (JO-01). All are the core's failure, except
+    /// that a platform made the job fail while a stand-in itself failed.
     pub(crate) async fn follow(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
         let ended = tokio::time::timeout(JOB_WITHIN, self.show_until_end(label, job)).await;
-        let ended = ended.map_err(|_| {
-            ScenarioError::CoreViolation(format!("{label}: job {job} did not end in {JOB_WITHIN:?}"))
-        })??;
+        let ended = ended
+            .map_err(|_| self.overdue(JO_01, label, &format!("job {job} did not end in {JOB_WITHIN:?}")))??;
         let kind = json_name(&ended.kind);
         for step in &ended.steps {
             self.trace(format!("{label}: {kind} step `{}` {}", step.name, json_name(&step.state)));
         }
         self.check_job(&ended);
-        match &ended.error {
-            Some(error) => {
-                Err(ScenarioError::CoreViolation(format!("{label}: the core's {kind} job failed: {error}")))
-            }
-            None => Ok(ended),
+        let Some(why) = why_not_well(&ended) else { return Ok(ended) };
+        let what = format!("{label}: the core's {kind} job {why}");
+        let by_platform = ended.error.as_ref().is_some_and(|error| error.code == ErrorCode::Platform);
+        match self.stand_in_failure(ended.started).filter(|_| by_platform) {
+            Some(failure) => Err(ScenarioError::Inconclusive(format!(
+                "{what}; while it ran, the stand-in itself failed: {failure}"
+            ))),
+            None => Err(ScenarioError::CoreViolation(what)),
         }
+    }
+
+    /// The first failure of a stand-in itself since a moment. A job that a platform made fail is the
+    /// core's failure only if there was none.
+    fn stand_in_failure(&self, since: Timestamp) -> Option<PlatformError> {
+        let failures = self.sites.iter().flat_map(|(_, site)| site.own_failures());
+        failures
+            .filter(|failure| failure.at >= since)
+            .min_by_key(|failure| failure.at)
+            .map(|first| first.error)
     }
 
     /// Shows each step of a job as it runs, until the job has ended.
@@ -337,6 +388,16 @@ impl ScenarioContext {
     }
 }
 
+/// Why a job that has ended did not end well; `None` if it did. The state decides as well as the
+/// error: a core that cancels a job and gives no reason has not done what was asked.
+fn why_not_well(job: &JobView) -> Option<String> {
+    match (&job.error, job.state) {
+        (Some(error), _) => Some(format!("failed: {error}")),
+        (None, JobState::Completed | JobState::CompletedWithWarning | JobState::PartiallySucceeded) => None,
+        (None, state) => Some(format!("ended {}, without an error", json_name(&state))),
+    }
+}
+
 /// Opens the core under test, which must support the operations that a script needs.
 async fn open_capable_core(
     evidence: &Evidence,
@@ -373,4 +434,44 @@ pub(crate) fn open_core(
 /// The name of an enum variant in JSON, such as `commit-pending`.
 pub(crate) fn json_name(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(ToOwned::to_owned)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::{CoreError, JobKind, JobSubject};
+
+    use super::*;
+
+    fn ended(state: JobState, error: Option<CoreError>) -> JobView {
+        JobView {
+            id: JobId::from("job-1"),
+            subject: JobSubject::Item(ItemId::from("shop")),
+            parent: None,
+            kind: JobKind::Commit,
+            direction: Direction::PrimaryToRecovery,
+            state,
+            revision: 1,
+            actions: vec![],
+            attempt: 1,
+            plan: None,
+            steps: vec![],
+            error,
+            started: Timestamp(1),
+            ended: Some(Timestamp(2)),
+        }
+    }
+
+    #[test]
+    fn a_job_ends_well_only_by_its_state_and_without_an_error() {
+        for state in [JobState::Completed, JobState::CompletedWithWarning, JobState::PartiallySucceeded] {
+            assert_eq!(why_not_well(&ended(state, None)), None, "{state:?}");
+        }
+        for state in [JobState::Failed, JobState::Cancelled] {
+            let why = why_not_well(&ended(state, None));
+            assert!(why.is_some_and(|why| why.ends_with("without an error")), "{state:?}");
+        }
+        let error = CoreError::new(ErrorCode::Platform, "no space left");
+        let why = why_not_well(&ended(JobState::Completed, Some(error)));
+        assert_eq!(why.as_deref(), Some("failed: no space left"));
+    }
 }

@@ -14,6 +14,7 @@ use crate::real::edge::recover::{start_load, wait_for_hello};
 use crate::real::edge::recovery_point::wait_for_points;
 use crate::real::machine::Running;
 use crate::real::workload::{DISKS, INTERVAL, MEMORY, MOST_POINTS, POLICY};
+use crate::rules::ids::LC_01;
 
 /// What is installed: the guest, and what its platform and agent say about it.
 #[derive(Clone, Debug)]
@@ -123,7 +124,7 @@ async fn install_as(
 pub(crate) async fn protect(context: &ScenarioContext, source: &Running) -> Result<(), ScenarioError> {
     create_policy(context).await?;
     enable_protection(context, None).await?;
-    wait_for_points(context, "protect", source).await?;
+    wait_for_points(context, LC_01, "protect", source).await?;
     Ok(())
 }
 

@@ -71,7 +71,7 @@ fn scenario_section(scenario: &ScenarioOutcome) -> Markup {
             @if boots > 0 { ", " (format!("{:.1}", scenario.ms as f64 / boots as f64)) " × its cold boots" }
             "." }
         @for remark in &scenario.remarks { p.soft { (remark) } }
-        @for slow in &scenario.slow { p.unknown { "exceeded its time bound: " (slow) } }
+        @for slow in &scenario.slow { p.unknown { "regression: " (slow) } }
         @if !scenario.why.is_empty() { p.fail { (scenario.why) } }
         table {
             thead { tr {

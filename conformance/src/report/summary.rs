@@ -26,7 +26,7 @@ pub(super) fn render(results: &Results, dir: &Utf8Path) -> String {
     }
     rules_block(&mut text, results);
     for slow in results.slow() {
-        let _ = writeln!(text, "   exceeded its time bound: {slow}");
+        let _ = writeln!(text, "   regression: {slow}");
     }
     let _ = writeln!(text, "\n{}  {}", sign(results.verdict), closing(results.verdict));
     let _ = writeln!(text, "   report {}", dir.join("report.html"));

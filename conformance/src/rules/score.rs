@@ -6,7 +6,8 @@ use super::Class;
 use crate::verdict::Verdict;
 
 /// How a finding counts. The catalogue mixes promises, documented limits and advice, which are not
-/// scored alike: only a broken promise fails a run.
+/// scored alike: only a broken promise fails a run. A stand-in that is not as described proves
+/// nothing about the core, so that the run is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Score {
@@ -31,9 +32,9 @@ impl Score {
     #[must_use]
     pub fn of(class: Class, verdict: Verdict) -> Self {
         match (class, verdict) {
-            (_, Verdict::Unknown) => Self::Unknown,
+            (_, Verdict::Unknown) | (Class::StandIn, Verdict::Fail) => Self::Unknown,
             (Class::Guarantee | Class::StandIn, Verdict::Pass) => Self::Held,
-            (Class::Guarantee | Class::StandIn, Verdict::Fail) => Self::Broken,
+            (Class::Guarantee, Verdict::Fail) => Self::Broken,
             (Class::Limitation, Verdict::Pass) => Self::AsDocumented,
             (Class::Limitation, Verdict::Fail) => Self::DiffersFromLimit,
             (Class::Advice, Verdict::Pass) => Self::Followed,
@@ -73,10 +74,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_guarantees_and_stand_ins_fail_a_run() {
+    fn only_guarantees_fail_a_run_and_stand_ins_make_it_unknown() {
         let contribution = |class| Score::of(class, Verdict::Fail).verdict();
         assert_eq!(contribution(Class::Guarantee), Verdict::Fail);
-        assert_eq!(contribution(Class::StandIn), Verdict::Fail);
+        assert_eq!(contribution(Class::StandIn), Verdict::Unknown);
         assert_eq!(contribution(Class::Limitation), Verdict::Pass);
         assert_eq!(contribution(Class::Advice), Verdict::Pass);
     }

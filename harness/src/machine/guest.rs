@@ -289,14 +289,7 @@ impl Guest {
         let hello = self.race("the witness's hello", bound, self.witness.hello()).await?;
         match hello.disks.iter().find(|disk| !disk.stable_writes) {
             None => Ok(hello),
-            Some(disk) => Err(Error::Witness {
-                machine: self.name.clone(),
-                what: format!(
-                    "pages of disk {} may change while they are written, so no write log can be trusted; rebuild the \
-                     guest image with `cargo xtask images build`",
-                    disk.role
-                ),
-            }),
+            Some(disk) => Err(Error::UnstablePages { machine: self.name.clone(), disk: disk.role.clone() }),
         }
     }
 

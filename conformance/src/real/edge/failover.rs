@@ -67,22 +67,27 @@ pub(crate) struct RecoveredAfterLoss {
 /// finishes the edge.
 pub(crate) async fn lose_site_and_fail_over(
     edge: Edge<'_>,
-    point: PointChoice,
+    choice: PointChoice,
 ) -> Result<RecoveredAfterLoss, ScenarioError> {
     let context = edge.context();
     edge.wait_for_work().await?;
+    edge.wait_for_fresh_points().await?;
     let target = RecoveryTarget::next_boot_of(&context.machine, &context.recovery).await;
     let before = context.core.item(&context.item).await?;
     let source_stopped = context.primary.lose().await?;
     context.trace(format!("{}: the source site is lost", edge.name()));
     let triggered = Instant::now();
-    let request =
-        FailoverRequest { point, ..FailoverRequest::unplanned(&context.item, Direction::PrimaryToRecovery) };
+    let at_trigger = context.core.item(&context.item).await?;
+    let request = FailoverRequest {
+        point: choice.clone(),
+        ..FailoverRequest::unplanned(&context.item, Direction::PrimaryToRecovery)
+    };
     let job = context.core.failover(&request).await?;
     let recovered = edge.recover(&target, &job).await?;
     let point = check_points_kept(context, edge.name().as_str(), &before).await?;
     let outage = Outage { source_stopped, triggered, after_wait: false };
-    let judged = edge.judge_recovery_from(&point, recovered, outage).await?;
+    let mut judged = edge.judge_recovery_from(&point, recovered, outage).await?;
+    edge.check_choice(&choice, &at_trigger, &point, outage, &mut judged);
     Ok(RecoveredAfterLoss { point, judged })
 }
 

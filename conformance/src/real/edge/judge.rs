@@ -57,10 +57,11 @@ pub(crate) fn finish_edge(
     judgement: Judgement,
 ) -> Result<(), ScenarioError> {
     let Judgement { disks: JudgedDisks { machine, self_test }, rpo, rto, other_objection } = judgement;
+    let unknown = machine.unknown();
     let objection = machine.objection().or(other_objection);
     let verdict = match &objection {
         None => Verdict::Pass,
-        Some(_) if only_unknown(&machine) => Verdict::Unknown,
+        Some(_) if unknown.is_some() => Verdict::Unknown,
         Some(_) => Verdict::Fail,
     };
     let mut findings = context.findings();
@@ -75,7 +76,11 @@ pub(crate) fn finish_edge(
     let exact_prefix = machine.join.is_some() && machine.objection().is_none();
     let found = objection.clone();
     let found = found.unwrap_or_else(|| "every disk is an exact prefix, joined by the ledger".to_owned());
-    findings.rules.check(FO_10, exact_prefix, found);
+    match unknown {
+        // Evidence is missing, which says nothing about the core.
+        Some(why) => findings.rules.unknown(FO_10, why),
+        None => findings.rules.check(FO_10, exact_prefix, found),
+    }
     findings.edges.push(EdgeOutcome {
         name: edge.to_string(),
         verdict,
@@ -90,12 +95,6 @@ pub(crate) fn finish_edge(
         (Verdict::Unknown, Some(why)) => Err(ScenarioError::Inconclusive(format!("{edge}: {why}"))),
         _ => Ok(()),
     }
-}
-
-/// Whether the only objection is that the oracle has no verdict on a disk.
-fn only_unknown(machine: &JudgedMachine) -> bool {
-    let doubtful: Vec<_> = machine.disks.iter().filter(|disk| disk.cut.is_none()).collect();
-    !doubtful.is_empty() && doubtful.iter().all(|disk| disk.outcome.oracle == "unknown")
 }
 
 /// What the witness inside the guest found that contradicts the verdict on the disks, if anything.

@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use contract::{JobId, RecoveryPoint};
+use contract::{ItemView, JobId, PointChoice, RecoveryPoint};
 use standins::{Boot, StandInSite};
 use tracing::Span;
 
@@ -19,6 +19,7 @@ use crate::blame::ScenarioError;
 use crate::judge::{self, DiskUnderTest, SecondReading};
 use crate::outcome::{Rpo, Rto};
 use crate::real::context::ScenarioContext;
+use crate::real::edge::freshness::{self, HostClock};
 use crate::real::edge::hydration_diff::{boot_partition, check_hydration};
 use crate::real::edge::judge::{JudgedDisks, Judgement, contradiction_inside, finish_edge, judge_disks};
 use crate::real::edge::measure::{self, Outage};
@@ -26,6 +27,8 @@ use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::{self, PointFiles};
 use crate::real::machine::Running;
+use crate::real::workload::INTERVAL;
+use crate::rules::ids::FO_10;
 
 /// Whether hydration may edit the boot partition of the recovered machine's first disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,18 @@ impl<'a> Edge<'a> {
         recover::wait_for_work(self.context, self.name.as_str(), self.source).await
     }
 
+    /// FO-10: waits until replication has made recovery points of moments after this call, which
+    /// shows that it still runs, and lets the source work on for a moment, so that what follows
+    /// begins at any time of the replication interval.
+    ///
+    /// # Errors
+    /// No such points came although the guest ran: the core's failure.
+    pub(crate) async fn wait_for_fresh_points(&self) -> Result<(), ScenarioError> {
+        let label = self.name.as_str();
+        recovery_point::wait_for_fresh_points(self.context, label, self.source).await?;
+        recover::work_for_a_moment(self.context, label, self.source).await
+    }
+
     /// Waits until the machine that the job starts serves. A machine that does not come up is
     /// judged as well, because its disks show whether and where the core went wrong.
     ///
@@ -159,9 +174,53 @@ impl<'a> Edge<'a> {
             let disks = self.judge_disks(disks).await?;
             Ok((edited, disks, files))
         };
-        let (edited, disks, point) = recovery_point::with_point(site, point, &dir, judge).await?;
+        let (edited, disks, files) = recovery_point::with_point(site, point, &dir, judge).await?;
+        let stale = self.check_content(&disks, point);
         let judgement = self.judgement(disks, &recovered, outage);
-        Ok(JudgedRecovery { recovered, judgement, point, edited })
+        let mut judged = JudgedRecovery { recovered, judgement, point: files, edited };
+        judged.object(stale);
+        Ok(judged)
+    }
+
+    /// FO-10: the disks that were recovered from a point hold what had been acknowledged at its
+    /// moment, and nothing that was written later. Returns the objection.
+    fn check_content(&self, disks: &JudgedDisks, point: &RecoveryPoint) -> Option<String> {
+        // Disks that are no exact prefix have an objection of their own.
+        let contiguous = disks.machine.contiguous()?;
+        let acks = self.source.boot.guest.witness().acks();
+        let objection = freshness::content_objection(&acks, HostClock::read(), point.time, contiguous);
+        let objection = objection.map(|why| format!("recovery point {} is not of its time: {why}", point.id));
+        let found = objection.clone();
+        let found =
+            found.unwrap_or_else(|| format!("the disks hold what they had at the time of {}", point.id));
+        self.context.check(FO_10, objection.is_none(), found);
+        objection
+    }
+
+    /// RP-02, RP-04, RP-06, FO-01, FO-10: the recovery point is the one that was asked for, and was
+    /// not too old when the source stopped. `at_trigger` is the item as it was then.
+    pub(crate) fn check_choice(
+        &self,
+        choice: &PointChoice,
+        at_trigger: &ItemView,
+        point: &RecoveryPoint,
+        outage: Outage,
+        judged: &mut JudgedRecovery,
+    ) {
+        if let Some(wrong) = freshness::choice_objection(choice, point, &at_trigger.points) {
+            self.context.check(wrong.rule, false, wrong.why.clone());
+            judged.object(Some(wrong.why));
+        }
+        if matches!(choice, PointChoice::LatestAppConsistent | PointChoice::Custom(_)) {
+            // Such a point may be of any age (RP-18).
+            return;
+        }
+        let stopped = HostClock::read().time_of(outage.source_stopped);
+        let too_old = freshness::age_objection(point.time, stopped, INTERVAL);
+        if let Some(why) = too_old {
+            self.context.check(FO_10, false, why.clone());
+            judged.object(Some(why));
+        }
     }
 
     /// Judges a machine that was booted from disks of its own rather than from a recovery point.
@@ -207,17 +266,20 @@ impl<'a> Edge<'a> {
         Ok(judged.recovered)
     }
 
-    /// Records the verdict on an edge that begins replication and boots nothing.
+    /// Records the verdict on an edge that begins replication and boots nothing. `point` is the
+    /// recovery point that was judged.
     ///
     /// # Errors
     /// The edge did not pass.
     pub(crate) fn finish_replication(
         self,
+        point: &RecoveryPoint,
         disks: JudgedDisks,
         rpo: Rpo,
         rto: Rto,
     ) -> Result<(), ScenarioError> {
-        finish_edge(self.context, self.name, Judgement { disks, rpo, rto, other_objection: None })
+        let other_objection = self.check_content(&disks, point);
+        finish_edge(self.context, self.name, Judgement { disks, rpo, rto, other_objection })
     }
 
     async fn judge_disks(&self, disks: Vec<DiskUnderTest>) -> Result<JudgedDisks, ScenarioError> {

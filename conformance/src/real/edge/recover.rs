@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contract::{JobId, JobView, MachineId, Platform as _};
+use contract::{JobId, JobKind, JobView, MachineId, Platform as _};
 use standins::{Boot, StandInSite};
+use tokio::sync::oneshot;
 use witness::ledger::RecordNumber;
 use witness::protocol::Findings;
 
@@ -15,7 +16,7 @@ use crate::real::edge::measure::{self, Outage, ServiceTimes, millis};
 use crate::real::edge::platform_identity;
 use crate::real::machine::Running;
 use crate::real::workload::load;
-use crate::rules::ids::CN_05;
+use crate::rules::ids::{CN_05, FO_01, TF_01};
 use crate::service::first_sound_answer;
 
 /// Records that a guest writes before the next edge: more than two intervals' worth at its rate of
@@ -27,6 +28,10 @@ const RECORDS_PER_INTERVAL: u64 = 25;
 const WORK_WITHIN: Duration = Duration::from_secs(120);
 /// How long a working guest may take to its next record.
 const NEXT_RECORD_WITHIN: Duration = Duration::from_secs(20);
+/// How long the start of a machine may take to be seen once the job that had to start it has ended
+/// well. The end of the job is the event by which the machine has to run, so this bound is only for
+/// a busy host.
+const STARTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// First bytes of a PNG image.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -111,34 +116,84 @@ pub(crate) async fn recover(
     target: &RecoveryTarget,
     job: &JobId,
 ) -> Result<Recovered, ScenarioError> {
-    let comes_up = wait_for_service(context, label, target);
-    let (job, (boot, times)) = tokio::try_join!(context.follow(label, job), comes_up)?;
+    let (job_ended, ended) = oneshot::channel();
+    let follow = async {
+        let job = context.follow(label, job).await?;
+        // Nobody receives it if the machine has booted already.
+        let _ = job_ended.send(job.kind);
+        Ok(job)
+    };
+    let (job, (boot, times)) = tokio::try_join!(follow, wait_for_service(context, label, target, ended))?;
     let screen = target.site.screenshot(&target.machine).await?;
     let shown = screen.starts_with(PNG) && screen.len() > EMPTY_SCREEN;
     context.check(CN_05, shown, format!("{} bytes of boot diagnostics", screen.len()));
     std::fs::write(boot.dir.join(SCREEN), &screen).map_err(harness::Error::file(&boot.dir))?;
-    let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await?;
+    let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await;
+    // What the witness reads are the disks that the core recovered.
+    let unreadable = format!("{label}: the recovered machine's own check of its disks failed");
+    let findings = findings.map_err(|error| ScenarioError::from(error).attribute_to_core(&unreadable))?;
     Ok(Recovered { site: Arc::clone(&target.site), boot, job, findings, times })
 }
 
 /// Waits for the machine's boot, its witness's hello and its service's first sound answer. Returns
-/// the boot and when the other two came.
+/// the boot and when the other two came. `job_ended` brings the kind of the job that starts the
+/// machine, when that has ended well.
 async fn wait_for_service(
     context: &ScenarioContext,
     label: &str,
     target: &RecoveryTarget,
+    job_ended: oneshot::Receiver<JobKind>,
 ) -> Result<(Arc<Boot>, ServiceTimes), ScenarioError> {
     // Only the core decides what a recovered machine boots from.
     let did_not_come_up = format!("{label}: the recovered machine did not come up");
-    let boot = target.site.boot_after(&target.machine, target.previous_boot).await;
+    let boot = tokio::select! {
+        biased;
+        boot = target.site.boot_after(&target.machine, target.previous_boot) => boot,
+        kind = ended_long_ago(job_ended) => return Err(nothing_booted(context, label, target, kind)),
+    };
     let step = context.evidence.step(label, "boot the recovered machine");
     let ready = wait_for_hello(context, &boot, BOOT_WITHIN).await;
-    let ready = step.with(ready.map_err(|error| error.attribute_to_core(&did_not_come_up)))?;
+    let ready = step.with(ready.map_err(|error| match error {
+        // The guest came up. Its image is unfit, which is not the core's doing.
+        harness::Error::UnstablePages { .. } => error.into(),
+        _ => ScenarioError::from(error).attribute_to_core(&did_not_come_up),
+    }))?;
     let step = context.evidence.step(label, "first sound answer of its service");
     let answer = first_sound_answer(&boot.guest, BOOT_WITHIN).await.map_err(ScenarioError::from);
     let answer = step.with(answer.map_err(|error| error.attribute_to_core(&did_not_come_up)))?;
     context.trace(format!("{label}: service answers, bank sound: {}", answer.bank.sound()));
     Ok((boot, ServiceTimes { ready, answered: Instant::now() }))
+}
+
+/// Waits until a job has ended well, and then as long as the start of its machine may take to be
+/// seen. Returns the job's kind.
+async fn ended_long_ago(job_ended: oneshot::Receiver<JobKind>) -> JobKind {
+    match job_ended.await {
+        Ok(kind) => {
+            tokio::time::sleep(STARTED_WITHIN).await;
+            kind
+        }
+        // The job did not end well, which ends the wait as well.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// FO-01, TF-01: a job that ended well and started no machine. Returns the error that ends the
+/// scenario.
+fn nothing_booted(
+    context: &ScenarioContext,
+    label: &str,
+    target: &RecoveryTarget,
+    kind: JobKind,
+) -> ScenarioError {
+    let rule = if kind == JobKind::TestFailover { TF_01 } else { FO_01 };
+    let RecoveryTarget { site, machine, .. } = target;
+    let found = format!(
+        "nothing booted: the job ended well, and {STARTED_WITHIN:?} later machine {machine} had not been started \
+         on {}",
+        site.label()
+    );
+    context.overdue(rule, label, &found)
 }
 
 /// Waits for the hello of a guest's witness, records how long the boot took, and checks the
@@ -147,7 +202,7 @@ pub(crate) async fn wait_for_hello(
     context: &ScenarioContext,
     boot: &Boot,
     bound: Duration,
-) -> Result<Instant, ScenarioError> {
+) -> harness::Result<Instant> {
     let hello = boot.guest.ready(bound).await?;
     let ready = Instant::now();
     let mut findings = context.findings();
@@ -196,9 +251,42 @@ pub(crate) async fn wait_for_work(
     Ok(())
 }
 
+/// Lets the guest write up to an interval's worth of further records; how many differs from run to
+/// run.
+pub(crate) async fn work_for_a_moment(
+    context: &ScenarioContext,
+    label: &str,
+    running: &Running,
+) -> Result<(), ScenarioError> {
+    let guest = &running.boot.guest;
+    let more = context.run.chance(&format!("{label}: a moment")) % RECORDS_PER_INTERVAL;
+    let wanted = running.last_record() + more;
+    guest.race("acknowledged records", WORK_WITHIN, guest.witness().acked(wanted)).await?;
+    Ok(())
+}
+
 /// Whether the guest acknowledges a record beyond `record`, as it does all the time while it works.
 pub(crate) async fn works_beyond(running: &Running, record: RecordNumber) -> bool {
     let guest = &running.boot.guest;
     let next = guest.race("its next record", NEXT_RECORD_WITHIN, guest.witness().acked(record + 1)).await;
     next.is_ok() && guest.witness().trouble().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_is_overdue_only_after_its_job_has_ended_well() {
+        let began = tokio::time::Instant::now();
+        let (job_ended, ended) = oneshot::channel();
+        job_ended.send(JobKind::UnplannedFailover).unwrap();
+        assert_eq!(ended_long_ago(ended).await, JobKind::UnplannedFailover);
+        assert!(began.elapsed() >= STARTED_WITHIN);
+
+        let (failed, ended) = oneshot::channel::<JobKind>();
+        drop(failed);
+        let overdue = tokio::time::timeout(STARTED_WITHIN * 100, ended_long_ago(ended)).await;
+        assert!(overdue.is_err(), "the error of the job says more than the missing boot");
+    }
 }

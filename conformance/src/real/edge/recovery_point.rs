@@ -3,24 +3,35 @@
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use contract::{Access, ItemView, Platform, RecoveryPoint};
+use contract::{Access, ErrorCode, ItemView, Platform, RecoveryPoint};
 use harness::tools::{self, Format};
 use standins::StandInSite;
 
 use crate::blame::{KeptByCore, ScenarioError};
 use crate::judge::SecondReading;
 use crate::real::context::ScenarioContext;
+use crate::real::edge::freshness;
 use crate::real::machine::Running;
-use crate::rules::ids::FO_05;
+use crate::rules::RuleId;
+use crate::rules::ids::{FO_05, FO_10};
 
 /// Recovery points that replication must have made before an edge is judged.
 pub(crate) const POINTS: u64 = 3;
-/// How long these may take.
+/// Recovery points that replication must make of moments at which an edge has begun already. With two
+/// of them the newest but one is new as well, from which a test failover is made.
+const FRESH_POINTS: usize = 2;
+/// Time until a core is asked again for its recovery points after its replication has failed.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// How long recovery points may take.
 const POINTS_WITHIN: Duration = Duration::from_secs(120);
 
-/// Waits until replication has made [`POINTS`] recovery points.
+/// Waits until replication has made [`POINTS`] recovery points. `rule` is the one that demands them.
+///
+/// # Errors
+/// They did not come in time although the guest ran: the core's failure.
 pub(crate) async fn wait_for_points(
     context: &ScenarioContext,
+    rule: RuleId,
     label: &str,
     source: &Running,
 ) -> Result<ItemView, ScenarioError> {
@@ -29,14 +40,53 @@ pub(crate) async fn wait_for_points(
     let mut view = context.core.item(&context.item).await?;
     for count in 1..=POINTS {
         context.evidence.progress(label, "recovery points from changes", count, POINTS, "points");
-        let points = async {
-            let item = context.core.watch_points(&context.item, count).await;
-            Ok(item.map_err(ScenarioError::from))
-        };
-        view = guest.race("recovery points", POINTS_WITHIN, points).await??;
+        let awaited = format!("recovery point {count} of {POINTS}");
+        let point = async { Ok(context.core.watch_points(&context.item, count).await?) };
+        view = context.expect_of_core(rule, label, &awaited, guest, POINTS_WITHIN, point).await?;
     }
     step.done();
     Ok(view)
+}
+
+/// FO-10: waits for [`FRESH_POINTS`] recovery points, processed or only received, of moments after
+/// this call.
+///
+/// # Errors
+/// They did not come in time although the guest ran: the core's failure.
+pub(crate) async fn wait_for_fresh_points(
+    context: &ScenarioContext,
+    label: &str,
+    source: &Running,
+) -> Result<(), ScenarioError> {
+    let step = context.evidence.step(label, "recovery points of new moments");
+    let moment = freshness::now();
+    let fresh = |item: &ItemView| item.points.iter().filter(|point| point.time >= moment).count();
+    let comes = async {
+        let mut item = context.core.item(&context.item).await?;
+        // A core counts all points that it ever processed, of which the item lists the newest.
+        let mut count = item.points.iter().filter(|point| point.processed).count() as u64;
+        while fresh(&item) < FRESH_POINTS {
+            count += 1;
+            match context.core.watch_points(&context.item, count).await {
+                Ok(found) => item = found,
+                // Replication that failed for a moment has to come back by itself (MO-01).
+                Err(error) if error.code == ErrorCode::Platform => {
+                    count -= 1;
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            // A core may answer at once each time, which must not keep the time limit from ending
+            // this wait.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    };
+    let awaited = format!("{FRESH_POINTS} recovery points of new moments, so replication has stopped,");
+    let guest = &source.boot.guest;
+    context.expect_of_core(FO_10, label, &awaited, guest, POINTS_WITHIN, comes).await?;
+    step.done();
+    Ok(())
 }
 
 /// One disk of a recovery point that was read into the evidence.

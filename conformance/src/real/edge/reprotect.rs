@@ -73,7 +73,7 @@ impl Reprotect<'_> {
         context.trace_state().await?;
         let first = context.core.item(&context.item).await?.points.first().cloned();
         self.check_sides(context, record_before, active).await?;
-        let item = wait_for_points(context, label, serving).await?;
+        let item = wait_for_points(context, self.points_rule(active), label, serving).await?;
         let newest = item.points.iter().rfind(|point| point.processed).cloned();
         let newest = newest.ok_or_else(|| {
             ScenarioError::CoreViolation(format!("{label}: no recovery point in the new direction"))
@@ -94,7 +94,7 @@ impl Reprotect<'_> {
         let acks = serving.boot.guest.witness().acks();
         let rpo = measure::rpo(&acks, survived, seen, judged.machine.lost);
         let rto = measure::rto_of_job(triggered, ended, &job, context.cold_boot_ms());
-        edge.finish_replication(judged, rpo, rto)
+        edge.finish_replication(&newest, judged, rpo, rto)
     }
 
     /// Asks the core for the operation and follows its job.

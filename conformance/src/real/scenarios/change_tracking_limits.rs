@@ -224,19 +224,18 @@ async fn wait_for_resynchronisation(
     let wait = async {
         let mut count = 1;
         loop {
-            let item = match context.core.watch_points(&context.item, count).await {
-                Ok(item) => item,
-                Err(error) => return Ok(Err(ScenarioError::from(error))),
-            };
+            let item = context.core.watch_points(&context.item, count).await?;
             let new = item.resynchronisations.get(done_before);
             if new.is_some_and(|resynchronisation| points_after(&item, resynchronisation) >= POINTS_AFTER) {
-                return Ok(Ok(item));
+                return Ok(item);
             }
             count += 1;
         }
     };
-    let waited = source.boot.guest.race("points after a resynchronisation", POINTS_WITHIN, wait).await;
-    let item = waited.map_err(|error| ScenarioError::CoreViolation(format!("{}: {error}", case.edge)))??;
+    let awaited = format!("{POINTS_AFTER} recovery points after a resynchronisation");
+    let guest = &source.boot.guest;
+    let label = case.edge.as_str();
+    let item = context.expect_of_core(EX_R9, label, &awaited, guest, POINTS_WITHIN, wait).await?;
     step.done();
     Ok(item)
 }

@@ -4,7 +4,7 @@
 //! healed, replication has to come back by itself, and a test failover has to show an exact state.
 //! At the end, an unplanned failover whose source refuses to shut down.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use contract::{
     CoreError, Direction, FailoverRequest, Health, ItemView, JobState, Millis, Operation, Platform,
@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::failover;
+use crate::real::edge::freshness::now;
 use crate::real::edge::lifecycle::{Edge, Hydration};
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
@@ -209,7 +210,7 @@ impl FaultCase {
     async fn observe_report(&self, context: &ScenarioContext, source: &Running) -> Result<(), ScenarioError> {
         let record_before = source.last_record();
         let report = context.core.watch_health(&context.item, Health::Healthy);
-        let item = within(self.edge, "report of the fault", report).await?;
+        let item = within(context, self.edge, "report of the fault", report).await?;
         let critical = item.health == Health::Critical && !item.trouble.is_empty();
         let found = format!("{}: {:?}, {:?}", self.edge, item.health, item.trouble);
         context.check(MO_01, critical, found);
@@ -279,8 +280,10 @@ impl FaultCase {
         let step = context.evidence.step(self.edge.as_str(), "replication comes back");
         let healed = now();
         let guest = &source.boot.guest;
-        let point = async { Ok(point_after(context, self.edge, healed).await) };
-        let item = guest.race("a new point", REPORTED_WITHIN, point).await??;
+        let label = self.edge.as_str();
+        let point = point_after(context, self.edge, healed);
+        let awaited = "recovery point after the fault was healed";
+        let item = context.expect_of_core(MO_01, label, awaited, guest, REPORTED_WITHIN, point).await?;
         let lost = points_lost(before, &item);
         let healthy = item.health == Health::Healthy && lost == 0;
         let found = format!("{}: {:?} {:?}, {lost} points lost", self.edge, item.health, item.trouble);
@@ -315,18 +318,19 @@ async fn point_after(
             }
         }
     };
-    within(edge, "a point of a later moment", comes).await
+    within(context, edge, "recovery point of a later moment", comes).await
 }
 
-/// Waits for something that the core has to deliver in time.
+/// MO-01: waits for something that the core has to deliver in time.
 async fn within<T>(
+    context: &ScenarioContext,
     edge: EdgeName,
     awaited: &str,
     answer: impl Future<Output = Result<T, CoreError>>,
 ) -> Result<T, ScenarioError> {
     let waited = tokio::time::timeout(REPORTED_WITHIN, answer).await;
     let answer = waited.map_err(|_| {
-        ScenarioError::CoreViolation(format!("{edge}: no {awaited} within {REPORTED_WITHIN:?}"))
+        context.overdue(MO_01, edge.as_str(), &format!("no {awaited} within {REPORTED_WITHIN:?}"))
     })?;
     Ok(answer?)
 }
@@ -334,7 +338,11 @@ async fn within<T>(
 /// Waits until a machine whose power failed has booted again from its own disks, and gives it its
 /// load.
 async fn wait_for_restart(context: &ScenarioContext, before: Running) -> Result<Running, ScenarioError> {
-    let boot = context.primary.boot_after(&context.machine, before.boot.number).await;
+    let restarted = context.primary.boot_after(&context.machine, before.boot.number);
+    // The stand-in switches the machine on again, not the core.
+    let boot = tokio::time::timeout(BOOT_WITHIN, restarted).await.map_err(|_| {
+        ScenarioError::Inconclusive(format!("the source was not switched on again within {BOOT_WITHIN:?}"))
+    })?;
     wait_for_hello(context, &boot, BOOT_WITHIN).await?;
     let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await?;
     let last_on_disk = findings.ledger.contiguous;
@@ -353,6 +361,7 @@ async fn wait_for_restart(context: &ScenarioContext, before: Running) -> Result<
 async fn fail_over_refused(edge: Edge<'_>) -> Result<Running, ScenarioError> {
     let context = edge.context();
     edge.wait_for_work().await?;
+    edge.wait_for_fresh_points().await?;
     context.primary.inject(&SiteFault::ShutdownRefused(context.machine.clone())).await?;
     let before = context.core.item(&context.item).await?;
     let target = RecoveryTarget::new_machine(&context.recovery, context.machine.clone());
@@ -372,7 +381,8 @@ async fn fail_over_refused(edge: Edge<'_>) -> Result<Running, ScenarioError> {
     context.check(FO_07, runs && warned, found.clone());
     context.check(LC_10, warned, found);
     let point = check_points_kept(context, edge.name().as_str(), &before).await?;
-    let judged = edge.judge_recovery_from(&point, recovered, outage).await?;
+    let mut judged = edge.judge_recovery_from(&point, recovered, outage).await?;
+    edge.check_choice(&request.point, &before, &point, outage, &mut judged);
     let recovered = edge.finish(judged)?;
     // Both machines run. The operator decides which one serves, and here powers off the source.
     context.primary.power_off(&context.machine).await?;
@@ -390,9 +400,4 @@ async fn volumes_beside<'a>(site: &StandInSite, disks: impl Iterator<Item = &'a 
     }
     let all = site.volume_files().await;
     all.into_iter().filter(|(_, path, _)| !used.contains(path)).map(|(id, ..)| id.0).collect()
-}
-
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

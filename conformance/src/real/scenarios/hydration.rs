@@ -174,7 +174,7 @@ async fn run_case(context: &ScenarioContext, case: &Case) -> Result<(), Scenario
     let source = setup::boot_source_as(context, &profile).await?;
     ensure_installed(context, &source, &profile).await?;
     setup::enable_protection(context, None).await?;
-    wait_for_points(context, case.edge.as_str(), &source).await?;
+    wait_for_points(context, LC_01, case.edge.as_str(), &source).await?;
     let edge = Edge::begin(context, case.edge, &source, Hydration::MayEdit);
     let recovered = fail_over(edge, case).instrument(edge.span()).await?;
     let running = recover::put_to_work(context, &recovered).await?;

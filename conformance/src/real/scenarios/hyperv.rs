@@ -125,7 +125,8 @@ async fn end_of(context: &ScenarioContext, job: &JobId) -> Result<JobView, Scena
     };
     let ended = tokio::time::timeout(JOB_WITHIN, ends).await;
     ended.map_err(|_| {
-        ScenarioError::CoreViolation(format!("{PLANNED_FAILOVER}: job {job} did not end in {JOB_WITHIN:?}"))
+        let found = format!("job {job} did not end in {JOB_WITHIN:?}");
+        context.overdue(JO_01, PLANNED_FAILOVER.as_str(), &found)
     })?
 }
 
@@ -219,7 +220,8 @@ async fn complete_when_waiting(
 ) -> Result<Option<Instant>, ScenarioError> {
     let Some(job) = context.core.item(&context.item).await?.job else { return Ok(None) };
     let state = state_after(context, &job, JobState::InProgress, JOB_WITHIN).await?.ok_or_else(|| {
-        ScenarioError::CoreViolation(format!("{FAILBACK}: the job neither waited nor ended"))
+        let found = format!("the job neither waited nor ended within {JOB_WITHIN:?}");
+        context.overdue(JO_01, FAILBACK.as_str(), &found)
     })?;
     context.check(HF_08, state == JobState::WaitingForCompletion, format!("after phase 1: {state:?}"));
     if state != JobState::WaitingForCompletion {

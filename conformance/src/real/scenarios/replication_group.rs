@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use contract::{
     Direction, ErrorCode, FailoverKind, FailoverRequest, GroupId, GroupPointId, ItemId, JobId, JobState,
     Millis, Operation, PlanFailoverRequest, PlanGroup, PlanId, PlanReprotectRequest, PointChoice,
-    RecoveryPlan, RecoveryPoint,
+    RecoveryPlan, RecoveryPoint, Timestamp,
 };
 use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
@@ -211,7 +211,8 @@ async fn wait_for_shared_moments(context: &ScenarioContext, members: &[Member]) 
     };
     let waited = tokio::time::timeout(SHARED_WITHIN, wait).await;
     waited.map_err(|_| {
-        ScenarioError::CoreViolation(format!("{GROUP_FAILOVER}: no shared moment in {SHARED_WITHIN:?}"))
+        let found = format!("the machines had no {SHARED_MOMENTS} shared moments within {SHARED_WITHIN:?}");
+        context.overdue(RP_08, GROUP_FAILOVER, &found)
     })??;
     step.done();
     Ok(())
@@ -225,6 +226,7 @@ async fn fail_over(context: &ScenarioContext, members: &mut [Member]) -> Result<
     for Member { edges: names, context, running } in members.iter() {
         let edge = Edge::begin(context, names.failover, running, Hydration::MayEdit);
         edge.wait_for_work().instrument(edge.span()).await?;
+        edge.wait_for_fresh_points().instrument(edge.span()).await?;
         targets.push(RecoveryTarget::next_boot_of(&context.machine, &context.recovery).await);
         edges.push(edge);
     }
@@ -233,6 +235,7 @@ async fn fail_over(context: &ScenarioContext, members: &mut [Member]) -> Result<
         point.ok_or_else(|| ScenarioError::CoreViolation(format!("{GROUP_FAILOVER}: there is no point")))?;
     check_refused_points(context, &members[0].context, &point).await?;
     let source_stopped = context.primary.lose().await?;
+    let newest_shared = newest_shared_time(members).await?;
     drop(ring);
     context.trace(format!("{GROUP_FAILOVER}: the source site is lost"));
     let outage = Outage { source_stopped, triggered: Instant::now(), after_wait: false };
@@ -243,7 +246,7 @@ async fn fail_over(context: &ScenarioContext, members: &mut [Member]) -> Result<
     let boots = boots.map(|((edge, target), job)| edge.recover(target, job).instrument(edge.span()));
     let recovered = try_join_all(boots).await?;
     check_plan_job(context, &plan).await?;
-    check_one_moment(context, members).await?;
+    check_one_moment(context, members, newest_shared).await?;
     let mut causality = Vec::new();
     let mut machines = Vec::new();
     for (edge, recovered) in edges.into_iter().zip(recovered) {
@@ -256,8 +259,22 @@ async fn fail_over(context: &ScenarioContext, members: &mut [Member]) -> Result<
     put_to_work(members, &machines).await
 }
 
-/// RP-08: all machines were failed over to the same moment.
-async fn check_one_moment(context: &ScenarioContext, members: &[Member]) -> Result<(), ScenarioError> {
+/// The time of the newest moment that all machines share, by the clock of the first.
+async fn newest_shared_time(members: &[Member]) -> Result<Timestamp, ScenarioError> {
+    let newest = shared_moments(members).await?.pop();
+    let first = &members[0].context;
+    let points = first.core.item(&first.item).await?.points;
+    let shared = points.iter().find(|point| newest.is_some() && point.multi_vm == newest);
+    Ok(shared.map_or(Timestamp(0), |point| point.time))
+}
+
+/// RP-08: all machines were failed over to the same moment, which is the newest that they shared when
+/// the failover was requested, or a newer one.
+async fn check_one_moment(
+    context: &ScenarioContext,
+    members: &[Member],
+    newest_shared: Timestamp,
+) -> Result<(), ScenarioError> {
     let mut moments = BTreeSet::new();
     for Member { context, .. } in members {
         let item = context.core.item(&context.item).await?;
@@ -265,6 +282,12 @@ async fn check_one_moment(context: &ScenarioContext, members: &[Member]) -> Resu
     }
     let same = moments.len() == 1 && !moments.contains(&None);
     context.check(RP_08, same, format!("{} moments for {} machines", moments.len(), members.len()));
+    let first = &members[0].context;
+    let item = first.core.item(&first.item).await?;
+    let used = failed_over_to(&item).map_or(Timestamp(0), |point| point.time);
+    let older = newest_shared.since(used);
+    let found = format!("{PLAN} was failed over to a moment {older} older than the newest shared one");
+    context.check(RP_08, used >= newest_shared, found);
     Ok(())
 }
 
@@ -366,8 +389,10 @@ async fn jobs_of_members(
         }
     };
     let waited = tokio::time::timeout(JOB_WITHIN, wait).await;
-    waited
-        .map_err(|_| ScenarioError::CoreViolation(format!("plan {PLAN} started no jobs in {JOB_WITHIN:?}")))?
+    waited.map_err(|_| {
+        let found = format!("plan {PLAN} did not start a job for each machine within {JOB_WITHIN:?}");
+        context.overdue(JO_01, "plan", &found)
+    })?
 }
 
 /// PL-02, PL-08: the plan's job ends well and says how long it took.
@@ -405,8 +430,12 @@ async fn reprotect(
     let request = PlanReprotectRequest { plan: PlanId::from(PLAN), direction, settings };
     let job = context.core.reprotect_plan(&request).await?;
     context.follow(label, &job).await?;
+    let rule = match direction {
+        Direction::RecoveryToPrimary => RE_01,
+        Direction::PrimaryToRecovery => RE_29,
+    };
     for Member { context, running, .. } in members {
-        wait_for_points(context, label, running).await?;
+        wait_for_points(context, rule, label, running).await?;
     }
     Ok(())
 }

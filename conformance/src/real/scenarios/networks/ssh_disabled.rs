@@ -42,7 +42,7 @@ async fn fail_over(context: &ScenarioContext, key: &Key) -> Result<(), ScenarioE
     let source = setup::boot_source_as(context, &profile).await?;
     setup::enable_protection(context, None).await?;
     check_reported(context).await?;
-    wait_for_points(context, LABEL, &source).await?;
+    wait_for_points(context, LC_01, LABEL, &source).await?;
     let request = FailoverRequest {
         shut_down_source: true,
         shutdown_within: DOWN_WITHIN,
