@@ -236,8 +236,8 @@ impl ScenarioContext {
     /// such as `a recovery point`; `label` is the edge or phase.
     ///
     /// # Errors
-    /// It did not come within `bound`, by which the core breaks `rule`; the guest died, which proves
-    /// nothing; or the error of `what`.
+    /// It did not come within `bound`, by which the core breaks `rule`; the guest died, which
+    /// proves nothing; or the error of `what`.
     pub(crate) async fn expect_of_core<T>(
         &self,
         rule: RuleId,
@@ -256,8 +256,8 @@ impl ScenarioContext {
         }
     }
 
-    /// Records that the core did not do in time what `rule` demands, and returns the error that ends
-    /// the scenario.
+    /// Records that the core did not do in time what `rule` demands, and returns the error that
+    /// ends the scenario.
     pub(crate) fn overdue(&self, rule: RuleId, label: &str, found: &str) -> ScenarioError {
         let found = format!("{label}: {found}");
         self.check(rule, false, found.clone());
@@ -283,8 +283,8 @@ impl ScenarioContext {
     /// `protect`.
     ///
     /// # Errors
-    /// The job failed, was cancelled or did not end in time (JO-01). All are the core's failure, except
-    /// that a platform made the job fail while a stand-in itself failed.
+    /// The job failed, was cancelled or did not end in time (JO-01). All are the core's failure,
+    /// except that a platform made the job fail while a stand-in itself failed.
     pub(crate) async fn follow(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
         let ended = tokio::time::timeout(JOB_WITHIN, self.show_until_end(label, job)).await;
         let ended = ended
@@ -305,8 +305,8 @@ impl ScenarioContext {
         }
     }
 
-    /// The first failure of a stand-in itself since a moment. A job that a platform made fail is the
-    /// core's failure only if there was none.
+    /// The first failure of a stand-in itself since a moment. A job that a platform made fail is
+    /// the core's failure only if there was none.
     fn stand_in_failure(&self, since: Timestamp) -> Option<PlatformError> {
         let failures = self.sites.iter().flat_map(|(_, site)| site.own_failures());
         failures

@@ -18,15 +18,15 @@ use crate::rules::ids::*;
 
 /// How far before the point's time a record may have been acknowledged and yet be missing.
 ///
-/// A stand-in reads its clock before it freezes the disks, so that a record acknowledged before that
-/// moment is in the snapshot without exception. The tolerance is for cores that read a clock of
-/// their own next to the snapshot, and for the conversion of clocks. It is half of the shortest
+/// A stand-in reads its clock before it freezes the disks, so that a record acknowledged before
+/// that moment is in the snapshot without exception. The tolerance is for cores that read a clock
+/// of their own next to the snapshot, and for the conversion of clocks. It is half of the shortest
 /// interval of a scenario, so that a state of one transfer before is found out.
 const EARLY_TOLERANCE: Millis = Millis(500);
 /// How long after the point's time the predecessor of a record may have been acknowledged.
 ///
-/// The disks are frozen after the stand-in has read its clock: by an agent inside a guest, which may
-/// be emulated on a busy host.
+/// The disks are frozen after the stand-in has read its clock: by an agent inside a guest, which
+/// may be emulated on a busy host.
 const LATE_TOLERANCE: Millis = Millis(10_000);
 /// How much older than one interval a point may be when its source stops: for the transfer of the
 /// next point, which is under way then, on a busy host.

@@ -14,9 +14,9 @@ use crate::real::edge::recover::{Recovered, RecoveryTarget};
 use crate::rules::RuleId;
 use crate::rules::ids::*;
 
-/// How long it may take until the suite learns that the source has stopped, once the target serves. A
-/// source that still runs then has broken the order of the switchover already: this bound is only for
-/// the monitor's report, which a busy host delays.
+/// How long it may take until the suite learns that the source has stopped, once the target serves.
+/// A source that still runs then has broken the order of the switchover already: this bound is only
+/// for the monitor's report, which a busy host delays.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 /// A planned failover or a failback.
@@ -99,8 +99,8 @@ impl PlannedSwitchover<'_> {
         self.edge.finish(judged)
     }
 
-    /// LC-10 and the shutdown rule: the target serves, and the source was never shut down. Returns the
-    /// error that ends the scenario.
+    /// LC-10 and the shutdown rule: the target serves, and the source was never shut down. Returns
+    /// the error that ends the scenario.
     fn both_sides_run(&self) -> ScenarioError {
         let context = self.edge.context();
         let found = format!(

@@ -17,15 +17,16 @@ use crate::rules::ids::{FO_05, FO_10};
 
 /// Recovery points that replication must have made before an edge is judged.
 pub(crate) const POINTS: u64 = 3;
-/// Recovery points that replication must make of moments at which an edge has begun already. With two
-/// of them the newest but one is new as well, from which a test failover is made.
+/// Recovery points that replication must make of moments at which an edge has begun already. With
+/// two of them the newest but one is new as well, from which a test failover is made.
 const FRESH_POINTS: usize = 2;
 /// Time until a core is asked again for its recovery points after its replication has failed.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How long recovery points may take.
 const POINTS_WITHIN: Duration = Duration::from_secs(120);
 
-/// Waits until replication has made [`POINTS`] recovery points. `rule` is the one that demands them.
+/// Waits until replication has made [`POINTS`] recovery points. `rule` is the one that demands
+/// them.
 ///
 /// # Errors
 /// They did not come in time although the guest ran: the core's failure.

@@ -268,8 +268,8 @@ async fn newest_shared_time(members: &[Member]) -> Result<Timestamp, ScenarioErr
     Ok(shared.map_or(Timestamp(0), |point| point.time))
 }
 
-/// RP-08: all machines were failed over to the same moment, which is the newest that they shared when
-/// the failover was requested, or a newer one.
+/// RP-08: all machines were failed over to the same moment, which is the newest that they shared
+/// when the failover was requested, or a newer one.
 async fn check_one_moment(
     context: &ScenarioContext,
     members: &[Member],
