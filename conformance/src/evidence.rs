@@ -17,6 +17,8 @@ use crate::outcome::ScenarioOutcome;
 pub const STARTED: &str = "started.json";
 /// Last file of a scenario.
 pub const RESULT: &str = "result.json";
+/// Digest of the result, so that a result that was edited afterwards is noticed.
+pub const SEAL: &str = "seal.json";
 /// Progress of the whole run, one line for each event.
 pub const PROGRESS: &str = "progress.jsonl";
 
@@ -107,9 +109,31 @@ impl Evidence {
         let path = self.dir.join(RESULT);
         let working = path.with_extension("writing");
         let text = serde_json::to_vec_pretty(outcome).context("write the result")?;
+        let seal = self.dir.join(SEAL);
+        std::fs::write(&seal, json!({"result": digest(&text)}).to_string())
+            .with_context(|| format!("write {seal}"))?;
         std::fs::write(&working, text).with_context(|| format!("write {working}"))?;
         std::fs::rename(&working, &path).with_context(|| format!("write {path}"))
     }
+}
+
+fn digest(text: &[u8]) -> String {
+    blake3::hash(text).to_string()
+}
+
+/// Whether a result is the one that its scenario wrote; `Err` says why not. `text` is the content
+/// of [`RESULT`] in `dir`.
+///
+/// # Errors
+/// The seal is missing or belongs to another result.
+pub fn check_seal(dir: &Utf8Path, text: &[u8]) -> Result<(), String> {
+    let seal = std::fs::read(dir.join(SEAL)).map_err(|error| format!("{SEAL} cannot be read ({error})"))?;
+    let seal: serde_json::Value =
+        serde_json::from_slice(&seal).map_err(|error| format!("{SEAL} is malformed ({error})"))?;
+    if seal["result"] == digest(text) {
+        return Ok(());
+    }
+    Err(format!("{RESULT} is not the result that the scenario wrote: it was edited afterwards"))
 }
 
 /// A step that runs.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow};
 use camino::{Utf8Path, Utf8PathBuf};
 use harness::oracle::{
-    self, CutRange, JoinVerdict, LedgerIndex, LedgerJoin, Options, Qcow2Source, RawSource,
-    Verdict as OracleVerdict, WriteLog,
+    self, CutRange, JoinVerdict, Judgement, LedgerIndex, LedgerJoin, Options, OracleError, Qcow2Source,
+    RawSource, Verdict as OracleVerdict, WriteLog,
 };
 use witness::ledger::RecordNumber;
 
-use crate::outcome::{DiskEvidence, DiskOutcome};
+use crate::digest;
+use crate::outcome::{DiskEvidence, DiskOutcome, EdgeEvidence};
 
 /// One disk to be judged, by the files that hold the evidence.
 #[derive(Clone, Debug)]
@@ -70,6 +71,8 @@ pub struct LostWrites {
 pub struct JudgedMachine {
     /// Disks in boot order.
     pub disks: Vec<JudgedDisk>,
+    /// The last ledger record before the write logs began.
+    pub initial_record: RecordNumber,
     /// The join by the ledger; `None` if a disk has no exact place in its write order.
     pub join: Option<LedgerJoin>,
     /// Writes after the disks' places in the write order.
@@ -124,6 +127,21 @@ impl JudgedMachine {
         self.join.as_ref().map(|join| join.seen)
     }
 
+    /// The findings about all disks together, as they go into the report.
+    #[must_use]
+    pub fn evidence(&self) -> EdgeEvidence {
+        EdgeEvidence {
+            initial_record: Some(self.initial_record),
+            disks: self.disks.iter().map(|disk| disk.outcome.name.clone()).collect(),
+            contiguous: self.contiguous(),
+            seen: self.seen(),
+            complete: self.complete(),
+            lost_writes: self.lost.writes,
+            lost_bytes: self.lost.bytes,
+            objection: self.objection(),
+        }
+    }
+
     /// Whether the disks hold every write of their logs.
     #[must_use]
     pub fn complete(&self) -> bool {
@@ -141,11 +159,22 @@ pub async fn judge(
     initial_record: RecordNumber,
     dir: &Utf8Path,
 ) -> Result<JudgedMachine> {
+    let whole_logs = disks_under_test.into_iter().map(|disk| (disk, u64::MAX)).collect();
+    judge_first_writes(whole_logs, initial_record, dir).await
+}
+
+/// Like [`judge`], but by the first writes of each log alone, as many as stand beside the disk. A
+/// log goes on after a disk was judged if its machine does.
+pub(crate) async fn judge_first_writes(
+    disks_under_test: Vec<(DiskUnderTest, u64)>,
+    initial_record: RecordNumber,
+    dir: &Utf8Path,
+) -> Result<JudgedMachine> {
     let tasks: Vec<_> = disks_under_test
         .into_iter()
-        .map(|disk| {
+        .map(|(disk, writes)| {
             let dir = dir.to_owned();
-            tokio::task::spawn_blocking(move || judge_disk(&disk, &dir))
+            tokio::task::spawn_blocking(move || judge_disk(&disk, writes, &dir))
         })
         .collect();
     let mut disks = Vec::new();
@@ -162,20 +191,23 @@ pub async fn judge(
             lost.bytes += bytes;
         }
     }
-    Ok(JudgedMachine { disks, join, lost })
+    Ok(JudgedMachine { disks, initial_record, join, lost })
 }
 
-fn judge_disk(disk: &DiskUnderTest, dir: &Utf8Path) -> Result<JudgedDisk> {
+fn judge_disk(disk: &DiskUnderTest, writes: u64, dir: &Utf8Path) -> Result<JudgedDisk> {
     let DiskUnderTest { name, initial_image, log, recovered, ignored_sectors, second_reader } = disk;
     let initial =
         RawSource::open(initial_image.as_std_path()).with_context(|| format!("read {initial_image}"))?;
     let recovered_source =
         RawSource::open(recovered.as_std_path()).with_context(|| format!("read {recovered}"))?;
-    let write_log = open_log(log, std::fs::metadata(initial_image)?.len())?;
+    let write_log = open_log(log, std::fs::metadata(initial_image)?.len())?.truncated(writes);
     let options = Options { exempt: ignored_sectors.clone(), ..Options::default() };
-    let judgement = oracle::judge(&initial, &write_log, &recovered_source, &options)
-        .with_context(|| format!("judge disk {name}"))?;
-    let cut = judgement.verdict.cut().filter(|_| judgement.verdict.is_exact());
+    let finding = match oracle::judge(&initial, &write_log, &recovered_source, &options) {
+        Ok(judgement) => Finding::of(&judgement),
+        Err(error @ OracleError::RecoveredSize { .. }) => Finding::wrong_size(&error),
+        Err(error) => return Err(error).with_context(|| format!("judge disk {name}")),
+    };
+    let cut = finding.cut;
     let second_reader = match second_reader {
         Ok(reading) => compare_readers(reading).with_context(|| format!("read {} again", reading.image))?,
         Err(why) => format!("not asked: {why}"),
@@ -184,22 +216,50 @@ fn judge_disk(disk: &DiskUnderTest, dir: &Utf8Path) -> Result<JudgedDisk> {
     let first_and_count = |range: &Range<u64>| (range.start, range.end - range.start);
     let outcome = DiskOutcome {
         name: name.clone(),
-        oracle: class(&judgement.verdict).to_owned(),
+        oracle: finding.class.to_owned(),
         cut: cut.map(|cut| cut.earliest.0),
         of: write_log.len(),
-        compared: judgement.bytes_compared,
-        words: judgement.to_string(),
+        compared: finding.compared,
+        words: finding.words,
         second_reader,
         evidence: DiskEvidence {
             base: relative(initial_image),
             log: relative(log),
             recovered: relative(recovered),
             ignored_sectors: ignored_sectors.iter().map(first_and_count).collect(),
+            digests: Some(digest::of_evidence(&initial, &write_log, &recovered_source)?),
         },
     };
     let ledger = LedgerIndex::scan(&write_log).with_context(|| format!("find the ledger in {log}"))?;
     let complete = cut.is_some_and(|cut| cut.latest.0 == write_log.len());
     Ok(JudgedDisk { outcome, cut, complete, log: Arc::new(write_log), ledger })
+}
+
+/// What the oracle found about one disk.
+struct Finding {
+    class: &'static str,
+    /// The disk's place in the write order, if it has exactly one.
+    cut: Option<CutRange>,
+    /// Bytes compared.
+    compared: u64,
+    words: String,
+}
+
+impl Finding {
+    fn of(judgement: &Judgement) -> Self {
+        Self {
+            class: class(&judgement.verdict),
+            cut: judgement.verdict.cut().filter(|_| judgement.verdict.is_exact()),
+            compared: judgement.bytes_compared,
+            words: judgement.to_string(),
+        }
+    }
+
+    /// A disk that is not as large as the one that was replicated. That is the core's failure, and
+    /// no content is compared.
+    fn wrong_size(error: &OracleError) -> Self {
+        Self { class: "wrong-size", cut: None, compared: 0, words: error.to_string() }
+    }
 }
 
 fn open_log(path: &Utf8Path, disk_bytes: u64) -> Result<WriteLog> {
@@ -304,7 +364,7 @@ mod tests {
     #[test]
     fn a_disk_with_all_writes_is_exact_and_complete() {
         let (_keep, dir) = dir();
-        let judged = judge_disk(&disk_under_test(&dir), &dir).unwrap();
+        let judged = judge_disk(&disk_under_test(&dir), u64::MAX, &dir).unwrap();
         assert_eq!((judged.outcome.oracle.as_str(), judged.outcome.cut), ("exact", Some(1)));
         assert!(judged.complete);
     }
@@ -316,7 +376,7 @@ mod tests {
         let log = std::fs::read(&disk.log).unwrap();
         for length in [0, 100, 512, 700, log.len() - 1] {
             std::fs::write(&disk.log, &log[..length]).unwrap();
-            if let Ok(judged) = judge_disk(&disk, &dir) {
+            if let Ok(judged) = judge_disk(&disk, u64::MAX, &dir) {
                 assert!(judged.cut.is_none() && !judged.complete, "{length}: {}", judged.outcome.words);
             }
         }
@@ -329,7 +389,7 @@ mod tests {
         let image = dir.join("point.qcow2");
         std::fs::write(&image, b"QFI\xfb and then nothing of the sort").unwrap();
         disk.second_reader = Ok(SecondReading { image: image.clone(), read_by_qemu: disk.recovered.clone() });
-        let error = format!("{:#}", judge_disk(&disk, &dir).unwrap_err());
+        let error = format!("{:#}", judge_disk(&disk, u64::MAX, &dir).unwrap_err());
         assert!(error.contains(image.as_str()), "{error}");
     }
 

@@ -18,6 +18,7 @@ pub mod bench;
 pub mod blame;
 pub mod context;
 pub mod core_under_test;
+mod digest;
 mod disks;
 pub mod evidence;
 pub mod judge;

@@ -2,6 +2,7 @@
 //! `conformance/RESULTS.md` explains every field.
 
 use serde::{Deserialize, Serialize};
+use witness::ledger::RecordNumber;
 
 use crate::rules::profile::Profile;
 use crate::rules::{Class, RuleId, Score};
@@ -190,6 +191,32 @@ pub struct EdgeOutcome {
     /// The sectors that were altered to test the oracle, which reported them; `None` if the edge
     /// failed before.
     pub flip: Option<String>,
+    /// What was found about all disks together. Results of older suites lack it.
+    #[serde(default)]
+    pub evidence: EdgeEvidence,
+}
+
+/// What the oracle found about the disks of an edge together, and what it takes to find that again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeEvidence {
+    /// The last ledger record before the write logs began; `None` if no disk was stored, as in the
+    /// simulated tier.
+    pub initial_record: Option<RecordNumber>,
+    /// Names of the disks that were judged, in boot order.
+    pub disks: Vec<String>,
+    /// The highest ledger record before which none is missing on the disks; `None` if a disk has no
+    /// exact place in the write order.
+    pub contiguous: Option<RecordNumber>,
+    /// For a machine of a replication group: the highest record of its neighbour that it had seen.
+    pub seen: Option<RecordNumber>,
+    /// Whether the disks hold every write of their logs.
+    pub complete: bool,
+    /// Writes of the logs that the disks lack.
+    pub lost_writes: u64,
+    /// Bytes of those writes.
+    pub lost_bytes: u64,
+    /// The oracle's objection to the disks, if it has one.
+    pub objection: Option<String>,
 }
 
 /// One recovered disk.
@@ -197,7 +224,8 @@ pub struct EdgeOutcome {
 pub struct DiskOutcome {
     /// `system`, `data`, …
     pub name: String,
-    /// The oracle's class: `exact`, `epoch-consistent`, `torn`, `reordered`, `foreign`, `unknown`.
+    /// The oracle's class: `exact`, `epoch-consistent`, `torn`, `reordered`, `foreign`, `unknown`, or
+    /// `wrong-size` for a disk that is not as large as the one that was replicated.
     pub oracle: String,
     /// The number of writes that the disk holds, counted from the first one of the log; the
     /// smallest number that fits.
@@ -225,6 +253,20 @@ pub struct DiskEvidence {
     pub recovered: String,
     /// Sectors that were not compared, as ranges: first sector and number of sectors.
     pub ignored_sectors: Vec<(u64, u64)>,
+    /// What the files held when they were judged. Results of older suites lack it.
+    #[serde(default)]
+    pub digests: Option<DiskDigests>,
+}
+
+/// BLAKE3 digests of the files that a disk was judged by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskDigests {
+    /// The base.
+    pub base: String,
+    /// The writes that the log held at that time. The log may have grown since.
+    pub log: String,
+    /// The recovered disk.
+    pub recovered: String,
 }
 
 /// The data that was lost.
@@ -238,6 +280,12 @@ pub struct Rpo {
     pub writes: u64,
     /// Bytes of those writes.
     pub bytes: u64,
+    /// The last acknowledged record when the source stopped; `None` if that was not measured.
+    #[serde(default)]
+    pub acknowledged: Option<RecordNumber>,
+    /// The last record that survived; `None` if that was not measured.
+    #[serde(default)]
+    pub survived: Option<RecordNumber>,
 }
 
 /// How long a recovery took.

@@ -1,98 +1,114 @@
-//! Judges stored evidence again, without a guest: the same oracle reads the same files.
+//! Judges stored evidence again, without a guest.
+//!
+//! The oracle reads the same files again, and everything that the result says is compared with what
+//! it finds: each disk, all disks of an edge together, the losses, the edges, the rules and the
+//! verdict. What cannot be found again from files, such as what a witness reported, is compared
+//! with the rest of the result, which is sealed by a digest.
 
-use anyhow::{Context as _, Result};
-use camino::{Utf8Path, Utf8PathBuf};
+mod edge;
+mod recorded;
+mod stored;
+#[cfg(test)]
+mod tests;
 
-use crate::evidence::RESULT;
-use crate::judge::{self, DiskUnderTest};
-use crate::outcome::{DiskOutcome, ScenarioOutcome, Verdict};
+use anyhow::Result;
+use camino::Utf8Path;
+
+use crate::outcome::{ScenarioOutcome, Verdict};
+use crate::real;
+use crate::scenario::{self, Scenario, Tier};
+use stored::{Ended, Stored};
 
 /// The result of judging evidence again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recheck {
-    /// One line for each disk of each edge.
+    /// What was compared, and what differs.
     pub lines: Vec<String>,
-    /// Pass only if every disk is judged as before, and as exact.
+    /// `pass` only if every stored verdict is a pass and was found again. `fail` if a stored or a
+    /// repeated verdict is a failure. Otherwise something is missing, or differs.
     pub verdict: Verdict,
 }
 
-/// Judges every disk of every edge in `dir`, the directory of a run or of one scenario.
+impl Recheck {
+    fn note(&mut self, line: String) {
+        self.lines.push(line);
+    }
+
+    fn object(&mut self, verdict: Verdict, line: String) {
+        self.verdict = self.verdict.and(verdict);
+        self.lines.push(line);
+    }
+}
+
+/// Judges the scenarios in `dir` again, the directory of a run or of one scenario.
 ///
 /// # Errors
 /// The directory holds no evidence, or it cannot be read.
 pub async fn recheck(dir: &Utf8Path) -> Result<Recheck> {
-    let scenarios = scenarios(dir)?;
-    anyhow::ensure!(!scenarios.is_empty(), "{dir} holds no {RESULT} of a scenario");
+    let table = scenarios()?;
+    let stored = stored::find(dir)?;
     let mut recheck = Recheck { lines: Vec::new(), verdict: Verdict::Pass };
     let mut judged = 0;
-    for (dir, outcome) in &scenarios {
-        for edge in &outcome.edges {
-            for disk in &edge.disks {
-                let (line, verdict) = judge_again(dir, disk).await;
-                recheck.lines.push(format!("{} {} {}: {line}", outcome.name, edge.name, disk.name));
-                recheck.verdict = recheck.verdict.and(verdict);
-                judged += 1;
+    for stored in &stored {
+        match stored {
+            Stored::Unfinished { name, why } => recheck.object(Verdict::Unknown, format!("{name}: {why}")),
+            Stored::Ended(ended) => {
+                judged += judge_scenario(&mut recheck, &table, ended).await;
             }
         }
     }
-    anyhow::ensure!(judged > 0, "{dir} holds no judged disk: nothing was compared, and that is not a pass");
+    if judged == 0 {
+        let nothing = "no disk was judged again: nothing was compared, and that is not a pass";
+        recheck.object(Verdict::Unknown, nothing.to_owned());
+    }
     Ok(recheck)
 }
 
-/// The scenarios in a directory, each with its own directory.
-fn scenarios(dir: &Utf8Path) -> Result<Vec<(Utf8PathBuf, ScenarioOutcome)>> {
-    let mut places = vec![dir.to_owned()];
-    for entry in dir.read_dir_utf8().with_context(|| format!("read {dir}"))? {
-        places.push(entry?.path().to_owned());
-    }
-    let mut found = Vec::new();
-    for place in places.into_iter().filter(|place| place.join(RESULT).exists()) {
-        let path = place.join(RESULT);
-        let text = std::fs::read(&path).with_context(|| format!("read {path}"))?;
-        let outcome = serde_json::from_slice(&text).with_context(|| format!("parse {path}"))?;
-        found.push((place, outcome));
-    }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(found)
+/// Every scenario of both tiers.
+fn scenarios() -> Result<Vec<Scenario>> {
+    let simulated = scenario::all()?.into_iter().filter(|row| row.tier == Tier::Sim);
+    Ok(simulated.chain(real::scenarios()?).collect())
 }
 
-/// Judges one disk and compares the result with the stored one.
-async fn judge_again(dir: &Utf8Path, disk: &DiskOutcome) -> (String, Verdict) {
-    let evidence = &disk.evidence;
-    let disk_under_test = DiskUnderTest {
-        name: disk.name.clone(),
-        initial_image: dir.join(&evidence.base),
-        log: dir.join(&evidence.log),
-        recovered: dir.join(&evidence.recovered),
-        ignored_sectors: evidence
-            .ignored_sectors
-            .iter()
-            .map(|(first, count)| *first..first + count)
-            .collect(),
-        second_reader: Err("only the oracle judges again".to_owned()),
+/// Judges one scenario again. Returns the number of disks that were judged.
+async fn judge_scenario(recheck: &mut Recheck, table: &[Scenario], ended: &Ended) -> usize {
+    let Ended { dir, outcome, altered } = ended;
+    let name = &outcome.name;
+    if let Some(why) = altered {
+        recheck.object(Verdict::Unknown, format!("{name}: {why}"));
+    }
+    for (verdict, line) in recorded::objections(outcome) {
+        recheck.object(verdict, format!("{name}: {line}"));
+    }
+    let Some(row) = table.iter().find(|row| row.name == *name) else {
+        recheck.object(Verdict::Unknown, format!("{name}: the suite has no scenario of this name"));
+        return 0;
     };
-    match judge::judge(vec![disk_under_test], 0, dir).await {
-        Err(error) => (format!("cannot be judged again: {error:#}"), Verdict::Unknown),
-        Ok(judged) => {
-            let now = &judged.disks[0].outcome;
-            if now.of < disk.of {
-                let (has, had) = (now.of, disk.of);
-                let line = format!(
-                    "the write log {} holds only {has} of the {had} writes that it held: it is truncated; \
-                     restore it from a copy of the evidence, or run the scenario again",
-                    evidence.log
-                );
-                return (line, Verdict::Unknown);
-            }
-            // The log may have grown since, but the disk's place in it must be the same.
-            let same = (&now.oracle, now.cut) == (&disk.oracle, disk.cut);
-            let verdict = match (same, now.oracle.as_str()) {
-                (true, "exact") => Verdict::Pass,
-                (true, "unknown") => Verdict::Unknown,
-                _ => Verdict::Fail,
-            };
-            let word = if same { "as before" } else { "NOT as before" };
-            (format!("{} ({word})", now.words), verdict)
+    if row.tier == Tier::Sim {
+        recheck.note(format!("{name}: simulated, so it stores no disks to judge again; {}", ending(outcome)));
+        return 0;
+    }
+    for (verdict, line) in recorded::objections_to_edges(row, outcome) {
+        recheck.object(verdict, format!("{name}: {line}"));
+    }
+    if outcome.edges.is_empty() {
+        recheck.note(format!("{name}: it stores no disks to judge again; {}", ending(outcome)));
+    }
+    let mut judged = 0;
+    for edge in &outcome.edges {
+        for (verdict, line) in edge::judge_again(dir, edge).await {
+            judged += usize::from(verdict == Verdict::Pass);
+            recheck.object(verdict, format!("{name} {}{line}", edge.name));
         }
     }
+    judged
+}
+
+fn ending(outcome: &ScenarioOutcome) -> String {
+    let verdict = match outcome.verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Unknown => "unknown",
+    };
+    format!("its recorded verdict is {verdict}")
 }

@@ -12,7 +12,9 @@ use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::mutants::InjectedFault;
-use crate::outcome::{DiskEvidence, DiskOutcome, EdgeOutcome, Rpo, Rto, ScenarioOutcome, Verdict};
+use crate::outcome::{
+    DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, ScenarioOutcome, Verdict,
+};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::testbed::{self, Setup, Testbed};
@@ -233,9 +235,12 @@ fn judge(edge: &Edge) -> EdgeOutcome {
             records: source.acks().iter().filter(is_lost).count() as u64,
             writes: missing.len() as u64,
             bytes: missing.iter().map(|write| u64::from(write.length)).sum(),
+            acknowledged: None,
+            survived: None,
         },
         rto: Rto { ms: target.up.as_ref().map_or(0, |up| up.since(edge.began).0), ..Rto::default() },
         flip: None,
+        evidence: EdgeEvidence::default(),
     }
 }
 

@@ -60,17 +60,22 @@ pub enum OracleError {
         /// Sectors exempted.
         exempt: u64,
     },
-    /// The disks cannot be compared.
-    #[error(
-        "disk sizes differ: base {base} bytes, recovered {recovered} bytes, write log made for {log} bytes"
-    )]
+    /// The log is not that of the base.
+    #[error("sizes differ: the base has {base} bytes, the write log was made for {log} bytes")]
     SizeMismatch {
+        /// Bytes of the base.
+        base: u64,
+        /// Bytes of the disk the log was opened for.
+        log: u64,
+    },
+    /// The recovered disk is not as large as the disk that was replicated. That is a finding about
+    /// the recovered disk, unlike the other errors, which leave it unjudged.
+    #[error("the recovered disk has {recovered} bytes, the disk that was replicated has {base}")]
+    RecoveredSize {
         /// Bytes of the base.
         base: u64,
         /// Bytes of the recovered disk.
         recovered: u64,
-        /// Bytes of the disk the log was opened for.
-        log: u64,
     },
     /// A disk does not consist of whole sectors.
     #[error("a disk of {bytes} bytes is not a whole number of 512-byte sectors")]

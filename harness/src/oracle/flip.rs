@@ -41,6 +41,10 @@ impl<S: SectorSource + ?Sized> SectorSource for Flipped<'_, S> {
         self.disk.bytes()
     }
 
+    fn stored_bytes(&self) -> u64 {
+        self.disk.stored_bytes()
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         self.disk.read_at(offset, buf)?;
         let start = self.sector.saturating_mul(SECTOR_BYTES);

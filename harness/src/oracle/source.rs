@@ -16,6 +16,12 @@ pub trait SectorSource {
     /// Size of the disk in bytes.
     fn bytes(&self) -> u64;
 
+    /// Bytes that are stored. Less than [`Self::bytes`] only for a file that ends inside a sector,
+    /// which reads as zeroes from there on.
+    fn stored_bytes(&self) -> u64 {
+        self.bytes()
+    }
+
     /// Fills `buf` from byte `offset`.
     ///
     /// # Errors
@@ -101,6 +107,10 @@ impl SectorSource for RawSource {
     /// The file's size, rounded up to a whole sector as QEMU does.
     fn bytes(&self) -> u64 {
         self.file_bytes.next_multiple_of(SECTOR_BYTES)
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        self.file_bytes
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

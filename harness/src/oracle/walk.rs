@@ -58,9 +58,12 @@ impl<'a> Walk<'a> {
         options: &Options,
     ) -> Result<Self, OracleError> {
         let bytes = base.bytes();
-        if recovered.bytes() != bytes || log.disk_bytes() != bytes {
-            let (recovered, log) = (recovered.bytes(), log.disk_bytes());
-            return Err(OracleError::SizeMismatch { base: bytes, recovered, log });
+        if log.disk_bytes() != bytes {
+            return Err(OracleError::SizeMismatch { base: bytes, log: log.disk_bytes() });
+        }
+        if recovered.bytes() != bytes || recovered.stored_bytes() < base.stored_bytes() {
+            let base = base.stored_bytes();
+            return Err(OracleError::RecoveredSize { base, recovered: recovered.stored_bytes() });
         }
         if !bytes.is_multiple_of(SECTOR_BYTES) {
             return Err(OracleError::NotSectors { bytes });

@@ -260,6 +260,18 @@ impl WriteLog {
         done.map_err(|source| self.unreadable(offset, source))
     }
 
+    /// The log as it was when it held `writes` writes, for a log that has grown since. A log that is
+    /// not longer stays as it is.
+    #[must_use]
+    pub fn truncated(mut self, writes: u64) -> Self {
+        if writes < self.len() {
+            self.entries.truncate(usize::try_from(writes).unwrap_or(usize::MAX));
+            self.barriers.retain(|barrier| barrier.0 <= writes);
+            self.end = LogEnd::Complete;
+        }
+        self
+    }
+
     /// Number of writes, including discards; flushes and marks are not counted.
     #[must_use]
     pub fn len(&self) -> u64 {

@@ -1,11 +1,12 @@
 //! One history for each verdict, and the sentence that describes it.
 
 use harness::oracle::{
-    Cut, FlipSectors, Flipped, LogEnd, MemorySource, Options, OracleError, Position, SectorSource,
+    Cut, FlipSectors, Flipped, LogEnd, MemorySource, Options, OracleError, Position, RawSource, SectorSource,
     UnknownCause, Verdict, WriteLog, flip_sectors, judge, self_test,
 };
 
 use super::build::{LogBytes, SECTOR, sector, sectors};
+use super::qemu::Scratch;
 
 const DISK: usize = 16;
 
@@ -191,8 +192,30 @@ fn comparing_nothing_or_disks_of_different_sizes_is_an_error() {
     ));
     let longer = MemorySource(vec![0; (DISK + 1) * SECTOR]);
     let error = judge(&base, &log, &longer, &Options::default()).unwrap_err();
-    let text = "disk sizes differ: base 8192 bytes, recovered 8704 bytes, write log made for 8192 bytes";
-    assert_eq!(error.to_string(), text);
+    assert!(matches!(error, OracleError::RecoveredSize { base: 8192, recovered: 8704 }), "{error}");
+    let error = judge(&longer, &log, &longer, &Options::default()).unwrap_err();
+    assert!(matches!(error, OracleError::SizeMismatch { base: 8704, log: 8192 }), "{error}");
+}
+
+#[test]
+fn a_recovered_file_that_lacks_one_byte_is_not_of_its_disks_size() {
+    let scratch = Scratch::new();
+    let log = three_writes();
+    let base = disk(&[]);
+    for (missing, expected) in [(0, None), (1, Some(8191)), (SECTOR as u64, Some(7680))] {
+        let path = scratch.path(&format!("lacks-{missing}"));
+        std::fs::write(&path, &base.0).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_len((DISK * SECTOR) as u64 - missing).unwrap();
+        let found = judge(&base, &log, &RawSource::open(&path).unwrap(), &Options::default());
+        match (found, expected) {
+            (Ok(judgement), None) => assert!(judgement.verdict.is_exact()),
+            (Err(OracleError::RecoveredSize { base: 8192, recovered }), Some(bytes)) => {
+                assert_eq!(recovered, bytes);
+            }
+            (found, _) => panic!("{missing} bytes missing: {found:?}"),
+        }
+    }
 }
 
 #[test]

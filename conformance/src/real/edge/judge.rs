@@ -85,6 +85,7 @@ pub(crate) fn finish_edge(
         name: edge.to_string(),
         verdict,
         why: objection.clone().unwrap_or_default(),
+        evidence: machine.evidence(),
         disks: machine.disks.into_iter().map(|disk| disk.outcome).collect(),
         rpo,
         rto,

@@ -53,6 +53,8 @@ pub(crate) fn rpo(acks: &[Ack], survived: RecordNumber, source_stopped: Instant,
         records: lost_acks.len() as u64,
         writes: lost.writes,
         bytes: lost.bytes,
+        acknowledged: acks.iter().filter(|ack| ack.heard <= source_stopped).map(|ack| ack.number).max(),
+        survived: Some(survived),
     }
 }
 
@@ -116,7 +118,8 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let acks: Vec<_> = (1..=5).map(|n| Ack { number: n, heard: at(n * 100) }).collect();
         let rpo = rpo(&acks, 3, at(550), LostWrites { writes: 7, bytes: 4096 });
-        assert_eq!(rpo, Rpo { ms: 150, records: 2, writes: 7, bytes: 4096 });
+        let (acknowledged, survived) = (Some(5), Some(3));
+        assert_eq!(rpo, Rpo { ms: 150, records: 2, writes: 7, bytes: 4096, acknowledged, survived });
     }
 
     #[test]
@@ -124,6 +127,6 @@ mod tests {
         let now = Instant::now();
         let rpo =
             rpo(&[Ack { number: 1, heard: now }], 1, now + Duration::from_secs(9), LostWrites::default());
-        assert_eq!(rpo, Rpo::default());
+        assert_eq!(rpo, Rpo { acknowledged: Some(1), survived: Some(1), ..Rpo::default() });
     }
 }
