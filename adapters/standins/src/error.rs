@@ -1,22 +1,13 @@
 //! Conversion of errors to platform errors, and the failures of the site itself among them.
 
-use contract::{PlatformError, PlatformErrorKind as Kind, Timestamp};
+use contract::{PlatformError, PlatformErrorKind as Kind};
 use harness::Error;
 
 use crate::StandInSite;
 use crate::active_faults::lock;
+use crate::own_failure::OwnFailure;
 use crate::snapshots::now;
 use inventory::Denial;
-
-/// A failure of a site itself: of QEMU, libvirt, a tool or the host's disk, while no fault was
-/// injected. A core is not to blame for what it could not do because of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnFailure {
-    /// When it happened.
-    pub at: Timestamp,
-    /// The site's error.
-    pub error: PlatformError,
-}
 
 impl StandInSite {
     /// Failures of the site itself so far, oldest first.

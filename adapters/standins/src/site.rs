@@ -20,7 +20,7 @@ use inventory::{Infrastructure, Volumes};
 use tokio::sync::{Mutex, RwLock, watch};
 
 use crate::active_faults::Faults;
-use crate::error::OwnFailure;
+use crate::own_failure::OwnFailure;
 use crate::state::{State, VolumeRecord};
 use crate::{Boot, Profile, TrackingMechanism};
 
