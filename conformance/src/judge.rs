@@ -369,6 +369,21 @@ mod tests {
         assert!(judged.complete);
     }
 
+    #[tokio::test]
+    async fn a_recovered_disk_of_another_size_is_an_objection_and_no_error() {
+        for bytes in [DISK_BYTES - 1, DISK_BYTES - 512, DISK_BYTES + 1, DISK_BYTES + 512, 0] {
+            let (_keep, dir) = dir();
+            let disk = disk_under_test(&dir);
+            let file = std::fs::File::options().write(true).open(&disk.recovered).unwrap();
+            file.set_len(bytes as u64).unwrap();
+            let machine = judge(vec![disk], 0, &dir).await.unwrap();
+            assert_eq!(machine.disks[0].outcome.oracle, "wrong-size");
+            let objection = machine.objection().unwrap();
+            let text = format!("disk data: the recovered disk has {bytes} bytes, ");
+            assert!(objection.starts_with(&text), "{objection}");
+        }
+    }
+
     #[test]
     fn a_truncated_log_never_yields_an_exact_disk() {
         let (_keep, dir) = dir();

@@ -224,8 +224,8 @@ pub struct EdgeEvidence {
 pub struct DiskOutcome {
     /// `system`, `data`, …
     pub name: String,
-    /// The oracle's class: `exact`, `epoch-consistent`, `torn`, `reordered`, `foreign`, `unknown`, or
-    /// `wrong-size` for a disk that is not as large as the one that was replicated.
+    /// The oracle's class: `exact`, `epoch-consistent`, `torn`, `reordered`, `foreign`, `unknown`,
+    /// or `wrong-size` for a disk that is not as large as the one that was replicated.
     pub oracle: String,
     /// The number of writes that the disk holds, counted from the first one of the log; the
     /// smallest number that fits.

@@ -260,8 +260,8 @@ impl WriteLog {
         done.map_err(|source| self.unreadable(offset, source))
     }
 
-    /// The log as it was when it held `writes` writes, for a log that has grown since. A log that is
-    /// not longer stays as it is.
+    /// The log as it was when it held `writes` writes, for a log that has grown since. A log that
+    /// is not longer stays as it is.
     #[must_use]
     pub fn truncated(mut self, writes: u64) -> Self {
         if writes < self.len() {

@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use camino::Utf8Path;
 use contract::{JobView, Step};
-use harness::oracle::{self, RawSource};
 use images::layout::VARIANT_ENV;
 use standins::Boot;
 
 use crate::blame::ScenarioError;
 use crate::real::context::ScenarioContext;
+use crate::real::edge::disk_pairs::{first_difference, pair_disks};
 use crate::real::edge::recovery_point::PointFiles;
 use crate::rules::ids::*;
 
@@ -40,7 +40,9 @@ pub(crate) fn check_hydration(
     booted: &Boot,
     point: &[PointFiles],
 ) -> Result<Vec<String>, ScenarioError> {
-    for (index, (disk, point)) in booted.disks.iter().zip(point).enumerate() {
+    let pairs = pair_disks("the machine that was booted from the recovery point", point, &booted.disks);
+    let pairs = pairs.inspect_err(|error| context.check(FO_01, false, error.to_string()))?;
+    for (index, (point, disk)) in pairs.into_iter().enumerate() {
         let ignored = if index == 0 { boot_partition() } else { 0..0 };
         let difference = difference_outside(&disk.base, &point.raw, ignored)?;
         let found = difference.map_or_else(
@@ -77,11 +79,8 @@ pub(crate) fn guest_settings(disk: &Utf8Path) -> Result<String, ScenarioError> {
 
 /// The first sector outside `ignored` in which two raw disks differ.
 fn difference_outside(a: &Utf8Path, b: &Utf8Path, ignored: Range<u64>) -> Result<Option<u64>, ScenarioError> {
-    let open = |path: &Utf8Path| RawSource::open(path.as_std_path()).map_err(anyhow::Error::from);
-    let a = open(a)?;
-    let b = open(b)?;
     for compared in [0..ignored.start, ignored.end..u64::MAX] {
-        if let Some(sector) = oracle::compare_range(&a, &b, compared).map_err(anyhow::Error::from)? {
+        if let Some(sector) = first_difference(a, b, compared)? {
             return Ok(Some(sector));
         }
     }

@@ -12,13 +12,14 @@
 use std::ops::Range;
 
 use contract::{ItemView, JobId, PointChoice, RecoveryPoint};
-use standins::{Boot, StandInSite};
+use standins::{Boot, BootDisk, StandInSite};
 use tracing::Span;
 
 use crate::blame::ScenarioError;
 use crate::judge::{self, DiskUnderTest, SecondReading};
 use crate::outcome::{Rpo, Rto};
 use crate::real::context::ScenarioContext;
+use crate::real::edge::disk_pairs::pair_disks;
 use crate::real::edge::freshness::{self, HostClock};
 use crate::real::edge::hydration_diff::{boot_partition, check_hydration};
 use crate::real::edge::judge::{JudgedDisks, Judgement, contradiction_inside, finish_edge, judge_disks};
@@ -137,7 +138,10 @@ impl<'a> Edge<'a> {
     async fn judge_failed_boot(&self, target: &RecoveryTarget, error: ScenarioError) -> ScenarioError {
         let ScenarioError::CoreViolation(why) = &error else { return error };
         let Some(boot) = target.failed_boot().await else { return error };
-        let disks = self.booted_disks(&boot, |_| Err("the machine did not come up".to_owned()));
+        let disks = match self.booted_disks(&boot, |_| Err("the machine did not come up".to_owned())) {
+            Ok(disks) => disks,
+            Err(mismatch) => return ScenarioError::core(format!("{error}; {mismatch}")),
+        };
         let initial_record = self.source.initial_record;
         match judge::judge(disks, initial_record, self.context.evidence.dir()).await {
             Err(_) => error,
@@ -170,7 +174,7 @@ impl<'a> Edge<'a> {
             let disks = self.booted_disks(&recovered.boot, |index| match files.get(index) {
                 Some(file) => file.second_reading(),
                 None => Err("the recovery point lacks the disk".to_owned()),
-            });
+            })?;
             let disks = self.judge_disks(disks).await?;
             Ok((edited, disks, files))
         };
@@ -230,7 +234,7 @@ impl<'a> Edge<'a> {
         outage: Outage,
     ) -> Result<JudgedRecovery, ScenarioError> {
         let not_read = |_| Err("what was booted is judged, and its disk is in use".to_owned());
-        let disks = self.judge_disks(self.booted_disks(&recovered.boot, not_read)).await?;
+        let disks = self.judge_disks(self.booted_disks(&recovered.boot, not_read)?).await?;
         let judgement = self.judgement(disks, &recovered, outage);
         Ok(JudgedRecovery { recovered, judgement, point: vec![], edited: vec![] })
     }
@@ -243,8 +247,8 @@ impl<'a> Edge<'a> {
     ) -> Result<JudgedDisks, ScenarioError> {
         let dir = self.context.edge_dir(self.name.as_str())?;
         let judge = async |files: Vec<PointFiles>| {
-            let disks = self.source.boot.disks.iter().zip(&files);
-            let disks = disks.map(|(source, file)| DiskUnderTest {
+            let pairs = self.pair_disks(&format!("recovery point {}", point.id), &files)?;
+            let disks = pairs.into_iter().map(|(source, file)| DiskUnderTest {
                 name: source.id.0.clone(),
                 initial_image: source.base.clone(),
                 log: source.log.clone(),
@@ -292,8 +296,9 @@ impl<'a> Edge<'a> {
         &self,
         boot: &Boot,
         second_reader: impl Fn(usize) -> Result<SecondReading, String>,
-    ) -> Vec<DiskUnderTest> {
-        let disks = self.source.boot.disks.iter().zip(&boot.disks).enumerate();
+    ) -> Result<Vec<DiskUnderTest>, ScenarioError> {
+        let pairs = self.pair_disks("the recovered machine", &boot.disks)?;
+        let disks = pairs.into_iter().enumerate();
         let disks = disks.map(|(index, (source, booted))| DiskUnderTest {
             name: source.id.0.clone(),
             initial_image: source.base.clone(),
@@ -302,7 +307,17 @@ impl<'a> Edge<'a> {
             ignored_sectors: self.ignored_sectors(index),
             second_reader: second_reader(index),
         });
-        disks.collect()
+        Ok(disks.collect())
+    }
+
+    /// The source's disks, each with its copy. FO-10: every disk has one.
+    fn pair_disks<'d, R>(
+        &'d self,
+        what: &str,
+        copies: &'d [R],
+    ) -> Result<Vec<(&'d BootDisk, &'d R)>, ScenarioError> {
+        let pairs = pair_disks(&format!("{}: {what}", self.name), &self.source.boot.disks, copies);
+        pairs.inspect_err(|error| self.context.check(FO_10, false, error.to_string()))
     }
 
     fn ignored_sectors(&self, disk: usize) -> Vec<Range<u64>> {

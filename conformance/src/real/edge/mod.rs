@@ -5,9 +5,10 @@
 //! - [`planned_switchover`]: the part that planned failover and failback share
 //! - [`recover`]: how a recovered machine comes up and is put to work
 //! - [`recovery_point`]: waiting for recovery points, and reading one
-//! - [`judge`], [`freshness`], [`hydration_diff`], [`platform_identity`], [`measure`]: what is
-//!   checked and measured
+//! - [`judge`], [`freshness`], [`hydration_diff`], [`disk_pairs`], [`platform_identity`],
+//!   [`measure`]: what is checked and measured
 
+pub(crate) mod disk_pairs;
 pub(crate) mod failback;
 pub(crate) mod failover;
 pub(crate) mod freshness;

@@ -8,19 +8,18 @@
 
 use std::time::Duration;
 
-use camino::Utf8Path;
 use contract::{
     AgentVersion, GuestOs, JobView, MachineId, MachineSpec, Network, Operation, Placement, Platform,
     PointChoice, RecoveryPoint, VolumeId,
 };
 use harness::Error;
-use harness::oracle::{self, RawSource};
 use images::layout::{LOADER_ENTRY, NO_ROOT_LINE, SYSLINUX_CFG, VARIANT_ENV};
 use standins::Boot;
 use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
+use crate::real::edge::disk_pairs::first_difference;
 use crate::real::edge::failover::{RecoveredAfterLoss, lose_site_and_fail_over};
 use crate::real::edge::hydration_diff::{boot_partition, guest_settings, hydration_step};
 use crate::real::edge::lifecycle::{Edge, Hydration, JudgedRecovery};
@@ -250,11 +249,9 @@ fn check_edits(edge: Edge<'_>, case: &Case, judged: &JudgedRecovery) -> Result<(
     let mut edited = judged.edited.clone();
     edited.sort();
     context.check(HY_08, edited == case.edited, format!("{machine}: hydration edited {edited:?}"));
-    let open = |path: &Utf8Path| RawSource::open(path.as_std_path()).map_err(anyhow::Error::from);
     let installed = &edge.source().boot.disks[0].base;
     let point = &judged.point[0].raw;
-    let difference = oracle::compare_range(&open(installed)?, &open(point)?, boot_partition());
-    let difference = difference.map_err(anyhow::Error::from)?;
+    let difference = first_difference(installed, point, boot_partition())?;
     let found = format!("{machine}: the point's boot partition differs from the source's at {difference:?}");
     context.check(HY_08, difference.is_none(), found);
     let before = guest_settings(installed)?;

@@ -7,11 +7,11 @@ use contract::{
     Consistency, ErrorCode, ItemView, JobKind, MachineId, Network, Operation, Phase, Platform, PointChoice,
     RecoveryPoint, Side, TestFailoverRequest, TestFailoverStatus,
 };
-use harness::oracle::{self, RawSource};
 use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
 use crate::real::context::ScenarioContext;
+use crate::real::edge::disk_pairs::{first_difference, pair_disks};
 use crate::real::edge::hydration_diff::hydrated;
 use crate::real::edge::lifecycle::{Edge, Hydration, JudgedRecovery};
 use crate::real::edge::measure::Outage;
@@ -213,11 +213,9 @@ async fn check_untouched(
     let dir = context.evidence.dir().join("edges").join("point-after-test-failover");
     std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
     let compare = async |files: Vec<PointFiles>| {
-        for (second, first) in files.iter().zip(first_reading) {
-            let open =
-                |path: &camino::Utf8Path| RawSource::open(path.as_std_path()).map_err(anyhow::Error::from);
-            let difference =
-                oracle::compare(&open(&second.raw)?, &open(first)?).map_err(anyhow::Error::from)?;
+        let what = format!("recovery point {} after the test failover", point.id);
+        for (first, second) in pair_disks(&what, first_reading, &files)? {
+            let difference = first_difference(&second.raw, first, 0..u64::MAX)?;
             let found = format!("{} of {}: first difference {difference:?}", second.disk, point.id);
             context.check(TF_07, difference.is_none(), found.clone());
             context.check(RP_20, difference.is_none(), found);
