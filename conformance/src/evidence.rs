@@ -19,6 +19,8 @@ pub const STARTED: &str = "started.json";
 pub const RESULT: &str = "result.json";
 /// Digest of the result, so that a result that was edited afterwards is noticed.
 pub const SEAL: &str = "seal.json";
+/// Names of the scenarios that a run was asked for, in the run's directory. `cargo xtask` writes it.
+pub const ASKED: &str = "asked.json";
 /// Progress of the whole run, one line for each event.
 pub const PROGRESS: &str = "progress.jsonl";
 
@@ -115,6 +117,19 @@ impl Evidence {
         std::fs::write(&working, text).with_context(|| format!("write {working}"))?;
         std::fs::rename(&working, &path).with_context(|| format!("write {path}"))
     }
+}
+
+/// Names of the scenarios that the run in `dir` was asked for; none if that is not stored.
+///
+/// # Errors
+/// [`ASKED`] cannot be read.
+pub fn asked(dir: &Utf8Path) -> Result<Vec<String>> {
+    let path = dir.join(ASKED);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read(&path).with_context(|| format!("read {path}"))?;
+    serde_json::from_slice(&text).with_context(|| format!("understand {path}"))
 }
 
 fn digest(text: &[u8]) -> String {

@@ -30,7 +30,7 @@ pub struct Results {
     pub host: HostFacts,
     /// The worst verdict of all scenarios.
     pub verdict: Verdict,
-    /// Every scenario that began.
+    /// Every scenario that began or was asked for.
     pub scenarios: Vec<ScenarioOutcome>,
     /// Every rule that was judged, once for each tier that judged it, with its worst result.
     pub rules: Vec<RuleOutcome>,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
-use crate::evidence::{RESULT, STARTED, check_seal};
+use crate::evidence::{RESULT, STARTED, asked, check_seal};
 use crate::outcome::{Results, ScenarioOutcome, Verdict};
 
 /// The report of a run.
@@ -18,6 +18,15 @@ pub(super) enum Stored {
     Unfinished { name: String, why: String },
     /// It ended.
     Ended(Box<Ended>),
+}
+
+impl Stored {
+    fn name(&self) -> &str {
+        match self {
+            Self::Unfinished { name, .. } => name,
+            Self::Ended(ended) => &ended.outcome.name,
+        }
+    }
 }
 
 /// A scenario that left a result.
@@ -46,6 +55,12 @@ pub(super) fn find(dir: &Utf8Path) -> Result<Vec<Stored>> {
     places.retain(|place| place.join(STARTED).exists() || place.join(RESULT).exists());
     places.sort();
     let mut found: Vec<Stored> = places.iter().map(|place| read(place)).collect();
+    for name in asked(dir)? {
+        if !found.iter().any(|stored| stored.name() == name) {
+            let why = "the run was asked for it, and it never started".to_owned();
+            found.push(Stored::Unfinished { name, why });
+        }
+    }
     found.extend(absent(dir, &found)?);
     anyhow::ensure!(!found.is_empty(), "{dir} holds no evidence of a scenario");
     Ok(found)

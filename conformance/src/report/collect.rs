@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
-use crate::evidence::{RESULT, STARTED};
+use crate::evidence::{RESULT, STARTED, asked};
 use crate::outcome::{HostFacts, Results, RuleOutcome, SCHEMA, ScenarioOutcome, Verdict};
 use crate::rules::coverage::not_judged;
+use crate::scenario;
 
-/// Reads the evidence of every scenario. One that began and left no result is unknown, and never
-/// absent.
+/// Reads the evidence of every scenario. One that left no result, or was asked for and never
+/// started, is unknown, and never absent.
 ///
 /// # Errors
-/// The directory cannot be read, or no scenario began in it.
+/// The directory cannot be read, or no scenario began in it or was asked for.
 pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
     let entries = dir.read_dir_utf8().with_context(|| format!("read {dir}"))?;
     let mut scenarios = Vec::new();
@@ -21,7 +22,12 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
         let path = entry?.path().to_owned();
         let is_attempt = path.file_name().is_some_and(|name| name.contains(".attempt-"));
         if path.join(STARTED).exists() && !is_attempt {
-            scenarios.push(scenario(&path));
+            scenarios.push(outcome_of(&path));
+        }
+    }
+    for name in asked(dir)? {
+        if !scenarios.iter().any(|scenario| scenario.name == name) {
+            scenarios.push(never_started(&name));
         }
     }
     anyhow::ensure!(!scenarios.is_empty(), "no scenario began in {dir}: there is nothing to report");
@@ -42,7 +48,7 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
 }
 
 /// The outcome that a scenario left, or an unknown one.
-fn scenario(dir: &Utf8Path) -> ScenarioOutcome {
+fn outcome_of(dir: &Utf8Path) -> ScenarioOutcome {
     let read = std::fs::read(dir.join(RESULT)).map_err(anyhow::Error::from);
     let parsed = read.and_then(|text| Ok(serde_json::from_slice(&text)?));
     parsed.unwrap_or_else(|error| without_result(dir, &error))
@@ -53,6 +59,15 @@ fn without_result(dir: &Utf8Path, error: &anyhow::Error) -> ScenarioOutcome {
     let name = dir.file_name().unwrap_or_default();
     let mut outcome = ScenarioOutcome::begun(name, "", None);
     outcome.why = format!("the test began and left no result ({error}): it was killed, or the disk is full");
+    outcome
+}
+
+/// The outcome of a scenario that the run was asked for and that never started.
+fn never_started(name: &str) -> ScenarioOutcome {
+    let row = scenario::all().ok().and_then(|rows| rows.into_iter().find(|row| row.name == name));
+    let title = row.map(|row| row.title).unwrap_or_default();
+    let mut outcome = ScenarioOutcome::begun(name, &title, None);
+    outcome.why = "the run was asked for this scenario, and it never started".to_owned();
     outcome
 }
 

@@ -26,6 +26,9 @@ fn suite(scenario: &ScenarioOutcome) -> TestSuite {
         case.set_time(Duration::from_millis(edge.rto.ms));
         suite.add_test_case(case);
     }
+    for slow in &scenario.slow {
+        suite.add_test_case(slow_case(slow));
+    }
     for rule in &scenario.rules {
         suite.add_test_case(rule_case(rule));
     }
@@ -39,6 +42,14 @@ fn rule_case(rule: &RuleOutcome) -> TestCase {
     let mut case = case(&format!("rule {id}: {title}"), score.verdict(), &finding);
     case.set_system_out(format!("{} ({})\n{finding}", score.words(), class.as_str()));
     case
+}
+
+/// What exceeded its time bound: a failure of its own type, because no rule is broken.
+fn slow_case(slow: &str) -> TestCase {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status.set_type("slow");
+    status.set_message(slow);
+    TestCase::new(format!("time bound: {slow}"), status)
 }
 
 fn case(name: &str, verdict: Verdict, why: &str) -> TestCase {

@@ -45,6 +45,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_scenario_that_never_started_is_unknown_in_every_report() {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(keep.path()).unwrap();
+        std::fs::write(dir.join(crate::evidence::ASKED), r#"["hyperv-azure"]"#).unwrap();
+        let results = collect(dir, crate::outcome::HostFacts::default()).unwrap();
+        assert_eq!(results.verdict, Verdict::Unknown);
+        let summary = write(dir, &results).unwrap();
+        let files = ["results.json", "junit.xml", "report.html"];
+        let texts = files.map(|name| std::fs::read_to_string(dir.join(name)).unwrap());
+        for text in texts.iter().chain([&summary]) {
+            assert!(text.contains("hyperv-azure") && text.contains("never started"), "{text}");
+        }
+        assert!(texts[1].contains("<error"), "{}", texts[1]);
+    }
+
+    #[test]
+    fn a_time_bound_that_was_exceeded_is_a_failure_in_junit() {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(keep.path()).unwrap();
+        std::fs::write(dir.join(crate::evidence::ASKED), r#"["hyperv-azure"]"#).unwrap();
+        let mut results = collect(dir, crate::outcome::HostFacts::default()).unwrap();
+        results.scenarios[0].verdict = Verdict::Pass;
+        assert!(!junit::render(&results).unwrap().contains("<failure"));
+        results.scenarios[0].slow.push("failover took 9 boots".to_owned());
+        let text = junit::render(&results).unwrap();
+        assert!(text.contains("<failure") && text.contains("slow"), "{text}");
+    }
+
+    #[test]
     fn a_time_bound_counts_only_for_a_run_that_conforms() {
         use Verdict::{Fail, Pass, Unknown};
         assert_eq!([Pass, Fail, Unknown].map(|verdict| exit_code(verdict, false)), [0, 1, 3]);

@@ -71,6 +71,14 @@ impl RunDir {
             .with_context(|| format!("tried to point {link} at {}", self.id))
     }
 
+    /// Notes the scenarios that the run was asked for, so that the report names one that never
+    /// starts.
+    pub fn note_asked<'a>(&self, names: impl Iterator<Item = &'a String>) -> Result<()> {
+        let names: Vec<&String> = names.collect();
+        let path = self.path.join("asked.json");
+        std::fs::write(&path, serde_json::to_vec(&names)?).with_context(|| format!("tried to write {path}"))
+    }
+
     /// Removes the directories that this run created, if nothing was written to them.
     pub fn remove_if_empty(&self) {
         if self.path.read_dir_utf8().map_or(true, |mut entries| entries.next().is_some()) {
