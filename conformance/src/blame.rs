@@ -83,8 +83,13 @@ impl From<TestbedError> for ScenarioError {
             TestbedError::Platform(_) | TestbedError::Host { .. } => true,
             TestbedError::Core(_) | TestbedError::JobFailed(_) => error.code().is_some_and(only_host_causes),
             TestbedError::TimedOut { .. }
+            | TestbedError::JobEndless { .. }
+            | TestbedError::NotStarted { .. }
+            | TestbedError::VolumeGone { .. }
             | TestbedError::Missing { .. }
             | TestbedError::NotAPrefix(_)
+            | TestbedError::NotFresh(_)
+            | TestbedError::WrongPoint(_)
             | TestbedError::BadScriptContext { .. }
             | TestbedError::LeftOpen(_) => false,
         };

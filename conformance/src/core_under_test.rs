@@ -46,6 +46,9 @@ pub trait FaultInjection {
 
     /// Puts the fault at the core's interface, if it is one of these, in front of an open core.
     fn wrap(&self, core: Arc<dyn ReplicationCore>) -> Arc<dyn ReplicationCore>;
+
+    /// Puts the fault between the core and a platform, if it is one of these.
+    fn wrap_platform(&self, platform: Arc<dyn Platform>) -> Arc<dyn Platform>;
 }
 
 /// Opens the built-in core, with a fault injected into it if `fault` is one.
@@ -54,6 +57,7 @@ pub trait FaultInjection {
 /// The core cannot read its state.
 pub fn open(parts: CoreParts, fault: &impl FaultInjection) -> Result<Arc<dyn ReplicationCore>, CoreError> {
     let CoreParts { platforms, dir, clock } = parts;
+    let platforms = platforms.into_iter().map(|(id, site)| (id, fault.wrap_platform(site))).collect();
     let clock = match clock {
         CoreClock::System => replication::Clock::system(),
         CoreClock::Virtual(now) => replication::Clock::new(move || now()),

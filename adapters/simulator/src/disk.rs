@@ -47,21 +47,40 @@ pub(crate) struct Layout {
     pub(crate) ledger_rows: u64,
     /// Range of the background writes, in bytes.
     pub(crate) churn: Range<u64>,
+    /// Whether the guest also overwrites a whole grain of this disk with zeroes and with data in
+    /// turn; see [`Layout::rewritten`].
+    rewrites: bool,
     pub(crate) load: Load,
 }
+
+/// Granularity of change tracking of most platforms, in bytes.
+const GRAIN: u64 = 64 * 1024;
 
 impl Layout {
     pub(crate) fn new(disk: usize, disks: usize, bytes: u64, load: Load) -> Self {
         let ledger_at = if disk == 0 { BOOT_PARTITION.end } else { BOOT_PARTITION.start };
+        let churn_at = ledger_at + LEDGER_BYTES;
+        // The last grain of the last disk, and a grain that is never written before it.
+        let end = (bytes / GRAIN).saturating_sub(2) * GRAIN;
+        let rewrites = disk + 1 == disks && end >= churn_at.saturating_add(GRAIN);
         Self {
             magic: MAGIC.to_owned(),
             disk,
             disks,
             ledger_at,
             ledger_rows: LEDGER_BYTES / SECTOR as u64,
-            churn: ledger_at + LEDGER_BYTES..bytes,
+            churn: churn_at..if rewrites { end } else { bytes },
+            rewrites,
             load,
         }
+    }
+
+    /// The grain that the guest overwrites as a whole, in bytes. The grain before it is never
+    /// written, so that a change of this one is an extent of its own in every transfer, and a lost
+    /// extent of zeroes shows.
+    pub(crate) fn rewritten(&self) -> Option<Range<u64>> {
+        let start = self.churn.end + GRAIN;
+        self.rewrites.then_some(start..start + GRAIN)
     }
 
     /// The content of the second sector.
@@ -87,7 +106,8 @@ impl Layout {
     fn fits(&self, bytes: u64) -> bool {
         let ledger = self.ledger_rows.saturating_mul(SECTOR as u64).saturating_add(self.ledger_at);
         let churn = self.churn.end.saturating_sub(self.churn.start);
-        ledger <= bytes && self.churn.end <= bytes && churn >= SECTOR as u64
+        let rewritten = self.rewritten().is_none_or(|range| range.end <= bytes);
+        ledger <= bytes && self.churn.end <= bytes && churn >= SECTOR as u64 && rewritten
     }
 }
 
@@ -99,7 +119,7 @@ mod tests {
     fn the_longest_layout_fits_its_sector() {
         let most =
             Load { record_every: Millis(u64::MAX), churn_every: Millis(u64::MAX), churn_bytes: u32::MAX };
-        let layout = Layout::new(99, 100, u64::MAX, most);
+        let layout = Layout::new(99, 101, u64::MAX, most);
         assert_eq!(layout.encode().len(), SECTOR);
         assert!(serde_json::to_vec(&layout).unwrap().len() < SECTOR);
     }

@@ -15,6 +15,10 @@ use crate::{Snapshot, boot_partition, ledger};
 
 /// Every how many background writes one is a discard.
 const DISCARD_EVERY: u64 = 16;
+/// How many mean times between two background writes pass between two writes of a whole grain. By
+/// default that is longer than the interval between two transfers, so that zeroes and data are
+/// rarely in the same transfer.
+const REWRITE_EVERY: u64 = 40;
 const NEVER: u64 = u64::MAX;
 
 /// The state of a machine at power-on. Times are in microseconds since the Unix epoch.
@@ -43,6 +47,10 @@ pub(crate) struct Guest {
     record_at: u64,
     churn_at: Vec<u64>,
     churned: u64,
+    /// Random numbers of the writes of a whole grain, apart from those of the other writes.
+    rewrite_random: Random,
+    rewrite_at: u64,
+    rewritten: u64,
     hung: bool,
 }
 
@@ -52,6 +60,7 @@ enum Due {
     Wipe,
     Record,
     Churn(usize),
+    Rewrite,
 }
 
 impl Guest {
@@ -74,6 +83,9 @@ impl Guest {
             record_at: NEVER,
             churn_at: vec![NEVER; layouts.len()],
             churned: 0,
+            rewrite_random: Random::new(!on.seed),
+            rewrite_at: NEVER,
+            rewritten: 0,
             hung: false,
             layouts,
         };
@@ -81,6 +93,7 @@ impl Guest {
         for disk in 0..guest.layouts.len() {
             guest.churn_at[disk] = guest.after(on.up_at, guest.load().churn_every);
         }
+        guest.schedule_rewrite(on.up_at);
         Ok((guest, scan.finding))
     }
 
@@ -101,7 +114,7 @@ impl Guest {
     /// Resumes after hanging; writes that were due meanwhile are late.
     pub(crate) fn resume(&mut self, now: u64) {
         self.hung = false;
-        for at in self.churn_at.iter_mut().chain([&mut self.record_at]) {
+        for at in self.churn_at.iter_mut().chain([&mut self.record_at, &mut self.rewrite_at]) {
             *at = (*at).max(now);
         }
     }
@@ -109,6 +122,7 @@ impl Guest {
     /// Stops the workload.
     pub(crate) fn stop_load(&mut self) {
         self.record_at = NEVER;
+        self.rewrite_at = NEVER;
         self.churn_at.fill(NEVER);
     }
 
@@ -128,6 +142,7 @@ impl Guest {
                 self.record(at, false)?
             }
             Due::Churn(disk) => self.churn(at, disk),
+            Due::Rewrite => self.rewrite(at)?,
         })
     }
 
@@ -141,7 +156,8 @@ impl Guest {
             return (self.up_at, Due::Wipe);
         }
         let churns = self.churn_at.iter().enumerate().map(|(disk, at)| (*at, Due::Churn(disk)));
-        churns.fold((self.record_at, Due::Record), |first, next| if next.0 < first.0 { next } else { first })
+        let others = churns.chain([(self.rewrite_at, Due::Rewrite)]);
+        others.fold((self.record_at, Due::Record), |first, next| if next.0 < first.0 { next } else { first })
     }
 
     fn record(&mut self, at: u64, quiesced: bool) -> Option<SimWrite> {
@@ -166,6 +182,29 @@ impl Guest {
         };
         self.churn_at[disk] = self.after(at, load.churn_every);
         write(at, disk, offset, bytes as u32, payload)
+    }
+
+    /// Overwrites a whole grain, with zeroes and with data in turn.
+    fn rewrite(&mut self, at: u64) -> Option<SimWrite> {
+        let disk = self.layouts.len().checked_sub(1)?;
+        let range = self.layouts[disk].rewritten()?;
+        let noise = Payload::Noise(self.rewrite_random.next_u64());
+        let payload = if self.rewritten.is_multiple_of(2) { Payload::Zeroes } else { noise };
+        self.rewritten += 1;
+        self.schedule_rewrite(at);
+        Some(write(at, disk, range.start, (range.end - range.start) as u32, payload))
+    }
+
+    fn schedule_rewrite(&mut self, after: u64) {
+        let every = micros(self.load().churn_every).saturating_mul(REWRITE_EVERY);
+        let has_grain = self.layouts.last().is_some_and(|layout| layout.rewritten().is_some());
+        self.rewrite_at = match every {
+            1.. if has_grain => after
+                .saturating_add(every / 2)
+                .saturating_add(self.rewrite_random.below(every))
+                .saturating_add(1),
+            _ => NEVER,
+        };
     }
 
     fn load(&self) -> crate::Load {

@@ -98,6 +98,9 @@ impl SimSite {
             for (index, (volume, size)) in volumes.iter().enumerate() {
                 let layout = Layout::new(index, volumes.len(), *size, install.load);
                 put(volume, SECTOR as u64, &layout.encode())?;
+                if let Some(range) = layout.rewritten() {
+                    put(volume, range.start, &vec![0xa5; (range.end - range.start) as usize])?;
+                }
             }
             match volumes.first() {
                 Some((first, _)) => formatted.iter().try_for_each(|(offset, data)| put(first, *offset, data)),

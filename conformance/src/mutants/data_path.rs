@@ -9,6 +9,9 @@ use contract::MachineSpec;
 use super::activation::Activation;
 use crate::core_under_test::{Extent, FaultHook};
 
+/// Size of a sector in bytes.
+const SECTOR: usize = 512;
+
 /// A fault below the interface that leaves the core alone until it is activated.
 pub(super) struct ActivatedFault {
     pub(super) activation: Arc<Activation>,
@@ -17,20 +20,41 @@ pub(super) struct ActivatedFault {
 
 impl FaultHook for ActivatedFault {
     fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
-        !self.activation.is_active() || self.fault.pass(batch, extent)
+        if !self.activation.is_active() {
+            return true;
+        }
+        let before = extent.clone();
+        let passes = self.fault.pass(batch, extent);
+        self.note(!passes || *extent != before);
+        passes
     }
 
     fn hydrates(&self) -> bool {
-        !self.activation.is_active() || self.fault.hydrates()
+        let hydrates = !self.activation.is_active() || self.fault.hydrates();
+        self.note(!hydrates);
+        hydrates
     }
 
     fn compares(&self) -> bool {
-        !self.activation.is_active() || self.fault.compares()
+        let compares = !self.activation.is_active() || self.fault.compares();
+        self.note(!compares);
+        compares
     }
 
     fn shape(&self, spec: &mut MachineSpec) {
         if self.activation.is_active() {
+            let before = spec.clone();
             self.fault.shape(spec);
+            self.note(*spec != before);
+        }
+    }
+}
+
+impl ActivatedFault {
+    /// Records whether the fault has altered something.
+    fn note(&self, altered: bool) {
+        if altered {
+            self.activation.note_act();
         }
     }
 }
@@ -55,6 +79,83 @@ impl FaultHook for DropExtent {
         // To leave zeroes out where there are zeroes already would change nothing.
         extent.data.iter().all(|byte| *byte == 0) || !self.0.first(batch)
     }
+}
+
+/// Alters or drops extents by a plain function of the transfer's number and the extent; the
+/// function returns whether the extent is written.
+pub(super) struct ByExtent(pub(super) fn(u64, &mut Extent) -> bool);
+
+impl FaultHook for ByExtent {
+    fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
+        (self.0)(batch, extent)
+    }
+}
+
+/// Alters one extent of every transfer by a plain function; it returns whether the extent is
+/// written.
+pub(super) struct OncePerTransfer {
+    once: OncePerBatch,
+    alter: fn(&mut Extent) -> bool,
+}
+
+impl OncePerTransfer {
+    pub(super) fn new(alter: fn(&mut Extent) -> bool) -> Self {
+        Self { once: OncePerBatch::default(), alter }
+    }
+}
+
+impl FaultHook for OncePerTransfer {
+    fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
+        !self.once.first(batch) || (self.alter)(extent)
+    }
+}
+
+/// Cuts off the last sector.
+pub(super) fn shorten(_: u64, extent: &mut Extent) -> bool {
+    extent.data.truncate(extent.data.len().saturating_sub(SECTOR));
+    true
+}
+
+/// Cuts off the second half.
+pub(super) fn halve(extent: &mut Extent) -> bool {
+    extent.data.truncate(extent.data.len() / 2);
+    true
+}
+
+/// Moves the extent a sector towards the beginning of the disk.
+pub(super) fn misplace(_: u64, extent: &mut Extent) -> bool {
+    extent.offset = extent.offset.saturating_sub(SECTOR as u64);
+    true
+}
+
+/// Copies the first sector over the second.
+pub(super) fn duplicate(_: u64, extent: &mut Extent) -> bool {
+    if extent.data.len() >= 2 * SECTOR {
+        extent.data.copy_within(..SECTOR, SECTOR);
+    }
+    true
+}
+
+/// Exchanges the first two disks.
+pub(super) fn swap_disks(_: u64, extent: &mut Extent) -> bool {
+    if extent.disk < 2 {
+        extent.disk = 1 - extent.disk;
+    }
+    true
+}
+
+/// Replaces the data with zeroes.
+pub(super) fn zero(extent: &mut Extent) -> bool {
+    extent.data.fill(0);
+    true
+}
+
+/// Inverts the lowest bit of the first byte.
+pub(super) fn flip_bit(extent: &mut Extent) -> bool {
+    if let Some(first) = extent.data.first_mut() {
+        *first ^= 1;
+    }
+    true
 }
 
 /// Makes target machines without the address that was chosen for them.

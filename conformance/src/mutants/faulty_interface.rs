@@ -9,7 +9,7 @@ use contract::{
     Capabilities, CoreError, DataSync, Direction, EnableProtection, ErrorCode, FailoverKind, FailoverRequest,
     Health, ItemId, ItemView, JobFilter, JobId, JobView, PlanFailoverRequest, PlanGroup, PlanId,
     PlanReprotectRequest, PlanTestFailoverRequest, PointChoice, Policy, PolicyId, PolicyView, RecoveryPlan,
-    ReplicationCore, ReprotectRequest, Step, TargetSettings, TestFailoverRequest, TestFailoverStatus,
+    ReplicationCore, ReprotectRequest, Side, Step, TargetSettings, TestFailoverRequest, TestFailoverStatus,
 };
 
 use super::activation::Activation;
@@ -41,13 +41,25 @@ impl FaultyInterface {
         self.activation.is_active().then_some(self.fault)
     }
 
+    /// Whether this is the fault and it is active. What is asked for then, is altered.
     fn has(&self, fault: InterfaceFault) -> bool {
-        self.active() == Some(fault)
+        let has = self.active() == Some(fault);
+        self.note(has);
+        has
+    }
+
+    /// Records whether the fault has altered something.
+    fn note(&self, altered: bool) {
+        if altered {
+            self.activation.note_act();
+        }
     }
 
     /// Changes the answer to a request that starts a job or is refused.
     async fn started(&self, answer: Result<JobId, CoreError>) -> Result<JobId, CoreError> {
         let Err(error) = answer else { return answer };
+        let altering = [InterfaceFault::AcceptsAll, InterfaceFault::WrongErrorCode];
+        self.note(self.active().is_some_and(|fault| altering.contains(&fault)));
         self.triggered.store(self.has(InterfaceFault::RefusalLeavesTrace), Ordering::SeqCst);
         match self.active() {
             Some(InterfaceFault::AcceptsAll) => self.ended_job().await,
@@ -63,7 +75,8 @@ impl FaultyInterface {
         jobs.into_iter().next().map(|job| job.id).ok_or_else(none)
     }
 
-    fn item_view(&self, mut view: ItemView) -> ItemView {
+    fn item_view(&self, sound: ItemView) -> ItemView {
+        let mut view = sound.clone();
         let triggered = self.triggered.load(Ordering::SeqCst);
         match self.active() {
             Some(InterfaceFault::RefusalLeavesTrace) if triggered => {
@@ -87,10 +100,12 @@ impl FaultyInterface {
             Some(InterfaceFault::HidesIssues) => view.issues.clear(),
             _ => {}
         }
+        self.note(view != sound);
         view
     }
 
-    fn job_view(&self, mut view: JobView) -> JobView {
+    fn job_view(&self, sound: JobView) -> JobView {
+        let mut view = sound.clone();
         match self.active() {
             Some(InterfaceFault::HidesHydrationStep) => view.steps.retain(|step| step.name != Step::HYDRATE),
             Some(InterfaceFault::ReversesJobDirection) => {
@@ -101,6 +116,7 @@ impl FaultyInterface {
             }
             _ => {}
         }
+        self.note(view != sound);
         view
     }
 
@@ -129,8 +145,8 @@ impl FaultyInterface {
     }
 
     /// A plan as the core behind is given it.
-    fn changed_plan(&self, plan: &RecoveryPlan) -> RecoveryPlan {
-        let mut plan = plan.clone();
+    fn changed_plan(&self, sound: &RecoveryPlan) -> RecoveryPlan {
+        let mut plan = sound.clone();
         match self.active() {
             Some(InterfaceFault::MergesPlanGroups) => {
                 let mut one = PlanGroup::default();
@@ -149,6 +165,7 @@ impl FaultyInterface {
             }
             _ => {}
         }
+        self.note(plan != *sound);
         plan
     }
 
@@ -273,7 +290,9 @@ impl ReplicationCore for FaultyInterface {
     }
 
     async fn commit(&self, item: &ItemId) -> Result<JobId, CoreError> {
-        if self.has(InterfaceFault::SkipsCommit) {
+        let is_back = self.core.item(item).await?.protection.active == Side::Primary;
+        if self.has(InterfaceFault::SkipsCommit) || (is_back && self.has(InterfaceFault::SkipsFailbackCommit))
+        {
             return self.ended_job().await;
         }
         self.started(self.core.commit(item).await).await

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use contract::ReplicationCore;
+use contract::{Platform, ReplicationCore};
 
 use super::activation::Activation;
 use super::data_path::ActivatedFault;
 use super::faulty_interface::FaultyInterface;
+use super::faulty_platform::FaultyPlatform;
 use super::interface::InterfaceFault;
 use super::matrix::{Kind, MUTANTS, Mutant};
+use super::platform::PlatformFault;
 use crate::core_under_test::{FaultHook, FaultInjection};
 
 /// Why a fault cannot be injected.
@@ -40,6 +42,7 @@ fn names() -> String {
 pub struct InjectedFault {
     hook: Option<Arc<dyn FaultHook>>,
     interface: Option<InterfaceFault>,
+    platform: Option<PlatformFault>,
     activation: Arc<Activation>,
 }
 
@@ -59,9 +62,10 @@ impl InjectedFault {
         Ok(match &mutant.kind {
             Kind::DataPath(make) => {
                 let hook = ActivatedFault { activation: Arc::clone(&activation), fault: make() };
-                Self { hook: Some(Arc::new(hook)), interface: None, activation }
+                Self { hook: Some(Arc::new(hook)), activation, ..Self::default() }
             }
-            Kind::Interface(fault) => Self { hook: None, interface: Some(*fault), activation },
+            Kind::Interface(fault) => Self { interface: Some(*fault), activation, ..Self::default() },
+            Kind::Platform(fault) => Self { platform: Some(*fault), activation, ..Self::default() },
         })
     }
 
@@ -88,6 +92,14 @@ impl InjectedFault {
         Self::parse(text.split_once('@').map_or(text, |(name, _)| name))
     }
 
+    /// Whether there is a fault that has not altered anything so far. What a run says about such a
+    /// core it says about a sound one.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let is_fault = self.hook.is_some() || self.interface.is_some() || self.platform.is_some();
+        is_fault && !self.activation.has_acted()
+    }
+
     /// The edge at which the fault is activated, if it waits for one.
     #[must_use]
     pub fn edge(&self) -> Option<&str> {
@@ -109,6 +121,13 @@ impl FaultInjection for InjectedFault {
         match self.interface {
             Some(fault) => Arc::new(FaultyInterface::new(core, fault, Arc::clone(&self.activation))),
             None => core,
+        }
+    }
+
+    fn wrap_platform(&self, platform: Arc<dyn Platform>) -> Arc<dyn Platform> {
+        match self.platform {
+            Some(fault) => Arc::new(FaultyPlatform::new(platform, fault, Arc::clone(&self.activation))),
+            None => platform,
         }
     }
 }

@@ -40,6 +40,8 @@ pub enum InterfaceFault {
     IgnoresTargetUpdate,
     /// Answers a commit with an older job and does nothing.
     SkipsCommit,
+    /// Answers the commit of a failback with an older job and does nothing.
+    SkipsFailbackCommit,
     /// Answers a change of recovery point with an older job and does nothing.
     SkipsChangePoint,
     /// Accepts a cancellation and ignores it.

@@ -4,12 +4,12 @@ use std::pin::Pin;
 
 use contract::{JobView, Step};
 
-use crate::blame::ScenarioError;
 use crate::rules::{RuleId, RuleLog};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{Setup, Testbed};
 
 /// A running check. An error ends the check early.
-pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), ScenarioError>> + 'a>>;
+pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), EarlyEnd>> + 'a>>;
 
 /// One check. It runs on a testbed of its own.
 pub struct Check {
@@ -44,8 +44,8 @@ pub(crate) fn check_that(rules: &mut RuleLog, rule: RuleId, is_true: bool, state
 }
 
 /// The core did not make or keep something that a check needs.
-pub(crate) fn missing(what: impl Into<String>) -> ScenarioError {
-    ScenarioError::core(format!("{} is missing", what.into()))
+pub(crate) fn missing(what: impl Into<String>) -> EarlyEnd {
+    EarlyEnd::missing(&what.into())
 }
 
 /// The step with this name, if the job has it.

@@ -1,6 +1,11 @@
 //! Comparisons of disks.
 
+use contract::RecoveryPoint;
+use simulator::testbed::{Boots, TestbedError};
 use simulator::{SimBoot, SimSite, Snapshot};
+
+use crate::rules::RuleLog;
+use crate::rules::ids::FO_10;
 
 /// Granularity of the comparisons, in bytes.
 const SECTOR: usize = 512;
@@ -15,6 +20,24 @@ pub(crate) fn booted_from(boot: &SimBoot, disks: &[Snapshot]) -> bool {
     };
     let bases = boot.bases();
     bases.len() == disks.len() && bases.iter().zip(disks).enumerate().all(matches)
+}
+
+/// Records whether a recovered machine has every write that its source made before the time of the
+/// recovery point that it was started from, and no later one (FO-10).
+///
+/// # Errors
+/// Its disks are no prefix of the source's writes.
+pub(crate) fn check_freshness(
+    rules: &mut RuleLog,
+    boots: &Boots,
+    point: &RecoveryPoint,
+) -> Result<(), TestbedError> {
+    match boots.check_freshness(point.time, point.time) {
+        Ok(()) => rules.check(FO_10, true, format!("{} has what was written before it", point.id)),
+        Err(TestbedError::NotFresh(found)) => rules.check(FO_10, false, found.to_string()),
+        Err(other) => return Err(other),
+    }
+    Ok(())
 }
 
 /// Whether two machines' disks have the same content.

@@ -4,6 +4,7 @@
 //!   seeds
 //! - `checks`: single rules, one file for each topic; `check` defines what a check is, `runner`
 //!   runs them
+//! - `early_end`: which rule a check that ends early says something about
 //! - `side_effects`: refusals, and what a refused request must not change
 //! - `disks`: comparisons of disks
 //! - `testbed`: the sites, and the one place where the core is opened
@@ -11,6 +12,7 @@
 mod check;
 mod checks;
 mod disks;
+mod early_end;
 mod runner;
 mod seeded_cycles;
 mod side_effects;
@@ -25,7 +27,7 @@ use crate::rules::RuleLog;
 use crate::scenario::Scenario;
 
 pub use check::Check;
-pub use runner::run_checks_for;
+pub use runner::{CheckedRules, run_checks_for};
 
 /// Every check of single rules.
 pub fn checks() -> impl Iterator<Item = &'static Check> {

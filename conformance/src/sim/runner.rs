@@ -1,5 +1,7 @@
 //! Runs checks and turns their ends into verdicts.
 
+use std::collections::BTreeSet;
+
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
@@ -7,7 +9,8 @@ use crate::mutants::InjectedFault;
 use crate::outcome::{RuleOutcome, ScenarioOutcome, Verdict};
 use crate::rules::{RuleId, RuleLog};
 use crate::sim::check::Check;
-use crate::sim::checks::all;
+use crate::sim::checks::all as all_checks;
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed;
 
 /// Runs every check. The seed of a check follows from the run's id and the check's name;
@@ -25,11 +28,11 @@ pub(crate) fn run_all(
             return Verdict::Unknown;
         }
     };
-    let total = all().count() as u64;
+    let total = all_checks().count() as u64;
     let mut verdict = Verdict::Pass;
-    for (done, check) in (1..).zip(all()) {
+    for (done, check) in (1..).zip(all_checks()) {
         let seed = seed().unwrap_or(context.chance(check.name) % 1_000_000);
-        let found = run(check, seed, &fault);
+        let found = run(check, seed, &fault).outcomes;
         verdict =
             verdict.and(found.iter().map(|rule| rule.score.verdict()).fold(Verdict::Pass, Verdict::and));
         if outcome.why.is_empty()
@@ -40,19 +43,33 @@ pub(crate) fn run_all(
         found.into_iter().for_each(|rule| rules.add(rule));
         evidence.progress("rules", "checks", done, total, "checks");
     }
+    if fault.is_idle() {
+        "the mutant was never activated".clone_into(&mut outcome.why);
+        return Verdict::Unknown;
+    }
     verdict
 }
 
-/// Runs the checks that judge at least one of these rules, on a core with this fault, and returns
-/// the worst verdict on each rule that they looked at.
+/// What checks found out about a core with a fault.
+#[derive(Debug, Default)]
+pub struct CheckedRules {
+    /// The rules that are broken by an assertion of their own.
+    pub broken: BTreeSet<RuleId>,
+    /// The rules of which only a step failed that had to succeed, so that a check ended early.
+    pub ended_early: BTreeSet<RuleId>,
+}
+
+/// Runs the checks that judge at least one of these rules on a core with this fault.
 #[must_use]
-pub fn run_checks_for(rules: &[RuleId], fault: &InjectedFault, seed: u64) -> Vec<RuleOutcome> {
-    let mut log = RuleLog::simulated();
+pub fn run_checks_for(rules: &[RuleId], fault: &InjectedFault, seed: u64) -> CheckedRules {
+    let mut all = CheckedRules::default();
     let concerned = |check: &&Check| check.rules.iter().any(|rule| rules.contains(rule));
-    for check in all().filter(concerned) {
-        run(check, seed, fault).into_iter().for_each(|rule| log.add(rule));
+    for check in all_checks().filter(concerned) {
+        let found = run(check, seed, fault);
+        all.broken.extend(found.asserted);
+        all.ended_early.extend(found.ended_early);
     }
-    log.into_outcomes()
+    all
 }
 
 /// The seed that `ROUNDTRIP_SEED` asks for.
@@ -66,42 +83,59 @@ fn worst(found: &[RuleOutcome]) -> Option<&RuleOutcome> {
     found.iter().filter(counts).max_by_key(|rule| rule.score.verdict())
 }
 
+/// What one check found out.
+struct CheckRun {
+    outcomes: Vec<RuleOutcome>,
+    /// The rules that an assertion of their own found broken.
+    asserted: Vec<RuleId>,
+    /// The rule of the step that ended the check early, if that was the core's failure and no
+    /// assertion.
+    ended_early: Option<RuleId>,
+}
+
 /// Runs one check. A rule that the check lists and did not look at is unknown.
-fn run(check: &Check, seed: u64, fault: &InjectedFault) -> Vec<RuleOutcome> {
+fn run(check: &Check, seed: u64, fault: &InjectedFault) -> CheckRun {
     let mut log = RuleLog::simulated();
     let ended = simulator::run(seed, async |world| {
         let testbed = testbed::open(world, (check.setup)(), fault)?;
         let ended = (check.body)(&testbed, &mut log).await;
         let closed = testbed.close().await;
-        ended.and(closed.map_err(ScenarioError::from))
+        ended.and(closed.map_err(EarlyEnd::from))
     });
-    if let Err(error) = ended {
-        judge_early_end(check, &mut log, &error);
-    }
+    let ended_early = ended.err().and_then(|end| judge_early_end(check, &mut log, &end));
     for rule in check.rules {
         if !log.looked_at(*rule) {
             log.unknown(*rule, "it was not looked at");
         }
     }
-    let mut found = log.into_outcomes();
-    for rule in found.iter_mut().filter(|rule| rule.verdict != Verdict::Pass) {
+    let mut outcomes = log.into_outcomes();
+    for rule in outcomes.iter_mut().filter(|rule| rule.verdict != Verdict::Pass) {
         rule.found = format!("{}: {} (ROUNDTRIP_SEED={seed} runs it again)", check.name, rule.found);
     }
-    found
+    let failed = outcomes.iter().filter(|rule| rule.verdict == Verdict::Fail).map(|rule| rule.id);
+    let asserted = failed.filter(|rule| Some(*rule) != ended_early).collect();
+    CheckRun { outcomes, asserted, ended_early }
 }
 
-/// Judges the rules of a check that ended early. The rules fail if the core is to blame for the end
-/// and no rule was broken before, because the core then failed at something that all of them
-/// presuppose. Otherwise nothing can be said about them: a broken rule explains the end, or the
-/// simulator or the host failed.
-fn judge_early_end(check: &Check, log: &mut RuleLog, error: &ScenarioError) {
+/// Judges the rules of a check that ended early. If the core is to blame, the rule that the failed
+/// step is about is broken, unless another rule was broken before, which may explain the end.
+/// Nothing can be said about the other rules of the check. Returns the rule that is broken if it is
+/// so only because the check ended.
+fn judge_early_end(check: &Check, log: &mut RuleLog, end: &EarlyEnd) -> Option<RuleId> {
     let explained = log.broken().is_some();
-    for rule in check.rules {
-        match error {
-            ScenarioError::CoreViolation(what) if !explained => log.core_failed(*rule, what),
-            _ => log.unknown(*rule, format!("the check ended early: {error}")),
+    let mut ended_early = None;
+    match &end.error {
+        ScenarioError::CoreViolation(what) if end.asserted => log.core_failed(end.rule, what),
+        ScenarioError::CoreViolation(what) if !explained => {
+            log.core_failed(end.rule, what);
+            ended_early = Some(end.rule);
         }
+        _ => {}
     }
+    for rule in check.rules.iter().filter(|rule| **rule != end.rule || ended_early.is_none()) {
+        log.unknown(*rule, format!("the check ended early: {}", end.error));
+    }
+    ended_early
 }
 
 #[cfg(test)]
@@ -111,8 +145,8 @@ mod tests {
     #[test]
     fn the_built_in_core_passes_every_check() {
         let mut broken = Vec::new();
-        for check in all() {
-            let found = run(check, seed().unwrap_or(7), &InjectedFault::default());
+        for check in all_checks() {
+            let found = run(check, seed().unwrap_or(7), &InjectedFault::default()).outcomes;
             broken.extend(found.into_iter().filter(|rule| rule.verdict != Verdict::Pass));
         }
         let broken: Vec<_> = broken.into_iter().map(|rule| format!("{}: {}", rule.id, rule.found)).collect();
@@ -121,7 +155,7 @@ mod tests {
 
     #[test]
     fn every_check_lists_rules() {
-        for check in all() {
+        for check in all_checks() {
             assert!(!check.rules.is_empty(), "{}", check.name);
         }
     }

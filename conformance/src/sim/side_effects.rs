@@ -8,8 +8,9 @@ use contract::{
 use simulator::testbed::failover_to;
 use simulator::{Event, SimSite};
 
-use crate::blame::ScenarioError;
+use crate::rules::ids::LC_02;
 use crate::rules::{RuleId, RuleLog};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::Testbed;
 
 /// Calls that change nothing at a site, as the site's trace names them.
@@ -66,15 +67,16 @@ pub(crate) async fn refused<T>(
     testbed: &Testbed,
     what: &str,
     request: impl Future<Output = Result<T, CoreError>>,
-) -> Result<Option<ErrorCode>, ScenarioError> {
+) -> Result<Option<ErrorCode>, EarlyEnd> {
     testbed.wait_until_idle().await?;
     let before = ObservableState::of(testbed).await?;
     let Err(refusal) = request.await else { return Ok(None) };
     match before.difference(&ObservableState::of(testbed).await?) {
         None => Ok(Some(refusal.code)),
-        Some(changed) => Err(ScenarioError::core(format!(
-            "the core refused {what} ({refusal}) and changed {changed} all the same"
-        ))),
+        Some(changed) => {
+            let found = format!("the core refused {what} ({refusal}) and changed {changed} all the same");
+            Err(EarlyEnd::core(LC_02, found))
+        }
     }
 }
 
@@ -89,8 +91,9 @@ pub(crate) async fn forbids<T>(
     (rule, what): (RuleId, &str),
     codes: &[ErrorCode],
     request: impl Future<Output = Result<T, CoreError>>,
-) -> Result<(), ScenarioError> {
-    let found = refused(testbed, what, request).await?;
+) -> Result<(), EarlyEnd> {
+    // A refusal that changes something is no refusal as this rule demands it.
+    let found = refused(testbed, what, request).await.map_err(|end| EarlyEnd { rule, ..end })?;
     let by_right_code = found.is_some_and(|code| codes.contains(&code));
     let answer = found.map_or("accepted".to_owned(), |code| format!("refused by {code:?}"));
     rules.check(rule, by_right_code, format!("{what}: {answer}"));
@@ -106,7 +109,7 @@ pub(crate) async fn failover_refusal(
     testbed: &Testbed,
     item: &ItemId,
     point: PointChoice,
-) -> Result<Option<ErrorCode>, ScenarioError> {
+) -> Result<Option<ErrorCode>, EarlyEnd> {
     let request = failover_to(item, point);
     refused(testbed, "a failover", testbed.core.failover(&request)).await
 }

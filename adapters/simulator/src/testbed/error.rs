@@ -1,6 +1,9 @@
 //! What ends a run on the testbed early.
 
-use contract::{CoreError, ErrorCode, JobId, JobKind, JobState, JobView, PlatformError, PlatformErrorKind};
+use contract::{
+    CoreError, Direction, ErrorCode, JobId, JobKind, JobState, JobView, PlatformError, PlatformErrorKind,
+    PointChoice, PointId, Timestamp,
+};
 
 use crate::Cut;
 
@@ -27,6 +30,26 @@ pub enum TestbedError {
         /// How long it waited.
         hours: u64,
     },
+    /// A job did not end within the testbed's patience.
+    #[error("{job} did not end within {hours} hours of virtual time")]
+    JobEndless {
+        /// The job.
+        job: JobId,
+        /// How long the test waited.
+        hours: u64,
+    },
+    /// A machine was not started that the core had to start.
+    #[error("a boot of {machine} is missing")]
+    NotStarted {
+        /// The machine.
+        machine: String,
+    },
+    /// A volume is gone that the core had to keep.
+    #[error("the volume {volume} is missing")]
+    VolumeGone {
+        /// The volume.
+        volume: contract::VolumeId,
+    },
     /// The core did not make or keep something that it had to make or keep.
     #[error("{what} is missing")]
     Missing {
@@ -36,6 +59,13 @@ pub enum TestbedError {
     /// A machine was started from disks that its source never had.
     #[error(transparent)]
     NotAPrefix(#[from] NotAPrefix),
+    /// A machine was started without writes that its recovery point must contain, or with later
+    /// ones.
+    #[error(transparent)]
+    NotFresh(#[from] NotFresh),
+    /// The core used another recovery point than the one that was asked for.
+    #[error(transparent)]
+    WrongPoint(#[from] WrongPoint),
     /// The core gave a script a context that cannot be read.
     #[error("a script was given an unreadable context, {line}: {reason}")]
     BadScriptContext {
@@ -65,6 +95,8 @@ pub struct JobFailed {
     pub job: JobId,
     /// What it had to do.
     pub kind: JobKind,
+    /// The direction that it had.
+    pub direction: Direction,
     /// How it ended.
     pub state: JobState,
     /// Its last step; empty if it had none.
@@ -76,7 +108,14 @@ pub struct JobFailed {
 impl From<JobView> for JobFailed {
     fn from(view: JobView) -> Self {
         let last_step = view.steps.last().map(|step| step.name.clone()).unwrap_or_default();
-        Self { job: view.id, kind: view.kind, state: view.state, last_step, error: view.error }
+        Self {
+            job: view.id,
+            kind: view.kind,
+            direction: view.direction,
+            state: view.state,
+            last_step,
+            error: view.error,
+        }
     }
 }
 
@@ -90,6 +129,56 @@ pub struct NotAPrefix {
     pub boot: u32,
     /// What its disks hold instead.
     pub cut: Cut,
+}
+
+/// A machine that was started without writes from before the time of its recovery point, or with
+/// later ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotFresh {
+    /// The machine that was started.
+    pub machine: contract::MachineId,
+    /// The time that the core shows for the recovery point.
+    pub point: Timestamp,
+    /// How many of the source's writes it was started with.
+    pub writes: usize,
+    /// When the first write was made that is missing; `None`: none is.
+    pub lacks: Option<Timestamp>,
+    /// The ledger records that are missing.
+    pub records: Vec<u64>,
+    /// When the first write was made that is later than the point; `None`: none is.
+    pub excess: Option<Timestamp>,
+}
+
+impl std::error::Error for NotFresh {}
+
+impl std::fmt::Display for NotFresh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { machine, point, writes, lacks, records, excess } = self;
+        write!(f, "{machine} was started from a point of {} ms with the first {writes} writes; ", point.0)?;
+        if let Some(at) = lacks {
+            write!(f, "it lacks writes since {} ms", at.0)?;
+            if let (Some(first), Some(last)) = (records.first(), records.last()) {
+                write!(f, ", among them records {first} to {last}")?;
+            }
+        }
+        match excess {
+            Some(at) if lacks.is_some() => write!(f, "; it has writes of {} ms", at.0),
+            Some(at) => write!(f, "it has writes of {} ms, which is later", at.0),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A recovery point that is not the one that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{choice:?} was asked for, and {item} failed over to {chosen}")]
+pub struct WrongPoint {
+    /// The item.
+    pub item: contract::ItemId,
+    /// What was asked for.
+    pub choice: PointChoice,
+    /// The point that the core used.
+    pub chosen: PointId,
 }
 
 impl TestbedError {

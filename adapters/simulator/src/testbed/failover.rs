@@ -9,9 +9,22 @@ impl Testbed {
     /// Fails over to a point, without a shutdown of the source.
     ///
     /// # Errors
-    /// The failover does not succeed.
+    /// The failover does not succeed, uses another point, or starts a machine that has not what
+    /// the point must have.
     pub async fn fail_over(&self, item: &ItemId, point: PointChoice) -> Result<JobView, TestbedError> {
-        self.completed(self.core.failover(&failover_to(item, point)).await).await
+        self.fail_over_as(&failover_to(item, point)).await
+    }
+
+    /// Fails over out of the primary site.
+    ///
+    /// # Errors
+    /// The failover does not succeed, uses another point, or starts a machine that has not what
+    /// the point must have.
+    pub async fn fail_over_as(&self, request: &FailoverRequest) -> Result<JobView, TestbedError> {
+        let before = self.item(&request.item).await?;
+        let job = self.completed(self.core.failover(request).await).await?;
+        self.check_recovery(&before, &request.point).await?;
+        Ok(job)
     }
 
     /// Fails back to the latest point, and lets the machine boot.
@@ -98,9 +111,9 @@ impl Testbed {
         let source = self.primary.last_boot(&machine.into());
         let target = self.recovery.last_boot(&cloud_machine(machine));
         Ok(Boots {
-            source: source.ok_or_else(|| TestbedError::missing(format!("a boot of {machine}")))?,
+            source: source.ok_or_else(|| TestbedError::NotStarted { machine: machine.to_owned() })?,
             target: target
-                .ok_or_else(|| TestbedError::missing(format!("a boot of the copy of {machine}")))?,
+                .ok_or_else(|| TestbedError::NotStarted { machine: format!("the copy of {machine}") })?,
         })
     }
 
@@ -114,8 +127,8 @@ impl Testbed {
         let target = site.last_boot(&machine.into());
         Ok(Boots {
             source: source
-                .ok_or_else(|| TestbedError::missing(format!("a boot of the copy of {machine}")))?,
-            target: target.ok_or_else(|| TestbedError::missing(format!("a boot of {machine}")))?,
+                .ok_or_else(|| TestbedError::NotStarted { machine: format!("the copy of {machine}") })?,
+            target: target.ok_or_else(|| TestbedError::NotStarted { machine: machine.to_owned() })?,
         })
     }
 
@@ -127,12 +140,12 @@ impl Testbed {
         self.boots(machine)?.contained()
     }
 
-    /// Whether a machine that came back to `site` has everything that its copy wrote, and is up.
+    /// Whether a machine that came back to `site` has exactly what its copy wrote, and is up.
     ///
     /// # Errors
-    /// It was not started, or from disks that the copy never had.
+    /// It was not started.
     pub fn came_back(&self, machine: &str, site: &SimSite) -> Result<bool, TestbedError> {
         let boots = self.failback_boots(machine, site)?;
-        Ok(boots.is_complete()? && boots.target.up.is_ok() && boots.target.ended().is_none())
+        Ok(boots.is_complete() && boots.target.up.is_ok() && boots.target.ended().is_none())
     }
 }

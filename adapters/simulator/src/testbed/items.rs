@@ -175,5 +175,5 @@ impl Testbed {
 /// # Errors
 /// The site does not have it.
 pub fn volume_content(site: &SimSite, volume: &VolumeId) -> Result<Snapshot, TestbedError> {
-    site.snapshot(volume).ok_or_else(|| TestbedError::missing(format!("the volume {volume}")))
+    site.snapshot(volume).ok_or_else(|| TestbedError::VolumeGone { volume: volume.clone() })
 }

@@ -51,7 +51,10 @@ impl Testbed {
             }
             Ok::<_, CoreError>(view)
         };
-        patiently(format!("the end of {job}"), follow).await
+        patiently(format!("the end of {job}"), follow).await.map_err(|error| match error {
+            TestbedError::TimedOut { hours, .. } => TestbedError::JobEndless { job: job.clone(), hours },
+            other => other,
+        })
     }
 
     /// Follows a job until it is in this state.

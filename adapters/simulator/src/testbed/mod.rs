@@ -10,6 +10,7 @@
 //! - `setup`: what a testbed starts with, names and requests
 //! - `items`: machines, items and recovery points; `jobs`: following a job
 //! - `failover`: failover, failback and reprotection
+//! - `freshness`: whether a recovered machine has what its recovery point must have
 //! - `recovered`: what a recovered machine was started from
 //! - `plans`: recovery plans over several machines
 //! - [`preconditions`]: what must hold before a machine comes back, how to break it and how to
@@ -17,6 +18,7 @@
 
 mod error;
 mod failover;
+mod freshness;
 mod items;
 mod jobs;
 mod plans;
@@ -34,7 +36,7 @@ use tempfile::TempDir;
 
 use crate::{Call, FailCall, SimConfig, SimFault, SimProfile, SimSite, SimWorld};
 
-pub use error::{JobFailed, NotAPrefix, TestbedError, kept};
+pub use error::{JobFailed, NotAPrefix, NotFresh, TestbedError, WrongPoint, kept};
 pub use items::volume_content;
 pub use jobs::IntoJob;
 pub use plans::{

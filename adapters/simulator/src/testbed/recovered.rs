@@ -92,12 +92,10 @@ impl Boots {
         Ok(*cuts(&self.source, &self.source.log(), &self.target)?.start())
     }
 
-    /// Whether the target was started with everything that the source wrote.
-    ///
-    /// # Errors
-    /// The target's disks are no prefix of the source's writes.
-    pub fn is_complete(&self) -> Result<bool, TestbedError> {
-        Ok(self.contained()?.writes == self.source.log().len())
+    /// Whether the target was started with everything that the source wrote, and nothing else.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.contained().is_ok_and(|contained| contained.writes == self.source.log().len())
     }
 
     /// Whether the target was started from a state with the applications at rest: the last write

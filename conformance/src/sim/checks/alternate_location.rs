@@ -9,11 +9,11 @@ use simulator::testbed::preconditions::{master_target, vcenter};
 use simulator::testbed::{BACK, BOOT, INTERVAL, item_of, kept, volume_content};
 use simulator::{SimProfile, SimSite};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, check_that, missing, step};
 use crate::sim::disks::nonzero_bytes;
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -45,7 +45,7 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// How much of the cloud machine's disks is not zero, in bytes.
-async fn nonzero_content(testbed: &Testbed) -> Result<u64, ScenarioError> {
+async fn nonzero_content(testbed: &Testbed) -> Result<u64, EarlyEnd> {
     let mut bytes = 0;
     for disk in testbed.copy_of("web").await?.disks {
         bytes += nonzero_bytes(&volume_content(&testbed.recovery, &disk.volume)?, CHUNK);
@@ -60,7 +60,7 @@ async fn creates_machine(
     rules: &mut RuleLog,
     request: &ReprotectRequest,
     site: &SimSite,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     let before = site.machines().await?.len();
     let job = testbed.reprotect(request).await?;
     let created = step(&job, Step::CREATE_MACHINE).is_some();
@@ -76,13 +76,13 @@ async fn creates_machine(
 }
 
 /// Fails back to a site and returns whether nothing was lost.
-async fn fails_back(testbed: &Testbed, item: &ItemId, site: &SimSite) -> Result<bool, ScenarioError> {
+async fn fails_back(testbed: &Testbed, item: &ItemId, site: &SimSite) -> Result<bool, EarlyEnd> {
     testbed.wait_for_points(item, 3).await?;
     testbed.fail_back(item).await?;
     Ok(testbed.came_back("web", site)?)
 }
 
-async fn deleted_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn deleted_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     testbed.fail_over_from_lost_site(&item).await?;
@@ -113,7 +113,7 @@ async fn deleted_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
     Ok(())
 }
 
-async fn another_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn another_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     testbed.fail_over_from_lost_site(&item).await?;
@@ -139,7 +139,7 @@ async fn another_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     Ok(())
 }
 
-async fn physical(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn physical(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 4).await?;
     offers_all_points(testbed, rules).await?;
@@ -166,7 +166,7 @@ async fn physical(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenario
 
 /// PH-04: a physical server can fail over to every kind of point. Test failovers show it without
 /// leaving the site.
-async fn offers_all_points(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn offers_all_points(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     use PointChoice::{Custom, Latest, LatestAppConsistent, LatestProcessed};
     let item = item_of("web");
     let oldest = testbed.oldest_point(&item).await?.id;

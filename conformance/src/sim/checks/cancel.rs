@@ -7,10 +7,10 @@ use contract::{
 use simulator::testbed::{INTERVAL, enable_request, failover_to, failover_with_shutdown};
 use simulator::{Link, SimFault};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, missing};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::{forbids, refused};
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -45,7 +45,7 @@ enum Moment {
     LastTransfer,
 }
 
-async fn cancelled(testbed: &Testbed, rules: &mut RuleLog, moment: Moment) -> Result<(), ScenarioError> {
+async fn cancelled(testbed: &Testbed, rules: &mut RuleLog, moment: Moment) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     testbed.wait_until_idle().await?;
@@ -80,7 +80,7 @@ async fn stays_stopped(
     rules: &mut RuleLog,
     item: &ItemId,
     moment: Moment,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     let before = testbed.snapshots_taken("web");
     testbed.advance(Millis(5 * INTERVAL.0)).await;
     let snapshots = testbed.snapshots_taken("web") - before;
@@ -108,7 +108,7 @@ async fn can_be_protected_again(
     testbed: &Testbed,
     rules: &mut RuleLog,
     item: &ItemId,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     testbed.completed(testbed.core.disable_protection(item).await).await?;
     testbed.completed(testbed.core.enable_protection(&enable_request("web")).await).await?;
     testbed.wait_for_points(item, 2).await?;

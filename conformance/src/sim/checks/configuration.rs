@@ -10,11 +10,11 @@ use simulator::testbed::preconditions::subscription;
 use simulator::testbed::{HOUR, OUT, cloud_machine};
 use simulator::{SimInstall, SimProfile};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::rules::profile::Profile;
 use crate::sim::check::{Check, check, missing};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::{failover_refusal, forbids};
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -55,7 +55,7 @@ fn target() -> TargetSettings {
     TargetSettings::new(cloud_machine("web"), Bytes(1 << 30))
 }
 
-async fn as_described(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn as_described(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     let placement = Placement {
@@ -103,7 +103,7 @@ async fn as_described(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     forbids(testbed, rules, what, &codes, testbed.core.update_target(&item, &target())).await
 }
 
-async fn illegal_name(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn illegal_name(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let illegal = TargetSettings::new("web_dr", Bytes(1 << 30));
     let with_target = |request| EnableProtection { target: illegal.clone(), ..request };
     let item = testbed.protect_as(&SimInstall::new("web"), with_target).await?;
@@ -121,7 +121,7 @@ async fn illegal_name(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     Ok(())
 }
 
-async fn too_many_disks(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn too_many_disks(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let most = Profile::active().hyperv_max_disks();
     for (name, count) in [("many", most + 1), ("web", most)] {
         let data = |number| (DiskId(format!("disk-{number}")), Bytes(1 << 19));
@@ -140,7 +140,7 @@ async fn too_many_disks(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Sc
     Ok(())
 }
 
-async fn issues(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn issues(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     let with = |network| TargetSettings {
         network,
@@ -182,7 +182,7 @@ async fn issues(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioEr
     Ok(())
 }
 
-async fn no_quota(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn no_quota(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     subscription(&testbed.recovery, |has| has.cores_left = 0);

@@ -13,10 +13,11 @@ use simulator::testbed::{
     low_write_machine, volume_content,
 };
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, check_that, missing, step};
+use crate::sim::disks::check_freshness;
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -42,7 +43,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check!("reprotection merges snapshots of the machine", &[RE_09], Setup::vmware, merges_snapshots),
     check!(
         "a machine can fail back to its newest application-consistent point",
-        &[FB_04, RP_18],
+        &[FB_04, FO_10, RP_18],
         || {
             let five = Millis(5 * INTERVAL.0);
             Setup::vmware().with_policy(|policy| Policy { interval: five, most_points: None, ..policy })
@@ -51,11 +52,11 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
 ];
 
-async fn full_round(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn full_round(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     testbed.completed(testbed.core.failover(&failover_with_shutdown(&item)).await).await?;
-    let complete = testbed.boots("web")?.is_complete()?;
+    let complete = testbed.boots("web")?.is_complete();
     check_that(rules, LC_09, complete, "a failover with a shutdown loses nothing");
     testbed.commit(&item).await?;
     testbed.advance(INTERVAL).await;
@@ -92,7 +93,7 @@ async fn full_round(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenar
 
 /// Reprotects a machine whose original was started by hand: the core stops the original before it
 /// writes to its disks.
-async fn reprotects_back(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn reprotects_back(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = item_of("web");
     kept("the original machine", testbed.primary.start(&"web".into()).await)?;
     testbed.advance(BOOT).await;
@@ -126,7 +127,7 @@ async fn reprotects_back(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
 
 /// The cloud machine was off before the original was started, and nothing was transferred after
 /// that. `snapshots`: how many there were of the cloud machine before the failback.
-fn fails_back_in_order(testbed: &Testbed, rules: &mut RuleLog, snapshots: u64) -> Result<(), ScenarioError> {
+fn fails_back_in_order(testbed: &Testbed, rules: &mut RuleLog, snapshots: u64) -> Result<(), EarlyEnd> {
     let boots = testbed.failback_boots("web", &testbed.primary)?;
     let Boots { source, target } = &boots;
     let apart = boots.never_overlap();
@@ -152,7 +153,7 @@ fn fails_back_in_order(testbed: &Testbed, rules: &mut RuleLog, snapshots: u64) -
 }
 
 /// After a failback and its commit nothing replicates (LC-06).
-async fn stays_unprotected(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn stays_unprotected(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let before = testbed.primary.snapshots_taken(&"web".into());
     testbed.advance(Millis(3 * INTERVAL.0)).await;
     let more = testbed.primary.snapshots_taken(&"web".into()) - before;
@@ -164,7 +165,7 @@ async fn stays_unprotected(testbed: &Testbed, rules: &mut RuleLog) -> Result<(),
 
 /// The machine is protected and fails over once more, without the components that a failback needs
 /// in the cloud.
-async fn fails_over_again(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn fails_over_again(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = item_of("web");
     testbed.recovery.components().remove("cloud-process-server");
     testbed.recovery.components().disconnect("private-link");
@@ -188,7 +189,7 @@ async fn fails_over_again(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), 
 
 /// How much of the cloud machine's disks differs from others, in bytes, in the granularity of
 /// transfers.
-async fn differing(testbed: &Testbed, others: &[DiskView]) -> Result<u64, ScenarioError> {
+async fn differing(testbed: &Testbed, others: &[DiskView]) -> Result<u64, EarlyEnd> {
     let mut grains = 0;
     for (here, there) in testbed.copy_of("web").await?.disks.iter().zip(others) {
         let here = volume_content(&testbed.recovery, &here.volume)?;
@@ -200,7 +201,7 @@ async fn differing(testbed: &Testbed, others: &[DiskView]) -> Result<u64, Scenar
 }
 
 /// How many bytes the first point of the direction in force needed.
-async fn first_transfer(testbed: &Testbed, item: &contract::ItemId) -> Result<u64, ScenarioError> {
+async fn first_transfer(testbed: &Testbed, item: &contract::ItemId) -> Result<u64, EarlyEnd> {
     let points = testbed.wait_for_points(item, 1).await?.points;
     Ok(points.first().ok_or_else(|| missing("the first point"))?.transferred.0)
 }
@@ -209,7 +210,7 @@ fn duration(job: &JobView) -> Option<Millis> {
     job.ended.map(|ended| ended.since(job.started))
 }
 
-async fn differences(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn differences(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     testbed.fail_over_from_lost_site(&item).await?;
@@ -241,7 +242,7 @@ async fn differences(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scena
     Ok(())
 }
 
-async fn merges_snapshots(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn merges_snapshots(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     testbed.fail_over_from_lost_site(&item).await?;
@@ -261,7 +262,7 @@ async fn merges_snapshots(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), 
     Ok(())
 }
 
-async fn to_app_consistent_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn to_app_consistent_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect_machine(&low_write_machine("web")).await?;
     testbed.wait_for_points(&item, 2).await?;
     testbed.fail_over(&item, PointChoice::Latest).await?;
@@ -278,7 +279,9 @@ async fn to_app_consistent_point(testbed: &Testbed, rules: &mut RuleLog) -> Resu
     let right = older && chosen.as_ref() == Some(&newest.id);
     let found = format!("{chosen:?} was chosen, {} is the newest application-consistent point", newest.id);
     rules.check(FB_04, right, found);
-    let quiesced = testbed.failback_boots("web", &testbed.primary)?.is_quiesced()?;
+    let boots = testbed.failback_boots("web", &testbed.primary)?;
+    check_freshness(rules, &boots, &newest)?;
+    let quiesced = boots.is_quiesced()?;
     rules.check(FB_04, quiesced, format!("the last write on its disks is a quiesce mark: {quiesced}"));
     let age = job.started.since(newest.time);
     let found = format!("the point was {age} old, and the disks are an exact prefix");

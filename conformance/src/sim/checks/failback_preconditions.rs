@@ -12,10 +12,10 @@ use simulator::testbed::preconditions::{
 use simulator::testbed::{BACK, BOOT, INTERVAL, cloud_machine, enable_request, kept};
 use simulator::{SimInstall, SimProfile};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, check_that};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -93,7 +93,7 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// Protects a machine, fails it over while its site is lost, and commits.
-async fn committed_in_cloud(testbed: &Testbed) -> Result<ItemId, ScenarioError> {
+async fn committed_in_cloud(testbed: &Testbed) -> Result<ItemId, EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     testbed.fail_over_from_lost_site(&item).await?;
@@ -102,7 +102,7 @@ async fn committed_in_cloud(testbed: &Testbed) -> Result<ItemId, ScenarioError> 
 
 /// Protects a machine, fails it over while its site is lost, commits, and replicates it back to the
 /// site.
-async fn replicating_back(testbed: &Testbed) -> Result<ItemId, ScenarioError> {
+async fn replicating_back(testbed: &Testbed) -> Result<ItemId, EarlyEnd> {
     let item = committed_in_cloud(testbed).await?;
     testbed.reprotect(&testbed.reprotection(&item, BACK)).await?;
     testbed.wait_for_points(&item, 2).await?;
@@ -117,7 +117,7 @@ fn judged<Request>(
     table.iter().filter_map(|row| Some((RuleId::find(row.rule)?, row)))
 }
 
-async fn reprotection(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn reprotection(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = committed_in_cloud(testbed).await?;
     let good = testbed.reprotection(&item, BACK);
     for (rule, row) in judged(REPROTECTION) {
@@ -133,7 +133,7 @@ async fn reprotection(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     Ok(())
 }
 
-async fn failback(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn failback(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = replicating_back(testbed).await?;
     for (rule, row) in judged(FAILBACK) {
         let mut request = FailoverRequest::unplanned(&item, BACK);
@@ -149,7 +149,7 @@ async fn failback(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenario
     testbed.fail_back(&item).await?;
     match testbed.came_back("web", &testbed.primary)? {
         true => Ok(()),
-        false => Err(ScenarioError::core("with all preconditions repaired, the failback was incomplete")),
+        false => Err(EarlyEnd::core(LC_09, "with all preconditions repaired, the failback was incomplete")),
     }
 }
 
@@ -159,7 +159,7 @@ async fn fails(
     testbed: &Testbed,
     rules: &mut RuleLog,
     broken: &Precondition<ReprotectRequest>,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     let item = committed_in_cloud(testbed).await?;
     fails_and_is_retried(testbed, rules, broken, &item).await
 }
@@ -169,7 +169,7 @@ async fn fails_and_is_retried(
     rules: &mut RuleLog,
     broken: &Precondition<ReprotectRequest>,
     item: &ItemId,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     let rule = RuleId::find(broken.rule).ok_or_else(|| unknown_rule(broken.rule))?;
     let mut request = testbed.reprotection(item, BACK);
     (broken.break_it)(testbed, &mut request);
@@ -193,13 +193,13 @@ async fn fails_and_is_retried(
     Ok(())
 }
 
-fn unknown_rule(rule: &str) -> ScenarioError {
-    ScenarioError::inconclusive(format!("the catalogue has no rule {rule}"))
+fn unknown_rule(rule: &str) -> EarlyEnd {
+    EarlyEnd::inconclusive(format!("the catalogue has no rule {rule}"))
 }
 
 /// Protection and failover succeed with a read-only account; reprotection and failback only once it
 /// may do more.
-async fn read_only(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn read_only(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let install = SimInstall::new("web");
     testbed.install(&install).await?;
     account_role(testbed, AccountRole::ReadOnly);
@@ -233,7 +233,7 @@ async fn read_only(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenari
 }
 
 /// Marks a cloud machine as migrated, or deletes it.
-async fn remove_for_good(testbed: &Testbed, machine: &str, code: ErrorCode) -> Result<(), ScenarioError> {
+async fn remove_for_good(testbed: &Testbed, machine: &str, code: ErrorCode) -> Result<(), EarlyEnd> {
     let copy = cloud_machine(machine);
     if code == ErrorCode::MachineMigrated {
         testbed.recovery.components().complete_migration(&copy);
@@ -252,7 +252,7 @@ async fn machine_gone(
     rules: &mut RuleLog,
     rule: RuleId,
     code: ErrorCode,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     let web = testbed.protect("web").await?;
     let twin = testbed.protect("twin").await?;
     testbed.wait_for_points(&twin, 3).await?;
@@ -275,7 +275,7 @@ async fn machine_gone(
     forbids(testbed, rules, (rule, &what), &[code], testbed.core.failover(&request)).await
 }
 
-async fn vcenter_down(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn vcenter_down(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = replicating_back(testbed).await?;
     testbed.primary.components().disconnect("vcenter");
     let job = testbed.core.failover(&FailoverRequest::unplanned(&item, BACK)).await?;
@@ -333,7 +333,7 @@ const OUTAGES: [Outage; 4] = [
     },
 ];
 
-async fn stalls(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn stalls(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = replicating_back(testbed).await?;
     for Outage { rule, what, begin, end } in OUTAGES {
         begin(testbed);
@@ -364,7 +364,7 @@ async fn old_windows(
     testbed: &Testbed,
     rules: &mut RuleLog,
     refusal: Option<ErrorCode>,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     let guest = GuestFacts { release: GuestFacts::WINDOWS_2008_R2_SP1.to_owned(), ..GuestFacts::default() };
     let drivers = Some(["ahci", "vmw_pvscsi", "ata_piix"].map(ToOwned::to_owned).to_vec());
     let install = SimInstall { os: GuestOs::Windows, guest, loads: drivers, ..SimInstall::new("web") };
@@ -396,7 +396,7 @@ async fn old_windows(
     Ok(())
 }
 
-async fn second_master_target(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn second_master_target(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = committed_in_cloud(testbed).await?;
     add_master_target(testbed, "second", GuestOs::Linux);
     let offered = testbed.reprotection(&item, BACK);

@@ -5,14 +5,14 @@ use contract::{
     ErrorCode, FailoverRequest, ItemId, JobFilter, JobKind, JobState, JobSubject, Millis, Operation, Phase,
     Platform, PointChoice, Side, Step, StepState, VolumeView,
 };
-use simulator::testbed::{BOOT, Boots, HOUR, INTERVAL, OUT, failover_with_shutdown, kept};
+use simulator::testbed::{BOOT, Boots, HOUR, INTERVAL, OUT, failover_to, failover_with_shutdown, kept};
 use simulator::{End, SimFault, SimProfile};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, check_that, missing, step};
-use crate::sim::disks::booted_from;
+use crate::sim::disks::{booted_from, check_freshness};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -52,7 +52,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check!("no failover begins by itself", &[LC_11], Setup::vmware, on_demand),
 ];
 
-async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 5).await?;
     testbed.wait_until_idle().await?;
@@ -63,7 +63,8 @@ async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenar
     let older_content = testbed.point_content(&testbed.recovery, &older)?;
     let newest_content = testbed.point_content(&testbed.recovery, &newest)?;
 
-    let job = testbed.fail_over(&item, PointChoice::Custom(older.id.clone())).await?;
+    let request = failover_to(&item, PointChoice::Custom(older.id.clone()));
+    let job = testbed.completed(testbed.core.failover(&request).await).await?;
     let right = job.kind == JobKind::UnplannedFailover && job.subject == JobSubject::Item(item.clone());
     let timed = !job.steps.is_empty() && job.steps.iter().all(|step| step.took.is_some());
     let found = format!("{:?} with {} steps, all with times: {timed}", job.kind, job.steps.len());
@@ -84,6 +85,7 @@ async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenar
         boot.up.is_ok() && boot.ended().is_none(),
         format!("the machine is up: {:?}", boot.up),
     );
+    check_freshness(rules, &testbed.boots("web")?, &older)?;
     let older_writes = testbed.recovered("web")?.writes;
     let found = format!("its disks contain exactly the first {older_writes} writes");
     rules.check(FO_10, older_writes > 0, found);
@@ -99,14 +101,11 @@ async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenar
         && chosen.as_ref() == Some(&newest.id);
     let found = format!("after the change its disks contain {writes} writes, before it {older_writes}");
     rules.check(FO_02, changed, found);
+    check_freshness(rules, &boots, &newest)?;
     final_with_commit(testbed, rules, &item).await
 }
 
-async fn final_with_commit(
-    testbed: &Testbed,
-    rules: &mut RuleLog,
-    item: &ItemId,
-) -> Result<(), ScenarioError> {
+async fn final_with_commit(testbed: &Testbed, rules: &mut RuleLog, item: &ItemId) -> Result<(), EarlyEnd> {
     let points = testbed.item(item).await?.points;
     let old = points.first().ok_or_else(|| missing("a point before commit"))?.id.clone();
     testbed.commit(item).await?;
@@ -134,7 +133,7 @@ async fn final_with_commit(
 }
 
 /// Volumes of the recovery site that no disk of its machines uses, directly or as a base.
-async fn strays(testbed: &Testbed) -> Result<Vec<String>, ScenarioError> {
+async fn strays(testbed: &Testbed) -> Result<Vec<String>, EarlyEnd> {
     let mut used = Vec::new();
     for machine in testbed.recovery.machines().await? {
         let mut next: Vec<_> = machine.disks.into_iter().map(|disk| disk.volume).collect();
@@ -151,7 +150,7 @@ async fn strays(testbed: &Testbed) -> Result<Vec<String>, ScenarioError> {
 
 /// Fails four machines of a site over: one shuts down when asked, one does not, one is not asked,
 /// and one is on a site that was lost.
-async fn shutdown_is_an_option(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn shutdown_is_an_option(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let obeys = testbed.protect("obeys").await?;
     let refuses = testbed.protect("refuses").await?;
     let not_asked = testbed.protect("not-asked").await?;
@@ -164,16 +163,16 @@ async fn shutdown_is_an_option(testbed: &Testbed, rules: &mut RuleLog) -> Result
     let ended = boots.source.ended();
     let in_order = matches!(ended, Some((_, End::ShutDown))) && boots.never_overlap();
     rules.check(FO_06, in_order, format!("a source that was asked to shut down ended {ended:?}"));
-    check_that(rules, FO_06, boots.is_complete()?, "with a shutdown nothing is lost");
+    check_that(rules, FO_06, boots.is_complete(), "with a shutdown nothing is lost");
 
-    let job = testbed.completed(testbed.core.failover(&failover_with_shutdown(&refuses)).await).await?;
+    let job = testbed.fail_over_as(&failover_with_shutdown(&refuses)).await?;
     let warned = step(&job, Step::SHUT_DOWN_SOURCE).is_some_and(|step| step.state == StepState::Warning);
     rules.check(FO_07, warned, format!("the source did not shut down: {:?}, a warning: {warned}", job.state));
     let visible = warned && job.state == JobState::CompletedWithWarning;
     let runs = testbed.boots("refuses")?.source.ended().is_none();
     rules.check(LC_10, visible && runs, format!("both machines run: {runs}; the job says so: {visible}"));
 
-    testbed.completed(testbed.core.failover(&FailoverRequest::unplanned(&not_asked, OUT)).await).await?;
+    testbed.fail_over_as(&FailoverRequest::unplanned(&not_asked, OUT)).await?;
     let ended = testbed.boots("not-asked")?.source.ended();
     rules.check(FO_06, ended.is_none(), format!("a source that was not asked to shut down ended {ended:?}"));
 
@@ -184,7 +183,7 @@ async fn shutdown_is_an_option(testbed: &Testbed, rules: &mut RuleLog) -> Result
     rules.check(FO_11, before == after, format!("snapshots: {before:?}, three intervals later {after:?}"));
 
     testbed.primary.lose();
-    let job = testbed.completed(testbed.core.failover(&failover_with_shutdown(&lost)).await).await?;
+    let job = testbed.fail_over_as(&failover_with_shutdown(&lost)).await?;
     let boots = testbed.boots("lost")?;
     let writes = boots.contained()?.writes;
     let found = format!("the site was lost: {:?}, with the first {writes} writes", job.state);
@@ -193,7 +192,7 @@ async fn shutdown_is_an_option(testbed: &Testbed, rules: &mut RuleLog) -> Result
     Ok(())
 }
 
-async fn newest_received(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn newest_received(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     for (name, lost) in [("refuses", false), ("lost", true)] {
         let item = testbed.protect(name).await?;
         let points = testbed.wait_for_points(&item, 4).await?.points;
@@ -204,7 +203,7 @@ async fn newest_received(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
             testbed.primary.inject(&SimFault::ShutdownRefused(name.into()));
         }
         let request = FailoverRequest { shut_down_source: !lost, ..FailoverRequest::unplanned(&item, OUT) };
-        testbed.completed(testbed.core.failover(&request).await).await?;
+        testbed.fail_over_as(&request).await?;
         let boots = testbed.boots(name)?;
         let writes = boots.contained()?.writes;
         let log = boots.source.log();
@@ -219,7 +218,7 @@ async fn newest_received(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
     Ok(())
 }
 
-async fn on_demand(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn on_demand(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let web = testbed.protect("web").await?;
     let db = testbed.protect("db").await?;
     testbed.wait_for_points(&db, 3).await?;

@@ -4,10 +4,10 @@ use contract::{GroupPointId, ItemId, Millis, PointChoice, PointId};
 use simulator::SimInstall;
 use simulator::testbed::{INTERVAL, Validity};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, missing};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[check!(
@@ -17,7 +17,7 @@ pub(crate) const CHECKS: &[Check] = &[check!(
     one_moment
 )];
 
-async fn one_moment(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn one_moment(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let names = ["app", "db", "web"];
     let mut items = Vec::new();
     for name in names {
@@ -45,10 +45,7 @@ async fn one_moment(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenar
 }
 
 /// An item's processed points that other machines share.
-async fn shared_points(
-    testbed: &Testbed,
-    item: &ItemId,
-) -> Result<Vec<(GroupPointId, PointId)>, ScenarioError> {
+async fn shared_points(testbed: &Testbed, item: &ItemId) -> Result<Vec<(GroupPointId, PointId)>, EarlyEnd> {
     let points = testbed.processed_points(item).await?.into_iter();
     Ok(points.filter_map(|point| Some((point.multi_vm?, point.id))).collect())
 }

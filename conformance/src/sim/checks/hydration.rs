@@ -5,11 +5,11 @@ use contract::{AgentVersion, GuestFacts, GuestOs, PointChoice, Step, TestFailove
 use simulator::testbed::BOOT;
 use simulator::{SimInstall, SimProfile};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, step};
 use crate::sim::disks::{booted_from, same_content};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -96,7 +96,7 @@ fn never(rule: RuleId) -> Vec<Row> {
     vec![Row::new(rule, "agent 9.1, no DHCP service", install, false)]
 }
 
-async fn table(testbed: &Testbed, rules: &mut RuleLog, rows: Vec<Row>) -> Result<(), ScenarioError> {
+async fn table(testbed: &Testbed, rules: &mut RuleLog, rows: Vec<Row>) -> Result<(), EarlyEnd> {
     for Row { rule, what, install, due } in rows {
         let item = testbed.protect_machine(&install).await?;
         testbed.wait_for_points(&item, 2).await?;

@@ -6,14 +6,16 @@ use contract::{
     Millis, Operation, Phase, Placement, Platform, PointChoice, PowerState, Side, TargetSettings,
 };
 use simulator::testbed::preconditions::{CERTIFICATE, HYPERV_FAILBACK, alternate_host};
-use simulator::testbed::{BACK, BOOT, Boots, HOUR, INTERVAL, OUT, failover_with_shutdown, volume_content};
+use simulator::testbed::{
+    BACK, BOOT, Boots, HOUR, INTERVAL, JobFailed, OUT, TestbedError, failover_with_shutdown, volume_content,
+};
 use simulator::{Link, Load, SimFault, SimInstall, SimProfile};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, check_that};
 use crate::sim::disks::nonzero_bytes;
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -67,7 +69,7 @@ async fn committed_in_cloud(
     testbed: &Testbed,
     install: &SimInstall,
     change: impl FnOnce(TargetSettings) -> TargetSettings,
-) -> Result<ItemId, ScenarioError> {
+) -> Result<ItemId, EarlyEnd> {
     let with_target =
         |request: EnableProtection| EnableProtection { target: change(request.target), ..request };
     let item = testbed.protect_as(install, with_target).await?;
@@ -79,26 +81,32 @@ async fn committed_in_cloud(
 }
 
 /// Protects a machine with the usual target settings, fails it over without loss, and commits.
-async fn web_in_cloud(testbed: &Testbed) -> Result<ItemId, ScenarioError> {
+async fn web_in_cloud(testbed: &Testbed) -> Result<ItemId, EarlyEnd> {
     committed_in_cloud(testbed, &SimInstall::new("web"), |target| target).await
 }
 
 /// Starts a failback and waits until it waits to be completed.
-async fn until_waiting(testbed: &Testbed, request: &FailoverRequest) -> Result<JobId, ScenarioError> {
+async fn until_waiting(testbed: &Testbed, request: &FailoverRequest) -> Result<JobId, EarlyEnd> {
     let job = testbed.core.failover(request).await?;
-    testbed.reaches(&job, JobState::WaitingForCompletion).await?;
-    Ok(job)
+    let view = testbed.until(&job, |view| view.state == JobState::WaitingForCompletion).await?;
+    match view.state {
+        JobState::WaitingForCompletion => Ok(job),
+        JobState::Completed | JobState::CompletedWithWarning => {
+            Err(EarlyEnd::core(HF_08, "the failback was completed before the operator asked for it"))
+        }
+        _ => Err(TestbedError::from(JobFailed::from(view)).into()),
+    }
 }
 
 /// Completes a failback that waits, and lets the machine boot.
-async fn complete(testbed: &Testbed, item: &ItemId, job: &JobId) -> Result<(), ScenarioError> {
+async fn complete(testbed: &Testbed, item: &ItemId, job: &JobId) -> Result<(), EarlyEnd> {
     testbed.core.complete_failover(item).await?;
     testbed.completed(job).await?;
     testbed.advance(BOOT).await;
     Ok(())
 }
 
-async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = web_in_cloud(testbed).await?;
     // HF-27: a failback to Hyper-V needs neither of these.
     testbed.recovery.components().remove("cloud-process-server");
@@ -142,11 +150,7 @@ async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenar
 }
 
 /// A job whose data is synchronised waits for as long as it takes.
-async fn waits_for_completion(
-    testbed: &Testbed,
-    rules: &mut RuleLog,
-    job: &JobId,
-) -> Result<(), ScenarioError> {
+async fn waits_for_completion(testbed: &Testbed, rules: &mut RuleLog, job: &JobId) -> Result<(), EarlyEnd> {
     testbed.advance(Millis(30 * HOUR.0)).await;
     let view = testbed.core.job(job).await?;
     let serves = testbed.boots("web")?.target.ended().is_none();
@@ -162,7 +166,7 @@ async fn commits_and_replicates(
     testbed: &Testbed,
     rules: &mut RuleLog,
     item: &ItemId,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     testbed.commit(item).await?;
     let machines = testbed.recovery.machines().await?.len();
     let view = testbed.item(item).await?;
@@ -187,15 +191,15 @@ fn filling(machine: &str) -> SimInstall {
 }
 
 /// How long neither machine ran.
-fn downtime(testbed: &Testbed) -> Result<Millis, ScenarioError> {
+fn downtime(testbed: &Testbed) -> Result<Millis, EarlyEnd> {
     let Boots { source, target } = testbed.failback_boots("web", &testbed.primary)?;
-    let off = source.ended().ok_or_else(|| ScenarioError::core("the cloud machine still runs"))?.0;
+    let off = source.ended().ok_or_else(|| EarlyEnd::core(LC_10, "the cloud machine still runs"))?.0;
     Ok(target.started.since(off))
 }
 
 /// Compares a full download with a synchronisation of differences over a slow link: the bytes that
 /// arrive, counted at the sites, and the time during which neither machine runs.
-async fn amounts(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn amounts(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = committed_in_cloud(testbed, &filling("web"), |target| target).await?;
     testbed.advance(Millis(3 * HOUR.0)).await;
     let disks = testbed.copy_of("web").await?.disks;
@@ -239,7 +243,7 @@ async fn amounts(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioE
 }
 
 /// How much of the cloud machine's disks is not zero, in bytes.
-async fn content(testbed: &Testbed) -> Result<u64, ScenarioError> {
+async fn content(testbed: &Testbed) -> Result<u64, EarlyEnd> {
     let mut bytes = 0;
     for disk in testbed.copy_of("web").await?.disks {
         bytes += nonzero_bytes(&volume_content(&testbed.recovery, &disk.volume)?, CHUNK);
@@ -249,7 +253,7 @@ async fn content(testbed: &Testbed) -> Result<u64, ScenarioError> {
 
 /// Cancels a failback while it synchronises, cancels one while it waits, and lets one fail in the
 /// middle of a disk.
-async fn interrupted(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn interrupted(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = web_in_cloud(testbed).await?;
     let request = failback(&item, DataSync::BeforeFailover);
     testbed.recovery.set_link(Link { latency: INTERVAL, ..Link::default() });
@@ -286,7 +290,7 @@ async fn incomplete(
     item: &ItemId,
     job: &JobId,
     expected: JobState,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     let ended = testbed.ended(job).await?.state;
     rules.check(JO_04, ended == expected, format!("the job ended {ended:?}"));
     let view = testbed.item(item).await?;
@@ -307,7 +311,7 @@ async fn incomplete(
     Ok(())
 }
 
-async fn delete_original(testbed: &Testbed) -> Result<(), ScenarioError> {
+async fn delete_original(testbed: &Testbed) -> Result<(), EarlyEnd> {
     let original = testbed.machine_at(&testbed.primary, "web").await?;
     testbed.primary.delete_machine(&original.id).await?;
     for disk in original.disks {
@@ -316,7 +320,7 @@ async fn delete_original(testbed: &Testbed) -> Result<(), ScenarioError> {
     Ok(())
 }
 
-async fn another_host(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn another_host(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let encrypted = |target| TargetSettings { encrypted_with: Some(CERTIFICATE.to_owned()), ..target };
     let item = committed_in_cloud(testbed, &SimInstall::new("web"), encrypted).await?;
     delete_original(testbed).await?;
@@ -345,7 +349,7 @@ async fn another_host(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     Ok(())
 }
 
-async fn deleted(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn deleted(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = web_in_cloud(testbed).await?;
     delete_original(testbed).await?;
     let request = failback(&item, DataSync::DuringFailover);
@@ -357,7 +361,7 @@ async fn deleted(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioE
     Ok(())
 }
 
-async fn managed_disks(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn managed_disks(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     for (name, disk_kind) in [("managed", DiskKind::Managed), ("web", DiskKind::StorageAccount)] {
         let placement = Placement { disk_kind, ..Placement::default() };
         let target = |target| TargetSettings { placement, ..target };

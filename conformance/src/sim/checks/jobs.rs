@@ -8,10 +8,10 @@ use contract::{
 use simulator::testbed::{INTERVAL, OUT, fail_next_call, failover_with_shutdown};
 use simulator::{Call, Link};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, check_that};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -37,16 +37,16 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// Lets a failover fail because its target machine cannot be created.
-async fn failed_failover(testbed: &Testbed, item: &ItemId) -> Result<JobId, ScenarioError> {
+async fn failed_failover(testbed: &Testbed, item: &ItemId) -> Result<JobId, EarlyEnd> {
     fail_next_call(&testbed.recovery, Call::CreateMachine, PlatformErrorKind::Failed);
     let view = testbed.ended(testbed.core.failover(&FailoverRequest::unplanned(item, OUT)).await).await?;
     match view.state {
         JobState::Failed => Ok(view.id),
-        state => Err(ScenarioError::core(format!("a failover without a target machine ended {state:?}"))),
+        state => Err(EarlyEnd::core(JO_01, format!("a failover without a target machine ended {state:?}"))),
     }
 }
 
-async fn retried(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn retried(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 2).await?;
     let first = failed_failover(testbed, &item).await?;
@@ -72,7 +72,7 @@ async fn retried(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioE
     Ok(())
 }
 
-async fn listed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn listed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let web = testbed.protect("web").await?;
     let db = testbed.protect("db").await?;
     testbed.wait_for_points(&db, 2).await?;
@@ -82,7 +82,7 @@ async fn listed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioEr
     let failed = failed_failover(testbed, &db).await?;
     testbed.fail_over(&web, PointChoice::LatestProcessed).await?;
     testbed.commit(&web).await?;
-    let kinds = async |filter: JobFilter| -> Result<Vec<JobKind>, ScenarioError> {
+    let kinds = async |filter: JobFilter| -> Result<Vec<JobKind>, EarlyEnd> {
         Ok(testbed.core.jobs(&filter).await?.into_iter().map(|job| job.kind).collect())
     };
     use JobKind::{Commit, EnableProtection, TestFailover, TestFailoverCleanup, UnplannedFailover};
@@ -107,7 +107,7 @@ async fn listed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioEr
     Ok(())
 }
 
-async fn holds_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn holds_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     testbed.wait_until_idle().await?;

@@ -11,10 +11,10 @@ use simulator::testbed::{
     BACK, BOOT, INTERVAL, Validity, failover_plan_request, failover_plan_to, group, item_of, plan,
 };
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, missing};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -60,7 +60,7 @@ pub(crate) const CHECKS: &[Check] = &[
 
 /// Protects machines, each in the group given with it, and waits until all have points of every
 /// kind and no transfer is near.
-async fn protect_groups(testbed: &Testbed, machines: &[(&str, Option<&str>)]) -> Result<(), ScenarioError> {
+async fn protect_groups(testbed: &Testbed, machines: &[(&str, Option<&str>)]) -> Result<(), EarlyEnd> {
     for (machine, group) in machines {
         testbed.protect_in_group(&SimInstall::new(*machine), *group).await?;
     }
@@ -74,14 +74,14 @@ struct Chosen {
     consistency: Consistency,
 }
 
-async fn chosen(testbed: &Testbed, machine: &str) -> Result<Chosen, ScenarioError> {
+async fn chosen(testbed: &Testbed, machine: &str) -> Result<Chosen, EarlyEnd> {
     let view = testbed.item(&item_of(machine)).await?;
     let point = view.points.into_iter().find(|point| Some(&point.id) == view.failed_over_to.as_ref());
     let point = point.ok_or_else(|| missing(format!("the point that {machine} has failed over to")))?;
     Ok(Chosen { shared: point.multi_vm, consistency: point.consistency })
 }
 
-async fn latest_shared_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn latest_shared_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let machines =
         [("a", Some("shop")), ("b", Some("shop")), ("c", None), ("x", Some("mail")), ("y", Some("mail"))];
     protect_groups(testbed, &machines).await?;
@@ -117,7 +117,7 @@ async fn latest_shared_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(
     Ok(())
 }
 
-async fn latest_app_consistent_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn latest_app_consistent_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     protect_groups(testbed, &[("a", Some("shop")), ("b", Some("shop")), ("c", None)]).await?;
     testbed.create_plan(&[group(&["a", "b", "c"])]).await?;
     // The newest point of the machine without a group has to be crash-consistent. Every third is
@@ -148,7 +148,7 @@ async fn latest_app_consistent_point(testbed: &Testbed, rules: &mut RuleLog) -> 
     Ok(())
 }
 
-async fn fails_back_together(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn fails_back_together(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let machines = ["a", "b", "c"];
     protect_groups(testbed, &[("a", Some("shop")), ("b", Some("shop")), ("c", None)]).await?;
     let split = plan(&[group(&["a"]), group(&["b"])]);
@@ -182,7 +182,7 @@ async fn fails_back_together(testbed: &Testbed, rules: &mut RuleLog) -> Result<(
 }
 
 /// Protects a group of two machines, fails it over through a plan, and commits.
-async fn group_in_cloud(testbed: &Testbed, systems: [GuestOs; 2]) -> Result<(), ScenarioError> {
+async fn group_in_cloud(testbed: &Testbed, systems: [GuestOs; 2]) -> Result<(), EarlyEnd> {
     for (name, os) in ["a", "b"].into_iter().zip(systems) {
         let drivers = Some(["vmw_pvscsi", "ata_piix"].map(ToOwned::to_owned).to_vec());
         let install = SimInstall { os, loads: drivers, ..SimInstall::new(name) };
@@ -207,7 +207,7 @@ fn reprotection_through(testbed: &Testbed, master_targets: [&str; 2]) -> PlanRep
     request
 }
 
-async fn one_master_target(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn one_master_target(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     group_in_cloud(testbed, [GuestOs::Linux; 2]).await?;
     add_master_target(testbed, "second", GuestOs::Linux);
     let different = reprotection_through(testbed, ["master-target", "second"]);
@@ -219,7 +219,7 @@ async fn one_master_target(testbed: &Testbed, rules: &mut RuleLog) -> Result<(),
     Ok(())
 }
 
-async fn mixed(testbed: &Testbed, rules: &mut RuleLog, systems: [GuestOs; 2]) -> Result<(), ScenarioError> {
+async fn mixed(testbed: &Testbed, rules: &mut RuleLog, systems: [GuestOs; 2]) -> Result<(), EarlyEnd> {
     group_in_cloud(testbed, systems).await?;
     add_master_target(testbed, "windows", GuestOs::Windows);
     if systems[0] != systems[1] {

@@ -4,10 +4,10 @@ use contract::{ErrorCode, FailoverRequest, ItemId, JobId, JobState, Phase, Platf
 use simulator::testbed::{BOOT, Boots, OUT};
 use simulator::{End, SimFault, SimProfile};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, check_that, missing};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -37,7 +37,7 @@ fn planned(item: &ItemId, point: PointChoice) -> FailoverRequest {
     FailoverRequest { point, shut_down_source: false, ..FailoverRequest::planned(item, OUT) }
 }
 
-async fn loses_nothing(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn loses_nothing(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     let newest = testbed.newest_point(&item).await?;
@@ -52,7 +52,7 @@ async fn loses_nothing(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Sce
     testbed.advance(BOOT).await;
     let boots = testbed.boots("web")?;
     let Boots { source, target } = &boots;
-    let (off, how) = source.ended().ok_or_else(|| ScenarioError::core("the source still runs"))?;
+    let (off, how) = source.ended().ok_or_else(|| EarlyEnd::core(PF_01, "the source still runs"))?;
     let in_order = how == End::ShutDown && boots.never_overlap();
     let found =
         format!("the source ended {how:?} at {off:?}, the target was started at {:?}", target.started);
@@ -67,7 +67,7 @@ async fn loses_nothing(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Sce
     rules.check(PF_02, fresh, format!("the point was taken after the shutdown: {fresh}"));
     let last = source.acks().last().map(|ack| ack.number);
     let found = target.found.as_ref().map(|found| found.contiguous);
-    let complete = boots.is_complete()? && last == found;
+    let complete = boots.is_complete() && last == found;
     rules.check(
         PF_03,
         complete,
@@ -81,7 +81,7 @@ async fn loses_nothing(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Sce
     Ok(())
 }
 
-async fn source_stays(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn source_stays(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     testbed.primary.inject(&SimFault::ShutdownRefused("web".into()));
@@ -96,7 +96,7 @@ async fn source_stays(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     succeeds_when_retried(testbed, rules, &item, &job).await
 }
 
-async fn link_lost(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn link_lost(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     testbed.wait_until_idle().await?;
@@ -113,7 +113,7 @@ async fn succeeds_when_retried(
     rules: &mut RuleLog,
     item: &ItemId,
     job: &JobId,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     let machines = testbed.recovery.machines().await?.len();
     let at = testbed.item(item).await?.protection;
     let unchanged = machines == 0 && at.phase == Phase::Protected && at.active == Side::Primary;
@@ -124,6 +124,6 @@ async fn succeeds_when_retried(
     retry?;
     let view = testbed.completed(job).await?;
     rules.check(JO_03, view.attempt == 2, format!("the retry is attempt {} of the same job", view.attempt));
-    check_that(rules, PF_04, testbed.boots("web")?.is_complete()?, "the retry loses nothing");
+    check_that(rules, PF_04, testbed.boots("web")?.is_complete(), "the retry loses nothing");
     Ok(())
 }

@@ -12,10 +12,10 @@ use simulator::testbed::{
 };
 use simulator::{SimFault, SimInstall, SimProfile};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, check_that, missing};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -98,7 +98,7 @@ fn in_order(started: &[String], name: impl Fn(&str) -> String) -> bool {
     })
 }
 
-async fn both_directions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn both_directions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     testbed.protect_all(&MACHINES).await?;
     testbed.create_plan(&groups()).await?;
     // The first machine takes a minute longer than all others, so that a plan that does not wait
@@ -155,7 +155,7 @@ async fn both_directions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
     Ok(())
 }
 
-async fn scripts(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn scripts(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let notes = ScriptNotes::new()?;
     testbed.protect_all(&["db", "web"]).await?;
     let script_for = |name: &str, types: &[FailoverType], directions: &[Direction]| PlanAction {
@@ -217,7 +217,7 @@ async fn scripts(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioE
     Ok(())
 }
 
-async fn manual_steps(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn manual_steps(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     testbed.protect_all(&["db", "web"]).await?;
     let first = PlanGroup { after: vec![manual("check"), manual("sign")], ..group(&["db"]) };
     testbed.create_plan(&[first, group(&["web"])]).await?;
@@ -270,7 +270,7 @@ async fn manual_steps(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     Ok(())
 }
 
-async fn plan_is_tested(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn plan_is_tested(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     testbed.protect_all(&["db", "web"]).await?;
     testbed.create_plan(&[group(&["db"]), group(&["web"])]).await?;
     let view =
@@ -309,7 +309,7 @@ async fn plan_is_tested(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Sc
     Ok(())
 }
 
-async fn planned_both_ways(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn planned_both_ways(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     testbed.protect_all(&["db", "web"]).await?;
     testbed.create_plan(&[group(&["db"]), group(&["web"])]).await?;
     let view =
@@ -318,7 +318,7 @@ async fn planned_both_ways(testbed: &Testbed, rules: &mut RuleLog) -> Result<(),
     testbed.advance(BOOT).await;
     for machine in ["db", "web"] {
         let boots = testbed.boots(machine)?;
-        let complete = boots.is_complete()? && boots.never_overlap();
+        let complete = boots.is_complete() && boots.never_overlap();
         check_that(rules, PL_07, complete, &format!("the failover of {machine} loses nothing"));
     }
     testbed.commit_plan().await?;
@@ -344,12 +344,12 @@ async fn planned_both_ways(testbed: &Testbed, rules: &mut RuleLog) -> Result<(),
 }
 
 /// Takes the name that a machine is to have at the recovery site.
-fn occupy(testbed: &Testbed, machine: &str) -> Result<(), ScenarioError> {
+fn occupy(testbed: &Testbed, machine: &str) -> Result<(), EarlyEnd> {
     testbed.recovery.install(&SimInstall::new(cloud_machine(machine)))?;
     Ok(())
 }
 
-async fn carries_on(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn carries_on(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let notes = ScriptNotes::new()?;
     testbed.protect_all(&["db", "cache", "web"]).await?;
     let first = PlanGroup { after: vec![notes.script("after")], ..group(&["db", "cache"]) };
@@ -378,7 +378,7 @@ async fn carries_on(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scenar
     Ok(())
 }
 
-async fn stops(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn stops(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let notes = ScriptNotes::new()?;
     testbed.protect_all(&["db", "cache", "web"]).await?;
     let gate = shell("gate", r#"test -e "$0""#, &notes.path("gate"));
@@ -416,7 +416,7 @@ async fn stops(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioErr
     Ok(())
 }
 
-async fn every_member(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn every_member(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let machines = ["db", "web"];
     testbed.protect_all(&machines).await?;
     testbed.create_plan(&[group(&["db"]), group(&["web"])]).await?;
@@ -441,7 +441,7 @@ async fn every_member(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     Ok(())
 }
 
-async fn malformed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn malformed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     testbed.protect_all(&["db", "web"]).await?;
     let limits = testbed.core.capabilities().await?.plans;
     let empty = vec![PlanGroup::default()];

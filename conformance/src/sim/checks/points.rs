@@ -6,11 +6,11 @@ use contract::{Consistency, ErrorCode, JobView, Millis, PointChoice, Policy, Rec
 use simulator::testbed::{BACK, HOUR, INTERVAL, POLICY, item_of, low_write_machine};
 use simulator::{SimProfile, Snapshot};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::rules::profile::Profile;
 use crate::sim::check::{Check, check, missing, step};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::failover_refusal;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -67,7 +67,7 @@ fn hourly(profile: SimProfile) -> Setup {
     })
 }
 
-async fn latest_and_latest_processed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn latest_and_latest_processed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     for machine in ["a", "b"] {
         let item = testbed.protect(machine).await?;
         testbed.wait_for_points(&item, 3).await?;
@@ -89,7 +89,7 @@ async fn fail_over_stalled(
     rules: &mut RuleLog,
     machine: &str,
     choice: PointChoice,
-) -> Result<usize, ScenarioError> {
+) -> Result<usize, EarlyEnd> {
     let item = item_of(machine);
     let points = testbed.item(&item).await?.points;
     let (unprocessed, processed): (Vec<_>, Vec<_>) = points.into_iter().partition(|point| !point.processed);
@@ -118,7 +118,7 @@ fn latest(
     job: &JobView,
     unprocessed: &[RecoveryPoint],
     chose_processed: bool,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     let boots = testbed.boots(machine)?;
     let log = boots.source.log();
     let writes = boots.contained()?.writes;
@@ -140,7 +140,7 @@ fn latest_processed(
     job: &JobView,
     newest: &RecoveryPoint,
     chose_processed: bool,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     let boots = testbed.boots(machine)?;
     let log = boots.source.log();
     let writes = boots.contained()?.writes;
@@ -153,7 +153,7 @@ fn latest_processed(
     Ok(())
 }
 
-async fn app_consistent(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn app_consistent(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 14).await?;
     let points = testbed.processed_points(&item).await?;
@@ -183,7 +183,7 @@ async fn app_consistent(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Sc
     Ok(())
 }
 
-async fn choices(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn choices(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     let found = failover_refusal(testbed, &item, PointChoice::LatestAppConsistent).await?;
@@ -218,12 +218,7 @@ async fn choices(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioE
 
 /// Chooses a point on both sides of the end of the retention window: for the failover, and between
 /// failover and commit.
-async fn window(
-    testbed: &Testbed,
-    rules: &mut RuleLog,
-    rule: RuleId,
-    hours: u64,
-) -> Result<(), ScenarioError> {
+async fn window(testbed: &Testbed, rules: &mut RuleLog, rule: RuleId, hours: u64) -> Result<(), EarlyEnd> {
     let retention = Millis(hours * HOUR.0);
     let item = testbed.protect_machine(&low_write_machine("web")).await?;
     testbed.advance(Millis((hours + 5) * HOUR.0)).await;
@@ -253,7 +248,7 @@ async fn window(
     Ok(())
 }
 
-async fn keeps_content(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn keeps_content(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect_machine(&low_write_machine("web")).await?;
     let mut first_seen = BTreeMap::new();
     let mut kept = 0;

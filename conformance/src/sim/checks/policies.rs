@@ -4,11 +4,11 @@ use contract::{Consistency, Direction, ErrorCode, FailoverRequest, Health, Milli
 use simulator::testbed::{BACK, HOUR, INTERVAL, POLICY, low_write_machine};
 use simulator::{SimFault, SimInstall};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::rules::profile::Profile;
 use crate::sim::check::{Check, check, check_that, missing};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{Setup, Testbed};
 
 const MINUTE: u64 = 60_000;
@@ -38,10 +38,11 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
 ];
 
-async fn failback_policy(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn failback_policy(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     testbed.core.create_policy(&POLICY.into(), &testbed.policy).await?;
     let all = testbed.core.policies().await?;
     let back = all.iter().find(|view| view.direction == Direction::RecoveryToPrimary);
+    rules.check(PO_01, back.is_some(), format!("there is a failback policy: {}", back.is_some()));
     let back = back.ok_or_else(|| missing("the failback policy"))?.clone();
     rules.check(PO_01, all.len() == 2, format!("{} policies after one was created", all.len()));
     let servers = &back.configuration_servers;
@@ -71,7 +72,7 @@ async fn failback_policy(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
     Ok(())
 }
 
-async fn back_to_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn back_to_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect_machine(&low_write_machine("web")).await?;
     testbed.wait_for_points(&item, 2).await?;
     testbed.fail_over(&item, PointChoice::Latest).await?;
@@ -106,7 +107,7 @@ async fn back_to_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Scen
     Ok(())
 }
 
-async fn health(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn health(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     testbed.primary.inject(&SimFault::QuiesceRefused("web".into()));
     let item = testbed.protect_machine(&SimInstall::new("web")).await?;
     let view = testbed.wait_for_points(&item, 4).await?;

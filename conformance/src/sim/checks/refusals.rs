@@ -8,10 +8,10 @@ use contract::{
 use simulator::testbed::{BOOT, INTERVAL, OUT, enable_request};
 use simulator::{Link, SimInstall, SimProfile};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::{failover_refusal, forbids};
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -173,13 +173,13 @@ const HYPERV: &[State] = &[
 /// Codes that say that an operation is not possible in a state.
 const NOT_HERE: &[ErrorCode] = &[ErrorCode::NotAllowedInState, ErrorCode::NotSupported];
 
-async fn regions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn regions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     lifecycle(testbed, rules, VMWARE).await?;
     rules.check(LC_13, true, "between two regions a machine goes through all states, in both directions");
     Ok(())
 }
 
-async fn hyperv(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn hyperv(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     lifecycle(testbed, rules, HYPERV).await?;
     rules.check(HF_01, true, "it fails back straight from the committed state");
     Ok(())
@@ -187,7 +187,7 @@ async fn hyperv(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioEr
 
 /// Goes through all states twice: the first time with every forbidden request, the second time
 /// without.
-async fn lifecycle(testbed: &Testbed, rules: &mut RuleLog, round: &[State]) -> Result<(), ScenarioError> {
+async fn lifecycle(testbed: &Testbed, rules: &mut RuleLog, round: &[State]) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     let mut trace = Vec::new();
     for with_forbidden_requests in [true, false] {
@@ -210,12 +210,7 @@ async fn lifecycle(testbed: &Testbed, rules: &mut RuleLog, round: &[State]) -> R
 
 /// Goes to the next state: the operation that leads there is offered, and refused in the wrong
 /// direction.
-async fn go_to(
-    testbed: &Testbed,
-    rules: &mut RuleLog,
-    item: &ItemId,
-    state: &State,
-) -> Result<(), ScenarioError> {
+async fn go_to(testbed: &Testbed, rules: &mut RuleLog, item: &ItemId, state: &State) -> Result<(), EarlyEnd> {
     let from = testbed.item(item).await?;
     let rule = if from.protection.phase == CommitPending { LC_07 } else { LC_02 };
     let offered = from.allowed.contains(&state.by);
@@ -236,7 +231,7 @@ async fn go_to(
     let Protection { phase, active } = testbed.item(item).await?.protection;
     if (phase, active) != state.at {
         let what = format!("{:?} leads to {phase:?} at {active:?}, not to {:?}", state.by, state.at);
-        return Err(ScenarioError::core(what));
+        return Err(EarlyEnd::core(LC_02, what));
     }
     Ok(())
 }
@@ -247,7 +242,7 @@ async fn request_forbidden(
     rules: &mut RuleLog,
     item: &ItemId,
     state: &State,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     let view = testbed.item(item).await?;
     let at = view.protection;
     for (operation, rule) in state.forbidden {
@@ -319,7 +314,7 @@ fn failover(item: &ItemId, kind: FailoverKind, direction: Direction, at: Protect
     FailoverRequest { kind, data_sync, shut_down_source: true, ..FailoverRequest::unplanned(item, direction) }
 }
 
-async fn initial_replication(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn initial_replication(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     testbed.install(&SimInstall::new("web")).await?;
     testbed.primary.set_link(Link { latency: INTERVAL, ..Link::default() });
     let enable = enable_request("web");
@@ -336,7 +331,7 @@ async fn initial_replication(testbed: &Testbed, rules: &mut RuleLog) -> Result<(
     Ok(())
 }
 
-async fn foreign_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn foreign_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let one = testbed.protect("one").await?;
     let other = testbed.protect("other").await?;
     testbed.wait_for_points(&one, 2).await?;

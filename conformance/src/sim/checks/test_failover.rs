@@ -4,18 +4,19 @@ use contract::{
     ErrorCode, JobFilter, JobKind, JobState, MachineId, Millis, Network, Platform, PlatformErrorKind,
     PointChoice, Step, TestFailoverRequest, TestFailoverStatus,
 };
-use simulator::testbed::{BOOT, INTERVAL, fail_next_call, item_of, kept};
+use simulator::testbed::{BOOT, Boots, INTERVAL, fail_next_call, item_of, kept};
 use simulator::{Call, Cut, SimBoot, SimProfile, Snapshot, cut_of};
 
-use crate::blame::ScenarioError;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, check_that, missing, step};
-use crate::sim::disks::{booted_from, same_content};
+use crate::sim::disks::{booted_from, check_freshness, same_content};
+use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::{forbids, refused};
 use crate::sim::testbed::{Setup, Testbed};
 
-const RULES: &[RuleId] = &[FO_19, MO_02, MO_04, TF_01, TF_02, TF_03, TF_04, TF_06, TF_07, TF_08, TF_09];
+const RULES: &[RuleId] =
+    &[FO_10, FO_19, MO_02, MO_04, TF_01, TF_02, TF_03, TF_04, TF_06, TF_07, TF_08, TF_09];
 
 pub(crate) const CHECKS: &[Check] = &[
     check!("a test failover of a VMware machine leaves no trace", RULES, Setup::vmware, leaves_no_trace),
@@ -39,7 +40,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
 ];
 
-async fn leaves_no_trace(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn leaves_no_trace(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 4).await?;
     let before = testbed.item(&item).await?;
@@ -61,6 +62,9 @@ async fn leaves_no_trace(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
     let job = testbed.completed(testbed.core.test_failover(&request).await).await?;
     let (machine, boot) = started_machine(testbed).await?;
     rules.check(TF_03, booted_from(&boot, &content), format!("{machine} was started from {}", point.id));
+    let source = testbed.primary.last_boot(&"web".into()).ok_or_else(|| missing("a boot of web"))?;
+    let boots = Boots { source, target: std::sync::Arc::clone(&boot) };
+    check_freshness(rules, &boots, &point)?;
     let network = testbed.recovery.spec(&machine).map(|spec| spec.network);
     let isolated = network == Some(Network::Isolated);
     rules.check(TF_04, isolated, format!("{machine} is in the network {network:?}"));
@@ -96,7 +100,7 @@ async fn leaves_no_trace(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), S
 }
 
 /// The machine that a test failover has started, and its last boot.
-async fn started_machine(testbed: &Testbed) -> Result<(MachineId, std::sync::Arc<SimBoot>), ScenarioError> {
+async fn started_machine(testbed: &Testbed) -> Result<(MachineId, std::sync::Arc<SimBoot>), EarlyEnd> {
     let machine = testbed.item(&item_of("web")).await?.test_failover;
     let machine = machine.ok_or_else(|| missing("the name of the test failover's machine"))?;
     let boot = testbed.recovery.last_boot(&machine);
@@ -110,7 +114,7 @@ async fn replication_continues(
     testbed: &Testbed,
     rules: &mut RuleLog,
     test_failover: &SimBoot,
-) -> Result<(), ScenarioError> {
+) -> Result<(), EarlyEnd> {
     let item = item_of("web");
     let source = testbed.primary.last_boot(&"web".into()).ok_or_else(|| missing("a boot of web"))?;
     let old: Vec<_> = testbed.item(&item).await?.points.into_iter().map(|point| point.id).collect();
@@ -153,7 +157,7 @@ async fn replication_continues(
     Ok(())
 }
 
-async fn clean_up(testbed: &Testbed, rules: &mut RuleLog, machine: &MachineId) -> Result<(), ScenarioError> {
+async fn clean_up(testbed: &Testbed, rules: &mut RuleLog, machine: &MachineId) -> Result<(), EarlyEnd> {
     let machine = kept("the test failover's machine", testbed.recovery.machine(machine).await)?;
     testbed.completed(testbed.core.clean_up_test_failover(&item_of("web")).await).await?;
     let machines = testbed.recovery.machines().await?.len();
@@ -168,7 +172,7 @@ async fn clean_up(testbed: &Testbed, rules: &mut RuleLog, machine: &MachineId) -
     Ok(())
 }
 
-async fn fails(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn fails(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     let before = testbed.item(&item).await?;
@@ -194,7 +198,7 @@ async fn fails(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioErr
     Ok(())
 }
 
-async fn after_failover(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), ScenarioError> {
+async fn after_failover(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     testbed.fail_over(&item, PointChoice::LatestProcessed).await?;
