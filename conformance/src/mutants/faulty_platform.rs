@@ -139,10 +139,10 @@ impl Platform for FaultyPlatform {
 
     async fn create_machine(&self, spec: &MachineSpec) -> Result<MachineView, PlatformError> {
         let mut spec = spec.clone();
-        if let [first, second, ..] = spec.disks.as_mut_slice() {
-            if self.has(PlatformFault::SwapsDisks) {
-                std::mem::swap(&mut first.1, &mut second.1);
-            }
+        if let [first, second, ..] = spec.disks.as_mut_slice()
+            && self.has(PlatformFault::SwapsDisks)
+        {
+            std::mem::swap(&mut first.1, &mut second.1);
         }
         if spec.disks.len() > 1 && self.has(PlatformFault::LosesDisk) {
             spec.disks.pop();
