@@ -91,7 +91,9 @@ fn a_core_that_loses_or_alters_data_is_detected() {
             let item = testbed.protect("web").await.unwrap();
             testbed.wait_for_points(&item, 3).await.unwrap();
             testbed.primary.lose();
-            testbed.fail_over(&item, PointChoice::Latest).await.unwrap();
+            // The verb of the testbed would judge the disks itself.
+            let job = testbed.core.failover(&FailoverRequest::unplanned(&item, OUT)).await;
+            testbed.completed(job).await.unwrap();
             let cut = cut_of_copy(&testbed, "web");
             assert!(matches!(cut, Cut::Broken(_)), "{what}: {cut:?}");
         });
@@ -122,7 +124,9 @@ fn a_core_that_does_not_compare_disks_after_a_lost_change_log_is_detected() {
         testbed.primary.start(&"web".into()).await.unwrap();
         testbed.wait_for_points(&item, 5).await.unwrap();
         testbed.primary.lose();
-        testbed.fail_over(&item, PointChoice::Latest).await.unwrap();
+        // The verb of the testbed would judge the disks itself.
+        let job = testbed.core.failover(&FailoverRequest::unplanned(&item, OUT)).await;
+        testbed.completed(job).await.unwrap();
         let cut = cut_of_copy(&testbed, "web");
         assert!(matches!(cut, Cut::Broken(_)), "{cut:?}");
     });
