@@ -43,6 +43,19 @@ impl Results {
     pub fn slow(&self) -> impl Iterator<Item = &String> {
         self.scenarios.iter().flat_map(|scenario| &scenario.slow)
     }
+
+    /// What the run says of the core that was tested, in a few words. A run of measurements alone
+    /// tests none.
+    #[must_use]
+    pub fn conclusion(&self) -> &'static str {
+        let tested = self.scenarios.iter().any(|scenario| !scenario.core.is_empty());
+        match self.verdict {
+            Verdict::Pass if tested => "conforms",
+            Verdict::Pass => "passed; no core was tested",
+            Verdict::Fail => "does not conform",
+            Verdict::Unknown => "nothing can be said: this is not a pass",
+        }
+    }
 }
 
 /// The test host.
@@ -373,4 +386,34 @@ pub struct NotJudged {
     pub title: String,
     /// Why no check of the suite judges it; empty if a check does, which this run left out.
     pub unchecked: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn concluded(core: &str, verdict: Verdict) -> &'static str {
+        let mut scenario = ScenarioOutcome::begun("identity", "A look at each stand-in", None);
+        scenario.core = core.to_owned();
+        let results = Results {
+            schema: SCHEMA,
+            suite: String::new(),
+            run: String::new(),
+            profile: String::new(),
+            reported: String::new(),
+            host: HostFacts::default(),
+            verdict,
+            scenarios: vec![scenario],
+            not_judged: Vec::new(),
+            rules: Vec::new(),
+        };
+        results.conclusion()
+    }
+
+    #[test]
+    fn a_run_that_tested_no_core_does_not_say_that_a_core_conforms() {
+        assert_eq!(concluded("built-in 0.1.0", Verdict::Pass), "conforms");
+        assert_eq!(concluded("", Verdict::Pass), "passed; no core was tested");
+        assert_eq!(concluded("", Verdict::Fail), "does not conform");
+    }
 }

@@ -32,7 +32,7 @@ pub(super) fn render(results: &Results) -> String {
                 style { (maud::PreEscaped(STYLE)) }
             }
             body {
-                h1 { "Roundtrip " (badge(results.verdict)) }
+                h1 { "Roundtrip " span class={ "badge " (class(results.verdict)) } { (results.conclusion()) } }
                 p.soft { (results.suite) " · run " (results.run) " · " (results.reported) }
                 p.soft { (host_line(&results.host)) ". Platforms are stand-ins made of QEMU guests." }
                 p.soft { "External facts: profile " code { (results.profile) } "." }

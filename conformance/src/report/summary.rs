@@ -28,7 +28,7 @@ pub(super) fn render(results: &Results, dir: &Utf8Path) -> String {
     for slow in results.slow() {
         let _ = writeln!(text, "   regression: {slow}");
     }
-    let _ = writeln!(text, "\n{}  {}", sign(results.verdict), closing(results.verdict));
+    let _ = writeln!(text, "\n{}  {}", sign(results.verdict), results.conclusion());
     let _ = writeln!(text, "   report {}", dir.join("report.html"));
     text
 }
@@ -190,14 +190,6 @@ fn sign(verdict: Verdict) -> &'static str {
         Verdict::Pass => "✓",
         Verdict::Fail => "✗",
         Verdict::Unknown => "?",
-    }
-}
-
-fn closing(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "conforms",
-        Verdict::Fail => "does not conform",
-        Verdict::Unknown => "nothing can be said: this is not a pass",
     }
 }
 
