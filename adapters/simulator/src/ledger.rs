@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_lap_has_the_witnesss_positions() {
+    fn the_first_lap_has_the_positions_of_the_witness() {
         let disks = Disks::new();
         let first = [1, 2, 3].map(|number| position(&disks.layouts, number).unwrap());
         let starts = [disks.layouts[0].ledger_at, disks.layouts[1].ledger_at];

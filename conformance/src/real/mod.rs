@@ -55,7 +55,7 @@ fn script_of(scenario: &Scenario) -> Option<&'static Script> {
     SCRIPTS.iter().find(|(name, _)| *name == scenario.script).map(|(_, script)| *script)
 }
 
-/// Opens everything that a scenario needs. `scenario` comes from [`scenarios`].
+/// Opens everything that a scenario needs. `scenario` comes from [`scenarios()`].
 ///
 /// # Errors
 /// Something is missing on this host, the scenario's row is wrong, or the core lacks an operation.

@@ -1,7 +1,7 @@
 //! The write-order oracle: finds which prefix of the guest's own writes a recovered disk holds.
 //!
 //! QEMU's `blklogwrites` logs every write of a guest, below the guest and above the disk format
-//! ([`WriteLog`]). A recovered disk is compared with every prefix of that log at once ([`judge`]):
+//! ([`WriteLog`]). A recovered disk is compared with every prefix of that log at once ([`judge()`]):
 //! either it is *exactly the first 7,873 of 19,989 writes*, or the first sector that matches no
 //! prefix is reported.
 //!
