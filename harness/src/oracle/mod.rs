@@ -1,9 +1,9 @@
 //! The write-order oracle: finds which prefix of the guest's own writes a recovered disk holds.
 //!
 //! QEMU's `blklogwrites` logs every write of a guest, below the guest and above the disk format
-//! ([`WriteLog`]). A recovered disk is compared with every prefix of that log at once ([`judge()`]):
-//! either it is *exactly the first 7,873 of 19,989 writes*, or the first sector that matches no
-//! prefix is reported.
+//! ([`WriteLog`]). A recovered disk is compared with every prefix of that log at once
+//! ([`judge()`]): either it is *exactly the first 7,873 of 19,989 writes*, or the first sector that
+//! matches no prefix is reported.
 //!
 //! What the log guarantees, and what it does not:
 //! - An entry is appended **after** its write reached the disk, so the log is in completion order,
