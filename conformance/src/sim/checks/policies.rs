@@ -97,13 +97,11 @@ async fn back_to_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
     rules.check(PO_04, hourly && app_consistent.len() >= 20, found);
     testbed.completed(testbed.core.failover(&FailoverRequest::unplanned(&item, BACK)).await).await?;
     let view = testbed.item(&item).await?;
-    let chosen = view.failed_over_to;
-    check_that(
-        rules,
-        RP_17,
-        chosen.is_some(),
-        "a failback to the latest point takes that point after the machine was shut down",
-    );
+    let chosen = view.points.iter().find(|point| Some(&point.id) == view.failed_over_to.as_ref());
+    let chosen = chosen.ok_or_else(|| missing("the point that the machine failed back to"))?;
+    let found =
+        format!("a failback to the latest point took one that is {:?}-consistent", chosen.consistency);
+    rules.check(RP_17, chosen.consistency == Consistency::Crash, found);
     Ok(())
 }
 
