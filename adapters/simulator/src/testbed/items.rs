@@ -172,6 +172,18 @@ impl Testbed {
         taken.map(|event| event.at).collect()
     }
 
+    /// How many bytes were read from the snapshots of a machine at a site that were closed after
+    /// `since`, by the site's own record.
+    #[must_use]
+    pub fn bytes_read(&self, site: &SimSite, machine: &MachineId, since: Timestamp) -> u64 {
+        let bytes = |event: &Event| {
+            let (_, read) = event.what.strip_suffix(" bytes")?.rsplit_once(", ")?;
+            read.parse::<u64>().ok()
+        };
+        let of_machine = |event: &&Event| event.subject == machine.0 && event.at > since;
+        site.trace().iter().filter(of_machine).filter_map(bytes).sum()
+    }
+
     /// How many snapshots of a machine and of its copy were opened since each was started: zero
     /// more means that nothing replicates.
     #[must_use]

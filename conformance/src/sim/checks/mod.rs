@@ -16,6 +16,7 @@ mod plans;
 mod points;
 mod policies;
 mod refusals;
+mod reported_figures;
 mod test_failover;
 
 use crate::sim::check::Check;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         plans::CHECKS,
         plan_groups::CHECKS,
         jobs::CHECKS,
+        reported_figures::CHECKS,
         configuration::CHECKS,
         points::CHECKS,
         policies::CHECKS,
