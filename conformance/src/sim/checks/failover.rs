@@ -73,6 +73,8 @@ async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyE
     let view = testbed.item(&item).await?;
     let open = view.protection.phase == Phase::CommitPending && view.allowed.contains(&Operation::Commit);
     rules.check(LC_07, open, format!("{:?}, {:?}", view.protection, view.allowed));
+    let offered = view.allowed.contains(&Operation::ChangePoint);
+    rules.check(FO_02, offered, format!("before commit a change of the point is offered: {offered}"));
     rules.check(LC_04, view.protection.active == Side::Recovery, format!("{:?}", view.protection));
     let kept = before.points.iter().all(|old| view.points.iter().any(|point| point.id == old.id));
     rules.check(FO_05, kept, format!("{} points before, {} after", before.points.len(), view.points.len()));

@@ -1,21 +1,19 @@
 //! Failback to Hyper-V: straight from the committed state, in two phases or as one full download
 //! (HF).
 
-use std::collections::BTreeSet;
-
 use contract::{
-    Bytes, DataSync, DiskKind, EnableProtection, ErrorCode, FailoverRequest, ItemId, JobAction, JobId,
-    JobState, Millis, Operation, Phase, Placement, Platform, PointChoice, PowerState, Side, TargetSettings,
-    Timestamp,
+    DataSync, DiskKind, EnableProtection, ErrorCode, FailoverRequest, ItemId, JobAction, JobId, JobState,
+    Millis, Operation, Phase, Placement, Platform, PointChoice, PowerState, Side, TargetSettings, Timestamp,
 };
 use simulator::testbed::preconditions::{CERTIFICATE, HYPERV_FAILBACK, alternate_host};
 use simulator::testbed::{
     BACK, BOOT, Boots, HOUR, INTERVAL, JobFailed, OUT, TestbedError, failover_with_shutdown, volume_content,
 };
-use simulator::{Link, Load, SimBoot, SimFault, SimInstall, SimProfile};
+use simulator::{Link, SimFault, SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::sim::amounts::{filling, most, written_since};
 use crate::sim::check::{Check, check, check_that, succeeds};
 use crate::sim::disks::{check_returned, nonzero_bytes};
 use crate::sim::early_end::EarlyEnd;
@@ -24,8 +22,6 @@ use crate::sim::testbed::{Setup, Testbed};
 
 /// Granularity of simulated storage, in bytes.
 const CHUNK: u64 = 4096;
-/// Granularity in which the suite counts what a machine changed, in bytes.
-const GRAIN: u64 = 64 * 1024;
 
 fn setup() -> Setup {
     Setup::of(SimProfile::HYPERV)
@@ -188,35 +184,6 @@ async fn commits_and_replicates(
     Ok(())
 }
 
-/// A machine that rewrites a large piece of each disk every minute: it fills most of its disks within
-/// hours, and writes little during a failback.
-fn filling(machine: &str) -> SimInstall {
-    let load = Load { record_every: INTERVAL, churn_every: INTERVAL, churn_bytes: 64 * 1024 };
-    let disks = vec![("system".into(), Bytes(8 << 20)), ("data".into(), Bytes(8 << 20))];
-    SimInstall { load, disks, ..SimInstall::new(machine) }
-}
-
-/// The most bytes that may arrive where so many have changed, in grains of [`GRAIN`]. A core may
-/// transfer larger grains, and a little of its own.
-fn most(changed: u64) -> u64 {
-    4 * changed + (1 << 20)
-}
-
-/// How much of its disks a machine has written since it was started, in bytes of whole grains.
-fn written_since_start(boot: &SimBoot) -> u64 {
-    written_since(boot, Timestamp(0))
-}
-
-/// How much of its disks a machine has written since `from`, in bytes of whole grains.
-fn written_since(boot: &SimBoot, from: Timestamp) -> u64 {
-    let log = boot.log();
-    let grains = log.iter().filter(|write| write.at >= from).flat_map(|write| {
-        let last = (write.offset + u64::from(write.length)).div_ceil(GRAIN);
-        (write.offset / GRAIN..last).map(|grain| (write.disk, grain))
-    });
-    grains.collect::<BTreeSet<_>>().len() as u64 * GRAIN
-}
-
 /// How long neither machine ran.
 fn downtime(testbed: &Testbed) -> Result<Millis, EarlyEnd> {
     let Boots { source, target } = testbed.failback_boots("web", &testbed.primary)?;
@@ -237,7 +204,7 @@ async fn amounts(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd>
     testbed.completed(testbed.core.reverse_replicate(&item).await).await?;
     testbed.wait_for_points(&item, 1).await?;
     let out = testbed.recovery.written().0 - before;
-    let changed = written_since_start(&*testbed.failback_boots("web", &testbed.primary)?.target);
+    let changed = written_since(&testbed.failback_boots("web", &testbed.primary)?.target, Timestamp(0));
     let found = format!("{out} bytes arrived in reverse replication, {changed} had changed");
     rules.check(HF_18, out <= most(changed), found);
 
@@ -283,7 +250,7 @@ async fn synchronisation(
     let job = until_waiting(testbed, &failback(item, DataSync::BeforeFailover)).await?;
     let first = testbed.primary.written().0 - before;
     testbed.boots("web")?;
-    let changed = written_since_start(&copy);
+    let changed = written_since(&copy, Timestamp(0));
     let found = format!("{first} bytes arrived in the first phase, {changed} had changed");
     rules.check(HF_09, first <= most(changed), found);
     complete(testbed, item, &job).await?;

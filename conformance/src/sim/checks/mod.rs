@@ -2,6 +2,7 @@
 
 mod alternate_location;
 mod cancel;
+mod change_tracking;
 mod configuration;
 mod failback;
 mod failback_preconditions;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         reported_figures::CHECKS,
         configuration::CHECKS,
         points::CHECKS,
+        change_tracking::CHECKS,
         policies::CHECKS,
         groups::CHECKS,
     ];

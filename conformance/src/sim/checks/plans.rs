@@ -1,14 +1,14 @@
 //! Recovery plans: groups in order, in both directions, with the actions between them (PL).
 
 use contract::{
-    ActionPlace, DataSync, Direction, ErrorCode, FailoverType, JobAction, JobFilter, JobKind, JobState,
-    JobSubject, JobView, Network, PlanAction, PlanFailoverRequest, PlanGroup, PlanState,
+    ActionPlace, ActionWork, DataSync, Direction, ErrorCode, FailoverType, JobAction, JobFilter, JobKind,
+    JobState, JobSubject, JobView, Millis, Network, PlanAction, PlanFailoverRequest, PlanGroup, PlanState,
     PlanTestFailoverRequest, Platform, PointChoice, TestFailoverStatus,
 };
 use simulator::testbed::{
-    BACK, BOOT, HOUR, OUT, ScriptNotes, cloud_machine, failover_plan_request, failover_plan_to, group,
-    item_of, machines_started, manual, member_states, plan, plan_id, planned_failover_plan_request, shell,
-    test_failover_plan_request,
+    BACK, BOOT, HOUR, OUT, ScriptNotes, action, cloud_machine, failover_plan_request, failover_plan_to,
+    group, item_of, machines_started, manual, member_states, plan, plan_id, planned_failover_plan_request,
+    shell, test_failover_plan_request,
 };
 use simulator::{SimFault, SimInstall, SimProfile};
 
@@ -450,6 +450,9 @@ async fn malformed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEn
     let limits = testbed.core.capabilities().await?.plans;
     let empty = vec![PlanGroup::default()];
     let many = vec![group(&["db"]); limits.groups as usize + 1];
+    let with = |work| plan(&[PlanGroup { before: vec![work], ..group(&["db"]) }]);
+    let nothing =
+        || ActionWork::Script { program: String::new(), arguments: Vec::new(), timeout: Millis(60_000) };
     let bad = [
         ("a plan without machines", plan(&empty), ErrorCode::BadRequest),
         ("a plan with an item that does not exist", plan(&[group(&["db", "mail"])]), ErrorCode::UnknownId),
@@ -459,6 +462,8 @@ async fn malformed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEn
             ErrorCode::BadRequest,
         ),
         ("a plan with more groups than the core allows", plan(&many), ErrorCode::PlanTooLarge),
+        ("an action without a name", with(manual("")), ErrorCode::BadRequest),
+        ("a script without a program", with(action("run", nothing())), ErrorCode::BadRequest),
     ];
     for (what, plan, code) in bad {
         forbids(testbed, rules, (PL_01, what), &[code], testbed.core.create_plan(&plan)).await?;
