@@ -82,6 +82,8 @@ enum Command {
         #[arg(long)]
         every_check: bool,
     },
+    /// Lists the mutants that scenarios on guests have to find, as JSON.
+    GuestMutants,
     /// Judges stored evidence again.
     Recheck {
         /// The directory of a run or of one scenario.
@@ -120,6 +122,10 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         Command::Report { dir } => make_report(dir),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir } => judge_again(dir).await,
+        Command::GuestMutants => {
+            println!("{}", serde_json::to_string(&mutation::rows())?);
+            Ok(0)
+        }
         Command::Mutants { names, every_check } => Ok(judge_mutants(names, *every_check)),
     }
 }

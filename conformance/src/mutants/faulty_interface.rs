@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use contract::{
-    ActionWork, Capabilities, CoreError, DataSync, Direction, EnableProtection, ErrorCode, FailoverKind, FailoverRequest,
-    Health, ItemId, ItemView, JobFilter, JobId, JobView, PlanFailoverRequest, PlanAction, PlanGroup, PlanId,
-    PlanReprotectRequest, PlanTestFailoverRequest, PointChoice, Policy, PolicyId, PolicyView, RecoveryPlan,
-    ReplicationCore, ReprotectRequest, Side, TargetSettings, TestFailoverRequest,
+    ActionWork, Capabilities, CoreError, DataSync, Direction, EnableProtection, ErrorCode, FailoverKind,
+    FailoverRequest, Health, ItemId, ItemView, JobFilter, JobId, JobView, PlanAction, PlanFailoverRequest,
+    PlanGroup, PlanId, PlanReprotectRequest, PlanTestFailoverRequest, PointChoice, Policy, PolicyId,
+    PolicyView, RecoveryPlan, ReplicationCore, ReprotectRequest, Side, TargetSettings, TestFailoverRequest,
 };
 
 use super::activation::Activation;
@@ -29,11 +29,7 @@ pub(super) struct FaultyInterface {
 }
 
 impl FaultyInterface {
-    pub(super) fn new(
-        core: Arc<dyn ReplicationCore>,
-        fault: Kind,
-        activation: Arc<Activation>,
-    ) -> Self {
+    pub(super) fn new(core: Arc<dyn ReplicationCore>, fault: Kind, activation: Arc<Activation>) -> Self {
         Self { core, fault, activation, triggered: AtomicBool::new(false), plans: Mutex::default() }
     }
 
@@ -156,9 +152,6 @@ impl ReplicationCore for FaultyInterface {
         if self.has(InterfaceFault::HalvesRetention) {
             policy.retention.0 /= 2;
         }
-        if self.has(InterfaceFault::DoublesRetention) {
-            policy.retention.0 *= 2;
-        }
         self.core.create_policy(id, &policy).await
     }
 
@@ -232,8 +225,7 @@ impl ReplicationCore for FaultyInterface {
         if self.downloads_differences(request) {
             return self.synchronise_first(request).await;
         }
-        let alternate =
-            request.alternate.clone().filter(|_| !self.has(InterfaceFault::IgnoresAlternateHost));
+        let alternate = request.alternate.clone().filter(|_| !self.has(InterfaceFault::IgnoresAlternateHost));
         let changed = FailoverRequest {
             alternate,
             kind: self.kind(request.kind, request.direction),
@@ -246,6 +238,10 @@ impl ReplicationCore for FaultyInterface {
     }
 
     async fn test_failover(&self, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
+        let is_newest = matches!(request.point, PointChoice::Latest | PointChoice::LatestProcessed);
+        if !is_newest && self.has(InterfaceFault::RefusesTestPoints) {
+            return Err(CoreError::new(ErrorCode::BadRequest, "this core tests the newest point only"));
+        }
         let point = match self.has(InterfaceFault::TestsNewestPoint) {
             true => PointChoice::LatestProcessed,
             false => self.point(Some(&request.item), &request.point).await,

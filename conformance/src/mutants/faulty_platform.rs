@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use contract::{
     Access, Acknowledge, Bytes, ChangeId, Component, ComponentId, Consistency, DiskSnapshot, Export,
-    ExportId, MachineId, MachineSpec, MachineView, Millis, Network, Platform, PlatformError, PlatformErrorKind, PlatformKind,
-    SiteView, SnapshotId, SnapshotRequest, VolumeId, VolumeView,
+    ExportId, MachineId, MachineSpec, MachineView, Millis, Network, Platform, PlatformError,
+    PlatformErrorKind, PlatformKind, SiteView, SnapshotId, SnapshotRequest, VolumeId, VolumeView,
 };
 
 use super::activation::Activation;
@@ -21,7 +21,7 @@ const APART: Duration = Duration::from_secs(5);
 /// Time between two snapshots of a machine that the core no longer replicates.
 const INTERVAL: Duration = Duration::from_secs(60);
 /// How long after a call its late consequences come.
-const LATE: Duration = Duration::from_secs(40);
+const LATE: Duration = Duration::from_secs(5);
 
 /// What the faulty platforms of one core know together.
 #[derive(Debug, Default)]
@@ -320,6 +320,7 @@ impl Platform for FaultyPlatform {
             self.platform.power_off(machine).await?;
         }
         self.no_snapshot()?;
+        let since = since.filter(|_| !self.has(PlatformFault::TransfersEverything));
         let mut snapshot = self.watched(self.platform.open_snapshot(machine, since).await)?;
         self.withhold(machine, &mut snapshot);
         Ok(snapshot)
@@ -339,6 +340,9 @@ impl Platform for FaultyPlatform {
             request.consistency = Consistency::Crash;
         }
         self.no_snapshot()?;
+        for (_, since) in &mut request.machines {
+            since.take_if(|_| self.has(PlatformFault::TransfersEverything));
+        }
         let mut all = self.watched(self.platform.open_snapshots(&request).await)?;
         if let [first, second, ..] = all.as_mut_slice()
             && self.has(PlatformFault::SwapsGroupMembers)
@@ -378,6 +382,13 @@ impl Platform for FaultyPlatform {
     }
 
     async fn merge_volumes(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
+        // A machine that is kept keeps its disks.
+        if self.fault == PlatformFault::KeepsMachines
+            && site_acts::is_disk_of_stopped_machine(&self.platform, top).await?
+            && self.has(PlatformFault::KeepsMachines)
+        {
+            return Ok(());
+        }
         self.platform.merge_volumes(top, base).await
     }
 

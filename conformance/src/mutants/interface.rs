@@ -72,8 +72,6 @@ pub enum InterfaceFault {
     LatestIsOldest,
     /// Halves the retention of policies.
     HalvesRetention,
-    /// Doubles the retention of policies.
-    DoublesRetention,
     /// Answers the clean-up of a test failover with an older job and does nothing.
     SkipsCleanUp,
     /// Synchronises differences where a full download was asked for.
@@ -84,6 +82,8 @@ pub enum InterfaceFault {
     DefaultMasterTarget,
     /// Ignores the host that a failback names.
     IgnoresAlternateHost,
+    /// Refuses test failovers to other points than the newest one.
+    RefusesTestPoints,
     /// Refuses to fail a Hyper-V machine back without a reprotection.
     DemandsReprotection,
     /// Fails machines over whose replication is critical.

@@ -68,7 +68,10 @@ pub(super) async fn edit_boot_partition(
 }
 
 /// The volume below this one, or the volume itself.
-pub(super) async fn below(platform: &Arc<dyn Platform>, volume: &VolumeId) -> Result<VolumeId, PlatformError> {
+pub(super) async fn below(
+    platform: &Arc<dyn Platform>,
+    volume: &VolumeId,
+) -> Result<VolumeId, PlatformError> {
     Ok(platform.volume(volume).await?.parent.unwrap_or_else(|| volume.clone()))
 }
 
@@ -87,10 +90,26 @@ pub(super) async fn foreign(
     Ok(disk.map(|disk| disk.volume.clone()))
 }
 
-/// Makes a machine anew, with the same disks.
+/// Whether a volume is a disk of a machine that is off.
+pub(super) async fn is_disk_of_stopped_machine(
+    platform: &Arc<dyn Platform>,
+    volume: &VolumeId,
+) -> Result<bool, PlatformError> {
+    let machines = platform.machines().await?;
+    let mut stopped = machines.iter().filter(|machine| machine.power == PowerState::Off);
+    Ok(stopped.any(|machine| machine.disks.iter().any(|disk| disk.volume == *volume)))
+}
+
+/// Makes a machine anew, with disks of its own over the old ones.
 pub(super) async fn make_anew(platform: &Arc<dyn Platform>, id: &MachineId) -> Result<(), PlatformError> {
     let MachineView { firmware, os, memory, disks, guest, placement, .. } = platform.machine(id).await?;
-    let disks = disks.into_iter().map(|disk| (disk.id, disk.volume)).collect();
+    let mut new = Vec::new();
+    for disk in disks {
+        let volume = VolumeId(format!("{}-anew", disk.volume));
+        platform.derive_volume(&volume, &disk.volume).await?;
+        new.push((disk.id, volume));
+    }
+    let disks = new;
     let network = Network::Production;
     let spec = MachineSpec { id: id.clone(), firmware, os, memory, disks, network, guest, placement };
     platform.delete_machine(id).await?;
@@ -98,7 +117,10 @@ pub(super) async fn make_anew(platform: &Arc<dyn Platform>, id: &MachineId) -> R
 }
 
 /// Opens a machine's first disk for a second.
-pub(super) async fn open_first_disk(platform: &Arc<dyn Platform>, id: &MachineId) -> Result<(), PlatformError> {
+pub(super) async fn open_first_disk(
+    platform: &Arc<dyn Platform>,
+    id: &MachineId,
+) -> Result<(), PlatformError> {
     let machine = platform.machine(id).await?;
     let Some(disk) = machine.disks.first() else { return Ok(()) };
     let export = platform.export_volume(&disk.volume, Access::Read).await?;

@@ -2,7 +2,7 @@
 
 use contract::{
     Bytes, Direction, GroupPointId, ItemView, JobAction, JobKind, JobState, JobView, MachineId, Operation,
-    Phase, PlanState, Side, Step, StepState,
+    Phase, PlanState, Step, StepState,
 };
 
 /// By how much points are dated later, in milliseconds.
@@ -15,6 +15,12 @@ const HOUR: u64 = 3_600_000;
 pub(super) fn share_every_point(view: &mut ItemView) {
     for point in &mut view.points {
         point.multi_vm.get_or_insert_with(|| GroupPointId(point.id.0.clone()));
+    }
+}
+
+pub(super) fn share_one_moment(view: &mut ItemView) {
+    for moment in view.points.iter_mut().filter_map(|point| point.multi_vm.as_mut()) {
+        *moment = GroupPointId("one".to_owned());
     }
 }
 
@@ -32,13 +38,18 @@ pub(super) fn date_points_earlier(view: &mut ItemView) {
     view.points.iter_mut().for_each(|point| point.time.0 -= EARLIER);
 }
 
+pub(super) fn date_received_points_earlier(view: &mut ItemView) {
+    let received = view.points.iter_mut().filter(|point| !point.processed);
+    received.for_each(|point| point.time.0 -= EARLIER);
+}
+
 pub(super) fn report_no_bytes(view: &mut ItemView) {
     view.points.iter_mut().for_each(|point| point.transferred = Bytes(0));
 }
 
-pub(super) fn show_primary_side(view: &mut ItemView) {
+pub(super) fn show_other_side(view: &mut ItemView) {
     if view.protection.phase == Phase::CommitPending {
-        view.protection.active = Side::Primary;
+        view.protection.active = view.protection.active.other();
     }
 }
 

@@ -18,3 +18,22 @@ pub(super) fn gaps() -> Vec<String> {
     let left = guarantees.filter(|rule| !named.contains(rule) && !excused.contains(rule));
     left.map(|rule| format!("{rule}: no mutant breaks this guarantee")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_guarantee_that_is_judged_in_memory_is_broken_by_a_mutant_or_excused() {
+        assert_eq!(gaps(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_excuse_has_a_reason_and_ends_when_a_mutant_breaks_the_rule() {
+        for (rule, reason) in EXCUSED {
+            assert!(!reason.is_empty());
+            let broken_by = mutants().find(|mutant| mutant.breaks.contains(rule));
+            assert!(broken_by.is_none(), "{rule} is broken by {:?}", broken_by.map(|mutant| mutant.name));
+        }
+    }
+}

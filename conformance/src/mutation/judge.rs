@@ -56,7 +56,11 @@ impl Judged {
             return Some(format!("{name}: the mutant altered nothing"));
         }
         (!missed.is_empty()).then(|| {
-            format!("{name}: no assertion finds {} broken; ended early: {}", list(&missed), list(&self.ended_early))
+            format!(
+                "{name}: no assertion finds {} broken; ended early: {}",
+                list(&missed),
+                list(&self.ended_early)
+            )
         })
     }
 }
@@ -69,7 +73,12 @@ impl fmt::Display for Judged {
             (false, true) => "killed",
             (false, false) => "SURVIVES",
         };
-        write!(f, "{fate:8}  {class:24}  {name:32}  must break {}; broken: {}", list(*breaks), list(&self.broken))
+        write!(
+            f,
+            "{fate:8}  {class:24}  {name:32}  must break {}; broken: {}",
+            list(*breaks),
+            list(&self.broken)
+        )
     }
 }
 

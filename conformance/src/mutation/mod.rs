@@ -1,17 +1,21 @@
-//! Judges every mutant by the checks in memory: `cargo xtask mutants`.
+//! Judges every mutant: `cargo xtask mutants`.
 //!
-//! - `judge`: runs the checks that have to find a mutant, and says what they found
+//! - `judge`: runs the checks in memory that have to find a mutant, and says what they found
 //! - `gate`: every guarantee that is judged in memory is broken by a mutant, or excused in writing
+//! - `on_guests`: which mutants have to be found by which scenarios of the real tier
 
 mod gate;
 mod judge;
+mod on_guests;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Instant;
 
 use crate::mutants::mutants;
 
 pub use self::judge::{Checks, Judged, judge};
+pub use self::on_guests::{GuestRow, rows};
 
 /// Judges all mutants, or those with these names, prints a line for each, and returns whether all
 /// are as they have to be.
@@ -34,7 +38,7 @@ fn summary(judged: &[Judged], objections: &[String], gaps: &[String], began: Ins
         let _ = writeln!(text, "{line}");
     }
     let killed = judged.iter().filter(|judged| judged.is_killed()).count();
-    let classes: std::collections::BTreeSet<_> = judged.iter().map(|judged| judged.mutant.class).collect();
+    let classes: BTreeSet<_> = judged.iter().map(|judged| judged.mutant.class).collect();
     let _ = writeln!(
         text,
         "{killed} of {} mutants in {} classes killed by the rules that they name; {} objections, {} guarantees \
@@ -47,3 +51,6 @@ fn summary(judged: &[Judged], objections: &[String], gaps: &[String], began: Ins
     );
     text
 }
+
+#[cfg(test)]
+mod tests;

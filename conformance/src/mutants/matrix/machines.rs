@@ -3,7 +3,7 @@
 use super::super::class::MutantClass as Class;
 use super::super::data_path::{ForgetAddress, SkipHydration};
 use super::super::interface::InterfaceFault;
-use super::super::mutant::{Kind, Mutant};
+use super::super::mutant::{Kind, Mutant, guests};
 use super::super::platform::PlatformFault;
 use super::super::views;
 use crate::rules::ids::*;
@@ -14,15 +14,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "keeps-machines",
         "never deletes a machine, not even that of a test failover",
         Kind::Platform(PlatformFault::KeepsMachines),
-        &[TF_06],
-    ),
+        &[FB_11, HF_16, TF_06],
+    )
+    .and_on_guests(&[guests("vmware-azure", &[FB_11])]),
     Mutant::new(
         Class::TestFailoverLeaks,
         "tests-in-production",
         "connects test failovers to the production network",
         Kind::Platform(PlatformFault::TestsInProduction),
         &[TF_04],
-    ),
+    )
+    .and_on_guests(&[guests("networks", &[TF_04])]),
     Mutant::new(
         Class::BothSidesRun,
         "leaves-source-running",
@@ -36,21 +38,24 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "does not shut down the cloud machine on failback, so that both sides run",
         Kind::Platform(PlatformFault::CloudSourceRuns),
         &[FB_06, LC_10],
-    ),
+    )
+    .and_on_guests(&[guests("vmware-azure", &[FB_06]), guests("hyperv-azure", &[FB_06])]),
     Mutant::new(
         Class::Hydration,
         "skip-hydration",
         "boots target copies without the drivers that they lack",
         Kind::DataPath(|| Box::new(SkipHydration)),
-        &[HY_08],
-    ),
+        &[FO_09, FO_15, HY_08],
+    )
+    .and_on_guests(&[guests("hydration", &[HY_08])]),
     Mutant::new(
         Class::Hydration,
         "hides-hydration-step",
         "leaves the hydration step out of job records",
         Kind::Interface(InterfaceFault::HidesHydrationStep),
         &[HY_01, HY_02, HY_03, HY_05, HY_06, TF_09],
-    ),
+    )
+    .and_on_guests(&[guests("physical-azure", &[HY_02])]),
     Mutant::new(
         Class::CloudCopyKept,
         "skips-failback-commit",
@@ -71,7 +76,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "makes target machines without the address that was chosen for them",
         Kind::DataPath(|| Box::new(ForgetAddress)),
         &[],
-    ),
+    )
+    .and_on_guests(&[guests("networks", &[CN_10])]),
     Mutant::new(
         Class::WrongTarget,
         "keeps-snapshots",
@@ -89,7 +95,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         Class::BothSidesRun,
         "source-ends-late",
-        "takes a shutdown for done half a minute before it is",
+        "takes a shutdown for done some seconds before it is",
         Kind::Platform(PlatformFault::SourceEndsLate),
         &[FB_06, LC_10, PF_01],
     ),
@@ -120,21 +126,24 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "answers the clean-up of a test failover with an older job and does nothing",
         Kind::Interface(InterfaceFault::SkipsCleanUp),
         &[MO_02, TF_06],
-    ),
+    )
+    .and_on_guests(&[guests("test-failover-vmware-azure", &[TF_06])]),
     Mutant::new(
         Class::CloudCopyKept,
         "deletes-cloud-copy-early",
         "deletes the cloud machine before the failback is committed",
         Kind::Platform(PlatformFault::DeletesCloudCopyEarly),
         &[FB_12],
-    ),
+    )
+    .and_on_guests(&[guests("vmware-azure", &[FB_12])]),
     Mutant::new(
         Class::WrongTarget,
         "makes-new-machine",
         "makes a new machine on failback although the original exists",
         Kind::Platform(PlatformFault::MakesNewMachine),
         &[FB_09],
-    ),
+    )
+    .and_on_guests(&[guests("vmware-azure", &[FB_09])]),
     Mutant::new(
         Class::ReplicationStops,
         "stops-in-test-failovers",
@@ -154,7 +163,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "transfers-everything",
         "destroys what the replica has before it synchronises, so that everything is transferred",
         Kind::Platform(PlatformFault::TransfersEverything),
-        &[HF_09, HF_18, RE_04],
+        &[HF_07, HF_09, HF_18, RE_04],
     ),
     Mutant::new(
         Class::SilentFullCopy,

@@ -2,7 +2,7 @@
 
 use super::super::class::MutantClass as Class;
 use super::super::interface::InterfaceFault;
-use super::super::mutant::{Kind, Mutant};
+use super::super::mutant::{Kind, Mutant, guests};
 use super::super::platform::PlatformFault;
 use super::super::views;
 use crate::rules::ids::*;
@@ -21,7 +21,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "runs every test failover from the newest point",
         Kind::Interface(InterfaceFault::TestsNewestPoint),
         &[TF_03],
-    ),
+    )
+    .and_on_guests(&[guests("test-failover-vmware-azure", &[TF_03])]),
     Mutant::new(
         Class::WrongPoint,
         "ignores-shared-points",
@@ -34,15 +35,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "group-not-together",
         "takes the shared points of a group one machine after another",
         Kind::Platform(PlatformFault::GroupNotTogether),
-        &[RP_11],
-    ),
+        &[FB_05, RP_11],
+    )
+    .and_on_guests(&[guests("group-vmware-azure", &[RP_11])]),
     Mutant::new(
         Class::QuiesceSkipped,
         "skips-quiesce",
         "takes application-consistent points without quiescing the applications",
         Kind::Platform(PlatformFault::SkipsQuiesce),
         &[RP_19, FB_04],
-    ),
+    )
+    .and_on_guests(&[guests("test-failover-vmware-azure", &[RP_19])]),
     Mutant::new(
         Class::PointsKeptOrDeleted,
         "test-failover-deletes-points",
@@ -56,13 +59,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "never deletes the volume of a recovery point",
         Kind::Platform(PlatformFault::KeepsVolumes),
         &[FO_04],
-    ),
+    )
+    .and_on_guests(&[guests("physical-azure", &[FO_04])]),
     Mutant::new(
         Class::WrongPoint,
         "custom-is-newest",
         "uses the newest processed point instead of the one that is named",
         Kind::Interface(InterfaceFault::CustomIsNewest),
-        &[FO_01, FO_02, RP_01, RP_14, TF_03],
+        &[FO_01, FO_02, RP_01, TF_03],
     ),
     Mutant::new(
         Class::WrongPoint,
@@ -100,6 +104,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[RP_11],
     ),
     Mutant::new(
+        Class::WrongGroupMember,
+        "groups-share-one-moment",
+        "shows the same moment for the points of all groups",
+        Kind::ItemView(views::share_one_moment),
+        &[PL_06],
+    ),
+    Mutant::new(
         Class::PointModified,
         "writes-into-older-point",
         "writes the changes of a point into the point before it",
@@ -122,13 +133,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::new(
         Class::PointsKeptOrDeleted,
-        "doubles-retention",
-        "keeps points for twice their retention",
-        Kind::Interface(InterfaceFault::DoublesRetention),
-        &[RP_12, RP_13],
-    ),
-    Mutant::new(
-        Class::PointsKeptOrDeleted,
         "hides-points-after-failover",
         "shows no other point than the chosen one until commit",
         Kind::ItemView(views::hide_other_points),
@@ -140,12 +144,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "shows its newest points half a minute newer than they are",
         Kind::ItemView(views::date_points_later),
         &[FO_10],
+    )
+    .and_on_guests(&[guests("physical-azure", &[FO_10])]),
+    Mutant::new(
+        Class::RpoUnderstated,
+        "misdates-received-points",
+        "shows received points two minutes older than they are until they are processed",
+        Kind::ItemView(views::date_received_points_earlier),
+        &[RP_03],
     ),
     Mutant::new(
         Class::RpoUnderstated,
         "overstates-rpo",
         "shows its points two minutes older than they are",
         Kind::ItemView(views::date_points_earlier),
-        &[FO_10, RP_03],
+        &[FO_08, FO_10, PF_02],
     ),
 ];

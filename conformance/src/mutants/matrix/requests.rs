@@ -2,7 +2,7 @@
 
 use super::super::class::MutantClass as Class;
 use super::super::interface::InterfaceFault;
-use super::super::mutant::{Kind, Mutant};
+use super::super::mutant::{Kind, Mutant, guests};
 use super::super::platform::PlatformFault;
 use crate::rules::ids::*;
 
@@ -76,13 +76,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "completes a failback to Hyper-V without waiting for the operator",
         Kind::Interface(InterfaceFault::NeverWaitsForCompletion),
         &[HF_08],
-    ),
+    )
+    .and_on_guests(&[guests("hyperv-azure", &[HF_08])]),
     Mutant::new(
         Class::RequestIgnored,
         "powers-source-off",
         "powers a machine off before it takes a snapshot of it",
         Kind::Platform(PlatformFault::PowersSourceOff),
-        &[HF_06, RE_03, TF_02],
+        &[HF_06, HF_21, RE_03, TF_02],
     ),
     Mutant::new(
         Class::PlanNotFollowed,
@@ -124,10 +125,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "loose-failback-policy",
         "gives failback policies the longest retention and no server, and accepts changes to them",
         Kind::Interface(InterfaceFault::LooseFailbackPolicy),
-        &[PO_02, PO_03, PO_04],
+        &[PO_02, PO_03, PO_04, PO_06],
     ),
     Mutant::new(
-        Class::RequestIgnored,
+        Class::PreconditionInvented,
+        "refuses-test-points",
+        "refuses test failovers to other points than the newest one",
+        Kind::Interface(InterfaceFault::RefusesTestPoints),
+        &[PH_04],
+    ),
+    Mutant::new(
+        Class::PreconditionInvented,
         "demands-reprotection",
         "refuses to fail a Hyper-V machine back without a reprotection",
         Kind::Interface(InterfaceFault::DemandsReprotection),
@@ -145,7 +153,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "drops-plan-member",
         "leaves the last machine of a recovery plan out",
         Kind::Interface(InterfaceFault::DropsPlanMember),
-        &[FO_15, PL_02],
+        &[FO_15],
     ),
     Mutant::new(
         Class::PlanNotFollowed,
