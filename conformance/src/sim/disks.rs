@@ -1,7 +1,7 @@
 //! Comparisons of disks.
 
-use contract::{Millis, RecoveryPoint, Timestamp};
-use simulator::testbed::{Boots, TestbedError};
+use contract::{Millis, Platform, PowerState, RecoveryPoint, Timestamp};
+use simulator::testbed::{Boots, TestbedError, cloud_machine};
 use simulator::{SimBoot, SimSite, Snapshot};
 
 use crate::rules::ids::{FO_10, RP_18};
@@ -88,6 +88,15 @@ pub(crate) fn check_returned(
     };
     rules.check(rule, false, found);
     Ok(())
+}
+
+/// Whether the cloud machine of `web` is on; `None` if there is no such machine.
+///
+/// # Errors
+/// The cloud does not answer.
+pub(crate) async fn power_of_copy(testbed: &Testbed) -> Result<Option<PowerState>, TestbedError> {
+    let machines = testbed.recovery.machines().await?;
+    Ok(machines.into_iter().find(|machine| machine.id == cloud_machine("web")).map(|machine| machine.power))
 }
 
 /// Whether two machines' disks have the same content.

@@ -9,8 +9,8 @@ use simulator::testbed::preconditions::{master_target, vcenter};
 use simulator::testbed::{BACK, BOOT, INTERVAL, item_of, kept, volume_content};
 use simulator::{SimProfile, SimSite};
 
-use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::rules::{RuleId, RuleLog};
 use crate::sim::check::{Check, check, check_that, step, succeeds};
 use crate::sim::disks::nonzero_bytes;
 use crate::sim::early_end::EarlyEnd;
@@ -57,8 +57,7 @@ async fn nonzero_content(testbed: &Testbed) -> Result<u64, EarlyEnd> {
 /// transfers everything.
 async fn creates_machine(
     testbed: &Testbed,
-    rules: &mut RuleLog,
-    demanding: &[RuleId],
+    (rules, about): (&mut RuleLog, &[RuleId]),
     request: &ReprotectRequest,
     site: &SimSite,
 ) -> Result<(), EarlyEnd> {
@@ -75,7 +74,7 @@ async fn creates_machine(
         "the job shows that it created the machine: {created}; the machine is {power:?}; {arrived} bytes \
          arrived, {content} have content"
     );
-    for rule in demanding {
+    for rule in about {
         rules.check(*rule, made && arrived >= content && content > 0, found.clone());
     }
     Ok(())
@@ -108,7 +107,7 @@ async fn deleted_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), E
     let what = (RE_28, "disks in a datastore that is not mounted");
     let unmounted = [ErrorCode::DatastoreNotMounted];
     forbids(testbed, rules, what, &unmounted, testbed.core.reprotect(&to("datastore-1"))).await?;
-    creates_machine(testbed, rules, &[RE_05], &to("datastore-2"), &testbed.primary).await?;
+    creates_machine(testbed, (rules, &[RE_05]), &to("datastore-2"), &testbed.primary).await?;
     for disk in testbed.machine_at(&testbed.primary, "web").await?.disks {
         let volume = kept("a disk of the new machine", testbed.primary.volume(&disk.volume).await)?;
         let right = volume.datastore == Some("datastore-2".into());
@@ -130,7 +129,7 @@ async fn another_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
     let codes = [ErrorCode::VcenterNotDiscovered];
     forbids(testbed, rules, what, &codes, testbed.core.reprotect(&request)).await?;
     vcenter(&testbed.other, |vcenter| vcenter.discovered = true);
-    creates_machine(testbed, rules, &[RE_05, RE_18], &request, &testbed.other).await?;
+    creates_machine(testbed, (rules, &[RE_05, RE_18]), &request, &testbed.other).await?;
     let complete = fails_back(testbed, &item, &testbed.other).await?;
     let original = testbed.machine_at(&testbed.primary, "web").await?.power;
     let found = format!("complete at the other site: {complete}; the original is {original:?}");
@@ -160,7 +159,7 @@ async fn physical(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd
         let codes = [ErrorCode::FailbackSiteUnfit];
         forbids(testbed, rules, (PH_01, &what), &codes, testbed.core.reprotect(&to(site))).await?;
     }
-    creates_machine(testbed, rules, &[RE_05, PH_03], &to("other"), &testbed.other).await?;
+    creates_machine(testbed, (rules, &[PH_03, RE_05]), &to("other"), &testbed.other).await?;
     let complete = fails_back(testbed, &item, &testbed.other).await?;
     check_that(rules, PH_01, complete, "the failback to a VMware site is complete");
     check_that(rules, FB_10, complete, "the failback to another site is complete");

@@ -116,6 +116,13 @@ async fn table(testbed: &Testbed, rules: &mut RuleLog, rows: Vec<Row>) -> Result
         rules.check(TF_09, in_test == due, found_in_test);
         if !due {
             rules.check(HY_07, right, found);
+            let boot = testbed.boots(&install.machine.0)?.target;
+            let as_they_were = same_content(&boot.bases(), &before);
+            rules.check(
+                HY_07,
+                as_they_were,
+                format!("{what}: started from the point as it is: {as_they_were}"),
+            );
             continue;
         }
         let timed = hydration.is_some_and(|step| step.took.is_some());

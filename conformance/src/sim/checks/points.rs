@@ -11,7 +11,7 @@ use simulator::{Link, SimProfile, SimWrite, Snapshot};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::rules::profile::Profile;
-use crate::sim::check::{Check, check, missing, step, succeeds};
+use crate::sim::check::{Check, against, check, missing, step, succeeds};
 use crate::sim::disks::check_age;
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::failover_refusal;
@@ -147,12 +147,18 @@ async fn fail_over_stalled(
     let points = testbed.item(&item).await?.points;
     let (unprocessed, processed): (Vec<_>, Vec<_>) = points.into_iter().partition(|point| !point.processed);
     let newest = processed.last().ok_or_else(|| missing("a processed point"))?;
-    let found = format!("{} points are shown as received and not processed", unprocessed.len());
-    rules.check(RP_15, unprocessed.len() >= 2, found);
+    let taken = testbed.snapshot_times(&testbed.primary, &machine.into());
+    let real = unprocessed.iter().filter(|point| taken.contains(&point.time)).count();
+    let found = format!(
+        "{} points are shown as received and not processed, {real} of them with the time of a snapshot",
+        unprocessed.len()
+    );
+    rules.check(RP_15, unprocessed.len() >= 2 && real == unprocessed.len(), found);
     // The fault that stalls processing would also keep the core from building the target.
     testbed.recovery.heal();
     let asked = testbed.world.clock().now();
-    let job = testbed.fail_over(&item, choice.clone()).await?;
+    let failed_over = testbed.fail_over(&item, choice.clone()).await;
+    let job = failed_over.map_err(|end| against(rules, RP_05, end))?;
     let chosen = testbed.item(&item).await?.failed_over_to;
     let chose_processed = chosen.as_ref() == Some(&newest.id);
     if choice == PointChoice::Latest {

@@ -101,7 +101,8 @@ async fn back_to_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
     // A core may have merged the points away.
     let chosen = view.points.iter().find(|point| Some(&point.id) == view.failed_over_to.as_ref());
     let kind = chosen.map(|point| point.consistency);
-    rules.check(RP_17, kind != Some(Consistency::App), format!("the point of the failback: {kind:?}"));
+    let right = view.failed_over_to.is_some() && kind != Some(Consistency::App);
+    rules.check(RP_17, right, format!("the failback stands on {:?}: {kind:?}", view.failed_over_to));
     // An application-consistent point would be older than the shutdown of the cloud machine.
     testbed.advance(BOOT).await;
     check_returned(rules, RP_17, testbed, ("web", &testbed.primary))?;
