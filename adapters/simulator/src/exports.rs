@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use contract::VolumeId;
-use nbd::memory::errno;
+use nbd::errno;
 use nbd::{ALLOCATION, Export, Extent, Refusal};
 
 use crate::faults::Faults;
