@@ -38,6 +38,15 @@ impl Export for SnapshotExport {
         self.content.size()
     }
 
+    fn writable(&self) -> bool {
+        false
+    }
+
+    fn contexts(&self) -> Vec<String> {
+        let changed = self.changed.iter().map(|(name, _)| name.clone());
+        std::iter::once(ALLOCATION.to_owned()).chain(changed).collect()
+    }
+
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Refusal> {
         self.faults.snapshot_read(self.reads.fetch_add(1, Ordering::Relaxed) + 1)?;
         self.content.read(offset, buffer);
@@ -121,6 +130,10 @@ impl VolumeExport {
 impl Export for VolumeExport {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn writable(&self) -> bool {
+        self.writable
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Refusal> {
