@@ -4,8 +4,8 @@
 use std::sync::{Arc, Weak};
 
 use contract::{
-    Component, ConfigurationIssue, CoreError, ErrorCode, GuestOs, IssueClass, ItemId, ItemView, Millis, Phase,
-    Side, Subnet, Subscription, TargetSettings,
+    Component, ConfigurationIssue, CoreError, ErrorCode, GuestOs, IssueClass, ItemId, ItemView, Millis,
+    Phase, Side, Subnet, Subscription, TargetSettings,
 };
 
 use crate::clock::Clock;

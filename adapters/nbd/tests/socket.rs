@@ -75,11 +75,8 @@ impl Export for Ram {
     }
 
     fn extents(&self, context: &str) -> Result<Option<Vec<Extent>>, Refusal> {
-        let run = |from: usize, to: usize, flags| Extent {
-            offset: from as u64,
-            length: (to - from) as u64,
-            flags,
-        };
+        let run =
+            |from: usize, to: usize, flags| Extent { offset: from as u64, length: (to - from) as u64, flags };
         Ok(match context {
             ALLOCATION => {
                 let all = self.content();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::message::Id;
 use crate::protocol::{
-    LONGEST_MESSAGE, MOST_OPEN_REQUESTS, MOST_UNKNOWN_NOTIFICATIONS, SOCKET_VARIABLE, VERSION,
+    IDLE_WITHIN, LONGEST_MESSAGE, MOST_OPEN_REQUESTS, MOST_UNKNOWN_NOTIFICATIONS, SOCKET_VARIABLE, VERSION,
 };
 
 /// A line that is no message.
@@ -129,6 +129,15 @@ pub enum WireError {
         method: &'static str,
         /// The time limit.
         within: Duration,
+    },
+    /// A core in virtual time did not become idle.
+    #[error(
+        "the core did not become idle within {} s: it has not sent `clock.idle` with {sent} messages received",
+        IDLE_WITHIN.as_secs()
+    )]
+    NotIdle {
+        /// Number of messages that it was sent.
+        sent: u64,
     },
     /// The process of the core ended.
     #[error("the core's process {how}")]

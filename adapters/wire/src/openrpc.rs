@@ -43,7 +43,8 @@ pub fn describe() -> (Vec<Described>, Map<String, Value>) {
     let settings = SchemaSettings::draft07().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
     });
-    let mut list = List { generator: settings.into_generator(), methods: Vec::new(), examples: examples::all() };
+    let mut list =
+        List { generator: settings.into_generator(), methods: Vec::new(), examples: examples::all() };
     list.add::<Connect>(Receiver::Suite, HANDSHAKE);
     list.add_core();
     list.add_platform();
@@ -166,9 +167,7 @@ pub fn document() -> Value {
 }
 
 fn method(method: &Described) -> Value {
-    let params = |(name, schema, required): &(String, Value, bool)| {
-        json!({ "name": name, "required": required, "schema": schema })
-    };
+    let params = |(name, schema, required): &(String, Value, bool)| json!({ "name": name, "required": required, "schema": schema });
     let errors: Vec<Value> = match method.name.split('.').next() {
         Some("core") => vec![json!({ "code": code::CORE, "message": "CoreError" })],
         Some("platform") => vec![json!({ "code": code::PLATFORM, "message": "PlatformError" })],

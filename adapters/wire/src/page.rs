@@ -14,11 +14,8 @@ const INTRODUCTION: &str = include_str!("introduction.md");
 pub fn page() -> String {
     let (methods, schemas) = openrpc::describe();
     let mut page = INTRODUCTION.replace("VERSION", VERSION);
-    let sections = [
-        ("Methods of the core", "core."),
-        ("Methods of a platform", "platform."),
-        ("Other methods", ""),
-    ];
+    let sections =
+        [("Methods of the core", "core."), ("Methods of a platform", "platform."), ("Other methods", "")];
     for (heading, prefix) in sections {
         let _ = writeln!(page, "\n## {heading}");
         for method in methods.iter().filter(|method| section_of(method.name) == prefix) {

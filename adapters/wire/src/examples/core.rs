@@ -50,11 +50,8 @@ fn items() -> Vec<Example> {
         policy: "standard".into(),
         group: None,
     };
-    let warned = ItemView {
-        health: Health::Warning,
-        trouble: "the newest data is 16.0 min old".to_owned(),
-        ..item()
-    };
+    let warned =
+        ItemView { health: Health::Warning, trouble: "the newest data is 16.0 min old".to_owned(), ..item() };
     vec![
         example!(enable_protection { request: request } => started()),
         example!(disable_protection { item: web() } => started()),

@@ -27,11 +27,7 @@ fn components() -> Vec<Example> {
         kind: PlatformKind::Vmware,
         boot_drivers: vec!["vmw_pvscsi".to_owned()],
     };
-    let server = Component {
-        id: "ps-1".into(),
-        connected: true,
-        kind: ComponentKind::ProcessServer,
-    };
+    let server = Component { id: "ps-1".into(), connected: true, kind: ComponentKind::ProcessServer };
     vec![
         example!(site {} => site),
         example!(infrastructure {} => vec![server]),
@@ -99,10 +95,8 @@ fn snapshots() -> Vec<Example> {
         disks: vec![disk],
         changes_unavailable: None,
     };
-    let request = SnapshotRequest {
-        machines: vec![(web(), Some("c16".into()))],
-        consistency: Consistency::App,
-    };
+    let request =
+        SnapshotRequest { machines: vec![(web(), Some("c16".into()))], consistency: Consistency::App };
     vec![
         example!(open_snapshot { machine: web(), since: Some("c16".into()) } => snapshot.clone()),
         example!(open_snapshots { request: request } => vec![snapshot]),
@@ -119,10 +113,7 @@ fn volumes() -> Vec<Example> {
         allocated: Bytes(0),
         datastore: None,
     };
-    let export = Export {
-        id: "e3".into(),
-        uri: "nbd+unix:///copy?socket=/tmp/run/export.sock".to_owned(),
-    };
+    let export = Export { id: "e3".into(), uri: "nbd+unix:///copy?socket=/tmp/run/export.sock".to_owned() };
     let derived = volume("copy-2", Some("copy".into()));
     vec![
         example!(volume { id: "copy".into() } => volume("copy", None)),
