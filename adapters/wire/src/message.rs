@@ -146,7 +146,8 @@ impl Message {
 /// The first part of a text, for error messages of one line.
 pub(crate) fn shortened(text: &str) -> String {
     const MOST: usize = 80;
-    let mut start: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
+    let visible = |char: char| if char.is_control() { '\u{fffd}' } else { char };
+    let mut start: String = text.chars().take(MOST).map(visible).collect();
     if text.chars().nth(MOST).is_some() {
         start.push('…');
     }

@@ -224,6 +224,9 @@ macro_rules! core_params {
                 use schemars::JsonSchema;
                 use serde::{Deserialize, Serialize};
 
+                /// The data of its errors.
+                pub type Refusal = CoreError;
+
                 /// The parameters.
                 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
                 pub struct Params {$(

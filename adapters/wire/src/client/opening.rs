@@ -177,11 +177,11 @@ async fn shake_hands(
         },
         error = connection.ended() => Err(error),
     };
+    // The answer is the first message that the core gets, also if it says why there will be no other.
+    let _ = timeout_at(deadline, connection.all_answered()).await;
     match greeting {
         Ok((connect, connected)) => Ok(OpenCore { connection, connect, connected }),
         Err(error) => {
-            // The core is told why.
-            let _ = timeout_at(deadline, connection.all_answered()).await;
             connection.end(error.clone());
             Err(error)
         }
