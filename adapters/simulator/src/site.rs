@@ -11,6 +11,7 @@ use contract::{
     MachineSpec, MachineView, Millis, Platform, PlatformError, PlatformErrorKind as Kind, SiteView,
     SnapshotId, SnapshotRequest, VolumeId, VolumeView,
 };
+use nbd::{DiskServer, Served};
 use tokio::sync::watch;
 
 use crate::disk::BOOT_PARTITION;
@@ -41,10 +42,18 @@ pub struct SimSite {
     written: AtomicU64,
     /// Locked during a merge, so that no volume of the chain is opened meanwhile.
     merging: tokio::sync::Mutex<()>,
+    /// Serves the disks, if clients in other processes read them.
+    disk_server: Option<Arc<DiskServer>>,
 }
 
 impl SimSite {
-    pub(crate) fn open(config: SimConfig, ordinal: u32, seed: u64, clock: SimClock) -> Arc<Self> {
+    pub(crate) fn open(
+        config: SimConfig,
+        ordinal: u32,
+        seed: u64,
+        clock: SimClock,
+        disk_server: Option<Arc<DiskServer>>,
+    ) -> Arc<Self> {
         let state = State::new(config.profile.tracking, Store::new(config.chunk, config.grain));
         let components = Infrastructure::of(&config.id.0, config.profile.kind);
         Arc::new_cyclic(|me| Self {
@@ -60,6 +69,7 @@ impl SimSite {
             closed: watch::Sender::new(0),
             written: AtomicU64::new(0),
             merging: tokio::sync::Mutex::new(()),
+            disk_server,
             config,
         })
     }
@@ -180,6 +190,14 @@ impl SimSite {
             }
         });
         hasher.finish()
+    }
+
+    /// Serves a disk to the clients of this site.
+    pub(crate) fn serve_disk(&self, name: &str, disk: Arc<dyn nbd::Export>) -> Served {
+        match &self.disk_server {
+            Some(server) => server.serve(name, disk),
+            None => nbd::serve(name, disk),
+        }
     }
 
     pub(crate) fn ordinal(&self) -> u32 {
