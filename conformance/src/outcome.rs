@@ -264,7 +264,11 @@ pub struct DiskEvidence {
     pub log: String,
     /// The recovered disk.
     pub recovered: String,
-    /// Sectors that were not compared, as ranges: first sector and number of sectors.
+    /// Files of the boot partition that hydration may have edited.
+    #[serde(default)]
+    pub editable_files: Vec<String>,
+    /// Sectors that were not compared because edits of these files explain them, as ranges: first
+    /// sector and number of sectors.
     pub ignored_sectors: Vec<(u64, u64)>,
     /// What the files held when they were judged. Results of older suites lack it.
     #[serde(default)]

@@ -45,7 +45,7 @@ pub struct Differences {
 /// A sector that differs and must not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// The sector, from the beginning of the partition.
+    /// The sector. [`compare`] counts from the beginning of the partition.
     pub sector: u64,
     /// What the sector belongs to, such as `cluster 7 of /vmlinuz`.
     pub place: String,
@@ -53,6 +53,6 @@ pub struct Damage {
 
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "sector {} of the boot partition ({})", self.sector, self.place)
+        write!(f, "sector {} ({})", self.sector, self.place)
     }
 }

@@ -66,7 +66,7 @@ async fn store_edge(dir: &Utf8Path, name: &str, cuts: [usize; 2]) -> EdgeOutcome
             initial_image: put(format!("{disk}.base"), &vec![0; DISK_BYTES]),
             log: put(format!("{disk}.log"), &log_of(&writes)),
             recovered: put(format!("{disk}.recovered"), &recovered),
-            ignored_sectors: vec![],
+            editable_files: vec![],
             second_reader: Err("not in this test".to_owned()),
         });
     }

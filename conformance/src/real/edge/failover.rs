@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 use crate::blame::{KeptByCore, ScenarioError};
 use crate::real::context::ScenarioContext;
 use crate::real::edge::hydration_diff::hydrated;
-use crate::real::edge::lifecycle::{Edge, Hydration, JudgedRecovery};
+use crate::real::edge::lifecycle::{Edge, JudgedRecovery};
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
@@ -37,7 +37,7 @@ impl Failover<'_> {
     /// The edge did not pass.
     pub(crate) async fn run(self, context: &ScenarioContext) -> Result<Running, ScenarioError> {
         check_refusals_while_protected(context).await?;
-        let edge = Edge::begin(context, FAILOVER, self.source, Hydration::MayEdit);
+        let edge = Edge::begin(context, FAILOVER, self.source);
         self.run_edge(edge).instrument(edge.span()).await
     }
 

@@ -9,8 +9,6 @@
 //!    [`Edge::judge_point`] a recovery point if nothing was booted;
 //! 5. [`Edge::finish`] or [`Edge::finish_replication`] records the verdict.
 
-use std::ops::Range;
-
 use contract::{ItemView, JobId, PointChoice, RecoveryPoint};
 use standins::{Boot, BootDisk, StandInSite};
 use tracing::Span;
@@ -21,7 +19,7 @@ use crate::outcome::{Rpo, Rto};
 use crate::real::context::ScenarioContext;
 use crate::real::edge::disk_pairs::pair_disks;
 use crate::real::edge::freshness::{self, HostClock};
-use crate::real::edge::hydration_diff::{boot_partition, check_hydration};
+use crate::real::edge::hydration_diff::{check_hydration, need_of};
 use crate::real::edge::judge::{JudgedDisks, Judgement, contradiction_inside, finish_edge, judge_disks};
 use crate::real::edge::measure::{self, Outage};
 use crate::real::edge::name::EdgeName;
@@ -31,15 +29,6 @@ use crate::real::machine::Running;
 use crate::real::workload::INTERVAL;
 use crate::rules::ids::FO_10;
 
-/// Whether hydration may edit the boot partition of the recovered machine's first disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hydration {
-    /// It may, so the oracle does not compare those sectors.
-    MayEdit,
-    /// It may not: the machine stays on its platform, or needs nothing.
-    NotExpected,
-}
-
 /// A transition of a machine that is under way.
 #[derive(Clone, Copy)]
 pub(crate) struct Edge<'a> {
@@ -47,7 +36,6 @@ pub(crate) struct Edge<'a> {
     name: EdgeName,
     /// The machine whose writes the oracle compares with: the one that runs when the edge begins.
     source: &'a Running,
-    hydration: Hydration,
 }
 
 /// A recovered machine, and the verdict on what it was booted from.
@@ -70,14 +58,9 @@ impl JudgedRecovery {
 
 impl<'a> Edge<'a> {
     /// Begins an edge of the machine `source`.
-    pub(crate) fn begin(
-        context: &'a ScenarioContext,
-        name: EdgeName,
-        source: &'a Running,
-        hydration: Hydration,
-    ) -> Self {
+    pub(crate) fn begin(context: &'a ScenarioContext, name: EdgeName, source: &'a Running) -> Self {
         context.begin_edge(name.as_str());
-        Self { context, name, source, hydration }
+        Self { context, name, source }
     }
 
     /// The context of the machine.
@@ -170,7 +153,8 @@ impl<'a> Edge<'a> {
         let dir = self.context.edge_dir(self.name.as_str())?;
         let site = &self.context.recovery;
         let judge = async |files: Vec<PointFiles>| {
-            let edited = check_hydration(self.context, &recovered.boot, &files)?;
+            let kind = self.source.boot.profile.kind;
+            let edited = check_hydration(self.context, kind, &recovered.boot, &files)?;
             let disks = self.booted_disks(&recovered.boot, |index| match files.get(index) {
                 Some(file) => file.second_reading(),
                 None => Err("the recovery point lacks the disk".to_owned()),
@@ -253,7 +237,7 @@ impl<'a> Edge<'a> {
                 initial_image: source.base.clone(),
                 log: source.log.clone(),
                 recovered: file.raw.clone(),
-                ignored_sectors: vec![],
+                editable_files: vec![],
                 second_reader: file.second_reading(),
             });
             self.judge_disks(disks.collect()).await
@@ -298,14 +282,18 @@ impl<'a> Edge<'a> {
         second_reader: impl Fn(usize) -> Result<SecondReading, String>,
     ) -> Result<Vec<DiskUnderTest>, ScenarioError> {
         let pairs = self.pair_disks("the recovered machine", &boot.disks)?;
+        let editable = self.editable_files(boot)?;
         let disks = pairs.into_iter().enumerate();
-        let disks = disks.map(|(index, (source, booted))| DiskUnderTest {
-            name: source.id.0.clone(),
-            initial_image: source.base.clone(),
-            log: source.log.clone(),
-            recovered: booted.base.clone(),
-            ignored_sectors: self.ignored_sectors(index),
-            second_reader: second_reader(index),
+        let disks = disks.map(|(index, (source, booted))| {
+            let editable = if index == 0 { editable } else { &[] };
+            DiskUnderTest {
+                name: source.id.0.clone(),
+                initial_image: source.base.clone(),
+                log: source.log.clone(),
+                recovered: booted.base.clone(),
+                editable_files: editable.iter().map(ToString::to_string).collect(),
+                second_reader: second_reader(index),
+            }
         });
         Ok(disks.collect())
     }
@@ -320,11 +308,12 @@ impl<'a> Edge<'a> {
         pairs.inspect_err(|error| self.context.check(FO_10, false, error.to_string()))
     }
 
-    fn ignored_sectors(&self, disk: usize) -> Vec<Range<u64>> {
-        match self.hydration {
-            Hydration::MayEdit if disk == 0 => vec![boot_partition()],
-            Hydration::MayEdit | Hydration::NotExpected => vec![],
-        }
+    /// The files of the source's boot partition that hydration may edit in its copy. No guest
+    /// writes to that partition, so it is still what the source booted with.
+    fn editable_files(&self, recovered: &Boot) -> Result<&'static [&'static str], ScenarioError> {
+        let source = &self.source.boot;
+        let before = &source.disks[0].base;
+        Ok(need_of(self.context, source.profile.kind, before, &recovered.profile)?.editable())
     }
 
     /// Adds to the oracle's verdict what was measured from outside and what the witness found

@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use crate::blame::ScenarioError;
 use crate::judge::JudgedMachine;
 use crate::real::context::ScenarioContext;
-use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::measure;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::works_beyond;
@@ -54,7 +54,7 @@ impl Reprotect<'_> {
     /// # Errors
     /// The edge did not pass.
     pub(crate) async fn run(self, context: &ScenarioContext) -> Result<(), ScenarioError> {
-        let edge = Edge::begin(context, self.edge, self.serving, Hydration::NotExpected);
+        let edge = Edge::begin(context, self.edge, self.serving);
         self.run_edge(edge).instrument(edge.span()).await
     }
 

@@ -16,7 +16,7 @@ use crate::real::edge::failback;
 use crate::real::edge::failback::FAILBACK;
 use crate::real::edge::failover;
 use crate::real::edge::hydration_diff::hydration_step;
-use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::planned_switchover::PlannedSwitchover;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
@@ -47,9 +47,9 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let mut on_premises = setup::boot_source(context).await?;
     setup::protect(context, &on_premises).await?;
     for _ in 0..context.run.cycles {
-        let out = Edge::begin(context, PLANNED_FAILOVER, &on_premises, Hydration::NotExpected);
+        let out = Edge::begin(context, PLANNED_FAILOVER, &on_premises);
         let cloud = fail_over(out).instrument(out.span()).await?;
-        let back = Edge::begin(context, FAILBACK, &cloud, Hydration::NotExpected);
+        let back = Edge::begin(context, FAILBACK, &cloud);
         let returned = fail_back(back).instrument(back.span()).await?;
         Reprotect { edge: REVERSE_REPLICATE, serving: &returned, standby: &cloud }.run(context).await?;
         on_premises = returned;

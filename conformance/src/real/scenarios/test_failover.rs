@@ -13,7 +13,7 @@ use crate::blame::{KeptByCore, ScenarioError};
 use crate::real::context::ScenarioContext;
 use crate::real::edge::disk_pairs::{first_difference, pair_disks};
 use crate::real::edge::hydration_diff::hydrated;
-use crate::real::edge::lifecycle::{Edge, Hydration, JudgedRecovery};
+use crate::real::edge::lifecycle::{Edge, JudgedRecovery};
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
@@ -38,7 +38,7 @@ pub(crate) const SCRIPT: Script = Script {
 async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let source = setup::boot_source(context).await?;
     setup::protect(context, &source).await?;
-    let edge = Edge::begin(context, TEST_FAILOVER, &source, Hydration::MayEdit);
+    let edge = Edge::begin(context, TEST_FAILOVER, &source);
     run_edge(edge).instrument(edge.span()).await?;
     teardown::end(context, &source).await
 }
@@ -72,7 +72,7 @@ pub(crate) async fn run_briefly(
     name: EdgeName,
     source: &Running,
 ) -> Result<(), ScenarioError> {
-    let edge = Edge::begin(context, name, source, Hydration::MayEdit);
+    let edge = Edge::begin(context, name, source);
     let run = async {
         let item = context.core.item(&context.item).await?;
         let newest = item.points.into_iter().rfind(|point| point.processed);
