@@ -125,7 +125,12 @@ fn boot_partition(disk: &Utf8Path) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Cursor, Write as _};
+
+    use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
+
     use super::*;
+    use crate::judge::{self, DiskUnderTest};
 
     fn windows() -> KnownGuest {
         KnownGuest { os: GuestOs::Windows, facts: GuestFacts::default() }
@@ -151,6 +156,100 @@ mod tests {
             assert!(!due_by_rule(PlatformKind::Azure, Some(&guest)));
         }
         assert!(due_by_rule(PlatformKind::Vmware, None));
+    }
+
+    const KERNEL: &str = "vmlinuz";
+
+    /// A disk with a boot partition, sparse.
+    fn disk(path: &Utf8Path) {
+        let mut bytes = vec![0; usize::try_from(BOOT_BYTES).unwrap()];
+        let options = FormatVolumeOptions::new().fat_type(fatfs::FatType::Fat16);
+        fatfs::format_volume(Cursor::new(&mut bytes), options).unwrap();
+        let fat = FileSystem::new(Cursor::new(&mut bytes), FsOptions::new()).unwrap();
+        for (file, content) in [(KERNEL, [7; 9000].as_slice()), (&SYSLINUX_CFG[1..], &[1; 100])] {
+            fat.root_dir().create_file(file).unwrap().write_all(content).unwrap();
+        }
+        fat.unmount().unwrap();
+        drop(fat);
+        let file = File::create(path).unwrap();
+        file.set_len(BOOT_OFFSET + BOOT_BYTES + 4096).unwrap();
+        file.write_all_at(&bytes, BOOT_OFFSET).unwrap();
+    }
+
+    /// Hydration by a FAT driver, which makes the boot loader's configuration longer.
+    fn hydrate(path: &Utf8Path) {
+        let mut bytes = boot_partition(path).unwrap();
+        let fat = FileSystem::new(Cursor::new(&mut bytes), FsOptions::new()).unwrap();
+        fat.root_dir().open_file(&SYSLINUX_CFG[1..]).unwrap().write_all(&[2; 5000]).unwrap();
+        fat.unmount().unwrap();
+        drop(fat);
+        File::options().write(true).open(path).unwrap().write_all_at(&bytes, BOOT_OFFSET).unwrap();
+    }
+
+    /// Offset on the disk of a byte pattern of the boot partition.
+    fn offset_of(path: &Utf8Path, pattern: &[u8]) -> u64 {
+        let bytes = boot_partition(path).unwrap();
+        let at = bytes.chunks(512).position(|sector| sector.starts_with(pattern)).unwrap();
+        BOOT_OFFSET + at as u64 * 512
+    }
+
+    fn tamper(path: &Utf8Path, at: u64) {
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 0x55], at).unwrap();
+    }
+
+    /// The oracle's verdict on a disk that was hydrated and, at an offset, tampered with.
+    async fn judged(editable: &[&str], place: fn(&Utf8Path) -> Option<u64>) -> (String, String) {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(keep.path()).unwrap();
+        let [before, after, log] = ["before", "after", "log"].map(|name| dir.join(name));
+        disk(&before);
+        std::fs::copy(&before, &after).unwrap();
+        hydrate(&after);
+        if let Some(at) = place(&after) {
+            tamper(&after, at);
+        }
+        // No guest has written anything.
+        let mut empty = [0x006a_7366_7773_6872_u64, 1, 0].map(u64::to_le_bytes).concat();
+        empty.extend(512_u32.to_le_bytes());
+        empty.resize(512, 0);
+        std::fs::write(&log, empty).unwrap();
+        let disk = DiskUnderTest {
+            name: "system".to_owned(),
+            initial_image: before,
+            log,
+            recovered: after,
+            editable_files: editable.iter().map(ToString::to_string).collect(),
+            second_reader: Err("not in this test".to_owned()),
+        };
+        let machine = judge::judge(vec![disk], 0, dir).await.unwrap();
+        let outcome = &machine.disks[0].outcome;
+        (outcome.oracle.clone(), outcome.words.clone())
+    }
+
+    #[tokio::test]
+    async fn the_oracle_ignores_what_the_edit_explains_and_nothing_else() {
+        let editable = [SYSLINUX_CFG];
+        let in_edited = |disk: &Utf8Path| Some(offset_of(disk, &[2; 512]) + 7);
+        for place in [|_: &Utf8Path| None, in_edited] {
+            let (class, words) = judged(&editable, place).await;
+            assert_eq!(class, "exact", "{words}");
+        }
+        let elsewhere: [fn(&Utf8Path) -> Option<u64>; 4] = [
+            // Another file, its slack, a free cluster, and outside the boot partition.
+            |disk| Some(offset_of(disk, &[7; 512])),
+            |disk| Some(offset_of(disk, &[7; 512]) + 9001),
+            |_| Some(BOOT_OFFSET + BOOT_BYTES - 4096),
+            |_| Some(BOOT_OFFSET + BOOT_BYTES + 100),
+        ];
+        for (number, place) in elsewhere.into_iter().enumerate() {
+            let (class, words) = judged(&editable, place).await;
+            assert_eq!(class, "foreign", "{number}: {words}");
+        }
+        let (class, words) = judged(&[], |_| None).await;
+        assert_eq!(class, "foreign", "an edit where hydration is not due: {words}");
     }
 
     #[test]

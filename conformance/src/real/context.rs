@@ -445,6 +445,11 @@ pub(crate) fn open_core(
     core_under_test::open(parts, fault).map_err(|error| ScenarioError::Inconclusive(error.to_string()))
 }
 
+/// How a core answered a request, if `code` is that of its error.
+pub(crate) fn answer(code: Option<ErrorCode>) -> String {
+    code.map_or_else(|| "accepted".to_owned(), |code| format!("refused with {}", json_name(&code)))
+}
+
 /// The name of an enum variant in JSON, such as `commit-pending`.
 pub(crate) fn json_name(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(ToOwned::to_owned)).unwrap_or_default()

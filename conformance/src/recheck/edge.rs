@@ -65,6 +65,9 @@ fn recorded(edge: &EdgeOutcome) -> Lines {
     if edge.flip.is_none() {
         object(Verdict::Unknown, "the test of the oracle is not recorded".to_owned());
     }
+    if let Some(beyond_claim) = edge.rpo.claim_objection() {
+        object(Verdict::Fail, format!("it is recorded as a pass, and yet: {beyond_claim}"));
+    }
     if let Some(line) = loss_mismatch(&edge.rpo, &edge.evidence) {
         object(Verdict::Unknown, line);
     }

@@ -86,6 +86,7 @@ async fn store_edge(dir: &Utf8Path, name: &str, cuts: [usize; 2]) -> EdgeOutcome
             bytes: lost.bytes,
             acknowledged: Some(5),
             survived: Some(4),
+            claimed_ms: Some(5),
         },
         rto: Rto::default(),
         flip: Some("system: sectors 8 and 9".to_owned()),
@@ -269,7 +270,7 @@ async fn a_missing_file_is_no_pass() {
 /// What a person could change in a result, and the exit code if the seal was forged as well.
 type Edit = (&'static str, fn(&mut ScenarioOutcome), u8);
 
-const EDITS: [Edit; 16] = [
+const EDITS: [Edit; 17] = [
     ("an edge removed", |outcome| drop(outcome.edges.remove(2)), 3),
     ("all edges removed", |outcome| outcome.edges.clear(), 3),
     ("an edge renamed", |outcome| outcome.edges[0].name = "failback".to_owned(), 3),
@@ -283,6 +284,7 @@ const EDITS: [Edit; 16] = [
     ("lost writes", |outcome| outcome.edges[0].evidence.lost_writes = 0, 3),
     ("lost records", |outcome| outcome.edges[0].rpo.records = 0, 3),
     ("completeness", |outcome| outcome.edges[0].evidence.complete = true, 3),
+    ("the claimed loss", |outcome| outcome.edges[0].rpo.ms = 506, 1),
     ("the last record", |outcome| outcome.edges[0].rpo.survived = Some(5), 3),
     ("the self-test", |outcome| outcome.edges[0].flip = None, 3),
     ("the initial record", |outcome| outcome.edges[0].evidence.initial_record = Some(5), 3),

@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result};
 use contract::{Direction, Millis, Phase, Policy, Side, Timestamp};
 use simulator::testbed::{BACK, BOOT, Boots, INTERVAL, OUT, TestbedError, item_of};
-use simulator::{Cut, SimBoot, SimSite, SimWorld, Snapshot, cut_of, last_record};
+use simulator::{Cut, SimBoot, SimWorld, Snapshot, cut_of, last_record};
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
@@ -227,7 +227,7 @@ struct Edge {
 fn judge(edge: &Edge) -> EdgeOutcome {
     let Boots { source, target } = &edge.boots;
     let log = source.log();
-    let (cut, words) = match cut_of(&source.bases(), &log, &target.bases(), &[SimSite::hydrated()]) {
+    let (cut, words) = match cut_of(&source.bases(), &log, &target.bases(), &target.hydrated_since(&source.bases())) {
         Cut::Exact(range) => {
             (Some(*range.end()), format!("exact: the first {} of {} writes", range.end(), log.len()))
         }
@@ -261,6 +261,7 @@ fn judge(edge: &Edge) -> EdgeOutcome {
             bytes: missing.iter().map(|write| u64::from(write.length)).sum(),
             acknowledged: None,
             survived: None,
+            claimed_ms: None,
         },
         rto: Rto { ms: target.up.as_ref().map_or(0, |up| up.since(edge.began).0), ..Rto::default() },
         flip: None,

@@ -9,7 +9,7 @@
 //!    [`Edge::judge_point`] a recovery point if nothing was booted;
 //! 5. [`Edge::finish`] or [`Edge::finish_replication`] records the verdict.
 
-use contract::{ItemView, JobId, PointChoice, RecoveryPoint};
+use contract::{ItemView, JobId, Millis, PointChoice, RecoveryPoint};
 use standins::{Boot, BootDisk, StandInSite};
 use tracing::Span;
 
@@ -18,7 +18,7 @@ use crate::judge::{self, DiskUnderTest, SecondReading};
 use crate::outcome::{Rpo, Rto};
 use crate::real::context::ScenarioContext;
 use crate::real::edge::disk_pairs::pair_disks;
-use crate::real::edge::freshness::{self, HostClock};
+use crate::real::edge::freshness::{self, HostClock, JudgedChoice};
 use crate::real::edge::hydration_diff::{check_hydration, need_of};
 use crate::real::edge::judge::{JudgedDisks, Judgement, contradiction_inside, finish_edge, judge_disks};
 use crate::real::edge::measure::{self, Outage};
@@ -164,7 +164,8 @@ impl<'a> Edge<'a> {
         };
         let (edited, disks, files) = recovery_point::with_point(site, point, &dir, judge).await?;
         let stale = self.check_content(&disks, point);
-        let judgement = self.judgement(disks, &recovered, outage);
+        let claimed = HostClock::read().time_of(outage.source_stopped).since(point.time);
+        let judgement = self.judgement(disks, &recovered, outage, claimed);
         let mut judged = JudgedRecovery { recovered, judgement, point: files, edited };
         judged.object(stale);
         Ok(judged)
@@ -195,9 +196,13 @@ impl<'a> Edge<'a> {
         outage: Outage,
         judged: &mut JudgedRecovery,
     ) {
-        if let Some(wrong) = freshness::choice_objection(choice, point, &at_trigger.points) {
-            self.context.check(wrong.rule, false, wrong.why.clone());
-            judged.object(Some(wrong.why));
+        if let Some(JudgedChoice { rule, objection }) =
+            freshness::judge_choice(choice, point, &at_trigger.points)
+        {
+            let found = objection.clone();
+            let found = found.unwrap_or_else(|| format!("recovery point {} was used, as asked for", point.id));
+            self.context.check(rule, objection.is_none(), found);
+            judged.object(objection);
         }
         if matches!(choice, PointChoice::LatestAppConsistent | PointChoice::Custom(_)) {
             // Such a point may be of any age (RP-18).
@@ -219,7 +224,8 @@ impl<'a> Edge<'a> {
     ) -> Result<JudgedRecovery, ScenarioError> {
         let not_read = |_| Err("what was booted is judged, and its disk is in use".to_owned());
         let disks = self.judge_disks(self.booted_disks(&recovered.boot, not_read)?).await?;
-        let judgement = self.judgement(disks, &recovered, outage);
+        // Such a recovery claims to lose nothing.
+        let judgement = self.judgement(disks, &recovered, outage, Millis(0));
         Ok(JudgedRecovery { recovered, judgement, point: vec![], edited: vec![] })
     }
 
@@ -317,12 +323,18 @@ impl<'a> Edge<'a> {
     }
 
     /// Adds to the oracle's verdict what was measured from outside and what the witness found
-    /// inside.
-    fn judgement(&self, disks: JudgedDisks, recovered: &Recovered, outage: Outage) -> Judgement {
+    /// inside. `claimed` is the loss that the core claims.
+    fn judgement(
+        &self,
+        disks: JudgedDisks,
+        recovered: &Recovered,
+        outage: Outage,
+        claimed: Millis,
+    ) -> Judgement {
         let acks = self.source.boot.guest.witness().acks();
         let survived = recovered.last_record();
         Judgement {
-            rpo: measure::rpo(&acks, survived, outage.source_stopped, disks.machine.lost),
+            rpo: measure::rpo(&acks, survived, outage.source_stopped, disks.machine.lost, claimed),
             rto: recovered.rto(outage, self.context.cold_boot_ms()),
             other_objection: contradiction_inside(&recovered.findings, &disks.machine),
             disks,

@@ -21,7 +21,7 @@ use witness::ledger::RecordNumber;
 
 use crate::blame::ScenarioError;
 use crate::judge::JudgedMachine;
-use crate::real::context::{JOB_WITHIN, ScenarioContext, json_name};
+use crate::real::context::{JOB_WITHIN, ScenarioContext, answer, json_name};
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
@@ -177,10 +177,10 @@ async fn check_refused_points(
     };
     let code = context.core.failover(&alone).await.err().map(|error| error.code);
     let refused = code == Some(ErrorCode::MultiVmNeedsGroup);
-    context.check(RP_07, refused, format!("for one machine: {code:?}"));
+    context.check(RP_07, refused, format!("for one machine: {}", answer(code)));
     let named = plan_request(Direction::PrimaryToRecovery, PointChoice::Custom(point.id.clone()));
     let code = context.core.failover_plan(&named).await.err().map(|error| error.code);
-    context.check(RP_10, code == Some(ErrorCode::BadRequest), format!("for a plan: {code:?}"));
+    context.check(RP_10, code == Some(ErrorCode::BadRequest), format!("for a plan: {}", answer(code)));
     Ok(())
 }
 
