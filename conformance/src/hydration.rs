@@ -52,7 +52,8 @@ impl Need {
         before: &Utf8Path,
         drivers: &[&str],
     ) -> Result<Self> {
-        let read = |path| images::read_boot_file(before, path).map(|b| String::from_utf8_lossy(&b).into_owned());
+        let read =
+            |path| images::read_boot_file(before, path).map(|b| String::from_utf8_lossy(&b).into_owned());
         let loaded = drivers_of_syslinux(&read(SYSLINUX_CFG)?);
         let lacks = drivers.iter().filter(|driver| !loaded.iter().any(|known| known == *driver));
         let drivers: Vec<_> = lacks.map(|driver| (*driver).to_owned()).collect();
@@ -119,7 +120,8 @@ pub fn edited_sectors(before: &Utf8Path, after: &Utf8Path, editable: &[&str]) ->
 fn boot_partition(disk: &Utf8Path) -> Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(BOOT_BYTES)?];
     let file = File::open(disk).with_context(|| format!("open {disk}"))?;
-    file.read_exact_at(&mut bytes, BOOT_OFFSET).with_context(|| format!("read the boot partition of {disk}"))?;
+    file.read_exact_at(&mut bytes, BOOT_OFFSET)
+        .with_context(|| format!("read the boot partition of {disk}"))?;
     Ok(bytes)
 }
 
@@ -170,7 +172,6 @@ mod tests {
             fat.root_dir().create_file(file).unwrap().write_all(content).unwrap();
         }
         fat.unmount().unwrap();
-        drop(fat);
         let file = File::create(path).unwrap();
         file.set_len(BOOT_OFFSET + BOOT_BYTES + 4096).unwrap();
         file.write_all_at(&bytes, BOOT_OFFSET).unwrap();
@@ -182,7 +183,6 @@ mod tests {
         let fat = FileSystem::new(Cursor::new(&mut bytes), FsOptions::new()).unwrap();
         fat.root_dir().open_file(&SYSLINUX_CFG[1..]).unwrap().write_all(&[2; 5000]).unwrap();
         fat.unmount().unwrap();
-        drop(fat);
         File::options().write(true).open(path).unwrap().write_all_at(&bytes, BOOT_OFFSET).unwrap();
     }
 

@@ -156,7 +156,10 @@ fn records_of_other_files_are_not_exempt_except_for_the_date_of_the_last_access(
         assert_eq!(damage_of_altered(&before, &after, loader + 24), [], "{width:?}");
         assert_eq!(damage_of_altered(&before, &after, kernel + 18), [], "{width:?}");
         let damage = damage_of_altered(&before, &after, kernel + 24);
-        assert!(damage[0].place.contains("root directory") || damage[0].place.ends_with("of /"), "{damage:?}");
+        assert!(
+            damage[0].place.contains("root directory") || damage[0].place.ends_with("of /"),
+            "{damage:?}"
+        );
     }
 }
 

@@ -158,7 +158,9 @@ impl Volume<'_> {
         let mut next = first;
         while next != 0 && next < last_mark {
             if !(FIRST_CLUSTER..self.geometry.clusters_end).contains(&next) || !known.insert(next) {
-                return Err(FatError::Damaged(format!("the chain from cluster {first} breaks off at {next}")));
+                return Err(FatError::Damaged(format!(
+                    "the chain from cluster {first} breaks off at {next}"
+                )));
             }
             chain.push(next);
             next = self.entry(0, next as usize);

@@ -70,7 +70,8 @@ fn boot_record() -> Vec<u8> {
 
 /// The drivers that every boot loader loads from a disk; none if it has no boot partition.
 pub(crate) fn loaded_drivers(disk: &Snapshot) -> Vec<String> {
-    let [bios, uefi] = [Firmware::Bios, Firmware::Uefi].map(|firmware| start(disk, firmware).unwrap_or_default());
+    let [bios, uefi] =
+        [Firmware::Bios, Firmware::Uefi].map(|firmware| start(disk, firmware).unwrap_or_default());
     bios.into_iter().filter(|driver| uefi.contains(driver)).collect()
 }
 

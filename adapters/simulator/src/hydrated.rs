@@ -63,7 +63,6 @@ mod tests {
             fat.root_dir().open_file(&path[1..]).unwrap().write_all(&[b'#'; 1200]).unwrap();
         }
         fat.unmount().unwrap();
-        drop(fat);
         tamper(&mut parts[1].1);
         let disks = vec![SimDisk { id: DiskId::from("system"), base: disk(&parts) }];
         let mut boot = SimBoot::new(MachineId::from("web"), 1, 1, Timestamp(0), disks);

@@ -227,13 +227,14 @@ struct Edge {
 fn judge(edge: &Edge) -> EdgeOutcome {
     let Boots { source, target } = &edge.boots;
     let log = source.log();
-    let (cut, words) = match cut_of(&source.bases(), &log, &target.bases(), &target.hydrated_since(&source.bases())) {
-        Cut::Exact(range) => {
-            (Some(*range.end()), format!("exact: the first {} of {} writes", range.end(), log.len()))
-        }
-        Cut::Broken(mismatch) => (None, format!("{mismatch:?}")),
-        Cut::Unknown(why) => (None, why),
-    };
+    let (cut, words) =
+        match cut_of(&source.bases(), &log, &target.bases(), &target.hydrated_since(&source.bases())) {
+            Cut::Exact(range) => {
+                (Some(*range.end()), format!("exact: the first {} of {} writes", range.end(), log.len()))
+            }
+            Cut::Broken(mismatch) => (None, format!("{mismatch:?}")),
+            Cut::Unknown(why) => (None, why),
+        };
     let record = cut.map_or(0, |cut| last_record(&log, cut));
     let lost = edge.boots.lost(record, edge.disaster);
     let why = objection(edge, target, cut.map(|_| record), lost).unwrap_or_default();

@@ -99,7 +99,8 @@ pub(crate) fn check_boot_partition(
     context.check(FO_01, damage.is_empty(), found.clone());
     context.check(HY_08, damage.is_empty(), found);
     if !need.due {
-        let found = format!("hydration is not due, and {} sectors of the boot partition differ", damage.len());
+        let found =
+            format!("hydration is not due, and {} sectors of the boot partition differ", damage.len());
         context.check(HY_07, damage.is_empty(), found);
     }
     let edited = edited_boot_files(after, before)?;

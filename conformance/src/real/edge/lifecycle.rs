@@ -200,7 +200,8 @@ impl<'a> Edge<'a> {
             freshness::judge_choice(choice, point, &at_trigger.points)
         {
             let found = objection.clone();
-            let found = found.unwrap_or_else(|| format!("recovery point {} was used, as asked for", point.id));
+            let found =
+                found.unwrap_or_else(|| format!("recovery point {} was used, as asked for", point.id));
             self.context.check(rule, objection.is_none(), found);
             judged.object(objection);
         }

@@ -135,7 +135,8 @@ mod tests {
         let acks: Vec<_> = (1..=5).map(|n| Ack { number: n, heard: at(n * 100) }).collect();
         let rpo = rpo(&acks, 3, at(550), LostWrites { writes: 7, bytes: 4096 }, Millis(200));
         let (acknowledged, survived, claimed_ms) = (Some(5), Some(3), Some(200));
-        let expected = Rpo { ms: 150, records: 2, writes: 7, bytes: 4096, acknowledged, survived, claimed_ms };
+        let expected =
+            Rpo { ms: 150, records: 2, writes: 7, bytes: 4096, acknowledged, survived, claimed_ms };
         assert_eq!(rpo, expected);
     }
 

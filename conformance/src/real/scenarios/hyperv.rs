@@ -194,7 +194,11 @@ async fn check_failed_back(context: &ScenarioContext, recovered: &Recovered) -> 
     let pending = protection.phase == Phase::CommitPending && protection.active == Side::Primary;
     context.check(HF_15, pending, format!("after failback: {protection:?}"));
     let code = context.core.reverse_replicate(&context.item).await.err().map(|error| error.code);
-    context.check(HF_17, code == Some(ErrorCode::NotAllowedInState), format!("before commit: {}", answer(code)));
+    context.check(
+        HF_17,
+        code == Some(ErrorCode::NotAllowedInState),
+        format!("before commit: {}", answer(code)),
+    );
     Ok(())
 }
 

@@ -33,7 +33,9 @@ pub fn recovered(
     }
     let boots = system.boots(source);
     let newest = boots.last().ok_or("the source never ran")?;
-    let of = |boot: &Arc<SimBoot>| Some((Arc::clone(boot), place(boot, &target.bases(), &target.hydrated_since(&boot.bases()))?));
+    let of = |boot: &Arc<SimBoot>| {
+        Some((Arc::clone(boot), place(boot, &target.bases(), &target.hydrated_since(&boot.bases()))?))
+    };
     let mut candidates = boots.iter().rev().take_while(|boot| boot.number >= since);
     let found = candidates.find_map(of);
     let (boot, cut) = found.ok_or_else(|| {
