@@ -85,7 +85,7 @@ fn due_by_rule(source: PlatformKind, guest: Option<&KnownGuest>) -> bool {
             *os == GuestOs::Linux
                 || facts.agent < AgentVersion::WITHOUT_HYDRATION
                 || !facts.dhcp_service
-                || !GuestFacts::CLOUD_DRIVERS.iter().all(|driver| starts(driver))
+                || !GuestFacts::CLOUD_DRIVERS.iter().all(starts)
         }),
     }
 }
