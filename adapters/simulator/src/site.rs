@@ -14,12 +14,11 @@ use contract::{
 use nbd::{DiskServer, Served};
 use tokio::sync::watch;
 
-use crate::disk::BOOT_PARTITION;
 use crate::faults::Faults;
 use crate::state::State;
 use crate::store::Store;
 use crate::trace::Trace;
-use crate::{Allowed, Call, Event, Link, SimClock, SimConfig, SimProfile, Snapshot};
+use crate::{Call, Event, Link, SimClock, SimConfig, SimProfile, Snapshot};
 use inventory::{Denial, Infrastructure};
 
 /// A site in memory, opened by [`SimWorld::site`](crate::SimWorld::site).
@@ -157,12 +156,6 @@ impl SimSite {
     /// Number of open snapshots and exports, which a stopped core must not leave behind.
     pub fn left_open(&self) -> usize {
         self.with(|state| state.snapshots.len() + state.exports.len())
-    }
-
-    /// The part of a machine's disks that hydration may edit: the boot partition of the first disk.
-    #[must_use]
-    pub fn hydrated() -> Allowed {
-        Allowed { disk: 0, bytes: BOOT_PARTITION }
     }
 
     /// All events so far, in order.

@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result};
 use contract::{Direction, Millis, Phase, Policy, Side, Timestamp};
 use simulator::testbed::{BACK, BOOT, Boots, INTERVAL, OUT, TestbedError, item_of};
-use simulator::{Cut, SimBoot, SimSite, SimWorld, Snapshot, cut_of, last_record};
+use simulator::{Cut, SimBoot, SimWorld, Snapshot, cut_of, last_record};
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
@@ -227,13 +227,14 @@ struct Edge {
 fn judge(edge: &Edge) -> EdgeOutcome {
     let Boots { source, target } = &edge.boots;
     let log = source.log();
-    let (cut, words) = match cut_of(&source.bases(), &log, &target.bases(), &[SimSite::hydrated()]) {
-        Cut::Exact(range) => {
-            (Some(*range.end()), format!("exact: the first {} of {} writes", range.end(), log.len()))
-        }
-        Cut::Broken(mismatch) => (None, format!("{mismatch:?}")),
-        Cut::Unknown(why) => (None, why),
-    };
+    let (cut, words) =
+        match cut_of(&source.bases(), &log, &target.bases(), &target.hydrated_since(&source.bases())) {
+            Cut::Exact(range) => {
+                (Some(*range.end()), format!("exact: the first {} of {} writes", range.end(), log.len()))
+            }
+            Cut::Broken(mismatch) => (None, format!("{mismatch:?}")),
+            Cut::Unknown(why) => (None, why),
+        };
     let record = cut.map_or(0, |cut| last_record(&log, cut));
     let lost = edge.boots.lost(record, edge.disaster);
     let why = objection(edge, target, cut.map(|_| record), lost).unwrap_or_default();
@@ -261,6 +262,7 @@ fn judge(edge: &Edge) -> EdgeOutcome {
             bytes: missing.iter().map(|write| u64::from(write.length)).sum(),
             acknowledged: None,
             survived: None,
+            claimed_ms: None,
         },
         rto: Rto { ms: target.up.as_ref().map_or(0, |up| up.since(edge.began).0), ..Rto::default() },
         flip: None,
