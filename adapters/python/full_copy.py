@@ -28,15 +28,13 @@ class FullCopy(rt.ItemCore[Item]):
             why = f"a copy of a {primary.kind} machine needs hydration, which this core does not have"
             raise CoreError(ErrorCode.NOT_SUPPORTED, why)
 
-    # Recovery points
-
     async def take_point(self, item: Item, consistency: rt.Consistency) -> rt.RecoveryPoint:
         (source, target), (_, machine) = self.sites_of(item), item.view.primary
         [snapshot] = await source.open_snapshots(rt.SnapshotRequest([(machine, None)], consistency))
         try:
             item.garbage += item.copying  # An earlier copy was not finished.
-            number = item.next_number()
-            item.copying = [VolumeId(f"{item.view.id}-{disk.id}-{number}") for disk in snapshot.disks]
+            name = f"{item.view.id}-point-{item.next_number()}"
+            item.copying = [VolumeId(f"{name}-{disk.id}") for disk in snapshot.disks]
             self.save()
             await self.collect_garbage(item)
             for disk, volume in zip(snapshot.disks, item.copying):
@@ -48,7 +46,7 @@ class FullCopy(rt.ItemCore[Item]):
         volumes = [(disk.id, volume) for disk, volume in zip(snapshot.disks, item.copying)]
         item.copying = []
         return rt.RecoveryPoint(
-            id=rt.PointId(f"{item.view.id}-point-{number}"),
+            id=rt.PointId(name),
             time=snapshot.taken_at,
             consistency=consistency,
             processed=True,
@@ -69,25 +67,21 @@ class FullCopy(rt.ItemCore[Item]):
             await self.sites_of(item)[1].delete_volume(volume)
             item.garbage.remove(volume)
 
-    async def discard(self, item: Item) -> None:
-        await self.remove_test(item)
-        points = [volume for point in item.view.points for _, volume in point.volumes]
-        item.garbage, item.copying = item.garbage + item.copying + points, []
-        await self.collect_garbage(item)
+    def name_disks(self, item: Item) -> rt.Volumes:
+        name = f"{item.view.id}-delta-{item.next_number()}"
+        return [(disk.id, VolumeId(f"{name}-{disk.id}")) for disk in item.source.disks]
 
-    # Machines on the recovery side
-
-    def name_disks(self, item: Item, point: rt.RecoveryPoint) -> rt.Volumes:
-        number = item.next_number()
-        return [(disk, VolumeId(f"{item.view.id}-{disk}-delta-{number}")) for disk, _ in point.volumes]
+    async def make_disks(self, item: Item, point: rt.RecoveryPoint, disks: rt.Volumes) -> None:
+        """Makes deltas over a point, so that the point stays as it is."""
+        for (_, delta), (_, below) in zip(disks, point.volumes):
+            await self.sites_of(item)[1].derive_volume(delta, below)
 
     async def build(self, job: Job, item: Item, point: rt.RecoveryPoint, spec: rt.MachineSpec) -> None:
-        """Starts a machine from deltas over a point, so that the point stays as it is."""
+        """Starts a machine from a point."""
         site = self.sites_of(item)[1]
         try:
             async with job.step("build target disks"):
-                for (_, delta), (_, below) in zip(spec.disks, point.volumes):
-                    await site.derive_volume(delta, below)
+                await self.make_disks(item, point, spec.disks)
             async with job.step("create target machine"):
                 await site.create_machine(spec)
             async with job.step("start target machine"):
@@ -97,7 +91,42 @@ class FullCopy(rt.ItemCore[Item]):
             item.held = None
             raise
 
-    # Failover
+    async def test_failover(self, request: rt.TestFailoverRequest) -> JobId:
+        item = await self.checked_test_failover(request)
+        return await self.jobs.start(JobKind.TEST_FAILOVER, item.view.id, self.start_test, request)
+
+    async def start_test(self, job: Job, request: rt.TestFailoverRequest) -> None:
+        item = self.find(request.item)
+        point = await self.choose(request.item, request.point)
+        machine = MachineId(f"{item.view.recovery[1]}-test")
+        await self.remove_test(item)
+        item.test, item.held = self.name_disks(item), point.id
+        self.save()
+        await self.build(job, item, point, self.spec(item, machine, item.test, request.network))
+        item.view.test_failover = machine
+        self.save()
+
+    async def remove_test(self, item: Item) -> None:
+        machine = MachineId(f"{item.view.recovery[1]}-test")
+        await self.sites_of(item)[1].remove_machine(machine, item.test)
+        item.test, item.held, item.view.test_failover = [], None, None
+        self.save()
+
+    async def clean_up_test_failover(self, item: ItemId) -> JobId:
+        await self.checked(item, Operation.TEST_FAILOVER_CLEANUP)
+        return await self.jobs.start(JobKind.TEST_FAILOVER_CLEANUP, item, self.clean_up, item)
+
+    async def clean_up(self, job: Job, id: ItemId) -> None:
+        async with job.step("remove test machine"):
+            await self.remove_test(self.find(id))
+        self.find(id).view.test_failover_status = rt.TestFailoverStatus.PERFORMED
+        self.save()
+
+    async def discard(self, item: Item) -> None:
+        await self.remove_test(item)
+        points = [volume for point in item.view.points for _, volume in point.volumes]
+        item.garbage, item.copying = item.garbage + item.copying + points, []
+        await self.collect_garbage(item)
 
     async def failover(self, request: rt.FailoverRequest) -> JobId:
         item = await self.checked_failover(request)
@@ -130,7 +159,7 @@ class FullCopy(rt.ItemCore[Item]):
         """Builds the target from a point and makes the recovery side active."""
         item, machine = self.find(id), self.find(id).view.recovery[1]
         await self.sites_of(item)[1].remove_machine(machine, item.target)
-        item.target = self.name_disks(item, point)
+        item.target = self.name_disks(item)
         self.save()
         await self.build(job, item, point, self.spec(item, machine, item.target, item.network))
         item.view.protection = rt.Protection(Phase.COMMIT_PENDING, rt.Side.RECOVERY)
@@ -160,39 +189,6 @@ class FullCopy(rt.ItemCore[Item]):
             item.view.protection.phase = Phase.COMMITTED
             self.save()
             await self.collect_garbage(item)
-
-    # Test failover
-
-    async def test_failover(self, request: rt.TestFailoverRequest) -> JobId:
-        item = await self.checked_test_failover(request)
-        return await self.jobs.start(JobKind.TEST_FAILOVER, item.view.id, self.start_test, request)
-
-    async def start_test(self, job: Job, request: rt.TestFailoverRequest) -> None:
-        item = self.find(request.item)
-        point = await self.choose(request.item, request.point)
-        machine = MachineId(f"{item.view.recovery[1]}-test")
-        await self.remove_test(item)
-        item.test, item.held = self.name_disks(item, point), point.id
-        self.save()
-        await self.build(job, item, point, self.spec(item, machine, item.test, request.network))
-        item.view.test_failover = machine
-        self.save()
-
-    async def remove_test(self, item: Item) -> None:
-        machine = MachineId(f"{item.view.recovery[1]}-test")
-        await self.sites_of(item)[1].remove_machine(machine, item.test)
-        item.test, item.held, item.view.test_failover = [], None, None
-        self.save()
-
-    async def clean_up_test_failover(self, item: ItemId) -> JobId:
-        await self.checked(item, Operation.TEST_FAILOVER_CLEANUP)
-        return await self.jobs.start(JobKind.TEST_FAILOVER_CLEANUP, item, self.clean_up, item)
-
-    async def clean_up(self, job: Job, id: ItemId) -> None:
-        async with job.step("remove test machine"):
-            await self.remove_test(self.find(id))
-        self.find(id).view.test_failover_status = rt.TestFailoverStatus.PERFORMED
-        self.save()
 
 
 if __name__ == "__main__":

