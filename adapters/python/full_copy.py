@@ -5,8 +5,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import roundtrip as rt
+from hydrate import hydrate, is_due
 from roundtrip import CoreError, ErrorCode, ItemId, Job, JobId, JobKind, MachineId, Operation, Phase
 from roundtrip import PlatformError, Step, VolumeId
+
+WRITE = rt.Access.WRITE
 
 
 @dataclass
@@ -23,11 +26,6 @@ class FullCopy(rt.ItemCore[Item]):
     name, version = "full-copy", "1.0"
     item_type = Item
 
-    def check_pair(self, primary: rt.SiteView, recovery: rt.SiteView) -> None:
-        if primary.kind in (rt.PlatformKind.VMWARE, rt.PlatformKind.PHYSICAL):
-            why = f"a copy of a {primary.kind} machine needs hydration, which this core does not have"
-            raise CoreError(ErrorCode.NOT_SUPPORTED, why)
-
     async def take_point(self, item: Item, consistency: rt.Consistency) -> rt.RecoveryPoint:
         (source, target), (_, machine) = self.sites_of(item), item.view.primary
         [snapshot] = await source.open_snapshots(rt.SnapshotRequest([(machine, None)], consistency))
@@ -39,7 +37,7 @@ class FullCopy(rt.ItemCore[Item]):
             await self.collect_garbage(item)
             for disk, volume in zip(snapshot.disks, item.copying):
                 await target.create_volume(volume, disk.size)
-                async with target.exported(volume, rt.Access.WRITE) as uri:
+                async with target.exported(volume, WRITE) as uri:
                     await rt.execute("nbdcopy", "--destination-is-zero", "--", disk.uri, uri)
         finally:
             await source.close_snapshot(snapshot.id, rt.Acknowledge.ADVANCE)
@@ -82,6 +80,9 @@ class FullCopy(rt.ItemCore[Item]):
         try:
             async with job.step("build target disks"):
                 await self.make_disks(item, point, spec.disks)
+            if is_due(item, await site.site()):
+                async with job.step(Step.HYDRATE) as step, site.exported(spec.disks[0][1], WRITE) as uri:
+                    step.note = await hydrate(uri, (await site.site()).boot_drivers)
             async with job.step("create target machine"):
                 await site.create_machine(spec)
             async with job.step("start target machine"):
@@ -134,12 +135,15 @@ class FullCopy(rt.ItemCore[Item]):
 
     async def fail_over(self, job: Job, request: rt.FailoverRequest) -> None:
         item = self.find(request.item)
+        if item.view.protection.phase == Phase.COMMIT_PENDING:
+            return  # Done before the core was killed.
         (source, _), (_, machine), is_off = self.sites_of(item), item.view.primary, False
         await self.remove_test(item)
         try:
             if request.shut_down_source:
                 async with job.step(Step.SHUT_DOWN_SOURCE, optional=True):
-                    await source.shut_down(machine, request.shutdown_within)
+                    if (await source.machine(machine)).power == rt.PowerState.ON:
+                        await source.shut_down(machine, request.shutdown_within)
                     is_off = True
             await self.stop_replication(item)
             if is_off:

@@ -1627,6 +1627,7 @@ class Item:
 
     view: ItemView
     source: MachineView
+    source_site: SiteView
     points_made: int = 0
     numbers: int = 0
     tried: int = 0
@@ -1863,7 +1864,8 @@ class ItemCore(PolicyCore, Generic[I]):
         except PlatformError as error:
             absent = error.kind == PlatformErrorKind.NOT_FOUND
             raise CoreError(ErrorCode.UNKNOWN_ID if absent else ErrorCode.PLATFORM, str(error)) from error
-        self.check_pair(await primary.site(), await recovery.site())
+        source_site = await primary.site()
+        self.check_pair(source_site, await recovery.site())
         view = ItemView(
             id=request.item,
             protection=Protection(Phase.INITIAL_REPLICATION, Side.PRIMARY),
@@ -1883,7 +1885,7 @@ class ItemCore(PolicyCore, Generic[I]):
             target=request.target,
             issues=[],
         )
-        self._items[request.item] = self.item_type(view, source)
+        self._items[request.item] = self.item_type(view, source, source_site)
         self.save()
         return await self.jobs.start(
             JobKind.ENABLE_PROTECTION, request.item, self._begin_protection, request.item
