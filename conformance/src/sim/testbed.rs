@@ -1,5 +1,6 @@
 //! The simulated tier's testbed: the core under test between two simulated sites.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::{CoreError, ReplicationCore};
@@ -20,5 +21,7 @@ pub(crate) fn open(world: SimWorld, setup: Setup, fault: &InjectedFault) -> Resu
 fn open_core(parts: CoreParts, fault: &InjectedFault) -> Result<Arc<dyn ReplicationCore>, CoreError> {
     let platforms = parts.platforms();
     let clock = CoreClock::from_fn(move || parts.clock.now());
-    core_under_test::open(core_under_test::CoreParts { platforms, dir: parts.dir, clock }, fault)
+    // All cores of a run share one log.
+    let log = std::env::var_os("ROUNDTRIP_RUN_DIR").map(|dir| PathBuf::from(dir).join("core.log"));
+    core_under_test::open(core_under_test::CoreParts { platforms, dir: parts.dir, clock, log }, fault)
 }
