@@ -139,6 +139,7 @@ class ErrorCode(Word):
     TOO_MANY_DISKS = auto()
     GROUP_MIXES_OS = auto()
     GROUP_MIXES_MASTER_TARGETS = auto()
+    DISK_RESIZED = auto()
     PLATFORM = auto()
     CANCELLED = auto()
     NOT_CURABLE = auto()
@@ -149,6 +150,7 @@ class ErrorCode(Word):
     MEMBER_FAILED = auto()
     SCRIPT_FAILED = auto()
     STORE = auto()
+    PROTOCOL = auto()
 
 
 class PlatformErrorKind(Word):

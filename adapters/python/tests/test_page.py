@@ -13,7 +13,7 @@ PAGE = PYTHON.parent.parent / "docs/your-core.md"
 def assembled() -> str:
     """The blocks in the order in which the page says to put them: the last lines stay the last."""
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    first, last, *steps = blocks
+    first, last, *steps = (str(block) for block in blocks)
     return "\n\n".join(block.rstrip("\n") for block in [first, *steps]) + "\n\n\n" + last
 
 
