@@ -16,8 +16,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::WireError;
+use crate::id::Id;
 use crate::lines::Lines;
-use crate::message::{self, Answer, ErrorObject, Id, Message, Request};
+use crate::message::{self, Answer, ErrorObject, Message, Request};
 use crate::method::Method;
 use crate::pending::{Ended, PendingCalls};
 use crate::protocol::{

@@ -3,32 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::message::Id;
+use crate::id::Id;
+use crate::message::BadMessage;
 use crate::protocol::{
     LONGEST_MESSAGE, MOST_OPEN_REQUESTS, MOST_UNKNOWN_NOTIFICATIONS, SOCKET_VARIABLE, VERSION,
 };
-
-/// A line that is no message.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadMessage {
-    /// It is not UTF-8.
-    #[error("a line is not UTF-8")]
-    NotUtf8,
-    /// It is not JSON.
-    #[error("a line is not JSON ({why}): {start}")]
-    NotJson {
-        /// What the parser says.
-        why: String,
-        /// The start of the line.
-        start: String,
-    },
-    /// It is JSON, but no message of JSON-RPC 2.0; batches are none either.
-    #[error("a line is not a message of JSON-RPC 2.0: {start}")]
-    NotAMessage {
-        /// The start of the line.
-        start: String,
-    },
-}
 
 /// Why a connection ended or was never made.
 #[derive(Clone, Debug, thiserror::Error)]

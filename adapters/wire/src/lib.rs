@@ -12,9 +12,11 @@
 //! - [`protocol`]: constants, and the messages that belong to neither interface
 
 pub mod client;
+pub mod code;
 pub mod connection;
 pub mod error;
 pub mod examples;
+pub mod id;
 mod lines;
 pub mod message;
 pub mod method;

@@ -2,38 +2,34 @@
 
 use std::borrow::Cow;
 
-use schemars::JsonSchema;
 use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Number, Value};
 
-use crate::error::BadMessage;
-use crate::protocol::code;
+use crate::code;
+use crate::id::Id;
 
-/// Id of a request, which its sender chooses.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Id {
-    /// A number.
-    Number(#[schemars(with = "f64")] Number),
-    /// A text.
-    Text(String),
-}
-
-impl From<u64> for Id {
-    fn from(number: u64) -> Self {
-        Self::Number(number.into())
-    }
-}
-
-impl std::fmt::Display for Id {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Number(number) => number.fmt(f),
-            Self::Text(text) => write!(f, "{text:?}"),
-        }
-    }
+/// A line that is no message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadMessage {
+    /// It is not UTF-8.
+    #[error("a line is not UTF-8")]
+    NotUtf8,
+    /// It is not JSON.
+    #[error("a line is not JSON ({why}): {start}")]
+    NotJson {
+        /// What the parser says.
+        why: String,
+        /// The start of the line.
+        start: String,
+    },
+    /// It is JSON, but no message of JSON-RPC 2.0; batches are none either.
+    #[error("a line is not a message of JSON-RPC 2.0: {start}")]
+    NotAMessage {
+        /// The start of the line.
+        start: String,
+    },
 }
 
 /// The error of an answer.

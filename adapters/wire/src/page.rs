@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 use crate::openrpc::{self, Described, Receiver};
 use crate::protocol::VERSION;
 
+/// Width of the page.
+const COLUMNS: usize = 100;
+
 const INTRODUCTION: &str = include_str!("introduction.md");
 
 /// The page.
@@ -43,7 +46,7 @@ fn describe(page: &mut String, method: &Described) {
         };
         let _ = writeln!(page, "Answered by {by}.\n");
     }
-    let _ = writeln!(page, "{}\n", method.text);
+    let _ = writeln!(page, "{}\n", wrapped(&method.text));
     if !method.params.is_empty() {
         page.push_str("| parameter | type |\n|---|---|\n");
         for (name, schema, required) in &method.params {
@@ -52,11 +55,31 @@ fn describe(page: &mut String, method: &Described) {
         }
         page.push('\n');
     }
-    let _ = writeln!(page, "Result: {}\n", type_name(&method.result));
+    let _ = writeln!(page, "{}\n", wrapped(&format!("Result: {}", type_name(&method.result))));
     let params = &method.example.params;
     let request = json!({ "jsonrpc": "2.0", "id": 7, "method": method.name, "params": params });
     let answer = json!({ "jsonrpc": "2.0", "id": 7, "result": method.example.result });
     let _ = writeln!(page, "```json\n{request}\n{answer}\n```");
+}
+
+/// Paragraphs, filled up to the width of the page.
+fn wrapped(text: &str) -> String {
+    let paragraphs = text.split("\n\n").map(|paragraph| {
+        let mut lines = vec![String::new()];
+        for word in paragraph.split_whitespace() {
+            let line = lines.last().map_or(0, |line| line.chars().count());
+            if line > 0 && line + 1 + word.chars().count() > COLUMNS {
+                lines.push(String::new());
+            }
+            if let Some(line) = lines.last_mut() {
+                let gap = if line.is_empty() { "" } else { " " };
+                line.push_str(gap);
+                line.push_str(word);
+            }
+        }
+        lines.join("\n")
+    });
+    paragraphs.collect::<Vec<_>>().join("\n\n")
 }
 
 /// The type of a schema, in words.
@@ -102,7 +125,7 @@ fn with_type(schema: &Value, one: &Value) -> Value {
 fn describe_type(page: &mut String, name: &str, schema: &Value) {
     let _ = writeln!(page, "\n### {name}\n");
     if let Some(text) = schema["description"].as_str() {
-        let _ = writeln!(page, "{}\n", openrpc::plain(text));
+        let _ = writeln!(page, "{}\n", wrapped(&openrpc::plain(text)));
     }
     let variants = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array());
     if let Some(variants) = variants {
@@ -113,7 +136,7 @@ fn describe_type(page: &mut String, name: &str, schema: &Value) {
     } else if let Some(properties) = schema["properties"].as_object() {
         members(page, schema, properties);
     } else {
-        let _ = writeln!(page, "Type: {}", type_name(schema));
+        let _ = writeln!(page, "{}", wrapped(&format!("Type: {}", type_name(schema))));
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::error::WireError;
-use crate::message::{Answer, Id};
+use crate::id::Id;
+use crate::message::Answer;
 
 /// How a request ended: with an answer, or with the connection.
 pub(crate) type Ended = Result<Answer, WireError>;

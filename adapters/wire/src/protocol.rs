@@ -7,6 +7,8 @@ use contract::{SiteId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::code;
+use crate::id::Id;
 use crate::method::Method;
 
 /// The version of the protocol. Minor versions only add to it.
@@ -35,26 +37,6 @@ pub const SOCKET_VARIABLE: &str = "ROUNDTRIP_CORE_SOCKET";
 /// Environment variable with the directory for the core's state. A core that is started again with
 /// the same directory continues.
 pub const STATE_VARIABLE: &str = "ROUNDTRIP_CORE_STATE_DIR";
-
-/// Codes of errors in answers.
-pub mod code {
-    /// The core refused or failed; `data` is a `CoreError`.
-    pub const CORE: i64 = -32000;
-    /// The platform refused or failed; `data` is a `PlatformError`.
-    pub const PLATFORM: i64 = -32001;
-    /// The major versions of the protocol differ; `data` has the supported version.
-    pub const VERSION: i64 = -32010;
-    /// The first message of a core must be `suite.connect`, and only the first.
-    pub const NOT_CONNECTED: i64 = -32011;
-    /// The request was cancelled by its sender.
-    pub const CANCELLED: i64 = -32800;
-    /// There is no such method.
-    pub const NO_METHOD: i64 = -32601;
-    /// The parameters do not fit the method.
-    pub const BAD_PARAMS: i64 = -32602;
-    /// The receiver failed while it worked on the request.
-    pub const INTERNAL: i64 = -32603;
-}
 
 /// Source of the time in a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -138,7 +120,7 @@ pub const CANCEL: &str = "rpc.cancel";
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Cancel {
     /// Id of the request.
-    pub id: crate::message::Id,
+    pub id: Id,
 }
 
 /// The notification with which a core says that it has no work in progress.

@@ -174,7 +174,7 @@ async fn shake_hands(
         },
         error = connection.ended() => Err(error),
     };
-    // The answer is the first message that the core gets, also if it says why there will be no other.
+    // The answer is the first message that the core gets, also if it says why there is no other.
     let _ = timeout_at(deadline, connection.all_answered()).await;
     match greeting {
         Ok((connect, connected)) => Ok(OpenCore { connection, connect, connected }),

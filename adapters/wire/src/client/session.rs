@@ -55,9 +55,9 @@ pub struct Session {
     pub state_dir: PathBuf,
     /// Id of the suite's run.
     pub run: String,
-    /// The clock, and whether it is virtual. A core that cannot use a virtual clock gets the host's.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Which clock that is.
+    /// Which clock that is. A core that cannot use a virtual clock is told to use the host's.
     pub time: Time,
     /// File for what the core writes to its standard error; `None`: it is dropped.
     pub log: Option<PathBuf>,

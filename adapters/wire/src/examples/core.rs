@@ -2,8 +2,8 @@
 
 use contract::*;
 
+use super::example::{Example, NOW};
 use super::views::{item, job, plan, policy, policy_view, target};
-use super::{Example, NOW};
 use crate::methods::core as calls;
 
 /// An example for a method: its parameters and its result.

@@ -2,7 +2,7 @@
 
 use contract::*;
 
-use super::{Example, NOW};
+use super::example::{Example, NOW};
 use crate::methods::Base64;
 use crate::methods::platform as calls;
 

@@ -2,7 +2,7 @@
 
 use contract::*;
 
-use super::NOW;
+use super::example::NOW;
 
 const INTERVAL: Millis = Millis(60_000);
 

@@ -109,8 +109,8 @@ where
     }
 }
 
-/// As [`run`], on the current runtime. It connects through the socket that the environment names, or
-/// else through the standard streams.
+/// As [`run`], on the current runtime. It connects through the socket that the environment names,
+/// or else through the standard streams.
 ///
 /// # Errors
 /// The connection cannot be made or breaks, or the core cannot be opened; one line says why.
