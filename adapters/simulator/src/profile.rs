@@ -58,8 +58,15 @@ impl SimProfile {
         boot_drivers: &["ata_piix"],
         tracking: TrackingPersistence::KeptOverShutdown,
     };
+    /// KVM hosts.
+    pub const KVM: Self = Self {
+        label: "kvm-sim",
+        kind: PlatformKind::Kvm,
+        boot_drivers: &["virtio_scsi"],
+        tracking: TrackingPersistence::KeptOverShutdown,
+    };
     /// All profiles.
-    pub const ALL: [Self; 4] = [Self::HYPERV, Self::VMWARE, Self::PHYSICAL, Self::AZURE];
+    pub const ALL: [Self; 5] = [Self::HYPERV, Self::VMWARE, Self::PHYSICAL, Self::AZURE, Self::KVM];
 }
 
 /// Configuration of a simulated site.

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use contract::{DiskId, PlatformError, PlatformErrorKind as Kind, VolumeId};
-use harness::machine::{Guest, format_node};
 use harness::tools;
 use inventory::{Volumes, merged_into};
 use serde_json::{Value, json};
 
-use crate::StandInSite;
+use crate::{Boot, StandInSite};
 use crate::site::role;
 use crate::state::VolumeRecord;
 
@@ -30,7 +29,7 @@ impl StandInSite {
         };
         match running {
             Some((boot, disk)) => {
-                merge_live(&boot.guest, &disk, &top_record, &base_record)
+                merge_live(&boot, &disk, &top_record, &base_record)
                     .await
                     .map_err(self.failed("merge under a running machine"))?;
             }
@@ -112,18 +111,18 @@ async fn merge_offline(top: &VolumeRecord, base: &VolumeRecord) -> harness::Resu
 
 /// Merges with a block job of the running QEMU, which also re-parents the delta above.
 async fn merge_live(
-    guest: &Guest,
+    boot: &Boot,
     disk: &DiskId,
     top: &VolumeRecord,
     base: &VolumeRecord,
 ) -> harness::Result<()> {
-    let monitor = guest.monitor();
+    let monitor = boot.guest.monitor();
     let nodes = monitor.execute("query-named-block-nodes", json!({"flat": true})).await?;
     let node = |record: &VolumeRecord| node_of(&nodes, record).unwrap_or_default();
     let job = format!("merge-{}", role(disk));
     let arguments = json!({
         "job-id": job,
-        "device": root_node(&nodes, disk),
+        "device": root_node(&nodes, boot, disk),
         "top-node": node(top),
         "base-node": node(base),
         "auto-dismiss": false,
@@ -132,10 +131,14 @@ async fn merge_live(
 }
 
 /// The node on which a block job must be started: the topmost one of the disk.
-fn root_node(nodes: &Value, disk: &DiskId) -> String {
+fn root_node(nodes: &Value, boot: &Boot, disk: &DiskId) -> String {
     let logged = format!("logged-{}", role(disk));
     let all = nodes.as_array().map(Vec::as_slice).unwrap_or_default();
-    if all.iter().any(|node| node["node-name"] == logged.as_str()) { logged } else { format_node(role(disk)) }
+    if all.iter().any(|node| node["node-name"] == logged.as_str()) {
+        logged
+    } else {
+        boot.format_node(disk).to_owned()
+    }
 }
 
 /// QEMU's name of the format node of an image.
