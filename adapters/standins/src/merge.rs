@@ -141,9 +141,34 @@ fn root_node(nodes: &Value, boot: &Boot, disk: &DiskId) -> String {
     }
 }
 
+/// Whether QEMU's description of what a format node reads names the image at `path`: the path
+/// itself, or JSON if the node's backing file was chosen by hand.
+fn names(description: &str, path: &str) -> bool {
+    match description.strip_prefix("json:").map(serde_json::from_str::<Value>) {
+        Some(Ok(node)) => node["file"]["filename"] == path,
+        _ => description == path,
+    }
+}
+
 /// QEMU's name of the format node of an image.
 fn node_of(nodes: &Value, record: &VolumeRecord) -> Option<String> {
-    let wanted = |node: &&Value| node["file"] == record.path.as_str() && node["drv"] == record.format.name();
+    let wanted = |node: &&Value| {
+        let is_file = node["file"].as_str().is_some_and(|file| names(file, record.path.as_str()));
+        is_file && node["drv"] == record.format.name()
+    };
     let found = nodes.as_array()?.iter().find(wanted)?;
     found["node-name"].as_str().map(ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_image_of_a_node_is_found_in_both_ways_in_which_qemu_describes_it() {
+        let json = r#"json:{"backing": {"file": {"filename": "/a"}}, "driver": "qcow2",
+            "file": {"driver": "file", "filename": "/b"}}"#;
+        assert!(names("/b", "/b") && names(json, "/b"));
+        assert!(!names("/a", "/b") && !names(json, "/a"));
+    }
 }

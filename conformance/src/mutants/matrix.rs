@@ -1,7 +1,7 @@
 //! Every mutant, and the rules that it must break.
 
 use super::data_path::{
-    AlterSector, ByExtent, DropExtent, ForgetAddress, OncePerTransfer, SkipHydration, SkipResync, SwapInTime,
+    AlterSector, ByExtent, DropExtent, ForgetAddress, IgnoreGrowth, OncePerTransfer, SkipHydration, SkipResync, SwapInTime,
     duplicate, flip_bit, halve, misplace, shorten, swap_disks, zero,
 };
 use super::interface::InterfaceFault;
@@ -98,6 +98,12 @@ pub const MUTANTS: &[Mutant] = &[
         "skip-resync",
         "takes a disk for unchanged whose changes the source can no longer list",
         || Box::new(SkipResync),
+        &[],
+    ),
+    Mutant::data_path(
+        "ignore-growth",
+        "makes recovery points without the new end of a disk that has grown",
+        || Box::new(IgnoreGrowth),
         &[],
     ),
     Mutant::data_path(

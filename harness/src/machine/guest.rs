@@ -115,6 +115,7 @@ impl Machine {
         let format_nodes = roles.map(|role| (role.clone(), self.spec.format_node(role))).collect();
         Ok(Arc::new(Guest {
             name,
+            spec: self.spec.clone(),
             format_nodes,
             domain: self.domain.clone(),
             monitor,
@@ -199,6 +200,7 @@ fn listen(path: &str) -> Result<UnixListener> {
 /// A running guest.
 pub struct Guest {
     name: String,
+    spec: GuestSpec,
     /// The node of each disk's format, by the disk's role.
     format_nodes: BTreeMap<String, String>,
     domain: Domain,
@@ -418,6 +420,33 @@ impl Guest {
             Ok(())
         })
         .await
+    }
+
+    /// Grows a disk while the guest runs, through whoever manages its disks. The guest's kernel sees
+    /// the new size once it scans the disk again.
+    ///
+    /// # Errors
+    /// There is no such disk, QEMU is busy with it, or its image cannot grow.
+    pub async fn grow_disk(&self, role: &str, bytes: u64) -> Result<()> {
+        let wrong = || Error::WrongDisk {
+            machine: self.name.clone(),
+            disk: role.to_owned(),
+            what: "the machine has no such disk".to_owned(),
+        };
+        let disk = self.spec.disks.iter().find(|disk| disk.role == role).ok_or_else(wrong)?;
+        match self.spec.disk_manager {
+            DiskManager::CommandLine => {
+                let arguments = json!({"node-name": self.spec.format_node(role), "size": bytes});
+                self.monitor.execute("block_resize", arguments).await.map(drop)
+            }
+            DiskManager::Libvirt => {
+                let (domain, image) = (self.domain.clone(), disk.image.to_string());
+                blocking(format!("grow disk {role} of {}", self.name), move || {
+                    domain.block_resize(&image, bytes, sys::VIR_DOMAIN_BLOCK_RESIZE_BYTES).map(drop)
+                })
+                .await
+            }
+        }
     }
 
     /// Saves the screen as a PNG.

@@ -62,9 +62,13 @@ fn device_alias(role: &str) -> String {
 /// libvirt numbers the images of a machine when it starts, beginning with the last disk; the images
 /// of one disk follow one another from the top. [`check`] verifies this on the running machine.
 pub(super) fn format_node(disks: &[DiskSpec], role: &str) -> String {
+    format!("libvirt-{}-format", number_of(disks, role))
+}
+
+/// libvirt's number of a disk's image.
+fn number_of(disks: &[DiskSpec], role: &str) -> usize {
     let after = disks.iter().rev().take_while(|disk| disk.role != role);
-    let number = 1 + after.map(|disk| 1 + disk.backing.len()).sum::<usize>();
-    format!("libvirt-{number}-format")
+    1 + after.map(|disk| 1 + disk.backing.len()).sum::<usize>()
 }
 
 /// Controllers that the board does not have built in, each once.
@@ -126,13 +130,15 @@ pub(super) async fn check(monitor: &Monitor, spec: &GuestSpec) -> Result<()> {
     let devices = monitor.execute("query-block", json!({})).await?;
     for disk in &spec.disks {
         let format = format_node(&spec.disks, &disk.role);
+        // The node of the file below it, of which QEMU shows the plain path.
+        let file = format!("libvirt-{}-storage", number_of(&spec.disks, &disk.role));
         let top = if disk.write_log.is_some() { logged_node(&disk.role) } else { format.clone() };
         let wrong = |what: String| Error::WrongDisk {
             machine: spec.name.clone(),
             disk: disk.role.clone(),
             what,
         };
-        if !is_file_of(&nodes, &format, &disk.image) {
+        if !is_file_of(&nodes, &file, &disk.image) {
             return Err(wrong(format!("QEMU's node {format} is not {}", disk.image)));
         }
         if !is_drive(&devices, &device_alias(&disk.role), &top) {

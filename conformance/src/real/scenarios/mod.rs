@@ -5,6 +5,7 @@
 
 mod change_tracking_limits;
 mod cycle;
+mod disk_growth;
 mod faults;
 mod hydration;
 mod hyperv;
