@@ -155,7 +155,7 @@ pub fn azure_gen2() -> Profile {
 }
 
 /// KVM: qcow2 on virtio SCSI, as an ordinary host of libvirt has it. libvirt manages the disks, so
-/// that products work that use its backup, checkpoint and block copy interfaces.
+/// that products work that use its backup and checkpoint interfaces.
 #[must_use]
 pub fn kvm() -> Profile {
     Profile {

@@ -2,9 +2,9 @@
 //!
 //! `qemu:commandline` adds a `blklogwrites` node over the format node, and `qemu:override` makes it
 //! the drive of libvirt's device. Everything that libvirt does to a disk happens below the log:
-//! backup, checkpoints, resize, disk-only snapshots. One thing does not work: QEMU refuses to commit
-//! a layer of a running machine's disk through libvirt ("Need a root block node"), because the log
-//! is the root node. Commit while the machine is off.
+//! backup, checkpoints, resize, pull, disk-only snapshots. Two things do not work: QEMU refuses to
+//! commit or to mirror a running machine's disk through libvirt ("Need a root block node"), because
+//! the log is the root node. Commit while the machine is off.
 
 use std::fmt::Write as _;
 

@@ -41,8 +41,8 @@ pub enum DiskManager {
     /// The suite, on QEMU's command line. libvirt does not know of the disks.
     #[default]
     CommandLine,
-    /// libvirt, by `<disk>` elements, so that its backup, checkpoint, block copy and resize
-    /// interfaces work on them.
+    /// libvirt, by `<disk>` elements, so that its backup, checkpoint and resize interfaces work on
+    /// them.
     Libvirt,
 }
 
