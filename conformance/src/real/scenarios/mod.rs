@@ -13,6 +13,7 @@ mod identity;
 mod iops;
 mod networks;
 mod one_way;
+mod qemu_killed;
 mod replication_group;
 mod test_failover;
 
