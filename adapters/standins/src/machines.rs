@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    ChangeId, Firmware, LibvirtDomain, MachineId, MachineSpec, MachineView, PlatformError, PlatformErrorKind as Kind,
-    PowerState,
+    ChangeId, Firmware, LibvirtDomain, MachineId, MachineSpec, MachineView, PlatformError,
+    PlatformErrorKind as Kind, PowerState,
 };
 use harness::machine::{self, DiskManager, DiskSpec, Machine};
 use harness::tools::{self, Format};

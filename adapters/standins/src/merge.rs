@@ -7,9 +7,9 @@ use harness::tools;
 use inventory::{Volumes, merged_into};
 use serde_json::{Value, json};
 
-use crate::{Boot, StandInSite};
 use crate::site::role;
 use crate::state::VolumeRecord;
+use crate::{Boot, StandInSite};
 
 /// Time limit of a merge.
 const MERGE_WITHIN: Duration = Duration::from_secs(600);

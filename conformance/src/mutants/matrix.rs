@@ -1,8 +1,8 @@
 //! Every mutant, and the rules that it must break.
 
 use super::data_path::{
-    AlterSector, ByExtent, DropExtent, ForgetAddress, IgnoreGrowth, OncePerTransfer, SkipHydration, SkipResync, SwapInTime,
-    duplicate, flip_bit, halve, misplace, shorten, swap_disks, zero,
+    AlterSector, ByExtent, DropExtent, ForgetAddress, IgnoreGrowth, OncePerTransfer, SkipHydration,
+    SkipResync, SwapInTime, duplicate, flip_bit, halve, misplace, shorten, swap_disks, zero,
 };
 use super::interface::InterfaceFault;
 use super::platform::PlatformFault;

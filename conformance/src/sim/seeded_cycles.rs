@@ -79,7 +79,9 @@ fn fault_of(mutant: Option<&str>) -> Result<InjectedFault, EarlyEnd> {
 /// Runs one seed's cycle. Also returns whether there is a fault that altered nothing.
 fn run_seed(seed: u64, pair: &Setup, mutant: Option<&str>) -> (Cycle, bool) {
     match fault_of(mutant) {
-        Ok(fault) => (simulator::run(seed, async |world| cycle(world, pair.clone(), &fault).await), fault.is_idle()),
+        Ok(fault) => {
+            (simulator::run(seed, async |world| cycle(world, pair.clone(), &fault).await), fault.is_idle())
+        }
         Err(end) => (Err(end), false),
     }
 }

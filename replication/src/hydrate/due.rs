@@ -30,7 +30,9 @@ pub(crate) const REASONS: [Reason; 6] = [
     Reason {
         rule: "HY-01",
         because: "its agent is older than 9.8",
-        applies: |source, _| may_be_unprepared(source) && source.guest.agent < AgentVersion::WITHOUT_HYDRATION,
+        applies: |source, _| {
+            may_be_unprepared(source) && source.guest.agent < AgentVersion::WITHOUT_HYDRATION
+        },
     },
     Reason {
         rule: "HY-05",
@@ -45,9 +47,7 @@ pub(crate) const REASONS: [Reason; 6] = [
     Reason {
         rule: "HY-08",
         because: "the recovery site has other hardware",
-        applies: |source, target| {
-            hydration(source) == Hydration::ForOtherHardware && target != source.kind
-        },
+        applies: |source, target| hydration(source) == Hydration::ForOtherHardware && target != source.kind,
     },
 ];
 

@@ -1,8 +1,8 @@
 //! Replication of an item in one direction.
 
 use contract::{
-    Bytes, ChangeId, ChangesUnavailable, Consistency, CoreError, DiskId, DiskSnapshot, ErrorCode, GroupPointId, ItemId, PointId,
-    RecoveryPoint, Resynchronisation, Side, SnapshotDisk, Timestamp, VolumeId,
+    Bytes, ChangeId, ChangesUnavailable, Consistency, CoreError, DiskId, DiskSnapshot, ErrorCode,
+    GroupPointId, ItemId, PointId, RecoveryPoint, Resynchronisation, Side, SnapshotDisk, Timestamp, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 
