@@ -6,6 +6,7 @@
 //! - [`sim`]: the same core in memory: checks of single rules, and whole cycles for many seeds
 //! - [`core_under_test`]: the only place that opens a core
 //! - [`mutants`]: cores made faulty on purpose, which the suite must fail
+//! - [`mutation`]: whether the checks in memory find every mutant
 //! - [`blame`]: whether an error is the core's failure or the test host's
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
 //! - [`ssh`]: log-in to a machine from outside
@@ -23,6 +24,7 @@ mod disks;
 pub mod evidence;
 pub mod judge;
 pub mod mutants;
+pub mod mutation;
 pub mod outcome;
 pub mod real;
 pub mod recheck;
