@@ -119,6 +119,9 @@ pub struct ConformanceArgs {
     /// Rounds over the same machines, for scenarios that end in the state in which they began
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub cycles: Option<u32>,
+    /// Simulated cycles, each with a seed of its own [default: 64]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub seeds: Option<u32>,
     #[command(flatten)]
     pub consent: Consent,
 }
@@ -181,6 +184,7 @@ impl ConformanceArgs {
             mutant: None,
             profile: None,
             cycles: None,
+            seeds: None,
             consent,
         }
     }
@@ -207,6 +211,7 @@ mod tests {
         for arguments in [
             &["xtask", "conformance", "--tier", "moon"][..],
             &["xtask", "conformance", "--cycles", "0"],
+            &["xtask", "conformance", "--seeds", "0"],
             &["xtask", "clean", "--runs", "0"],
             &["xtask", "bench", "--rounds", "0"],
             &["xtask", "dance"],

@@ -39,6 +39,8 @@ pub struct SimSite {
     closed: watch::Sender<u64>,
     /// Bytes written through exports.
     written: AtomicU64,
+    /// Bytes read from volumes through exports.
+    read: AtomicU64,
     /// Locked during a merge, so that no volume of the chain is opened meanwhile.
     merging: tokio::sync::Mutex<()>,
     /// Serves the disks, if clients in other processes read them.
@@ -67,6 +69,7 @@ impl SimSite {
             booted: watch::Sender::new(0),
             closed: watch::Sender::new(0),
             written: AtomicU64::new(0),
+            read: AtomicU64::new(0),
             merging: tokio::sync::Mutex::new(()),
             disk_server,
             config,
@@ -123,6 +126,16 @@ impl SimSite {
     /// counted below the core.
     pub fn written(&self) -> Bytes {
         Bytes(self.written.load(Ordering::Relaxed))
+    }
+
+    /// Bytes read from volumes through exports so far: what was compared or read back here, counted
+    /// below the core. Reads of snapshots are not among them.
+    pub fn read(&self) -> Bytes {
+        Bytes(self.read.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count_read(&self, bytes: u64) {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn count_written(&self, bytes: u64) {

@@ -50,7 +50,7 @@ pub use setup::{
 };
 
 /// Virtual time that nothing needs: what has not come by then never comes.
-const PATIENCE_HOURS: u64 = 24;
+const PATIENCE_HOURS: u64 = 6;
 /// If a transfer is due within this time, it may begin between two looks at the same thing.
 const TRANSFER_NEAR: Millis = Millis(1_000);
 /// How often [`Testbed::wait_until_idle`] looks for a moment without a transfer. With a few
