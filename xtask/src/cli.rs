@@ -52,7 +52,7 @@ pub enum Command {
     Bench(BenchArgs),
     /// Judge deliberately faulty cores, each of which the suite must reject
     Mutants(MutantsArgs),
-    /// Write the generated pages docs/rules.md and docs/states.md
+    /// Write the generated pages of docs, and adapters/wire/openrpc.json
     #[command(alias = "diagrams")]
     Docs,
     /// Judge the stored evidence of a run again
@@ -106,6 +106,10 @@ pub struct ConformanceArgs {
     /// libvirt's URI [default: qemu:///system for root, qemu:///session for others]
     #[arg(long, value_name = "URI")]
     pub connect: Option<String>,
+    /// Test this core instead of the built-in one: a command that starts it, or unix:PATH of a
+    /// socket at which it listens; see docs/protocol.md
+    #[arg(long, value_name = "CMD|unix:PATH")]
+    pub core: Option<String>,
     /// Test the suite itself: run it against a core with this fault
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
@@ -176,6 +180,7 @@ impl ConformanceArgs {
             out: None,
             keep: false,
             connect: None,
+            core: None,
             mutant: None,
             profile: None,
             cycles: None,

@@ -11,12 +11,12 @@ use crate::sim::testbed::Testbed;
 /// Granularity of the comparisons, in bytes.
 const SECTOR: usize = 512;
 
-/// Whether a machine was started from these disks. Its boot partition may differ, because hydration
-/// edits it.
+/// Whether a machine was started from these disks, apart from what hydration had to edit.
 pub(crate) fn booted_from(boot: &SimBoot, disks: &[Snapshot]) -> bool {
-    let hydrated = SimSite::hydrated();
+    let hydrated = boot.hydrated_since(disks);
     let matches = |(disk, (base, expected)): (usize, (&Snapshot, &Snapshot))| {
-        let allowed = |offset: &u64| disk == hydrated.disk && hydrated.bytes.contains(offset);
+        let allowed =
+            |offset: &u64| hydrated.iter().any(|part| part.disk == disk && part.bytes.contains(offset));
         base.size() == expected.size() && base.differences(expected, SECTOR).iter().all(allowed)
     };
     let bases = boot.bases();
