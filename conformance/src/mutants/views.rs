@@ -146,7 +146,7 @@ pub(super) fn hide_step_times(view: &mut JobView) {
 
 pub(super) fn repeat_revision(view: &mut JobView) {
     if view.state.ended() {
-        view.revision -= 1;
+        view.revision = 1;
     }
 }
 

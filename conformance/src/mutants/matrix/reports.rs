@@ -119,7 +119,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         Class::FalseReport,
         "repeats-revision",
-        "ends a job without a new revision",
+        "shows jobs that have ended with their first revision",
         Kind::JobView(views::repeat_revision),
         &[FO_14],
     ),

@@ -1,6 +1,9 @@
 //! What a core does when its source can no longer say what changed (EX-R9).
 
-use contract::{Millis, Platform, PointChoice, Timestamp};
+use std::sync::Arc;
+
+use contract::{ItemId, Millis, Platform, PointChoice, Timestamp};
+use simulator::SimBoot;
 use simulator::testbed::{HOUR, INTERVAL, failover_to};
 
 use crate::rules::RuleLog;
@@ -24,8 +27,7 @@ async fn record_lost(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Early
     testbed.wait_until_idle().await?;
     let told = testbed.item(&item).await?.resynchronisations;
     rules.check(EX_R9, told.is_empty(), format!("while the changes are known: {told:?}"));
-    let newest = testbed.newest_point(&item).await?.time;
-    let before = testbed.primary.last_boot(&"web".into()).ok_or_else(|| missing("a boot of web"))?;
+    let (before, newest) = unsent_writes(testbed, &item).await?;
     let arrived = testbed.recovery.written().0;
     testbed.primary.power_off(&"web".into()).await?;
     testbed.primary.start(&"web".into()).await?;
@@ -46,4 +48,18 @@ async fn record_lost(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Early
     let recovered = testbed.check_recovery(&view, &PointChoice::Latest).await;
     recovered.map_err(|end| against(rules, EX_R9, end))?;
     Ok(())
+}
+
+/// Waits until the machine has written something that no recovery point has yet. Returns its boot
+/// and the time of the newest point.
+async fn unsent_writes(testbed: &Testbed, item: &ItemId) -> Result<(Arc<SimBoot>, Timestamp), EarlyEnd> {
+    for _ in 0..100 {
+        let newest = testbed.newest_point(item).await?.time;
+        let boot = testbed.primary.last_boot(&"web".into()).ok_or_else(|| missing("a boot of web"))?;
+        if written_since(&boot, newest) > 0 {
+            return Ok((boot, newest));
+        }
+        testbed.advance(Millis(INTERVAL.0 / 12)).await;
+    }
+    Err(EarlyEnd::inconclusive("the guest writes nothing between two transfers"))
 }

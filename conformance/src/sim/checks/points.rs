@@ -148,9 +148,11 @@ async fn fail_over_stalled(
     let (unprocessed, processed): (Vec<_>, Vec<_>) = points.into_iter().partition(|point| !point.processed);
     let newest = processed.last().ok_or_else(|| missing("a processed point"))?;
     let taken = testbed.snapshot_times(&testbed.primary, &machine.into());
-    let real = unprocessed.iter().filter(|point| taken.contains(&point.time)).count();
+    let is_real = |point: &&RecoveryPoint| taken.contains(&point.time) && point.time > newest.time;
+    let real = unprocessed.iter().filter(is_real).count();
     let found = format!(
-        "{} points are shown as received and not processed, {real} of them with the time of a snapshot",
+        "{} points are shown as received and not processed, {real} of them with the time of a snapshot \
+         after the newest processed point",
         unprocessed.len()
     );
     rules.check(RP_15, unprocessed.len() >= 2 && real == unprocessed.len(), found);
