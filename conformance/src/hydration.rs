@@ -79,7 +79,7 @@ impl Need {
 fn due_by_rule(source: PlatformKind, guest: Option<&KnownGuest>) -> bool {
     match source.profile().hydration {
         Hydration::Always => true,
-        Hydration::Never => false,
+        Hydration::ForOtherHardware | Hydration::Never => false,
         Hydration::IfUnprepared => guest.is_none_or(|KnownGuest { os, facts }| {
             let starts = |driver: &&str| facts.boot_drivers.iter().any(|known| known == *driver);
             *os == GuestOs::Linux

@@ -4,7 +4,8 @@
 //! - [`scenario`]: the scenarios, as data
 //! - [`real`]: failover → reprotect → failback → reprotect on real guests, judged at every edge
 //! - [`sim`]: the same core in memory: checks of single rules, and whole cycles for many seeds
-//! - [`core_under_test`]: the only place that opens a core
+//! - [`core_under_test`]: the only place that opens a core; [`wire_core`]: cores behind the wire
+//!   protocol
 //! - [`mutants`]: cores made faulty on purpose, which the suite must fail
 //! - [`mutation`]: whether the checks in memory find every mutant
 //! - [`blame`]: whether an error is the core's failure or the test host's
@@ -38,3 +39,4 @@ pub mod service;
 pub mod sim;
 pub mod ssh;
 pub mod verdict;
+pub mod wire_core;

@@ -69,4 +69,4 @@ pub use profile::{SimConfig, SimProfile, TrackingPersistence};
 pub use site::SimSite;
 pub use trace::Event;
 pub use world::{SimWorld, run};
-pub use write_order::{Allowed, Cut, Mismatch, PrefixMatch, cut_of, last_record};
+pub use write_order::{Allowed, Cut, DiskSizes, Mismatch, PrefixMatch, cut_of, last_record};

@@ -441,7 +441,8 @@ pub(crate) fn open_core(
         .map(|(name, site)| (SiteId::from(*name), Arc::clone(site) as Arc<dyn Platform>))
         .collect();
     let dir = evidence.dir().join("core").into_std_path_buf();
-    let parts = CoreParts { platforms, dir, clock: CoreClock::System };
+    let log = Some(evidence.dir().join("core.log").into_std_path_buf());
+    let parts = CoreParts { platforms, dir, clock: CoreClock::System, log };
     core_under_test::open(parts, fault).map_err(|error| ScenarioError::Inconclusive(error.to_string()))
 }
 

@@ -145,6 +145,7 @@ impl Run {
             connect: None,
             mutant: None,
             cycles: 1,
+            seeds: 1,
         };
         Evidence::begin(&context, scenario).unwrap()
     }

@@ -43,7 +43,7 @@ fn dependencies(package: &str) -> BTreeSet<String> {
 
 #[test]
 fn what_runs_in_memory_needs_neither_libvirt_nor_guests() {
-    for package in ["simulator", "inventory", "replication"] {
+    for package in ["simulator", "inventory", "replication", "wire"] {
         let needed = dependencies(package);
         assert!(needed.contains("roundtrip-contract"), "{package} needs {needed:?}");
         for foreign in ["virt", "virt-sys", "harness", "images", "standins", "conformance"] {
@@ -94,10 +94,13 @@ no_import_cycles! {
     images_has_no_import_cycles: "images/src",
     inventory_has_no_import_cycles: "adapters/inventory/src",
     nbd_has_no_import_cycles: "adapters/nbd/src",
+    nbd_server_has_no_import_cycles: "adapters/nbd-server/src",
+    core_program_has_no_import_cycles: "replication/program/src",
     replication_has_no_import_cycles: "replication/src",
     simulator_has_no_import_cycles: "adapters/simulator/src",
     standins_has_no_import_cycles: "adapters/standins/src",
     witness_has_no_import_cycles: "images/witness/src",
+    wire_has_no_import_cycles: "adapters/wire/src",
     xtask_has_no_import_cycles: "xtask/src",
 }
 

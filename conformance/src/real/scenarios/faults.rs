@@ -337,7 +337,10 @@ async fn within<T>(
 
 /// Waits until a machine whose power failed has booted again from its own disks, and gives it its
 /// load.
-async fn wait_for_restart(context: &ScenarioContext, before: Running) -> Result<Running, ScenarioError> {
+pub(crate) async fn wait_for_restart(
+    context: &ScenarioContext,
+    before: Running,
+) -> Result<Running, ScenarioError> {
     let restarted = context.primary.boot_after(&context.machine, before.boot.number);
     // The stand-in switches the machine on again, not the core.
     let boot = tokio::time::timeout(BOOT_WITHIN, restarted).await.map_err(|_| {
