@@ -147,8 +147,8 @@ impl Machine {
         self.keep_log()
     }
 
-    /// Prepares for [`Machine::define`] of the same machine for its next boot. A machine whose disks
-    /// libvirt manages stays defined, because its checkpoints belong to the definition.
+    /// Prepares for [`Machine::define`] of the same machine for its next boot. A machine whose
+    /// disks libvirt manages stays defined, because its checkpoints belong to the definition.
     ///
     /// # Errors
     /// libvirt refused.
@@ -422,8 +422,8 @@ impl Guest {
         .await
     }
 
-    /// Grows a disk while the guest runs, through whoever manages its disks. The guest's kernel sees
-    /// the new size once it scans the disk again.
+    /// Grows a disk while the guest runs, through whoever manages its disks. The guest's kernel
+    /// sees the new size once it scans the disk again.
     ///
     /// # Errors
     /// There is no such disk, QEMU is busy with it, or its image cannot grow.
