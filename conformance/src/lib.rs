@@ -10,6 +10,7 @@
 //! - [`mutation`]: whether the checks in memory find every mutant
 //! - [`blame`]: whether an error is the core's failure or the test host's
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
+//! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
 //! - [`ssh`]: log-in to a machine from outside
 //! - [`evidence`]: what a run leaves behind; [`recheck`] judges it again
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
@@ -23,6 +24,7 @@ pub mod core_under_test;
 mod digest;
 mod disks;
 pub mod evidence;
+pub mod hydration;
 pub mod judge;
 pub mod mutants;
 pub mod mutation;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use contract::{Platform, ReplicationCore, SiteId, Timestamp};
 use wire::WireError;
-use wire::client::{BadAddress, Client, Clock, CoreAddress, Session, SystemClock};
+use wire::client::{BadAddress, Client, Clock, CoreAddress, IdleGate, Session, SystemClock};
+use wire::connection::Observer;
 use wire::protocol::Time;
 
 /// Environment variable that names the core to test, as `--core` does.
@@ -49,12 +50,16 @@ pub(crate) struct WireParts {
 /// Starts to open a core behind the protocol. Calls wait until it is open.
 pub(crate) fn open(address: &CoreAddress, parts: WireParts) -> Arc<dyn ReplicationCore> {
     let WireParts { platforms, dir, log, now } = parts;
-    let (clock, time): (Arc<dyn Clock>, _) = match now {
-        Some(now) => (Arc::new(VirtualClock(now)), Time::Virtual),
-        None => (Arc::new(SystemClock), Time::System),
+    let (clock, time, observer): (Arc<dyn Clock>, _, Option<Arc<dyn Observer>>) = match now {
+        Some(now) => {
+            let read = Arc::clone(&now);
+            let gate = IdleGate::close(move || read());
+            (Arc::new(VirtualClock(now)), Time::Virtual, Some(Arc::new(gate)))
+        }
+        None => (Arc::new(SystemClock), Time::System, None),
     };
     let run = std::env::var("ROUNDTRIP_RUN_ID").unwrap_or_default();
-    let session = Session { platforms, state_dir: dir, run, clock, time, log, observer: None };
+    let session = Session { platforms, state_dir: dir, run, clock, time, log, observer };
     Arc::new(Client::open(address.clone(), session))
 }
 

@@ -34,6 +34,14 @@ impl Timestamp {
     }
 }
 
+impl std::ops::Add<Millis> for Timestamp {
+    type Output = Self;
+
+    fn add(self, time: Millis) -> Self {
+        Self(self.0.saturating_add(time.0))
+    }
+}
+
 impl From<std::time::Duration> for Millis {
     fn from(duration: std::time::Duration) -> Self {
         Self(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))

@@ -11,14 +11,14 @@ use contract::{
     MachineSpec, MachineView, Millis, Platform, PlatformError, PlatformErrorKind as Kind, SiteView,
     SnapshotId, SnapshotRequest, VolumeId, VolumeView,
 };
+use nbd::{DiskServer, Served};
 use tokio::sync::watch;
 
-use crate::disk::BOOT_PARTITION;
 use crate::faults::Faults;
 use crate::state::State;
 use crate::store::Store;
 use crate::trace::Trace;
-use crate::{Allowed, Call, Event, Link, SimClock, SimConfig, SimProfile, Snapshot};
+use crate::{Call, Event, Link, SimClock, SimConfig, SimProfile, Snapshot};
 use inventory::{Denial, Infrastructure};
 
 /// A site in memory, opened by [`SimWorld::site`](crate::SimWorld::site).
@@ -41,10 +41,18 @@ pub struct SimSite {
     written: AtomicU64,
     /// Locked during a merge, so that no volume of the chain is opened meanwhile.
     merging: tokio::sync::Mutex<()>,
+    /// Serves the disks, if clients in other processes read them.
+    disk_server: Option<Arc<DiskServer>>,
 }
 
 impl SimSite {
-    pub(crate) fn open(config: SimConfig, ordinal: u32, seed: u64, clock: SimClock) -> Arc<Self> {
+    pub(crate) fn open(
+        config: SimConfig,
+        ordinal: u32,
+        seed: u64,
+        clock: SimClock,
+        disk_server: Option<Arc<DiskServer>>,
+    ) -> Arc<Self> {
         let state = State::new(config.profile.tracking, Store::new(config.chunk, config.grain));
         let components = Infrastructure::of(&config.id.0, config.profile.kind);
         Arc::new_cyclic(|me| Self {
@@ -60,6 +68,7 @@ impl SimSite {
             closed: watch::Sender::new(0),
             written: AtomicU64::new(0),
             merging: tokio::sync::Mutex::new(()),
+            disk_server,
             config,
         })
     }
@@ -149,12 +158,6 @@ impl SimSite {
         self.with(|state| state.snapshots.len() + state.exports.len())
     }
 
-    /// The part of a machine's disks that hydration may edit: the boot partition of the first disk.
-    #[must_use]
-    pub fn hydrated() -> Allowed {
-        Allowed { disk: 0, bytes: BOOT_PARTITION }
-    }
-
     /// All events so far, in order.
     pub fn trace(&self) -> Vec<Event> {
         self.trace.all()
@@ -180,6 +183,14 @@ impl SimSite {
             }
         });
         hasher.finish()
+    }
+
+    /// Serves a disk to the clients of this site.
+    pub(crate) fn serve_disk(&self, name: &str, disk: Arc<dyn nbd::Export>) -> Served {
+        match &self.disk_server {
+            Some(server) => server.serve(name, disk),
+            None => nbd::serve(name, disk),
+        }
     }
 
     pub(crate) fn ordinal(&self) -> u32 {

@@ -8,6 +8,7 @@ use contract::{DiskId, MachineId};
 use harness::machine::Guest;
 
 use crate::Profile;
+use crate::site::role;
 
 /// One boot of one machine: the content of its disks before power-on, and every write since.
 ///
@@ -29,6 +30,14 @@ pub struct Boot {
     pub capture_time: Duration,
     /// Directory of its logs.
     pub dir: Utf8PathBuf,
+}
+
+impl Boot {
+    /// Name of the block node of a disk's format, below the write log.
+    pub(crate) fn format_node<'a>(&'a self, disk: &'a DiskId) -> &'a str {
+        // A disk that the machine does not have; QEMU will not know the node either.
+        self.guest.format_node(role(disk)).unwrap_or_else(|| role(disk))
+    }
 }
 
 /// One disk at one boot.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use contract::Timestamp;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -22,7 +23,8 @@ use crate::message::{self, Answer, ErrorObject, Message, Request};
 use crate::method::Method;
 use crate::pending::{Ended, PendingCalls};
 use crate::protocol::{
-    ANSWER_WITHIN, CANCEL, Cancel, IDLE, Idle, MOST_OPEN_REQUESTS, MOST_UNKNOWN_NOTIFICATIONS, code,
+    ANSWER_WITHIN, CANCEL, Cancel, Connected, IDLE, Idle, MOST_OPEN_REQUESTS, MOST_UNKNOWN_NOTIFICATIONS,
+    TIME, TimeIs, code,
 };
 
 /// How often requests are looked through for one whose time is over.
@@ -44,17 +46,33 @@ pub trait Service: Send + Sync + 'static {
 /// Sees what goes through a connection. The calls are made in the order of the messages, and must
 /// return at once.
 pub trait Observer: Send + Sync + 'static {
-    /// So many messages were sent so far; called before the peer can have read the last one.
-    fn sent(&self, total: u64);
+    /// The handshake succeeded with this answer, which is about to be sent.
+    fn connected(&self, _connected: &Connected) {}
 
-    /// So many messages were received so far. Called when the last one is about to be handled.
-    fn received(&self, total: u64);
+    /// The time that the peer has to be told before the next message (`clock.time`), if it is new.
+    fn time_to_tell(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// So many messages were sent so far. Called by the sender of the last one.
+    fn sent(&self, _total: u64) {}
+
+    /// So many messages were received so far, and the work for all of them has begun.
+    fn received(&self, _total: u64) {}
+
+    /// The peer has told the time (`clock.time`).
+    fn told(&self, _time: Timestamp) {}
 
     /// The peer has handled so many messages and has no work in progress (`clock.idle`).
-    fn idle(&self, received: u64);
+    fn idle(&self, _received: u64) {}
 
-    /// The connection has ended.
-    fn ended(&self);
+    /// Why the connection has to end now, if it has; asked every half second.
+    fn overdue(&self) -> Option<WireError> {
+        None
+    }
+
+    /// The connection has ended, or was never made.
+    fn ended(&self) {}
 }
 
 /// What a connection is started with.
@@ -63,6 +81,8 @@ pub struct Options {
     pub service: Arc<dyn Service>,
     /// The runtime for that work.
     pub serve_on: Handle,
+    /// Replaces `serve_on` after the first message. No other message is handled before.
+    pub then_serve_on: Option<oneshot::Receiver<Handle>>,
     /// Sees what goes through.
     pub observer: Option<Arc<dyn Observer>>,
     /// Resolves after the peer's end of the connection was closed, with a better description of
@@ -237,7 +257,15 @@ impl Shared {
     }
 
     /// Queues a line. The count is right for whoever holds the state's lock.
-    fn send(&self, state: &mut State, mut line: String) {
+    fn send(&self, state: &mut State, line: String) {
+        let time = self.observer.as_ref().and_then(|observer| observer.time_to_tell());
+        if let Some(Ok(time)) = time.map(|time| message::call_line(None, TIME, &TimeIs { time })) {
+            self.queue(state, time);
+        }
+        self.queue(state, line);
+    }
+
+    fn queue(&self, state: &mut State, mut line: String) {
         let Some(outgoing) = &state.outgoing else { return };
         line.push('\n');
         if outgoing.send(line).is_ok() {
@@ -339,6 +367,7 @@ async fn look_for_overdue(shared: Arc<Shared>) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let overdue = shared.state().calls.overdue(Instant::now());
+            let overdue = overdue.or_else(|| shared.observer.as_ref()?.overdue());
             if let Some(error) = overdue {
                 break shared.end(error);
             }
@@ -360,6 +389,14 @@ async fn read(mut from: Lines, shared: Arc<Shared>, options: Options) {
                 Err(error @ WireError::Closed { .. }) => break reader.why_closed(error).await,
                 Err(error) => break error,
             };
+            if reader.received > 0
+                && let Some(work) = reader.options.then_serve_on.take()
+            {
+                match work.await {
+                    Ok(runtime) => reader.options.serve_on = runtime,
+                    Err(_) => break WireError::Ended,
+                }
+            }
             if let Err(error) = reader.handle(line) {
                 break error;
             }
@@ -390,9 +427,6 @@ impl Reader {
     fn handle(&mut self, line: &[u8]) -> Result<(), WireError> {
         let message = Message::parse(line)?;
         self.received += 1;
-        if let Some(observer) = &self.options.observer {
-            observer.received(self.received);
-        }
         match message {
             Message::Request(request) => self.serve(request),
             Message::Notification { method, params } => self.notified(&method, params.as_deref()),
@@ -401,7 +435,11 @@ impl Reader {
                 let why = answer.map_or_else(|error| error.message, |_| String::new());
                 Err(WireError::Unreadable(message::shortened(&why)))
             }
+        }?;
+        if let Some(observer) = &self.options.observer {
+            observer.received(self.received);
         }
+        Ok(())
     }
 
     /// Starts the work for a request.
@@ -451,6 +489,12 @@ impl Reader {
             (method, &self.options.observer, serde_json::from_str(text))
         {
             observer.idle(received);
+            return Ok(());
+        }
+        if let (TIME, Some(observer), Ok(TimeIs { time })) =
+            (method, &self.options.observer, serde_json::from_str(text))
+        {
+            observer.told(time);
             return Ok(());
         }
         self.unknown += 1;

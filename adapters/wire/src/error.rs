@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::id::Id;
 use crate::message::BadMessage;
 use crate::protocol::{
-    LONGEST_MESSAGE, MOST_OPEN_REQUESTS, MOST_UNKNOWN_NOTIFICATIONS, SOCKET_VARIABLE, VERSION,
+    IDLE_WITHIN, LONGEST_MESSAGE, MOST_OPEN_REQUESTS, MOST_UNKNOWN_NOTIFICATIONS, SOCKET_VARIABLE, VERSION,
 };
 
 /// Why a connection ended or was never made.
@@ -108,6 +108,15 @@ pub enum WireError {
         method: &'static str,
         /// The time limit.
         within: Duration,
+    },
+    /// A core in virtual time did not become idle.
+    #[error(
+        "the core did not become idle within {} s: it has not sent `clock.idle` with {sent} messages received",
+        IDLE_WITHIN.as_secs()
+    )]
+    NotIdle {
+        /// Number of messages that it was sent.
+        sent: u64,
     },
     /// The process of the core ended.
     #[error("the core's process {how}")]

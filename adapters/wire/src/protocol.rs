@@ -68,6 +68,8 @@ pub struct Connected {
     pub protocol: String,
     /// The source of time of this connection.
     pub time: Time,
+    /// The time.
+    pub now: Timestamp,
     /// The directory for the core's state. A core that finds the state of an earlier one there
     /// continues with it.
     pub state_dir: String,
@@ -131,6 +133,20 @@ pub const IDLE: &str = "clock.idle";
 pub struct Idle {
     /// How many messages of this connection the core has received and handled.
     pub received: u64,
+}
+
+/// The time in which a core in virtual time must become idle after a message, by the host's clock.
+pub const IDLE_WITHIN: Duration = Duration::from_secs(60);
+
+/// The notification with which the suite tells a core in virtual time that the time has changed. It
+/// comes before the next other message, so that a core need not ask.
+pub const TIME: &str = "clock.time";
+
+/// Parameters of [`TIME`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TimeIs {
+    /// The time.
+    pub time: Timestamp,
 }
 
 /// Whether a peer that speaks this version can be understood: its major version is ours.

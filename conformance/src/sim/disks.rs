@@ -2,7 +2,7 @@
 
 use contract::{Platform, PowerState, RecoveryPoint};
 use simulator::testbed::{Boots, Testbed, TestbedError, cloud_machine};
-use simulator::{SimBoot, SimSite, Snapshot};
+use simulator::{SimBoot, Snapshot};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::FO_10;
@@ -10,12 +10,12 @@ use crate::rules::ids::FO_10;
 /// Granularity of the comparisons, in bytes.
 const SECTOR: usize = 512;
 
-/// Whether a machine was started from these disks. Its boot partition may differ, because hydration
-/// edits it.
+/// Whether a machine was started from these disks, apart from what hydration had to edit.
 pub(crate) fn booted_from(boot: &SimBoot, disks: &[Snapshot]) -> bool {
-    let hydrated = SimSite::hydrated();
+    let hydrated = boot.hydrated_since(disks);
     let matches = |(disk, (base, expected)): (usize, (&Snapshot, &Snapshot))| {
-        let allowed = |offset: &u64| disk == hydrated.disk && hydrated.bytes.contains(offset);
+        let allowed =
+            |offset: &u64| hydrated.iter().any(|part| part.disk == disk && part.bytes.contains(offset));
         base.size() == expected.size() && base.differences(expected, SECTOR).iter().all(allowed)
     };
     let bases = boot.bases();

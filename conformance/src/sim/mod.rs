@@ -46,7 +46,7 @@ pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
     outcome.core = format!("built-in {}, simulated platforms", env!("CARGO_PKG_VERSION"));
     let mut rules = RuleLog::simulated();
     let verdict = match scenario.script.as_str() {
-        "sim-cycle" => seeded_cycles::run(&context, &evidence, &mut outcome, &mut rules)?,
+        "sim-cycle" => seeded_cycles::run(&context, scenario, &evidence, &mut outcome, &mut rules)?,
         "sim-rules" => runner::run_all(&context, &evidence, &mut outcome, &mut rules),
         _ => anyhow::bail!("scenario {} is not of the simulated tier", scenario.name),
     };

@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result};
 use contract::{Direction, Millis, Phase, Policy, Side, Timestamp};
 use simulator::testbed::{BACK, BOOT, Boots, INTERVAL, OUT, TestbedError, item_of};
-use simulator::{Cut, SimBoot, SimSite, SimWorld, Snapshot, cut_of, last_record};
+use simulator::{Cut, SimBoot, SimProfile, SimSite, SimWorld, Snapshot, cut_of, last_record};
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
@@ -17,6 +17,7 @@ use crate::outcome::{
 };
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::scenario::Scenario;
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{self, Setup, Testbed};
 
@@ -34,6 +35,7 @@ const FAILURES_SHOWN: usize = 4;
 /// Runs a cycle for each seed and records what each found.
 pub(crate) fn run(
     context: &RunContext,
+    scenario: &Scenario,
     evidence: &Evidence,
     outcome: &mut ScenarioOutcome,
     rules: &mut RuleLog,
@@ -41,8 +43,9 @@ pub(crate) fn run(
     let mut verdict = Verdict::Pass;
     let mut all_idle = true;
     let seeds = seeds(context)?;
+    let pair = setup(scenario)?;
     for (done, seed) in (1..).zip(&seeds) {
-        let (cycle, is_idle) = run_seed(*seed, context.mutant.as_deref());
+        let (cycle, is_idle) = run_seed(*seed, &pair, context.mutant.as_deref());
         all_idle &= is_idle;
         verdict = verdict.and(record(outcome, rules, *seed, cycle));
         evidence.progress("cycles", "seeds", done, seeds.len() as u64, "seeds");
@@ -74,9 +77,11 @@ fn fault_of(mutant: Option<&str>) -> Result<InjectedFault, EarlyEnd> {
 }
 
 /// Runs one seed's cycle. Also returns whether there is a fault that altered nothing.
-fn run_seed(seed: u64, mutant: Option<&str>) -> (Cycle, bool) {
+fn run_seed(seed: u64, pair: &Setup, mutant: Option<&str>) -> (Cycle, bool) {
     match fault_of(mutant) {
-        Ok(fault) => (simulator::run(seed, async |world| cycle(world, &fault).await), fault.is_idle()),
+        Ok(fault) => {
+            (simulator::run(seed, async |world| cycle(world, pair.clone(), &fault).await), fault.is_idle())
+        }
         Err(end) => (Err(end), false),
     }
 }
@@ -149,17 +154,22 @@ fn record_early_end(
     }
 }
 
-/// VMware machines whose policy keeps three points and takes an application-consistent one an hour.
-fn setup() -> Setup {
-    Setup::vmware().with_policy(|policy| Policy {
+/// The sites of the scenario's row, and a policy that keeps three points and takes an
+/// application-consistent one an hour.
+fn setup(scenario: &Scenario) -> Result<Setup> {
+    let site = |name: &str| {
+        SimProfile::by_name(name).with_context(|| format!("the simulator has no site called {name}"))
+    };
+    let setup = Setup::of(site(&scenario.source)?).to(site(&scenario.target)?);
+    Ok(setup.with_policy(|policy| Policy {
         most_points: Some(3),
         ..Policy::for_machines_of(policy.source, policy.interval)
-    })
+    }))
 }
 
-async fn cycle(world: SimWorld, fault: &InjectedFault) -> Cycle {
+async fn cycle(world: SimWorld, pair: Setup, fault: &InjectedFault) -> Cycle {
     let seed = world.seed();
-    let testbed = testbed::open(world, setup(), fault)?;
+    let testbed = testbed::open(world, pair, fault)?;
     let item = testbed.protect(MACHINE).await?;
     fault.begin_edge(EDGES[0]);
     testbed.wait_for_points(&item, 4).await?;
@@ -227,13 +237,14 @@ struct Edge {
 fn judge(edge: &Edge) -> EdgeOutcome {
     let Boots { source, target } = &edge.boots;
     let log = source.log();
-    let (cut, words) = match cut_of(&source.bases(), &log, &target.bases(), &[SimSite::hydrated()]) {
-        Cut::Exact(range) => {
-            (Some(*range.end()), format!("exact: the first {} of {} writes", range.end(), log.len()))
-        }
-        Cut::Broken(mismatch) => (None, format!("{mismatch:?}")),
-        Cut::Unknown(why) => (None, why),
-    };
+    let (cut, words) =
+        match cut_of(&source.bases(), &log, &target.bases(), &target.hydrated_since(&source.bases())) {
+            Cut::Exact(range) => {
+                (Some(*range.end()), format!("exact: the first {} of {} writes", range.end(), log.len()))
+            }
+            Cut::Broken(mismatch) => (None, format!("{mismatch:?}")),
+            Cut::Unknown(why) => (None, why),
+        };
     let record = cut.map_or(0, |cut| last_record(&log, cut));
     let lost = edge.boots.lost(record, edge.disaster);
     let why = objection(edge, target, cut.map(|_| record), lost).unwrap_or_default();
@@ -261,6 +272,7 @@ fn judge(edge: &Edge) -> EdgeOutcome {
             bytes: missing.iter().map(|write| u64::from(write.length)).sum(),
             acknowledged: None,
             survived: None,
+            claimed_ms: None,
         },
         rto: Rto { ms: target.up.as_ref().map_or(0, |up| up.since(edge.began).0), ..Rto::default() },
         flip: None,

@@ -9,11 +9,20 @@ use simulator::testbed::{CoreParts, TestbedError};
 
 use crate::core_under_test::{self, CoreClock};
 use crate::mutants::InjectedFault;
+use crate::wire_core::CoreChoice;
 
 pub(crate) use simulator::testbed::{Setup, Testbed};
 
 /// Makes the sites and opens the core under test with this fault.
-pub(crate) fn open(world: SimWorld, setup: Setup, fault: &InjectedFault) -> Result<Testbed, TestbedError> {
+pub(crate) fn open(
+    mut world: SimWorld,
+    setup: Setup,
+    fault: &InjectedFault,
+) -> Result<Testbed, TestbedError> {
+    if matches!(CoreChoice::selected(), Ok(CoreChoice::Wire(_))) {
+        let served = world.serve_disks_at_socket();
+        served.map_err(|error| TestbedError::host("serve the disks at a socket", error))?;
+    }
     Testbed::open(world, setup, |parts| open_core(parts, fault))
 }
 

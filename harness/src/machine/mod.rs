@@ -3,6 +3,7 @@
 mod forwards;
 mod guest;
 mod hardware;
+mod managed_disks;
 mod serial;
 mod xml;
 
@@ -15,7 +16,7 @@ pub use guest::{Guest, GuestFiles, Machine};
 pub use hardware::{Accelerator, Controller, DiskBus, Firmware, Hardware, Identity, Nic};
 pub use serial::Serial;
 pub(crate) use xml::NAMESPACE;
-pub use xml::{disk_serial, format_node};
+pub use xml::disk_serial;
 
 use crate::tools::Format;
 
@@ -28,8 +29,21 @@ pub struct DiskSpec {
     pub image: Utf8PathBuf,
     /// Its format.
     pub format: Format,
+    /// The images below it, the nearest first, if the image is a delta.
+    pub backing: Vec<(Utf8PathBuf, Format)>,
     /// File to which every write is logged; `None` for a disk that is not judged.
     pub write_log: Option<Utf8PathBuf>,
+}
+
+/// Who attaches the disks of a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DiskManager {
+    /// The suite, on QEMU's command line. libvirt does not know of the disks.
+    #[default]
+    CommandLine,
+    /// libvirt, by `<disk>` elements, so that its backup, checkpoint and resize interfaces work on
+    /// them.
+    Libvirt,
 }
 
 /// Description of a machine to define.
@@ -44,6 +58,8 @@ pub struct GuestSpec {
     pub enlightenments: Result<(), String>,
     /// Disks in boot order.
     pub disks: Vec<DiskSpec>,
+    /// Who attaches them.
+    pub disk_manager: DiskManager,
     /// Guest TCP ports to forward from loopback.
     pub forwards: Vec<u16>,
     /// The guest's network, from the documentation ranges, such as `192.0.2.0/24`.
@@ -55,4 +71,15 @@ pub struct GuestSpec {
     pub mac: String,
     /// Directory for logs and firmware variables.
     pub dir: Utf8PathBuf,
+}
+
+impl GuestSpec {
+    /// Name of the block node of a disk's format. Replication attaches here, below the write log.
+    #[must_use]
+    pub fn format_node(&self, role: &str) -> String {
+        match self.disk_manager {
+            DiskManager::CommandLine => xml::format_node(role),
+            DiskManager::Libvirt => managed_disks::format_node(&self.disks, role),
+        }
+    }
 }

@@ -94,6 +94,8 @@ no_import_cycles! {
     images_has_no_import_cycles: "images/src",
     inventory_has_no_import_cycles: "adapters/inventory/src",
     nbd_has_no_import_cycles: "adapters/nbd/src",
+    nbd_server_has_no_import_cycles: "adapters/nbd-server/src",
+    core_program_has_no_import_cycles: "replication/program/src",
     replication_has_no_import_cycles: "replication/src",
     simulator_has_no_import_cycles: "adapters/simulator/src",
     standins_has_no_import_cycles: "adapters/standins/src",

@@ -1,7 +1,7 @@
 //! Two simulated sites with a core between them: the fixture of the simulated tier and of the
 //! core's own tests.
 //!
-//! A [`Testbed`] has a primary site, a recovery site in the cloud, another VMware site to fail back
+//! A [`Testbed`] has a primary site, a recovery site, by default in the cloud, another VMware site to fail back
 //! to, a virtual clock and one core, which a closure opens from [`CoreParts`]. It knows the core
 //! only through [`ReplicationCore`]. Its verbs do what a test does again and again: protect a
 //! machine, fail over, wait for points. Each returns a [`TestbedError`] that says whether the core
@@ -119,7 +119,7 @@ impl Testbed {
         let dir = if setup.on_disk { directory_on_disk() } else { directory_in_memory() }?;
         let site = |id: &str, profile| world.site(SimConfig::new(id, profile));
         let primary = site("primary", setup.profile);
-        let recovery = site("recovery", SimProfile::AZURE);
+        let recovery = site("recovery", setup.recovery);
         let other = site("other", SimProfile::VMWARE);
         let core = open(CoreParts {
             sites: named([&primary, &recovery, &other]),

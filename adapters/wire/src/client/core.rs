@@ -45,18 +45,31 @@ impl Client {
         let serve_on = Handle::current();
         let (open, opening) = watch::channel(None);
         let (start, starting) = oneshot::channel();
+        let observer = session.observer.clone();
+        let never_made = move || {
+            if let Some(observer) = observer {
+                observer.ended();
+            }
+        };
         match runtime::handle() {
             Ok(runtime) => drop(runtime.spawn(async move {
                 // A client that is dropped ends the opening, and with it the process.
                 let unwanted = open.clone();
                 tokio::select! {
                     core = opening::open(&address, session, serve_on, start) => {
+                        let failed = core.is_err();
                         open.send_replace(Some(core));
+                        if failed {
+                            never_made();
+                        }
                     }
-                    () = unwanted.closed() => {}
+                    () = unwanted.closed() => never_made(),
                 }
             })),
-            Err(error) => drop(open.send_replace(Some(Err(error)))),
+            Err(error) => {
+                open.send_replace(Some(Err(error)));
+                never_made();
+            }
         }
         let process = ProcessHandle { starting: Some(starting), ..ProcessHandle::default() };
         Self { opening, process: Mutex::new(process) }

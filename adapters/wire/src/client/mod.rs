@@ -5,9 +5,11 @@
 //! - `process`: the program of a core
 //! - `session`: what the suite serves to a core
 //! - `core`: the connection as a `ReplicationCore`
+//! - `idle_gate`: holds virtual time while a core is at work
 
 mod address;
 mod core;
+mod idle_gate;
 mod log;
 mod opening;
 mod process;
@@ -16,4 +18,5 @@ mod session;
 
 pub use address::{BadAddress, CoreAddress};
 pub use core::Client;
+pub use idle_gate::IdleGate;
 pub use session::{Clock, Session, SystemClock};

@@ -164,8 +164,11 @@ async fn shake_hands(
         let why: futures_util::future::BoxFuture<'static, _> = Box::pin(process.why_closed());
         why
     });
-    let connection =
-        Connection::start(streams.from, streams.to, Options { service, serve_on, observer, why_closed });
+    let connection = Connection::start(
+        streams.from,
+        streams.to,
+        Options { service, serve_on, then_serve_on: None, observer, why_closed },
+    );
     let greeting: Greeting = tokio::select! {
         greeting = timeout_at(deadline, greeted) => match greeting {
             Ok(Ok(greeting)) => greeting,

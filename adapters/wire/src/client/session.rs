@@ -101,10 +101,14 @@ impl SuiteService {
         let connected = Connected {
             protocol: VERSION.to_owned(),
             time,
+            now: self.session.clock.now(),
             state_dir: self.session.state_dir.display().to_string(),
             sites: self.session.platforms.keys().cloned().collect(),
             run: self.session.run.clone(),
         };
+        if let Some(observer) = &self.session.observer {
+            observer.connected(&connected);
+        }
         let answer = result(&connected);
         (Ok((connect, connected)), answer)
     }

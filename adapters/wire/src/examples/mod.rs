@@ -28,6 +28,7 @@ pub fn all() -> Vec<Example> {
     let connected = Connected {
         protocol: VERSION.to_owned(),
         time: Time::System,
+        now: NOW,
         state_dir: "/tmp/run/state".to_owned(),
         sites: ["primary", "recovery", "other"].map(Into::into).to_vec(),
         run: "tWBnj4t".to_owned(),

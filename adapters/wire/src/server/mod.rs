@@ -10,6 +10,7 @@
 
 mod core;
 mod platform;
+mod virtual_time;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,14 +20,16 @@ use std::sync::Arc;
 use contract::{Platform, ReplicationCore, SiteId, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{oneshot, watch};
 
-use crate::connection::{CallError, Connection, Options};
+use crate::connection::{CallError, Connection, Observer, Options};
 use crate::error::WireError;
 use crate::lines::Lines;
 use crate::protocol::{Connect, Connected, Now, SOCKET_VARIABLE, SleepUntil, Time, VERSION};
 use crate::server::core::CoreService;
 use crate::server::platform::RemotePlatform;
+use crate::server::virtual_time::{Incoming, report_idle};
 
 /// What a core says about itself when it connects.
 #[derive(Clone, Debug)]
@@ -40,6 +43,12 @@ pub struct About {
 }
 
 impl About {
+    /// A core that can use both the host's clock and the suite's virtual one: see [`run`].
+    #[must_use]
+    pub fn any_time(name: &str, version: &str) -> Self {
+        Self { time: vec![Time::System, Time::Virtual], ..Self::system_time(name, version) }
+    }
+
     /// A core that uses only the host's clock.
     #[must_use]
     pub fn system_time(name: &str, version: &str) -> Self {
@@ -63,7 +72,10 @@ pub struct CoreParts {
 
 /// The suite's clock.
 #[derive(Clone)]
-pub struct RemoteClock(Connection);
+pub struct RemoteClock {
+    connection: Connection,
+    incoming: Arc<Incoming>,
+}
 
 impl RemoteClock {
     /// The time.
@@ -71,7 +83,14 @@ impl RemoteClock {
     /// # Errors
     /// The connection has ended.
     pub async fn now(&self) -> Result<Timestamp, CallError> {
-        self.0.call(&Now {}).await
+        self.connection.call(&Now {}).await
+    }
+
+    /// The virtual time, which the suite has told. If time is not virtual, this is the time of the
+    /// handshake.
+    #[must_use]
+    pub fn virtual_now(&self) -> Timestamp {
+        self.incoming.time()
     }
 
     /// Waits until that time has come.
@@ -79,23 +98,29 @@ impl RemoteClock {
     /// # Errors
     /// The connection has ended.
     pub async fn sleep_until(&self, time: Timestamp) -> Result<(), CallError> {
-        self.0.call(&SleepUntil { time }).await
+        self.connection.call(&SleepUntil { time }).await
     }
 }
 
 /// Connects to the suite, opens a core and serves it until the suite closes the connection. This is
-/// all that the `main` of a core needs to do.
+/// all that the `main` of a core needs to do. It connects through the socket that the environment
+/// names, or else through the standard streams.
+///
+/// The core runs on a tokio runtime. If time is virtual, that has one thread, one more for blocking
+/// work, and a paused clock, and the core is reported as idle whenever it only waits for answers.
+/// Such a core must wait by [`RemoteClock::sleep_until`], not by timers of tokio, and its blocking
+/// work must not wait for other blocking work.
 pub fn run<C, E>(about: About, open: impl FnOnce(CoreParts) -> Result<C, E>) -> ExitCode
 where
     C: ReplicationCore + 'static,
     E: std::fmt::Display,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let end = match runtime {
-        Ok(runtime) => {
-            let end = runtime.block_on(serve(about, open));
-            // What a core does in the background does not keep the process alive.
-            runtime.shutdown_background();
+    // The connection has a thread of its own, which keeps the host's time.
+    let connections = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let end = match connections {
+        Ok(connections) => {
+            let end = run_beside(&connections, about, open);
+            connections.shutdown_background();
             end
         }
         Err(error) => Err(format!("start the threads: {error}")),
@@ -109,8 +134,43 @@ where
     }
 }
 
-/// As [`run`], on the current runtime. It connects through the socket that the environment names,
-/// or else through the standard streams.
+/// Runs a core on a runtime of its own, with its connection on another one.
+fn run_beside<C, E>(
+    connections: &Runtime,
+    about: About,
+    open: impl FnOnce(CoreParts) -> Result<C, E>,
+) -> Result<(), String>
+where
+    C: ReplicationCore + 'static,
+    E: std::fmt::Display,
+{
+    let (start_work, then_serve_on) = oneshot::channel();
+    let link = connections.block_on(async {
+        let streams = streams().await?;
+        Link::start(streams, about, Some(then_serve_on)).await
+    })?;
+    let time = link.connected.time;
+    let runtime = match time {
+        Time::System => Builder::new_multi_thread().enable_all().build(),
+        Time::Virtual => {
+            Builder::new_current_thread().enable_all().start_paused(true).max_blocking_threads(1).build()
+        }
+    };
+    let runtime = runtime.map_err(|error| format!("start the threads: {error}"))?;
+    let end = runtime.block_on(async {
+        // Fails if the connection has ended, which the link notices.
+        let _ = start_work.send(Handle::current());
+        if time == Time::Virtual {
+            tokio::spawn(report_idle(link.connection.clone(), link.incoming.received()));
+        }
+        link.serve(open).await
+    });
+    // What a core does in the background does not keep the process alive.
+    runtime.shutdown_background();
+    end
+}
+
+/// As [`run`], on the current runtime and by the host's clock.
 ///
 /// # Errors
 /// The connection cannot be made or breaks, or the core cannot be opened; one line says why.
@@ -119,17 +179,8 @@ where
     C: ReplicationCore + 'static,
     E: std::fmt::Display,
 {
-    let said = |error: WireError| error.to_string();
-    match std::env::var_os(SOCKET_VARIABLE) {
-        None => serve_over(tokio::io::stdin(), tokio::io::stdout(), about, open).await,
-        Some(path) => {
-            let failed =
-                |error| WireError::Connect { path: path.display().to_string(), error: Arc::new(error) };
-            let stream = UnixStream::connect(&path).await.map_err(failed).map_err(said)?;
-            let (from, to) = stream.into_split();
-            serve_over(from, to, about, open).await
-        }
-    }
+    let (from, to) = streams().await?;
+    serve_over(from, to, about, open).await
 }
 
 /// As [`serve`], over two streams.
@@ -146,33 +197,85 @@ where
     C: ReplicationCore + 'static,
     E: std::fmt::Display,
 {
-    let (service, opened) = CoreService::new();
-    let options = Options { service, serve_on: Handle::current(), observer: None, why_closed: None };
-    let connection = Connection::start(Lines::new(from), to, options);
-    let connected = shake_hands(&connection, about).await.map_err(|error| error.to_string())?;
-    let core = open(parts(&connection, &connected)).map_err(|error| format!("open the core: {error}"))?;
-    opened.send_replace(Some(Arc::new(core)));
-    match connection.ended().await {
-        WireError::Closed { within_message: false } | WireError::Ended => Ok(()),
-        error => Err(error.to_string()),
+    Link::start((Box::new(from), Box::new(to)), about, None).await?.serve(open).await
+}
+
+/// The two directions of a connection.
+type Streams = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
+
+/// Connects through the socket that the environment names, or else through the standard streams.
+async fn streams() -> Result<Streams, String> {
+    let Some(path) = std::env::var_os(SOCKET_VARIABLE) else {
+        return Ok((Box::new(tokio::io::stdin()), Box::new(tokio::io::stdout())));
+    };
+    let stream = UnixStream::connect(&path).await.map_err(|error| {
+        WireError::Connect { path: path.display().to_string(), error: Arc::new(error) }.to_string()
+    })?;
+    let (from, to) = stream.into_split();
+    Ok((Box::new(from), Box::new(to)))
+}
+
+/// A connection to the suite after the handshake.
+struct Link {
+    connection: Connection,
+    connected: Connected,
+    incoming: Arc<Incoming>,
+    opened: watch::Sender<Option<Arc<dyn ReplicationCore>>>,
+}
+
+impl Link {
+    /// Starts a connection on the current runtime.
+    async fn start(
+        (from, to): Streams,
+        about: About,
+        then_serve_on: Option<oneshot::Receiver<Handle>>,
+    ) -> Result<Self, String> {
+        let (service, opened) = CoreService::new();
+        let incoming = Arc::new(Incoming::new());
+        let observer: Arc<dyn Observer> = Arc::clone(&incoming) as _;
+        let options = Options {
+            service,
+            serve_on: Handle::current(),
+            then_serve_on,
+            observer: Some(observer),
+            why_closed: None,
+        };
+        let connection = Connection::start(Lines::new(from), to, options);
+        let connected = shake_hands(&connection, about).await.map_err(|error| error.to_string())?;
+        incoming.told(connected.now);
+        Ok(Self { connection, connected, incoming, opened })
+    }
+
+    /// Opens a core and serves it until the connection ends.
+    async fn serve<C, E>(self, open: impl FnOnce(CoreParts) -> Result<C, E>) -> Result<(), String>
+    where
+        C: ReplicationCore + 'static,
+        E: std::fmt::Display,
+    {
+        let core = open(self.parts()).map_err(|error| format!("open the core: {error}"))?;
+        self.opened.send_replace(Some(Arc::new(core)));
+        match self.connection.ended().await {
+            WireError::Closed { within_message: false } | WireError::Ended => Ok(()),
+            error => Err(error.to_string()),
+        }
+    }
+
+    fn parts(&self) -> CoreParts {
+        let platform = |site: &SiteId| {
+            let platform = RemotePlatform { connection: self.connection.clone(), site: site.clone() };
+            (site.clone(), Arc::new(platform) as Arc<dyn Platform>)
+        };
+        CoreParts {
+            platforms: self.connected.sites.iter().map(platform).collect(),
+            dir: PathBuf::from(&self.connected.state_dir),
+            time: self.connected.time,
+            clock: RemoteClock { connection: self.connection.clone(), incoming: Arc::clone(&self.incoming) },
+            run: self.connected.run.clone(),
+        }
     }
 }
 
 async fn shake_hands(connection: &Connection, about: About) -> Result<Connected, CallError> {
     let About { name, version, time } = about;
     connection.call(&Connect { protocol: VERSION.to_owned(), name, version, time }).await
-}
-
-fn parts(connection: &Connection, connected: &Connected) -> CoreParts {
-    let platform = |site: &SiteId| {
-        let platform = RemotePlatform { connection: connection.clone(), site: site.clone() };
-        (site.clone(), Arc::new(platform) as Arc<dyn Platform>)
-    };
-    CoreParts {
-        platforms: connected.sites.iter().map(platform).collect(),
-        dir: PathBuf::from(&connected.state_dir),
-        time: connected.time,
-        clock: RemoteClock(connection.clone()),
-        run: connected.run.clone(),
-    }
 }
