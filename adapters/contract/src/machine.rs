@@ -76,7 +76,7 @@ pub struct MachineView {
 }
 
 /// A machine as libvirt knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LibvirtDomain {
     /// URI of the connection, such as `qemu:///system`.
     pub uri: String,
