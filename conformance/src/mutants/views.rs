@@ -144,6 +144,12 @@ pub(super) fn hide_step_times(view: &mut JobView) {
     view.steps.iter_mut().for_each(|step| step.took = None);
 }
 
+pub(super) fn repeat_revision(view: &mut JobView) {
+    if view.state.ended() {
+        view.revision -= 1;
+    }
+}
+
 pub(super) fn begin_earlier(view: &mut JobView) {
     view.started.0 -= HOUR;
 }

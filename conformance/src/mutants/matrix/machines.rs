@@ -10,6 +10,20 @@ use crate::rules::ids::*;
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
+        Class::DisksSwapped,
+        "short-disk",
+        "makes machines whose last disk is empty and one byte short",
+        Kind::Platform(PlatformFault::ShortDisk),
+        &[FO_01],
+    ),
+    Mutant::new(
+        Class::RequestIgnored,
+        "shuts-source-down",
+        "shuts the source down and sends its last data although the request does not ask for that",
+        Kind::Interface(InterfaceFault::ShutsSourceDown),
+        &[FO_06, RP_03],
+    ),
+    Mutant::new(
         Class::TestFailoverLeaks,
         "keeps-machines",
         "never deletes a machine, not even that of a test failover",

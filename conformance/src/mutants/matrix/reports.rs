@@ -118,6 +118,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::new(
         Class::FalseReport,
+        "repeats-revision",
+        "ends a job without a new revision",
+        Kind::JobView(views::repeat_revision),
+        &[FO_14],
+    ),
+    Mutant::new(
+        Class::FalseReport,
         "false-job-times",
         "reports that every job began an hour before it was asked for",
         Kind::JobView(views::begin_earlier),
@@ -163,7 +170,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "hides-creation-step",
         "does not show that a machine was made",
         Kind::JobView(views::hide_creation),
-        &[RE_05],
+        &[PH_03, RE_05],
     ),
     Mutant::new(
         Class::FalseReport,
@@ -207,7 +214,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "offers-nothing",
         "offers no operation in any state",
         Kind::ItemView(views::offer_nothing),
-        &[HF_16, HF_20, LC_02, LC_07],
+        &[FO_02, HF_16, HF_20, LC_02, LC_07],
     ),
     Mutant::new(
         Class::FalseReport,

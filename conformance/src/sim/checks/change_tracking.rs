@@ -1,12 +1,12 @@
 //! What a core does when its source can no longer say what changed (EX-R9).
 
 use contract::{Millis, Platform, PointChoice, Timestamp};
-use simulator::testbed::{HOUR, INTERVAL};
+use simulator::testbed::{HOUR, INTERVAL, failover_to};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::amounts::{filling, most, written_since};
-use crate::sim::check::{Check, check, missing, succeeds};
+use crate::sim::check::{Check, against, check, missing, succeeds};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -40,9 +40,10 @@ async fn record_lost(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Early
         view.resynchronisations
     );
     rules.check(EX_R9, arrived <= most(changed) && !view.resynchronisations.is_empty(), found);
-    let failed_over = testbed.fail_over(&item, PointChoice::Latest).await;
+    let request = failover_to(&item, PointChoice::Latest);
+    let failed_over = testbed.completed(testbed.core.failover(&request).await).await;
     succeeds(rules, (EX_R9, "a failover afterwards"), failed_over)?;
-    let contained = testbed.recovered("web");
-    rules.check(EX_R9, contained.is_ok(), format!("the target's disks: {contained:?}"));
+    let recovered = testbed.check_recovery(&view, &PointChoice::Latest).await;
+    recovered.map_err(|end| against(rules, EX_R9, end))?;
     Ok(())
 }

@@ -218,8 +218,10 @@ async fn app_consistent(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
     let quiesced: Vec<_> = points.iter().filter(|point| point.consistency == Consistency::App).collect();
     let newest = quiesced.last().ok_or_else(|| missing("an application-consistent point"))?;
     let older = points.last().is_some_and(|point| point.id != newest.id);
+    let before = testbed.item(&item).await?;
     let asked = testbed.world.clock().now();
-    testbed.fail_over(&item, PointChoice::LatestAppConsistent).await?;
+    let request = failover_to(&item, PointChoice::LatestAppConsistent);
+    testbed.completed(testbed.core.failover(&request).await).await?;
     let chosen = testbed.item(&item).await?.failed_over_to;
     let right = older && chosen.as_ref() == Some(&newest.id);
     let found = format!(
@@ -234,6 +236,7 @@ async fn app_consistent(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
     let found = format!("the last write is a quiesce mark: {marked}; the guest finds it: {found_inside}");
     rules.check(RP_19, marked && found_inside, found);
     check_age(rules, &boots, newest, asked)?;
+    testbed.check_recovery(&before, &PointChoice::LatestAppConsistent).await?;
     Ok(())
 }
 
