@@ -265,7 +265,8 @@ async fn request_forbidden(
         rules.check(*rule, !offered, format!("{what} is offered: {offered}"));
         forbids(testbed, rules, (*rule, &what), NOT_HERE, request(testbed, item, *operation, at)).await?;
         if *rule == LC_14 && at.active == Recovery {
-            rules.check(RE_24, true, "a cloud machine that does not replicate back cannot fail back");
+            let request = request(testbed, item, *operation, at);
+            forbids(testbed, rules, (RE_24, &what), NOT_HERE, request).await?;
         }
     }
     Ok(())
