@@ -89,7 +89,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "forget-address",
         "makes target machines without the address that was chosen for them",
         Kind::DataPath(|| Box::new(ForgetAddress)),
-        &[],
+        &[CN_10],
     )
     .and_on_guests(&[guests("networks", &[CN_10])]),
     Mutant::new(

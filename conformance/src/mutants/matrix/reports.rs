@@ -57,7 +57,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "failed-is-completed",
         "reports failed jobs as completed",
         Kind::JobView(views::complete_failed),
-        &[FO_18, PF_04, RE_14],
+        &[FO_18, PF_04, RE_08, RE_14, RE_15, RE_17],
     ),
     Mutant::new(
         Class::FalseReport,
@@ -178,6 +178,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "reports that every point needed no bytes",
         Kind::ItemView(views::report_no_bytes),
         &[MO_06],
+    ),
+    Mutant::new(
+        Class::FalseReport,
+        "claims-test-failovers",
+        "shows every machine as tested",
+        Kind::ItemView(views::claim_test_failover),
+        &[FO_19, MO_02],
     ),
     Mutant::new(
         Class::FalseReport,
