@@ -11,7 +11,7 @@ use contract::{Capabilities, CoreError, Operation, Platform, ReplicationCore, Si
 
 /// A content change on its way into a recovery point, and the hook by which mutants alter it. Only
 /// a core that offers such a hook can be given faults below its interface.
-pub use replication::fault_hook::{Extent, FaultHook};
+pub use replication::fault_hook::{Extent, FaultHook, Merging};
 
 /// What a core is opened with.
 pub struct CoreParts {
@@ -39,7 +39,7 @@ impl CoreClock {
     }
 }
 
-/// A fault to inject into a core, or none.
+/// A change of the core under test: a fault, a sound variant, or none.
 pub trait FaultInjection {
     /// The fault below the core's interface, if it is one of these.
     fn hook(&self) -> Option<Arc<dyn FaultHook>>;
@@ -55,7 +55,10 @@ pub trait FaultInjection {
 ///
 /// # Errors
 /// The core cannot read its state.
-pub fn open(parts: CoreParts, fault: &impl FaultInjection) -> Result<Arc<dyn ReplicationCore>, CoreError> {
+pub fn open(
+    parts: CoreParts,
+    fault: &(impl FaultInjection + ?Sized),
+) -> Result<Arc<dyn ReplicationCore>, CoreError> {
     let CoreParts { platforms, dir, clock } = parts;
     let platforms = platforms.into_iter().map(|(id, site)| (id, fault.wrap_platform(site))).collect();
     let clock = match clock {
@@ -64,13 +67,6 @@ pub fn open(parts: CoreParts, fault: &impl FaultInjection) -> Result<Arc<dyn Rep
     };
     let config = replication::Config { platforms, dir, fault_hook: fault.hook(), clock };
     Ok(fault.wrap(Arc::new(replication::Core::open(config)?)))
-}
-
-/// Whether a core with this name, as its capabilities say it, is the built-in one. Snapshots of the
-/// suite are those of the built-in core.
-#[must_use]
-pub fn is_built_in(name: &str) -> bool {
-    name.starts_with("built-in ")
 }
 
 /// The built-in core's state machines as a page of diagrams, for `docs/states.md`.

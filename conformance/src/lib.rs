@@ -17,6 +17,7 @@
 pub mod bench;
 pub mod blame;
 pub mod context;
+pub mod core_change;
 pub mod core_under_test;
 mod digest;
 mod disks;
@@ -33,4 +34,5 @@ pub mod scenario;
 pub mod service;
 pub mod sim;
 pub mod ssh;
+pub mod variants;
 pub mod verdict;

@@ -185,7 +185,8 @@ async fn receive_snapshot(
         if disk.changed.is_none() && ctx.fault_hook().is_some_and(|hook| !hook.compares()) {
             continue;
         }
-        let source = Source { uri: disk.uri.clone(), changed: disk.changed.clone(), against };
+        let source =
+            Source { uri: disk.uri.clone(), changed: disk.changed.clone(), against, grain: ctx.grain() };
         let sent = blocking(move || {
             let mut sink =
                 |offset: u64, data: &[u8]| writer.push(index, offset, data).map_err(landing_failed);

@@ -10,6 +10,7 @@ use conformance::mutants::InjectedFault;
 use conformance::outcome::HostFacts;
 use conformance::rules::page;
 use conformance::rules::profile::Profile;
+use conformance::variants::{self, CoreVariant};
 use conformance::{bench, core_under_test, real, recheck, report};
 use harness::accel::{self, Probe};
 use harness::host::Host;
@@ -44,6 +45,9 @@ enum Command {
         /// The fault that the run injects into the core: NAME or NAME@EDGE.
         #[arg(long)]
         mutant: Option<String>,
+        /// The sound variant of the core that the run judges.
+        #[arg(long)]
+        variant: Option<String>,
         /// The profile of external facts that the run is judged by.
         #[arg(long)]
         profile: Option<String>,
@@ -72,6 +76,11 @@ enum Command {
         /// Rounds of each measurement.
         #[arg(long)]
         rounds: u32,
+    },
+    /// Judges sound variants of the core by the checks in memory.
+    Variants {
+        /// Only variants with these names.
+        names: Vec<String>,
     },
     /// Judges stored evidence again.
     Recheck {
@@ -103,14 +112,17 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<u8> {
     match &arguments.command {
         Command::Probe { json } => probe(arguments, *json).await,
-        Command::Preflight { mutant, profile } => {
-            preflight(arguments, mutant.as_deref(), profile.as_deref()).await
+        Command::Preflight { mutant, variant, profile } => {
+            let complaint = mutant.as_deref().and_then(unknown_mutant);
+            let complaint = complaint.or_else(|| variant.as_deref().and_then(unknown_variant));
+            preflight(arguments, complaint, profile.as_deref()).await
         }
         Command::Reap { kept } => reap(arguments, *kept).await,
         Command::Docs { root } => docs(root),
         Command::Report { dir } => make_report(dir),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir } => judge_again(dir).await,
+        Command::Variants { names } => judge_variants(names),
     }
 }
 
@@ -132,9 +144,9 @@ async fn find_accelerator(arguments: &Arguments) -> Result<Probe> {
     Ok(accel::choose(&host, &image, &cache).await?)
 }
 
-async fn preflight(arguments: &Arguments, mutant: Option<&str>, profile: Option<&str>) -> Result<u8> {
+async fn preflight(arguments: &Arguments, unknown: Option<String>, profile: Option<&str>) -> Result<u8> {
     let unknown_profile = profile.and_then(|name| Profile::find(name).err()).map(|error| error.to_string());
-    if let Some(complaint) = mutant.and_then(unknown_mutant).or(unknown_profile) {
+    if let Some(complaint) = unknown.or(unknown_profile) {
         eprintln!("{complaint}");
         return Ok(WRONG_USAGE);
     }
@@ -148,6 +160,24 @@ fn unknown_mutant(mutant: &str) -> Option<String> {
     let edges: BTreeSet<_> = scenarios.into_iter().flat_map(|scenario| scenario.edges).collect();
     let edges: Vec<_> = edges.into_iter().collect();
     InjectedFault::for_edges(Some(mutant), &edges).err().map(|error| error.to_string())
+}
+
+/// What is wrong with the value of `--variant`, if anything.
+fn unknown_variant(variant: &str) -> Option<String> {
+    CoreVariant::find(variant).err().map(|error| error.to_string())
+}
+
+/// Judges sound variants of the core. Returns 1 if one is not accepted.
+fn judge_variants(names: &[String]) -> Result<u8> {
+    if let Some(complaint) = names.iter().find_map(|name| unknown_variant(name)) {
+        eprintln!("{complaint}");
+        return Ok(WRONG_USAGE);
+    }
+    // The checks have runtimes of their own, which cannot run inside this one.
+    let judge = || variants::run(names);
+    let judged = std::thread::scope(|scope| scope.spawn(judge).join());
+    let accepted = judged.map_err(|_| anyhow::anyhow!("the suite itself failed"))??;
+    Ok(u8::from(!accepted))
 }
 
 /// Writes the pages that are generated from data and code.

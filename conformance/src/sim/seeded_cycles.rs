@@ -10,10 +10,11 @@ use simulator::{Cut, SimBoot, SimSite, SimWorld, Snapshot, cut_of, last_record};
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
+use crate::core_change::AskedChange;
+use crate::core_under_test::FaultInjection;
 use crate::evidence::Evidence;
-use crate::mutants::InjectedFault;
 use crate::outcome::{
-    DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, ScenarioOutcome, Verdict,
+    DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, RuleOutcome, ScenarioOutcome, Verdict,
 };
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -40,16 +41,18 @@ pub(crate) fn run(
 ) -> Result<Verdict> {
     let mut verdict = Verdict::Pass;
     let mut all_idle = true;
+    let mut why_idle = None;
     let seeds = seeds(context)?;
     for (done, seed) in (1..).zip(&seeds) {
-        let (cycle, is_idle) = run_seed(*seed, context.mutant.as_deref());
-        all_idle &= is_idle;
+        let (cycle, idle) = run_seed(*seed, context);
+        all_idle &= idle.is_some();
+        why_idle = idle.or(why_idle);
         verdict = verdict.and(record(outcome, rules, *seed, cycle));
         evidence.progress("cycles", "seeds", done, seeds.len() as u64, "seeds");
     }
     outcome.edges = condense(std::mem::take(&mut outcome.edges));
     if all_idle {
-        "the mutant was never activated".clone_into(&mut outcome.why);
+        why_idle.unwrap_or_default().clone_into(&mut outcome.why);
         return Ok(Verdict::Unknown);
     }
     Ok(verdict)
@@ -66,19 +69,22 @@ fn seeds(context: &RunContext) -> Result<Vec<u64>> {
 /// The edges of one seed's cycle, or why the cycle ended early.
 type Cycle = Result<Vec<EdgeOutcome>, EarlyEnd>;
 
-/// A fault that one seed's core has. Each seed has a fault of its own, because a fault that waits
-/// for an edge is activated once.
-fn fault_of(mutant: Option<&str>) -> Result<InjectedFault, EarlyEnd> {
-    let fault = mutant.map_or(Ok(InjectedFault::default()), InjectedFault::parse);
-    fault.map_err(|error| EarlyEnd::inconclusive(error.to_string()))
+/// Runs one seed's cycle. Each seed has a fault of its own, because a fault that waits for an edge
+/// is activated once. Also says so if the core was to be changed and the change did nothing.
+fn run_seed(seed: u64, context: &RunContext) -> (Cycle, Option<&'static str>) {
+    let edges = EDGES.map(ToOwned::to_owned);
+    match AskedChange::for_edges(context, &edges) {
+        Ok(change) => (simulator::run(seed, async |world| cycle(world, &change, &|edge| change.begin_edge(edge)).await), change.idle()),
+        Err(error) => (Err(EarlyEnd::inconclusive(error.to_string())), None),
+    }
 }
 
-/// Runs one seed's cycle. Also returns whether there is a fault that altered nothing.
-fn run_seed(seed: u64, mutant: Option<&str>) -> (Cycle, bool) {
-    match fault_of(mutant) {
-        Ok(fault) => (simulator::run(seed, async |world| cycle(world, &fault).await), fault.is_idle()),
-        Err(end) => (Err(end), false),
-    }
+/// Runs one seed's cycle on a core with this change, and returns the rules that it judges.
+pub(crate) fn judge_seed(seed: u64, change: &dyn FaultInjection) -> Vec<RuleOutcome> {
+    let cycle = simulator::run(seed, async |world| cycle(world, change, &|_| ()).await);
+    let mut rules = RuleLog::simulated();
+    record(&mut ScenarioOutcome::begun("sim-vmware-azure", "", None), &mut rules, seed, cycle);
+    rules.into_outcomes()
 }
 
 /// Reduces the edges of many seeds to those that a report shows: of each kind the worst that
@@ -157,17 +163,17 @@ fn setup() -> Setup {
     })
 }
 
-async fn cycle(world: SimWorld, fault: &InjectedFault) -> Cycle {
+async fn cycle(world: SimWorld, change: &dyn FaultInjection, begins: &dyn Fn(&str)) -> Cycle {
     let seed = world.seed();
-    let testbed = testbed::open(world, setup(), fault)?;
+    let testbed = testbed::open(world, setup(), change)?;
     let item = testbed.protect(MACHINE).await?;
-    fault.begin_edge(EDGES[0]);
+    begins(EDGES[0]);
     testbed.wait_for_points(&item, 4).await?;
     testbed.advance(Millis(seed.wrapping_mul(7919) % INTERVAL.0)).await;
     let out = fail_over(&testbed, seed).await?;
     testbed.commit(&item).await?;
     testbed.primary.restore();
-    fault.begin_edge(EDGES[1]);
+    begins(EDGES[1]);
     reprotect(&testbed, BACK).await?;
     testbed.advance(Millis(seed.wrapping_mul(104_729) % INTERVAL.0)).await;
     let back = fail_back(&testbed, seed).await?;

@@ -6,19 +6,18 @@ use contract::{CoreError, ReplicationCore};
 use simulator::SimWorld;
 use simulator::testbed::{CoreParts, TestbedError};
 
-use crate::core_under_test::{self, CoreClock};
-use crate::mutants::InjectedFault;
+use crate::core_under_test::{self, CoreClock, FaultInjection};
 
 pub(crate) use simulator::testbed::{Setup, Testbed};
 
-/// Makes the sites and opens the core under test with this fault.
-pub(crate) fn open(world: SimWorld, setup: Setup, fault: &InjectedFault) -> Result<Testbed, TestbedError> {
-    Testbed::open(world, setup, |parts| open_core(parts, fault))
+/// Makes the sites and opens the core under test with this change.
+pub(crate) fn open(world: SimWorld, setup: Setup, change: &dyn FaultInjection) -> Result<Testbed, TestbedError> {
+    Testbed::open(world, setup, |parts| open_core(parts, change))
 }
 
 /// Opens the core under test on the simulator's clock.
-fn open_core(parts: CoreParts, fault: &InjectedFault) -> Result<Arc<dyn ReplicationCore>, CoreError> {
+fn open_core(parts: CoreParts, change: &dyn FaultInjection) -> Result<Arc<dyn ReplicationCore>, CoreError> {
     let platforms = parts.platforms();
     let clock = CoreClock::from_fn(move || parts.clock.now());
-    core_under_test::open(core_under_test::CoreParts { platforms, dir: parts.dir, clock }, fault)
+    core_under_test::open(core_under_test::CoreParts { platforms, dir: parts.dir, clock }, change)
 }

@@ -19,6 +19,7 @@ pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, uri: &str) -> Vec<Va
         ("ROUNDTRIP_CONNECT", Some(uri.to_owned())),
         ("ROUNDTRIP_KEEP", arguments.keep.then(|| "1".to_owned())),
         ("ROUNDTRIP_MUTANT", arguments.mutant.clone()),
+        ("ROUNDTRIP_VARIANT", arguments.variant.clone()),
         ("ROUNDTRIP_PROFILE", arguments.profile.clone()),
         ("ROUNDTRIP_CYCLES", arguments.cycles.map(|count| count.to_string())),
     ];
