@@ -24,8 +24,7 @@ pub enum UnknownChange {
     Both,
 }
 
-/// The change of the core that a run asks for; by default none. Clones share what it has done so
-/// far.
+/// The change of the core that a run asks for; by default none. Clones share their state.
 #[derive(Clone, Default)]
 pub struct AskedChange {
     fault: InjectedFault,
@@ -56,6 +55,12 @@ impl AskedChange {
             Some(_) if run.mutant.is_some() => Err(UnknownChange::Both),
             variant => Ok(Self { fault, variant }),
         }
+    }
+
+    /// The same change for another core. What both have done counts together.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self { fault: self.fault.clone(), variant: self.variant.as_ref().map(CoreVariant::another) }
     }
 
     /// Activates the fault if it waits for this edge.

@@ -6,6 +6,9 @@
 //! - [`sim`]: the same core in memory: checks of single rules, and whole cycles for many seeds
 //! - [`core_under_test`]: the only place that opens a core
 //! - [`mutants`]: cores made faulty on purpose, which the suite must fail
+//! - [`variants`]: sound cores that do things differently, which the suite must accept
+//! - [`acceptance`]: whether it does
+//! - [`core_change`]: which of these a run asks for
 //! - [`blame`]: whether an error is the core's failure or the test host's
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
 //! - [`ssh`]: log-in to a machine from outside
@@ -14,6 +17,7 @@
 //! - [`report`]: the summary on the terminal, `results.json`, JUnit and HTML
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs
 
+pub mod acceptance;
 pub mod bench;
 pub mod blame;
 pub mod context;

@@ -10,8 +10,8 @@ use conformance::mutants::InjectedFault;
 use conformance::outcome::HostFacts;
 use conformance::rules::page;
 use conformance::rules::profile::Profile;
-use conformance::variants::{self, CoreVariant};
-use conformance::{bench, core_under_test, real, recheck, report};
+use conformance::variants::CoreVariant;
+use conformance::{acceptance, bench, core_under_test, real, recheck, report};
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -174,7 +174,7 @@ fn judge_variants(names: &[String]) -> Result<u8> {
         return Ok(WRONG_USAGE);
     }
     // The checks have runtimes of their own, which cannot run inside this one.
-    let judge = || variants::run(names);
+    let judge = || acceptance::run(names);
     let judged = std::thread::scope(|scope| scope.spawn(judge).join());
     let accepted = judged.map_err(|_| anyhow::anyhow!("the suite itself failed"))??;
     Ok(u8::from(!accepted))

@@ -37,7 +37,7 @@ pub(crate) fn run_all(
     let mut verdict = Verdict::Pass;
     for (done, check) in (1..).zip(all_checks()) {
         let seed = seed().unwrap_or(context.chance(check.name) % 1_000_000);
-        let CheckRun { outcomes: found, unsupported, .. } = run(check, seed, &change);
+        let CheckRun { outcomes: found, unsupported, .. } = run(check, seed, &change.another());
         if unsupported {
             left_out.push(check.name);
         }
@@ -85,7 +85,7 @@ pub fn run_checks_for(rules: &[RuleId], fault: &InjectedFault, seed: u64) -> Che
     all
 }
 
-/// What the checks and some cycles say about a core.
+/// What the checks and a cycle say about a core.
 #[derive(Debug, Default)]
 pub struct Judged {
     /// How many rules were judged.
@@ -96,23 +96,20 @@ pub struct Judged {
     pub objections: Vec<RuleOutcome>,
 }
 
-/// Runs every check on a core with this change, with the first of these seeds, and a cycle with
-/// each of them.
+/// Runs every check, each on a core that `change` changes, and a cycle.
 #[must_use]
-pub fn judge(change: &dyn FaultInjection, seeds: &[u64]) -> Judged {
+pub fn judge(change: &dyn Fn() -> Box<dyn FaultInjection>, seed: u64) -> Judged {
     let mut judged = Judged::default();
-    let mut rules = BTreeSet::new();
     let mut all = Vec::new();
     for check in all_checks() {
-        let found = run(check, seeds.first().copied().unwrap_or_default(), change);
+        let found = run(check, seed, &*change());
         judged.left_out.extend(found.unsupported.then_some(check.name));
         all.extend(found.outcomes);
     }
     if judged.left_out.is_empty() {
-        all.extend(seeds.iter().flat_map(|seed| seeded_cycles::judge_seed(*seed, change)));
+        all.extend(seeded_cycles::judge_seed(seed, &*change()));
     }
-    rules.extend(all.iter().map(|rule| rule.id));
-    judged.rules = rules.len();
+    judged.rules = all.iter().map(|rule| rule.id).collect::<BTreeSet<_>>().len();
     judged.objections = all.into_iter().filter(|rule| rule.score.verdict() != Verdict::Pass).collect();
     judged
 }

@@ -3,7 +3,6 @@
 //!
 //! - [`VARIANTS`]: every variant, with the sentence that allows what it does
 //! - [`CoreVariant`]: a variant that a run or a check has asked for
-//! - [`Acceptance`]: what the suite says about a variant
 //! - `difference`: what a variant can do differently
 //! - `core`, `platform`: the decorators that do it
 //! - `views`, `pace`, `names`, `answers`, `health`, `data`: the differences, by topic
@@ -13,7 +12,6 @@ mod core;
 mod data;
 mod difference;
 mod health;
-mod judge;
 mod names;
 mod pace;
 mod platform;
@@ -21,9 +19,5 @@ mod selected;
 mod table;
 mod views;
 
-#[cfg(test)]
-mod tests;
-
-pub use self::judge::{Acceptance, run};
 pub use self::selected::{CoreVariant, UnknownVariant};
 pub use self::table::{VARIANTS, Variant};

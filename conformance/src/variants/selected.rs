@@ -35,10 +35,11 @@ impl Activity {
     }
 }
 
-/// A sound core that does something differently from the built-in one. Clones share what it has
-/// done so far.
+/// A sound core that does something differently from the built-in one. Clones share their state, so
+/// that each core that is opened needs [`CoreVariant::another`] one.
 #[derive(Clone)]
 pub struct CoreVariant {
+    make: fn() -> Box<dyn Difference>,
     differs: Arc<dyn Difference>,
     activity: Arc<Activity>,
     /// Whether what it does differently is below its interface, where nothing notes it.
@@ -60,7 +61,14 @@ impl CoreVariant {
     pub fn of(variant: &Variant) -> Self {
         let differs: Arc<dyn Difference> = Arc::from((variant.make)());
         let is_below = differs.hook().is_some();
-        Self { differs, activity: Arc::default(), is_below }
+        Self { make: variant.make, differs, activity: Arc::default(), is_below }
+    }
+
+    /// The same variant for another core. Both count as one when it is asked whether the variant
+    /// did something differently.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self { differs: Arc::from((self.make)()), ..self.clone() }
     }
 
     /// Whether it has done nothing differently so far. What a run says about such a core, it says

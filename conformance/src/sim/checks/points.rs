@@ -11,7 +11,7 @@ use crate::rules::ids::*;
 use crate::rules::profile::Profile;
 use crate::sim::check::{Check, check, missing, step};
 use crate::sim::early_end::EarlyEnd;
-use crate::sim::side_effects::failover_refusal;
+use crate::sim::side_effects::{failover_refusal, refused};
 use crate::sim::testbed::{Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -233,8 +233,8 @@ async fn window(testbed: &Testbed, rules: &mut RuleLog, rule: RuleId, hours: u64
     testbed.completed(testbed.core.change_point(&item, &PointChoice::Latest).await).await?;
     let later = testbed.recovered("web")?.writes > first;
     testbed.advance(Millis(120_000)).await;
-    let change = testbed.core.change_point(&item, &PointChoice::Custom(oldest.id)).await;
-    let code = change.err().map(|error| error.code);
+    let change = PointChoice::Custom(oldest.id);
+    let code = refused(testbed, "a change to an expired point", testbed.core.change_point(&item, &change)).await?;
     let right = code == Some(ErrorCode::PointExpired);
     rules.check(RP_14, right && later, format!("a minute after its retention, before commit: {code:?}"));
     if rule == RP_13 {

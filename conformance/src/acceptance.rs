@@ -5,10 +5,12 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::selected::CoreVariant;
-use super::table::{VARIANTS, Variant};
 use crate::outcome::RuleOutcome;
 use crate::sim::{self, Judged};
+use crate::variants::{CoreVariant, UnknownVariant, VARIANTS, Variant};
+
+/// The seed of the checks and of the cycle.
+const SEED: u64 = 7;
 
 /// What the checks in memory say about a variant.
 pub struct Acceptance {
@@ -21,11 +23,11 @@ pub struct Acceptance {
 }
 
 impl Acceptance {
-    /// Runs every check and some cycles on a variant.
+    /// Runs every check and a cycle on a variant.
     #[must_use]
     pub fn of(variant: &'static Variant) -> Self {
         let core = CoreVariant::of(variant);
-        let judged = sim::judge(&core, &[7]);
+        let judged = sim::judge(&|| Box::new(core.another()), SEED);
         Self { variant, judged, is_idle: core.is_idle() }
     }
 
@@ -60,7 +62,7 @@ impl fmt::Display for Acceptance {
 ///
 /// # Errors
 /// There is no variant of one of the names.
-pub fn run(names: &[String]) -> Result<bool, super::UnknownVariant> {
+pub fn run(names: &[String]) -> Result<bool, UnknownVariant> {
     for name in names {
         CoreVariant::find(name)?;
     }
@@ -86,3 +88,6 @@ pub fn run(names: &[String]) -> Result<bool, super::UnknownVariant> {
     println!("{} variants: {}", chosen.len(), if all { "all accepted" } else { "NOT all accepted" });
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests;
