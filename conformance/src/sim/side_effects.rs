@@ -9,7 +9,7 @@ use contract::{
 use simulator::testbed::failover_to;
 use simulator::Event;
 
-use crate::rules::ids::LC_02;
+use crate::rules::ids::{JO_03, LC_02};
 use crate::rules::{RuleId, RuleLog};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::Testbed;
@@ -203,6 +203,19 @@ pub(crate) async fn forbids<T: MayStartJob>(
     let answer = found.map_or("accepted".to_owned(), |code| format!("refused by {code:?}"));
     rules.check(rule, by_right_code, format!("{what}: {answer}"));
     Ok(())
+}
+
+/// Retries a job whose cause was repaired, and records whether the core does so (JO-03).
+///
+/// # Errors
+/// The core refuses the retry.
+pub(crate) async fn retries(testbed: &Testbed, rules: &mut RuleLog, job: &JobId) -> Result<(), EarlyEnd> {
+    let retry = testbed.core.retry_job(job).await;
+    if retry.as_ref().is_err_and(|error| error.code == ErrorCode::NotSupported) {
+        return Err(EarlyEnd::unsupported(JO_03, "a retry"));
+    }
+    rules.check(JO_03, retry.is_ok(), format!("retry: {retry:?}"));
+    Ok(retry?)
 }
 
 /// Asks for a failover to a point and returns the code with which the core refuses it; `None` if

@@ -29,8 +29,8 @@ impl Difference for MinimumCore {
     }
 
     fn capabilities(&self, all: Capabilities) -> Capabilities {
-        use contract::Operation::{Commit, TestFailover, UnplannedFailover};
-        let operations = vec![UnplannedFailover, TestFailover, Commit];
+        use contract::Operation::{Commit, PlannedFailover, TestFailover, UnplannedFailover};
+        let operations = vec![UnplannedFailover, PlannedFailover, TestFailover, Commit];
         Capabilities { operations, plans: contract::PlanLimits { groups: 0, items: 0 }, ..all }
     }
 
