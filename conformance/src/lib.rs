@@ -9,6 +9,7 @@
 //! - [`variants`]: sound cores that do things differently, which the suite must accept
 //! - [`acceptance`]: whether it does
 //! - [`core_change`]: which of these a run asks for
+//! - [`mutation`]: whether the checks in memory find every mutant
 //! - [`blame`]: whether an error is the core's failure or the test host's
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
 //! - [`ssh`]: log-in to a machine from outside
@@ -28,6 +29,7 @@ mod disks;
 pub mod evidence;
 pub mod judge;
 pub mod mutants;
+pub mod mutation;
 pub mod outcome;
 pub mod real;
 pub mod recheck;

@@ -143,11 +143,20 @@ pub struct BenchArgs {
 /// What `mutants` is told.
 #[derive(Debug, Clone, Args)]
 pub struct MutantsArgs {
+    /// Only these mutants of the matrix
+    #[arg(value_name = "NAME", conflicts_with = "generated")]
+    pub names: Vec<String>,
+    /// Judge them by the checks in memory, or a selection by scenarios on real guests
+    #[arg(long, value_enum, default_value = "sim", conflicts_with = "generated")]
+    pub tier: TierChoice,
+    /// Directory for the evidence of scenarios on guests [default: new ones under ./roundtrip-runs]
+    #[arg(long, value_name = "DIR", conflicts_with = "generated")]
+    pub out: Option<Utf8PathBuf>,
     /// Mutants of the built-in core's source that cargo-mutants generates, judged by the simulated
     /// tier
-    #[arg(long, required = true)]
+    #[arg(long)]
     pub generated: bool,
-    /// How many of them, chosen at random
+    /// How many generated ones, chosen at random
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = value_parser!(u32).range(1..))]
     pub sample: u32,
     /// Seed of the choice

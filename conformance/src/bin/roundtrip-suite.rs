@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
 use conformance::mutants::InjectedFault;
+use conformance::mutation::{self, Checks};
 use conformance::outcome::HostFacts;
 use conformance::rules::page;
 use conformance::rules::profile::Profile;
@@ -82,6 +83,16 @@ enum Command {
         /// Only variants with these names.
         names: Vec<String>,
     },
+    /// Judges mutants by the checks in memory.
+    Mutants {
+        /// Only mutants with these names.
+        names: Vec<String>,
+        /// Runs every check, not only those that judge a rule which a mutant names.
+        #[arg(long)]
+        every_check: bool,
+    },
+    /// Lists the mutants that scenarios on guests have to find, as JSON.
+    GuestMutants,
     /// Judges stored evidence again.
     Recheck {
         /// The directory of a run or of one scenario.
@@ -123,6 +134,11 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir } => judge_again(dir).await,
         Command::Variants { names } => judge_variants(names),
+        Command::GuestMutants => {
+            println!("{}", serde_json::to_string(&mutation::rows())?);
+            Ok(0)
+        }
+        Command::Mutants { names, every_check } => Ok(judge_mutants(names, *every_check)),
     }
 }
 
@@ -238,6 +254,15 @@ fn host_facts() -> Result<HostFacts> {
 async fn measure(arguments: &Arguments, dir: &Utf8Path, rounds: u32) -> Result<u8> {
     let host = Host::connect(arguments.connect.as_deref()).await?;
     bench::run(&host, dir, rounds).await
+}
+
+/// Judges mutants by the checks in memory.
+fn judge_mutants(names: &[String], every_check: bool) -> u8 {
+    let checks = if every_check { Checks::Every } else { Checks::Named };
+    // The checks have runtimes of their own, which cannot run inside this one.
+    let judge = || mutation::run(names, checks);
+    let all_right = std::thread::scope(|scope| scope.spawn(judge).join().unwrap_or(false));
+    u8::from(!all_right)
 }
 
 async fn judge_again(dir: &Utf8Path) -> Result<u8> {

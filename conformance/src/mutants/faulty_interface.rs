@@ -6,122 +6,80 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use contract::{
-    Capabilities, CoreError, DataSync, Direction, EnableProtection, ErrorCode, FailoverKind, FailoverRequest,
-    Health, ItemId, ItemView, JobFilter, JobId, JobView, PlanFailoverRequest, PlanGroup, PlanId,
-    PlanReprotectRequest, PlanTestFailoverRequest, PointChoice, Policy, PolicyId, PolicyView, RecoveryPlan,
-    ReplicationCore, ReprotectRequest, Side, Step, TargetSettings, TestFailoverRequest, TestFailoverStatus,
+    ActionWork, Capabilities, CoreError, DataSync, Direction, EnableProtection, ErrorCode, FailoverKind,
+    FailoverRequest, Health, ItemId, ItemView, JobFilter, JobId, JobView, PlanAction, PlanFailoverRequest,
+    PlanGroup, PlanId, PlanReprotectRequest, PlanTestFailoverRequest, PointChoice, Policy, PolicyId,
+    PolicyView, RecoveryPlan, ReplicationCore, ReprotectRequest, Side, TargetSettings, TestFailoverRequest,
 };
 
 use super::activation::Activation;
 use super::interface::InterfaceFault;
+use super::mutant::Kind;
 
 /// A sound core behind an interface with a fault.
 pub(super) struct FaultyInterface {
-    core: Arc<dyn ReplicationCore>,
-    fault: InterfaceFault,
+    pub(super) core: Arc<dyn ReplicationCore>,
+    fault: Kind,
     activation: Arc<Activation>,
     /// The event occurred whose effect the fault adds to every later answer: a refusal, or the
     /// clean-up of a test failover.
-    triggered: AtomicBool,
+    pub(super) triggered: AtomicBool,
     /// The plans as they were created; the core behind may have been given others.
     plans: Mutex<Vec<RecoveryPlan>>,
 }
 
 impl FaultyInterface {
-    pub(super) fn new(
-        core: Arc<dyn ReplicationCore>,
-        fault: InterfaceFault,
-        activation: Arc<Activation>,
-    ) -> Self {
+    pub(super) fn new(core: Arc<dyn ReplicationCore>, fault: Kind, activation: Arc<Activation>) -> Self {
         Self { core, fault, activation, triggered: AtomicBool::new(false), plans: Mutex::default() }
     }
 
     /// The fault, once it is activated.
-    fn active(&self) -> Option<InterfaceFault> {
+    pub(super) fn active_kind(&self) -> Option<Kind> {
         self.activation.is_active().then_some(self.fault)
     }
 
+    /// The fault by name, once it is activated.
+    pub(super) fn active(&self) -> Option<InterfaceFault> {
+        match self.active_kind() {
+            Some(Kind::Interface(fault)) => Some(fault),
+            _ => None,
+        }
+    }
+
     /// Whether this is the fault and it is active. What is asked for then, is altered.
-    fn has(&self, fault: InterfaceFault) -> bool {
+    pub(super) fn has(&self, fault: InterfaceFault) -> bool {
         let has = self.active() == Some(fault);
         self.note(has);
         has
     }
 
     /// Records whether the fault has altered something.
-    fn note(&self, altered: bool) {
+    pub(super) fn note(&self, altered: bool) {
         if altered {
             self.activation.note_act();
         }
     }
 
-    /// Changes the answer to a request that starts a job or is refused.
-    async fn started(&self, answer: Result<JobId, CoreError>) -> Result<JobId, CoreError> {
-        let Err(error) = answer else { return answer };
-        let altering = [InterfaceFault::AcceptsAll, InterfaceFault::WrongErrorCode];
-        self.note(self.active().is_some_and(|fault| altering.contains(&fault)));
-        self.triggered.store(self.has(InterfaceFault::RefusalLeavesTrace), Ordering::SeqCst);
-        match self.active() {
-            Some(InterfaceFault::AcceptsAll) => self.ended_job().await,
-            Some(InterfaceFault::WrongErrorCode) => Err(CoreError { code: ErrorCode::Platform, ..error }),
-            _ => Err(error),
-        }
-    }
-
-    /// An older job that has nothing to do with the request.
-    async fn ended_job(&self) -> Result<JobId, CoreError> {
-        let jobs = self.core.jobs(&JobFilter::default()).await?;
-        let none = || CoreError::new(ErrorCode::UnknownId, "there is no earlier job");
-        jobs.into_iter().next().map(|job| job.id).ok_or_else(none)
-    }
-
-    fn item_view(&self, sound: ItemView) -> ItemView {
-        let mut view = sound.clone();
-        let triggered = self.triggered.load(Ordering::SeqCst);
-        match self.active() {
-            Some(InterfaceFault::RefusalLeavesTrace) if triggered => {
-                view.trouble.push_str(" (something was refused)")
-            }
-            Some(InterfaceFault::TestFailoverDeletesPoints) if triggered => {
-                drop(view.points.drain(..view.points.len().min(3)))
-            }
-            Some(InterfaceFault::OldestPointIsNewest) => {
-                let newest =
-                    view.points.iter().rfind(|point| point.processed).map(|point| point.volumes.clone());
-                view.points
-                    .iter_mut()
-                    .take(1)
-                    .for_each(|oldest| oldest.volumes = newest.clone().unwrap_or_default());
-            }
-            Some(InterfaceFault::ForgetsTestFailovers) => {
-                view.test_failover_status = TestFailoverStatus::Recommended
-            }
-            Some(InterfaceFault::AlwaysHealthy) => view.health = Health::Healthy,
-            Some(InterfaceFault::HidesIssues) => view.issues.clear(),
-            _ => {}
-        }
-        self.note(view != sound);
-        view
-    }
-
-    fn job_view(&self, sound: JobView) -> JobView {
-        let mut view = sound.clone();
-        match self.active() {
-            Some(InterfaceFault::HidesHydrationStep) => view.steps.retain(|step| step.name != Step::HYDRATE),
-            Some(InterfaceFault::ReversesJobDirection) => {
-                view.direction = match view.direction {
-                    Direction::PrimaryToRecovery => Direction::RecoveryToPrimary,
-                    Direction::RecoveryToPrimary => Direction::PrimaryToRecovery,
-                }
-            }
-            _ => {}
-        }
-        self.note(view != sound);
-        view
-    }
-
-    fn point(&self, point: &PointChoice) -> PointChoice {
+    /// Another choice of point than the one that was asked for.
+    async fn point(&self, item: Option<&ItemId>, point: &PointChoice) -> PointChoice {
         match point {
+            PointChoice::Latest if self.has(InterfaceFault::LatestIsOldest) => {
+                let points = match item {
+                    Some(item) => self.core.item(item).await.map(|view| view.points).unwrap_or_default(),
+                    None => Vec::new(),
+                };
+                let oldest = points.into_iter().next().map(|point| PointChoice::Custom(point.id));
+                oldest.unwrap_or(PointChoice::Latest)
+            }
+            PointChoice::LatestProcessed if self.has(InterfaceFault::ProcessedIsLatest) => {
+                PointChoice::Latest
+            }
+            PointChoice::LatestAppConsistent if self.has(InterfaceFault::AppConsistentIsNewest) => {
+                PointChoice::LatestProcessed
+            }
+            PointChoice::Custom(_) if self.has(InterfaceFault::CustomIsNewest) => {
+                PointChoice::LatestProcessed
+            }
             PointChoice::Latest if self.has(InterfaceFault::LatestIsLatestProcessed) => {
                 PointChoice::LatestProcessed
             }
@@ -157,6 +115,15 @@ impl FaultyInterface {
                 }
                 plan.groups.push(one);
             }
+            Some(InterfaceFault::ReversesPlan) => plan.groups.reverse(),
+            Some(InterfaceFault::DropsPlanMember) => drop(plan.groups.pop()),
+            Some(InterfaceFault::SkipsManualSteps) => {
+                for group in &mut plan.groups {
+                    let is_script = |action: &PlanAction| !matches!(action.work, ActionWork::Manual { .. });
+                    group.before.retain(is_script);
+                    group.after.retain(is_script);
+                }
+            }
             Some(InterfaceFault::SkipsPlanActions) => {
                 for group in &mut plan.groups {
                     group.before.clear();
@@ -181,7 +148,11 @@ impl ReplicationCore for FaultyInterface {
     }
 
     async fn create_policy(&self, id: &PolicyId, policy: &Policy) -> Result<(), CoreError> {
-        self.core.create_policy(id, policy).await
+        let mut policy = *policy;
+        if self.has(InterfaceFault::HalvesRetention) {
+            policy.retention.0 /= 2;
+        }
+        self.core.create_policy(id, &policy).await
     }
 
     async fn update_policy(&self, id: &PolicyId, policy: &Policy) -> Result<(), CoreError> {
@@ -250,9 +221,15 @@ impl ReplicationCore for FaultyInterface {
     }
 
     async fn failover(&self, request: &FailoverRequest) -> Result<JobId, CoreError> {
+        self.invented(request.direction)?;
+        if self.downloads_differences(request) {
+            return self.synchronise_first(request).await;
+        }
+        let alternate = request.alternate.clone().filter(|_| !self.has(InterfaceFault::IgnoresAlternateHost));
         let changed = FailoverRequest {
+            alternate,
             kind: self.kind(request.kind, request.direction),
-            point: self.point(&request.point),
+            point: self.point(Some(&request.item), &request.point).await,
             shut_down_source: request.shut_down_source && !self.has(InterfaceFault::LeavesSourceRunning),
             data_sync: request.data_sync.map(|sync| self.sync(sync)),
             ..request.clone()
@@ -261,12 +238,22 @@ impl ReplicationCore for FaultyInterface {
     }
 
     async fn test_failover(&self, request: &TestFailoverRequest) -> Result<JobId, CoreError> {
-        let newest = TestFailoverRequest { point: PointChoice::LatestProcessed, ..request.clone() };
-        let request = if self.has(InterfaceFault::TestsNewestPoint) { &newest } else { request };
-        self.started(self.core.test_failover(request).await).await
+        let is_newest = matches!(request.point, PointChoice::Latest | PointChoice::LatestProcessed);
+        if !is_newest && self.has(InterfaceFault::RefusesTestPoints) {
+            return Err(CoreError::new(ErrorCode::BadRequest, "this core tests the newest point only"));
+        }
+        let point = match self.has(InterfaceFault::TestsNewestPoint) {
+            true => PointChoice::LatestProcessed,
+            false => self.point(Some(&request.item), &request.point).await,
+        };
+        let changed = TestFailoverRequest { point, ..request.clone() };
+        self.started(self.core.test_failover(&changed).await).await
     }
 
     async fn clean_up_test_failover(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        if self.has(InterfaceFault::SkipsCleanUp) {
+            return self.ended_job().await;
+        }
         self.triggered.store(self.has(InterfaceFault::TestFailoverDeletesPoints), Ordering::SeqCst);
         self.started(self.core.clean_up_test_failover(item).await).await
     }
@@ -286,7 +273,7 @@ impl ReplicationCore for FaultyInterface {
         if self.has(InterfaceFault::SkipsChangePoint) {
             return self.ended_job().await;
         }
-        self.started(self.core.change_point(item, &self.point(point)).await).await
+        self.started(self.core.change_point(item, &self.point(Some(item), point).await).await).await
     }
 
     async fn commit(&self, item: &ItemId) -> Result<JobId, CoreError> {
@@ -299,7 +286,14 @@ impl ReplicationCore for FaultyInterface {
     }
 
     async fn reprotect(&self, request: &ReprotectRequest) -> Result<JobId, CoreError> {
+        self.invented(request.direction)?;
         let mut changed = request.clone();
+        if changed.master_target.is_some() && self.has(InterfaceFault::DefaultMasterTarget) {
+            changed.master_target = Some("master-target".into());
+        }
+        if changed.datastore.is_some() && self.has(InterfaceFault::DefaultDatastore) {
+            changed.datastore = Some("datastore-1".into());
+        }
         if self.has(InterfaceFault::FillsInReprotection) {
             changed.process_server.get_or_insert_with(|| "cloud-process-server".into());
             changed.master_target.get_or_insert_with(|| "master-target".into());
@@ -332,7 +326,7 @@ impl ReplicationCore for FaultyInterface {
     async fn failover_plan(&self, request: &PlanFailoverRequest) -> Result<JobId, CoreError> {
         let changed = PlanFailoverRequest {
             kind: self.kind(request.kind, request.direction),
-            point: self.point(&request.point),
+            point: self.point(None, &request.point).await,
             ..request.clone()
         };
         if self.has(InterfaceFault::SkipsPlans) {
@@ -361,6 +355,7 @@ impl ReplicationCore for FaultyInterface {
     }
 
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, CoreError> {
+        self.fail_over_critical().await?;
         let hides = |view: &JobView| {
             self.has(InterfaceFault::HidesTestFailoverJobs) && view.kind == contract::JobKind::TestFailover
         };

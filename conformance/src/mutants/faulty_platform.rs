@@ -1,29 +1,49 @@
 //! Faults between a core and a platform: a decorator that changes the calls of a sound core.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use contract::{
     Access, Acknowledge, Bytes, ChangeId, Component, ComponentId, Consistency, DiskSnapshot, Export,
-    ExportId, MachineId, MachineSpec, MachineView, Millis, Network, Platform, PlatformError, PlatformKind,
-    SiteView, SnapshotId, SnapshotRequest, VolumeId, VolumeView,
+    ExportId, MachineId, MachineSpec, MachineView, Millis, Network, Platform, PlatformError,
+    PlatformErrorKind, PlatformKind, SiteView, SnapshotId, SnapshotRequest, VolumeId, VolumeView,
 };
 
 use super::activation::Activation;
 use super::platform::PlatformFault;
+use super::site_acts;
 
 /// Time between two machines of a group whose points are not taken together.
 const APART: Duration = Duration::from_secs(5);
 /// Time between two snapshots of a machine that the core no longer replicates.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// How long after a call its late consequences come.
+const LATE: Duration = Duration::from_secs(5);
+
+/// What the faulty platforms of one core know together.
+#[derive(Debug, Default)]
+pub(super) struct AcrossSites {
+    /// Machines of test failovers.
+    tests: Mutex<BTreeSet<MachineId>>,
+}
+
+impl AcrossSites {
+    fn tests(&self) -> MutexGuard<'_, BTreeSet<MachineId>> {
+        self.tests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A sound platform, as a faulty core drives it.
 pub(super) struct FaultyPlatform {
     platform: Arc<dyn Platform>,
     fault: PlatformFault,
     activation: Arc<Activation>,
+    across: Arc<AcrossSites>,
+    /// Whether a snapshot has failed.
+    snapshot_failed: AtomicBool,
     /// Machines that were shut down and not transferred since.
     shut_down: Mutex<BTreeSet<MachineId>>,
     /// Machines of which snapshots are taken for ever.
@@ -35,10 +55,12 @@ impl FaultyPlatform {
         platform: Arc<dyn Platform>,
         fault: PlatformFault,
         activation: Arc<Activation>,
+        across: Arc<AcrossSites>,
     ) -> Self {
         let shut_down = Mutex::default();
         let replicated = Mutex::default();
-        Self { platform, fault, activation, shut_down, replicated }
+        let snapshot_failed = AtomicBool::new(false);
+        Self { platform, fault, activation, across, snapshot_failed, shut_down, replicated }
     }
 
     /// Whether this is the fault and it is active. A call for which that is so is altered.
@@ -54,6 +76,47 @@ impl FaultyPlatform {
         Ok(self.platform.site().await?.kind == PlatformKind::Azure)
     }
 
+    /// Whether this is the fault, it is active, and the site is the cloud.
+    async fn has_in_cloud(&self, fault: PlatformFault) -> Result<bool, PlatformError> {
+        Ok(self.fault == fault && self.is_cloud().await? && self.has(fault))
+    }
+
+    /// Whether this is the fault, it is active, and the site is on premises.
+    async fn has_on_premises(&self, fault: PlatformFault) -> Result<bool, PlatformError> {
+        Ok(self.fault == fault && !self.is_cloud().await? && self.has(fault))
+    }
+
+    /// Does something a while after the call that led to it.
+    fn later<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        act: impl FnOnce(Arc<dyn Platform>) -> F + Send + 'static,
+    ) {
+        let platform = Arc::clone(&self.platform);
+        drop(tokio::spawn(async move {
+            tokio::time::sleep(LATE).await;
+            act(platform).await;
+        }));
+    }
+
+    /// The error of a snapshot that the fault does not let happen.
+    fn no_snapshot(&self) -> Result<(), PlatformError> {
+        let stopped = self.fault == PlatformFault::StopsInTestFailovers && !self.across.tests().is_empty()
+            || self.fault == PlatformFault::StopsAfterOutage && self.snapshot_failed.load(Ordering::SeqCst);
+        if !stopped || !self.has(self.fault) {
+            return Ok(());
+        }
+        let message = "this core takes no snapshots any more".to_owned();
+        Err(PlatformError { site: "a faulty core".to_owned(), kind: PlatformErrorKind::Unreachable, message })
+    }
+
+    /// Remembers that a snapshot has failed.
+    fn watched<T>(&self, answer: Result<T, PlatformError>) -> Result<T, PlatformError> {
+        if answer.is_err() {
+            self.snapshot_failed.store(true, Ordering::SeqCst);
+        }
+        answer
+    }
+
     fn shut_down_machines(&self) -> MutexGuard<'_, BTreeSet<MachineId>> {
         self.shut_down.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -66,6 +129,29 @@ impl FaultyPlatform {
         {
             snapshot.disks.clear();
         }
+    }
+
+    /// The volume that a faulty core writes instead of this one.
+    async fn volume_to_write(&self, id: &VolumeId) -> Result<VolumeId, PlatformError> {
+        let platform = &self.platform;
+        if self.has(PlatformFault::TransfersEverything) {
+            site_acts::destroy(platform, id).await?;
+        }
+        if self.has(PlatformFault::WritesIntoOlderPoint) {
+            return site_acts::below(platform, id).await;
+        }
+        let instead = match self.has_on_premises(PlatformFault::WritesForeignDisk).await? {
+            true => site_acts::foreign(platform, id).await?,
+            false => None,
+        };
+        Ok(instead.unwrap_or_else(|| id.clone()))
+    }
+
+    async fn open_disks_too_early(&self, id: &MachineId) -> Result<(), PlatformError> {
+        if self.has_on_premises(PlatformFault::OpensDisksOfRunningOriginal).await? {
+            site_acts::open_first_disk(&self.platform, id).await?;
+        }
+        Ok(())
     }
 
     /// Takes a snapshot of a machine every minute, once the core has taken one.
@@ -147,8 +233,19 @@ impl Platform for FaultyPlatform {
         if spec.disks.len() > 1 && self.has(PlatformFault::LosesDisk) {
             spec.disks.pop();
         }
-        if spec.network == Network::Isolated && self.has(PlatformFault::TestsInProduction) {
-            spec.network = Network::Production;
+        if spec.network == Network::Isolated {
+            self.across.tests().insert(spec.id.clone());
+            if self.has(PlatformFault::TestsOnThePoint) {
+                for (_, volume) in &mut spec.disks {
+                    *volume = site_acts::below(&self.platform, volume).await?;
+                }
+            }
+            if self.has(PlatformFault::TestsInProduction) {
+                spec.network = Network::Production;
+            }
+        }
+        if self.has(PlatformFault::HydratesSilently) {
+            site_acts::edit_boot_partition(&self.platform, &spec).await?;
         }
         self.platform.create_machine(&spec).await
     }
@@ -157,21 +254,47 @@ impl Platform for FaultyPlatform {
         if self.has(PlatformFault::KeepsMachines) {
             return Ok(());
         }
-        self.platform.delete_machine(id).await
+        self.across.tests().remove(id);
+        match self.platform.delete_machine(id).await {
+            Err(error)
+                if error.kind == PlatformErrorKind::NotFound
+                    && self.has(PlatformFault::DeletesCloudCopyEarly) =>
+            {
+                Ok(())
+            }
+            answer => answer,
+        }
     }
 
     async fn start(&self, id: &MachineId) -> Result<(), PlatformError> {
+        if self.has(PlatformFault::StartsNothing) {
+            return Ok(());
+        }
+        if self.has_on_premises(PlatformFault::MakesNewMachine).await? {
+            site_acts::make_anew(&self.platform, id).await?;
+        }
         self.platform.start(id).await
     }
 
     async fn shut_down(&self, id: &MachineId, within: Millis) -> Result<(), PlatformError> {
-        if self.fault == PlatformFault::CloudSourceRuns
-            && self.is_cloud().await?
-            && self.has(PlatformFault::CloudSourceRuns)
-        {
+        if self.has_in_cloud(PlatformFault::CloudSourceRuns).await? {
             return Ok(());
         }
+        if self.has(PlatformFault::KillsSource) {
+            return self.platform.power_off(id).await;
+        }
+        let machine = id.clone();
+        if self.has(PlatformFault::SourceEndsLate) {
+            self.later(async move |site| drop(site.shut_down(&machine, within).await));
+            return Ok(());
+        }
+        self.open_disks_too_early(id).await?;
         self.platform.shut_down(id, within).await?;
+        if self.has_in_cloud(PlatformFault::TransfersAfterStart).await? {
+            self.later(async move |site| drop(site.open_snapshot(&machine, None).await));
+        } else if self.has_in_cloud(PlatformFault::DeletesCloudCopyEarly).await? {
+            self.later(async move |site| drop(site.delete_machine(&machine).await));
+        }
         if self.fault == PlatformFault::LosesLastTransfer {
             self.shut_down_machines().insert(id.clone());
         }
@@ -179,6 +302,7 @@ impl Platform for FaultyPlatform {
     }
 
     async fn power_off(&self, id: &MachineId) -> Result<(), PlatformError> {
+        self.open_disks_too_early(id).await?;
         self.platform.power_off(id).await
     }
 
@@ -195,7 +319,9 @@ impl Platform for FaultyPlatform {
         if self.has(PlatformFault::PowersSourceOff) {
             self.platform.power_off(machine).await?;
         }
-        let mut snapshot = self.platform.open_snapshot(machine, since).await?;
+        self.no_snapshot()?;
+        let since = since.filter(|_| !self.has(PlatformFault::TransfersEverything));
+        let mut snapshot = self.watched(self.platform.open_snapshot(machine, since).await)?;
         self.withhold(machine, &mut snapshot);
         Ok(snapshot)
     }
@@ -213,7 +339,17 @@ impl Platform for FaultyPlatform {
         if request.consistency == Consistency::App && self.has(PlatformFault::SkipsQuiesce) {
             request.consistency = Consistency::Crash;
         }
-        self.platform.open_snapshots(&request).await
+        self.no_snapshot()?;
+        for (_, since) in &mut request.machines {
+            since.take_if(|_| self.has(PlatformFault::TransfersEverything));
+        }
+        let mut all = self.watched(self.platform.open_snapshots(&request).await)?;
+        if let [first, second, ..] = all.as_mut_slice()
+            && self.has(PlatformFault::SwapsGroupMembers)
+        {
+            std::mem::swap(&mut first.disks, &mut second.disks);
+        }
+        Ok(all)
     }
 
     async fn close_snapshot(
@@ -246,6 +382,13 @@ impl Platform for FaultyPlatform {
     }
 
     async fn merge_volumes(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
+        // A machine that is kept keeps its disks.
+        if self.fault == PlatformFault::KeepsMachines
+            && site_acts::is_disk_of_stopped_machine(&self.platform, top).await?
+            && self.has(PlatformFault::KeepsMachines)
+        {
+            return Ok(());
+        }
         self.platform.merge_volumes(top, base).await
     }
 
@@ -260,7 +403,11 @@ impl Platform for FaultyPlatform {
     }
 
     async fn export_volume(&self, id: &VolumeId, access: Access) -> Result<Export, PlatformError> {
-        self.platform.export_volume(id, access).await
+        let mut volume = id.clone();
+        if access == Access::Write {
+            volume = self.volume_to_write(id).await?;
+        }
+        self.platform.export_volume(&volume, access).await
     }
 
     async fn close_export(&self, id: &ExportId) -> Result<(), PlatformError> {

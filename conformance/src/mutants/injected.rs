@@ -7,9 +7,9 @@ use contract::{Platform, ReplicationCore};
 use super::activation::Activation;
 use super::data_path::ActivatedFault;
 use super::faulty_interface::FaultyInterface;
-use super::faulty_platform::FaultyPlatform;
-use super::interface::InterfaceFault;
-use super::matrix::{Kind, MUTANTS, Mutant};
+use super::faulty_platform::{AcrossSites, FaultyPlatform};
+use super::matrix::{find, mutants};
+use super::mutant::Kind;
 use super::platform::PlatformFault;
 use crate::core_under_test::{FaultHook, FaultInjection};
 
@@ -33,7 +33,7 @@ pub enum UnknownFault {
 }
 
 fn names() -> String {
-    MUTANTS.iter().map(|mutant| mutant.name).collect::<Vec<_>>().join(", ")
+    mutants().map(|mutant| mutant.name).collect::<Vec<_>>().join(", ")
 }
 
 /// The fault that a core is opened with; by default none. Clones share when it is activated and
@@ -41,8 +41,9 @@ fn names() -> String {
 #[derive(Clone, Default)]
 pub struct InjectedFault {
     hook: Option<Arc<dyn FaultHook>>,
-    interface: Option<InterfaceFault>,
+    interface: Option<Kind>,
     platform: Option<PlatformFault>,
+    across: Arc<AcrossSites>,
     activation: Arc<Activation>,
 }
 
@@ -57,15 +58,15 @@ impl InjectedFault {
             Some((name, edge)) => (name, Some(edge.to_owned())),
             None => (text, None),
         };
-        let mutant = Mutant::find(name).ok_or_else(|| UnknownFault::Mutant { name: name.to_owned() })?;
+        let mutant = find(name).ok_or_else(|| UnknownFault::Mutant { name: name.to_owned() })?;
         let activation = Arc::new(Activation::at(edge));
         Ok(match &mutant.kind {
             Kind::DataPath(make) => {
                 let hook = ActivatedFault { activation: Arc::clone(&activation), fault: make() };
                 Self { hook: Some(Arc::new(hook)), activation, ..Self::default() }
             }
-            Kind::Interface(fault) => Self { interface: Some(*fault), activation, ..Self::default() },
             Kind::Platform(fault) => Self { platform: Some(*fault), activation, ..Self::default() },
+            kind => Self { interface: Some(*kind), activation, ..Self::default() },
         })
     }
 
@@ -126,7 +127,10 @@ impl FaultInjection for InjectedFault {
 
     fn wrap_platform(&self, platform: Arc<dyn Platform>) -> Arc<dyn Platform> {
         match self.platform {
-            Some(fault) => Arc::new(FaultyPlatform::new(platform, fault, Arc::clone(&self.activation))),
+            Some(fault) => {
+                let activation = Arc::clone(&self.activation);
+                Arc::new(FaultyPlatform::new(platform, fault, activation, Arc::clone(&self.across)))
+            }
             None => platform,
         }
     }

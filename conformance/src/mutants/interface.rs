@@ -1,7 +1,7 @@
 //! The faults at the core's interface, by name.
 
 /// How the interface of a sound core is made faulty. Which rules must break is in
-/// [`MUTANTS`](super::MUTANTS).
+/// [`mutants`](super::mutants).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InterfaceFault {
     /// Answers a request that it refuses with an older job that has ended.
@@ -62,4 +62,36 @@ pub enum InterfaceFault {
     HidesFailbackPolicy,
     /// Gives failback policies the longest retention and no server, and accepts changes to them.
     LooseFailbackPolicy,
+    /// Takes a point that is named for the newest processed one.
+    CustomIsNewest,
+    /// Takes *latest processed* for *latest*.
+    ProcessedIsLatest,
+    /// Takes *latest app-consistent* for *latest processed*.
+    AppConsistentIsNewest,
+    /// Takes *latest* for the oldest point.
+    LatestIsOldest,
+    /// Halves the retention of policies.
+    HalvesRetention,
+    /// Answers the clean-up of a test failover with an older job and does nothing.
+    SkipsCleanUp,
+    /// Synchronises differences where a full download was asked for.
+    DownloadsDifferences,
+    /// Makes new disks in the first datastore, whichever is named.
+    DefaultDatastore,
+    /// Uses the first master target, whichever is named.
+    DefaultMasterTarget,
+    /// Ignores the host that a failback names.
+    IgnoresAlternateHost,
+    /// Refuses test failovers to other points than the newest one.
+    RefusesTestPoints,
+    /// Refuses to fail a Hyper-V machine back without a reprotection.
+    DemandsReprotection,
+    /// Fails machines over whose replication is critical.
+    FailsOverByItself,
+    /// Leaves the last machine out of recovery plans.
+    DropsPlanMember,
+    /// Runs the groups of recovery plans in reverse order.
+    ReversesPlan,
+    /// Leaves the manual steps out of recovery plans.
+    SkipsManualSteps,
 }

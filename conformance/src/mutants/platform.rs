@@ -1,7 +1,7 @@
 //! The faults between a core and the platforms that it drives, by name.
 
 /// What a core that is sound otherwise does wrong at its platforms. Which rules must break is in
-/// [`MUTANTS`](super::MUTANTS).
+/// [`mutants`](super::mutants).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlatformFault {
     /// Never shuts down a machine in the cloud, so that both sides run after a failback.
@@ -28,4 +28,34 @@ pub enum PlatformFault {
     ReplicatesForever,
     /// Powers a machine off before it takes a snapshot of it.
     PowersSourceOff,
+    /// Exchanges the disks of the first two machines whose points are taken together.
+    SwapsGroupMembers,
+    /// Writes the changes of a point into the point before it.
+    WritesIntoOlderPoint,
+    /// Starts test failovers from the disks of the point itself.
+    TestsOnThePoint,
+    /// Makes machines and does not start them.
+    StartsNothing,
+    /// Takes a shutdown for done before it is.
+    SourceEndsLate,
+    /// Takes another snapshot of a cloud machine once the original has been started.
+    TransfersAfterStart,
+    /// Opens the disks of a machine on premises before it powers that machine off.
+    OpensDisksOfRunningOriginal,
+    /// Powers machines off instead of shutting them down.
+    KillsSource,
+    /// Deletes a cloud machine soon after it was shut down.
+    DeletesCloudCopyEarly,
+    /// Makes a machine on premises anew before it starts it.
+    MakesNewMachine,
+    /// Takes no snapshots while a test failover lasts.
+    StopsInTestFailovers,
+    /// Takes no snapshots any more once one has failed.
+    StopsAfterOutage,
+    /// Destroys the content of a replica before it is compared with its source.
+    TransfersEverything,
+    /// Edits the system disk of every machine before it makes it.
+    HydratesSilently,
+    /// Writes the disks of another machine instead of those that it has to write.
+    WritesForeignDisk,
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::{RuleId, catalogue};
-use crate::mutants::{MUTANTS, Mutant};
+use crate::mutants::{Mutant, mutants};
 use crate::outcome::{NotJudged, RuleOutcome};
 use crate::scenario::Tier;
 use crate::sim;
@@ -62,7 +62,7 @@ pub fn coverage(root: &Path) -> Result<BTreeMap<RuleId, Coverage>> {
         let real = sources.iter().filter(|source| source.tier == Tier::Real && source.names(&constant));
         let entry = coverage.entry(rule.id).or_default();
         entry.real = real.map(|source| source.path.clone()).collect();
-        entry.mutants = MUTANTS.iter().filter(|mutant| mutant.breaks.contains(&rule.id)).collect();
+        entry.mutants = mutants().filter(|mutant| mutant.breaks.contains(&rule.id)).collect();
     }
     for check in sim::checks() {
         let source = sources.iter().find(|source| source.text.contains(&format!("\"{}\"", check.name)));

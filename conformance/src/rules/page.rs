@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::coverage::{Coverage, SimCheck, coverage};
 use super::{Area, Class, Rule, RuleId, areas, catalogue};
-use crate::mutants::MUTANTS;
+use crate::mutants::mutants;
 
 /// Columns of prose.
 const COLUMNS: usize = 100;
@@ -57,7 +57,7 @@ pub fn render(root: &Path) -> Result<String> {
             let _ = write!(text, "\n{}", entry(rule, &coverage[&rule.id]));
         }
     }
-    let _ = write!(text, "\n{}\n{}", unchecked(), mutants());
+    let _ = write!(text, "\n{}\n{}", unchecked(), mutant_table());
     Ok(text)
 }
 
@@ -101,14 +101,15 @@ fn unchecked() -> String {
 }
 
 /// A table of all mutants.
-fn mutants() -> String {
-    let mut text = String::from("## Mutants\n\n| `--mutant` | the core | breaks |\n|---|---|---|\n");
-    for mutant in MUTANTS {
+fn mutant_table() -> String {
+    let mut text =
+        String::from("## Mutants\n\n| class | `--mutant` | the core | breaks |\n|---|---|---|---|\n");
+    for mutant in mutants() {
         let breaks = match mutant.breaks {
             [] => "shows on real guests only".to_owned(),
             rules => rules.iter().copied().map(link).collect::<Vec<_>>().join(", "),
         };
-        let _ = writeln!(text, "| `{}` | {} | {breaks} |", mutant.name, mutant.does);
+        let _ = writeln!(text, "| {} | `{}` | {} | {breaks} |", mutant.class, mutant.name, mutant.does);
     }
     text
 }

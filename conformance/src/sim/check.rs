@@ -43,6 +43,16 @@ pub(crate) fn check_that(rules: &mut RuleLog, rule: RuleId, is_true: bool, state
     rules.check(rule, is_true, format!("{statement}: {is_true}"));
 }
 
+/// Records that a comparison which a step makes by itself went against a rule that the check is
+/// about. Returns the end.
+pub(crate) fn against(rules: &mut RuleLog, rule: RuleId, end: impl Into<EarlyEnd>) -> EarlyEnd {
+    let end = end.into();
+    if end.asserted {
+        rules.check(rule, false, end.to_string());
+    }
+    end
+}
+
 /// The core did not make or keep something that a check needs.
 pub(crate) fn missing(what: impl Into<String>) -> EarlyEnd {
     EarlyEnd::missing(&what.into())

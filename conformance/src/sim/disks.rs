@@ -1,7 +1,7 @@
 //! Comparisons of disks.
 
-use contract::RecoveryPoint;
-use simulator::testbed::{Boots, TestbedError};
+use contract::{Platform, PowerState, RecoveryPoint};
+use simulator::testbed::{Boots, Testbed, TestbedError, cloud_machine};
 use simulator::{SimBoot, SimSite, Snapshot};
 
 use crate::rules::RuleLog;
@@ -38,6 +38,15 @@ pub(crate) fn check_freshness(
         Err(other) => return Err(other),
     }
     Ok(())
+}
+
+/// Whether the cloud machine of `web` is on; `None` if there is no such machine.
+///
+/// # Errors
+/// The cloud does not answer.
+pub(crate) async fn power_of_copy(testbed: &Testbed) -> Result<Option<PowerState>, TestbedError> {
+    let machines = testbed.recovery.machines().await?;
+    Ok(machines.into_iter().find(|machine| machine.id == cloud_machine("web")).map(|machine| machine.power))
 }
 
 /// Whether two machines' disks have the same content.

@@ -11,7 +11,8 @@
 //! | the job of a change of point | FO-02 |
 //! | the job of a commit, after a failover out / back | FO-04 / FB-11 |
 //! | the job of a reprotection, of a reverse replication | RE-01, HF-17 |
-//! | a request that had to be accepted; a job that does not end | JO-01 |
+//! | a request that had to be accepted and was refused by the code of a precondition | the rule of the precondition |
+//! | another request that had to be accepted; a job that does not end | JO-01 |
 //! | recovery points that do not come | RP-15 |
 //! | a machine that was never started | FO-01 |
 //! | a volume of a recovery point that is gone | RP-20 |
@@ -21,8 +22,9 @@
 //! | disks that are no prefix of the source's writes, or not as old as their point | FO-10 |
 //! | another point than the one that was asked for | RP-02, RP-04, RP-06, RP-08, RP-09, FO-01 |
 //!
-//! The last two are comparisons of what the core did with what it had to do, which a step makes by
-//! itself, and count as assertions of their rules.
+//! The last two, a machine that was never started although the job succeeded, and a refusal for a
+//! precondition that is met are comparisons of what the core did with what it had to do, which a
+//! step makes by itself, and count as assertions of their rules.
 
 use contract::{CoreError, Direction, ErrorCode, JobKind, PlatformError, PointChoice};
 use simulator::testbed::{JobFailed, TestbedError};
@@ -93,9 +95,12 @@ impl From<PlatformError> for EarlyEnd {
 pub(crate) fn rule_of(error: &TestbedError) -> (RuleId, bool) {
     match error {
         TestbedError::JobFailed(failed) => (rule_of_job(failed), false),
-        TestbedError::Core(_) | TestbedError::JobEndless { .. } => (JO_01, false),
+        TestbedError::Core(refusal) => {
+            rule_of_precondition(refusal.code).map_or((JO_01, false), |rule| (rule, true))
+        }
+        TestbedError::JobEndless { .. } => (JO_01, false),
         TestbedError::TimedOut { .. } => (RP_15, false),
-        TestbedError::NotStarted { .. } => (FO_01, false),
+        TestbedError::NotStarted { .. } => (FO_01, true),
         TestbedError::VolumeGone { .. } => (RP_20, false),
         TestbedError::Platform(_) | TestbedError::Host { .. } | TestbedError::Missing { .. } => {
             (MO_06, false)
@@ -123,6 +128,50 @@ fn rule_of_job(failed: &JobFailed) -> RuleId {
         JobKind::Reprotect => RE_01,
         JobKind::ReverseReplicate => HF_17,
     }
+}
+
+/// The rule of the precondition for which a core refused a request. Where a request must be
+/// accepted, every precondition is met.
+fn rule_of_precondition(code: ErrorCode) -> Option<RuleId> {
+    Some(match code {
+        ErrorCode::AppConsistencyDisabled => RP_06,
+        ErrorCode::MultiVmNeedsGroup => RP_07,
+        ErrorCode::PointExpired => RP_14,
+        ErrorCode::IllegalName | ErrorCode::TooManyDisks => FO_18,
+        ErrorCode::ConfigurationServerDisconnected => RE_06,
+        ErrorCode::MachineNotRegistered => RE_07,
+        ErrorCode::GroupMixesOs => RE_10,
+        ErrorCode::MasterTargetWrongOs => RE_11,
+        ErrorCode::GroupMixesMasterTargets => RE_12,
+        ErrorCode::PortBlocked => RE_13,
+        ErrorCode::VcenterNotDiscovered => RE_18,
+        ErrorCode::HostEditionFree => RE_19,
+        ErrorCode::ReleaseNotSupported => RE_20,
+        ErrorCode::MachineMigrated => RE_21,
+        ErrorCode::MachineMoved => RE_22,
+        ErrorCode::CloudMachineGone => RE_23,
+        ErrorCode::ProcessServerNotGiven
+        | ErrorCode::MasterTargetNotGiven
+        | ErrorCode::RetentionDriveNotGiven => RE_25,
+        ErrorCode::DatastoreNotGiven | ErrorCode::DatastoreUnknown => RE_26,
+        ErrorCode::DatastoreNotMounted => RE_28,
+        ErrorCode::HostDisconnected => HF_02,
+        ErrorCode::CertificateNotGiven | ErrorCode::CertificateWrong => HF_14,
+        ErrorCode::HostUnknown | ErrorCode::MachineMissing => HF_22,
+        ErrorCode::SwitchMissing => HF_23,
+        ErrorCode::HostNotPrepared => HF_24,
+        ErrorCode::ManagedDisks => HF_26,
+        ErrorCode::ProcessServerUnknown => IN_01,
+        ErrorCode::PrivateLinkDown => IN_02,
+        ErrorCode::RetentionDriveUnknown => IN_04,
+        ErrorCode::ProcessServerDisconnected
+        | ErrorCode::MasterTargetDisconnected
+        | ErrorCode::VcenterDisconnected => IN_05,
+        ErrorCode::FailbackSiteUnfit => PH_01,
+        ErrorCode::FailbackSiteNotGiven | ErrorCode::MasterTargetUnknown => PH_02,
+        ErrorCode::MasterTargetForeign => PO_05,
+        _ => return None,
+    })
 }
 
 fn rule_of_choice(choice: &PointChoice) -> RuleId {

@@ -29,6 +29,8 @@ enum Work {
     Cargo(&'static [&'static str]),
     /// A cargo command that prints how many tests passed and failed.
     Tests(&'static [&'static str]),
+    /// A program that counts as one test.
+    Program(&'static [&'static str]),
     /// The documentation, with warnings as errors.
     Documentation,
     /// The spelling of all files.
@@ -67,6 +69,14 @@ pub const CHECKS: &[Check] = &[
     },
     Check { name: "documentation", work: Work::Documentation },
     Check {
+        name: "types of the Python SDK",
+        work: Work::Program(&["mypy", "--config-file", "adapters/python/mypy.ini", "adapters/python"]),
+    },
+    Check {
+        name: "tests of the Python SDK",
+        work: Work::Program(&["python3", "-B", "-m", "unittest", "discover", "-s", "adapters/python/tests"]),
+    },
+    Check {
         name: "unit and property tests",
         work: Work::Tests(&[
             "nextest",
@@ -93,6 +103,7 @@ impl Check {
         match self.work {
             Work::Cargo(arguments) => passes(cargo(root).args(arguments)),
             Work::Tests(arguments) => count(cargo(root).args(arguments)),
+            Work::Program(command) => passes(Command::new(command[0]).args(&command[1..]).current_dir(root)),
             Work::Documentation => documentation(root),
             Work::Spelling => tools::if_installed(&TYPOS, root, |typos| passes(typos.arg("--quiet"))),
             Work::Dependencies => tools::if_installed(&DENY, root, |_| dependencies(root)),

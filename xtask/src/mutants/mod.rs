@@ -1,19 +1,37 @@
 //! The command `mutants`: deliberately faulty cores, each of which the suite must reject.
 //!
+//! - [`on_guests`]: mutants of the matrix, judged by scenarios on real guests. Those in memory are
+//!   judged by the suite's own binary.
 //! - [`generated`]: mutants of the built-in core's source, made by cargo-mutants
 //! - [`equivalent`]: those that no check can tell from the original, each with its reason
 
 mod equivalent;
 mod generated;
+mod on_guests;
 
 use anyhow::Result;
 use camino::Utf8Path;
 
 use crate::cli::MutantsArgs;
-use crate::setup;
+use crate::conformance::scenarios::TierChoice;
+use crate::setup::{self, daemon};
+use crate::suite::Suite;
+use crate::system::LiveSystem;
 
 /// Judges the mutants that were asked for. Returns 0 if enough of them were rejected.
 pub fn command(root: &Utf8Path, arguments: &MutantsArgs) -> Result<u8> {
     setup::ensure(root, arguments.consent.yes)?;
-    generated::judge_sample(root, arguments.sample as usize, arguments.seed)
+    if arguments.generated {
+        return generated::judge_sample(root, arguments.sample as usize, arguments.seed);
+    }
+    let suite = Suite::build(root, daemon::uri(&LiveSystem))?;
+    let mut code = 0;
+    if arguments.tier != TierChoice::Real {
+        let names = arguments.names.iter().map(String::as_str);
+        code = suite.verdict(&std::iter::once("mutants").chain(names).collect::<Vec<_>>())?;
+    }
+    if arguments.tier != TierChoice::Sim {
+        code = code.max(on_guests::judge(root, &suite, arguments)?);
+    }
+    Ok(code)
 }

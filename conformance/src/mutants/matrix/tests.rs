@@ -1,63 +1,44 @@
-//! Every mutant of the matrix is caught by the rules that it names.
+//! The matrix is complete and consistent.
 
 use std::collections::BTreeSet;
 
-use super::*;
+use super::mutants;
 use crate::mutants::InjectedFault;
-use crate::sim;
-
-/// Which rules of a mutant no check in memory finds broken by an assertion of the rule, and
-/// whether the mutant never altered anything.
-fn objections(mutant: &Mutant) -> Option<String> {
-    let fault = InjectedFault::parse(mutant.name).expect(mutant.name);
-    let found = sim::run_checks_for(mutant.breaks, &fault, 7);
-    let missed: Vec<_> = mutant.breaks.iter().filter(|rule| !found.broken.contains(rule)).collect();
-    if !missed.is_empty() {
-        let Mutant { name, .. } = mutant;
-        return Some(format!(
-            "{name}: no assertion finds {missed:?} broken, but {:?}; ended early: {:?}",
-            found.broken, found.ended_early
-        ));
-    }
-    let idle = fault.is_idle() && !mutant.breaks.is_empty();
-    idle.then(|| format!("{}: the mutant was never activated", mutant.name))
-}
-
-/// Every mutant whose place in the list is `part` modulo 4, so that tests can run side by side.
-fn every_one_is_caught(part: usize) {
-    let mine = MUTANTS.iter().skip(part).step_by(4);
-    let found: Vec<_> = mine.filter_map(objections).collect();
-    assert!(found.is_empty(), "{}", found.join("\n"));
-}
-
-#[test]
-fn every_mutant_is_caught_by_the_rules_that_it_names_part_1() {
-    every_one_is_caught(0);
-}
-
-#[test]
-fn every_mutant_is_caught_by_the_rules_that_it_names_part_2() {
-    every_one_is_caught(1);
-}
-
-#[test]
-fn every_mutant_is_caught_by_the_rules_that_it_names_part_3() {
-    every_one_is_caught(2);
-}
-
-#[test]
-fn every_mutant_is_caught_by_the_rules_that_it_names_part_4() {
-    every_one_is_caught(3);
-}
+use crate::scenario::Tier;
 
 #[test]
 fn names_are_unique() {
-    let names: BTreeSet<_> = MUTANTS.iter().map(|mutant| mutant.name).collect();
-    assert_eq!(names.len(), MUTANTS.len());
+    let names: BTreeSet<_> = mutants().map(|mutant| mutant.name).collect();
+    assert_eq!(names.len(), mutants().count());
 }
 
 #[test]
-fn every_mutant_that_needs_no_hook_breaks_a_rule() {
-    let idle = MUTANTS.iter().find(|mutant| !mutant.needs_hook() && mutant.breaks.is_empty());
-    assert!(idle.is_none(), "{:?}", idle.map(|mutant| mutant.name));
+fn every_mutant_names_a_rule_that_checks_or_guests_must_find_broken() {
+    let aimless = mutants().find(|mutant| mutant.breaks.is_empty() && mutant.on_guests.is_empty());
+    assert!(aimless.is_none(), "{:?}", aimless.map(|mutant| mutant.name));
+    let aimless = mutants().flat_map(|mutant| mutant.on_guests).find(|run| run.breaks.is_empty());
+    assert!(aimless.is_none(), "{aimless:?}");
+}
+
+#[test]
+fn the_matrix_has_many_mutants_of_many_classes() {
+    let classes: BTreeSet<_> = mutants().map(|mutant| mutant.class).collect();
+    let on_guests = mutants().flat_map(|mutant| mutant.on_guests).count();
+    assert!(mutants().count() >= 80 && classes.len() >= 15 && on_guests >= 20);
+}
+
+#[test]
+fn every_run_on_guests_is_of_a_scenario_that_exists_at_an_edge_that_it_has() {
+    let scenarios = crate::real::scenarios().expect("scenarios.toml is well formed");
+    for mutant in mutants() {
+        for run in mutant.on_guests {
+            let scenario = scenarios.iter().find(|scenario| scenario.name == run.scenario);
+            let scenario =
+                scenario.unwrap_or_else(|| panic!("{}: no scenario {}", mutant.name, run.scenario));
+            assert_eq!(scenario.tier, Tier::Real);
+            let text = run.edge.map_or(mutant.name.to_owned(), |edge| format!("{}@{edge}", mutant.name));
+            let fault = InjectedFault::for_edges(Some(&text), &scenario.edges);
+            assert!(fault.is_ok(), "{:?}", fault.err());
+        }
+    }
 }

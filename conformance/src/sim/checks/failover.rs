@@ -10,7 +10,7 @@ use simulator::{End, SimFault, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, check_that, missing, step};
+use crate::sim::check::{Check, against, check, check_that, missing, step};
 use crate::sim::disks::{booted_from, check_freshness};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
@@ -203,7 +203,7 @@ async fn newest_received(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), E
             testbed.primary.inject(&SimFault::ShutdownRefused(name.into()));
         }
         let request = FailoverRequest { shut_down_source: !lost, ..FailoverRequest::unplanned(&item, OUT) };
-        testbed.fail_over_as(&request).await?;
+        testbed.fail_over_as(&request).await.map_err(|end| against(rules, FO_08, end))?;
         let boots = testbed.boots(name)?;
         let writes = boots.contained()?.writes;
         let log = boots.source.log();

@@ -6,7 +6,7 @@ use simulator::testbed::{INTERVAL, Validity};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, missing};
+use crate::sim::check::{Check, against, check, missing};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -36,7 +36,9 @@ async fn one_moment(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyE
     for (name, item) in names.iter().zip(&items) {
         let own = shared_points(testbed, item).await?.into_iter().find(|(id, _)| *id == moment);
         let (_, point) = own.ok_or_else(|| missing(format!("the shared point of {name}")))?;
-        testbed.fail_over(item, PointChoice::Custom(point)).await?;
+        // A machine that is in no state of its own is in no common one either.
+        let failed_over = testbed.fail_over(item, PointChoice::Custom(point)).await;
+        failed_over.map_err(|end| against(rules, RP_11, end))?;
         common = common.intersect(testbed.boots(name)?.validity()?);
     }
     let found = format!("all are in their state between {} and {} ms", common.from, common.until);

@@ -114,6 +114,13 @@ async fn table(testbed: &Testbed, rules: &mut RuleLog, rows: Vec<Row>) -> Result
         rules.check(rule, right, found.clone());
         if !due {
             rules.check(HY_07, right, found);
+            let boot = testbed.boots(&install.machine.0)?.target;
+            let as_they_were = same_content(&boot.bases(), &before);
+            rules.check(
+                HY_07,
+                as_they_were,
+                format!("{what}: started from the point as it is: {as_they_were}"),
+            );
             continue;
         }
         rules.check(TF_09, in_test, format!("{what}: hydrated in a test failover: {in_test}"));

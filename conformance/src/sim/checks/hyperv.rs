@@ -14,7 +14,7 @@ use simulator::{Link, Load, SimFault, SimInstall, SimProfile};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, check_that};
-use crate::sim::disks::nonzero_bytes;
+use crate::sim::disks::{nonzero_bytes, power_of_copy};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
@@ -87,7 +87,11 @@ async fn web_in_cloud(testbed: &Testbed) -> Result<ItemId, EarlyEnd> {
 
 /// Starts a failback and waits until it waits to be completed.
 async fn until_waiting(testbed: &Testbed, request: &FailoverRequest) -> Result<JobId, EarlyEnd> {
-    let job = testbed.core.failover(request).await?;
+    waiting(testbed, testbed.core.failover(request).await?).await
+}
+
+/// Waits until a failback waits to be completed.
+async fn waiting(testbed: &Testbed, job: JobId) -> Result<JobId, EarlyEnd> {
     let view = testbed.until(&job, |view| view.state == JobState::WaitingForCompletion).await?;
     match view.state {
         JobState::WaitingForCompletion => Ok(job),
@@ -113,7 +117,11 @@ async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyE
     testbed.recovery.components().remove("private-link");
     let records_before = testbed.boots("web")?.target.acks().len();
     testbed.recovery.set_link(Link { latency: INTERVAL, ..Link::default() });
-    let job = until_waiting(testbed, &failback(&item, DataSync::BeforeFailover)).await?;
+    let answer = testbed.core.failover(&failback(&item, DataSync::BeforeFailover)).await;
+    let refusal = answer.as_ref().err().map(|error| error.code);
+    rules.check(HF_01, refusal.is_none(), format!("a failback without a reprotection: {refusal:?}"));
+    rules.check(HF_27, refusal.is_none(), format!("a failback without those components: {refusal:?}"));
+    let job = waiting(testbed, answer?).await?;
     let Boots { target: copy, .. } = testbed.boots("web")?;
     let more = copy.acks().len() - records_before;
     let found = format!("the cloud machine wrote {more} records while data was synchronised");
@@ -141,8 +149,9 @@ async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyE
     let view = testbed.item(&item).await?;
     let pending = view.protection.phase == Phase::CommitPending && target.up.is_ok();
     rules.check(HF_15, pending, format!("{:?}, up: {:?}", view.protection, target.up));
-    let power = testbed.copy_of("web").await?.power;
-    rules.check(FB_12, power == PowerState::Off, format!("before commit the cloud machine is {power:?}"));
+    let power = power_of_copy(testbed).await?;
+    let found = format!("before commit the cloud machine is {power:?}");
+    rules.check(FB_12, power == Some(PowerState::Off), found);
     rules.check(LC_12, view.protection.active == Side::Primary, format!("{:?}", view.protection));
     let offered = view.allowed.contains(&Operation::ReverseReplicate);
     rules.check(HF_17, !offered, format!("reverse replication is offered before commit: {offered}"));
@@ -239,6 +248,25 @@ async fn amounts(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd>
         format!("neither machine ran for {downtime}, and for {downtime_of_download} in a full download");
     rules.check(HF_13, downtime < downtime_of_download, found);
     testbed.recovery.set_link(Link::default());
+    downloads_everything(testbed, rules, &item).await
+}
+
+/// HF-10: a full download transfers everything although hardly anything differs.
+async fn downloads_everything(testbed: &Testbed, rules: &mut RuleLog, item: &ItemId) -> Result<(), EarlyEnd> {
+    testbed.commit(item).await?;
+    testbed.completed(testbed.core.reverse_replicate(item).await).await?;
+    testbed.wait_for_points(item, 1).await?;
+    let planned = FailoverRequest { shut_down_source: false, ..FailoverRequest::planned(item, OUT) };
+    testbed.completed(testbed.core.failover(&planned).await).await?;
+    testbed.commit(item).await?;
+    testbed.advance(BOOT).await;
+    let content = content(testbed).await?;
+    let before = testbed.primary.written().0;
+    let request = failback(item, DataSync::DuringFailover);
+    testbed.completed(testbed.core.failover(&request).await).await?;
+    let full = testbed.primary.written().0 - before;
+    let found = format!("hardly anything differed: {full} bytes arrived, {content} have content");
+    rules.check(HF_10, full >= content, found);
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use simulator::testbed::{
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, missing};
+use crate::sim::check::{Check, against, check, missing};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
@@ -174,7 +174,8 @@ async fn fails_back_together(testbed: &Testbed, rules: &mut RuleLog) -> Result<(
     testbed.advance(BOOT).await;
     let mut common = Validity::ALWAYS;
     for machine in ["a", "b"] {
-        common = common.intersect(testbed.failback_boots(machine, &testbed.primary)?.validity()?);
+        let validity = testbed.failback_boots(machine, &testbed.primary)?.validity();
+        common = common.intersect(validity.map_err(|end| against(rules, FB_05, end))?);
     }
     let found = format!("both are in their state between {} and {} ms", common.from, common.until);
     rules.check(FB_05, common.is_possible(), found);

@@ -9,7 +9,7 @@ use simulator::{SimProfile, Snapshot};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::rules::profile::Profile;
-use crate::sim::check::{Check, check, missing, step};
+use crate::sim::check::{Check, against, check, missing, step};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::{failover_refusal, refused};
 use crate::sim::testbed::{Setup, Testbed};
@@ -98,7 +98,13 @@ async fn fail_over_stalled(
     rules.check(RP_15, unprocessed.len() >= 2, found);
     // The fault that stalls processing would also keep the core from building the target.
     testbed.recovery.heal();
-    let job = testbed.fail_over(&item, choice.clone()).await?;
+    let job = match testbed.fail_over(&item, choice.clone()).await {
+        Err(end) if choice == PointChoice::Latest => {
+            let end = against(rules, RP_03, end);
+            return Err(against(rules, RP_05, end));
+        }
+        job => job?,
+    };
     let chosen = testbed.item(&item).await?.failed_over_to;
     let chose_processed = chosen.as_ref() == Some(&newest.id);
     if choice == PointChoice::Latest {

@@ -2,10 +2,10 @@
 //! from the catalogue of rules, independently of any core.
 
 use contract::{
-    CoreError, DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, ItemId, JobId, Operation,
-    Phase, PointChoice, Protection, Side, TestFailoverRequest,
+    CoreError, DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, ItemId, JobId, Millis,
+    Operation, Phase, PointChoice, Protection, Side, TestFailoverRequest,
 };
-use simulator::testbed::{BOOT, INTERVAL, OUT, enable_request};
+use simulator::testbed::{BOOT, INTERVAL, OUT, enable_request, failover_with_shutdown, item_of};
 use simulator::{Link, SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
@@ -54,6 +54,9 @@ pub(crate) const CHECKS: &[Check] = &[
         foreign_point
     ),
 ];
+
+/// How far a core's clock may be behind that of the sites.
+const CLOCKS_APART: Millis = Millis(60_000);
 
 /// A state of the lifecycle.
 struct State {
@@ -175,7 +178,14 @@ const NOT_HERE: &[ErrorCode] = &[ErrorCode::NotAllowedInState, ErrorCode::NotSup
 
 async fn regions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     lifecycle(testbed, rules, VMWARE).await?;
-    rules.check(LC_13, true, "between two regions a machine goes through all states, in both directions");
+    let item = item_of("web");
+    testbed.wait_for_points(&item, 2).await?;
+    testbed.completed(testbed.core.failover(&failover_with_shutdown(&item)).await).await?;
+    testbed.advance(BOOT).await;
+    let boots = testbed.boots("web")?;
+    let complete = boots.is_complete() && boots.target.up.is_ok();
+    let found = format!("after all states in both directions, a failover to the other region: {complete}");
+    rules.check(LC_13, complete, found);
     Ok(())
 }
 
@@ -219,7 +229,10 @@ async fn go_to(testbed: &Testbed, rules: &mut RuleLog, item: &ItemId, state: &St
         let what = format!("{:?} in the wrong direction", state.by);
         forbids(testbed, rules, (LC_08, &what), &[ErrorCode::WrongDirection], wrong).await?;
     }
+    let asked = testbed.world.clock().now();
     let job = testbed.completed(request(testbed, item, state.by, from.protection).await).await?;
+    let found = format!("asked for at {asked:?}, the job of {:?} began at {:?}", state.by, job.started);
+    rules.check(JO_01, asked.since(job.started) <= CLOCKS_APART, found);
     // A commit does not change the direction, so its job may show that of the failover.
     if state.by != Commit {
         let right = job.direction == Direction::from_side(from.protection.active);
@@ -231,6 +244,7 @@ async fn go_to(testbed: &Testbed, rules: &mut RuleLog, item: &ItemId, state: &St
     let Protection { phase, active } = testbed.item(item).await?.protection;
     if (phase, active) != state.at {
         let what = format!("{:?} leads to {phase:?} at {active:?}, not to {:?}", state.by, state.at);
+        rules.check(LC_01, false, what.clone());
         return Err(EarlyEnd::core(LC_02, what));
     }
     Ok(())

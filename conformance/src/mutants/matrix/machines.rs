@@ -1,0 +1,217 @@
+//! Faults in what is made, started, stopped, written and removed at the sites.
+
+use super::super::class::MutantClass as Class;
+use super::super::data_path::{ForgetAddress, SkipHydration};
+use super::super::interface::InterfaceFault;
+use super::super::mutant::{Kind, Mutant, guests};
+use super::super::platform::PlatformFault;
+use super::super::views;
+use crate::rules::ids::*;
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant::new(
+        Class::TestFailoverLeaks,
+        "keeps-machines",
+        "never deletes a machine, not even that of a test failover",
+        Kind::Platform(PlatformFault::KeepsMachines),
+        &[FB_11, HF_16, TF_06],
+    )
+    .and_on_guests(&[guests("vmware-azure", &[FB_11])]),
+    Mutant::new(
+        Class::TestFailoverLeaks,
+        "tests-in-production",
+        "connects test failovers to the production network",
+        Kind::Platform(PlatformFault::TestsInProduction),
+        &[TF_04],
+    )
+    .and_on_guests(&[guests("networks", &[TF_04])]),
+    Mutant::new(
+        Class::BothSidesRun,
+        "leaves-source-running",
+        "does not shut down the source although the request asks for it",
+        Kind::Interface(InterfaceFault::LeavesSourceRunning),
+        &[FO_06, FO_07, LC_10],
+    ),
+    Mutant::new(
+        Class::BothSidesRun,
+        "cloud-source-runs",
+        "does not shut down the cloud machine on failback, so that both sides run",
+        Kind::Platform(PlatformFault::CloudSourceRuns),
+        &[FB_06, LC_10],
+    )
+    .and_on_guests(&[guests("vmware-azure", &[FB_06]), guests("hyperv-azure", &[FB_06])]),
+    Mutant::new(
+        Class::Hydration,
+        "skip-hydration",
+        "boots target copies without the drivers that they lack",
+        Kind::DataPath(|| Box::new(SkipHydration)),
+        &[FO_09, FO_15, HY_08],
+    )
+    .and_on_guests(&[guests("hydration", &[HY_08])]),
+    Mutant::new(
+        Class::Hydration,
+        "hides-hydration-step",
+        "leaves the hydration step out of job records",
+        Kind::Interface(InterfaceFault::HidesHydrationStep),
+        &[HY_01, HY_02, HY_03, HY_05, HY_06, TF_09],
+    )
+    .and_on_guests(&[guests("physical-azure", &[HY_02])]),
+    Mutant::new(
+        Class::CloudCopyKept,
+        "skips-failback-commit",
+        "answers the commit of a failback with an older job, and keeps the cloud machine",
+        Kind::Interface(InterfaceFault::SkipsFailbackCommit),
+        &[FB_11, HF_16],
+    ),
+    Mutant::new(
+        Class::ReplicationAfterEnd,
+        "replicates-forever",
+        "goes on taking snapshots of a machine after its failover, its commit and its cancellation",
+        Kind::Platform(PlatformFault::ReplicatesForever),
+        &[FO_11, FO_12, LC_05, LC_06],
+    ),
+    Mutant::new(
+        Class::WrongTarget,
+        "forget-address",
+        "makes target machines without the address that was chosen for them",
+        Kind::DataPath(|| Box::new(ForgetAddress)),
+        &[],
+    )
+    .and_on_guests(&[guests("networks", &[CN_10])]),
+    Mutant::new(
+        Class::WrongTarget,
+        "keeps-snapshots",
+        "does not merge the snapshots of the machine that a reprotection writes to",
+        Kind::Platform(PlatformFault::KeepsSnapshots),
+        &[RE_09],
+    ),
+    Mutant::new(
+        Class::NothingBooted,
+        "starts-nothing",
+        "makes target machines and does not start them",
+        Kind::Platform(PlatformFault::StartsNothing),
+        &[FO_01],
+    ),
+    Mutant::new(
+        Class::BothSidesRun,
+        "source-ends-late",
+        "takes a shutdown for done some seconds before it is",
+        Kind::Platform(PlatformFault::SourceEndsLate),
+        &[FB_06, LC_10, PF_01],
+    ),
+    Mutant::new(
+        Class::BootedTooEarly,
+        "transfers-after-start",
+        "goes on transferring after it has started the original",
+        Kind::Platform(PlatformFault::TransfersAfterStart),
+        &[FB_07],
+    ),
+    Mutant::new(
+        Class::BootedTooEarly,
+        "opens-disks-of-running-original",
+        "opens the disks of the original while that still runs",
+        Kind::Platform(PlatformFault::OpensDisksOfRunningOriginal),
+        &[RE_02],
+    ),
+    Mutant::new(
+        Class::RequestIgnored,
+        "kills-source",
+        "powers a machine off instead of shutting it down",
+        Kind::Platform(PlatformFault::KillsSource),
+        &[FO_06, PF_01],
+    ),
+    Mutant::new(
+        Class::CloudCopyKept,
+        "skips-clean-up",
+        "answers the clean-up of a test failover with an older job and does nothing",
+        Kind::Interface(InterfaceFault::SkipsCleanUp),
+        &[MO_02, TF_06],
+    )
+    .and_on_guests(&[guests("test-failover-vmware-azure", &[TF_06])]),
+    Mutant::new(
+        Class::CloudCopyKept,
+        "deletes-cloud-copy-early",
+        "deletes the cloud machine before the failback is committed",
+        Kind::Platform(PlatformFault::DeletesCloudCopyEarly),
+        &[FB_12],
+    )
+    .and_on_guests(&[guests("vmware-azure", &[FB_12])]),
+    Mutant::new(
+        Class::WrongTarget,
+        "makes-new-machine",
+        "makes a new machine on failback although the original exists",
+        Kind::Platform(PlatformFault::MakesNewMachine),
+        &[FB_09],
+    )
+    .and_on_guests(&[guests("vmware-azure", &[FB_09])]),
+    Mutant::new(
+        Class::ReplicationStops,
+        "stops-in-test-failovers",
+        "takes no snapshots while a test failover lasts",
+        Kind::Platform(PlatformFault::StopsInTestFailovers),
+        &[TF_01],
+    ),
+    Mutant::new(
+        Class::ReplicationStops,
+        "stops-after-outage",
+        "does not replicate any more once a snapshot has failed",
+        Kind::Platform(PlatformFault::StopsAfterOutage),
+        &[IN_01, IN_02, MO_01],
+    ),
+    Mutant::new(
+        Class::SilentFullCopy,
+        "transfers-everything",
+        "destroys what the replica has before it synchronises, so that everything is transferred",
+        Kind::Platform(PlatformFault::TransfersEverything),
+        &[HF_07, HF_09, HF_18, RE_04],
+    ),
+    Mutant::new(
+        Class::SilentFullCopy,
+        "downloads-differences",
+        "synchronises differences where a full download was asked for",
+        Kind::Interface(InterfaceFault::DownloadsDifferences),
+        &[HF_10],
+    ),
+    Mutant::new(
+        Class::Hydration,
+        "hydrates-silently",
+        "edits the system disk of every target machine and says nothing about it",
+        Kind::Platform(PlatformFault::HydratesSilently),
+        &[HY_07],
+    ),
+    Mutant::new(
+        Class::Hydration,
+        "shows-hydration-always",
+        "shows a hydration step in every job",
+        Kind::JobView(views::show_hydration),
+        &[HY_04, HY_07],
+    ),
+    Mutant::new(
+        Class::ForeignDiskWritten,
+        "writes-foreign-disk",
+        "writes the disks of another machine at its site when it fails back",
+        Kind::Platform(PlatformFault::WritesForeignDisk),
+        &[PL_02],
+    ),
+    Mutant::new(
+        Class::WrongTarget,
+        "ignores-datastore",
+        "makes new disks in another datastore than the one that is named",
+        Kind::Interface(InterfaceFault::DefaultDatastore),
+        &[RE_26],
+    ),
+    Mutant::new(
+        Class::WrongTarget,
+        "ignores-master-target",
+        "uses the first master target whichever is named",
+        Kind::Interface(InterfaceFault::DefaultMasterTarget),
+        &[IN_03],
+    ),
+    Mutant::new(
+        Class::RequestIgnored,
+        "ignores-alternate-host",
+        "ignores the host that a failback names",
+        Kind::Interface(InterfaceFault::IgnoresAlternateHost),
+        &[HF_22],
+    ),
+];

@@ -1,0 +1,130 @@
+//! What a faulty core does at a site beside what it was asked to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{
+    Access, MachineId, MachineSpec, MachineView, Network, Platform, PlatformError, PlatformErrorKind,
+    PowerState, VolumeId,
+};
+use simulator::SimSite;
+
+/// Granularity in which a core compares disks.
+const GRAIN: u64 = 64 * 1024;
+/// Size of a sector in bytes.
+const SECTOR: usize = 512;
+
+/// Inverts one sector in every so many bytes of a volume, within a range.
+async fn invert(
+    platform: &Arc<dyn Platform>,
+    volume: &VolumeId,
+    range: std::ops::Range<u64>,
+    every: u64,
+) -> Result<(), PlatformError> {
+    let export = platform.export_volume(volume, Access::Write).await?;
+    let uri = export.uri.clone();
+    let inverted = tokio::task::spawn_blocking(move || -> Result<(), nbd::Error> {
+        let mut disk = nbd::Client::connect(&uri)?;
+        let mut sector = [0; SECTOR];
+        let end = range.end.min(disk.size());
+        let mut at = range.start;
+        while at + SECTOR as u64 <= end {
+            disk.read(at, &mut sector)?;
+            sector.iter_mut().for_each(|byte| *byte = !*byte);
+            disk.write(at, &sector)?;
+            at += every;
+        }
+        Ok(())
+    })
+    .await;
+    platform.close_export(&export.id).await?;
+    let failed = |message: String| PlatformError {
+        site: "a faulty core".to_owned(),
+        kind: PlatformErrorKind::Failed,
+        message,
+    };
+    inverted.map_err(|panic| failed(panic.to_string()))?.map_err(|error| failed(error.to_string()))
+}
+
+/// Alters something in every grain of a replica's base, so that no comparison finds it equal.
+/// Returns whether the volume was a base.
+pub(super) async fn destroy(platform: &Arc<dyn Platform>, volume: &VolumeId) -> Result<bool, PlatformError> {
+    let view = platform.volume(volume).await?;
+    let is_base = view.parent.is_none() && view.allocated.0 > 0;
+    if is_base {
+        invert(platform, volume, 0..view.size.0, GRAIN).await?;
+    }
+    Ok(is_base)
+}
+
+/// Alters a sector of the boot partition.
+pub(super) async fn edit_boot_partition(
+    platform: &Arc<dyn Platform>,
+    spec: &MachineSpec,
+) -> Result<(), PlatformError> {
+    let Some((_, system)) = spec.disks.first() else { return Ok(()) };
+    let start = SimSite::hydrated().bytes.start;
+    invert(platform, system, start..start + SECTOR as u64, GRAIN).await
+}
+
+/// The volume below this one, or the volume itself.
+pub(super) async fn below(
+    platform: &Arc<dyn Platform>,
+    volume: &VolumeId,
+) -> Result<VolumeId, PlatformError> {
+    Ok(platform.volume(volume).await?.parent.unwrap_or_else(|| volume.clone()))
+}
+
+/// A disk of another machine that is off, if `volume` is a disk of a machine and there is one of
+/// its size.
+pub(super) async fn foreign(
+    platform: &Arc<dyn Platform>,
+    volume: &VolumeId,
+) -> Result<Option<VolumeId>, PlatformError> {
+    let machines = platform.machines().await?;
+    let has = |machine: &&MachineView| machine.disks.iter().any(|disk| disk.volume == *volume);
+    let Some(own) = machines.iter().find(has) else { return Ok(None) };
+    let size = own.disks.iter().find(|disk| disk.volume == *volume).map(|disk| disk.size);
+    let others = machines.iter().filter(|other| other.id != own.id && other.power == PowerState::Off);
+    let disk = others.flat_map(|other| &other.disks).find(|disk| Some(disk.size) == size);
+    Ok(disk.map(|disk| disk.volume.clone()))
+}
+
+/// Whether a volume is a disk of a machine that is off.
+pub(super) async fn is_disk_of_stopped_machine(
+    platform: &Arc<dyn Platform>,
+    volume: &VolumeId,
+) -> Result<bool, PlatformError> {
+    let machines = platform.machines().await?;
+    let mut stopped = machines.iter().filter(|machine| machine.power == PowerState::Off);
+    Ok(stopped.any(|machine| machine.disks.iter().any(|disk| disk.volume == *volume)))
+}
+
+/// Makes a machine anew, with disks of its own over the old ones.
+pub(super) async fn make_anew(platform: &Arc<dyn Platform>, id: &MachineId) -> Result<(), PlatformError> {
+    let MachineView { firmware, os, memory, disks, guest, placement, .. } = platform.machine(id).await?;
+    let mut new = Vec::new();
+    for disk in disks {
+        let volume = VolumeId(format!("{}-anew", disk.volume));
+        platform.derive_volume(&volume, &disk.volume).await?;
+        new.push((disk.id, volume));
+    }
+    let disks = new;
+    let network = Network::Production;
+    let spec = MachineSpec { id: id.clone(), firmware, os, memory, disks, network, guest, placement };
+    platform.delete_machine(id).await?;
+    platform.create_machine(&spec).await.map(drop)
+}
+
+/// Opens a machine's first disk for a second.
+pub(super) async fn open_first_disk(
+    platform: &Arc<dyn Platform>,
+    id: &MachineId,
+) -> Result<(), PlatformError> {
+    let machine = platform.machine(id).await?;
+    let Some(disk) = machine.disks.first() else { return Ok(()) };
+    let export = platform.export_volume(&disk.volume, Access::Read).await?;
+    platform.close_export(&export.id).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok(())
+}
