@@ -139,6 +139,7 @@ class ErrorCode(Word):
     TOO_MANY_DISKS = auto()
     GROUP_MIXES_OS = auto()
     GROUP_MIXES_MASTER_TARGETS = auto()
+    DISK_RESIZED = auto()
     PLATFORM = auto()
     CANCELLED = auto()
     NOT_CURABLE = auto()
@@ -149,6 +150,7 @@ class ErrorCode(Word):
     MEMBER_FAILED = auto()
     SCRIPT_FAILED = auto()
     STORE = auto()
+    PROTOCOL = auto()
 
 
 class PlatformErrorKind(Word):
@@ -609,6 +611,12 @@ class DiskView:
 
 
 @dataclass
+class LibvirtDomain:
+    uri: str
+    name: str
+
+
+@dataclass
 class MachineView:
     id: MachineId
     power: PowerState
@@ -624,6 +632,7 @@ class MachineView:
     disks_on: ComponentId | None = None
     migrated: bool = False
     nic: Json = field(default_factory=dict)
+    libvirt: LibvirtDomain | None = None
 
 
 @dataclass
@@ -1620,6 +1629,7 @@ class Item:
 
     view: ItemView
     source: MachineView
+    source_site: SiteView
     points_made: int = 0
     numbers: int = 0
     tried: int = 0
@@ -1677,6 +1687,11 @@ class ItemCore(PolicyCore, Generic[I]):
     async def discard(self, item: I) -> None:
         """Deletes everything that belongs to an item except a machine that failed over."""
         raise NotImplementedError
+
+    def _overrides(self, name: str) -> bool:
+        if name == "disable_protection":
+            return type(self).discard is not ItemCore.discard
+        return super()._overrides(name)
 
     def check_pair(self, primary: SiteView, recovery: SiteView) -> None:
         """Refuses to protect machines between these sites, if this core cannot."""
@@ -1851,7 +1866,8 @@ class ItemCore(PolicyCore, Generic[I]):
         except PlatformError as error:
             absent = error.kind == PlatformErrorKind.NOT_FOUND
             raise CoreError(ErrorCode.UNKNOWN_ID if absent else ErrorCode.PLATFORM, str(error)) from error
-        self.check_pair(await primary.site(), await recovery.site())
+        source_site = await primary.site()
+        self.check_pair(source_site, await recovery.site())
         view = ItemView(
             id=request.item,
             protection=Protection(Phase.INITIAL_REPLICATION, Side.PRIMARY),
@@ -1871,7 +1887,7 @@ class ItemCore(PolicyCore, Generic[I]):
             target=request.target,
             issues=[],
         )
-        self._items[request.item] = self.item_type(view, source)
+        self._items[request.item] = self.item_type(view, source, source_site)
         self.save()
         return await self.jobs.start(
             JobKind.ENABLE_PROTECTION, request.item, self._begin_protection, request.item

@@ -87,8 +87,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use crate::fault_hook::GRAIN;
-
-    use nbd::memory::errno;
+    use nbd::errno;
     use nbd::{ALLOCATION, Export, Extent, Refusal};
 
     use super::*;

@@ -42,6 +42,11 @@ pub trait FaultHook: Send + Sync {
         true
     }
 
+    /// Whether to notice that a disk of the source has another size than its replica.
+    fn notices_growth(&self) -> bool {
+        true
+    }
+
     /// Called before a target machine is created; can change its specification.
     fn shape(&self, _spec: &mut MachineSpec) {}
 

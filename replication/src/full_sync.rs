@@ -82,6 +82,7 @@ async fn record_first_point(
         record.protection.phase = Phase::Protected;
         if let Some(replica) = &mut record.replica {
             replica.received = Some(snapshot.change_id.clone());
+            replica.sizes = snapshot.disks.iter().map(|disk| disk.size).collect();
             replica.received_count = 1;
             replica.processed_count = 1;
             replica.points.push(point);

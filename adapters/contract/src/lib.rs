@@ -136,7 +136,9 @@ pub use item::{
     Resynchronisation, TargetSettings, TestFailoverStatus,
 };
 pub use job::{JobAction, JobFilter, JobKind, JobState, JobSubject, JobView, Step, StepState};
-pub use machine::{DiskKind, DiskView, Firmware, MachineSpec, MachineView, Placement, PowerState};
+pub use machine::{
+    DiskKind, DiskView, Firmware, LibvirtDomain, MachineSpec, MachineView, Placement, PowerState,
+};
 pub use network::{
     AddressRange, Decision, Network, NicView, NoAddressRange, Protocol, SecurityRule, SecurityRules, Subnet,
 };

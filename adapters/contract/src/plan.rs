@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Limits of the size of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanLimits {
     /// Largest number of boot groups.
     pub groups: u32,
@@ -25,7 +26,7 @@ pub struct PlanLimits {
 }
 
 /// A recovery plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecoveryPlan {
     /// Its name.
     pub id: PlanId,
@@ -34,7 +35,7 @@ pub struct RecoveryPlan {
 }
 
 /// A boot group.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanGroup {
     /// Its machines, which fail over at the same time. All members of a replication group are in
     /// the same boot group.
@@ -48,7 +49,7 @@ pub struct PlanGroup {
 }
 
 /// Kind of a plan's failover, as a condition for actions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailoverType {
     /// Planned: stops at the first error.
@@ -61,7 +62,7 @@ pub enum FailoverType {
 
 /// An action between machines (PL-03, PL-04). Commit, reprotection and the clean-up of a test
 /// failover run no actions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanAction {
     /// Its name, for people.
     pub name: String,
@@ -85,7 +86,7 @@ impl PlanAction {
 }
 
 /// The work of an action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionWork {
     /// A program that runs beside the core. It reads a [`ScriptContext`] as JSON from its standard
@@ -115,7 +116,7 @@ fn script_timeout() -> Millis {
 }
 
 /// The input of a script (EX-P3).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScriptContext {
     /// The plan.
     pub plan: PlanId,
@@ -135,7 +136,7 @@ pub struct ScriptContext {
 }
 
 /// A machine that was started by a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScriptMachine {
     /// The machine, by its name on the side where it was started.
     pub machine: MachineId,
@@ -144,7 +145,7 @@ pub struct ScriptMachine {
 }
 
 /// Position of an action in its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionPlace {
     /// Before the machines are started.
@@ -154,7 +155,7 @@ pub enum ActionPlace {
 }
 
 /// A failover of a whole plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanFailoverRequest {
     /// The plan.
     pub plan: PlanId,
@@ -178,7 +179,7 @@ pub struct PlanFailoverRequest {
 }
 
 /// A test failover of a whole plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanTestFailoverRequest {
     /// The plan.
     pub plan: PlanId,
@@ -189,7 +190,7 @@ pub struct PlanTestFailoverRequest {
 }
 
 /// Reprotection of a whole plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanReprotectRequest {
     /// The plan.
     pub plan: PlanId,
@@ -201,7 +202,7 @@ pub struct PlanReprotectRequest {
 }
 
 /// Progress of a machine or an action of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlanState {
     /// Not yet started.
@@ -217,7 +218,7 @@ pub enum PlanState {
 }
 
 /// Progress of a plan's job.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanProgress {
     /// Its machines, group by group.
     pub members: Vec<PlanMember>,
@@ -233,7 +234,7 @@ pub struct PlanProgress {
 }
 
 /// A machine in a plan's job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanMember {
     /// Its item.
     pub item: ItemId,
@@ -248,7 +249,7 @@ pub struct PlanMember {
 }
 
 /// An action in a plan's job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanActionView {
     /// Its name.
     pub name: String,

@@ -63,7 +63,7 @@ pub(super) async fn edit_boot_partition(
     spec: &MachineSpec,
 ) -> Result<(), PlatformError> {
     let Some((_, system)) = spec.disks.first() else { return Ok(()) };
-    let start = SimSite::hydrated().bytes.start;
+    let start = SimSite::boot_partition().start;
     invert(platform, system, start..start + SECTOR as u64, GRAIN).await
 }
 

@@ -58,6 +58,12 @@ impl EarlyEnd {
         Self { error, rule, asserted: false, unsupported: true }
     }
 
+    /// Whether the core refused or did not do what it had to do, without a comparison that asserts
+    /// another rule.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.error, ScenarioError::CoreViolation(_)) && !self.asserted && !self.unsupported
+    }
+
     /// The suite could not do its part.
     pub(crate) fn inconclusive(what: impl Into<String>) -> Self {
         let error = ScenarioError::inconclusive(what);

@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result};
 use contract::{Direction, Millis, Phase, Policy, Side, Timestamp};
 use simulator::testbed::{BACK, BOOT, Boots, INTERVAL, OUT, TestbedError, item_of};
-use simulator::{Cut, SimBoot, SimSite, SimWorld, Snapshot, cut_of, last_record};
+use simulator::{Cut, SimProfile, SimWorld, SimWrite, Snapshot, cut_of, last_record};
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
@@ -18,11 +18,10 @@ use crate::outcome::{
 };
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::scenario::Scenario;
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{self, Setup, Testbed};
 
-/// Cycles of one run.
-const SEEDS: u64 = 64;
 /// How much older than the policy's interval the data of a failover may be. A simulated transfer
 /// takes no time.
 const TOLERANCE: Millis = Millis(5_000);
@@ -35,6 +34,7 @@ const FAILURES_SHOWN: usize = 4;
 /// Runs a cycle for each seed and records what each found.
 pub(crate) fn run(
     context: &RunContext,
+    scenario: &Scenario,
     evidence: &Evidence,
     outcome: &mut ScenarioOutcome,
     rules: &mut RuleLog,
@@ -43,8 +43,9 @@ pub(crate) fn run(
     let mut all_idle = true;
     let mut why_idle = None;
     let seeds = seeds(context)?;
+    let pair = setup(scenario)?;
     for (done, seed) in (1..).zip(&seeds) {
-        let (cycle, idle) = run_seed(*seed, context);
+        let (cycle, idle) = run_seed(*seed, &pair, context);
         all_idle &= idle.is_some();
         why_idle = idle.or(why_idle);
         verdict = verdict.and(record(outcome, rules, *seed, cycle));
@@ -63,7 +64,7 @@ fn seeds(context: &RunContext) -> Result<Vec<u64>> {
         return Ok(vec![seed.parse().context("ROUNDTRIP_SEED is not a number")?]);
     }
     let first = context.chance("sim") % 1_000_000_000;
-    Ok((first..first + SEEDS).collect())
+    Ok((first..first + context.seeds).collect())
 }
 
 /// The edges of one seed's cycle, or why the cycle ended early.
@@ -71,17 +72,22 @@ type Cycle = Result<Vec<EdgeOutcome>, EarlyEnd>;
 
 /// Runs one seed's cycle. Each seed has a fault of its own, because a fault that waits for an edge
 /// is activated once. Also says so if the core was to be changed and the change did nothing.
-fn run_seed(seed: u64, context: &RunContext) -> (Cycle, Option<&'static str>) {
+fn run_seed(seed: u64, pair: &Setup, context: &RunContext) -> (Cycle, Option<&'static str>) {
     let edges = EDGES.map(ToOwned::to_owned);
     match AskedChange::for_edges(context, &edges) {
-        Ok(change) => (simulator::run(seed, async |world| cycle(world, &change, &|edge| change.begin_edge(edge)).await), change.idle()),
+        Ok(change) => {
+            let begins = |edge: &str| change.begin_edge(edge);
+            let run = async |world| cycle(world, pair.clone(), &change, &begins).await;
+            (simulator::run(seed, run), change.idle())
+        }
         Err(error) => (Err(EarlyEnd::inconclusive(error.to_string())), None),
     }
 }
 
 /// Runs one seed's cycle on a core with this change, and returns the rules that it judges.
 pub(crate) fn judge_seed(seed: u64, change: &dyn FaultInjection) -> Vec<RuleOutcome> {
-    let cycle = simulator::run(seed, async |world| cycle(world, change, &|_| ()).await);
+    let pair = keeping_few_points(Setup::vmware());
+    let cycle = simulator::run(seed, async |world| cycle(world, pair, change, &|_| ()).await);
     let mut rules = RuleLog::simulated();
     record(&mut ScenarioOutcome::begun("sim-vmware-azure", "", None), &mut rules, seed, cycle);
     rules.into_outcomes()
@@ -143,29 +149,43 @@ fn record_early_end(
         outcome.why.clone_from(&why);
     }
     match &end.error {
-        ScenarioError::CoreViolation(_) => {
+        ScenarioError::CoreViolation(_) if !end.unsupported => {
             rules.core_failed(end.rule, why.clone());
             rules.unknown(LC_01, why);
             Verdict::Fail
         }
-        ScenarioError::Inconclusive(_) => {
+        _ => {
             rules.unknown(LC_01, why);
             Verdict::Unknown
         }
     }
 }
 
-/// VMware machines whose policy keeps three points and takes an application-consistent one an hour.
-fn setup() -> Setup {
-    Setup::vmware().with_policy(|policy| Policy {
+/// The sites of the scenario's row, and a policy that keeps three points and takes an
+/// application-consistent one an hour.
+fn setup(scenario: &Scenario) -> Result<Setup> {
+    let site = |name: &str| {
+        SimProfile::by_name(name).with_context(|| format!("the simulator has no site called {name}"))
+    };
+    let setup = Setup::of(site(&scenario.source)?).to(site(&scenario.target)?);
+    Ok(keeping_few_points(setup))
+}
+
+fn keeping_few_points(setup: Setup) -> Setup {
+    setup.with_policy(|policy| Policy {
         most_points: Some(3),
         ..Policy::for_machines_of(policy.source, policy.interval)
     })
 }
 
-async fn cycle(world: SimWorld, change: &dyn FaultInjection, begins: &dyn Fn(&str)) -> Cycle {
+async fn cycle(
+    world: SimWorld,
+    pair: Setup,
+    change: &dyn FaultInjection,
+    begins: &dyn Fn(&str),
+) -> Cycle {
     let seed = world.seed();
-    let testbed = testbed::open(world, setup(), change)?;
+    let testbed = testbed::open(world, pair, change)?;
     let item = testbed.protect(MACHINE).await?;
     begins(EDGES[0]);
     testbed.wait_for_points(&item, 4).await?;
@@ -233,22 +253,27 @@ struct Edge {
 fn judge(edge: &Edge) -> EdgeOutcome {
     let Boots { source, target } = &edge.boots;
     let log = source.log();
-    let (cut, words) = match cut_of(&source.bases(), &log, &target.bases(), &[SimSite::hydrated()]) {
+    let hydrated = target.hydrated_since(&source.bases());
+    let (cut, otherwise, words) = match cut_of(&source.bases(), &log, &target.bases(), &hydrated) {
         Cut::Exact(range) => {
-            (Some(*range.end()), format!("exact: the first {} of {} writes", range.end(), log.len()))
+            let words = format!("exact: the first {} of {} writes", range.end(), log.len());
+            (Some(*range.end()), Verdict::Fail, words)
         }
-        Cut::Broken(mismatch) => (None, format!("{mismatch:?}")),
-        Cut::Unknown(why) => (None, why),
+        Cut::Broken(mismatch) => (None, Verdict::Fail, format!("{mismatch:?}")),
+        Cut::OtherDisks(sizes) => (None, Verdict::Fail, format!("{sizes:?}")),
+        Cut::Unknown(why) => (None, Verdict::Unknown, why),
     };
     let record = cut.map_or(0, |cut| last_record(&log, cut));
     let lost = edge.boots.lost(record, edge.disaster);
-    let why = objection(edge, target, cut.map(|_| record), lost).unwrap_or_default();
-    let why = if cut.is_none() { words.clone() } else { why };
     let missing = &log[cut.unwrap_or(log.len())..];
+    let why = match cut {
+        Some(_) => objection(edge, record, lost, missing).unwrap_or_default(),
+        None => words.clone(),
+    };
     let is_lost = |ack: &&simulator::Ack| ack.number > record && ack.at <= edge.disaster;
     EdgeOutcome {
         name: edge.name.clone(),
-        verdict: if why.is_empty() { Verdict::Pass } else { Verdict::Fail },
+        verdict: if why.is_empty() { Verdict::Pass } else { otherwise },
         why,
         disks: vec![DiskOutcome {
             name: "all".to_owned(),
@@ -267,6 +292,7 @@ fn judge(edge: &Edge) -> EdgeOutcome {
             bytes: missing.iter().map(|write| u64::from(write.length)).sum(),
             acknowledged: None,
             survived: None,
+            claimed_ms: None,
         },
         rto: Rto { ms: target.up.as_ref().map_or(0, |up| up.since(edge.began).0), ..Rto::default() },
         flip: None,
@@ -274,10 +300,10 @@ fn judge(edge: &Edge) -> EdgeOutcome {
     }
 }
 
-/// What is wrong with a machine whose disks contain the ledger up to `record`; `None` if nothing
-/// is.
-fn objection(edge: &Edge, target: &SimBoot, record: Option<u64>, lost: Millis) -> Option<String> {
-    let record = record?;
+/// What is wrong with a machine whose disks contain the ledger up to `record` and lack the last
+/// writes of its source; `None` if nothing is.
+fn objection(edge: &Edge, record: u64, lost: Millis, missing: &[SimWrite]) -> Option<String> {
+    let target = &edge.boots.target;
     if let Err(why) = &target.up {
         return Some(format!("the recovered machine did not come up: {why}"));
     }
@@ -288,5 +314,14 @@ fn objection(edge: &Edge, target: &SimBoot, record: Option<u64>, lost: Millis) -
         ));
     }
     let tolerated = edge.tolerated_loss;
-    (lost > tolerated).then(|| format!("{lost} of data were lost, {tolerated} are tolerated"))
+    if lost > tolerated {
+        return Some(format!("{lost} of data were lost, {tolerated} are tolerated"));
+    }
+    let first = missing.first().filter(|_| tolerated == Millis(0))?;
+    let records: Vec<_> = missing.iter().filter_map(|write| write.record()).map(|it| it.number).collect();
+    let count = missing.len();
+    Some(format!(
+        "the last {count} writes, from {} ms on, are missing, with the records {records:?}",
+        first.at.0
+    ))
 }

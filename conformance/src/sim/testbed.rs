@@ -1,5 +1,6 @@
 //! The simulated tier's testbed: the core under test between two simulated sites.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::{CoreError, ReplicationCore};
@@ -7,11 +8,20 @@ use simulator::SimWorld;
 use simulator::testbed::{CoreParts, TestbedError};
 
 use crate::core_under_test::{self, CoreClock, FaultInjection};
+use crate::wire_core::CoreChoice;
 
 pub(crate) use simulator::testbed::{Setup, Testbed};
 
 /// Makes the sites and opens the core under test with this change.
-pub(crate) fn open(world: SimWorld, setup: Setup, change: &dyn FaultInjection) -> Result<Testbed, TestbedError> {
+pub(crate) fn open(
+    mut world: SimWorld,
+    setup: Setup,
+    change: &dyn FaultInjection,
+) -> Result<Testbed, TestbedError> {
+    if matches!(CoreChoice::selected(), Ok(CoreChoice::Wire(_))) {
+        let served = world.serve_disks_at_socket();
+        served.map_err(|error| TestbedError::host("serve the disks at a socket", error))?;
+    }
     Testbed::open(world, setup, |parts| open_core(parts, change))
 }
 
@@ -19,5 +29,7 @@ pub(crate) fn open(world: SimWorld, setup: Setup, change: &dyn FaultInjection) -
 fn open_core(parts: CoreParts, change: &dyn FaultInjection) -> Result<Arc<dyn ReplicationCore>, CoreError> {
     let platforms = parts.platforms();
     let clock = CoreClock::from_fn(move || parts.clock.now());
-    core_under_test::open(core_under_test::CoreParts { platforms, dir: parts.dir, clock }, change)
+    // All cores of a run share one log.
+    let log = std::env::var_os("ROUNDTRIP_RUN_DIR").map(|dir| PathBuf::from(dir).join("core.log"));
+    core_under_test::open(core_under_test::CoreParts { platforms, dir: parts.dir, clock, log }, change)
 }

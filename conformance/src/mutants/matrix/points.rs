@@ -151,7 +151,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "misdates-received-points",
         "shows received points two minutes older than they are until they are processed",
         Kind::ItemView(views::date_received_points_earlier),
-        &[RP_03],
+        &[RP_15],
     ),
     Mutant::new(
         Class::RpoUnderstated,

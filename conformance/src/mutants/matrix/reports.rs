@@ -121,7 +121,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "false-job-times",
         "reports that every job began an hour before it was asked for",
         Kind::JobView(views::begin_earlier),
-        &[JO_01, RP_18],
+        &[JO_01],
     ),
     Mutant::new(
         Class::FalseReport,
@@ -170,7 +170,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "false-bytes",
         "reports that every point needed no bytes",
         Kind::ItemView(views::report_no_bytes),
-        &[PH_03, RE_05],
+        &[MO_06],
     ),
     Mutant::new(
         Class::FalseReport,

@@ -19,7 +19,7 @@ use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::failover;
 use crate::real::edge::freshness::now;
-use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{
@@ -155,7 +155,7 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     for case in &CASES {
         source = case.run(context, source).await?;
     }
-    let edge = Edge::begin(context, SHUTDOWN_REFUSED, &source, Hydration::MayEdit);
+    let edge = Edge::begin(context, SHUTDOWN_REFUSED, &source);
     let cloud = fail_over_refused(edge).instrument(edge.span()).await?;
     teardown::end_on_recovery_site(context, &cloud).await?;
     let machines = context.recovery.machines().await?.len();
@@ -348,7 +348,10 @@ async fn within<T>(
 
 /// Waits until a machine whose power failed has booted again from its own disks, and gives it its
 /// load.
-async fn wait_for_restart(context: &ScenarioContext, before: Running) -> Result<Running, ScenarioError> {
+pub(crate) async fn wait_for_restart(
+    context: &ScenarioContext,
+    before: Running,
+) -> Result<Running, ScenarioError> {
     let restarted = context.primary.boot_after(&context.machine, before.boot.number);
     // The stand-in switches the machine on again, not the core.
     let boot = tokio::time::timeout(BOOT_WITHIN, restarted).await.map_err(|_| {
