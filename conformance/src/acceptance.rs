@@ -66,8 +66,10 @@ pub fn run(names: &[String]) -> Result<bool, UnknownVariant> {
     for name in names {
         CoreVariant::find(name)?;
     }
-    let chosen: Vec<_> =
-        VARIANTS.iter().filter(|variant| names.is_empty() || names.iter().any(|n| n == variant.name)).collect();
+    let chosen: Vec<_> = VARIANTS
+        .iter()
+        .filter(|variant| names.is_empty() || names.iter().any(|n| n == variant.name))
+        .collect();
     let next = AtomicUsize::new(0);
     let work = || {
         let mut all = true;

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use contract::{CoreError, ErrorCode, ItemId, JobId, MachineId, PlanId, Platform, RecoveryPlan, SiteId, Timestamp};
+use contract::{
+    CoreError, ErrorCode, ItemId, JobId, MachineId, PlanId, Platform, RecoveryPlan, SiteId, Timestamp,
+};
 use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;

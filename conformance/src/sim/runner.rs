@@ -51,7 +51,9 @@ pub(crate) fn run_all(
         found.into_iter().for_each(|rule| rules.add(rule));
         evidence.progress("rules", "checks", done, total, "checks");
     }
-    outcome.remarks.extend(left_out.iter().map(|name| format!("left out, not supported by the core: {name}")));
+    outcome
+        .remarks
+        .extend(left_out.iter().map(|name| format!("left out, not supported by the core: {name}")));
     if let Some(why) = change.idle() {
         why.clone_into(&mut outcome.why);
         return Verdict::Unknown;

@@ -178,12 +178,7 @@ fn keeping_few_points(setup: Setup) -> Setup {
     })
 }
 
-async fn cycle(
-    world: SimWorld,
-    pair: Setup,
-    change: &dyn FaultInjection,
-    begins: &dyn Fn(&str),
-) -> Cycle {
+async fn cycle(world: SimWorld, pair: Setup, change: &dyn FaultInjection, begins: &dyn Fn(&str)) -> Cycle {
     let seed = world.seed();
     let testbed = testbed::open(world, pair, change)?;
     let item = testbed.protect(MACHINE).await?;

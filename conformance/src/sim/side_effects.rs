@@ -6,8 +6,8 @@ use contract::{
     CoreError, ErrorCode, Health, ItemId, ItemView, JobFilter, JobId, JobState, JobView, PointChoice,
     PolicyView, RecoveryPlan,
 };
-use simulator::testbed::failover_to;
 use simulator::Event;
+use simulator::testbed::failover_to;
 
 use crate::rules::ids::{JO_03, LC_02};
 use crate::rules::{RuleId, RuleLog};
@@ -90,7 +90,8 @@ impl ObservableState {
 
     /// Whether a transfer may have changed something between this state and a later one.
     fn transfers_until(&self, now: &Self) -> bool {
-        let snapshots = |state: &Self| state.changes.iter().filter(|event| is_one_of(event, &TRANSFERS[..1])).count();
+        let snapshots =
+            |state: &Self| state.changes.iter().filter(|event| is_one_of(event, &TRANSFERS[..1])).count();
         self.transfers || now.transfers || snapshots(self) != snapshots(now)
     }
 

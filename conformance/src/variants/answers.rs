@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use contract::{
-    Capabilities, CoreError, EnableProtection, ErrorCode, JobId, JobState, JobView, Millis, PlatformKind, Policy,
-    ReplicationCore, Timestamp,
+    Capabilities, CoreError, EnableProtection, ErrorCode, JobId, JobState, JobView, Millis, PlatformKind,
+    Policy, ReplicationCore, Timestamp,
 };
 
 use super::difference::{Difference, JobRequest};
@@ -44,7 +44,8 @@ impl Difference for MinimumCore {
             if answer.is_ok() {
                 break;
             }
-            let policy = Policy { app_consistent_every: None, ..Policy::for_machines_of(source, Millis(60_000)) };
+            let policy =
+                Policy { app_consistent_every: None, ..Policy::for_machines_of(source, Millis(60_000)) };
             // A policy for another platform, or none, does not help.
             drop(core.delete_policy(&request.policy).await);
             drop(core.create_policy(&request.policy, &policy).await);

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use contract::{
-    Capabilities, CoreError, Direction, DiskSnapshot, EnableProtection, ItemView, JobId, JobKind, JobSubject, JobView, Millis,
-    Platform, PlatformError, Policy, PolicyView, ReplicationCore, VolumeId,
+    Capabilities, CoreError, Direction, DiskSnapshot, EnableProtection, ItemView, JobId, JobKind, JobSubject,
+    JobView, Millis, Platform, PlatformError, Policy, PolicyView, ReplicationCore, VolumeId,
 };
 
 use crate::core_under_test::FaultHook;

@@ -9,8 +9,13 @@ use contract::{
 use super::difference::Difference;
 
 /// The steps whose names the contract fixes.
-const FIXED: [&str; 5] =
-    [Step::SHUT_DOWN_SOURCE, Step::PROCESS_RECEIVED, Step::HYDRATE, Step::MERGE_SNAPSHOTS, Step::CREATE_MACHINE];
+const FIXED: [&str; 5] = [
+    Step::SHUT_DOWN_SOURCE,
+    Step::PROCESS_RECEIVED,
+    Step::HYDRATE,
+    Step::MERGE_SNAPSHOTS,
+    Step::CREATE_MACHINE,
+];
 
 fn is_fixed(step: &Step) -> bool {
     FIXED.contains(&step.name.as_str())

@@ -76,12 +76,17 @@ pub(crate) fn rto_of_boot(
     // Steps before the wait for completion were no outage. A core may have other names and another
     // order of steps, so it is their times that say which these are.
     let counts = |step: &&Step| !outage.after_wait || step.started >= triggered;
-    let mut steps: Vec<_> = job.steps.iter().filter(counts).map(|step| {
-        let took = step.took.unwrap_or_default().0;
-        // The stand-in copies the disks for the oracle in the call that powers the machine on.
-        let copied = (step.started.0..=step.started.0 + took).contains(&powered_on.0);
-        RtoStep { name: step.name.clone(), ms: took.saturating_sub(if copied { copies } else { 0 }) }
-    }).collect();
+    let mut steps: Vec<_> = job
+        .steps
+        .iter()
+        .filter(counts)
+        .map(|step| {
+            let took = step.took.unwrap_or_default().0;
+            // The stand-in copies the disks for the oracle in the call that powers the machine on.
+            let copied = (step.started.0..=step.started.0 + took).contains(&powered_on.0);
+            RtoStep { name: step.name.clone(), ms: took.saturating_sub(if copied { copies } else { 0 }) }
+        })
+        .collect();
     steps.push(step("guest boots", ready.saturating_duration_since(boot.guest.powered_on())));
     steps.push(step("service answers", answered.saturating_duration_since(ready)));
     let ms = millis(answered.saturating_duration_since(outage.triggered)).saturating_sub(copies);

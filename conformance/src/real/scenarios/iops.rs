@@ -19,8 +19,8 @@ use witness::protocol::Measure;
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
-use crate::evidence::Evidence;
 use crate::core_change::AskedChange;
+use crate::evidence::Evidence;
 use crate::outcome::{ScenarioOutcome, Speed};
 use crate::real::context::{BOOT_WITHIN, JOB_WITHIN, open_core};
 use crate::real::edge::measure::millis;

@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use contract::{
-    Consistency, ErrorCode, ItemView, JobId, JobKind, MachineId, Network, Operation, Phase, Platform, PointChoice,
-    RecoveryPoint, Side, TestFailoverRequest, TestFailoverStatus,
+    Consistency, ErrorCode, ItemView, JobId, JobKind, MachineId, Network, Operation, Phase, Platform,
+    PointChoice, RecoveryPoint, Side, TestFailoverRequest, TestFailoverStatus,
 };
 use tracing::Instrument as _;
 

@@ -208,8 +208,9 @@ async fn no_quota(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd
     let machines = testbed.recovery.machines().await?.len();
     let source = testbed.primary.last_boot(&"web".into()).ok_or_else(|| missing("a boot of web"))?;
     let serves = source.ended().is_none();
-    let found =
-        format!("without a core left the failover was refused or ended {state:?}; the source serves: {serves}");
+    let found = format!(
+        "without a core left the failover was refused or ended {state:?}; the source serves: {serves}"
+    );
     rules.check(FO_18, state == JobState::Failed && machines == 0 && serves, found);
     subscription(&testbed.recovery, |has| has.cores_left = 1);
     let Some(view) = job else {
