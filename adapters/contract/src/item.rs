@@ -128,8 +128,8 @@ pub struct RecoveryPoint {
 }
 
 impl RecoveryPoint {
-    /// The largest piece in which differences are transferred: a piece that contains a difference is
-    /// sent as a whole.
+    /// The largest piece in which differences are transferred: a piece that contains a difference
+    /// is sent as a whole.
     pub const LARGEST_PIECE: Bytes = Bytes(256 * 1024);
 }
 

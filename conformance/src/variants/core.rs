@@ -12,8 +12,8 @@ use contract::{
     ReplicationCore, ReprotectRequest, TargetSettings, TestFailoverRequest,
 };
 
+use super::activity::Activity;
 use super::difference::{Difference, JobRequest};
-use super::selected::Activity;
 
 /// A core that does some things differently from the one that it wraps.
 pub(super) struct VariantCore {

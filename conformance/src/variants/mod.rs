@@ -5,8 +5,10 @@
 //! - [`CoreVariant`]: a variant that a run or a check has asked for
 //! - `difference`: what a variant can do differently
 //! - `core`, `platform`: the decorators that do it
+//! - `activity`: whether a variant has done anything differently
 //! - `views`, `pace`, `names`, `answers`, `health`, `data`: the differences, by topic
 
+mod activity;
 mod answers;
 mod core;
 mod data;

@@ -9,8 +9,8 @@ use contract::{
     VolumeId, VolumeView,
 };
 
+use super::activity::Activity;
 use super::difference::Difference;
-use super::selected::Activity;
 
 /// A platform behind the part of a variant that calls it.
 pub(super) struct VariantPlatform {

@@ -1,10 +1,10 @@
 //! A variant that was asked for by name.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use contract::{Platform, ReplicationCore};
 
+use super::activity::Activity;
 use super::core::VariantCore;
 use super::difference::Difference;
 use super::platform::VariantPlatform;
@@ -21,18 +21,6 @@ pub struct UnknownVariant {
 
 fn names() -> String {
     VARIANTS.iter().map(|variant| variant.name).collect::<Vec<_>>().join(", ")
-}
-
-/// Whether a variant has done anything differently so far.
-#[derive(Debug, Default)]
-pub(super) struct Activity(AtomicBool);
-
-impl Activity {
-    pub(super) fn note(&self, differed: bool) {
-        if differed {
-            self.0.store(true, Ordering::SeqCst);
-        }
-    }
 }
 
 /// A sound core that does something differently from the built-in one. Clones share their state, so
@@ -75,7 +63,7 @@ impl CoreVariant {
     /// about the built-in one.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        !self.is_below && !self.activity.0.load(Ordering::SeqCst)
+        !self.is_below && !self.activity.has_differed()
     }
 }
 
