@@ -20,7 +20,12 @@ pub struct RunContext {
     pub mutant: Option<String>,
     /// How many times to run a scenario that ends where it began, on the same machines.
     pub cycles: u32,
+    /// How many simulated cycles to run, each with a seed of its own.
+    pub seeds: u64,
 }
+
+/// Simulated cycles of a run that does not ask for another number.
+const SEEDS: u64 = 64;
 
 impl RunContext {
     /// A pseudo-random number that depends only on the run's id and on `what`.
@@ -45,6 +50,7 @@ impl RunContext {
         std::fs::create_dir_all(&dir).with_context(|| format!("make the run directory {dir}"))?;
         let dir = Utf8PathBuf::from(dir).canonicalize_utf8().context("find the run directory")?;
         let cycles = text("ROUNDTRIP_CYCLES").map_or(Ok(1), |n| n.parse());
+        let seeds = text("ROUNDTRIP_SEEDS").map_or(Ok(SEEDS), |n| n.parse());
         Ok(Self {
             dir,
             id,
@@ -52,6 +58,7 @@ impl RunContext {
             connect: text("ROUNDTRIP_CONNECT"),
             mutant: text("ROUNDTRIP_MUTANT"),
             cycles: cycles.context("ROUNDTRIP_CYCLES is not a number")?,
+            seeds: seeds.context("ROUNDTRIP_SEEDS is not a number")?,
         })
     }
 }

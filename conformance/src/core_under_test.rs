@@ -1,13 +1,16 @@
 //! The core under test.
 //!
 //! This is the only file of the suite that knows which core is tested: everything else speaks to
-//! it through [`ReplicationCore`]. To test another core, change [`open`].
+//! it through [`ReplicationCore`]. It is the core behind the wire protocol that
+//! [`CoreChoice::selected`] names, or else the built-in one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use contract::{Capabilities, CoreError, Operation, Platform, ReplicationCore, SiteId, Timestamp};
+use contract::{Capabilities, CoreError, ErrorCode, Operation, Platform, ReplicationCore, SiteId, Timestamp};
+
+use crate::wire_core::{self, CoreChoice, WireParts};
 
 /// A content change on its way into a recovery point, and the hook by which mutants alter it. Only
 /// a core that offers such a hook can be given faults below its interface.
@@ -21,6 +24,8 @@ pub struct CoreParts {
     pub dir: PathBuf,
     /// Source of its timestamps.
     pub clock: CoreClock,
+    /// File for what a core with a process of its own writes to its standard error.
+    pub log: Option<PathBuf>,
 }
 
 /// Where a core takes the time from.
@@ -51,19 +56,49 @@ pub trait FaultInjection {
     fn wrap_platform(&self, platform: Arc<dyn Platform>) -> Arc<dyn Platform>;
 }
 
-/// Opens the built-in core, with a fault injected into it if `fault` is one.
+/// Opens the core under test, with a fault injected into it if `fault` is one.
 ///
 /// # Errors
-/// The core cannot read its state.
+/// The built-in core cannot read its state; the name of another core is malformed; or the fault
+/// lies below the interface of a core that is not the built-in one.
 pub fn open(parts: CoreParts, fault: &impl FaultInjection) -> Result<Arc<dyn ReplicationCore>, CoreError> {
-    let CoreParts { platforms, dir, clock } = parts;
-    let platforms = platforms.into_iter().map(|(id, site)| (id, fault.wrap_platform(site))).collect();
+    let bad = |error: &dyn std::fmt::Display| CoreError::new(ErrorCode::BadRequest, error.to_string());
+    match CoreChoice::selected().map_err(|error| bad(&error))? {
+        CoreChoice::BuiltIn => open_built_in(parts, fault),
+        CoreChoice::Wire(_) if fault.hook().is_some() => Err(bad(&NEEDS_BUILT_IN)),
+        CoreChoice::Wire(address) => {
+            let CoreParts { platforms, dir, clock, log } = parts;
+            let platforms = with_faults(platforms, fault);
+            let now = match clock {
+                CoreClock::System => None,
+                CoreClock::Virtual(now) => Some(now),
+            };
+            Ok(fault.wrap(wire_core::open(&address, WireParts { platforms, dir, log, now })))
+        }
+    }
+}
+
+/// Why a fault below the interface cannot be injected into another core.
+pub const NEEDS_BUILT_IN: &str = "this mutant alters data inside the core, which needs the built-in one";
+
+fn open_built_in(
+    parts: CoreParts,
+    fault: &impl FaultInjection,
+) -> Result<Arc<dyn ReplicationCore>, CoreError> {
+    let CoreParts { platforms, dir, clock, log: _ } = parts;
+    let platforms = with_faults(platforms, fault);
     let clock = match clock {
         CoreClock::System => replication::Clock::system(),
         CoreClock::Virtual(now) => replication::Clock::new(move || now()),
     };
     let config = replication::Config { platforms, dir, fault_hook: fault.hook(), clock };
     Ok(fault.wrap(Arc::new(replication::Core::open(config)?)))
+}
+
+type Platforms = BTreeMap<SiteId, Arc<dyn Platform>>;
+
+fn with_faults(platforms: Platforms, fault: &impl FaultInjection) -> Platforms {
+    platforms.into_iter().map(|(id, site)| (id, fault.wrap_platform(site))).collect()
 }
 
 /// Whether a core with this name, as its capabilities say it, is the built-in one. Snapshots of the

@@ -4,11 +4,13 @@
 //! - [`scenario`]: the scenarios, as data
 //! - [`real`]: failover → reprotect → failback → reprotect on real guests, judged at every edge
 //! - [`sim`]: the same core in memory: checks of single rules, and whole cycles for many seeds
-//! - [`core_under_test`]: the only place that opens a core
+//! - [`core_under_test`]: the only place that opens a core; [`wire_core`]: cores behind the wire
+//!   protocol
 //! - [`mutants`]: cores made faulty on purpose, which the suite must fail
 //! - [`mutation`]: whether the checks in memory find every mutant
 //! - [`blame`]: whether an error is the core's failure or the test host's
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
+//! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
 //! - [`ssh`]: log-in to a machine from outside
 //! - [`evidence`]: what a run leaves behind; [`recheck`] judges it again
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
@@ -22,6 +24,7 @@ pub mod core_under_test;
 mod digest;
 mod disks;
 pub mod evidence;
+pub mod hydration;
 pub mod judge;
 pub mod mutants;
 pub mod mutation;
@@ -36,3 +39,4 @@ pub mod service;
 pub mod sim;
 pub mod ssh;
 pub mod verdict;
+pub mod wire_core;

@@ -86,7 +86,7 @@ fn panicked() -> CoreError {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use nbd::memory::errno;
+    use nbd::errno;
     use nbd::{ALLOCATION, Export, Extent, Refusal};
 
     use super::*;

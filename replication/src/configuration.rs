@@ -2,13 +2,13 @@
 //! (MO-03).
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use contract::{
-    Component, ConfigurationIssue, CoreError, ErrorCode, GuestOs, IssueClass, ItemId, ItemView, Phase, Side,
-    Subnet, Subscription, TargetSettings,
+    Component, ConfigurationIssue, CoreError, ErrorCode, GuestOs, IssueClass, ItemId, ItemView, Millis,
+    Phase, Side, Subnet, Subscription, TargetSettings,
 };
 
+use crate::clock::Clock;
 use crate::context::Context;
 use crate::item::Item;
 use crate::item_view;
@@ -16,7 +16,7 @@ use crate::preconditions::check_target_name;
 use crate::state::Record;
 
 /// Interval of the regular configuration checks (EX-M3).
-const CHECK_EVERY: Duration = Duration::from_secs(12 * 3600);
+const CHECK_EVERY: Millis = Millis(12 * 3600 * 1000);
 
 /// Changes an item's target settings and checks the configuration.
 pub(crate) async fn update_target(
@@ -58,9 +58,9 @@ pub(crate) async fn check_now(ctx: &Context, item: &ItemId) -> Result<ItemView, 
 }
 
 /// Checks every item's configuration at regular intervals, as long as the core exists.
-pub(crate) async fn check_regularly(ctx: Weak<Context>) {
+pub(crate) async fn check_regularly(clock: Clock, ctx: Weak<Context>) {
     loop {
-        tokio::time::sleep(CHECK_EVERY).await;
+        clock.sleep(CHECK_EVERY).await;
         let Some(ctx) = ctx.upgrade() else { return };
         for item in ctx.all_items().await {
             if let Err(error) = check(&ctx, &item).await {

@@ -25,7 +25,7 @@ impl Core {
     pub fn open(config: Config) -> Result<Self, CoreError> {
         let ctx = Arc::new(Context::load(config)?);
         tokio::spawn(recover(Arc::clone(&ctx)));
-        let checks = configuration::check_regularly(Arc::downgrade(&ctx));
+        let checks = configuration::check_regularly(ctx.clock(), Arc::downgrade(&ctx));
         Ok(Self { configuration_checks: tokio::spawn(checks).abort_handle(), ctx })
     }
 }

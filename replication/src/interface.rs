@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use contract::{
     Capabilities, CoreError, EnableProtection, ErrorCode, FailoverRequest, Health, ItemId, ItemView,
-    JobFilter, JobId, JobView, Operation, PlanFailoverRequest, PlanId, PlanReprotectRequest,
+    JobFilter, JobId, JobView, Millis, Operation, PlanFailoverRequest, PlanId, PlanReprotectRequest,
     PlanTestFailoverRequest, PointChoice, Policy, PolicyId, PolicyView, RecoveryPlan, ReplicationCore,
     ReprotectRequest, TargetSettings, TestFailoverRequest,
 };
@@ -18,7 +18,7 @@ use crate::state::{Command, PlanCommand};
 use crate::{configuration, item_view, job_requests, policy, replication_tasks};
 
 /// How often `watch_health` checks whether data has become too old.
-const AGE_CHECK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+const AGE_CHECK_EVERY: Millis = Millis(500);
 
 impl Core {
     /// Starts a job that executes a command for an item.
@@ -133,6 +133,7 @@ impl ReplicationCore for Core {
     }
 
     async fn watch_health(&self, item: &ItemId, known: Health) -> Result<ItemView, CoreError> {
+        let clock = self.ctx.clock();
         loop {
             // Looked up again each time, because its protection may have ended.
             let found = self.ctx.find(item).await?;
@@ -142,7 +143,10 @@ impl ReplicationCore for Core {
                 return Ok(view);
             }
             // Data becomes too old without a change of the record.
-            let _ = tokio::time::timeout(AGE_CHECK_EVERY, changed.changed()).await;
+            tokio::select! {
+                _ = changed.changed() => {}
+                () = clock.sleep(AGE_CHECK_EVERY) => {}
+            }
         }
     }
 

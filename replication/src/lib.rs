@@ -59,6 +59,6 @@ mod store;
 pub mod table;
 mod transfer;
 
-pub use crate::clock::Clock;
+pub use crate::clock::{Clock, TimeSource};
 pub use crate::context::Config;
 pub use crate::core::Core;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use contract::Consistency;
+use contract::{Consistency, Millis};
 use tokio::sync::watch;
-use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at};
 use tracing::Instrument as _;
 
+use crate::clock::Ticks;
 use crate::consistency_group::led_by;
 use crate::context::Context;
 use crate::item::{Item, ReplicationTasks};
@@ -15,9 +15,9 @@ use crate::processor::process_all;
 use crate::receive::transfer_together;
 
 /// Longest pause after failed transfers, as a multiple of the policy's interval.
-const LONGEST_PAUSE: u32 = 64;
+const LONGEST_PAUSE: u64 = 64;
 /// Interval if the policy cannot be found, which only a damaged store can cause.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+const LONGEST_INTERVAL: Millis = Millis(3600 * 1000);
 /// A failed application-consistent point is tried again after this fraction of the policy's time
 /// between two of them.
 const QUIESCE_RETRY: u64 = 4;
@@ -55,36 +55,30 @@ pub(crate) async fn stop(item: &Item) {
 async fn receive(ctx: Arc<Context>, item: Arc<Item>, mut stopped: watch::Receiver<bool>) {
     let interval = async || {
         let policy = ctx.policies.in_force(&*item.record.lock().await);
-        policy.map_or(LONGEST_INTERVAL, |view| view.policy.interval.into())
+        policy.map_or(LONGEST_INTERVAL, |view| view.policy.interval)
     };
     let mut every = interval().await;
     let mut pause = 1;
-    let mut ticks = ticking(every, every);
+    let mut ticks = Ticks::start(ctx.clock(), every, every);
     loop {
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,
-            _ = ticks.tick() => {}
+            () = ticks.tick() => {}
         }
         if receive_once(&ctx, &item).await {
             pause = 1;
         } else {
             // EX-R10
             pause = (pause * 2).min(LONGEST_PAUSE);
-            ticks.reset_after(every * pause);
+            ticks.pause(Millis(every.0 * pause));
         }
         // The policy may have changed.
         let current = interval().await;
         if current != every {
             every = current;
-            ticks = ticking(every, every * pause);
+            ticks = Ticks::start(ctx.clock(), Millis(every.0 * pause), every);
         }
     }
-}
-
-fn ticking(every: Duration, first: Duration) -> tokio::time::Interval {
-    let mut ticks = interval_at(Instant::now() + first, every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }
 
 /// Makes one transfer of all items that this item's task is responsible for. Returns whether all

@@ -52,7 +52,7 @@ pub enum Command {
     Bench(BenchArgs),
     /// Judge deliberately faulty cores, each of which the suite must reject
     Mutants(MutantsArgs),
-    /// Write the generated pages docs/rules.md and docs/states.md
+    /// Write the generated pages of docs, and adapters/wire/openrpc.json
     #[command(alias = "diagrams")]
     Docs,
     /// Judge the stored evidence of a run again
@@ -106,6 +106,10 @@ pub struct ConformanceArgs {
     /// libvirt's URI [default: qemu:///system for root, qemu:///session for others]
     #[arg(long, value_name = "URI")]
     pub connect: Option<String>,
+    /// Test this core instead of the built-in one: a command that starts it, or unix:PATH of a
+    /// socket at which it listens; see docs/protocol.md
+    #[arg(long, value_name = "CMD|unix:PATH")]
+    pub core: Option<String>,
     /// Test the suite itself: run it against a core with this fault
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
@@ -115,6 +119,9 @@ pub struct ConformanceArgs {
     /// Rounds over the same machines, for scenarios that end in the state in which they began
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub cycles: Option<u32>,
+    /// Simulated cycles, each with a seed of its own [default: 64]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub seeds: Option<u32>,
     #[command(flatten)]
     pub consent: Consent,
 }
@@ -173,9 +180,11 @@ impl ConformanceArgs {
             out: None,
             keep: false,
             connect: None,
+            core: None,
             mutant: None,
             profile: None,
             cycles: None,
+            seeds: None,
             consent,
         }
     }
@@ -202,6 +211,7 @@ mod tests {
         for arguments in [
             &["xtask", "conformance", "--tier", "moon"][..],
             &["xtask", "conformance", "--cycles", "0"],
+            &["xtask", "conformance", "--seeds", "0"],
             &["xtask", "clean", "--runs", "0"],
             &["xtask", "bench", "--rounds", "0"],
             &["xtask", "dance"],

@@ -1,9 +1,10 @@
 //! The two sides of a protected pair, and the directions between them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A side of a protected pair. The sides never change; the active side does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
     /// Where protection was enabled.
@@ -24,7 +25,7 @@ impl Side {
 }
 
 /// Direction of a failover. A failback is a failover from the recovery side (LC-08).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
     /// Failover: primary to recovery.

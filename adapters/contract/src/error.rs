@@ -1,10 +1,11 @@
 //! Errors of cores and platforms, with codes that are stable from release to release.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Stable reason for which a core refused or failed. Tests and callers match on it, never on the
 /// message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorCode {
     /// The operation is not allowed in the item's state (LC-02).
@@ -152,6 +153,9 @@ pub enum ErrorCode {
     ScriptFailed,
     /// The core's store cannot be read or written.
     Store,
+    /// The core gave no answer, or one that breaks the wire protocol; the message says which. The
+    /// suite's side of a connection produces this code, and a core does not.
+    Protocol,
 }
 
 impl ErrorCode {
@@ -173,7 +177,7 @@ impl ErrorCode {
 }
 
 /// The refusal or failure of a core.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize, JsonSchema)]
 #[error("{message}")]
 pub struct CoreError {
     /// Stable reason.
@@ -190,7 +194,7 @@ impl CoreError {
 }
 
 /// Kind of a platform error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlatformErrorKind {
     /// No such machine, volume, snapshot or export.
@@ -216,7 +220,7 @@ pub enum PlatformErrorKind {
 }
 
 /// The refusal or failure of a platform.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize, JsonSchema)]
 #[error("{site}: {message}")]
 pub struct PlatformError {
     /// The site.

@@ -1,9 +1,10 @@
 //! Facts about guests.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Operating system family of a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuestOs {
     /// Linux.
@@ -13,7 +14,7 @@ pub enum GuestOs {
 }
 
 /// Facts about a guest, as reported by its agent. The default is a guest without problems.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GuestFacts {
     /// Release of the operating system; empty if unknown.
     pub release: String,
@@ -53,7 +54,7 @@ impl Default for GuestFacts {
 }
 
 /// Version of the replication agent in a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct AgentVersion(pub u16, pub u16);
 
 impl AgentVersion {

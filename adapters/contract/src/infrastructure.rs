@@ -4,12 +4,13 @@
 //! A core checks them before an operation ([`crate::Platform::infrastructure`]) and refuses what
 //! cannot succeed. The platform also enforces the effects of a broken component itself.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Access, AgentVersion, Bytes, ComponentId, GuestOs, MachineId, Network, Subnet, VolumeId};
 
 /// A component.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Component {
     /// Its name.
     pub id: ComponentId,
@@ -20,7 +21,7 @@ pub struct Component {
 }
 
 /// Kind of a component, with its properties.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum ComponentKind {
     /// Keeps the database of protected machines (RE-06, RE-07).
@@ -45,7 +46,7 @@ pub enum ComponentKind {
 }
 
 /// A configuration server.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigurationServer {
     /// Machines in its database.
     pub machines: Vec<MachineId>,
@@ -54,7 +55,7 @@ pub struct ConfigurationServer {
 }
 
 /// A master target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MasterTarget {
     /// Whether it came with the configuration server, and is therefore the default (IN-03).
     pub built_in: bool,
@@ -86,7 +87,7 @@ impl MasterTarget {
 }
 
 /// A datastore mounted on a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mount {
     /// The datastore.
     pub datastore: ComponentId,
@@ -95,7 +96,7 @@ pub struct Mount {
 }
 
 /// A vCenter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Vcenter {
     /// Permissions of the account that replication uses (RE-15).
     pub role: AccountRole,
@@ -106,7 +107,7 @@ pub struct Vcenter {
 }
 
 /// Permissions of an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AccountRole {
     /// Everything that the whole cycle needs (EX-B13).
@@ -116,7 +117,7 @@ pub enum AccountRole {
 }
 
 /// A host of machines.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Host {
     /// Its licence (RE-19).
     pub edition: HostEdition,
@@ -127,7 +128,7 @@ pub struct Host {
 }
 
 /// The licence of a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostEdition {
     /// A paid licence.
@@ -137,7 +138,7 @@ pub enum HostEdition {
 }
 
 /// A private connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PrivateLink {
     /// TCP ports that are not blocked (RE-13).
     pub open_ports: Vec<u16>,
@@ -149,7 +150,7 @@ impl PrivateLink {
 }
 
 /// The resources of a cloud subscription.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Subscription {
     /// Its resource groups; the first is the default.
     pub resource_groups: Vec<String>,
@@ -173,7 +174,7 @@ impl Subscription {
 }
 
 /// A machine size.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MachineSize {
     /// Its name.
     pub name: String,

@@ -1,5 +1,6 @@
 //! Replicated items: their state and their recovery points.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
 };
 
 /// Phase of an item's cycle, independent of the active side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// The first full copy is in progress; failover is not yet possible (LC-03).
@@ -24,7 +25,7 @@ pub enum Phase {
 }
 
 /// The state of an item in its cycle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Protection {
     /// Phase.
     pub phase: Phase,
@@ -33,7 +34,7 @@ pub struct Protection {
 }
 
 /// An operation on an item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {
     /// A failover that works without the source.
@@ -78,7 +79,7 @@ impl Operation {
 }
 
 /// Health of replication (MO-01).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
     /// Replication meets its objective.
@@ -92,7 +93,7 @@ pub enum Health {
 }
 
 /// Whether there has been a test failover (MO-02).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TestFailoverStatus {
     /// No test failover has succeeded since the item became protected (FO-19).
@@ -105,7 +106,7 @@ pub enum TestFailoverStatus {
 
 /// A state of all disks of a machine to which it can fail over. Immutable until it is deleted
 /// (RP-20).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecoveryPoint {
     /// The point.
     pub id: PointId,
@@ -128,7 +129,7 @@ pub struct RecoveryPoint {
 
 /// A transfer without change information from the source: its disks were compared with the replica
 /// chunk by chunk, and only differences were sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Resynchronisation {
     /// The moment of the transferred state, by the source site's clock.
     pub at: Timestamp,
@@ -141,7 +142,7 @@ pub struct Resynchronisation {
 }
 
 /// Settings of the target machine; they can be changed until failover (FO-17).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetSettings {
     /// Name of the machine on the recovery side.
     pub machine: MachineId,
@@ -175,7 +176,7 @@ impl TargetSettings {
 }
 
 /// A problem in an item's configuration that would prevent a failover (MO-03).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigurationIssue {
     /// Kind of issue.
     pub class: IssueClass,
@@ -184,7 +185,7 @@ pub struct ConfigurationIssue {
 }
 
 /// Kind of configuration issue (MO-03).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum IssueClass {
     /// A setting is missing.
@@ -198,7 +199,7 @@ pub enum IssueClass {
 }
 
 /// An item as reported by its core (MO-06).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ItemView {
     /// The item.
     pub id: ItemId,

@@ -1,11 +1,12 @@
 //! Jobs: every operation that takes time is a job whose progress can be followed (FO-14, JO-01).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, CoreError, Direction, ItemId, JobId, Millis, PlanId, PlanProgress, Timestamp};
 
 /// Kind of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobKind {
     /// Start of protection: initial replication.
@@ -31,7 +32,7 @@ pub enum JobKind {
 }
 
 /// State of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobState {
     /// In progress.
@@ -61,7 +62,7 @@ impl JobState {
 }
 
 /// The subject of a job.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobSubject {
     /// One item.
@@ -80,7 +81,7 @@ impl std::fmt::Display for JobSubject {
 }
 
 /// A request to a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobAction {
     /// `complete_failover` of its item: start the second phase (JO-02).
@@ -94,7 +95,7 @@ pub enum JobAction {
 }
 
 /// Selects jobs. A job matches if it matches every field that is not `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobFilter {
     /// Jobs of this item.
     #[serde(default)]
@@ -114,7 +115,7 @@ pub struct JobFilter {
 }
 
 /// State of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepState {
     /// In progress.
@@ -128,7 +129,7 @@ pub enum StepState {
 }
 
 /// One step of a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// Name, such as `shut down source`; the same in every run. For steps that the rules ask for it
     /// is one of the constants below.
@@ -159,7 +160,7 @@ impl Step {
 }
 
 /// A job as reported by its core.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobView {
     /// The job.
     pub id: JobId,

@@ -2,12 +2,13 @@
 
 use std::net::Ipv4Addr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, ComponentId, DiskId, GuestFacts, GuestOs, MachineId, Network, NicView, VolumeId};
 
 /// Power state of a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PowerState {
     /// Running.
@@ -17,7 +18,7 @@ pub enum PowerState {
 }
 
 /// Firmware a machine boots with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Firmware {
     /// PC BIOS.
@@ -27,7 +28,7 @@ pub enum Firmware {
 }
 
 /// A machine as reported by its site.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MachineView {
     /// The machine.
     pub id: MachineId,
@@ -75,7 +76,7 @@ pub struct MachineView {
 }
 
 /// A machine as libvirt knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LibvirtDomain {
     /// URI of the connection, such as `qemu:///system`.
     pub uri: String,
@@ -86,7 +87,7 @@ pub struct LibvirtDomain {
 
 /// Placement of a machine. A platform ignores fields that do not apply to it and chooses values for
 /// those that are `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Placement {
     /// Host on which it runs.
     #[serde(default)]
@@ -116,7 +117,7 @@ pub struct Placement {
 }
 
 /// Kind of a cloud machine's disks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DiskKind {
     /// Blobs in a storage account.
@@ -127,7 +128,7 @@ pub enum DiskKind {
 }
 
 /// A disk of a machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiskView {
     /// The disk.
     pub id: DiskId,
@@ -138,7 +139,7 @@ pub struct DiskView {
 }
 
 /// Specification of a machine to create.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MachineSpec {
     /// Its name.
     pub id: MachineId,

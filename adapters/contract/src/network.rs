@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The network of a machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
     /// The production network.
@@ -17,8 +18,9 @@ pub enum Network {
 }
 
 /// The addresses of a network or of a part of it, such as `192.0.2.0/24`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
+#[schemars(with = "String")]
 pub struct AddressRange {
     first: u32,
     prefix: u8,
@@ -111,7 +113,7 @@ impl std::fmt::Display for AddressRange {
 }
 
 /// A subnet of a cloud network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Subnet {
     /// Its name.
     pub name: String,
@@ -125,7 +127,7 @@ pub struct Subnet {
 }
 
 /// A machine's network card as reported by its platform.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NicView {
     /// Its network.
     pub network: Network,
@@ -138,7 +140,7 @@ pub struct NicView {
 }
 
 /// A transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// TCP.
@@ -148,7 +150,7 @@ pub enum Protocol {
 }
 
 /// Effect of a security rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
     /// Traffic is allowed.
@@ -158,7 +160,7 @@ pub enum Decision {
 }
 
 /// A rule for incoming traffic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SecurityRule {
     /// Its name.
     pub name: String,
@@ -188,7 +190,7 @@ impl SecurityRule {
 
 /// The rules of a machine or of a subnet. The first matching rule decides; traffic that matches no
 /// rule is denied.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct SecurityRules(pub Vec<SecurityRule>);
 

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Limits of the size of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanLimits {
     /// Largest number of boot groups.
     pub groups: u32,
@@ -25,7 +26,7 @@ pub struct PlanLimits {
 }
 
 /// A recovery plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecoveryPlan {
     /// Its name.
     pub id: PlanId,
@@ -34,7 +35,7 @@ pub struct RecoveryPlan {
 }
 
 /// A boot group.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanGroup {
     /// Its machines, which fail over at the same time. All members of a replication group are in
     /// the same boot group.
@@ -48,7 +49,7 @@ pub struct PlanGroup {
 }
 
 /// Kind of a plan's failover, as a condition for actions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailoverType {
     /// Planned: stops at the first error.
@@ -61,7 +62,7 @@ pub enum FailoverType {
 
 /// An action between machines (PL-03, PL-04). Commit, reprotection and the clean-up of a test
 /// failover run no actions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanAction {
     /// Its name, for people.
     pub name: String,
@@ -85,7 +86,7 @@ impl PlanAction {
 }
 
 /// The work of an action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionWork {
     /// A program that runs beside the core. It reads a [`ScriptContext`] as JSON from its standard
@@ -114,7 +115,7 @@ fn script_timeout() -> Millis {
 }
 
 /// The input of a script (EX-P3).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScriptContext {
     /// The plan.
     pub plan: PlanId,
@@ -134,7 +135,7 @@ pub struct ScriptContext {
 }
 
 /// A machine that was started by a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScriptMachine {
     /// The machine, by its name on the side where it was started.
     pub machine: MachineId,
@@ -143,7 +144,7 @@ pub struct ScriptMachine {
 }
 
 /// Position of an action in its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionPlace {
     /// Before the machines are started.
@@ -153,7 +154,7 @@ pub enum ActionPlace {
 }
 
 /// A failover of a whole plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanFailoverRequest {
     /// The plan.
     pub plan: PlanId,
@@ -177,7 +178,7 @@ pub struct PlanFailoverRequest {
 }
 
 /// A test failover of a whole plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanTestFailoverRequest {
     /// The plan.
     pub plan: PlanId,
@@ -188,7 +189,7 @@ pub struct PlanTestFailoverRequest {
 }
 
 /// Reprotection of a whole plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanReprotectRequest {
     /// The plan.
     pub plan: PlanId,
@@ -200,7 +201,7 @@ pub struct PlanReprotectRequest {
 }
 
 /// Progress of a machine or an action of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlanState {
     /// Not yet started.
@@ -216,7 +217,7 @@ pub enum PlanState {
 }
 
 /// Progress of a plan's job.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanProgress {
     /// Its machines, group by group.
     pub members: Vec<PlanMember>,
@@ -232,7 +233,7 @@ pub struct PlanProgress {
 }
 
 /// A machine in a plan's job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanMember {
     /// Its item.
     pub item: ItemId,
@@ -247,7 +248,7 @@ pub struct PlanMember {
 }
 
 /// An action in a plan's job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanActionView {
     /// Its name.
     pub name: String,

@@ -1,12 +1,13 @@
 //! Replication policies: intervals, retention and consistency.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{ComponentId, Direction, Millis, PlatformKind, PolicyId, SiteId};
 
 /// A replication policy. Everything in it may be changed until it is deleted, except in a failback
 /// policy (PO-03).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Policy {
     /// The platform of the machines to which it applies. It determines the longest retention
     /// (RP-12, RP-13) and whether there is a failback policy (PO-01).
@@ -64,7 +65,7 @@ impl Policy {
 }
 
 /// A policy as reported by its core.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyView {
     /// Its name.
     pub id: PolicyId,

@@ -1,6 +1,7 @@
 //! The requests of [`ReplicationCore`](crate::ReplicationCore), and constructors for their usual
 //! values.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// A request to protect a machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EnableProtection {
     /// Name for the new item.
     pub item: ItemId,
@@ -30,7 +31,7 @@ pub struct EnableProtection {
 }
 
 /// Kind of a failover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailoverKind {
     /// Continues if the source cannot be shut down (FO-07).
@@ -40,7 +41,7 @@ pub enum FailoverKind {
 }
 
 /// When a failback to Hyper-V transfers the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataSync {
     /// While the cloud machine runs; the job then waits for completion (HF-06 to HF-09).
@@ -50,7 +51,7 @@ pub enum DataSync {
 }
 
 /// Choice of a recovery point (RP-01).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PointChoice {
     /// Process everything received, then use the newest point: lowest RPO (RP-02, RP-03).
@@ -69,7 +70,7 @@ pub enum PointChoice {
 }
 
 /// A failover, in either direction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailoverRequest {
     /// The item.
     pub item: ItemId,
@@ -125,7 +126,7 @@ impl FailoverRequest {
 }
 
 /// An alternate host to fail back to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AlternateHost {
     /// The host; it must be prepared and have a switch with the name of the original one (HF-23,
     /// HF-24).
@@ -135,7 +136,7 @@ pub struct AlternateHost {
 }
 
 /// A test failover.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TestFailoverRequest {
     /// The item.
     pub item: ItemId,
@@ -154,7 +155,7 @@ impl TestFailoverRequest {
 }
 
 /// A request to replicate in the opposite direction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReprotectRequest {
     /// The item.
     pub item: ItemId,

@@ -1,11 +1,12 @@
 //! Snapshots of all disks of a machine, and the changes between two of them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, ChangeId, DiskId, MachineId, SnapshotId, Timestamp};
 
 /// Consistency of a recovery point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Consistency {
     /// Crash-consistent: as if the power had failed at that moment.
@@ -15,7 +16,7 @@ pub enum Consistency {
 }
 
 /// A request for snapshots of several machines at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SnapshotRequest {
     /// The machines, each with the moment since which its changes are wanted.
     pub machines: Vec<(MachineId, Option<ChangeId>)>,
@@ -25,7 +26,7 @@ pub struct SnapshotRequest {
 }
 
 /// A snapshot of all disks of one machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiskSnapshot {
     /// Id with which to close it.
     pub id: SnapshotId,
@@ -42,7 +43,7 @@ pub struct DiskSnapshot {
 }
 
 /// Why a platform cannot report the changes since an earlier moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangesUnavailable {
     /// The change log was discarded because more had changed than it holds.
@@ -62,7 +63,7 @@ impl std::fmt::Display for ChangesUnavailable {
 }
 
 /// One disk of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SnapshotDisk {
     /// The disk.
     pub id: DiskId,
@@ -76,7 +77,7 @@ pub struct SnapshotDisk {
 }
 
 /// What the platform does with its change tracking when a snapshot is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Acknowledge {
     /// The snapshot's changes reached their destination: the platform may forget the older change

@@ -1,11 +1,12 @@
 //! Stored disk images, and their exports.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, ComponentId, ExportId, VolumeId};
 
 /// A stored disk image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeView {
     /// The volume.
     pub id: VolumeId,
@@ -21,7 +22,7 @@ pub struct VolumeView {
 }
 
 /// Permitted use of an export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Access {
     /// Reading only.
@@ -31,7 +32,7 @@ pub enum Access {
 }
 
 /// An open export of a volume.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Export {
     /// Id with which to close it.
     pub id: ExportId,

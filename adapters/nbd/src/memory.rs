@@ -4,137 +4,21 @@
 //! export, so that code that copies disks does not notice the difference. The scheme is specific to
 //! this crate; libnbd never sees it.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
+use crate::export::{Export, Place, Refusal, Registry, Served, Slot, errno};
 use crate::extent::{Extent, push};
 use crate::ffi::Failure;
 
 /// Prefix of the URIs of exports inside this process.
 const SCHEME: &str = "nbd+memory:///";
 
-/// Error numbers that an export may return, as in the NBD protocol.
-pub mod errno {
-    /// The export is read-only.
-    pub const EPERM: i32 = 1;
-    /// There is no such export.
-    pub const ENOENT: i32 = 2;
-    /// The medium failed.
-    pub const EIO: i32 = 5;
-    /// The range is outside the export, or the context was not negotiated.
-    pub const EINVAL: i32 = 22;
-    /// There is no space left.
-    pub const ENOSPC: i32 = 28;
-    /// The connection is closed.
-    pub const ENOTCONN: i32 = 107;
-}
+static EXPORTS: Registry = Registry::new();
 
-/// Why an export refused a request; the client adds operation and URI.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The message.
-    pub message: String,
-    /// One of [`errno`].
-    pub errno: i32,
-}
-
-impl Refusal {
-    /// A refusal with this message and error number.
-    pub fn new(message: impl Into<String>, errno: i32) -> Self {
-        Self { message: message.into(), errno }
-    }
-}
-
-/// A disk served inside this process. The range of a request is checked before the export is
-/// called.
-pub trait Export: Send + Sync {
-    /// Size in bytes; must not change.
-    fn size(&self) -> u64;
-
-    /// Whether several connections are safe: see
-    /// [`Client::can_multi_conn`](crate::Client::can_multi_conn). If they are not, requests are
-    /// sent one after another, in a reproducible order.
-    fn can_multi_conn(&self) -> bool {
-        false
-    }
-
-    /// Fills `buffer` from byte `offset`.
-    ///
-    /// # Errors
-    /// The content cannot be read.
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Refusal>;
-
-    /// Writes `data` at byte `offset`.
-    ///
-    /// # Errors
-    /// The export is read-only or full, or the medium failed; then nothing was written.
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), Refusal>;
-
-    /// Makes `length` bytes at `offset` read as zeroes.
-    ///
-    /// # Errors
-    /// As [`Export::write`].
-    fn zero(&self, offset: u64, length: u64) -> Result<(), Refusal>;
-
-    /// Makes everything written durable.
-    ///
-    /// # Errors
-    /// The medium failed.
-    fn flush(&self) -> Result<(), Refusal>;
-
-    /// All extents in a meta context, in order and without gaps. `None`: the context is not
-    /// offered.
-    ///
-    /// # Errors
-    /// The content cannot be read.
-    fn extents(&self, context: &str) -> Result<Option<Vec<Extent>>, Refusal>;
-}
-
-/// Shared by an export and its clients; emptied when the export is closed.
-struct Slot {
-    export: RwLock<Option<Arc<dyn Export>>>,
-}
-
-static SLOTS: Mutex<BTreeMap<String, Arc<Slot>>> = Mutex::new(BTreeMap::new());
-static COUNT: AtomicU64 = AtomicU64::new(0);
-
-/// A registered export. Dropping it closes the export: the drop waits for requests in progress, and
-/// later requests fail. A request must therefore not drop it.
-#[must_use = "dropping it closes the export"]
-pub struct Served {
-    name: String,
-    slot: Arc<Slot>,
-}
-
-impl Served {
-    /// The URI to connect to.
-    #[must_use]
-    pub fn uri(&self) -> String {
-        format!("{SCHEME}{}", self.name)
-    }
-}
-
-impl fmt::Debug for Served {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Served").field(&self.name).finish()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        SLOTS.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
-        *self.slot.export.write().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// Registers an export under `name` with a number appended that is unique in this process.
+/// Registers an export for clients in this process, under `name` with a number appended.
 pub fn serve(name: &str, export: Arc<dyn Export>) -> Served {
-    let name = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    let slot = Arc::new(Slot { export: RwLock::new(Some(export)) });
-    SLOTS.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), Arc::clone(&slot));
-    Served { name, slot }
+    Served::new(name, export, Place::Process(&EXPORTS), |name| format!("{SCHEME}{name}"))
 }
 
 /// The client's end of an export inside this process.
@@ -156,8 +40,7 @@ impl Connection {
     }
 
     pub(crate) fn open(uri: &str) -> Result<Self, Failure> {
-        let name = uri.strip_prefix(SCHEME).unwrap_or(uri);
-        let slot = SLOTS.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let slot = EXPORTS.find(uri.strip_prefix(SCHEME).unwrap_or(uri));
         let slot =
             slot.ok_or_else(|| ("there is no such export in this process".to_owned(), errno::ENOENT))?;
         Ok(Self { slot, contexts: Vec::new() })
@@ -224,11 +107,8 @@ impl Connection {
         if end == size { Ok(all) } else { Err(refuse(format!("{context} describes {end} of {size} bytes"))) }
     }
 
-    /// Calls the export, keeping it open for the duration of the request.
     fn ask<T>(&self, request: impl FnOnce(&dyn Export) -> Result<T, Refusal>) -> Result<T, Failure> {
-        let export = self.slot.export.read().unwrap_or_else(PoisonError::into_inner);
-        let export = export.as_ref().ok_or_else(|| ("export closed".to_owned(), errno::ENOTCONN))?;
-        request(export.as_ref()).map_err(|refusal| (refusal.message, refusal.errno))
+        self.slot.ask(request).map_err(|refusal| (refusal.message, refusal.errno))
     }
 }
 
@@ -248,6 +128,7 @@ fn within(export: &dyn Export, offset: u64, length: u64) -> Result<(), Refusal> 
 mod tests {
     use super::*;
     use crate::{ALLOCATION, Client};
+    use std::sync::{Mutex, PoisonError};
 
     /// A disk in memory; in the allocation context its first half is data.
     struct Ram(Mutex<Vec<u8>>);

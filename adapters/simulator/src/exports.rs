@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use contract::VolumeId;
-use nbd::memory::errno;
+use nbd::errno;
 use nbd::{ALLOCATION, Export, Extent, Refusal};
 
 use crate::faults::Faults;
@@ -36,6 +36,15 @@ impl SnapshotExport {
 impl Export for SnapshotExport {
     fn size(&self) -> u64 {
         self.content.size()
+    }
+
+    fn writable(&self) -> bool {
+        false
+    }
+
+    fn contexts(&self) -> Vec<String> {
+        let changed = self.changed.iter().map(|(name, _)| name.clone());
+        std::iter::once(ALLOCATION.to_owned()).chain(changed).collect()
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Refusal> {
@@ -123,8 +132,15 @@ impl Export for VolumeExport {
         self.size
     }
 
+    fn writable(&self) -> bool {
+        self.writable
+    }
+
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Refusal> {
-        self.ask(|_, state| state.store.read(&self.volume, offset, buffer).map_err(broken))
+        self.ask(|site, state| {
+            site.count_read(buffer.len() as u64);
+            state.store.read(&self.volume, offset, buffer).map_err(broken)
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), Refusal> {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use contract::{Bytes, MachineId, Millis, PlatformErrorKind as Kind};
 use nbd::Refusal;
-use nbd::memory::errno;
+use nbd::errno;
 
 /// A method of the platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -11,6 +12,7 @@ use contract::{
     MachineSpec, MachineView, Millis, Platform, PlatformError, PlatformErrorKind as Kind, SiteView,
     SnapshotId, SnapshotRequest, VolumeId, VolumeView,
 };
+use nbd::{DiskServer, Served};
 use tokio::sync::watch;
 
 use crate::disk::BOOT_PARTITION;
@@ -18,7 +20,7 @@ use crate::faults::Faults;
 use crate::state::State;
 use crate::store::Store;
 use crate::trace::Trace;
-use crate::{Allowed, Call, Event, Link, SimClock, SimConfig, SimProfile, Snapshot};
+use crate::{Call, Event, Link, SimClock, SimConfig, SimProfile, Snapshot};
 use inventory::{Denial, Infrastructure};
 
 /// A site in memory, opened by [`SimWorld::site`](crate::SimWorld::site).
@@ -39,12 +41,22 @@ pub struct SimSite {
     closed: watch::Sender<u64>,
     /// Bytes written through exports.
     written: AtomicU64,
+    /// Bytes read from volumes through exports.
+    read: AtomicU64,
     /// Locked during a merge, so that no volume of the chain is opened meanwhile.
     merging: tokio::sync::Mutex<()>,
+    /// Serves the disks, if clients in other processes read them.
+    disk_server: Option<Arc<DiskServer>>,
 }
 
 impl SimSite {
-    pub(crate) fn open(config: SimConfig, ordinal: u32, seed: u64, clock: SimClock) -> Arc<Self> {
+    pub(crate) fn open(
+        config: SimConfig,
+        ordinal: u32,
+        seed: u64,
+        clock: SimClock,
+        disk_server: Option<Arc<DiskServer>>,
+    ) -> Arc<Self> {
         let state = State::new(config.profile.tracking, Store::new(config.chunk, config.grain));
         let components = Infrastructure::of(&config.id.0, config.profile.kind);
         Arc::new_cyclic(|me| Self {
@@ -59,7 +71,9 @@ impl SimSite {
             booted: watch::Sender::new(0),
             closed: watch::Sender::new(0),
             written: AtomicU64::new(0),
+            read: AtomicU64::new(0),
             merging: tokio::sync::Mutex::new(()),
+            disk_server,
             config,
         })
     }
@@ -116,6 +130,16 @@ impl SimSite {
         Bytes(self.written.load(Ordering::Relaxed))
     }
 
+    /// Bytes read from volumes through exports so far: what was compared or read back here, counted
+    /// below the core. Reads of snapshots are not among them.
+    pub fn read(&self) -> Bytes {
+        Bytes(self.read.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count_read(&self, bytes: u64) {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_written(&self, bytes: u64) {
         self.written.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -149,10 +173,10 @@ impl SimSite {
         self.with(|state| state.snapshots.len() + state.exports.len())
     }
 
-    /// The part of a machine's disks that hydration may edit: the boot partition of the first disk.
+    /// The boot partition of a machine's first disk, in bytes.
     #[must_use]
-    pub fn hydrated() -> Allowed {
-        Allowed { disk: 0, bytes: BOOT_PARTITION }
+    pub fn boot_partition() -> Range<u64> {
+        BOOT_PARTITION
     }
 
     /// All events so far, in order.
@@ -180,6 +204,14 @@ impl SimSite {
             }
         });
         hasher.finish()
+    }
+
+    /// Serves a disk to the clients of this site.
+    pub(crate) fn serve_disk(&self, name: &str, disk: Arc<dyn nbd::Export>) -> Served {
+        match &self.disk_server {
+            Some(server) => server.serve(name, disk),
+            None => nbd::serve(name, disk),
+        }
     }
 
     pub(crate) fn ordinal(&self) -> u32 {

@@ -121,7 +121,7 @@ impl SimSite {
 
     fn serve(&self, machine: &MachineId, disk: Frozen) -> (SnapshotDisk, Served) {
         let name = format!("{}-{machine}-{}", self.config().id, disk.shown.id);
-        let served = nbd::serve(&name, Arc::new(disk.export));
+        let served = self.serve_disk(&name, Arc::new(disk.export));
         (SnapshotDisk { uri: served.uri(), ..disk.shown }, served)
     }
 

@@ -1,9 +1,11 @@
 //! A simulation: a seed, a clock and sites.
 
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use contract::Millis;
+use nbd::DiskServer;
 
 use crate::{SimClock, SimConfig, SimSite};
 
@@ -12,6 +14,8 @@ pub struct SimWorld {
     seed: u64,
     clock: SimClock,
     sites: Mutex<Vec<Weak<SimSite>>>,
+    /// Serves the disks of all sites, if clients in other processes read them.
+    disk_server: Option<Arc<DiskServer>>,
 }
 
 impl SimWorld {
@@ -21,7 +25,17 @@ impl SimWorld {
     /// There is no tokio runtime.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, clock: SimClock::start(), sites: Mutex::default() }
+        Self { seed, clock: SimClock::start(), sites: Mutex::default(), disk_server: None }
+    }
+
+    /// Serves the disks of all sites that are opened from now on at a Unix socket, for a core that
+    /// is another process. Otherwise only this process can read them.
+    ///
+    /// # Errors
+    /// The host allows no socket or thread.
+    pub fn serve_disks_at_socket(&mut self) -> io::Result<()> {
+        self.disk_server = Some(Arc::new(DiskServer::start()?));
+        Ok(())
     }
 
     /// The seed that reproduces this simulation.
@@ -40,7 +54,7 @@ impl SimWorld {
     pub fn site(&self, config: SimConfig) -> Arc<SimSite> {
         let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let ordinal = u32::try_from(sites.len()).unwrap_or(u32::MAX).saturating_add(1);
-        let site = SimSite::open(config, ordinal, self.seed, self.clock.clone());
+        let site = SimSite::open(config, ordinal, self.seed, self.clock.clone(), self.disk_server.clone());
         sites.push(Arc::downgrade(&site));
         site
     }

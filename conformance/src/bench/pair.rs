@@ -44,8 +44,8 @@ impl Pair {
         let sites = [("azure", &source), ("azure-west", &target)];
         let platforms =
             sites.map(|(name, site)| (SiteId::from(name), Arc::clone(site) as Arc<dyn Platform>)).into();
-        let parts =
-            CoreParts { platforms, dir: dir.join("core").into_std_path_buf(), clock: CoreClock::System };
+        let dir_of_core = dir.join("core").into_std_path_buf();
+        let parts = CoreParts { platforms, dir: dir_of_core, clock: CoreClock::System, log: None };
         let core = core_under_test::open(parts, &InjectedFault::default())?;
         Ok(Self { source, target, core, dir: dir.to_owned() })
     }

@@ -6,16 +6,18 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
+use conformance::core_under_test::FaultInjection as _;
 use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
 use conformance::outcome::HostFacts;
 use conformance::rules::page;
 use conformance::rules::profile::Profile;
-use conformance::{bench, core_under_test, real, recheck, report};
+use conformance::{bench, core_under_test, real, recheck, report, wire_core};
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
 use harness::reaper;
+use wire::client::CoreAddress;
 
 /// Exit code: no verdict could be reached, because this host or the suite failed.
 const INFRASTRUCTURE: u8 = 3;
@@ -42,6 +44,9 @@ enum Command {
     },
     /// Checks whether a run with these arguments can start here.
     Preflight {
+        /// The core that the run tests, if not the built-in one.
+        #[arg(long)]
+        core: Option<String>,
         /// The fault that the run injects into the core: NAME or NAME@EDGE.
         #[arg(long)]
         mutant: Option<String>,
@@ -60,7 +65,7 @@ enum Command {
         /// The directory of the run.
         dir: Utf8PathBuf,
     },
-    /// Writes the generated pages docs/rules.md and docs/states.md.
+    /// Writes the generated pages under docs, and adapters/wire/openrpc.json.
     Docs {
         /// The repository.
         root: Utf8PathBuf,
@@ -114,8 +119,9 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<u8> {
     match &arguments.command {
         Command::Probe { json } => probe(arguments, *json).await,
-        Command::Preflight { mutant, profile } => {
-            preflight(arguments, mutant.as_deref(), profile.as_deref()).await
+        Command::Preflight { core, mutant, profile } => {
+            let (core, mutant) = (core.as_deref(), mutant.as_deref());
+            preflight(arguments, core, mutant, profile.as_deref()).await
         }
         Command::Reap { kept } => reap(arguments, *kept).await,
         Command::Docs { root } => docs(root),
@@ -148,14 +154,39 @@ async fn find_accelerator(arguments: &Arguments) -> Result<Probe> {
     Ok(accel::choose(&host, &image, &cache).await?)
 }
 
-async fn preflight(arguments: &Arguments, mutant: Option<&str>, profile: Option<&str>) -> Result<u8> {
+async fn preflight(
+    arguments: &Arguments,
+    core: Option<&str>,
+    mutant: Option<&str>,
+    profile: Option<&str>,
+) -> Result<u8> {
+    let core = match core.map(str::parse::<CoreAddress>).transpose() {
+        Ok(core) => core,
+        Err(error) => {
+            eprintln!("--core: {error}");
+            return Ok(WRONG_USAGE);
+        }
+    };
     let unknown_profile = profile.and_then(|name| Profile::find(name).err()).map(|error| error.to_string());
-    if let Some(complaint) = mutant.and_then(unknown_mutant).or(unknown_profile) {
+    let needs_built_in = core.is_some() && mutant.is_some_and(needs_built_in);
+    let needs_built_in = needs_built_in.then(|| core_under_test::NEEDS_BUILT_IN.to_owned());
+    if let Some(complaint) = mutant.and_then(unknown_mutant).or(unknown_profile).or(needs_built_in) {
         eprintln!("{complaint}");
         return Ok(WRONG_USAGE);
     }
+    if let Some(core) = core {
+        // A core that cannot be opened is found before a guest starts.
+        let opened = wire_core::identify(&core, None).await;
+        let identity = opened.with_context(|| format!("the core `{core}` cannot be opened"))?;
+        println!("Testing {identity}.");
+    }
     find_accelerator(arguments).await?;
     Ok(0)
+}
+
+/// Whether the fault lies inside the core.
+fn needs_built_in(mutant: &str) -> bool {
+    InjectedFault::for_checks(Some(mutant)).is_ok_and(|fault| fault.hook().is_some())
 }
 
 /// What is wrong with the value of `--mutant`, if anything.
@@ -169,7 +200,13 @@ fn unknown_mutant(mutant: &str) -> Option<String> {
 /// Writes the pages that are generated from data and code.
 fn docs(root: &Utf8Path) -> Result<u8> {
     let rules = page::render(root.as_std_path())?;
-    for (name, text) in [("docs/rules.md", rules), ("docs/states.md", core_under_test::state_diagrams())] {
+    let openrpc = format!("{:#}\n", wire::openrpc::document());
+    for (name, text) in [
+        ("docs/rules.md", rules),
+        ("docs/states.md", core_under_test::state_diagrams()),
+        ("docs/protocol.md", wire::page::page()),
+        ("adapters/wire/openrpc.json", openrpc),
+    ] {
         let path = root.join(name);
         std::fs::write(&path, text).with_context(|| format!("write {path}"))?;
         println!("Wrote {path}.");

@@ -50,6 +50,12 @@ impl EarlyEnd {
         Self { error: ScenarioError::core(what), rule, asserted: true }
     }
 
+    /// Whether the core refused or did not do what it had to do, without a comparison that asserts
+    /// another rule.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.error, ScenarioError::CoreViolation(_)) && !self.asserted
+    }
+
     /// The suite could not do its part.
     pub(crate) fn inconclusive(what: impl Into<String>) -> Self {
         Self { error: ScenarioError::inconclusive(what), rule: MO_06, asserted: false }

@@ -6,9 +6,10 @@
 //!   runs them
 //! - `early_end`: which rule a check that ends early says something about
 //! - `side_effects`: refusals, and what a refused request must not change
-//! - `disks`: comparisons of disks
+//! - `disks`: comparisons of disks; `amounts`: how much may be transferred
 //! - `testbed`: the sites, and the one place where the core is opened
 
+mod amounts;
 mod check;
 mod checks;
 mod disks;

@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result};
 use contract::{Direction, Millis, Phase, Policy, Side, Timestamp};
 use simulator::testbed::{BACK, BOOT, Boots, INTERVAL, OUT, TestbedError, item_of};
-use simulator::{Cut, SimBoot, SimProfile, SimSite, SimWorld, Snapshot, cut_of, last_record};
+use simulator::{Cut, SimProfile, SimWorld, SimWrite, Snapshot, cut_of, last_record};
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
@@ -21,8 +21,6 @@ use crate::scenario::Scenario;
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{self, Setup, Testbed};
 
-/// Cycles of one run.
-const SEEDS: u64 = 64;
 /// How much older than the policy's interval the data of a failover may be. A simulated transfer
 /// takes no time.
 const TOLERANCE: Millis = Millis(5_000);
@@ -63,7 +61,7 @@ fn seeds(context: &RunContext) -> Result<Vec<u64>> {
         return Ok(vec![seed.parse().context("ROUNDTRIP_SEED is not a number")?]);
     }
     let first = context.chance("sim") % 1_000_000_000;
-    Ok((first..first + SEEDS).collect())
+    Ok((first..first + context.seeds).collect())
 }
 
 /// The edges of one seed's cycle, or why the cycle ended early.
@@ -237,22 +235,27 @@ struct Edge {
 fn judge(edge: &Edge) -> EdgeOutcome {
     let Boots { source, target } = &edge.boots;
     let log = source.log();
-    let (cut, words) = match cut_of(&source.bases(), &log, &target.bases(), &[SimSite::hydrated()]) {
+    let hydrated = target.hydrated_since(&source.bases());
+    let (cut, otherwise, words) = match cut_of(&source.bases(), &log, &target.bases(), &hydrated) {
         Cut::Exact(range) => {
-            (Some(*range.end()), format!("exact: the first {} of {} writes", range.end(), log.len()))
+            let words = format!("exact: the first {} of {} writes", range.end(), log.len());
+            (Some(*range.end()), Verdict::Fail, words)
         }
-        Cut::Broken(mismatch) => (None, format!("{mismatch:?}")),
-        Cut::Unknown(why) => (None, why),
+        Cut::Broken(mismatch) => (None, Verdict::Fail, format!("{mismatch:?}")),
+        Cut::OtherDisks(sizes) => (None, Verdict::Fail, format!("{sizes:?}")),
+        Cut::Unknown(why) => (None, Verdict::Unknown, why),
     };
     let record = cut.map_or(0, |cut| last_record(&log, cut));
     let lost = edge.boots.lost(record, edge.disaster);
-    let why = objection(edge, target, cut.map(|_| record), lost).unwrap_or_default();
-    let why = if cut.is_none() { words.clone() } else { why };
     let missing = &log[cut.unwrap_or(log.len())..];
+    let why = match cut {
+        Some(_) => objection(edge, record, lost, missing).unwrap_or_default(),
+        None => words.clone(),
+    };
     let is_lost = |ack: &&simulator::Ack| ack.number > record && ack.at <= edge.disaster;
     EdgeOutcome {
         name: edge.name.clone(),
-        verdict: if why.is_empty() { Verdict::Pass } else { Verdict::Fail },
+        verdict: if why.is_empty() { Verdict::Pass } else { otherwise },
         why,
         disks: vec![DiskOutcome {
             name: "all".to_owned(),
@@ -271,6 +274,7 @@ fn judge(edge: &Edge) -> EdgeOutcome {
             bytes: missing.iter().map(|write| u64::from(write.length)).sum(),
             acknowledged: None,
             survived: None,
+            claimed_ms: None,
         },
         rto: Rto { ms: target.up.as_ref().map_or(0, |up| up.since(edge.began).0), ..Rto::default() },
         flip: None,
@@ -278,10 +282,10 @@ fn judge(edge: &Edge) -> EdgeOutcome {
     }
 }
 
-/// What is wrong with a machine whose disks contain the ledger up to `record`; `None` if nothing
-/// is.
-fn objection(edge: &Edge, target: &SimBoot, record: Option<u64>, lost: Millis) -> Option<String> {
-    let record = record?;
+/// What is wrong with a machine whose disks contain the ledger up to `record` and lack the last
+/// writes of its source; `None` if nothing is.
+fn objection(edge: &Edge, record: u64, lost: Millis, missing: &[SimWrite]) -> Option<String> {
+    let target = &edge.boots.target;
     if let Err(why) = &target.up {
         return Some(format!("the recovered machine did not come up: {why}"));
     }
@@ -292,5 +296,14 @@ fn objection(edge: &Edge, target: &SimBoot, record: Option<u64>, lost: Millis) -
         ));
     }
     let tolerated = edge.tolerated_loss;
-    (lost > tolerated).then(|| format!("{lost} of data were lost, {tolerated} are tolerated"))
+    if lost > tolerated {
+        return Some(format!("{lost} of data were lost, {tolerated} are tolerated"));
+    }
+    let first = missing.first().filter(|_| tolerated == Millis(0))?;
+    let records: Vec<_> = missing.iter().filter_map(|write| write.record()).map(|it| it.number).collect();
+    let count = missing.len();
+    Some(format!(
+        "the last {count} writes, from {} ms on, are missing, with the records {records:?}",
+        first.at.0
+    ))
 }

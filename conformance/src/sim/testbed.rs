@@ -1,5 +1,6 @@
 //! The simulated tier's testbed: the core under test between two simulated sites.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::{CoreError, ReplicationCore};
@@ -8,11 +9,20 @@ use simulator::testbed::{CoreParts, TestbedError};
 
 use crate::core_under_test::{self, CoreClock};
 use crate::mutants::InjectedFault;
+use crate::wire_core::CoreChoice;
 
 pub(crate) use simulator::testbed::{Setup, Testbed};
 
 /// Makes the sites and opens the core under test with this fault.
-pub(crate) fn open(world: SimWorld, setup: Setup, fault: &InjectedFault) -> Result<Testbed, TestbedError> {
+pub(crate) fn open(
+    mut world: SimWorld,
+    setup: Setup,
+    fault: &InjectedFault,
+) -> Result<Testbed, TestbedError> {
+    if matches!(CoreChoice::selected(), Ok(CoreChoice::Wire(_))) {
+        let served = world.serve_disks_at_socket();
+        served.map_err(|error| TestbedError::host("serve the disks at a socket", error))?;
+    }
     Testbed::open(world, setup, |parts| open_core(parts, fault))
 }
 
@@ -20,5 +30,7 @@ pub(crate) fn open(world: SimWorld, setup: Setup, fault: &InjectedFault) -> Resu
 fn open_core(parts: CoreParts, fault: &InjectedFault) -> Result<Arc<dyn ReplicationCore>, CoreError> {
     let platforms = parts.platforms();
     let clock = CoreClock::from_fn(move || parts.clock.now());
-    core_under_test::open(core_under_test::CoreParts { platforms, dir: parts.dir, clock }, fault)
+    // All cores of a run share one log.
+    let log = std::env::var_os("ROUNDTRIP_RUN_DIR").map(|dir| PathBuf::from(dir).join("core.log"));
+    core_under_test::open(core_under_test::CoreParts { platforms, dir: parts.dir, clock, log }, fault)
 }

@@ -90,7 +90,7 @@ impl Exports {
     }
 
     /// Serial numbers of all disks.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub(crate) fn serials(&self) -> Vec<String> {
         lock(&self.state).disks.iter().map(|disk| disk.serial.clone()).collect()
     }
 }

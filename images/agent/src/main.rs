@@ -15,7 +15,6 @@ mod mapper;
 mod server;
 mod sync;
 mod tracker;
-mod wire;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};

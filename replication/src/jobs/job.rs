@@ -7,7 +7,6 @@ use contract::{
     Timestamp,
 };
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::state::{StoredJob, Task};
@@ -265,35 +264,37 @@ impl Job {
         }
     }
 
-    fn begin(&self, name: &str, also: impl FnOnce(&mut JobView, Timestamp)) -> Result<Instant, CoreError> {
+    fn begin(&self, name: &str, also: impl FnOnce(&mut JobView, Timestamp)) -> Result<Timestamp, CoreError> {
+        let started = self.clock.now();
         let step = Step {
             name: name.to_owned(),
             state: StepState::InProgress,
-            started: self.clock.now(),
+            started,
             took: None,
             note: String::new(),
             progress: None,
         };
         self.change(|view| {
-            also(view, step.started);
+            also(view, started);
             view.steps.push(step);
         })?;
         tracing::debug!(step = name, "step began");
-        Ok(Instant::now())
+        Ok(started)
     }
 
     fn end(
         &self,
-        began: Instant,
+        began: Timestamp,
         state: StepState,
         note: &str,
         also: impl FnOnce(&mut JobView),
     ) -> Result<(), CoreError> {
+        let took = self.clock.now().since(began);
         self.change(|view| {
             also(view);
             if let Some(step) = view.steps.last_mut() {
                 step.state = state;
-                step.took = Some(began.elapsed().into());
+                step.took = Some(took);
                 if !note.is_empty() {
                     note.clone_into(&mut step.note);
                 }

@@ -77,6 +77,9 @@ impl Run<'_> {
         guest_images::ensure(self.root)?;
         let suite = Suite::build(self.root, &self.uri)?;
         let mut preflight = vec!["preflight", "--connect", &self.uri];
+        if let Some(core) = &self.arguments.core {
+            preflight.extend(["--core", core.as_str()]);
+        }
         if let Some(mutant) = &self.arguments.mutant {
             preflight.extend(["--mutant", mutant.as_str()]);
         }

@@ -43,7 +43,7 @@ fn dependencies(package: &str) -> BTreeSet<String> {
 
 #[test]
 fn what_runs_in_memory_needs_neither_libvirt_nor_guests() {
-    for package in ["simulator", "inventory", "replication"] {
+    for package in ["simulator", "inventory", "replication", "wire"] {
         let needed = dependencies(package);
         assert!(needed.contains("roundtrip-contract"), "{package} needs {needed:?}");
         for foreign in ["virt", "virt-sys", "harness", "images", "standins", "conformance"] {
@@ -92,12 +92,16 @@ no_import_cycles! {
     contract_has_no_import_cycles: "adapters/contract/src",
     harness_has_no_import_cycles: "harness/src",
     images_has_no_import_cycles: "images/src",
+    fatdiff_has_no_import_cycles: "adapters/fatdiff/src",
     inventory_has_no_import_cycles: "adapters/inventory/src",
     nbd_has_no_import_cycles: "adapters/nbd/src",
+    nbd_server_has_no_import_cycles: "adapters/nbd-server/src",
+    core_program_has_no_import_cycles: "replication/program/src",
     replication_has_no_import_cycles: "replication/src",
     simulator_has_no_import_cycles: "adapters/simulator/src",
     standins_has_no_import_cycles: "adapters/standins/src",
     witness_has_no_import_cycles: "images/witness/src",
+    wire_has_no_import_cycles: "adapters/wire/src",
     xtask_has_no_import_cycles: "xtask/src",
 }
 

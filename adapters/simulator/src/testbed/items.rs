@@ -2,11 +2,11 @@
 
 use contract::{
     EnableProtection, GroupId, ItemId, ItemView, MachineId, MachineView, Platform, PlatformErrorKind,
-    RecoveryPoint, VolumeId,
+    RecoveryPoint, Timestamp, VolumeId,
 };
 
 use super::{INTERVAL, POLICY, Testbed, TestbedError, cloud_machine, enable_request, kept, patiently};
-use crate::{Call, FailCall, SimFault, SimInstall, SimSite, Snapshot};
+use crate::{Call, Event, FailCall, SimFault, SimInstall, SimSite, Snapshot};
 
 impl Testbed {
     /// Makes [`POLICY`], unless the core has a policy.
@@ -159,6 +159,29 @@ impl Testbed {
         }
         let volumes = point.volumes.iter().map(|(_, volume)| volume);
         volumes.map(|volume| volume_content(site, volume)).collect()
+    }
+
+    /// When snapshots of a machine were taken at a site, by the site's own record, oldest first:
+    /// the moments of which a core can have recovery points.
+    #[must_use]
+    pub fn snapshot_times(&self, site: &SimSite, machine: &MachineId) -> Vec<Timestamp> {
+        let of_machine = |event: &Event| event.subject.split(' ').any(|name| name == machine.0);
+        let is_taken =
+            |event: &Event| event.what.starts_with("OpenSnapshot") && event.what.ends_with(": done");
+        let taken = site.trace().into_iter().filter(|event| is_taken(event) && of_machine(event));
+        taken.map(|event| event.at).collect()
+    }
+
+    /// How many bytes were read from the snapshots of a machine at a site that were closed after
+    /// `since`, by the site's own record.
+    #[must_use]
+    pub fn bytes_read(&self, site: &SimSite, machine: &MachineId, since: Timestamp) -> u64 {
+        let bytes = |event: &Event| {
+            let (_, read) = event.what.strip_suffix(" bytes")?.rsplit_once(", ")?;
+            read.parse::<u64>().ok()
+        };
+        let of_machine = |event: &&Event| event.subject == machine.0 && event.at > since;
+        site.trace().iter().filter(of_machine).filter_map(bytes).sum()
     }
 
     /// How many snapshots of a machine and of its copy were opened since each was started: zero

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use contract::JobView;
+use contract::{JobView, Millis};
 use harness::witness_link::Ack;
 use standins::Boot;
 use witness::ledger::RecordNumber;
@@ -44,8 +44,14 @@ pub(crate) struct ServiceTimes {
 }
 
 /// What was lost of everything that had been acknowledged when the source stopped, if `survived` is
-/// the last record that is left.
-pub(crate) fn rpo(acks: &[Ack], survived: RecordNumber, source_stopped: Instant, lost: LostWrites) -> Rpo {
+/// the last record that is left. `claimed` is the loss that the core claims.
+pub(crate) fn rpo(
+    acks: &[Ack],
+    survived: RecordNumber,
+    source_stopped: Instant,
+    lost: LostWrites,
+    claimed: Millis,
+) -> Rpo {
     let lost_acks: Vec<_> =
         acks.iter().filter(|ack| ack.number > survived && ack.heard <= source_stopped).collect();
     Rpo {
@@ -55,6 +61,7 @@ pub(crate) fn rpo(acks: &[Ack], survived: RecordNumber, source_stopped: Instant,
         bytes: lost.bytes,
         acknowledged: acks.iter().filter(|ack| ack.heard <= source_stopped).map(|ack| ack.number).max(),
         survived: Some(survived),
+        claimed_ms: Some(claimed.0),
     }
 }
 
@@ -83,10 +90,19 @@ pub(crate) fn rto_of_boot(
     Rto { ms, boots: in_boots(ms, cold_boot_ms), steps }
 }
 
-/// Time from `triggered` to the end of a job that begins replication.
-pub(crate) fn rto_of_job(triggered: Instant, ended: Instant, job: &JobView, cold_boot_ms: u64) -> Rto {
-    let ms = millis(ended.saturating_duration_since(triggered));
-    Rto { ms, boots: in_boots(ms, cold_boot_ms), steps: job_steps(job) }
+/// Time from `triggered` to the first recovery point that replication makes. The job that begins
+/// it was seen to end at `ended`, which alone shows nothing.
+pub(crate) fn rto_of_replication(
+    triggered: Instant,
+    ended: Instant,
+    first_point: Instant,
+    job: &JobView,
+    cold_boot_ms: u64,
+) -> Rto {
+    let ms = millis(first_point.saturating_duration_since(triggered));
+    let mut steps = job_steps(job);
+    steps.push(step("first recovery point", first_point.saturating_duration_since(ended)));
+    Rto { ms, boots: in_boots(ms, cold_boot_ms), steps }
 }
 
 fn job_steps(job: &JobView) -> Vec<RtoStep> {
@@ -117,16 +133,19 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let acks: Vec<_> = (1..=5).map(|n| Ack { number: n, heard: at(n * 100) }).collect();
-        let rpo = rpo(&acks, 3, at(550), LostWrites { writes: 7, bytes: 4096 });
-        let (acknowledged, survived) = (Some(5), Some(3));
-        assert_eq!(rpo, Rpo { ms: 150, records: 2, writes: 7, bytes: 4096, acknowledged, survived });
+        let rpo = rpo(&acks, 3, at(550), LostWrites { writes: 7, bytes: 4096 }, Millis(200));
+        let (acknowledged, survived, claimed_ms) = (Some(5), Some(3), Some(200));
+        let expected =
+            Rpo { ms: 150, records: 2, writes: 7, bytes: 4096, acknowledged, survived, claimed_ms };
+        assert_eq!(rpo, expected);
     }
 
     #[test]
     fn without_a_lost_record_no_time_is_lost() {
         let now = Instant::now();
-        let rpo =
-            rpo(&[Ack { number: 1, heard: now }], 1, now + Duration::from_secs(9), LostWrites::default());
-        assert_eq!(rpo, Rpo { acknowledged: Some(1), survived: Some(1), ..Rpo::default() });
+        let acks = [Ack { number: 1, heard: now }];
+        let rpo = rpo(&acks, 1, now + Duration::from_secs(9), LostWrites::default(), Millis(0));
+        let claimed_ms = Some(0);
+        assert_eq!(rpo, Rpo { acknowledged: Some(1), survived: Some(1), claimed_ms, ..Rpo::default() });
     }
 }

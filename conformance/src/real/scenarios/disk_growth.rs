@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use crate::blame::{KeptByCore, ScenarioError};
 use crate::real::context::ScenarioContext;
 use crate::real::edge::freshness::now;
-use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{wait_for_work, works_beyond};
 use crate::real::machine::Running;
@@ -57,7 +57,7 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let (source, grown) = grow(context, source).await?;
     step.done();
     let step = context.evidence.step(label, "what the core makes of it");
-    let edge = Edge::begin(context, GROWTH_EDGE, &source, Hydration::NotExpected);
+    let edge = Edge::begin(context, GROWTH_EDGE, &source);
     let noticed = noticed(context, &source.boot.guest, grown).instrument(edge.span()).await?;
     step.done();
     let works = works_beyond(&source, record_before).await;

@@ -19,7 +19,7 @@ use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::failover;
 use crate::real::edge::freshness::now;
-use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{
@@ -155,7 +155,7 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     for case in &CASES {
         source = case.run(context, source).await?;
     }
-    let edge = Edge::begin(context, SHUTDOWN_REFUSED, &source, Hydration::MayEdit);
+    let edge = Edge::begin(context, SHUTDOWN_REFUSED, &source);
     let cloud = fail_over_refused(edge).instrument(edge.span()).await?;
     teardown::end_on_recovery_site(context, &cloud).await?;
     let machines = context.recovery.machines().await?.len();

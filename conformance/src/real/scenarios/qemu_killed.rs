@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use crate::blame::ScenarioError;
 use crate::real::context::ScenarioContext;
 use crate::real::edge::freshness::now;
-use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::wait_for_work;
 use crate::real::scenarios::faults::wait_for_restart;
@@ -46,7 +46,7 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     step.done();
     context.trace(format!("{label}: the machine works again"));
     wait_for_work(context, label, &source).await?;
-    let edge = Edge::begin(context, KILLED, &source, Hydration::NotExpected);
+    let edge = Edge::begin(context, KILLED, &source);
     let step = context.evidence.step(label, "replication comes back");
     let came = tokio::time::timeout(BACK_WITHIN, point_after(context, now()));
     let point = came.instrument(edge.span()).await;

@@ -10,10 +10,10 @@ use contract::{
 use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
-use crate::real::context::ScenarioContext;
+use crate::real::context::{ScenarioContext, answer};
 use crate::real::edge::disk_pairs::{first_difference, pair_disks};
 use crate::real::edge::hydration_diff::hydrated;
-use crate::real::edge::lifecycle::{Edge, Hydration, JudgedRecovery};
+use crate::real::edge::lifecycle::{Edge, JudgedRecovery};
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
@@ -38,7 +38,7 @@ pub(crate) const SCRIPT: Script = Script {
 async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let source = setup::boot_source(context).await?;
     setup::protect(context, &source).await?;
-    let edge = Edge::begin(context, TEST_FAILOVER, &source, Hydration::MayEdit);
+    let edge = Edge::begin(context, TEST_FAILOVER, &source);
     run_edge(edge).instrument(edge.span()).await?;
     teardown::end(context, &source).await
 }
@@ -72,7 +72,7 @@ pub(crate) async fn run_briefly(
     name: EdgeName,
     source: &Running,
 ) -> Result<(), ScenarioError> {
-    let edge = Edge::begin(context, name, source, Hydration::MayEdit);
+    let edge = Edge::begin(context, name, source);
     let run = async {
         let item = context.core.item(&context.item).await?;
         let newest = item.points.into_iter().rfind(|point| point.processed);
@@ -100,7 +100,7 @@ async fn check_refusals_before(context: &ScenarioContext) -> Result<(), Scenario
     let in_production = request(context, PointChoice::LatestProcessed, Network::Production);
     let code = context.core.test_failover(&in_production).await.err().map(|error| error.code);
     let refused = code == Some(ErrorCode::BadRequest);
-    context.check(TF_04, refused, format!("test failover in production: {code:?}"));
+    context.check(TF_04, refused, format!("test failover in production: {}", answer(code)));
     let status = context.core.item(&context.item).await?.test_failover_status;
     context.check(MO_02, status == TestFailoverStatus::Recommended, format!("before: {status:?}"));
     Ok(())
@@ -178,7 +178,7 @@ async fn start(edge: Edge<'_>, point: &RecoveryPoint) -> Result<Recovered, Scena
     context.check(MO_04, job.kind == JobKind::TestFailover, "the test failover is a job like others");
     let code = context.core.test_failover(&request).await.err().map(|error| error.code);
     let refused = code == Some(ErrorCode::NotAllowedInState);
-    context.check(LC_02, refused, format!("a second test failover: {code:?}"));
+    context.check(LC_02, refused, format!("a second test failover: {}", answer(code)));
     Ok(test_machine)
 }
 

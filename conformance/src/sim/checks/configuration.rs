@@ -170,6 +170,19 @@ async fn issues(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> 
     let unset = testbed.core.update_target(&item, &with(None)).await.map(classes)?;
     note("no network is chosen", unset, &[IssueClass::MissingConfiguration]);
     note("a network is chosen", testbed.core.update_target(&item, &good).await.map(classes)?, &[]);
+    let at = |address: [u8; 4]| TargetSettings {
+        placement: Placement {
+            subnet: Some("test-failovers".to_owned()),
+            address: Some(address.into()),
+            ..Placement::default()
+        },
+        ..with(Some(Network::Isolated))
+    };
+    let placed = testbed.core.update_target(&item, &at([203, 0, 113, 40])).await.map(classes)?;
+    note("an address of the subnet", placed, &[]);
+    let stray = testbed.core.update_target(&item, &at([198, 51, 100, 40])).await.map(classes)?;
+    note("an address outside the subnet", stray, &[IssueClass::MissingResource]);
+    testbed.core.update_target(&item, &good).await?;
     testbed.primary.components().alter("configuration-server", |part| {
         if let ComponentKind::ConfigurationServer(server) = &mut part.kind {
             server.agent = AgentVersion(9, 61);

@@ -14,7 +14,8 @@ use simulator::{SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, check_that};
+use crate::sim::check::{Check, check, check_that, succeeds};
+use crate::sim::disks::check_returned;
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
@@ -205,9 +206,9 @@ async fn read_only(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEn
     account_role(testbed, AccountRole::ReadOnly);
     let request = enable_request("web");
     let item = &request.item;
-    testbed.completed(testbed.core.enable_protection(&request).await).await?;
+    let protected = testbed.completed(testbed.core.enable_protection(&request).await).await;
+    succeeds(rules, (RE_15, "protection with a read-only account"), protected)?;
     testbed.wait_for_points(item, 3).await?;
-    rules.check(RE_15, true, "the machine is protected with a read-only account");
     testbed.fail_over_from_lost_site(item).await?;
     check_that(
         rules,
@@ -255,9 +256,10 @@ async fn machine_gone(
 ) -> Result<(), EarlyEnd> {
     let web = testbed.protect("web").await?;
     let twin = testbed.protect("twin").await?;
-    testbed.wait_for_points(&twin, 3).await?;
+    let third = testbed.protect("third").await?;
+    testbed.wait_for_points(&third, 3).await?;
     testbed.primary.lose();
-    for item in [&web, &twin] {
+    for item in [&web, &twin, &third] {
         testbed.fail_over(item, PointChoice::Latest).await?;
         testbed.commit(item).await?;
     }
@@ -267,12 +269,19 @@ async fn machine_gone(
     let what = format!("a reprotection with {code:?}");
     let request = testbed.reprotection(&web, BACK);
     forbids(testbed, rules, (rule, &what), &[code], testbed.core.reprotect(&request)).await?;
-    testbed.reprotect(&testbed.reprotection(&twin, BACK)).await?;
-    testbed.wait_for_points(&twin, 2).await?;
+    for item in [&twin, &third] {
+        let reprotected = testbed.reprotect(&testbed.reprotection(item, BACK)).await;
+        succeeds(rules, (rule, "a reprotection of another machine"), reprotected)?;
+        testbed.wait_for_points(item, 2).await?;
+    }
     remove_for_good(testbed, "twin", code).await?;
     let request = FailoverRequest::unplanned(&twin, BACK);
     let what = format!("a failback with {code:?}");
-    forbids(testbed, rules, (rule, &what), &[code], testbed.core.failover(&request)).await
+    forbids(testbed, rules, (rule, &what), &[code], testbed.core.failover(&request)).await?;
+    let failed_back = testbed.fail_back(&third).await;
+    succeeds(rules, (rule, "a failback of another machine"), failed_back)?;
+    check_returned(rules, rule, testbed, ("third", &testbed.primary))?;
+    Ok(())
 }
 
 async fn vcenter_down(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
@@ -396,17 +405,23 @@ async fn old_windows(
     Ok(())
 }
 
+/// Reprotects one machine through the configuration server's own master target, which the suite
+/// names by default, and another one through a second master target.
 async fn second_master_target(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let twin = testbed.protect("twin").await?;
+    testbed.wait_for_points(&twin, 3).await?;
+    testbed.fail_over_from_lost_site(&twin).await?;
     let item = committed_in_cloud(testbed).await?;
     add_master_target(testbed, "second", GuestOs::Linux);
-    let offered = testbed.reprotection(&item, BACK);
-    let built_in = offered.master_target == Some("master-target".into());
-    rules.check(IN_03, built_in, format!("offered by default: {:?}", offered.master_target));
-    let request = ReprotectRequest { master_target: Some("second".into()), ..offered };
-    testbed.reprotect(&request).await?;
-    testbed.wait_for_points(&item, 2).await?;
-    let on = testbed.machine_at(&testbed.primary, "web").await?.disks_on;
-    rules.check(IN_03, on == Some("second".into()), format!("the machine's disks are attached to {on:?}"));
+    for (item, machine, target) in [(&twin, "twin", "master-target"), (&item, "web", "second")] {
+        let request = testbed.reprotection(item, BACK);
+        let request = ReprotectRequest { master_target: Some(target.into()), ..request };
+        testbed.reprotect(&request).await?;
+        testbed.wait_for_points(item, 2).await?;
+        let on = testbed.machine_at(&testbed.primary, machine).await?.disks_on;
+        let found = format!("{target} was named, and the disks of {machine} are attached to {on:?}");
+        rules.check(IN_03, on == Some(target.into()), found);
+    }
     testbed.fail_back(&item).await?;
     check_that(
         rules,

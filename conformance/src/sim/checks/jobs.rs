@@ -5,7 +5,7 @@ use contract::{
     ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobId, JobKind, JobState, JobSubject, Millis,
     PlatformErrorKind, PointChoice, TestFailoverRequest,
 };
-use simulator::testbed::{INTERVAL, OUT, fail_next_call, failover_with_shutdown};
+use simulator::testbed::{INTERVAL, OUT, fail_next_call, failover_with_shutdown, patiently};
 use simulator::{Call, Link};
 
 use crate::rules::RuleLog;
@@ -136,8 +136,14 @@ async fn holds_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ear
     let what = (LC_02, "the end of protection during a failover");
     forbids(testbed, rules, what, &busy, core.disable_protection(&item)).await?;
     testbed.primary.set_link(Link::default());
-    let done = testbed.completed(&job).await?;
-    let found = format!("the job's revision went from {} to {}", view.revision, done.revision);
-    rules.check(FO_14, done.revision > view.revision, found);
+    let mut revisions = vec![view.revision];
+    let mut last = view;
+    while !last.state.ended() {
+        last = patiently("a change of the job", core.watch_job(&job, last.revision)).await?;
+        revisions.push(last.revision);
+    }
+    let rising = revisions.windows(2).all(|two| two[0] < two[1]);
+    rules.check(FO_14, rising, format!("the job's revisions: {revisions:?}"));
+    testbed.completed(&job).await?;
     Ok(())
 }

@@ -64,7 +64,13 @@ async fn loses_nothing(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ear
     let view = testbed.item(&item).await?;
     let chosen = view.points.iter().find(|point| Some(&point.id) == view.failed_over_to.as_ref());
     let fresh = chosen.is_some_and(|point| point.time >= off && point.id != newest.id);
-    rules.check(PF_02, fresh, format!("the point was taken after the shutdown: {fresh}"));
+    let taken = testbed.snapshot_times(&testbed.primary, &"web".into());
+    let between = taken.iter().any(|at| (off..=target.started).contains(at));
+    let found = format!(
+        "the point is shown as taken after the shutdown: {fresh}; the source was transferred between \
+         its shutdown and the start of the target: {between}"
+    );
+    rules.check(PF_02, fresh && between, found);
     let last = source.acks().last().map(|ack| ack.number);
     let found = target.found.as_ref().map(|found| found.contiguous);
     let complete = boots.is_complete() && last == found;

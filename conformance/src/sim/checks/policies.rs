@@ -1,13 +1,14 @@
 //! What a replication policy promises, out of the primary site and back (PO, MO-01).
 
 use contract::{Consistency, Direction, ErrorCode, FailoverRequest, Health, Millis, PointChoice, Policy};
-use simulator::testbed::{BACK, HOUR, INTERVAL, POLICY, low_write_machine};
+use simulator::testbed::{BACK, BOOT, HOUR, INTERVAL, POLICY, low_write_machine};
 use simulator::{SimFault, SimInstall};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::rules::profile::Profile;
 use crate::sim::check::{Check, check, check_that, missing};
+use crate::sim::disks::check_returned;
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -97,13 +98,14 @@ async fn back_to_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
     rules.check(PO_04, hourly && app_consistent.len() >= 20, found);
     testbed.completed(testbed.core.failover(&FailoverRequest::unplanned(&item, BACK)).await).await?;
     let view = testbed.item(&item).await?;
-    let chosen = view.failed_over_to;
-    check_that(
-        rules,
-        RP_17,
-        chosen.is_some(),
-        "a failback to the latest point takes that point after the machine was shut down",
-    );
+    // A core may have merged the points away.
+    let chosen = view.points.iter().find(|point| Some(&point.id) == view.failed_over_to.as_ref());
+    let kind = chosen.map(|point| point.consistency);
+    let right = view.failed_over_to.is_some() && kind != Some(Consistency::App);
+    rules.check(RP_17, right, format!("the failback stands on {:?}: {kind:?}", view.failed_over_to));
+    // An application-consistent point would be older than the shutdown of the cloud machine.
+    testbed.advance(BOOT).await;
+    check_returned(rules, RP_17, testbed, ("web", &testbed.primary))?;
     Ok(())
 }
 

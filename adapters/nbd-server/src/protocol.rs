@@ -18,8 +18,14 @@ pub(crate) const CHUNK: u32 = 0x668e_33ef;
 /// Handshake flags of both sides: fixed newstyle, and no zeroes after the size.
 pub(crate) const FIXED_NEWSTYLE: u16 = 1;
 pub(crate) const NO_ZEROES: u16 = 2;
-/// Flags of an export: has flags, read-only, safe for several connections.
-pub(crate) const EXPORT_FLAGS: u16 = 1 | 2 | 1 << 8;
+/// Flags of an export.
+pub(crate) const EXPORT_HAS_FLAGS: u16 = 1;
+pub(crate) const EXPORT_READ_ONLY: u16 = 1 << 1;
+pub(crate) const EXPORT_FLUSH: u16 = 1 << 2;
+pub(crate) const EXPORT_FUA: u16 = 1 << 3;
+pub(crate) const EXPORT_TRIM: u16 = 1 << 5;
+pub(crate) const EXPORT_WRITE_ZEROES: u16 = 1 << 6;
+pub(crate) const EXPORT_MULTI_CONN: u16 = 1 << 8;
 
 pub(crate) const OPT_EXPORT_NAME: u32 = 1;
 pub(crate) const OPT_ABORT: u32 = 2;
@@ -39,10 +45,16 @@ pub(crate) const REP_ERR_INVALID: u32 = (1 << 31) + 3;
 pub(crate) const REP_ERR_UNKNOWN: u32 = (1 << 31) + 6;
 
 pub(crate) const CMD_READ: u16 = 0;
+pub(crate) const CMD_WRITE: u16 = 1;
 pub(crate) const CMD_DISCONNECT: u16 = 2;
+pub(crate) const CMD_FLUSH: u16 = 3;
+pub(crate) const CMD_TRIM: u16 = 4;
+pub(crate) const CMD_WRITE_ZEROES: u16 = 6;
 pub(crate) const CMD_BLOCK_STATUS: u16 = 7;
-/// Longest read that is answered, in bytes.
-pub(crate) const LONGEST_READ: u32 = 32 * 1024 * 1024;
+/// Most bytes that one read or write may transfer.
+pub(crate) const LONGEST_TRANSFER: u32 = 32 * 1024 * 1024;
+/// Request flag: answer only when the change is durable.
+pub(crate) const FLAG_FUA: u16 = 1;
 /// Request flag: report only one extent.
 pub(crate) const FLAG_REQ_ONE: u16 = 1 << 3;
 
@@ -52,10 +64,6 @@ pub(crate) const CHUNK_DATA: u16 = 1;
 pub(crate) const CHUNK_HOLE: u16 = 2;
 pub(crate) const CHUNK_BLOCK_STATUS: u16 = 5;
 pub(crate) const CHUNK_ERROR: u16 = (1 << 15) + 1;
-
-pub(crate) const EPERM: u32 = 1;
-pub(crate) const EIO: u32 = 5;
-pub(crate) const EINVAL: u32 = 22;
 
 /// Reads big-endian numbers.
 pub(crate) trait ReadNumbers: Read {

@@ -1,18 +1,24 @@
-//! The disk server: NBD, fixed newstyle, read-only, with a thread for each client.
+//! The disk server: NBD, read-only, with a thread for each client.
 
-mod handshake;
-mod transmission;
-
-use std::io::{self, BufReader, BufWriter};
+use std::fs::File;
+use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 
-use agent::protocol::NBD_PORT;
+use agent::protocol::{CHANGED, NBD_PORT};
+use nbd_server::{ALLOCATION, Disk, Disks, Features, Refused, Run, pieces, push, zero_runs};
 
-use crate::exports::Exports;
+use crate::changes::{CHUNK, Chunks};
+use crate::device::{self, Buffer};
+use crate::exports::{ExportedDisk, Exports};
 
-/// Size of the write buffer of a connection.
-const WRITE_BUFFER: usize = 256 * 1024;
+/// Bytes read from a device at a time.
+const PIECE: u64 = 1024 * 1024;
+/// Bytes covered by one block status of zeroes, which are found by reading: the client should not
+/// wait long.
+const STATUS_BYTES: u64 = 32 * PIECE;
+/// Flag of a changed range.
+const DIRTY: u32 = 1;
 
 /// Starts to serve on all addresses.
 pub(crate) fn start(exports: Arc<Exports>) -> Result<(), String> {
@@ -35,20 +41,77 @@ fn accept(listener: &TcpListener, exports: &Arc<Exports>) {
 fn serve_client(caller: &TcpStream, exports: &Exports) -> io::Result<()> {
     let _registration = exports.register(caller)?;
     caller.set_nodelay(true)?;
-    let mut from = BufReader::new(caller);
-    let mut to = BufWriter::with_capacity(WRITE_BUFFER, caller);
-    match handshake::agree(&mut from, &mut to, exports)? {
-        Some(agreed) => transmission::serve(&mut from, &mut to, &agreed),
-        None => Ok(()),
+    nbd_server::serve(caller, caller, exports)
+}
+
+impl Disks for Exports {
+    fn names(&self) -> Vec<String> {
+        self.serials()
+    }
+
+    fn open(&self, name: &str) -> Option<Box<dyn Disk + '_>> {
+        Some(Box::new(OpenDisk { disk: self.find(name)?, device: None }))
+    }
+}
+
+/// A disk of the snapshot as one client reads it.
+struct OpenDisk {
+    disk: Arc<ExportedDisk>,
+    /// Opened by the first request that needs it.
+    device: Option<(File, Buffer)>,
+}
+
+impl OpenDisk {
+    /// Reads at most [`PIECE`] bytes.
+    fn bytes_at(&mut self, offset: u64, length: u64) -> io::Result<&[u8]> {
+        let (file, buffer) = match self.device.take() {
+            Some(opened) => self.device.insert(opened),
+            None => {
+                let opened = (device::open(&self.disk.node, false)?, Buffer::new(PIECE as usize));
+                self.device.insert(opened)
+            }
+        };
+        buffer.read(file, self.disk.bytes, offset, length as usize)
+    }
+}
+
+impl Disk for OpenDisk {
+    fn features(&self) -> Features {
+        let changed = self.disk.changed.is_some().then_some(CHANGED);
+        let contexts = [ALLOCATION].into_iter().chain(changed).map(str::to_owned).collect();
+        Features { size: self.disk.bytes, writable: false, multi_conn: true, contexts }
+    }
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), Refused> {
+        let mut rest = buffer;
+        for (at, length) in pieces(offset, rest.len() as u64, PIECE) {
+            let (part, more) = rest.split_at_mut(length as usize);
+            part.copy_from_slice(self.bytes_at(at, length)?);
+            rest = more;
+        }
+        Ok(())
+    }
+
+    fn status(&mut self, context: &str, offset: u64, length: u64) -> Result<Vec<Run>, Refused> {
+        let mut runs = Vec::new();
+        if context == CHANGED {
+            let changed = self.disk.changed.as_ref();
+            for (at, length) in pieces(offset, length, CHUNK) {
+                let dirty = changed.is_some_and(|chunks: &Chunks| chunks.contains(&(at / CHUNK)));
+                push(&mut runs, (length, if dirty { DIRTY } else { 0 }));
+            }
+            return Ok(runs);
+        }
+        for (at, length) in pieces(offset, length.min(STATUS_BYTES), PIECE) {
+            zero_runs(self.bytes_at(at, length)?).into_iter().for_each(|run| push(&mut runs, run));
+        }
+        Ok(runs)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::changes::CHUNK;
-    use crate::exports::ExportedDisk;
-    use agent::protocol::CHANGED;
     use std::io::{Read, Write};
 
     const GRAIN: usize = 64 * 1024;

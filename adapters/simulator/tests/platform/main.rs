@@ -11,6 +11,8 @@ use simulator::{
     SimWorld, cut_of, run,
 };
 
+mod socket;
+
 const MINUTE: Millis = Millis(60_000);
 
 fn config(profile: SimProfile) -> SimConfig {
@@ -455,12 +457,12 @@ fn a_full_site_takes_no_more_data_and_the_nth_write_fails() {
         site.inject(&SimFault::Full(Bytes(8192)));
         client.write(0, &[1; 8192]).unwrap();
         client.write(100, &[2; 100]).unwrap();
-        assert_eq!(client.write(8192, &[1]).unwrap_err().errno, nbd::memory::errno::ENOSPC);
+        assert_eq!(client.write(8192, &[1]).unwrap_err().errno, nbd::errno::ENOSPC);
         assert_eq!(site.create_volume(&"w".into(), Bytes(1), None).await.unwrap_err().kind, Kind::Full);
         site.heal();
         site.inject(&SimFault::WriteError(2));
         client.write(8192, &[1]).unwrap();
-        assert_eq!(client.write(8192, &[1]).unwrap_err().errno, nbd::memory::errno::EIO);
+        assert_eq!(client.write(8192, &[1]).unwrap_err().errno, nbd::errno::EIO);
         client.write(8192, &[1]).unwrap();
     });
 }

@@ -1,67 +1,41 @@
 //! The handshake: the client chooses a disk and meta contexts.
 
 use std::io::{self, Read, Write};
-use std::sync::Arc;
 
-use agent::protocol::CHANGED;
-
-use crate::exports::{ExportedDisk, Exports};
-use crate::wire::{self, ReadNumbers};
+use crate::protocol::{self as wire, ReadNumbers};
+use crate::{Disk, Disks, Features};
 
 /// Longest option, in bytes.
 const LONGEST_OPTION: u32 = 64 * 1024;
-/// Meta context that distinguishes zeroes from data.
-const ALLOCATION: &str = "base:allocation";
 /// Smallest, preferred and largest request size, as reported to clients.
-const BLOCK_SIZES: [u32; 3] = [1, 65536, wire::LONGEST_READ];
+const BLOCK_SIZES: [u32; 3] = [1, 65536, wire::LONGEST_TRANSFER];
 const INFO_EXPORT: u16 = 0;
 const INFO_BLOCK_SIZE: u16 = 3;
 
-/// A meta context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Context {
-    /// Marks zeroes.
-    Allocation = 1,
-    /// Marks changed ranges.
-    Changed = 2,
-}
-
-impl Context {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Allocation => ALLOCATION,
-            Self::Changed => CHANGED,
-        }
-    }
-
-    fn offered(disk: &ExportedDisk) -> Vec<Self> {
-        let changed = disk.changed.is_some().then_some(Self::Changed);
-        [Self::Allocation].into_iter().chain(changed).collect()
-    }
-}
-
 /// The result of a handshake.
-pub(super) struct Agreed {
-    pub(super) disk: Arc<ExportedDisk>,
-    pub(super) structured: bool,
-    pub(super) contexts: Vec<Context>,
+pub(crate) struct Agreed<'a> {
+    pub(crate) disk: Box<dyn Disk + 'a>,
+    pub(crate) features: Features,
+    pub(crate) structured: bool,
+    /// The chosen contexts, by their number in the disk's list.
+    pub(crate) contexts: Vec<usize>,
 }
 
 /// The options negotiated so far.
 #[derive(Default)]
 struct Negotiation {
     structured: bool,
-    contexts: Vec<Context>,
+    contexts: Vec<usize>,
     /// The export that the contexts belong to.
     contexts_of: String,
 }
 
 /// Runs the handshake until the client has chosen a disk; `None` if it aborts.
-pub(super) fn agree(
+pub(crate) fn agree<'a>(
     from: &mut impl Read,
     to: &mut impl Write,
-    exports: &Exports,
-) -> io::Result<Option<Agreed>> {
+    disks: &'a dyn Disks,
+) -> io::Result<Option<Agreed<'a>>> {
     to.write_all(&wire::HELLO.to_be_bytes())?;
     to.write_all(&wire::OPTION.to_be_bytes())?;
     to.write_all(&(wire::FIXED_NEWSTYLE | wire::NO_ZEROES).to_be_bytes())?;
@@ -78,12 +52,12 @@ pub(super) fn agree(
             wire::OPT_EXPORT_NAME => {
                 let name = String::from_utf8(data).map_err(io::Error::other)?;
                 let unknown = || io::Error::other(format!("there is no disk {name}"));
-                let disk = exports.find(&name).ok_or_else(unknown)?;
-                to.write_all(&disk.bytes.to_be_bytes())?;
-                to.write_all(&wire::EXPORT_FLAGS.to_be_bytes())?;
+                let agreed = negotiation.agreed(disks.open(&name).ok_or_else(unknown)?, &name);
+                to.write_all(&agreed.features.size.to_be_bytes())?;
+                to.write_all(&export_flags(&agreed.features).to_be_bytes())?;
                 to.write_all(&vec![0; zeroes])?;
                 to.flush()?;
-                return Ok(Some(negotiation.agreed(disk, &name)));
+                return Ok(Some(agreed));
             }
             wire::OPT_ABORT => {
                 wire::option_reply(to, option, wire::REP_ACK, &[])?;
@@ -92,29 +66,29 @@ pub(super) fn agree(
             }
             wire::OPT_GO | wire::OPT_INFO => {
                 let name = first_text(&data)?;
-                let found = exports.find(&name);
+                let found = disks.open(&name);
                 describe(to, option, found.as_deref())?;
                 to.flush()?;
                 if let (wire::OPT_GO, Some(disk)) = (option, found) {
                     return Ok(Some(negotiation.agreed(disk, &name)));
                 }
             }
-            _ => negotiation.answer(to, option, &data, exports)?,
+            _ => negotiation.answer(to, option, &data, disks)?,
         }
         to.flush()?;
     }
 }
 
 impl Negotiation {
-    fn agreed(self, disk: Arc<ExportedDisk>, name: &str) -> Agreed {
+    fn agreed<'a>(self, disk: Box<dyn Disk + 'a>, name: &str) -> Agreed<'a> {
         let contexts = if self.contexts_of == name { self.contexts } else { Vec::new() };
-        Agreed { disk, structured: self.structured, contexts }
+        Agreed { features: disk.features(), disk, structured: self.structured, contexts }
     }
 
-    fn answer(&mut self, to: &mut impl Write, option: u32, data: &[u8], exports: &Exports) -> io::Result<()> {
+    fn answer(&mut self, to: &mut impl Write, option: u32, data: &[u8], disks: &dyn Disks) -> io::Result<()> {
         match option {
             wire::OPT_LIST => {
-                for name in exports.names() {
+                for name in disks.names() {
                     let length = (name.len() as u32).to_be_bytes();
                     let entry = [&length, name.as_bytes()].concat();
                     wire::option_reply(to, option, wire::REP_SERVER, &entry)?;
@@ -126,7 +100,7 @@ impl Negotiation {
                 wire::option_reply(to, option, wire::REP_ACK, &[])
             }
             wire::OPT_SET_META_CONTEXT | wire::OPT_LIST_META_CONTEXT => {
-                self.contexts(to, option, data, exports)
+                self.contexts(to, option, data, disks)
             }
             _ => wire::option_reply(to, option, wire::REP_ERR_UNSUPPORTED, &[]),
         }
@@ -137,13 +111,13 @@ impl Negotiation {
         to: &mut impl Write,
         option: u32,
         mut data: &[u8],
-        exports: &Exports,
+        disks: &dyn Disks,
     ) -> io::Result<()> {
         if !self.structured {
             return wire::option_reply(to, option, wire::REP_ERR_INVALID, &[]);
         }
         let name = read_text(&mut data)?;
-        let Some(disk) = exports.find(&name) else {
+        let Some(disk) = disks.open(&name) else {
             return wire::option_reply(to, option, wire::REP_ERR_UNKNOWN, &[]);
         };
         let mut wanted = Vec::new();
@@ -151,16 +125,20 @@ impl Negotiation {
             wanted.push(read_text(&mut data)?);
         }
         let lists = option == wire::OPT_LIST_META_CONTEXT;
-        let asked = |context: &Context| {
-            let all_of_space = |query: &String| query.ends_with(':') && context.name().starts_with(query);
-            let named = |query: &String| query == context.name() || (lists && all_of_space(query));
+        let asked = |context: &str| {
+            let all_of_space = |query: &String| query.ends_with(':') && context.starts_with(query);
+            let named = |query: &String| query == context || (lists && all_of_space(query));
             (lists && wanted.is_empty()) || wanted.iter().any(named)
         };
-        let chosen: Vec<_> = Context::offered(&disk).into_iter().filter(asked).collect();
-        for context in &chosen {
-            let number = if lists { 0 } else { *context as u32 };
-            let entry = [&number.to_be_bytes(), context.name().as_bytes()].concat();
+        let mut chosen = Vec::new();
+        for (index, context) in disk.features().contexts.iter().enumerate() {
+            if !asked(context) {
+                continue;
+            }
+            let number = if lists { 0 } else { context_number(index) };
+            let entry = [&number.to_be_bytes(), context.as_bytes()].concat();
             wire::option_reply(to, option, wire::REP_META_CONTEXT, &entry)?;
+            chosen.push(index);
         }
         if !lists {
             (self.contexts, self.contexts_of) = (chosen, name);
@@ -179,12 +157,25 @@ fn read_option(from: &mut impl Read) -> io::Result<(u32, Vec<u8>)> {
     Ok((option, data))
 }
 
-fn describe(to: &mut impl Write, option: u32, disk: Option<&ExportedDisk>) -> io::Result<()> {
+/// The number that names a context in replies, from its place in the disk's list.
+pub(crate) fn context_number(index: usize) -> u32 {
+    index as u32 + 1
+}
+
+fn export_flags(features: &Features) -> u16 {
+    let writable = wire::EXPORT_FUA | wire::EXPORT_TRIM | wire::EXPORT_WRITE_ZEROES;
+    let multi_conn = if features.multi_conn { wire::EXPORT_MULTI_CONN } else { 0 };
+    let access = if features.writable { writable } else { wire::EXPORT_READ_ONLY };
+    wire::EXPORT_HAS_FLAGS | wire::EXPORT_FLUSH | access | multi_conn
+}
+
+fn describe(to: &mut impl Write, option: u32, disk: Option<&dyn Disk>) -> io::Result<()> {
     let Some(disk) = disk else {
         return wire::option_reply(to, option, wire::REP_ERR_UNKNOWN, &[]);
     };
-    let export =
-        [&INFO_EXPORT.to_be_bytes()[..], &disk.bytes.to_be_bytes(), &wire::EXPORT_FLAGS.to_be_bytes()];
+    let features = disk.features();
+    let (size, flags) = (features.size.to_be_bytes(), export_flags(&features).to_be_bytes());
+    let export = [&INFO_EXPORT.to_be_bytes()[..], &size, &flags];
     wire::option_reply(to, option, wire::REP_INFO, &export.concat())?;
     let sizes = BLOCK_SIZES.iter().flat_map(|size| size.to_be_bytes());
     let sizes: Vec<u8> = INFO_BLOCK_SIZE.to_be_bytes().into_iter().chain(sizes).collect();

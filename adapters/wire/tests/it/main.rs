@@ -1,0 +1,6 @@
+//! Tests of the wire protocol.
+
+mod built_in;
+mod documents;
+mod programs;
+mod table;

@@ -1,0 +1,118 @@
+//! Cores behind the wire protocol: which one a run tests, how it is opened, and what it says about
+//! itself.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use contract::{Platform, ReplicationCore, SiteId, Timestamp};
+use wire::WireError;
+use wire::client::{BadAddress, Client, Clock, CoreAddress, IdleGate, Session, SystemClock};
+use wire::connection::Observer;
+use wire::protocol::Time;
+
+/// Environment variable that names the core to test, as `--core` does.
+pub const VARIABLE: &str = "ROUNDTRIP_CORE";
+
+/// The core that a run tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CoreChoice {
+    /// The built-in core, in the suite's own process.
+    BuiltIn,
+    /// A core behind the wire protocol.
+    Wire(CoreAddress),
+}
+
+impl CoreChoice {
+    /// The core that the environment names; without a name the built-in one.
+    ///
+    /// # Errors
+    /// The name is malformed.
+    pub fn selected() -> Result<Self, BadAddress> {
+        match std::env::var(VARIABLE).ok().filter(|text| !text.is_empty()) {
+            Some(text) => text.parse().map(Self::Wire),
+            None => Ok(Self::BuiltIn),
+        }
+    }
+}
+
+/// What a core behind the protocol is opened with.
+pub(crate) struct WireParts {
+    pub(crate) platforms: BTreeMap<SiteId, Arc<dyn Platform>>,
+    pub(crate) dir: PathBuf,
+    /// File for the core's log.
+    pub(crate) log: Option<PathBuf>,
+    /// Reads a virtual clock; `None`: the host's clock.
+    pub(crate) now: Option<Arc<dyn Fn() -> Timestamp + Send + Sync>>,
+}
+
+/// Starts to open a core behind the protocol. Calls wait until it is open.
+pub(crate) fn open(address: &CoreAddress, parts: WireParts) -> Arc<dyn ReplicationCore> {
+    let WireParts { platforms, dir, log, now } = parts;
+    let (clock, time, observer): (Arc<dyn Clock>, _, Option<Arc<dyn Observer>>) = match now {
+        Some(now) => {
+            let read = Arc::clone(&now);
+            let gate = IdleGate::close(move || read());
+            (Arc::new(VirtualClock(now)), Time::Virtual, Some(Arc::new(gate)))
+        }
+        None => (Arc::new(SystemClock), Time::System, None),
+    };
+    let run = std::env::var("ROUNDTRIP_RUN_ID").unwrap_or_default();
+    let session = Session { platforms, state_dir: dir, run, clock, time, log, observer };
+    Arc::new(Client::open(address.clone(), session))
+}
+
+/// A clock on the current runtime, whose time is the virtual one.
+struct VirtualClock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+#[async_trait]
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+
+    async fn sleep_until(&self, time: Timestamp) {
+        tokio::time::sleep(time.since(self.now()).into()).await;
+    }
+}
+
+/// What a core says when it connects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoreIdentity {
+    /// Name and version.
+    pub name: String,
+    /// The sources of time that it can use.
+    pub time: Vec<Time>,
+    /// How it was opened.
+    pub opened: String,
+}
+
+impl std::fmt::Display for CoreIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, opened with `{}`", self.name, self.opened)
+    }
+}
+
+/// Opens a core between no sites, asks for its name, and ends it.
+///
+/// # Errors
+/// The core cannot be opened.
+pub async fn identify(address: &CoreAddress, log: Option<&Path>) -> Result<CoreIdentity, WireError> {
+    let dir = tempfile::tempdir();
+    let dir = dir
+        .map_err(|error| WireError::Host { what: "make a directory for the core", error: Arc::new(error) })?;
+    let session = Session {
+        platforms: BTreeMap::new(),
+        state_dir: dir.path().to_owned(),
+        run: std::env::var("ROUNDTRIP_RUN_ID").unwrap_or_default(),
+        clock: Arc::new(SystemClock),
+        time: Time::System,
+        log: log.map(Path::to_owned),
+        observer: None,
+    };
+    let client = Client::open(address.clone(), session);
+    let (connect, _) = client.handshake().await?;
+    let name = format!("{} {}", connect.name, connect.version);
+    Ok(CoreIdentity { name, time: connect.time, opened: address.to_string() })
+}

@@ -1,0 +1,91 @@
+//! The built-in core as a process, between simulated sites in virtual time.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use contract::{CoreError, Millis, PointChoice, ReplicationCore, Timestamp};
+use simulator::testbed::{BOOT, CoreParts, HOUR, Setup, Testbed};
+use simulator::{SimClock, SimWorld};
+use wire::client::{Client, Clock, CoreAddress, IdleGate, Session};
+use wire::connection::Observer;
+use wire::protocol::Time;
+
+struct VirtualClock(SimClock);
+
+#[async_trait]
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    async fn sleep_until(&self, time: Timestamp) {
+        self.0.sleep(time.since(self.0.now())).await;
+    }
+}
+
+/// Starts the core as a process.
+fn open(parts: CoreParts) -> Result<Arc<dyn ReplicationCore>, CoreError> {
+    let clock = parts.clock.clone();
+    let gate: Arc<dyn Observer> = Arc::new(IdleGate::close(move || clock.now()));
+    let session = Session {
+        platforms: parts.platforms(),
+        state_dir: parts.dir.clone(),
+        run: "test".to_owned(),
+        clock: Arc::new(VirtualClock(parts.clock)),
+        time: Time::Virtual,
+        log: None,
+        observer: Some(gate),
+    };
+    let words = vec![env!("CARGO_BIN_EXE_roundtrip-core").to_owned()];
+    Ok(Arc::new(Client::open(CoreAddress::Program { words }, session)))
+}
+
+fn testbed(mut world: SimWorld) -> Testbed {
+    world.serve_disks_at_socket().unwrap();
+    Testbed::open(world, Setup::vmware(), open).unwrap()
+}
+
+/// Protects a machine, lets it replicate for an hour, and fails over. Returns hashes of the sites,
+/// and the times of the recovery points.
+fn cycle(seed: u64) -> (Vec<u64>, Vec<Timestamp>) {
+    simulator::run(seed, async |world| {
+        let testbed = testbed(world);
+        let began = testbed.world.clock().now();
+        let item = testbed.protect("web").await.unwrap();
+        testbed.advance(HOUR).await;
+        assert!(testbed.world.clock().now().since(began) >= HOUR);
+        let view = testbed.core.item(&item).await.unwrap();
+        let times = view.points.iter().map(|point| point.time).collect();
+        testbed.fail_over(&item, PointChoice::Latest).await.unwrap();
+        testbed.advance(BOOT).await;
+        testbed.close().await.unwrap();
+        (testbed.sites().iter().map(|site| site.fingerprint()).collect(), times)
+    })
+}
+
+#[test]
+fn hours_pass_while_the_core_replicates_and_the_seed_decides_everything() {
+    let (sites, times) = cycle(11);
+    assert!(times.len() >= 20, "{times:?}");
+    let minute = Millis(60_000);
+    assert!(times.windows(2).all(|two| two[1].since(two[0]) == minute), "a transfer a minute: {times:?}");
+    assert_eq!((sites, times), cycle(11));
+}
+
+#[test]
+fn a_call_costs_less_than_a_millisecond() {
+    const CALLS: u32 = 500;
+    simulator::run(3, async |world| {
+        let testbed = testbed(world);
+        testbed.core.capabilities().await.unwrap();
+        let began = Instant::now();
+        for _ in 0..CALLS {
+            testbed.core.capabilities().await.unwrap();
+        }
+        // Printed, not asserted: it depends on what else the machine does.
+        println!("{} us for each call", (began.elapsed() / CALLS).as_micros());
+        testbed.close().await.unwrap();
+    });
+}
