@@ -298,6 +298,11 @@ impl ReplicationCore for VariantCore {
 
     async fn create_plan(&self, plan: &RecoveryPlan) -> Result<(), CoreError> {
         self.begin("create_plan").await?;
+        let allowed = self.differs.capabilities(self.core.capabilities().await?).plans;
+        if plan.groups.len() > allowed.groups as usize {
+            let text = format!("at most {} groups", allowed.groups);
+            return Err(CoreError::new(ErrorCode::PlanTooLarge, text));
+        }
         self.worded(self.core.create_plan(plan).await)
     }
 

@@ -144,11 +144,15 @@ pub(super) trait Difference: Send + Sync {
     /// A volume of this name is about to be created by the wrapped core.
     fn new_volume(&self, _id: &VolumeId) {}
 
-    /// What it does before each call to a platform.
-    async fn before_call(&self, _platform: &dyn Platform) {}
+    /// What it does before each call to a platform. Returns whether it did anything.
+    async fn before_call(&self, _platform: &dyn Platform) -> bool {
+        false
+    }
 
-    /// What it does before it takes a snapshot of a machine.
-    async fn before_snapshot(&self, _platform: &dyn Platform, _machine: &contract::MachineId) {}
+    /// What it does before it takes a snapshot of a machine. Returns whether it did anything.
+    async fn before_snapshot(&self, _platform: &dyn Platform, _machine: &contract::MachineId) -> bool {
+        false
+    }
 
     /// What it makes of a snapshot.
     fn snapshot(&self, snapshot: DiskSnapshot) -> DiskSnapshot {

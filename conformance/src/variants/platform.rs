@@ -35,7 +35,7 @@ impl VariantPlatform {
             self.activity.note(true);
             tokio::time::sleep(pause.into()).await;
         }
-        self.differs.before_call(&*self.platform).await;
+        self.activity.note(self.differs.before_call(&*self.platform).await);
     }
 
     /// The pause after which a failed call is repeated, if it is.
@@ -160,14 +160,14 @@ impl Platform for VariantPlatform {
         machine: &MachineId,
         since: Option<&ChangeId>,
     ) -> Result<DiskSnapshot, PlatformError> {
-        self.differs.before_snapshot(&*self.platform, machine).await;
+        self.activity.note(self.differs.before_snapshot(&*self.platform, machine).await);
         let snapshot = call!(self, self.platform.open_snapshot(machine, since))?;
         Ok(self.snapshot(snapshot))
     }
 
     async fn open_snapshots(&self, request: &SnapshotRequest) -> Result<Vec<DiskSnapshot>, PlatformError> {
         for (machine, _) in &request.machines {
-            self.differs.before_snapshot(&*self.platform, machine).await;
+            self.activity.note(self.differs.before_snapshot(&*self.platform, machine).await);
         }
         let snapshots = call!(self, self.platform.open_snapshots(request))?;
         Ok(snapshots.into_iter().map(|snapshot| self.snapshot(snapshot)).collect())

@@ -79,7 +79,7 @@ pub const VARIANTS: &[Variant] = &[
     ),
     variant!(
         "no-history",
-        "shows neither progress of steps nor past resynchronisations",
+        "shows no progress of steps, and only the last of all resynchronisations",
         "Step::progress: if it is known; ItemView::resynchronisations: a core may drop old ones",
         NoHistory,
     ),

@@ -147,13 +147,14 @@ impl Difference for JumpingRevisions {
     }
 }
 
-/// Shows neither progress nor a history of resynchronisations.
+/// Shows no progress, and only the last of all resynchronisations.
 pub(super) struct NoHistory;
 
 #[async_trait]
 impl Difference for NoHistory {
     async fn item(&self, _core: &dyn ReplicationCore, mut view: ItemView) -> ItemView {
-        view.resynchronisations.clear();
+        let old = view.resynchronisations.len().saturating_sub(1);
+        view.resynchronisations.drain(..old);
         view
     }
 

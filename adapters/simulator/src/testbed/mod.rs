@@ -95,6 +95,12 @@ pub fn fail_next_call(site: &SimSite, call: Call, kind: PlatformErrorKind) {
     site.inject(&SimFault::Call(FailCall::at(call, site.calls(call) + 1, kind)));
 }
 
+/// Makes every call of one kind fail at a site, until the site is healed.
+pub fn fail_calls(site: &SimSite, call: Call, kind: PlatformErrorKind) {
+    let next = FailCall::at(call, site.calls(call) + 1, kind);
+    site.inject(&SimFault::Call(next.from_then_on()));
+}
+
 /// A directory in memory, or on a disk if this host has no such directory.
 ///
 /// # Errors

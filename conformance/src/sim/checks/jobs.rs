@@ -5,7 +5,7 @@ use contract::{
     ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobId, JobKind, JobState, JobSubject, Millis,
     Operation, PlatformErrorKind, PointChoice, TestFailoverRequest,
 };
-use simulator::testbed::{INTERVAL, OUT, fail_next_call, failover_with_shutdown, patiently};
+use simulator::testbed::{INTERVAL, OUT, fail_calls, failover_with_shutdown, patiently};
 use simulator::{Call, Link};
 
 use crate::rules::RuleLog;
@@ -38,8 +38,10 @@ pub(crate) const CHECKS: &[Check] = &[
 
 /// Lets a failover fail because its target machine cannot be created.
 async fn failed_failover(testbed: &Testbed, item: &ItemId) -> Result<JobId, EarlyEnd> {
-    fail_next_call(&testbed.recovery, Call::CreateMachine, PlatformErrorKind::Failed);
+    // A core may repeat a call that failed, so it fails until the job has ended.
+    fail_calls(&testbed.recovery, Call::CreateMachine, PlatformErrorKind::Failed);
     let view = testbed.ended(testbed.core.failover(&FailoverRequest::unplanned(item, OUT)).await).await?;
+    testbed.recovery.heal();
     match view.state {
         JobState::Failed => Ok(view.id),
         state => Err(EarlyEnd::core(JO_01, format!("a failover without a target machine ended {state:?}"))),
