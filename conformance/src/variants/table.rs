@@ -199,7 +199,7 @@ pub const VARIANTS: &[Variant] = &[
     ),
     variant!(
         "warns-first",
-        "shows replication that failed as a warning for twenty seconds before it is critical",
+        "shows replication that failed as a warning for a minute before it is critical",
         "MO-01: health may pass through Warning on the way to Critical",
         WarnsFirst::default(),
     ),

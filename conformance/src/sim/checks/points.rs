@@ -268,9 +268,9 @@ async fn choices(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd>
     let refused = found == Some(ErrorCode::UnknownId);
     rules.check(RP_01, refused, format!("a point that never existed: {found:?}"));
     // The request that must be accepted: the same one once application-consistent points are taken.
-    let enabled = Policy { app_consistent_every: Some(HOUR), ..testbed.policy };
+    let enabled = Policy { app_consistent_every: Some(intervals(2)), ..testbed.policy };
     testbed.core.update_policy(&POLICY.into(), &enabled).await?;
-    testbed.advance(intervals(2)).await;
+    testbed.advance(intervals(5)).await;
     testbed.fail_over(&item, PointChoice::LatestAppConsistent).await?;
     rules.check(RP_06, true, "accepted once application-consistent points are enabled");
     let oldest = testbed.oldest_point(&item).await?.id;

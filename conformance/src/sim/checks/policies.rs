@@ -112,7 +112,10 @@ async fn back_to_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
 async fn health(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     testbed.primary.inject(&SimFault::QuiesceRefused("web".into()));
     let item = testbed.protect_machine(&SimInstall::new("web")).await?;
-    let view = testbed.wait_for_points(&item, 4).await?;
+    testbed.wait_for_points(&item, 4).await?;
+    // The first application-consistent point is due by now.
+    testbed.advance(Millis(4 * MINUTE)).await;
+    let view = testbed.item(&item).await?;
     let found = format!("applications that cannot be quiesced: {:?}, {}", view.health, view.trouble);
     rules.check(MO_01, view.health == Health::Warning && view.points.len() >= 4, found);
     testbed.primary.heal();
