@@ -191,7 +191,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "hydrates-silently",
         "edits the system disk of every target machine and says nothing about it",
         Kind::Platform(PlatformFault::HydratesSilently),
-        &[HY_07],
+        &[FO_10],
     ),
     Mutant::new(
         Class::Hydration,
