@@ -46,7 +46,8 @@ async fn copy_snapshot(
     let mut compared = 0;
     for (disk, (_, volume)) in snapshot.disks.iter().zip(base) {
         let export = target.export_volume(volume, Access::Write).await?;
-        let source = Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone(), grain: GRAIN };
+        let source =
+            Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone(), grain: GRAIN };
         let job = job.clone();
         let progress = move |offset| job.progress(compared + offset, total);
         let copied = blocking(move || bulk_copy::copy(&source, &progress)).await;
