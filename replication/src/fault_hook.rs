@@ -50,7 +50,8 @@ pub trait FaultHook: Send + Sync {
     /// Called before a target machine is created; can change its specification.
     fn shape(&self, _spec: &mut MachineSpec) {}
 
-    /// Granularity of transfers in bytes: a power of two, [`GRAIN`] or more.
+    /// Granularity of the transfers after the first one in a direction, in bytes: a power of two,
+    /// [`GRAIN`] or more.
     fn grain(&self) -> u64 {
         GRAIN
     }

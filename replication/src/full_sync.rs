@@ -8,6 +8,7 @@ use contract::{
 
 use crate::context::Context;
 use crate::error::not_replicating;
+use crate::fault_hook::GRAIN;
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::state::Volumes;
@@ -25,7 +26,7 @@ pub(crate) async fn synchronise(ctx: &Context, item: &Item, job: &Job) -> Result
         (ctx.platform(&site)?, machine, target, replica.base.clone())
     };
     let snapshot = source.open_snapshot(&machine, None).await?;
-    let copied = copy_snapshot(&target, &snapshot, &base, job, ctx.grain()).await;
+    let copied = copy_snapshot(&target, &snapshot, &base, job).await;
     let acknowledge = if copied.is_ok() { Acknowledge::Advance } else { Acknowledge::Keep };
     let closed = source.close_snapshot(&snapshot.id, acknowledge).await;
     let bytes = copied?;
@@ -39,14 +40,14 @@ async fn copy_snapshot(
     snapshot: &DiskSnapshot,
     base: &Volumes,
     job: &Job,
-    grain: u64,
 ) -> Result<u64, CoreError> {
     let total = snapshot.disks.iter().map(|disk| disk.size.0).sum();
     let mut written = 0;
     let mut compared = 0;
     for (disk, (_, volume)) in snapshot.disks.iter().zip(base) {
         let export = target.export_volume(volume, Access::Write).await?;
-        let source = Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone(), grain };
+        let source =
+            Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone(), grain: GRAIN };
         let job = job.clone();
         let progress = move |offset| job.progress(compared + offset, total);
         let copied = blocking(move || bulk_copy::copy(&source, &progress)).await;

@@ -128,9 +128,9 @@ pub struct RecoveryPoint {
 }
 
 impl RecoveryPoint {
-    /// The largest piece in which differences are transferred: a piece that contains a difference
-    /// is sent as a whole.
-    pub const LARGEST_PIECE: Bytes = Bytes(256 * 1024);
+    /// The largest piece in which differences are transferred where a rule asks for nothing else
+    /// (RE-04): a piece that contains a difference is sent as a whole.
+    pub const LARGEST_PIECE: Bytes = Bytes(64 * 1024);
 }
 
 /// A transfer without change information from the source: its disks were compared with the replica

@@ -169,8 +169,8 @@ pub const VARIANTS: &[Variant] = &[
     ),
     variant!(
         "large-grains",
-        "transfers in pieces of 256 KiB",
-        "RecoveryPoint::transferred: in pieces of at most 1 MiB",
+        "transfers changes in pieces of 256 KiB once replication has begun",
+        "RecoveryPoint::LARGEST_PIECE: bounds only transfers of which a rule asks for differences alone",
         LargeGrains,
     ),
     variant!(

@@ -22,6 +22,12 @@ pub(crate) const CHECKS: &[Check] = &[
         failback_policy
     ),
     check!(
+        "a failback policy knows a configuration server that came after it, once a machine is protected",
+        &[PO_02],
+        Setup::vmware,
+        late_server
+    ),
+    check!(
         "replication back to the site follows the failback policy",
         &[PO_04, RE_27, RP_17],
         || Setup::vmware().with_policy(|p| Policy { interval: Millis(5 * MINUTE), most_points: None, ..p }),
@@ -70,6 +76,21 @@ async fn failback_policy(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), E
     // The request that must be accepted: the same change of the policy that it belongs to.
     let changed = Policy { rpo_threshold: Millis(1), ..testbed.policy };
     testbed.core.update_policy(&POLICY.into(), &changed).await?;
+    Ok(())
+}
+
+/// The policy is made while the site has no configuration server.
+async fn late_server(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let server = testbed.primary.components().remove("configuration-server");
+    testbed.make_policy().await?;
+    testbed.primary.components().add(server);
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 1).await?;
+    let all = testbed.core.policies().await?;
+    let back = all.iter().find(|view| view.direction == Direction::RecoveryToPrimary);
+    let servers = back.map(|back| back.configuration_servers.clone()).unwrap_or_default();
+    let own = servers.contains(&("primary".into(), "configuration-server".into()));
+    rules.check(PO_02, own, format!("once a machine of the site is protected: {servers:?}"));
     Ok(())
 }
 
