@@ -10,7 +10,7 @@ use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::core_under_test;
 use crate::evidence::Evidence;
-use crate::outcome::{RuleOutcome, ScenarioOutcome, Verdict};
+use crate::outcome::{EdgeOutcome, RuleOutcome, ScenarioOutcome, Verdict};
 use crate::real::{self, ScenarioRun};
 use crate::rules::RuleId;
 use crate::scenario::{Scenario, Tier};
@@ -39,6 +39,9 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     conclude(&mut outcome, error);
     let rounds = scenario.rounds(run.cycles);
     let expected = scenario.edges.len() * rounds as usize;
+    if outcome.verdict == Verdict::Skipped {
+        add_skipped_edges(&mut outcome, &scenario.edges);
+    }
     if outcome.verdict == Verdict::Pass && outcome.edges.len() != expected {
         outcome.verdict = Verdict::Unknown;
         outcome.why = format!("{} of {expected} edges were judged", outcome.edges.len());
@@ -50,6 +53,15 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     outcome.ms = evidence.elapsed_ms();
     evidence.end(&outcome).context("write the result")?;
     Ok(outcome)
+}
+
+/// Adds the edges that were not reached.
+fn add_skipped_edges(outcome: &mut ScenarioOutcome, edges: &[String]) {
+    for name in edges {
+        if !outcome.edges.iter().any(|edge| edge.name == *name) {
+            outcome.edges.push(EdgeOutcome::skipped(name, &outcome.why));
+        }
+    }
 }
 
 /// Writes the log of core, stand-ins and suite into the evidence. Each test is a process of its
@@ -97,7 +109,7 @@ async fn run_and_close(
         }
     };
     scenario.record(outcome).await;
-    let failed = error.is_some() || outcome.rules.iter().any(|rule| rule.score.verdict() != Verdict::Pass);
+    let failed = error.is_some() || outcome.rules.iter().any(|rule| rule.score.verdict() > Verdict::Pass);
     match scenario.close(failed).await {
         Err(close_error) if error.is_none() => {
             Some(ScenarioError::Inconclusive(format!("clean-up: {close_error}")))
@@ -156,10 +168,15 @@ fn conclude(outcome: &mut ScenarioOutcome, error: Option<ScenarioError>) {
         None => (Verdict::Pass, String::new()),
         Some(ScenarioError::CoreViolation(why)) => (Verdict::Fail, why),
         Some(ScenarioError::Inconclusive(why)) => (Verdict::Unknown, why),
+        Some(error @ ScenarioError::Lacking(_)) => (Verdict::Skipped, error.to_string()),
     };
     let edges = outcome.edges.iter().map(|edge| edge.verdict);
     let rules = outcome.rules.iter().map(|rule| rule.score.verdict());
     outcome.verdict = edges.chain(rules).fold(verdict, Verdict::and);
+    if verdict == Verdict::Skipped && outcome.verdict == Verdict::Pass {
+        // What was judged before is no pass of the whole scenario.
+        outcome.verdict = Verdict::Skipped;
+    }
     let worst = outcome.verdict;
     let edge = outcome.edges.iter().find(|edge| edge.verdict == worst);
     let rule = outcome.rules.iter().find(|rule| rule.score.verdict() == worst);

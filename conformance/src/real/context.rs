@@ -15,11 +15,13 @@ use harness::scratch::Scratch;
 use standins::StandInSite;
 
 use crate::blame::ScenarioError;
+use crate::capability_gate::{CapabilityGate, operation_name};
 use crate::context::RunContext;
 use crate::core_under_test::{self, CoreClock, CoreParts, CoreUnderTest};
 use crate::disks;
 use crate::evidence::Evidence;
 use crate::hydration::KnownGuest;
+use crate::missing::Missing;
 use crate::mutants::InjectedFault;
 use crate::outcome::{EdgeOutcome, LeftDisk, ScenarioOutcome};
 use crate::real::environment::TestEnvironment;
@@ -53,6 +55,8 @@ pub(crate) struct ScenarioContext {
     /// Every site of the scenario with its name, the primary and the recovery site among them.
     sites: Vec<(String, Arc<StandInSite>)>,
     findings: Arc<Mutex<Findings>>,
+    /// The capability that the core lacks for the rest of the scenario.
+    missing: Missing,
     guest: Arc<OnceLock<KnownGuest>>,
     fault: InjectedFault,
     core_name: String,
@@ -73,6 +77,14 @@ pub(crate) struct Findings {
     pub(crate) slow: Vec<String>,
     /// Milliseconds from power-on to the witness's hello, for each boot in order.
     pub(crate) boots_ms: Vec<u64>,
+}
+
+impl Findings {
+    /// No findings yet. After a capability was missing, rules are skipped.
+    fn noting(missing: &Missing) -> Arc<Mutex<Self>> {
+        let rules = RuleLog::default().noting(missing);
+        Arc::new(Mutex::new(Self { rules, ..Self::default() }))
+    }
 }
 
 impl ScenarioContext {
@@ -98,6 +110,8 @@ impl ScenarioContext {
             .map_err(|error| ScenarioError::Inconclusive(format!("{}: {error}", scenario.name)))?;
         let named: Vec<_> = sites.iter().map(|(name, site)| (name.as_str(), site)).collect();
         let CoreUnderTest { core, capabilities } = open_capable_core(evidence, &fault, &named, needs).await?;
+        let missing = Missing::default();
+        let core = CapabilityGate::wrap(core, &missing);
         Ok(Self {
             run: run.clone(),
             scenario: Arc::new(scenario.clone()),
@@ -110,7 +124,8 @@ impl ScenarioContext {
             machine: MachineId::from("shop"),
             failback_site: failback_to.as_ref().map(|_| Arc::clone(&sites[2].1)),
             sites,
-            findings: Arc::default(),
+            findings: Findings::noting(&missing),
+            missing,
             guest: Arc::default(),
             fault,
             core_name: capabilities.name,
@@ -123,7 +138,13 @@ impl ScenarioContext {
     pub(crate) fn for_machine(&self, name: &str) -> Self {
         let item = ItemId::from(name);
         let machine = MachineId::from(name);
-        Self { item, machine, findings: Arc::default(), guest: Arc::default(), ..self.clone() }
+        Self {
+            item,
+            machine,
+            findings: Findings::noting(&self.missing),
+            guest: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// A context for another machine between two of the scenario's sites, with findings of its own.
@@ -360,6 +381,14 @@ impl ScenarioContext {
         self.check(JO_01, timed && job.ended.is_some() && !job.steps.is_empty(), found);
     }
 
+    /// The error of a scenario that ended: what it needed and the core lacks explains the rest.
+    pub(crate) fn ended(&self, ended: Result<(), ScenarioError>) -> Result<(), ScenarioError> {
+        match self.missing.get() {
+            Some(capability) => Err(ScenarioError::Lacking(capability.to_owned())),
+            None => ended,
+        }
+    }
+
     /// Moves the findings into the outcome.
     pub(crate) fn record(&self, outcome: &mut ScenarioOutcome) {
         let findings = std::mem::take(&mut *self.findings());
@@ -422,11 +451,7 @@ async fn open_capable_core(
     let core = CoreUnderTest::query(open_core(evidence, fault, sites)?).await?;
     match core.lacks(needs) {
         None => Ok(core),
-        Some(operation) => Err(ScenarioError::Inconclusive(format!(
-            "skipped: {} does not have the operation `{}`",
-            core.capabilities.name,
-            json_name(&operation)
-        ))),
+        Some(operation) => Err(ScenarioError::Lacking(operation_name(operation))),
     }
 }
 

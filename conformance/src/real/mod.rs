@@ -84,7 +84,7 @@ struct RunBetweenSites {
 #[async_trait]
 impl ScenarioRun for RunBetweenSites {
     async fn run(&self) -> Result<(), ScenarioError> {
-        (self.run_script)(&self.context).await
+        self.context.ended((self.run_script)(&self.context).await)
     }
 
     async fn record(&self, outcome: &mut ScenarioOutcome) {

@@ -14,6 +14,8 @@ mod check;
 mod checks;
 mod disks;
 mod early_end;
+#[cfg(test)]
+mod minimal;
 mod runner;
 mod seeded_cycles;
 mod side_effects;
@@ -26,6 +28,7 @@ use crate::evidence::Evidence;
 use crate::outcome::{ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
 use crate::scenario::Scenario;
+use crate::wire_core::{self, CoreChoice};
 
 pub use check::Check;
 pub use runner::{CheckedRules, run_checks_for};
@@ -44,16 +47,52 @@ pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
     let evidence = Evidence::begin(&context, &scenario.name)?;
     let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, context.mutant.clone());
     // Every cycle and every check opens a core of its own; all are of this kind.
-    outcome.core = format!("built-in {}, simulated platforms", env!("CARGO_PKG_VERSION"));
     let mut rules = RuleLog::simulated();
-    let verdict = match scenario.script.as_str() {
-        "sim-cycle" => seeded_cycles::run(&context, scenario, &evidence, &mut outcome, &mut rules)?,
-        "sim-rules" => runner::run_all(&context, &evidence, &mut outcome, &mut rules),
-        _ => anyhow::bail!("scenario {} is not of the simulated tier", scenario.name),
+    let verdict = match identify(&evidence) {
+        Err(why) => {
+            outcome.why = why;
+            Verdict::Unknown
+        }
+        Ok(core) => {
+            outcome.core = core;
+            run_script(&context, scenario, &evidence, &mut outcome, &mut rules)?
+        }
     };
     outcome.rules = rules.into_outcomes();
     outcome.verdict = outcome.rules.iter().map(|rule| rule.score.verdict()).fold(verdict, Verdict::and);
     outcome.ms = evidence.elapsed_ms();
     evidence.end(&outcome).context("write the result")?;
     Ok(outcome)
+}
+
+fn run_script(
+    context: &RunContext,
+    scenario: &Scenario,
+    evidence: &Evidence,
+    outcome: &mut ScenarioOutcome,
+    rules: &mut RuleLog,
+) -> Result<Verdict> {
+    Ok(match scenario.script.as_str() {
+        "sim-cycle" => seeded_cycles::run(context, scenario, evidence, outcome, rules)?,
+        "sim-rules" => runner::run_all(context, evidence, outcome, rules),
+        _ => anyhow::bail!("scenario {} is not of the simulated tier", scenario.name),
+    })
+}
+
+/// The name of the core under test and how it was opened, or why it cannot be opened.
+fn identify(evidence: &Evidence) -> Result<String, String> {
+    let address = match CoreChoice::selected().map_err(|error| error.to_string())? {
+        CoreChoice::BuiltIn => {
+            return Ok(format!("built-in {}, simulated platforms", env!("CARGO_PKG_VERSION")));
+        }
+        CoreChoice::Wire(address) => address,
+    };
+    let log = evidence.dir().join("core.log");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("start a runtime: {error}"))?;
+    let identity = runtime.block_on(wire_core::identify(&address, Some(log.as_std_path())));
+    match identity {
+        Ok(identity) => Ok(format!("{identity}, simulated platforms")),
+        Err(error) => Err(format!("the core `{address}` cannot be opened: {error}")),
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
+use crate::missing::Missing;
 use crate::mutants::InjectedFault;
 use crate::outcome::{RuleOutcome, ScenarioOutcome, Verdict};
 use crate::rules::{RuleId, RuleLog};
@@ -29,12 +30,24 @@ pub(crate) fn run_all(
         }
     };
     let total = all_checks().count() as u64;
-    let mut verdict = Verdict::Pass;
+    let mut verdict = Verdict::Skipped;
+    let mut broken = 0;
     for (done, check) in (1..).zip(all_checks()) {
         let seed = seed().unwrap_or(context.chance(check.name) % 1_000_000);
-        let found = run(check, seed, &fault).outcomes;
+        if broken >= MOST_BROKEN {
+            not_run(check, rules);
+            verdict = verdict.and(Verdict::Unknown);
+            continue;
+        }
+        let CheckRun { outcomes: found, broken: line, .. } = run(check, seed, &fault);
+        if let Some(line) = line {
+            broken += 1;
+            if outcome.why.is_empty() {
+                outcome.why = line;
+            }
+        }
         verdict =
-            verdict.and(found.iter().map(|rule| rule.score.verdict()).fold(Verdict::Pass, Verdict::and));
+            verdict.and(found.iter().map(|rule| rule.score.verdict()).fold(Verdict::Skipped, Verdict::and));
         if outcome.why.is_empty()
             && let Some(worst) = worst(&found)
         {
@@ -48,6 +61,19 @@ pub(crate) fn run_all(
         return Verdict::Unknown;
     }
     verdict
+}
+
+/// The most checks in which a core may break the wire protocol, or not answer, before the others are
+/// left out: each may take as long as the longest wait.
+const MOST_BROKEN: u32 = 3;
+
+/// Records that a check was left out.
+fn not_run(check: &Check, rules: &mut RuleLog) {
+    for rule in check.rules {
+        let why =
+            format!("{}: not run, because the core broke the protocol in {MOST_BROKEN} checks", check.name);
+        rules.unknown(*rule, why);
+    }
 }
 
 /// What checks found out about a core with a fault.
@@ -72,6 +98,16 @@ pub fn run_checks_for(rules: &[RuleId], fault: &InjectedFault, seed: u64) -> Che
     all
 }
 
+/// Runs every check on a core with this fault and returns the worst outcome of each rule.
+#[cfg(test)]
+pub(super) fn judge_every_rule(fault: &InjectedFault, seed: u64) -> Vec<RuleOutcome> {
+    let mut log = RuleLog::simulated();
+    for check in all_checks() {
+        run(check, seed, fault).outcomes.into_iter().for_each(|rule| log.add(rule));
+    }
+    log.into_outcomes()
+}
+
 /// The seed that `ROUNDTRIP_SEED` asks for.
 fn seed() -> Option<u64> {
     std::env::var("ROUNDTRIP_SEED").ok()?.parse().ok()
@@ -79,7 +115,7 @@ fn seed() -> Option<u64> {
 
 /// The worst of the outcomes that keep the verdict from being a pass.
 fn worst(found: &[RuleOutcome]) -> Option<&RuleOutcome> {
-    let counts = |rule: &&RuleOutcome| rule.score.verdict() != Verdict::Pass;
+    let counts = |rule: &&RuleOutcome| rule.score.verdict() > Verdict::Pass;
     found.iter().filter(counts).max_by_key(|rule| rule.score.verdict())
 }
 
@@ -91,13 +127,16 @@ struct CheckRun {
     /// The rule of the step that ended the check early, if that was the core's failure and no
     /// assertion.
     ended_early: Option<RuleId>,
+    /// How the core broke the wire protocol, if it did.
+    broken: Option<String>,
 }
 
 /// Runs one check. A rule that the check lists and did not look at is unknown.
 fn run(check: &Check, seed: u64, fault: &InjectedFault) -> CheckRun {
-    let mut log = RuleLog::simulated();
+    let missing = Missing::default();
+    let mut log = RuleLog::simulated().noting(&missing);
     let ended = simulator::run(seed, async |world| {
-        let testbed = testbed::open(world, (check.setup)(), fault)?;
+        let testbed = testbed::open(world, (check.setup)(), fault, &missing)?;
         let ended = (check.body)(&testbed, &mut log).await;
         let closed = testbed.close().await;
         ended.and(closed.map_err(EarlyEnd::from))
@@ -109,12 +148,12 @@ fn run(check: &Check, seed: u64, fault: &InjectedFault) -> CheckRun {
         }
     }
     let mut outcomes = log.into_outcomes();
-    for rule in outcomes.iter_mut().filter(|rule| rule.verdict != Verdict::Pass) {
+    for rule in outcomes.iter_mut().filter(|rule| !matches!(rule.verdict, Verdict::Pass | Verdict::Skipped)) {
         rule.found = format!("{}: {} (ROUNDTRIP_SEED={seed} runs it again)", check.name, rule.found);
     }
     let failed = outcomes.iter().filter(|rule| rule.verdict == Verdict::Fail).map(|rule| rule.id);
     let asserted = failed.filter(|rule| Some(*rule) != ended_early).collect();
-    CheckRun { outcomes, asserted, ended_early }
+    CheckRun { outcomes, asserted, ended_early, broken: missing.broken().map(ToOwned::to_owned) }
 }
 
 /// Judges the rules of a check that ended early. If the core is to blame, the rule that the failed
@@ -122,6 +161,10 @@ fn run(check: &Check, seed: u64, fault: &InjectedFault) -> CheckRun {
 /// Nothing can be said about the other rules of the check. Returns the rule that is broken if it is
 /// so only because the check ended.
 fn judge_early_end(check: &Check, log: &mut RuleLog, end: &EarlyEnd) -> Option<RuleId> {
+    if let Some(capability) = log.missing().map(ToOwned::to_owned) {
+        check.rules.iter().for_each(|rule| log.skip(*rule, &capability));
+        return None;
+    }
     let explained = log.broken().is_some();
     let mut ended_early = None;
     match &end.error {

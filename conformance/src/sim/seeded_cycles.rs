@@ -11,6 +11,7 @@ use simulator::{Cut, SimProfile, SimWorld, SimWrite, Snapshot, cut_of, last_reco
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
+use crate::missing::{self, Missing};
 use crate::mutants::InjectedFault;
 use crate::outcome::{
     DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, ScenarioOutcome, Verdict,
@@ -38,7 +39,7 @@ pub(crate) fn run(
     outcome: &mut ScenarioOutcome,
     rules: &mut RuleLog,
 ) -> Result<Verdict> {
-    let mut verdict = Verdict::Pass;
+    let mut verdict = Verdict::Skipped;
     let mut all_idle = true;
     let seeds = seeds(context)?;
     let pair = setup(scenario)?;
@@ -64,8 +65,15 @@ fn seeds(context: &RunContext) -> Result<Vec<u64>> {
     Ok((first..first + context.seeds).collect())
 }
 
-/// The edges of one seed's cycle, or why the cycle ended early.
-type Cycle = Result<Vec<EdgeOutcome>, EarlyEnd>;
+/// What one seed's cycle found.
+struct Cycle {
+    /// The edges that were judged.
+    edges: Vec<EdgeOutcome>,
+    /// Why the cycle ended early, if it did.
+    ended: Result<(), EarlyEnd>,
+    /// The capability that the core lacks for the rest of the cycle.
+    missing: Missing,
+}
 
 /// A fault that one seed's core has. Each seed has a fault of its own, because a fault that waits
 /// for an edge is activated once.
@@ -76,12 +84,16 @@ fn fault_of(mutant: Option<&str>) -> Result<InjectedFault, EarlyEnd> {
 
 /// Runs one seed's cycle. Also returns whether there is a fault that altered nothing.
 fn run_seed(seed: u64, pair: &Setup, mutant: Option<&str>) -> (Cycle, bool) {
-    match fault_of(mutant) {
+    let (mut edges, missing) = (Vec::new(), Missing::default());
+    let (ended, is_idle) = match fault_of(mutant) {
         Ok(fault) => {
-            (simulator::run(seed, async |world| cycle(world, pair.clone(), &fault).await), fault.is_idle())
+            let parts = CycleParts { pair: pair.clone(), fault: &fault, missing: &missing };
+            let ended = simulator::run(seed, async |world| cycle(world, parts, &mut edges).await);
+            (ended, fault.is_idle())
         }
         Err(end) => (Err(end), false),
-    }
+    };
+    (Cycle { edges, ended, missing }, is_idle)
 }
 
 /// Reduces the edges of many seeds to those that a report shows: of each kind the worst that
@@ -103,13 +115,15 @@ fn condense(edges: Vec<EdgeOutcome>) -> Vec<EdgeOutcome> {
 
 /// Adds a seed's edges to the outcome and judges the rules by them.
 fn record(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, seed: u64, cycle: Cycle) -> Verdict {
-    let edges = match cycle {
-        Ok(edges) => edges,
-        Err(error) => return record_early_end(outcome, rules, seed, &error),
+    let mut verdict = match (&cycle.ended, cycle.missing.get()) {
+        (_, Some(capability)) => record_missing(outcome, rules, capability),
+        (Ok(()), None) => {
+            rules.check(LC_01, true, "every seed's cycle ended where it began");
+            Verdict::Pass
+        }
+        (Err(error), None) => record_early_end(outcome, rules, seed, error),
     };
-    rules.check(LC_01, true, "every seed's cycle ended where it began");
-    let mut verdict = Verdict::Pass;
-    for edge in edges {
+    for edge in cycle.edges {
         let passed = edge.verdict == Verdict::Pass;
         rules.check(FO_10, passed, format!("seed {seed}, {}: {}", edge.name, edge.disks[0].words));
         if edge.name.starts_with("failback") {
@@ -126,6 +140,15 @@ fn record(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, seed: u64, cycle: 
         outcome.edges.push(edge);
     }
     verdict
+}
+
+/// Records that the rest of the cycle needs a capability that the core does not have.
+fn record_missing(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, capability: &str) -> Verdict {
+    for rule in [LC_01, LC_09] {
+        rules.skip(rule, capability);
+    }
+    outcome.why = missing::why(capability);
+    Verdict::Skipped
 }
 
 /// Judges a seed whose cycle ended early: it fails if the core is to blame, else it is unknown.
@@ -149,6 +172,7 @@ fn record_early_end(
             rules.unknown(LC_01, why);
             Verdict::Unknown
         }
+        ScenarioError::Lacking(capability) => record_missing(outcome, rules, capability),
     }
 }
 
@@ -165,20 +189,29 @@ fn setup(scenario: &Scenario) -> Result<Setup> {
     }))
 }
 
-async fn cycle(world: SimWorld, pair: Setup, fault: &InjectedFault) -> Cycle {
+/// What a cycle is run with.
+struct CycleParts<'a> {
+    pair: Setup,
+    fault: &'a InjectedFault,
+    missing: &'a Missing,
+}
+
+/// Runs a cycle and adds each edge as it is judged.
+async fn cycle(world: SimWorld, parts: CycleParts<'_>, edges: &mut Vec<EdgeOutcome>) -> Result<(), EarlyEnd> {
+    let CycleParts { pair, fault, missing } = parts;
     let seed = world.seed();
-    let testbed = testbed::open(world, pair, fault)?;
+    let testbed = testbed::open(world, pair, fault, missing)?;
     let item = testbed.protect(MACHINE).await?;
     fault.begin_edge(EDGES[0]);
     testbed.wait_for_points(&item, 4).await?;
     testbed.advance(Millis(seed.wrapping_mul(7919) % INTERVAL.0)).await;
-    let out = fail_over(&testbed, seed).await?;
+    edges.push(fail_over(&testbed, seed).await?);
     testbed.commit(&item).await?;
     testbed.primary.restore();
     fault.begin_edge(EDGES[1]);
     reprotect(&testbed, BACK).await?;
     testbed.advance(Millis(seed.wrapping_mul(104_729) % INTERVAL.0)).await;
-    let back = fail_back(&testbed, seed).await?;
+    edges.push(fail_back(&testbed, seed).await?);
     testbed.commit(&item).await?;
     reprotect(&testbed, OUT).await?;
     let at = testbed.item(&item).await?.protection;
@@ -189,7 +222,7 @@ async fn cycle(world: SimWorld, pair: Setup, fault: &InjectedFault) -> Cycle {
             format!("the cycle ends {at:?}, not protected on the primary side"),
         ));
     }
-    Ok(vec![out, back])
+    Ok(())
 }
 
 async fn reprotect(testbed: &Testbed, direction: Direction) -> Result<(), TestbedError> {

@@ -1,23 +1,43 @@
 //! Machines, items and recovery points of a testbed.
 
+use std::collections::BTreeSet;
+
 use contract::{
-    EnableProtection, GroupId, ItemId, ItemView, MachineId, MachineView, Platform, PlatformErrorKind,
-    RecoveryPoint, Timestamp, VolumeId,
+    CoreError, EnableProtection, ErrorCode, GroupId, ItemId, ItemView, MachineId, MachineView, Millis,
+    Platform, PlatformErrorKind, RecoveryPoint, Timestamp, VolumeId,
 };
 
 use super::{INTERVAL, POLICY, Testbed, TestbedError, cloud_machine, enable_request, kept, patiently};
 use crate::{Call, Event, FailCall, SimFault, SimInstall, SimSite, Snapshot};
 
+/// How often a core is asked that cannot tell by itself.
+const LOOK_EVERY: Millis = Millis(1_000);
+
+/// `None` if the core does not support what it was asked for.
+fn supported<T>(answer: Result<T, CoreError>) -> Result<Option<T>, CoreError> {
+    match answer {
+        Err(error) if error.code == ErrorCode::NotSupported => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
 impl Testbed {
     /// Makes [`POLICY`], unless the core has a policy.
     ///
     /// # Errors
-    /// The core refuses it.
+    /// The core refuses it. A core that has no policies at all goes by its own.
     pub async fn make_policy(&self) -> Result<(), TestbedError> {
-        if self.core.policies().await?.is_empty() {
-            self.core.create_policy(&POLICY.into(), &self.policy).await?;
+        match supported(self.opened.policies().await)? {
+            Some(policies) if policies.is_empty() => {}
+            _ => return Ok(()),
         }
+        supported(self.opened.create_policy(&POLICY.into(), &self.policy).await)?;
         Ok(())
+    }
+
+    /// All items, if the core can list them.
+    pub(super) async fn opened_items(&self) -> Result<Vec<ItemView>, TestbedError> {
+        Ok(supported(self.opened.items().await)?.unwrap_or_default())
     }
 
     /// Makes [`POLICY`] if there is none, installs and starts a machine, and lets it run for an
@@ -90,7 +110,26 @@ impl Testbed {
     /// # Errors
     /// The core says that it will not, or says nothing.
     pub async fn wait_for_points(&self, item: &ItemId, count: u64) -> Result<ItemView, TestbedError> {
-        patiently(format!("point {count} of {item}"), self.core.watch_points(item, count)).await
+        let what = format!("point {count} of {item}");
+        let waited = patiently(what.clone(), self.opened.watch_points(item, count)).await;
+        if waited.as_ref().is_err_and(|error| error.code() == Some(ErrorCode::NotSupported)) {
+            return patiently(what, self.look_for_points(item, count)).await;
+        }
+        waited
+    }
+
+    /// As [`Self::wait_for_points`], for a core that can only be asked again and again. It looks more
+    /// often than a core can make points.
+    async fn look_for_points(&self, item: &ItemId, count: u64) -> Result<ItemView, TestbedError> {
+        let mut seen = BTreeSet::new();
+        loop {
+            let view = self.item(item).await?;
+            seen.extend(view.points.iter().filter(|point| point.processed).map(|point| point.id.clone()));
+            if seen.len() as u64 >= count {
+                return Ok(view);
+            }
+            self.advance(LOOK_EVERY).await;
+        }
     }
 
     /// The item's processed points, oldest first.
