@@ -10,10 +10,10 @@ use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::core_under_test;
 use crate::evidence::Evidence;
-use crate::outcome::{EdgeOutcome, RuleOutcome, ScenarioOutcome, Verdict};
+use crate::outcome::{EdgeOutcome, ScenarioOutcome, Verdict};
 use crate::real::{self, ScenarioRun};
-use crate::rules::RuleId;
-use crate::scenario::{Scenario, Tier};
+use crate::rules::{RuleId, RuleLog};
+use crate::scenario::Scenario;
 
 /// Compares the outcome of a scenario that passed with its snapshot; `Err` says how they differ.
 pub type Compare = fn(&ScenarioOutcome) -> Result<(), String>;
@@ -35,7 +35,7 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     let span = tracing::info_span!("scenario", scenario = scenario.name);
     let whole = open_and_run(&run, scenario, &evidence, &mut outcome);
     let error = whole.instrument(span).await;
-    note_promises(&mut outcome, &scenario.promises, error.is_some());
+    note_promises(&mut outcome, &scenario.promises, error.as_ref());
     conclude(&mut outcome, error);
     let rounds = scenario.rounds(run.cycles);
     let expected = scenario.edges.len() * rounds as usize;
@@ -147,17 +147,18 @@ fn note_regression(outcome: &mut ScenarioOutcome, compare: Compare) {
 }
 
 /// Records that nothing can be said about the rules that a scenario promised to judge and did not.
-fn note_promises(outcome: &mut ScenarioOutcome, promises: &[RuleId], ended_early: bool) {
-    let why = if ended_early {
-        "the scenario ended before it judged this rule"
-    } else {
-        "the scenario promised to judge this rule and did not"
-    };
-    for rule in promises {
-        if !outcome.rules.iter().any(|known| known.id == *rule) {
-            outcome.rules.push(RuleOutcome::new(*rule, Tier::Real, Verdict::Unknown, why));
+/// They are skipped if the core lacks what the scenario needs.
+fn note_promises(outcome: &mut ScenarioOutcome, promises: &[RuleId], error: Option<&ScenarioError>) {
+    let mut log = RuleLog::default();
+    let is_missing = |rule: &&RuleId| !outcome.rules.iter().any(|known| known.id == **rule);
+    for rule in promises.iter().filter(is_missing) {
+        match error {
+            Some(ScenarioError::Lacking(capability)) => log.skip(*rule, capability),
+            Some(_) => log.unknown(*rule, "the scenario ended before it judged this rule"),
+            None => log.unknown(*rule, "the scenario promised to judge this rule and did not"),
         }
     }
+    outcome.rules.extend(log.into_outcomes());
     outcome.rules.sort_by_key(|rule| rule.id);
 }
 
@@ -193,7 +194,6 @@ fn conclude(outcome: &mut ScenarioOutcome, error: Option<ScenarioError>) {
 mod tests {
     use super::*;
     use crate::report;
-    use crate::rules::RuleLog;
     use crate::rules::ids::{FO_04, ST_02};
 
     fn concluded(rules: RuleLog, error: Option<ScenarioError>) -> ScenarioOutcome {
@@ -231,7 +231,7 @@ mod tests {
         let with_promises = |rules: RuleLog, error: Option<ScenarioError>| {
             let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
             outcome.rules = rules.into_outcomes();
-            note_promises(&mut outcome, &[FO_04, ST_02], error.is_some());
+            note_promises(&mut outcome, &[FO_04, ST_02], error.as_ref());
             conclude(&mut outcome, error);
             outcome
         };
