@@ -28,8 +28,8 @@ impl CapabilityGate {
     /// Refuses an operation that the core does not have.
     async fn admit(&self, needed: Option<Operation>) -> Result<(), CoreError> {
         let Some(operation) = needed else { return Ok(()) };
-        let ask = async || self.core.capabilities().await.map(|capabilities| capabilities.operations);
-        let operations = self.operations.get_or_try_init(ask).await?;
+        let ask = || async { Ok(self.core.capabilities().await?.operations) };
+        let operations: &Vec<Operation> = self.operations.get_or_try_init::<CoreError, _, _>(ask).await?;
         if operations.contains(&operation) {
             return Ok(());
         }

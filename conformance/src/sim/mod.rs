@@ -60,6 +60,10 @@ pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
     };
     outcome.rules = rules.into_outcomes();
     outcome.verdict = outcome.rules.iter().map(|rule| rule.score.verdict()).fold(verdict, Verdict::and);
+    if verdict == Verdict::Skipped && outcome.verdict == Verdict::Pass {
+        // What was judged before a capability was missing is no pass of the whole scenario.
+        outcome.verdict = Verdict::Skipped;
+    }
     outcome.ms = evidence.elapsed_ms();
     evidence.end(&outcome).context("write the result")?;
     Ok(outcome)

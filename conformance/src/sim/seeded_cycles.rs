@@ -40,12 +40,13 @@ pub(crate) fn run(
     rules: &mut RuleLog,
 ) -> Result<Verdict> {
     let mut verdict = Verdict::Skipped;
-    let mut all_idle = true;
+    let (mut all_idle, mut lacking) = (true, false);
     let seeds = seeds(context)?;
     let pair = setup(scenario)?;
     for (done, seed) in (1..).zip(&seeds) {
         let (cycle, is_idle) = run_seed(*seed, &pair, context.mutant.as_deref());
         all_idle &= is_idle;
+        lacking |= cycle.missing.get().is_some();
         verdict = verdict.and(record(outcome, rules, *seed, cycle));
         evidence.progress("cycles", "seeds", done, seeds.len() as u64, "seeds");
     }
@@ -53,6 +54,12 @@ pub(crate) fn run(
     if all_idle {
         "the mutant was never activated".clone_into(&mut outcome.why);
         return Ok(Verdict::Unknown);
+    }
+    if lacking && verdict == Verdict::Pass {
+        let reached = |kind: &str| outcome.edges.iter().any(|edge| edge.name.starts_with(kind));
+        let others: Vec<_> = EDGES.into_iter().filter(|kind| !reached(kind)).collect();
+        outcome.edges.extend(others.into_iter().map(|kind| EdgeOutcome::skipped(kind, &outcome.why)));
+        return Ok(Verdict::Skipped);
     }
     Ok(verdict)
 }
