@@ -60,15 +60,12 @@ class Backy2(FullCopy):
     async def take_point(self, item: Item, consistency: rt.Consistency) -> rt.RecoveryPoint:
         source, machine = self.sites_of(item)[0], item.view.primary[1]
         name = f"{item.view.id}-point-{item.next_number()}"
-        [snapshot] = await source.open_snapshots(rt.SnapshotRequest([(machine, None)], consistency))
-        try:
+        async with source.snapshot(machine, consistency) as snapshot:
             for disk in snapshot.disks:
                 file = self.folder / f"{name}-{disk.id}"
                 await rt.execute("nbdcopy", "--", disk.uri, str(file))
                 await self.backy2("backup", f"file://{file}", f"{name}-{disk.id}")
                 file.unlink()
-        finally:
-            await source.close_snapshot(snapshot.id, rt.Acknowledge.ADVANCE)
         return rt.RecoveryPoint(
             id=rt.PointId(name),
             time=snapshot.taken_at,

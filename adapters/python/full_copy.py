@@ -28,8 +28,7 @@ class FullCopy(rt.ItemCore[Item]):
 
     async def take_point(self, item: Item, consistency: rt.Consistency) -> rt.RecoveryPoint:
         (source, target), (_, machine) = self.sites_of(item), item.view.primary
-        [snapshot] = await source.open_snapshots(rt.SnapshotRequest([(machine, None)], consistency))
-        try:
+        async with source.snapshot(machine, consistency) as snapshot:
             item.garbage += item.copying  # An earlier copy was not finished.
             name = f"{item.view.id}-point-{item.next_number()}"
             item.copying = [VolumeId(f"{name}-{disk.id}") for disk in snapshot.disks]
@@ -39,8 +38,6 @@ class FullCopy(rt.ItemCore[Item]):
                 await target.create_volume(volume, disk.size)
                 async with target.exported(volume, WRITE) as uri:
                     await rt.execute("nbdcopy", "--destination-is-zero", "--", disk.uri, uri)
-        finally:
-            await source.close_snapshot(snapshot.id, rt.Acknowledge.ADVANCE)
         volumes = [(disk.id, volume) for disk, volume in zip(snapshot.disks, item.copying)]
         item.copying = []
         return rt.RecoveryPoint(

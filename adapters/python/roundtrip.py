@@ -15,6 +15,7 @@ of `asyncio.to_thread` does. A core does nothing for that. It must not wait in o
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import contextvars
 import dataclasses
@@ -1071,7 +1072,7 @@ class Platform:
         await self._call(Any, "power_off", id=id)
 
     async def screenshot(self, id: MachineId) -> bytes:
-        return bytes(await self._call(list[int], "screenshot", id=id))
+        return base64.b64decode(await self._call(str, "screenshot", id=id))
 
     async def open_snapshot(self, machine: MachineId, since: ChangeId | None = None) -> DiskSnapshot:
         return cast(
@@ -1130,11 +1131,42 @@ class Platform:
     @contextlib.asynccontextmanager
     async def exported(self, volume: VolumeId, access: Access) -> AsyncIterator[str]:
         """Exports a volume while the block runs, and closes the export afterwards."""
-        export = await self.export_volume(volume, access)
+
+        async def close(export: Export) -> None:
+            await self.close_export(export.id)
+
+        export = await _opened(self.export_volume(volume, access), close)
         try:
             yield export.uri
         finally:
-            await self.close_export(export.id)
+            await close(export)
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self, machine: MachineId, consistency: Consistency) -> AsyncIterator[DiskSnapshot]:
+        """Takes a snapshot of a machine, and closes it when the block ends."""
+
+        async def close(snapshots: list[DiskSnapshot], done: bool = False) -> None:
+            for snapshot in snapshots:
+                await self.close_snapshot(snapshot.id, Acknowledge.ADVANCE if done else Acknowledge.KEEP)
+
+        opening = self.open_snapshots(SnapshotRequest([(machine, None)], consistency))
+        [snapshot], done = await _opened(opening, close), False
+        try:
+            yield snapshot
+            done = True
+        finally:
+            await close([snapshot], done)
+
+
+async def _opened(opening: Coroutine[Any, Any, T], close: Callable[[T], Awaitable[None]]) -> T:
+    """Opens something. If the task is cancelled meanwhile, it is opened all the same, and closed."""
+    task = asyncio.ensure_future(opening)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with contextlib.suppress(PlatformError, ConnectionError):
+            await close(await task)
+        raise
 
 
 # --- Helpers of a core ----------------------------------------------------------------------------

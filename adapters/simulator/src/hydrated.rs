@@ -4,15 +4,7 @@ use std::ops::Range;
 
 use crate::boot_partition::{EDITED_FILES, loaded_drivers};
 use crate::disk::{BOOT_PARTITION, SECTOR};
-use crate::{Allowed, SimBoot, SimSite, Snapshot};
-
-impl SimSite {
-    /// The bytes of the boot partition on a machine's first disk.
-    #[must_use]
-    pub fn boot_partition() -> Range<u64> {
-        BOOT_PARTITION
-    }
-}
+use crate::{Allowed, SimBoot, Snapshot};
 
 impl SimBoot {
     /// The bytes in which this machine's disks may differ from `before`, the disks that they were

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -14,6 +15,7 @@ use contract::{
 use nbd::{DiskServer, Served};
 use tokio::sync::watch;
 
+use crate::disk::BOOT_PARTITION;
 use crate::faults::Faults;
 use crate::state::State;
 use crate::store::Store;
@@ -169,6 +171,12 @@ impl SimSite {
     /// Number of open snapshots and exports, which a stopped core must not leave behind.
     pub fn left_open(&self) -> usize {
         self.with(|state| state.snapshots.len() + state.exports.len())
+    }
+
+    /// The boot partition of a machine's first disk, in bytes.
+    #[must_use]
+    pub fn boot_partition() -> Range<u64> {
+        BOOT_PARTITION
     }
 
     /// All events so far, in order.

@@ -8,7 +8,6 @@ use contract::{DiskId, MachineId};
 use harness::machine::Guest;
 
 use crate::Profile;
-use crate::site::role;
 
 /// One boot of one machine: the content of its disks before power-on, and every write since.
 ///
@@ -51,4 +50,9 @@ pub struct BootDisk {
     pub log: Utf8PathBuf,
     /// Size in bytes.
     pub bytes: u64,
+}
+
+/// Name of a disk in the names of QEMU's nodes.
+pub(crate) fn role(disk: &DiskId) -> &str {
+    &disk.0
 }

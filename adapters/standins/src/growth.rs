@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use contract::{Bytes, DiskId, MachineId, PlatformError, PlatformErrorKind as Kind};
 
-use crate::site::role;
+use crate::boot::role;
 use crate::{Boot, StandInSite};
 
 impl StandInSite {

@@ -13,7 +13,7 @@ use harness::machine::{self, DiskManager, DiskSpec, Machine};
 use harness::tools::{self, Format};
 use witness::protocol::SERVICE_PORT;
 
-use crate::site::role;
+use crate::boot::role;
 use crate::state::{MachineRecord, State, VolumeRecord};
 use crate::{Boot, BootDisk, StandInSite, TrackingMechanism};
 

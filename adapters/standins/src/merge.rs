@@ -7,7 +7,7 @@ use harness::tools;
 use inventory::{Volumes, merged_into};
 use serde_json::{Value, json};
 
-use crate::site::role;
+use crate::boot::role;
 use crate::state::VolumeRecord;
 use crate::{Boot, StandInSite};
 

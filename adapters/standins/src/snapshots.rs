@@ -18,7 +18,7 @@ use harness::storage::{Image, Mode};
 use harness::tools::{self, Format};
 use serde_json::{Value, json};
 
-use crate::site::role;
+use crate::boot::role;
 use crate::state::{SnapshotRecord, SnapshotSource, State, VolumeRecord};
 use crate::{Boot, StandInSite, TrackingMechanism};
 

@@ -9,8 +9,8 @@ use simulator::{Load, SimBoot, SimInstall};
 /// Granularity in which the suite counts what a machine changed, in bytes.
 const GRAIN: u64 = 64 * 1024;
 
-/// A machine that rewrites a large piece of each disk every minute: it fills most of its disks within
-/// hours, and writes little during a failback.
+/// A machine that rewrites a large piece of each disk every minute: it fills most of its disks
+/// within hours, and writes little during a failback.
 pub(crate) fn filling(machine: &str) -> SimInstall {
     let load = Load { record_every: INTERVAL, churn_every: INTERVAL, churn_bytes: 64 * 1024 };
     let disks = vec![("system".into(), Bytes(8 << 20)), ("data".into(), Bytes(8 << 20))];

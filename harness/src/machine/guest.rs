@@ -17,7 +17,7 @@ use witness::protocol::Hello;
 use super::forwards::Forwards;
 use super::serial::{SharedSerial, tail_of};
 use super::xml::{self, Sockets};
-use super::{Accelerator, DiskManager, GuestSpec, Serial, managed_disks};
+use super::{Accelerator, DiskManager, GuestSpec, Serial, managed_disks, nodes};
 use crate::host::{self, Host, blocking};
 use crate::qmp::Monitor;
 use crate::scratch::Scratch;
@@ -147,8 +147,8 @@ impl Machine {
         self.keep_log()
     }
 
-    /// Prepares for [`Machine::define`] of the same machine for its next boot. A machine whose disks
-    /// libvirt manages stays defined, because its checkpoints belong to the definition.
+    /// Prepares for [`Machine::define`] of the same machine for its next boot. A machine whose
+    /// disks libvirt manages stays defined, because its checkpoints belong to the definition.
     ///
     /// # Errors
     /// libvirt refused.
@@ -422,8 +422,8 @@ impl Guest {
         .await
     }
 
-    /// Grows a disk while the guest runs, through whoever manages its disks. The guest's kernel sees
-    /// the new size once it scans the disk again.
+    /// Grows a disk while the guest runs, through whoever manages its disks. The guest's kernel
+    /// sees the new size once it scans the disk again.
     ///
     /// # Errors
     /// There is no such disk, QEMU is busy with it, or its image cannot grow.
@@ -434,19 +434,18 @@ impl Guest {
             what: "the machine has no such disk".to_owned(),
         };
         let disk = self.spec.disks.iter().find(|disk| disk.role == role).ok_or_else(wrong)?;
-        match self.spec.disk_manager {
-            DiskManager::CommandLine => {
-                let arguments = json!({"node-name": self.spec.format_node(role), "size": bytes});
-                self.monitor.execute("block_resize", arguments).await.map(drop)
-            }
-            DiskManager::Libvirt => {
-                let (domain, image) = (self.domain.clone(), disk.image.to_string());
-                blocking(format!("grow disk {role} of {}", self.name), move || {
-                    domain.block_resize(&image, bytes, sys::VIR_DOMAIN_BLOCK_RESIZE_BYTES).map(drop)
-                })
-                .await
-            }
+        if self.spec.disk_manager == DiskManager::Libvirt {
+            let (domain, image) = (self.domain.clone(), disk.image.to_string());
+            blocking(format!("grow disk {role} of {}", self.name), move || {
+                domain.block_resize(&image, bytes, sys::VIR_DOMAIN_BLOCK_RESIZE_BYTES).map(drop)
+            })
+            .await?;
         }
+        // A node does not notice that the one below it has grown, and only the device's own node
+        // tells the device. Once it has grown as well, the guest can see it.
+        let logged = disk.write_log.as_ref().map(|_| nodes::logged_node(role));
+        let top = logged.unwrap_or_else(|| self.spec.format_node(role));
+        self.monitor.execute("block_resize", json!({"node-name": top, "size": bytes})).await.map(drop)
     }
 
     /// Saves the screen as a PNG.

@@ -12,8 +12,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Value, json};
 
 use super::hardware::LibvirtBus;
-use super::xml::{escape, logged_node, write_log};
-use super::{DiskSpec, GuestSpec, disk_serial};
+use super::nodes::{disk_serial, escape, logged_node, write_log};
+use super::{DiskSpec, GuestSpec};
 use crate::qmp::Monitor;
 use crate::tools::Format;
 use crate::{Error, Result};

@@ -1,9 +1,11 @@
 //! Machines: their description, how they are started, and the running guest.
 
+mod format_node;
 mod forwards;
 mod guest;
 mod hardware;
 mod managed_disks;
+mod nodes;
 mod serial;
 mod xml;
 
@@ -14,9 +16,9 @@ use camino::Utf8PathBuf;
 pub use forwards::Forwards;
 pub use guest::{Guest, GuestFiles, Machine};
 pub use hardware::{Accelerator, Controller, DiskBus, Firmware, Hardware, Identity, Nic};
+pub use nodes::disk_serial;
 pub use serial::Serial;
 pub(crate) use xml::NAMESPACE;
-pub use xml::disk_serial;
 
 use crate::tools::Format;
 
@@ -71,15 +73,4 @@ pub struct GuestSpec {
     pub mac: String,
     /// Directory for logs and firmware variables.
     pub dir: Utf8PathBuf,
-}
-
-impl GuestSpec {
-    /// Name of the block node of a disk's format. Replication attaches here, below the write log.
-    #[must_use]
-    pub fn format_node(&self, role: &str) -> String {
-        match self.disk_manager {
-            DiskManager::CommandLine => xml::format_node(role),
-            DiskManager::Libvirt => managed_disks::format_node(&self.disks, role),
-        }
-    }
 }

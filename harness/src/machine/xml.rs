@@ -7,9 +7,10 @@
 use std::fmt::Write as _;
 
 use camino::Utf8Path;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::forwards::NETWORK;
+use super::nodes::{disk_serial, escape, format_node, logged_node, write_log};
 use super::{Controller, DiskManager, DiskSpec, Firmware, GuestSpec, managed_disks};
 use crate::host::Host;
 use crate::machine::Accelerator;
@@ -247,34 +248,6 @@ fn disk_arguments(spec: &GuestSpec, index: usize, disk: &DiskSpec, arguments: &m
         "-device".to_owned(),
         format!("{device},id=disk-{role},drive={top},serial={},bootindex={}", disk_serial(role), index + 1),
     ]);
-}
-
-/// The block node that logs every write to `below`.
-pub(super) fn write_log(name: &str, below: &str, log: &Utf8Path) -> Value {
-    json!({
-        "driver": "blklogwrites", "node-name": name, "file": below, "discard": "unmap",
-        "log": {"driver": "file", "filename": log}, "log-sector-size": 512,
-    })
-}
-
-/// Serial number of a disk as its guest sees it.
-#[must_use]
-pub fn disk_serial(role: &str) -> String {
-    format!("RT-{role}")
-}
-
-/// Name of the block node that logs a disk's writes.
-pub(super) fn logged_node(role: &str) -> String {
-    format!("logged-{role}")
-}
-
-/// Name of the block node of the format of a disk that the suite attaches.
-pub(super) fn format_node(role: &str) -> String {
-    format!("format-{role}")
-}
-
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&apos;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

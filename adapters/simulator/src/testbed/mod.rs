@@ -1,11 +1,11 @@
 //! Two simulated sites with a core between them: the fixture of the simulated tier and of the
 //! core's own tests.
 //!
-//! A [`Testbed`] has a primary site, a recovery site, by default in the cloud, another VMware site to fail back
-//! to, a virtual clock and one core, which a closure opens from [`CoreParts`]. It knows the core
-//! only through [`ReplicationCore`]. Its verbs do what a test does again and again: protect a
-//! machine, fail over, wait for points. Each returns a [`TestbedError`] that says whether the core
-//! or the simulator failed.
+//! A [`Testbed`] has a primary site, a recovery site, by default in the cloud, another VMware site
+//! to fail back to, a virtual clock and one core, which a closure opens from [`CoreParts`]. It
+//! knows the core only through [`ReplicationCore`]. Its verbs do what a test does again and again:
+//! protect a machine, fail over, wait for points. Each returns a [`TestbedError`] that says whether
+//! the core or the simulator failed.
 //!
 //! - `setup`: what a testbed starts with, names and requests
 //! - `items`: machines, items and recovery points; `jobs`: following a job

@@ -31,7 +31,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "skip-resync",
         "takes a disk for unchanged whose changes the source can no longer list",
         Kind::DataPath(|| Box::new(SkipResync)),
-        &[],
+        &[EX_R9],
     )
     .and_on_guests(&[guests("tracking-limits", &[FO_10]), guests("qemu-killed", &[EX_R9])]),
     Mutant::new(

@@ -158,6 +158,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "overstates-rpo",
         "shows its points two minutes older than they are",
         Kind::ItemView(views::date_points_earlier),
-        &[FO_08, FO_10, PF_02],
+        &[FO_08, FO_10, PF_02, RP_18],
+    ),
+    Mutant::new(
+        Class::WrongPoint,
+        "fails-back-to-app-consistent",
+        "fails back to the newest application-consistent point instead of the latest one",
+        Kind::Interface(InterfaceFault::FailsBackToAppConsistent),
+        &[RP_17],
+    ),
+    Mutant::new(
+        Class::WrongGroupMember,
+        "stops-sharing",
+        "takes no more points of a group at one moment after the first few",
+        Kind::Platform(PlatformFault::StopsSharing),
+        &[FO_10],
     ),
 ];

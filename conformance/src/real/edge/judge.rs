@@ -47,7 +47,8 @@ pub(crate) async fn judge_disks(
     Ok(JudgedDisks { machine, self_test })
 }
 
-/// Records the outcome of an edge: FO-10 with the loss that the core claims, the trace, the time bound and the verdict.
+/// Records the outcome of an edge: FO-10 with the loss that the core claims, the trace, the time
+/// bound and the verdict.
 ///
 /// # Errors
 /// The edge did not pass.

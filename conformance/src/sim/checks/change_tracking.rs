@@ -1,12 +1,15 @@
 //! What a core does when its source can no longer say what changed (EX-R9).
 
-use contract::{Millis, Platform, PointChoice, Timestamp};
-use simulator::testbed::{HOUR, INTERVAL};
+use std::sync::Arc;
+
+use contract::{ItemId, Millis, Platform, PointChoice, Timestamp};
+use simulator::SimBoot;
+use simulator::testbed::{HOUR, INTERVAL, failover_to};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::amounts::{filling, most, written_since};
-use crate::sim::check::{Check, check, missing, succeeds};
+use crate::sim::check::{Check, against, check, missing, succeeds};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -24,8 +27,7 @@ async fn record_lost(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Early
     testbed.wait_until_idle().await?;
     let told = testbed.item(&item).await?.resynchronisations;
     rules.check(EX_R9, told.is_empty(), format!("while the changes are known: {told:?}"));
-    let newest = testbed.newest_point(&item).await?.time;
-    let before = testbed.primary.last_boot(&"web".into()).ok_or_else(|| missing("a boot of web"))?;
+    let (before, newest) = unsent_writes(testbed, &item).await?;
     let arrived = testbed.recovery.written().0;
     testbed.primary.power_off(&"web".into()).await?;
     testbed.primary.start(&"web".into()).await?;
@@ -40,9 +42,24 @@ async fn record_lost(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Early
         view.resynchronisations
     );
     rules.check(EX_R9, arrived <= most(changed) && !view.resynchronisations.is_empty(), found);
-    let failed_over = testbed.fail_over(&item, PointChoice::Latest).await;
+    let request = failover_to(&item, PointChoice::Latest);
+    let failed_over = testbed.completed(testbed.core.failover(&request).await).await;
     succeeds(rules, (EX_R9, "a failover afterwards"), failed_over)?;
-    let contained = testbed.recovered("web");
-    rules.check(EX_R9, contained.is_ok(), format!("the target's disks: {contained:?}"));
+    let recovered = testbed.check_recovery(&view, &PointChoice::Latest).await;
+    recovered.map_err(|end| against(rules, EX_R9, end))?;
     Ok(())
+}
+
+/// Waits until the machine has written something that no recovery point has yet. Returns its boot
+/// and the time of the newest point.
+async fn unsent_writes(testbed: &Testbed, item: &ItemId) -> Result<(Arc<SimBoot>, Timestamp), EarlyEnd> {
+    for _ in 0..100 {
+        let newest = testbed.newest_point(item).await?.time;
+        let boot = testbed.primary.last_boot(&"web".into()).ok_or_else(|| missing("a boot of web"))?;
+        if written_since(&boot, newest) > 0 {
+            return Ok((boot, newest));
+        }
+        testbed.advance(Millis(INTERVAL.0 / 12)).await;
+    }
+    Err(EarlyEnd::inconclusive("the guest writes nothing between two transfers"))
 }

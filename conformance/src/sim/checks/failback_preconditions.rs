@@ -405,8 +405,8 @@ async fn old_windows(
     Ok(())
 }
 
-/// Reprotects one machine through the configuration server's own master target, which the suite names
-/// by default, and another one through a second master target.
+/// Reprotects one machine through the configuration server's own master target, which the suite
+/// names by default, and another one through a second master target.
 async fn second_master_target(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let twin = testbed.protect("twin").await?;
     testbed.wait_for_points(&twin, 3).await?;

@@ -156,8 +156,8 @@ async fn latest_app_consistent_point(testbed: &Testbed, rules: &mut RuleLog) -> 
     Ok(())
 }
 
-/// Test failovers show all choices without leaving the site: four for a machine, two for a plan with
-/// a replication group.
+/// Test failovers show all choices without leaving the site: four for a machine, two for a plan
+/// with a replication group.
 async fn six_choices(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     use PointChoice::{
         Custom, Latest, LatestAppConsistent, LatestMultiVm, LatestMultiVmAppConsistent, LatestProcessed,

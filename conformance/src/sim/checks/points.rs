@@ -148,9 +148,11 @@ async fn fail_over_stalled(
     let (unprocessed, processed): (Vec<_>, Vec<_>) = points.into_iter().partition(|point| !point.processed);
     let newest = processed.last().ok_or_else(|| missing("a processed point"))?;
     let taken = testbed.snapshot_times(&testbed.primary, &machine.into());
-    let real = unprocessed.iter().filter(|point| taken.contains(&point.time)).count();
+    let is_real = |point: &&RecoveryPoint| taken.contains(&point.time) && point.time > newest.time;
+    let real = unprocessed.iter().filter(is_real).count();
     let found = format!(
-        "{} points are shown as received and not processed, {real} of them with the time of a snapshot",
+        "{} points are shown as received and not processed, {real} of them with the time of a snapshot \
+         after the newest processed point",
         unprocessed.len()
     );
     rules.check(RP_15, unprocessed.len() >= 2 && real == unprocessed.len(), found);
@@ -218,8 +220,10 @@ async fn app_consistent(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
     let quiesced: Vec<_> = points.iter().filter(|point| point.consistency == Consistency::App).collect();
     let newest = quiesced.last().ok_or_else(|| missing("an application-consistent point"))?;
     let older = points.last().is_some_and(|point| point.id != newest.id);
+    let before = testbed.item(&item).await?;
     let asked = testbed.world.clock().now();
-    testbed.fail_over(&item, PointChoice::LatestAppConsistent).await?;
+    let request = failover_to(&item, PointChoice::LatestAppConsistent);
+    testbed.completed(testbed.core.failover(&request).await).await?;
     let chosen = testbed.item(&item).await?.failed_over_to;
     let right = older && chosen.as_ref() == Some(&newest.id);
     let found = format!(
@@ -234,6 +238,7 @@ async fn app_consistent(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
     let found = format!("the last write is a quiesce mark: {marked}; the guest finds it: {found_inside}");
     rules.check(RP_19, marked && found_inside, found);
     check_age(rules, &boots, newest, asked)?;
+    testbed.check_recovery(&before, &PointChoice::LatestAppConsistent).await?;
     Ok(())
 }
 

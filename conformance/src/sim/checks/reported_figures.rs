@@ -1,5 +1,5 @@
-//! What a core reports of its recovery points and jobs, compared with what the sites counted (MO-06,
-//! JO-01).
+//! What a core reports of its recovery points and jobs, compared with what the sites counted
+//! (MO-06, JO-01).
 
 use std::collections::BTreeSet;
 
@@ -54,8 +54,8 @@ async fn as_counted(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyE
     Ok(())
 }
 
-/// Every point that is shown is of a moment at which its site took a snapshot, and the newest one is
-/// not older than an interval.
+/// Every point that is shown is of a moment at which its site took a snapshot, and the newest one
+/// is not older than an interval.
 fn shows_true_times(
     testbed: &Testbed,
     rules: &mut RuleLog,
