@@ -38,8 +38,8 @@ impl CapabilityGate {
         Err(CoreError::new(ErrorCode::NotSupported, crate::missing::why(&name)))
     }
 
-    /// Notes that the core does not have a method that belongs to no operation. A core that lists an
-    /// operation and does not support it breaks a rule, so that nothing is noted.
+    /// Notes that the core does not have a method that belongs to no operation. A core that lists
+    /// an operation and does not support it breaks a rule, so that nothing is noted.
     fn note<T>(
         &self,
         method: &str,

@@ -1,5 +1,5 @@
-//! What keeps a check or a scenario from judging a core: a capability that it lacks, or a connection
-//! that it broke.
+//! What keeps a check or a scenario from judging a core: a capability that it lacks, or a
+//! connection that it broke.
 
 use std::sync::{Arc, OnceLock};
 

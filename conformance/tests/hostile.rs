@@ -1,5 +1,5 @@
-//! Cores that hang, die and break the protocol: each leads to one line, a verdict and its exit code,
-//! and leaves nothing behind. The cores are the scripts of `hostile_cores`.
+//! Cores that hang, die and break the protocol: each leads to one line, a verdict and its exit
+//! code, and leaves nothing behind. The cores are the scripts of `hostile_cores`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

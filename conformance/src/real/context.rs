@@ -23,10 +23,11 @@ use crate::evidence::Evidence;
 use crate::hydration::KnownGuest;
 use crate::missing::Missing;
 use crate::mutants::InjectedFault;
-use crate::outcome::{EdgeOutcome, LeftDisk, ScenarioOutcome};
+use crate::outcome::ScenarioOutcome;
 use crate::real::environment::TestEnvironment;
+use crate::real::findings::Findings;
+use crate::rules::RuleId;
 use crate::rules::ids::*;
-use crate::rules::{RuleId, RuleLog};
 use crate::scenario::Scenario;
 
 /// How long a guest may take from power-on to its witness's hello.
@@ -62,29 +63,6 @@ pub(crate) struct ScenarioContext {
     core_name: String,
     host: Host,
     scratch: Arc<Scratch>,
-}
-
-/// What a scenario has found so far.
-#[derive(Default)]
-pub(crate) struct Findings {
-    pub(crate) rules: RuleLog,
-    pub(crate) edges: Vec<EdgeOutcome>,
-    /// What happened, in order and without times; compared with the scenario's snapshot.
-    pub(crate) trace: Vec<String>,
-    /// Volumes whose image files were checked.
-    pub(crate) disks_left: Vec<LeftDisk>,
-    /// What exceeded its time bound.
-    pub(crate) slow: Vec<String>,
-    /// Milliseconds from power-on to the witness's hello, for each boot in order.
-    pub(crate) boots_ms: Vec<u64>,
-}
-
-impl Findings {
-    /// No findings yet. After a capability was missing, rules are skipped.
-    fn noting(missing: &Missing) -> Arc<Mutex<Self>> {
-        let rules = RuleLog::default().noting(missing);
-        Arc::new(Mutex::new(Self { rules, ..Self::default() }))
-    }
 }
 
 impl ScenarioContext {

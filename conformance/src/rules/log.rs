@@ -11,7 +11,7 @@ use crate::scenario::Tier;
 pub struct RuleLog {
     tier: Tier,
     outcomes: Vec<RuleOutcome>,
-    /// From the moment at which a capability was missing, every outcome is that the rule is skipped.
+    /// From the moment at which a capability was missing, every rule is skipped.
     missing: Missing,
 }
 

@@ -63,8 +63,8 @@ pub(crate) fn run_all(
     verdict
 }
 
-/// The most checks in which a core may break the wire protocol, or not answer, before the others are
-/// left out: each may take as long as the longest wait.
+/// The most checks in which a core may break the wire protocol, or not answer, before the others
+/// are left out: each may take as long as the longest wait.
 const MOST_BROKEN: u32 = 3;
 
 /// Records that a check was left out.

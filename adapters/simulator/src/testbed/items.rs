@@ -118,8 +118,8 @@ impl Testbed {
         waited
     }
 
-    /// As [`Self::wait_for_points`], for a core that can only be asked again and again. It looks more
-    /// often than a core can make points.
+    /// As [`Self::wait_for_points`], for a core that can only be asked again and again. It looks
+    /// more often than a core can make points.
     async fn look_for_points(&self, item: &ItemId, count: u64) -> Result<ItemView, TestbedError> {
         let mut seen = BTreeSet::new();
         loop {
