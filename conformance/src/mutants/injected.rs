@@ -45,11 +45,7 @@ pub struct InjectedFault {
     platform: Option<PlatformFault>,
     across: Arc<AcrossSites>,
     activation: Arc<Activation>,
-    front: Option<Front>,
 }
-
-/// Something else to put in front of a core, in tests.
-type Front = fn(Arc<dyn ReplicationCore>) -> Arc<dyn ReplicationCore>;
 
 impl InjectedFault {
     /// Parses `NAME`, a mutant that is active from the beginning, or `NAME@EDGE`, one that is
@@ -97,12 +93,6 @@ impl InjectedFault {
         Self::parse(text.split_once('@').map_or(text, |(name, _)| name))
     }
 
-    /// No fault, but a core that `front` changes.
-    #[cfg(test)]
-    pub(crate) fn in_front(front: Front) -> Self {
-        Self { front: Some(front), ..Self::default() }
-    }
-
     /// Whether there is a fault that has not altered anything so far. What a run says about such a
     /// core it says about a sound one.
     #[must_use]
@@ -129,7 +119,6 @@ impl FaultInjection for InjectedFault {
     }
 
     fn wrap(&self, core: Arc<dyn ReplicationCore>) -> Arc<dyn ReplicationCore> {
-        let core = self.front.map_or(Arc::clone(&core), |front| front(core));
         match self.interface {
             Some(fault) => Arc::new(FaultyInterface::new(core, fault, Arc::clone(&self.activation))),
             None => core,

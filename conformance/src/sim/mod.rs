@@ -14,8 +14,6 @@ mod check;
 mod checks;
 mod disks;
 mod early_end;
-#[cfg(test)]
-mod minimal;
 mod runner;
 mod seeded_cycles;
 mod side_effects;

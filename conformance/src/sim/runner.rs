@@ -98,16 +98,6 @@ pub fn run_checks_for(rules: &[RuleId], fault: &InjectedFault, seed: u64) -> Che
     all
 }
 
-/// Runs every check on a core with this fault and returns the worst outcome of each rule.
-#[cfg(test)]
-pub(super) fn judge_every_rule(fault: &InjectedFault, seed: u64) -> Vec<RuleOutcome> {
-    let mut log = RuleLog::simulated();
-    for check in all_checks() {
-        run(check, seed, fault).outcomes.into_iter().for_each(|rule| log.add(rule));
-    }
-    log.into_outcomes()
-}
-
 /// The seed that `ROUNDTRIP_SEED` asks for.
 fn seed() -> Option<u64> {
     std::env::var("ROUNDTRIP_SEED").ok()?.parse().ok()

@@ -1,8 +1,0 @@
-"""Says nothing."""
-
-import sys
-
-import hostile
-
-hostile.leave_child()
-sys.stdin.read()
