@@ -31,6 +31,9 @@ pub enum ScenarioError {
     /// core. The verdict is `unknown`.
     #[error("{0}")]
     Inconclusive(String),
+    /// The core does not have this capability. The verdict is `skipped`.
+    #[error("{}", crate::missing::why(.0))]
+    Lacking(String),
 }
 
 impl ScenarioError {
@@ -51,7 +54,7 @@ impl ScenarioError {
     pub fn attribute_to_core(self, context: &str) -> Self {
         match self {
             Self::Inconclusive(what) => Self::CoreViolation(format!("{context}: {what}")),
-            violation @ Self::CoreViolation(_) => violation,
+            other @ (Self::CoreViolation(_) | Self::Lacking(_)) => other,
         }
     }
 }

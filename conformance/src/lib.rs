@@ -6,6 +6,7 @@
 //! - [`sim`]: the same core in memory: checks of single rules, and whole cycles for many seeds
 //! - [`core_under_test`]: the only place that opens a core; [`wire_core`]: cores behind the wire
 //!   protocol
+//! - [`missing`]: the capability that a core lacks; `capability_gate` notes it
 //! - [`mutants`]: cores made faulty on purpose, which the suite must fail
 //! - [`variants`]: sound cores that do things differently, which the suite must accept
 //! - [`acceptance`]: whether it does
@@ -23,6 +24,7 @@
 pub mod acceptance;
 pub mod bench;
 pub mod blame;
+mod capability_gate;
 pub mod context;
 pub mod core_change;
 pub mod core_under_test;
@@ -31,6 +33,7 @@ mod disks;
 pub mod evidence;
 pub mod hydration;
 pub mod judge;
+pub mod missing;
 pub mod mutants;
 pub mod mutation;
 pub mod outcome;

@@ -55,6 +55,7 @@ impl Results {
             Verdict::Pass => "passed; no core was tested",
             Verdict::Fail => "does not conform",
             Verdict::Unknown => "nothing can be said: this is not a pass",
+            Verdict::Skipped => "nothing was judged: the core lacks what every scenario needs",
         }
     }
 }
@@ -208,6 +209,23 @@ pub struct EdgeOutcome {
     /// What was found about all disks together. Results of older suites lack it.
     #[serde(default)]
     pub evidence: EdgeEvidence,
+}
+
+impl EdgeOutcome {
+    /// An edge that needs a capability that the core does not have.
+    #[must_use]
+    pub fn skipped(name: &str, why: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            verdict: Verdict::Skipped,
+            why: why.to_owned(),
+            disks: Vec::new(),
+            rpo: Rpo::default(),
+            rto: Rto::default(),
+            flip: None,
+            evidence: EdgeEvidence::default(),
+        }
+    }
 }
 
 /// What the oracle found about the disks of an edge together, and what it takes to find that again.
@@ -373,6 +391,9 @@ pub struct RuleOutcome {
     pub expected: String,
     /// What the check found.
     pub found: String,
+    /// The capability that the rule needs and the core does not have, if it was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
 }
 
 impl RuleOutcome {
@@ -390,6 +411,7 @@ impl RuleOutcome {
             score: Score::of(rule.class, verdict),
             expected: rule.evidence.clone(),
             found: found.into(),
+            needs: None,
         }
     }
 

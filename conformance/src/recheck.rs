@@ -113,6 +113,7 @@ fn ending(outcome: &ScenarioOutcome) -> String {
         Verdict::Pass => "pass",
         Verdict::Fail => "fail",
         Verdict::Unknown => "unknown",
+        Verdict::Skipped => "skipped",
     };
     format!("its recorded verdict is {verdict}")
 }

@@ -9,10 +9,10 @@ use tracing::Instrument as _;
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
-use crate::outcome::{RuleOutcome, ScenarioOutcome, Verdict};
+use crate::outcome::{EdgeOutcome, ScenarioOutcome, Verdict};
 use crate::real::{self, ScenarioRun};
-use crate::rules::RuleId;
-use crate::scenario::{Scenario, Tier};
+use crate::rules::{RuleId, RuleLog};
+use crate::scenario::Scenario;
 
 /// Compares the outcome of a scenario that passed with its snapshot; `Err` says how they differ.
 pub type Compare = fn(&ScenarioOutcome) -> Result<(), String>;
@@ -34,10 +34,13 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     let span = tracing::info_span!("scenario", scenario = scenario.name);
     let whole = open_and_run(&run, scenario, &evidence, &mut outcome);
     let error = whole.instrument(span).await;
-    note_promises(&mut outcome, &scenario.promises, error.is_some());
+    note_promises(&mut outcome, &scenario.promises, error.as_ref());
     conclude(&mut outcome, error);
     let rounds = scenario.rounds(run.cycles);
     let expected = scenario.edges.len() * rounds as usize;
+    if outcome.verdict == Verdict::Skipped {
+        add_skipped_edges(&mut outcome, &scenario.edges);
+    }
     if outcome.verdict == Verdict::Pass && outcome.edges.len() != expected {
         outcome.verdict = Verdict::Unknown;
         outcome.why = format!("{} of {expected} edges were judged", outcome.edges.len());
@@ -49,6 +52,15 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     outcome.ms = evidence.elapsed_ms();
     evidence.end(&outcome).context("write the result")?;
     Ok(outcome)
+}
+
+/// Adds the edges that were not reached.
+fn add_skipped_edges(outcome: &mut ScenarioOutcome, edges: &[String]) {
+    for name in edges {
+        if !outcome.edges.iter().any(|edge| edge.name == *name) {
+            outcome.edges.push(EdgeOutcome::skipped(name, &outcome.why));
+        }
+    }
 }
 
 /// Writes the log of core, stand-ins and suite into the evidence. Each test is a process of its
@@ -96,7 +108,7 @@ async fn run_and_close(
         }
     };
     scenario.record(outcome).await;
-    let failed = error.is_some() || outcome.rules.iter().any(|rule| rule.score.verdict() != Verdict::Pass);
+    let failed = error.is_some() || outcome.rules.iter().any(|rule| rule.score.verdict() > Verdict::Pass);
     match scenario.close(failed).await {
         Err(close_error) if error.is_none() => {
             Some(ScenarioError::Inconclusive(format!("clean-up: {close_error}")))
@@ -131,17 +143,18 @@ fn note_regression(outcome: &mut ScenarioOutcome, compare: Compare) {
 }
 
 /// Records that nothing can be said about the rules that a scenario promised to judge and did not.
-fn note_promises(outcome: &mut ScenarioOutcome, promises: &[RuleId], ended_early: bool) {
-    let why = if ended_early {
-        "the scenario ended before it judged this rule"
-    } else {
-        "the scenario promised to judge this rule and did not"
-    };
-    for rule in promises {
-        if !outcome.rules.iter().any(|known| known.id == *rule) {
-            outcome.rules.push(RuleOutcome::new(*rule, Tier::Real, Verdict::Unknown, why));
+/// They are skipped if the core lacks what the scenario needs.
+fn note_promises(outcome: &mut ScenarioOutcome, promises: &[RuleId], error: Option<&ScenarioError>) {
+    let mut log = RuleLog::default();
+    let is_missing = |rule: &&RuleId| !outcome.rules.iter().any(|known| known.id == **rule);
+    for rule in promises.iter().filter(is_missing) {
+        match error {
+            Some(ScenarioError::Lacking(capability)) => log.skip(*rule, capability),
+            Some(_) => log.unknown(*rule, "the scenario ended before it judged this rule"),
+            None => log.unknown(*rule, "the scenario promised to judge this rule and did not"),
         }
     }
+    outcome.rules.extend(log.into_outcomes());
     outcome.rules.sort_by_key(|rule| rule.id);
 }
 
@@ -152,10 +165,15 @@ fn conclude(outcome: &mut ScenarioOutcome, error: Option<ScenarioError>) {
         None => (Verdict::Pass, String::new()),
         Some(ScenarioError::CoreViolation(why)) => (Verdict::Fail, why),
         Some(ScenarioError::Inconclusive(why)) => (Verdict::Unknown, why),
+        Some(error @ ScenarioError::Lacking(_)) => (Verdict::Skipped, error.to_string()),
     };
     let edges = outcome.edges.iter().map(|edge| edge.verdict);
     let rules = outcome.rules.iter().map(|rule| rule.score.verdict());
     outcome.verdict = edges.chain(rules).fold(verdict, Verdict::and);
+    if verdict == Verdict::Skipped && outcome.verdict == Verdict::Pass {
+        // What was judged before is no pass of the whole scenario.
+        outcome.verdict = Verdict::Skipped;
+    }
     let worst = outcome.verdict;
     let edge = outcome.edges.iter().find(|edge| edge.verdict == worst);
     let rule = outcome.rules.iter().find(|rule| rule.score.verdict() == worst);
@@ -172,7 +190,6 @@ fn conclude(outcome: &mut ScenarioOutcome, error: Option<ScenarioError>) {
 mod tests {
     use super::*;
     use crate::report;
-    use crate::rules::RuleLog;
     use crate::rules::ids::{FO_04, ST_02};
 
     fn concluded(rules: RuleLog, error: Option<ScenarioError>) -> ScenarioOutcome {
@@ -210,7 +227,7 @@ mod tests {
         let with_promises = |rules: RuleLog, error: Option<ScenarioError>| {
             let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
             outcome.rules = rules.into_outcomes();
-            note_promises(&mut outcome, &[FO_04, ST_02], error.is_some());
+            note_promises(&mut outcome, &[FO_04, ST_02], error.as_ref());
             conclude(&mut outcome, error);
             outcome
         };

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
+    /// It was not looked at, because it needs a capability that the core does not have. Never a
+    /// pass.
+    Skipped,
     /// Everything that was looked at is as required.
     Pass,
     /// Nothing can be said: the test host or a guest failed, or evidence is missing. Never a pass.

@@ -273,13 +273,19 @@ pub trait ReplicationCore: Send + Sync {
         unsupported("cancel_job", job)
     }
 
-    /// Returns a job.
-    async fn job(&self, job: &JobId) -> Result<JobView, CoreError>;
+    /// Returns a job. By default: what [`Self::watch_job`] returns at once, because the first
+    /// revision of a job is at least 1.
+    async fn job(&self, job: &JobId) -> Result<JobView, CoreError> {
+        self.watch_job(job, 0).await
+    }
 
     /// Waits until the job's revision is above `after`, or the job has ended. It may return earlier
     /// with an unchanged view; the caller then waits again.
     async fn watch_job(&self, job: &JobId, after: u64) -> Result<JobView, CoreError>;
 
-    /// Stops all work of this core. Stored state is kept, and guests are not touched.
-    async fn close(&self) -> Result<(), CoreError>;
+    /// Stops all work of this core. Stored state is kept, and guests are not touched. By default
+    /// there is nothing to stop.
+    async fn close(&self) -> Result<(), CoreError> {
+        Ok(())
+    }
 }

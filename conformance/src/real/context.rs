@@ -15,16 +15,19 @@ use harness::scratch::Scratch;
 use standins::StandInSite;
 
 use crate::blame::ScenarioError;
+use crate::capability_gate::{CapabilityGate, operation_name};
 use crate::context::RunContext;
 use crate::core_change::AskedChange;
 use crate::core_under_test::{self, CoreClock, CoreParts, CoreUnderTest};
 use crate::disks;
 use crate::evidence::Evidence;
 use crate::hydration::KnownGuest;
+use crate::missing::Missing;
 use crate::outcome::{EdgeOutcome, LeftDisk, ScenarioOutcome};
 use crate::real::environment::TestEnvironment;
+use crate::real::findings::Findings;
+use crate::rules::RuleId;
 use crate::rules::ids::*;
-use crate::rules::{RuleId, RuleLog};
 use crate::scenario::Scenario;
 
 /// How long a guest may take from power-on to its witness's hello.
@@ -53,26 +56,13 @@ pub(crate) struct ScenarioContext {
     /// Every site of the scenario with its name, the primary and the recovery site among them.
     sites: Vec<(String, Arc<StandInSite>)>,
     findings: Arc<Mutex<Findings>>,
+    /// The capability that the core lacks for the rest of the scenario.
+    missing: Missing,
     guest: Arc<OnceLock<KnownGuest>>,
     fault: AskedChange,
     core_name: String,
     host: Host,
     scratch: Arc<Scratch>,
-}
-
-/// What a scenario has found so far.
-#[derive(Default)]
-pub(crate) struct Findings {
-    pub(crate) rules: RuleLog,
-    pub(crate) edges: Vec<EdgeOutcome>,
-    /// What happened, in order and without times; compared with the scenario's snapshot.
-    pub(crate) trace: Vec<String>,
-    /// Volumes whose image files were checked.
-    pub(crate) disks_left: Vec<LeftDisk>,
-    /// What exceeded its time bound.
-    pub(crate) slow: Vec<String>,
-    /// Milliseconds from power-on to the witness's hello, for each boot in order.
-    pub(crate) boots_ms: Vec<u64>,
 }
 
 impl ScenarioContext {
@@ -98,6 +88,8 @@ impl ScenarioContext {
             .map_err(|error| ScenarioError::Inconclusive(format!("{}: {error}", scenario.name)))?;
         let named: Vec<_> = sites.iter().map(|(name, site)| (name.as_str(), site)).collect();
         let CoreUnderTest { core, capabilities } = open_capable_core(evidence, &fault, &named, needs).await?;
+        let missing = Missing::default();
+        let core = CapabilityGate::wrap(core, &missing);
         Ok(Self {
             run: run.clone(),
             scenario: Arc::new(scenario.clone()),
@@ -110,7 +102,8 @@ impl ScenarioContext {
             machine: MachineId::from("shop"),
             failback_site: failback_to.as_ref().map(|_| Arc::clone(&sites[2].1)),
             sites,
-            findings: Arc::default(),
+            findings: Findings::noting(&missing),
+            missing,
             guest: Arc::default(),
             fault,
             core_name: capabilities.name,
@@ -123,7 +116,13 @@ impl ScenarioContext {
     pub(crate) fn for_machine(&self, name: &str) -> Self {
         let item = ItemId::from(name);
         let machine = MachineId::from(name);
-        Self { item, machine, findings: Arc::default(), guest: Arc::default(), ..self.clone() }
+        Self {
+            item,
+            machine,
+            findings: Findings::noting(&self.missing),
+            guest: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// A context for another machine between two of the scenario's sites, with findings of its own.
@@ -360,6 +359,14 @@ impl ScenarioContext {
         self.check(JO_01, timed && job.ended.is_some() && !job.steps.is_empty(), found);
     }
 
+    /// The error of a scenario that ended: what it needed and the core lacks explains the rest.
+    pub(crate) fn ended(&self, ended: Result<(), ScenarioError>) -> Result<(), ScenarioError> {
+        match self.missing.get() {
+            Some(capability) => Err(ScenarioError::Lacking(capability.to_owned())),
+            None => ended,
+        }
+    }
+
     /// Moves the findings into the outcome.
     pub(crate) fn record(&self, outcome: &mut ScenarioOutcome) {
         let findings = std::mem::take(&mut *self.findings());
@@ -422,11 +429,7 @@ async fn open_capable_core(
     let core = CoreUnderTest::query(open_core(evidence, fault, sites)?).await?;
     match core.lacks(needs) {
         None => Ok(core),
-        Some(operation) => Err(ScenarioError::Inconclusive(format!(
-            "skipped: {} does not have the operation `{}`",
-            core.capabilities.name,
-            json_name(&operation)
-        ))),
+        Some(operation) => Err(ScenarioError::Lacking(operation_name(operation))),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Read `scenarios/cycle.rs` first, then `edge/lifecycle.rs`. From bottom to top:
 //!
 //! - `machine`, `workload`, `scenario_run`: plain types and constants
-//! - `environment`, `context`: what a scenario works with
+//! - `environment`, `findings`, `context`: what a scenario works with
 //! - `edge`: one file for each kind of edge, and the parts that they share
 //! - `setup`, `teardown`: what comes before the first edge and after the last one
 //! - `script`, `scenarios`: the code of each scenario
@@ -12,6 +12,7 @@
 mod context;
 mod edge;
 mod environment;
+mod findings;
 mod machine;
 mod scenario_run;
 mod scenarios;
@@ -84,7 +85,7 @@ struct RunBetweenSites {
 #[async_trait]
 impl ScenarioRun for RunBetweenSites {
     async fn run(&self) -> Result<(), ScenarioError> {
-        (self.run_script)(&self.context).await
+        self.context.ended((self.run_script)(&self.context).await)
     }
 
     async fn record(&self, outcome: &mut ScenarioOutcome) {

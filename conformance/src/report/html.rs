@@ -13,7 +13,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; margin: .6rem 0; }
 th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid #dfe3ea; vertical-align: top; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.pass { color: #12703c; } .fail { color: #b3261e; } .unknown { color: #8a5a00; }
+.pass { color: #12703c; } .fail { color: #b3261e; } .unknown { color: #8a5a00; } .skipped { color: #5b6475; }
 .badge { font-weight: 600; } small, .soft { color: #5b6475; }
 .bar { display: flex; height: 1.1rem; border-radius: 3px; overflow: hidden; background: #eef1f6; }
 .bar span { min-width: 1px; } code { background: #f2f4f8; padding: 0 .25rem; }
@@ -49,6 +49,7 @@ fn badge(verdict: Verdict) -> Markup {
         Verdict::Pass => "conforms",
         Verdict::Fail => "does not conform",
         Verdict::Unknown => "unknown",
+        Verdict::Skipped => "skipped",
     };
     html! { span class={ "badge " (class(verdict)) } { (word) } }
 }
@@ -58,6 +59,7 @@ fn class(verdict: Verdict) -> &'static str {
         Verdict::Pass => "pass",
         Verdict::Fail => "fail",
         Verdict::Unknown => "unknown",
+        Verdict::Skipped => "skipped",
     }
 }
 

@@ -52,9 +52,17 @@ fn slow_case(slow: &str) -> TestCase {
     TestCase::new(format!("time bound: {slow}"), status)
 }
 
+/// What needs a capability that the core does not have.
+fn skipped(why: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(why);
+    status
+}
+
 fn case(name: &str, verdict: Verdict, why: &str) -> TestCase {
     let status = match verdict {
         Verdict::Pass => TestCaseStatus::success(),
+        Verdict::Skipped => skipped(why),
         Verdict::Fail | Verdict::Unknown => {
             let kind = if verdict == Verdict::Fail { NonSuccessKind::Failure } else { NonSuccessKind::Error };
             let mut status = TestCaseStatus::non_success(kind);

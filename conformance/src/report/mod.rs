@@ -36,7 +36,7 @@ pub fn exit_code(verdict: Verdict, slow: bool) -> u8 {
         Verdict::Pass if slow => 2,
         Verdict::Pass => 0,
         Verdict::Fail => 1,
-        Verdict::Unknown => 3,
+        Verdict::Unknown | Verdict::Skipped => 3,
     }
 }
 

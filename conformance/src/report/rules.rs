@@ -40,6 +40,16 @@ impl<'a> JudgedRules<'a> {
         self.0.iter().copied().filter(|rule| scores.contains(&rule.score))
     }
 
+    /// The ids of the rules that were skipped, by the capability that they need.
+    pub(super) fn skipped(&self) -> BTreeMap<&'a str, Vec<String>> {
+        let mut skipped: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for rule in self.scored(&[Score::Skipped]) {
+            let capability = rule.needs.as_deref().unwrap_or_default();
+            skipped.entry(capability).or_default().push(rule.id.to_string());
+        }
+        skipped
+    }
+
     fn of_class(&self, wanted: impl Fn(Class) -> bool) -> impl Iterator<Item = &'a RuleOutcome> {
         self.0.iter().copied().filter(move |rule| wanted(rule.class))
     }

@@ -154,6 +154,9 @@ fn rules_block(text: &mut String, results: &Results) {
         rules.scored(&[Score::Unknown]).count(),
     );
     findings(text, "✗", rules.scored(&[Score::Broken]));
+    for (capability, ids) in rules.skipped() {
+        let _ = writeln!(text, "   skipped, because the core has no `{capability}`: {}", ids.join(" "));
+    }
     let _ = writeln!(
         text,
         "   documented limits: {} as documented, {} different",
@@ -199,6 +202,7 @@ fn sign(verdict: Verdict) -> &'static str {
         Verdict::Pass => "✓",
         Verdict::Fail => "✗",
         Verdict::Unknown => "?",
+        Verdict::Skipped => "–",
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a scenario or a check has found out about rules so far.
 
 use super::{RuleId, Score};
+use crate::missing::{self, Missing};
 use crate::outcome::{RuleOutcome, Verdict};
 use crate::scenario::Tier;
 
@@ -12,11 +13,13 @@ pub struct RuleLog {
     outcomes: Vec<RuleOutcome>,
     /// Rules that do not apply to what the core did.
     left_out: Vec<RuleId>,
+    /// From the moment at which a capability was missing, every rule is skipped.
+    missing: Missing,
 }
 
 impl Default for RuleLog {
     fn default() -> Self {
-        Self { tier: Tier::Real, outcomes: Vec::new(), left_out: Vec::new() }
+        Self { tier: Tier::Real, outcomes: Vec::new(), left_out: Vec::new(), missing: Missing::default() }
     }
 }
 
@@ -24,7 +27,25 @@ impl RuleLog {
     /// A log of the simulated tier.
     #[must_use]
     pub fn simulated() -> Self {
-        Self { tier: Tier::Sim, outcomes: Vec::new(), left_out: Vec::new() }
+        Self { tier: Tier::Sim, ..Self::default() }
+    }
+
+    /// The log of a check or a scenario that notes missing capabilities there.
+    #[must_use]
+    pub fn noting(self, missing: &Missing) -> Self {
+        Self { missing: missing.clone(), ..self }
+    }
+
+    /// The capability that was missing, if one was.
+    #[must_use]
+    pub fn missing(&self) -> Option<&str> {
+        self.missing.get()
+    }
+
+    /// Records that a rule needs a capability that the core does not have.
+    pub fn skip(&mut self, id: RuleId, capability: &str) {
+        let outcome = RuleOutcome::new(id, self.tier, Verdict::Skipped, missing::why(capability));
+        self.put(RuleOutcome { needs: Some(capability.to_owned()), ..outcome });
     }
 
     /// Records whether a rule held, and what was found. What was expected is the catalogue's
@@ -60,7 +81,20 @@ impl RuleLog {
 
     /// Adds an outcome from another log.
     pub fn add(&mut self, outcome: RuleOutcome) {
+        match self.missing.get().map(ToOwned::to_owned) {
+            Some(capability) => self.skip(outcome.id, &capability),
+            None => self.put(outcome),
+        }
+    }
+
+    fn put(&mut self, outcome: RuleOutcome) {
         match self.outcomes.iter_mut().find(|known| known.id == outcome.id) {
+            // A part of the check did not run. Only a failure that was found before that stands.
+            Some(known) if outcome.needs.is_some() && self.missing.get().is_some() => {
+                if known.verdict != Verdict::Fail {
+                    *known = outcome;
+                }
+            }
             Some(known) if outcome.severity() > known.severity() => *known = outcome,
             Some(_) => {}
             None => self.outcomes.push(outcome),
@@ -122,6 +156,34 @@ mod tests {
         log.unknown(TF_10, "the check ended early");
         let outcome = &log.into_outcomes()[0];
         assert_eq!((outcome.verdict, outcome.score), (Verdict::Fail, Score::NotFollowed));
+    }
+
+    #[test]
+    fn what_comes_after_a_missing_capability_is_skipped_and_an_earlier_failure_stays() {
+        let missing = Missing::default();
+        let mut log = RuleLog::simulated().noting(&missing);
+        log.check(FO_04, false, "3 points");
+        log.check(TF_10, true, "before");
+        log.check(LC_14, true, "before");
+        missing.note("reprotect");
+        log.check(FO_04, true, "after");
+        log.check(TF_10, false, "after");
+        let outcomes = log.into_outcomes();
+        let found =
+            |id| outcomes.iter().find(|rule| rule.id == id).map(|rule| (rule.verdict, rule.needs.as_deref()));
+        assert_eq!(found(FO_04), Some((Verdict::Fail, None)));
+        assert_eq!(found(TF_10), Some((Verdict::Skipped, Some("reprotect"))));
+        assert_eq!(found(LC_14), Some((Verdict::Pass, None)));
+    }
+
+    #[test]
+    fn a_rule_that_another_check_judged_is_not_skipped() {
+        let mut log = RuleLog::simulated();
+        log.skip(FO_04, "reprotect");
+        assert_eq!(log.clone().into_outcomes()[0].score, Score::Skipped);
+        log.check(FO_04, true, "0 points");
+        log.skip(FO_04, "reprotect");
+        assert_eq!(log.into_outcomes()[0].verdict, Verdict::Pass);
     }
 
     #[test]

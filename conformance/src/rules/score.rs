@@ -25,6 +25,8 @@ pub enum Score {
     NotFollowed,
     /// Nothing can be said.
     Unknown,
+    /// The rule needs a capability that the core does not have.
+    Skipped,
 }
 
 impl Score {
@@ -32,6 +34,7 @@ impl Score {
     #[must_use]
     pub fn of(class: Class, verdict: Verdict) -> Self {
         match (class, verdict) {
+            (_, Verdict::Skipped) => Self::Skipped,
             (_, Verdict::Unknown) | (Class::StandIn, Verdict::Fail) => Self::Unknown,
             (Class::Guarantee | Class::StandIn, Verdict::Pass) => Self::Held,
             (Class::Guarantee, Verdict::Fail) => Self::Broken,
@@ -48,6 +51,7 @@ impl Score {
         match self {
             Self::Broken => Verdict::Fail,
             Self::Unknown => Verdict::Unknown,
+            Self::Skipped => Verdict::Skipped,
             Self::Held | Self::AsDocumented | Self::DiffersFromLimit | Self::Followed | Self::NotFollowed => {
                 Verdict::Pass
             }
@@ -65,6 +69,7 @@ impl Score {
             Self::Followed => "advice followed",
             Self::NotFollowed => "advice not followed",
             Self::Unknown => "unknown",
+            Self::Skipped => "skipped",
         }
     }
 }

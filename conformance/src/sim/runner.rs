@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use contract::{Capabilities, Operation, PlanLimits};
-
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::core_change::AskedChange;
 use crate::core_under_test::FaultInjection;
 use crate::evidence::Evidence;
+use crate::missing::Missing;
 use crate::mutants::InjectedFault;
 use crate::outcome::{RuleOutcome, ScenarioOutcome, Verdict};
 use crate::rules::{RuleId, RuleLog};
@@ -34,15 +33,27 @@ pub(crate) fn run_all(
     };
     let mut left_out = Vec::new();
     let total = all_checks().count() as u64;
-    let mut verdict = Verdict::Pass;
+    let mut verdict = Verdict::Skipped;
+    let mut broken = 0;
     for (done, check) in (1..).zip(all_checks()) {
         let seed = seed().unwrap_or(context.chance(check.name) % 1_000_000);
-        let CheckRun { outcomes: found, unsupported, .. } = run(check, seed, &change.another());
-        if unsupported {
+        if broken >= MOST_BROKEN {
+            not_run(check, rules);
+            verdict = verdict.and(Verdict::Unknown);
+            continue;
+        }
+        let CheckRun { outcomes: found, broken: line, lacking, .. } = run(check, seed, &change.another());
+        if lacking {
             left_out.push(check.name);
         }
+        if let Some(line) = line {
+            broken += 1;
+            if outcome.why.is_empty() {
+                outcome.why = line;
+            }
+        }
         verdict =
-            verdict.and(found.iter().map(|rule| rule.score.verdict()).fold(Verdict::Pass, Verdict::and));
+            verdict.and(found.iter().map(|rule| rule.score.verdict()).fold(Verdict::Skipped, Verdict::and));
         if outcome.why.is_empty()
             && let Some(worst) = worst(&found)
         {
@@ -63,6 +74,19 @@ pub(crate) fn run_all(
         return Verdict::Unknown;
     }
     verdict
+}
+
+/// The most checks in which a core may break the wire protocol, or not answer, before the others
+/// are left out: each may take as long as the longest wait.
+const MOST_BROKEN: u32 = 3;
+
+/// Records that a check was left out.
+fn not_run(check: &Check, rules: &mut RuleLog) {
+    for rule in check.rules {
+        let why =
+            format!("{}: not run, because the core broke the protocol in {MOST_BROKEN} checks", check.name);
+        rules.unknown(*rule, why);
+    }
 }
 
 /// What checks found out about a core with a fault.
@@ -105,12 +129,13 @@ pub fn judge(change: &dyn Fn() -> Box<dyn FaultInjection>, seed: u64) -> Judged 
     let mut all = Vec::new();
     for check in all_checks() {
         let found = run(check, seed, &*change());
-        judged.left_out.extend(found.unsupported.then_some(check.name));
+        judged.left_out.extend(found.lacking.then_some(check.name));
         all.extend(found.outcomes);
     }
     if judged.left_out.is_empty() {
         all.extend(seeded_cycles::judge_seed(seed, &*change()));
     }
+    all.retain(|rule| rule.verdict != Verdict::Skipped);
     judged.rules = all.iter().map(|rule| rule.id).collect::<BTreeSet<_>>().len();
     judged.objections = all.into_iter().filter(|rule| rule.score.verdict() != Verdict::Pass).collect();
     judged
@@ -123,7 +148,7 @@ fn seed() -> Option<u64> {
 
 /// The worst of the outcomes that keep the verdict from being a pass.
 fn worst(found: &[RuleOutcome]) -> Option<&RuleOutcome> {
-    let counts = |rule: &&RuleOutcome| rule.score.verdict() != Verdict::Pass;
+    let counts = |rule: &&RuleOutcome| rule.score.verdict() > Verdict::Pass;
     found.iter().filter(counts).max_by_key(|rule| rule.score.verdict())
 }
 
@@ -135,46 +160,36 @@ struct CheckRun {
     /// The rule of the step that ended the check early, if that was the core's failure and no
     /// assertion.
     ended_early: Option<RuleId>,
-    /// Whether the check ended early because the core does not support what it needs, and says so.
-    unsupported: bool,
-}
-
-/// Whether a core says that it supports every operation, and plans.
-fn supports_everything(capabilities: &Capabilities) -> bool {
-    let PlanLimits { groups, items } = capabilities.plans;
-    let operations = &capabilities.operations;
-    groups > 0 && items > 0 && Operation::ALL.iter().all(|operation| operations.contains(operation))
+    /// Whether the core lacks a capability that the check needs.
+    lacking: bool,
+    /// How the core broke the wire protocol, if it did.
+    broken: Option<String>,
 }
 
 /// Runs one check. A rule that the check lists and did not look at is unknown.
 fn run(check: &Check, seed: u64, change: &dyn FaultInjection) -> CheckRun {
-    let mut log = RuleLog::simulated();
-    let mut does_all = true;
+    let missing = Missing::default();
+    let mut log = RuleLog::simulated().noting(&missing);
     let ended = simulator::run(seed, async |world| {
-        let testbed = testbed::open(world, (check.setup)(), change)?;
-        does_all = supports_everything(&testbed.core.capabilities().await?);
+        let testbed = testbed::open(world, (check.setup)(), change, &missing)?;
         let ended = (check.body)(&testbed, &mut log).await;
         let closed = testbed.close().await;
         ended.and(closed.map_err(EarlyEnd::from))
     });
-    let end = ended.err();
-    let unsupported = !does_all && end.as_ref().is_some_and(|end| end.unsupported);
-    let ended_early = match end {
-        Some(end) if !unsupported => judge_early_end(check, &mut log, &end),
-        _ => None,
-    };
+    let ended_early = ended.err().and_then(|end| judge_early_end(check, &mut log, &end));
     for rule in check.rules {
-        if !unsupported && !log.looked_at(*rule) {
+        if !log.looked_at(*rule) {
             log.unknown(*rule, "it was not looked at");
         }
     }
     let mut outcomes = log.into_outcomes();
-    for rule in outcomes.iter_mut().filter(|rule| rule.verdict != Verdict::Pass) {
+    for rule in outcomes.iter_mut().filter(|rule| !matches!(rule.verdict, Verdict::Pass | Verdict::Skipped)) {
         rule.found = format!("{}: {} (ROUNDTRIP_SEED={seed} runs it again)", check.name, rule.found);
     }
     let failed = outcomes.iter().filter(|rule| rule.verdict == Verdict::Fail).map(|rule| rule.id);
     let asserted = failed.filter(|rule| Some(*rule) != ended_early).collect();
-    CheckRun { outcomes, asserted, ended_early, unsupported }
+    let lacking = missing.get().is_some();
+    CheckRun { outcomes, asserted, ended_early, lacking, broken: missing.broken().map(ToOwned::to_owned) }
 }
 
 /// Judges the rules of a check that ended early. If the core is to blame, the rule that the failed
@@ -182,6 +197,10 @@ fn run(check: &Check, seed: u64, change: &dyn FaultInjection) -> CheckRun {
 /// Nothing can be said about the other rules of the check. Returns the rule that is broken if it is
 /// so only because the check ended.
 fn judge_early_end(check: &Check, log: &mut RuleLog, end: &EarlyEnd) -> Option<RuleId> {
+    if let Some(capability) = log.missing().map(ToOwned::to_owned) {
+        check.rules.iter().for_each(|rule| log.skip(*rule, &capability));
+        return None;
+    }
     let explained = log.broken().is_some();
     let mut ended_early = None;
     match &end.error {

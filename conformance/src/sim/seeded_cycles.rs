@@ -13,6 +13,7 @@ use crate::context::RunContext;
 use crate::core_change::AskedChange;
 use crate::core_under_test::FaultInjection;
 use crate::evidence::Evidence;
+use crate::missing::{self, Missing};
 use crate::outcome::{
     DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, RuleOutcome, ScenarioOutcome, Verdict,
 };
@@ -39,8 +40,8 @@ pub(crate) fn run(
     outcome: &mut ScenarioOutcome,
     rules: &mut RuleLog,
 ) -> Result<Verdict> {
-    let mut verdict = Verdict::Pass;
-    let mut all_idle = true;
+    let mut verdict = Verdict::Skipped;
+    let (mut all_idle, mut lacking) = (true, false);
     let mut why_idle = None;
     let seeds = seeds(context)?;
     let pair = setup(scenario)?;
@@ -48,6 +49,7 @@ pub(crate) fn run(
         let (cycle, idle) = run_seed(*seed, &pair, context);
         all_idle &= idle.is_some();
         why_idle = idle.or(why_idle);
+        lacking |= cycle.missing.get().is_some();
         verdict = verdict.and(record(outcome, rules, *seed, cycle));
         evidence.progress("cycles", "seeds", done, seeds.len() as u64, "seeds");
     }
@@ -55,6 +57,12 @@ pub(crate) fn run(
     if all_idle {
         why_idle.unwrap_or_default().clone_into(&mut outcome.why);
         return Ok(Verdict::Unknown);
+    }
+    if lacking && verdict == Verdict::Pass {
+        let reached = |kind: &str| outcome.edges.iter().any(|edge| edge.name.starts_with(kind));
+        let others: Vec<_> = EDGES.into_iter().filter(|kind| !reached(kind)).collect();
+        outcome.edges.extend(others.into_iter().map(|kind| EdgeOutcome::skipped(kind, &outcome.why)));
+        return Ok(Verdict::Skipped);
     }
     Ok(verdict)
 }
@@ -67,8 +75,15 @@ fn seeds(context: &RunContext) -> Result<Vec<u64>> {
     Ok((first..first + context.seeds).collect())
 }
 
-/// The edges of one seed's cycle, or why the cycle ended early.
-type Cycle = Result<Vec<EdgeOutcome>, EarlyEnd>;
+/// What one seed's cycle found.
+struct Cycle {
+    /// The edges that were judged.
+    edges: Vec<EdgeOutcome>,
+    /// Why the cycle ended early, if it did.
+    ended: Result<(), EarlyEnd>,
+    /// The capability that the core lacks for the rest of the cycle.
+    missing: Missing,
+}
 
 /// Runs one seed's cycle. Each seed has a fault of its own, because a fault that waits for an edge
 /// is activated once. Also says so if the core was to be changed and the change did nothing.
@@ -76,21 +91,31 @@ fn run_seed(seed: u64, pair: &Setup, context: &RunContext) -> (Cycle, Option<&'s
     let edges = EDGES.map(ToOwned::to_owned);
     match AskedChange::for_edges(context, &edges) {
         Ok(change) => {
-            let begins = |edge: &str| change.begin_edge(edge);
-            let run = async |world| cycle(world, pair.clone(), &change, &begins).await;
-            (simulator::run(seed, run), change.idle())
+            let cycle = run_cycle(seed, pair.clone(), &change, &|edge| change.begin_edge(edge));
+            (cycle, change.idle())
         }
-        Err(error) => (Err(EarlyEnd::inconclusive(error.to_string())), None),
+        Err(error) => {
+            let ended = Err(EarlyEnd::inconclusive(error.to_string()));
+            (Cycle { edges: Vec::new(), ended, missing: Missing::default() }, None)
+        }
     }
 }
 
 /// Runs one seed's cycle on a core with this change, and returns the rules that it judges.
 pub(crate) fn judge_seed(seed: u64, change: &dyn FaultInjection) -> Vec<RuleOutcome> {
     let pair = keeping_few_points(Setup::vmware());
-    let cycle = simulator::run(seed, async |world| cycle(world, pair, change, &|_| ()).await);
+    let cycle = run_cycle(seed, pair, change, &|_| ());
     let mut rules = RuleLog::simulated();
     record(&mut ScenarioOutcome::begun("sim-vmware-azure", "", None), &mut rules, seed, cycle);
     rules.into_outcomes()
+}
+
+/// Runs one seed's cycle on a core with this change. Calls `begins` as an edge begins.
+fn run_cycle(seed: u64, pair: Setup, change: &dyn FaultInjection, begins: &dyn Fn(&str)) -> Cycle {
+    let (mut edges, missing) = (Vec::new(), Missing::default());
+    let parts = CycleParts { pair, change, begins, missing: &missing };
+    let ended = simulator::run(seed, async |world| cycle(world, parts, &mut edges).await);
+    Cycle { edges, ended, missing }
 }
 
 /// Reduces the edges of many seeds to those that a report shows: of each kind the worst that
@@ -112,13 +137,15 @@ fn condense(edges: Vec<EdgeOutcome>) -> Vec<EdgeOutcome> {
 
 /// Adds a seed's edges to the outcome and judges the rules by them.
 fn record(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, seed: u64, cycle: Cycle) -> Verdict {
-    let edges = match cycle {
-        Ok(edges) => edges,
-        Err(error) => return record_early_end(outcome, rules, seed, &error),
+    let mut verdict = match (&cycle.ended, cycle.missing.get()) {
+        (_, Some(capability)) => record_missing(outcome, rules, capability),
+        (Ok(()), None) => {
+            rules.check(LC_01, true, "every seed's cycle ended where it began");
+            Verdict::Pass
+        }
+        (Err(error), None) => record_early_end(outcome, rules, seed, error),
     };
-    rules.check(LC_01, true, "every seed's cycle ended where it began");
-    let mut verdict = Verdict::Pass;
-    for edge in edges {
+    for edge in cycle.edges {
         let passed = edge.verdict == Verdict::Pass;
         rules.check(FO_10, passed, format!("seed {seed}, {}: {}", edge.name, edge.disks[0].words));
         if edge.name.starts_with("failback") {
@@ -135,6 +162,15 @@ fn record(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, seed: u64, cycle: 
         outcome.edges.push(edge);
     }
     verdict
+}
+
+/// Records that the rest of the cycle needs a capability that the core does not have.
+fn record_missing(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, capability: &str) -> Verdict {
+    for rule in [LC_01, LC_09] {
+        rules.skip(rule, capability);
+    }
+    outcome.why = missing::why(capability);
+    Verdict::Skipped
 }
 
 /// Judges a seed whose cycle ended early: it fails if the core is to blame, else it is unknown.
@@ -158,6 +194,7 @@ fn record_early_end(
             rules.unknown(LC_01, why);
             Verdict::Unknown
         }
+        ScenarioError::Lacking(capability) => record_missing(outcome, rules, capability),
     }
 }
 
@@ -178,20 +215,30 @@ fn keeping_few_points(setup: Setup) -> Setup {
     })
 }
 
-async fn cycle(world: SimWorld, pair: Setup, change: &dyn FaultInjection, begins: &dyn Fn(&str)) -> Cycle {
+/// What a cycle is run with.
+struct CycleParts<'a> {
+    pair: Setup,
+    change: &'a dyn FaultInjection,
+    begins: &'a dyn Fn(&str),
+    missing: &'a Missing,
+}
+
+/// Runs a cycle and adds each edge as it is judged.
+async fn cycle(world: SimWorld, parts: CycleParts<'_>, edges: &mut Vec<EdgeOutcome>) -> Result<(), EarlyEnd> {
+    let CycleParts { pair, change, begins, missing } = parts;
     let seed = world.seed();
-    let testbed = testbed::open(world, pair, change)?;
+    let testbed = testbed::open(world, pair, change, missing)?;
     let item = testbed.protect(MACHINE).await?;
     begins(EDGES[0]);
     testbed.wait_for_points(&item, 4).await?;
     testbed.advance(Millis(seed.wrapping_mul(7919) % INTERVAL.0)).await;
-    let out = fail_over(&testbed, seed).await?;
+    edges.push(fail_over(&testbed, seed).await?);
     testbed.commit(&item).await?;
     testbed.primary.restore();
     begins(EDGES[1]);
     reprotect(&testbed, BACK).await?;
     testbed.advance(Millis(seed.wrapping_mul(104_729) % INTERVAL.0)).await;
-    let back = fail_back(&testbed, seed).await?;
+    edges.push(fail_back(&testbed, seed).await?);
     testbed.commit(&item).await?;
     reprotect(&testbed, OUT).await?;
     let at = testbed.item(&item).await?.protection;
@@ -202,7 +249,7 @@ async fn cycle(world: SimWorld, pair: Setup, change: &dyn FaultInjection, begins
             format!("the cycle ends {at:?}, not protected on the primary side"),
         ));
     }
-    Ok(vec![out, back])
+    Ok(())
 }
 
 async fn reprotect(testbed: &Testbed, direction: Direction) -> Result<(), TestbedError> {

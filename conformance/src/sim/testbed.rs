@@ -7,22 +7,28 @@ use contract::{CoreError, ReplicationCore};
 use simulator::SimWorld;
 use simulator::testbed::{CoreParts, TestbedError};
 
+use crate::capability_gate::CapabilityGate;
 use crate::core_under_test::{self, CoreClock, FaultInjection};
+use crate::missing::Missing;
 use crate::wire_core::CoreChoice;
 
 pub(crate) use simulator::testbed::{Setup, Testbed};
 
-/// Makes the sites and opens the core under test with this change.
+/// Makes the sites and opens the core under test with this change. A capability that is needed and
+/// that the core lacks is noted in `missing`.
 pub(crate) fn open(
     mut world: SimWorld,
     setup: Setup,
     change: &dyn FaultInjection,
+    missing: &Missing,
 ) -> Result<Testbed, TestbedError> {
     if matches!(CoreChoice::selected(), Ok(CoreChoice::Wire(_))) {
         let served = world.serve_disks_at_socket();
         served.map_err(|error| TestbedError::host("serve the disks at a socket", error))?;
     }
-    Testbed::open(world, setup, |parts| open_core(parts, change))
+    let mut testbed = Testbed::open(world, setup, |parts| open_core(parts, change))?;
+    testbed.use_through(|core| CapabilityGate::wrap(core, missing));
+    Ok(testbed)
 }
 
 /// Opens the core under test on the simulator's clock.

@@ -1,29 +1,39 @@
 //! Machines, items and recovery points of a testbed.
 
+use std::collections::BTreeSet;
+
 use contract::{
-    EnableProtection, ErrorCode, GroupId, ItemId, ItemView, MachineId, MachineView, Millis, Platform,
-    PlatformErrorKind, RecoveryPoint, Timestamp, VolumeId,
+    CoreError, EnableProtection, ErrorCode, GroupId, ItemId, ItemView, MachineId, MachineView, Millis,
+    Platform, PlatformErrorKind, RecoveryPoint, Timestamp, VolumeId,
 };
 
 use super::{INTERVAL, POLICY, Testbed, TestbedError, cloud_machine, enable_request, kept, patiently};
 use crate::{Call, Event, FailCall, SimFault, SimInstall, SimSite, Snapshot};
 
-/// How often a core is asked that cannot be waited for.
-const LOOK_EVERY: Millis = Millis(5_000);
+/// How often a core is asked that cannot tell by itself.
+const LOOK_EVERY: Millis = Millis(1_000);
+
+/// `None` if the core does not support what it was asked for.
+fn supported<T>(answer: Result<T, CoreError>) -> Result<Option<T>, CoreError> {
+    match answer {
+        Err(error) if error.code == ErrorCode::NotSupported => Ok(None),
+        answer => answer.map(Some),
+    }
+}
 
 impl Testbed {
     /// Makes [`POLICY`], unless the core has a policy, or has no policies and any policy will do.
     ///
     /// # Errors
-    /// The core refuses it.
+    /// The core refuses it. A core that has no policies at all goes by its own.
     pub async fn make_policy(&self) -> Result<(), TestbedError> {
-        let policies = match self.core.policies().await {
-            Err(error) if error.code == ErrorCode::NotSupported && !self.needs_policy => return Ok(()),
-            other => other?,
-        };
-        if policies.is_empty() {
-            self.core.create_policy(&POLICY.into(), &self.policy).await?;
+        match supported(self.opened.policies().await)? {
+            // Whoever stands in front of the core learns what it lacks.
+            None if self.needs_policy => self.core.policies().await.map(drop)?,
+            Some(policies) if policies.is_empty() => {}
+            _ => return Ok(()),
         }
+        supported(self.opened.create_policy(&POLICY.into(), &self.policy).await)?;
         Ok(())
     }
 
@@ -98,19 +108,21 @@ impl Testbed {
     /// The core says that it will not, or says nothing.
     pub async fn wait_for_points(&self, item: &ItemId, count: u64) -> Result<ItemView, TestbedError> {
         let what = format!("point {count} of {item}");
-        match patiently(&what, self.core.watch_points(item, count)).await {
-            Err(error) if error.code() == Some(ErrorCode::NotSupported) => {
-                patiently(what, self.poll_points(item, count)).await
-            }
-            other => other,
+        let waited = patiently(what.clone(), self.opened.watch_points(item, count)).await;
+        if waited.as_ref().is_err_and(|error| error.code() == Some(ErrorCode::NotSupported)) {
+            return patiently(what, self.look_for_points(item, count)).await;
         }
+        waited
     }
 
-    /// Looks at an item again and again, until it has processed so many points.
-    async fn poll_points(&self, item: &ItemId, count: u64) -> Result<ItemView, TestbedError> {
+    /// As [`Self::wait_for_points`], for a core that can only be asked again and again. It looks
+    /// more often than a core can make points.
+    async fn look_for_points(&self, item: &ItemId, count: u64) -> Result<ItemView, TestbedError> {
+        let mut seen = BTreeSet::new();
         loop {
             let view = self.item(item).await?;
-            if view.points.iter().filter(|point| point.processed).count() as u64 >= count {
+            seen.extend(view.points.iter().filter(|point| point.processed).map(|point| point.id.clone()));
+            if seen.len() as u64 >= count {
                 return Ok(view);
             }
             self.advance(LOOK_EVERY).await;

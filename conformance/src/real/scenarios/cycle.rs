@@ -14,7 +14,7 @@ use crate::real::teardown;
 pub(crate) const SCRIPT: Script = Script {
     edges: || vec![FAILOVER, REPROTECT, FAILBACK, REPROTECT_FORWARD],
     repeatable: true,
-    needs: &[Operation::UnplannedFailover, Operation::Commit, Operation::Reprotect],
+    needs: &[Operation::UnplannedFailover, Operation::Commit],
     start: Start::BetweenSites(|context| Box::pin(run(context))),
 };
 

@@ -2,6 +2,7 @@
 
 mod alternate_location;
 mod cancel;
+mod capabilities;
 mod change_tracking;
 mod configuration;
 mod failback;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         failover::CHECKS,
         planned_failover::CHECKS,
         cancel::CHECKS,
+        capabilities::CHECKS,
         failback::CHECKS,
         failback_preconditions::CHECKS,
         alternate_location::CHECKS,
