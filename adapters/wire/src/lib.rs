@@ -13,6 +13,7 @@
 
 pub mod client;
 pub mod code;
+pub mod compatibility;
 pub mod connection;
 pub mod error;
 pub mod examples;

@@ -19,6 +19,7 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(2);
 /// A running program. Its process group is killed when the last clone is dropped.
 #[derive(Clone)]
 pub(crate) struct CoreProcess {
+    group: Option<Pid>,
     kill: Arc<watch::Sender<bool>>,
     ended: watch::Receiver<Option<ExitStatus>>,
     last_line: LastLine,
@@ -60,13 +61,17 @@ impl CoreProcess {
         let last_line = LastLine::default();
         let (path, last) = (log.map(Path::to_owned), last_line.clone());
         tokio::spawn(async move { log::keep(stderr, path.as_deref(), last).await });
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let kill = Arc::new(watch::Sender::new(false));
-        tokio::spawn(supervise(child, kill.subscribe(), ended));
-        Ok(Started { process: Self { kill, ended: is_ended, last_line }, stdin, stdout })
+        tokio::spawn(supervise(child, group, kill.subscribe(), ended));
+        Ok(Started { process: Self { group, kill, ended: is_ended, last_line }, stdin, stdout })
     }
 
-    /// Kills the process group with SIGKILL.
+    /// Kills the process group with SIGKILL, at once: the suite may be about to end.
     pub(crate) fn kill(&self) {
+        if self.ended.borrow().is_none() {
+            kill_group(self.group);
+        }
         self.kill.send_replace(true);
     }
 
@@ -99,16 +104,10 @@ impl CoreProcess {
 /// Waits for the end of a process, which it kills on demand, and kills what it leaves in its group.
 async fn supervise(
     mut child: Child,
+    group: Option<Pid>,
     mut kill: watch::Receiver<bool>,
     ended: watch::Sender<Option<ExitStatus>>,
 ) {
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let kill_group = || {
-        if let Some(group) = group {
-            // It may have ended at this moment.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    };
     let asked = async {
         // Also when nobody is left who could ask for it.
         drop(kill.wait_for(|kill| *kill).await);
@@ -116,12 +115,19 @@ async fn supervise(
     let status = tokio::select! {
         status = child.wait() => status,
         () = asked => {
-            kill_group();
+            kill_group(group);
             child.wait().await
         }
     };
-    kill_group();
+    kill_group(group);
     if let Ok(status) = status {
         ended.send_replace(Some(status));
+    }
+}
+
+fn kill_group(group: Option<Pid>) {
+    if let Some(group) = group {
+        // It may have ended at this moment.
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }

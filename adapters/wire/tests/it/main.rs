@@ -3,4 +3,5 @@
 mod built_in;
 mod documents;
 mod programs;
+mod stored;
 mod table;
