@@ -5,8 +5,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import roundtrip as rt
+from hydrate import hydrate, is_due
 from roundtrip import CoreError, ErrorCode, ItemId, Job, JobId, JobKind, MachineId, Operation, Phase
 from roundtrip import PlatformError, Step, VolumeId
+
+WRITE = rt.Access.WRITE
 
 
 @dataclass
@@ -23,32 +26,22 @@ class FullCopy(rt.ItemCore[Item]):
     name, version = "full-copy", "1.0"
     item_type = Item
 
-    def check_pair(self, primary: rt.SiteView, recovery: rt.SiteView) -> None:
-        if primary.kind in (rt.PlatformKind.VMWARE, rt.PlatformKind.PHYSICAL):
-            why = f"a copy of a {primary.kind} machine needs hydration, which this core does not have"
-            raise CoreError(ErrorCode.NOT_SUPPORTED, why)
-
-    # Recovery points
-
     async def take_point(self, item: Item, consistency: rt.Consistency) -> rt.RecoveryPoint:
         (source, target), (_, machine) = self.sites_of(item), item.view.primary
-        [snapshot] = await source.open_snapshots(rt.SnapshotRequest([(machine, None)], consistency))
-        try:
+        async with source.snapshot(machine, consistency) as snapshot:
             item.garbage += item.copying  # An earlier copy was not finished.
-            number = item.next_number()
-            item.copying = [VolumeId(f"{item.view.id}-{disk.id}-{number}") for disk in snapshot.disks]
+            name = f"{item.view.id}-point-{item.next_number()}"
+            item.copying = [VolumeId(f"{name}-{disk.id}") for disk in snapshot.disks]
             self.save()
             await self.collect_garbage(item)
             for disk, volume in zip(snapshot.disks, item.copying):
                 await target.create_volume(volume, disk.size)
-                async with target.exported(volume, rt.Access.WRITE) as uri:
+                async with target.exported(volume, WRITE) as uri:
                     await rt.execute("nbdcopy", "--destination-is-zero", "--", disk.uri, uri)
-        finally:
-            await source.close_snapshot(snapshot.id, rt.Acknowledge.ADVANCE)
         volumes = [(disk.id, volume) for disk, volume in zip(snapshot.disks, item.copying)]
         item.copying = []
         return rt.RecoveryPoint(
-            id=rt.PointId(f"{item.view.id}-point-{number}"),
+            id=rt.PointId(name),
             time=snapshot.taken_at,
             consistency=consistency,
             processed=True,
@@ -69,25 +62,24 @@ class FullCopy(rt.ItemCore[Item]):
             await self.sites_of(item)[1].delete_volume(volume)
             item.garbage.remove(volume)
 
-    async def discard(self, item: Item) -> None:
-        await self.remove_test(item)
-        points = [volume for point in item.view.points for _, volume in point.volumes]
-        item.garbage, item.copying = item.garbage + item.copying + points, []
-        await self.collect_garbage(item)
+    def name_disks(self, item: Item) -> rt.Volumes:
+        name = f"{item.view.id}-delta-{item.next_number()}"
+        return [(disk.id, VolumeId(f"{name}-{disk.id}")) for disk in item.source.disks]
 
-    # Machines on the recovery side
-
-    def name_disks(self, item: Item, point: rt.RecoveryPoint) -> rt.Volumes:
-        number = item.next_number()
-        return [(disk, VolumeId(f"{item.view.id}-{disk}-delta-{number}")) for disk, _ in point.volumes]
+    async def make_disks(self, item: Item, point: rt.RecoveryPoint, disks: rt.Volumes) -> None:
+        """Makes deltas over a point, so that the point stays as it is."""
+        for (_, delta), (_, below) in zip(disks, point.volumes):
+            await self.sites_of(item)[1].derive_volume(delta, below)
 
     async def build(self, job: Job, item: Item, point: rt.RecoveryPoint, spec: rt.MachineSpec) -> None:
-        """Starts a machine from deltas over a point, so that the point stays as it is."""
+        """Starts a machine from a point."""
         site = self.sites_of(item)[1]
         try:
             async with job.step("build target disks"):
-                for (_, delta), (_, below) in zip(spec.disks, point.volumes):
-                    await site.derive_volume(delta, below)
+                await self.make_disks(item, point, spec.disks)
+            if is_due(item, await site.site()):
+                async with job.step(Step.HYDRATE) as step, site.exported(spec.disks[0][1], WRITE) as uri:
+                    step.note = await hydrate(uri, (await site.site()).boot_drivers)
             async with job.step("create target machine"):
                 await site.create_machine(spec)
             async with job.step("start target machine"):
@@ -97,7 +89,42 @@ class FullCopy(rt.ItemCore[Item]):
             item.held = None
             raise
 
-    # Failover
+    async def test_failover(self, request: rt.TestFailoverRequest) -> JobId:
+        item = await self.checked_test_failover(request)
+        return await self.jobs.start(JobKind.TEST_FAILOVER, item.view.id, self.start_test, request)
+
+    async def start_test(self, job: Job, request: rt.TestFailoverRequest) -> None:
+        item = self.find(request.item)
+        point = await self.choose(request.item, request.point)
+        machine = MachineId(f"{item.view.recovery[1]}-test")
+        await self.remove_test(item)
+        item.test, item.held = self.name_disks(item), point.id
+        self.save()
+        await self.build(job, item, point, self.spec(item, machine, item.test, request.network))
+        item.view.test_failover = machine
+        self.save()
+
+    async def remove_test(self, item: Item) -> None:
+        machine = MachineId(f"{item.view.recovery[1]}-test")
+        await self.sites_of(item)[1].remove_machine(machine, item.test)
+        item.test, item.held, item.view.test_failover = [], None, None
+        self.save()
+
+    async def clean_up_test_failover(self, item: ItemId) -> JobId:
+        await self.checked(item, Operation.TEST_FAILOVER_CLEANUP)
+        return await self.jobs.start(JobKind.TEST_FAILOVER_CLEANUP, item, self.clean_up, item)
+
+    async def clean_up(self, job: Job, id: ItemId) -> None:
+        async with job.step("remove test machine"):
+            await self.remove_test(self.find(id))
+        self.find(id).view.test_failover_status = rt.TestFailoverStatus.PERFORMED
+        self.save()
+
+    async def discard(self, item: Item) -> None:
+        await self.remove_test(item)
+        points = [volume for point in item.view.points for _, volume in point.volumes]
+        item.garbage, item.copying = item.garbage + item.copying + points, []
+        await self.collect_garbage(item)
 
     async def failover(self, request: rt.FailoverRequest) -> JobId:
         item = await self.checked_failover(request)
@@ -105,12 +132,15 @@ class FullCopy(rt.ItemCore[Item]):
 
     async def fail_over(self, job: Job, request: rt.FailoverRequest) -> None:
         item = self.find(request.item)
+        if item.view.protection.phase == Phase.COMMIT_PENDING:
+            return  # Done before the core was killed.
         (source, _), (_, machine), is_off = self.sites_of(item), item.view.primary, False
         await self.remove_test(item)
         try:
             if request.shut_down_source:
                 async with job.step(Step.SHUT_DOWN_SOURCE, optional=True):
-                    await source.shut_down(machine, request.shutdown_within)
+                    if (await source.machine(machine)).power == rt.PowerState.ON:
+                        await source.shut_down(machine, request.shutdown_within)
                     is_off = True
             await self.stop_replication(item)
             if is_off:
@@ -130,7 +160,7 @@ class FullCopy(rt.ItemCore[Item]):
         """Builds the target from a point and makes the recovery side active."""
         item, machine = self.find(id), self.find(id).view.recovery[1]
         await self.sites_of(item)[1].remove_machine(machine, item.target)
-        item.target = self.name_disks(item, point)
+        item.target = self.name_disks(item)
         self.save()
         await self.build(job, item, point, self.spec(item, machine, item.target, item.network))
         item.view.protection = rt.Protection(Phase.COMMIT_PENDING, rt.Side.RECOVERY)
@@ -160,39 +190,6 @@ class FullCopy(rt.ItemCore[Item]):
             item.view.protection.phase = Phase.COMMITTED
             self.save()
             await self.collect_garbage(item)
-
-    # Test failover
-
-    async def test_failover(self, request: rt.TestFailoverRequest) -> JobId:
-        item = await self.checked_test_failover(request)
-        return await self.jobs.start(JobKind.TEST_FAILOVER, item.view.id, self.start_test, request)
-
-    async def start_test(self, job: Job, request: rt.TestFailoverRequest) -> None:
-        item = self.find(request.item)
-        point = await self.choose(request.item, request.point)
-        machine = MachineId(f"{item.view.recovery[1]}-test")
-        await self.remove_test(item)
-        item.test, item.held = self.name_disks(item, point), point.id
-        self.save()
-        await self.build(job, item, point, self.spec(item, machine, item.test, request.network))
-        item.view.test_failover = machine
-        self.save()
-
-    async def remove_test(self, item: Item) -> None:
-        machine = MachineId(f"{item.view.recovery[1]}-test")
-        await self.sites_of(item)[1].remove_machine(machine, item.test)
-        item.test, item.held, item.view.test_failover = [], None, None
-        self.save()
-
-    async def clean_up_test_failover(self, item: ItemId) -> JobId:
-        await self.checked(item, Operation.TEST_FAILOVER_CLEANUP)
-        return await self.jobs.start(JobKind.TEST_FAILOVER_CLEANUP, item, self.clean_up, item)
-
-    async def clean_up(self, job: Job, id: ItemId) -> None:
-        async with job.step("remove test machine"):
-            await self.remove_test(self.find(id))
-        self.find(id).view.test_failover_status = rt.TestFailoverStatus.PERFORMED
-        self.save()
 
 
 if __name__ == "__main__":

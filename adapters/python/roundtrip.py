@@ -15,6 +15,7 @@ of `asyncio.to_thread` does. A core does nothing for that. It must not wait in o
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import contextvars
 import dataclasses
@@ -139,6 +140,7 @@ class ErrorCode(Word):
     TOO_MANY_DISKS = auto()
     GROUP_MIXES_OS = auto()
     GROUP_MIXES_MASTER_TARGETS = auto()
+    DISK_RESIZED = auto()
     PLATFORM = auto()
     CANCELLED = auto()
     NOT_CURABLE = auto()
@@ -149,6 +151,7 @@ class ErrorCode(Word):
     MEMBER_FAILED = auto()
     SCRIPT_FAILED = auto()
     STORE = auto()
+    PROTOCOL = auto()
 
 
 class PlatformErrorKind(Word):
@@ -609,6 +612,12 @@ class DiskView:
 
 
 @dataclass
+class LibvirtDomain:
+    uri: str
+    name: str
+
+
+@dataclass
 class MachineView:
     id: MachineId
     power: PowerState
@@ -624,6 +633,7 @@ class MachineView:
     disks_on: ComponentId | None = None
     migrated: bool = False
     nic: Json = field(default_factory=dict)
+    libvirt: LibvirtDomain | None = None
 
 
 @dataclass
@@ -1062,7 +1072,7 @@ class Platform:
         await self._call(Any, "power_off", id=id)
 
     async def screenshot(self, id: MachineId) -> bytes:
-        return bytes(await self._call(list[int], "screenshot", id=id))
+        return base64.b64decode(await self._call(str, "screenshot", id=id))
 
     async def open_snapshot(self, machine: MachineId, since: ChangeId | None = None) -> DiskSnapshot:
         return cast(
@@ -1121,11 +1131,42 @@ class Platform:
     @contextlib.asynccontextmanager
     async def exported(self, volume: VolumeId, access: Access) -> AsyncIterator[str]:
         """Exports a volume while the block runs, and closes the export afterwards."""
-        export = await self.export_volume(volume, access)
+
+        async def close(export: Export) -> None:
+            await self.close_export(export.id)
+
+        export = await _opened(self.export_volume(volume, access), close)
         try:
             yield export.uri
         finally:
-            await self.close_export(export.id)
+            await close(export)
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self, machine: MachineId, consistency: Consistency) -> AsyncIterator[DiskSnapshot]:
+        """Takes a snapshot of a machine, and closes it when the block ends."""
+
+        async def close(snapshots: list[DiskSnapshot], done: bool = False) -> None:
+            for snapshot in snapshots:
+                await self.close_snapshot(snapshot.id, Acknowledge.ADVANCE if done else Acknowledge.KEEP)
+
+        opening = self.open_snapshots(SnapshotRequest([(machine, None)], consistency))
+        [snapshot], done = await _opened(opening, close), False
+        try:
+            yield snapshot
+            done = True
+        finally:
+            await close([snapshot], done)
+
+
+async def _opened(opening: Coroutine[Any, Any, T], close: Callable[[T], Awaitable[None]]) -> T:
+    """Opens something. If the task is cancelled meanwhile, it is opened all the same, and closed."""
+    task = asyncio.ensure_future(opening)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with contextlib.suppress(PlatformError, ConnectionError):
+            await close(await task)
+        raise
 
 
 # --- Helpers of a core ----------------------------------------------------------------------------
@@ -1620,6 +1661,7 @@ class Item:
 
     view: ItemView
     source: MachineView
+    source_site: SiteView
     points_made: int = 0
     numbers: int = 0
     tried: int = 0
@@ -1677,6 +1719,11 @@ class ItemCore(PolicyCore, Generic[I]):
     async def discard(self, item: I) -> None:
         """Deletes everything that belongs to an item except a machine that failed over."""
         raise NotImplementedError
+
+    def _overrides(self, name: str) -> bool:
+        if name == "disable_protection":
+            return type(self).discard is not ItemCore.discard
+        return super()._overrides(name)
 
     def check_pair(self, primary: SiteView, recovery: SiteView) -> None:
         """Refuses to protect machines between these sites, if this core cannot."""
@@ -1851,7 +1898,8 @@ class ItemCore(PolicyCore, Generic[I]):
         except PlatformError as error:
             absent = error.kind == PlatformErrorKind.NOT_FOUND
             raise CoreError(ErrorCode.UNKNOWN_ID if absent else ErrorCode.PLATFORM, str(error)) from error
-        self.check_pair(await primary.site(), await recovery.site())
+        source_site = await primary.site()
+        self.check_pair(source_site, await recovery.site())
         view = ItemView(
             id=request.item,
             protection=Protection(Phase.INITIAL_REPLICATION, Side.PRIMARY),
@@ -1871,7 +1919,7 @@ class ItemCore(PolicyCore, Generic[I]):
             target=request.target,
             issues=[],
         )
-        self._items[request.item] = self.item_type(view, source)
+        self._items[request.item] = self.item_type(view, source, source_site)
         self.save()
         return await self.jobs.start(
             JobKind.ENABLE_PROTECTION, request.item, self._begin_protection, request.item

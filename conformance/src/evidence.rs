@@ -22,6 +22,9 @@ pub const SEAL: &str = "seal.json";
 /// Names of the scenarios that a run was asked for, in the run's directory. `cargo xtask` writes
 /// it.
 pub const ASKED: &str = "asked.json";
+/// What stands between a scenario's name and the number of an earlier attempt, in the name of the
+/// directory that holds the attempt's evidence.
+const ATTEMPT: &str = ".attempt-";
 /// Progress of the whole run, one line for each event.
 pub const PROGRESS: &str = "progress.jsonl";
 
@@ -42,7 +45,7 @@ impl Evidence {
     pub fn begin(run: &RunContext, scenario: &str) -> Result<Self> {
         let dir = run.dir.join(scenario);
         for attempt in 1.. {
-            let aside = run.dir.join(format!("{scenario}.attempt-{attempt}"));
+            let aside = run.dir.join(format!("{scenario}{ATTEMPT}{attempt}"));
             if !dir.exists() {
                 break;
             }
@@ -131,6 +134,13 @@ pub fn asked(dir: &Utf8Path) -> Result<Vec<String>> {
     }
     let text = std::fs::read(&path).with_context(|| format!("read {path}"))?;
     serde_json::from_slice(&text).with_context(|| format!("understand {path}"))
+}
+
+/// The scenario of which a directory of this name holds an earlier attempt; `None` if it does not.
+#[must_use]
+pub fn attempt_of(directory: &str) -> Option<&str> {
+    let (scenario, number) = directory.rsplit_once(ATTEMPT)?;
+    (!number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())).then_some(scenario)
 }
 
 fn digest(text: &[u8]) -> String {

@@ -15,6 +15,7 @@ use harness::oracle::{
 use witness::ledger::RecordNumber;
 
 use crate::digest;
+use crate::hydration;
 use crate::outcome::{DiskEvidence, DiskOutcome, EdgeEvidence};
 
 /// One disk to be judged, by the files that hold the evidence.
@@ -28,10 +29,19 @@ pub struct DiskUnderTest {
     pub log: Utf8PathBuf,
     /// The recovered disk, raw.
     pub recovered: Utf8PathBuf,
-    /// Sectors that are not compared, because hydration may have edited them.
-    pub ignored_sectors: Vec<Range<u64>>,
+    /// Files of the boot partition that hydration may have edited. Of the sectors that differ from
+    /// the initial image, those that such edits explain are not compared.
+    pub editable_files: Vec<String>,
     /// What the second reader compares; `Err` says why it does not read this disk.
     pub second_reader: Result<SecondReading, String>,
+}
+
+impl DiskUnderTest {
+    /// The sectors that are not compared.
+    fn ignored_sectors(&self) -> Vec<Range<u64>> {
+        let files: Vec<_> = self.editable_files.iter().map(String::as_str).collect();
+        hydration::edited_sectors(&self.initial_image, &self.recovered, &files)
+    }
 }
 
 /// A disk that two independent readers can read.
@@ -195,12 +205,13 @@ pub(crate) async fn judge_first_writes(
 }
 
 fn judge_disk(disk: &DiskUnderTest, writes: u64, dir: &Utf8Path) -> Result<JudgedDisk> {
-    let DiskUnderTest { name, initial_image, log, recovered, ignored_sectors, second_reader } = disk;
+    let DiskUnderTest { name, initial_image, log, recovered, editable_files, second_reader } = disk;
     let initial =
         RawSource::open(initial_image.as_std_path()).with_context(|| format!("read {initial_image}"))?;
     let recovered_source =
         RawSource::open(recovered.as_std_path()).with_context(|| format!("read {recovered}"))?;
     let write_log = open_log(log, std::fs::metadata(initial_image)?.len())?.truncated(writes);
+    let ignored_sectors = disk.ignored_sectors();
     let options = Options { exempt: ignored_sectors.clone(), ..Options::default() };
     let finding = match oracle::judge(&initial, &write_log, &recovered_source, &options) {
         Ok(judgement) => Finding::of(&judgement),
@@ -226,6 +237,7 @@ fn judge_disk(disk: &DiskUnderTest, writes: u64, dir: &Utf8Path) -> Result<Judge
             base: relative(initial_image),
             log: relative(log),
             recovered: relative(recovered),
+            editable_files: editable_files.clone(),
             ignored_sectors: ignored_sectors.iter().map(first_and_count).collect(),
             digests: Some(digest::of_evidence(&initial, &write_log, &recovered_source)?),
         },
@@ -300,7 +312,7 @@ pub async fn self_test_oracle(disk: DiskUnderTest, seed: u64) -> Result<String> 
         let initial = RawSource::open(disk.initial_image.as_std_path())?;
         let recovered = RawSource::open(disk.recovered.as_std_path())?;
         let log = open_log(&disk.log, std::fs::metadata(&disk.initial_image)?.len())?;
-        let options = Options { exempt: disk.ignored_sectors.clone(), ..Options::default() };
+        let options = Options { exempt: disk.ignored_sectors(), ..Options::default() };
         let sectors = oracle::flip_sectors(seed, &log, &options);
         let chosen: Vec<_> = [sectors.written, sectors.unwritten].into_iter().flatten().collect();
         if chosen.is_empty() {
@@ -350,7 +362,7 @@ mod tests {
             initial_image: put("initial", &vec![0; DISK_BYTES]),
             log: put("log", &log_of_one_write()),
             recovered: put("recovered", &recovered),
-            ignored_sectors: vec![],
+            editable_files: vec![],
             second_reader: Err("not in this test".to_owned()),
         }
     }

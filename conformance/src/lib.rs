@@ -7,22 +7,29 @@
 //! - [`core_under_test`]: the only place that opens a core; [`wire_core`]: cores behind the wire
 //!   protocol
 //! - [`mutants`]: cores made faulty on purpose, which the suite must fail
+//! - [`variants`]: sound cores that do things differently, which the suite must accept
+//! - [`acceptance`]: whether it does
+//! - [`core_change`]: which of these a run asks for
 //! - [`mutation`]: whether the checks in memory find every mutant
 //! - [`blame`]: whether an error is the core's failure or the test host's
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
+//! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
 //! - [`ssh`]: log-in to a machine from outside
 //! - [`evidence`]: what a run leaves behind; [`recheck`] judges it again
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
 //! - [`report`]: the summary on the terminal, `results.json`, JUnit and HTML
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs
 
+pub mod acceptance;
 pub mod bench;
 pub mod blame;
 pub mod context;
+pub mod core_change;
 pub mod core_under_test;
 mod digest;
 mod disks;
 pub mod evidence;
+pub mod hydration;
 pub mod judge;
 pub mod mutants;
 pub mod mutation;
@@ -36,5 +43,6 @@ pub mod scenario;
 pub mod service;
 pub mod sim;
 pub mod ssh;
+pub mod variants;
 pub mod verdict;
 pub mod wire_core;

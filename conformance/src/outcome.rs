@@ -1,6 +1,7 @@
 //! The result of a run. These types are the schema of `results.json`, version [`SCHEMA`];
 //! `conformance/RESULTS.md` explains every field.
 
+use contract::Millis;
 use serde::{Deserialize, Serialize};
 use witness::ledger::RecordNumber;
 
@@ -264,7 +265,11 @@ pub struct DiskEvidence {
     pub log: String,
     /// The recovered disk.
     pub recovered: String,
-    /// Sectors that were not compared, as ranges: first sector and number of sectors.
+    /// Files of the boot partition that hydration may have edited.
+    #[serde(default)]
+    pub editable_files: Vec<String>,
+    /// Sectors that were not compared because edits of these files explain them, as ranges: first
+    /// sector and number of sectors.
     pub ignored_sectors: Vec<(u64, u64)>,
     /// What the files held when they were judged. Results of older suites lack it.
     #[serde(default)]
@@ -299,6 +304,31 @@ pub struct Rpo {
     /// The last record that survived; `None` if that was not measured.
     #[serde(default)]
     pub survived: Option<RecordNumber>,
+    /// Milliseconds from the moment of the recovery point, as the core states it, to the disaster:
+    /// the loss that the core claims. 0 for a switchover, which claims to lose nothing; `None` if
+    /// nothing was claimed.
+    #[serde(default)]
+    pub claimed_ms: Option<u64>,
+}
+
+impl Rpo {
+    /// By how much the measured loss may exceed the claimed one. A core may read a clock of its own
+    /// next to its snapshot, and clocks are converted.
+    pub const TOLERANCE: Millis = Millis(500);
+
+    /// FO-10: why the measured loss contradicts the claimed one; `None` if it does not.
+    #[must_use]
+    pub fn claim_objection(&self) -> Option<String> {
+        let claimed = self.claimed_ms?;
+        (self.ms > claimed + Self::TOLERANCE.0).then(|| {
+            format!(
+                "{} of acknowledged writes were lost, and the recovery point claims {}; {} more are tolerated",
+                Millis(self.ms),
+                Millis(claimed),
+                Self::TOLERANCE
+            )
+        })
+    }
 }
 
 /// How long a recovery took.
@@ -408,6 +438,13 @@ mod tests {
             rules: Vec::new(),
         };
         results.conclusion()
+    }
+
+    #[test]
+    fn a_loss_beyond_the_claimed_one_is_an_objection_outside_the_tolerance() {
+        let objects = |ms, claimed_ms| Rpo { ms, claimed_ms, ..Rpo::default() }.claim_objection().is_some();
+        assert!(!objects(1_500, Some(1_000)) && objects(1_501, Some(1_000)));
+        assert!(objects(501, Some(0)) && !objects(0, Some(0)) && !objects(9_000, None));
     }
 
     #[test]

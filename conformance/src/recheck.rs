@@ -52,6 +52,9 @@ pub async fn recheck(dir: &Utf8Path) -> Result<Recheck> {
     for stored in &stored {
         match stored {
             Stored::Unfinished { name, why } => recheck.object(Verdict::Unknown, format!("{name}: {why}")),
+            Stored::Superseded { name } => {
+                recheck.note(format!("{name}: an earlier attempt, which a later one replaced"));
+            }
             Stored::Ended(ended) => {
                 judged += judge_scenario(&mut recheck, &table, ended).await;
             }
@@ -88,7 +91,8 @@ async fn judge_scenario(recheck: &mut Recheck, table: &[Scenario], ended: &Ended
         recheck.note(format!("{name}: simulated, so it stores no disks to judge again; {}", ending(outcome)));
         return 0;
     }
-    for (verdict, line) in recorded::objections_to_edges(row, outcome) {
+    let promises = recorded::objections_to_promises(row, outcome).into_iter();
+    for (verdict, line) in promises.chain(recorded::objections_to_edges(row, outcome)) {
         recheck.object(verdict, format!("{name}: {line}"));
     }
     if outcome.edges.is_empty() {

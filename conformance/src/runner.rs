@@ -8,11 +8,11 @@ use tracing::Instrument as _;
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
-use crate::core_under_test;
 use crate::evidence::Evidence;
-use crate::outcome::{ScenarioOutcome, Verdict};
+use crate::outcome::{RuleOutcome, ScenarioOutcome, Verdict};
 use crate::real::{self, ScenarioRun};
-use crate::scenario::Scenario;
+use crate::rules::RuleId;
+use crate::scenario::{Scenario, Tier};
 
 /// Compares the outcome of a scenario that passed with its snapshot; `Err` says how they differ.
 pub type Compare = fn(&ScenarioOutcome) -> Result<(), String>;
@@ -34,6 +34,7 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     let span = tracing::info_span!("scenario", scenario = scenario.name);
     let whole = open_and_run(&run, scenario, &evidence, &mut outcome);
     let error = whole.instrument(span).await;
+    note_promises(&mut outcome, &scenario.promises, error.is_some());
     conclude(&mut outcome, error);
     let rounds = scenario.rounds(run.cycles);
     let expected = scenario.edges.len() * rounds as usize;
@@ -41,8 +42,8 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
         outcome.verdict = Verdict::Unknown;
         outcome.why = format!("{} of {expected} edges were judged", outcome.edges.len());
     }
-    // The snapshot holds the trace of one round of a core without a mutant.
-    if run.mutant.is_none() && rounds == 1 {
+    // The snapshot holds the trace of one round of the built-in core.
+    if run.opens_built_in_core() && rounds == 1 {
         note_regression(&mut outcome, compare);
     }
     outcome.ms = evidence.elapsed_ms();
@@ -122,14 +123,26 @@ async fn interrupted() -> &'static str {
 /// exceeded time bound, and no broken rule: the trace holds names and order of job steps, which the
 /// contract leaves to each core. So another core is not compared at all.
 fn note_regression(outcome: &mut ScenarioOutcome, compare: Compare) {
-    // Scenarios without a core have a snapshot of what the suite does.
-    let own = outcome.core.is_empty() || core_under_test::is_built_in(&outcome.core);
     if outcome.verdict == Verdict::Pass
-        && own
         && let Err(difference) = compare(outcome)
     {
         outcome.slow.push(difference);
     }
+}
+
+/// Records that nothing can be said about the rules that a scenario promised to judge and did not.
+fn note_promises(outcome: &mut ScenarioOutcome, promises: &[RuleId], ended_early: bool) {
+    let why = if ended_early {
+        "the scenario ended before it judged this rule"
+    } else {
+        "the scenario promised to judge this rule and did not"
+    };
+    for rule in promises {
+        if !outcome.rules.iter().any(|known| known.id == *rule) {
+            outcome.rules.push(RuleOutcome::new(*rule, Tier::Real, Verdict::Unknown, why));
+        }
+    }
+    outcome.rules.sort_by_key(|rule| rule.id);
 }
 
 /// Sets the scenario's verdict: the worst of its edges, its rules and the error that ended it
@@ -158,6 +171,7 @@ fn conclude(outcome: &mut ScenarioOutcome, error: Option<ScenarioError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report;
     use crate::rules::RuleLog;
     use crate::rules::ids::{FO_04, ST_02};
 
@@ -192,14 +206,33 @@ mod tests {
     }
 
     #[test]
-    fn only_the_built_in_core_is_compared_with_a_snapshot_and_a_difference_is_a_regression() {
+    fn a_promised_rule_that_was_not_judged_is_unknown_and_a_violation_outranks_it() {
+        let with_promises = |rules: RuleLog, error: Option<ScenarioError>| {
+            let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
+            outcome.rules = rules.into_outcomes();
+            note_promises(&mut outcome, &[FO_04, ST_02], error.is_some());
+            conclude(&mut outcome, error);
+            outcome
+        };
+        let mut rules = RuleLog::default();
+        rules.check(ST_02, true, "9 images checked");
+        let outcome = with_promises(rules.clone(), None);
+        assert_eq!(report::exit_code(outcome.verdict, false), 3);
+        assert!(outcome.why.starts_with("FO-04") && outcome.why.contains("promised"), "{}", outcome.why);
+        assert_eq!(outcome.rules.len(), 2, "a rule that was judged stays as it is");
+        let failed = with_promises(rules.clone(), Some(ScenarioError::core("both sides run")));
+        assert_eq!((failed.verdict, failed.why.as_str()), (Verdict::Fail, "both sides run"));
+        assert_eq!(failed.rules[0].verdict, Verdict::Unknown);
+        rules.check(FO_04, true, "0 points left");
+        assert_eq!(with_promises(rules, None).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn a_difference_from_the_snapshot_is_a_regression_and_no_broken_rule() {
         let differs: Compare = |_| Err("the trace differs".to_owned());
-        for (core, regressions) in [("built-in 0.1.0", 1), ("", 1), ("Another Core 3", 0)] {
-            let mut outcome = concluded(RuleLog::default(), None);
-            outcome.core = core.to_owned();
-            note_regression(&mut outcome, differs);
-            assert_eq!((outcome.verdict, outcome.slow.len()), (Verdict::Pass, regressions), "{core:?}");
-        }
+        let mut outcome = concluded(RuleLog::default(), None);
+        note_regression(&mut outcome, differs);
+        assert_eq!((outcome.verdict, outcome.slow.len()), (Verdict::Pass, 1));
         let mut failed = concluded(RuleLog::default(), Some(ScenarioError::core("both sides run")));
         note_regression(&mut failed, differs);
         assert_eq!(failed.slow.len(), 0, "the trace of a scenario that ended early says nothing");

@@ -6,6 +6,8 @@
 use contract::DataSync;
 use serde::{Deserialize, Serialize};
 
+use crate::rules::RuleId;
+
 /// The text of `scenarios.toml`, which lies beside this crate's manifest.
 const TABLE: &str = include_str!("../scenarios.toml");
 
@@ -59,6 +61,10 @@ pub struct Scenario {
     /// A test failover starts from an application-consistent recovery point.
     #[serde(default)]
     pub app_consistent: bool,
+    /// Rules that a run of a scenario on guests promises to judge. One that it did not judge is
+    /// unknown, so that a check that was passed over is never taken for one that passed.
+    #[serde(default)]
+    pub promises: Vec<RuleId>,
     /// Names of the edges that one run of the script judges. They are not in the row: the code of
     /// the script states them, and [`crate::real::scenarios`] fills them in.
     #[serde(skip)]

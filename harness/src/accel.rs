@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::Host;
 use crate::machine::{
-    Accelerator, Controller, DiskSpec, Firmware, GuestSpec, Hardware, Identity, Machine, Nic,
+    Accelerator, Controller, DiskManager, DiskSpec, Firmware, GuestSpec, Hardware, Identity, Machine, Nic,
 };
 use crate::scratch::Scratch;
 use crate::tools::{self, Format};
@@ -179,9 +179,11 @@ fn probe_machine(scratch: &Scratch, disks: &[(&str, Utf8PathBuf)]) -> GuestSpec 
                 role: (*role).to_owned(),
                 image: image.clone(),
                 format: Format::Qcow2,
+                backing: vec![],
                 write_log: None,
             })
             .collect(),
+        disk_manager: DiskManager::CommandLine,
         forwards: vec![],
         subnet: "192.0.2.0/24".to_owned(),
         address: None,

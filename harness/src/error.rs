@@ -72,6 +72,16 @@ pub enum Error {
         /// Role of the disk.
         disk: String,
     },
+    /// A disk that libvirt manages is not connected as its description says.
+    #[error("disk {disk} of {machine} cannot be judged: {what}")]
+    WrongDisk {
+        /// Machine.
+        machine: String,
+        /// Role of the disk.
+        disk: String,
+        /// What is wrong.
+        what: String,
+    },
     /// The witness reported an error or broke the protocol.
     #[error("the witness in {machine}: {what}")]
     Witness {

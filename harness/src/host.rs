@@ -105,6 +105,20 @@ impl Host {
         blocking("define a domain", move || connect.define_domain_xml(&xml)).await
     }
 
+    /// The UUID of the domain of this name, if there is one.
+    ///
+    /// # Errors
+    /// libvirt refused.
+    pub async fn uuid_of(&self, name: &str) -> Result<Option<String>> {
+        let (connect, name) = (Arc::clone(&self.connect), name.to_owned());
+        blocking("look for a domain", move || match connect.lookup_domain_by_name(&name) {
+            Ok(domain) => domain.uuid_string().map(Some),
+            Err(error) if error.code().is(virt::error::ErrorNumber::NoDomain) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
     /// Every domain, running or not, with its description.
     ///
     /// # Errors
@@ -146,7 +160,10 @@ pub async fn remove(domain: Domain) -> Result<()> {
             // It may end by itself at this moment.
             let _ = domain.destroy();
         }
-        match domain.undefine_flags(sys::VIR_DOMAIN_UNDEFINE_NVRAM) {
+        let with = sys::VIR_DOMAIN_UNDEFINE_NVRAM
+            | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+            | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
+        match domain.undefine_flags(with) {
             Err(error) if !error.code().is(virt::error::ErrorNumber::NoDomain) => Err(error),
             _ => Ok(()),
         }

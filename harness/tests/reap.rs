@@ -8,7 +8,7 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 use harness::host::{self, Host};
 use harness::machine::{
-    Accelerator, Controller, DiskSpec, Firmware, GuestSpec, Hardware, Identity, Machine, Nic,
+    Accelerator, Controller, DiskManager, DiskSpec, Firmware, GuestSpec, Hardware, Identity, Machine, Nic,
 };
 use harness::reaper;
 use harness::scratch::Scratch;
@@ -92,7 +92,14 @@ fn empty_machine(dir: &camino::Utf8Path, disk: Utf8PathBuf) -> GuestSpec {
             memory_mib: 64,
         },
         enlightenments: Err("not needed in this test".to_owned()),
-        disks: vec![DiskSpec { role: "system".into(), image: disk, format: Format::Qcow2, write_log: None }],
+        disks: vec![DiskSpec {
+            role: "system".into(),
+            image: disk,
+            format: Format::Qcow2,
+            backing: vec![],
+            write_log: None,
+        }],
+        disk_manager: DiskManager::CommandLine,
         forwards: vec![],
         subnet: "192.0.2.0/24".into(),
         address: None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use contract::{
     Access, Acknowledge, Bytes, ChangeId, Consistency, CoreError, DiskSnapshot, ErrorCode, GroupPointId,
-    MachineId, Platform, PlatformErrorKind, SnapshotRequest,
+    MachineId, Platform, PlatformErrorKind, SnapshotDisk, SnapshotRequest,
 };
 
 use crate::context::Context;
@@ -173,10 +173,16 @@ async fn receive_snapshot(
     if compare {
         process_all(ctx, item).await?;
     }
-    let (target, head, number) = {
+    let notices = ctx.fault_hook().is_none_or(|hook| hook.notices_growth());
+    let (target, head, number, ends) = {
         let record = item.record.lock().await;
         let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
-        (ctx.platform(&record.on(replica.side).0)?, replica.head().clone(), replica.received_count + 1)
+        if let Some((disk, size)) = replica.resized(snapshot).filter(|_| notices) {
+            return Err(resized(disk, size));
+        }
+        let ends = if notices { Vec::new() } else { replica.sizes.clone() };
+        let target = ctx.platform(&record.on(replica.side).0)?;
+        (target, replica.head().clone(), replica.received_count + 1, ends)
     };
     let dir = ctx.landing_dir(&item.id);
     let mut writer = blocking(move || Writer::create(&dir, number).map_err(landing_failed)).await?;
@@ -185,10 +191,16 @@ async fn receive_snapshot(
         if disk.changed.is_none() && ctx.fault_hook().is_some_and(|hook| !hook.compares()) {
             continue;
         }
-        let source = Source { uri: disk.uri.clone(), changed: disk.changed.clone(), against };
+        let end = ends.get(index).map_or(u64::MAX, |size| size.0);
+        let (uri, changed) = (disk.uri.clone(), disk.changed.clone());
+        let source = Source { uri, changed, against, grain: ctx.grain() };
         let sent = blocking(move || {
-            let mut sink =
-                |offset: u64, data: &[u8]| writer.push(index, offset, data).map_err(landing_failed);
+            let mut sink = |offset: u64, data: &[u8]| {
+                if offset >= end {
+                    return Ok(());
+                }
+                writer.push(index, offset, data).map_err(landing_failed)
+            };
             transfer::send(&source, &mut sink, &|_| ()).map(|()| writer)
         })
         .await;
@@ -200,6 +212,15 @@ async fn receive_snapshot(
     opened.close(Ok(())).await?;
     let bytes = blocking(move || writer.seal().map_err(landing_failed)).await?;
     Ok((number, bytes))
+}
+
+/// EX-R12: a point without the new end of a disk would look complete, so none is made.
+fn resized(disk: &SnapshotDisk, replica: Bytes) -> CoreError {
+    let text = format!(
+        "disk {} has {} now and its replica {replica}; disable protection of the machine and enable it again",
+        disk.id, disk.size
+    );
+    CoreError::new(ErrorCode::DiskResized, text)
 }
 
 fn landing_failed(error: std::io::Error) -> CoreError {

@@ -52,6 +52,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Judge deliberately faulty cores, each of which the suite must reject
     Mutants(MutantsArgs),
+    /// Judge sound cores that do things differently, each of which the suite must accept
+    Variants(VariantsArgs),
     /// Write the generated pages of docs, and adapters/wire/openrpc.json
     #[command(alias = "diagrams")]
     Docs,
@@ -113,12 +115,18 @@ pub struct ConformanceArgs {
     /// Test the suite itself: run it against a core with this fault
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
+    /// Test the suite itself: run it against a sound core that does something differently
+    #[arg(long, value_name = "NAME", conflicts_with = "mutant")]
+    pub variant: Option<String>,
     /// Judge by this profile of external facts, from conformance/profiles.toml [default: asr-2019]
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
     /// Rounds over the same machines, for scenarios that end in the state in which they began
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub cycles: Option<u32>,
+    /// Simulated cycles, each with a seed of its own [default: 64]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub seeds: Option<u32>,
     #[command(flatten)]
     pub consent: Consent,
 }
@@ -165,6 +173,15 @@ pub struct MutantsArgs {
     pub consent: Consent,
 }
 
+/// What `variants` is told.
+#[derive(Debug, Clone, Args)]
+pub struct VariantsArgs {
+    /// Only variants with these names
+    pub names: Vec<String>,
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
 impl ConformanceArgs {
     /// One scenario, everything else at its default.
     pub fn only(scenario: &str, consent: Consent) -> Self {
@@ -179,8 +196,10 @@ impl ConformanceArgs {
             connect: None,
             core: None,
             mutant: None,
+            variant: None,
             profile: None,
             cycles: None,
+            seeds: None,
             consent,
         }
     }
@@ -207,6 +226,7 @@ mod tests {
         for arguments in [
             &["xtask", "conformance", "--tier", "moon"][..],
             &["xtask", "conformance", "--cycles", "0"],
+            &["xtask", "conformance", "--seeds", "0"],
             &["xtask", "clean", "--runs", "0"],
             &["xtask", "bench", "--rounds", "0"],
             &["xtask", "dance"],

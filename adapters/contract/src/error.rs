@@ -128,6 +128,9 @@ pub enum ErrorCode {
     GroupMixesOs,
     /// The machines of the replication group have different master targets (RE-12).
     GroupMixesMasterTargets,
+    /// A disk of the source has another size than its replica, which the core cannot change
+    /// (EX-R12).
+    DiskResized,
     /// A platform refused or failed.
     Platform,
     /// The job was cancelled (FO-12).

@@ -68,6 +68,21 @@ pub struct MachineView {
     /// Its network card.
     #[serde(default)]
     pub nic: NicView,
+    /// How to reach it through libvirt, for products that replicate through libvirt's own
+    /// interfaces. `None`: the site does not manage its machines' disks through libvirt, or the
+    /// machine has never been started. A platform of another kind leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libvirt: Option<LibvirtDomain>,
+}
+
+/// A machine as libvirt knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LibvirtDomain {
+    /// URI of the connection, such as `qemu:///system`.
+    pub uri: String,
+    /// Name of the domain. It stays the same over restarts of the machine, as do its UUID and its
+    /// checkpoints.
+    pub name: String,
 }
 
 /// Placement of a machine. A platform ignores fields that do not apply to it and chooses values for

@@ -17,6 +17,8 @@ pub enum PlatformKind {
     Physical,
     /// An Azure region.
     Azure,
+    /// KVM hosts, whose machines and disks libvirt manages.
+    Kvm,
 }
 
 /// What is known about every site of a kind of platform.
@@ -61,6 +63,9 @@ pub enum Hydration {
     Always,
     /// Only if the machine is not prepared for the cloud (HY-01, HY-03, HY-05, HY-06).
     IfUnprepared,
+    /// Only for a site with other hardware. No rule says whether it is a step of the job; the
+    /// recovered machine has to start (HY-08).
+    ForOtherHardware,
     /// Never (HY-07).
     Never,
 }
@@ -143,6 +148,23 @@ const AZURE: PlatformProfile = PlatformProfile {
     managed_disks: true,
 };
 
+/// libvirt answers on every host, so a site of KVM hosts has no manager of its own.
+const KVM: PlatformProfile = PlatformProfile {
+    longest_retention: Millis(3 * DAY.0),
+    failback_policy: false,
+    hydration: Hydration::ForOtherHardware,
+    is_cloud: false,
+    hypervisor: true,
+    hosts_replicate: false,
+    manager: None,
+    configuration_server: false,
+    process_server: ProcessServerUse::None,
+    master_target: false,
+    datastores: false,
+    private_link: false,
+    managed_disks: false,
+};
+
 const DAY: Millis = Millis(24 * 60 * 60 * 1000);
 
 impl PlatformKind {
@@ -154,6 +176,7 @@ impl PlatformKind {
             Self::Physical => &PHYSICAL,
             Self::HyperV => &HYPER_V,
             Self::Azure => &AZURE,
+            Self::Kvm => &KVM,
         }
     }
 }

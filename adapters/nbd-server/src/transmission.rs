@@ -2,10 +2,10 @@
 
 use std::io::{self, Read, Write};
 
-use crate::disk::read_only;
+use crate::disk::{Refused, errno, read_only};
 use crate::handshake::{Agreed, context_number};
 use crate::protocol::{self as wire, ReadNumbers};
-use crate::{Refused, ZERO, errno, pieces, zero_runs};
+use crate::runs::{ZERO, pieces, zero_runs};
 
 /// Bytes read from a disk at a time, and sent before more are read.
 const PIECE: u64 = 2 * 1024 * 1024;

@@ -25,6 +25,8 @@ pub struct SimBoot {
     pub started: Timestamp,
     /// Disks in boot order.
     pub disks: Vec<SimDisk>,
+    /// The drivers that a guest needs on the site's hardware.
+    pub drivers: Vec<String>,
     /// When the guest is up and starts its workload, or why it never comes up.
     pub up: Result<Timestamp, String>,
     /// The guest's finding about its ledger; `None` if it did not come up.
@@ -127,7 +129,8 @@ impl SimBoot {
         disks: Vec<SimDisk>,
     ) -> Self {
         let up = Err("it has not been tried".to_owned());
-        Self { machine, number, epoch, started, disks, up, found: None, journal: Mutex::default() }
+        let drivers = Vec::new();
+        Self { machine, number, epoch, started, disks, drivers, up, found: None, journal: Mutex::default() }
     }
 
     /// Every write so far on all disks, in the order in which they became durable.

@@ -12,6 +12,8 @@ use crate::disk::{BOOT_PARTITION, SECTOR};
 
 const SYSLINUX: &str = "syslinux.cfg";
 const ENTRY: &str = "loader/entries/roundtrip.conf";
+/// The files that hydration edits: the configuration of each boot loader.
+pub(crate) const EDITED_FILES: [&str; 2] = ["/syslinux.cfg", "/loader/entries/roundtrip.conf"];
 /// EFI system partition, whose FAT may be of any width.
 const PARTITION_TYPE: u8 = 0xef;
 /// Offset of the first partition's entry in the boot record.
@@ -64,6 +66,13 @@ fn boot_record() -> Vec<u8> {
     record[FIRST_ENTRY + 12..FIRST_ENTRY + 16].copy_from_slice(&sectors(length));
     record[SECTOR - 2..].copy_from_slice(&[0x55, 0xaa]);
     record
+}
+
+/// The drivers that every boot loader loads from a disk; none if it has no boot partition.
+pub(crate) fn loaded_drivers(disk: &Snapshot) -> Vec<String> {
+    let [bios, uefi] =
+        [Firmware::Bios, Firmware::Uefi].map(|firmware| start(disk, firmware).unwrap_or_default());
+    bios.into_iter().filter(|driver| uefi.contains(driver)).collect()
 }
 
 /// Runs the boot loader of `firmware` on a disk: returns the drivers it loads, or why it does not

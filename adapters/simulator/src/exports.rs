@@ -137,7 +137,10 @@ impl Export for VolumeExport {
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Refusal> {
-        self.ask(|_, state| state.store.read(&self.volume, offset, buffer).map_err(broken))
+        self.ask(|site, state| {
+            site.count_read(buffer.len() as u64);
+            state.store.read(&self.volume, offset, buffer).map_err(broken)
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), Refusal> {

@@ -25,6 +25,7 @@
 //! - `content`, `store`: volumes
 //! - `disk`, `boot_partition`, `ledger`: the content of a machine's disks
 //! - `guest`, `boot`: the guest of a machine, and the record of its boot
+//! - `hydrated`: what hydration may have edited on a machine's first disk
 //! - `site`, `power`, `snapshots`, `volumes`, `exports`: the platform
 //! - `faults`: fault injection; `process`: crashes of a core
 //! - `write_order`: the position of a recovered machine in the order of writes
@@ -39,6 +40,7 @@ mod disk_attachment;
 mod exports;
 mod faults;
 mod guest;
+mod hydrated;
 mod install;
 mod ledger;
 mod machines;
@@ -67,4 +69,4 @@ pub use profile::{SimConfig, SimProfile, TrackingPersistence};
 pub use site::SimSite;
 pub use trace::Event;
 pub use world::{SimWorld, run};
-pub use write_order::{Allowed, Cut, Mismatch, PrefixMatch, cut_of, last_record};
+pub use write_order::{Allowed, Cut, DiskSizes, Mismatch, PrefixMatch, cut_of, last_record};

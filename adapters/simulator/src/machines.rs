@@ -139,7 +139,7 @@ impl SimSite {
         let disks = names.iter().zip(disks);
         let disks = disks.map(|(id, base)| SimDisk { id: id.clone(), base: base.clone() }).collect();
         let mut boot = SimBoot::new(spec.id.clone(), number, on.epoch, moment(now), disks);
-        (boot.found, boot.up) = (found, up);
+        (boot.found, boot.up, boot.drivers) = (found, up, needed);
         let volumes = spec.disks.iter().map(|(_, volume)| volume.clone()).collect();
         Running { boot: Arc::new(boot), volumes, guest, closing: None }
     }

@@ -58,8 +58,23 @@ impl SimProfile {
         boot_drivers: &["ata_piix"],
         tracking: TrackingPersistence::KeptOverShutdown,
     };
+    /// KVM hosts.
+    pub const KVM: Self = Self {
+        label: "kvm-sim",
+        kind: PlatformKind::Kvm,
+        boot_drivers: &["virtio_scsi"],
+        tracking: TrackingPersistence::KeptOverShutdown,
+    };
+    /// The profile of a stand-in's name in `scenarios.toml`, of the kinds whose machines the suite
+    /// takes through whole cycles.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        let known = [("vmware", Self::VMWARE), ("azure", Self::AZURE), ("kvm", Self::KVM)];
+        known.into_iter().find(|(known, _)| *known == name).map(|(_, profile)| profile)
+    }
+
     /// All profiles.
-    pub const ALL: [Self; 4] = [Self::HYPERV, Self::VMWARE, Self::PHYSICAL, Self::AZURE];
+    pub const ALL: [Self; 5] = [Self::HYPERV, Self::VMWARE, Self::PHYSICAL, Self::AZURE, Self::KVM];
 }
 
 /// Configuration of a simulated site.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -19,7 +20,7 @@ use crate::faults::Faults;
 use crate::state::State;
 use crate::store::Store;
 use crate::trace::Trace;
-use crate::{Allowed, Call, Event, Link, SimClock, SimConfig, SimProfile, Snapshot};
+use crate::{Call, Event, Link, SimClock, SimConfig, SimProfile, Snapshot};
 use inventory::{Denial, Infrastructure};
 
 /// A site in memory, opened by [`SimWorld::site`](crate::SimWorld::site).
@@ -40,6 +41,8 @@ pub struct SimSite {
     closed: watch::Sender<u64>,
     /// Bytes written through exports.
     written: AtomicU64,
+    /// Bytes read from volumes through exports.
+    read: AtomicU64,
     /// Locked during a merge, so that no volume of the chain is opened meanwhile.
     merging: tokio::sync::Mutex<()>,
     /// Serves the disks, if clients in other processes read them.
@@ -68,6 +71,7 @@ impl SimSite {
             booted: watch::Sender::new(0),
             closed: watch::Sender::new(0),
             written: AtomicU64::new(0),
+            read: AtomicU64::new(0),
             merging: tokio::sync::Mutex::new(()),
             disk_server,
             config,
@@ -126,6 +130,16 @@ impl SimSite {
         Bytes(self.written.load(Ordering::Relaxed))
     }
 
+    /// Bytes read from volumes through exports so far: what was compared or read back here, counted
+    /// below the core. Reads of snapshots are not among them.
+    pub fn read(&self) -> Bytes {
+        Bytes(self.read.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count_read(&self, bytes: u64) {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_written(&self, bytes: u64) {
         self.written.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -159,10 +173,10 @@ impl SimSite {
         self.with(|state| state.snapshots.len() + state.exports.len())
     }
 
-    /// The part of a machine's disks that hydration may edit: the boot partition of the first disk.
+    /// The boot partition of a machine's first disk, in bytes.
     #[must_use]
-    pub fn hydrated() -> Allowed {
-        Allowed { disk: 0, bytes: BOOT_PARTITION }
+    pub fn boot_partition() -> Range<u64> {
+        BOOT_PARTITION
     }
 
     /// All events so far, in order.

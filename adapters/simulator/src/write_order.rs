@@ -26,8 +26,20 @@ pub enum Cut {
     Exact(RangeInclusive<usize>),
     /// The disks match no number of writes.
     Broken(Mismatch),
-    /// There was nothing to compare, or the disks are different ones; never a pass.
+    /// The disks are not as many as those of the source, or differ from them in size, if only by a
+    /// byte.
+    OtherDisks(DiskSizes),
+    /// The source has no disks, so there was nothing to compare; never a pass.
     Unknown(String),
+}
+
+/// The sizes of a source's disks and of those that were recovered from it, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskSizes {
+    /// The source's disks.
+    pub expected: Vec<u64>,
+    /// The recovered disks.
+    pub found: Vec<u64>,
 }
 
 /// The best matching number of writes, and the first wrong sector there.
@@ -64,8 +76,12 @@ type Sector = (usize, u64);
 #[must_use]
 pub fn cut_of(base: &[Snapshot], log: &[SimWrite], recovered: &[Snapshot], allowed: &[Allowed]) -> Cut {
     let sizes = |disks: &[Snapshot]| -> Vec<u64> { disks.iter().map(Snapshot::size).collect() };
-    if sizes(base) != sizes(recovered) || base.iter().all(|disk| disk.size() == 0) {
-        return Cut::Unknown(format!("disks of {:?} and {:?} bytes", sizes(base), sizes(recovered)));
+    let (expected, found) = (sizes(base), sizes(recovered));
+    if expected.iter().all(|size| *size == 0) {
+        return Cut::Unknown(format!("the source's disks have {expected:?} bytes"));
+    }
+    if expected != found {
+        return Cut::OtherDisks(DiskSizes { expected, found });
     }
     let exempt = |(disk, offset): &Sector| {
         allowed.iter().any(|allowed| allowed.disk == *disk && allowed.bytes.contains(offset))

@@ -93,8 +93,18 @@ fn a_flipped_bit_is_foreign_unless_it_is_allowed() {
 }
 
 #[test]
-fn different_disks_are_unknown_and_never_a_pass() {
+fn a_disk_that_is_missing_or_a_byte_short_is_a_mismatch_and_no_disk_at_all_says_nothing() {
     let history = History::new(log());
-    assert!(matches!(history.judge(&history.states[0][..1]), Cut::Unknown(_)));
+    assert!(matches!(history.judge(&history.states[0][..1]), Cut::OtherDisks(_)));
+    let short = vec![history.states[0][0].clone(), of_size(SIZE - 1)];
+    let sizes = DiskSizes { expected: vec![SIZE; 2], found: vec![SIZE, SIZE - 1] };
+    assert_eq!(history.judge(&short), Cut::OtherDisks(sizes));
     assert!(matches!(cut_of(&[], &[], &[], &[]), Cut::Unknown(_)));
+}
+
+fn of_size(size: u64) -> Snapshot {
+    let name = contract::VolumeId::from("disk");
+    let mut store = Store::new(4096, 65536);
+    store.insert(&name, size, None);
+    store.snapshot(&name).unwrap()
 }

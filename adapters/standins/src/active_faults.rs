@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use contract::MachineId;
+use contract::{Bytes, DiskId, MachineId};
 use harness::relay::{LinkCondition, Relay, Tally, Upstream};
 use harness::storage::WriteFault;
 use tokio::sync::watch;
@@ -11,12 +11,15 @@ use tokio::sync::watch;
 /// A fault, which lasts until [`StandInSite::heal`](crate::StandInSite::heal).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SiteFault {
-    /// A machine loses power; healing powers it on again.
+    /// A machine loses power, which kills its QEMU with all requests in flight; healing powers it
+    /// on again.
     PowerCut(MachineId),
     /// A running guest is paused: it writes nothing and answers nothing.
     GuestFrozen(MachineId),
     /// A guest ignores requests to shut down.
     ShutdownRefused(MachineId),
+    /// A disk of a running machine grows to this size; healing leaves it so.
+    DiskGrown(MachineId, DiskId, Bytes),
     /// Condition of the link out of the site, over which snapshots are read.
     Link(LinkCondition),
     /// Writes through exports opened from now on fail.

@@ -16,7 +16,7 @@ use harness::machine::disk_serial;
 use harness::relay::Upstream;
 
 use crate::agent_link::{agent_error, ask, reach};
-use crate::site::role;
+use crate::boot::role;
 use crate::snapshots::now;
 use crate::state::{SnapshotRecord, SnapshotSource};
 use crate::{Boot, StandInSite};

@@ -31,6 +31,14 @@ pub struct Boot {
     pub dir: Utf8PathBuf,
 }
 
+impl Boot {
+    /// Name of the block node of a disk's format, below the write log.
+    pub(crate) fn format_node<'a>(&'a self, disk: &'a DiskId) -> &'a str {
+        // A disk that the machine does not have; QEMU will not know the node either.
+        self.guest.format_node(role(disk)).unwrap_or_else(|| role(disk))
+    }
+}
+
 /// One disk at one boot.
 #[derive(Clone, Debug)]
 pub struct BootDisk {
@@ -42,4 +50,9 @@ pub struct BootDisk {
     pub log: Utf8PathBuf,
     /// Size in bytes.
     pub bytes: u64,
+}
+
+/// Name of a disk in the names of QEMU's nodes.
+pub(crate) fn role(disk: &DiskId) -> &str {
+    &disk.0
 }

@@ -7,14 +7,11 @@ use contract::{
     Bytes, ChangeId, ChangesUnavailable, DiskId, DiskSnapshot, MachineId, PlatformError,
     PlatformErrorKind as Kind,
 };
-use harness::machine::format_node;
-use harness::qmp::Monitor;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
-use crate::site::role;
 use crate::state::State;
-use crate::{StandInSite, TrackingMechanism};
+use crate::{Boot, StandInSite, TrackingMechanism};
 
 /// Time limit for a snapshot to wait until it is allowed, and for open snapshots to close.
 const TURN_WITHIN: Duration = Duration::from_secs(60);
@@ -73,18 +70,19 @@ impl StandInSite {
     /// whether it has.
     pub(crate) async fn discard_full_log(
         &self,
-        monitor: &Monitor,
+        boot: &Boot,
         since: &ChangeId,
         disks: &[(DiskId, Bytes)],
     ) -> Result<bool, PlatformError> {
         let TrackingMechanism::ReplicaLog { percent } = self.config.profile.tracking else {
             return Ok(false);
         };
+        let monitor = boot.guest.monitor();
         let nodes = monitor.execute("query-named-block-nodes", json!({"flat": true})).await;
         let nodes = nodes.map_err(self.failed("query the size of the change log"))?;
         let mut full = false;
         for (disk, size) in disks {
-            let logged = logged(&nodes, &format_node(role(disk)), since).ok_or_else(|| {
+            let logged = logged(&nodes, boot.format_node(disk), since).ok_or_else(|| {
                 self.refuse(
                     Kind::Failed,
                     format!("QEMU does not report how much of {disk} changed since {since}"),
@@ -94,7 +92,7 @@ impl StandInSite {
         }
         if full {
             let remove = |(disk, _): &(DiskId, Bytes)| {
-                let data = json!({"node": format_node(role(disk)), "name": since});
+                let data = json!({"node": boot.format_node(disk), "name": since});
                 json!({"type": "block-dirty-bitmap-remove", "data": data})
             };
             let actions: Vec<_> = disks.iter().map(remove).collect();

@@ -31,6 +31,7 @@ impl StandInSite {
             }
             SiteFault::GuestFrozen(machine) => self.send_to_qemu(machine, "stop").await,
             SiteFault::ShutdownRefused(machine) => self.send_to_guest(machine, ToGuest::IgnoreShutdown).await,
+            SiteFault::DiskGrown(machine, disk, to) => self.grow_disk(machine, disk, *to).await,
             SiteFault::Link(condition) => {
                 lock(&self.faults.relays).get_or_insert_default();
                 self.faults.condition.send_replace(*condition);
@@ -82,6 +83,7 @@ impl StandInSite {
             }
             // A guest that is gone is neither paused nor ignoring requests.
             SiteFault::GuestFrozen(_) | SiteFault::ShutdownRefused(_) => Ok(()),
+            SiteFault::DiskGrown(..) => Ok(()),
             SiteFault::Link(_) => {
                 self.faults.condition.send_replace(LinkCondition::Healthy);
                 Ok(())

@@ -18,6 +18,7 @@ mod consistency_group;
 mod disk_attachment;
 mod error;
 mod fault;
+mod growth;
 mod machines;
 mod merge;
 mod network;

@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    ChangeId, Firmware, MachineId, MachineSpec, MachineView, PlatformError, PlatformErrorKind as Kind,
-    PowerState,
+    ChangeId, Firmware, LibvirtDomain, MachineId, MachineSpec, MachineView, PlatformError,
+    PlatformErrorKind as Kind, PowerState,
 };
-use harness::machine::{self, DiskSpec, Machine};
+use harness::machine::{self, DiskManager, DiskSpec, Machine};
 use harness::tools::{self, Format};
 use witness::protocol::SERVICE_PORT;
 
-use crate::site::role;
+use crate::boot::role;
 use crate::state::{MachineRecord, State, VolumeRecord};
 use crate::{Boot, BootDisk, StandInSite, TrackingMechanism};
 
@@ -29,7 +29,16 @@ impl StandInSite {
         record: &MachineRecord,
     ) -> Result<MachineView, PlatformError> {
         let power = if record.running().is_some() { PowerState::On } else { PowerState::Off };
-        self.components.show(&record.spec, power, state).map_err(self.denied())
+        let view = self.components.show(&record.spec, power, state).map_err(self.denied())?;
+        Ok(MachineView { libvirt: self.libvirt_domain(record), ..view })
+    }
+
+    /// The domain of a machine whose disks libvirt manages.
+    fn libvirt_domain(&self, record: &MachineRecord) -> Option<LibvirtDomain> {
+        let managed = self.config.profile.disk_manager == DiskManager::Libvirt;
+        let domain = record.domain.as_ref().filter(|_| managed)?;
+        let uri = self.config.host.uri().to_owned();
+        Some(LibvirtDomain { uri, name: domain.spec().name.clone() })
     }
 
     pub(crate) async fn add_machine(&self, spec: &MachineSpec) -> Result<MachineView, PlatformError> {
@@ -89,10 +98,10 @@ impl StandInSite {
         let disks = self.capture(&state, &record.spec, &dir).await?;
         let capture_time = began.elapsed();
         let tracked = self.still_tracked(record, &disks).await?;
-        let spec = self.domain_spec(&record.spec, &dir, &disks);
+        let spec = self.domain_spec(&state, &record.spec, &dir, &disks);
         let record = state.machines.get_mut(id).ok_or_else(|| self.unknown("machine", id))?;
         if let Some(domain) = record.domain.take() {
-            domain.remove().await.map_err(self.failed("redefine a machine"))?;
+            domain.replace().await.map_err(self.failed("redefine a machine"))?;
         }
         let SiteConfigRef { host, accelerator, scratch } = self.config_ref();
         let domain = Machine::define(host, accelerator, scratch, spec).await;
@@ -156,6 +165,7 @@ impl StandInSite {
 
     fn domain_spec(
         &self,
+        state: &State,
         spec: &MachineSpec,
         dir: &Utf8Path,
         disks: &[(BootDisk, VolumeRecord)],
@@ -171,6 +181,7 @@ impl StandInSite {
             role: role(&disk.id).to_owned(),
             image: volume.path.clone(),
             format: volume.format,
+            backing: state.files_below(volume),
             write_log: self.config.log_writes.then(|| disk.log.clone()),
         });
         let to_agent: &[u16] = match self.config.profile.tracking {
@@ -183,6 +194,7 @@ impl StandInSite {
             hardware,
             enlightenments: self.config.enlightenments.clone(),
             disks: disks.collect(),
+            disk_manager: self.config.profile.disk_manager,
             forwards: [&FORWARDED, to_agent].concat(),
             subnet: nic.as_ref().map_or(self.config.profile.range, |nic| nic.range).to_string(),
             address: nic.map(|nic| nic.address),

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use contract::{DiskId, PlatformError, PlatformErrorKind as Kind, VolumeId};
-use harness::machine::{Guest, format_node};
 use harness::tools;
 use inventory::{Volumes, merged_into};
 use serde_json::{Value, json};
 
-use crate::StandInSite;
-use crate::site::role;
+use crate::boot::role;
 use crate::state::VolumeRecord;
+use crate::{Boot, StandInSite};
 
 /// Time limit of a merge.
 const MERGE_WITHIN: Duration = Duration::from_secs(600);
@@ -30,7 +29,7 @@ impl StandInSite {
         };
         match running {
             Some((boot, disk)) => {
-                merge_live(&boot.guest, &disk, &top_record, &base_record)
+                merge_live(&boot, &disk, &top_record, &base_record)
                     .await
                     .map_err(self.failed("merge under a running machine"))?;
             }
@@ -112,18 +111,18 @@ async fn merge_offline(top: &VolumeRecord, base: &VolumeRecord) -> harness::Resu
 
 /// Merges with a block job of the running QEMU, which also re-parents the delta above.
 async fn merge_live(
-    guest: &Guest,
+    boot: &Boot,
     disk: &DiskId,
     top: &VolumeRecord,
     base: &VolumeRecord,
 ) -> harness::Result<()> {
-    let monitor = guest.monitor();
+    let monitor = boot.guest.monitor();
     let nodes = monitor.execute("query-named-block-nodes", json!({"flat": true})).await?;
     let node = |record: &VolumeRecord| node_of(&nodes, record).unwrap_or_default();
     let job = format!("merge-{}", role(disk));
     let arguments = json!({
         "job-id": job,
-        "device": root_node(&nodes, disk),
+        "device": root_node(&nodes, boot, disk),
         "top-node": node(top),
         "base-node": node(base),
         "auto-dismiss": false,
@@ -132,15 +131,44 @@ async fn merge_live(
 }
 
 /// The node on which a block job must be started: the topmost one of the disk.
-fn root_node(nodes: &Value, disk: &DiskId) -> String {
+fn root_node(nodes: &Value, boot: &Boot, disk: &DiskId) -> String {
     let logged = format!("logged-{}", role(disk));
     let all = nodes.as_array().map(Vec::as_slice).unwrap_or_default();
-    if all.iter().any(|node| node["node-name"] == logged.as_str()) { logged } else { format_node(role(disk)) }
+    if all.iter().any(|node| node["node-name"] == logged.as_str()) {
+        logged
+    } else {
+        boot.format_node(disk).to_owned()
+    }
+}
+
+/// Whether QEMU's description of what a format node reads names the image at `path`: the path
+/// itself, or JSON if the node's backing file was chosen by hand.
+fn names(description: &str, path: &str) -> bool {
+    match description.strip_prefix("json:").map(serde_json::from_str::<Value>) {
+        Some(Ok(node)) => node["file"]["filename"] == path,
+        _ => description == path,
+    }
 }
 
 /// QEMU's name of the format node of an image.
 fn node_of(nodes: &Value, record: &VolumeRecord) -> Option<String> {
-    let wanted = |node: &&Value| node["file"] == record.path.as_str() && node["drv"] == record.format.name();
+    let wanted = |node: &&Value| {
+        let is_file = node["file"].as_str().is_some_and(|file| names(file, record.path.as_str()));
+        is_file && node["drv"] == record.format.name()
+    };
     let found = nodes.as_array()?.iter().find(wanted)?;
     found["node-name"].as_str().map(ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_image_of_a_node_is_found_in_both_ways_in_which_qemu_describes_it() {
+        let json = r#"json:{"backing": {"file": {"filename": "/a"}}, "driver": "qcow2",
+            "file": {"driver": "file", "filename": "/b"}}"#;
+        assert!(names("/b", "/b") && names(json, "/b"));
+        assert!(!names("/a", "/b") && !names(json, "/a"));
+    }
 }

@@ -1,7 +1,7 @@
 //! The differences between stand-ins, as data.
 
 use contract::{AddressRange, PlatformKind};
-use harness::machine::{Controller, DiskBus, Firmware, Hardware, Identity, Nic};
+use harness::machine::{Controller, DiskBus, DiskManager, Firmware, Hardware, Identity, Nic};
 use harness::tools::Format;
 
 /// The chassis asset tag by which guests recognise Azure.
@@ -46,6 +46,8 @@ pub struct Profile {
     pub hardware: Hardware,
     /// The component that takes snapshots and tracks changes.
     pub tracking: TrackingMechanism,
+    /// Who attaches the disks of its machines: libvirt, if its own interfaces must work on them.
+    pub disk_manager: DiskManager,
     /// Addresses of its production network.
     pub range: AddressRange,
 }
@@ -61,6 +63,7 @@ pub fn vmware() -> Profile {
         hardware: hardware(Firmware::Bios, Controller::Pvscsi, Nic::Vmxnet3, identity)
             .with_disks_called("VMware Virtual disk"),
         tracking: TrackingMechanism::Hypervisor,
+        disk_manager: DiskManager::CommandLine,
         range: AddressRange::TEST_NET_1,
     }
 }
@@ -77,6 +80,7 @@ pub fn physical() -> Profile {
         hardware: hardware(Firmware::Bios, Controller::Ahci, Nic::E1000, identity)
             .with_disks_called("SAMSUNG MZ7LH960"),
         tracking: TrackingMechanism::Agent,
+        disk_manager: DiskManager::CommandLine,
         range: AddressRange::TEST_NET_1,
     }
 }
@@ -104,6 +108,7 @@ pub fn hyperv() -> Profile {
             .with_disks_called(MICROSOFT_ATA)
             .enlightened(),
         tracking: REPLICA_LOG,
+        disk_manager: DiskManager::CommandLine,
         range: AddressRange::TEST_NET_1,
     }
 }
@@ -128,6 +133,7 @@ pub fn azure() -> Profile {
             .with_disks_called(MICROSOFT_ATA)
             .enlightened(),
         tracking: TrackingMechanism::Hypervisor,
+        disk_manager: DiskManager::CommandLine,
         range: AddressRange::TEST_NET_2,
     }
 }
@@ -148,11 +154,37 @@ pub fn azure_gen2() -> Profile {
     Profile { label: "azure-gen2-standin", hardware, ..azure() }
 }
 
+/// KVM: qcow2 on virtio SCSI, as an ordinary host of libvirt has it. libvirt manages the disks, so
+/// that products work that use its backup and checkpoint interfaces.
+#[must_use]
+pub fn kvm() -> Profile {
+    Profile {
+        label: "kvm-standin",
+        kind: PlatformKind::Kvm,
+        format: Format::Qcow2,
+        hardware: hardware(
+            Firmware::Bios,
+            Controller::VirtioScsi,
+            Nic::VirtioNet,
+            identity("QEMU", "Standard PC (i440FX + PIIX, 1996)", None),
+        ),
+        tracking: TrackingMechanism::Hypervisor,
+        disk_manager: DiskManager::Libvirt,
+        range: AddressRange::TEST_NET_1,
+    }
+}
+
+/// Another site of KVM hosts.
+#[must_use]
+pub fn kvm_second() -> Profile {
+    Profile { label: "kvm-second-standin", range: AddressRange::TEST_NET_2, ..kvm() }
+}
+
 /// A function that describes a stand-in.
 type Describe = fn() -> Profile;
 
 /// Every stand-in, by its name in `scenarios.toml`.
-pub const ALL: [(&str, Describe); 8] = [
+pub const ALL: [(&str, Describe); 10] = [
     ("vmware", vmware),
     ("physical", physical),
     ("vmware-uefi", vmware_uefi),
@@ -161,6 +193,8 @@ pub const ALL: [(&str, Describe); 8] = [
     ("azure", azure),
     ("azure-west", azure_west),
     ("azure-gen2", azure_gen2),
+    ("kvm", kvm),
+    ("kvm-second", kvm_second),
 ];
 
 /// The profile of a stand-in by its name in `scenarios.toml`.

@@ -7,9 +7,9 @@ use std::time::Instant;
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    Access, Acknowledge, Bytes, ChangeId, Component, ComponentId, DiskId, DiskSnapshot, Export, ExportId,
-    MachineId, MachineSpec, MachineView, Millis, Platform, PlatformError, PlatformErrorKind as Kind, SiteId,
-    SiteView, SnapshotId, SnapshotRequest, VolumeId, VolumeView,
+    Access, Acknowledge, Bytes, ChangeId, Component, ComponentId, DiskSnapshot, Export, ExportId, MachineId,
+    MachineSpec, MachineView, Millis, Platform, PlatformError, PlatformErrorKind as Kind, SiteId, SiteView,
+    SnapshotId, SnapshotRequest, VolumeId, VolumeView,
 };
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -488,9 +488,4 @@ impl Platform for StandInSite {
         }
         Ok(())
     }
-}
-
-/// Name of a disk in the names of QEMU's nodes.
-pub(crate) fn role(disk: &DiskId) -> &str {
-    &disk.0
 }

@@ -13,14 +13,12 @@ use contract::{
     Acknowledge, Bytes, ChangeId, ChangesUnavailable, DiskId, DiskSnapshot, MachineId, PlatformError,
     SnapshotDisk, SnapshotId, Timestamp,
 };
-use harness::machine::format_node;
-use harness::qmp::Monitor;
 use harness::relay::Upstream;
 use harness::storage::{Image, Mode};
 use harness::tools::{self, Format};
 use serde_json::{Value, json};
 
-use crate::site::role;
+use crate::boot::role;
 use crate::state::{SnapshotRecord, SnapshotSource, State, VolumeRecord};
 use crate::{Boot, StandInSite, TrackingMechanism};
 
@@ -74,7 +72,7 @@ impl StandInSite {
         if let (Some(boot), Some(moment)) = (&running, &known) {
             let sizes: Vec<_> =
                 disks.iter().map(|disk| (disk.id.clone(), Bytes(disk.volume.bytes))).collect();
-            if self.discard_full_log(boot.guest.monitor(), moment, &sizes).await? {
+            if self.discard_full_log(boot, moment, &sizes).await? {
                 let record =
                     state.machines.get_mut(machine).ok_or_else(|| self.unknown("machine", machine))?;
                 record.tracked.retain(|tracked| tracked != moment);
@@ -119,7 +117,7 @@ impl StandInSite {
             served.map_err(self.failed("serve disks"))?;
             record.serving_boot = Some(boot.number);
         }
-        let frozen = freeze_all(monitor, &disks, &change, since.as_ref()).await;
+        let frozen = freeze_all(boot, &disks, &change, since.as_ref()).await;
         let taken_at = frozen.map_err(self.failed("freeze the disks"))?;
         record.tracked.push(change.clone());
         let id = SnapshotId(format!("snapshot-{}", state.next()));
@@ -134,7 +132,7 @@ impl StandInSite {
             DiskSnapshot { id, taken_at, change_id: change, disks: Vec::new(), changes_unavailable: None };
         for disk in &disks {
             let name = disk.copy_node();
-            let exported = monitor.execute("block-export-add", export_of(disk, since.as_ref())).await;
+            let exported = monitor.execute("block-export-add", export_of(boot, disk, since.as_ref())).await;
             exported.map_err(self.failed("export a frozen disk"))?;
             snapshot.disks.push(SnapshotDisk {
                 id: disk.id.clone(),
@@ -223,8 +221,7 @@ impl StandInSite {
             SnapshotSource::Live { boot, disks } => {
                 let running = machine.running().filter(|running| running.number == *boot).cloned();
                 if let Some(running) = &running {
-                    let monitor = running.guest.monitor();
-                    let thawed = thaw(monitor, disks, &snapshot, acknowledge).await;
+                    let thawed = thaw(running, disks, &snapshot, acknowledge).await;
                     if thawed.is_err() {
                         // The older bitmap stays disabled, so it lacks what was written since then.
                         machine.tracked.retain(|tracked| Some(tracked) != snapshot.since.as_ref());
@@ -281,7 +278,7 @@ impl StandInSite {
         let Some(boot) = machine.running().cloned() else { return Ok(()) };
         for change in tracked {
             for disk in &boot.disks {
-                let arguments = json!({"node": format_node(role(&disk.id)), "name": change});
+                let arguments = json!({"node": boot.format_node(&disk.id), "name": change});
                 boot.guest
                     .monitor()
                     .execute("block-dirty-bitmap-remove", arguments)
@@ -295,14 +292,15 @@ impl StandInSite {
 
 /// Freezes all disks at one moment and returns that moment.
 async fn freeze_all(
-    monitor: &Monitor,
+    boot: &Boot,
     disks: &[Frozen],
     change: &ChangeId,
     since: Option<&ChangeId>,
 ) -> harness::Result<Timestamp> {
+    let monitor = boot.guest.monitor();
     let mut actions: Vec<Value> = Vec::new();
     for disk in disks {
-        let node = format_node(role(&disk.id));
+        let node = boot.format_node(&disk.id);
         // A copy left by an interrupted snapshot is not needed.
         let _ = std::fs::remove_file(&disk.copy);
         tools::create(&disk.copy, Format::Qcow2, disk.volume.bytes).await?;
@@ -333,11 +331,12 @@ async fn freeze_all(
 
 /// Removes the copies of a snapshot, then one of its two bitmaps.
 async fn thaw(
-    monitor: &Monitor,
+    boot: &Boot,
     disks: &[(DiskId, Utf8PathBuf)],
     snapshot: &SnapshotRecord,
     acknowledge: Acknowledge,
 ) -> harness::Result<()> {
+    let monitor = boot.guest.monitor();
     for (id, copy) in disks {
         let frozen = format!("frozen-{}", role(id));
         let job = format!("freeze-{}", role(id));
@@ -362,7 +361,7 @@ async fn thaw(
     }
     let actions: Vec<_> = disks
         .iter()
-        .flat_map(|(id, _)| bitmap_actions(&format_node(role(id)), snapshot, acknowledge))
+        .flat_map(|(id, _)| bitmap_actions(boot.format_node(id), snapshot, acknowledge))
         .collect();
     if actions.is_empty() {
         return Ok(());
@@ -389,11 +388,11 @@ fn bitmap_actions(node: &str, snapshot: &SnapshotRecord, acknowledge: Acknowledg
     }
 }
 
-fn export_of(disk: &Frozen, since: Option<&ChangeId>) -> Value {
+fn export_of(boot: &Boot, disk: &Frozen, since: Option<&ChangeId>) -> Value {
     let name = disk.copy_node();
     let mut export = json!({"type": "nbd", "id": name, "node-name": name, "name": name, "writable": false});
     if let Some(since) = since {
-        export["bitmaps"] = json!([{"node": format_node(role(&disk.id)), "name": since}]);
+        export["bitmaps"] = json!([{"node": boot.format_node(&disk.id), "name": since}]);
     }
     export
 }

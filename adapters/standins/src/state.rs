@@ -82,6 +82,12 @@ impl State {
         self.counter
     }
 
+    /// The files of the volumes below a volume, the nearest first.
+    pub(crate) fn files_below(&self, volume: &VolumeRecord) -> Vec<(Utf8PathBuf, Format)> {
+        let below = volume.parent.iter().flat_map(|parent| self.chain(parent));
+        below.filter_map(|id| self.volumes.get(&id)).map(|v| (v.path.clone(), v.format)).collect()
+    }
+
     /// The running machine with a disk on `volume` or on a delta over it, and that disk.
     pub(crate) fn running_on(&self, volume: &VolumeId) -> Option<(Arc<Boot>, DiskId)> {
         self.machines.values().find_map(|machine| {

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use contract::Timestamp;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -21,10 +20,11 @@ use crate::id::Id;
 use crate::lines::Lines;
 use crate::message::{self, Answer, ErrorObject, Message, Request};
 use crate::method::Method;
+pub use crate::peer::{Observer, Service};
 use crate::pending::{Ended, PendingCalls};
 use crate::protocol::{
-    ANSWER_WITHIN, CANCEL, Cancel, Connected, IDLE, Idle, MOST_OPEN_REQUESTS, MOST_UNKNOWN_NOTIFICATIONS,
-    TIME, TimeIs, code,
+    ANSWER_WITHIN, CANCEL, Cancel, IDLE, Idle, MOST_OPEN_REQUESTS, MOST_UNKNOWN_NOTIFICATIONS, TIME, TimeIs,
+    code,
 };
 
 /// How often requests are looked through for one whose time is over.
@@ -32,48 +32,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The time in which a connection that ends writes what is still to be written.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
-
-/// Answers the requests of the peer.
-pub trait Service: Send + Sync + 'static {
-    /// Starts to work on a request. The work goes on when its future is polled.
-    fn serve(&self, request: Request) -> BoxFuture<'static, Answer>;
-
-    /// Whether the work for a request goes on after its sender has cancelled it or is gone, as it
-    /// does where half of the work would leave something behind.
-    fn finishes_cancelled_work(&self) -> bool;
-}
-
-/// Sees what goes through a connection. The calls are made in the order of the messages, and must
-/// return at once.
-pub trait Observer: Send + Sync + 'static {
-    /// The handshake succeeded with this answer, which is about to be sent.
-    fn connected(&self, _connected: &Connected) {}
-
-    /// The time that the peer has to be told before the next message (`clock.time`), if it is new.
-    fn time_to_tell(&self) -> Option<Timestamp> {
-        None
-    }
-
-    /// So many messages were sent so far. Called by the sender of the last one.
-    fn sent(&self, _total: u64) {}
-
-    /// So many messages were received so far, and the work for all of them has begun.
-    fn received(&self, _total: u64) {}
-
-    /// The peer has told the time (`clock.time`).
-    fn told(&self, _time: Timestamp) {}
-
-    /// The peer has handled so many messages and has no work in progress (`clock.idle`).
-    fn idle(&self, _received: u64) {}
-
-    /// Why the connection has to end now, if it has; asked every half second.
-    fn overdue(&self) -> Option<WireError> {
-        None
-    }
-
-    /// The connection has ended, or was never made.
-    fn ended(&self) {}
-}
 
 /// What a connection is started with.
 pub struct Options {

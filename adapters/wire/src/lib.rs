@@ -23,6 +23,7 @@ pub mod method;
 pub mod methods;
 pub mod openrpc;
 pub mod page;
+mod peer;
 mod pending;
 pub mod protocol;
 pub mod server;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use contract::{
     CoreError, DataSync, Direction, ErrorCode, FailoverRequest, Health, ItemView, JobFilter, JobId, JobState,
-    JobView, Side, Step, TestFailoverStatus,
+    JobView, PointChoice, Side, Step, TestFailoverStatus,
 };
 
 use super::faulty_interface::FaultyInterface;
@@ -30,6 +30,38 @@ impl FaultyInterface {
             Some(InterfaceFault::WrongErrorCode) => Err(CoreError { code: ErrorCode::Platform, ..error }),
             _ => Err(error),
         }
+    }
+
+    /// Refuses the failover of a machine that had no test failover, if that is the fault.
+    pub(super) async fn demands_test_failover(&self, request: &FailoverRequest) -> Result<(), CoreError> {
+        let is_out = request.direction == Direction::PrimaryToRecovery;
+        if !is_out || !self.has(InterfaceFault::DemandsTestFailover) {
+            return Ok(());
+        }
+        match self.core.item(&request.item).await?.test_failover_status {
+            TestFailoverStatus::Recommended => {
+                Err(CoreError::new(ErrorCode::NotAllowedInState, "a test failover has to come first"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The point of a failover as the core behind is asked for it.
+    pub(super) async fn failover_point(&self, request: &FailoverRequest) -> PointChoice {
+        let is_back = request.direction == Direction::RecoveryToPrimary;
+        match &request.point {
+            PointChoice::Latest if is_back && self.has(InterfaceFault::FailsBackToAppConsistent) => {
+                PointChoice::LatestAppConsistent
+            }
+            point => self.point(Some(&request.item), point).await,
+        }
+    }
+
+    /// Whether the core behind is asked to shut the source of a failover down.
+    pub(super) fn shuts_down(&self, request: &FailoverRequest) -> bool {
+        let always =
+            request.direction == Direction::PrimaryToRecovery && self.has(InterfaceFault::ShutsSourceDown);
+        always || (request.shut_down_source && !self.has(InterfaceFault::LeavesSourceRunning))
     }
 
     /// An older job that has nothing to do with the request.

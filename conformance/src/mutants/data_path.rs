@@ -35,6 +35,12 @@ impl FaultHook for ActivatedFault {
         hydrates
     }
 
+    fn notices_growth(&self) -> bool {
+        let notices = !self.activation.is_active() || self.fault.notices_growth();
+        self.note(!notices);
+        notices
+    }
+
     fn compares(&self) -> bool {
         let compares = !self.activation.is_active() || self.fault.compares();
         self.note(!compares);
@@ -193,6 +199,19 @@ impl FaultHook for SkipResync {
     }
 
     fn compares(&self) -> bool {
+        false
+    }
+}
+
+/// Makes recovery points without the new end of a disk that has grown.
+pub(super) struct IgnoreGrowth;
+
+impl FaultHook for IgnoreGrowth {
+    fn pass(&self, _batch: u64, _extent: &mut Extent) -> bool {
+        true
+    }
+
+    fn notices_growth(&self) -> bool {
         false
     }
 }

@@ -61,7 +61,7 @@ impl FaultyInterface {
     }
 
     /// Another choice of point than the one that was asked for.
-    async fn point(&self, item: Option<&ItemId>, point: &PointChoice) -> PointChoice {
+    pub(super) async fn point(&self, item: Option<&ItemId>, point: &PointChoice) -> PointChoice {
         match point {
             PointChoice::Latest if self.has(InterfaceFault::LatestIsOldest) => {
                 let points = match item {
@@ -222,6 +222,7 @@ impl ReplicationCore for FaultyInterface {
 
     async fn failover(&self, request: &FailoverRequest) -> Result<JobId, CoreError> {
         self.invented(request.direction)?;
+        self.demands_test_failover(request).await?;
         if self.downloads_differences(request) {
             return self.synchronise_first(request).await;
         }
@@ -229,8 +230,8 @@ impl ReplicationCore for FaultyInterface {
         let changed = FailoverRequest {
             alternate,
             kind: self.kind(request.kind, request.direction),
-            point: self.point(Some(&request.item), &request.point).await,
-            shut_down_source: request.shut_down_source && !self.has(InterfaceFault::LeavesSourceRunning),
+            point: self.failover_point(request).await,
+            shut_down_source: self.shuts_down(request),
             data_sync: request.data_sync.map(|sync| self.sync(sync)),
             ..request.clone()
         };

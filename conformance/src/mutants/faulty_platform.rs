@@ -1,7 +1,7 @@
 //! Faults between a core and a platform: a decorator that changes the calls of a sound core.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,9 @@ impl AcrossSites {
     }
 }
 
+/// How many snapshots of several machines are taken until there are no more.
+const MOST_SHARED: u64 = 3;
+
 /// A sound platform, as a faulty core drives it.
 pub(super) struct FaultyPlatform {
     platform: Arc<dyn Platform>,
@@ -44,6 +47,8 @@ pub(super) struct FaultyPlatform {
     across: Arc<AcrossSites>,
     /// Whether a snapshot has failed.
     snapshot_failed: AtomicBool,
+    /// How many times snapshots of several machines were asked for.
+    shared: AtomicU64,
     /// Machines that were shut down and not transferred since.
     shut_down: Mutex<BTreeSet<MachineId>>,
     /// Machines of which snapshots are taken for ever.
@@ -60,7 +65,8 @@ impl FaultyPlatform {
         let shut_down = Mutex::default();
         let replicated = Mutex::default();
         let snapshot_failed = AtomicBool::new(false);
-        Self { platform, fault, activation, across, snapshot_failed, shut_down, replicated }
+        let shared = AtomicU64::new(0);
+        Self { platform, fault, activation, across, snapshot_failed, shared, shut_down, replicated }
     }
 
     /// Whether this is the fault and it is active. A call for which that is so is altered.
@@ -233,6 +239,11 @@ impl Platform for FaultyPlatform {
         if spec.disks.len() > 1 && self.has(PlatformFault::LosesDisk) {
             spec.disks.pop();
         }
+        if let Some((_, volume)) = spec.disks.last_mut()
+            && self.has(PlatformFault::ShortDisk)
+        {
+            *volume = site_acts::shorter(&self.platform, volume).await?;
+        }
         if spec.network == Network::Isolated {
             self.across.tests().insert(spec.id.clone());
             if self.has(PlatformFault::TestsOnThePoint) {
@@ -335,6 +346,13 @@ impl Platform for FaultyPlatform {
                 tokio::time::sleep(APART).await;
             }
             return Ok(all);
+        }
+        if request.machines.len() > 1
+            && self.fault == PlatformFault::StopsSharing
+            && self.shared.fetch_add(1, Ordering::Relaxed) >= MOST_SHARED
+            && self.has(PlatformFault::StopsSharing)
+        {
+            return Err(site_acts::refusal("no snapshots of several machines any more"));
         }
         if request.consistency == Consistency::App && self.has(PlatformFault::SkipsQuiesce) {
             request.consistency = Consistency::Crash;

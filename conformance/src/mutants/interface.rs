@@ -94,4 +94,10 @@ pub enum InterfaceFault {
     ReversesPlan,
     /// Leaves the manual steps out of recovery plans.
     SkipsManualSteps,
+    /// Shuts the source down although the request does not ask for it.
+    ShutsSourceDown,
+    /// Refuses to fail a machine over that had no test failover.
+    DemandsTestFailover,
+    /// Fails back to the newest application-consistent point instead of the latest one.
+    FailsBackToAppConsistent,
 }

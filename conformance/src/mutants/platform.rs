@@ -58,4 +58,8 @@ pub enum PlatformFault {
     HydratesSilently,
     /// Writes the disks of another machine instead of those that it has to write.
     WritesForeignDisk,
+    /// Makes machines whose last disk is empty and one byte short.
+    ShortDisk,
+    /// Takes no more snapshots of several machines at one moment after the first few.
+    StopsSharing,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{
-    Access, MachineId, MachineSpec, MachineView, Network, Platform, PlatformError, PlatformErrorKind,
+    Access, Bytes, MachineId, MachineSpec, MachineView, Network, Platform, PlatformError, PlatformErrorKind,
     PowerState, VolumeId,
 };
 use simulator::SimSite;
@@ -13,6 +13,23 @@ use simulator::SimSite;
 const GRAIN: u64 = 64 * 1024;
 /// Size of a sector in bytes.
 const SECTOR: usize = 512;
+
+/// Makes an empty volume that is a byte shorter than another one, and returns its name.
+pub(super) async fn shorter(
+    platform: &Arc<dyn Platform>,
+    volume: &VolumeId,
+) -> Result<VolumeId, PlatformError> {
+    let view = platform.volume(volume).await?;
+    let short = VolumeId(format!("{volume}-short"));
+    platform.create_volume(&short, Bytes(view.size.0 - 1), view.datastore.as_ref()).await?;
+    Ok(short)
+}
+
+/// A refusal of a call that the platform behind would have carried out.
+pub(super) fn refusal(message: &str) -> PlatformError {
+    let (site, message) = ("this site".to_owned(), message.to_owned());
+    PlatformError { site, kind: PlatformErrorKind::Failed, message }
+}
 
 /// Inverts one sector in every so many bytes of a volume, within a range.
 async fn invert(
@@ -63,7 +80,7 @@ pub(super) async fn edit_boot_partition(
     spec: &MachineSpec,
 ) -> Result<(), PlatformError> {
     let Some((_, system)) = spec.disks.first() else { return Ok(()) };
-    let start = SimSite::hydrated().bytes.start;
+    let start = SimSite::boot_partition().start;
     invert(platform, system, start..start + SECTOR as u64, GRAIN).await
 }
 

@@ -2,7 +2,7 @@
 
 use contract::{
     Bytes, Direction, GroupPointId, ItemView, JobAction, JobKind, JobState, JobView, MachineId, Operation,
-    Phase, PlanState, Step, StepState,
+    Phase, PlanState, Step, StepState, TestFailoverStatus,
 };
 
 /// By how much points are dated later, in milliseconds.
@@ -71,6 +71,10 @@ pub(super) fn offer_everything(view: &mut ItemView) {
 
 pub(super) fn offer_nothing(view: &mut ItemView) {
     view.allowed.clear();
+}
+
+pub(super) fn claim_test_failover(view: &mut ItemView) {
+    view.test_failover_status = TestFailoverStatus::Performed;
 }
 
 pub(super) fn hide_incomplete(view: &mut ItemView) {
@@ -142,6 +146,12 @@ pub(super) fn hide_resume(view: &mut JobView) {
 
 pub(super) fn hide_step_times(view: &mut JobView) {
     view.steps.iter_mut().for_each(|step| step.took = None);
+}
+
+pub(super) fn repeat_revision(view: &mut JobView) {
+    if view.state.ended() {
+        view.revision = 1;
+    }
 }
 
 pub(super) fn begin_earlier(view: &mut JobView) {

@@ -1,6 +1,6 @@
 //! What a scenario works with: its sites, the core under test, and what has been found so far.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -16,10 +16,11 @@ use standins::StandInSite;
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
+use crate::core_change::AskedChange;
 use crate::core_under_test::{self, CoreClock, CoreParts, CoreUnderTest};
 use crate::disks;
 use crate::evidence::Evidence;
-use crate::mutants::InjectedFault;
+use crate::hydration::KnownGuest;
 use crate::outcome::{EdgeOutcome, LeftDisk, ScenarioOutcome};
 use crate::real::environment::TestEnvironment;
 use crate::rules::ids::*;
@@ -52,7 +53,8 @@ pub(crate) struct ScenarioContext {
     /// Every site of the scenario with its name, the primary and the recovery site among them.
     sites: Vec<(String, Arc<StandInSite>)>,
     findings: Arc<Mutex<Findings>>,
-    fault: InjectedFault,
+    guest: Arc<OnceLock<KnownGuest>>,
+    fault: AskedChange,
     core_name: String,
     host: Host,
     scratch: Arc<Scratch>,
@@ -92,7 +94,7 @@ impl ScenarioContext {
         for name in [source, target].into_iter().chain(failback_to).chain(more_sites) {
             sites.push((name.clone(), environment.site(name).await?));
         }
-        let fault = InjectedFault::for_edges(run.mutant.as_deref(), &scenario.edges)
+        let fault = AskedChange::for_edges(run, &scenario.edges)
             .map_err(|error| ScenarioError::Inconclusive(format!("{}: {error}", scenario.name)))?;
         let named: Vec<_> = sites.iter().map(|(name, site)| (name.as_str(), site)).collect();
         let CoreUnderTest { core, capabilities } = open_capable_core(evidence, &fault, &named, needs).await?;
@@ -109,6 +111,7 @@ impl ScenarioContext {
             failback_site: failback_to.as_ref().map(|_| Arc::clone(&sites[2].1)),
             sites,
             findings: Arc::default(),
+            guest: Arc::default(),
             fault,
             core_name: capabilities.name,
             host: environment.host,
@@ -120,7 +123,7 @@ impl ScenarioContext {
     pub(crate) fn for_machine(&self, name: &str) -> Self {
         let item = ItemId::from(name);
         let machine = MachineId::from(name);
-        Self { item, machine, findings: Arc::default(), ..self.clone() }
+        Self { item, machine, findings: Arc::default(), guest: Arc::default(), ..self.clone() }
     }
 
     /// A context for another machine between two of the scenario's sites, with findings of its own.
@@ -195,6 +198,17 @@ impl ScenarioContext {
     /// Activates the mutant if it was planned for this edge (`--mutant NAME@EDGE`).
     pub(crate) fn begin_edge(&self, edge: &str) {
         self.fault.begin_edge(edge);
+    }
+
+    /// Notes what the platform and the agent say about the machine that was installed.
+    pub(crate) fn note_guest(&self, guest: KnownGuest) {
+        // A machine is installed once; its facts do not change.
+        let _ = self.guest.set(guest);
+    }
+
+    /// What the platform and the agent say about the machine.
+    pub(crate) fn guest(&self) -> Option<&KnownGuest> {
+        self.guest.get()
     }
 
     /// Locks the findings. The lock must not be kept across an await.
@@ -401,7 +415,7 @@ fn why_not_well(job: &JobView) -> Option<String> {
 /// Opens the core under test, which must support the operations that a script needs.
 async fn open_capable_core(
     evidence: &Evidence,
-    fault: &InjectedFault,
+    fault: &AskedChange,
     sites: &[(&str, &Arc<StandInSite>)],
     needs: &[Operation],
 ) -> Result<CoreUnderTest, ScenarioError> {
@@ -419,7 +433,7 @@ async fn open_capable_core(
 /// Opens the core under test on `sites`, with a fault injected if one was asked for.
 pub(crate) fn open_core(
     evidence: &Evidence,
-    fault: &InjectedFault,
+    fault: &AskedChange,
     sites: &[(&str, &Arc<StandInSite>)],
 ) -> Result<Arc<dyn ReplicationCore>, ScenarioError> {
     let platforms = sites
@@ -430,6 +444,11 @@ pub(crate) fn open_core(
     let log = Some(evidence.dir().join("core.log").into_std_path_buf());
     let parts = CoreParts { platforms, dir, clock: CoreClock::System, log };
     core_under_test::open(parts, fault).map_err(|error| ScenarioError::Inconclusive(error.to_string()))
+}
+
+/// How a core answered a request, if `code` is that of its error.
+pub(crate) fn answer(code: Option<ErrorCode>) -> String {
+    code.map_or_else(|| "accepted".to_owned(), |code| format!("refused with {}", json_name(&code)))
 }
 
 /// The name of an enum variant in JSON, such as `commit-pending`.

@@ -104,6 +104,8 @@ mod tests {
     use standins::profile;
 
     use super::*;
+    use crate::rules::coverage::coverage;
+    use crate::rules::ids::FO_10;
 
     /// The edges that a scenario's snapshot records, with their bounds: the edges that its code
     /// judged in a real run.
@@ -129,6 +131,20 @@ mod tests {
             let stated: BTreeSet<_> =
                 edges.map(|edge| (edge.to_string(), edge.bound_in_boots().to_string())).collect();
             assert_eq!(stated, edges_of_snapshot(&scenario.name), "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn scenarios_promise_rules_that_the_real_tier_judges_each_once() {
+        let coverage = coverage(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))).unwrap();
+        for scenario in scenarios().unwrap() {
+            let promises = &scenario.promises;
+            let judges_disks = !scenario.edges.is_empty();
+            assert_eq!(judges_disks, promises.contains(&FO_10), "{} and {FO_10}", scenario.name);
+            let once: BTreeSet<_> = promises.iter().collect();
+            assert_eq!(once.len(), promises.len(), "{} promises a rule twice", scenario.name);
+            let unkept = promises.iter().find(|rule| coverage[rule].real.is_empty());
+            assert_eq!(unkept, None, "{} promises a rule that no script judges", scenario.name);
         }
     }
 

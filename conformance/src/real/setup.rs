@@ -9,6 +9,7 @@ use harness::machine;
 use standins::{Installed, StandInSite, TrackingMechanism};
 
 use crate::blame::ScenarioError;
+use crate::hydration::KnownGuest;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::recover::{start_load, wait_for_hello};
 use crate::real::edge::recovery_point::wait_for_points;
@@ -64,6 +65,7 @@ pub(crate) async fn boot_source_as(
     let step = context.evidence.step("", "install the machine");
     let dir = context.evidence.dir().join("install");
     install_as(site, &context.machine, &context.image, &dir, profile).await?;
+    context.note_guest(KnownGuest { os: profile.os, facts: profile.facts.clone() });
     step.done();
     let step = context.evidence.step("", "boot the source");
     site.start(&context.machine).await?;

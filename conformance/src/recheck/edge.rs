@@ -65,6 +65,9 @@ fn recorded(edge: &EdgeOutcome) -> Lines {
     if edge.flip.is_none() {
         object(Verdict::Unknown, "the test of the oracle is not recorded".to_owned());
     }
+    if let Some(beyond_claim) = edge.rpo.claim_objection() {
+        object(Verdict::Fail, format!("it is recorded as a pass, and yet: {beyond_claim}"));
+    }
     if let Some(line) = loss_mismatch(&edge.rpo, &edge.evidence) {
         object(Verdict::Unknown, line);
     }
@@ -92,13 +95,12 @@ fn loss_mismatch(rpo: &Rpo, evidence: &EdgeEvidence) -> Option<String> {
 
 fn under_test(dir: &Utf8Path, disk: &DiskOutcome) -> DiskUnderTest {
     let evidence = &disk.evidence;
-    let ranges = evidence.ignored_sectors.iter();
     DiskUnderTest {
         name: disk.name.clone(),
         initial_image: dir.join(&evidence.base),
         log: dir.join(&evidence.log),
         recovered: dir.join(&evidence.recovered),
-        ignored_sectors: ranges.map(|(first, count)| *first..first.saturating_add(*count)).collect(),
+        editable_files: evidence.editable_files.clone(),
         second_reader: Err("only the oracle judges again".to_owned()),
     }
 }
@@ -119,11 +121,22 @@ fn compare_disk(before: &DiskOutcome, now: &DiskOutcome) -> Lines {
     } else {
         lines.push((Verdict::Unknown, format!("{} (NOT as before: {})", now.words, before.words)));
     }
+    if before.evidence.ignored_sectors != now.evidence.ignored_sectors {
+        let [was, is] = [before, now].map(|disk| ignored(&disk.evidence.ignored_sectors));
+        let line = format!("{was} were not compared, but edits of hydration explain {is}");
+        lines.push((Verdict::Unknown, line));
+    }
     if before.second_reader.starts_with("differs") {
         lines.push((Verdict::Fail, format!("the second reader {}", before.second_reader)));
     }
     lines.extend(compare_files(before, now));
     lines
+}
+
+/// Ranges of sectors as a reader sees them.
+fn ignored(ranges: &[(u64, u64)]) -> String {
+    let ranges: Vec<_> = ranges.iter().map(|(first, count)| format!("{first}+{count}")).collect();
+    if ranges.is_empty() { "no sectors".to_owned() } else { format!("sectors {}", ranges.join(", ")) }
 }
 
 /// Files of a disk that are not what they were when it was judged.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::outcome::{EdgeOutcome, RuleOutcome, ScenarioOutcome, Verdict};
-use crate::rules::Score;
 use crate::rules::ids::FO_10;
+use crate::rules::{RuleId, Score};
 use crate::scenario::Scenario;
 
 /// What a recorded result says against a pass: its own verdict, and contradictions in it.
@@ -45,6 +45,14 @@ fn objections_to_rules(rules: &[RuleOutcome]) -> Vec<(Verdict, String)> {
         }
     }
     objections
+}
+
+/// Rules that the scenario promises to judge and that are not recorded.
+pub(super) fn objections_to_promises(row: &Scenario, outcome: &ScenarioOutcome) -> Vec<(Verdict, String)> {
+    let recorded = |rule: &&RuleId| outcome.rules.iter().any(|known| known.id == **rule);
+    let missing = row.promises.iter().filter(|rule| !recorded(rule));
+    let line = |rule: &RuleId| format!("rule {rule}, which the scenario promises to judge, is not recorded");
+    missing.map(|rule| (Verdict::Unknown, line(rule))).collect()
 }
 
 /// What the edges of a recorded result lack. A scenario that did not pass may have ended early.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
-use crate::evidence::{RESULT, STARTED, asked, check_seal};
+use crate::evidence::{RESULT, STARTED, asked, attempt_of, check_seal};
 use crate::outcome::{Results, ScenarioOutcome, Verdict};
 
 /// The report of a run.
@@ -16,6 +16,8 @@ const REPORT: &str = "results.json";
 pub(super) enum Stored {
     /// It left no result.
     Unfinished { name: String, why: String },
+    /// An earlier attempt, whose evidence was set aside when the scenario ran again.
+    Superseded { name: String },
     /// It ended.
     Ended(Box<Ended>),
 }
@@ -23,7 +25,7 @@ pub(super) enum Stored {
 impl Stored {
     fn name(&self) -> &str {
         match self {
-            Self::Unfinished { name, .. } => name,
+            Self::Unfinished { name, .. } | Self::Superseded { name } => name,
             Self::Ended(ended) => &ended.outcome.name,
         }
     }
@@ -54,23 +56,37 @@ pub(super) fn find(dir: &Utf8Path) -> Result<Vec<Stored>> {
     }
     places.retain(|place| place.join(STARTED).exists() || place.join(RESULT).exists());
     places.sort();
-    let mut found: Vec<Stored> = places.iter().map(|place| read(place)).collect();
+    let mut found: Vec<Stored> = places.iter().map(|place| read(place, place != dir)).collect();
     for name in asked(dir)? {
         if !found.iter().any(|stored| stored.name() == name) {
             let why = "the run was asked for it, and it never started".to_owned();
             found.push(Stored::Unfinished { name, why });
         }
     }
+    found.extend(without_last_attempt(&places, &found));
     found.extend(absent(dir, &found)?);
     anyhow::ensure!(!found.is_empty(), "{dir} holds no evidence of a scenario");
     Ok(found)
 }
 
-fn read(dir: &Utf8Path) -> Stored {
-    let unfinished = |why: String| {
-        let name = dir.file_name().unwrap_or(dir.as_str()).to_owned();
-        Stored::Unfinished { name, why }
-    };
+/// Scenarios of which earlier attempts are stored and the last one is not.
+fn without_last_attempt(places: &[Utf8PathBuf], found: &[Stored]) -> Vec<Stored> {
+    let attempts = places.iter().filter_map(|place| attempt_of(place.file_name()?));
+    let attempted: BTreeSet<_> = attempts.collect();
+    let last = |name: &&str| found.iter().any(|stored| stored.name() == *name);
+    let absent = attempted.into_iter().filter(|name| !last(name));
+    let why = "earlier attempts are stored, and the last one is not";
+    absent.map(|name| Stored::Unfinished { name: name.to_owned(), why: why.to_owned() }).collect()
+}
+
+/// Reads the evidence in `dir`. In the directory of a run, earlier attempts at a scenario count no
+/// more; `in_run` says that this is one.
+fn read(dir: &Utf8Path, in_run: bool) -> Stored {
+    let name = dir.file_name().unwrap_or(dir.as_str());
+    if in_run && attempt_of(name).is_some() {
+        return Stored::Superseded { name: name.to_owned() };
+    }
+    let unfinished = |why: String| Stored::Unfinished { name: name.to_owned(), why };
     let path = dir.join(RESULT);
     if !path.exists() {
         return unfinished("it started and left no result".to_owned());
@@ -111,7 +127,7 @@ fn absent(dir: &Utf8Path, found: &[Stored]) -> Result<Vec<Stored>> {
     let report: Results = serde_json::from_slice(&text).with_context(|| format!("understand {path}"))?;
     let ended = found.iter().filter_map(|stored| match stored {
         Stored::Ended(ended) => Some((ended.outcome.name.as_str(), ended.outcome.verdict)),
-        Stored::Unfinished { .. } => None,
+        Stored::Unfinished { .. } | Stored::Superseded { .. } => None,
     });
     let ended: BTreeSet<_> = ended.collect();
     let unfinished = |name: &str| {

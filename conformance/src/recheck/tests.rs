@@ -5,7 +5,7 @@ use witness::ledger::Record;
 
 use super::*;
 use crate::context::RunContext;
-use crate::evidence::{Evidence, RESULT, SEAL, STARTED};
+use crate::evidence::{ASKED, Evidence, RESULT, SEAL, STARTED};
 use crate::judge::{self, DiskUnderTest};
 use crate::outcome::{DiskOutcome, EdgeOutcome, HostFacts, Rpo, Rto};
 use crate::report;
@@ -66,7 +66,7 @@ async fn store_edge(dir: &Utf8Path, name: &str, cuts: [usize; 2]) -> EdgeOutcome
             initial_image: put(format!("{disk}.base"), &vec![0; DISK_BYTES]),
             log: put(format!("{disk}.log"), &log_of(&writes)),
             recovered: put(format!("{disk}.recovered"), &recovered),
-            ignored_sectors: vec![],
+            editable_files: vec![],
             second_reader: Err("not in this test".to_owned()),
         });
     }
@@ -86,6 +86,7 @@ async fn store_edge(dir: &Utf8Path, name: &str, cuts: [usize; 2]) -> EdgeOutcome
             bytes: lost.bytes,
             acknowledged: Some(5),
             survived: Some(4),
+            claimed_ms: Some(5),
         },
         rto: Rto::default(),
         flip: Some("system: sectors 8 and 9".to_owned()),
@@ -94,10 +95,13 @@ async fn store_edge(dir: &Utf8Path, name: &str, cuts: [usize; 2]) -> EdgeOutcome
 
 /// A run with one scenario, whose disks hold the first `cuts` writes at each edge.
 async fn run_with(cuts: [usize; 2]) -> Run {
-    let keep = tempfile::tempdir().unwrap();
-    let dir = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
-    let run = Run { _keep: keep, dir };
-    let evidence = run.begin(SCENARIO);
+    let run = Run::new();
+    run.fill(cuts).await;
+    run
+}
+
+/// Stores the evidence of a scenario whose disks hold the first `cuts` writes at each edge.
+async fn store_scenario(evidence: &Evidence, cuts: [usize; 2]) {
     let mut outcome = ScenarioOutcome::begun(SCENARIO, "", None);
     for edge in ["failover", "reprotect", "failback", "reprotect-forward"] {
         outcome.edges.push(store_edge(evidence.dir(), edge, cuts).await);
@@ -106,10 +110,10 @@ async fn run_with(cuts: [usize; 2]) -> Run {
     outcome.why.clone_from(&outcome.edges[0].why);
     let mut rules = RuleLog::default();
     rules.check(FO_10, outcome.verdict == Verdict::Pass, "the disks");
-    rules.check(FO_04, true, "no point is left");
+    let row = scenario::all().unwrap().into_iter().find(|row| row.name == SCENARIO).unwrap();
+    row.promises.iter().for_each(|rule| rules.check(*rule, true, "as it should be"));
     outcome.rules = rules.into_outcomes();
     evidence.end(&outcome).unwrap();
-    run
 }
 
 /// A run whose disks are consistent.
@@ -123,14 +127,26 @@ struct Run {
 }
 
 impl Run {
+    fn new() -> Self {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
+        Self { _keep: keep, dir }
+    }
+
+    async fn fill(&self, cuts: [usize; 2]) {
+        store_scenario(&self.begin(SCENARIO), cuts).await;
+    }
+
     fn begin(&self, scenario: &str) -> Evidence {
         let context = RunContext {
+            variant: None,
             dir: self.dir.clone(),
             id: "test".to_owned(),
             keep: false,
             connect: None,
             mutant: None,
             cycles: 1,
+            seeds: 1,
         };
         Evidence::begin(&context, scenario).unwrap()
     }
@@ -256,7 +272,7 @@ async fn a_missing_file_is_no_pass() {
 /// What a person could change in a result, and the exit code if the seal was forged as well.
 type Edit = (&'static str, fn(&mut ScenarioOutcome), u8);
 
-const EDITS: [Edit; 15] = [
+const EDITS: [Edit; 17] = [
     ("an edge removed", |outcome| drop(outcome.edges.remove(2)), 3),
     ("all edges removed", |outcome| outcome.edges.clear(), 3),
     ("an edge renamed", |outcome| outcome.edges[0].name = "failback".to_owned(), 3),
@@ -264,11 +280,13 @@ const EDITS: [Edit; 15] = [
     ("a disk removed", |outcome| drop(outcome.edges[1].disks.remove(1)), 3),
     ("the disks exchanged", |outcome| outcome.edges[1].disks.reverse(), 3),
     ("the ledger's rule removed", |outcome| outcome.rules.retain(|rule| rule.id != FO_10), 3),
+    ("a promised rule removed", |outcome| outcome.rules.retain(|rule| rule.id != FO_04), 3),
     ("a rule's verdict", |outcome| outcome.rules[0].verdict = Verdict::Fail, 1),
     ("a disk's place", |outcome| outcome.edges[0].disks[0].cut = Some(6), 3),
     ("lost writes", |outcome| outcome.edges[0].evidence.lost_writes = 0, 3),
     ("lost records", |outcome| outcome.edges[0].rpo.records = 0, 3),
     ("completeness", |outcome| outcome.edges[0].evidence.complete = true, 3),
+    ("the claimed loss", |outcome| outcome.edges[0].rpo.ms = 506, 1),
     ("the last record", |outcome| outcome.edges[0].rpo.survived = Some(5), 3),
     ("the self-test", |outcome| outcome.edges[0].flip = None, 3),
     ("the initial record", |outcome| outcome.edges[0].evidence.initial_record = Some(5), 3),
@@ -291,7 +309,7 @@ async fn an_edited_result_is_no_pass_even_with_a_forged_seal() {
 #[tokio::test]
 async fn an_edit_that_contradicts_nothing_is_noticed_by_the_seal() {
     let run = sound_run().await;
-    run.write_result(|outcome| outcome.rules.retain(|rule| rule.id != FO_04));
+    run.write_result(|outcome| outcome.boots_ms.push(7));
     assert_eq!(run.recheck().await.1, 3);
 }
 
@@ -341,6 +359,37 @@ async fn a_scenario_that_did_not_end_is_unknown_and_named() {
     let (recheck, code) = run.recheck().await;
     assert_eq!(code, 3);
     assert!(recheck.lines.contains(&"hyperv-azure: it started and left no result".to_owned()), "{recheck:?}");
+}
+
+#[tokio::test]
+async fn a_killed_attempt_that_was_repeated_counts_no_more_and_is_named() {
+    let run = Run::new();
+    drop(run.begin(SCENARIO));
+    run.fill([4, 2]).await;
+    let (recheck, code) = run.recheck().await;
+    assert_eq!(code, 0, "{:#?}", recheck.lines);
+    let attempt = format!("{SCENARIO}.attempt-1: an earlier attempt, which a later one replaced");
+    assert!(recheck.lines.contains(&attempt), "{:#?}", recheck.lines);
+}
+
+#[tokio::test]
+async fn an_attempt_without_a_later_one_is_unknown_whatever_its_result() {
+    let run = sound_run().await;
+    std::fs::rename(run.scenario(), run.dir.join(format!("{SCENARIO}.attempt-1"))).unwrap();
+    let (recheck, code) = run.recheck().await;
+    assert_eq!(code, 3);
+    let line = format!("{SCENARIO}: earlier attempts are stored, and the last one is not");
+    assert!(recheck.lines.contains(&line), "{:#?}", recheck.lines);
+}
+
+#[tokio::test]
+async fn a_scenario_that_was_asked_for_and_never_started_is_unknown_and_named() {
+    let run = sound_run().await;
+    std::fs::write(run.dir.join(ASKED), format!(r#"["{SCENARIO}", "hyperv-azure"]"#)).unwrap();
+    let (recheck, code) = run.recheck().await;
+    assert_eq!(code, 3);
+    let line = "hyperv-azure: the run was asked for it, and it never started".to_owned();
+    assert!(recheck.lines.contains(&line), "{:#?}", recheck.lines);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
-use crate::evidence::{RESULT, STARTED, asked};
+use crate::evidence::{RESULT, STARTED, asked, attempt_of};
 use crate::outcome::{HostFacts, Results, RuleOutcome, SCHEMA, ScenarioOutcome, Verdict};
 use crate::rules::coverage::not_judged;
 use crate::scenario;
@@ -20,7 +20,7 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
     let mut scenarios = Vec::new();
     for entry in entries {
         let path = entry?.path().to_owned();
-        let is_attempt = path.file_name().is_some_and(|name| name.contains(".attempt-"));
+        let is_attempt = path.file_name().and_then(attempt_of).is_some();
         if path.join(STARTED).exists() && !is_attempt {
             scenarios.push(outcome_of(&path));
         }

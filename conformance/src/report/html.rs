@@ -4,7 +4,7 @@ use contract::{Bytes, Millis};
 use maud::{DOCTYPE, Markup, html};
 
 use super::rules::JudgedRules;
-use super::summary::{depths, grouped, host_line, speed_line};
+use super::summary::{claimed, depths, grouped, host_line, speed_line};
 use crate::outcome::{EdgeOutcome, LeftDisk, NotJudged, Results, RuleOutcome, ScenarioOutcome, Verdict};
 
 const STYLE: &str = "
@@ -132,6 +132,7 @@ fn lost(edge: &EdgeOutcome) -> Markup {
             (Millis(rpo.ms)) br;
             small { (grouped(rpo.records)) " records" br; (grouped(rpo.writes)) " writes" br; (Bytes(rpo.bytes)) }
         }
+        @if let Some(claimed) = claimed(&rpo) { br; small { (claimed) } }
     }
 }
 

@@ -128,11 +128,20 @@ fn disk(disk: &DiskOutcome) -> String {
 }
 
 fn rpo(rpo: &Rpo) -> String {
+    let claimed = claimed(rpo).map_or_else(String::new, |claimed| format!("\n{claimed}"));
     if rpo.records == 0 && rpo.writes == 0 {
-        return "nothing".to_owned();
+        return format!("nothing{claimed}");
     }
     let (records, writes) = (grouped(rpo.records), grouped(rpo.writes));
-    format!("{} · {records} records\n{writes} writes, {}", Millis(rpo.ms), Bytes(rpo.bytes))
+    format!("{} · {records} records\n{writes} writes, {}{claimed}", Millis(rpo.ms), Bytes(rpo.bytes))
+}
+
+/// The loss that the core claims, next to the measured one.
+pub(super) fn claimed(rpo: &Rpo) -> Option<String> {
+    rpo.claimed_ms.map(|ms| match ms {
+        0 => "the core claims nothing".to_owned(),
+        ms => format!("the core claims {}", Millis(ms)),
+    })
 }
 
 fn rules_block(text: &mut String, results: &Results) {
@@ -267,6 +276,15 @@ mod tests {
         ] {
             assert!(text.contains(wanted), "{wanted} is missing in:\n{text}");
         }
+    }
+
+    #[test]
+    fn the_claimed_loss_stands_next_to_the_measured_one() {
+        let lost = Rpo { ms: 480, records: 12, writes: 30, bytes: 4096, ..Rpo::default() };
+        assert_eq!(rpo(&lost), "480 ms · 12 records\n30 writes, 4.0 KiB");
+        let with_claim = rpo(&Rpo { claimed_ms: Some(900), ..lost });
+        assert!(with_claim.ends_with("4.0 KiB\nthe core claims 900 ms"), "{with_claim}");
+        assert_eq!(rpo(&Rpo { claimed_ms: Some(0), ..Rpo::default() }), "nothing\nthe core claims nothing");
     }
 
     #[test]

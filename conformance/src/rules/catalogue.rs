@@ -109,6 +109,8 @@ pub enum Source {
     Physical,
     /// Machines of one cloud region that are protected in another.
     Azure,
+    /// Machines of KVM hosts.
+    Kvm,
 }
 
 impl Source {
@@ -120,6 +122,7 @@ impl Source {
             Self::Vmware => "vmware",
             Self::Physical => "physical",
             Self::Azure => "azure",
+            Self::Kvm => "kvm",
         }
     }
 }
@@ -252,7 +255,7 @@ mod tests {
         for class in [Class::Guarantee, Class::Limitation, Class::Advice, Class::StandIn] {
             assert_eq!(serde_json::to_value(class).ok(), Some(class.as_str().into()));
         }
-        for source in [Source::Hyperv, Source::Vmware, Source::Physical, Source::Azure] {
+        for source in [Source::Hyperv, Source::Vmware, Source::Physical, Source::Azure, Source::Kvm] {
             assert_eq!(serde_json::to_value(source).ok(), Some(source.as_str().into()));
         }
     }

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::coverage::{Coverage, SimCheck, coverage};
 use super::{Area, Class, Rule, RuleId, areas, catalogue};
-use crate::mutants::mutants;
+use crate::mutants::{Mutant, mutants};
 
 /// Columns of prose.
 const COLUMNS: usize = 100;
@@ -102,14 +102,16 @@ fn unchecked() -> String {
 
 /// A table of all mutants.
 fn mutant_table() -> String {
-    let mut text =
-        String::from("## Mutants\n\n| class | `--mutant` | the core | breaks |\n|---|---|---|---|\n");
+    let mut text = String::from(
+        "## Mutants\n\n| class | `--mutant` | the core | breaks in memory | breaks on guests |\n|---|---|---|---|---|\n",
+    );
     for mutant in mutants() {
-        let breaks = match mutant.breaks {
-            [] => "shows on real guests only".to_owned(),
-            rules => rules.iter().copied().map(link).collect::<Vec<_>>().join(", "),
-        };
-        let _ = writeln!(text, "| {} | `{}` | {} | {breaks} |", mutant.class, mutant.name, mutant.does);
+        let links = |rules: &[RuleId]| rules.iter().copied().map(link).collect::<Vec<_>>().join(", ");
+        let on_guests =
+            mutant.on_guests.iter().map(|run| format!("`{}`: {}", run.scenario, links(run.breaks)));
+        let on_guests = on_guests.collect::<Vec<_>>().join("; ");
+        let Mutant { class, name, does, breaks, .. } = mutant;
+        let _ = writeln!(text, "| {class} | `{name}` | {does} | {} | {on_guests} |", links(breaks));
     }
     text
 }

@@ -43,6 +43,26 @@ pub(crate) fn check_that(rules: &mut RuleLog, rule: RuleId, is_true: bool, state
     rules.check(rule, is_true, format!("{statement}: {is_true}"));
 }
 
+/// Records under a rule whether the core did something that the rule says it does, and returns what
+/// that led to. An end that is the suite's or the simulator's says nothing about the rule, and one
+/// that asserts another rule is left to that one.
+///
+/// # Errors
+/// The core did not do it, or nothing can be said.
+pub(crate) fn succeeds<T, E: Into<EarlyEnd>>(
+    rules: &mut RuleLog,
+    (rule, what): (RuleId, &str),
+    done: Result<T, E>,
+) -> Result<T, EarlyEnd> {
+    let done = done.map_err(Into::into);
+    match &done {
+        Ok(_) => rules.check(rule, true, format!("{what} succeeds")),
+        Err(end) if end.is_refusal() => rules.check(rule, false, format!("{what}: {end}")),
+        Err(_) => {}
+    }
+    done
+}
+
 /// Records that a comparison which a step makes by itself went against a rule that the check is
 /// about. Returns the end.
 pub(crate) fn against(rules: &mut RuleLog, rule: RuleId, end: impl Into<EarlyEnd>) -> EarlyEnd {

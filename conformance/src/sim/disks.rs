@@ -1,21 +1,22 @@
 //! Comparisons of disks.
 
-use contract::{Platform, PowerState, RecoveryPoint};
-use simulator::testbed::{Boots, Testbed, TestbedError, cloud_machine};
+use contract::{Millis, Platform, PowerState, RecoveryPoint, Timestamp};
+use simulator::testbed::{Boots, TestbedError, cloud_machine};
 use simulator::{SimBoot, SimSite, Snapshot};
 
-use crate::rules::RuleLog;
-use crate::rules::ids::FO_10;
+use crate::rules::ids::{FO_10, RP_18};
+use crate::rules::{RuleId, RuleLog};
+use crate::sim::testbed::Testbed;
 
 /// Granularity of the comparisons, in bytes.
 const SECTOR: usize = 512;
 
-/// Whether a machine was started from these disks. Its boot partition may differ, because hydration
-/// edits it.
+/// Whether a machine was started from these disks, apart from what hydration had to edit.
 pub(crate) fn booted_from(boot: &SimBoot, disks: &[Snapshot]) -> bool {
-    let hydrated = SimSite::hydrated();
+    let hydrated = boot.hydrated_since(disks);
     let matches = |(disk, (base, expected)): (usize, (&Snapshot, &Snapshot))| {
-        let allowed = |offset: &u64| disk == hydrated.disk && hydrated.bytes.contains(offset);
+        let allowed =
+            |offset: &u64| hydrated.iter().any(|part| part.disk == disk && part.bytes.contains(offset));
         base.size() == expected.size() && base.differences(expected, SECTOR).iter().all(allowed)
     };
     let bases = boot.bases();
@@ -37,6 +38,55 @@ pub(crate) fn check_freshness(
         Err(TestbedError::NotFresh(found)) => rules.check(FO_10, false, found.to_string()),
         Err(other) => return Err(other),
     }
+    Ok(())
+}
+
+/// How much the age that a core shows for a recovery point may differ from the measured one.
+const AGE_TOLERANCE: Millis = Millis(5_000);
+
+/// Records whether the age that the core shows for an application-consistent point, when a machine
+/// fails over to it, is the age of the last write that the machine was started with (RP-18).
+/// `asked` is when the failover was asked for.
+///
+/// # Errors
+/// The machine's disks are no prefix of its source's writes.
+pub(crate) fn check_age(
+    rules: &mut RuleLog,
+    boots: &Boots,
+    point: &RecoveryPoint,
+    asked: Timestamp,
+) -> Result<(), TestbedError> {
+    let shown = asked.since(point.time);
+    let measured = asked.since(Timestamp(boots.validity()?.from));
+    let found = format!("the point is shown as {shown} old, its last write was {measured} old");
+    rules.check(RP_18, shown.0.abs_diff(measured.0) <= AGE_TOLERANCE.0, found);
+    Ok(())
+}
+
+/// Records under a rule whether a machine that came back to `site` has everything that its copy
+/// wrote and nothing else, and is up.
+///
+/// # Errors
+/// It was not started.
+pub(crate) fn check_returned(
+    rules: &mut RuleLog,
+    rule: RuleId,
+    testbed: &Testbed,
+    (machine, site): (&str, &SimSite),
+) -> Result<(), TestbedError> {
+    let found = match testbed.check_returned(machine, site) {
+        Ok(()) => {
+            let boot = testbed.failback_boots(machine, site)?.target;
+            let runs = boot.up.is_ok() && boot.ended().is_none();
+            let found = format!("{machine} came back with everything that its copy wrote; up: {:?}", boot.up);
+            rules.check(rule, runs, found);
+            return Ok(());
+        }
+        Err(TestbedError::NotFresh(found)) => found.to_string(),
+        Err(TestbedError::NotAPrefix(found)) => found.to_string(),
+        Err(other) => return Err(other),
+    };
+    rules.check(rule, false, found);
     Ok(())
 }
 

@@ -6,22 +6,22 @@
 use anyhow::{Context as _, Result};
 use contract::{Direction, Millis, Phase, Policy, Side, Timestamp};
 use simulator::testbed::{BACK, BOOT, Boots, INTERVAL, OUT, TestbedError, item_of};
-use simulator::{Cut, SimBoot, SimSite, SimWorld, Snapshot, cut_of, last_record};
+use simulator::{Cut, SimProfile, SimWorld, SimWrite, Snapshot, cut_of, last_record};
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
+use crate::core_change::AskedChange;
+use crate::core_under_test::FaultInjection;
 use crate::evidence::Evidence;
-use crate::mutants::InjectedFault;
 use crate::outcome::{
-    DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, ScenarioOutcome, Verdict,
+    DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, RuleOutcome, ScenarioOutcome, Verdict,
 };
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::scenario::Scenario;
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{self, Setup, Testbed};
 
-/// Cycles of one run.
-const SEEDS: u64 = 64;
 /// How much older than the policy's interval the data of a failover may be. A simulated transfer
 /// takes no time.
 const TOLERANCE: Millis = Millis(5_000);
@@ -34,22 +34,26 @@ const FAILURES_SHOWN: usize = 4;
 /// Runs a cycle for each seed and records what each found.
 pub(crate) fn run(
     context: &RunContext,
+    scenario: &Scenario,
     evidence: &Evidence,
     outcome: &mut ScenarioOutcome,
     rules: &mut RuleLog,
 ) -> Result<Verdict> {
     let mut verdict = Verdict::Pass;
     let mut all_idle = true;
+    let mut why_idle = None;
     let seeds = seeds(context)?;
+    let pair = setup(scenario)?;
     for (done, seed) in (1..).zip(&seeds) {
-        let (cycle, is_idle) = run_seed(*seed, context.mutant.as_deref());
-        all_idle &= is_idle;
+        let (cycle, idle) = run_seed(*seed, &pair, context);
+        all_idle &= idle.is_some();
+        why_idle = idle.or(why_idle);
         verdict = verdict.and(record(outcome, rules, *seed, cycle));
         evidence.progress("cycles", "seeds", done, seeds.len() as u64, "seeds");
     }
     outcome.edges = condense(std::mem::take(&mut outcome.edges));
     if all_idle {
-        "the mutant was never activated".clone_into(&mut outcome.why);
+        why_idle.unwrap_or_default().clone_into(&mut outcome.why);
         return Ok(Verdict::Unknown);
     }
     Ok(verdict)
@@ -60,25 +64,33 @@ fn seeds(context: &RunContext) -> Result<Vec<u64>> {
         return Ok(vec![seed.parse().context("ROUNDTRIP_SEED is not a number")?]);
     }
     let first = context.chance("sim") % 1_000_000_000;
-    Ok((first..first + SEEDS).collect())
+    Ok((first..first + context.seeds).collect())
 }
 
 /// The edges of one seed's cycle, or why the cycle ended early.
 type Cycle = Result<Vec<EdgeOutcome>, EarlyEnd>;
 
-/// A fault that one seed's core has. Each seed has a fault of its own, because a fault that waits
-/// for an edge is activated once.
-fn fault_of(mutant: Option<&str>) -> Result<InjectedFault, EarlyEnd> {
-    let fault = mutant.map_or(Ok(InjectedFault::default()), InjectedFault::parse);
-    fault.map_err(|error| EarlyEnd::inconclusive(error.to_string()))
+/// Runs one seed's cycle. Each seed has a fault of its own, because a fault that waits for an edge
+/// is activated once. Also says so if the core was to be changed and the change did nothing.
+fn run_seed(seed: u64, pair: &Setup, context: &RunContext) -> (Cycle, Option<&'static str>) {
+    let edges = EDGES.map(ToOwned::to_owned);
+    match AskedChange::for_edges(context, &edges) {
+        Ok(change) => {
+            let begins = |edge: &str| change.begin_edge(edge);
+            let run = async |world| cycle(world, pair.clone(), &change, &begins).await;
+            (simulator::run(seed, run), change.idle())
+        }
+        Err(error) => (Err(EarlyEnd::inconclusive(error.to_string())), None),
+    }
 }
 
-/// Runs one seed's cycle. Also returns whether there is a fault that altered nothing.
-fn run_seed(seed: u64, mutant: Option<&str>) -> (Cycle, bool) {
-    match fault_of(mutant) {
-        Ok(fault) => (simulator::run(seed, async |world| cycle(world, &fault).await), fault.is_idle()),
-        Err(end) => (Err(end), false),
-    }
+/// Runs one seed's cycle on a core with this change, and returns the rules that it judges.
+pub(crate) fn judge_seed(seed: u64, change: &dyn FaultInjection) -> Vec<RuleOutcome> {
+    let pair = keeping_few_points(Setup::vmware());
+    let cycle = simulator::run(seed, async |world| cycle(world, pair, change, &|_| ()).await);
+    let mut rules = RuleLog::simulated();
+    record(&mut ScenarioOutcome::begun("sim-vmware-azure", "", None), &mut rules, seed, cycle);
+    rules.into_outcomes()
 }
 
 /// Reduces the edges of many seeds to those that a report shows: of each kind the worst that
@@ -137,37 +149,46 @@ fn record_early_end(
         outcome.why.clone_from(&why);
     }
     match &end.error {
-        ScenarioError::CoreViolation(_) => {
+        ScenarioError::CoreViolation(_) if !end.unsupported => {
             rules.core_failed(end.rule, why.clone());
             rules.unknown(LC_01, why);
             Verdict::Fail
         }
-        ScenarioError::Inconclusive(_) => {
+        _ => {
             rules.unknown(LC_01, why);
             Verdict::Unknown
         }
     }
 }
 
-/// VMware machines whose policy keeps three points and takes an application-consistent one an hour.
-fn setup() -> Setup {
-    Setup::vmware().with_policy(|policy| Policy {
+/// The sites of the scenario's row, and a policy that keeps three points and takes an
+/// application-consistent one an hour.
+fn setup(scenario: &Scenario) -> Result<Setup> {
+    let site = |name: &str| {
+        SimProfile::by_name(name).with_context(|| format!("the simulator has no site called {name}"))
+    };
+    let setup = Setup::of(site(&scenario.source)?).to(site(&scenario.target)?);
+    Ok(keeping_few_points(setup))
+}
+
+fn keeping_few_points(setup: Setup) -> Setup {
+    setup.with_policy(|policy| Policy {
         most_points: Some(3),
         ..Policy::for_machines_of(policy.source, policy.interval)
     })
 }
 
-async fn cycle(world: SimWorld, fault: &InjectedFault) -> Cycle {
+async fn cycle(world: SimWorld, pair: Setup, change: &dyn FaultInjection, begins: &dyn Fn(&str)) -> Cycle {
     let seed = world.seed();
-    let testbed = testbed::open(world, setup(), fault)?;
+    let testbed = testbed::open(world, pair, change)?;
     let item = testbed.protect(MACHINE).await?;
-    fault.begin_edge(EDGES[0]);
+    begins(EDGES[0]);
     testbed.wait_for_points(&item, 4).await?;
     testbed.advance(Millis(seed.wrapping_mul(7919) % INTERVAL.0)).await;
     let out = fail_over(&testbed, seed).await?;
     testbed.commit(&item).await?;
     testbed.primary.restore();
-    fault.begin_edge(EDGES[1]);
+    begins(EDGES[1]);
     reprotect(&testbed, BACK).await?;
     testbed.advance(Millis(seed.wrapping_mul(104_729) % INTERVAL.0)).await;
     let back = fail_back(&testbed, seed).await?;
@@ -227,22 +248,27 @@ struct Edge {
 fn judge(edge: &Edge) -> EdgeOutcome {
     let Boots { source, target } = &edge.boots;
     let log = source.log();
-    let (cut, words) = match cut_of(&source.bases(), &log, &target.bases(), &[SimSite::hydrated()]) {
+    let hydrated = target.hydrated_since(&source.bases());
+    let (cut, otherwise, words) = match cut_of(&source.bases(), &log, &target.bases(), &hydrated) {
         Cut::Exact(range) => {
-            (Some(*range.end()), format!("exact: the first {} of {} writes", range.end(), log.len()))
+            let words = format!("exact: the first {} of {} writes", range.end(), log.len());
+            (Some(*range.end()), Verdict::Fail, words)
         }
-        Cut::Broken(mismatch) => (None, format!("{mismatch:?}")),
-        Cut::Unknown(why) => (None, why),
+        Cut::Broken(mismatch) => (None, Verdict::Fail, format!("{mismatch:?}")),
+        Cut::OtherDisks(sizes) => (None, Verdict::Fail, format!("{sizes:?}")),
+        Cut::Unknown(why) => (None, Verdict::Unknown, why),
     };
     let record = cut.map_or(0, |cut| last_record(&log, cut));
     let lost = edge.boots.lost(record, edge.disaster);
-    let why = objection(edge, target, cut.map(|_| record), lost).unwrap_or_default();
-    let why = if cut.is_none() { words.clone() } else { why };
     let missing = &log[cut.unwrap_or(log.len())..];
+    let why = match cut {
+        Some(_) => objection(edge, record, lost, missing).unwrap_or_default(),
+        None => words.clone(),
+    };
     let is_lost = |ack: &&simulator::Ack| ack.number > record && ack.at <= edge.disaster;
     EdgeOutcome {
         name: edge.name.clone(),
-        verdict: if why.is_empty() { Verdict::Pass } else { Verdict::Fail },
+        verdict: if why.is_empty() { Verdict::Pass } else { otherwise },
         why,
         disks: vec![DiskOutcome {
             name: "all".to_owned(),
@@ -261,6 +287,7 @@ fn judge(edge: &Edge) -> EdgeOutcome {
             bytes: missing.iter().map(|write| u64::from(write.length)).sum(),
             acknowledged: None,
             survived: None,
+            claimed_ms: None,
         },
         rto: Rto { ms: target.up.as_ref().map_or(0, |up| up.since(edge.began).0), ..Rto::default() },
         flip: None,
@@ -268,10 +295,10 @@ fn judge(edge: &Edge) -> EdgeOutcome {
     }
 }
 
-/// What is wrong with a machine whose disks contain the ledger up to `record`; `None` if nothing
-/// is.
-fn objection(edge: &Edge, target: &SimBoot, record: Option<u64>, lost: Millis) -> Option<String> {
-    let record = record?;
+/// What is wrong with a machine whose disks contain the ledger up to `record` and lack the last
+/// writes of its source; `None` if nothing is.
+fn objection(edge: &Edge, record: u64, lost: Millis, missing: &[SimWrite]) -> Option<String> {
+    let target = &edge.boots.target;
     if let Err(why) = &target.up {
         return Some(format!("the recovered machine did not come up: {why}"));
     }
@@ -282,5 +309,14 @@ fn objection(edge: &Edge, target: &SimBoot, record: Option<u64>, lost: Millis) -
         ));
     }
     let tolerated = edge.tolerated_loss;
-    (lost > tolerated).then(|| format!("{lost} of data were lost, {tolerated} are tolerated"))
+    if lost > tolerated {
+        return Some(format!("{lost} of data were lost, {tolerated} are tolerated"));
+    }
+    let first = missing.first().filter(|_| tolerated == Millis(0))?;
+    let records: Vec<_> = missing.iter().filter_map(|write| write.record()).map(|it| it.number).collect();
+    let count = missing.len();
+    Some(format!(
+        "the last {count} writes, from {} ms on, are missing, with the records {records:?}",
+        first.at.0
+    ))
 }

@@ -1,5 +1,6 @@
 //! A defined machine, and the guest that runs in it.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use witness::protocol::Hello;
 use super::forwards::Forwards;
 use super::serial::{SharedSerial, tail_of};
 use super::xml::{self, Sockets};
-use super::{Accelerator, GuestSpec, Serial};
+use super::{Accelerator, DiskManager, GuestSpec, Serial, managed_disks, nodes};
 use crate::host::{self, Host, blocking};
 use crate::qmp::Monitor;
 use crate::scratch::Scratch;
@@ -55,7 +56,8 @@ pub struct GuestFiles {
 
 impl Machine {
     /// Defines the machine without starting it. Its sockets lie in `scratch`, its logs in
-    /// `spec.dir`.
+    /// `spec.dir`. If it is defined already (see [`Machine::replace`]), the definition changes and
+    /// what libvirt knows of it otherwise, such as checkpoints, stays.
     ///
     /// # Errors
     /// libvirt does not accept the description, or the directory is not writable.
@@ -69,8 +71,10 @@ impl Machine {
         let sockets_dir = scratch.path().join(&spec.name);
         std::fs::create_dir_all(&sockets_dir).map_err(Error::file(&sockets_dir))?;
         let sockets = Sockets::in_dir(&sockets_dir);
-        let xml =
-            xml::domain(&spec, &xml::security(host), accelerator, scratch.owner(), scratch.path(), &sockets);
+        let uuid = host.uuid_of(&spec.name).await?;
+        let security = xml::security(host);
+        let (owner, dir) = (scratch.owner(), scratch.path());
+        let xml = xml::domain(&spec, &security, accelerator, owner, dir, &sockets, uuid.as_deref());
         let xml_path = spec.dir.join("domain.xml");
         std::fs::write(&xml_path, &xml).map_err(Error::file(&xml_path))?;
         for log in spec.disks.iter().filter_map(|disk| disk.write_log.as_ref()) {
@@ -101,11 +105,18 @@ impl Machine {
         blocking(format!("start {name}"), move || domain.create()).await?;
         let files = self.files();
         let monitor = Monitor::greet(&name, self.accept(&monitor).await?, &files.qmp).await?;
+        if self.spec.disk_manager == DiskManager::Libvirt {
+            managed_disks::check(&monitor, &self.spec).await?;
+        }
         let serial = Arc::new(Serial::follow(self.accept(&serial).await?, &files.serial)?);
         let witness = WitnessLink::new(&name, self.accept(&witness).await?, &self.spec.dir)?;
         let forwards = Forwards::of(&monitor).await?;
+        let roles = self.spec.disks.iter().map(|disk| &disk.role);
+        let format_nodes = roles.map(|role| (role.clone(), self.spec.format_node(role))).collect();
         Ok(Arc::new(Guest {
             name,
+            spec: self.spec.clone(),
+            format_nodes,
             domain: self.domain.clone(),
             monitor,
             serial,
@@ -133,6 +144,23 @@ impl Machine {
     /// libvirt refused.
     pub async fn remove(&self) -> Result<()> {
         host::remove(self.domain.clone()).await?;
+        self.keep_log()
+    }
+
+    /// Prepares for [`Machine::define`] of the same machine for its next boot. A machine whose
+    /// disks libvirt manages stays defined, because its checkpoints belong to the definition.
+    ///
+    /// # Errors
+    /// libvirt refused.
+    pub async fn replace(&self) -> Result<()> {
+        match self.spec.disk_manager {
+            DiskManager::CommandLine => self.remove().await,
+            DiskManager::Libvirt => self.keep_log(),
+        }
+    }
+
+    /// Moves libvirt's log of it into the evidence.
+    fn keep_log(&self) -> Result<()> {
         let log = self.host.domain_log(&self.spec.name);
         if let Ok(text) = std::fs::read(&log) {
             let kept = self.files().qemu;
@@ -172,6 +200,9 @@ fn listen(path: &str) -> Result<UnixListener> {
 /// A running guest.
 pub struct Guest {
     name: String,
+    spec: GuestSpec,
+    /// The node of each disk's format, by the disk's role.
+    format_nodes: BTreeMap<String, String>,
     domain: Domain,
     monitor: Arc<Monitor>,
     serial: SharedSerial,
@@ -197,6 +228,13 @@ impl Guest {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Name of the block node of a disk's format, below the write log; `None` if it has no such
+    /// disk.
+    #[must_use]
+    pub fn format_node(&self, role: &str) -> Option<&str> {
+        self.format_nodes.get(role).map(String::as_str)
     }
 
     /// Its monitor.
@@ -382,6 +420,32 @@ impl Guest {
             Ok(())
         })
         .await
+    }
+
+    /// Grows a disk while the guest runs, through whoever manages its disks. The guest's kernel
+    /// sees the new size once it scans the disk again.
+    ///
+    /// # Errors
+    /// There is no such disk, QEMU is busy with it, or its image cannot grow.
+    pub async fn grow_disk(&self, role: &str, bytes: u64) -> Result<()> {
+        let wrong = || Error::WrongDisk {
+            machine: self.name.clone(),
+            disk: role.to_owned(),
+            what: "the machine has no such disk".to_owned(),
+        };
+        let disk = self.spec.disks.iter().find(|disk| disk.role == role).ok_or_else(wrong)?;
+        if self.spec.disk_manager == DiskManager::Libvirt {
+            let (domain, image) = (self.domain.clone(), disk.image.to_string());
+            blocking(format!("grow disk {role} of {}", self.name), move || {
+                domain.block_resize(&image, bytes, sys::VIR_DOMAIN_BLOCK_RESIZE_BYTES).map(drop)
+            })
+            .await?;
+        }
+        // A node does not notice that the one below it has grown, and only the device's own node
+        // tells the device. Once it has grown as well, the guest can see it.
+        let logged = disk.write_log.as_ref().map(|_| nodes::logged_node(role));
+        let top = logged.unwrap_or_else(|| self.spec.format_node(role));
+        self.monitor.execute("block_resize", json!({"node-name": top, "size": bytes})).await.map(drop)
     }
 
     /// Saves the screen as a PNG.

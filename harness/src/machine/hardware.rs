@@ -86,10 +86,32 @@ impl Controller {
         }
     }
 
+    /// The bus as libvirt describes it.
+    pub(super) fn libvirt_bus(self) -> LibvirtBus {
+        let bus = |name, prefix, model| LibvirtBus { name, prefix, model };
+        match self {
+            Self::Pvscsi => bus("scsi", "sd", Some("vmpvscsi")),
+            Self::Ide => bus("ide", "hd", None),
+            Self::Ahci => bus("sata", "sd", None),
+            Self::VirtioScsi => bus("scsi", "sd", Some("virtio-scsi")),
+        }
+    }
+
     /// Whether its disks are SCSI disks; ATA disks otherwise.
     fn is_scsi(self) -> bool {
         matches!(self, Self::Pvscsi | Self::VirtioScsi)
     }
+}
+
+/// A disk bus as libvirt describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LibvirtBus {
+    /// libvirt's name of the bus.
+    pub(super) name: &'static str,
+    /// What the names of its targets begin with.
+    pub(super) prefix: &'static str,
+    /// Model of a SCSI controller.
+    pub(super) model: Option<&'static str>,
 }
 
 /// Length of the model name of a SCSI disk.
@@ -129,14 +151,18 @@ impl DiskBus {
             Controller::Ide => format!("ide-hd,bus=ide.{},unit={}", index / 2, index % 2),
             Controller::Ahci => format!("ide-hd,bus={id}.{index}"),
         };
-        match self.model.as_deref().map(|model| (model, model.split_once(' '))) {
-            None => device,
-            Some((_, Some((vendor, product)))) if self.controller.is_scsi() => {
-                format!("{device},vendor={vendor},product={product}")
-            }
-            Some((model, _)) if self.controller.is_scsi() => format!("{device},product={model}"),
-            Some((model, _)) => format!("{device},model={model}"),
+        match (self.scsi_model(), &self.model) {
+            (Some((Some(vendor), product)), _) => format!("{device},vendor={vendor},product={product}"),
+            (Some((None, product)), _) => format!("{device},product={product}"),
+            (None, Some(model)) => format!("{device},model={model}"),
+            (None, None) => device,
         }
+    }
+
+    /// Vendor and product of a SCSI disk, if a model is set.
+    pub(super) fn scsi_model(&self) -> Option<(Option<&str>, &str)> {
+        let model = self.model.as_deref().filter(|_| self.controller.is_scsi())?;
+        Some(model.split_once(' ').map_or((None, model), |(vendor, product)| (Some(vendor), product)))
     }
 }
 

@@ -1,8 +1,11 @@
 //! Machines: their description, how they are started, and the running guest.
 
+mod format_node;
 mod forwards;
 mod guest;
 mod hardware;
+mod managed_disks;
+mod nodes;
 mod serial;
 mod xml;
 
@@ -13,9 +16,9 @@ use camino::Utf8PathBuf;
 pub use forwards::Forwards;
 pub use guest::{Guest, GuestFiles, Machine};
 pub use hardware::{Accelerator, Controller, DiskBus, Firmware, Hardware, Identity, Nic};
+pub use nodes::disk_serial;
 pub use serial::Serial;
 pub(crate) use xml::NAMESPACE;
-pub use xml::{disk_serial, format_node};
 
 use crate::tools::Format;
 
@@ -28,8 +31,21 @@ pub struct DiskSpec {
     pub image: Utf8PathBuf,
     /// Its format.
     pub format: Format,
+    /// The images below it, the nearest first, if the image is a delta.
+    pub backing: Vec<(Utf8PathBuf, Format)>,
     /// File to which every write is logged; `None` for a disk that is not judged.
     pub write_log: Option<Utf8PathBuf>,
+}
+
+/// Who attaches the disks of a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DiskManager {
+    /// The suite, on QEMU's command line. libvirt does not know of the disks.
+    #[default]
+    CommandLine,
+    /// libvirt, by `<disk>` elements, so that its backup, checkpoint and resize interfaces work on
+    /// them.
+    Libvirt,
 }
 
 /// Description of a machine to define.
@@ -44,6 +60,8 @@ pub struct GuestSpec {
     pub enlightenments: Result<(), String>,
     /// Disks in boot order.
     pub disks: Vec<DiskSpec>,
+    /// Who attaches them.
+    pub disk_manager: DiskManager,
     /// Guest TCP ports to forward from loopback.
     pub forwards: Vec<u16>,
     /// The guest's network, from the documentation ranges, such as `192.0.2.0/24`.

@@ -1,8 +1,8 @@
 //! libvirt's XML description of a machine.
 //!
-//! libvirt owns the domain. Disks, their write logs and the network go through `qemu:commandline`,
-//! because libvirt cannot express a write log below a device or a forwarded port that the system
-//! chooses.
+//! libvirt owns the domain. Write logs and the network go through `qemu:commandline`, because
+//! libvirt cannot express a write log below a device or a forwarded port that the system chooses.
+//! So do the disks, unless they are managed by libvirt (`managed_disks`).
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,8 @@ use camino::Utf8Path;
 use serde_json::json;
 
 use super::forwards::NETWORK;
-use super::{Controller, DiskSpec, Firmware, GuestSpec};
+use super::nodes::{disk_serial, escape, format_node, logged_node, write_log};
+use super::{Controller, DiskManager, DiskSpec, Firmware, GuestSpec, managed_disks};
 use crate::host::Host;
 use crate::machine::Accelerator;
 use crate::scratch::Owner;
@@ -41,6 +42,7 @@ pub(crate) fn domain(
     owner: &Owner,
     scratch: &Utf8Path,
     sockets: &Sockets,
+    uuid: Option<&str>,
 ) -> String {
     let Owner { run, pid, started } = owner;
     let identity = &spec.hardware.identity;
@@ -51,10 +53,16 @@ pub(crate) fn domain(
         "chardev=rt-monitor,mode=control".to_owned(),
     ];
     network(spec, &mut arguments);
-    controllers(spec, &mut arguments);
-    for (index, disk) in spec.disks.iter().enumerate() {
-        disk_arguments(spec, index, disk, &mut arguments);
-    }
+    let managed = match spec.disk_manager {
+        DiskManager::CommandLine => {
+            controllers(spec, &mut arguments);
+            for (index, disk) in spec.disks.iter().enumerate() {
+                disk_arguments(spec, index, disk, &mut arguments);
+            }
+            managed_disks::Elements::default()
+        }
+        DiskManager::Libvirt => managed_disks::elements(spec, &mut arguments),
+    };
     let mut command_line = String::new();
     for argument in &arguments {
         // Writing to a `String` cannot fail.
@@ -65,7 +73,7 @@ pub(crate) fn domain(
     });
     format!(
         r#"<domain type='{kind}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-  <name>{name}</name>
+  <name>{name}</name>{uuid}
   <metadata>
     <rt:owner xmlns:rt='{NAMESPACE}' run='{run}' pid='{pid}' started='{started}' scratch='{scratch}'/>
   </metadata>
@@ -82,7 +90,7 @@ pub(crate) fn domain(
   <on_reboot>restart</on_reboot>
   <on_crash>destroy</on_crash>
 {security}  <devices>
-    <controller type='usb' model='none'/>
+{disks}    <controller type='usb' model='none'/>
     <serial type='unix'><source mode='connect' path='{serial}'/></serial>
     <channel type='unix'>
       <source mode='connect' path='{witness}'/><target type='virtio' name='{witness_port}'/>
@@ -96,9 +104,12 @@ pub(crate) fn domain(
   </devices>
   <qemu:commandline>
 {command_line}  </qemu:commandline>
-</domain>
+{overrides}</domain>
 "#,
         kind = accelerator.domain_type(),
+        uuid = uuid.map_or_else(String::new, |uuid| format!("\n  <uuid>{uuid}</uuid>")),
+        disks = managed.devices,
+        overrides = managed.overrides,
         name = escape(&spec.name),
         run = escape(run),
         memory = spec.hardware.memory_mib,
@@ -223,11 +234,8 @@ fn disk_arguments(spec: &GuestSpec, index: usize, disk: &DiskSpec, arguments: &m
     let top = match &disk.write_log {
         None => format_node(role),
         Some(log) => {
-            let name = format!("logged-{role}");
-            nodes.push(json!({
-                "driver": "blklogwrites", "node-name": name, "file": format_node(role), "discard": "unmap",
-                "log": {"driver": "file", "filename": log}, "log-sector-size": 512,
-            }));
+            let name = logged_node(role);
+            nodes.push(write_log(&name, &format_node(role), log));
             name
         }
     };
@@ -242,22 +250,6 @@ fn disk_arguments(spec: &GuestSpec, index: usize, disk: &DiskSpec, arguments: &m
     ]);
 }
 
-/// Serial number of a disk as its guest sees it.
-#[must_use]
-pub fn disk_serial(role: &str) -> String {
-    format!("RT-{role}")
-}
-
-/// Name of the block node of a disk's format. Replication attaches here, below the write log.
-#[must_use]
-pub fn format_node(role: &str) -> String {
-    format!("format-{role}")
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&apos;").replace('"', "&quot;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,6 +261,7 @@ mod tests {
             role: role.to_owned(),
             image: format!("/images/{role}.vhdx").into(),
             format: crate::tools::Format::Vhdx,
+            backing: vec![],
             write_log: None,
         });
         GuestSpec {
@@ -284,6 +277,7 @@ mod tests {
             },
             enlightenments,
             disks: disks.to_vec(),
+            disk_manager: DiskManager::CommandLine,
             forwards: vec![],
             subnet: "192.0.2.0/24".to_owned(),
             address: Some([192, 0, 2, 77].into()),
@@ -299,7 +293,7 @@ mod tests {
             Accelerator::Kvm => Ok(()),
             Accelerator::Tcg => Err("TCG -- has <none>".to_owned()),
         };
-        domain(&machine(enlightened, has), "", accelerator, &owner, scratch, &sockets)
+        domain(&machine(enlightened, has), "", accelerator, &owner, scratch, &sockets, None)
     }
 
     #[test]

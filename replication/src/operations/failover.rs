@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use contract::{
     CoreError, Direction, ErrorCode, FailoverKind, FailoverRequest, Operation, Phase, PointChoice,
-    RecoveryPoint, Side, Step,
+    RecoveryPoint, Side, Step, Timestamp,
 };
 
 use crate::context::Context;
@@ -158,6 +158,7 @@ async fn prepare(
     // A planned failover requires the shutdown (PF-04), and so does a failback, because it must
     // never leave both sides running (LC-10).
     let required = is_failback || request.kind == FailoverKind::Planned;
+    let asked = ctx.now();
     let shutdown = source::shut_down(ctx, item, request);
     let is_down = match (required, request.shut_down_source) {
         (true, _) => job.step(Step::SHUT_DOWN_SOURCE, shutdown).await.map(|()| true)?,
@@ -185,7 +186,19 @@ async fn prepare(
         .await?;
     }
     retention::finish_merge(ctx, item).await?;
-    choose(ctx, &*item.record.lock().await, &request.point)
+    let mut record = item.record.lock().await.clone();
+    if request.point == PointChoice::Latest && !required && !request.shut_down_source {
+        leave_out_later(&mut record, asked);
+    }
+    choose(ctx, &record, &request.point)
+}
+
+/// Leaves out the points of transfers that were on their way when the failover was asked for: their
+/// data was not received then (RP-03).
+fn leave_out_later(record: &mut Record, asked: Timestamp) {
+    if let Some(replica) = &mut record.replica {
+        replica.points.retain(|point| point.time <= asked);
+    }
 }
 
 /// Merges the points up to the chosen one into the original machine's disks, starts it and makes

@@ -111,11 +111,12 @@ pub(super) async fn hydrate_if_due(
     job: &Job,
     disks: &Volumes,
 ) -> Result<(), CoreError> {
-    let (site, reason) = {
+    let (site, source) = {
         let record = item.record.lock().await;
-        (record.recovery.0.clone(), due::reason(&record.source_identity))
+        (record.recovery.0.clone(), record.source_identity.clone())
     };
-    match reason {
+    let target = ctx.platform(&site)?.site().await?.kind;
+    match due::reason(&source, target) {
         Some(reason) => {
             let because = format!("{} ({})", reason.because, reason.rule);
             hydrate(ctx, job, &site, disks, &because).await

@@ -1,8 +1,9 @@
-//! Reprotection and failback of VMware and physical machines, and of machines of a cloud region.
+//! Reprotection and failback of VMware and physical machines, of machines of a cloud region and of
+//! KVM machines.
 
 use contract::{
     AccountRole, Component, ComponentId, ComponentKind, ErrorCode, GuestFacts, HostEdition, MasterTarget,
-    PlatformKind, PowerState, PrivateLink, ReprotectRequest, Side, Vcenter,
+    PlatformKind, PlatformProfile, PowerState, PrivateLink, ReprotectRequest, Side, Vcenter,
 };
 
 use crate::preconditions::facts::Facts;
@@ -12,7 +13,7 @@ use crate::preconditions::way::{Way, When};
 use crate::table::Pair;
 
 const VMWARE: &[Pair] = &[Pair::Vmware];
-const REPROTECTING: &[Pair] = &[Pair::Vmware, Pair::Regions];
+const REPROTECTING: &[Pair] = &[Pair::Vmware, Pair::Regions, Pair::Kvm];
 const REPROTECT_BACK: &[Way] = &[ReprotectBack];
 const BOTH: &[Way] = &[ReprotectBack, Back];
 
@@ -86,7 +87,13 @@ fn is_suitable(facts: &Facts) -> bool {
         Pair::Vmware => site.master_target,
         Pair::HyperV => site.hosts_replicate,
         Pair::Regions => site.is_cloud && facts.site != facts.record.recovery.0,
+        Pair::Kvm => is_kvm(site) && facts.site != facts.record.recovery.0,
     }
+}
+
+/// Whether a site has hosts that need no manager, which is what KVM hosts are.
+fn is_kvm(site: &PlatformProfile) -> bool {
+    site.hypervisor && !site.is_cloud && site.manager.is_none()
 }
 
 fn names_site(facts: &Facts) -> bool {

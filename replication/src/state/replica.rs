@@ -1,8 +1,8 @@
 //! Replication of an item in one direction.
 
 use contract::{
-    ChangeId, ChangesUnavailable, Consistency, CoreError, DiskId, ErrorCode, GroupPointId, ItemId, PointId,
-    RecoveryPoint, Resynchronisation, Side, Timestamp, VolumeId,
+    Bytes, ChangeId, ChangesUnavailable, Consistency, CoreError, DiskId, DiskSnapshot, ErrorCode,
+    GroupPointId, ItemId, PointId, RecoveryPoint, Resynchronisation, Side, SnapshotDisk, Timestamp, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,10 @@ pub(crate) struct Replica {
     pub(crate) round: u64,
     /// The volumes below all recovery points.
     pub(crate) base: Volumes,
+    /// Sizes of the machine's disks when replication in this direction began, and so those of the
+    /// volumes.
+    #[serde(default)]
+    pub(crate) sizes: Vec<Bytes>,
     /// Processed points, oldest first.
     pub(crate) points: Vec<RecoveryPoint>,
     /// Transfers that are received and not processed, oldest first.
@@ -79,6 +83,7 @@ impl Replica {
             side,
             round,
             base,
+            sizes: Vec::new(),
             points: Vec::new(),
             landed: Vec::new(),
             received: None,
@@ -88,6 +93,12 @@ impl Replica {
             received_count: 0,
             processed_count: 0,
         }
+    }
+
+    /// The first disk of a snapshot that no longer has the size of its replica.
+    pub(crate) fn resized<'a>(&self, snapshot: &'a DiskSnapshot) -> Option<(&'a SnapshotDisk, Bytes)> {
+        let mut disks = snapshot.disks.iter().zip(self.sizes.iter().copied());
+        disks.find(|(disk, size)| disk.size != *size)
     }
 
     /// Volumes with the newest processed content.

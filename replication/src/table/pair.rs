@@ -16,11 +16,13 @@ pub enum Pair {
     HyperV,
     /// One cloud region to another: both directions work alike (C-06).
     Regions,
+    /// KVM machines to a cloud or to other KVM hosts: reprotect first, then fail back unplanned.
+    Kvm,
 }
 
 impl Pair {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Vmware, Self::HyperV, Self::Regions];
+    pub const ALL: [Self; 4] = [Self::Vmware, Self::HyperV, Self::Regions, Self::Kvm];
 
     /// The kind of a pair of platforms; `None` if machines cannot be protected between them.
     #[must_use]
@@ -29,6 +31,7 @@ impl Pair {
             (PlatformKind::Vmware | PlatformKind::Physical, PlatformKind::Azure) => Some(Self::Vmware),
             (PlatformKind::HyperV, PlatformKind::Azure) => Some(Self::HyperV),
             (PlatformKind::Azure, PlatformKind::Azure) => Some(Self::Regions),
+            (PlatformKind::Kvm, PlatformKind::Azure | PlatformKind::Kvm) => Some(Self::Kvm),
             _ => None,
         }
     }
@@ -39,7 +42,7 @@ impl Pair {
         match self {
             // These pairs differ in what a failover does (hydration), not in when operations are
             // allowed.
-            Self::Vmware | Self::Regions => reprotecting::ROWS,
+            Self::Vmware | Self::Regions | Self::Kvm => reprotecting::ROWS,
             Self::HyperV => hyperv::ROWS,
         }
     }
@@ -63,6 +66,7 @@ impl Pair {
             Self::Vmware => "VMware and physical machines",
             Self::HyperV => "Hyper-V machines",
             Self::Regions => "Region to region",
+            Self::Kvm => "KVM machines",
         }
     }
 }
@@ -86,9 +90,12 @@ mod tests {
     fn each_pair_returns_to_its_first_state_after_a_full_cycle() {
         let reprotecting = [UnplannedFailover, Commit, Reprotect, UnplannedFailover, Commit, Reprotect];
         let hyperv = [PlannedFailover, Commit, PlannedFailover, Commit, ReverseReplicate];
-        for (pair, cycle) in
-            [(Pair::Vmware, &reprotecting[..]), (Pair::Regions, &reprotecting), (Pair::HyperV, &hyperv)]
-        {
+        for (pair, cycle) in [
+            (Pair::Vmware, &reprotecting[..]),
+            (Pair::Regions, &reprotecting),
+            (Pair::Kvm, &reprotecting),
+            (Pair::HyperV, &hyperv),
+        ] {
             assert_eq!(follow(pair, cycle), Some(at(Protected, Primary)), "{pair:?}");
         }
     }

@@ -1,6 +1,6 @@
-//! VMware and physical machines, and machines of a cloud region: reprotect first, then fail back
-//! with the same operation. There is no planned failover (FO-21), and a test failover is possible
-//! only while the primary side is active.
+//! VMware and physical machines, machines of a cloud region and KVM machines: reprotect first, then
+//! fail back with the same operation. There is no planned failover (FO-21), and a test failover is
+//! possible only while the primary side is active.
 
 use contract::Operation::{
     CancelFailover, ChangePoint, Commit, Reprotect, TestFailover, TestFailoverCleanup, UnplannedFailover,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use contract::{FailoverRequest, Health, Millis, Phase, Platform, PointChoice, Side};
 use simulator::testbed::{BACK, BOOT, INTERVAL, OUT, Testbed, item_of};
-use simulator::{Cut, End, SimProfile, SimSite, SimWorld, cut_of, run};
+use simulator::{Cut, End, SimProfile, SimWorld, cut_of, run};
 
 use crate::support::{
     Extent, FaultHook, assert_came_back, assert_recovered, faulty_testbed, testbed_of, vmware_testbed,
@@ -72,7 +72,9 @@ impl FaultHook for FaultyTransfer {
 /// What a machine that has failed over was started from.
 fn cut_of_copy(testbed: &Testbed, machine: &str) -> Cut {
     let boots = testbed.boots(machine).unwrap();
-    cut_of(&boots.source.bases(), &boots.source.log(), &boots.target.bases(), &[SimSite::hydrated()])
+    let before = boots.source.bases();
+    let hydrated = boots.target.hydrated_since(&before);
+    cut_of(&before, &boots.source.log(), &boots.target.bases(), &hydrated)
 }
 
 #[test]

@@ -20,8 +20,10 @@ pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, uri: &str) -> Vec<Va
         ("ROUNDTRIP_KEEP", arguments.keep.then(|| "1".to_owned())),
         ("ROUNDTRIP_CORE", arguments.core.clone()),
         ("ROUNDTRIP_MUTANT", arguments.mutant.clone()),
+        ("ROUNDTRIP_VARIANT", arguments.variant.clone()),
         ("ROUNDTRIP_PROFILE", arguments.profile.clone()),
         ("ROUNDTRIP_CYCLES", arguments.cycles.map(|count| count.to_string())),
+        ("ROUNDTRIP_SEEDS", arguments.seeds.map(|count| count.to_string())),
     ];
     let set = set.into_iter().map(|(name, value)| (name.to_owned(), value));
     snapshot_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
@@ -68,9 +70,14 @@ mod tests {
         let all = for_tests(&arguments, &dir, "test:///default");
         let value =
             |name: &str| all.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_deref());
-        for name in
-            ["ROUNDTRIP_KEEP", "ROUNDTRIP_CORE", "ROUNDTRIP_MUTANT", "ROUNDTRIP_PROFILE", "ROUNDTRIP_CYCLES"]
-        {
+        for name in [
+            "ROUNDTRIP_KEEP",
+            "ROUNDTRIP_CORE",
+            "ROUNDTRIP_MUTANT",
+            "ROUNDTRIP_PROFILE",
+            "ROUNDTRIP_CYCLES",
+            "ROUNDTRIP_SEEDS",
+        ] {
             assert_eq!(value(name), Some(None), "{name}");
         }
         assert_eq!(value("ROUNDTRIP_RUN_ID"), Some(Some(dir.id.as_str())));

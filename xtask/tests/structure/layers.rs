@@ -92,6 +92,7 @@ no_import_cycles! {
     contract_has_no_import_cycles: "adapters/contract/src",
     harness_has_no_import_cycles: "harness/src",
     images_has_no_import_cycles: "images/src",
+    fatdiff_has_no_import_cycles: "adapters/fatdiff/src",
     inventory_has_no_import_cycles: "adapters/inventory/src",
     nbd_has_no_import_cycles: "adapters/nbd/src",
     nbd_server_has_no_import_cycles: "adapters/nbd-server/src",

@@ -187,7 +187,8 @@ impl TestbedError {
         Self::Missing { what: what.into() }
     }
 
-    pub(super) fn host(what: impl Into<String>, reason: impl ToString) -> Self {
+    /// The host could not do something that the testbed needs.
+    pub fn host(what: impl Into<String>, reason: impl ToString) -> Self {
         Self::Host { what: what.into(), reason: reason.to_string() }
     }
 

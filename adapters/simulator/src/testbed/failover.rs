@@ -1,6 +1,6 @@
 //! Failover, failback and reprotection on a testbed, and what they lead to.
 
-use contract::{Direction, FailoverRequest, ItemId, JobView, PointChoice, ReprotectRequest};
+use contract::{Direction, FailoverRequest, ItemId, JobView, PointChoice, ReprotectRequest, Timestamp};
 
 use super::{BACK, BOOT, Boots, Contained, INTERVAL, OUT, Testbed, TestbedError, cloud_machine, failover_to};
 use crate::SimSite;
@@ -138,6 +138,19 @@ impl Testbed {
     /// It was not started, or from disks that the machine never had.
     pub fn recovered(&self, machine: &str) -> Result<Contained, TestbedError> {
         self.boots(machine)?.contained()
+    }
+
+    /// Checks that a machine that came back to `site` was started with every write of its copy, and
+    /// with no other.
+    ///
+    /// # Errors
+    /// [`TestbedError::NotFresh`] or [`TestbedError::NotAPrefix`] if that is not so;
+    /// [`TestbedError::NotStarted`] if it was not started.
+    pub fn check_returned(&self, machine: &str, site: &SimSite) -> Result<(), TestbedError> {
+        let boots = self.failback_boots(machine, site)?;
+        let end = boots.source.ended().map_or(self.world.clock().now(), |(at, _)| at);
+        // A write of the last moment counts as written before the end.
+        boots.check_freshness(Timestamp(end.0 + 1), end)
     }
 
     /// Whether a machine that came back to `site` has exactly what its copy wrote, and is up.

@@ -1,11 +1,11 @@
 //! Two simulated sites with a core between them: the fixture of the simulated tier and of the
 //! core's own tests.
 //!
-//! A [`Testbed`] has a primary site, a recovery site in the cloud, another VMware site to fail back
-//! to, a virtual clock and one core, which a closure opens from [`CoreParts`]. It knows the core
-//! only through [`ReplicationCore`]. Its verbs do what a test does again and again: protect a
-//! machine, fail over, wait for points. Each returns a [`TestbedError`] that says whether the core
-//! or the simulator failed.
+//! A [`Testbed`] has a primary site, a recovery site, by default in the cloud, another VMware site
+//! to fail back to, a virtual clock and one core, which a closure opens from [`CoreParts`]. It
+//! knows the core only through [`ReplicationCore`]. Its verbs do what a test does again and again:
+//! protect a machine, fail over, wait for points. Each returns a [`TestbedError`] that says whether
+//! the core or the simulator failed.
 //!
 //! - `setup`: what a testbed starts with, names and requests
 //! - `items`: machines, items and recovery points; `jobs`: following a job
@@ -31,7 +31,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{CoreError, ItemView, Millis, PlatformErrorKind, Policy, ReplicationCore, SiteId};
+use contract::{CoreError, ErrorCode, ItemView, Millis, PlatformErrorKind, Policy, ReplicationCore, SiteId};
 use tempfile::TempDir;
 
 use crate::{Call, FailCall, SimConfig, SimFault, SimProfile, SimSite, SimWorld};
@@ -50,7 +50,7 @@ pub use setup::{
 };
 
 /// Virtual time that nothing needs: what has not come by then never comes.
-const PATIENCE_HOURS: u64 = 24;
+const PATIENCE_HOURS: u64 = 6;
 /// If a transfer is due within this time, it may begin between two looks at the same thing.
 const TRANSFER_NEAR: Millis = Millis(1_000);
 /// How often [`Testbed::wait_until_idle`] looks for a moment without a transfer. With a few
@@ -71,6 +71,8 @@ pub struct Testbed {
     pub core: Arc<dyn ReplicationCore>,
     /// The policy that [`Self::install`] makes if the core has none.
     pub policy: Policy,
+    /// Whether a core without policies cannot be tested with this setup.
+    needs_policy: bool,
     dir: TempDir,
 }
 
@@ -91,6 +93,12 @@ pub async fn patiently<T, E: Into<TestbedError>>(
 /// Makes the next call of one kind fail at a site.
 pub fn fail_next_call(site: &SimSite, call: Call, kind: PlatformErrorKind) {
     site.inject(&SimFault::Call(FailCall::at(call, site.calls(call) + 1, kind)));
+}
+
+/// Makes every call of one kind fail at a site, until the site is healed.
+pub fn fail_calls(site: &SimSite, call: Call, kind: PlatformErrorKind) {
+    let next = FailCall::at(call, site.calls(call) + 1, kind);
+    site.inject(&SimFault::Call(next.from_then_on()));
 }
 
 /// A directory in memory, or on a disk if this host has no such directory.
@@ -118,15 +126,16 @@ impl Testbed {
     ) -> Result<Self, TestbedError> {
         let dir = if setup.on_disk { directory_on_disk() } else { directory_in_memory() }?;
         let site = |id: &str, profile| world.site(SimConfig::new(id, profile));
+        let needs_policy = setup.policy != Setup::of(setup.profile.clone()).policy;
         let primary = site("primary", setup.profile);
-        let recovery = site("recovery", SimProfile::AZURE);
+        let recovery = site("recovery", setup.recovery);
         let other = site("other", SimProfile::VMWARE);
         let core = open(CoreParts {
             sites: named([&primary, &recovery, &other]),
             dir: dir.path().to_owned(),
             clock: world.clock().clone(),
         })?;
-        Ok(Self { world, primary, recovery, other, core, policy: setup.policy, dir })
+        Ok(Self { world, primary, recovery, other, core, policy: setup.policy, needs_policy, dir })
     }
 
     /// What another core over the same sites and the same directory is opened with.
@@ -204,7 +213,13 @@ impl Testbed {
                 let newest = item.points.last();
                 newest.is_some_and(|point| interval - now.since(point.time).0 % interval <= TRANSFER_NEAR.0)
             };
-            if !self.core.items().await?.iter().any(transfer_near) {
+            let items = match self.core.items().await {
+                Err(error) if error.code == ErrorCode::NotSupported => return Ok(()),
+                other => other?,
+            };
+            let at_work = items.iter().any(|item| item.job.is_some());
+            let transfers = self.sites().iter().any(|site| site.left_open() > 0);
+            if !items.iter().any(transfer_near) && (at_work || !transfers) {
                 return Ok(());
             }
             self.advance(Millis(TRANSFER_NEAR.0 + 1)).await;

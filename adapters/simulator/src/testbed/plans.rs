@@ -167,6 +167,27 @@ impl Testbed {
         PlanReprotectRequest { plan: plan_id(), direction, settings: settings.collect() }
     }
 
+    /// Fails these machines over through the plan, in either direction.
+    ///
+    /// # Errors
+    /// The failover does not succeed, takes a machine to another point than was asked for, or
+    /// starts a machine that has not what its point must have.
+    pub async fn fail_over_plan(
+        &self,
+        request: &PlanFailoverRequest,
+        machines: &[&str],
+    ) -> Result<JobView, TestbedError> {
+        let mut before = Vec::new();
+        for machine in machines {
+            before.push(self.item(&item_of(machine)).await?);
+        }
+        let job = self.completed(self.core.failover_plan(request).await).await?;
+        for item in &before {
+            self.check_recovery_in_plan(item, &before, &request.point).await?;
+        }
+        Ok(job)
+    }
+
     /// The jobs that a plan's job started for its machines.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use contract::{Millis, Timestamp};
 use witness::ledger::RecordNumber;
 
 use super::error::{NotAPrefix, TestbedError};
-use crate::{Cut, SimBoot, SimSite, SimWrite, cut_of, last_record};
+use crate::{Cut, SimBoot, SimWrite, cut_of, last_record};
 
 /// The last boot of a machine, and of the machine that was recovered from it.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl Validity {
 /// The numbers of the source's writes that lead to the disks that a machine was started from. There
 /// are several where writes changed nothing.
 fn cuts(source: &SimBoot, log: &[SimWrite], target: &SimBoot) -> Result<RangeInclusive<usize>, NotAPrefix> {
-    match cut_of(&source.bases(), log, &target.bases(), &[SimSite::hydrated()]) {
+    match cut_of(&source.bases(), log, &target.bases(), &target.hydrated_since(&source.bases())) {
         Cut::Exact(range) => Ok(range),
         cut => Err(NotAPrefix { machine: target.machine.clone(), boot: target.number, cut }),
     }

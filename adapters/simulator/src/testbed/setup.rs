@@ -27,8 +27,10 @@ pub const POLICY: &str = "standard";
 /// The primary site and the policy of its machines.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Platform of the primary site. The recovery site is always Azure.
+    /// Platform of the primary site.
     pub profile: SimProfile,
+    /// Platform of the recovery site.
+    pub recovery: SimProfile,
     /// The policy that [`Testbed::install`](super::Testbed::install) makes if the core has none.
     pub policy: Policy,
     /// Keeps the core's directory on a disk rather than in memory, for cores that store much.
@@ -43,8 +45,8 @@ impl Setup {
         Self::of(SimProfile::VMWARE)
     }
 
-    /// Machines of any platform: a transfer a minute, no application-consistent points, twenty
-    /// points at least.
+    /// Machines of any platform that fail over to Azure: a transfer a minute, no
+    /// application-consistent points, twenty points at least.
     #[must_use]
     pub fn of(profile: SimProfile) -> Self {
         let policy = Policy {
@@ -52,13 +54,19 @@ impl Setup {
             app_consistent_every: None,
             ..Policy::for_machines_of(profile.kind, INTERVAL)
         };
-        Self { profile, policy, on_disk: false }
+        Self { profile, recovery: SimProfile::AZURE, policy, on_disk: false }
     }
 
     /// Changes the policy.
     #[must_use]
     pub fn with_policy(self, change: impl FnOnce(Policy) -> Policy) -> Self {
         Self { policy: change(self.policy), ..self }
+    }
+
+    /// Has them fail over to another platform.
+    #[must_use]
+    pub fn to(self, recovery: SimProfile) -> Self {
+        Self { recovery, ..self }
     }
 
     /// Keeps no more than so many points.

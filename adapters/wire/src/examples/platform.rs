@@ -54,6 +54,7 @@ fn machine() -> MachineView {
         disks_on: None,
         migrated: false,
         nic: NicView::default(),
+        libvirt: None,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::super::class::MutantClass as Class;
 use super::super::data_path::{
-    AlterSector, ByExtent, DropExtent, OncePerTransfer, SkipResync, SwapInTime, duplicate, flip_bit, halve,
-    misplace, shorten, swap_disks, zero,
+    AlterSector, ByExtent, DropExtent, IgnoreGrowth, OncePerTransfer, SkipResync, SwapInTime, duplicate,
+    flip_bit, halve, misplace, shorten, swap_disks, zero,
 };
 use super::super::mutant::{Kind, Mutant, guests, guests_from};
 use super::super::platform::PlatformFault;
@@ -31,9 +31,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "skip-resync",
         "takes a disk for unchanged whose changes the source can no longer list",
         Kind::DataPath(|| Box::new(SkipResync)),
+        &[EX_R9],
+    )
+    .and_on_guests(&[guests("tracking-limits", &[FO_10]), guests("qemu-killed", &[EX_R9])]),
+    Mutant::new(
+        Class::ShortTail,
+        "ignore-growth",
+        "makes recovery points without the new end of a disk that has grown",
+        Kind::DataPath(|| Box::new(IgnoreGrowth)),
         &[],
     )
-    .and_on_guests(&[guests("tracking-limits", &[FO_10])]),
+    .and_on_guests(&[guests("disk-growth", &[EX_R12])]),
     Mutant::new(
         Class::TransferSkipped,
         "drop-every-fifth-transfer",

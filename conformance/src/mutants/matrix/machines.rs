@@ -10,6 +10,20 @@ use crate::rules::ids::*;
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
+        Class::DisksSwapped,
+        "short-disk",
+        "makes machines whose last disk is empty and one byte short",
+        Kind::Platform(PlatformFault::ShortDisk),
+        &[FO_01],
+    ),
+    Mutant::new(
+        Class::RequestIgnored,
+        "shuts-source-down",
+        "shuts the source down and sends its last data although the request does not ask for that",
+        Kind::Interface(InterfaceFault::ShutsSourceDown),
+        &[FO_06, RP_03],
+    ),
+    Mutant::new(
         Class::TestFailoverLeaks,
         "keeps-machines",
         "never deletes a machine, not even that of a test failover",
@@ -75,7 +89,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "forget-address",
         "makes target machines without the address that was chosen for them",
         Kind::DataPath(|| Box::new(ForgetAddress)),
-        &[],
+        &[CN_10],
     )
     .and_on_guests(&[guests("networks", &[CN_10])]),
     Mutant::new(
@@ -177,7 +191,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "hydrates-silently",
         "edits the system disk of every target machine and says nothing about it",
         Kind::Platform(PlatformFault::HydratesSilently),
-        &[HY_07],
+        &[FO_10],
     ),
     Mutant::new(
         Class::Hydration,

@@ -57,7 +57,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "failed-is-completed",
         "reports failed jobs as completed",
         Kind::JobView(views::complete_failed),
-        &[FO_18, PF_04, RE_14],
+        &[FO_18, PF_04, RE_08, RE_14, RE_15, RE_17],
     ),
     Mutant::new(
         Class::FalseReport,
@@ -118,10 +118,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::new(
         Class::FalseReport,
+        "repeats-revision",
+        "shows jobs that have ended with their first revision",
+        Kind::JobView(views::repeat_revision),
+        &[FO_14],
+    ),
+    Mutant::new(
+        Class::FalseReport,
         "false-job-times",
         "reports that every job began an hour before it was asked for",
         Kind::JobView(views::begin_earlier),
-        &[JO_01, RP_18],
+        &[JO_01],
     ),
     Mutant::new(
         Class::FalseReport,
@@ -163,14 +170,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "hides-creation-step",
         "does not show that a machine was made",
         Kind::JobView(views::hide_creation),
-        &[RE_05],
+        &[PH_03, RE_05],
     ),
     Mutant::new(
         Class::FalseReport,
         "false-bytes",
         "reports that every point needed no bytes",
         Kind::ItemView(views::report_no_bytes),
-        &[PH_03, RE_05],
+        &[MO_06],
+    ),
+    Mutant::new(
+        Class::FalseReport,
+        "claims-test-failovers",
+        "shows every machine as tested",
+        Kind::ItemView(views::claim_test_failover),
+        &[FO_19, MO_02],
     ),
     Mutant::new(
         Class::FalseReport,
@@ -207,7 +221,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "offers-nothing",
         "offers no operation in any state",
         Kind::ItemView(views::offer_nothing),
-        &[HF_16, HF_20, LC_02, LC_07],
+        &[FO_02, HF_16, HF_20, LC_02, LC_07],
     ),
     Mutant::new(
         Class::FalseReport,

@@ -136,6 +136,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::new(
         Class::PreconditionInvented,
+        "demands-test-failover",
+        "refuses to fail a machine over that had no test failover",
+        Kind::Interface(InterfaceFault::DemandsTestFailover),
+        &[FO_19],
+    ),
+    Mutant::new(
+        Class::PreconditionInvented,
         "demands-reprotection",
         "refuses to fail a Hyper-V machine back without a reprotection",
         Kind::Interface(InterfaceFault::DemandsReprotection),

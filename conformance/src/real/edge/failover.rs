@@ -10,9 +10,9 @@ use contract::{
 use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
-use crate::real::context::ScenarioContext;
+use crate::real::context::{ScenarioContext, answer};
 use crate::real::edge::hydration_diff::hydrated;
-use crate::real::edge::lifecycle::{Edge, Hydration, JudgedRecovery};
+use crate::real::edge::lifecycle::{Edge, JudgedRecovery};
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
@@ -37,7 +37,7 @@ impl Failover<'_> {
     /// The edge did not pass.
     pub(crate) async fn run(self, context: &ScenarioContext) -> Result<Running, ScenarioError> {
         check_refusals_while_protected(context).await?;
-        let edge = Edge::begin(context, FAILOVER, self.source, Hydration::MayEdit);
+        let edge = Edge::begin(context, FAILOVER, self.source);
         self.run_edge(edge).instrument(edge.span()).await
     }
 
@@ -98,18 +98,18 @@ async fn check_refusals_while_protected(context: &ScenarioContext) -> Result<(),
     context.check(
         LC_08,
         code == Some(ErrorCode::WrongDirection),
-        format!("failover the wrong way: {code:?}"),
+        format!("failover the wrong way: {}", answer(code)),
     );
     let code = context.core.commit(&context.item).await.err().map(|error| error.code);
     let refused = code == Some(ErrorCode::NotAllowedInState);
-    context.check(LC_02, refused, format!("commit without failover: {code:?}"));
+    context.check(LC_02, refused, format!("commit without failover: {}", answer(code)));
     let planned = FailoverRequest {
         kind: FailoverKind::Planned,
         ..FailoverRequest::unplanned(&context.item, Direction::PrimaryToRecovery)
     };
     let code = context.core.failover(&planned).await.err().map(|error| error.code);
     let refused = matches!(code, Some(ErrorCode::NotAllowedInState | ErrorCode::NotSupported));
-    context.check(FO_21, refused, format!("planned failover of such a machine: {code:?}"));
+    context.check(FO_21, refused, format!("planned failover of such a machine: {}", answer(code)));
     Ok(())
 }
 
@@ -134,6 +134,8 @@ async fn check_state(context: &ScenarioContext, recovered: &Recovered) -> Result
             context.check(HY_02, hydrated, "a physical machine: the extra step, timed in the job");
             context.check(HY_09, hydrated, "the extra step's time is in the job");
         }
+        // No rule says when such a machine has the step; that the target starts is HY-08.
+        contract::Hydration::ForOtherHardware => {}
         contract::Hydration::Never => {
             context.check(HY_07, !hydrated, format!("hydrated although not due: {hydrated}"));
         }
@@ -166,7 +168,7 @@ pub(crate) async fn commit(
     let change = PointChoice::Custom(point.id.clone());
     let code = context.core.change_point(&context.item, &change).await.err().map(|error| error.code);
     let refused = code == Some(ErrorCode::NotAllowedInState);
-    context.check(FO_03, refused, format!("change of point: {code:?}"));
+    context.check(FO_03, refused, format!("change of point: {}", answer(code)));
     check_unprotected(context).await
 }
 
@@ -180,7 +182,7 @@ async fn check_unprotected(context: &ScenarioContext) -> Result<(), ScenarioErro
     let back = FailoverRequest::unplanned(&context.item, Direction::RecoveryToPrimary);
     let code = context.core.failover(&back).await.err().map(|error| error.code);
     let refused = code == Some(ErrorCode::NotAllowedInState);
-    context.check(LC_14, refused, format!("failback unprotected: {code:?}"));
+    context.check(LC_14, refused, format!("failback unprotected: {}", answer(code)));
     if context.primary.profile().kind.profile().hosts_replicate {
         // Hyper-V machines fail back by a planned failover, without a reprotection (HF-01).
         return Ok(());
@@ -188,6 +190,6 @@ async fn check_unprotected(context: &ScenarioContext) -> Result<(), ScenarioErro
     let wrong_way = ReprotectRequest::new(&context.item, Direction::PrimaryToRecovery);
     let code = context.core.reprotect(&wrong_way).await.err().map(|error| error.code);
     let refused = code == Some(ErrorCode::WrongDirection);
-    context.check(LC_08, refused, format!("reprotect the wrong way: {code:?}"));
+    context.check(LC_08, refused, format!("reprotect the wrong way: {}", answer(code)));
     Ok(())
 }

@@ -13,6 +13,7 @@ use contract::{Millis, PointChoice, RecoveryPoint, Timestamp};
 use harness::witness_link::Ack;
 use witness::ledger::RecordNumber;
 
+use crate::outcome::Rpo;
 use crate::rules::RuleId;
 use crate::rules::ids::*;
 
@@ -22,7 +23,7 @@ use crate::rules::ids::*;
 /// that moment is in the snapshot without exception. The tolerance is for cores that read a clock
 /// of their own next to the snapshot, and for the conversion of clocks. It is half of the shortest
 /// interval of a scenario, so that a state of one transfer before is found out.
-const EARLY_TOLERANCE: Millis = Millis(500);
+const EARLY_TOLERANCE: Millis = Rpo::TOLERANCE;
 /// How long after the point's time the predecessor of a record may have been acknowledged.
 ///
 /// The disks are frozen after the stand-in has read its clock: by an agent inside a guest, which
@@ -113,21 +114,23 @@ pub(crate) fn content_objection(
     ))
 }
 
-/// A rule that the choice of a recovery point breaks, and how.
+/// The verdict on the choice of a recovery point.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ChoiceObjection {
+pub(crate) struct JudgedChoice {
+    /// The rule that says which point it is.
     pub(crate) rule: RuleId,
-    pub(crate) why: String,
+    /// Why it is another one; `None` if it is the right one.
+    pub(crate) objection: Option<String>,
 }
 
-/// RP-02, RP-04, RP-06, FO-01: why `chosen` is not what `choice` means, if `available` could be
-/// chosen when the failover was requested. `None` if it is, or if the choice concerns several
-/// machines. A point that came later than the request is as good as a newer one.
-pub(crate) fn choice_objection(
+/// RP-02, RP-04, RP-06, FO-01: whether `chosen` is what `choice` means, if `available` could be
+/// chosen when the failover was requested. `None` if the choice concerns several machines. A point
+/// that came later than the request is as good as a newer one.
+pub(crate) fn judge_choice(
     choice: &PointChoice,
     chosen: &RecoveryPoint,
     available: &[RecoveryPoint],
-) -> Option<ChoiceObjection> {
+) -> Option<JudgedChoice> {
     use contract::Consistency::App;
     let newest = |fits: fn(&RecoveryPoint) -> bool| {
         available.iter().filter(|point| fits(point)).max_by_key(|point| point.time)
@@ -140,14 +143,16 @@ pub(crate) fn choice_objection(
         }
         PointChoice::Custom(id) => {
             let why = format!("recovery point {id} was asked for and {} was used", chosen.id);
-            return (chosen.id != *id).then_some(ChoiceObjection { rule: FO_01, why });
+            return Some(JudgedChoice { rule: FO_01, objection: (chosen.id != *id).then_some(why) });
         }
         PointChoice::LatestMultiVm | PointChoice::LatestMultiVmAppConsistent => return None,
     };
-    let newest = newest.filter(|newest| newest.time > chosen.time)?;
-    let older = newest.time.since(chosen.time);
-    let why = format!("recovery point {} was used, which is {older} older than {}", chosen.id, newest.id);
-    Some(ChoiceObjection { rule, why })
+    let newer = newest.filter(|newest| newest.time > chosen.time);
+    let objection = newer.map(|newer| {
+        let older = newer.time.since(chosen.time);
+        format!("recovery point {} was used, which is {older} older than {}", chosen.id, newer.id)
+    });
+    Some(JudgedChoice { rule, objection })
 }
 
 /// FO-10: why a point of the moment `claimed` is too old for a source that stopped at `stopped`,
@@ -258,9 +263,9 @@ mod tests {
         for (choice, newest, rule) in table {
             for number in 0..=4 {
                 let chosen = point(number, Consistency::Crash, true);
-                let objection = choice_objection(&choice, &chosen, &available());
-                let expected = (number < newest).then_some(rule);
-                assert_eq!(objection.map(|objection| objection.rule), expected, "{choice:?}: {number}");
+                let judged = judge_choice(&choice, &chosen, &available()).unwrap();
+                let expected = (rule, number < newest);
+                assert_eq!((judged.rule, judged.objection.is_some()), expected, "{choice:?}: {number}");
             }
         }
     }
@@ -269,10 +274,11 @@ mod tests {
     fn a_named_point_is_that_point_and_no_newer_one() {
         let [_, named, newer] = available();
         let choice = PointChoice::Custom(named.id.clone());
-        assert_eq!(choice_objection(&choice, &named, &available()), None);
-        let objection = choice_objection(&choice, &newer, &available()).unwrap();
-        assert_eq!(objection.rule, FO_01);
-        assert_eq!(objection.why, "recovery point point-2 was asked for and point-3 was used");
+        let judged = |chosen| judge_choice(&choice, chosen, &available()).unwrap();
+        assert_eq!(judged(&named), JudgedChoice { rule: FO_01, objection: None });
+        let objection = judged(&newer).objection.unwrap();
+        assert_eq!(objection, "recovery point point-2 was asked for and point-3 was used");
+        assert_eq!(judge_choice(&PointChoice::LatestMultiVm, &newer, &available()), None);
     }
 
     #[test]

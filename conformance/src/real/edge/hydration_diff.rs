@@ -4,23 +4,25 @@
 use std::ops::Range;
 
 use camino::Utf8Path;
-use contract::{JobView, Step};
-use images::layout::VARIANT_ENV;
-use standins::Boot;
+use contract::{JobView, PlatformKind, Step};
+use fatdiff::Damage;
+use harness::oracle::SECTOR_BYTES;
+use images::layout::{BOOT_BYTES, BOOT_OFFSET, VARIANT_ENV};
+use standins::{Boot, Profile};
 
 use crate::blame::ScenarioError;
+use crate::hydration::{self, LOADERS, Need};
 use crate::real::context::ScenarioContext;
 use crate::real::edge::disk_pairs::{first_difference, pair_disks};
 use crate::real::edge::recovery_point::PointFiles;
 use crate::rules::ids::*;
 
-/// Boot loader configuration, which hydration may edit.
-pub(crate) const BOOT_CONFIGURATION: [&str; 2] = [images::layout::SYSLINUX_CFG, images::layout::LOADER_ENTRY];
+/// How many wrong sectors a finding lists.
+const LISTED: usize = 5;
 
-/// Sectors of the boot partition, in which hydration edits files of the target copy.
+/// Sectors of the boot partition on the first disk.
 pub(crate) fn boot_partition() -> Range<u64> {
-    use images::layout::{BOOT_BYTES, BOOT_OFFSET};
-    BOOT_OFFSET / 512..(BOOT_OFFSET + BOOT_BYTES) / 512
+    BOOT_OFFSET / SECTOR_BYTES..(BOOT_OFFSET + BOOT_BYTES) / SECTOR_BYTES
 }
 
 /// The hydration step of a job, if it has one.
@@ -33,16 +35,33 @@ pub(crate) fn hydrated(job: &JobView) -> bool {
     hydration_step(job).is_some_and(|step| step.took.is_some())
 }
 
-/// FO-01, HY-08: the machine was booted from exactly the recovery point, except for the files that
-/// hydration may edit. Returns the boot files that differ.
+/// What hydration has to do to a copy of the context's machine. The machine ran on a platform of
+/// kind `source` with the first disk `before`, raw, and its copy is for `target`.
+///
+/// # Errors
+/// The disk's boot configuration cannot be read.
+pub(crate) fn need_of(
+    context: &ScenarioContext,
+    source: PlatformKind,
+    before: &Utf8Path,
+    target: &Profile,
+) -> Result<Need, ScenarioError> {
+    Ok(Need::of(source, context.guest(), before, &target.hardware.disk_drivers())?)
+}
+
+/// FO-01, HY-07, HY-08: the machine was booted from exactly the recovery point, except for what
+/// hydration had to edit. `source` is the kind of platform that the machine ran on. Returns the
+/// boot files that differ.
 pub(crate) fn check_hydration(
     context: &ScenarioContext,
+    source: PlatformKind,
     booted: &Boot,
     point: &[PointFiles],
 ) -> Result<Vec<String>, ScenarioError> {
     let pairs = pair_disks("the machine that was booted from the recovery point", point, &booted.disks);
     let pairs = pairs.inspect_err(|error| context.check(FO_01, false, error.to_string()))?;
     for (index, (point, disk)) in pairs.into_iter().enumerate() {
+        // The boot partition of the first disk is judged below.
         let ignored = if index == 0 { boot_partition() } else { 0..0 };
         let difference = difference_outside(&disk.base, &point.raw, ignored)?;
         let found = difference.map_or_else(
@@ -52,15 +71,58 @@ pub(crate) fn check_hydration(
         context.check(FO_01, difference.is_none(), found.clone());
         context.check(HY_08, difference.is_none(), found);
     }
-    let booted = &booted.disks[0].base;
-    let point = &point[0].raw;
-    let edited = edited_boot_files(booted, point)?;
-    let dhcp_enabled = enables_dhcp(booted, point)?;
-    let allowed =
-        |file: &String| BOOT_CONFIGURATION.contains(&file.as_str()) || (file == VARIANT_ENV && dhcp_enabled);
-    let found = format!("hydration edited {}", edited.join(", "));
-    context.check(HY_08, edited.iter().all(allowed), found);
+    let need = need_of(context, source, &point[0].raw, &booted.profile)?;
+    check_boot_partition(context, &need, &point[0].raw, &booted.disks[0].base)
+}
+
+/// FO-01, HY-07, HY-08: every sector of the boot partition is the same before and after, except for
+/// those that edits of the needed files explain. `before` and `after` are raw disks. Returns the
+/// boot files that differ.
+pub(crate) fn check_boot_partition(
+    context: &ScenarioContext,
+    need: &Need,
+    before: &Utf8Path,
+    after: &Utf8Path,
+) -> Result<Vec<String>, ScenarioError> {
+    let damage = match hydration::boot_differences(before, after, need.editable()) {
+        Ok(found) => found.damage,
+        Err(error) => {
+            let found = format!("the boot partition cannot be judged: {error:#}");
+            // The copy's own file system may be what is damaged; a plain comparison decides.
+            let difference = first_difference(before, after, boot_partition())?;
+            context.check(HY_08, difference.is_none(), found.clone());
+            context.check(FO_01, difference.is_none(), found);
+            return Ok(Vec::new());
+        }
+    };
+    let found = describe(&damage);
+    context.check(FO_01, damage.is_empty(), found.clone());
+    context.check(HY_08, damage.is_empty(), found);
+    if !need.due {
+        let found =
+            format!("hydration is not due, and {} sectors of the boot partition differ", damage.len());
+        context.check(HY_07, damage.is_empty(), found);
+    }
+    let edited = edited_boot_files(after, before)?;
+    let dhcp_enabled = need.dhcp && enables_dhcp(after, before)?;
+    let needed = |file: &String| match file.as_str() {
+        VARIANT_ENV => dhcp_enabled,
+        path => !need.drivers.is_empty() && LOADERS.contains(&path),
+    };
+    let lacked = format!("lacking were the drivers [{}] and DHCP: {}", need.drivers.join(", "), need.dhcp);
+    let found = format!("hydration changed [{}]; {lacked}", edited.join(", "));
+    context.check(HY_08, edited.iter().all(needed), found);
     Ok(edited)
+}
+
+/// The sectors that differ and must not.
+fn describe(damage: &[Damage]) -> String {
+    let listed: Vec<_> = damage.iter().take(LISTED).map(ToString::to_string).collect();
+    match damage.len() {
+        0 => "nothing but what hydration had to edit differs on the boot partition".to_owned(),
+        count if count <= LISTED => format!("the boot partition differs at {}", listed.join(", ")),
+        count => format!("the boot partition differs at {} and {} more", listed.join(", "), count - LISTED),
+    }
 }
 
 /// HY-05: whether the guest's settings differ from the recovery point's only in that the DHCP

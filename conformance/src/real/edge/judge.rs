@@ -47,7 +47,8 @@ pub(crate) async fn judge_disks(
     Ok(JudgedDisks { machine, self_test })
 }
 
-/// Records the outcome of an edge: FO-10, the trace, the time bound and the verdict.
+/// Records the outcome of an edge: FO-10 with the loss that the core claims, the trace, the time
+/// bound and the verdict.
 ///
 /// # Errors
 /// The edge did not pass.
@@ -58,7 +59,7 @@ pub(crate) fn finish_edge(
 ) -> Result<(), ScenarioError> {
     let Judgement { disks: JudgedDisks { machine, self_test }, rpo, rto, other_objection } = judgement;
     let unknown = machine.unknown();
-    let objection = machine.objection().or(other_objection);
+    let objection = machine.objection().or(other_objection).or_else(|| rpo.claim_objection());
     let verdict = match &objection {
         None => Verdict::Pass,
         Some(_) if unknown.is_some() => Verdict::Unknown,
@@ -80,6 +81,9 @@ pub(crate) fn finish_edge(
         // Evidence is missing, which says nothing about the core.
         Some(why) => findings.rules.unknown(FO_10, why),
         None => findings.rules.check(FO_10, exact_prefix, found),
+    }
+    if let Some(beyond_claim) = rpo.claim_objection() {
+        findings.rules.check(FO_10, false, format!("{edge}: {beyond_claim}"));
     }
     findings.edges.push(EdgeOutcome {
         name: edge.to_string(),

@@ -9,9 +9,7 @@
 //!    [`Edge::judge_point`] a recovery point if nothing was booted;
 //! 5. [`Edge::finish`] or [`Edge::finish_replication`] records the verdict.
 
-use std::ops::Range;
-
-use contract::{ItemView, JobId, PointChoice, RecoveryPoint};
+use contract::{ItemView, JobId, Millis, PointChoice, RecoveryPoint};
 use standins::{Boot, BootDisk, StandInSite};
 use tracing::Span;
 
@@ -20,8 +18,8 @@ use crate::judge::{self, DiskUnderTest, SecondReading};
 use crate::outcome::{Rpo, Rto};
 use crate::real::context::ScenarioContext;
 use crate::real::edge::disk_pairs::pair_disks;
-use crate::real::edge::freshness::{self, HostClock};
-use crate::real::edge::hydration_diff::{boot_partition, check_hydration};
+use crate::real::edge::freshness::{self, HostClock, JudgedChoice};
+use crate::real::edge::hydration_diff::{check_hydration, need_of};
 use crate::real::edge::judge::{JudgedDisks, Judgement, contradiction_inside, finish_edge, judge_disks};
 use crate::real::edge::measure::{self, Outage};
 use crate::real::edge::name::EdgeName;
@@ -31,15 +29,6 @@ use crate::real::machine::Running;
 use crate::real::workload::INTERVAL;
 use crate::rules::ids::FO_10;
 
-/// Whether hydration may edit the boot partition of the recovered machine's first disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hydration {
-    /// It may, so the oracle does not compare those sectors.
-    MayEdit,
-    /// It may not: the machine stays on its platform, or needs nothing.
-    NotExpected,
-}
-
 /// A transition of a machine that is under way.
 #[derive(Clone, Copy)]
 pub(crate) struct Edge<'a> {
@@ -47,7 +36,6 @@ pub(crate) struct Edge<'a> {
     name: EdgeName,
     /// The machine whose writes the oracle compares with: the one that runs when the edge begins.
     source: &'a Running,
-    hydration: Hydration,
 }
 
 /// A recovered machine, and the verdict on what it was booted from.
@@ -70,14 +58,9 @@ impl JudgedRecovery {
 
 impl<'a> Edge<'a> {
     /// Begins an edge of the machine `source`.
-    pub(crate) fn begin(
-        context: &'a ScenarioContext,
-        name: EdgeName,
-        source: &'a Running,
-        hydration: Hydration,
-    ) -> Self {
+    pub(crate) fn begin(context: &'a ScenarioContext, name: EdgeName, source: &'a Running) -> Self {
         context.begin_edge(name.as_str());
-        Self { context, name, source, hydration }
+        Self { context, name, source }
     }
 
     /// The context of the machine.
@@ -170,7 +153,8 @@ impl<'a> Edge<'a> {
         let dir = self.context.edge_dir(self.name.as_str())?;
         let site = &self.context.recovery;
         let judge = async |files: Vec<PointFiles>| {
-            let edited = check_hydration(self.context, &recovered.boot, &files)?;
+            let kind = self.source.boot.profile.kind;
+            let edited = check_hydration(self.context, kind, &recovered.boot, &files)?;
             let disks = self.booted_disks(&recovered.boot, |index| match files.get(index) {
                 Some(file) => file.second_reading(),
                 None => Err("the recovery point lacks the disk".to_owned()),
@@ -180,7 +164,8 @@ impl<'a> Edge<'a> {
         };
         let (edited, disks, files) = recovery_point::with_point(site, point, &dir, judge).await?;
         let stale = self.check_content(&disks, point);
-        let judgement = self.judgement(disks, &recovered, outage);
+        let claimed = HostClock::read().time_of(outage.source_stopped).since(point.time);
+        let judgement = self.judgement(disks, &recovered, outage, claimed);
         let mut judged = JudgedRecovery { recovered, judgement, point: files, edited };
         judged.object(stale);
         Ok(judged)
@@ -211,9 +196,14 @@ impl<'a> Edge<'a> {
         outage: Outage,
         judged: &mut JudgedRecovery,
     ) {
-        if let Some(wrong) = freshness::choice_objection(choice, point, &at_trigger.points) {
-            self.context.check(wrong.rule, false, wrong.why.clone());
-            judged.object(Some(wrong.why));
+        if let Some(JudgedChoice { rule, objection }) =
+            freshness::judge_choice(choice, point, &at_trigger.points)
+        {
+            let found = objection.clone();
+            let found =
+                found.unwrap_or_else(|| format!("recovery point {} was used, as asked for", point.id));
+            self.context.check(rule, objection.is_none(), found);
+            judged.object(objection);
         }
         if matches!(choice, PointChoice::LatestAppConsistent | PointChoice::Custom(_)) {
             // Such a point may be of any age (RP-18).
@@ -235,7 +225,8 @@ impl<'a> Edge<'a> {
     ) -> Result<JudgedRecovery, ScenarioError> {
         let not_read = |_| Err("what was booted is judged, and its disk is in use".to_owned());
         let disks = self.judge_disks(self.booted_disks(&recovered.boot, not_read)?).await?;
-        let judgement = self.judgement(disks, &recovered, outage);
+        // Such a recovery claims to lose nothing.
+        let judgement = self.judgement(disks, &recovered, outage, Millis(0));
         Ok(JudgedRecovery { recovered, judgement, point: vec![], edited: vec![] })
     }
 
@@ -253,7 +244,7 @@ impl<'a> Edge<'a> {
                 initial_image: source.base.clone(),
                 log: source.log.clone(),
                 recovered: file.raw.clone(),
-                ignored_sectors: vec![],
+                editable_files: vec![],
                 second_reader: file.second_reading(),
             });
             self.judge_disks(disks.collect()).await
@@ -298,14 +289,18 @@ impl<'a> Edge<'a> {
         second_reader: impl Fn(usize) -> Result<SecondReading, String>,
     ) -> Result<Vec<DiskUnderTest>, ScenarioError> {
         let pairs = self.pair_disks("the recovered machine", &boot.disks)?;
+        let editable = self.editable_files(boot)?;
         let disks = pairs.into_iter().enumerate();
-        let disks = disks.map(|(index, (source, booted))| DiskUnderTest {
-            name: source.id.0.clone(),
-            initial_image: source.base.clone(),
-            log: source.log.clone(),
-            recovered: booted.base.clone(),
-            ignored_sectors: self.ignored_sectors(index),
-            second_reader: second_reader(index),
+        let disks = disks.map(|(index, (source, booted))| {
+            let editable = if index == 0 { editable } else { &[] };
+            DiskUnderTest {
+                name: source.id.0.clone(),
+                initial_image: source.base.clone(),
+                log: source.log.clone(),
+                recovered: booted.base.clone(),
+                editable_files: editable.iter().map(ToString::to_string).collect(),
+                second_reader: second_reader(index),
+            }
         });
         Ok(disks.collect())
     }
@@ -320,20 +315,27 @@ impl<'a> Edge<'a> {
         pairs.inspect_err(|error| self.context.check(FO_10, false, error.to_string()))
     }
 
-    fn ignored_sectors(&self, disk: usize) -> Vec<Range<u64>> {
-        match self.hydration {
-            Hydration::MayEdit if disk == 0 => vec![boot_partition()],
-            Hydration::MayEdit | Hydration::NotExpected => vec![],
-        }
+    /// The files of the source's boot partition that hydration may edit in its copy. No guest
+    /// writes to that partition, so it is still what the source booted with.
+    fn editable_files(&self, recovered: &Boot) -> Result<&'static [&'static str], ScenarioError> {
+        let source = &self.source.boot;
+        let before = &source.disks[0].base;
+        Ok(need_of(self.context, source.profile.kind, before, &recovered.profile)?.editable())
     }
 
     /// Adds to the oracle's verdict what was measured from outside and what the witness found
-    /// inside.
-    fn judgement(&self, disks: JudgedDisks, recovered: &Recovered, outage: Outage) -> Judgement {
+    /// inside. `claimed` is the loss that the core claims.
+    fn judgement(
+        &self,
+        disks: JudgedDisks,
+        recovered: &Recovered,
+        outage: Outage,
+        claimed: Millis,
+    ) -> Judgement {
         let acks = self.source.boot.guest.witness().acks();
         let survived = recovered.last_record();
         Judgement {
-            rpo: measure::rpo(&acks, survived, outage.source_stopped, disks.machine.lost),
+            rpo: measure::rpo(&acks, survived, outage.source_stopped, disks.machine.lost, claimed),
             rto: recovered.rto(outage, self.context.cold_boot_ms()),
             other_objection: contradiction_inside(&recovered.findings, &disks.machine),
             disks,

@@ -1,19 +1,14 @@
 //! Recovery point and recovery time, measured from outside the guest and the core.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use contract::JobView;
+use contract::{JobView, Millis, Step, Timestamp};
 use harness::witness_link::Ack;
 use standins::Boot;
 use witness::ledger::RecordNumber;
 
 use crate::judge::LostWrites;
 use crate::outcome::{Rpo, Rto, RtoStep};
-
-/// The job step during which the stand-in copies the disks for the oracle.
-const START_STEP: &str = "start target machine";
-/// The last job step before a job waits for its completion.
-const LAST_STEP_BEFORE_WAIT: &str = "synchronise data";
 
 /// When the service of a machine was interrupted, by which loss and recovery time are measured.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +39,14 @@ pub(crate) struct ServiceTimes {
 }
 
 /// What was lost of everything that had been acknowledged when the source stopped, if `survived` is
-/// the last record that is left.
-pub(crate) fn rpo(acks: &[Ack], survived: RecordNumber, source_stopped: Instant, lost: LostWrites) -> Rpo {
+/// the last record that is left. `claimed` is the loss that the core claims.
+pub(crate) fn rpo(
+    acks: &[Ack],
+    survived: RecordNumber,
+    source_stopped: Instant,
+    lost: LostWrites,
+    claimed: Millis,
+) -> Rpo {
     let lost_acks: Vec<_> =
         acks.iter().filter(|ack| ack.number > survived && ack.heard <= source_stopped).collect();
     Rpo {
@@ -55,6 +56,7 @@ pub(crate) fn rpo(acks: &[Ack], survived: RecordNumber, source_stopped: Instant,
         bytes: lost.bytes,
         acknowledged: acks.iter().filter(|ack| ack.heard <= source_stopped).map(|ack| ack.number).max(),
         survived: Some(survived),
+        claimed_ms: Some(claimed.0),
     }
 }
 
@@ -69,24 +71,47 @@ pub(crate) fn rto_of_boot(
 ) -> Rto {
     let ServiceTimes { ready, answered } = times;
     let copies = millis(boot.capture_time);
-    let mut steps = job_steps(job);
-    if let Some(step) = steps.iter_mut().find(|step| step.name == START_STEP) {
-        step.ms = step.ms.saturating_sub(copies);
-    }
+    let powered_on = on_the_clock(boot.guest.powered_on());
+    let triggered = on_the_clock(outage.triggered);
+    // Steps before the wait for completion were no outage. A core may have other names and another
+    // order of steps, so it is their times that say which these are.
+    let counts = |step: &&Step| !outage.after_wait || step.started >= triggered;
+    let mut steps: Vec<_> = job
+        .steps
+        .iter()
+        .filter(counts)
+        .map(|step| {
+            let took = step.took.unwrap_or_default().0;
+            // The stand-in copies the disks for the oracle in the call that powers the machine on.
+            let copied = (step.started.0..=step.started.0 + took).contains(&powered_on.0);
+            RtoStep { name: step.name.clone(), ms: took.saturating_sub(if copied { copies } else { 0 }) }
+        })
+        .collect();
     steps.push(step("guest boots", ready.saturating_duration_since(boot.guest.powered_on())));
     steps.push(step("service answers", answered.saturating_duration_since(ready)));
-    if outage.after_wait {
-        let waited = steps.iter().position(|step| step.name == LAST_STEP_BEFORE_WAIT);
-        steps.drain(..waited.map_or(0, |at| at + 1));
-    }
     let ms = millis(answered.saturating_duration_since(outage.triggered)).saturating_sub(copies);
     Rto { ms, boots: in_boots(ms, cold_boot_ms), steps }
 }
 
-/// Time from `triggered` to the end of a job that begins replication.
-pub(crate) fn rto_of_job(triggered: Instant, ended: Instant, job: &JobView, cold_boot_ms: u64) -> Rto {
-    let ms = millis(ended.saturating_duration_since(triggered));
-    Rto { ms, boots: in_boots(ms, cold_boot_ms), steps: job_steps(job) }
+/// Time from `triggered` to the first recovery point that replication makes. The job that begins
+/// it was seen to end at `ended`, which alone shows nothing.
+pub(crate) fn rto_of_replication(
+    triggered: Instant,
+    ended: Instant,
+    first_point: Instant,
+    job: &JobView,
+    cold_boot_ms: u64,
+) -> Rto {
+    let ms = millis(first_point.saturating_duration_since(triggered));
+    let mut steps = job_steps(job);
+    steps.push(step("first recovery point", first_point.saturating_duration_since(ended)));
+    Rto { ms, boots: in_boots(ms, cold_boot_ms), steps }
+}
+
+/// A moment on the host's clock.
+fn on_the_clock(moment: Instant) -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(millis(since_epoch.saturating_sub(moment.elapsed())))
 }
 
 fn job_steps(job: &JobView) -> Vec<RtoStep> {
@@ -117,16 +142,19 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let acks: Vec<_> = (1..=5).map(|n| Ack { number: n, heard: at(n * 100) }).collect();
-        let rpo = rpo(&acks, 3, at(550), LostWrites { writes: 7, bytes: 4096 });
-        let (acknowledged, survived) = (Some(5), Some(3));
-        assert_eq!(rpo, Rpo { ms: 150, records: 2, writes: 7, bytes: 4096, acknowledged, survived });
+        let rpo = rpo(&acks, 3, at(550), LostWrites { writes: 7, bytes: 4096 }, Millis(200));
+        let (acknowledged, survived, claimed_ms) = (Some(5), Some(3), Some(200));
+        let expected =
+            Rpo { ms: 150, records: 2, writes: 7, bytes: 4096, acknowledged, survived, claimed_ms };
+        assert_eq!(rpo, expected);
     }
 
     #[test]
     fn without_a_lost_record_no_time_is_lost() {
         let now = Instant::now();
-        let rpo =
-            rpo(&[Ack { number: 1, heard: now }], 1, now + Duration::from_secs(9), LostWrites::default());
-        assert_eq!(rpo, Rpo { acknowledged: Some(1), survived: Some(1), ..Rpo::default() });
+        let acks = [Ack { number: 1, heard: now }];
+        let rpo = rpo(&acks, 1, now + Duration::from_secs(9), LostWrites::default(), Millis(0));
+        let claimed_ms = Some(0);
+        assert_eq!(rpo, Rpo { acknowledged: Some(1), survived: Some(1), claimed_ms, ..Rpo::default() });
     }
 }

@@ -1,6 +1,6 @@
 //! Recovery points: waiting for them, and reading one below the core.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{Access, ErrorCode, ItemView, Platform, RecoveryPoint};
@@ -25,6 +25,14 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How long recovery points may take.
 const POINTS_WITHIN: Duration = Duration::from_secs(120);
 
+/// An item that has [`POINTS`] recovery points.
+pub(crate) struct EnoughPoints {
+    /// The item.
+    pub(crate) item: ItemView,
+    /// When the first of these points was seen.
+    pub(crate) first_seen: Instant,
+}
+
 /// Waits until replication has made [`POINTS`] recovery points. `rule` is the one that demands
 /// them.
 ///
@@ -35,18 +43,20 @@ pub(crate) async fn wait_for_points(
     rule: RuleId,
     label: &str,
     source: &Running,
-) -> Result<ItemView, ScenarioError> {
+) -> Result<EnoughPoints, ScenarioError> {
     let step = context.evidence.step(label, "recovery points from changes");
     let guest = &source.boot.guest;
-    let mut view = context.core.item(&context.item).await?;
+    let mut item = context.core.item(&context.item).await?;
+    let mut first_seen = None;
     for count in 1..=POINTS {
         context.evidence.progress(label, "recovery points from changes", count, POINTS, "points");
         let awaited = format!("recovery point {count} of {POINTS}");
         let point = async { Ok(context.core.watch_points(&context.item, count).await?) };
-        view = context.expect_of_core(rule, label, &awaited, guest, POINTS_WITHIN, point).await?;
+        item = context.expect_of_core(rule, label, &awaited, guest, POINTS_WITHIN, point).await?;
+        first_seen.get_or_insert_with(Instant::now);
     }
     step.done();
-    Ok(view)
+    Ok(EnoughPoints { item, first_seen: first_seen.unwrap_or_else(Instant::now) })
 }
 
 /// FO-10: waits for [`FRESH_POINTS`] recovery points, processed or only received, of moments after

@@ -16,11 +16,12 @@ use tracing::Instrument as _;
 use crate::blame::ScenarioError;
 use crate::judge::JudgedMachine;
 use crate::real::context::ScenarioContext;
-use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::freshness::HostClock;
+use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::measure;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::works_beyond;
-use crate::real::edge::recovery_point::{POINTS, wait_for_points};
+use crate::real::edge::recovery_point::{EnoughPoints, POINTS, wait_for_points};
 use crate::real::machine::Running;
 use crate::rules::RuleId;
 use crate::rules::ids::*;
@@ -54,7 +55,7 @@ impl Reprotect<'_> {
     /// # Errors
     /// The edge did not pass.
     pub(crate) async fn run(self, context: &ScenarioContext) -> Result<(), ScenarioError> {
-        let edge = Edge::begin(context, self.edge, self.serving, Hydration::NotExpected);
+        let edge = Edge::begin(context, self.edge, self.serving);
         self.run_edge(edge).instrument(edge.span()).await
     }
 
@@ -73,7 +74,8 @@ impl Reprotect<'_> {
         context.trace_state().await?;
         let first = context.core.item(&context.item).await?.points.first().cloned();
         self.check_sides(context, record_before, active).await?;
-        let item = wait_for_points(context, self.points_rule(active), label, serving).await?;
+        let points = wait_for_points(context, self.points_rule(active), label, serving).await?;
+        let EnoughPoints { item, first_seen } = points;
         let newest = item.points.iter().rfind(|point| point.processed).cloned();
         let newest = newest.ok_or_else(|| {
             ScenarioError::CoreViolation(format!("{label}: no recovery point in the new direction"))
@@ -92,8 +94,9 @@ impl Reprotect<'_> {
         }
         let survived = judged.machine.contiguous().unwrap_or_default();
         let acks = serving.boot.guest.witness().acks();
-        let rpo = measure::rpo(&acks, survived, seen, judged.machine.lost);
-        let rto = measure::rto_of_job(triggered, ended, &job, context.cold_boot_ms());
+        let claimed = HostClock::read().time_of(seen).since(newest.time);
+        let rpo = measure::rpo(&acks, survived, seen, judged.machine.lost, claimed);
+        let rto = measure::rto_of_replication(triggered, ended, first_seen, &job, context.cold_boot_ms());
         edge.finish_replication(&newest, judged, rpo, rto)
     }
 

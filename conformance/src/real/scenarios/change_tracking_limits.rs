@@ -16,7 +16,7 @@ use witness::protocol::{Load, Measure};
 use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext, json_name};
 use crate::real::edge::failover::lose_site_and_fail_over;
-use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{Recovered, put_to_work, start_load, wait_for_hello};
 use crate::real::edge::reprotect::{EPSILON, GRAIN, written_grains};
@@ -126,7 +126,7 @@ async fn run_case(context: &ScenarioContext, case: &Case) -> Result<(), Scenario
     for limit in case.limits {
         source = reach_limit(context, case, *limit, &source, &mut boots).await?;
     }
-    let edge = Edge::begin(context, case.edge, &source, Hydration::MayEdit);
+    let edge = Edge::begin(context, case.edge, &source);
     let recovered = fail_over(edge).instrument(edge.span()).await?;
     let running = put_to_work(context, &recovered).await?;
     context.primary.restore();

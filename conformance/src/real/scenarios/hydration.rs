@@ -22,7 +22,7 @@ use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::disk_pairs::first_difference;
 use crate::real::edge::failover::{RecoveredAfterLoss, lose_site_and_fail_over};
 use crate::real::edge::hydration_diff::{boot_partition, guest_settings, hydration_step};
-use crate::real::edge::lifecycle::{Edge, Hydration, JudgedRecovery};
+use crate::real::edge::lifecycle::{Edge, JudgedRecovery};
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{self, Recovered};
 use crate::real::edge::recovery_point::wait_for_points;
@@ -174,7 +174,7 @@ async fn run_case(context: &ScenarioContext, case: &Case) -> Result<(), Scenario
     ensure_installed(context, &source, &profile).await?;
     setup::enable_protection(context, None).await?;
     wait_for_points(context, LC_01, case.edge.as_str(), &source).await?;
-    let edge = Edge::begin(context, case.edge, &source, Hydration::MayEdit);
+    let edge = Edge::begin(context, case.edge, &source);
     let recovered = fail_over(edge, case).instrument(edge.span()).await?;
     let running = recover::put_to_work(context, &recovered).await?;
     context.primary.restore();

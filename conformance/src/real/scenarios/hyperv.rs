@@ -11,12 +11,12 @@ use standins::SiteFault;
 use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
-use crate::real::context::{JOB_WITHIN, ScenarioContext};
+use crate::real::context::{JOB_WITHIN, ScenarioContext, answer};
 use crate::real::edge::failback;
 use crate::real::edge::failback::FAILBACK;
 use crate::real::edge::failover;
 use crate::real::edge::hydration_diff::hydration_step;
-use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::planned_switchover::PlannedSwitchover;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
@@ -47,9 +47,9 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let mut on_premises = setup::boot_source(context).await?;
     setup::protect(context, &on_premises).await?;
     for _ in 0..context.run.cycles {
-        let out = Edge::begin(context, PLANNED_FAILOVER, &on_premises, Hydration::NotExpected);
+        let out = Edge::begin(context, PLANNED_FAILOVER, &on_premises);
         let cloud = fail_over(out).instrument(out.span()).await?;
-        let back = Edge::begin(context, FAILBACK, &cloud, Hydration::NotExpected);
+        let back = Edge::begin(context, FAILBACK, &cloud);
         let returned = fail_back(back).instrument(back.span()).await?;
         Reprotect { edge: REVERSE_REPLICATE, serving: &returned, standby: &cloud }.run(context).await?;
         on_premises = returned;
@@ -75,7 +75,7 @@ async fn fail_over(edge: Edge<'_>) -> Result<Running, ScenarioError> {
     let request = request(context, Direction::PrimaryToRecovery);
     let to_older_point = FailoverRequest { point: PointChoice::Custom(older), ..request.clone() };
     let code = context.core.failover(&to_older_point).await.err().map(|error| error.code);
-    let found = format!("planned to an older point: {code:?}");
+    let found = format!("planned to an older point: {}", answer(code));
     context.check(PF_05, code == Some(ErrorCode::BadRequest), found);
     check_refused_shutdown(edge, &request).await?;
     let target = RecoveryTarget::next_boot_of(&context.machine, &context.recovery).await;
@@ -156,7 +156,7 @@ async fn check_failed_over(
 async fn check_no_failback_before_commit(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let back = request(context, Direction::RecoveryToPrimary);
     let code = context.core.failover(&back).await.err().map(|error| error.code);
-    let found = format!("failback before commit: {code:?}");
+    let found = format!("failback before commit: {}", answer(code));
     context.check(HF_03, code == Some(ErrorCode::NotAllowedInState), found);
     Ok(())
 }
@@ -167,7 +167,7 @@ async fn fail_back(edge: Edge<'_>) -> Result<Running, ScenarioError> {
     edge.wait_for_work().await?;
     let unplanned = FailoverRequest::unplanned(&context.item, Direction::RecoveryToPrimary);
     let code = context.core.failover(&unplanned).await.err().map(|error| error.code);
-    let found = format!("unplanned back: {code:?}");
+    let found = format!("unplanned back: {}", answer(code));
     context.check(HF_04, code == Some(ErrorCode::NotAllowedInState), found);
     let target = RecoveryTarget::next_boot_of(&context.machine, &context.primary).await;
     let switchover = PlannedSwitchover { edge, target, shutdown_rule: FB_06 };
@@ -194,7 +194,11 @@ async fn check_failed_back(context: &ScenarioContext, recovered: &Recovered) -> 
     let pending = protection.phase == Phase::CommitPending && protection.active == Side::Primary;
     context.check(HF_15, pending, format!("after failback: {protection:?}"));
     let code = context.core.reverse_replicate(&context.item).await.err().map(|error| error.code);
-    context.check(HF_17, code == Some(ErrorCode::NotAllowedInState), format!("before commit: {code:?}"));
+    context.check(
+        HF_17,
+        code == Some(ErrorCode::NotAllowedInState),
+        format!("before commit: {}", answer(code)),
+    );
     Ok(())
 }
 

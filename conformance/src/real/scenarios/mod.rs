@@ -5,6 +5,7 @@
 
 mod change_tracking_limits;
 mod cycle;
+mod disk_growth;
 mod faults;
 mod hydration;
 mod hyperv;
@@ -12,6 +13,7 @@ mod identity;
 mod iops;
 mod networks;
 mod one_way;
+mod qemu_killed;
 mod replication_group;
 mod test_failover;
 

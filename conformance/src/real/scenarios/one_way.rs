@@ -6,7 +6,7 @@ use contract::{
 };
 
 use crate::blame::ScenarioError;
-use crate::real::context::ScenarioContext;
+use crate::real::context::{ScenarioContext, answer};
 use crate::real::edge::failover::{FAILOVER, Failover};
 use crate::real::edge::recover::works_beyond;
 use crate::real::machine::Running;
@@ -51,12 +51,12 @@ async fn check_no_way_back(context: &ScenarioContext, cloud: &Running) -> Result
     let record_before = cloud.last_record();
     let to_no_site = ReprotectRequest::new(&context.item, Direction::RecoveryToPrimary);
     let code = context.core.reprotect(&to_no_site).await.err().map(|error| error.code);
-    let found = format!("reprotect without VMware: {code:?}");
+    let found = format!("reprotect without VMware: {}", answer(code));
     context.check(PH_02, code == Some(ErrorCode::FailbackSiteNotGiven), found);
     let physical_site = Some(context.primary.site().await?.id);
     let to_physical_site = ReprotectRequest { failback_site: physical_site, ..to_no_site };
     let code = context.core.reprotect(&to_physical_site).await.err().map(|error| error.code);
-    let found = format!("reprotect to a physical site: {code:?}");
+    let found = format!("reprotect to a physical site: {}", answer(code));
     context.check(PH_01, code == Some(ErrorCode::FailbackSiteUnfit), found);
     step.done();
     let item = context.core.item(&context.item).await?.protection;

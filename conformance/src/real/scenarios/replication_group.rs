@@ -21,8 +21,8 @@ use witness::ledger::RecordNumber;
 
 use crate::blame::ScenarioError;
 use crate::judge::JudgedMachine;
-use crate::real::context::{JOB_WITHIN, ScenarioContext, json_name};
-use crate::real::edge::lifecycle::{Edge, Hydration};
+use crate::real::context::{JOB_WITHIN, ScenarioContext, answer, json_name};
+use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::planned_switchover::PlannedSwitchover;
@@ -177,10 +177,10 @@ async fn check_refused_points(
     };
     let code = context.core.failover(&alone).await.err().map(|error| error.code);
     let refused = code == Some(ErrorCode::MultiVmNeedsGroup);
-    context.check(RP_07, refused, format!("for one machine: {code:?}"));
+    context.check(RP_07, refused, format!("for one machine: {}", answer(code)));
     let named = plan_request(Direction::PrimaryToRecovery, PointChoice::Custom(point.id.clone()));
     let code = context.core.failover_plan(&named).await.err().map(|error| error.code);
-    context.check(RP_10, code == Some(ErrorCode::BadRequest), format!("for a plan: {code:?}"));
+    context.check(RP_10, code == Some(ErrorCode::BadRequest), format!("for a plan: {}", answer(code)));
     Ok(())
 }
 
@@ -224,7 +224,7 @@ async fn fail_over(context: &ScenarioContext, members: &mut [Member]) -> Result<
     let mut edges = Vec::new();
     let mut targets = Vec::new();
     for Member { edges: names, context, running } in members.iter() {
-        let edge = Edge::begin(context, names.failover, running, Hydration::MayEdit);
+        let edge = Edge::begin(context, names.failover, running);
         edge.wait_for_work().instrument(edge.span()).await?;
         edge.wait_for_fresh_points().instrument(edge.span()).await?;
         targets.push(RecoveryTarget::next_boot_of(&context.machine, &context.recovery).await);
@@ -346,7 +346,7 @@ async fn put_to_work(members: &mut [Member], recovered: &[Recovered]) -> Result<
 async fn fail_back(context: &ScenarioContext, members: &mut [Member]) -> Result<(), ScenarioError> {
     let mut switchovers = Vec::new();
     for Member { edges: names, context, running } in members.iter() {
-        let edge = Edge::begin(context, names.failback, running, Hydration::NotExpected);
+        let edge = Edge::begin(context, names.failback, running);
         edge.wait_for_work().instrument(edge.span()).await?;
         let target = RecoveryTarget::next_boot_of(&context.machine, &context.primary).await;
         switchovers.push(PlannedSwitchover { edge, target, shutdown_rule: FB_06 });

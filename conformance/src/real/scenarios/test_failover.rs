@@ -4,16 +4,16 @@
 use std::time::Instant;
 
 use contract::{
-    Consistency, ErrorCode, ItemView, JobKind, MachineId, Network, Operation, Phase, Platform, PointChoice,
-    RecoveryPoint, Side, TestFailoverRequest, TestFailoverStatus,
+    Consistency, ErrorCode, ItemView, JobId, JobKind, MachineId, Network, Operation, Phase, Platform,
+    PointChoice, RecoveryPoint, Side, TestFailoverRequest, TestFailoverStatus,
 };
 use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
-use crate::real::context::ScenarioContext;
+use crate::real::context::{BOOT_WITHIN, ScenarioContext, answer};
 use crate::real::edge::disk_pairs::{first_difference, pair_disks};
 use crate::real::edge::hydration_diff::hydrated;
-use crate::real::edge::lifecycle::{Edge, Hydration, JudgedRecovery};
+use crate::real::edge::lifecycle::{Edge, JudgedRecovery};
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
@@ -38,7 +38,7 @@ pub(crate) const SCRIPT: Script = Script {
 async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let source = setup::boot_source(context).await?;
     setup::protect(context, &source).await?;
-    let edge = Edge::begin(context, TEST_FAILOVER, &source, Hydration::MayEdit);
+    let edge = Edge::begin(context, TEST_FAILOVER, &source);
     run_edge(edge).instrument(edge.span()).await?;
     teardown::end(context, &source).await
 }
@@ -72,7 +72,7 @@ pub(crate) async fn run_briefly(
     name: EdgeName,
     source: &Running,
 ) -> Result<(), ScenarioError> {
-    let edge = Edge::begin(context, name, source, Hydration::MayEdit);
+    let edge = Edge::begin(context, name, source);
     let run = async {
         let item = context.core.item(&context.item).await?;
         let newest = item.points.into_iter().rfind(|point| point.processed);
@@ -85,9 +85,30 @@ pub(crate) async fn run_briefly(
     run.instrument(edge.span()).await
 }
 
-/// Id of the machine that a test failover creates.
-pub(crate) fn test_machine_id(context: &ScenarioContext) -> MachineId {
-    MachineId(format!("{}-test", context.machine))
+/// The machine that a test failover creates, as soon as the item shows it. Its name is the core's
+/// own.
+pub(crate) async fn test_machine_id(
+    context: &ScenarioContext,
+    job: &JobId,
+) -> Result<MachineId, ScenarioError> {
+    let shown = async {
+        let mut view = context.core.job(job).await?;
+        loop {
+            if let Some(machine) = context.core.item(&context.item).await?.test_failover {
+                return Ok(machine);
+            }
+            if view.state.ended() {
+                let what = format!("{TEST_FAILOVER}: the job ended and the item shows no machine");
+                return Err(ScenarioError::CoreViolation(what));
+            }
+            view = context.core.watch_job(job, view.revision).await?;
+        }
+    };
+    let overdue = |_| {
+        let what = format!("{TEST_FAILOVER}: no machine is shown within {BOOT_WITHIN:?}");
+        ScenarioError::CoreViolation(what)
+    };
+    tokio::time::timeout(BOOT_WITHIN, shown).await.map_err(overdue)?
 }
 
 fn request(context: &ScenarioContext, point: PointChoice, network: Network) -> TestFailoverRequest {
@@ -100,7 +121,7 @@ async fn check_refusals_before(context: &ScenarioContext) -> Result<(), Scenario
     let in_production = request(context, PointChoice::LatestProcessed, Network::Production);
     let code = context.core.test_failover(&in_production).await.err().map(|error| error.code);
     let refused = code == Some(ErrorCode::BadRequest);
-    context.check(TF_04, refused, format!("test failover in production: {code:?}"));
+    context.check(TF_04, refused, format!("test failover in production: {}", answer(code)));
     let status = context.core.item(&context.item).await?.test_failover_status;
     context.check(MO_02, status == TestFailoverStatus::Recommended, format!("before: {status:?}"));
     Ok(())
@@ -171,14 +192,15 @@ async fn start(edge: Edge<'_>, point: &RecoveryPoint) -> Result<Recovered, Scena
     };
     let request = request(context, choice, Network::Isolated);
     let job = context.core.test_failover(&request).await?;
-    let target = RecoveryTarget::new_machine(&context.recovery, test_machine_id(context));
+    let machine = test_machine_id(context, &job).await?;
+    let target = RecoveryTarget::new_machine(&context.recovery, machine);
     let test_machine = edge.recover(&target, &job).await?;
     let job = &test_machine.job;
     context.check(TF_09, hydrated(job), "the extra step is in the test failover's job, timed");
     context.check(MO_04, job.kind == JobKind::TestFailover, "the test failover is a job like others");
     let code = context.core.test_failover(&request).await.err().map(|error| error.code);
     let refused = code == Some(ErrorCode::NotAllowedInState);
-    context.check(LC_02, refused, format!("a second test failover: {code:?}"));
+    context.check(LC_02, refused, format!("a second test failover: {}", answer(code)));
     Ok(test_machine)
 }
 

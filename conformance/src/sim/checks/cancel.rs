@@ -111,7 +111,10 @@ async fn can_be_protected_again(
 ) -> Result<(), EarlyEnd> {
     testbed.completed(testbed.core.disable_protection(item).await).await?;
     testbed.completed(testbed.core.enable_protection(&enable_request("web")).await).await?;
-    testbed.wait_for_points(item, 2).await?;
+    let view = testbed.wait_for_points(item, 2).await?;
+    let offered = view.allowed.contains(&Operation::UnplannedFailover);
+    let found = format!("protected again: {:?}, a failover is offered: {offered}", view.health);
+    rules.check(FO_13, view.health == Health::Healthy && offered, found);
     testbed.fail_over(item, PointChoice::Latest).await?;
     let writes = testbed.recovered("web")?.writes;
     rules.check(FO_12, writes > 0, format!("protected again, it fails over with {writes} writes"));

@@ -170,6 +170,19 @@ async fn issues(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> 
     let unset = testbed.core.update_target(&item, &with(None)).await.map(classes)?;
     note("no network is chosen", unset, &[IssueClass::MissingConfiguration]);
     note("a network is chosen", testbed.core.update_target(&item, &good).await.map(classes)?, &[]);
+    let at = |address: [u8; 4]| TargetSettings {
+        placement: Placement {
+            subnet: Some("test-failovers".to_owned()),
+            address: Some(address.into()),
+            ..Placement::default()
+        },
+        ..with(Some(Network::Isolated))
+    };
+    let placed = testbed.core.update_target(&item, &at([203, 0, 113, 40])).await.map(classes)?;
+    note("an address of the subnet", placed, &[]);
+    let stray = testbed.core.update_target(&item, &at([198, 51, 100, 40])).await.map(classes)?;
+    note("an address outside the subnet", stray, &[IssueClass::MissingResource]);
+    testbed.core.update_target(&item, &good).await?;
     testbed.primary.components().alter("configuration-server", |part| {
         if let ComponentKind::ConfigurationServer(server) = &mut part.kind {
             server.agent = AgentVersion(9, 61);
@@ -186,14 +199,25 @@ async fn no_quota(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     subscription(&testbed.recovery, |has| has.cores_left = 0);
-    let view = testbed.ended(testbed.core.failover(&FailoverRequest::unplanned(&item, OUT)).await).await?;
+    let request = FailoverRequest::unplanned(&item, OUT);
+    let job = match testbed.core.failover(&request).await {
+        Err(_) => None,
+        Ok(job) => Some(testbed.ended(&job).await?),
+    };
+    let state = job.as_ref().map_or(JobState::Failed, |view| view.state);
     let machines = testbed.recovery.machines().await?.len();
     let source = testbed.primary.last_boot(&"web".into()).ok_or_else(|| missing("a boot of web"))?;
     let serves = source.ended().is_none();
-    let found =
-        format!("without a core left the failover ended {:?}; the source serves: {serves}", view.state);
-    rules.check(FO_18, view.state == JobState::Failed && machines == 0 && serves, found);
+    let found = format!(
+        "without a core left the failover was refused or ended {state:?}; the source serves: {serves}"
+    );
+    rules.check(FO_18, state == JobState::Failed && machines == 0 && serves, found);
     subscription(&testbed.recovery, |has| has.cores_left = 1);
+    let Some(view) = job else {
+        rules.leave_out(JO_03);
+        testbed.fail_over_as(&request).await?;
+        return Ok(());
+    };
     testbed.core.retry_job(&view.id).await?;
     let view = testbed.completed(&view.id).await?;
     rules.check(JO_03, view.attempt == 2, format!("with one core left, attempt {} succeeds", view.attempt));

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use contract::{
-    Consistency, DiskView, ErrorCode, FailoverRequest, JobKind, JobView, Millis, Phase, Platform,
-    PointChoice, Policy, PowerState, ReprotectRequest, Side, Step,
+    Consistency, DiskView, ErrorCode, FailoverRequest, JobKind, Millis, Phase, Platform, PointChoice, Policy,
+    PowerState, RecoveryPoint, ReprotectRequest, Side, Step,
 };
 use simulator::Link;
 use simulator::testbed::{
@@ -15,14 +15,16 @@ use simulator::testbed::{
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, check_that, missing, step};
-use crate::sim::disks::{check_freshness, power_of_copy};
+use crate::sim::check::{Check, check, check_that, missing, step, succeeds};
+use crate::sim::disks::{check_age, check_freshness, power_of_copy};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
-/// Granularity in which differences are transferred, in bytes.
-const GRAIN: u64 = 64 * 1024;
+/// The largest piece in which a core transfers differences, in bytes.
+const GRAIN: u64 = RecoveryPoint::LARGEST_PIECE.0;
+/// How much the time that a job shows may differ from the measured one.
+const TIME_TOLERANCE: Millis = Millis(5_000);
 
 pub(crate) const CHECKS: &[Check] = &[
     check!(
@@ -175,8 +177,8 @@ async fn fails_over_again(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), 
     let what = (RE_29, "a reprotection to the cloud without a process server");
     let codes = [ErrorCode::ProcessServerNotGiven];
     forbids(testbed, rules, what, &codes, testbed.core.reprotect(&without)).await?;
-    testbed.reprotect(&good).await?;
-    rules.check(IN_01, true, "reprotection to the cloud succeeds without the process server in the cloud");
+    let what = "a reprotection to the cloud without the process server in the cloud";
+    succeeds(rules, (IN_01, what), testbed.reprotect(&good).await)?;
     let points = testbed.wait_for_points(&item, 3).await?.points.len();
     testbed.primary.lose();
     testbed.fail_over(&item, PointChoice::Latest).await?;
@@ -201,16 +203,6 @@ async fn differing(testbed: &Testbed, others: &[DiskView]) -> Result<u64, EarlyE
     Ok(grains * GRAIN)
 }
 
-/// How many bytes the first point of the direction in force needed.
-async fn first_transfer(testbed: &Testbed, item: &contract::ItemId) -> Result<u64, EarlyEnd> {
-    let points = testbed.wait_for_points(item, 1).await?.points;
-    Ok(points.first().ok_or_else(|| missing("the first point"))?.transferred.0)
-}
-
-fn duration(job: &JobView) -> Option<Millis> {
-    job.ended.map(|ended| ended.since(job.started))
-}
-
 async fn differences(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
@@ -219,12 +211,18 @@ async fn differences(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Early
     let differing = differing(testbed, &original.disks).await?;
     let request = testbed.reprotection(&item, BACK);
     let request = ReprotectRequest { datastore: Some("datastore-2".into()), ..request };
+    let before = testbed.primary.written().0;
+    let asked = testbed.world.clock().now();
     let job = testbed.reprotect(&request).await?;
+    let measured = testbed.world.clock().now().since(asked);
     let made = step(&job, Step::CREATE_MACHINE).is_some();
-    let first = first_transfer(testbed, &item).await?;
-    let took = duration(&job);
-    rules.check(RE_30, took.is_some(), format!("it took {} for {first} bytes", took.unwrap_or_default()));
-    let found = format!("{first} bytes were transferred, {differing} differed; a machine was made: {made}");
+    testbed.wait_for_points(&item, 1).await?;
+    let first = testbed.primary.written().0 - before;
+    let shown = job.ended.map(|ended| ended.since(job.started));
+    let agrees = shown.is_some_and(|shown| shown.0.abs_diff(measured.0) <= TIME_TOLERANCE.0);
+    let found = format!("it took {measured} for {first} bytes; the job shows {shown:?}");
+    rules.check(RE_30, agrees, found);
+    let found = format!("{first} bytes arrived, {differing} differed; a machine was made: {made}");
     rules.check(RE_04, first <= differing && differing > 0 && !made, found);
     testbed.fail_back(&item).await?;
     let complete = testbed.came_back("web", &testbed.primary)?;
@@ -275,7 +273,8 @@ async fn to_app_consistent_point(testbed: &Testbed, rules: &mut RuleLog) -> Resu
     let older = points.last().is_some_and(|point| point.id != newest.id);
     let point = PointChoice::LatestAppConsistent;
     let request = FailoverRequest { point, ..FailoverRequest::unplanned(&item, BACK) };
-    let job = testbed.completed(testbed.core.failover(&request).await).await?;
+    let asked = testbed.world.clock().now();
+    testbed.completed(testbed.core.failover(&request).await).await?;
     let chosen = testbed.item(&item).await?.failed_over_to;
     let right = older && chosen.as_ref() == Some(&newest.id);
     let found = format!("{chosen:?} was chosen, {} is the newest application-consistent point", newest.id);
@@ -284,8 +283,6 @@ async fn to_app_consistent_point(testbed: &Testbed, rules: &mut RuleLog) -> Resu
     check_freshness(rules, &boots, &newest)?;
     let quiesced = boots.is_quiesced()?;
     rules.check(FB_04, quiesced, format!("the last write on its disks is a quiesce mark: {quiesced}"));
-    let age = job.started.since(newest.time);
-    let found = format!("the point was {age} old, and the disks are an exact prefix");
-    rules.check(RP_18, age > Millis(0), found);
+    check_age(rules, &boots, &newest, asked)?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use simulator::{End, SimFault, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, against, check, check_that, missing, step};
+use crate::sim::check::{Check, against, check, check_that, missing, step, succeeds};
 use crate::sim::disks::{booted_from, check_freshness};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
@@ -73,6 +73,8 @@ async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyE
     let view = testbed.item(&item).await?;
     let open = view.protection.phase == Phase::CommitPending && view.allowed.contains(&Operation::Commit);
     rules.check(LC_07, open, format!("{:?}, {:?}", view.protection, view.allowed));
+    let offered = view.allowed.contains(&Operation::ChangePoint);
+    rules.check(FO_02, offered, format!("before commit a change of the point is offered: {offered}"));
     rules.check(LC_04, view.protection.active == Side::Recovery, format!("{:?}", view.protection));
     let kept = before.points.iter().all(|old| view.points.iter().any(|point| point.id == old.id));
     rules.check(FO_05, kept, format!("{} points before, {} after", before.points.len(), view.points.len()));
@@ -158,7 +160,10 @@ async fn shutdown_is_an_option(testbed: &Testbed, rules: &mut RuleLog) -> Result
     testbed.wait_for_points(&lost, 3).await?;
     testbed.primary.inject(&SimFault::ShutdownRefused("refuses".into()));
 
-    testbed.completed(testbed.core.failover(&failover_with_shutdown(&obeys)).await).await?;
+    let job = testbed.fail_over_as(&failover_with_shutdown(&obeys)).await?;
+    let warned = step(&job, Step::SHUT_DOWN_SOURCE).is_some_and(|step| step.state == StepState::Warning);
+    let found = format!("the source shut down: {:?}, a warning of that: {warned}", job.state);
+    rules.check(FO_07, !warned, found);
     let boots = testbed.boots("obeys")?;
     let ended = boots.source.ended();
     let in_order = matches!(ended, Some((_, End::ShutDown))) && boots.never_overlap();
@@ -195,8 +200,9 @@ async fn shutdown_is_an_option(testbed: &Testbed, rules: &mut RuleLog) -> Result
 async fn newest_received(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     for (name, lost) in [("refuses", false), ("lost", true)] {
         let item = testbed.protect(name).await?;
-        let points = testbed.wait_for_points(&item, 4).await?.points;
-        let newest = points.last().ok_or_else(|| missing("a point"))?.time;
+        testbed.wait_for_points(&item, 4).await?;
+        let taken = testbed.snapshot_times(&testbed.primary, &name.into());
+        let newest = *taken.last().ok_or_else(|| missing(format!("a snapshot of {name}")))?;
         if lost {
             testbed.primary.lose();
         } else {
@@ -235,8 +241,8 @@ async fn on_demand(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEn
         format!("{begun} jobs began while the machine and then the site were down"),
     );
     for item in [web, db] {
-        testbed.fail_over(&item, PointChoice::LatestProcessed).await?;
-        rules.check(LC_11, true, format!("a failover of {item} on request succeeds"));
+        let failed_over = testbed.fail_over(&item, PointChoice::LatestProcessed).await;
+        succeeds(rules, (LC_11, &format!("a failover of {item} on request")), failed_over)?;
     }
     Ok(())
 }

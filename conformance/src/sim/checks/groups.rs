@@ -1,6 +1,6 @@
 //! Replication groups: machines with recovery points of the same moment.
 
-use contract::{GroupPointId, ItemId, Millis, PointChoice, PointId};
+use contract::{GroupPointId, ItemId, Millis, PointChoice, PointId, Timestamp};
 use simulator::SimInstall;
 use simulator::testbed::{INTERVAL, Validity};
 
@@ -10,9 +10,12 @@ use crate::sim::check::{Check, against, check, missing};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{Setup, Testbed};
 
+/// How much older than an interval the state of a group may be. A simulated transfer takes no time.
+const TOLERANCE: Millis = Millis(5_000);
+
 pub(crate) const CHECKS: &[Check] = &[check!(
     "machines of a group share recovery points of one moment, a machine without a group does not",
-    &[RP_11],
+    &[FO_10, RP_11],
     Setup::vmware,
     one_moment
 )];
@@ -31,7 +34,7 @@ async fn one_moment(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyE
     let (moment, _) = shared.last().cloned().ok_or_else(|| missing("a point that the group shares"))?;
     let shared = shared_points(testbed, &alone).await?.len();
     rules.check(RP_11, shared == 0, format!("a machine without a group shares {shared} points"));
-    testbed.primary.lose();
+    let disaster = testbed.primary.lose();
     let mut common = Validity::ALWAYS;
     for (name, item) in names.iter().zip(&items) {
         let own = shared_points(testbed, item).await?.into_iter().find(|(id, _)| *id == moment);
@@ -43,6 +46,10 @@ async fn one_moment(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyE
     }
     let found = format!("all are in their state between {} and {} ms", common.from, common.until);
     rules.check(RP_11, common.is_possible(), found);
+    // What the group lacks was written after this.
+    let age = disaster.since(Timestamp(common.until));
+    let found = format!("the newest point that the group shares lacks writes that were {age} old");
+    rules.check(FO_10, age.0 <= INTERVAL.0 + TOLERANCE.0, found);
     Ok(())
 }
 

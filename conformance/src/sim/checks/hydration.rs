@@ -27,13 +27,13 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
     check!(
         "no Hyper-V machine is hydrated, however old its agent",
-        &[HY_04, HY_07],
+        &[HY_04, HY_07, TF_09],
         || Setup::of(SimProfile::HYPERV),
         table(never(HY_04))
     ),
     check!(
         "no machine of a cloud region is hydrated, however old its agent",
-        &[HY_07],
+        &[HY_07, TF_09],
         || Setup::of(SimProfile::AZURE),
         table(never(HY_07))
     ),
@@ -112,6 +112,8 @@ async fn table(testbed: &Testbed, rules: &mut RuleLog, rows: Vec<Row>) -> Result
         let right = hydration.is_some() == due;
         let found = format!("{what}: hydrated: {}, due: {due}", hydration.is_some());
         rules.check(rule, right, found.clone());
+        let found_in_test = format!("{what}: hydrated in a test failover: {in_test}, due: {due}");
+        rules.check(TF_09, in_test == due, found_in_test);
         if !due {
             rules.check(HY_07, right, found);
             let boot = testbed.boots(&install.machine.0)?.target;
@@ -123,7 +125,6 @@ async fn table(testbed: &Testbed, rules: &mut RuleLog, rows: Vec<Row>) -> Result
             );
             continue;
         }
-        rules.check(TF_09, in_test, format!("{what}: hydrated in a test failover: {in_test}"));
         let timed = hydration.is_some_and(|step| step.took.is_some());
         rules.check(HY_09, timed, format!("{what}: the job shows how long hydration took: {timed}"));
         let boot = testbed.boots(&install.machine.0)?.target;

@@ -3,18 +3,19 @@
 
 use contract::{
     DataSync, DiskKind, EnableProtection, ErrorCode, FailoverRequest, ItemId, JobAction, JobId, JobState,
-    Millis, Operation, Phase, Placement, Platform, PointChoice, PowerState, Side, TargetSettings,
+    Millis, Operation, Phase, Placement, Platform, PointChoice, PowerState, Side, TargetSettings, Timestamp,
 };
 use simulator::testbed::preconditions::{CERTIFICATE, HYPERV_FAILBACK, alternate_host};
 use simulator::testbed::{
     BACK, BOOT, Boots, HOUR, INTERVAL, JobFailed, OUT, TestbedError, failover_with_shutdown, volume_content,
 };
-use simulator::{Link, Load, SimFault, SimInstall, SimProfile};
+use simulator::{Link, SimFault, SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, check_that};
-use crate::sim::disks::{nonzero_bytes, power_of_copy};
+use crate::sim::amounts::{filling, most, written_since};
+use crate::sim::check::{Check, check, check_that, succeeds};
+use crate::sim::disks::{check_returned, nonzero_bytes, power_of_copy};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
@@ -35,7 +36,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
     check!(
         "a failback transfers the differences or everything, as the request says",
-        &[HF_07, HF_09, HF_10, HF_13, HF_18],
+        &[HF_05, HF_07, HF_09, HF_10, HF_13, HF_18],
         setup,
         amounts
     ),
@@ -112,7 +113,6 @@ async fn complete(testbed: &Testbed, item: &ItemId, job: &JobId) -> Result<(), E
 
 async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = web_in_cloud(testbed).await?;
-    // HF-27: a failback to Hyper-V needs neither of these.
     testbed.recovery.components().remove("cloud-process-server");
     testbed.recovery.components().remove("private-link");
     let records_before = testbed.boots("web")?.target.acks().len();
@@ -133,7 +133,6 @@ async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyE
     let view = testbed.core.job(&job).await?;
     let offered = view.actions.contains(&JobAction::Complete);
     rules.check(JO_02, !offered, format!("the ended job offers {:?}", view.actions));
-    rules.check(HF_27, true, "it needed no process server and no private connection");
 
     let boots = testbed.failback_boots("web", &testbed.primary)?;
     let Boots { source, target } = &boots;
@@ -145,7 +144,7 @@ async fn two_phases(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyE
     for rule in [FB_06, FB_07, LC_10] {
         rules.check(rule, boots.never_overlap(), found.clone());
     }
-    check_that(rules, HF_05, testbed.came_back("web", &testbed.primary)?, "the failback loses nothing");
+    check_returned(rules, HF_05, testbed, ("web", &testbed.primary))?;
     let view = testbed.item(&item).await?;
     let pending = view.protection.phase == Phase::CommitPending && target.up.is_ok();
     rules.check(HF_15, pending, format!("{:?}, up: {:?}", view.protection, target.up));
@@ -192,13 +191,6 @@ async fn commits_and_replicates(
     Ok(())
 }
 
-/// A machine that rewrites a large piece of each disk every minute: it fills its disks within
-/// hours, and writes little during a failback.
-fn filling(machine: &str) -> SimInstall {
-    let load = Load { record_every: INTERVAL, churn_every: INTERVAL, churn_bytes: 64 * 1024 };
-    SimInstall { load, ..SimInstall::new(machine) }
-}
-
 /// How long neither machine ran.
 fn downtime(testbed: &Testbed) -> Result<Millis, EarlyEnd> {
     let Boots { source, target } = testbed.failback_boots("web", &testbed.primary)?;
@@ -207,48 +199,78 @@ fn downtime(testbed: &Testbed) -> Result<Millis, EarlyEnd> {
 }
 
 /// Compares a full download with a synchronisation of differences over a slow link: the bytes that
-/// arrive, counted at the sites, and the time during which neither machine runs.
+/// arrive and are read, counted at the sites, and the time during which neither machine runs.
 async fn amounts(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = committed_in_cloud(testbed, &filling("web"), |target| target).await?;
     testbed.advance(Millis(3 * HOUR.0)).await;
-    let disks = testbed.copy_of("web").await?.disks;
-    let size: u64 = disks.iter().map(|disk| disk.size.0).sum();
-    let content = content(testbed).await?;
     testbed.recovery.set_link(Link { bytes_per_second: 512 * 1024, ..Link::default() });
-    let before = testbed.primary.written().0;
-    let request = failback(&item, DataSync::DuringFailover);
-    testbed.completed(testbed.core.failover(&request).await).await?;
-    let full = testbed.primary.written().0 - before;
-    let found = format!("{full} bytes arrived, {content} of {size} have content");
-    rules.check(HF_10, full >= content && content > size / 2, found);
+    full_download(testbed, rules, &item).await?;
     let downtime_of_download = downtime(testbed)?;
     testbed.commit(&item).await?;
     let before = testbed.recovery.written().0;
     testbed.completed(testbed.core.reverse_replicate(&item).await).await?;
     testbed.wait_for_points(&item, 1).await?;
     let out = testbed.recovery.written().0 - before;
-    let found = format!("reverse replication transferred {out} of {size} bytes");
-    rules.check(HF_18, out < size / 2, found);
+    let changed = written_since(&testbed.failback_boots("web", &testbed.primary)?.target, Timestamp(0));
+    let found = format!("{out} bytes arrived in reverse replication, {changed} had changed");
+    rules.check(HF_18, out <= most(changed), found);
 
     let planned = FailoverRequest { shut_down_source: false, ..FailoverRequest::planned(&item, OUT) };
     testbed.completed(testbed.core.failover(&planned).await).await?;
     testbed.commit(&item).await?;
     testbed.advance(BOOT).await;
+    let download = downtime_of_download;
+    synchronisation(testbed, rules, &item, download).await?;
+    testbed.recovery.set_link(Link::default());
+    downloads_everything(testbed, rules, &item).await
+}
+
+/// A full download transfers everything and does not read what is on premises.
+async fn full_download(testbed: &Testbed, rules: &mut RuleLog, item: &ItemId) -> Result<(), EarlyEnd> {
+    let disks = testbed.copy_of("web").await?.disks;
+    let size: u64 = disks.iter().map(|disk| disk.size.0).sum();
+    let content = content(testbed).await?;
+    let (written, read) = (testbed.primary.written().0, testbed.primary.read().0);
+    let request = failback(item, DataSync::DuringFailover);
+    testbed.completed(testbed.core.failover(&request).await).await?;
+    let arrived = testbed.primary.written().0 - written;
+    let compared = testbed.primary.read().0 - read;
+    let found = format!(
+        "{arrived} bytes arrived, {content} of {size} have content; {compared} were read on premises"
+    );
+    rules.check(HF_10, arrived >= content && content > size / 2 && compared < content / 8, found);
+    testbed.advance(BOOT).await;
+    check_returned(rules, HF_05, testbed, ("web", &testbed.primary))?;
+    Ok(())
+}
+
+/// A synchronisation transfers differences in its first phase and the rest in its second one.
+async fn synchronisation(
+    testbed: &Testbed,
+    rules: &mut RuleLog,
+    item: &ItemId,
+    downtime_of_download: Millis,
+) -> Result<(), EarlyEnd> {
     let before = testbed.primary.written().0;
-    let job = until_waiting(testbed, &failback(&item, DataSync::BeforeFailover)).await?;
+    let began = testbed.world.clock().now();
+    let copy = testbed.boots("web")?.target;
+    let job = until_waiting(testbed, &failback(item, DataSync::BeforeFailover)).await?;
     let first = testbed.primary.written().0 - before;
-    let found = format!("{first} of {size} bytes arrived in the first phase");
-    rules.check(HF_09, first < size / 2, found);
-    complete(testbed, &item, &job).await?;
+    testbed.boots("web")?;
+    let changed = written_since(&copy, Timestamp(0));
+    let found = format!("{first} bytes arrived in the first phase, {changed} had changed");
+    rules.check(HF_09, first <= most(changed), found);
+    complete(testbed, item, &job).await?;
     let second = testbed.primary.written().0 - before - first;
-    let found = format!("{second} of {size} bytes arrived in the second phase");
-    rules.check(HF_07, second < size / 2, found);
+    let changed = written_since(&copy, began);
+    let found = format!("{second} bytes arrived in the second phase, {changed} had changed since it began");
+    rules.check(HF_07, second <= most(changed), found);
+    check_returned(rules, HF_05, testbed, ("web", &testbed.primary))?;
     let downtime = downtime(testbed)?;
     let found =
         format!("neither machine ran for {downtime}, and for {downtime_of_download} in a full download");
     rules.check(HF_13, downtime < downtime_of_download, found);
-    testbed.recovery.set_link(Link::default());
-    downloads_everything(testbed, rules, &item).await
+    Ok(())
 }
 
 /// HF-10: a full download transfers everything although hardly anything differs.
@@ -304,9 +326,11 @@ async fn interrupted(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Early
     let job = until_waiting(testbed, &request).await?;
     complete(testbed, &item, &job).await?;
     let shown_incomplete = testbed.item(&item).await?.synchronisation_incomplete;
-    let complete = testbed.came_back("web", &testbed.primary)?;
-    let found = format!("complete: {complete}; shown as incomplete: {shown_incomplete}");
-    rules.check(HF_20, complete && !shown_incomplete, found);
+    check_returned(rules, HF_20, testbed, ("web", &testbed.primary))?;
+    rules.check(HF_20, !shown_incomplete, format!("shown as incomplete: {shown_incomplete}"));
+    // The commit that is refused after an interruption.
+    let committed = testbed.commit(&item).await;
+    succeeds(rules, (HF_19, "a commit of the complete failback"), committed)?;
     Ok(())
 }
 
@@ -334,6 +358,9 @@ async fn incomplete(
     let Boots { target: copy, .. } = testbed.boots("web")?;
     let serves = copy.ended().is_none() && copy.acks().len() > records_before;
     rules.check(HF_21, serves, format!("{expected:?}: the cloud machine goes on serving: {serves}"));
+    let what = format!("a commit after the job ended {expected:?}");
+    let codes = [ErrorCode::NotAllowedInState];
+    forbids(testbed, rules, (HF_19, &what), &codes, testbed.core.commit(item)).await?;
     let offered = view.allowed.contains(&Operation::PlannedFailover);
     rules.check(HF_20, offered, format!("{expected:?}: another failback is offered: {offered}"));
     Ok(())

@@ -2,6 +2,7 @@
 
 mod alternate_location;
 mod cancel;
+mod change_tracking;
 mod configuration;
 mod failback;
 mod failback_preconditions;
@@ -16,6 +17,7 @@ mod plans;
 mod points;
 mod policies;
 mod refusals;
+mod reported_figures;
 mod test_failover;
 
 use crate::sim::check::Check;
@@ -36,8 +38,10 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         plans::CHECKS,
         plan_groups::CHECKS,
         jobs::CHECKS,
+        reported_figures::CHECKS,
         configuration::CHECKS,
         points::CHECKS,
+        change_tracking::CHECKS,
         policies::CHECKS,
         groups::CHECKS,
     ];

@@ -3,17 +3,19 @@
 
 use contract::{
     Consistency, EnableProtection, ErrorCode, GroupPointId, GuestOs, Millis, Operation, PlanFailoverRequest,
-    PlanReprotectRequest, Platform, PointChoice, Policy, ReprotectRequest,
+    PlanReprotectRequest, PlanTestFailoverRequest, Platform, PointChoice, Policy, ReprotectRequest,
+    TestFailoverRequest,
 };
 use simulator::SimInstall;
 use simulator::testbed::preconditions::add_master_target;
 use simulator::testbed::{
-    BACK, BOOT, INTERVAL, Validity, failover_plan_request, failover_plan_to, group, item_of, plan,
+    BACK, BOOT, INTERVAL, Validity, failover_plan_request, failover_plan_to, group, item_of, plan, plan_id,
+    test_failover_plan_request,
 };
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, against, check, missing};
+use crate::sim::check::{Check, against, check, missing, succeeds};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
@@ -36,6 +38,12 @@ pub(crate) const CHECKS: &[Check] = &[
         &[RP_07, RP_09],
         often_app_consistent,
         latest_app_consistent_point
+    ),
+    check!(
+        "each of the six choices of a point is accepted where it applies",
+        &[RP_01],
+        often_app_consistent,
+        six_choices
     ),
     check!(
         "a group is reprotected only through a plan, and fails back to one moment",
@@ -94,8 +102,8 @@ async fn latest_shared_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(
     testbed.primary.lose();
     let newest_of_c = testbed.newest_point(&item_of("c")).await?.id;
     let request = failover_plan_to(PointChoice::LatestMultiVm);
-    testbed.completed(testbed.core.failover_plan(&request).await).await?;
-    rules.check(RP_07, true, "the choice is accepted for a plan with a replication group");
+    let failed_over = testbed.fail_over_plan(&request, &["a", "b", "c", "x", "y"]).await;
+    succeeds(rules, (RP_07, "the choice for a plan with a replication group"), failed_over)?;
     let a = chosen(testbed, "a").await?.shared;
     let b = chosen(testbed, "b").await?.shared;
     let x = chosen(testbed, "x").await?.shared;
@@ -131,8 +139,8 @@ async fn latest_app_consistent_point(testbed: &Testbed, rules: &mut RuleLog) -> 
     testbed.primary.lose();
     let newest_of_c = testbed.newest_point(&item_of("c")).await?;
     let request = failover_plan_to(PointChoice::LatestMultiVmAppConsistent);
-    testbed.completed(testbed.core.failover_plan(&request).await).await?;
-    rules.check(RP_07, true, "the choice is accepted for a plan with a replication group");
+    let failed_over = testbed.fail_over_plan(&request, &["a", "b", "c"]).await;
+    succeeds(rules, (RP_07, "the choice for a plan with a replication group"), failed_over)?;
     let a = chosen(testbed, "a").await?;
     let b = chosen(testbed, "b").await?;
     let c = chosen(testbed, "c").await?;
@@ -148,6 +156,31 @@ async fn latest_app_consistent_point(testbed: &Testbed, rules: &mut RuleLog) -> 
     Ok(())
 }
 
+/// Test failovers show all choices without leaving the site: four for a machine, two for a plan
+/// with a replication group.
+async fn six_choices(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    use PointChoice::{
+        Custom, Latest, LatestAppConsistent, LatestMultiVm, LatestMultiVmAppConsistent, LatestProcessed,
+    };
+    protect_groups(testbed, &[("a", Some("shop")), ("b", Some("shop")), ("c", None)]).await?;
+    testbed.create_plan(&[group(&["a", "b"])]).await?;
+    let item = item_of("c");
+    let oldest = testbed.oldest_point(&item).await?.id;
+    for choice in [Latest, LatestProcessed, LatestAppConsistent, Custom(oldest)] {
+        let request = TestFailoverRequest::isolated(&item, choice.clone());
+        let tested = testbed.completed(testbed.core.test_failover(&request).await).await;
+        succeeds(rules, (RP_01, &format!("{choice:?} for a machine")), tested)?;
+        testbed.completed(testbed.core.clean_up_test_failover(&item).await).await?;
+    }
+    for choice in [LatestMultiVm, LatestMultiVmAppConsistent] {
+        let request = PlanTestFailoverRequest { point: choice.clone(), ..test_failover_plan_request() };
+        let tested = testbed.completed(testbed.core.test_failover_plan(&request).await).await;
+        succeeds(rules, (RP_01, &format!("{choice:?} for a plan with a group")), tested)?;
+        testbed.completed(testbed.core.clean_up_test_failover_plan(&plan_id()).await).await?;
+    }
+    Ok(())
+}
+
 async fn fails_back_together(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let machines = ["a", "b", "c"];
     protect_groups(testbed, &[("a", Some("shop")), ("b", Some("shop")), ("c", None)]).await?;
@@ -156,7 +189,7 @@ async fn fails_back_together(testbed: &Testbed, rules: &mut RuleLog) -> Result<(
     forbids(testbed, rules, what, &[ErrorCode::BadRequest], testbed.core.create_plan(&split)).await?;
     testbed.create_plan(&[group(&machines)]).await?;
     let request = failover_plan_to(PointChoice::LatestMultiVm);
-    testbed.completed(testbed.core.failover_plan(&request).await).await?;
+    testbed.fail_over_plan(&request, &machines).await?;
     testbed.commit_plan().await?;
     let alone = testbed.reprotection(&item_of("a"), BACK);
     let what = (LC_02, "a reprotection of one machine of a group");
@@ -170,7 +203,7 @@ async fn fails_back_together(testbed: &Testbed, rules: &mut RuleLog) -> Result<(
     }
     let point = PointChoice::LatestMultiVm;
     let request = PlanFailoverRequest { point, ..failover_plan_request(BACK) };
-    testbed.completed(testbed.core.failover_plan(&request).await).await?;
+    testbed.fail_over_plan(&request, &machines).await?;
     testbed.advance(BOOT).await;
     let mut common = Validity::ALWAYS;
     for machine in ["a", "b"] {
@@ -234,7 +267,7 @@ async fn mixed(testbed: &Testbed, rules: &mut RuleLog, systems: [GuestOs; 2]) ->
     let codes = [ErrorCode::MasterTargetWrongOs];
     forbids(testbed, rules, what, &codes, testbed.core.reprotect_plan(&wrong)).await?;
     let right = reprotection_through(testbed, ["windows", "windows"]);
-    testbed.completed(testbed.core.reprotect_plan(&right).await).await?;
-    rules.check(RE_10, true, "a group with one operating system is reprotected");
+    let reprotected = testbed.completed(testbed.core.reprotect_plan(&right).await).await;
+    succeeds(rules, (RE_10, "the reprotection of a group with one operating system"), reprotected)?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, check_that, missing};
 use crate::sim::early_end::EarlyEnd;
-use crate::sim::side_effects::forbids;
+use crate::sim::side_effects::{forbids, retries};
 use crate::sim::testbed::{Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -64,7 +64,13 @@ async fn loses_nothing(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ear
     let view = testbed.item(&item).await?;
     let chosen = view.points.iter().find(|point| Some(&point.id) == view.failed_over_to.as_ref());
     let fresh = chosen.is_some_and(|point| point.time >= off && point.id != newest.id);
-    rules.check(PF_02, fresh, format!("the point was taken after the shutdown: {fresh}"));
+    let taken = testbed.snapshot_times(&testbed.primary, &"web".into());
+    let between = taken.iter().any(|at| (off..=target.started).contains(at));
+    let found = format!(
+        "the point is shown as taken after the shutdown: {fresh}; the source was transferred between \
+         its shutdown and the start of the target: {between}"
+    );
+    rules.check(PF_02, fresh && between, found);
     let last = source.acks().last().map(|ack| ack.number);
     let found = target.found.as_ref().map(|found| found.contiguous);
     let complete = boots.is_complete() && last == found;
@@ -119,9 +125,7 @@ async fn succeeds_when_retried(
     let unchanged = machines == 0 && at.phase == Phase::Protected && at.active == Side::Primary;
     rules.check(PF_04, unchanged, format!("{at:?}, {machines} machines at the recovery site"));
     testbed.primary.heal();
-    let retry = testbed.core.retry_job(job).await;
-    rules.check(JO_03, retry.is_ok(), format!("retry: {retry:?}"));
-    retry?;
+    retries(testbed, rules, job).await?;
     let view = testbed.completed(job).await?;
     rules.check(JO_03, view.attempt == 2, format!("the retry is attempt {} of the same job", view.attempt));
     check_that(rules, PF_04, testbed.boots("web")?.is_complete(), "the retry loses nothing");

@@ -1,14 +1,14 @@
 //! Recovery plans: groups in order, in both directions, with the actions between them (PL).
 
 use contract::{
-    ActionPlace, DataSync, Direction, ErrorCode, FailoverType, JobAction, JobFilter, JobKind, JobState,
-    JobSubject, JobView, Network, PlanAction, PlanFailoverRequest, PlanGroup, PlanState,
+    ActionPlace, ActionWork, DataSync, Direction, ErrorCode, FailoverType, JobAction, JobFilter, JobKind,
+    JobState, JobSubject, JobView, Millis, Network, PlanAction, PlanFailoverRequest, PlanGroup, PlanState,
     PlanTestFailoverRequest, Platform, PointChoice, TestFailoverStatus,
 };
 use simulator::testbed::{
-    BACK, BOOT, HOUR, OUT, ScriptNotes, cloud_machine, failover_plan_request, failover_plan_to, group,
-    item_of, machines_started, manual, member_states, plan, plan_id, planned_failover_plan_request, shell,
-    test_failover_plan_request,
+    BACK, BOOT, HOUR, OUT, ScriptNotes, action, cloud_machine, failover_plan_request, failover_plan_to,
+    group, item_of, machines_started, manual, member_states, plan, plan_id, planned_failover_plan_request,
+    shell, test_failover_plan_request,
 };
 use simulator::{SimFault, SimInstall, SimProfile};
 
@@ -105,8 +105,9 @@ async fn both_directions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), E
     // for it is caught.
     testbed.primary.inject(&SimFault::ShutdownRefused("db".into()));
     let request = PlanFailoverRequest { shut_down_source: true, ..failover_plan_request(OUT) };
-    let view = testbed.completed(testbed.core.failover_plan(&request).await).await?;
-    let done = member_states(&view).iter().all(|(_, state)| *state == PlanState::Done);
+    let view = testbed.fail_over_plan(&request, &MACHINES).await?;
+    let states = member_states(&view);
+    let done = states.len() == MACHINES.len() && states.iter().all(|(_, state)| *state == PlanState::Done);
     rules.check(FO_15, done, format!("{:?}", member_states(&view)));
     let right = view.subject == JobSubject::Plan(plan_id()) && view.kind == JobKind::UnplannedFailover;
     let below = testbed.child_jobs(&view.id).await?;
@@ -128,7 +129,7 @@ async fn both_directions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), E
     }
     testbed.primary.heal();
     testbed.commit_and_reprotect_plan(&MACHINES).await?;
-    let view = testbed.completed(testbed.core.failover_plan(&failover_plan_request(BACK)).await).await?;
+    let view = testbed.fail_over_plan(&failover_plan_request(BACK), &MACHINES).await?;
     rules.check(
         LC_08,
         view.direction == BACK,
@@ -187,7 +188,7 @@ async fn scripts(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd>
         format!("a test failover ran the scripts {found:?}"),
     );
     testbed.completed(testbed.core.clean_up_test_failover_plan(&plan_id()).await).await?;
-    let view = testbed.completed(testbed.core.failover_plan(&failover_plan_request(OUT)).await).await?;
+    let view = testbed.fail_over_plan(&failover_plan_request(OUT), &["db", "web"]).await?;
     let found = done(view);
     rules.check(PL_03, found == ["always", "out"], format!("a failover ran the scripts {found:?}"));
     testbed.commit_and_reprotect_plan(&["db", "web"]).await?;
@@ -229,8 +230,10 @@ async fn manual_steps(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
         let view = testbed.until(&job, waits).await?;
         let asks = waits(&view) && view.actions.contains(&JobAction::Resume);
         rules.check(PL_04, asks, format!("before {step}: {:?}, offered {:?}", view.state, view.actions));
-        let note = view.steps.last().map(|step| step.note.clone()).unwrap_or_default();
-        rules.check(PL_04, note.contains(step), format!("the step's note is {note:?}"));
+        let mut actions = view.plan.iter().flat_map(|plan| &plan.actions);
+        let due = actions.find(|action| action.state == PlanState::InProgress);
+        let due = due.map(|action| action.name.as_str());
+        rules.check(PL_04, due == Some(step), format!("the manual step that is due is {due:?}"));
         rules.check(
             JO_04,
             view.actions.contains(&JobAction::Cancel),
@@ -312,8 +315,7 @@ async fn plan_is_tested(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
 async fn planned_both_ways(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     testbed.protect_all(&["db", "web"]).await?;
     testbed.create_plan(&[group(&["db"]), group(&["web"])]).await?;
-    let view =
-        testbed.completed(testbed.core.failover_plan(&planned_failover_plan_request(OUT)).await).await?;
+    let view = testbed.fail_over_plan(&planned_failover_plan_request(OUT), &["db", "web"]).await?;
     rules.check(PL_07, view.kind == JobKind::PlannedFailover, format!("the job is {:?}", view.kind));
     testbed.advance(BOOT).await;
     for machine in ["db", "web"] {
@@ -355,6 +357,7 @@ async fn carries_on(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyE
     let first = PlanGroup { after: vec![notes.script("after")], ..group(&["db", "cache"]) };
     testbed.create_plan(&[first, group(&["web"])]).await?;
     occupy(testbed, "db")?;
+    let before = testbed.core.items().await?;
     let job = testbed.core.failover_plan(&failover_plan_request(OUT)).await?;
     let view = testbed.ended(&job).await?;
     let ended = [("db", PlanState::Failed), ("cache", PlanState::Done), ("web", PlanState::Done)];
@@ -367,6 +370,9 @@ async fn carries_on(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyE
     let view = testbed.completed(&job).await?;
     let below = testbed.child_jobs(&job).await?;
     let again = below.iter().filter(|job| job.attempt > 1).count();
+    for item in &before {
+        testbed.check_recovery(item, &PointChoice::Latest).await?;
+    }
     let only = below.len() == 3 && again == 1 && view.attempt == 2 && notes.read()?.len() == 1;
     rules.check(JO_03, only, format!("{again} of {} jobs ran again", below.len()));
     testbed.advance(BOOT).await;
@@ -420,7 +426,7 @@ async fn every_member(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
     let machines = ["db", "web"];
     testbed.protect_all(&machines).await?;
     testbed.create_plan(&[group(&["db"]), group(&["web"])]).await?;
-    testbed.completed(testbed.core.failover_plan(&failover_plan_request(OUT)).await).await?;
+    testbed.fail_over_plan(&failover_plan_request(OUT), &machines).await?;
     testbed.commit_plan().await?;
     testbed.reprotect(&testbed.reprotection_to(&item_of("db"), &testbed.primary)).await?;
     testbed.wait_for_points(&item_of("db"), 2).await?;
@@ -446,6 +452,9 @@ async fn malformed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEn
     let limits = testbed.core.capabilities().await?.plans;
     let empty = vec![PlanGroup::default()];
     let many = vec![group(&["db"]); limits.groups as usize + 1];
+    let with = |work| plan(&[PlanGroup { before: vec![work], ..group(&["db"]) }]);
+    let nothing =
+        || ActionWork::Script { program: String::new(), arguments: Vec::new(), timeout: Millis(60_000) };
     let bad = [
         ("a plan without machines", plan(&empty), ErrorCode::BadRequest),
         ("a plan with an item that does not exist", plan(&[group(&["db", "mail"])]), ErrorCode::UnknownId),
@@ -455,6 +464,8 @@ async fn malformed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEn
             ErrorCode::BadRequest,
         ),
         ("a plan with more groups than the core allows", plan(&many), ErrorCode::PlanTooLarge),
+        ("an action without a name", with(manual("")), ErrorCode::BadRequest),
+        ("a script without a program", with(action("run", nothing())), ErrorCode::BadRequest),
     ];
     for (what, plan, code) in bad {
         forbids(testbed, rules, (PL_01, what), &[code], testbed.core.create_plan(&plan)).await?;
@@ -479,6 +490,6 @@ async fn malformed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEn
     forbids(testbed, rules, what, &[ErrorCode::BadRequest], testbed.core.test_failover_plan(&in_production))
         .await?;
     testbed.world.settle().await;
-    testbed.completed(testbed.core.failover_plan(&failover_plan_request(OUT)).await).await?;
+    testbed.fail_over_plan(&failover_plan_request(OUT), &["db", "web"]).await?;
     Ok(())
 }

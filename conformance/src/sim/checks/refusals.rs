@@ -10,7 +10,7 @@ use simulator::{Link, SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check};
+use crate::sim::check::{Check, check, succeeds};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::{failover_refusal, forbids};
 use crate::sim::testbed::{Setup, Testbed};
@@ -190,9 +190,8 @@ async fn regions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd>
 }
 
 async fn hyperv(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
-    lifecycle(testbed, rules, HYPERV).await?;
-    rules.check(HF_01, true, "it fails back straight from the committed state");
-    Ok(())
+    let cycled = lifecycle(testbed, rules, HYPERV).await;
+    succeeds(rules, (HF_01, "the whole cycle of a machine without a reprotection"), cycled)
 }
 
 /// Goes through all states twice: the first time with every forbidden request, the second time
@@ -265,7 +264,8 @@ async fn request_forbidden(
         rules.check(*rule, !offered, format!("{what} is offered: {offered}"));
         forbids(testbed, rules, (*rule, &what), NOT_HERE, request(testbed, item, *operation, at)).await?;
         if *rule == LC_14 && at.active == Recovery {
-            rules.check(RE_24, true, "a cloud machine that does not replicate back cannot fail back");
+            let what = "a failback of a cloud machine that does not replicate back";
+            forbids(testbed, rules, (RE_24, what), NOT_HERE, request(testbed, item, *operation, at)).await?;
         }
     }
     Ok(())

@@ -1,15 +1,15 @@
 //! Test failovers: a copy beside the running machine that leaves no trace (TF).
 
 use contract::{
-    ErrorCode, JobFilter, JobKind, JobState, MachineId, Millis, Network, Platform, PlatformErrorKind,
-    PointChoice, Step, TestFailoverRequest, TestFailoverStatus,
+    ErrorCode, JobFilter, JobKind, JobState, MachineId, Millis, Network, Operation, Platform,
+    PlatformErrorKind, PointChoice, Step, TestFailoverRequest, TestFailoverStatus,
 };
-use simulator::testbed::{BOOT, Boots, INTERVAL, fail_next_call, item_of, kept};
+use simulator::testbed::{BOOT, Boots, INTERVAL, fail_calls, item_of, kept};
 use simulator::{Call, Cut, SimBoot, SimProfile, Snapshot, cut_of};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
-use crate::sim::check::{Check, check, check_that, missing, step};
+use crate::sim::check::{Check, check, missing, step, succeeds};
 use crate::sim::disks::{booted_from, check_freshness, same_content};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::{forbids, refused};
@@ -34,7 +34,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
     check!(
         "a machine that has failed over cannot have a test failover",
-        &[LC_02, MO_02],
+        &[FO_19, LC_02, MO_02],
         Setup::vmware,
         after_failover
     ),
@@ -47,7 +47,9 @@ async fn leaves_no_trace(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), E
     let status = before.test_failover_status;
     let recommended = status == TestFailoverStatus::Recommended;
     rules.check(MO_02, recommended, format!("before any test failover: {status:?}"));
-    check_that(rules, FO_19, recommended, "an item without a test failover says so, and offers a failover");
+    let offered = before.allowed.contains(&Operation::UnplannedFailover);
+    let found = format!("without a test failover: {status:?}, a failover is offered: {offered}");
+    rules.check(FO_19, recommended && offered, found);
     // Neither the newest nor the oldest point, so that the core cannot choose the right one by
     // chance.
     let point = testbed.processed_points(&item).await?.get(1).cloned();
@@ -145,15 +147,13 @@ async fn replication_continues(
     let untouched = matches!(compared, Cut::Exact(all) if *all.end() == log.len());
     let found = format!("the source's disks contain exactly what its own guest wrote: {untouched}");
     rules.check(TF_02, untouched, found);
-    let newest = points.last().ok_or_else(|| missing("a processed point"))?;
-    let newest = testbed.point_content(&testbed.recovery, newest)?;
     let writes = test_failover.log().len();
-    let apart = writes > 0 && matches!(compare(&newest), Cut::Exact(_));
-    rules.check(
-        TF_07,
-        apart,
-        format!("no point contains any of the test failover's {writes} writes: {apart}"),
-    );
+    for point in &points {
+        let content = testbed.point_content(&testbed.recovery, point)?;
+        let apart = writes > 0 && matches!(compare(&content), Cut::Exact(_));
+        let found = format!("{} has none of the test failover's {writes} writes: {apart}", point.id);
+        rules.check(TF_07, apart, found);
+    }
     Ok(())
 }
 
@@ -176,10 +176,16 @@ async fn fails(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     let before = testbed.item(&item).await?;
-    fail_next_call(&testbed.recovery, Call::CreateMachine, PlatformErrorKind::Failed);
+    // A core may repeat a call that failed, so it fails until the job has ended.
+    fail_calls(&testbed.recovery, Call::CreateMachine, PlatformErrorKind::Failed);
     let volumes = testbed.recovery.volumes();
     let request = TestFailoverRequest::isolated(&item, PointChoice::LatestProcessed);
     let job = testbed.ended(testbed.core.test_failover(&request).await).await?;
+    testbed.recovery.heal();
+    // A core may leave it to the user to clean up.
+    if testbed.item(&item).await?.test_failover.is_some() {
+        testbed.completed(testbed.core.clean_up_test_failover(&item).await).await?;
+    }
     let after = testbed.item(&item).await?;
     let strays = testbed.recovery.volumes().iter().filter(|volume| !volumes.contains(volume)).count();
     let clean = job.state == JobState::Failed && after.test_failover.is_none() && strays == 0;
@@ -201,7 +207,8 @@ async fn fails(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
 async fn after_failover(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
-    testbed.fail_over(&item, PointChoice::LatestProcessed).await?;
+    let failed_over = testbed.fail_over(&item, PointChoice::LatestProcessed).await;
+    succeeds(rules, (FO_19, "a failover without any test failover"), failed_over)?;
     testbed.advance(BOOT).await;
     let what = (LC_02, "a test failover of a machine that has failed over");
     let request = TestFailoverRequest::isolated(&item, PointChoice::LatestProcessed);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use contract::{Millis, Side, Timestamp};
 use simulator::testbed::lost;
-use simulator::{Cut, SimBoot, SimSite, Snapshot, cut_of, last_record};
+use simulator::{Allowed, Cut, SimBoot, Snapshot, cut_of, last_record};
 
 use crate::model::system::System;
 
@@ -33,11 +33,14 @@ pub fn recovered(
     }
     let boots = system.boots(source);
     let newest = boots.last().ok_or("the source never ran")?;
-    let of = |boot: &Arc<SimBoot>| Some((Arc::clone(boot), place(boot, &target.bases())?));
+    let of = |boot: &Arc<SimBoot>| {
+        Some((Arc::clone(boot), place(boot, &target.bases(), &target.hydrated_since(&boot.bases()))?))
+    };
     let mut candidates = boots.iter().rev().take_while(|boot| boot.number >= since);
     let found = candidates.find_map(of);
     let (boot, cut) = found.ok_or_else(|| {
-        let cut = cut_of(&newest.bases(), &newest.log(), &target.bases(), &[SimSite::hydrated()]);
+        let before = newest.bases();
+        let cut = cut_of(&before, &newest.log(), &target.bases(), &target.hydrated_since(&before));
         format!(
             "{} boot {} was started from disks that its source never had: {cut:?}",
             target.machine, target.number
@@ -62,11 +65,12 @@ pub fn recovered(
     }
 }
 
-/// How many writes of a boot lead to these disks; `None` if no number does.
-fn place(boot: &SimBoot, disks: &[Snapshot]) -> Option<usize> {
-    match cut_of(&boot.bases(), &boot.log(), disks, &[SimSite::hydrated()]) {
+/// How many writes of a boot lead to these disks, apart from the bytes in `allowed`; `None` if no
+/// number does.
+fn place(boot: &SimBoot, disks: &[Snapshot], allowed: &[Allowed]) -> Option<usize> {
+    match cut_of(&boot.bases(), &boot.log(), disks, allowed) {
         Cut::Exact(range) => Some(*range.end()),
-        Cut::Broken(_) | Cut::Unknown(_) => None,
+        Cut::Broken(_) | Cut::OtherDisks(_) | Cut::Unknown(_) => None,
     }
 }
 
@@ -79,7 +83,7 @@ pub async fn points_are_intact(system: &System, source: Side, since: u32) -> Res
         let disks = disks.ok_or_else(|| format!("the volumes of {} are gone", point.id))?;
         let boots = system.boots(source);
         let mut since = boots.iter().filter(|boot| boot.number >= since);
-        if !since.any(|boot| place(boot, &disks).is_some()) {
+        if !since.any(|boot| place(boot, &disks, &[]).is_some()) {
             return Err(format!("{} never existed on its source", point.id));
         }
     }

@@ -1,0 +1,104 @@
+"""Makes a copy of a machine bootable at a cloud for which it was not installed (HY-01 to HY-07).
+
+The drivers lie on the machine's own boot partition. Hydration adds them to the configurations of the
+boot loaders and enables DHCP, on the target copy only. mtools edits the FAT file system; qemu-img
+and qemu-io read and write the disk.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import roundtrip as rt
+
+CLOUD_DRIVERS = {"storvsc", "vmbus", "storflt", "intelide", "atapi"}
+FAT_TYPES = (0x0B, 0x0C, 0xEF)
+SECTOR = 512
+
+
+def is_due(item: rt.Item, recovery: rt.SiteView) -> bool:
+    """Whether the copy of an item's machine needs hydration."""
+    source, guest = item.source, item.source.guest
+    match item.source_site.kind:
+        case rt.PlatformKind.PHYSICAL:
+            return True
+        case rt.PlatformKind.VMWARE:
+            prepared = guest.agent >= (9, 8) and guest.dhcp_service
+            prepared = prepared and CLOUD_DRIVERS.issubset(guest.boot_drivers)
+            return source.os == rt.GuestOs.LINUX or not prepared
+        case rt.PlatformKind.KVM:
+            return not set(recovery.boot_drivers) <= set(item.source_site.boot_drivers)
+    return False
+
+
+async def hydrate(uri: str, drivers: list[str]) -> str:
+    """Repairs the boot disk at an NBD address. Returns what was done."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start, length = _boot_partition(await _read(uri, folder / "record", 0, SECTOR))
+        old = await _read(uri, folder / "partition", start, length)
+        done = [
+            await _edit(folder, "syslinux.cfg", lambda text: _add(text, drivers, r"(?im)^(\s*initrd .*)$", ",")),
+            await _edit(
+                folder,
+                "loader/entries/roundtrip.conf",
+                lambda text: _add(text, drivers, r"(?ms)\A(.*^initrd [^\n]*)$", "\ninitrd "),
+            ),
+            await _edit(folder, "roundtrip.env", lambda text: re.sub(r"(?m)^DHCP=.*$", "DHCP=yes", text)),
+        ]
+        new = (folder / "partition").read_bytes()
+        changed = [at for at in range(0, length, SECTOR) if old[at : at + SECTOR] != new[at : at + SECTOR]]
+        for at in changed:
+            (folder / "sector").write_bytes(new[at : at + SECTOR])
+            write = f"write -s {folder / 'sector'} {start + at} {SECTOR}"
+            await rt.execute("qemu-io", "-f", "raw", "-c", write, uri)
+    return "; ".join(one for one in done if one) or "nothing was missing"
+
+
+async def _read(uri: str, file: Path, start: int, length: int) -> bytes:
+    block = math.gcd(start, length, 1 << 20)
+    part = (f"bs={block}", f"skip={start // block}", f"count={length // block}")
+    await rt.execute("qemu-img", "dd", "-f", "raw", "-O", "raw", *part, f"if={uri}", f"of={file}")
+    return file.read_bytes()
+
+
+def _boot_partition(record: bytes) -> tuple[int, int]:
+    for entry in range(446, 510, 16):
+        if record[510:] == b"\x55\xaa" and record[entry + 4] in FAT_TYPES:
+            start, count = struct.unpack_from("<II", record, entry + 8)
+            return start * SECTOR, count * SECTOR
+    raise rt.CoreError(rt.ErrorCode.HYDRATION_FAILED, "the disk has no FAT boot partition")
+
+
+def _add(text: str, drivers: list[str], initrd: str, separator: str) -> str:
+    images = (f"/drivers/{driver}.img" for driver in drivers)
+    missing = [image for image in images if image not in re.split(r"[,\s]", text)]
+    more = "".join(separator + image for image in missing)
+    return re.sub(initrd, lambda found: found.group(1).rstrip() + more, text)
+
+
+async def _edit(folder: Path, name: str, change: Callable[[str], str]) -> str:
+    image, path = ("-i", str(folder / "partition")), f"::/{name}"
+    try:
+        text = await rt.execute("mtype", *image, path)
+    except rt.CoreError:
+        if name == "roundtrip.env":
+            return ""
+        raise
+    new = change(text)
+    if new == text:
+        return ""
+    for driver in re.findall(r"/drivers/\S+?\.img", new):
+        try:
+            await rt.execute("mdir", *image, f"::{driver}")
+        except rt.CoreError as error:
+            why = f"the machine has no {driver}"
+            raise rt.CoreError(rt.ErrorCode.HYDRATION_FAILED, why) from error
+    (folder / "text").write_text(new)
+    await rt.execute("mcopy", "-o", *image, str(folder / "text"), path)
+    return f"changed {name}"
