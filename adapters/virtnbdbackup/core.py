@@ -2,9 +2,11 @@
 """A replication core around the unmodified product virtnbdbackup.
 
 A recovery point is one of its full or incremental backups; a failover restores it with
-`virtnbdrestore --until` and copies the result into volumes of the recovery site. The product reaches
-the machine through libvirt, so the primary site must be one of KVM hosts. What the product refuses
-is refused here: nothing is repeated in another way to make it succeed.
+`virtnbdrestore --until` and copies the result into volumes of the recovery site. Each backup is also
+restored as soon as it is made, into the volumes that the point lists, so that every point can be
+judged. The product reaches the machine through libvirt, so the primary site must be one of KVM
+hosts. What the product refuses is refused here: nothing is repeated in another way to make it
+succeed.
 """
 
 import asyncio
@@ -61,6 +63,13 @@ class VirtNbdBackup(FullCopy):
         chain.points[point] = checkpoint
         self.chains[id] = chain
         self.store.save("chains", self.chains)
+        transferred = _size(folder) - size
+        volumes = [(disk.id, rt.VolumeId(f"{point}-{disk.id}")) for disk in item.source.disks]
+        item.garbage, item.copying = item.garbage + item.copying, [volume for _, volume in volumes]
+        self.save()
+        await self.collect_garbage(item)
+        await self.restore(item, chain, checkpoint, volumes)
+        item.copying = []
         return rt.RecoveryPoint(
             id=point,
             time=moment,
@@ -69,8 +78,8 @@ class VirtNbdBackup(FullCopy):
             processed=True,
             multi_vm=None,
             change_id=rt.ChangeId(checkpoint),
-            transferred=_size(folder) - size,
-            volumes=[],
+            transferred=transferred,
+            volumes=volumes,
         )
 
     async def domain(self, item: Item) -> rt.LibvirtDomain:
@@ -79,12 +88,13 @@ class VirtNbdBackup(FullCopy):
             raise CoreError(ErrorCode.NOT_SUPPORTED, f"libvirt does not manage {machine.id}")
         return machine.libvirt
 
-    async def delete_point(self, item: Item, point: rt.RecoveryPoint) -> None:
-        """Keeps the backup: the product can neither merge a chain nor shorten it."""
-
     async def make_disks(self, item: Item, point: rt.RecoveryPoint, disks: rt.Volumes) -> None:
-        site, chain = self.sites_of(item)[1], self.chains[item.view.id]
-        checkpoint = chain.points[point.id]
+        chain = self.chains[item.view.id]
+        await self.restore(item, chain, chain.points[point.id], disks)
+
+    async def restore(self, item: Item, chain: Chain, checkpoint: str, disks: rt.Volumes) -> None:
+        """Restores a backup into volumes, which it creates."""
+        site = self.sites_of(item)[1]
         # The order of the domain's disks is that of the machine's.
         for device, (_, volume) in zip(_devices(Path(chain.folder), checkpoint), disks):
             target = self.state_dir / "restore" / volume
@@ -104,6 +114,8 @@ class VirtNbdBackup(FullCopy):
             shutil.rmtree(target)
 
     async def make_final(self, job: rt.Job, id: rt.ItemId) -> None:
+        # The machine's disks were restored: there is no point below them to merge them into.
+        self.find(id).view.failed_over_to = None
         await super().make_final(job, id)
         self.delete_chain(id)
 

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 
 use crate::rules::profile::{Profile, VARIABLE};
+use crate::wire_core::CoreChoice;
 
 /// What a test needs to know about its run.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct RunContext {
     pub connect: Option<String>,
     /// The mutant to test, as `NAME` or `NAME@EDGE`.
     pub mutant: Option<String>,
+    /// The sound variant of the core to test, by name.
+    pub variant: Option<String>,
     /// How many times to run a scenario that ends where it began, on the same machines.
     pub cycles: u32,
     /// How many simulated cycles to run, each with a seed of its own.
@@ -28,6 +31,14 @@ pub struct RunContext {
 const SEEDS: u64 = 64;
 
 impl RunContext {
+    /// Whether the core that the run opens is the built-in one as it is. Snapshots of the suite are
+    /// those of this core, and say nothing about any other.
+    #[must_use]
+    pub fn opens_built_in_core(&self) -> bool {
+        let built_in = matches!(CoreChoice::selected(), Ok(CoreChoice::BuiltIn));
+        built_in && self.mutant.is_none() && self.variant.is_none()
+    }
+
     /// A pseudo-random number that depends only on the run's id and on `what`.
     #[must_use]
     pub fn chance(&self, what: &str) -> u64 {
@@ -57,6 +68,7 @@ impl RunContext {
             keep: text("ROUNDTRIP_KEEP").is_some_and(|value| value != "0"),
             connect: text("ROUNDTRIP_CONNECT"),
             mutant: text("ROUNDTRIP_MUTANT"),
+            variant: text("ROUNDTRIP_VARIANT"),
             cycles: cycles.context("ROUNDTRIP_CYCLES is not a number")?,
             seeds: seeds.context("ROUNDTRIP_SEEDS is not a number")?,
         })

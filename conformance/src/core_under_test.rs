@@ -14,7 +14,7 @@ use crate::wire_core::{self, CoreChoice, WireParts};
 
 /// A content change on its way into a recovery point, and the hook by which mutants alter it. Only
 /// a core that offers such a hook can be given faults below its interface.
-pub use replication::fault_hook::{Extent, FaultHook};
+pub use replication::fault_hook::{Extent, FaultHook, Merging};
 
 /// What a core is opened with.
 pub struct CoreParts {
@@ -44,7 +44,7 @@ impl CoreClock {
     }
 }
 
-/// A fault to inject into a core, or none.
+/// A change of the core under test: a fault, a sound variant, or none.
 pub trait FaultInjection {
     /// The fault below the core's interface, if it is one of these.
     fn hook(&self) -> Option<Arc<dyn FaultHook>>;
@@ -61,7 +61,10 @@ pub trait FaultInjection {
 /// # Errors
 /// The built-in core cannot read its state; the name of another core is malformed; or the fault
 /// lies below the interface of a core that is not the built-in one.
-pub fn open(parts: CoreParts, fault: &impl FaultInjection) -> Result<Arc<dyn ReplicationCore>, CoreError> {
+pub fn open(
+    parts: CoreParts,
+    fault: &(impl FaultInjection + ?Sized),
+) -> Result<Arc<dyn ReplicationCore>, CoreError> {
     let bad = |error: &dyn std::fmt::Display| CoreError::new(ErrorCode::BadRequest, error.to_string());
     match CoreChoice::selected().map_err(|error| bad(&error))? {
         CoreChoice::BuiltIn => open_built_in(parts, fault),
@@ -83,7 +86,7 @@ pub const NEEDS_BUILT_IN: &str = "this mutant alters data inside the core, which
 
 fn open_built_in(
     parts: CoreParts,
-    fault: &impl FaultInjection,
+    fault: &(impl FaultInjection + ?Sized),
 ) -> Result<Arc<dyn ReplicationCore>, CoreError> {
     let CoreParts { platforms, dir, clock, log: _ } = parts;
     let platforms = with_faults(platforms, fault);
@@ -97,15 +100,8 @@ fn open_built_in(
 
 type Platforms = BTreeMap<SiteId, Arc<dyn Platform>>;
 
-fn with_faults(platforms: Platforms, fault: &impl FaultInjection) -> Platforms {
+fn with_faults(platforms: Platforms, fault: &(impl FaultInjection + ?Sized)) -> Platforms {
     platforms.into_iter().map(|(id, site)| (id, fault.wrap_platform(site))).collect()
-}
-
-/// Whether a core with this name, as its capabilities say it, is the built-in one. Snapshots of the
-/// suite are those of the built-in core.
-#[must_use]
-pub fn is_built_in(name: &str) -> bool {
-    name.starts_with("built-in ")
 }
 
 /// The built-in core's state machines as a page of diagrams, for `docs/states.md`.

@@ -7,6 +7,9 @@
 //! - [`core_under_test`]: the only place that opens a core; [`wire_core`]: cores behind the wire
 //!   protocol
 //! - [`mutants`]: cores made faulty on purpose, which the suite must fail
+//! - [`variants`]: sound cores that do things differently, which the suite must accept
+//! - [`acceptance`]: whether it does
+//! - [`core_change`]: which of these a run asks for
 //! - [`mutation`]: whether the checks in memory find every mutant
 //! - [`blame`]: whether an error is the core's failure or the test host's
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
@@ -17,9 +20,11 @@
 //! - [`report`]: the summary on the terminal, `results.json`, JUnit and HTML
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs
 
+pub mod acceptance;
 pub mod bench;
 pub mod blame;
 pub mod context;
+pub mod core_change;
 pub mod core_under_test;
 mod digest;
 mod disks;
@@ -38,5 +43,6 @@ pub mod scenario;
 pub mod service;
 pub mod sim;
 pub mod ssh;
+pub mod variants;
 pub mod verdict;
 pub mod wire_core;

@@ -13,9 +13,9 @@ const LANES: usize = 8;
 ///
 /// Calls `progress` from time to time with the approximate number of bytes compared.
 pub(crate) fn copy(source: &Source, progress: &(dyn Fn(u64) + Sync)) -> Result<u64, CoreError> {
-    let mut first = Lane::open(&source.uri, &source.against)?;
+    let mut first = Lane::open(source)?;
     let more = if first.allows_more()? { LANES - 1 } else { 0 };
-    let others: Result<Vec<_>, _> = (0..more).map(|_| first.beside(&source.uri, &source.against)).collect();
+    let others: Result<Vec<_>, _> = (0..more).map(|_| first.beside(source)).collect();
     let work = Work {
         size: first.size(),
         next: AtomicU64::new(0),
@@ -86,6 +86,7 @@ fn panicked() -> CoreError {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use crate::fault_hook::GRAIN;
     use nbd::errno;
     use nbd::{ALLOCATION, Export, Extent, Refusal};
 
@@ -146,7 +147,7 @@ mod tests {
     fn copied(ours: &[u8], target: &Arc<Ram>) -> Result<u64, CoreError> {
         let source = nbd::serve("ours", Ram::new(ours.to_vec(), 0));
         let replica = nbd::serve("theirs", Arc::clone(target) as Arc<dyn Export>);
-        copy(&Source { uri: source.uri(), changed: None, against: replica.uri() }, &|_| ())
+        copy(&Source { uri: source.uri(), changed: None, against: replica.uri(), grain: GRAIN }, &|_| ())
     }
 
     /// A disk of 64 KiB grains that differ from their neighbours; the first and each fifth are

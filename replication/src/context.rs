@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use contract::{CoreError, ErrorCode, ItemId, JobId, PlanId, Platform, RecoveryPlan, SiteId, Timestamp};
+use contract::{
+    CoreError, ErrorCode, ItemId, JobId, MachineId, PlanId, Platform, RecoveryPlan, SiteId, Timestamp,
+};
 use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::error::unknown;
-use crate::fault_hook::FaultHook;
+use crate::fault_hook::{FaultHook, GRAIN, Merging, test_machine};
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::jobs::registry::Jobs;
@@ -27,7 +29,7 @@ pub struct Config {
     pub platforms: BTreeMap<SiteId, Arc<dyn Platform>>,
     /// Directory of the store and the landing log.
     pub dir: PathBuf,
-    /// Injects faults, for the conformance suite's own tests.
+    /// Changes what the core does, for the conformance suite's own tests.
     pub fault_hook: Option<Arc<dyn FaultHook>>,
     /// Source of time.
     pub clock: Clock,
@@ -90,6 +92,20 @@ impl Context {
 
     pub(crate) fn fault_hook(&self) -> Option<Arc<dyn FaultHook>> {
         self.config.fault_hook.clone()
+    }
+
+    pub(crate) fn merging(&self) -> Merging {
+        self.fault_hook().map_or_else(Merging::default, |hook| hook.merging())
+    }
+
+    /// Granularity of transfers in bytes.
+    pub(crate) fn grain(&self) -> u64 {
+        self.fault_hook().map_or(GRAIN, |hook| hook.grain())
+    }
+
+    /// Name of the machine that a test failover starts.
+    pub(crate) fn test_machine(&self, target: &MachineId) -> MachineId {
+        self.fault_hook().map_or_else(|| test_machine(target), |hook| hook.test_machine(target))
     }
 
     /// Directory of an item's landing log.

@@ -1,10 +1,15 @@
-//! Fault injection: lets the conformance suite make this core misbehave on purpose.
+//! Hooks: let the conformance suite make this core misbehave on purpose, or do correctly what other
+//! cores do differently.
 //!
-//! A suite that has never seen a faulty core proves little about correct ones. A hook sees every
-//! extent on its way from the landing log into a recovery point and can change, drop or replace it.
-//! Without a hook the core is unmodified.
+//! A suite that has never seen a faulty core proves little about correct ones, and one that knows a
+//! single sound core may demand more than the rules do. A hook sees every extent on its way from
+//! the landing log into a recovery point and can change, drop or replace it, and it answers the
+//! questions that the rules leave to each core. Without a hook the core is unmodified.
 
-use contract::MachineSpec;
+use contract::{MachineId, MachineSpec};
+
+/// Granularity of transfers in bytes, unless a hook says otherwise.
+pub const GRAIN: u64 = 64 * 1024;
 
 /// Content of a contiguous range of a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,4 +49,46 @@ pub trait FaultHook: Send + Sync {
 
     /// Called before a target machine is created; can change its specification.
     fn shape(&self, _spec: &mut MachineSpec) {}
+
+    /// Granularity of the transfers after the first one in a direction, in bytes: a power of two,
+    /// [`GRAIN`] or more.
+    fn grain(&self) -> u64 {
+        GRAIN
+    }
+
+    /// Name of the machine that a test failover starts, for a target machine of this name.
+    fn test_machine(&self, target: &MachineId) -> MachineId {
+        test_machine(target)
+    }
+
+    /// How recovery points are merged away that can no longer be chosen.
+    fn merging(&self) -> Merging {
+        Merging::default()
+    }
+
+    /// Whether the first application-consistent point is taken with the first transfer, and not
+    /// only after the policy's time between two of them.
+    fn quiesces_at_once(&self) -> bool {
+        true
+    }
+}
+
+/// Name of the machine that a test failover starts, unless a hook says otherwise.
+pub(crate) fn test_machine(target: &MachineId) -> MachineId {
+    MachineId(format!("{target}-test"))
+}
+
+/// How recovery points are merged away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merging {
+    /// Minimum number of expired points for a merge, so that its cost is shared by many points.
+    pub batch: usize,
+    /// Whether old points are thinned out by age (EX-R4).
+    pub thins: bool,
+}
+
+impl Default for Merging {
+    fn default() -> Self {
+        Self { batch: 8, thins: true }
+    }
 }

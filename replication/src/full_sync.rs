@@ -8,6 +8,7 @@ use contract::{
 
 use crate::context::Context;
 use crate::error::not_replicating;
+use crate::fault_hook::GRAIN;
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::state::Volumes;
@@ -45,7 +46,8 @@ async fn copy_snapshot(
     let mut compared = 0;
     for (disk, (_, volume)) in snapshot.disks.iter().zip(base) {
         let export = target.export_volume(volume, Access::Write).await?;
-        let source = Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone() };
+        let source =
+            Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone(), grain: GRAIN };
         let job = job.clone();
         let progress = move |offset| job.progress(compared + offset, total);
         let copied = blocking(move || bulk_copy::copy(&source, &progress)).await;

@@ -192,7 +192,8 @@ async fn receive_snapshot(
             continue;
         }
         let end = ends.get(index).map_or(u64::MAX, |size| size.0);
-        let source = Source { uri: disk.uri.clone(), changed: disk.changed.clone(), against };
+        let (uri, changed) = (disk.uri.clone(), disk.changed.clone());
+        let source = Source { uri, changed, against, grain: ctx.grain() };
         let sent = blocking(move || {
             let mut sink = |offset: u64, data: &[u8]| {
                 if offset >= end {

@@ -125,6 +125,9 @@ async fn app_consistency_is_due(ctx: &Context, item: &Item) -> bool {
     match (replica.last_app_consistent(), since_attempt) {
         (Some(last), _) if now.since(last) < every => false,
         (_, Some(passed)) if record.quiesce_warning.is_some() => passed.0 >= every.0 / QUIESCE_RETRY,
+        (None, None) if ctx.fault_hook().is_some_and(|hook| !hook.quiesces_at_once()) => {
+            replica.points.first().is_some_and(|first| now.since(first.time) >= every)
+        }
         _ => true,
     }
 }

@@ -12,9 +12,6 @@ use crate::context::Context;
 use crate::item::Item;
 use crate::state::{PendingMerge, Replica};
 
-/// Minimum number of expired points for a merge, so that its cost is shared by many points.
-const BATCH: usize = 8;
-
 const HOUR: u64 = 60 * 60 * 1000;
 
 /// Thinning by age (EX-R4): of the points older than the first time, one is kept for each period of
@@ -25,7 +22,7 @@ const TIERS: [(Millis, Millis); 2] =
 /// Merges expired points away, once enough of them have gathered.
 pub(crate) async fn apply(ctx: &Context, item: &Item) -> Result<(), CoreError> {
     finish_merge(ctx, item).await?;
-    let mut batch = BATCH;
+    let mut batch = ctx.merging().batch;
     while let Some((first, last)) = next_run(ctx, item, batch).await? {
         ctx.update(item, |record| {
             if let Some(replica) = &mut record.replica {
@@ -54,7 +51,7 @@ async fn next_run(ctx: &Context, item: &Item, batch: usize) -> Result<Option<(us
         return Ok(None);
     }
     let policy = ctx.policies.in_force(&record)?.policy;
-    let expired = expired(&replica.points, &policy, ctx.now());
+    let expired = expired(&replica.points, &policy, ctx.now(), ctx.merging().thins);
     let too_many = policy.most_points.is_some_and(|most| replica.points.len() >= 2 * most as usize);
     Ok(first_run(&expired).filter(|_| too_many || expired.len() >= batch))
 }
@@ -62,7 +59,7 @@ async fn next_run(ctx: &Context, item: &Item, batch: usize) -> Result<Option<(us
 /// Indices of the points that expire, oldest first: those older than the retention time, those
 /// thinned out by age, and the oldest ones once there are twice as many as the policy keeps. The
 /// newest point never expires.
-fn expired(points: &[RecoveryPoint], policy: &Policy, now: Timestamp) -> Vec<usize> {
+fn expired(points: &[RecoveryPoint], policy: &Policy, now: Timestamp, thins: bool) -> Vec<usize> {
     let Some(newest) = points.len().checked_sub(1) else { return Vec::new() };
     let mut periods = BTreeSet::new();
     // From the newest to the oldest, so that the newest point of each period is kept.
@@ -74,7 +71,8 @@ fn expired(points: &[RecoveryPoint], policy: &Policy, now: Timestamp) -> Vec<usi
             if *index == newest {
                 return true;
             }
-            let period = TIERS.iter().rev().find(|(older, _)| age > *older).map(|(_, period)| period.0);
+            let tier = TIERS.iter().rev().find(|(older, _)| thins && age > *older);
+            let period = tier.map(|(_, period)| period.0);
             let kind = (point.consistency == Consistency::App, point.multi_vm.is_some());
             age <= policy.retention
                 && period.is_none_or(|period| periods.insert((period, point.time.0 / period, kind)))
@@ -157,7 +155,7 @@ mod tests {
     }
 
     fn ages_kept(points: &[RecoveryPoint], policy: &Policy) -> Vec<u64> {
-        let expired = expired(points, policy, NOW);
+        let expired = expired(points, policy, NOW, true);
         let kept = points.iter().enumerate().filter(|(index, _)| !expired.contains(index));
         kept.map(|(_, point)| (NOW.0 - point.time.0) / MINUTE).collect()
     }
@@ -183,7 +181,7 @@ mod tests {
     fn an_application_consistent_point_does_not_expire_in_favour_of_a_crash_consistent_one() {
         let mut points = every_five_minutes(30);
         points[4] = aged(30 * 60 - 20, Consistency::App);
-        let expired = expired(&points, &policy(), NOW);
+        let expired = expired(&points, &policy(), NOW, true);
         assert!(!expired.contains(&4));
         assert!(expired.contains(&3) || expired.contains(&5));
     }
@@ -191,14 +189,14 @@ mod tests {
     #[test]
     fn the_newest_point_never_expires() {
         let points = [aged(80 * 60, Consistency::Crash), aged(75 * 60, Consistency::Crash)];
-        assert_eq!(expired(&points, &policy(), NOW), [0]);
-        assert!(expired(&[], &policy(), NOW).is_empty());
+        assert_eq!(expired(&points, &policy(), NOW, true), [0]);
+        assert!(expired(&[], &policy(), NOW, true).is_empty());
     }
 
     #[test]
     fn points_beyond_the_number_expire_once_there_are_twice_as_many() {
         let limited = Policy { most_points: Some(3), ..policy() };
-        assert!(expired(&every_five_minutes(1)[..5], &limited, NOW).is_empty());
-        assert_eq!(expired(&every_five_minutes(1)[..6], &limited, NOW), [0, 1, 2]);
+        assert!(expired(&every_five_minutes(1)[..5], &limited, NOW, true).is_empty());
+        assert_eq!(expired(&every_five_minutes(1)[..6], &limited, NOW, true), [0, 1, 2]);
     }
 }

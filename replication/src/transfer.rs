@@ -1,11 +1,11 @@
 //! Finds the content that a replica lacks and reads it from the source. Everything here blocks and
 //! runs on blocking threads.
 
+use std::ops::Range;
+
 use contract::{CoreError, ErrorCode};
 use nbd::{ALLOCATION, Client, Extent};
 
-/// Granularity of comparison and transfer in bytes. QEMU's dirty bitmaps use the same.
-const GRAIN: u64 = 64 * 1024;
 /// Number of bytes read at once.
 pub(crate) const WINDOW: u64 = 1024 * 1024;
 /// Number of bytes after which a full pass reports its progress.
@@ -25,6 +25,8 @@ pub(crate) struct Source {
     pub(crate) changed: Option<String>,
     /// NBD URI of the replica's newest content.
     pub(crate) against: String,
+    /// Granularity of comparison and transfer in bytes. QEMU's dirty bitmaps use 64 KiB.
+    pub(crate) grain: u64,
 }
 
 /// Sends everything that the replica lacks to `sink`: the extents that the platform's change record
@@ -33,17 +35,17 @@ pub(crate) struct Source {
 /// A full comparison calls `progress` from time to time with the number of bytes compared.
 pub(crate) fn send(source: &Source, sink: Sink<'_>, progress: &dyn Fn(u64)) -> Result<(), CoreError> {
     match &source.changed {
-        Some(context) => send_changed(&source.uri, context, sink),
-        None => send_different(&source.uri, &source.against, sink, progress),
+        Some(context) => send_changed(source, context, sink),
+        None => send_different(source, sink, progress),
     }
 }
 
-fn send_changed(uri: &str, context: &str, sink: Sink<'_>) -> Result<(), CoreError> {
-    let mut client = Client::connect_with(uri, &[context]).map_err(nbd_error)?;
+fn send_changed(source: &Source, context: &str, sink: Sink<'_>) -> Result<(), CoreError> {
+    let mut client = Client::connect_with(&source.uri, &[context]).map_err(nbd_error)?;
     let dirty = client.extents(context).map_err(nbd_error)?;
     let mut buffer = vec![0; WINDOW as usize];
-    for extent in dirty.iter().filter(|extent| extent.is_dirty()) {
-        for (offset, length) in windows(extent.offset, extent.length) {
+    for range in whole_grains(&dirty, source.grain, client.size()) {
+        for (offset, length) in windows(range.start, range.end - range.start) {
             let part = &mut buffer[..length as usize];
             client.read(offset, part).map_err(nbd_error)?;
             sink(offset, part)?;
@@ -52,8 +54,22 @@ fn send_changed(uri: &str, context: &str, sink: Sink<'_>) -> Result<(), CoreErro
     Ok(())
 }
 
-fn send_different(uri: &str, against: &str, sink: Sink<'_>, progress: &dyn Fn(u64)) -> Result<(), CoreError> {
-    let mut lane = Lane::open(uri, against)?;
+/// The dirty extents, widened to whole grains and joined where they meet.
+fn whole_grains(extents: &[Extent], grain: u64, size: u64) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for extent in extents.iter().filter(|extent| extent.is_dirty() && extent.length > 0) {
+        let start = extent.offset / grain * grain;
+        let end = (extent.offset + extent.length).next_multiple_of(grain).min(size);
+        match ranges.last_mut() {
+            Some(last) if start <= last.end => last.end = last.end.max(end),
+            _ => ranges.push(start..end),
+        }
+    }
+    ranges
+}
+
+fn send_different(source: &Source, sink: Sink<'_>, progress: &dyn Fn(u64)) -> Result<(), CoreError> {
+    let mut lane = Lane::open(source)?;
     for (offset, length) in windows(0, lane.size()) {
         if offset % REPORT_EVERY == 0 {
             progress(offset);
@@ -74,10 +90,12 @@ pub(crate) struct Lane {
     replica_zeroes: Zeroes,
     source_buffer: Vec<u8>,
     replica_buffer: Vec<u8>,
+    grain: u64,
 }
 
 impl Lane {
-    pub(crate) fn open(uri: &str, against: &str) -> Result<Self, CoreError> {
+    pub(crate) fn open(disk: &Source) -> Result<Self, CoreError> {
+        let Source { uri, against, .. } = disk;
         let mut source = Client::connect_with(uri, &[ALLOCATION]).map_err(nbd_error)?;
         let mut replica = Client::connect_with(against, &[ALLOCATION]).map_err(nbd_error)?;
         if source.size() != replica.size() {
@@ -86,17 +104,24 @@ impl Lane {
         }
         let source_zeroes = Zeroes::new(source.extents(ALLOCATION).map_err(nbd_error)?);
         let replica_zeroes = Zeroes::new(replica.extents(ALLOCATION).map_err(nbd_error)?);
-        Ok(Self::over(source, replica, source_zeroes, replica_zeroes))
+        Ok(Self::over(source, replica, source_zeroes, replica_zeroes, disk.grain))
     }
 
     /// A second lane over the same disks, with its own connections.
-    pub(crate) fn beside(&self, uri: &str, against: &str) -> Result<Self, CoreError> {
-        let source = Client::connect(uri).map_err(nbd_error)?;
-        let replica = Client::connect(against).map_err(nbd_error)?;
-        Ok(Self::over(source, replica, self.source_zeroes.clone(), self.replica_zeroes.clone()))
+    pub(crate) fn beside(&self, disk: &Source) -> Result<Self, CoreError> {
+        let source = Client::connect(&disk.uri).map_err(nbd_error)?;
+        let replica = Client::connect(&disk.against).map_err(nbd_error)?;
+        let zeroes = (self.source_zeroes.clone(), self.replica_zeroes.clone());
+        Ok(Self::over(source, replica, zeroes.0, zeroes.1, self.grain))
     }
 
-    fn over(source: Client, replica: Client, source_zeroes: Zeroes, replica_zeroes: Zeroes) -> Self {
+    fn over(
+        source: Client,
+        replica: Client,
+        source_zeroes: Zeroes,
+        replica_zeroes: Zeroes,
+        grain: u64,
+    ) -> Self {
         Self {
             source,
             replica,
@@ -104,6 +129,7 @@ impl Lane {
             replica_zeroes,
             source_buffer: vec![0; WINDOW as usize],
             replica_buffer: vec![0; WINDOW as usize],
+            grain,
         }
     }
 
@@ -139,7 +165,7 @@ impl Lane {
         let ours = self.source_zeroes.read(&mut self.source, offset, ours)?;
         let theirs = &mut self.replica_buffer[..length as usize];
         let theirs = self.replica_zeroes.read(&mut self.replica, offset, theirs)?;
-        for (at, run) in runs(ours, theirs) {
+        for (at, run) in runs(ours, theirs, self.grain) {
             found(&mut self.replica, offset + at, run)?;
         }
         Ok(())
@@ -156,8 +182,9 @@ enum Grain {
 
 /// The runs of `ours` that differ from `theirs`, with their offsets. Neighbouring grains are
 /// joined; zeroes and data stay separate.
-fn runs<'a>(ours: &'a [u8], theirs: &[u8]) -> Vec<(u64, &'a [u8])> {
-    let grains = ours.chunks(GRAIN as usize).zip(theirs.chunks(GRAIN as usize));
+fn runs<'a>(ours: &'a [u8], theirs: &[u8], grain: u64) -> Vec<(u64, &'a [u8])> {
+    let size = grain as usize;
+    let grains = ours.chunks(size).zip(theirs.chunks(size));
     let grains: Vec<_> = grains
         .map(|(grain, have)| match grain {
             same if same == have => Grain::Nothing,
@@ -168,7 +195,7 @@ fn runs<'a>(ours: &'a [u8], theirs: &[u8]) -> Vec<(u64, &'a [u8])> {
     let mut end = 0;
     let joined = grains.chunk_by(|one, next| one == next).map(|run| {
         let start = end;
-        end = (start + run.len() * GRAIN as usize).min(ours.len());
+        end = (start + run.len() * size).min(ours.len());
         (run[0], start as u64, &ours[start..end])
     });
     joined.filter(|(grain, ..)| *grain != Grain::Nothing).map(|(_, at, run)| (at, run)).collect()
@@ -249,6 +276,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault_hook::GRAIN;
 
     #[test]
     fn windows_cover_a_range_without_gap_or_overlap() {
@@ -264,12 +292,22 @@ mod tests {
     }
 
     #[test]
+    fn dirty_extents_are_widened_to_grains_and_joined() {
+        let dirty = |offset, length| Extent { offset, length, flags: 1 };
+        let clean = Extent { offset: 0, length: GRAIN, flags: 0 };
+        let extents = [clean, dirty(GRAIN, 512), dirty(2 * GRAIN - 1, 1), dirty(5 * GRAIN, 600)];
+        let size = 5 * GRAIN + 1024;
+        assert_eq!(whole_grains(&extents, GRAIN, size), [GRAIN..2 * GRAIN, 5 * GRAIN..size]);
+        assert_eq!(whole_grains(&extents, 4 * GRAIN, size), [0..size]);
+    }
+
+    #[test]
     fn neighbouring_differences_are_one_run_and_zeroes_stay_separate() {
         let grain = GRAIN as usize;
         let disk = |grains: &[u8]| -> Vec<u8> { grains.iter().flat_map(|byte| vec![*byte; grain]).collect() };
         let ours = disk(&[1, 2, 3, 0, 0, 5, 6]);
         let theirs = disk(&[1, 9, 9, 9, 0, 9, 9]);
-        let found: Vec<_> = runs(&ours[..6 * grain + 7], &theirs[..6 * grain + 7]);
+        let found: Vec<_> = runs(&ours[..6 * grain + 7], &theirs[..6 * grain + 7], GRAIN);
         let found: Vec<_> = found.iter().map(|(at, run)| (at / GRAIN, run.len(), run[0])).collect();
         assert_eq!(found, [(1, 2 * grain, 2), (3, grain, 0), (5, grain + 7, 5)]);
     }

@@ -52,6 +52,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Judge deliberately faulty cores, each of which the suite must reject
     Mutants(MutantsArgs),
+    /// Judge sound cores that do things differently, each of which the suite must accept
+    Variants(VariantsArgs),
     /// Write the generated pages of docs, and adapters/wire/openrpc.json
     #[command(alias = "diagrams")]
     Docs,
@@ -113,6 +115,9 @@ pub struct ConformanceArgs {
     /// Test the suite itself: run it against a core with this fault
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
+    /// Test the suite itself: run it against a sound core that does something differently
+    #[arg(long, value_name = "NAME", conflicts_with = "mutant")]
+    pub variant: Option<String>,
     /// Judge by this profile of external facts, from conformance/profiles.toml [default: asr-2019]
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
@@ -168,6 +173,15 @@ pub struct MutantsArgs {
     pub consent: Consent,
 }
 
+/// What `variants` is told.
+#[derive(Debug, Clone, Args)]
+pub struct VariantsArgs {
+    /// Only variants with these names
+    pub names: Vec<String>,
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
 impl ConformanceArgs {
     /// One scenario, everything else at its default.
     pub fn only(scenario: &str, consent: Consent) -> Self {
@@ -182,6 +196,7 @@ impl ConformanceArgs {
             connect: None,
             core: None,
             mutant: None,
+            variant: None,
             profile: None,
             cycles: None,
             seeds: None,

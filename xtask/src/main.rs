@@ -18,6 +18,7 @@ mod setup;
 mod suite;
 mod system;
 mod terminal;
+mod variants;
 
 use std::process::ExitCode;
 
@@ -62,5 +63,6 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Docs => done(docs::command(&root)),
         Command::Recheck { dir } => recheck::command(&root, dir),
         Command::Mutants(arguments) => mutants::command(&root, arguments),
+        Command::Variants(arguments) => variants::command(&root, arguments),
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 /// The abilities of a core. An operation that is missing here must be refused with `not-supported`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Capabilities {
-    /// Name and version of the core, for reports.
+    /// Name and version of the core, for reports only.
     pub name: String,
     /// Supported operations.
     pub operations: Vec<Operation>,
@@ -27,8 +27,9 @@ fn unsupported<T>(operation: &str, _asked: impl Sized) -> Result<T, CoreError> {
     Err(CoreError::new(ErrorCode::NotSupported, format!("this core does not implement {operation}")))
 }
 
-/// A replication core. An operation that takes time returns the id of a job immediately. A refused
-/// operation returns an error instead of a job and changes nothing (LC-02).
+/// A replication core. An operation that takes time returns the id of a job immediately. An
+/// operation that is not allowed is refused, or its job fails; both change nothing (LC-02). The
+/// [crate's documentation](crate#what-is-left-open) says what else is left to a core.
 ///
 /// A core leaves out the methods that it does not support: their default implementation refuses
 /// with `not-supported`.
@@ -54,7 +55,7 @@ pub trait ReplicationCore: Send + Sync {
         unsupported("delete_policy", id)
     }
 
-    /// Returns all policies.
+    /// Returns all policies, in any order.
     async fn policies(&self) -> Result<Vec<PolicyView>, CoreError> {
         unsupported("policies", ())
     }
@@ -86,7 +87,7 @@ pub trait ReplicationCore: Send + Sync {
     /// Returns an item.
     async fn item(&self, item: &ItemId) -> Result<ItemView, CoreError>;
 
-    /// Returns all items.
+    /// Returns all items, in any order.
     async fn items(&self) -> Result<Vec<ItemView>, CoreError> {
         unsupported("items", ())
     }
@@ -101,7 +102,8 @@ pub trait ReplicationCore: Send + Sync {
         unsupported("watch_points", (item, count))
     }
 
-    /// Waits until the item's health differs from `known` (MO-01).
+    /// Waits until the item's health differs from `known` (MO-01). It may return earlier with an
+    /// unchanged view; the caller then waits again.
     ///
     /// # Errors
     /// `unknown-id`, also if protection ends meanwhile.
@@ -274,7 +276,8 @@ pub trait ReplicationCore: Send + Sync {
     /// Returns a job.
     async fn job(&self, job: &JobId) -> Result<JobView, CoreError>;
 
-    /// Waits until the job's revision is above `after`, or the job has ended.
+    /// Waits until the job's revision is above `after`, or the job has ended. It may return earlier
+    /// with an unchanged view; the caller then waits again.
     async fn watch_job(&self, job: &JobId, after: u64) -> Result<JobView, CoreError>;
 
     /// Stops all work of this core. Stored state is kept, and guests are not touched.

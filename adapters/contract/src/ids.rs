@@ -1,4 +1,5 @@
-//! Ids. Each kind of id has its own type, so that they cannot be confused.
+//! Ids. Each kind of id has its own type, so that they cannot be confused. An id that a core gives
+//! may have any shape.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -84,7 +84,7 @@ impl Operation {
 pub enum Health {
     /// Replication meets its objective.
     Healthy,
-    /// Replication is behind its objective.
+    /// Replication is behind its objective, or has just begun to fail.
     Warning,
     /// There is no replication although there should be.
     Critical,
@@ -121,10 +121,16 @@ pub struct RecoveryPoint {
     pub multi_vm: Option<GroupPointId>,
     /// The source's id of the moment.
     pub change_id: ChangeId,
-    /// Bytes of disk content transferred for it.
+    /// Bytes of disk content transferred for it, as the core counts them.
     pub transferred: Bytes,
     /// The volume of each disk, in disk order; empty until it is processed.
     pub volumes: Vec<(DiskId, VolumeId)>,
+}
+
+impl RecoveryPoint {
+    /// The largest piece in which differences are transferred where a rule asks for nothing else
+    /// (RE-04): a piece that contains a difference is sent as a whole.
+    pub const LARGEST_PIECE: Bytes = Bytes(64 * 1024);
 }
 
 /// A transfer without change information from the source: its disks were compared with the replica
@@ -215,7 +221,8 @@ pub struct ItemView {
     pub primary: (SiteId, MachineId),
     /// Site and machine on the recovery side.
     pub recovery: (SiteId, MachineId),
-    /// Operations that are currently allowed.
+    /// Operations that are currently allowed, in any order. While a job works on the item, they are
+    /// at most those that are requests to this job: complete and cancel a failover.
     pub allowed: Vec<Operation>,
     /// The job that is working on the item, if there is one.
     pub job: Option<JobId>,
@@ -228,7 +235,7 @@ pub struct ItemView {
     pub points: Vec<RecoveryPoint>,
     /// The point failed over to, from failover to commit.
     pub failed_over_to: Option<PointId>,
-    /// The machine of a test failover that has not been cleaned up.
+    /// The machine of a test failover that has not been cleaned up. Its name is the core's own.
     pub test_failover: Option<MachineId>,
     /// Whether there has been a test failover.
     pub test_failover_status: TestFailoverStatus,
@@ -237,7 +244,7 @@ pub struct ItemView {
     pub synchronisation_incomplete: bool,
     /// Settings of the machine on the recovery side (FO-17).
     pub target: TargetSettings,
-    /// Problems found by the last check of the configuration (MO-03).
+    /// Problems found by the last check of the configuration (MO-03), in any order.
     pub issues: Vec<ConfigurationIssue>,
     /// Transfers without change information since replication in the current direction started,
     /// oldest first. A core may drop old ones.

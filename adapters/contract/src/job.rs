@@ -140,7 +140,7 @@ pub struct Step {
     pub started: Timestamp,
     /// How long it took; `None` while it is in progress.
     pub took: Option<Millis>,
-    /// Additional information; may be empty.
+    /// Additional information for people; may be empty.
     pub note: String,
     /// Progress, if it is known: bytes of disk processed so far, and in all.
     pub progress: Option<(Bytes, Bytes)>,
@@ -174,15 +174,16 @@ pub struct JobView {
     pub direction: Direction,
     /// State.
     pub state: JobState,
-    /// Incremented at every change; see [`crate::ReplicationCore::watch_job`].
+    /// Raised at every change, by one or more; see [`crate::ReplicationCore::watch_job`].
     pub revision: u64,
-    /// Requests that are currently allowed (JO-02, JO-03, JO-04).
+    /// Requests that are currently allowed (JO-02, JO-03, JO-04), in any order.
     pub actions: Vec<JobAction>,
     /// Number of the attempt, from 1; every retry increments it and starts the steps again (JO-03).
     pub attempt: u32,
     /// Progress of machines and actions, if it is a plan's job.
     pub plan: Option<PlanProgress>,
-    /// Steps so far, in order.
+    /// Steps so far, in order. An ended job has at least one. Which steps there are besides those
+    /// that [`Step`] names is up to the core.
     pub steps: Vec<Step>,
     /// Why it failed.
     pub error: Option<CoreError>,

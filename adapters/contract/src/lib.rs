@@ -6,6 +6,38 @@
 //! does. Streams of blocks cross as NBD URIs. Rule ids in the documentation (`LC-04`, `RP-02`, …)
 //! are those of `conformance/rules.toml`.
 //!
+//! # What is left open
+//!
+//! The rules say what a core must achieve and not how. No check asks for more than this:
+//!
+//! - **Names.** Jobs, recovery points, volumes, snapshots and the machines of test failovers have
+//!   the names that the core gives them, of any shape. The suite compares them and never builds
+//!   one. The names of items, policies, plans and target machines are those of the request.
+//! - **Words.** Messages, notes, [`ItemView::trouble`] and [`ConfigurationIssue::what`] say what
+//!   the core wants. Only [`ErrorCode`], [`IssueClass`] and the other enumerations are judged.
+//! - **Steps of jobs.** Five steps have names, the constants of [`Step`]. Which others a job has,
+//!   how they are called and in which order they run is up to the core.
+//! - **Order.** Points are listed oldest first, jobs newest last, plans by name, disks as the
+//!   machine has them. Everything else may be listed in any order.
+//! - **Refusal or failed job.** A request that a rule forbids is refused, or its job fails. In
+//!   both cases the error has a code that the rule allows, and machines, disks, points and the
+//!   state of the item stay as they were. Only a core that lets the job fail can be asked to retry
+//!   it.
+//! - **Amounts.** Where a rule asks for differences only, a core sends them in pieces of any size
+//!   up to [`RecoveryPoint::LARGEST_PIECE`]. Where no rule asks for it, a core may compare or send
+//!   whole disks.
+//! - **Points.** A core may make more points than the policy asks for, and takes the first
+//!   application-consistent one within [`Policy::app_consistent_every`]. Points that can no longer
+//!   be chosen are merged away at any time, or never, within [`Policy::most_points`].
+//! - **Health.** Replication that fails is [`Health::Critical`] in the end and may be
+//!   [`Health::Warning`] before. Health may be judged again a while after the event that changes
+//!   it.
+//! - **Times.** No method and no job has a time limit but that of the suite. A core may poll
+//!   instead of waiting for events, repeat calls to a platform that failed, take snapshots that it
+//!   does not use, and look at its platforms whenever it wants.
+//! - **Abilities.** Every method with a default implementation may be left out. What a core does
+//!   not support is not judged, and neither passed nor failed.
+//!
 //! # A minimal core
 //!
 //! A core implements the methods that every core needs, and leaves out operations that it does not

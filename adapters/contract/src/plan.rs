@@ -104,7 +104,8 @@ pub enum ActionWork {
     },
     /// A manual step. The job waits for `resume_job`.
     Manual {
-        /// Instruction for the operator.
+        /// Instruction for the operator. The plan's job shows the action as in progress while it is
+        /// due.
         instruction: String,
     },
 }

@@ -12,11 +12,12 @@ pub struct Policy {
     /// The platform of the machines to which it applies. It determines the longest retention
     /// (RP-12, RP-13) and whether there is a failback policy (PO-01).
     pub source: PlatformKind,
-    /// Time between two transfers.
+    /// The longest time between two transfers.
     pub interval: Millis,
     /// Retention: how long a recovery point can be chosen. The newest point can always be chosen.
     pub retention: Millis,
-    /// Interval of application-consistent points; `None`: never (RP-06).
+    /// The longest time between two application-consistent points, and from the start of
+    /// replication to the first one; `None`: never (RP-06).
     pub app_consistent_every: Option<Millis>,
     /// Age of the newest received data above which an item's health is [`crate::Health::Warning`]
     /// (MO-01). It is an alarm, not a guarantee (C-21).

@@ -12,7 +12,8 @@ use conformance::mutation::{self, Checks};
 use conformance::outcome::HostFacts;
 use conformance::rules::page;
 use conformance::rules::profile::Profile;
-use conformance::{bench, core_under_test, real, recheck, report, wire_core};
+use conformance::variants::CoreVariant;
+use conformance::{acceptance, bench, core_under_test, real, recheck, report, wire_core};
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -50,6 +51,9 @@ enum Command {
         /// The fault that the run injects into the core: NAME or NAME@EDGE.
         #[arg(long)]
         mutant: Option<String>,
+        /// The sound variant of the core that the run judges.
+        #[arg(long)]
+        variant: Option<String>,
         /// The profile of external facts that the run is judged by.
         #[arg(long)]
         profile: Option<String>,
@@ -78,6 +82,11 @@ enum Command {
         /// Rounds of each measurement.
         #[arg(long)]
         rounds: u32,
+    },
+    /// Judges sound variants of the core by the checks in memory.
+    Variants {
+        /// Only variants with these names.
+        names: Vec<String>,
     },
     /// Judges mutants by the checks in memory.
     Mutants {
@@ -119,15 +128,17 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<u8> {
     match &arguments.command {
         Command::Probe { json } => probe(arguments, *json).await,
-        Command::Preflight { core, mutant, profile } => {
+        Command::Preflight { core, mutant, variant, profile } => {
+            let complaint = variant.as_deref().and_then(unknown_variant);
             let (core, mutant) = (core.as_deref(), mutant.as_deref());
-            preflight(arguments, core, mutant, profile.as_deref()).await
+            preflight(arguments, core, mutant, profile.as_deref(), complaint).await
         }
         Command::Reap { kept } => reap(arguments, *kept).await,
         Command::Docs { root } => docs(root),
         Command::Report { dir } => make_report(dir),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir } => judge_again(dir).await,
+        Command::Variants { names } => judge_variants(names),
         Command::GuestMutants => {
             println!("{}", serde_json::to_string(&mutation::rows())?);
             Ok(0)
@@ -159,6 +170,7 @@ async fn preflight(
     core: Option<&str>,
     mutant: Option<&str>,
     profile: Option<&str>,
+    complaint: Option<String>,
 ) -> Result<u8> {
     let core = match core.map(str::parse::<CoreAddress>).transpose() {
         Ok(core) => core,
@@ -170,7 +182,8 @@ async fn preflight(
     let unknown_profile = profile.and_then(|name| Profile::find(name).err()).map(|error| error.to_string());
     let needs_built_in = core.is_some() && mutant.is_some_and(needs_built_in);
     let needs_built_in = needs_built_in.then(|| core_under_test::NEEDS_BUILT_IN.to_owned());
-    if let Some(complaint) = mutant.and_then(unknown_mutant).or(unknown_profile).or(needs_built_in) {
+    let complaint = complaint.or_else(|| mutant.and_then(unknown_mutant)).or(unknown_profile);
+    if let Some(complaint) = complaint.or(needs_built_in) {
         eprintln!("{complaint}");
         return Ok(WRONG_USAGE);
     }
@@ -195,6 +208,24 @@ fn unknown_mutant(mutant: &str) -> Option<String> {
     let edges: BTreeSet<_> = scenarios.into_iter().flat_map(|scenario| scenario.edges).collect();
     let edges: Vec<_> = edges.into_iter().collect();
     InjectedFault::for_edges(Some(mutant), &edges).err().map(|error| error.to_string())
+}
+
+/// What is wrong with the value of `--variant`, if anything.
+fn unknown_variant(variant: &str) -> Option<String> {
+    CoreVariant::find(variant).err().map(|error| error.to_string())
+}
+
+/// Judges sound variants of the core. Returns 1 if one is not accepted.
+fn judge_variants(names: &[String]) -> Result<u8> {
+    if let Some(complaint) = names.iter().find_map(|name| unknown_variant(name)) {
+        eprintln!("{complaint}");
+        return Ok(WRONG_USAGE);
+    }
+    // The checks have runtimes of their own, which cannot run inside this one.
+    let judge = || acceptance::run(names);
+    let judged = std::thread::scope(|scope| scope.spawn(judge).join());
+    let accepted = judged.map_err(|_| anyhow::anyhow!("the suite itself failed"))??;
+    Ok(u8::from(!accepted))
 }
 
 /// Writes the pages that are generated from data and code.

@@ -16,11 +16,11 @@ use standins::StandInSite;
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
+use crate::core_change::AskedChange;
 use crate::core_under_test::{self, CoreClock, CoreParts, CoreUnderTest};
 use crate::disks;
 use crate::evidence::Evidence;
 use crate::hydration::KnownGuest;
-use crate::mutants::InjectedFault;
 use crate::outcome::{EdgeOutcome, LeftDisk, ScenarioOutcome};
 use crate::real::environment::TestEnvironment;
 use crate::rules::ids::*;
@@ -54,7 +54,7 @@ pub(crate) struct ScenarioContext {
     sites: Vec<(String, Arc<StandInSite>)>,
     findings: Arc<Mutex<Findings>>,
     guest: Arc<OnceLock<KnownGuest>>,
-    fault: InjectedFault,
+    fault: AskedChange,
     core_name: String,
     host: Host,
     scratch: Arc<Scratch>,
@@ -94,7 +94,7 @@ impl ScenarioContext {
         for name in [source, target].into_iter().chain(failback_to).chain(more_sites) {
             sites.push((name.clone(), environment.site(name).await?));
         }
-        let fault = InjectedFault::for_edges(run.mutant.as_deref(), &scenario.edges)
+        let fault = AskedChange::for_edges(run, &scenario.edges)
             .map_err(|error| ScenarioError::Inconclusive(format!("{}: {error}", scenario.name)))?;
         let named: Vec<_> = sites.iter().map(|(name, site)| (name.as_str(), site)).collect();
         let CoreUnderTest { core, capabilities } = open_capable_core(evidence, &fault, &named, needs).await?;
@@ -415,7 +415,7 @@ fn why_not_well(job: &JobView) -> Option<String> {
 /// Opens the core under test, which must support the operations that a script needs.
 async fn open_capable_core(
     evidence: &Evidence,
-    fault: &InjectedFault,
+    fault: &AskedChange,
     sites: &[(&str, &Arc<StandInSite>)],
     needs: &[Operation],
 ) -> Result<CoreUnderTest, ScenarioError> {
@@ -433,7 +433,7 @@ async fn open_capable_core(
 /// Opens the core under test on `sites`, with a fault injected if one was asked for.
 pub(crate) fn open_core(
     evidence: &Evidence,
-    fault: &InjectedFault,
+    fault: &AskedChange,
     sites: &[(&str, &Arc<StandInSite>)],
 ) -> Result<Arc<dyn ReplicationCore>, ScenarioError> {
     let platforms = sites

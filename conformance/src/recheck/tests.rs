@@ -139,6 +139,7 @@ impl Run {
 
     fn begin(&self, scenario: &str) -> Evidence {
         let context = RunContext {
+            variant: None,
             dir: self.dir.clone(),
             id: "test".to_owned(),
             keep: false,

@@ -10,11 +10,13 @@ use crate::scenario::Tier;
 pub struct RuleLog {
     tier: Tier,
     outcomes: Vec<RuleOutcome>,
+    /// Rules that do not apply to what the core did.
+    left_out: Vec<RuleId>,
 }
 
 impl Default for RuleLog {
     fn default() -> Self {
-        Self { tier: Tier::Real, outcomes: Vec::new() }
+        Self { tier: Tier::Real, outcomes: Vec::new(), left_out: Vec::new() }
     }
 }
 
@@ -22,7 +24,7 @@ impl RuleLog {
     /// A log of the simulated tier.
     #[must_use]
     pub fn simulated() -> Self {
-        Self { tier: Tier::Sim, outcomes: Vec::new() }
+        Self { tier: Tier::Sim, outcomes: Vec::new(), left_out: Vec::new() }
     }
 
     /// Records whether a rule held, and what was found. What was expected is the catalogue's
@@ -50,6 +52,12 @@ impl RuleLog {
         self.add(RuleOutcome { score: Score::Broken, ..outcome });
     }
 
+    /// Records that a rule does not apply to what the core did, which was right. It stays unjudged
+    /// here.
+    pub fn leave_out(&mut self, id: RuleId) {
+        self.left_out.push(id);
+    }
+
     /// Adds an outcome from another log.
     pub fn add(&mut self, outcome: RuleOutcome) {
         match self.outcomes.iter_mut().find(|known| known.id == outcome.id) {
@@ -59,10 +67,10 @@ impl RuleLog {
         }
     }
 
-    /// Whether a rule was judged.
+    /// Whether a rule was judged, or found not to apply.
     #[must_use]
     pub fn looked_at(&self, id: RuleId) -> bool {
-        self.outcomes.iter().any(|rule| rule.id == id)
+        self.left_out.contains(&id) || self.outcomes.iter().any(|rule| rule.id == id)
     }
 
     /// The first rule that did not hold.

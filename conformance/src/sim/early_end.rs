@@ -42,35 +42,46 @@ pub(crate) struct EarlyEnd {
     pub(crate) rule: RuleId,
     /// Whether the step compared what the core did with what the rule demands.
     pub(crate) asserted: bool,
+    /// Whether the core said that it does not support what the step asked for.
+    pub(crate) unsupported: bool,
 }
 
 impl EarlyEnd {
     /// The core did not do what `rule` demands.
     pub(crate) fn core(rule: RuleId, what: impl Into<String>) -> Self {
-        Self { error: ScenarioError::core(what), rule, asserted: true }
+        Self { error: ScenarioError::core(what), rule, asserted: true, unsupported: false }
+    }
+
+    /// The core does not support something, without which nothing can be said about `rule`.
+    pub(crate) fn unsupported(rule: RuleId, what: &str) -> Self {
+        let error = ScenarioError::core(format!("the core does not support {what}"));
+        Self { error, rule, asserted: false, unsupported: true }
     }
 
     /// Whether the core refused or did not do what it had to do, without a comparison that asserts
     /// another rule.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self.error, ScenarioError::CoreViolation(_)) && !self.asserted
+        matches!(self.error, ScenarioError::CoreViolation(_)) && !self.asserted && !self.unsupported
     }
 
     /// The suite could not do its part.
     pub(crate) fn inconclusive(what: impl Into<String>) -> Self {
-        Self { error: ScenarioError::inconclusive(what), rule: MO_06, asserted: false }
+        let error = ScenarioError::inconclusive(what);
+        Self { error, rule: MO_06, asserted: false, unsupported: false }
     }
 
     /// Something is missing that the core had to make, keep or show.
     pub(crate) fn missing(what: &str) -> Self {
-        Self { error: ScenarioError::core(format!("{what} is missing")), rule: MO_06, asserted: false }
+        let error = ScenarioError::core(format!("{what} is missing"));
+        Self { error, rule: MO_06, asserted: false, unsupported: false }
     }
 }
 
 impl From<TestbedError> for EarlyEnd {
     fn from(error: TestbedError) -> Self {
         let (rule, asserted) = rule_of(&error);
-        Self { error: error.into(), rule, asserted }
+        let unsupported = error.code() == Some(ErrorCode::NotSupported);
+        Self { error: error.into(), rule, asserted, unsupported }
     }
 }
 

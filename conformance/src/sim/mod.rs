@@ -22,17 +22,29 @@ mod testbed;
 use anyhow::{Context as _, Result};
 
 use crate::context::RunContext;
+use crate::core_change::AskedChange;
 use crate::evidence::Evidence;
 use crate::outcome::{ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
 use crate::scenario::Scenario;
 
 pub use check::Check;
-pub use runner::{CheckedRules, run_checks_for};
+pub use runner::{CheckedRules, Judged, judge, run_checks_for};
 
 /// Every check of single rules.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
     checks::all()
+}
+
+/// What the core under test calls itself.
+fn core_name(context: &RunContext) -> Result<String> {
+    let change = AskedChange::for_checks(context)?;
+    simulator::run(0, async |world| {
+        let testbed = testbed::open(world, testbed::Setup::vmware(), &change)?;
+        let name = testbed.core.capabilities().await?.name;
+        testbed.close().await?;
+        Ok(name)
+    })
 }
 
 /// Runs a scenario of the simulated tier, writes its outcome into the evidence, and returns it.
@@ -44,7 +56,8 @@ pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
     let evidence = Evidence::begin(&context, &scenario.name)?;
     let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, context.mutant.clone());
     // Every cycle and every check opens a core of its own; all are of this kind.
-    outcome.core = format!("built-in {}, simulated platforms", env!("CARGO_PKG_VERSION"));
+    // A core that does not say its name fails the checks.
+    outcome.core = core_name(&context).unwrap_or_else(|error| format!("a core without a name ({error:#})"));
     let mut rules = RuleLog::simulated();
     let verdict = match scenario.script.as_str() {
         "sim-cycle" => seeded_cycles::run(&context, scenario, &evidence, &mut outcome, &mut rules)?,

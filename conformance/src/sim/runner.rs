@@ -2,8 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use contract::{Capabilities, Operation, PlanLimits};
+
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
+use crate::core_change::AskedChange;
+use crate::core_under_test::FaultInjection;
 use crate::evidence::Evidence;
 use crate::mutants::InjectedFault;
 use crate::outcome::{RuleOutcome, ScenarioOutcome, Verdict};
@@ -11,7 +15,7 @@ use crate::rules::{RuleId, RuleLog};
 use crate::sim::check::Check;
 use crate::sim::checks::all as all_checks;
 use crate::sim::early_end::EarlyEnd;
-use crate::sim::testbed;
+use crate::sim::{seeded_cycles, testbed};
 
 /// Runs every check. The seed of a check follows from the run's id and the check's name;
 /// `ROUNDTRIP_SEED` gives all checks one seed instead, so that a failure can be repeated.
@@ -21,18 +25,22 @@ pub(crate) fn run_all(
     outcome: &mut ScenarioOutcome,
     rules: &mut RuleLog,
 ) -> Verdict {
-    let fault = match InjectedFault::for_checks(context.mutant.as_deref()) {
-        Ok(fault) => fault,
+    let change = match AskedChange::for_checks(context) {
+        Ok(change) => change,
         Err(error) => {
             outcome.why = error.to_string();
             return Verdict::Unknown;
         }
     };
+    let mut left_out = Vec::new();
     let total = all_checks().count() as u64;
     let mut verdict = Verdict::Pass;
     for (done, check) in (1..).zip(all_checks()) {
         let seed = seed().unwrap_or(context.chance(check.name) % 1_000_000);
-        let found = run(check, seed, &fault).outcomes;
+        let CheckRun { outcomes: found, unsupported, .. } = run(check, seed, &change.another());
+        if unsupported {
+            left_out.push(check.name);
+        }
         verdict =
             verdict.and(found.iter().map(|rule| rule.score.verdict()).fold(Verdict::Pass, Verdict::and));
         if outcome.why.is_empty()
@@ -43,8 +51,15 @@ pub(crate) fn run_all(
         found.into_iter().for_each(|rule| rules.add(rule));
         evidence.progress("rules", "checks", done, total, "checks");
     }
-    if fault.is_idle() {
-        "the mutant was never activated".clone_into(&mut outcome.why);
+    outcome
+        .remarks
+        .extend(left_out.iter().map(|name| format!("left out, not supported by the core: {name}")));
+    if let Some(why) = change.idle() {
+        why.clone_into(&mut outcome.why);
+        return Verdict::Unknown;
+    }
+    if left_out.len() as u64 == total {
+        "the core supports nothing that could be checked".clone_into(&mut outcome.why);
         return Verdict::Unknown;
     }
     verdict
@@ -72,6 +87,35 @@ pub fn run_checks_for(rules: &[RuleId], fault: &InjectedFault, seed: u64) -> Che
     all
 }
 
+/// What the checks and a cycle say about a core.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// How many rules were judged.
+    pub rules: usize,
+    /// Names of the checks that the core does not support.
+    pub left_out: Vec<&'static str>,
+    /// The outcomes of rules that keep the verdict from being a pass.
+    pub objections: Vec<RuleOutcome>,
+}
+
+/// Runs every check, each on a core that `change` changes, and a cycle.
+#[must_use]
+pub fn judge(change: &dyn Fn() -> Box<dyn FaultInjection>, seed: u64) -> Judged {
+    let mut judged = Judged::default();
+    let mut all = Vec::new();
+    for check in all_checks() {
+        let found = run(check, seed, &*change());
+        judged.left_out.extend(found.unsupported.then_some(check.name));
+        all.extend(found.outcomes);
+    }
+    if judged.left_out.is_empty() {
+        all.extend(seeded_cycles::judge_seed(seed, &*change()));
+    }
+    judged.rules = all.iter().map(|rule| rule.id).collect::<BTreeSet<_>>().len();
+    judged.objections = all.into_iter().filter(|rule| rule.score.verdict() != Verdict::Pass).collect();
+    judged
+}
+
 /// The seed that `ROUNDTRIP_SEED` asks for.
 fn seed() -> Option<u64> {
     std::env::var("ROUNDTRIP_SEED").ok()?.parse().ok()
@@ -91,20 +135,36 @@ struct CheckRun {
     /// The rule of the step that ended the check early, if that was the core's failure and no
     /// assertion.
     ended_early: Option<RuleId>,
+    /// Whether the check ended early because the core does not support what it needs, and says so.
+    unsupported: bool,
+}
+
+/// Whether a core says that it supports every operation, and plans.
+fn supports_everything(capabilities: &Capabilities) -> bool {
+    let PlanLimits { groups, items } = capabilities.plans;
+    let operations = &capabilities.operations;
+    groups > 0 && items > 0 && Operation::ALL.iter().all(|operation| operations.contains(operation))
 }
 
 /// Runs one check. A rule that the check lists and did not look at is unknown.
-fn run(check: &Check, seed: u64, fault: &InjectedFault) -> CheckRun {
+fn run(check: &Check, seed: u64, change: &dyn FaultInjection) -> CheckRun {
     let mut log = RuleLog::simulated();
+    let mut does_all = true;
     let ended = simulator::run(seed, async |world| {
-        let testbed = testbed::open(world, (check.setup)(), fault)?;
+        let testbed = testbed::open(world, (check.setup)(), change)?;
+        does_all = supports_everything(&testbed.core.capabilities().await?);
         let ended = (check.body)(&testbed, &mut log).await;
         let closed = testbed.close().await;
         ended.and(closed.map_err(EarlyEnd::from))
     });
-    let ended_early = ended.err().and_then(|end| judge_early_end(check, &mut log, &end));
+    let end = ended.err();
+    let unsupported = !does_all && end.as_ref().is_some_and(|end| end.unsupported);
+    let ended_early = match end {
+        Some(end) if !unsupported => judge_early_end(check, &mut log, &end),
+        _ => None,
+    };
     for rule in check.rules {
-        if !log.looked_at(*rule) {
+        if !unsupported && !log.looked_at(*rule) {
             log.unknown(*rule, "it was not looked at");
         }
     }
@@ -114,7 +174,7 @@ fn run(check: &Check, seed: u64, fault: &InjectedFault) -> CheckRun {
     }
     let failed = outcomes.iter().filter(|rule| rule.verdict == Verdict::Fail).map(|rule| rule.id);
     let asserted = failed.filter(|rule| Some(*rule) != ended_early).collect();
-    CheckRun { outcomes, asserted, ended_early }
+    CheckRun { outcomes, asserted, ended_early, unsupported }
 }
 
 /// Judges the rules of a check that ended early. If the core is to blame, the rule that the failed

@@ -10,10 +10,11 @@ use simulator::{Cut, SimProfile, SimWorld, SimWrite, Snapshot, cut_of, last_reco
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
+use crate::core_change::AskedChange;
+use crate::core_under_test::FaultInjection;
 use crate::evidence::Evidence;
-use crate::mutants::InjectedFault;
 use crate::outcome::{
-    DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, ScenarioOutcome, Verdict,
+    DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, RuleOutcome, ScenarioOutcome, Verdict,
 };
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -40,17 +41,19 @@ pub(crate) fn run(
 ) -> Result<Verdict> {
     let mut verdict = Verdict::Pass;
     let mut all_idle = true;
+    let mut why_idle = None;
     let seeds = seeds(context)?;
     let pair = setup(scenario)?;
     for (done, seed) in (1..).zip(&seeds) {
-        let (cycle, is_idle) = run_seed(*seed, &pair, context.mutant.as_deref());
-        all_idle &= is_idle;
+        let (cycle, idle) = run_seed(*seed, &pair, context);
+        all_idle &= idle.is_some();
+        why_idle = idle.or(why_idle);
         verdict = verdict.and(record(outcome, rules, *seed, cycle));
         evidence.progress("cycles", "seeds", done, seeds.len() as u64, "seeds");
     }
     outcome.edges = condense(std::mem::take(&mut outcome.edges));
     if all_idle {
-        "the mutant was never activated".clone_into(&mut outcome.why);
+        why_idle.unwrap_or_default().clone_into(&mut outcome.why);
         return Ok(Verdict::Unknown);
     }
     Ok(verdict)
@@ -67,21 +70,27 @@ fn seeds(context: &RunContext) -> Result<Vec<u64>> {
 /// The edges of one seed's cycle, or why the cycle ended early.
 type Cycle = Result<Vec<EdgeOutcome>, EarlyEnd>;
 
-/// A fault that one seed's core has. Each seed has a fault of its own, because a fault that waits
-/// for an edge is activated once.
-fn fault_of(mutant: Option<&str>) -> Result<InjectedFault, EarlyEnd> {
-    let fault = mutant.map_or(Ok(InjectedFault::default()), InjectedFault::parse);
-    fault.map_err(|error| EarlyEnd::inconclusive(error.to_string()))
+/// Runs one seed's cycle. Each seed has a fault of its own, because a fault that waits for an edge
+/// is activated once. Also says so if the core was to be changed and the change did nothing.
+fn run_seed(seed: u64, pair: &Setup, context: &RunContext) -> (Cycle, Option<&'static str>) {
+    let edges = EDGES.map(ToOwned::to_owned);
+    match AskedChange::for_edges(context, &edges) {
+        Ok(change) => {
+            let begins = |edge: &str| change.begin_edge(edge);
+            let run = async |world| cycle(world, pair.clone(), &change, &begins).await;
+            (simulator::run(seed, run), change.idle())
+        }
+        Err(error) => (Err(EarlyEnd::inconclusive(error.to_string())), None),
+    }
 }
 
-/// Runs one seed's cycle. Also returns whether there is a fault that altered nothing.
-fn run_seed(seed: u64, pair: &Setup, mutant: Option<&str>) -> (Cycle, bool) {
-    match fault_of(mutant) {
-        Ok(fault) => {
-            (simulator::run(seed, async |world| cycle(world, pair.clone(), &fault).await), fault.is_idle())
-        }
-        Err(end) => (Err(end), false),
-    }
+/// Runs one seed's cycle on a core with this change, and returns the rules that it judges.
+pub(crate) fn judge_seed(seed: u64, change: &dyn FaultInjection) -> Vec<RuleOutcome> {
+    let pair = keeping_few_points(Setup::vmware());
+    let cycle = simulator::run(seed, async |world| cycle(world, pair, change, &|_| ()).await);
+    let mut rules = RuleLog::simulated();
+    record(&mut ScenarioOutcome::begun("sim-vmware-azure", "", None), &mut rules, seed, cycle);
+    rules.into_outcomes()
 }
 
 /// Reduces the edges of many seeds to those that a report shows: of each kind the worst that
@@ -140,12 +149,12 @@ fn record_early_end(
         outcome.why.clone_from(&why);
     }
     match &end.error {
-        ScenarioError::CoreViolation(_) => {
+        ScenarioError::CoreViolation(_) if !end.unsupported => {
             rules.core_failed(end.rule, why.clone());
             rules.unknown(LC_01, why);
             Verdict::Fail
         }
-        ScenarioError::Inconclusive(_) => {
+        _ => {
             rules.unknown(LC_01, why);
             Verdict::Unknown
         }
@@ -159,23 +168,27 @@ fn setup(scenario: &Scenario) -> Result<Setup> {
         SimProfile::by_name(name).with_context(|| format!("the simulator has no site called {name}"))
     };
     let setup = Setup::of(site(&scenario.source)?).to(site(&scenario.target)?);
-    Ok(setup.with_policy(|policy| Policy {
-        most_points: Some(3),
-        ..Policy::for_machines_of(policy.source, policy.interval)
-    }))
+    Ok(keeping_few_points(setup))
 }
 
-async fn cycle(world: SimWorld, pair: Setup, fault: &InjectedFault) -> Cycle {
+fn keeping_few_points(setup: Setup) -> Setup {
+    setup.with_policy(|policy| Policy {
+        most_points: Some(3),
+        ..Policy::for_machines_of(policy.source, policy.interval)
+    })
+}
+
+async fn cycle(world: SimWorld, pair: Setup, change: &dyn FaultInjection, begins: &dyn Fn(&str)) -> Cycle {
     let seed = world.seed();
-    let testbed = testbed::open(world, pair, fault)?;
+    let testbed = testbed::open(world, pair, change)?;
     let item = testbed.protect(MACHINE).await?;
-    fault.begin_edge(EDGES[0]);
+    begins(EDGES[0]);
     testbed.wait_for_points(&item, 4).await?;
     testbed.advance(Millis(seed.wrapping_mul(7919) % INTERVAL.0)).await;
     let out = fail_over(&testbed, seed).await?;
     testbed.commit(&item).await?;
     testbed.primary.restore();
-    fault.begin_edge(EDGES[1]);
+    begins(EDGES[1]);
     reprotect(&testbed, BACK).await?;
     testbed.advance(Millis(seed.wrapping_mul(104_729) % INTERVAL.0)).await;
     let back = fail_back(&testbed, seed).await?;

@@ -1,14 +1,15 @@
 //! Refusals: whether a core refuses a request by the right code, and leaves no side effects.
-
-use std::sync::Arc;
+//!
+//! A core may also accept the request and let its job fail by that code, without side effects.
 
 use contract::{
-    CoreError, ErrorCode, ItemId, ItemView, JobFilter, JobView, PointChoice, PolicyView, RecoveryPlan,
+    CoreError, ErrorCode, Health, ItemId, ItemView, JobFilter, JobId, JobState, JobView, PointChoice,
+    PolicyView, RecoveryPlan,
 };
+use simulator::Event;
 use simulator::testbed::failover_to;
-use simulator::{Event, SimSite};
 
-use crate::rules::ids::LC_02;
+use crate::rules::ids::{JO_03, LC_02};
 use crate::rules::{RuleId, RuleLog};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::Testbed;
@@ -16,8 +17,24 @@ use crate::sim::testbed::Testbed;
 /// Calls that change nothing at a site, as the site's trace names them.
 const READS: [&str; 5] = ["Site:", "Infrastructure:", "Machine:", "Machines:", "Volume:"];
 
+/// Calls of a transfer and of what follows it, as the site's trace names them.
+const TRANSFERS: [&str; 8] = [
+    "OpenSnapshot",
+    "CloseSnapshot:",
+    "ExportVolume:",
+    "CloseExport:",
+    "CreateVolume:",
+    "DeriveVolume:",
+    "MergeVolumes:",
+    "DeleteVolume:",
+];
+
+fn is_one_of(event: &Event, calls: &[&str]) -> bool {
+    calls.iter().any(|call| event.what.starts_with(call))
+}
+
 /// Everything that the core shows, and everything that was changed at the sites.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 struct ObservableState {
     items: Vec<ItemView>,
     jobs: Vec<JobView>,
@@ -25,22 +42,35 @@ struct ObservableState {
     policies: Vec<PolicyView>,
     /// Calls of the core that change something.
     changes: Vec<Event>,
-    /// Components and volumes of each site.
-    sites: Vec<String>,
+    /// Components of each site.
+    components: Vec<String>,
+    /// Volumes of each site.
+    volumes: Vec<String>,
+    /// Whether a transfer is under way.
+    transfers: bool,
+}
+
+/// What a core shows, or nothing if it does not show such things.
+fn if_supported<T>(shown: Result<Vec<T>, CoreError>) -> Result<Vec<T>, CoreError> {
+    match shown {
+        Err(error) if error.code == ErrorCode::NotSupported => Ok(Vec::new()),
+        other => other,
+    }
 }
 
 impl ObservableState {
     async fn of(testbed: &Testbed) -> Result<Self, CoreError> {
-        let events = testbed.sites().into_iter().flat_map(|site| site.trace());
-        let is_read = |event: &Event| READS.iter().any(|read| event.what.starts_with(read));
-        let show = |site: &Arc<SimSite>| format!("{:?} {:?}", site.components().all(), site.volumes());
+        let sites = testbed.sites();
+        let events = sites.iter().flat_map(|site| site.trace());
         Ok(Self {
-            items: testbed.core.items().await?,
-            jobs: testbed.core.jobs(&JobFilter::default()).await?,
-            plans: testbed.core.plans().await?,
-            policies: testbed.core.policies().await?,
-            changes: events.filter(|event| !is_read(event)).collect(),
-            sites: testbed.sites().into_iter().map(show).collect(),
+            items: if_supported(testbed.core.items().await)?,
+            jobs: if_supported(testbed.core.jobs(&JobFilter::default()).await)?,
+            plans: if_supported(testbed.core.plans().await)?,
+            policies: if_supported(testbed.core.policies().await)?,
+            changes: events.filter(|event| !is_one_of(event, &READS)).collect(),
+            components: sites.iter().map(|site| format!("{:?}", site.components().all())).collect(),
+            volumes: sites.iter().map(|site| format!("{:?}", site.volumes())).collect(),
+            transfers: sites.iter().any(|site| site.left_open() > 0),
         })
     }
 
@@ -52,26 +82,99 @@ impl ObservableState {
             (self.plans != now.plans, "a plan"),
             (self.policies != now.policies, "a policy"),
             (self.changes != now.changes, "a site, by a call"),
-            (self.sites != now.sites, "a site's components or volumes"),
+            (self.components != now.components, "a site's components"),
+            (self.volumes != now.volumes, "a site's volumes"),
         ];
         kinds.into_iter().find_map(|(differs, kind)| differs.then_some(kind))
     }
+
+    /// Whether a transfer may have changed something between this state and a later one.
+    fn transfers_until(&self, now: &Self) -> bool {
+        let snapshots =
+            |state: &Self| state.changes.iter().filter(|event| is_one_of(event, &TRANSFERS[..1])).count();
+        self.transfers || now.transfers || snapshots(self) != snapshots(now)
+    }
+
+    /// The state without anything that transfers change, and without a job.
+    fn beside_transfers(mut self, without: Option<&JobId>) -> Self {
+        for item in &mut self.items {
+            item.points.clear();
+            item.resynchronisations.clear();
+            item.health = Health::Healthy;
+            item.trouble.clear();
+        }
+        self.jobs.retain(|job| Some(&job.id) != without);
+        self.changes.retain(|event| !is_one_of(event, &TRANSFERS));
+        self.volumes.clear();
+        self.transfers = false;
+        self
+    }
 }
 
-/// Makes a request and returns the code with which the core refuses it; `None` if the core accepts
-/// it. `what` names the request.
+/// An answer that may be the id of a job.
+pub(crate) trait MayStartJob {
+    /// The job that was started.
+    fn job(&self) -> Option<&JobId>;
+}
+
+impl MayStartJob for JobId {
+    fn job(&self) -> Option<&JobId> {
+        (!self.0.is_empty()).then_some(self)
+    }
+}
+
+impl MayStartJob for () {
+    fn job(&self) -> Option<&JobId> {
+        None
+    }
+}
+
+impl MayStartJob for ItemView {
+    fn job(&self) -> Option<&JobId> {
+        None
+    }
+}
+
+/// The error of a job that this request has started and that failed.
+async fn failure(
+    testbed: &Testbed,
+    before: &ObservableState,
+    job: Option<&JobId>,
+) -> Result<Option<(JobId, CoreError)>, EarlyEnd> {
+    let Some(job) = job.filter(|job| before.jobs.iter().all(|known| known.id != **job)) else {
+        return Ok(None);
+    };
+    let view = testbed.until(job, |view| view.state != JobState::InProgress).await?;
+    Ok(view.error.filter(|_| view.state == JobState::Failed).map(|error| (view.id, error)))
+}
+
+/// Makes a request and returns the code with which the core refuses it, or with which the job fails
+/// that it starts; `None` if the core accepts it. `what` names the request.
 ///
 /// # Errors
 /// The core refuses the request and changes something all the same.
-pub(crate) async fn refused<T>(
+pub(crate) async fn refused<T: MayStartJob>(
     testbed: &Testbed,
     what: &str,
     request: impl Future<Output = Result<T, CoreError>>,
 ) -> Result<Option<ErrorCode>, EarlyEnd> {
     testbed.wait_until_idle().await?;
     let before = ObservableState::of(testbed).await?;
-    let Err(refusal) = request.await else { return Ok(None) };
-    match before.difference(&ObservableState::of(testbed).await?) {
+    let (job, refusal) = match request.await {
+        Err(refusal) => (None, refusal),
+        Ok(answer) => match failure(testbed, &before, answer.job()).await? {
+            Some((job, error)) => (Some(job), error),
+            None => return Ok(None),
+        },
+    };
+    let now = ObservableState::of(testbed).await?;
+    // A job may need a while until it fails, and what replicates goes on replicating.
+    let changed = if job.is_some() || before.transfers_until(&now) {
+        before.beside_transfers(None).difference(&now.beside_transfers(job.as_ref()))
+    } else {
+        before.difference(&now)
+    };
+    match changed {
         None => Ok(Some(refusal.code)),
         Some(changed) => {
             let found = format!("the core refused {what} ({refusal}) and changed {changed} all the same");
@@ -85,7 +188,7 @@ pub(crate) async fn refused<T>(
 ///
 /// # Errors
 /// The core refuses the request and changes something all the same.
-pub(crate) async fn forbids<T>(
+pub(crate) async fn forbids<T: MayStartJob>(
     testbed: &Testbed,
     rules: &mut RuleLog,
     (rule, what): (RuleId, &str),
@@ -94,10 +197,26 @@ pub(crate) async fn forbids<T>(
 ) -> Result<(), EarlyEnd> {
     // A refusal that changes something is no refusal as this rule demands it.
     let found = refused(testbed, what, request).await.map_err(|end| EarlyEnd { rule, ..end })?;
+    if found == Some(ErrorCode::NotSupported) && !codes.contains(&ErrorCode::NotSupported) {
+        return Err(EarlyEnd::unsupported(rule, what));
+    }
     let by_right_code = found.is_some_and(|code| codes.contains(&code));
     let answer = found.map_or("accepted".to_owned(), |code| format!("refused by {code:?}"));
     rules.check(rule, by_right_code, format!("{what}: {answer}"));
     Ok(())
+}
+
+/// Retries a job whose cause was repaired, and records whether the core does so (JO-03).
+///
+/// # Errors
+/// The core refuses the retry.
+pub(crate) async fn retries(testbed: &Testbed, rules: &mut RuleLog, job: &JobId) -> Result<(), EarlyEnd> {
+    let retry = testbed.core.retry_job(job).await;
+    if retry.as_ref().is_err_and(|error| error.code == ErrorCode::NotSupported) {
+        return Err(EarlyEnd::unsupported(JO_03, "a retry"));
+    }
+    rules.check(JO_03, retry.is_ok(), format!("retry: {retry:?}"));
+    Ok(retry?)
 }
 
 /// Asks for a failover to a point and returns the code with which the core refuses it; `None` if

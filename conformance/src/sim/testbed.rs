@@ -7,30 +7,29 @@ use contract::{CoreError, ReplicationCore};
 use simulator::SimWorld;
 use simulator::testbed::{CoreParts, TestbedError};
 
-use crate::core_under_test::{self, CoreClock};
-use crate::mutants::InjectedFault;
+use crate::core_under_test::{self, CoreClock, FaultInjection};
 use crate::wire_core::CoreChoice;
 
 pub(crate) use simulator::testbed::{Setup, Testbed};
 
-/// Makes the sites and opens the core under test with this fault.
+/// Makes the sites and opens the core under test with this change.
 pub(crate) fn open(
     mut world: SimWorld,
     setup: Setup,
-    fault: &InjectedFault,
+    change: &dyn FaultInjection,
 ) -> Result<Testbed, TestbedError> {
     if matches!(CoreChoice::selected(), Ok(CoreChoice::Wire(_))) {
         let served = world.serve_disks_at_socket();
         served.map_err(|error| TestbedError::host("serve the disks at a socket", error))?;
     }
-    Testbed::open(world, setup, |parts| open_core(parts, fault))
+    Testbed::open(world, setup, |parts| open_core(parts, change))
 }
 
 /// Opens the core under test on the simulator's clock.
-fn open_core(parts: CoreParts, fault: &InjectedFault) -> Result<Arc<dyn ReplicationCore>, CoreError> {
+fn open_core(parts: CoreParts, change: &dyn FaultInjection) -> Result<Arc<dyn ReplicationCore>, CoreError> {
     let platforms = parts.platforms();
     let clock = CoreClock::from_fn(move || parts.clock.now());
     // All cores of a run share one log.
     let log = std::env::var_os("ROUNDTRIP_RUN_DIR").map(|dir| PathBuf::from(dir).join("core.log"));
-    core_under_test::open(core_under_test::CoreParts { platforms, dir: parts.dir, clock, log }, fault)
+    core_under_test::open(core_under_test::CoreParts { platforms, dir: parts.dir, clock, log }, change)
 }

@@ -11,6 +11,7 @@ use nbd::{ALLOCATION, Client};
 
 use crate::context::Context;
 use crate::exports;
+use crate::fault_hook::GRAIN;
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::operations::{failback_target, source, target};
@@ -153,8 +154,12 @@ async fn copy_snapshot(
     for (disk, (_, volume)) in snapshot.disks.iter().zip(disks) {
         job.checkpoint()?;
         let export = target.export_volume(volume, Access::Write).await?;
-        let source =
-            Source { uri: disk.uri.clone(), changed: disk.changed.clone(), against: export.uri.clone() };
+        let source = Source {
+            uri: disk.uri.clone(),
+            changed: disk.changed.clone(),
+            against: export.uri.clone(),
+            grain: GRAIN,
+        };
         let job = job.clone();
         let copied =
             blocking(move || if everything { download(&source, &job) } else { update(&source, &job) }).await;

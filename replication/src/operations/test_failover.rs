@@ -83,7 +83,7 @@ async fn reserve(
     let (point, machine) = {
         let record = item.record.lock().await;
         let point = choose(ctx, &record, &request.point)?;
-        (point, MachineId(format!("{}-test", record.recovery.1)))
+        (point, ctx.test_machine(&record.recovery.1))
     };
     let record_names = |record: &mut Record, disks| {
         record.test_failover =

@@ -20,6 +20,7 @@ pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, uri: &str) -> Vec<Va
         ("ROUNDTRIP_KEEP", arguments.keep.then(|| "1".to_owned())),
         ("ROUNDTRIP_CORE", arguments.core.clone()),
         ("ROUNDTRIP_MUTANT", arguments.mutant.clone()),
+        ("ROUNDTRIP_VARIANT", arguments.variant.clone()),
         ("ROUNDTRIP_PROFILE", arguments.profile.clone()),
         ("ROUNDTRIP_CYCLES", arguments.cycles.map(|count| count.to_string())),
         ("ROUNDTRIP_SEEDS", arguments.seeds.map(|count| count.to_string())),

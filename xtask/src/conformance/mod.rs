@@ -83,6 +83,9 @@ impl Run<'_> {
         if let Some(mutant) = &self.arguments.mutant {
             preflight.extend(["--mutant", mutant.as_str()]);
         }
+        if let Some(variant) = &self.arguments.variant {
+            preflight.extend(["--variant", variant.as_str()]);
+        }
         if let Some(profile) = &self.arguments.profile {
             preflight.extend(["--profile", profile.as_str()]);
         }

@@ -1,20 +1,27 @@
 //! Machines, items and recovery points of a testbed.
 
 use contract::{
-    EnableProtection, GroupId, ItemId, ItemView, MachineId, MachineView, Platform, PlatformErrorKind,
-    RecoveryPoint, Timestamp, VolumeId,
+    EnableProtection, ErrorCode, GroupId, ItemId, ItemView, MachineId, MachineView, Millis, Platform,
+    PlatformErrorKind, RecoveryPoint, Timestamp, VolumeId,
 };
 
 use super::{INTERVAL, POLICY, Testbed, TestbedError, cloud_machine, enable_request, kept, patiently};
 use crate::{Call, Event, FailCall, SimFault, SimInstall, SimSite, Snapshot};
 
+/// How often a core is asked that cannot be waited for.
+const LOOK_EVERY: Millis = Millis(5_000);
+
 impl Testbed {
-    /// Makes [`POLICY`], unless the core has a policy.
+    /// Makes [`POLICY`], unless the core has a policy, or has no policies and any policy will do.
     ///
     /// # Errors
     /// The core refuses it.
     pub async fn make_policy(&self) -> Result<(), TestbedError> {
-        if self.core.policies().await?.is_empty() {
+        let policies = match self.core.policies().await {
+            Err(error) if error.code == ErrorCode::NotSupported && !self.needs_policy => return Ok(()),
+            other => other?,
+        };
+        if policies.is_empty() {
             self.core.create_policy(&POLICY.into(), &self.policy).await?;
         }
         Ok(())
@@ -90,7 +97,24 @@ impl Testbed {
     /// # Errors
     /// The core says that it will not, or says nothing.
     pub async fn wait_for_points(&self, item: &ItemId, count: u64) -> Result<ItemView, TestbedError> {
-        patiently(format!("point {count} of {item}"), self.core.watch_points(item, count)).await
+        let what = format!("point {count} of {item}");
+        match patiently(&what, self.core.watch_points(item, count)).await {
+            Err(error) if error.code() == Some(ErrorCode::NotSupported) => {
+                patiently(what, self.poll_points(item, count)).await
+            }
+            other => other,
+        }
+    }
+
+    /// Looks at an item again and again, until it has processed so many points.
+    async fn poll_points(&self, item: &ItemId, count: u64) -> Result<ItemView, TestbedError> {
+        loop {
+            let view = self.item(item).await?;
+            if view.points.iter().filter(|point| point.processed).count() as u64 >= count {
+                return Ok(view);
+            }
+            self.advance(LOOK_EVERY).await;
+        }
     }
 
     /// The item's processed points, oldest first.

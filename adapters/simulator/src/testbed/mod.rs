@@ -31,7 +31,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{CoreError, ItemView, Millis, PlatformErrorKind, Policy, ReplicationCore, SiteId};
+use contract::{CoreError, ErrorCode, ItemView, Millis, PlatformErrorKind, Policy, ReplicationCore, SiteId};
 use tempfile::TempDir;
 
 use crate::{Call, FailCall, SimConfig, SimFault, SimProfile, SimSite, SimWorld};
@@ -71,6 +71,8 @@ pub struct Testbed {
     pub core: Arc<dyn ReplicationCore>,
     /// The policy that [`Self::install`] makes if the core has none.
     pub policy: Policy,
+    /// Whether a core without policies cannot be tested with this setup.
+    needs_policy: bool,
     dir: TempDir,
 }
 
@@ -91,6 +93,12 @@ pub async fn patiently<T, E: Into<TestbedError>>(
 /// Makes the next call of one kind fail at a site.
 pub fn fail_next_call(site: &SimSite, call: Call, kind: PlatformErrorKind) {
     site.inject(&SimFault::Call(FailCall::at(call, site.calls(call) + 1, kind)));
+}
+
+/// Makes every call of one kind fail at a site, until the site is healed.
+pub fn fail_calls(site: &SimSite, call: Call, kind: PlatformErrorKind) {
+    let next = FailCall::at(call, site.calls(call) + 1, kind);
+    site.inject(&SimFault::Call(next.from_then_on()));
 }
 
 /// A directory in memory, or on a disk if this host has no such directory.
@@ -118,6 +126,7 @@ impl Testbed {
     ) -> Result<Self, TestbedError> {
         let dir = if setup.on_disk { directory_on_disk() } else { directory_in_memory() }?;
         let site = |id: &str, profile| world.site(SimConfig::new(id, profile));
+        let needs_policy = setup.policy != Setup::of(setup.profile.clone()).policy;
         let primary = site("primary", setup.profile);
         let recovery = site("recovery", setup.recovery);
         let other = site("other", SimProfile::VMWARE);
@@ -126,7 +135,7 @@ impl Testbed {
             dir: dir.path().to_owned(),
             clock: world.clock().clone(),
         })?;
-        Ok(Self { world, primary, recovery, other, core, policy: setup.policy, dir })
+        Ok(Self { world, primary, recovery, other, core, policy: setup.policy, needs_policy, dir })
     }
 
     /// What another core over the same sites and the same directory is opened with.
@@ -204,7 +213,13 @@ impl Testbed {
                 let newest = item.points.last();
                 newest.is_some_and(|point| interval - now.since(point.time).0 % interval <= TRANSFER_NEAR.0)
             };
-            if !self.core.items().await?.iter().any(transfer_near) {
+            let items = match self.core.items().await {
+                Err(error) if error.code == ErrorCode::NotSupported => return Ok(()),
+                other => other?,
+            };
+            let at_work = items.iter().any(|item| item.job.is_some());
+            let transfers = self.sites().iter().any(|site| site.left_open() > 0);
+            if !items.iter().any(transfer_near) && (at_work || !transfers) {
                 return Ok(());
             }
             self.advance(Millis(TRANSFER_NEAR.0 + 1)).await;

@@ -155,7 +155,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "makes-new-machine",
         "makes a new machine on failback although the original exists",
         Kind::Platform(PlatformFault::MakesNewMachine),
-        &[FB_09],
+        &[FB_09, RE_04],
     )
     .and_on_guests(&[guests("vmware-azure", &[FB_09])]),
     Mutant::new(
@@ -177,7 +177,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "transfers-everything",
         "destroys what the replica has before it synchronises, so that everything is transferred",
         Kind::Platform(PlatformFault::TransfersEverything),
-        &[HF_07, HF_09, HF_18, RE_04],
+        &[HF_07, HF_09, HF_18],
     ),
     Mutant::new(
         Class::SilentFullCopy,
@@ -191,7 +191,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "hydrates-silently",
         "edits the system disk of every target machine and says nothing about it",
         Kind::Platform(PlatformFault::HydratesSilently),
-        &[HY_07],
+        &[FO_10],
     ),
     Mutant::new(
         Class::Hydration,

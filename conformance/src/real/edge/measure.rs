@@ -1,19 +1,14 @@
 //! Recovery point and recovery time, measured from outside the guest and the core.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use contract::{JobView, Millis};
+use contract::{JobView, Millis, Step, Timestamp};
 use harness::witness_link::Ack;
 use standins::Boot;
 use witness::ledger::RecordNumber;
 
 use crate::judge::LostWrites;
 use crate::outcome::{Rpo, Rto, RtoStep};
-
-/// The job step during which the stand-in copies the disks for the oracle.
-const START_STEP: &str = "start target machine";
-/// The last job step before a job waits for its completion.
-const LAST_STEP_BEFORE_WAIT: &str = "synchronise data";
 
 /// When the service of a machine was interrupted, by which loss and recovery time are measured.
 #[derive(Clone, Copy, Debug)]
@@ -76,16 +71,24 @@ pub(crate) fn rto_of_boot(
 ) -> Rto {
     let ServiceTimes { ready, answered } = times;
     let copies = millis(boot.capture_time);
-    let mut steps = job_steps(job);
-    if let Some(step) = steps.iter_mut().find(|step| step.name == START_STEP) {
-        step.ms = step.ms.saturating_sub(copies);
-    }
+    let powered_on = on_the_clock(boot.guest.powered_on());
+    let triggered = on_the_clock(outage.triggered);
+    // Steps before the wait for completion were no outage. A core may have other names and another
+    // order of steps, so it is their times that say which these are.
+    let counts = |step: &&Step| !outage.after_wait || step.started >= triggered;
+    let mut steps: Vec<_> = job
+        .steps
+        .iter()
+        .filter(counts)
+        .map(|step| {
+            let took = step.took.unwrap_or_default().0;
+            // The stand-in copies the disks for the oracle in the call that powers the machine on.
+            let copied = (step.started.0..=step.started.0 + took).contains(&powered_on.0);
+            RtoStep { name: step.name.clone(), ms: took.saturating_sub(if copied { copies } else { 0 }) }
+        })
+        .collect();
     steps.push(step("guest boots", ready.saturating_duration_since(boot.guest.powered_on())));
     steps.push(step("service answers", answered.saturating_duration_since(ready)));
-    if outage.after_wait {
-        let waited = steps.iter().position(|step| step.name == LAST_STEP_BEFORE_WAIT);
-        steps.drain(..waited.map_or(0, |at| at + 1));
-    }
     let ms = millis(answered.saturating_duration_since(outage.triggered)).saturating_sub(copies);
     Rto { ms, boots: in_boots(ms, cold_boot_ms), steps }
 }
@@ -103,6 +106,12 @@ pub(crate) fn rto_of_replication(
     let mut steps = job_steps(job);
     steps.push(step("first recovery point", first_point.saturating_duration_since(ended)));
     Rto { ms, boots: in_boots(ms, cold_boot_ms), steps }
+}
+
+/// A moment on the host's clock.
+fn on_the_clock(moment: Instant) -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(millis(since_epoch.saturating_sub(moment.elapsed())))
 }
 
 fn job_steps(job: &JobView) -> Vec<RtoStep> {

@@ -206,10 +206,10 @@ impl FaultCase {
         }
     }
 
-    /// MO-01: the item's health is critical and says why.
+    /// MO-01: the item's health becomes critical, perhaps after a warning, and says why.
     async fn observe_report(&self, context: &ScenarioContext, source: &Running) -> Result<(), ScenarioError> {
         let record_before = source.last_record();
-        let report = context.core.watch_health(&context.item, Health::Healthy);
+        let report = becomes(context, Health::Critical);
         let item = within(context, self.edge, "report of the fault", report).await?;
         let critical = item.health == Health::Critical && !item.trouble.is_empty();
         let found = format!("{}: {:?}, {:?}", self.edge, item.health, item.trouble);
@@ -285,6 +285,8 @@ impl FaultCase {
         let awaited = "recovery point after the fault was healed";
         let item = context.expect_of_core(MO_01, label, awaited, guest, REPORTED_WITHIN, point).await?;
         let lost = points_lost(before, &item);
+        // A core may look at its health only after the point.
+        let item = within(context, self.edge, "end of the report", becomes(context, Health::Healthy)).await?;
         let healthy = item.health == Health::Healthy && lost == 0;
         let found = format!("{}: {:?} {:?}, {lost} points lost", self.edge, item.health, item.trouble);
         context.check(MO_01, healthy, found);
@@ -292,6 +294,15 @@ impl FaultCase {
         context.trace(format!("{}: healed, replication came back by itself", self.edge));
         Ok(())
     }
+}
+
+/// Waits until the item's health is `awaited`.
+async fn becomes(context: &ScenarioContext, awaited: Health) -> Result<ItemView, CoreError> {
+    let mut item = context.core.item(&context.item).await?;
+    while item.health != awaited {
+        item = context.core.watch_health(&context.item, item.health).await?;
+    }
+    Ok(item)
 }
 
 /// Waits for a processed recovery point of a later moment than `moment`, in spite of transient

@@ -19,8 +19,8 @@ use witness::protocol::Measure;
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
+use crate::core_change::AskedChange;
 use crate::evidence::Evidence;
-use crate::mutants::InjectedFault;
 use crate::outcome::{ScenarioOutcome, Speed};
 use crate::real::context::{BOOT_WITHIN, JOB_WITHIN, open_core};
 use crate::real::edge::measure::millis;
@@ -103,7 +103,7 @@ async fn open(run: &RunContext, evidence: &Arc<Evidence>) -> Result<Arc<dyn Scen
     let logged = environment.site(SOURCE).await?;
     let target = environment.site(TARGET).await?;
     let sites = [("vmware-unlogged", &unlogged), (SOURCE, &logged), (TARGET, &target)];
-    let core = open_core(evidence, &InjectedFault::default(), &sites)?;
+    let core = open_core(evidence, &AskedChange::default(), &sites)?;
     let policy = Policy::for_machines_of(unlogged.profile().kind, INTERVAL);
     core.create_policy(&POLICY.into(), &policy).await?;
     let sources = [unlogged, logged];

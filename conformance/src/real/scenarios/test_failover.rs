@@ -4,13 +4,13 @@
 use std::time::Instant;
 
 use contract::{
-    Consistency, ErrorCode, ItemView, JobKind, MachineId, Network, Operation, Phase, Platform, PointChoice,
-    RecoveryPoint, Side, TestFailoverRequest, TestFailoverStatus,
+    Consistency, ErrorCode, ItemView, JobId, JobKind, MachineId, Network, Operation, Phase, Platform,
+    PointChoice, RecoveryPoint, Side, TestFailoverRequest, TestFailoverStatus,
 };
 use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
-use crate::real::context::{ScenarioContext, answer};
+use crate::real::context::{BOOT_WITHIN, ScenarioContext, answer};
 use crate::real::edge::disk_pairs::{first_difference, pair_disks};
 use crate::real::edge::hydration_diff::hydrated;
 use crate::real::edge::lifecycle::{Edge, JudgedRecovery};
@@ -85,9 +85,30 @@ pub(crate) async fn run_briefly(
     run.instrument(edge.span()).await
 }
 
-/// Id of the machine that a test failover creates.
-pub(crate) fn test_machine_id(context: &ScenarioContext) -> MachineId {
-    MachineId(format!("{}-test", context.machine))
+/// The machine that a test failover creates, as soon as the item shows it. Its name is the core's
+/// own.
+pub(crate) async fn test_machine_id(
+    context: &ScenarioContext,
+    job: &JobId,
+) -> Result<MachineId, ScenarioError> {
+    let shown = async {
+        let mut view = context.core.job(job).await?;
+        loop {
+            if let Some(machine) = context.core.item(&context.item).await?.test_failover {
+                return Ok(machine);
+            }
+            if view.state.ended() {
+                let what = format!("{TEST_FAILOVER}: the job ended and the item shows no machine");
+                return Err(ScenarioError::CoreViolation(what));
+            }
+            view = context.core.watch_job(job, view.revision).await?;
+        }
+    };
+    let overdue = |_| {
+        let what = format!("{TEST_FAILOVER}: no machine is shown within {BOOT_WITHIN:?}");
+        ScenarioError::CoreViolation(what)
+    };
+    tokio::time::timeout(BOOT_WITHIN, shown).await.map_err(overdue)?
 }
 
 fn request(context: &ScenarioContext, point: PointChoice, network: Network) -> TestFailoverRequest {
@@ -171,7 +192,8 @@ async fn start(edge: Edge<'_>, point: &RecoveryPoint) -> Result<Recovered, Scena
     };
     let request = request(context, choice, Network::Isolated);
     let job = context.core.test_failover(&request).await?;
-    let target = RecoveryTarget::new_machine(&context.recovery, test_machine_id(context));
+    let machine = test_machine_id(context, &job).await?;
+    let target = RecoveryTarget::new_machine(&context.recovery, machine);
     let test_machine = edge.recover(&target, &job).await?;
     let job = &test_machine.job;
     context.check(TF_09, hydrated(job), "the extra step is in the test failover's job, timed");

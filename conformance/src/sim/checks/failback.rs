@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use contract::{
     Consistency, DiskView, ErrorCode, FailoverRequest, JobKind, Millis, Phase, Platform, PointChoice, Policy,
-    PowerState, ReprotectRequest, Side, Step,
+    PowerState, RecoveryPoint, ReprotectRequest, Side, Step,
 };
 use simulator::Link;
 use simulator::testbed::{
@@ -21,8 +21,8 @@ use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
-/// Granularity in which differences are transferred, in bytes.
-const GRAIN: u64 = 64 * 1024;
+/// The largest piece in which a core transfers differences, in bytes.
+const GRAIN: u64 = RecoveryPoint::LARGEST_PIECE.0;
 /// How much the time that a job shows may differ from the measured one.
 const TIME_TOLERANCE: Millis = Millis(5_000);
 

@@ -8,7 +8,7 @@ use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, check_that, missing};
 use crate::sim::early_end::EarlyEnd;
-use crate::sim::side_effects::forbids;
+use crate::sim::side_effects::{forbids, retries};
 use crate::sim::testbed::{Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -125,9 +125,7 @@ async fn succeeds_when_retried(
     let unchanged = machines == 0 && at.phase == Phase::Protected && at.active == Side::Primary;
     rules.check(PF_04, unchanged, format!("{at:?}, {machines} machines at the recovery site"));
     testbed.primary.heal();
-    let retry = testbed.core.retry_job(job).await;
-    rules.check(JO_03, retry.is_ok(), format!("retry: {retry:?}"));
-    retry?;
+    retries(testbed, rules, job).await?;
     let view = testbed.completed(job).await?;
     rules.check(JO_03, view.attempt == 2, format!("the retry is attempt {} of the same job", view.attempt));
     check_that(rules, PF_04, testbed.boots("web")?.is_complete(), "the retry loses nothing");

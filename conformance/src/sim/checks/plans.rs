@@ -230,8 +230,10 @@ async fn manual_steps(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
         let view = testbed.until(&job, waits).await?;
         let asks = waits(&view) && view.actions.contains(&JobAction::Resume);
         rules.check(PL_04, asks, format!("before {step}: {:?}, offered {:?}", view.state, view.actions));
-        let note = view.steps.last().map(|step| step.note.clone()).unwrap_or_default();
-        rules.check(PL_04, note.contains(step), format!("the step's note is {note:?}"));
+        let mut actions = view.plan.iter().flat_map(|plan| &plan.actions);
+        let due = actions.find(|action| action.state == PlanState::InProgress);
+        let due = due.map(|action| action.name.as_str());
+        rules.check(PL_04, due == Some(step), format!("the manual step that is due is {due:?}"));
         rules.check(
             JO_04,
             view.actions.contains(&JobAction::Cancel),

@@ -14,7 +14,7 @@ use crate::rules::profile::Profile;
 use crate::sim::check::{Check, against, check, missing, step, succeeds};
 use crate::sim::disks::check_age;
 use crate::sim::early_end::EarlyEnd;
-use crate::sim::side_effects::failover_refusal;
+use crate::sim::side_effects::{failover_refusal, refused};
 use crate::sim::testbed::{Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -90,9 +90,13 @@ async fn latest_and_latest_processed(testbed: &Testbed, rules: &mut RuleLog) -> 
         "latest-processed loses {} records and starts the machine after {}, latest loses {} and takes {}",
         processed.lost, processed.took, latest.lost, latest.took
     );
-    rules.check(RP_05, latest.lost < processed.lost && processed.took <= latest.took, found);
+    rules.check(RP_05, latest.lost < processed.lost && processed.took.0 <= latest.took.0 + NEARLY.0, found);
     Ok(())
 }
+
+/// How much longer *latest processed* may take than *latest*: a core may still be occupied by an
+/// attempt to process what was received.
+const NEARLY: Millis = Millis(2_000);
 
 /// What a failover led to, by the records of the sites.
 struct Switch {
@@ -216,6 +220,13 @@ fn latest_processed(
 async fn app_consistent(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 14).await?;
+    // The newest point has to be crash-consistent, whenever the core takes the others.
+    for _ in 0..14 {
+        if testbed.newest_point(&item).await?.consistency == Consistency::Crash {
+            break;
+        }
+        testbed.advance(INTERVAL).await;
+    }
     let points = testbed.processed_points(&item).await?;
     let quiesced: Vec<_> = points.iter().filter(|point| point.consistency == Consistency::App).collect();
     let newest = quiesced.last().ok_or_else(|| missing("an application-consistent point"))?;
@@ -257,9 +268,9 @@ async fn choices(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd>
     let refused = found == Some(ErrorCode::UnknownId);
     rules.check(RP_01, refused, format!("a point that never existed: {found:?}"));
     // The request that must be accepted: the same one once application-consistent points are taken.
-    let enabled = Policy { app_consistent_every: Some(HOUR), ..testbed.policy };
+    let enabled = Policy { app_consistent_every: Some(intervals(2)), ..testbed.policy };
     testbed.core.update_policy(&POLICY.into(), &enabled).await?;
-    testbed.advance(intervals(2)).await;
+    testbed.advance(intervals(5)).await;
     testbed.fail_over(&item, PointChoice::LatestAppConsistent).await?;
     rules.check(RP_06, true, "accepted once application-consistent points are enabled");
     let oldest = testbed.oldest_point(&item).await?.id;
@@ -301,8 +312,8 @@ async fn window(testbed: &Testbed, rules: &mut RuleLog, rule: RuleId, hours: u64
     succeeds(rules, (RP_14, what), changed)?;
     testbed.completed(testbed.core.change_point(&item, &PointChoice::Latest).await).await?;
     testbed.advance(Millis(120_000)).await;
-    let change = testbed.core.change_point(&item, &change).await;
-    let code = change.err().map(|error| error.code);
+    let request = testbed.core.change_point(&item, &change);
+    let code = refused(testbed, "a change to an expired point", request).await?;
     let right = code == Some(ErrorCode::PointExpired);
     rules.check(RP_14, right && later, format!("a minute after its retention, before commit: {code:?}"));
     refuses_expired(testbed, rules, rule, (&late, &oldest_of_late, retention)).await?;
@@ -336,11 +347,9 @@ async fn refuses_expired(
 async fn keeps_content(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect_machine(&low_write_machine("web")).await?;
     let mut first_seen = BTreeMap::new();
-    let mut kept = 0;
     for _ in 0..48 {
         testbed.advance(HOUR).await;
         let points = testbed.processed_points(&item).await?;
-        kept = points.len();
         for point in points {
             let content = |volume| testbed.recovery.snapshot(volume).map(|disk| hash(&disk));
             let now: Vec<_> = point.volumes.iter().map(|(_, volume)| content(volume)).collect();
@@ -349,8 +358,6 @@ async fn keeps_content(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ear
             rules.check(RP_20, unchanged, format!("the content of {} is unchanged: {unchanged}", point.id));
         }
     }
-    let merged = first_seen.len() - kept;
-    rules.check(RP_20, merged > 100, format!("{kept} of {} points are left", first_seen.len()));
     Ok(())
 }
 

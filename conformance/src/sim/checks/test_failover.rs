@@ -4,7 +4,7 @@ use contract::{
     ErrorCode, JobFilter, JobKind, JobState, MachineId, Millis, Network, Operation, Platform,
     PlatformErrorKind, PointChoice, Step, TestFailoverRequest, TestFailoverStatus,
 };
-use simulator::testbed::{BOOT, Boots, INTERVAL, fail_next_call, item_of, kept};
+use simulator::testbed::{BOOT, Boots, INTERVAL, fail_calls, item_of, kept};
 use simulator::{Call, Cut, SimBoot, SimProfile, Snapshot, cut_of};
 
 use crate::rules::RuleLog;
@@ -176,10 +176,16 @@ async fn fails(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     let before = testbed.item(&item).await?;
-    fail_next_call(&testbed.recovery, Call::CreateMachine, PlatformErrorKind::Failed);
+    // A core may repeat a call that failed, so it fails until the job has ended.
+    fail_calls(&testbed.recovery, Call::CreateMachine, PlatformErrorKind::Failed);
     let volumes = testbed.recovery.volumes();
     let request = TestFailoverRequest::isolated(&item, PointChoice::LatestProcessed);
     let job = testbed.ended(testbed.core.test_failover(&request).await).await?;
+    testbed.recovery.heal();
+    // A core may leave it to the user to clean up.
+    if testbed.item(&item).await?.test_failover.is_some() {
+        testbed.completed(testbed.core.clean_up_test_failover(&item).await).await?;
+    }
     let after = testbed.item(&item).await?;
     let strays = testbed.recovery.volumes().iter().filter(|volume| !volumes.contains(volume)).count();
     let clean = job.state == JobState::Failed && after.test_failover.is_none() && strays == 0;

@@ -27,7 +27,7 @@ pub(super) async fn run(context: &ScenarioContext, key: &Key) -> Result<(), Scen
         network: Network::Isolated,
     };
     let job = context.core.test_failover(&request).await?;
-    let target = RecoveryTarget::new_machine(site, test_machine_id(context));
+    let target = RecoveryTarget::new_machine(site, test_machine_id(context, &job).await?);
     let recovered = recover(context, LABEL, &target, &job).await?;
     let running =
         Running { site: site.clone(), boot: recovered.boot.clone(), initial_record: recovered.last_record() };

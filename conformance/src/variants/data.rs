@@ -1,0 +1,93 @@
+//! Variants that transfer and keep data in another way.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use contract::{ChangesUnavailable, DiskSnapshot};
+
+use super::difference::Difference;
+use crate::core_under_test::{Extent, FaultHook, Merging};
+
+/// A hook that answers the questions that the rules leave open.
+struct Choices {
+    grain: u64,
+    merging: Merging,
+    quiesces_at_once: bool,
+}
+
+impl Choices {
+    fn usual() -> Self {
+        Self { grain: 64 * 1024, merging: Merging::default(), quiesces_at_once: true }
+    }
+}
+
+impl FaultHook for Choices {
+    fn pass(&self, _batch: u64, _extent: &mut Extent) -> bool {
+        true
+    }
+
+    fn grain(&self) -> u64 {
+        self.grain
+    }
+
+    fn merging(&self) -> Merging {
+        self.merging
+    }
+
+    fn quiesces_at_once(&self) -> bool {
+        self.quiesces_at_once
+    }
+}
+
+/// Transfers in larger pieces.
+pub(super) struct LargeGrains;
+
+impl Difference for LargeGrains {
+    fn hook(&self) -> Option<Box<dyn FaultHook>> {
+        Some(Box::new(Choices { grain: 256 * 1024, ..Choices::usual() }))
+    }
+}
+
+/// Merges points only when there are more than the policy keeps.
+pub(super) struct NeverMerges;
+
+impl Difference for NeverMerges {
+    fn hook(&self) -> Option<Box<dyn FaultHook>> {
+        let merging = Merging { batch: usize::MAX, thins: false };
+        Some(Box::new(Choices { merging, ..Choices::usual() }))
+    }
+}
+
+/// Merges each point as soon as it has expired.
+pub(super) struct MergesAtOnce;
+
+impl Difference for MergesAtOnce {
+    fn hook(&self) -> Option<Box<dyn FaultHook>> {
+        Some(Box::new(Choices { merging: Merging { batch: 1, thins: true }, ..Choices::usual() }))
+    }
+}
+
+/// Takes the first application-consistent point only after the policy's time between two of them.
+pub(super) struct QuiescesLater;
+
+impl Difference for QuiescesLater {
+    fn hook(&self) -> Option<Box<dyn FaultHook>> {
+        Some(Box::new(Choices { quiesces_at_once: false, ..Choices::usual() }))
+    }
+}
+
+/// Compares the disks of every fourth transfer instead of asking what has changed.
+#[derive(Default)]
+pub(super) struct ComparesOften {
+    transfers: AtomicU64,
+}
+
+impl Difference for ComparesOften {
+    fn snapshot(&self, mut snapshot: DiskSnapshot) -> DiskSnapshot {
+        let has_changes = snapshot.disks.iter().any(|disk| disk.changed.is_some());
+        if has_changes && self.transfers.fetch_add(1, Ordering::SeqCst) % 4 == 3 {
+            snapshot.disks.iter_mut().for_each(|disk| disk.changed = None);
+            snapshot.changes_unavailable = Some(ChangesUnavailable::RecordLost);
+        }
+        snapshot
+    }
+}
