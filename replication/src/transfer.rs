@@ -298,7 +298,7 @@ mod tests {
         let extents = [clean, dirty(GRAIN, 512), dirty(2 * GRAIN - 1, 1), dirty(5 * GRAIN, 600)];
         let size = 5 * GRAIN + 1024;
         assert_eq!(whole_grains(&extents, GRAIN, size), [GRAIN..2 * GRAIN, 5 * GRAIN..size]);
-        assert_eq!(whole_grains(&extents, 4 * GRAIN, size), [0..size]);
+        assert_eq!(whole_grains(&extents, 4 * GRAIN, size), std::slice::from_ref(&(0..size)));
     }
 
     #[test]

@@ -32,8 +32,11 @@ fn tier(core: &str, dir: &Path) -> (Vec<ScenarioOutcome>, Duration) {
     (serde_json::from_slice(&text).expect("outcomes"), took)
 }
 
+/// Names, of rules or of edges, with their verdicts.
+type Verdicts = Vec<(String, Verdict)>;
+
 /// What is compared of a scenario: its verdict, those of its rules, and those of its edges.
-fn judged(outcome: &ScenarioOutcome) -> (Verdict, Vec<(String, Verdict)>, Vec<(String, Verdict)>) {
+fn judged(outcome: &ScenarioOutcome) -> (Verdict, Verdicts, Verdicts) {
     let rules = outcome.rules.iter().map(|rule| (rule.id.to_string(), rule.verdict)).collect();
     let edges = outcome.edges.iter().map(|edge| (edge.name.clone(), edge.verdict)).collect();
     (outcome.verdict, rules, edges)

@@ -61,8 +61,9 @@ macro_rules! call_core {
             use crate::methods::core as calls;
             let answer = match method {
                 $(<calls::$name::Params as Method>::NAME => async {
-                    #[allow(unused_variables, reason = "some methods have no parameters")]
                     let params: calls::$name::Params = params(raw)?;
+                    // Some methods have no parameters.
+                    let _ = &params;
                     let value = core.$name($(Argument::lend(&params.$argument)),*).await?;
                     result(&<calls::$name::Params as Method>::Result::from(value))
                 }.await,)+
