@@ -23,7 +23,7 @@ use crate::disks;
 use crate::evidence::Evidence;
 use crate::hydration::KnownGuest;
 use crate::missing::Missing;
-use crate::outcome::{EdgeOutcome, LeftDisk, ScenarioOutcome};
+use crate::outcome::ScenarioOutcome;
 use crate::real::environment::TestEnvironment;
 use crate::real::findings::Findings;
 use crate::rules::RuleId;

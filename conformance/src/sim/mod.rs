@@ -24,6 +24,7 @@ use anyhow::{Context as _, Result};
 use crate::context::RunContext;
 use crate::core_change::AskedChange;
 use crate::evidence::Evidence;
+use crate::missing::Missing;
 use crate::outcome::{ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
 use crate::scenario::Scenario;
@@ -98,7 +99,9 @@ fn identify(context: &RunContext, evidence: &Evidence) -> Result<String, String>
     let address = match CoreChoice::selected().map_err(|error| error.to_string())? {
         CoreChoice::BuiltIn => {
             // A core that does not say its name fails the checks.
-            return Ok(core_name(context).unwrap_or_else(|error| format!("a core without a name ({error:#})")));
+            return Ok(
+                core_name(context).unwrap_or_else(|error| format!("a core without a name ({error:#})"))
+            );
         }
         CoreChoice::Wire(address) => address,
     };

@@ -190,11 +190,11 @@ fn record_early_end(
             rules.unknown(LC_01, why);
             Verdict::Fail
         }
+        ScenarioError::Lacking(capability) => record_missing(outcome, rules, capability),
         _ => {
             rules.unknown(LC_01, why);
             Verdict::Unknown
         }
-        ScenarioError::Lacking(capability) => record_missing(outcome, rules, capability),
     }
 }
 
