@@ -20,11 +20,12 @@ mod side_effects;
 mod testbed;
 
 use anyhow::{Context as _, Result};
+use wire::protocol::Time;
 
 use crate::context::RunContext;
 use crate::core_change::AskedChange;
 use crate::evidence::Evidence;
-use crate::missing::Missing;
+use crate::missing::{self, Missing};
 use crate::outcome::{ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
 use crate::scenario::Scenario;
@@ -32,6 +33,9 @@ use crate::wire_core::{self, CoreChoice};
 
 pub use check::Check;
 pub use runner::{CheckedRules, Judged, judge, run_checks_for};
+
+/// The capability of a core that keeps the suite's virtual time over the wire.
+const VIRTUAL_TIME: &str = "virtual-time";
 
 /// Every check of single rules.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
@@ -65,8 +69,11 @@ pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
             Verdict::Unknown
         }
         Ok(core) => {
-            outcome.core = core;
-            run_script(&context, scenario, &evidence, &mut outcome, &mut rules)?
+            outcome.core = core.name;
+            match core.has_virtual_time {
+                true => run_script(&context, scenario, &evidence, &mut outcome, &mut rules)?,
+                false => skip_all(scenario, &mut outcome, &mut rules),
+            }
         }
     };
     outcome.rules = rules.into_outcomes();
@@ -94,14 +101,32 @@ fn run_script(
     })
 }
 
-/// The name of the core under test and how it was opened, or why it cannot be opened.
-fn identify(context: &RunContext, evidence: &Evidence) -> Result<String, String> {
+/// Skips a scenario: virtual time would not wait for a core that keeps the host's time.
+fn skip_all(scenario: &Scenario, outcome: &mut ScenarioOutcome, rules: &mut RuleLog) -> Verdict {
+    if scenario.script == "sim-rules" {
+        let all = checks::all().flat_map(|check| check.rules);
+        all.for_each(|rule| rules.skip(*rule, VIRTUAL_TIME));
+    }
+    outcome.why = missing::why(VIRTUAL_TIME);
+    Verdict::Skipped
+}
+
+/// The core under test, as a run of the simulated tier finds it.
+struct Identified {
+    /// Its name, and how it was opened.
+    name: String,
+    /// Whether it can keep the suite's virtual time.
+    has_virtual_time: bool,
+}
+
+/// Finds out which core is under test, or why it cannot be opened.
+fn identify(context: &RunContext, evidence: &Evidence) -> Result<Identified, String> {
     let address = match CoreChoice::selected().map_err(|error| error.to_string())? {
         CoreChoice::BuiltIn => {
             // A core that does not say its name fails the checks.
-            return Ok(
-                core_name(context).unwrap_or_else(|error| format!("a core without a name ({error:#})"))
-            );
+            let name = core_name(context);
+            let name = name.unwrap_or_else(|error| format!("a core without a name ({error:#})"));
+            return Ok(Identified { name, has_virtual_time: true });
         }
         CoreChoice::Wire(address) => address,
     };
@@ -110,7 +135,10 @@ fn identify(context: &RunContext, evidence: &Evidence) -> Result<String, String>
     let runtime = runtime.map_err(|error| format!("start a runtime: {error}"))?;
     let identity = runtime.block_on(wire_core::identify(&address, Some(log.as_std_path())));
     match identity {
-        Ok(identity) => Ok(format!("{identity}, simulated platforms")),
+        Ok(identity) => Ok(Identified {
+            name: format!("{identity}, simulated platforms"),
+            has_virtual_time: identity.time.contains(&Time::Virtual),
+        }),
         Err(error) => Err(format!("the core `{address}` cannot be opened: {error}")),
     }
 }
