@@ -67,10 +67,10 @@ impl DiskServer {
     fn socket(&self) -> PathBuf {
         self.dir.path().join("nbd.sock")
     }
-}
 
-impl Drop for DiskServer {
-    fn drop(&mut self) {
+    /// Disconnects all clients, accepts no more, and removes the socket with its directory, also
+    /// while exports are still held. Returns whether the thread that accepts connections ends.
+    pub fn close(&self) -> bool {
         let streams = {
             let mut clients = self.shared.clients();
             clients.ended = true;
@@ -81,8 +81,16 @@ impl Drop for DiskServer {
             let _ = stream.shutdown(Shutdown::Both);
         }
         // Wakes the thread that accepts connections, which then ends.
-        let woken = UnixStream::connect(self.socket());
-        if let (Ok(_), Some(accepting)) = (woken, self.accepting.take()) {
+        let woken = UnixStream::connect(self.socket()).is_ok();
+        // Fails if it was removed before.
+        let _ = std::fs::remove_dir_all(self.dir.path());
+        woken
+    }
+}
+
+impl Drop for DiskServer {
+    fn drop(&mut self) {
+        if let (true, Some(accepting)) = (self.close(), self.accepting.take()) {
             let _ = accepting.join();
         }
     }

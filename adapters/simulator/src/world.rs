@@ -73,6 +73,16 @@ impl SimWorld {
     }
 }
 
+/// A core that is another process may hold sites for longer than a simulation lasts, but not its
+/// socket.
+impl Drop for SimWorld {
+    fn drop(&mut self) {
+        if let Some(server) = &self.disk_server {
+            server.close();
+        }
+    }
+}
+
 impl fmt::Debug for SimWorld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimWorld").field("seed", &self.seed).field("now", &self.clock.now()).finish()

@@ -1,0 +1,8 @@
+"""Says nothing."""
+
+import sys
+
+import hostile
+
+hostile.leave_child()
+sys.stdin.read()

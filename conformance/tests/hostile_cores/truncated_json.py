@@ -1,0 +1,10 @@
+"""Answers with a part of a message."""
+
+import sys
+
+import hostile
+
+hostile.connect()
+request = hostile.receive()
+print('{"jsonrpc": "2.0", "id": %d, "resul' % request["id"], flush=True)
+sys.stdin.read()
