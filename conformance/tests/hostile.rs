@@ -1,5 +1,6 @@
 //! Cores that hang, die and break the protocol: each leads to one line, a verdict and its exit
 //! code, and leaves nothing behind. The cores are the scripts of `hostile_cores`.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

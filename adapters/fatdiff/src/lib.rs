@@ -6,9 +6,9 @@
 //! driver keeps. [`compare`] computes from the structure which sectors these are. Any other sector
 //! that differs is [`Damage`].
 //!
-//! - [`volume`]: geometry, allocation table, cluster chains
-//! - [`tree`]: directories, files, and who uses which cluster
-//! - [`explain`]: the comparison
+//! - `volume`: geometry, allocation table, cluster chains
+//! - `tree`: directories, files, and who uses which cluster
+//! - `explain`: the comparison
 
 mod explain;
 #[cfg(test)]

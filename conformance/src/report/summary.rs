@@ -273,7 +273,7 @@ mod tests {
             "rules: 1 held, 1 broken, 0 unknown",
             "documented limits: 0 as documented, 1 different",
             "advice: 0 followed, 1 not followed",
-            "not judged in this run: 186 rules, and 12 that have no check",
+            "not judged in this run: 187 rules, and 12 that have no check",
             &lines(FO_04, Score::Broken, "real", "3 points left"),
             &lines(LC_14, Score::DiffersFromLimit, "sim", "accepted"),
             &lines(PL_08, Score::NotFollowed, "sim", "no time in the job record"),

@@ -27,13 +27,13 @@ impl Testbed {
     /// # Errors
     /// The core refuses it. A core that has no policies at all goes by its own.
     pub async fn make_policy(&self) -> Result<(), TestbedError> {
-        match supported(self.opened.policies().await)? {
+        match supported(self.opened().policies().await)? {
             // Whoever stands in front of the core learns what it lacks.
             None if self.needs_policy => self.core.policies().await.map(drop)?,
             Some(policies) if policies.is_empty() => {}
             _ => return Ok(()),
         }
-        supported(self.opened.create_policy(&POLICY.into(), &self.policy).await)?;
+        supported(self.opened().create_policy(&POLICY.into(), &self.policy).await)?;
         Ok(())
     }
 
@@ -108,7 +108,7 @@ impl Testbed {
     /// The core says that it will not, or says nothing.
     pub async fn wait_for_points(&self, item: &ItemId, count: u64) -> Result<ItemView, TestbedError> {
         let what = format!("point {count} of {item}");
-        let waited = patiently(what.clone(), self.opened.watch_points(item, count)).await;
+        let waited = patiently(what.clone(), self.opened().watch_points(item, count)).await;
         if waited.as_ref().is_err_and(|error| error.code() == Some(ErrorCode::NotSupported)) {
             return patiently(what, self.look_for_points(item, count)).await;
         }

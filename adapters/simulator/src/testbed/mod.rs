@@ -73,8 +73,8 @@ pub struct Testbed {
     pub policy: Policy,
     /// Whether a core without policies cannot be tested with this setup.
     needs_policy: bool,
-    /// The core as it was opened, for what the testbed itself needs.
-    opened: Arc<dyn ReplicationCore>,
+    /// The core as it was opened, if something was put in front of it.
+    behind: Option<Arc<dyn ReplicationCore>>,
     dir: TempDir,
 }
 
@@ -137,8 +137,17 @@ impl Testbed {
             dir: dir.path().to_owned(),
             clock: world.clock().clone(),
         })?;
-        let opened = Arc::clone(&core);
-        Ok(Self { world, primary, recovery, other, core, policy: setup.policy, needs_policy, opened, dir })
+        Ok(Self {
+            world,
+            primary,
+            recovery,
+            other,
+            core,
+            policy: setup.policy,
+            needs_policy,
+            behind: None,
+            dir,
+        })
     }
 
     /// What another core over the same sites and the same directory is opened with.
@@ -167,20 +176,22 @@ impl Testbed {
     ) -> Result<(), TestbedError> {
         self.core.close().await?;
         self.core = open(self.parts())?;
-        self.opened = Arc::clone(&self.core);
+        self.behind = None;
         self.world.settle().await;
         Ok(())
     }
 
     /// Puts something in front of the core for everybody but the testbed itself.
     pub fn use_through(&mut self, front: impl FnOnce(Arc<dyn ReplicationCore>) -> Arc<dyn ReplicationCore>) {
-        self.core = front(Arc::clone(&self.opened));
+        let core = Arc::clone(self.opened());
+        self.core = front(Arc::clone(&core));
+        self.behind = Some(core);
     }
 
     /// The core as it was opened, with nothing in front of it.
     #[must_use]
     pub fn opened(&self) -> &Arc<dyn ReplicationCore> {
-        &self.opened
+        self.behind.as_ref().unwrap_or(&self.core)
     }
 
     /// Closes the core, which must leave nothing open at the sites.
@@ -228,7 +239,7 @@ impl Testbed {
                 let newest = item.points.last();
                 newest.is_some_and(|point| interval - now.since(point.time).0 % interval <= TRANSFER_NEAR.0)
             };
-            let items = match self.opened.items().await {
+            let items = match self.opened().items().await {
                 Err(error) if error.code == ErrorCode::NotSupported => return Ok(()),
                 other => other?,
             };

@@ -1,4 +1,5 @@
 //! Tests of the wire protocol.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod built_in;
 mod documents;

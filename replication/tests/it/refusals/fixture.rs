@@ -29,10 +29,11 @@ pub struct Kind {
 }
 
 /// Every kind of pair.
-pub const KINDS: [Kind; 3] = [
+pub const KINDS: [Kind; 4] = [
     Kind { table: Pair::Vmware, primary: SimProfile::VMWARE },
     Kind { table: Pair::HyperV, primary: SimProfile::HYPERV },
     Kind { table: Pair::Regions, primary: SimProfile::AZURE },
+    Kind { table: Pair::Kvm, primary: SimProfile::KVM },
 ];
 
 impl Kind {
