@@ -6,5 +6,5 @@ import hostile
 
 hostile.connect()
 request = hostile.receive()
-print('{"jsonrpc": "2.0", "id": %d, "resul' % request["id"], flush=True)
+print(('{"jsonrpc": "2.0", "id": %d, "result"' % request["id"])[:-2], flush=True)
 sys.stdin.read()
