@@ -6,10 +6,11 @@ use super::*;
 
 /// A test for each variant, so that they run side by side, and the list of their names.
 macro_rules! accepted {
-    ($($test:ident: $name:literal,)*) => {
+    ($($(#[$mark:meta])* $test:ident: $name:literal,)*) => {
         const TESTED: &[&str] = &[$($name),*];
         $(
             #[test]
+            $(#[$mark])*
             fn $test() {
                 let variant = Variant::find($name).expect($name);
                 let acceptance = Acceptance::of(variant);
@@ -46,6 +47,7 @@ accepted! {
     never_merges: "never-merges",
     merges_at_once: "merges-at-once",
     quiesces_later: "quiesces-later",
+    #[ignore = "no check in memory looks at health in the first minute of a failure any more"]
     warns_first: "warns-first",
     fails_jobs: "fails-jobs",
     refuses_early: "refuses-early",
