@@ -15,6 +15,22 @@ use wire::protocol::Time;
 /// Environment variable that names the core to test, as `--core` does.
 pub const VARIABLE: &str = "ROUNDTRIP_CORE";
 
+/// Environment variable with the directory from which relative paths in [`VARIABLE`] are meant: a
+/// test runs in the directory of its crate.
+const DIR_VARIABLE: &str = "ROUNDTRIP_CORE_DIR";
+
+/// Reads what `--core` names, as it was meant where the run was started.
+///
+/// # Errors
+/// It is malformed.
+pub fn parse(text: &str) -> Result<CoreAddress, BadAddress> {
+    let address: CoreAddress = text.parse()?;
+    Ok(match std::env::var_os(DIR_VARIABLE) {
+        Some(dir) => address.seen_from(Path::new(&dir)),
+        None => address,
+    })
+}
+
 /// The core that a run tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CoreChoice {
@@ -31,7 +47,7 @@ impl CoreChoice {
     /// The name is malformed.
     pub fn selected() -> Result<Self, BadAddress> {
         match std::env::var(VARIABLE).ok().filter(|text| !text.is_empty()) {
-            Some(text) => text.parse().map(Self::Wire),
+            Some(text) => parse(&text).map(Self::Wire),
             None => Ok(Self::BuiltIn),
         }
     }

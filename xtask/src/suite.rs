@@ -12,6 +12,8 @@ use crate::setup::{Changes, daemon};
 use crate::system::LiveSystem;
 
 const BINARY: &str = "roundtrip-suite";
+/// Tells the suite from where relative paths in `--core` are meant.
+pub const CORE_DIR: &str = "ROUNDTRIP_CORE_DIR";
 /// The exit code of the argument parser for an argument that it does not know.
 const PARSER_USAGE: u8 = 2;
 
@@ -91,6 +93,9 @@ impl Suite {
             .env("ROUNDTRIP_CONNECT", &self.uri)
             .current_dir(&self.root)
             .stdin(Stdio::null());
+        if let Ok(dir) = std::env::current_dir() {
+            command.env(CORE_DIR, dir);
+        }
         command
     }
 

@@ -18,7 +18,6 @@ use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
 use harness::reaper;
-use wire::client::CoreAddress;
 
 /// Exit code: no verdict could be reached, because this host or the suite failed.
 const INFRASTRUCTURE: u8 = 3;
@@ -172,7 +171,7 @@ async fn preflight(
     profile: Option<&str>,
     complaint: Option<String>,
 ) -> Result<u8> {
-    let core = match core.map(str::parse::<CoreAddress>).transpose() {
+    let core = match core.map(wire_core::parse).transpose() {
         Ok(core) => core,
         Err(error) => {
             eprintln!("--core: {error}");

@@ -39,7 +39,7 @@ fn open(parts: CoreParts) -> Result<Arc<dyn ReplicationCore>, CoreError> {
         observer: Some(gate),
     };
     let words = vec![env!("CARGO_BIN_EXE_roundtrip-core").to_owned()];
-    Ok(Arc::new(Client::open(CoreAddress::Program { words }, session)))
+    Ok(Arc::new(Client::open(CoreAddress::Program { words, dir: None }, session)))
 }
 
 fn testbed(mut world: SimWorld) -> Testbed {

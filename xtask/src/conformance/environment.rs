@@ -2,6 +2,7 @@
 
 use super::rundir::RunDir;
 use crate::cli::ConformanceArgs;
+use crate::suite::CORE_DIR;
 
 /// The seed of the simulated tier: a developer sets it, this program only passes it on.
 const SEED: &str = "ROUNDTRIP_SEED";
@@ -19,6 +20,7 @@ pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, uri: &str) -> Vec<Va
         ("ROUNDTRIP_CONNECT", Some(uri.to_owned())),
         ("ROUNDTRIP_KEEP", arguments.keep.then(|| "1".to_owned())),
         ("ROUNDTRIP_CORE", arguments.core.clone()),
+        (CORE_DIR, arguments.core.as_ref().and_then(|_| here())),
         ("ROUNDTRIP_MUTANT", arguments.mutant.clone()),
         ("ROUNDTRIP_VARIANT", arguments.variant.clone()),
         ("ROUNDTRIP_PROFILE", arguments.profile.clone()),
@@ -29,6 +31,11 @@ pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, uri: &str) -> Vec<Va
     snapshot_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
         .chain(set)
         .collect()
+}
+
+/// The directory in which this program was started.
+fn here() -> Option<String> {
+    std::env::current_dir().ok()?.into_os_string().into_string().ok()
 }
 
 /// Snapshots are compared as they are: a run neither accepts a difference nor writes new snapshots
@@ -73,6 +80,7 @@ mod tests {
         for name in [
             "ROUNDTRIP_KEEP",
             "ROUNDTRIP_CORE",
+            CORE_DIR,
             "ROUNDTRIP_MUTANT",
             "ROUNDTRIP_PROFILE",
             "ROUNDTRIP_CYCLES",

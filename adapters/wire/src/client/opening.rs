@@ -74,11 +74,12 @@ pub(crate) async fn open(
             let streams = Streams { from: Lines::new(from), to: Box::new(to) };
             shake_hands(streams, session, serve_on, deadline, None).await
         }
-        CoreAddress::Program { words } => {
+        CoreAddress::Program { words, dir } => {
             let listener = Listener::new()?;
             let socket = listener.dir.path().join(SOCKET);
             let log = session.log.clone();
-            let started = CoreProcess::start(words, &socket, &session.state_dir, log.as_deref())?;
+            let started =
+                CoreProcess::start(words, dir.as_deref(), &socket, &session.state_dir, log.as_deref())?;
             let Started { process: running, stdin, stdout } = started;
             // Nobody waits for it any more if the core is not wanted any more.
             let _ = process.send(running.clone());

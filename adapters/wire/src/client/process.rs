@@ -33,16 +33,21 @@ pub(crate) struct Started {
 }
 
 impl CoreProcess {
-    /// Starts a program on the current runtime.
+    /// Starts a program on the current runtime, in this directory.
     pub(crate) fn start(
         words: &[String],
+        dir: Option<&Path>,
         socket: &Path,
         state_dir: &Path,
         log: Option<&Path>,
     ) -> Result<Started, WireError> {
         let program = words.first().cloned().unwrap_or_default();
         let failed = |error| WireError::Start { program: program.clone(), error: Arc::new(error) };
-        let mut child = Command::new(&program)
+        let mut command = Command::new(&program);
+        if let Some(dir) = dir {
+            command.current_dir(dir);
+        }
+        let mut child = command
             .args(words.iter().skip(1))
             .env(SOCKET_VARIABLE, socket)
             .env(STATE_VARIABLE, state_dir)

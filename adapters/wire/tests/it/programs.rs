@@ -47,7 +47,7 @@ fn open(body: &str) -> (Client, TempDir) {
         log: None,
         observer: None,
     };
-    (Client::open(CoreAddress::Program { words }, session), dir)
+    (Client::open(CoreAddress::Program { words, dir: None }, session), dir)
 }
 
 #[tokio::test]
