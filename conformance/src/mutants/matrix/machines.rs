@@ -177,7 +177,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "transfers-everything",
         "destroys what the replica has before it synchronises, so that everything is transferred",
         Kind::Platform(PlatformFault::TransfersEverything),
-        &[HF_07, HF_09, HF_18],
+        &[HF_07, HF_09, HF_18, RE_04],
     ),
     Mutant::new(
         Class::SilentFullCopy,
