@@ -1,10 +1,11 @@
 //! Variants that judge health in another way.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use contract::{Health, ItemView, Millis, Phase, PlatformError, ReplicationCore};
+use contract::{Health, ItemId, ItemView, Phase, ReplicationCore};
 use tokio::time::Instant;
 
 use super::difference::Difference;
@@ -15,32 +16,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Shows replication that has failed as a warning before it is critical.
 #[derive(Default)]
 pub(super) struct WarnsFirst {
-    /// When the first call to a platform failed since replication was last seen to work.
-    failing_since: Mutex<Option<Instant>>,
-}
-
-impl WarnsFirst {
-    fn failing_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.failing_since.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// When each item was last seen not to be critical: its trouble began later.
+    was_well: Mutex<BTreeMap<ItemId, Instant>>,
 }
 
 #[async_trait]
 impl Difference for WarnsFirst {
     async fn item(&self, _core: &dyn ReplicationCore, mut view: ItemView) -> ItemView {
-        let mut since = self.failing_since();
-        if view.health == Health::Healthy {
-            *since = None;
-        }
-        let is_new = since.is_some_and(|since| since.elapsed() < PATIENCE);
-        if is_new && view.protection.phase == Phase::Protected && view.health == Health::Critical {
+        let mut was_well = self.was_well.lock().unwrap_or_else(PoisonError::into_inner);
+        if view.protection.phase != Phase::Protected || view.health != Health::Critical {
+            was_well.insert(view.id.clone(), Instant::now());
+        } else if was_well.get(&view.id).is_some_and(|at| at.elapsed() < PATIENCE) {
             view.health = Health::Warning;
         }
         view
-    }
-
-    fn repeats(&self, _error: &PlatformError) -> Option<Millis> {
-        self.failing_since().get_or_insert_with(Instant::now);
-        None
     }
 }
