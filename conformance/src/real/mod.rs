@@ -5,6 +5,7 @@
 //! - `machine`, `workload`, `scenario_run`: plain types and constants
 //! - `environment`, `findings`, `context`: what a scenario works with
 //! - `edge`: one file for each kind of edge, and the parts that they share
+//! - `restarts`: what a core shows after it was killed, if it was
 //! - `setup`, `teardown`: what comes before the first edge and after the last one
 //! - `script`, `scenarios`: the code of each scenario
 //! - this file: which scenario runs which code
@@ -14,6 +15,7 @@ mod edge;
 mod environment;
 mod findings;
 mod machine;
+mod restarts;
 mod scenario_run;
 mod scenarios;
 mod script;
@@ -85,7 +87,9 @@ struct RunBetweenSites {
 #[async_trait]
 impl ScenarioRun for RunBetweenSites {
     async fn run(&self) -> Result<(), ScenarioError> {
-        self.context.ended((self.run_script)(&self.context).await)
+        let ended = (self.run_script)(&self.context).await;
+        restarts::judge(&self.context);
+        self.context.ended(ended)
     }
 
     async fn record(&self, outcome: &mut ScenarioOutcome) {

@@ -3,6 +3,8 @@
 //! The seed decides what the guest writes, when the disaster strikes and where replication is at
 //! that moment. The seeds of a run follow from its id; `ROUNDTRIP_SEED` runs a single seed again.
 
+use std::fmt;
+
 use anyhow::{Context as _, Result};
 use contract::{Direction, Millis, Phase, Policy, Side, Timestamp};
 use simulator::testbed::{BACK, BOOT, Boots, INTERVAL, OUT, TestbedError, item_of};
@@ -13,6 +15,7 @@ use crate::context::RunContext;
 use crate::core_change::AskedChange;
 use crate::core_under_test::FaultInjection;
 use crate::evidence::Evidence;
+use crate::kills::DOWN;
 use crate::missing::{self, Missing};
 use crate::outcome::{
     DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, RuleOutcome, ScenarioOutcome, Verdict,
@@ -50,7 +53,7 @@ pub(crate) fn run(
         all_idle &= idle.is_some();
         why_idle = idle.or(why_idle);
         lacking |= cycle.missing.get().is_some();
-        verdict = verdict.and(record(outcome, rules, *seed, cycle));
+        verdict = verdict.and(record(outcome, rules, CycleName { seed: *seed, kill: None }, cycle));
         evidence.progress("cycles", "seeds", done, seeds.len() as u64, "seeds");
     }
     outcome.edges = condense(std::mem::take(&mut outcome.edges));
@@ -67,7 +70,8 @@ pub(crate) fn run(
     Ok(verdict)
 }
 
-fn seeds(context: &RunContext) -> Result<Vec<u64>> {
+/// The seeds that a run asks for.
+pub(super) fn seeds(context: &RunContext) -> Result<Vec<u64>> {
     if let Ok(seed) = std::env::var("ROUNDTRIP_SEED") {
         return Ok(vec![seed.parse().context("ROUNDTRIP_SEED is not a number")?]);
     }
@@ -75,14 +79,44 @@ fn seeds(context: &RunContext) -> Result<Vec<u64>> {
     Ok((first..first + context.seeds).collect())
 }
 
-/// What one seed's cycle found.
-struct Cycle {
+/// Which cycle it is.
+#[derive(Clone, Copy)]
+pub(super) struct CycleName {
+    /// Its seed.
+    pub(super) seed: u64,
+    /// The moment at which the core was killed.
+    pub(super) kill: Option<u64>,
+}
+
+impl fmt::Display for CycleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, kill } = self;
+        match kill {
+            None => write!(f, "seed {seed}"),
+            Some(moment) => write!(f, "seed {seed}, killed at moment {moment}"),
+        }
+    }
+}
+
+impl CycleName {
+    /// How to run the cycle again.
+    fn again(self) -> String {
+        let Self { seed, kill } = self;
+        match kill {
+            None => format!("ROUNDTRIP_SEED={seed} runs it again"),
+            Some(moment) => format!("ROUNDTRIP_SEED={seed} with --kills @{moment} runs it again"),
+        }
+    }
+}
+
+/// What one cycle found.
+pub(super) struct Cycle {
     /// The edges that were judged.
     edges: Vec<EdgeOutcome>,
     /// Why the cycle ended early, if it did.
-    ended: Result<(), EarlyEnd>,
+    pub(super) ended: Result<(), EarlyEnd>,
     /// The capability that the core lacks for the rest of the cycle.
-    missing: Missing,
+    pub(super) missing: Missing,
 }
 
 /// Runs one seed's cycle. Each seed has a fault of its own, because a fault that waits for an edge
@@ -106,12 +140,13 @@ pub(crate) fn judge_seed(seed: u64, change: &dyn FaultInjection) -> Vec<RuleOutc
     let pair = keeping_few_points(Setup::vmware());
     let cycle = run_cycle(seed, pair, change, &|_| ());
     let mut rules = RuleLog::simulated();
-    record(&mut ScenarioOutcome::begun("sim-vmware-azure", "", None), &mut rules, seed, cycle);
+    let name = CycleName { seed, kill: None };
+    record(&mut ScenarioOutcome::begun("sim-vmware-azure", "", None), &mut rules, name, cycle);
     rules.into_outcomes()
 }
 
 /// Runs one seed's cycle on a core with this change. Calls `begins` as an edge begins.
-fn run_cycle(seed: u64, pair: Setup, change: &dyn FaultInjection, begins: &dyn Fn(&str)) -> Cycle {
+pub(super) fn run_cycle(seed: u64, pair: Setup, change: &dyn FaultInjection, begins: &dyn Fn(&str)) -> Cycle {
     let (mut edges, missing) = (Vec::new(), Missing::default());
     let parts = CycleParts { pair, change, begins, missing: &missing };
     let ended = simulator::run(seed, async |world| cycle(world, parts, &mut edges).await);
@@ -120,7 +155,7 @@ fn run_cycle(seed: u64, pair: Setup, change: &dyn FaultInjection, begins: &dyn F
 
 /// Reduces the edges of many seeds to those that a report shows: of each kind the worst that
 /// passed, and the first that failed.
-fn condense(edges: Vec<EdgeOutcome>) -> Vec<EdgeOutcome> {
+pub(super) fn condense(edges: Vec<EdgeOutcome>) -> Vec<EdgeOutcome> {
     let mut kept: Vec<EdgeOutcome> = Vec::new();
     for kind in EDGES {
         let of_kind = edges.iter().filter(|edge| edge.name.starts_with(kind)).cloned();
@@ -135,28 +170,33 @@ fn condense(edges: Vec<EdgeOutcome>) -> Vec<EdgeOutcome> {
     kept
 }
 
-/// Adds a seed's edges to the outcome and judges the rules by them.
-fn record(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, seed: u64, cycle: Cycle) -> Verdict {
+/// Adds a cycle's edges to the outcome and judges the rules by them.
+pub(super) fn record(
+    outcome: &mut ScenarioOutcome,
+    rules: &mut RuleLog,
+    name: CycleName,
+    cycle: Cycle,
+) -> Verdict {
     let mut verdict = match (&cycle.ended, cycle.missing.get()) {
         (_, Some(capability)) => record_missing(outcome, rules, capability),
         (Ok(()), None) => {
             rules.check(LC_01, true, "every seed's cycle ended where it began");
             Verdict::Pass
         }
-        (Err(error), None) => record_early_end(outcome, rules, seed, error),
+        (Err(error), None) => record_early_end(outcome, rules, name, error),
     };
     for edge in cycle.edges {
         let passed = edge.verdict == Verdict::Pass;
-        rules.check(FO_10, passed, format!("seed {seed}, {}: {}", edge.name, edge.disks[0].words));
+        rules.check(FO_10, passed, format!("{name}, {}: {}", edge.name, edge.disks[0].words));
         if edge.name.starts_with("failback") {
             let complete = passed && edge.rpo.records == 0;
-            rules.check(LC_09, complete, format!("seed {seed}: {} records lost", edge.rpo.records));
+            rules.check(LC_09, complete, format!("{name}: {} records lost", edge.rpo.records));
         } else {
             let is_up = edge.rto.ms > 0;
-            rules.check(FO_09, is_up, format!("seed {seed}: the machine from the lost site is up: {is_up}"));
+            rules.check(FO_09, is_up, format!("{name}: the machine from the lost site is up: {is_up}"));
         }
         if !passed && outcome.why.is_empty() {
-            outcome.why = format!("{}: {}; ROUNDTRIP_SEED={seed} runs it again", edge.name, edge.why);
+            outcome.why = format!("{name}, {}: {}; {}", edge.name, edge.why, name.again());
         }
         verdict = verdict.and(edge.verdict);
         outcome.edges.push(edge);
@@ -173,14 +213,14 @@ fn record_missing(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, capability
     Verdict::Skipped
 }
 
-/// Judges a seed whose cycle ended early: it fails if the core is to blame, else it is unknown.
+/// Judges a cycle that ended early: it fails if the core is to blame, else it is unknown.
 fn record_early_end(
     outcome: &mut ScenarioOutcome,
     rules: &mut RuleLog,
-    seed: u64,
+    name: CycleName,
     end: &EarlyEnd,
 ) -> Verdict {
-    let why = format!("seed {seed}: {}; ROUNDTRIP_SEED={seed} runs it again", end.error);
+    let why = format!("{name}: {}; {}", end.error, name.again());
     if outcome.why.is_empty() {
         outcome.why.clone_from(&why);
     }
@@ -200,7 +240,7 @@ fn record_early_end(
 
 /// The sites of the scenario's row, and a policy that keeps three points and takes an
 /// application-consistent one an hour.
-fn setup(scenario: &Scenario) -> Result<Setup> {
+pub(super) fn setup(scenario: &Scenario) -> Result<Setup> {
     let site = |name: &str| {
         SimProfile::by_name(name).with_context(|| format!("the simulator has no site called {name}"))
     };
@@ -232,7 +272,9 @@ async fn cycle(world: SimWorld, parts: CycleParts<'_>, edges: &mut Vec<EdgeOutco
     begins(EDGES[0]);
     testbed.wait_for_points(&item, 4).await?;
     testbed.advance(Millis(seed.wrapping_mul(7919) % INTERVAL.0)).await;
-    edges.push(fail_over(&testbed, seed).await?);
+    // A core that is killed during a transfer may take the next point an interval later.
+    let missed = change.kills().map_or(0, |_| INTERVAL.0 + DOWN.0);
+    edges.push(fail_over(&testbed, seed, Millis(INTERVAL.0 + TOLERANCE.0 + missed)).await?);
     testbed.commit(&item).await?;
     testbed.primary.restore();
     begins(EDGES[1]);
@@ -259,7 +301,11 @@ async fn reprotect(testbed: &Testbed, direction: Direction) -> Result<(), Testbe
     testbed.wait_for_points(&item, 3).await.map(drop)
 }
 
-async fn fail_over(testbed: &Testbed, seed: u64) -> Result<EdgeOutcome, TestbedError> {
+async fn fail_over(
+    testbed: &Testbed,
+    seed: u64,
+    tolerated_loss: Millis,
+) -> Result<EdgeOutcome, TestbedError> {
     let disaster = testbed.primary.lose();
     testbed.advance(Millis(1_000)).await;
     let began = testbed.world.clock().now();
@@ -267,7 +313,7 @@ async fn fail_over(testbed: &Testbed, seed: u64) -> Result<EdgeOutcome, TestbedE
     testbed.advance(BOOT).await;
     let boots = testbed.boots(MACHINE)?;
     let name = format!("failover (seed {seed})");
-    Ok(judge(&Edge { name, boots, disaster, began, tolerated_loss: Millis(INTERVAL.0 + TOLERANCE.0) }))
+    Ok(judge(&Edge { name, boots, disaster, began, tolerated_loss }))
 }
 
 async fn fail_back(testbed: &Testbed, seed: u64) -> Result<EdgeOutcome, TestbedError> {
@@ -302,7 +348,7 @@ fn judge(edge: &Edge) -> EdgeOutcome {
             (Some(*range.end()), Verdict::Fail, words)
         }
         Cut::Broken(mismatch) => (None, Verdict::Fail, format!("{mismatch:?}")),
-        Cut::OtherDisks(sizes) => (None, Verdict::Fail, format!("{sizes:?}")),
+        Cut::OtherDisks(sizes) => (None, Verdict::Fail, sizes.to_string()),
         Cut::Unknown(why) => (None, Verdict::Unknown, why),
     };
     let record = cut.map_or(0, |cut| last_record(&log, cut));

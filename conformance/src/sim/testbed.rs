@@ -22,7 +22,7 @@ pub(crate) fn open(
     change: &dyn FaultInjection,
     missing: &Missing,
 ) -> Result<Testbed, TestbedError> {
-    if matches!(CoreChoice::selected(), Ok(CoreChoice::Wire(_))) {
+    if matches!(change.core(), Ok(CoreChoice::Wire(_))) {
         let served = world.serve_disks_at_socket();
         served.map_err(|error| TestbedError::host("serve the disks at a socket", error))?;
     }

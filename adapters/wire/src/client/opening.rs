@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use tempfile::TempDir;
+use tempdirs::OwnedDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{ChildStdin, ChildStdout};
@@ -38,7 +38,7 @@ struct Streams {
 /// The socket at which the suite listens for one core.
 struct Listener {
     listener: UnixListener,
-    dir: TempDir,
+    dir: OwnedDir,
 }
 
 const SOCKET: &str = "core.sock";
@@ -46,9 +46,7 @@ const SOCKET: &str = "core.sock";
 impl Listener {
     fn new() -> Result<Self, WireError> {
         let what = "make a socket for the core";
-        // A directory of `tempfile` has mode 0700.
-        let dir =
-            tempfile::Builder::new().prefix("roundtrip-core-").tempdir().map_err(WireError::host(what))?;
+        let dir = OwnedDir::new("core").map_err(WireError::host(what))?;
         let path = dir.path().join(SOCKET);
         let listener = UnixListener::bind(&path).map_err(WireError::host(what))?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
