@@ -19,7 +19,7 @@ use crate::client::session::{Greeting, Session, SuiteService};
 use crate::connection::{Connection, Options};
 use crate::error::WireError;
 use crate::lines::Lines;
-use crate::protocol::{Connect, Connected, HANDSHAKE_WITHIN};
+use crate::protocol::{Connect, Connected, HANDSHAKE_WITHIN, Time};
 
 /// An open core.
 #[derive(Clone)]
@@ -158,6 +158,7 @@ async fn shake_hands(
     process: Option<CoreProcess>,
 ) -> Result<OpenCore, WireError> {
     let observer = session.observer.clone();
+    let in_turn = session.time == Time::Virtual;
     let (service, greeted) = SuiteService::new(session);
     let why_closed = process.map(|process| {
         let why: futures_util::future::BoxFuture<'static, _> = Box::pin(process.why_closed());
@@ -166,7 +167,7 @@ async fn shake_hands(
     let connection = Connection::start(
         streams.from,
         streams.to,
-        Options { service, serve_on, then_serve_on: None, observer, why_closed },
+        Options { service, serve_on, then_serve_on: None, in_turn, observer, why_closed },
     );
     let greeting: Greeting = tokio::select! {
         greeting = timeout_at(deadline, greeted) => match greeting {
