@@ -106,7 +106,7 @@ impl ScenarioContext {
             missing,
             guest: Arc::default(),
             fault,
-            core_name: capabilities.name,
+            core_name: crate::wire_core::report_name(capabilities.name).await,
             host: environment.host,
             scratch: environment.scratch,
         })
