@@ -862,9 +862,7 @@ class Clock:
         self.virtual = False
 
     async def now(self) -> int:
-        if self.virtual:
-            return cast(int, from_json(int, await self._connection.call("clock.now", {}), "clock.now"))
-        return time.time_ns() // 1_000_000
+        return self._connection.told if self.virtual else time.time_ns() // 1_000_000
 
     async def sleep(self, duration: int) -> None:
         await self.sleep_until(await self.now() + duration)
@@ -891,7 +889,8 @@ class Connection:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self.serve_request: Callable[[str, Json], Awaitable[Any]] | None = None
-        self.received = 0
+        # How many messages have come, and the virtual time that the suite told last.
+        self.received, self.told = 0, 0
         self._reported = -1
 
     async def call(self, method: str, params: Json) -> Any:
@@ -952,6 +951,8 @@ class Connection:
             self._send({"id": None, "error": {"code": -32600, "message": "no request"}})
         elif "method" not in message:
             self._handle_answer(message)
+        elif message["method"] == "clock.time":
+            self.told = message.get("params", {}).get("time", self.told)
         elif message["method"] == "rpc.cancel":
             if task := self._running.get(json.dumps(message.get("params", {}).get("id"))):
                 task.cancel()
@@ -2041,7 +2042,7 @@ async def _run(core: Core) -> None:
         welcome = await connection.call("suite.connect", hello)
         core.clock = Clock(connection)
         if welcome["time"] == "virtual":
-            core.clock.virtual = True
+            core.clock.virtual, connection.told = True, welcome["now"]
             loop.virtual_clock, loop.selector.idle = core.clock, connection.idle
         core.sites = {site: Platform(connection, site) for site in welcome["sites"]}
         core.state_dir = Path(welcome["state_dir"])
