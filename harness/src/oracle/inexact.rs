@@ -104,11 +104,10 @@ impl Inexact<'_> {
         let alive = self.tally.epochs.iter().zip(dead).rev().filter(|(_, dead)| *dead == 0);
         for (range, _) in alive {
             let wrong = WrongAt::collect(self.walk, Cut(range.start))?;
-            if let Some(included) = epoch::largest_subset(self.walk, range, &wrong)? {
-                let barrier = Cut(range.start);
-                let of_epoch = range.end - range.start;
+            if let Some(lost) = epoch::writes_lost(self.walk, range, &wrong)? {
+                let (barrier, end) = (Cut(range.start), Cut(range.end));
                 let of = self.log.len();
-                return Ok(Some((Verdict::EpochConsistent { barrier, included, of_epoch, of }, barrier)));
+                return Ok(Some((Verdict::EpochConsistent { barrier, end, lost, of }, barrier)));
             }
         }
         Ok(None)
