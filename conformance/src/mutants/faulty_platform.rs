@@ -324,6 +324,9 @@ impl Platform for FaultyPlatform {
         if self.has_in_cloud(PlatformFault::CloudSourceRuns).await? {
             return Ok(());
         }
+        if self.has_on_premises(PlatformFault::LeavesOriginalRunning).await? {
+            return Ok(());
+        }
         if self.has(PlatformFault::KillsSource) {
             return self.platform.power_off(id).await;
         }
@@ -346,6 +349,9 @@ impl Platform for FaultyPlatform {
     }
 
     async fn power_off(&self, id: &MachineId) -> Result<(), PlatformError> {
+        if self.has_on_premises(PlatformFault::LeavesOriginalRunning).await? {
+            return Ok(());
+        }
         self.open_disks_too_early(id).await?;
         self.platform.power_off(id).await
     }

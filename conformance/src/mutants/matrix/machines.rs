@@ -100,6 +100,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[RE_09],
     ),
     Mutant::new(
+        Class::BothSidesRun,
+        "leaves-original-running",
+        "does not switch off the original when it reprotects",
+        Kind::Platform(PlatformFault::LeavesOriginalRunning),
+        &[RE_02],
+    )
+    .and_on_guests(&[guests("vmware-uefi-azure", &[RE_02])]),
+    Mutant::new(
         Class::NothingBooted,
         "needs-every-site",
         "starts no machine while another site does not answer",
