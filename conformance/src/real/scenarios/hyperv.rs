@@ -51,7 +51,9 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
         let cloud = fail_over(out).instrument(out.span()).await?;
         let back = Edge::begin(context, FAILBACK, &cloud);
         let returned = fail_back(back).instrument(back.span()).await?;
-        Reprotect { edge: REVERSE_REPLICATE, serving: &returned, standby: &cloud }.run(context).await?;
+        Reprotect { edge: REVERSE_REPLICATE, serving: &returned, standby: &cloud, restarted: None }
+            .run(context)
+            .await?;
         on_premises = returned;
     }
     teardown::end(context, &on_premises).await
