@@ -127,6 +127,9 @@ pub struct ConformanceArgs {
     /// Simulated cycles, each with a seed of its own [default: 64]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub seeds: Option<u32>,
+    /// Repeat the simulated cycle and the checks in memory with this one seed, which a failure names
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    pub seed: Option<u64>,
     #[command(flatten)]
     pub consent: Consent,
 }
@@ -200,6 +203,7 @@ impl ConformanceArgs {
             profile: None,
             cycles: None,
             seeds: None,
+            seed: None,
             consent,
         }
     }

@@ -16,7 +16,9 @@ use nbd::{DiskServer, Served};
 use tokio::sync::watch;
 
 use crate::disk::BOOT_PARTITION;
+use crate::extents::Division;
 use crate::faults::Faults;
+use crate::seeds::seed_of;
 use crate::state::State;
 use crate::store::Store;
 use crate::trace::Trace;
@@ -57,7 +59,7 @@ impl SimSite {
         clock: SimClock,
         disk_server: Option<Arc<DiskServer>>,
     ) -> Arc<Self> {
-        let state = State::new(config.profile.tracking, Store::new(config.chunk, config.grain));
+        let state = State::new(config.profile.tracking, Store::new(config.storage));
         let components = Infrastructure::of(&config.id.0, config.profile.kind);
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -212,6 +214,12 @@ impl SimSite {
             Some(server) => server.serve(name, disk),
             None => nbd::serve(name, disk),
         }
+    }
+
+    /// How this site divides a disk of this name into extents.
+    pub(crate) fn division(&self, name: &str) -> Division {
+        let seed = seed_of(self.seed, &[&self.config.id.0, name], 0);
+        Division { by: self.config.storage.extents, seed }
     }
 
     pub(crate) fn ordinal(&self) -> u32 {

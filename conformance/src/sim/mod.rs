@@ -1,7 +1,7 @@
 //! The simulated tier: the core under test between sites in memory, under a virtual clock.
 //!
 //! - `seeded_cycles`: failover, reprotection, failback and reprotection, once for each of many
-//!   seeds
+//!   seeds; `drawn_case`: what a seed draws; `shrink`: the smallest case that fails
 //! - `checks`: single rules, one file for each topic; `check` defines what a check is, `runner`
 //!   runs them
 //! - `early_end`: which rule a check that ends early says something about
@@ -13,9 +13,11 @@ mod amounts;
 mod check;
 mod checks;
 mod disks;
+mod drawn_case;
 mod early_end;
 mod runner;
 mod seeded_cycles;
+mod shrink;
 mod side_effects;
 mod testbed;
 

@@ -1,10 +1,12 @@
 //! Whole cycles: failover, reprotection, failback and reprotection, once for each of many seeds.
 //!
-//! The seed decides what the guest writes, when the disaster strikes and where replication is at
-//! that moment. The seeds of a run follow from its id; `ROUNDTRIP_SEED` runs a single seed again.
+//! The seed decides what the machine and the sites are like ([`DrawnCase`]), what the guest writes,
+//! when the disaster strikes and where replication is at that moment. The seeds of a run follow from
+//! its id; `ROUNDTRIP_SEED` runs a single seed again. Of the first seed that fails, the smallest
+//! case is searched that still fails.
 
 use anyhow::{Context as _, Result};
-use contract::{Direction, Millis, Phase, Policy, Side, Timestamp};
+use contract::{Direction, Millis, Phase, PointChoice, Side, Timestamp};
 use simulator::testbed::{BACK, BOOT, Boots, INTERVAL, OUT, TestbedError, item_of};
 use simulator::{Cut, SimProfile, SimWorld, SimWrite, Snapshot, cut_of, last_record};
 
@@ -20,7 +22,9 @@ use crate::outcome::{
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::scenario::Scenario;
+use crate::sim::drawn_case::{DrawnCase, History};
 use crate::sim::early_end::EarlyEnd;
+use crate::sim::shrink::{Failing, shrink};
 use crate::sim::testbed::{self, Setup, Testbed};
 
 /// How much older than the policy's interval the data of a failover may be. A simulated transfer
@@ -46,11 +50,16 @@ pub(crate) fn run(
     let seeds = seeds(context)?;
     let pair = setup(scenario)?;
     for (done, seed) in (1..).zip(&seeds) {
-        let (cycle, idle) = run_seed(*seed, &pair, context);
+        let case = DrawnCase::of(*seed);
+        let (cycle, idle) = run_seed(*seed, &case, &pair, context);
         all_idle &= idle.is_some();
         why_idle = idle.or(why_idle);
         lacking |= cycle.missing.get().is_some();
-        verdict = verdict.and(record(outcome, rules, *seed, cycle));
+        let found = record(outcome, rules, *seed, cycle);
+        if found == Verdict::Fail && verdict != Verdict::Fail {
+            outcome.why = smallest(*seed, &case, std::mem::take(&mut outcome.why), &pair, context);
+        }
+        verdict = verdict.and(found);
         evidence.progress("cycles", "seeds", done, seeds.len() as u64, "seeds");
     }
     outcome.edges = condense(std::mem::take(&mut outcome.edges));
@@ -85,13 +94,34 @@ struct Cycle {
     missing: Missing,
 }
 
+/// Searches the smallest case that fails with a seed, and says how the cycle failed with what the
+/// seed drew and with that one.
+fn smallest(seed: u64, drawn: &DrawnCase, why: String, pair: &Setup, context: &RunContext) -> String {
+    let first = Failing { case: drawn.clone(), why: why.clone() };
+    let Failing { case, why: last } = shrink(first, |case| {
+        let (cycle, _) = run_seed(seed, case, pair, context);
+        let mut outcome = ScenarioOutcome::begun("", "", None);
+        let verdict = record(&mut outcome, &mut RuleLog::simulated(), seed, cycle);
+        (verdict == Verdict::Fail).then_some(outcome.why)
+    });
+    if case == *drawn {
+        return format!("{why}; drawn: {drawn}");
+    }
+    format!("{why}; drawn: {drawn}; the smallest case that fails: {case}: {last}")
+}
+
 /// Runs one seed's cycle. Each seed has a fault of its own, because a fault that waits for an edge
 /// is activated once. Also says so if the core was to be changed and the change did nothing.
-fn run_seed(seed: u64, pair: &Setup, context: &RunContext) -> (Cycle, Option<&'static str>) {
+fn run_seed(
+    seed: u64,
+    case: &DrawnCase,
+    pair: &Setup,
+    context: &RunContext,
+) -> (Cycle, Option<&'static str>) {
     let edges = EDGES.map(ToOwned::to_owned);
     match AskedChange::for_edges(context, &edges) {
         Ok(change) => {
-            let cycle = run_cycle(seed, pair.clone(), &change, &|edge| change.begin_edge(edge));
+            let cycle = run_cycle(seed, case, pair, &change, &|edge| change.begin_edge(edge));
             (cycle, change.idle())
         }
         Err(error) => {
@@ -103,17 +133,22 @@ fn run_seed(seed: u64, pair: &Setup, context: &RunContext) -> (Cycle, Option<&'s
 
 /// Runs one seed's cycle on a core with this change, and returns the rules that it judges.
 pub(crate) fn judge_seed(seed: u64, change: &dyn FaultInjection) -> Vec<RuleOutcome> {
-    let pair = keeping_few_points(Setup::vmware());
-    let cycle = run_cycle(seed, pair, change, &|_| ());
+    let cycle = run_cycle(seed, &DrawnCase::of(seed), &Setup::vmware(), change, &|_| ());
     let mut rules = RuleLog::simulated();
     record(&mut ScenarioOutcome::begun("sim-vmware-azure", "", None), &mut rules, seed, cycle);
     rules.into_outcomes()
 }
 
 /// Runs one seed's cycle on a core with this change. Calls `begins` as an edge begins.
-fn run_cycle(seed: u64, pair: Setup, change: &dyn FaultInjection, begins: &dyn Fn(&str)) -> Cycle {
+fn run_cycle(
+    seed: u64,
+    case: &DrawnCase,
+    pair: &Setup,
+    change: &dyn FaultInjection,
+    begins: &dyn Fn(&str),
+) -> Cycle {
     let (mut edges, missing) = (Vec::new(), Missing::default());
-    let parts = CycleParts { pair, change, begins, missing: &missing };
+    let parts = CycleParts { case, pair: case.setup(pair.clone()), change, begins, missing: &missing };
     let ended = simulator::run(seed, async |world| cycle(world, parts, &mut edges).await);
     Cycle { edges, ended, missing }
 }
@@ -198,25 +233,17 @@ fn record_early_end(
     }
 }
 
-/// The sites of the scenario's row, and a policy that keeps three points and takes an
-/// application-consistent one an hour.
+/// The sites of the scenario's row.
 fn setup(scenario: &Scenario) -> Result<Setup> {
     let site = |name: &str| {
         SimProfile::by_name(name).with_context(|| format!("the simulator has no site called {name}"))
     };
-    let setup = Setup::of(site(&scenario.source)?).to(site(&scenario.target)?);
-    Ok(keeping_few_points(setup))
-}
-
-fn keeping_few_points(setup: Setup) -> Setup {
-    setup.with_policy(|policy| Policy {
-        most_points: Some(3),
-        ..Policy::for_machines_of(policy.source, policy.interval)
-    })
+    Ok(Setup::of(site(&scenario.source)?).to(site(&scenario.target)?))
 }
 
 /// What a cycle is run with.
 struct CycleParts<'a> {
+    case: &'a DrawnCase,
     pair: Setup,
     change: &'a dyn FaultInjection,
     begins: &'a dyn Fn(&str),
@@ -225,14 +252,20 @@ struct CycleParts<'a> {
 
 /// Runs a cycle and adds each edge as it is judged.
 async fn cycle(world: SimWorld, parts: CycleParts<'_>, edges: &mut Vec<EdgeOutcome>) -> Result<(), EarlyEnd> {
-    let CycleParts { pair, change, begins, missing } = parts;
+    let CycleParts { case, pair, change, begins, missing } = parts;
     let seed = world.seed();
     let testbed = testbed::open(world, pair, change, missing)?;
-    let item = testbed.protect(MACHINE).await?;
+    let item = testbed.protect_machine(&case.install(MACHINE)).await?;
     begins(EDGES[0]);
     testbed.wait_for_points(&item, 4).await?;
-    testbed.advance(Millis(seed.wrapping_mul(7919) % INTERVAL.0)).await;
-    edges.push(fail_over(&testbed, seed).await?);
+    if let History::Long(time) = case.history {
+        testbed.advance(time).await;
+    }
+    testbed.advance(Millis(seed.wrapping_mul(7919) % case.interval().0)).await;
+    edges.push(fail_over(&testbed, case, seed).await?);
+    if !case.comes_back {
+        return Ok(testbed.close().await?);
+    }
     testbed.commit(&item).await?;
     testbed.primary.restore();
     begins(EDGES[1]);
@@ -259,15 +292,28 @@ async fn reprotect(testbed: &Testbed, direction: Direction) -> Result<(), Testbe
     testbed.wait_for_points(&item, 3).await.map(drop)
 }
 
-async fn fail_over(testbed: &Testbed, seed: u64) -> Result<EdgeOutcome, TestbedError> {
+/// Fails over from a lost site: to the latest point, or after a long history to any.
+async fn fail_over(testbed: &Testbed, case: &DrawnCase, seed: u64) -> Result<EdgeOutcome, TestbedError> {
+    let item = item_of(MACHINE);
     let disaster = testbed.primary.lose();
     testbed.advance(Millis(1_000)).await;
     let began = testbed.world.clock().now();
-    testbed.fail_over(&item_of(MACHINE), contract::PointChoice::Latest).await?;
+    let (choice, age) = match case.history {
+        History::Short => (PointChoice::Latest, case.interval()),
+        History::Long(_) => {
+            let points = testbed.processed_points(&item).await?;
+            // The oldest ones may expire at any moment.
+            let young = &points[points.len() / 8..];
+            let chosen = young.get((seed % young.len().max(1) as u64) as usize);
+            let chosen = chosen.ok_or_else(|| TestbedError::missing("a processed point"))?;
+            (PointChoice::Custom(chosen.id.clone()), disaster.since(chosen.time))
+        }
+    };
+    testbed.fail_over(&item, choice).await?;
     testbed.advance(BOOT).await;
     let boots = testbed.boots(MACHINE)?;
     let name = format!("failover (seed {seed})");
-    Ok(judge(&Edge { name, boots, disaster, began, tolerated_loss: Millis(INTERVAL.0 + TOLERANCE.0) }))
+    Ok(judge(&Edge { name, boots, disaster, began, tolerated_loss: Millis(age.0 + TOLERANCE.0) }))
 }
 
 async fn fail_back(testbed: &Testbed, seed: u64) -> Result<EdgeOutcome, TestbedError> {
@@ -306,6 +352,9 @@ fn judge(edge: &Edge) -> EdgeOutcome {
         Cut::Unknown(why) => (None, Verdict::Unknown, why),
     };
     let record = cut.map_or(0, |cut| last_record(&log, cut));
+    // A guest that has written no record since it was started finds those of before.
+    let before = source.found.as_ref().map_or(0, |found| found.contiguous);
+    let record = if record == 0 { before } else { record };
     let lost = edge.boots.lost(record, edge.disaster);
     let missing = &log[cut.unwrap_or(log.len())..];
     let why = match cut {

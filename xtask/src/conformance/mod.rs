@@ -101,7 +101,7 @@ impl Run<'_> {
         self.dir.link_latest()?;
         say(format!("Run {}: {count} {things} on {}, evidence in {}", self.dir.id, self.uri, self.dir.path));
         let simulated = plans.iter().any(|plan| plan.tier == Tier::Sim);
-        environment::seed_notice(simulated).into_iter().for_each(say);
+        environment::seed_notice(&self.arguments, simulated).into_iter().for_each(say);
         self.dir.note_asked(plans.iter().flat_map(|plan| &plan.tests))?;
         let ending = self.run_plans(plans)?;
         // The tests take their guests down themselves, but a killed test cannot. Either way the

@@ -34,7 +34,7 @@ use std::time::Duration;
 use contract::{CoreError, ErrorCode, ItemView, Millis, PlatformErrorKind, Policy, ReplicationCore, SiteId};
 use tempfile::TempDir;
 
-use crate::{Call, FailCall, SimConfig, SimFault, SimProfile, SimSite, SimWorld};
+use crate::{Call, FailCall, SimConfig, SimFault, SimProfile, SimSite, SimWorld, Storage};
 
 pub use error::{JobFailed, NotAPrefix, NotFresh, TestbedError, WrongPoint, kept};
 pub use items::volume_content;
@@ -127,11 +127,13 @@ impl Testbed {
         open: impl FnOnce(CoreParts) -> Result<Arc<dyn ReplicationCore>, CoreError>,
     ) -> Result<Self, TestbedError> {
         let dir = if setup.on_disk { directory_on_disk() } else { directory_in_memory() }?;
-        let site = |id: &str, profile| world.site(SimConfig::new(id, profile));
+        let site =
+            |id: &str, profile, storage| world.site(SimConfig { storage, ..SimConfig::new(id, profile) });
         let needs_policy = setup.policy != Setup::of(setup.profile.clone()).policy;
-        let primary = site("primary", setup.profile);
-        let recovery = site("recovery", setup.recovery);
-        let other = site("other", SimProfile::VMWARE);
+        let [at_primary, at_recovery] = setup.storage;
+        let primary = site("primary", setup.profile, at_primary);
+        let recovery = site("recovery", setup.recovery, at_recovery);
+        let other = site("other", SimProfile::VMWARE, Storage::default());
         let core = open(CoreParts {
             sites: named([&primary, &recovery, &other]),
             dir: dir.path().to_owned(),

@@ -5,6 +5,7 @@ mod cancel;
 mod capabilities;
 mod change_tracking;
 mod configuration;
+mod durability;
 mod failback;
 mod failback_preconditions;
 mod failover;
@@ -20,6 +21,7 @@ mod policies;
 mod refusals;
 mod reported_figures;
 mod test_failover;
+mod variety;
 
 use crate::sim::check::Check;
 
@@ -46,6 +48,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         change_tracking::CHECKS,
         policies::CHECKS,
         groups::CHECKS,
+        variety::CHECKS,
+        durability::CHECKS,
     ];
     topics.into_iter().flatten()
 }
