@@ -1,5 +1,6 @@
 //! Machines: their description, how they are started, and the running guest.
 
+mod agent;
 mod format_node;
 mod forwards;
 mod guest;
@@ -7,6 +8,7 @@ mod hardware;
 mod managed_disks;
 mod nodes;
 mod serial;
+mod starvation;
 mod xml;
 
 use std::net::Ipv4Addr;

@@ -4,6 +4,7 @@
 //! - [`failover`], [`failback`], [`reprotect`]: the edges of the cycle
 //! - [`planned_switchover`]: the part that planned failover and failback share
 //! - [`recover`]: how a recovered machine comes up and is put to work
+//! - [`work`]: whether a guest goes on working
 //! - [`recovery_point`]: waiting for recovery points, and reading one
 //! - [`judge`], [`freshness`], [`hydration_diff`], [`disk_pairs`], [`platform_identity`],
 //!   [`measure`]: what is checked and measured
@@ -22,3 +23,4 @@ pub(crate) mod platform_identity;
 pub(crate) mod recover;
 pub(crate) mod recovery_point;
 pub(crate) mod reprotect;
+pub(crate) mod work;

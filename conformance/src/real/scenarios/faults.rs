@@ -22,10 +22,9 @@ use crate::real::edge::freshness::now;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
-use crate::real::edge::recover::{
-    RecoveryTarget, put_to_work, start_load, wait_for_hello, wait_for_work, works_beyond,
-};
+use crate::real::edge::recover::{RecoveryTarget, put_to_work, start_load, wait_for_hello, wait_for_work};
 use crate::real::edge::recovery_point::{check_points_kept, points_lost};
+use crate::real::edge::work::{check_work, work_beyond};
 use crate::real::machine::Running;
 use crate::real::scenarios::test_failover;
 use crate::real::script::{Script, Start};
@@ -264,8 +263,8 @@ impl FaultCase {
         source: &Running,
         record_before: u64,
     ) -> Result<(), ScenarioError> {
-        let works = works_beyond(source, record_before).await;
-        context.check(TF_02, works, format!("{}: the source acknowledged on: {works}", self.edge));
+        let work = work_beyond(source, record_before).await;
+        check_work(context, TF_02, &work, true, &format!("{}: the source", self.edge));
         Ok(())
     }
 

@@ -10,18 +10,21 @@ use contract::{
 use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
-use crate::real::context::{BOOT_WITHIN, ScenarioContext, answer};
+use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::disk_pairs::{first_difference, pair_disks};
 use crate::real::edge::hydration_diff::hydrated;
 use crate::real::edge::lifecycle::{Edge, JudgedRecovery};
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
-use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
+use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::{PointFiles, points_lost, with_point};
+use crate::real::edge::work::{check_work, work_beyond};
 use crate::real::machine::Running;
+use crate::real::refusals::Forbidden;
 use crate::real::script::{Script, Start};
 use crate::real::setup;
 use crate::real::teardown;
+use crate::refusal::NOT_HERE;
 use crate::rules::ids::*;
 
 const TEST_FAILOVER: EdgeName = EdgeName::new("test-failover", 6);
@@ -119,9 +122,13 @@ fn request(context: &ScenarioContext, point: PointChoice, network: Network) -> T
 /// far, one is recommended.
 async fn check_refusals_before(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let in_production = request(context, PointChoice::LatestProcessed, Network::Production);
-    let code = context.core.test_failover(&in_production).await.err().map(|error| error.code);
-    let refused = code == Some(ErrorCode::BadRequest);
-    context.check(TF_04, refused, format!("test failover in production: {}", answer(code)));
+    let forbidden = Forbidden {
+        rule: TF_04,
+        what: "test failover in production",
+        needs: Some(Operation::TestFailover),
+        codes: &[ErrorCode::BadRequest],
+    };
+    context.forbids(forbidden, context.core.test_failover(&in_production)).await?;
     let status = context.core.item(&context.item).await?.test_failover_status;
     context.check(MO_02, status == TestFailoverStatus::Recommended, format!("before: {status:?}"));
     Ok(())
@@ -198,9 +205,13 @@ async fn start(edge: Edge<'_>, point: &RecoveryPoint) -> Result<Recovered, Scena
     let job = &test_machine.job;
     context.check(TF_09, hydrated(job), "the extra step is in the test failover's job, timed");
     context.check(MO_04, job.kind == JobKind::TestFailover, "the test failover is a job like others");
-    let code = context.core.test_failover(&request).await.err().map(|error| error.code);
-    let refused = code == Some(ErrorCode::NotAllowedInState);
-    context.check(LC_02, refused, format!("a second test failover: {}", answer(code)));
+    let forbidden = Forbidden {
+        rule: LC_02,
+        what: "a second test failover",
+        needs: Some(Operation::TestFailover),
+        codes: NOT_HERE,
+    };
+    context.forbids(forbidden, context.core.test_failover(&request)).await?;
     Ok(test_machine)
 }
 
@@ -216,8 +227,9 @@ async fn check_isolation(edge: Edge<'_>, test_machine: &Recovered) -> Result<(),
     let nics = test_machine.boot.guest.witness().hello_again().await?.nics;
     let isolated = !nics.is_empty() && nics.iter().all(|nic| nic.address.starts_with(ISOLATED));
     context.check(TF_04, isolated, format!("the test machine's network cards: {nics:?}"));
-    let alive = works_beyond(source, record_before).await && !source.boot.guest.is_gone();
-    context.check(TF_02, alive, "the source ran and acknowledged all the while");
+    let work = work_beyond(source, record_before).await;
+    let runs = !source.boot.guest.is_gone();
+    check_work(context, TF_02, &work, runs, "the source, while the test machine ran");
     let transfers = context.primary.snapshots_taken(&context.machine).await - transfers_before;
     context.check(TF_01, transfers >= 1, format!("{transfers} transfers during the test failover"));
     Ok(())
