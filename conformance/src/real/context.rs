@@ -7,7 +7,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
     Direction, ErrorCode, ItemId, JobFilter, JobId, MachineId, Operation, Platform, PlatformError,
-    ReplicationCore, ReprotectRequest, SiteId, Timestamp,
+    PlatformErrorKind, ReplicationCore, ReprotectRequest, SiteId, Timestamp,
 };
 use harness::host::Host;
 use harness::machine::Guest;
@@ -328,6 +328,13 @@ impl ScenarioContext {
             .filter(|failure| failure.at >= since)
             .min_by_key(|failure| failure.at)
             .map(|first| first.error)
+    }
+
+    /// The last time that a site could not quiesce the applications of a guest.
+    pub(crate) fn not_quiesced(&self) -> Option<PlatformError> {
+        let failures = self.sites.iter().flat_map(|(_, site)| site.own_failures());
+        let failures = failures.filter(|failure| failure.error.kind == PlatformErrorKind::NotQuiesced);
+        failures.max_by_key(|failure| failure.at).map(|last| last.error)
     }
 
     /// The error of a scenario that ended: what it needed and the core lacks explains the rest.

@@ -28,6 +28,9 @@ pub(crate) struct Forbidden<'a> {
     pub(crate) codes: &'a [ErrorCode],
 }
 
+/// A machine, its power state and its disks.
+type ShownMachine = (MachineId, PowerState, Vec<DiskView>);
+
 /// What a refusal must leave as it was.
 #[derive(PartialEq)]
 struct ObservableState {
@@ -35,7 +38,7 @@ struct ObservableState {
     failed_over_to: Option<PointId>,
     test_failover: Option<MachineId>,
     /// The machines of each site that answers.
-    machines: Vec<(String, Vec<(MachineId, PowerState, Vec<DiskView>)>)>,
+    machines: Vec<(String, Vec<ShownMachine>)>,
 }
 
 impl ObservableState {

@@ -324,7 +324,8 @@ impl Guest {
     }
 
     /// Begins to watch whether the host lets the guest run.
-    fn watch(&self) -> Watched<'_> {
+    #[must_use]
+    pub fn watch(&self) -> Watched<'_> {
         Watched::begin(&self.serial, self.monitor.pid())
     }
 

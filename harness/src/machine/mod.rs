@@ -20,6 +20,7 @@ pub use guest::{Guest, GuestFiles, Machine};
 pub use hardware::{Accelerator, Controller, DiskBus, Firmware, Hardware, Identity, Nic};
 pub use nodes::disk_serial;
 pub use serial::Serial;
+pub use starvation::Watched;
 pub(crate) use xml::NAMESPACE;
 
 use crate::tools::Format;

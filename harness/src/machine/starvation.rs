@@ -72,7 +72,8 @@ fn parse(schedstat: &str) -> Option<ProcessorTime> {
 }
 
 /// A guest as it was when a wait began.
-pub(crate) struct Watched<'a> {
+#[derive(Debug)]
+pub struct Watched<'a> {
     serial: &'a Serial,
     qemu: Option<i32>,
     began: Instant,
@@ -88,7 +89,8 @@ impl<'a> Watched<'a> {
     }
 
     /// What shows that the host has starved the guest since then; `None` if nothing does.
-    pub(crate) fn starved(&self) -> Option<String> {
+    #[must_use]
+    pub fn starved(&self) -> Option<String> {
         let (complaints, last) = self.serial.complaints();
         let complaint = last.filter(|_| complaints > self.complaints);
         let complaint = complaint.map(|line| format!("its kernel says: {line}"));

@@ -208,6 +208,15 @@ pub(crate) async fn wait_for_hello(
     Ok(ready)
 }
 
+/// Waits until the agent inside a machine that nobody recovered answers. Without it applications
+/// cannot be quiesced, for which no core is to blame.
+///
+/// # Errors
+/// It does not answer in time, which proves nothing.
+pub(crate) async fn wait_for_agent(running: &Running) -> Result<(), ScenarioError> {
+    Ok(running.boot.guest.until_agent_answers(BOOT_WITHIN).await?)
+}
+
 /// Gives a recovered machine its load again.
 pub(crate) async fn put_to_work(
     context: &ScenarioContext,
