@@ -4,6 +4,7 @@
 //!
 //! - `machine`, `workload`, `scenario_run`: plain types and constants
 //! - `environment`, `findings`, `context`: what a scenario works with
+//! - `jobs`, `refusals`: following a job, and requests that the core must not carry out
 //! - `edge`: one file for each kind of edge, and the parts that they share
 //! - `setup`, `teardown`: what comes before the first edge and after the last one
 //! - `script`, `scenarios`: the code of each scenario
@@ -13,7 +14,9 @@ mod context;
 mod edge;
 mod environment;
 mod findings;
+mod jobs;
 mod machine;
+mod refusals;
 mod scenario_run;
 mod scenarios;
 mod script;

@@ -5,6 +5,7 @@
 //! - [`restarted_original`]: an original that is powered on again before it is reprotected
 //! - [`planned_switchover`]: the part that planned failover and failback share
 //! - [`recover`]: how a recovered machine comes up and is put to work
+//! - [`work`]: whether a guest goes on working
 //! - [`recovery_point`]: waiting for recovery points, and reading one
 //! - [`judge`], [`freshness`], [`hydration_diff`], [`disk_pairs`], [`platform_identity`],
 //!   [`measure`]: what is checked and measured
@@ -24,3 +25,4 @@ pub(crate) mod recover;
 pub(crate) mod recovery_point;
 pub(crate) mod reprotect;
 pub(crate) mod restarted_original;
+pub(crate) mod work;

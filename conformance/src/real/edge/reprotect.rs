@@ -21,9 +21,9 @@ use crate::real::edge::freshness::HostClock;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::measure;
 use crate::real::edge::name::EdgeName;
-use crate::real::edge::recover::works_beyond;
 use crate::real::edge::recovery_point::{EnoughPoints, POINTS, wait_for_points};
 use crate::real::edge::restarted_original::RestartedOriginal;
+use crate::real::edge::work::{check_work, work_beyond};
 use crate::real::machine::Running;
 use crate::rules::RuleId;
 use crate::rules::ids::*;
@@ -148,14 +148,14 @@ impl Reprotect<'_> {
         let machines = standby.site.machines().await?;
         let on = machines.iter().any(|m| m.id == context.machine && m.power == PowerState::On);
         let off = !on && standby.boot.guest.is_gone();
-        let serves = works_beyond(serving, record_before).await;
+        let work = work_beyond(serving, record_before).await;
         let serve_rule = if active == Side::Recovery { RE_03 } else { LC_12 };
         if active == Side::Primary {
             context.check(LC_12, off, format!("{}: other side off: {off}", standby.site.label()));
         }
         let label = serving.site.label();
         let found = format!("{label}: records {record_before} to {} meanwhile", serving.last_record());
-        context.check(serve_rule, serves, found);
+        check_work(context, serve_rule, &work, true, &found);
         Ok(())
     }
 
