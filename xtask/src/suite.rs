@@ -58,6 +58,11 @@ impl Suite {
         Self::build_as(root, uri, &["--test", "real", "--test", "sim"])
     }
 
+    /// Builds the suite's binary alone.
+    pub fn build_binary(root: &Utf8Path, uri: &str) -> Result<Self> {
+        Self::build_as(root, uri, &[])
+    }
+
     /// Builds the suite's binary with all optimisations, for measurements.
     pub fn build_fast(root: &Utf8Path, uri: &str) -> Result<Self> {
         Self::build_as(root, uri, &["--release"])

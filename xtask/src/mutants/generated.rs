@@ -138,7 +138,7 @@ pub struct Sample<'a> {
 /// git, cargo or cargo-mutants fail, or the unchanged core does not pass.
 pub fn judge_sample(root: &Utf8Path, sample: &Sample<'_>) -> Result<u8> {
     let equivalent = Equivalent::load(root)?;
-    let suite = Suite::build(root, daemon::uri(&LiveSystem))?;
+    let suite = Suite::build_binary(root, daemon::uri(&LiveSystem))?;
     let core = MutatedCore::clone_of(root, suite)?;
     let mutants = choose(core.list()?, sample);
     let began = Instant::now();
