@@ -45,7 +45,7 @@ impl CoreClock {
 }
 
 /// A change of the core under test: a fault, a sound variant, or none.
-pub trait FaultInjection {
+pub trait FaultInjection: Send + Sync {
     /// The fault below the core's interface, if it is one of these.
     fn hook(&self) -> Option<Arc<dyn FaultHook>>;
 

@@ -153,8 +153,8 @@ pub struct BenchArgs {
 /// What `mutants` is told.
 #[derive(Debug, Clone, Args)]
 pub struct MutantsArgs {
-    /// Only these mutants of the matrix
-    #[arg(value_name = "NAME", conflicts_with = "generated")]
+    /// Only these mutants of the matrix; with --generated, those whose name contains one of these
+    #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// Judge them by the checks in memory, or a selection by scenarios on real guests
     #[arg(long, value_enum, default_value = "sim", conflicts_with = "generated")]

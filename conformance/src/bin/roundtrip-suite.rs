@@ -13,7 +13,7 @@ use conformance::outcome::HostFacts;
 use conformance::rules::page;
 use conformance::rules::profile::Profile;
 use conformance::variants::CoreVariant;
-use conformance::{acceptance, bench, core_under_test, real, recheck, report, wire_core};
+use conformance::{acceptance, bench, core_under_test, real, recheck, report, sim, wire_core};
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -95,6 +95,16 @@ enum Command {
         #[arg(long)]
         every_check: bool,
     },
+    /// Judges the core that the environment names by the simulated tier, up to the first broken
+    /// rule, and prints that as JSON.
+    FirstFailure {
+        /// Seed of the checks and of the first cycle.
+        #[arg(long)]
+        seed: u64,
+        /// Cycles of each scenario.
+        #[arg(long)]
+        seeds: u64,
+    },
     /// Lists the mutants that scenarios on guests have to find, as JSON.
     GuestMutants,
     /// Judges stored evidence again.
@@ -142,6 +152,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
             println!("{}", serde_json::to_string(&mutation::rows())?);
             Ok(0)
         }
+        Command::FirstFailure { seed, seeds } => find_first_failure(*seed, *seeds),
         Command::Mutants { names, every_check } => Ok(judge_mutants(names, *every_check)),
     }
 }
@@ -291,6 +302,16 @@ fn host_facts() -> Result<HostFacts> {
 async fn measure(arguments: &Arguments, dir: &Utf8Path, rounds: u32) -> Result<u8> {
     let host = Host::connect(arguments.connect.as_deref()).await?;
     bench::run(&host, dir, rounds).await
+}
+
+/// Judges a core up to the first broken rule.
+fn find_first_failure(seed: u64, seeds: u64) -> Result<u8> {
+    // The checks have runtimes of their own, which cannot run inside this one.
+    let judge = || sim::first_failure(seed, seeds);
+    let found = std::thread::scope(|scope| scope.spawn(judge).join());
+    let found = found.map_err(|_| anyhow::anyhow!("the suite itself failed"))??;
+    println!("{}", serde_json::to_string(&found)?);
+    Ok(report::exit_code(found.verdict, false))
 }
 
 /// Judges mutants by the checks in memory.

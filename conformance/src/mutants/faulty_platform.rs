@@ -62,6 +62,8 @@ pub(super) struct FaultyPlatform {
     across: Arc<AcrossSites>,
     /// Whether a snapshot has failed.
     snapshot_failed: AtomicBool,
+    /// Whether a snapshot was taken that begins replication.
+    has_begun: AtomicBool,
     /// How many times snapshots of several machines were asked for.
     shared: AtomicU64,
     /// Machines that were shut down and not transferred since.
@@ -79,10 +81,20 @@ impl FaultyPlatform {
     ) -> Self {
         let shut_down = Mutex::default();
         let replicated = Mutex::default();
-        let snapshot_failed = AtomicBool::new(false);
+        let [snapshot_failed, has_begun] = [false, false].map(AtomicBool::new);
         across.all().push(Arc::downgrade(&platform));
         let shared = AtomicU64::new(0);
-        Self { platform, fault, activation, across, snapshot_failed, shared, shut_down, replicated }
+        Self {
+            platform,
+            fault,
+            activation,
+            across,
+            snapshot_failed,
+            has_begun,
+            shared,
+            shut_down,
+            replicated,
+        }
     }
 
     /// Whether this is the fault and it is active. A call for which that is so is altered.
@@ -121,8 +133,11 @@ impl FaultyPlatform {
     }
 
     /// The error of a snapshot that the fault does not let happen.
-    fn no_snapshot(&self) -> Result<(), PlatformError> {
-        let stopped = self.fault == PlatformFault::StopsInTestFailovers && !self.across.tests().is_empty()
+    fn no_snapshot(&self, since: Option<&ChangeId>) -> Result<(), PlatformError> {
+        let goes_on = since.is_some() && !self.has_begun.load(Ordering::SeqCst);
+        self.has_begun.fetch_or(since.is_none(), Ordering::SeqCst);
+        let stopped = self.fault == PlatformFault::StopsWhenReopened && goes_on
+            || self.fault == PlatformFault::StopsInTestFailovers && !self.across.tests().is_empty()
             || self.fault == PlatformFault::StopsAfterOutage && self.snapshot_failed.load(Ordering::SeqCst);
         if !stopped || !self.has(self.fault) {
             return Ok(());
@@ -369,7 +384,7 @@ impl Platform for FaultyPlatform {
         if self.has(PlatformFault::PowersSourceOff) {
             self.platform.power_off(machine).await?;
         }
-        self.no_snapshot()?;
+        self.no_snapshot(since)?;
         let since = since.filter(|_| !self.has(PlatformFault::TransfersEverything));
         let mut snapshot = self.watched(self.platform.open_snapshot(machine, since).await)?;
         self.withhold(machine, &mut snapshot);
@@ -396,7 +411,7 @@ impl Platform for FaultyPlatform {
         if request.consistency == Consistency::App && self.has(PlatformFault::SkipsQuiesce) {
             request.consistency = Consistency::Crash;
         }
-        self.no_snapshot()?;
+        self.no_snapshot(request.machines.first().and_then(|(_, since)| since.as_ref()))?;
         for (_, since) in &mut request.machines {
             since.take_if(|_| self.has(PlatformFault::TransfersEverything));
         }

@@ -52,6 +52,8 @@ pub enum PlatformFault {
     StopsInTestFailovers,
     /// Takes no snapshots any more once one has failed.
     StopsAfterOutage,
+    /// Takes no snapshots of machines that it replicated before it was opened.
+    StopsWhenReopened,
     /// Destroys the content of a replica before it is compared with its source.
     TransfersEverything,
     /// Edits the system disk of every machine before it makes it.

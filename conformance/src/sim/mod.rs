@@ -4,6 +4,8 @@
 //!   seeds; `drawn_case`: what a seed draws; `shrink`: the smallest case that fails
 //! - `checks`: single rules, one file for each topic; `check` defines what a check is, `runner`
 //!   runs them
+//! - `first_failure`: whether a core is rejected, with the first reason only
+//! - `time_limit`: ends a simulation that comes to no end by itself
 //! - `early_end`: which rule a check that ends early says something about
 //! - `side_effects`: refusals, and what a refused request must not change
 //! - `disks`: comparisons of disks; `amounts`: how much may be transferred
@@ -15,11 +17,13 @@ mod checks;
 mod disks;
 mod drawn_case;
 mod early_end;
+mod first_failure;
 mod runner;
 mod seeded_cycles;
 mod shrink;
 mod side_effects;
 mod testbed;
+mod time_limit;
 
 use anyhow::{Context as _, Result};
 use wire::protocol::Time;
@@ -34,6 +38,7 @@ use crate::scenario::Scenario;
 use crate::wire_core::{self, CoreChoice};
 
 pub use check::Check;
+pub use first_failure::{FirstFailure, first_failure};
 pub use runner::{CheckedRules, Judged, judge, run_checks_for};
 
 /// The capability of a core that keeps the suite's virtual time over the wire.

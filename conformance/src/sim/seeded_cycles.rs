@@ -26,6 +26,7 @@ use crate::sim::drawn_case::{DrawnCase, History};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::shrink::{Failing, shrink};
 use crate::sim::testbed::{self, Setup, Testbed};
+use crate::sim::time_limit;
 
 /// How much older than the policy's interval the data of a failover may be. A simulated transfer
 /// takes no time.
@@ -52,6 +53,7 @@ pub(crate) fn run(
     for (done, seed) in (1..).zip(&seeds) {
         let case = DrawnCase::of(*seed);
         let (cycle, idle) = run_seed(*seed, &case, &pair, context);
+        let abandoned = cycle.abandoned;
         all_idle &= idle.is_some();
         why_idle = idle.or(why_idle);
         lacking |= cycle.missing.get().is_some();
@@ -60,6 +62,9 @@ pub(crate) fn run(
             outcome.why = smallest(*seed, &case, std::mem::take(&mut outcome.why), &pair, context);
         }
         verdict = verdict.and(found);
+        if abandoned {
+            break;
+        }
         evidence.progress("cycles", "seeds", done, seeds.len() as u64, "seeds");
     }
     outcome.edges = condense(std::mem::take(&mut outcome.edges));
@@ -92,6 +97,17 @@ struct Cycle {
     ended: Result<(), EarlyEnd>,
     /// The capability that the core lacks for the rest of the cycle.
     missing: Missing,
+    /// Whether the cycle came to no end. It is the last one then, because it still occupies this
+    /// process.
+    abandoned: bool,
+}
+
+impl Cycle {
+    /// A cycle that says nothing about the core.
+    fn inconclusive(why: String, abandoned: bool) -> Self {
+        let ended = Err(EarlyEnd::inconclusive(why));
+        Self { edges: Vec::new(), ended, missing: Missing::default(), abandoned }
+    }
 }
 
 /// Searches the smallest case that fails with a seed, and says how the cycle failed with what the
@@ -121,19 +137,35 @@ fn run_seed(
     let edges = EDGES.map(ToOwned::to_owned);
     match AskedChange::for_edges(context, &edges) {
         Ok(change) => {
-            let cycle = run_cycle(seed, case, pair, &change, &|edge| change.begin_edge(edge));
-            (cycle, change.idle())
+            let begun = change.clone();
+            let begins = move |edge: &str| begun.begin_edge(edge);
+            (run_cycle(seed, case, pair, Box::new(change.clone()), begins), change.idle())
         }
-        Err(error) => {
-            let ended = Err(EarlyEnd::inconclusive(error.to_string()));
-            (Cycle { edges: Vec::new(), ended, missing: Missing::default() }, None)
-        }
+        Err(error) => (Cycle::inconclusive(error.to_string(), false), None),
     }
 }
 
 /// Runs one seed's cycle on a core with this change, and returns the rules that it judges.
-pub(crate) fn judge_seed(seed: u64, change: &dyn FaultInjection) -> Vec<RuleOutcome> {
-    let cycle = run_cycle(seed, &DrawnCase::of(seed), &Setup::vmware(), change, &|_| ());
+pub(crate) fn judge_seed(seed: u64, change: Box<dyn FaultInjection>) -> Vec<RuleOutcome> {
+    outcomes(seed, run_cycle(seed, &DrawnCase::of(seed), &Setup::vmware(), change, |_| ()))
+}
+
+/// As [`judge_seed`], for the sites of a scenario. `None`: the cycle came to no end, and no other
+/// should be run.
+///
+/// # Errors
+/// The simulator has no such sites.
+pub(crate) fn judge_scenario(
+    seed: u64,
+    scenario: &Scenario,
+    change: Box<dyn FaultInjection>,
+) -> Result<Option<Vec<RuleOutcome>>> {
+    let cycle = run_cycle(seed, &DrawnCase::of(seed), &setup(scenario)?, change, |_| ());
+    Ok((!cycle.abandoned).then(|| outcomes(seed, cycle)))
+}
+
+/// The rules that a cycle judges.
+fn outcomes(seed: u64, cycle: Cycle) -> Vec<RuleOutcome> {
     let mut rules = RuleLog::simulated();
     record(&mut ScenarioOutcome::begun("sim-vmware-azure", "", None), &mut rules, seed, cycle);
     rules.into_outcomes()
@@ -144,13 +176,18 @@ fn run_cycle(
     seed: u64,
     case: &DrawnCase,
     pair: &Setup,
-    change: &dyn FaultInjection,
-    begins: &dyn Fn(&str),
+    change: Box<dyn FaultInjection>,
+    begins: impl Fn(&str) + Send + 'static,
 ) -> Cycle {
-    let (mut edges, missing) = (Vec::new(), Missing::default());
-    let parts = CycleParts { case, pair: case.setup(pair.clone()), change, begins, missing: &missing };
-    let ended = simulator::run(seed, async |world| cycle(world, parts, &mut edges).await);
-    Cycle { edges, ended, missing }
+    let (case, pair) = (case.clone(), case.setup(pair.clone()));
+    let run = move || {
+        let (mut edges, missing) = (Vec::new(), Missing::default());
+        let parts = CycleParts { case: &case, pair, change: &*change, begins: &begins, missing: &missing };
+        let ended = simulator::run(seed, async |world| cycle(world, parts, &mut edges).await);
+        Cycle { edges, ended, missing, abandoned: false }
+    };
+    let cycle = time_limit::within(time_limit::LIMIT, run);
+    cycle.unwrap_or_else(|| Cycle::inconclusive(time_limit::why(), true))
 }
 
 /// Reduces the edges of many seeds to those that a report shows: of each kind the worst that

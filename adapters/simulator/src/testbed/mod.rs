@@ -9,13 +9,14 @@
 //!
 //! - `setup`: what a testbed starts with, names and requests
 //! - `items`: machines, items and recovery points; `jobs`: following a job
-//! - `failover`: failover, failback and reprotection
+//! - `failover`: failover, failback and reprotection; `closed`: no core is open
 //! - `freshness`: whether a recovered machine has what its recovery point must have
 //! - `recovered`: what a recovered machine was started from
 //! - `plans`: recovery plans over several machines
 //! - [`preconditions`]: what must hold before a machine comes back, how to break it and how to
 //!   repair it
 
+mod closed;
 mod error;
 mod failover;
 mod freshness;
@@ -35,6 +36,8 @@ use contract::{CoreError, ErrorCode, ItemView, Millis, PlatformErrorKind, Policy
 use tempfile::TempDir;
 
 use crate::{Call, FailCall, SimConfig, SimFault, SimProfile, SimSite, SimWorld, Storage};
+
+use closed::ClosedCore;
 
 pub use error::{JobFailed, NotAPrefix, NotFresh, TestbedError, WrongPoint, kept};
 pub use items::volume_content;
@@ -168,7 +171,8 @@ impl Testbed {
         self.dir.path()
     }
 
-    /// Closes the core and opens another one over the same sites and the same directory.
+    /// Closes the core and opens another one over the same sites and the same directory. If that
+    /// fails, the testbed has a core that refuses everything.
     ///
     /// # Errors
     /// The core cannot be closed, or `open` fails.
@@ -177,8 +181,10 @@ impl Testbed {
         open: impl FnOnce(CoreParts) -> Result<Arc<dyn ReplicationCore>, CoreError>,
     ) -> Result<(), TestbedError> {
         self.core.close().await?;
-        self.core = open(self.parts())?;
+        // The old core is gone before there is a new one: two would be in each other's way.
+        self.core = Arc::new(ClosedCore);
         self.behind = None;
+        self.core = open(self.parts())?;
         self.world.settle().await;
         Ok(())
     }

@@ -198,6 +198,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[TF_01],
     ),
     Mutant::new(
+        Class::StateForgotten,
+        "stops-when-reopened",
+        "does not replicate any more what it replicated before it was opened",
+        Kind::Platform(PlatformFault::StopsWhenReopened),
+        &[EX_C1],
+    ),
+    Mutant::new(
         Class::ReplicationStops,
         "stops-after-outage",
         "does not replicate any more once a snapshot has failed",
