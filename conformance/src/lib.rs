@@ -6,6 +6,7 @@
 //! - [`sim`]: the same core in memory: checks of single rules, and whole cycles for many seeds
 //! - [`core_under_test`]: the only place that opens a core; [`wire_core`]: cores behind the wire
 //!   protocol
+//! - [`kills`]: a core that is killed at chosen moments and started again
 //! - `refusal`: what a core may answer to a request that a rule forbids
 //! - [`missing`]: the capability that a core lacks; `capability_gate` notes it
 //! - [`mutants`]: cores made faulty on purpose, which the suite must fail
@@ -34,6 +35,7 @@ mod disks;
 pub mod evidence;
 pub mod hydration;
 pub mod judge;
+pub mod kills;
 pub mod missing;
 pub mod mutants;
 pub mod mutation;

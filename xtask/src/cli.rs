@@ -112,6 +112,10 @@ pub struct ConformanceArgs {
     /// socket at which it listens; see docs/protocol.md
     #[arg(long, value_name = "CMD|unix:PATH")]
     pub core: Option<String>,
+    /// Kill the core with SIGKILL in each cycle and start it again: in one cycle for each of N
+    /// moments, or for every moment, or at one moment that a report names
+    #[arg(long, value_name = "N|all|@MOMENT", requires = "core", value_parser = kills)]
+    pub kills: Option<String>,
     /// Test the suite itself: run it against a core with this fault
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
@@ -198,6 +202,7 @@ impl ConformanceArgs {
             keep: false,
             connect: None,
             core: None,
+            kills: None,
             mutant: None,
             variant: None,
             profile: None,
@@ -207,6 +212,13 @@ impl ConformanceArgs {
             consent,
         }
     }
+}
+
+/// A choice of moments: `all`, a number from 1, or such a number after `@`.
+fn kills(text: &str) -> Result<String, String> {
+    let digits = text.strip_prefix('@').unwrap_or(text);
+    let valid = text == "all" || digits.parse::<u64>().is_ok_and(|number| number > 0);
+    if valid { Ok(text.to_owned()) } else { Err("a number from 1, `all`, or `@` and a number".to_owned()) }
 }
 
 /// The exit code for what the argument parser has to say: help and version are answers, the rest is
@@ -231,6 +243,9 @@ mod tests {
             &["xtask", "conformance", "--tier", "moon"][..],
             &["xtask", "conformance", "--cycles", "0"],
             &["xtask", "conformance", "--seeds", "0"],
+            &["xtask", "conformance", "--core", "true", "--kills", "0"],
+            &["xtask", "conformance", "--core", "true", "--kills", "@"],
+            &["xtask", "conformance", "--kills", "all"],
             &["xtask", "clean", "--runs", "0"],
             &["xtask", "bench", "--rounds", "0"],
             &["xtask", "dance"],

@@ -1,6 +1,7 @@
 //! The suite's own commands. They are a binary apart from `cargo xtask`, which links no libvirt.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -266,6 +267,12 @@ async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
     }
     for directory in &reaped.directories {
         println!("removed {directory} of a dead run");
+    }
+    for parent in [&std::env::temp_dir(), Path::new(simulator::testbed::MEMORY)] {
+        // A host without such a directory has none of ours in it.
+        for directory in tempdirs::remove_stale(parent).unwrap_or_default() {
+            println!("removed {} of a dead run", directory.display());
+        }
     }
     Ok(0)
 }
