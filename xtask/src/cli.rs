@@ -57,6 +57,15 @@ pub enum Command {
     /// Write the generated pages of docs, and adapters/wire/openrpc.json
     #[command(alias = "diagrams")]
     Docs,
+    /// Write the report of a run again, and print its summary
+    Report {
+        /// The run: its directory, or its id under ./roundtrip-runs
+        #[arg(value_name = "RUN", default_value = "latest")]
+        run: Utf8PathBuf,
+        /// Also print every edge and every rule
+        #[arg(long)]
+        verbose: bool,
+    },
     /// Judge the stored evidence of a run again
     Recheck {
         /// The run's directory
@@ -127,6 +136,9 @@ pub struct ConformanceArgs {
     /// Simulated cycles, each with a seed of its own [default: 64]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub seeds: Option<u32>,
+    /// Print every edge and every rule at the end, instead of one line for each scenario
+    #[arg(long)]
+    pub verbose: bool,
     #[command(flatten)]
     pub consent: Consent,
 }
@@ -200,6 +212,7 @@ impl ConformanceArgs {
             profile: None,
             cycles: None,
             seeds: None,
+            verbose: false,
             consent,
         }
     }

@@ -3,7 +3,8 @@
 //! Read `scenarios/cycle.rs` first, then `edge/lifecycle.rs`. From bottom to top:
 //!
 //! - `machine`, `workload`, `scenario_run`: plain types and constants
-//! - `environment`, `findings`, `context`: what a scenario works with
+//! - `environment`, `findings`, `context`: what a scenario works with; `moments`: what its report
+//!   draws
 //! - `edge`: one file for each kind of edge, and the parts that they share
 //! - `setup`, `teardown`: what comes before the first edge and after the last one
 //! - `script`, `scenarios`: the code of each scenario
@@ -14,6 +15,7 @@ mod edge;
 mod environment;
 mod findings;
 mod machine;
+mod moments;
 mod scenario_run;
 mod scenarios;
 mod script;

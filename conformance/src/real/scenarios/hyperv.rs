@@ -93,7 +93,7 @@ async fn fail_over(edge: Edge<'_>) -> Result<Running, ScenarioError> {
 async fn check_refused_shutdown(edge: Edge<'_>, request: &FailoverRequest) -> Result<(), ScenarioError> {
     let context = edge.context();
     let step = context.evidence.step(PLANNED_FAILOVER.as_str(), "refuse to shut down");
-    context.primary.inject(&SiteFault::ShutdownRefused(context.machine.clone())).await?;
+    context.inject(&context.primary, &SiteFault::ShutdownRefused(context.machine.clone())).await?;
     let record_before = edge.source().last_record();
     let request = FailoverRequest { shutdown_within: REFUSED_WITHIN, ..request.clone() };
     let job = context.core.failover(&request).await?;
@@ -109,7 +109,7 @@ async fn check_refused_shutdown(edge: Edge<'_>, request: &FailoverRequest) -> Re
         ended.state
     );
     context.check(PF_04, failed && unchanged && works, found);
-    context.primary.heal().await?;
+    context.heal(&context.primary).await?;
     step.done();
     Ok(())
 }
