@@ -4,6 +4,7 @@
 //! states its edges; those of the simulated tier are in `sim`.
 
 use contract::DataSync;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rules::RuleId;
@@ -12,7 +13,7 @@ use crate::rules::RuleId;
 const TABLE: &str = include_str!("../scenarios.toml");
 
 /// What a scenario runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// Real guests.

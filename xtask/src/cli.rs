@@ -57,6 +57,15 @@ pub enum Command {
     /// Write the generated pages of docs, and adapters/wire/openrpc.json
     #[command(alias = "diagrams")]
     Docs,
+    /// Write the report of a run again, and print its summary
+    Report {
+        /// The run: its directory, or its id under ./roundtrip-runs
+        #[arg(value_name = "RUN", default_value = "latest")]
+        run: Utf8PathBuf,
+        /// Also print every edge and every rule
+        #[arg(long)]
+        verbose: bool,
+    },
     /// Judge the stored evidence of a run again
     Recheck {
         /// The run's directory
@@ -134,6 +143,9 @@ pub struct ConformanceArgs {
     /// Repeat the simulated cycle and the checks in memory with this one seed, which a failure names
     #[arg(long, value_name = "N", conflicts_with = "seeds")]
     pub seed: Option<u64>,
+    /// Print every edge and every rule at the end, instead of one line for each scenario
+    #[arg(long)]
+    pub verbose: bool,
     #[command(flatten)]
     pub consent: Consent,
 }
@@ -209,6 +221,7 @@ impl ConformanceArgs {
             cycles: None,
             seeds: None,
             seed: None,
+            verbose: false,
             consent,
         }
     }

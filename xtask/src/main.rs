@@ -14,6 +14,7 @@ mod guest_images;
 mod mutants;
 mod process;
 mod recheck;
+mod report;
 mod setup;
 mod suite;
 mod system;
@@ -61,6 +62,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Clean { runs, consent } => done(clean::command(&root, *runs, consent.yes)),
         Command::Bench(arguments) => bench::command(&root, arguments),
         Command::Docs => done(docs::command(&root)),
+        Command::Report { run, verbose } => report::command(&root, run, *verbose),
         Command::Recheck { dir } => recheck::command(&root, dir),
         Command::Mutants(arguments) => mutants::command(&root, arguments),
         Command::Variants(arguments) => variants::command(&root, arguments),

@@ -11,6 +11,7 @@ use conformance::core_under_test::FaultInjection as _;
 use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
 use conformance::outcome::HostFacts;
+use conformance::report::Detail;
 use conformance::rules::page;
 use conformance::rules::profile::Profile;
 use conformance::variants::CoreVariant;
@@ -68,6 +69,9 @@ enum Command {
     Report {
         /// The directory of the run.
         dir: Utf8PathBuf,
+        /// Also prints every edge and every rule.
+        #[arg(long)]
+        verbose: bool,
     },
     /// Writes the generated pages under docs, and adapters/wire/openrpc.json.
     Docs {
@@ -145,7 +149,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         }
         Command::Reap { kept } => reap(arguments, *kept).await,
         Command::Docs { root } => docs(root),
-        Command::Report { dir } => make_report(dir),
+        Command::Report { dir, verbose } => make_report(dir, *verbose),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir } => judge_again(dir).await,
         Command::Variants { names } => judge_variants(names),
@@ -247,6 +251,7 @@ fn docs(root: &Utf8Path) -> Result<u8> {
         ("docs/rules.md", rules),
         ("docs/states.md", core_under_test::state_diagrams()),
         ("docs/protocol.md", wire::page::page()),
+        ("docs/results.schema.json", report::schema_page()),
         ("adapters/wire/openrpc.json", openrpc),
     ] {
         let path = root.join(name);
@@ -277,9 +282,11 @@ async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
     Ok(0)
 }
 
-fn make_report(dir: &Utf8Path) -> Result<u8> {
-    let results = report::collect(dir, host_facts()?)?;
-    print!("{}", report::write(dir, &results)?);
+fn make_report(dir: &Utf8Path, verbose: bool) -> Result<u8> {
+    let results = report::load(dir, host_facts)?;
+    report::write(dir, &results)?;
+    let detail = if verbose { Detail::Tables } else { Detail::Lines };
+    print!("{}", report::summary(&results, dir, detail));
     Ok(report::exit_code(results.verdict, results.slow().next().is_some()))
 }
 

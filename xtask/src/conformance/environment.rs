@@ -5,7 +5,7 @@ use crate::cli::ConformanceArgs;
 use crate::suite::CORE_DIR;
 
 /// The seed of the simulated tier: set by `--seed`, or by a developer.
-const SEED: &str = "ROUNDTRIP_SEED";
+pub const SEED: &str = "ROUNDTRIP_SEED";
 /// Prefix of the variables of the snapshot library.
 const SNAPSHOTS: &str = "INSTA_";
 

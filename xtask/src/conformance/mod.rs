@@ -6,6 +6,7 @@ mod environment;
 mod nextest;
 pub mod preflight;
 mod progress;
+mod request;
 pub mod rundir;
 pub mod scenarios;
 
@@ -18,7 +19,7 @@ use crate::setup::daemon;
 use crate::suite::Suite;
 use crate::system::LiveSystem;
 use crate::terminal::say;
-use crate::{guest_images, setup};
+use crate::{guest_images, report, setup};
 use conclusion::Ending;
 use nextest::TierRun;
 use preflight::Resources;
@@ -103,11 +104,12 @@ impl Run<'_> {
         let simulated = plans.iter().any(|plan| plan.tier == Tier::Sim);
         environment::seed_notice(&self.arguments, simulated).into_iter().for_each(say);
         self.dir.note_asked(plans.iter().flat_map(|plan| &plan.tests))?;
+        request::note(&self.dir.path, self.arguments)?;
         let ending = self.run_plans(plans)?;
         // The tests take their guests down themselves, but a killed test cannot. Either way the
         // report is written.
         let reaped = suite.must(&["reap"]);
-        let verdict = suite.verdict(&["report", self.dir.path.as_str()])?;
+        let verdict = suite.verdict(&report::arguments(&self.dir.path, self.arguments.verbose))?;
         reaped?;
         ending.conclude(&self.dir.path, verdict)
     }

@@ -74,7 +74,8 @@ pub(crate) async fn lose_site_and_fail_over(
     edge.wait_for_fresh_points().await?;
     let target = RecoveryTarget::next_boot_of(&context.machine, &context.recovery).await;
     let before = context.core.item(&context.item).await?;
-    let source_stopped = context.primary.lose().await?;
+    context.note_points(&before);
+    let source_stopped = context.lose_primary().await?;
     context.trace(format!("{}: the source site is lost", edge.name()));
     let triggered = Instant::now();
     let at_trigger = context.core.item(&context.item).await?;

@@ -199,6 +199,7 @@ pub(crate) async fn wait_for_hello(
 ) -> harness::Result<Instant> {
     let hello = boot.guest.ready(bound).await?;
     let ready = Instant::now();
+    context.note_boot(boot, ready);
     let mut findings = context.findings();
     findings.boots_ms.push(millis(ready.saturating_duration_since(boot.guest.powered_on())));
     let drivers: Vec<_> =

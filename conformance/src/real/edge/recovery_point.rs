@@ -53,6 +53,7 @@ pub(crate) async fn wait_for_points(
         let awaited = format!("recovery point {count} of {POINTS}");
         let point = async { Ok(context.core.watch_points(&context.item, count).await?) };
         item = context.expect_of_core(rule, label, &awaited, guest, POINTS_WITHIN, point).await?;
+        context.note_points(&item);
         first_seen.get_or_insert_with(Instant::now);
     }
     step.done();
@@ -91,7 +92,10 @@ pub(crate) async fn item_whose_points(
     while !wanted(&item) {
         count += 1;
         match context.core.watch_points(&context.item, count).await {
-            Ok(found) => item = found,
+            Ok(found) => {
+                context.note_points(&found);
+                item = found;
+            }
             // Replication that failed for a moment has to come back by itself (MO-01).
             Err(error) if error.code == ErrorCode::Platform => {
                 count -= 1;

@@ -100,6 +100,7 @@ impl Reprotect<'_> {
         }
         let survived = judged.machine.contiguous().unwrap_or_default();
         let acks = serving.boot.guest.witness().acks();
+        context.note_cut(label, &acks, survived, seen);
         let claimed = HostClock::read().time_of(seen).since(newest.time);
         let rpo = measure::rpo(&acks, survived, seen, judged.machine.lost, claimed);
         let rto = measure::rto_of_replication(triggered, ended, first_seen, &job, context.cold_boot_ms());
