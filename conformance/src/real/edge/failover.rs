@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use contract::{
-    Direction, ErrorCode, FailoverKind, FailoverRequest, JobState, Operation, Phase, Platform, PointChoice,
-    PowerState, RecoveryPoint, ReprotectRequest, Side,
+    Direction, ErrorCode, FailoverKind, FailoverRequest, Operation, Phase, Platform, PointChoice, PowerState,
+    RecoveryPoint, ReprotectRequest, Side,
 };
 use tracing::Instrument as _;
 
