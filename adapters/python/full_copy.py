@@ -40,16 +40,7 @@ class FullCopy(rt.ItemCore[Item]):
                     await rt.execute("nbdcopy", "--destination-is-zero", "--", disk.uri, uri)
         volumes = [(disk.id, volume) for disk, volume in zip(snapshot.disks, item.copying)]
         item.copying = []
-        return rt.RecoveryPoint(
-            id=rt.PointId(name),
-            time=snapshot.taken_at,
-            consistency=consistency,
-            processed=True,
-            multi_vm=None,
-            change_id=snapshot.change_id,
-            transferred=sum(disk.size for disk in snapshot.disks),
-            volumes=volumes,
-        )
+        return rt.full_point(rt.PointId(name), snapshot, consistency, volumes)
 
     async def delete_point(self, item: Item, point: rt.RecoveryPoint) -> None:
         item.garbage += [volume for _, volume in point.volumes]

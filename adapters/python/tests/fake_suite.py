@@ -260,6 +260,7 @@ class FakeSuite:
         if self.virtual and self._waiting and self._sleeping:
             self._sleeping.sort()
             self.now, number = self._sleeping.pop(0)
+            self.notify("clock.time", {"time": self.now})
             self._send({"id": number, "result": None})
 
     def _answer(self, message: Json) -> None:
@@ -290,7 +291,10 @@ class FakeSuite:
         self._connected.set_result(None)
         time = "virtual" if self.virtual else "system"
         state = str(self.folder / "state")
-        return {"protocol": "1.0", "time": time, "state_dir": state, "sites": list(self.sites), "run": "r"}
+        return {
+            "protocol": "1.0", "time": time, "now": self.now, "state_dir": state,
+            "sites": list(self.sites), "run": "r",
+        }  # fmt: skip
 
 
 def python_core(file: str) -> list[str]:

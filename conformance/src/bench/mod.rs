@@ -1,4 +1,5 @@
-//! The speed of the built-in core beside that of other programs, on the same disk in the same run.
+//! The speed of the built-in core and of the oracle beside that of other programs, on the same disk
+//! in the same run.
 //!
 //! The core is measured over its public interface, between two stand-in sites with their QEMU
 //! processes, NBD servers and image files. No guest gets further than its firmware. Compare figures
@@ -7,6 +8,7 @@
 mod delta;
 mod figures;
 mod initial;
+mod oracle;
 mod pair;
 mod source;
 
@@ -47,6 +49,7 @@ pub async fn run(host: &Host, dir: &Utf8Path, rounds: u32) -> Result<u8> {
 
 async fn measure(pair: &Pair, rounds: u32) -> Result<()> {
     println!("{}\n", host()?);
+    println!("{}", oracle::run(pair, rounds).await?);
     println!("{}", initial::run(pair, rounds).await?);
     println!("{}", delta::run(pair, rounds).await?);
     Ok(())

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::options::DiscardReads;
-use super::walk::{Walk, is_zero};
+use super::walk::Walk;
+use super::window::is_zero;
 use super::{Entry, OracleError, SECTOR, SECTOR_BYTES, WriteLog};
 
 /// The cuts from each flush to the next, both included; the first range starts at the base, the

@@ -74,6 +74,7 @@ mod source;
 mod tally;
 mod verdict;
 mod walk;
+mod window;
 mod writelog;
 
 pub use cut::{Cut, CutRange, Position};

@@ -374,10 +374,15 @@ impl WriteLog {
 #[derive(Default)]
 struct ReadAhead {
     start: u64,
+    /// Where the header before this one is.
+    last: u64,
     bytes: Vec<u8>,
 }
 
+/// Bytes read at once where headers are close together.
 const READ_AHEAD_BYTES: u64 = 16 << 10;
+/// Distance of two headers beyond which only the header itself is read.
+const FAR_APART: u64 = 4 << 10;
 
 impl ReadAhead {
     /// The first 512 bytes at `at`, fewer at the end of the log.
@@ -385,10 +390,12 @@ impl ReadAhead {
         let want = (log.bytes - at).min(SECTOR_BYTES);
         let end = self.start + self.bytes.len() as u64;
         if at < self.start || at + want > end {
+            let ahead = if at - self.last > FAR_APART { SECTOR_BYTES } else { READ_AHEAD_BYTES };
             self.start = at;
-            self.bytes.resize((log.bytes - at).min(READ_AHEAD_BYTES) as usize, 0);
+            self.bytes.resize((log.bytes - at).min(ahead) as usize, 0);
             log.read(at, &mut self.bytes)?;
         }
+        self.last = at;
         let from = (at - self.start) as usize;
         Ok(self.bytes[from..from + want as usize].to_vec())
     }
