@@ -65,12 +65,44 @@ pub enum Command {
         /// Also print every edge and every rule
         #[arg(long)]
         verbose: bool,
+        /// The history to which the run is added [default: history.sqlite beside the run's directory]
+        #[arg(long, value_name = "PATH")]
+        history: Option<Utf8PathBuf>,
+    },
+    /// Show or shorten the history of runs
+    History {
+        /// The history
+        #[arg(long, value_name = "PATH", default_value = "roundtrip-runs/history.sqlite", global = true)]
+        history: Utf8PathBuf,
+        /// What to do with it
+        #[command(subcommand)]
+        what: HistoryCommand,
     },
     /// Judge the stored evidence of a run again
     Recheck {
         /// The run's directory
         dir: Utf8PathBuf,
     },
+}
+
+/// What `history` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum HistoryCommand {
+    /// List the runs, the newest last
+    List,
+    /// Show what is kept of a run
+    Show {
+        /// Its id
+        run: String,
+    },
+    /// Delete all runs but the newest
+    Prune {
+        /// How many to keep
+        #[arg(long, value_name = "N")]
+        keep: u32,
+    },
+    /// Print every run as a line of JSON
+    Export,
 }
 
 /// What `images` does.
@@ -146,6 +178,9 @@ pub struct ConformanceArgs {
     /// Print every edge and every rule at the end, instead of one line for each scenario
     #[arg(long)]
     pub verbose: bool,
+    /// The history to which the run is added [default: history.sqlite beside the run's directory]
+    #[arg(long, value_name = "PATH")]
+    pub history: Option<Utf8PathBuf>,
     #[command(flatten)]
     pub consent: Consent,
 }
@@ -222,6 +257,7 @@ impl ConformanceArgs {
             seeds: None,
             seed: None,
             verbose: false,
+            history: None,
             consent,
         }
     }

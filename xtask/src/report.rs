@@ -5,17 +5,20 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::conformance::rundir::RUNS;
 use crate::error::usage;
+use crate::history;
 use crate::suite::Suite;
 
 /// Writes it and returns the run's verdict as an exit code.
-pub fn command(root: &Utf8Path, run: &Utf8Path, verbose: bool) -> Result<u8> {
+pub fn command(root: &Utf8Path, run: &Utf8Path, verbose: bool, history: Option<&Utf8Path>) -> Result<u8> {
     let dir = find(run)?;
-    Suite::on_ready_machine(root)?.verdict(&arguments(&dir, verbose))
+    let suite = Suite::on_ready_machine(root)?;
+    suite.verdict(&arguments(&dir, verbose, &history::file(&dir, history)?))
 }
 
 /// The arguments by which the suite writes the report of the run in `dir`.
-pub fn arguments(dir: &Utf8Path, verbose: bool) -> Vec<&str> {
-    ["report", dir.as_str()].into_iter().chain(verbose.then_some("--verbose")).collect()
+pub fn arguments<'a>(dir: &'a Utf8Path, verbose: bool, history: &'a Utf8Path) -> Vec<&'a str> {
+    let fixed = ["report", dir.as_str(), "--history", history.as_str()];
+    fixed.into_iter().chain(verbose.then_some("--verbose")).collect()
 }
 
 /// The directory of a run that is named by its path, or by its id under the default place.

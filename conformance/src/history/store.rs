@@ -113,7 +113,7 @@ impl History {
         Ok((of("application_id")?, of("user_version")?))
     }
 
-    fn failed(&self) -> impl Fn(rusqlite::Error) -> HistoryError {
+    fn failed(&self) -> impl Fn(rusqlite::Error) -> HistoryError + use<> {
         let path = self.path.clone();
         move |error| HistoryError::of(&path, &error)
     }
@@ -207,7 +207,7 @@ impl History {
             let rows = select.query_map(params![fingerprint, prefix, runs], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })?;
-            rows.collect()
+            rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(self.failed())
     }

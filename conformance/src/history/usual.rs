@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::HistoryError;
 use super::store::History;
+use crate::outcome::Verdict;
 
 /// How many runs count.
 const RUNS: u32 = 10;
@@ -32,7 +33,11 @@ pub fn usual(history: &History, fingerprint: &str) -> Result<Usual, HistoryError
     let mut last: Vec<_> = of_host.collect();
     last.drain(..last.len().saturating_sub(RUNS as usize));
     let mut scenarios: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for scenario in last.iter().flat_map(|run| &run.scenarios).filter(|scenario| scenario.ms > 0) {
+    for scenario in last.iter().flat_map(|run| &run.scenarios) {
+        if scenario.verdict != Verdict::Pass {
+            // It ended early, or waited for what never came.
+            continue;
+        }
         scenarios.entry(scenario.name.clone()).or_default().push(scenario.ms);
     }
     let mut steps: BTreeMap<(String, String), Vec<u64>> = BTreeMap::new();

@@ -71,8 +71,8 @@ fn cell(label: &str, tally: Tally) -> Markup {
     html! {
         td.n data-label=(label) {
             @if all == 0 { span.soft { "none" } } @else { (judged) " of " (all) }
-            @if broken > 0 { " " span class=(class(Verdict::Fail)) { "✗ " (broken) " broken" } }
-            @if unknown > 0 { " " span class=(class(Verdict::Unknown)) { "? " (unknown) " unknown" } }
+            @if broken > 0 { br; span class=(class(Verdict::Fail)) { "✗ " (broken) " broken" } }
+            @if unknown > 0 { br; span class=(class(Verdict::Unknown)) { "? " (unknown) " unknown" } }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The report as one self-contained HTML page.
 
 mod attention;
+#[cfg(test)]
+mod browser_tests;
 mod coverage;
 mod edges;
 mod host;
