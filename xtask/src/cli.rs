@@ -31,7 +31,7 @@ pub enum Command {
         json: bool,
     },
     /// Run scenarios and report the verdict
-    Conformance(ConformanceArgs),
+    Conformance(Box<ConformanceArgs>),
     /// Run everything that must pass before a change is merged, up to one short real cycle
     Test(Consent),
     /// List the guest images, or build the current one
