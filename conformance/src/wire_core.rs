@@ -109,8 +109,8 @@ pub(crate) fn connect(address: &CoreAddress, parts: &WireParts) -> Client {
     Client::open(address.clone(), session)
 }
 
-/// Starts to open a core behind the protocol, whose process ends when it is closed. Calls wait until
-/// it is open.
+/// Starts to open a core behind the protocol, whose process ends when it is closed. Calls wait
+/// until it is open.
 pub(crate) fn open(address: &CoreAddress, parts: &WireParts) -> Arc<dyn ReplicationCore> {
     Arc::new(OneProcess(connect(address, parts)))
 }

@@ -65,7 +65,8 @@ pub enum Command {
         /// Also print every edge and every rule
         #[arg(long)]
         verbose: bool,
-        /// The history to which the run is added [default: history.sqlite beside the run's directory]
+        /// The history to which the run is added [default: history.sqlite beside the run's
+        /// directory]
         #[arg(long, value_name = "PATH")]
         history: Option<Utf8PathBuf>,
     },
@@ -172,7 +173,8 @@ pub struct ConformanceArgs {
     /// Simulated cycles, each with a seed of its own [default: 64]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub seeds: Option<u32>,
-    /// Repeat the simulated cycle and the checks in memory with this one seed, which a failure names
+    /// Repeat the simulated cycle and the checks in memory with this one seed, which a failure
+    /// names
     #[arg(long, value_name = "N", conflicts_with = "seeds")]
     pub seed: Option<u64>,
     /// Print every edge and every rule at the end, instead of one line for each scenario

@@ -1,5 +1,5 @@
-//! What the wire protocol costs: a call, and a simulated cycle, of the built-in core in a process of
-//! its own and in the suite's.
+//! What the wire protocol costs: a call, and a simulated cycle, of the built-in core in a process
+//! of its own and in the suite's.
 
 use std::path::PathBuf;
 use std::sync::Arc;

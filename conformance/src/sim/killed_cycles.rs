@@ -14,9 +14,10 @@ use crate::kills::{KillChoice, Kills, Schedule};
 use crate::outcome::{ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::sim::cycle_name::CycleName;
 use crate::sim::drawn_case::DrawnCase;
 use crate::sim::early_end::EarlyEnd;
-use crate::sim::seeded_cycles::{Cycle, CycleName, condense, record, run_cycle};
+use crate::sim::seeded_cycles::{Cycle, condense, record, run_cycle};
 use crate::sim::testbed::Setup;
 use crate::wire_core::CoreChoice;
 

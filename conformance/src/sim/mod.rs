@@ -2,6 +2,7 @@
 //!
 //! - `seeded_cycles`: failover, reprotection, failback and reprotection, once for each of many
 //!   seeds; `drawn_case`: what a seed draws; `shrink`: the smallest case that fails
+//! - `cycle_name`: which of many cycles one is
 //! - `killed_cycles`: such cycles with a core that is killed on the way
 //! - `checks`: single rules, one file for each topic; `check` defines what a check is, `runner`
 //!   runs them
@@ -17,6 +18,7 @@ mod amounts;
 mod check;
 mod checks;
 mod cost;
+mod cycle_name;
 mod disks;
 mod drawn_case;
 mod early_end;

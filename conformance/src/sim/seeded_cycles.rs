@@ -1,11 +1,9 @@
 //! Whole cycles: failover, reprotection, failback and reprotection, once for each of many seeds.
 //!
 //! The seed decides what the machine and the sites are like ([`DrawnCase`]), what the guest writes,
-//! when the disaster strikes and where replication is at that moment. The seeds of a run follow from
-//! its id; `ROUNDTRIP_SEED` runs a single seed again. Of the first seed that fails, the smallest
-//! case is searched that still fails.
-
-use std::fmt;
+//! when the disaster strikes and where replication is at that moment. The seeds of a run follow
+//! from its id; `ROUNDTRIP_SEED` runs a single seed again. Of the first seed that fails, the
+//! smallest case is searched that still fails.
 
 use anyhow::{Context as _, Result};
 use contract::{Direction, Millis, Phase, PointChoice, Side, Timestamp};
@@ -25,6 +23,7 @@ use crate::outcome::{
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::scenario::Scenario;
+use crate::sim::cycle_name::CycleName;
 use crate::sim::drawn_case::{DrawnCase, History};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::shrink::{Failing, shrink};
@@ -91,36 +90,6 @@ pub(super) fn seeds(context: &RunContext) -> Result<Vec<u64>> {
     }
     let first = context.chance("sim") % 1_000_000_000;
     Ok((first..first + context.seeds).collect())
-}
-
-/// Which cycle it is.
-#[derive(Clone, Copy)]
-pub(super) struct CycleName {
-    /// Its seed.
-    pub(super) seed: u64,
-    /// The moment at which the core was killed.
-    pub(super) kill: Option<u64>,
-}
-
-impl fmt::Display for CycleName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, kill } = self;
-        match kill {
-            None => write!(f, "seed {seed}"),
-            Some(moment) => write!(f, "seed {seed}, killed at moment {moment}"),
-        }
-    }
-}
-
-impl CycleName {
-    /// How to run the cycle again.
-    fn again(self) -> String {
-        let Self { seed, kill } = self;
-        match kill {
-            None => format!("ROUNDTRIP_SEED={seed} runs it again"),
-            Some(moment) => format!("ROUNDTRIP_SEED={seed} with --kills @{moment} runs it again"),
-        }
-    }
 }
 
 /// What one cycle found.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::options::Options;
+use super::pass;
 use super::probe::{Probe, WrongAt};
 use super::tally::{Counts, Tally, sums};
 use super::verdict::{Misfit, SectorAt, UnknownCause, Verdict};
@@ -44,7 +45,7 @@ impl Inexact<'_> {
 
     fn probe(&self, at: Cut) -> Result<Probe, OracleError> {
         let mut probe = Probe::new(at, self.walk.cuts());
-        self.walk.run(&mut probe)?;
+        pass::run(self.walk, &mut probe)?;
         Ok(probe)
     }
 

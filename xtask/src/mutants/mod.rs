@@ -8,6 +8,7 @@
 
 mod equivalent;
 mod generated;
+mod mutant;
 mod mutated_core;
 mod on_guests;
 

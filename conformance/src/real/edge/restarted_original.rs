@@ -18,8 +18,8 @@ const LABEL: &str = "the original is powered on again";
 pub(crate) struct RestartedOriginal(Running);
 
 impl RestartedOriginal {
-    /// Restores the original's site, powers the original on and waits until its guest is up. It gets
-    /// no load.
+    /// Restores the original's site, powers the original on and waits until its guest is up. It
+    /// gets no load.
     ///
     /// # Errors
     /// It does not come up.

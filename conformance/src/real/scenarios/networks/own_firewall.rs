@@ -1,5 +1,6 @@
-//! A machine whose own firewall refuses SSH when it fails over (CN-02): whatever the network allows,
-//! nobody can log in to the target until that firewall is opened, and from then on everybody can.
+//! A machine whose own firewall refuses SSH when it fails over (CN-02): whatever the network
+//! allows, nobody can log in to the target until that firewall is opened, and from then on
+//! everybody can.
 
 use inventory::Way;
 use witness::protocol::ToGuest;

@@ -82,8 +82,8 @@ impl<'a> SshProbe<'a> {
         Ok(())
     }
 
-    /// ST-06: checks that the stand-in's network refuses a connection, and that the security rule in
-    /// the way can be named. ST-07: the machine is shown as running all the same.
+    /// ST-06: checks that the stand-in's network refuses a connection, and that the security rule
+    /// in the way can be named. ST-07: the machine is shown as running all the same.
     pub(crate) async fn check_refused(&self, way: Way, case: &str) -> Result<(), ScenarioError> {
         let id = &self.machine.boot.machine;
         let why = self.site.components().lets_in(id, way, SSH).err();
