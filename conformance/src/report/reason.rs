@@ -55,13 +55,13 @@ fn failed(results: &Results) -> String {
     let rules = JudgedRules::of(results);
     let broken: Vec<_> = rules.scored(&[Score::Broken]).collect();
     let Some(first) = broken.first() else { return with_verdict(results, Verdict::Fail) };
-    let others = match broken.len() - 1 {
-        0 => String::new(),
-        others => {
-            format!(", and {}", if others == 1 { "one more rule".into() } else { many(others, "more rule") })
-        }
+    let rule = first.title.trim_end_matches('.');
+    let broken = match broken.len() - 1 {
+        0 => format!("{} is broken ({rule})", first.id),
+        1 => format!("{} ({rule}) and one more rule are broken", first.id),
+        others => format!("{} ({rule}) and {} are broken", first.id, many(others, "more rule")),
     };
-    format!("{} is broken{others}: {}", first.id, sentence(&first.found))
+    format!("{broken}: {}", sentence(&first.found))
 }
 
 fn unknown(results: &Results) -> String {
@@ -114,7 +114,7 @@ mod tests {
         let passed = reason(&samples::passing());
         assert!(passed.starts_with("1 scenario passed and ") && passed.ends_with(" rules held."), "{passed}");
         let failed = reason(&samples::failing());
-        assert!(failed.contains(" is broken: 3 points left."), "{failed}");
+        assert!(failed.contains(" is broken (") && failed.ends_with("): 3 points left."), "{failed}");
         let unknown = reason(&samples::unknown());
         assert!(unknown.contains(" is unknown: ") && unknown.contains("the guest did not boot"), "{unknown}");
     }

@@ -6,8 +6,10 @@ use serde::Deserialize;
 use super::moments::{Happening, Moment, TIMELINE};
 use crate::evidence::PROGRESS;
 
-/// Milliseconds over which acknowledgements are counted for one point of the plot.
-const BIN_MS: u64 = 500;
+/// Milliseconds over which acknowledgements are counted for one point of the plot, at least.
+const SHORTEST_BIN: u64 = 500;
+/// Points of the plot, at most: it is as wide as a page.
+const MOST_BINS: u64 = 200;
 
 /// Everything that a scenario's plot shows. Times are milliseconds since the scenario began.
 #[derive(Clone, Debug, Default)]
@@ -45,17 +47,20 @@ impl Timeline {
     /// decides nothing.
     pub(crate) fn of_scenario(dir: &Utf8Path, scenario: &str) -> Self {
         let moments: Vec<Moment> = lines(&dir.join(scenario).join(TIMELINE));
+        let events: Vec<Event> = lines(&dir.join(PROGRESS));
+        let steps = steps(events.iter().filter(|event| event.scenario == scenario));
+        let end =
+            moments.iter().map(|moment| moment.at_ms).chain(steps.iter().filter_map(|step| step.to)).max();
+        let bin = SHORTEST_BIN.max(end.unwrap_or_default() / MOST_BINS);
         let rates = moments.iter().filter_map(|moment| match &moment.what {
             Happening::PowerOn { machine, boot } => {
                 let acks: Vec<Ack> = lines(&dir.join(scenario).join(boot).join("acks.jsonl"));
                 let heard: Vec<_> = acks.iter().map(|ack| moment.at_ms + ack.heard_ms).collect();
-                Some(Rate { machine: machine.clone(), points: per_second(&heard) })
+                Some(Rate { machine: machine.clone(), points: per_second(&heard, bin) })
             }
             _ => None,
         });
         let rates = rates.filter(|rate| !rate.points.is_empty()).collect();
-        let events: Vec<Event> = lines(&dir.join(PROGRESS));
-        let steps = steps(events.iter().filter(|event| event.scenario == scenario));
         Self { steps, moments, rates }
     }
 
@@ -140,20 +145,20 @@ fn steps<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<Step> {
     steps
 }
 
-/// How many of these moments fall into each interval, as a number per second.
-fn per_second(moments: &[u64]) -> Vec<(u64, f64)> {
+/// How many of these moments fall into each interval of `bin` milliseconds, as a number per second.
+fn per_second(moments: &[u64], bin: u64) -> Vec<(u64, f64)> {
     let (Some(first), Some(last)) = (moments.first(), moments.last()) else { return Vec::new() };
-    let (first, last) = (first / BIN_MS, last / BIN_MS);
+    let (first, last) = (first / bin, last / bin);
     let mut counts = vec![0_u64; usize::try_from(last - first + 1).unwrap_or_default()];
     for moment in moments {
-        let bin = usize::try_from(moment / BIN_MS - first).unwrap_or_default();
-        if let Some(count) = counts.get_mut(bin) {
+        let index = usize::try_from(moment / bin - first).unwrap_or_default();
+        if let Some(count) = counts.get_mut(index) {
             *count += 1;
         }
     }
-    let middle = |bin: u64| (first + bin) * BIN_MS + BIN_MS / 2;
-    let rate = |count: u64| count as f64 * 1000.0 / BIN_MS as f64;
-    (0..).zip(counts).map(|(bin, count)| (middle(bin), rate(count))).collect()
+    let middle = |index: u64| (first + index) * bin + bin / 2;
+    let rate = |count: u64| count as f64 * 1000.0 / bin as f64;
+    (0..).zip(counts).map(|(index, count)| (middle(index), rate(count))).collect()
 }
 
 #[cfg(test)]
@@ -190,8 +195,8 @@ mod tests {
 
     #[test]
     fn acknowledgements_are_counted_per_second() {
-        let rates = per_second(&[1_000, 1_100, 1_600, 2_900]);
+        let rates = per_second(&[1_000, 1_100, 1_600, 2_900], 500);
         assert_eq!(rates, [(1_250, 4.0), (1_750, 2.0), (2_250, 0.0), (2_750, 2.0)]);
-        assert!(per_second(&[]).is_empty());
+        assert!(per_second(&[], 500).is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::parts::{badge, class, command, rule_link, scenario_link};
+use super::parts::{badge, class, command, regression, rule_link, scenario_link};
 use crate::outcome::{Results, RuleOutcome, ScenarioOutcome, Verdict};
 use crate::report::reason::gist;
 use crate::report::rules::JudgedRules;
@@ -68,22 +68,25 @@ fn repeat(results: &Results, scenario: &str, found: &str) -> String {
     request.repeat(scenario)
 }
 
-/// A scenario that did not pass, and one that passed with a regression.
+/// A scenario that did not pass and of which no rule says why, and one that passed with a
+/// regression.
 fn scenario_card(results: &Results, scenario: &ScenarioOutcome) -> Markup {
-    let ScenarioOutcome { name, title, verdict, why, slow, .. } = scenario;
+    let ScenarioOutcome { name, title, verdict, why, slow, rules, .. } = scenario;
     html! {
         @if *verdict > Verdict::Pass {
-            div class={ "card " (class(*verdict)) } {
-                h3 { (badge(*verdict)) " " (scenario_link(scenario)) }
-                @if !title.is_empty() { p { (title) } }
-                @if why.lines().count() > 1 {
-                    details { summary { (gist(why)) } pre { (why) } }
-                } @else { p { (why) } }
-                (command(&results.request.repeat(name)))
+            @if rules.iter().all(|rule| rule.score.verdict() != *verdict) {
+                div class={ "card " (class(*verdict)) } {
+                    h3 { (badge(*verdict)) " " (scenario_link(scenario)) }
+                    @if !title.is_empty() { p { (title) } }
+                    @if why.lines().count() > 1 {
+                        details { summary { (gist(why)) } pre { (why) } }
+                    } @else { p { (why) } }
+                    (command(&results.request.repeat(name)))
+                }
             }
         } @else if !slow.is_empty() {
             div.card.unknown {
-                h3 { span class="badge unknown" { "↓ regression" } " " (scenario_link(scenario)) }
+                h3 { (regression(scenario)) " " (scenario_link(scenario)) }
                 @for slow in slow {
                     @if slow.lines().count() > 1 {
                         details { summary { (gist(slow)) } pre { (slow) } }

@@ -3,7 +3,7 @@
 use contract::Millis;
 use maud::{Markup, html};
 
-use super::parts::{badge, scenario_link};
+use super::parts::{badge, regression, scenario_link};
 use crate::outcome::{EdgeOutcome, ScenarioOutcome, Verdict};
 
 pub(super) fn section(scenarios: &[&ScenarioOutcome]) -> Markup {
@@ -27,7 +27,7 @@ fn row(scenario: &ScenarioOutcome) -> Markup {
     html! {
         tr {
             th scope="row" { (scenario_link(scenario)) br; small { (title) } }
-            td { (badge(scenario.verdict)) }
+            td { (badge(scenario.verdict)) (regression(scenario)) }
             td.n data-label="edges passed" { (judged(edges)) }
             td.n data-label="most lost (RPO)" { (most_lost(edges)) }
             td.n data-label="slowest recovery (RTO)" { (slowest(edges)) }

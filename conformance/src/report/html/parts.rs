@@ -29,6 +29,11 @@ pub(super) fn badge(verdict: Verdict) -> Markup {
     html! { span class={ "badge " (class(verdict)) } { (sign(verdict)) " " (word) } }
 }
 
+/// The mark of a scenario that passed with a regression.
+pub(super) fn regression(scenario: &ScenarioOutcome) -> Markup {
+    html! { @if !scenario.slow.is_empty() { " " span class="badge unknown" { "↓ regression" } } }
+}
+
 /// The heading of something that has a verdict.
 pub(super) fn heading(name: &str, verdict: Verdict) -> Markup {
     html! { h3 { (name) " " (badge(verdict)) } }
