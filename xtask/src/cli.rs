@@ -234,6 +234,9 @@ pub struct MutantsArgs {
 pub struct VariantsArgs {
     /// Only variants with these names
     pub names: Vec<String>,
+    /// Only the checks that judge this rule
+    #[arg(long, value_name = "RULE")]
+    pub rule: Option<String>,
     #[command(flatten)]
     pub consent: Consent,
 }

@@ -79,6 +79,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::new(
         Class::FalseReport,
+        "keeps-revision",
+        "shows every state of a job with the same revision",
+        Kind::JobView(views::keep_revision),
+        &[FO_14],
+    ),
+    Mutant::new(
+        Class::FalseReport,
         "cancelled-is-completed",
         "reports cancelled jobs as completed",
         Kind::JobView(views::complete_cancelled),
