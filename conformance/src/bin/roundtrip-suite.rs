@@ -349,7 +349,11 @@ fn history_command(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {
     match what {
         HistoryCommand::List => print!("{}", history::list(&history.runs()?)),
         HistoryCommand::Show { run } => print!("{}", history::show(&history.run(run)?)),
-        HistoryCommand::Export => print!("{}", history::export(&history.runs()?)?),
+        HistoryCommand::Export => {
+            for run in history.runs()? {
+                print!("{}", history::export(&history.run(&run.run)?)?);
+            }
+        }
         HistoryCommand::Prune { keep } => {
             println!("Deleted {} runs from {file}; the newest {keep} are kept.", history.prune(*keep)?);
         }

@@ -18,7 +18,8 @@ use crate::evidence::Evidence;
 use crate::kills::DOWN;
 use crate::missing::{self, Missing};
 use crate::outcome::{
-    DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, RuleOutcome, ScenarioOutcome, Verdict,
+    DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, RuleOutcome, ScenarioOutcome, Seeds,
+    Verdict,
 };
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -51,6 +52,8 @@ pub(crate) fn run(
     let (mut all_idle, mut lacking) = (true, false);
     let mut why_idle = None;
     let seeds = seeds(context)?;
+    let count = seeds.len() as u64;
+    outcome.seeds = seeds.first().map(|first| Seeds { first: *first, count });
     let pair = setup(scenario)?;
     for (done, seed) in (1..).zip(&seeds) {
         let case = DrawnCase::of(*seed);
