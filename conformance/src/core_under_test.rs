@@ -16,7 +16,7 @@ use crate::wire_core::{self, CoreChoice, WireParts};
 
 /// A content change on its way into a recovery point, and the hook by which mutants alter it. Only
 /// a core that offers such a hook can be given faults below its interface.
-pub use replication::fault_hook::{Extent, FaultHook, Merging};
+pub use replication::fault_hook::{Extent, FaultHook, Flushes, Merging};
 
 /// What a core is opened with.
 pub struct CoreParts {
@@ -47,7 +47,7 @@ impl CoreClock {
 }
 
 /// A change of the core under test: a fault, a sound variant, or none.
-pub trait FaultInjection {
+pub trait FaultInjection: Send + Sync {
     /// The fault below the core's interface, if it is one of these.
     fn hook(&self) -> Option<Arc<dyn FaultHook>>;
 
@@ -94,7 +94,7 @@ pub fn open(
             let parts = WireParts { platforms, dir, log, now };
             Ok(fault.wrap(match fault.kills() {
                 Some(kills) => RestartedCore::open(address, parts, &kills),
-                None => Arc::new(wire_core::connect(&address, &parts)),
+                None => wire_core::open(&address, &parts),
             }))
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use contract::{Platform, SiteId, Timestamp};
+use contract::*;
 use tempdirs::OwnedDir;
 use wire::WireError;
 use wire::client::{BadAddress, Client, Clock, CoreAddress, IdleGate, Session, SystemClock};
@@ -108,6 +108,34 @@ pub(crate) fn connect(address: &CoreAddress, parts: &WireParts) -> Client {
     };
     Client::open(address.clone(), session)
 }
+
+/// Starts to open a core behind the protocol, whose process ends when it is closed. Calls wait
+/// until it is open.
+pub(crate) fn open(address: &CoreAddress, parts: &WireParts) -> Arc<dyn ReplicationCore> {
+    Arc::new(OneProcess(connect(address, parts)))
+}
+
+/// A core behind the protocol, whose process ends when it is closed: a core that is opened again on
+/// the same directory must not meet it.
+struct OneProcess(Client);
+
+macro_rules! one_process {
+    (ends close $client:expr) => {
+        $client.kill().await
+    };
+    (ends $name:ident $client:expr) => {};
+    ($($kind:ident $needs:tt $name:ident($($argument:ident: [$($type:tt)+]),*) -> [$($result:tt)+];)+) => {
+        #[async_trait]
+        impl ReplicationCore for OneProcess {$(
+            async fn $name(&self, $($argument: $($type)+),*) -> Result<$($result)+, CoreError> {
+                let answer = self.0.$name($($argument),*).await;
+                one_process!(ends $name self.0);
+                answer
+            }
+        )+}
+    };
+}
+wire::core_methods!(one_process);
 
 /// A clock on the current runtime, whose time is the virtual one.
 struct VirtualClock(Arc<dyn Fn() -> Timestamp + Send + Sync>);

@@ -62,7 +62,7 @@ async fn concurrent_calls() {
         observer: None,
     };
     let core = Client::open(address, session);
-    let jobs: Vec<_> = (1..=8).map(|number| JobId::from(format!("job-{number}").as_str())).collect();
+    let jobs: Vec<_> = (1..=8).map(|number| JobId(format!("job-{number}"))).collect();
     let answers = join_all(jobs.iter().map(|job| core.job(job))).await;
     let answered: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().id).collect();
     assert_eq!(answered, jobs);

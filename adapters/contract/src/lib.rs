@@ -43,10 +43,10 @@
 //! A core can be killed at any moment, and is then opened again on the same directory. It continues
 //! where it was:
 //!
-//! - **What it has shown stays true.** Items, policies, plans, points and jobs are still there under
-//!   their ids. A job that had ended shows the same end, a point the same time.
-//! - **Requests.** A request whose answer was lost was accepted as a whole or not at all. If it was,
-//!   [`ReplicationCore::jobs`] lists its job; if it was not, it can be made again.
+//! - **What it has shown stays true.** Items, policies, plans, points and jobs are still there
+//!   under their ids. A job that had ended shows the same end, a point the same time.
+//! - **Requests.** A request whose answer was lost was accepted as a whole or not at all. If it
+//!   was, [`ReplicationCore::jobs`] lists its job; if it was not, it can be made again.
 //! - **Jobs that were at work** go on to their end, or fail. A job that failed because of the kill
 //!   leaves the item in a state in which the same request is accepted again.
 //! - **Replication goes on.** The transfer that was interrupted may be missing: the next point may

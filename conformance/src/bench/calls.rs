@@ -1,5 +1,5 @@
-//! What the wire protocol costs: a call, and a simulated cycle, of the built-in core in a process of
-//! its own and in the suite's.
+//! What the wire protocol costs: a call, and a simulated cycle, of the built-in core in a process
+//! of its own and in the suite's.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ const PROGRAM: &str = "roundtrip-core";
 const CALLS: u32 = 1_000;
 
 /// An unchanged core.
+#[derive(Clone)]
 struct Unchanged(CoreChoice);
 
 impl FaultInjection for Unchanged {
@@ -53,7 +54,7 @@ fn measure(rounds: u32) -> Result<String> {
     for round in 0..rounds {
         for (which, core) in cores.iter().enumerate() {
             calls[which].push(sim::time_of_calls(core, CALLS)?);
-            cycles[which].push(sim::time_of_cycle(core, u64::from(round))?);
+            cycles[which].push(sim::time_of_cycle(Box::new(core.clone()), u64::from(round))?);
         }
     }
     show(&calls, &cycles)

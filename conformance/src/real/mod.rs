@@ -3,7 +3,9 @@
 //! Read `scenarios/cycle.rs` first, then `edge/lifecycle.rs`. From bottom to top:
 //!
 //! - `machine`, `workload`, `scenario_run`: plain types and constants
-//! - `environment`, `findings`, `context`: what a scenario works with
+//! - `environment`, `findings`, `context`: what a scenario works with; `moments`: what its report
+//!   draws
+//! - `jobs`, `refusals`: following a job, and requests that the core must not carry out
 //! - `edge`: one file for each kind of edge, and the parts that they share
 //! - `restarts`: what a core shows after it was killed, if it was
 //! - `setup`, `teardown`: what comes before the first edge and after the last one
@@ -14,7 +16,10 @@ mod context;
 mod edge;
 mod environment;
 mod findings;
+mod jobs;
 mod machine;
+mod moments;
+mod refusals;
 mod restarts;
 mod scenario_run;
 mod scenarios;

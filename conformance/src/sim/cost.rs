@@ -27,7 +27,7 @@ pub(crate) fn time_of_calls(change: &dyn FaultInjection, calls: u32) -> Result<D
 }
 
 /// The time of a simulated cycle, which must pass.
-pub(crate) fn time_of_cycle(change: &dyn FaultInjection, seed: u64) -> Result<Duration> {
+pub(crate) fn time_of_cycle(change: Box<dyn FaultInjection>, seed: u64) -> Result<Duration> {
     let began = Instant::now();
     let rules = seeded_cycles::judge_seed(seed, change);
     let took = began.elapsed();

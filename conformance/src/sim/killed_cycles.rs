@@ -14,8 +14,10 @@ use crate::kills::{KillChoice, Kills, Schedule};
 use crate::outcome::{ScenarioOutcome, Verdict};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::sim::cycle_name::CycleName;
+use crate::sim::drawn_case::DrawnCase;
 use crate::sim::early_end::EarlyEnd;
-use crate::sim::seeded_cycles::{Cycle, CycleName, condense, record, run_cycle};
+use crate::sim::seeded_cycles::{Cycle, condense, record, run_cycle};
 use crate::sim::testbed::Setup;
 use crate::wire_core::CoreChoice;
 
@@ -121,7 +123,8 @@ impl Campaign<'_> {
     }
 
     fn cycle(&mut self, name: CycleName, kills: &Arc<Kills>) -> Verdict {
-        let cycle = run_cycle(name.seed, self.pair.clone(), &Killed(Arc::clone(kills)), &|_| ());
+        let case = DrawnCase::of(name.seed);
+        let cycle = run_cycle(name.seed, &case, self.pair, Box::new(Killed(Arc::clone(kills))), |_| ());
         let cycle = if_decided(cycle, kills);
         let shown = judge_shown(name, kills, self.rules);
         let verdict = record(self.outcome, self.rules, name, cycle).and(shown);

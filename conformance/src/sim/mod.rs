@@ -1,10 +1,13 @@
 //! The simulated tier: the core under test between sites in memory, under a virtual clock.
 //!
 //! - `seeded_cycles`: failover, reprotection, failback and reprotection, once for each of many
-//!   seeds
+//!   seeds; `drawn_case`: what a seed draws; `shrink`: the smallest case that fails
+//! - `cycle_name`: which of many cycles one is
 //! - `killed_cycles`: such cycles with a core that is killed on the way
 //! - `checks`: single rules, one file for each topic; `check` defines what a check is, `runner`
 //!   runs them
+//! - `first_failure`: whether a core is rejected, with the first reason only
+//! - `time_limit`: ends a simulation that comes to no end by itself
 //! - `early_end`: which rule a check that ends early says something about
 //! - `side_effects`: refusals, and what a refused request must not change
 //! - `disks`: comparisons of disks; `amounts`: how much may be transferred
@@ -15,13 +18,18 @@ mod amounts;
 mod check;
 mod checks;
 mod cost;
+mod cycle_name;
 mod disks;
+mod drawn_case;
 mod early_end;
+mod first_failure;
 mod killed_cycles;
 mod runner;
 mod seeded_cycles;
+mod shrink;
 mod side_effects;
 mod testbed;
+mod time_limit;
 
 use anyhow::{Context as _, Result};
 use wire::protocol::Time;
@@ -37,6 +45,7 @@ use crate::wire_core::{self, CoreChoice};
 
 pub use check::Check;
 pub(crate) use cost::{time_of_calls, time_of_cycle};
+pub use first_failure::{FirstFailure, first_failure};
 pub use runner::{CheckedRules, Judged, judge, run_checks_for};
 
 /// The capability of a core that keeps the suite's virtual time over the wire.

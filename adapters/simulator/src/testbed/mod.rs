@@ -9,13 +9,14 @@
 //!
 //! - `setup`: what a testbed starts with, names and requests
 //! - `items`: machines, items and recovery points; `jobs`: following a job
-//! - `failover`: failover, failback and reprotection
+//! - `failover`: failover, failback and reprotection; `closed`: no core is open
 //! - `freshness`: whether a recovered machine has what its recovery point must have
 //! - `recovered`: what a recovered machine was started from
 //! - `plans`: recovery plans over several machines
 //! - [`preconditions`]: what must hold before a machine comes back, how to break it and how to
 //!   repair it
 
+mod closed;
 mod error;
 mod failover;
 mod freshness;
@@ -34,7 +35,9 @@ use std::time::Duration;
 use contract::{CoreError, ErrorCode, ItemView, Millis, PlatformErrorKind, Policy, ReplicationCore, SiteId};
 use tempdirs::OwnedDir;
 
-use crate::{Call, FailCall, SimConfig, SimFault, SimProfile, SimSite, SimWorld};
+use crate::{Call, FailCall, SimConfig, SimFault, SimProfile, SimSite, SimWorld, Storage};
+
+use closed::ClosedCore;
 
 pub use error::{JobFailed, NotAPrefix, NotFresh, TestbedError, WrongPoint, kept};
 pub use items::volume_content;
@@ -130,11 +133,13 @@ impl Testbed {
         open: impl FnOnce(CoreParts) -> Result<Arc<dyn ReplicationCore>, CoreError>,
     ) -> Result<Self, TestbedError> {
         let dir = if setup.on_disk { directory_on_disk() } else { directory_in_memory() }?;
-        let site = |id: &str, profile| world.site(SimConfig::new(id, profile));
+        let site =
+            |id: &str, profile, storage| world.site(SimConfig { storage, ..SimConfig::new(id, profile) });
         let needs_policy = setup.policy != Setup::of(setup.profile.clone()).policy;
-        let primary = site("primary", setup.profile);
-        let recovery = site("recovery", setup.recovery);
-        let other = site("other", SimProfile::VMWARE);
+        let [at_primary, at_recovery] = setup.storage;
+        let primary = site("primary", setup.profile, at_primary);
+        let recovery = site("recovery", setup.recovery, at_recovery);
+        let other = site("other", SimProfile::VMWARE, Storage::default());
         let core = open(CoreParts {
             sites: named([&primary, &recovery, &other]),
             dir: dir.path().to_owned(),
@@ -169,7 +174,8 @@ impl Testbed {
         self.dir.path()
     }
 
-    /// Closes the core and opens another one over the same sites and the same directory.
+    /// Closes the core and opens another one over the same sites and the same directory. If that
+    /// fails, the testbed has a core that refuses everything.
     ///
     /// # Errors
     /// The core cannot be closed, or `open` fails.
@@ -178,8 +184,10 @@ impl Testbed {
         open: impl FnOnce(CoreParts) -> Result<Arc<dyn ReplicationCore>, CoreError>,
     ) -> Result<(), TestbedError> {
         self.core.close().await?;
-        self.core = open(self.parts())?;
+        // The old core is gone before there is a new one: two would be in each other's way.
+        self.core = Arc::new(ClosedCore);
         self.behind = None;
+        self.core = open(self.parts())?;
         self.world.settle().await;
         Ok(())
     }
