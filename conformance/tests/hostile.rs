@@ -131,7 +131,7 @@ macro_rules! hostile_cores {
 }
 
 hostile_cores! {
-    hang_at_handshake, "sim-rules": 3, "sent no message within 10 s";
+    hang_at_handshake, "sim-rules": 3, "sent no message within 30 s";
     wrong_version, "sim-rules": 3, "speaks version 2.0 of the protocol";
     truncated_json, "sim-rules": 1, "is not JSON";
     unknown_id, "sim-rules": 1, "an answer has the id 4711, which no request had";

@@ -18,7 +18,7 @@ pub const VERSION: &str = "1.0";
 pub const LONGEST_MESSAGE: usize = 16 << 20;
 
 /// The time in which a core must send its first message, and then complete the handshake.
-pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(30);
 
 /// The time in which a core must answer every call except those that wait for something
 /// (`watch_job`, `watch_points`, `watch_health`), by the host's clock.

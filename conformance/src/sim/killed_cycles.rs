@@ -58,7 +58,7 @@ pub(super) fn run(
         "a core in the suite's own process cannot be killed".clone_into(&mut outcome.why);
         return Verdict::Unknown;
     }
-    let mut campaign = Campaign { pair, evidence, outcome, rules, tally: Tally::default() };
+    let mut campaign = Campaign { pair, evidence, outcome, rules, tally: Tally::default(), worst: None };
     let verdict = seeds.iter().map(|seed| campaign.seed(*seed, choice)).fold(Verdict::Skipped, Verdict::and);
     let Campaign { tally, .. } = campaign;
     outcome.edges = condense(std::mem::take(&mut outcome.edges));
@@ -77,6 +77,8 @@ struct Campaign<'a> {
     outcome: &'a mut ScenarioOutcome,
     rules: &'a mut RuleLog,
     tally: Tally,
+    /// The worst verdict so far.
+    worst: Option<Verdict>,
 }
 
 /// How many cycles there were, and what the kills led to.
@@ -127,7 +129,14 @@ impl Campaign<'_> {
         let cycle = run_cycle(name.seed, &case, self.pair, Box::new(Killed(Arc::clone(kills))), |_| ());
         let cycle = if_decided(cycle, kills);
         let shown = judge_shown(name, kills, self.rules);
+        let why = std::mem::take(&mut self.outcome.why);
         let verdict = record(self.outcome, self.rules, name, cycle).and(shown);
+        if self.worst.is_some_and(|worst| verdict <= worst) {
+            // The report shows the reason of the first of the worst cycles.
+            self.outcome.why = why;
+        } else {
+            self.worst = Some(verdict);
+        }
         self.tally.cycles += 1;
         self.tally.killed += u64::from(kills.strikes() > 0);
         self.tally.repeated += kills.repeated();
