@@ -18,8 +18,8 @@ impl Default for Tasks {
 }
 
 impl Tasks {
-    /// Starts a task. When the core is closed, it ends at the call that it waits for; a core that is
-    /// opened again repeats the step that it was at.
+    /// Starts a task. When the core is closed, it ends at the call that it waits for; a core that
+    /// is opened again repeats the step that it was at.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut stopped = self.stop.subscribe();
         let task = tokio::spawn(async move {

@@ -121,8 +121,8 @@ pub struct Judged {
     pub objections: Vec<RuleOutcome>,
 }
 
-/// Runs every check, each on a core that `change` changes, and a cycle; with a rule, the checks that
-/// judge it alone.
+/// Runs every check, each on a core that `change` changes, and a cycle; with a rule, the checks
+/// that judge it alone.
 #[must_use]
 pub fn judge(change: &dyn Fn() -> Box<dyn FaultInjection>, seed: u64, only: Option<RuleId>) -> Judged {
     let mut judged = Judged::default();

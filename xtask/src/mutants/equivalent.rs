@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 use serde::Deserialize;
 
-use super::generated::Mutant;
+use super::mutant::Mutant;
 
 /// Where they are listed, from the workspace's root.
 pub const FILE: &str = "conformance/equivalent_mutants.toml";

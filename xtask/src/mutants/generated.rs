@@ -1,16 +1,16 @@
 //! Mutants that cargo-mutants makes of the built-in core's source.
 //!
-//! Each changes one expression and is judged by the simulated tier alone: cargo-mutants itself would
-//! run the mutated crate's own tests, which say nothing about the suite.
+//! Each changes one expression and is judged by the simulated tier alone: cargo-mutants itself
+//! would run the mutated crate's own tests, which say nothing about the suite.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use camino::{Utf8Path, Utf8PathBuf};
-use serde::Deserialize;
+use camino::Utf8Path;
 
 use super::equivalent::{self, Equivalent};
+use super::mutant::Mutant;
 use super::mutated_core::{Judgement, MutatedCore};
 use crate::error::infrastructure;
 use crate::setup::daemon;
@@ -28,24 +28,6 @@ const LONGEST: u32 = 10;
 const AT_LEAST: Duration = Duration::from_secs(600);
 /// The longest that the simulated tier may take on the unchanged core, on any machine.
 const UNCHANGED_WITHIN: Duration = Duration::from_secs(3600);
-
-/// A mutant as cargo-mutants lists it.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Mutant {
-    /// The place and the change.
-    pub name: String,
-    /// The source file, from the workspace's root.
-    pub file: Utf8PathBuf,
-    /// The change as a diff.
-    pub diff: String,
-}
-
-impl Mutant {
-    /// The first source line that it changes.
-    pub fn line(&self) -> Option<&str> {
-        self.diff.lines().skip(2).find_map(|line| line.strip_prefix('-')).map(str::trim)
-    }
-}
 
 /// What became of a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Signal, getpgid, kill_process_group};
 use serde::Deserialize;
 
-use super::generated::Mutant;
+use super::mutant::Mutant;
 use crate::cargo::{SELECTION, cargo};
 use crate::error::infrastructure;
 use crate::process::wait_bounded;
@@ -171,8 +171,8 @@ impl MutatedCore {
     }
 }
 
-/// Kills the process groups of all processes that run this program. Nothing else runs it: it lies in
-/// a directory of this command.
+/// Kills the process groups of all processes that run this program. Nothing else runs it: it lies
+/// in a directory of this command.
 fn end_processes_of(program: &Utf8Path) {
     let Ok(processes) = std::fs::read_dir("/proc") else { return };
     for process in processes.flatten() {
