@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::error::unknown;
-use crate::fault_hook::{FaultHook, GRAIN, Merging, test_machine};
+use crate::fault_hook::{FaultHook, Flushes, GRAIN, Merging, test_machine};
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::jobs::registry::Jobs;
@@ -100,6 +100,11 @@ impl Context {
 
     pub(crate) fn merging(&self) -> Merging {
         self.fault_hook().map_or_else(Merging::default, |hook| hook.merging())
+    }
+
+    /// Which connections to a replica are flushed.
+    pub(crate) fn flushes(&self) -> Flushes {
+        self.fault_hook().map_or(Flushes::All, |hook| hook.flushes())
     }
 
     /// Granularity of transfers in bytes.

@@ -63,9 +63,10 @@ impl Suite {
         Self::build_as(root, uri, &[])
     }
 
-    /// Builds the suite's binary with all optimisations, for measurements.
+    /// Builds the suite's binary and the program of the built-in core with all optimisations, for
+    /// measurements.
     pub fn build_fast(root: &Utf8Path, uri: &str) -> Result<Self> {
-        Self::build_as(root, uri, &["--release"])
+        Self::build_as(root, uri, &["--release", "--bin", "roundtrip-core"])
     }
 
     /// Builds the suite for a command that changes nothing on this machine, and refuses if set-up

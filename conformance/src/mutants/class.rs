@@ -18,6 +18,8 @@ pub enum MutantClass {
     ShortTail,
     /// Data is not what the source wrote: stale, torn or altered.
     DataAltered,
+    /// What was written is not made durable.
+    WriteCacheIgnored,
     /// Data arrives at the wrong place, or twice.
     DataMisplaced,
     /// Disks are exchanged or missing.
@@ -83,6 +85,7 @@ impl MutantClass {
             Self::ZeroesSkipped => "zeroes skipped",
             Self::ShortTail => "short tail",
             Self::DataAltered => "data altered",
+            Self::WriteCacheIgnored => "write cache ignored",
             Self::DataMisplaced => "data misplaced",
             Self::DisksSwapped => "disks swapped",
             Self::WrongPoint => "wrong point",

@@ -64,4 +64,12 @@ pub enum PlatformFault {
     ShortDisk,
     /// Takes no more snapshots of several machines at one moment after the first few.
     StopsSharing,
+    /// Neither shuts down nor powers off a machine on premises.
+    LeavesOriginalRunning,
+    /// Starts no machine while another site does not answer.
+    NeedsEverySite,
+    /// Opens the firewall inside every machine that it makes in the cloud.
+    OpensGuestFirewall,
+    /// Disables the SSH server inside every machine that it makes in the cloud.
+    DisablesGuestSsh,
 }

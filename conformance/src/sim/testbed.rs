@@ -24,7 +24,7 @@ pub(crate) struct Opener<'a> {
 impl Opener<'_> {
     /// Makes the sites and opens the core between them.
     pub(crate) fn open(&self, mut world: SimWorld, setup: Setup) -> Result<Testbed, TestbedError> {
-        if matches!(CoreChoice::selected(), Ok(CoreChoice::Wire(_))) {
+        if matches!(self.change.core(), Ok(CoreChoice::Wire(_))) {
             let served = world.serve_disks_at_socket();
             served.map_err(|error| TestbedError::host("serve the disks at a socket", error))?;
         }

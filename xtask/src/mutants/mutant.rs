@@ -1,4 +1,4 @@
-//! A mutant of the built-in core's source.
+//! One mutant of the built-in core's source.
 
 use camino::Utf8PathBuf;
 use serde::Deserialize;

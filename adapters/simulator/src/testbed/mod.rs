@@ -33,9 +33,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{CoreError, ErrorCode, ItemView, Millis, PlatformErrorKind, Policy, ReplicationCore, SiteId};
-use tempfile::TempDir;
+use tempdirs::OwnedDir;
 
-use crate::{Call, FailCall, SimConfig, SimFault, SimProfile, SimSite, SimWorld};
+use crate::{Call, FailCall, SimConfig, SimFault, SimProfile, SimSite, SimWorld, Storage};
 
 use closed::ClosedCore;
 
@@ -78,7 +78,7 @@ pub struct Testbed {
     needs_policy: bool,
     /// The core as it was opened, if something was put in front of it.
     behind: Option<Arc<dyn ReplicationCore>>,
-    dir: TempDir,
+    dir: OwnedDir,
 }
 
 /// Waits for something in virtual time. `what` names it.
@@ -106,16 +106,19 @@ pub fn fail_calls(site: &SimSite, call: Call, kind: PlatformErrorKind) {
     site.inject(&SimFault::Call(next.from_then_on()));
 }
 
+/// Where directories in memory are made.
+pub const MEMORY: &str = "/dev/shm";
+
 /// A directory in memory, or on a disk if this host has no such directory.
 ///
 /// # Errors
 /// The host allows neither.
-pub fn directory_in_memory() -> Result<TempDir, TestbedError> {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| directory_on_disk())
+pub fn directory_in_memory() -> Result<OwnedDir, TestbedError> {
+    OwnedDir::new_in(Path::new(MEMORY), "state").or_else(|_| directory_on_disk())
 }
 
-fn directory_on_disk() -> Result<TempDir, TestbedError> {
-    tempfile::tempdir().map_err(|error| TestbedError::host("make a directory for the core", error))
+fn directory_on_disk() -> Result<OwnedDir, TestbedError> {
+    OwnedDir::new("state").map_err(|error| TestbedError::host("make a directory for the core", error))
 }
 
 /// Opening and closing.
@@ -130,11 +133,13 @@ impl Testbed {
         open: impl FnOnce(CoreParts) -> Result<Arc<dyn ReplicationCore>, CoreError>,
     ) -> Result<Self, TestbedError> {
         let dir = if setup.on_disk { directory_on_disk() } else { directory_in_memory() }?;
-        let site = |id: &str, profile| world.site(SimConfig::new(id, profile));
+        let site =
+            |id: &str, profile, storage| world.site(SimConfig { storage, ..SimConfig::new(id, profile) });
         let needs_policy = setup.policy != Setup::of(setup.profile.clone()).policy;
-        let primary = site("primary", setup.profile);
-        let recovery = site("recovery", setup.recovery);
-        let other = site("other", SimProfile::VMWARE);
+        let [at_primary, at_recovery] = setup.storage;
+        let primary = site("primary", setup.profile, at_primary);
+        let recovery = site("recovery", setup.recovery, at_recovery);
+        let other = site("other", SimProfile::VMWARE, Storage::default());
         let core = open(CoreParts {
             sites: named([&primary, &recovery, &other]),
             dir: dir.path().to_owned(),

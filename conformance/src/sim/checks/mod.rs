@@ -5,6 +5,7 @@ mod cancel;
 mod capabilities;
 mod change_tracking;
 mod configuration;
+mod durability;
 mod failback;
 mod failback_preconditions;
 mod failover;
@@ -21,6 +22,7 @@ mod refusals;
 mod reported_figures;
 mod restart;
 mod test_failover;
+mod variety;
 
 use crate::sim::check::Check;
 
@@ -48,6 +50,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         change_tracking::CHECKS,
         policies::CHECKS,
         groups::CHECKS,
+        variety::CHECKS,
+        durability::CHECKS,
     ];
     topics.into_iter().flatten()
 }

@@ -3,11 +3,12 @@
 
 use contract::{
     CoreError, DataSync, Direction, EnableProtection, ErrorCode, FailoverKind, FailoverRequest, ItemId,
-    JobId, Millis, Operation, Phase, PointChoice, Protection, Side, TestFailoverRequest,
+    JobId, Millis, Operation, Phase, PointChoice, Protection, RecoveryPoint, Side, TestFailoverRequest,
 };
 use simulator::testbed::{BOOT, INTERVAL, OUT, enable_request, failover_with_shutdown, item_of};
 use simulator::{Link, SimInstall, SimProfile};
 
+use crate::refusal::NOT_HERE;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, succeeds};
@@ -195,9 +196,6 @@ const HYPERV: &[State] = &[
     ),
 ];
 
-/// Codes that say that an operation is not possible in a state.
-const NOT_HERE: &[ErrorCode] = &[ErrorCode::NotAllowedInState, ErrorCode::NotSupported];
-
 async fn regions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     lifecycle(testbed, rules, VMWARE).await?;
     let item = item_of("web");
@@ -372,7 +370,15 @@ async fn foreign_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ear
     let other = testbed.protect("other").await?;
     testbed.wait_for_points(&one, 2).await?;
     testbed.wait_for_points(&other, 2).await?;
-    let point = testbed.newest_point(&other).await?.id;
+    // A core may name the points of each machine alike; such a name is not another machine's.
+    let own = testbed.item(&one).await?.points;
+    let points = testbed.item(&other).await?.points;
+    let foreign =
+        points.into_iter().rfind(|point| point.processed && own.iter().all(|own| own.id != point.id));
+    let Some(RecoveryPoint { id: point, .. }) = foreign else {
+        rules.leave_out(RP_10);
+        return Ok(());
+    };
     let found = failover_refusal(testbed, &one, PointChoice::Custom(point.clone())).await?;
     let codes = [ErrorCode::UnknownId, ErrorCode::BadRequest, ErrorCode::PointExpired];
     let refused = found.is_some_and(|code| codes.contains(&code));
