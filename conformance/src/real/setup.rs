@@ -1,11 +1,13 @@
 //! Before the first edge: installs a machine on its source, boots it, and protects it.
 
+use std::time::Duration;
+
 use camino::Utf8Path;
 use contract::{
     DiskId, EnableProtection, Firmware, GroupId, GuestFacts, GuestOs, MachineId, MachineSpec, Network,
     Placement, Platform, Policy, TargetSettings, VolumeId,
 };
-use harness::machine;
+use harness::machine::{self, Guest};
 use standins::{Installed, StandInSite, TrackingMechanism};
 
 use crate::blame::ScenarioError;
@@ -16,6 +18,9 @@ use crate::real::edge::recovery_point::wait_for_points;
 use crate::real::machine::Running;
 use crate::real::workload::{DISKS, INTERVAL, MEMORY, MOST_POINTS, POLICY};
 use crate::rules::ids::LC_01;
+
+/// Pause between two questions to a guest agent that has not connected yet.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// What is installed: the guest, and what its platform and agent say about it.
 #[derive(Clone, Debug)]
@@ -71,10 +76,25 @@ pub(crate) async fn boot_source_as(
     site.start(&context.machine).await?;
     let boot = site.boot_after(&context.machine, 0).await;
     wait_for_hello(context, &boot, BOOT_WITHIN).await?;
+    if site.machine(&context.machine).await?.libvirt.is_some() {
+        wait_for_agent(&boot.guest).await?;
+    }
     let source = start_load(context, site.clone(), boot, 0).await?;
     step.done();
     context.trace(format!("source runs on {}", site.label()));
     Ok(source)
+}
+
+/// Waits until libvirt has a connection to the guest agent. While a backup job runs, libvirt does
+/// not handle the agent's first sign of life, nor, for half a minute, the end of that job.
+async fn wait_for_agent(guest: &Guest) -> Result<(), ScenarioError> {
+    let answers = async {
+        while guest.agent(r#"{"execute": "guest-ping"}"#).await.is_err() {
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        }
+        Ok(())
+    };
+    Ok(guest.race("the guest agent", BOOT_WITHIN, answers).await?)
 }
 
 /// Installs a native machine on a site from the guest image. `dir` is for temporary files and is
