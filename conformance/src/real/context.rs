@@ -57,7 +57,7 @@ pub(crate) struct ScenarioContext {
     /// The capability that the core lacks for the rest of the scenario.
     missing: Missing,
     guest: Arc<OnceLock<KnownGuest>>,
-    fault: AskedChange,
+    pub(crate) fault: AskedChange,
     core_name: String,
     /// What the core says it can do.
     operations: Arc<Vec<Operation>>,

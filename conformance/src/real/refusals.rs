@@ -1,8 +1,8 @@
 //! Requests that a rule forbids: whether the core refuses them by the right code, and changes
 //! nothing.
 //!
-//! A core may refuse such a request, or accept it and let its job fail. Both are judged alike, as by
-//! the checks in memory.
+//! A core may refuse such a request, or accept it and let its job fail. Both are judged alike, as
+//! by the checks in memory.
 
 use contract::{
     CoreError, DiskView, ErrorCode, JobState, MachineId, Operation, Platform, PointId, PowerState, Protection,

@@ -112,7 +112,8 @@ impl Machine {
             managed_disks::check(&monitor, &self.spec).await?;
         }
         let serial = Arc::new(Serial::follow(self.accept(&serial).await?, &files.serial)?);
-        let witness = WitnessLink::new(&name, self.accept(&witness).await?, &self.spec.dir)?;
+        let witness = self.accept(&witness).await?;
+        let witness = WitnessLink::new(&name, witness, &self.spec.dir, powered_on)?;
         let forwards = Forwards::of(&monitor).await?;
         let roles = self.spec.disks.iter().map(|disk| &disk.role);
         let format_nodes = roles.map(|role| (role.clone(), self.spec.format_node(role))).collect();

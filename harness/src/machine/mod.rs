@@ -1,6 +1,7 @@
 //! Machines: their description, how they are started, and the running guest.
 
 mod agent;
+mod complaints;
 mod format_node;
 mod forwards;
 mod guest;

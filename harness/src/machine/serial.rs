@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use super::starvation::is_complaint;
+use super::complaints::is_complaint;
 use crate::{Error, Result};
 
 /// Messages of a guest that will not come up; each is final.

@@ -15,6 +15,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[MO_02, TF_05],
     ),
     Mutant::new(
+        Class::StateForgotten,
+        "forgets-policies",
+        "shows only policies that were made since it was opened",
+        Kind::Interface(InterfaceFault::ForgetsPolicies),
+        &[EX_C1],
+    ),
+    Mutant::new(
+        Class::StateForgotten,
+        "forgets-plans",
+        "shows only recovery plans that were made since it was opened",
+        Kind::Interface(InterfaceFault::ForgetsPlans),
+        &[EX_C1],
+    ),
+    Mutant::new(
         Class::FalseReport,
         "always-healthy",
         "reports every item as healthy",
@@ -62,6 +76,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "reports jobs without their warnings",
         Kind::JobView(views::hide_warnings),
         &[FO_07, LC_10],
+    ),
+    Mutant::new(
+        Class::FalseReport,
+        "keeps-revision",
+        "shows every state of a job with the same revision",
+        Kind::JobView(views::keep_revision),
+        &[FO_14],
     ),
     Mutant::new(
         Class::FalseReport,

@@ -18,7 +18,7 @@ use crate::real::edge::platform_identity;
 use crate::real::machine::Running;
 use crate::real::workload::load;
 use crate::rules::RuleId;
-use crate::rules::ids::{CN_05, FO_01, TF_01};
+use crate::rules::ids::{FO_01, ST_08, TF_01};
 use crate::service::first_sound_answer;
 
 /// Records that a guest writes before the next edge: more than two intervals' worth at its rate of
@@ -37,7 +37,7 @@ const STARTED_WITHIN: Duration = Duration::from_secs(30);
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// A PNG image of an empty screen is smaller than this.
 const EMPTY_SCREEN: usize = 2048;
-/// Name of the screenshot in the evidence of a boot (CN-05).
+/// Name of the screenshot in the evidence of a boot (ST-08).
 const SCREEN: &str = "screen.png";
 
 /// Where a machine is to come up.
@@ -128,7 +128,7 @@ pub(crate) async fn recover(
         tokio::try_join!(follow, wait_for_service(context, (rule, label), target, ended))?;
     let screen = target.site.screenshot(&target.machine).await?;
     let shown = screen.starts_with(PNG) && screen.len() > EMPTY_SCREEN;
-    context.check(CN_05, shown, format!("{} bytes of boot diagnostics", screen.len()));
+    context.check(ST_08, shown, format!("{} bytes of boot diagnostics", screen.len()));
     std::fs::write(boot.dir.join(SCREEN), &screen).map_err(harness::Error::file(&boot.dir))?;
     let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await;
     // What the witness reads are the disks that the core recovered.
@@ -209,6 +209,7 @@ pub(crate) async fn wait_for_hello(
 ) -> harness::Result<Instant> {
     let hello = boot.guest.ready(bound).await?;
     let ready = Instant::now();
+    context.note_boot(boot, ready);
     let mut findings = context.findings();
     findings.boots_ms.push(millis(ready.saturating_duration_since(boot.guest.powered_on())));
     let drivers: Vec<_> =

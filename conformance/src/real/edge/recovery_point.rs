@@ -13,7 +13,7 @@ use crate::real::context::ScenarioContext;
 use crate::real::edge::freshness;
 use crate::real::machine::Running;
 use crate::rules::RuleId;
-use crate::rules::ids::{FO_05, FO_10};
+use crate::rules::ids::FO_05;
 
 /// Recovery points that replication must have made before an edge is judged.
 pub(crate) const POINTS: u64 = 3;
@@ -53,19 +53,21 @@ pub(crate) async fn wait_for_points(
         let awaited = format!("recovery point {count} of {POINTS}");
         let point = async { Ok(context.core.watch_points(&context.item, count).await?) };
         item = context.expect_of_core(rule, label, &awaited, guest, POINTS_WITHIN, point).await?;
+        context.note_points(&item);
         first_seen.get_or_insert_with(Instant::now);
     }
     step.done();
     Ok(EnoughPoints { item, first_seen: first_seen.unwrap_or_else(Instant::now) })
 }
 
-/// FO-10: waits for [`FRESH_POINTS`] recovery points, processed or only received, of moments after
-/// this call.
+/// Waits for [`FRESH_POINTS`] recovery points, processed or only received, of moments after this
+/// call. `rule` is the one that demands them.
 ///
 /// # Errors
 /// They did not come in time although the guest ran: the core's failure.
 pub(crate) async fn wait_for_fresh_points(
     context: &ScenarioContext,
+    rule: RuleId,
     label: &str,
     source: &Running,
 ) -> Result<(), ScenarioError> {
@@ -75,7 +77,7 @@ pub(crate) async fn wait_for_fresh_points(
     let comes = item_whose_points(context, |item| fresh(item) >= FRESH_POINTS);
     let awaited = format!("{FRESH_POINTS} recovery points of new moments, so replication has stopped,");
     let guest = &source.boot.guest;
-    context.expect_of_core(FO_10, label, &awaited, guest, POINTS_WITHIN, comes).await?;
+    context.expect_of_core(rule, label, &awaited, guest, POINTS_WITHIN, comes).await?;
     step.done();
     Ok(())
 }
@@ -91,7 +93,10 @@ pub(crate) async fn item_whose_points(
     while !wanted(&item) {
         count += 1;
         match context.core.watch_points(&context.item, count).await {
-            Ok(found) => item = found,
+            Ok(found) => {
+                context.note_points(&found);
+                item = found;
+            }
             // Replication that failed for a moment has to come back by itself (MO-01).
             Err(error) if error.code == ErrorCode::Platform => {
                 count -= 1;

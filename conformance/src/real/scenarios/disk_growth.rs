@@ -81,7 +81,7 @@ async fn grow(context: &ScenarioContext, source: Running) -> Result<(Running, Ti
     let before = disk.map(|disk| disk.bytes).ok_or_else(|| inconclusive("the source has no such disk"))?;
     let after = before + GROWTH;
     let grown = SiteFault::DiskGrown(context.machine.clone(), DiskId::from(DISK), Bytes(after));
-    context.primary.inject(&grown).await?;
+    context.inject(&context.primary, &grown).await?;
     write_end(&source.boot.guest, before, after).await?;
     let moment = now();
     let boot = context.primary.last_boot(&context.machine).await;

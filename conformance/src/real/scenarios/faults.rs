@@ -179,10 +179,10 @@ impl FaultCase {
         wait_for_work(context, label, &source).await?;
         let before = context.core.item(&context.item).await?;
         let step = context.evidence.step(label, "the fault is active");
-        site.inject(&(self.fault)(context)).await?;
+        context.inject(site, &(self.fault)(context)).await?;
         let observed = self.observe(context, &source).await;
         // Heal before an error of the observation ends the scenario.
-        let healed = site.heal().await;
+        let healed = context.heal(site).await;
         step.with(observed)?;
         healed?;
         let source = match self.meanwhile {
@@ -338,6 +338,7 @@ async fn point_after(
         loop {
             match context.core.watch_points(&context.item, count).await {
                 Ok(item) => {
+                    context.note_points(&item);
                     let newest = item.points.iter().rfind(|point| point.processed);
                     if newest.is_some_and(|point| point.time > moment) {
                         return Ok(item);
@@ -396,7 +397,7 @@ async fn fail_over_refused(edge: Edge<'_>) -> Result<Running, ScenarioError> {
     let context = edge.context();
     edge.wait_for_work().await?;
     edge.wait_for_fresh_points().await?;
-    context.primary.inject(&SiteFault::ShutdownRefused(context.machine.clone())).await?;
+    context.inject(&context.primary, &SiteFault::ShutdownRefused(context.machine.clone())).await?;
     let before = context.core.item(&context.item).await?;
     let target = RecoveryTarget::new_machine(&context.recovery, context.machine.clone());
     let outage = Outage::since(Instant::now());
@@ -420,7 +421,7 @@ async fn fail_over_refused(edge: Edge<'_>) -> Result<Running, ScenarioError> {
     let recovered = edge.finish(judged)?;
     // Both machines run. The operator decides which one serves, and here powers off the source.
     context.primary.power_off(&context.machine).await?;
-    context.primary.heal().await?;
+    context.heal(&context.primary).await?;
     let running = put_to_work(context, &recovered).await?;
     failover::commit(edge, &running, &point).await?;
     Ok(running)

@@ -57,7 +57,9 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
         let cloud = fail_over(out).instrument(out.span()).await?;
         let back = Edge::begin(context, FAILBACK, &cloud);
         let returned = fail_back(back).instrument(back.span()).await?;
-        Reprotect { edge: REVERSE_REPLICATE, serving: &returned, standby: &cloud }.run(context).await?;
+        Reprotect { edge: REVERSE_REPLICATE, serving: &returned, standby: &cloud, restarted: None }
+            .run(context)
+            .await?;
         on_premises = returned;
     }
     teardown::end(context, &on_premises).await
@@ -103,7 +105,7 @@ async fn fail_over(edge: Edge<'_>) -> Result<Running, ScenarioError> {
 async fn check_refused_shutdown(edge: Edge<'_>, request: &FailoverRequest) -> Result<(), ScenarioError> {
     let context = edge.context();
     let step = context.evidence.step(PLANNED_FAILOVER.as_str(), "refuse to shut down");
-    context.primary.inject(&SiteFault::ShutdownRefused(context.machine.clone())).await?;
+    context.inject(&context.primary, &SiteFault::ShutdownRefused(context.machine.clone())).await?;
     let record_before = edge.source().last_record();
     let request = FailoverRequest { shutdown_within: REFUSED_WITHIN, ..request.clone() };
     let job = context.core.failover(&request).await?;
@@ -116,7 +118,7 @@ async fn check_refused_shutdown(edge: Edge<'_>, request: &FailoverRequest) -> Re
     let work = work_beyond(edge.source(), record_before).await;
     let found = format!("{:?} with {code:?}, {machines} target machines, {item:?}", ended.state);
     check_work(context, PF_04, &work, failed && unchanged, &found);
-    context.primary.heal().await?;
+    context.heal(&context.primary).await?;
     step.done();
     Ok(())
 }

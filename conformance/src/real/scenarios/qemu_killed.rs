@@ -40,8 +40,8 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     setup::protect(context, &source).await?;
     wait_for_work(context, label, &source).await?;
     let step = context.evidence.step(label, "kill QEMU, and boot the machine again");
-    context.primary.inject(&SiteFault::PowerCut(context.machine.clone())).await?;
-    context.primary.heal().await?;
+    context.inject(&context.primary, &SiteFault::PowerCut(context.machine.clone())).await?;
+    context.heal(&context.primary).await?;
     let source = wait_for_restart(context, source).await?;
     step.done();
     context.trace(format!("{label}: the machine works again"));

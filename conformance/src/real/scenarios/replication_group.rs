@@ -239,7 +239,7 @@ async fn fail_over(context: &ScenarioContext, members: &mut [Member]) -> Result<
     let point =
         point.ok_or_else(|| ScenarioError::CoreViolation(format!("{GROUP_FAILOVER}: there is no point")))?;
     check_refused_points(&members[0].context, &point).await?;
-    let source_stopped = context.primary.lose().await?;
+    let source_stopped = context.lose_primary().await?;
     let newest_shared = newest_shared_time(members).await?;
     drop(ring);
     context.trace(format!("{GROUP_FAILOVER}: the source site is lost"));
