@@ -225,6 +225,16 @@ impl ScenarioContext {
         self.findings().rules.check(rule, satisfied, found);
     }
 
+    /// Whether the core has an operation without which the rest of the scenario can be judged.
+    pub(crate) async fn has(&self, operation: Operation) -> Result<bool, ScenarioError> {
+        Ok(self.core.capabilities().await?.operations.contains(&operation))
+    }
+
+    /// Records that a rule needs an operation that the core does not have.
+    pub(crate) fn skip(&self, rule: RuleId, operation: Operation) {
+        self.findings().rules.skip(rule, &operation_name(operation));
+    }
+
     /// Records that nothing can be said about a rule, and why.
     pub(crate) fn unknown(&self, rule: RuleId, why: impl Into<String>) {
         self.findings().rules.unknown(rule, why);
