@@ -37,7 +37,7 @@ class FullCopy(rt.ItemCore[Item]):
             for disk, volume in zip(snapshot.disks, item.copying):
                 await target.create_volume(volume, disk.size)
                 async with target.exported(volume, WRITE) as uri:
-                    await rt.execute("nbdcopy", "--destination-is-zero", "--", disk.uri, uri)
+                    await rt.execute("nbdcopy", "--flush", "--destination-is-zero", "--", disk.uri, uri)
         volumes = [(disk.id, volume) for disk, volume in zip(snapshot.disks, item.copying)]
         item.copying = []
         return rt.full_point(rt.PointId(name), snapshot, consistency, volumes)

@@ -113,7 +113,8 @@ class VirtNbdBackup(FullCopy):
             info = json.loads(await rt.execute("qemu-img", "info", "--output=json", str(image)))
             await site.create_volume(volume, info["virtual-size"])
             async with site.exported(volume, rt.Access.WRITE) as uri:
-                convert = ("qemu-img", "convert", "-n", "--target-is-zero", "-f", info["format"])
+                flushed = ("-t", "writeback")  # By default nothing is flushed.
+                convert = ("qemu-img", "convert", *flushed, "-n", "--target-is-zero", "-f", info["format"])
                 await rt.execute(*convert, "-O", "raw", str(image), uri)
             shutil.rmtree(target)
 

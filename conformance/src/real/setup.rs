@@ -1,26 +1,23 @@
 //! Before the first edge: installs a machine on its source, boots it, and protects it.
 
-use std::time::Duration;
-
 use camino::Utf8Path;
 use contract::{
     DiskId, EnableProtection, Firmware, GroupId, GuestFacts, GuestOs, MachineId, MachineSpec, Network,
     Placement, Platform, Policy, TargetSettings, VolumeId,
 };
-use harness::machine::{self, Guest};
+use harness::machine;
 use standins::{Installed, StandInSite, TrackingMechanism};
 
 use crate::blame::ScenarioError;
 use crate::hydration::KnownGuest;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
-use crate::real::edge::recover::{start_load, wait_for_hello};
+use crate::real::edge::recover::{start_load, wait_for_agent, wait_for_hello};
 use crate::real::edge::recovery_point::wait_for_points;
 use crate::real::machine::Running;
-use crate::real::workload::{DISKS, INTERVAL, MEMORY, MOST_POINTS, POLICY};
+use crate::real::workload::{
+    APP_CONSISTENT_EVERY, DISKS, INTERVAL, MEMORY, MOST_POINTS, MOST_POINTS_WITH_APP_CONSISTENT, POLICY,
+};
 use crate::rules::ids::LC_01;
-
-/// Pause between two questions to a guest agent that has not connected yet.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// What is installed: the guest, and what its platform and agent say about it.
 #[derive(Clone, Debug)]
@@ -76,25 +73,11 @@ pub(crate) async fn boot_source_as(
     site.start(&context.machine).await?;
     let boot = site.boot_after(&context.machine, 0).await;
     wait_for_hello(context, &boot, BOOT_WITHIN).await?;
-    if site.machine(&context.machine).await?.libvirt.is_some() {
-        wait_for_agent(&boot.guest).await?;
-    }
     let source = start_load(context, site.clone(), boot, 0).await?;
+    wait_for_agent(&source).await?;
     step.done();
     context.trace(format!("source runs on {}", site.label()));
     Ok(source)
-}
-
-/// Waits until libvirt has a connection to the guest agent. While a backup job runs, libvirt does
-/// not handle the agent's first sign of life, nor, for half a minute, the end of that job.
-async fn wait_for_agent(guest: &Guest) -> Result<(), ScenarioError> {
-    let answers = async {
-        while guest.agent(r#"{"execute": "guest-ping"}"#).await.is_err() {
-            tokio::time::sleep(ASK_AGAIN_AFTER).await;
-        }
-        Ok(())
-    };
-    Ok(guest.race("the guest agent", BOOT_WITHIN, answers).await?)
 }
 
 /// Installs a native machine on a site from the guest image. `dir` is for temporary files and is
@@ -152,9 +135,17 @@ pub(crate) async fn protect(context: &ScenarioContext, source: &Running) -> Resu
 
 /// Creates the replication policy of the scenario's machines.
 pub(crate) async fn create_policy(context: &ScenarioContext) -> Result<(), ScenarioError> {
-    let policy = Policy {
+    let usual = Policy {
         most_points: Some(MOST_POINTS),
         ..Policy::for_machines_of(context.primary.profile().kind, INTERVAL)
+    };
+    let policy = match context.scenario.app_consistent {
+        true => Policy {
+            app_consistent_every: Some(APP_CONSISTENT_EVERY),
+            most_points: Some(MOST_POINTS_WITH_APP_CONSISTENT),
+            ..usual
+        },
+        false => usual,
     };
     Ok(context.core.create_policy(&POLICY.into(), &policy).await?)
 }
