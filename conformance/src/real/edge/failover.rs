@@ -238,10 +238,6 @@ async fn check_unprotected(context: &ScenarioContext) -> Result<(), ScenarioErro
         // Hyper-V machines fail back by a planned failover, without a reprotection (HF-01).
         return Ok(());
     }
-    if !context.core.capabilities().await?.operations.contains(&Operation::Reprotect) {
-        // The rest of the scenario can do without it.
-        return Ok(());
-    }
     let wrong_way = ReprotectRequest::new(&context.item, Direction::PrimaryToRecovery);
     let forbidden = Forbidden {
         rule: LC_08,
