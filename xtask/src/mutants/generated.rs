@@ -26,6 +26,8 @@ const LONGEST: u32 = 10;
 /// The bound is not shorter than this, whatever the unchanged core takes: a mutant that hangs is
 /// found out by the suite itself, which may wait for it several times.
 const AT_LEAST: Duration = Duration::from_secs(600);
+/// The longest that the simulated tier may take on the unchanged core, on any machine.
+const UNCHANGED_WITHIN: Duration = Duration::from_secs(3600);
 
 /// What became of a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,14 +126,15 @@ pub fn judge_sample(root: &Utf8Path, sample: &Sample<'_>) -> Result<u8> {
     let core = MutatedCore::clone_of(root, suite)?;
     let mutants = choose(core.list()?, sample);
     let began = Instant::now();
-    let unchanged = core.judge(None, AT_LEAST)?;
-    let Judgement::Judged { verdict, found, .. } = &unchanged else {
-        return Err(infrastructure("The unchanged core cannot be built or judged."));
+    let why = match core.judge(None, UNCHANGED_WITHIN)? {
+        Judgement::Judged { verdict, .. } if verdict == "pass" => None,
+        Judgement::Judged { verdict, found, .. } => Some(format!("{verdict}: {found}")),
+        Judgement::NotBuilt => Some("it does not compile".to_owned()),
+        Judgement::Endless => Some("the tier came to no end".to_owned()),
     };
-    if verdict != "pass" {
+    if let Some(why) = why {
         return Err(infrastructure(format!(
-            "The simulated tier does not accept the unchanged core ({verdict}: {found}), so it cannot judge \
-             mutants."
+            "The simulated tier does not accept the unchanged core ({why}), so it cannot judge mutants."
         )));
     }
     let limit = AT_LEAST.max(LONGEST * began.elapsed());

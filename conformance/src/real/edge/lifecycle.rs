@@ -96,7 +96,7 @@ impl<'a> Edge<'a> {
     /// No such points came although the guest ran: the core's failure.
     pub(crate) async fn wait_for_fresh_points(&self) -> Result<(), ScenarioError> {
         let label = self.name.as_str();
-        recovery_point::wait_for_fresh_points(self.context, label, self.source).await?;
+        recovery_point::wait_for_fresh_points(self.context, FO_10, label, self.source).await?;
         recover::work_for_a_moment(self.context, label, self.source).await
     }
 

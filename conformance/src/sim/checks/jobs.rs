@@ -53,10 +53,10 @@ async fn retried(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd>
     testbed.wait_for_points(&item, 2).await?;
     let first = failed_failover(testbed, &item).await?;
     let actions = testbed.core.job(&first).await?.actions;
-    rules.check(JO_03, actions.contains(&JobAction::Retry), format!("the failed job offers {actions:?}"));
     let second = failed_failover(testbed, &item).await?;
     let what = (JO_03, "a retry of a job after which another has worked on the machine");
     forbids(testbed, rules, what, &[ErrorCode::MovedOn], testbed.core.retry_job(&first)).await?;
+    rules.check(JO_03, actions.contains(&JobAction::Retry), format!("the failed job offers {actions:?}"));
     let jobs = testbed.core.jobs(&JobFilter::default()).await?.len();
     testbed.core.retry_job(&second).await?;
     let view = testbed.completed(&second).await?;
