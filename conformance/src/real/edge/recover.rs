@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::{JobId, JobKind, JobView, MachineId, Platform as _};
+use harness::machine::Guest;
 use standins::{Boot, StandInSite};
 use tokio::sync::oneshot;
 use witness::ledger::RecordNumber;
-use witness::protocol::Findings;
+use witness::protocol::{Findings, Hello};
 
 use crate::blame::ScenarioError;
 use crate::outcome::Rto;
@@ -216,6 +217,14 @@ pub(crate) async fn wait_for_hello(
     findings.trace.push(format!("guest sees {} {}: {}", hello.vendor, hello.product, drivers.join(", ")));
     platform_identity::check(&mut findings.rules, &boot.profile, &hello);
     Ok(ready)
+}
+
+/// What a guest sees of its machine now: addresses are assigned after the first hello.
+///
+/// # Errors
+/// The guest does not say so in time.
+pub(crate) async fn describe_again(guest: &Guest) -> harness::Result<Hello> {
+    guest.race("its description of its machine", BOOT_WITHIN, guest.witness().hello_again()).await
 }
 
 /// Waits until the agent inside a machine that nobody recovered answers. Without it applications

@@ -283,7 +283,7 @@ async fn check_isolation(edge: Edge<'_>, test_machine: &Recovered) -> Result<(),
     let transfers_before = context.primary.snapshots_taken(&context.machine).await;
     let hypervisor = context.primary.machine(&context.machine).await?.libvirt;
     recover::wait_for_work(context, edge.name().as_str(), &running).await?;
-    let nics = test_machine.boot.guest.witness().hello_again().await?.nics;
+    let nics = recover::describe_again(&test_machine.boot.guest).await?.nics;
     let isolated = !nics.is_empty() && nics.iter().all(|nic| nic.address.starts_with(ISOLATED));
     context.check(TF_04, isolated, format!("the test machine's network cards: {nics:?}"));
     let work = work_beyond(source, record_before).await;
