@@ -63,7 +63,7 @@ class FullCopy(rt.ItemCore[Item]):
         for (_, copy), (_, volume) in zip(disks, point.volumes):
             await site.create_volume(copy, (await site.volume(volume)).size)
             async with site.exported(volume, rt.Access.READ) as old, site.exported(copy, WRITE) as new:
-                await rt.execute("nbdcopy", "--destination-is-zero", "--", old, new)
+                await rt.execute("nbdcopy", "--flush", "--destination-is-zero", "--", old, new)
 
     async def build(self, job: Job, item: Item, point: rt.RecoveryPoint, spec: rt.MachineSpec) -> None:
         """Starts a machine from a point."""

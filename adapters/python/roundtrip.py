@@ -1741,7 +1741,6 @@ class ItemCore(PolicyCore, Generic[I]):
 
     async def delete_point(self, item: I, point: RecoveryPoint) -> None:
         """Deletes what belongs to a point, which is no longer listed."""
-        raise NotImplementedError
 
     async def discard(self, item: I) -> None:
         """Deletes everything that belongs to an item except a machine that failed over."""
@@ -1913,6 +1912,8 @@ class ItemCore(PolicyCore, Generic[I]):
                 await self.forget(self.find(id))
 
     async def enable_protection(self, request: EnableProtection) -> JobId:
+        if type(self).take_point is ItemCore.take_point:
+            raise _refuse("enable_protection")
         machine = (request.primary, request.machine)
         if request.item in self._items or any(i.view.primary == machine for i in self._items.values()):
             raise CoreError(ErrorCode.ALREADY_PROTECTED, f"{request.machine} is protected already")
@@ -1968,7 +1969,8 @@ class ItemCore(PolicyCore, Generic[I]):
     async def forget(self, item: I) -> None:
         """Ends replication, discards what belongs to the item, and removes the item."""
         await self.stop_replication(item)
-        await self.discard(item)
+        if self._overrides("disable_protection"):
+            await self.discard(item)
         with contextlib.suppress(PlatformError):
             await self.sites_of(item)[0].stop_tracking(item.view.primary[1])
         del self._items[item.view.id]

@@ -28,7 +28,8 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let source = setup::boot_source(context).await?;
     setup::protect(context, &source).await?;
     let cloud = Failover { source: &source }.run(context).await?;
-    if context.primary.site().await?.kind == PlatformKind::Physical {
+    context.primary.restore();
+    if context.primary.profile().kind == PlatformKind::Physical {
         check_no_way_back(context, &cloud).await?;
     }
     teardown::end_on_recovery_site(context, &cloud).await?;
@@ -42,7 +43,6 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
 /// PH-01, PH-02: nothing replicates to a physical site, and without VMware infrastructure there is
 /// no other site to fail back to. The refusals do not disturb the machine in the cloud.
 async fn check_no_way_back(context: &ScenarioContext, cloud: &Running) -> Result<(), ScenarioError> {
-    context.primary.restore();
     let snapshot = context.primary.open_snapshot(&context.machine, None).await;
     let refused = snapshot.err().map(|error| error.kind);
     if refused != Some(PlatformErrorKind::WrongPowerState) {
