@@ -76,7 +76,7 @@ class Backy2(FullCopy):
             await site.create_volume(volume, int(version[5]))
             await self.backy2("restore", "--force", version[6], f"file://{file}")
             async with site.exported(volume, rt.Access.WRITE) as uri:
-                await rt.execute("nbdcopy", "--destination-is-zero", "--", str(file), uri)
+                await rt.execute("nbdcopy", "--flush", "--destination-is-zero", "--", str(file), uri)
             file.unlink()
 
     async def delete_point(self, item: Item, point: rt.RecoveryPoint) -> None:

@@ -1653,6 +1653,14 @@ class PolicyCore(Core):
                     found.extend((id, one.id) for one in itertools.islice(servers, 1))
         return found
 
+    async def _know_servers(self, view: PolicyView, kind: PlatformKind) -> PolicyView:
+        """Adds configuration servers that came later to a policy's failback policy."""
+        found = self._policies()
+        if view.counterpart in found:
+            found[view.counterpart].configuration_servers = await self._configuration_servers(kind)
+            self.store.save("policies", found)
+        return found[view.id]
+
     async def update_policy(self, id: PolicyId, policy: Policy) -> None:
         view, found = self.policy(id), self._policies()
         if view.direction == Direction.RECOVERY_TO_PRIMARY:
@@ -1938,6 +1946,7 @@ class ItemCore(PolicyCore, Generic[I]):
             target=request.target,
             issues=[],
         )
+        view.policy = await self._know_servers(policy, source_site.kind)
         self._items[request.item] = self.item_type(view, source, source_site)
         self.save()
         return await self.jobs.start(

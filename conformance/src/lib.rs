@@ -6,6 +6,8 @@
 //! - [`sim`]: the same core in memory: checks of single rules, and whole cycles for many seeds
 //! - [`core_under_test`]: the only place that opens a core; [`wire_core`]: cores behind the wire
 //!   protocol
+//! - [`kills`]: a core that is killed at chosen moments and started again
+//! - `refusal`: what a core may answer to a request that a rule forbids
 //! - [`missing`]: the capability that a core lacks; `capability_gate` notes it
 //! - [`mutants`]: cores made faulty on purpose, which the suite must fail
 //! - [`variants`]: sound cores that do things differently, which the suite must accept
@@ -36,12 +38,14 @@ pub mod evidence;
 pub mod history;
 pub mod hydration;
 pub mod judge;
+pub mod kills;
 pub mod missing;
 pub mod mutants;
 pub mod mutation;
 pub mod outcome;
 pub mod real;
 pub mod recheck;
+mod refusal;
 pub mod report;
 pub mod rules;
 pub mod runner;

@@ -62,6 +62,9 @@ pub struct Scenario {
     /// A test failover starts from an application-consistent recovery point.
     #[serde(default)]
     pub app_consistent: bool,
+    /// The original machine is powered on again before the reprotection.
+    #[serde(default)]
+    pub original_restarts: bool,
     /// Rules that a run of a scenario on guests promises to judge. One that it did not judge is
     /// unknown, so that a check that was passed over is never taken for one that passed.
     #[serde(default)]

@@ -9,10 +9,15 @@ use crate::transfer::{Lane, REPORT_EVERY, Source, WINDOW, write};
 /// Number of windows in flight, each with its own connections: enough to keep both servers busy.
 const LANES: usize = 8;
 
-/// Makes the replica equal to the disk, durably. Returns the number of bytes written.
+/// Makes the replica equal to the disk, durably if it `flushes`. Returns the number of bytes
+/// written.
 ///
 /// Calls `progress` from time to time with the approximate number of bytes compared.
-pub(crate) fn copy(source: &Source, progress: &(dyn Fn(u64) + Sync)) -> Result<u64, CoreError> {
+pub(crate) fn copy(
+    source: &Source,
+    flushes: bool,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<u64, CoreError> {
     let mut first = Lane::open(source)?;
     let more = if first.allows_more()? { LANES - 1 } else { 0 };
     let others: Result<Vec<_>, _> = (0..more).map(|_| first.beside(source)).collect();
@@ -33,7 +38,9 @@ pub(crate) fn copy(source: &Source, progress: &(dyn Fn(u64) + Sync)) -> Result<u
         }
         done
     })?;
-    first.flush()?;
+    if flushes {
+        first.flush()?;
+    }
     Ok(work.written.into_inner())
 }
 
@@ -147,7 +154,11 @@ mod tests {
     fn copied(ours: &[u8], target: &Arc<Ram>) -> Result<u64, CoreError> {
         let source = nbd::serve("ours", Ram::new(ours.to_vec(), 0));
         let replica = nbd::serve("theirs", Arc::clone(target) as Arc<dyn Export>);
-        copy(&Source { uri: source.uri(), changed: None, against: replica.uri(), grain: GRAIN }, &|_| ())
+        copy(
+            &Source { uri: source.uri(), changed: None, against: replica.uri(), grain: GRAIN },
+            true,
+            &|_| (),
+        )
     }
 
     /// A disk of 64 KiB grains that differ from their neighbours; the first and each fifth are

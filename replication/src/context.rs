@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::error::unknown;
-use crate::fault_hook::{FaultHook, GRAIN, Merging, test_machine};
+use crate::fault_hook::{FaultHook, Flushes, GRAIN, Merging, test_machine};
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::jobs::registry::Jobs;
@@ -22,6 +22,7 @@ use crate::landing_log;
 use crate::policy::Policies;
 use crate::state::Record;
 use crate::store::Store;
+use crate::tasks::Tasks;
 
 /// What a core is built from.
 pub struct Config {
@@ -43,6 +44,8 @@ pub(crate) struct Context {
     items: Mutex<BTreeMap<ItemId, Arc<Item>>>,
     pub(crate) jobs: Mutex<Jobs>,
     pub(crate) plans: Mutex<BTreeMap<PlanId, RecoveryPlan>>,
+    /// The tasks that execute jobs.
+    pub(crate) tasks: Tasks,
     /// Whether every item in the store is recovered. No job starts before, because recovery closes
     /// everything that the previous process left open and must not close what a new job opens.
     recovered: watch::Sender<bool>,
@@ -66,6 +69,7 @@ impl Context {
             items: Mutex::new(items.collect()),
             jobs: Mutex::new(jobs),
             plans: Mutex::new(plans.collect()),
+            tasks: Tasks::default(),
             recovered: watch::Sender::new(false),
             config,
             store,
@@ -96,6 +100,11 @@ impl Context {
 
     pub(crate) fn merging(&self) -> Merging {
         self.fault_hook().map_or_else(Merging::default, |hook| hook.merging())
+    }
+
+    /// Which connections to a replica are flushed.
+    pub(crate) fn flushes(&self) -> Flushes {
+        self.fault_hook().map_or(Flushes::All, |hook| hook.flushes())
     }
 
     /// Granularity of transfers in bytes.

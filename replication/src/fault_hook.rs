@@ -47,6 +47,11 @@ pub trait FaultHook: Send + Sync {
         true
     }
 
+    /// Which connections to a replica are flushed before its content is taken for stored.
+    fn flushes(&self) -> Flushes {
+        Flushes::All
+    }
+
     /// Called before a target machine is created; can change its specification.
     fn shape(&self, _spec: &mut MachineSpec) {}
 
@@ -76,6 +81,17 @@ pub trait FaultHook: Send + Sync {
 /// Name of the machine that a test failover starts, unless a hook says otherwise.
 pub(crate) fn test_machine(target: &MachineId) -> MachineId {
     MachineId(format!("{target}-test"))
+}
+
+/// Which connections to a replica are flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushes {
+    /// All of them.
+    All,
+    /// Changes are written over four connections to each disk, and only the first is flushed.
+    FirstOfFour,
+    /// None.
+    None,
 }
 
 /// How recovery points are merged away.

@@ -8,7 +8,7 @@ use contract::{
 
 use crate::context::Context;
 use crate::error::not_replicating;
-use crate::fault_hook::GRAIN;
+use crate::fault_hook::{Flushes, GRAIN};
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::state::Volumes;
@@ -26,7 +26,7 @@ pub(crate) async fn synchronise(ctx: &Context, item: &Item, job: &Job) -> Result
         (ctx.platform(&site)?, machine, target, replica.base.clone())
     };
     let snapshot = source.open_snapshot(&machine, None).await?;
-    let copied = copy_snapshot(&target, &snapshot, &base, job).await;
+    let copied = copy_snapshot(&target, &snapshot, &base, ctx.flushes() != Flushes::None, job).await;
     let acknowledge = if copied.is_ok() { Acknowledge::Advance } else { Acknowledge::Keep };
     let closed = source.close_snapshot(&snapshot.id, acknowledge).await;
     let bytes = copied?;
@@ -39,6 +39,7 @@ async fn copy_snapshot(
     target: &Arc<dyn Platform>,
     snapshot: &DiskSnapshot,
     base: &Volumes,
+    flushes: bool,
     job: &Job,
 ) -> Result<u64, CoreError> {
     let total = snapshot.disks.iter().map(|disk| disk.size.0).sum();
@@ -50,7 +51,7 @@ async fn copy_snapshot(
             Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone(), grain: GRAIN };
         let job = job.clone();
         let progress = move |offset| job.progress(compared + offset, total);
-        let copied = blocking(move || bulk_copy::copy(&source, &progress)).await;
+        let copied = blocking(move || bulk_copy::copy(&source, flushes, &progress)).await;
         exports::close(target, &export.id).await?;
         written += copied?;
         compared += disk.size.0;

@@ -9,7 +9,7 @@ use nbd::Client;
 use crate::context::Context;
 use crate::error::not_replicating;
 use crate::exports::open_all;
-use crate::fault_hook::FaultHook;
+use crate::fault_hook::{Extent, Flushes};
 use crate::item::Item;
 use crate::landing_log::{self, Reader};
 use crate::state::{Landed, Volumes};
@@ -51,7 +51,7 @@ async fn process_one(ctx: &Context, item: &Item, landed: &Landed) -> Result<(), 
             platform.delete_volume(name).await?;
             platform.derive_volume(name, below).await?;
         }
-        apply(&platform, path.clone(), &volumes, landed.number, ctx.fault_hook()).await
+        apply(&platform, path.clone(), &volumes, landed.number, ctx).await
     };
     if let Err(error) = built.await {
         // An incomplete point is of no use; the next attempt creates its volumes again.
@@ -89,26 +89,58 @@ async fn apply(
     path: PathBuf,
     volumes: &Volumes,
     batch: u64,
-    fault_hook: Option<Arc<dyn FaultHook>>,
+    ctx: &Context,
 ) -> Result<(), CoreError> {
     let opened = open_all(platform, volumes, Some(Access::Write)).await?;
     let uris = opened.uris();
+    let (fault_hook, flushes) = (ctx.fault_hook(), ctx.flushes());
     let written = blocking(move || {
-        let clients: Result<Vec<_>, _> = uris.iter().map(|uri| Client::connect(uri)).collect();
-        let mut clients = clients.map_err(nbd_error)?;
+        let mut disks = DiskWriters::connect(&uris, flushes)?;
         let mut reader = Reader::open(&path)?;
         while let Some(mut extent) = reader.next()? {
             if fault_hook.as_ref().is_some_and(|hook| !hook.pass(batch, &mut extent)) {
                 continue;
             }
-            let client = clients.get_mut(extent.disk).ok_or_else(|| {
-                let text = format!("the landing log names disk {}, which does not exist", extent.disk);
-                CoreError::new(ErrorCode::Store, text)
-            })?;
-            write(client, extent.offset, &extent.data)?;
+            disks.write(&extent)?;
         }
-        clients.iter_mut().try_for_each(|client| client.flush().map_err(nbd_error))
+        disks.flush()
     })
     .await;
     opened.close(written).await
+}
+
+/// Connections to the disks of a new point.
+struct DiskWriters {
+    /// Those of each disk.
+    clients: Vec<Vec<Client>>,
+    flushes: Flushes,
+    written: usize,
+}
+
+impl DiskWriters {
+    fn connect(uris: &[String], flushes: Flushes) -> Result<Self, CoreError> {
+        let count = if flushes == Flushes::FirstOfFour { 4 } else { 1 };
+        let connect = |uri: &String| (0..count).map(|_| Client::connect(uri)).collect();
+        let clients = uris.iter().map(connect).collect::<Result<_, _>>().map_err(nbd_error)?;
+        Ok(Self { clients, flushes, written: 0 })
+    }
+
+    fn write(&mut self, extent: &Extent) -> Result<(), CoreError> {
+        let clients = self.clients.get_mut(extent.disk).ok_or_else(|| {
+            let text = format!("the landing log names disk {}, which does not exist", extent.disk);
+            CoreError::new(ErrorCode::Store, text)
+        })?;
+        let turn = self.written % clients.len();
+        self.written += 1;
+        write(&mut clients[turn], extent.offset, &extent.data)
+    }
+
+    /// Makes what was written durable.
+    fn flush(&mut self) -> Result<(), CoreError> {
+        if self.flushes == Flushes::None {
+            return Ok(());
+        }
+        let firsts = self.clients.iter_mut().filter_map(|clients| clients.first_mut());
+        firsts.into_iter().try_for_each(|client| client.flush().map_err(nbd_error))
+    }
 }

@@ -1,5 +1,5 @@
-//! The command `history`, and what a run wants to know of the history. Only the suite's binary reads
-//! the file.
+//! The command `history`, and what a run wants to know of the history. Only the suite's binary
+//! reads the file.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;

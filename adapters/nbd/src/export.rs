@@ -44,6 +44,12 @@ pub trait Export: Send + Sync {
     /// Size in bytes; must not change.
     fn size(&self) -> u64;
 
+    /// The export as one more client sees it, so that a flush by one client says nothing about the
+    /// writes of another. `None`: all clients see this export itself.
+    fn connect(&self) -> Option<Arc<dyn Export>> {
+        None
+    }
+
     /// Whether several connections are safe: see
     /// [`Client::can_multi_conn`](crate::Client::can_multi_conn). If they are not, requests are
     /// sent one after another, in a reproducible order.
@@ -91,6 +97,12 @@ pub trait Export: Send + Sync {
     /// # Errors
     /// The content cannot be read.
     fn extents(&self, context: &str) -> Result<Option<Vec<Extent>>, Refusal>;
+
+    /// The most extents that one answer tells a client of another process, at least 1. Such a
+    /// client asks on where an answer ends; one of this process gets all extents at once.
+    fn extents_at_once(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// Shared by an export and its clients; emptied when the export is closed.
@@ -100,13 +112,33 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// Calls the export, keeping it open for the duration of the request.
+    fn ask<T>(&self, request: impl FnOnce(&dyn Export) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        let export = self.export.read().unwrap_or_else(PoisonError::into_inner);
+        let export = export.as_ref().ok_or_else(|| Refusal::new("export closed", errno::ENOTCONN))?;
+        request(export.as_ref())
+    }
+
+    /// Connects a client.
+    pub(crate) fn connect(self: Arc<Self>) -> Result<Connected, Refusal> {
+        let own = self.ask(|export| Ok(export.connect()))?;
+        Ok(Connected { slot: self, own })
+    }
+}
+
+/// An export as one client opened it.
+pub(crate) struct Connected {
+    slot: Arc<Slot>,
+    /// What this client sees, if not all see the same.
+    own: Option<Arc<dyn Export>>,
+}
+
+impl Connected {
+    /// Calls the export, keeping it open for the duration of the request.
     pub(crate) fn ask<T>(
         &self,
         request: impl FnOnce(&dyn Export) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        let export = self.export.read().unwrap_or_else(PoisonError::into_inner);
-        let export = export.as_ref().ok_or_else(|| Refusal::new("export closed", errno::ENOTCONN))?;
-        request(export.as_ref())
+        self.slot.ask(|export| request(self.own.as_deref().unwrap_or(export)))
     }
 }
 

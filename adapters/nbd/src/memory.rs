@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::export::{Export, Place, Refusal, Registry, Served, Slot, errno};
+use crate::export::{Connected, Export, Place, Refusal, Registry, Served, errno};
 use crate::extent::{Extent, push};
 use crate::ffi::Failure;
 
@@ -23,7 +23,7 @@ pub fn serve(name: &str, export: Arc<dyn Export>) -> Served {
 
 /// The client's end of an export inside this process.
 pub(crate) struct Connection {
-    slot: Arc<Slot>,
+    export: Connected,
     contexts: Vec<String>,
 }
 
@@ -43,7 +43,8 @@ impl Connection {
         let slot = EXPORTS.find(uri.strip_prefix(SCHEME).unwrap_or(uri));
         let slot =
             slot.ok_or_else(|| ("there is no such export in this process".to_owned(), errno::ENOENT))?;
-        Ok(Self { slot, contexts: Vec::new() })
+        let export = slot.connect().map_err(|refusal| (refusal.message, refusal.errno))?;
+        Ok(Self { export, contexts: Vec::new() })
     }
 
     /// Negotiates a meta context. Returns whether it is offered.
@@ -108,7 +109,7 @@ impl Connection {
     }
 
     fn ask<T>(&self, request: impl FnOnce(&dyn Export) -> Result<T, Refusal>) -> Result<T, Failure> {
-        self.slot.ask(request).map_err(|refusal| (refusal.message, refusal.errno))
+        self.export.ask(request).map_err(|refusal| (refusal.message, refusal.errno))
     }
 }
 

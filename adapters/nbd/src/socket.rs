@@ -2,25 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::Permissions;
 use std::io;
 use std::net::Shutdown;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use nbd_server::{Disk, Disks, Features, Refused, Run};
-use tempfile::{Builder, TempDir};
+use tempdirs::OwnedDir;
 
-use crate::export::{Export, Place, Refusal, Registry, Served, Slot, errno};
+use crate::export::{Connected, Export, Place, Refusal, Registry, Served, errno};
 use crate::extent::Extent;
 
 /// An NBD server of exports of this process. Its socket is in a directory that only this user can
 /// enter. Dropping it disconnects all clients and removes the socket.
 pub struct DiskServer {
-    dir: TempDir,
+    dir: OwnedDir,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
@@ -45,8 +43,7 @@ impl DiskServer {
     /// # Errors
     /// The host allows no directory, socket or thread.
     pub fn start() -> io::Result<Self> {
-        let only_this_user = Permissions::from_mode(0o700);
-        let dir = Builder::new().prefix("roundtrip-disks-").permissions(only_this_user).tempdir()?;
+        let dir = OwnedDir::new("disks")?;
         let listener = UnixListener::bind(dir.path().join("nbd.sock"))?;
         let shared = Arc::new(Shared::default());
         let accept = {
@@ -82,8 +79,8 @@ impl DiskServer {
         }
         // Wakes the thread that accepts connections, which then ends.
         let woken = UnixStream::connect(self.socket()).is_ok();
-        // Fails if it was removed before.
-        let _ = std::fs::remove_dir_all(self.dir.path());
+        // What cannot be removed now is stale when this process has ended.
+        let _ = self.dir.remove();
         woken
     }
 }
@@ -137,8 +134,8 @@ impl Disks for Registry {
     }
 
     fn open(&self, name: &str) -> Option<Box<dyn Disk + '_>> {
-        let slot = self.find(name)?;
-        let features = slot.ask(|export| {
+        let connected = self.find(name)?.connect().ok()?;
+        let features = connected.ask(|export| {
             Ok(Features {
                 size: export.size(),
                 writable: export.writable(),
@@ -146,19 +143,19 @@ impl Disks for Registry {
                 contexts: export.contexts(),
             })
         });
-        Some(Box::new(SocketDisk { slot, features: features.ok()? }))
+        Some(Box::new(SocketDisk { connected, features: features.ok()? }))
     }
 }
 
 /// An export as one client opened it.
 struct SocketDisk {
-    slot: Arc<Slot>,
+    connected: Connected,
     features: Features,
 }
 
 impl SocketDisk {
     fn ask<T>(&self, request: impl FnOnce(&dyn Export) -> Result<T, Refusal>) -> Result<T, Refused> {
-        self.slot.ask(request).map_err(|refusal| Refused::new(number(refusal.errno), refusal.message))
+        self.connected.ask(request).map_err(|refusal| Refused::new(number(refusal.errno), refusal.message))
     }
 }
 
@@ -186,7 +183,9 @@ impl Disk for SocketDisk {
     fn status(&mut self, context: &str, offset: u64, length: u64) -> Result<Vec<Run>, Refused> {
         let gone = || Refused::new(nbd_server::errno::EINVAL, format!("{context} is no longer offered"));
         let extents = self.ask(|export| export.extents(context))?.ok_or_else(gone)?;
-        let runs: Vec<Run> = extents.iter().filter_map(|extent| part(extent, offset, length)).collect();
+        let most = self.ask(|export| Ok(export.extents_at_once()))?.max(1);
+        let parts = extents.iter().filter_map(|extent| part(extent, offset, length));
+        let runs: Vec<Run> = parts.take(most).collect();
         let missing = || Refused::new(nbd_server::errno::EIO, format!("no extent of {context} at {offset}"));
         if runs.is_empty() { Err(missing()) } else { Ok(runs) }
     }

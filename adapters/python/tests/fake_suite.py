@@ -125,6 +125,11 @@ class FakeSite:
         self.parents[id] = None
         return {"id": id, "size": size, "parent": None, "allocated": 0}
 
+    def volume(self, id: str) -> Json:
+        if id not in self.parents:
+            raise self.refuse("not-found", f"no volume {id}")
+        return {"id": id, "size": SIZE, "parent": self.parents[id], "allocated": 0}
+
     def derive_volume(self, id: str, parent: str) -> Json:
         view = self.create_volume(id, SIZE, None)
         self.path(id).write_bytes(self.path(parent).read_bytes())

@@ -105,11 +105,12 @@ pub(crate) fn start(disk: &Snapshot, firmware: Firmware) -> Result<Vec<String>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Storage;
     use crate::store::Store;
 
     fn disk(loaded: &[&str], carried: &[&str]) -> Snapshot {
         let owned = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
-        let mut store = Store::new(4096, 65536);
+        let mut store = Store::new(Storage::default());
         store.insert(&"disk".into(), 1 << 20, None);
         for (offset, data) in format(&owned(loaded), &owned(carried)).unwrap() {
             store.write(&"disk".into(), offset, &data).unwrap();
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn an_empty_disk_does_not_start() {
-        let mut store = Store::new(4096, 65536);
+        let mut store = Store::new(Storage::default());
         store.insert(&"disk".into(), 1 << 20, None);
         let empty = store.snapshot(&"disk".into()).unwrap();
         assert!(start(&empty, Firmware::Bios).is_err());

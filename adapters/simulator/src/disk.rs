@@ -24,13 +24,34 @@ pub struct Load {
     pub record_every: Millis,
     /// Mean time between two background writes on each disk; 0: no background writes.
     pub churn_every: Millis,
-    /// Size of a background write in bytes; a multiple of 512.
+    /// Size of a background write in bytes; a multiple of 512. The largest one if they are of any
+    /// size.
     pub churn_bytes: u32,
+    /// Whether background writes are of any size and at any sector, and not all of one size and
+    /// side by side. Those of zeroes are of the largest size and aligned to it, like discards.
+    pub any_size: bool,
+    /// Every how many background writes one is of zeroes.
+    pub zero_every: u32,
+    /// Length of the phases in which the guest writes and does not write in turn; 0: it always
+    /// writes.
+    pub phase: Millis,
+}
+
+impl Load {
+    /// A record a second, and on each disk 4 KiB every two seconds, every sixteenth time zeroes.
+    pub const USUAL: Self = Self {
+        record_every: Millis(1000),
+        churn_every: Millis(2000),
+        churn_bytes: 4096,
+        any_size: false,
+        zero_every: 16,
+        phase: Millis(0),
+    };
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { record_every: Millis(1000), churn_every: Millis(2000), churn_bytes: 4096 }
+        Self::USUAL
     }
 }
 
@@ -62,7 +83,7 @@ impl Layout {
         let churn_at = ledger_at + LEDGER_BYTES;
         // The last grain of the last disk, and a grain that is never written before it.
         let end = (bytes / GRAIN).saturating_sub(2) * GRAIN;
-        let rewrites = disk + 1 == disks && end >= churn_at.saturating_add(GRAIN);
+        let rewrites = !load.any_size && disk + 1 == disks && end >= churn_at.saturating_add(GRAIN);
         Self {
             magic: MAGIC.to_owned(),
             disk,
@@ -117,8 +138,14 @@ mod tests {
 
     #[test]
     fn the_longest_layout_fits_its_sector() {
-        let most =
-            Load { record_every: Millis(u64::MAX), churn_every: Millis(u64::MAX), churn_bytes: u32::MAX };
+        let most = Load {
+            record_every: Millis(u64::MAX),
+            churn_every: Millis(u64::MAX),
+            churn_bytes: u32::MAX,
+            any_size: false,
+            zero_every: u32::MAX,
+            phase: Millis(u64::MAX),
+        };
         let layout = Layout::new(99, 101, u64::MAX, most);
         assert_eq!(layout.encode().len(), SECTOR);
         assert!(serde_json::to_vec(&layout).unwrap().len() < SECTOR);

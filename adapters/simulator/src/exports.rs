@@ -7,6 +7,7 @@ use contract::VolumeId;
 use nbd::errno;
 use nbd::{ALLOCATION, Export, Extent, Refusal};
 
+use crate::extents::{Division, Telling};
 use crate::faults::Faults;
 use crate::state::State;
 use crate::{SimSite, Snapshot};
@@ -16,6 +17,7 @@ pub(crate) struct SnapshotExport {
     content: Snapshot,
     /// Meta context for changes, with its extents.
     changed: Option<(String, Vec<Extent>)>,
+    division: Division,
     faults: Arc<Faults>,
     /// Bytes read from all disks of the snapshot.
     bytes: Arc<AtomicU64>,
@@ -26,10 +28,11 @@ impl SnapshotExport {
     pub(crate) fn new(
         content: Snapshot,
         changed: Option<(String, Vec<Extent>)>,
+        division: Division,
         faults: Arc<Faults>,
         bytes: Arc<AtomicU64>,
     ) -> Self {
-        Self { content, changed, faults, bytes, reads: AtomicU64::new(0) }
+        Self { content, changed, division, faults, bytes, reads: AtomicU64::new(0) }
     }
 }
 
@@ -69,23 +72,40 @@ impl Export for SnapshotExport {
     fn extents(&self, context: &str) -> Result<Option<Vec<Extent>>, Refusal> {
         self.faults.export_answers()?;
         Ok(match &self.changed {
-            Some((name, extents)) if name == context => Some(extents.clone()),
-            _ => (context == ALLOCATION).then(|| self.content.allocation()),
+            Some((name, extents)) if name == context => {
+                Some(self.division.of(extents.clone(), Telling::Changes))
+            }
+            _ => (context == ALLOCATION).then(|| self.division.of(self.content.allocation(), Telling::Data)),
         })
+    }
+
+    fn extents_at_once(&self) -> usize {
+        self.division.at_once()
     }
 }
 
-/// An open volume.
+/// An open volume, as one client sees it. What the client writes can be seen at once, and survives
+/// the loss of the site once the client has flushed it.
+#[derive(Clone)]
 pub(crate) struct VolumeExport {
     site: Weak<SimSite>,
     volume: VolumeId,
     size: u64,
     writable: bool,
+    division: Division,
+    /// The client: its number at the site.
+    client: u64,
 }
 
 impl VolumeExport {
-    pub(crate) fn new(site: Weak<SimSite>, volume: VolumeId, size: u64, writable: bool) -> Self {
-        Self { site, volume, size, writable }
+    pub(crate) fn new(
+        site: Weak<SimSite>,
+        volume: VolumeId,
+        size: u64,
+        writable: bool,
+        division: Division,
+    ) -> Self {
+        Self { site, volume, size, writable, division, client: 0 }
     }
 
     /// Executes a request on the current state of the volume.
@@ -136,6 +156,15 @@ impl Export for VolumeExport {
         self.writable
     }
 
+    fn connect(&self) -> Option<Arc<dyn Export>> {
+        let count = |state: &mut State| {
+            state.clients += 1;
+            Ok(state.clients)
+        };
+        let client = self.ask(|_, state| count(state)).ok()?;
+        Some(Arc::new(Self { client, ..self.clone() }))
+    }
+
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Refusal> {
         self.ask(|site, state| {
             site.count_read(buffer.len() as u64);
@@ -145,22 +174,32 @@ impl Export for VolumeExport {
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), Refusal> {
         let length = data.len() as u64;
-        self.change(offset, length, true, |state| state.store.write(&self.volume, offset, data))
+        self.change(offset, length, true, |state| {
+            state.store.write_cached(&self.volume, self.client, offset, data)
+        })
     }
 
     fn zero(&self, offset: u64, length: u64) -> Result<(), Refusal> {
-        self.change(offset, length, false, |state| state.store.zero(&self.volume, offset, length))
+        self.change(offset, length, false, |state| {
+            state.store.zero_cached(&self.volume, self.client, offset, length)
+        })
     }
 
     fn flush(&self) -> Result<(), Refusal> {
-        self.ask(|_, _| Ok(()))
+        self.ask(|_, state| state.store.flush(&self.volume, self.client).map_err(broken))
     }
 
     fn extents(&self, context: &str) -> Result<Option<Vec<Extent>>, Refusal> {
         if context != ALLOCATION {
             return Ok(None);
         }
-        self.ask(|_, state| Ok(Some(state.store.snapshot(&self.volume).map_err(broken)?.allocation())))
+        let extents =
+            self.ask(|_, state| Ok(state.store.snapshot(&self.volume).map_err(broken)?.allocation()))?;
+        Ok(Some(self.division.of(extents, Telling::Data)))
+    }
+
+    fn extents_at_once(&self) -> usize {
+        self.division.at_once()
     }
 }
 

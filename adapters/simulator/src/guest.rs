@@ -2,6 +2,7 @@
 //! the time.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use contract::{DiskId, Firmware};
 use witness::ledger::{RECORD_BYTES, Record, RecordNumber};
@@ -13,13 +14,15 @@ use crate::clock::{micros, moment};
 use crate::disk::Layout;
 use crate::{Snapshot, boot_partition, ledger};
 
-/// Every how many background writes one is a discard.
-const DISCARD_EVERY: u64 = 16;
 /// How many mean times between two background writes pass between two writes of a whole grain. By
 /// default that is longer than the interval between two transfers, so that zeroes and data are
 /// rarely in the same transfer.
 const REWRITE_EVERY: u64 = 40;
 const NEVER: u64 = u64::MAX;
+/// Size in bytes from which on a disk is written only in parts.
+const LARGE: u64 = 1 << 30;
+/// Size of such a part in bytes.
+const PART: u64 = 512 * 1024;
 
 /// The state of a machine at power-on. Times are in microseconds since the Unix epoch.
 pub(crate) struct PowerOn<'a> {
@@ -171,17 +174,49 @@ impl Guest {
 
     fn churn(&mut self, at: u64, disk: usize) -> SimWrite {
         let load = self.load();
-        let area = self.layouts[disk].churn.clone();
-        let bytes = u64::from(load.churn_bytes).max(RECORD_BYTES as u64).min(area.end - area.start);
-        let offset = area.start + self.random.below((area.end - area.start) / bytes) * bytes;
         self.churned += 1;
-        let payload = if self.churned.is_multiple_of(DISCARD_EVERY) {
-            Payload::Zeroes
-        } else {
-            Payload::Noise(self.random.next_u64())
-        };
+        let zeroes = self.churned.is_multiple_of(u64::from(load.zero_every));
+        let place = self.place_of_churn(disk, zeroes);
+        let payload = if zeroes { Payload::Zeroes } else { Payload::Noise(self.random.next_u64()) };
         self.churn_at[disk] = self.after(at, load.churn_every);
-        write(at, disk, offset, bytes as u32, payload)
+        write(at, disk, place.start, (place.end - place.start) as u32, payload)
+    }
+
+    /// A random place of a background write.
+    fn place_of_churn(&mut self, disk: usize, zeroes: bool) -> Range<u64> {
+        let load = self.load();
+        let area = self.area_of_churn(disk);
+        let sector = RECORD_BYTES as u64;
+        let most = u64::from(load.churn_bytes).max(sector).min(area.end - area.start);
+        if !load.any_size {
+            let start = area.start + self.random.below((area.end - area.start) / most) * most;
+            return start..start + most;
+        }
+        if zeroes {
+            let (first, end) = (area.start.div_ceil(most), area.end / most);
+            if first < end {
+                let start = (first + self.random.below(end - first)) * most;
+                return start..start + most;
+            }
+        }
+        let bytes = (1 + self.random.below(most / sector)) * sector;
+        let start = area.start + self.random.below((area.end - bytes - area.start) / sector + 1) * sector;
+        start..start + bytes
+    }
+
+    /// The part of a disk that the next background write is in. On a large disk the parts are few,
+    /// so that one write often hits another, and lie where counts of bytes or sectors in 32 bits
+    /// overflow, and at the end.
+    fn area_of_churn(&mut self, disk: usize) -> Range<u64> {
+        let area = self.layouts[disk].churn.clone();
+        if area.end - area.start < LARGE {
+            return area;
+        }
+        let around = |at: u64| at.saturating_sub(PART / 2).max(area.start)..(at + PART / 2).min(area.end);
+        let parts = [area.start, 1 << 32, 1 << 41, 1 << 42, area.end].map(around);
+        let parts: Vec<_> = parts.into_iter().filter(|part| part.start < part.end).collect();
+        let chosen = self.random.below(parts.len() as u64);
+        parts.get(chosen as usize).cloned().unwrap_or(area)
     }
 
     /// Overwrites a whole grain, with zeroes and with data in turn.
@@ -215,7 +250,23 @@ impl Guest {
     fn after(&mut self, at: u64, every: contract::Millis) -> u64 {
         match micros(every) {
             0 => NEVER,
-            every => at.saturating_add(every / 2).saturating_add(self.random.below(every)).saturating_add(1),
+            every => {
+                let next =
+                    at.saturating_add(every / 2).saturating_add(self.random.below(every)).saturating_add(1);
+                self.in_busy_phase(next)
+            }
+        }
+    }
+
+    /// The time itself, or the end of the quiet phase that it is in. The phases begin at power-on
+    /// with a busy one.
+    fn in_busy_phase(&self, at: u64) -> u64 {
+        let phase = micros(self.load().phase);
+        match at.saturating_sub(self.powered_at).checked_div(phase) {
+            Some(number) if number % 2 == 1 => {
+                self.powered_at.saturating_add((number + 1).saturating_mul(phase))
+            }
+            _ => at,
         }
     }
 }

@@ -41,12 +41,13 @@ mod tests {
     use fatfs::{FileSystem, FsOptions};
 
     use super::*;
+    use crate::Storage;
     use crate::boot_partition::format;
     use crate::disk::SMALLEST;
     use crate::{Cut, SimDisk, cut_of, store::Store};
 
     fn disk(parts: &[(u64, Vec<u8>)]) -> Snapshot {
-        let mut store = Store::new(4096, 65536);
+        let mut store = Store::new(Storage::default());
         store.insert(&"disk".into(), SMALLEST, None);
         parts.iter().for_each(|(offset, data)| store.write(&"disk".into(), *offset, data).unwrap());
         store.snapshot(&"disk".into()).unwrap()

@@ -97,6 +97,7 @@ pub(crate) fn layouts(names: &[DiskId], disks: &[Snapshot]) -> Result<Vec<Layout
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Storage;
     use crate::disk::Load;
     use crate::store::Store;
 
@@ -109,7 +110,7 @@ mod tests {
 
     impl Disks {
         fn new() -> Self {
-            let mut store = Store::new(4096, 65536);
+            let mut store = Store::new(Storage::default());
             let layouts = (0..2).map(|index| Layout::new(index, 2, 1 << 20, Load::default())).collect();
             NAMES.iter().for_each(|name| store.insert(&(*name).into(), 1 << 20, None));
             Self { store, layouts }

@@ -22,7 +22,8 @@
 //! when two are ready. So compare runs by [`SimSite::fingerprint`], which sorts by machine, and
 //! call [`SimWorld::settle`] before acting on a simulation in which several machines are at work.
 //!
-//! - `content`, `store`: volumes
+//! - `content`, `store`: volumes; `extents`: how a site tells what changed
+//! - `write_cache`: what clients have written to a volume and not flushed
 //! - `disk`, `boot_partition`, `ledger`: the content of a machine's disks
 //! - `guest`, `boot`: the guest of a machine, and the record of its boot
 //! - `hydrated`: what hydration may have edited on a machine's first disk
@@ -38,6 +39,7 @@ mod content;
 mod disk;
 mod disk_attachment;
 mod exports;
+mod extents;
 mod faults;
 mod guest;
 mod hydrated;
@@ -47,6 +49,7 @@ mod machines;
 mod power;
 mod process;
 mod profile;
+mod refusals;
 mod seeds;
 mod site;
 mod snapshots;
@@ -56,6 +59,7 @@ pub mod testbed;
 mod trace;
 mod volumes;
 mod world;
+mod write_cache;
 mod write_order;
 
 pub use boot::{Ack, End, Payload, SimBoot, SimDisk, SimWrite};
@@ -65,7 +69,7 @@ pub use disk::Load;
 pub use faults::{Call, FailCall, Link, SimFault};
 pub use install::SimInstall;
 pub use process::SimProcess;
-pub use profile::{SimConfig, SimProfile, TrackingPersistence};
+pub use profile::{Extents, SimConfig, SimProfile, Storage, TrackingPersistence};
 pub use site::SimSite;
 pub use trace::Event;
 pub use world::{SimWorld, run};

@@ -84,6 +84,7 @@ impl SimSite {
                 let snapshots = snapshots.flat_map(|snapshot| snapshot.served);
                 let exports = std::mem::take(&mut state.exports).into_values().map(|export| export.served);
                 state.to_close.extend(snapshots.chain(exports));
+                state.store.lose_caches();
             }
             SimFault::ShutdownRefused(machine) => drop(state.ignoring_shutdown.insert(machine.clone())),
             SimFault::QuiesceRefused(machine) => drop(state.refusing_quiesce.insert(machine.clone())),

@@ -77,6 +77,34 @@ impl SimProfile {
     pub const ALL: [Self; 5] = [Self::HYPERV, Self::VMWARE, Self::PHYSICAL, Self::AZURE, Self::KVM];
 }
 
+/// How a site stores disks and reports changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Granularity of storage in bytes: a power of two, at least 512.
+    pub chunk: u64,
+    /// Granularity of change tracking in bytes: a power of two, at least 512.
+    pub grain: u64,
+    /// How it divides a disk into extents.
+    pub extents: Extents,
+}
+
+/// Storage in 4 KiB and tracking in 64 KiB, as in QEMU.
+impl Default for Storage {
+    fn default() -> Self {
+        Self { chunk: 4096, grain: 65536, extents: Extents::AsTracked }
+    }
+}
+
+/// How a site divides a disk into extents when a client asks which parts changed or hold data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extents {
+    /// As it tracks them.
+    AsTracked,
+    /// At random: extents are split, and short ones are joined to their neighbours. A part that is
+    /// joined counts as changed, or as data, so that nothing is left out.
+    Irregular,
+}
+
 /// Configuration of a simulated site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimConfig {
@@ -84,10 +112,8 @@ pub struct SimConfig {
     pub id: SiteId,
     /// The platform.
     pub profile: SimProfile,
-    /// Granularity of storage in bytes: a power of two, at least 512.
-    pub chunk: u64,
-    /// Granularity of change tracking in bytes: a power of two, at least 512.
-    pub grain: u64,
+    /// How it stores disks and reports changes.
+    pub storage: Storage,
     /// Time from power-on until the guest starts its workload.
     pub boot_takes: Millis,
     /// Time from a shutdown request until the machine is off.
@@ -97,14 +123,13 @@ pub struct SimConfig {
 }
 
 impl SimConfig {
-    /// The defaults for most tests: storage in 4 KiB, tracking in 64 KiB as in QEMU, boot in 5 s,
-    /// shutdown in 2 s, and a link without delay.
+    /// The defaults for most tests: the default storage, boot in 5 s, shutdown in 2 s, and a link
+    /// without delay.
     pub fn new(id: impl Into<SiteId>, profile: SimProfile) -> Self {
         Self {
             id: id.into(),
             profile,
-            chunk: 4096,
-            grain: 65536,
+            storage: Storage::default(),
             boot_takes: Millis(5000),
             shutdown_takes: Millis(2000),
             link: Link::default(),

@@ -16,12 +16,14 @@ use nbd::{DiskServer, Served};
 use tokio::sync::watch;
 
 use crate::disk::BOOT_PARTITION;
+use crate::extents::Division;
 use crate::faults::Faults;
+use crate::seeds::seed_of;
 use crate::state::State;
 use crate::store::Store;
 use crate::trace::Trace;
 use crate::{Call, Event, Link, SimClock, SimConfig, SimProfile, Snapshot};
-use inventory::{Denial, Infrastructure};
+use inventory::Infrastructure;
 
 /// A site in memory, opened by [`SimWorld::site`](crate::SimWorld::site).
 pub struct SimSite {
@@ -57,7 +59,7 @@ impl SimSite {
         clock: SimClock,
         disk_server: Option<Arc<DiskServer>>,
     ) -> Arc<Self> {
-        let state = State::new(config.profile.tracking, Store::new(config.chunk, config.grain));
+        let state = State::new(config.profile.tracking, Store::new(config.storage));
         let components = Infrastructure::of(&config.id.0, config.profile.kind);
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -214,6 +216,12 @@ impl SimSite {
         }
     }
 
+    /// How this site divides a disk of this name into extents.
+    pub(crate) fn division(&self, name: &str) -> Division {
+        let seed = seed_of(self.seed, &[&self.config.id.0, name], 0);
+        Division { by: self.config.storage.extents, seed }
+    }
+
     pub(crate) fn ordinal(&self) -> u32 {
         self.ordinal
     }
@@ -266,19 +274,6 @@ impl SimSite {
 
     pub(crate) fn note(&self, subject: &str, what: String) {
         self.trace.add(self.clock.now(), subject, what);
-    }
-
-    pub(crate) fn refuse(&self, kind: Kind, message: impl Into<String>) -> PlatformError {
-        PlatformError { site: self.label().to_owned(), kind, message: message.into() }
-    }
-
-    /// Converts a denial by the site's components to an error of this site.
-    pub(crate) fn denied(&self) -> impl Fn(Denial) -> PlatformError {
-        |denial| self.refuse(denial.kind, denial.message)
-    }
-
-    pub(crate) fn unknown(&self, what: &str, id: &dyn fmt::Display) -> PlatformError {
-        self.refuse(Kind::NotFound, format!("there is no {what} {id}"))
     }
 
     fn reachable(&self) -> Result<(), PlatformError> {

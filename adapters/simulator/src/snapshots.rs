@@ -146,7 +146,8 @@ impl SimSite {
                 changed: changed.as_ref().map(|(context, _)| context.clone()),
             };
             let (faults, bytes) = (Arc::clone(self.faults()), Arc::clone(bytes));
-            Ok(Frozen { export: SnapshotExport::new(content, changed, faults, bytes), shown })
+            let division = self.division(&volume.0);
+            Ok(Frozen { export: SnapshotExport::new(content, changed, division, faults, bytes), shown })
         };
         record.spec.disks.iter().map(freeze).collect()
     }

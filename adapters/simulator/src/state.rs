@@ -73,6 +73,8 @@ pub(crate) struct State {
     pub(crate) snapshots: BTreeMap<SnapshotId, SnapshotRecord>,
     pub(crate) exports: BTreeMap<ExportId, ExportRecord>,
     pub(crate) exported: u64,
+    /// Number of clients that have connected to exports of volumes.
+    pub(crate) clients: u64,
     /// Machines whose guests ignore requests to shut down.
     pub(crate) ignoring_shutdown: BTreeSet<MachineId>,
     /// Machines whose applications cannot be quiesced.
@@ -93,6 +95,7 @@ impl State {
             snapshots: BTreeMap::new(),
             exports: BTreeMap::new(),
             exported: 0,
+            clients: 0,
             ignoring_shutdown: BTreeSet::new(),
             refusing_quiesce: BTreeSet::new(),
             to_close: Vec::new(),

@@ -1,13 +1,16 @@
 //! The volumes of a site: chains of layers, with bitmaps that track changes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use contract::{Bytes, ChangeId, VolumeId};
 use inventory::Volumes;
 use nbd::Extent;
 
+use crate::Storage;
 use crate::content::{Chunk, Layer, Snapshot, cover, pieces};
+use crate::write_cache::{Change, WriteCache};
 
 /// Tracks which grains of a volume changed since a moment.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +27,8 @@ pub(crate) struct Volume {
     pub(crate) size: u64,
     pub(crate) parent: Option<VolumeId>,
     layer: Arc<Layer>,
+    /// What would be lost of the layer with the site; `None`: nothing.
+    cache: Option<WriteCache>,
     bitmaps: BTreeMap<ChangeId, Bitmap>,
 }
 
@@ -42,13 +47,22 @@ pub(crate) struct Store {
 /// Names the volume that is missing.
 pub(crate) type Broken = String;
 
+/// Which version of a volume's own content is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// What can be read now.
+    Current,
+    /// What a loss of the site would leave.
+    Durable,
+}
+
 impl Store {
-    pub(crate) fn new(chunk: u64, grain: u64) -> Self {
+    pub(crate) fn new(storage: Storage) -> Self {
         Self {
             volumes: BTreeMap::new(),
             children: BTreeMap::new(),
-            chunk: chunk.max(512),
-            grain: grain.max(512),
+            chunk: storage.chunk.max(512),
+            grain: storage.grain.max(512),
         }
     }
 
@@ -66,8 +80,13 @@ impl Store {
     }
 
     pub(crate) fn insert(&mut self, id: &VolumeId, size: u64, parent: Option<&VolumeId>) {
-        let volume =
-            Volume { size, parent: parent.cloned(), layer: Arc::default(), bitmaps: BTreeMap::default() };
+        let volume = Volume {
+            size,
+            parent: parent.cloned(),
+            layer: Arc::default(),
+            cache: None,
+            bitmaps: BTreeMap::default(),
+        };
         self.volumes.insert(id.clone(), volume);
         if let Some(parent) = parent {
             self.children.entry(parent.clone()).or_default().insert(id.clone());
@@ -155,42 +174,191 @@ impl Store {
         pieces(self.chunk, offset, length).filter(|(index, ..)| !filled(index)).count() as u64 * self.chunk
     }
 
+    /// Writes what is durable at once.
     pub(crate) fn write(&mut self, id: &VolumeId, offset: u64, data: &[u8]) -> Result<(), Broken> {
+        self.change(id, offset, &Change::Data(data))
+    }
+
+    /// Makes a range read as zeroes, durably. Takes time and space only for chunks that hold data.
+    #[cfg(test)]
+    pub(crate) fn zero(&mut self, id: &VolumeId, offset: u64, length: u64) -> Result<(), Broken> {
+        self.change(id, offset, &Change::Zeroes(length))
+    }
+
+    fn change(&mut self, id: &VolumeId, offset: u64, change: &Change<'_>) -> Result<(), Broken> {
+        self.apply(id, offset, change, Version::Current)?;
+        if self.find(id)?.cache.is_some() {
+            self.apply(id, offset, change, Version::Durable)?;
+        }
+        self.mark(id, offset, change.length());
+        Ok(())
+    }
+
+    /// Writes what the loss of the site undoes until the client flushes it.
+    pub(crate) fn write_cached(
+        &mut self,
+        id: &VolumeId,
+        client: u64,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), Broken> {
+        self.change_cached(id, client, offset, &Change::Data(data))
+    }
+
+    /// Makes a range read as zeroes, until the loss of the site undoes it or the client flushes it.
+    pub(crate) fn zero_cached(
+        &mut self,
+        id: &VolumeId,
+        client: u64,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), Broken> {
+        self.change_cached(id, client, offset, &Change::Zeroes(length))
+    }
+
+    fn change_cached(
+        &mut self,
+        id: &VolumeId,
+        client: u64,
+        offset: u64,
+        change: &Change<'_>,
+    ) -> Result<(), Broken> {
+        let volume = self.volumes.get_mut(id).ok_or_else(|| format!("there is no volume {id}"))?;
+        let durable = &volume.layer;
+        let cache = volume.cache.get_or_insert_with(|| WriteCache::over(durable));
+        cache.add(client, offset, change);
+        self.apply(id, offset, change, Version::Current)?;
+        self.mark(id, offset, change.length());
+        Ok(())
+    }
+
+    /// Makes durable what a client has written to a volume.
+    pub(crate) fn flush(&mut self, id: &VolumeId, client: u64) -> Result<(), Broken> {
+        let Some(cache) = self.volumes.get_mut(id).and_then(|volume| volume.cache.as_mut()) else {
+            return Ok(());
+        };
+        let flushed = cache.take(client);
+        if cache.is_empty() {
+            return self.keep_all(id);
+        }
+        for (offset, change) in &flushed {
+            self.apply(id, *offset, &change.borrowed(), Version::Durable)?;
+        }
+        Ok(())
+    }
+
+    /// Makes all of a volume durable as it is.
+    fn keep_all(&mut self, id: &VolumeId) -> Result<(), Broken> {
+        let volume = self.volumes.get_mut(id).ok_or_else(|| format!("there is no volume {id}"))?;
+        volume.cache = None;
+        Ok(())
+    }
+
+    /// Undoes everything that is not durable, as the loss of the site does.
+    pub(crate) fn lose_caches(&mut self) {
+        for volume in self.volumes.values_mut() {
+            if let Some(cache) = volume.cache.take() {
+                volume.layer = cache.into_durable();
+            }
+        }
+    }
+
+    fn apply(&mut self, id: &VolumeId, offset: u64, change: &Change<'_>, to: Version) -> Result<(), Broken> {
+        match change {
+            Change::Data(data) => self.put(id, offset, data, to),
+            Change::Zeroes(length) => self.clear(id, offset, *length, to),
+        }
+    }
+
+    fn put(&mut self, id: &VolumeId, offset: u64, data: &[u8], to: Version) -> Result<(), Broken> {
         let mut rest = data;
         for (index, within, length) in pieces(self.chunk, offset, data.len() as u64) {
             let (piece, after) = rest.split_at(length);
-            self.write_chunk(id, index, within, piece)?;
+            self.put_chunk(id, index, within, piece, to)?;
             rest = after;
         }
-        self.mark(id, offset, data.len() as u64);
         Ok(())
     }
 
-    pub(crate) fn zero(&mut self, id: &VolumeId, offset: u64, length: u64) -> Result<(), Broken> {
+    fn clear(&mut self, id: &VolumeId, offset: u64, length: u64, to: Version) -> Result<(), Broken> {
+        let end = offset + length;
+        let whole = offset.div_ceil(self.chunk)..end / self.chunk;
+        let edges = match whole.is_empty() {
+            true => [offset..end, end..end],
+            false => [offset..whole.start * self.chunk, whole.end * self.chunk..end],
+        };
         let zeroes = vec![0; self.chunk as usize];
-        for (index, within, length) in pieces(self.chunk, offset, length) {
-            self.write_chunk(id, index, within, &zeroes[..length])?;
+        for edge in edges {
+            for (index, within, length) in pieces(self.chunk, edge.start, edge.end - edge.start) {
+                self.put_chunk(id, index, within, &zeroes[..length], to)?;
+            }
         }
-        self.mark(id, offset, length);
+        self.clear_chunks(id, whole, to)
+    }
+
+    /// Makes whole chunks read as zeroes.
+    fn clear_chunks(&mut self, id: &VolumeId, whole: Range<u64>, to: Version) -> Result<(), Broken> {
+        let mut filled = BTreeSet::new();
+        if whole.is_empty() {
+            return Ok(());
+        }
+        for volume in self.chain(id) {
+            let volume = self.find(&volume)?;
+            let cached = volume.cache.iter().map(WriteCache::durable);
+            for layer in cached.chain([&volume.layer]) {
+                filled.extend(layer.chunks.range(whole.clone()).map(|(index, _)| *index));
+            }
+        }
+        let (chunks, has_parent) = self.chunks_mut(id, to)?;
+        for index in filled {
+            match has_parent {
+                true => chunks.insert(index, Chunk::Zero),
+                false => chunks.remove(&index),
+            };
+        }
         Ok(())
     }
 
-    fn write_chunk(&mut self, id: &VolumeId, index: u64, within: usize, piece: &[u8]) -> Result<(), Broken> {
-        let own = self.find(id)?.layer.chunks.contains_key(&index);
-        let below = if own { None } else { self.chunk_of(id, index)? };
+    /// The own chunks of a volume, and whether there is a volume below.
+    fn chunks_mut(
+        &mut self,
+        id: &VolumeId,
+        to: Version,
+    ) -> Result<(&mut BTreeMap<u64, Chunk>, bool), Broken> {
         let volume = self.volumes.get_mut(id).ok_or_else(|| format!("there is no volume {id}"))?;
-        let chunks = &mut Arc::make_mut(&mut volume.layer).chunks;
+        let layer = match (to, &mut volume.cache) {
+            (Version::Durable, Some(cache)) => cache.durable_mut(),
+            _ => &mut volume.layer,
+        };
+        Ok((&mut Arc::make_mut(layer).chunks, volume.parent.is_some()))
+    }
+
+    fn put_chunk(
+        &mut self,
+        id: &VolumeId,
+        index: u64,
+        within: usize,
+        piece: &[u8],
+        to: Version,
+    ) -> Result<(), Broken> {
+        let below = match self.find(id)?.parent.clone() {
+            Some(parent) => self.chunk_of(&parent, index)?,
+            None => None,
+        };
+        let size = self.chunk as usize;
+        let (chunks, has_parent) = self.chunks_mut(id, to)?;
         let range = within..within + piece.len();
         let mut bytes = match chunks.remove(&index) {
             Some(Chunk::Data(bytes)) => bytes,
-            Some(Chunk::Zero) | None => below.clone().unwrap_or_else(|| vec![0; self.chunk as usize].into()),
+            Some(Chunk::Zero) => vec![0; size].into(),
+            None => below.unwrap_or_else(|| vec![0; size].into()),
         };
         if bytes[range.clone()] != *piece {
             Arc::make_mut(&mut bytes)[range].copy_from_slice(piece);
         }
         if is_zero(&bytes) {
             // Without a parent, absent chunks read as zeroes.
-            if volume.parent.is_some() {
+            if has_parent {
                 chunks.insert(index, Chunk::Zero);
             }
         } else {
@@ -208,8 +376,11 @@ impl Store {
     }
 
     /// Merges the volumes from `merged[0]` down to the last of them into `base`, makes the base the
-    /// parent of the deltas over the first, and removes the merged volumes.
+    /// parent of the deltas over the first, and removes the merged volumes. The result is durable.
     pub(crate) fn merge(&mut self, merged: &[VolumeId], base: &VolumeId) {
+        if let Some(volume) = self.volumes.get_mut(base) {
+            volume.cache = None;
+        }
         for id in merged.iter().rev() {
             let Some(layer) = self.volumes.get(id).map(|volume| Arc::clone(&volume.layer)) else { continue };
             self.absorb(base, &layer);

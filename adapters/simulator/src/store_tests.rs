@@ -9,7 +9,7 @@ fn id(name: &str) -> VolumeId {
 }
 
 fn store() -> Store {
-    let mut store = Store::new(4096, 8192);
+    let mut store = Store::new(Storage { grain: 8192, ..Storage::default() });
     store.insert(&id("base"), SIZE, None);
     store
 }
@@ -97,4 +97,35 @@ fn bitmaps_record_grains_and_take_over_the_changes_of_a_failed_transfer() {
     store.write(&base, 7 * 8192, &[1]).unwrap();
     assert_eq!(dirty(&store, &old), [0, 1, 5, 7]);
     assert!(!store.tracks(&base, &new));
+}
+
+#[test]
+fn a_lost_site_keeps_what_each_client_flushed_and_what_guests_wrote() {
+    let mut store = store();
+    store.write(&id("base"), 0, &[1; 4096]).unwrap();
+    store.write_cached(&id("base"), 1, 0, &[2; 1024]).unwrap();
+    store.write_cached(&id("base"), 2, 1024, &[3; 1024]).unwrap();
+    store.zero_cached(&id("base"), 2, 2048, 512).unwrap();
+    store.write(&id("base"), 3000, &[4]).unwrap();
+    store.flush(&id("base"), 2).unwrap();
+    let seen = |store: &Store| [0, 1024, 2048, 3000, 4000].map(|at| byte(store, "base", at));
+    assert_eq!(seen(&store), [2, 3, 0, 4, 1]);
+    store.lose_caches();
+    assert_eq!(seen(&store), [1, 3, 0, 4, 1]);
+    store.write_cached(&id("base"), 1, 0, &[5]).unwrap();
+    store.flush(&id("base"), 1).unwrap();
+    store.lose_caches();
+    assert_eq!(byte(&store, "base", 0), 5);
+}
+
+#[test]
+fn a_large_range_of_zeroes_takes_no_space() {
+    let mut store = Store::new(Storage { grain: 1 << 20, ..Storage::default() });
+    store.insert(&id("large"), 1 << 42, None);
+    store.write(&id("large"), (1 << 41) + 5, &[1; 10]).unwrap();
+    store.insert(&id("delta"), 1 << 42, Some(&id("large")));
+    store.zero(&id("delta"), 7, (1 << 42) - 7).unwrap();
+    assert_eq!((byte(&store, "delta", (1 << 41) + 9), byte(&store, "large", (1 << 41) + 9)), (0, 1));
+    store.zero(&id("large"), 0, 1 << 42).unwrap();
+    assert_eq!(store.allocated(&id("large")), 0);
 }

@@ -104,7 +104,7 @@ impl SimSite {
             }
             state.exported += 1;
             let export = ExportId(format!("export-{}", state.exported));
-            let disk = VolumeExport::new(self.weak(), id.clone(), size, writable);
+            let disk = VolumeExport::new(self.weak(), id.clone(), size, writable, self.division(&id.0));
             let served = self.serve_disk(&format!("{}-{id}", self.config().id), Arc::new(disk));
             let uri = served.uri();
             state.exports.insert(export.clone(), ExportRecord { volume: id.clone(), writable, served });

@@ -1,6 +1,7 @@
 use contract::Timestamp;
 
 use super::*;
+use crate::Storage;
 use crate::boot::Payload;
 use crate::store::Store;
 
@@ -20,7 +21,7 @@ struct History {
 impl History {
     fn new(log: Vec<SimWrite>) -> Self {
         let names = ["a", "b"].map(contract::VolumeId::from);
-        let mut store = Store::new(4096, 65536);
+        let mut store = Store::new(Storage::default());
         names.iter().for_each(|name| store.insert(name, SIZE, None));
         store.write(&names[0], 0, &[9; 100]).unwrap();
         let look = |store: &Store| names.iter().map(|name| store.snapshot(name).unwrap()).collect();
@@ -69,7 +70,7 @@ fn a_disk_that_is_behind_the_other_is_reported() {
 fn a_sector_that_is_ahead_names_the_write() {
     let history = History::new(log());
     let last = &history.log[4];
-    let mut store = Store::new(4096, 65536);
+    let mut store = Store::new(Storage::default());
     store.insert(&"x".into(), SIZE, None);
     store.write(&"x".into(), 0, &history.states[3][0].bytes(0, SIZE as usize)).unwrap();
     store.write(&"x".into(), last.offset, &last.data()).unwrap();
@@ -81,7 +82,7 @@ fn a_sector_that_is_ahead_names_the_write() {
 #[test]
 fn a_flipped_bit_is_foreign_unless_it_is_allowed() {
     let history = History::new(log());
-    let mut store = Store::new(4096, 65536);
+    let mut store = Store::new(Storage::default());
     store.insert(&"x".into(), SIZE, None);
     store.write(&"x".into(), 0, &history.states[5][0].bytes(0, SIZE as usize)).unwrap();
     store.write(&"x".into(), 20 * 512, &[1]).unwrap();
@@ -104,7 +105,7 @@ fn a_disk_that_is_missing_or_a_byte_short_is_a_mismatch_and_no_disk_at_all_says_
 
 fn of_size(size: u64) -> Snapshot {
     let name = contract::VolumeId::from("disk");
-    let mut store = Store::new(4096, 65536);
+    let mut store = Store::new(Storage::default());
     store.insert(&name, size, None);
     store.snapshot(&name).unwrap()
 }

@@ -36,13 +36,14 @@ impl StandInSite {
         let tried = tried.to_owned();
         move |error| {
             let kind = match &error {
-                Error::TimedOut { .. } => Kind::TimedOut,
+                Error::TimedOut { .. } | Error::Starved { .. } => Kind::TimedOut,
                 Error::Tool { output, .. } if output.contains("No space left") => Kind::Full,
                 Error::File { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => Kind::Full,
                 _ => Kind::Failed,
             };
+            let host_failed = kind == Kind::Full || matches!(error, Error::Starved { .. });
             let error = self.refuse(kind, format!("{tried}: {error}"));
-            if kind == Kind::Full {
+            if host_failed {
                 self.note_failure(&error);
             }
             error
@@ -50,7 +51,7 @@ impl StandInSite {
     }
 
     /// Records a failure, unless an injected fault or the loss of the site explains it.
-    fn note_failure(&self, error: &PlatformError) {
+    pub(crate) fn note_failure(&self, error: &PlatformError) {
         if lock(&self.faults.present).is_empty() && !self.is_lost() {
             lock(&self.own_failures).push(OwnFailure { at: now(), error: error.clone() });
         }

@@ -1,6 +1,7 @@
 //! The suite's own commands. They are a binary apart from `cargo xtask`, which links no libvirt.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -12,10 +13,10 @@ use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
 use conformance::outcome::HostFacts;
 use conformance::report::Detail;
-use conformance::rules::page;
 use conformance::rules::profile::Profile;
+use conformance::rules::{RuleId, page};
 use conformance::variants::CoreVariant;
-use conformance::{acceptance, bench, core_under_test, real, recheck, report, wire_core};
+use conformance::{acceptance, bench, core_under_test, real, recheck, report, sim, wire_core};
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -102,6 +103,9 @@ enum Command {
     Variants {
         /// Only variants with these names.
         names: Vec<String>,
+        /// Only the checks that judge this rule.
+        #[arg(long)]
+        rule: Option<String>,
     },
     /// Judges mutants by the checks in memory.
     Mutants {
@@ -110,6 +114,16 @@ enum Command {
         /// Runs every check, not only those that judge a rule which a mutant names.
         #[arg(long)]
         every_check: bool,
+    },
+    /// Judges the core that the environment names by the simulated tier, up to the first broken
+    /// rule, and prints that as JSON.
+    FirstFailure {
+        /// Seed of the checks and of the first cycle.
+        #[arg(long)]
+        seed: u64,
+        /// Cycles of each scenario.
+        #[arg(long)]
+        seeds: u64,
     },
     /// Lists the mutants that scenarios on guests have to find, as JSON.
     GuestMutants,
@@ -176,11 +190,12 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         Command::History { file, what } => history_command(file, what),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir } => judge_again(dir).await,
-        Command::Variants { names } => judge_variants(names),
+        Command::Variants { names, rule } => judge_variants(names, rule.as_deref()),
         Command::GuestMutants => {
             println!("{}", serde_json::to_string(&mutation::rows())?);
             Ok(0)
         }
+        Command::FirstFailure { seed, seeds } => find_first_failure(*seed, *seeds),
         Command::Mutants { names, every_check } => Ok(judge_mutants(names, *every_check)),
     }
 }
@@ -254,13 +269,16 @@ fn unknown_variant(variant: &str) -> Option<String> {
 }
 
 /// Judges sound variants of the core. Returns 1 if one is not accepted.
-fn judge_variants(names: &[String]) -> Result<u8> {
-    if let Some(complaint) = names.iter().find_map(|name| unknown_variant(name)) {
+fn judge_variants(names: &[String], rule: Option<&str>) -> Result<u8> {
+    let only = rule.and_then(RuleId::find);
+    let unknown_rule = rule.filter(|_| only.is_none()).map(|rule| format!("there is no rule {rule}"));
+    let complaint = names.iter().find_map(|name| unknown_variant(name)).or(unknown_rule);
+    if let Some(complaint) = complaint {
         eprintln!("{complaint}");
         return Ok(WRONG_USAGE);
     }
     // The checks have runtimes of their own, which cannot run inside this one.
-    let judge = || acceptance::run(names);
+    let judge = || acceptance::run(names, only);
     let judged = std::thread::scope(|scope| scope.spawn(judge).join());
     let accepted = judged.map_err(|_| anyhow::anyhow!("the suite itself failed"))??;
     Ok(u8::from(!accepted))
@@ -295,6 +313,12 @@ async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
     }
     for directory in &reaped.directories {
         println!("removed {directory} of a dead run");
+    }
+    for parent in [&std::env::temp_dir(), Path::new(simulator::testbed::MEMORY)] {
+        // A host without such a directory has none of ours in it.
+        for directory in tempdirs::remove_stale(parent).unwrap_or_default() {
+            println!("removed {} of a dead run", directory.display());
+        }
     }
     Ok(0)
 }
@@ -370,6 +394,16 @@ fn host_facts() -> Result<HostFacts> {
 async fn measure(arguments: &Arguments, dir: &Utf8Path, rounds: u32) -> Result<u8> {
     let host = Host::connect(arguments.connect.as_deref()).await?;
     bench::run(&host, dir, rounds).await
+}
+
+/// Judges a core up to the first broken rule.
+fn find_first_failure(seed: u64, seeds: u64) -> Result<u8> {
+    // The checks have runtimes of their own, which cannot run inside this one.
+    let judge = || sim::first_failure(seed, seeds);
+    let found = std::thread::scope(|scope| scope.spawn(judge).join());
+    let found = found.map_err(|_| anyhow::anyhow!("the suite itself failed"))??;
+    println!("{}", serde_json::to_string(&found)?);
+    Ok(report::exit_code(found.verdict, false))
 }
 
 /// Judges mutants by the checks in memory.

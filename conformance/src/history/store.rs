@@ -15,8 +15,8 @@ const APPLICATION: i64 = 0x5254_5250;
 /// How long to wait for another writer.
 const BUSY: Duration = Duration::from_secs(30);
 
-/// A run is one row, as JSON without its metrics, which have rows of their own. The other columns are
-/// for searching.
+/// A run is one row, as JSON without its metrics, which have rows of their own. The other columns
+/// are for searching.
 const TABLES: &str = "
 CREATE TABLE runs (
     run TEXT PRIMARY KEY,

@@ -18,6 +18,8 @@ pub enum MutantClass {
     ShortTail,
     /// Data is not what the source wrote: stale, torn or altered.
     DataAltered,
+    /// What was written is not made durable.
+    WriteCacheIgnored,
     /// Data arrives at the wrong place, or twice.
     DataMisplaced,
     /// Disks are exchanged or missing.
@@ -50,6 +52,8 @@ pub enum MutantClass {
     ForeignDiskWritten,
     /// Times, amounts or states are reported that are not true.
     FalseReport,
+    /// What was known or at work is lost when the core is closed and opened again.
+    StateForgotten,
     /// What a commit or a clean-up has to remove is kept.
     CloudCopyKept,
     /// Replication goes on after a failover, a commit or a cancellation.
@@ -81,6 +85,7 @@ impl MutantClass {
             Self::ZeroesSkipped => "zeroes skipped",
             Self::ShortTail => "short tail",
             Self::DataAltered => "data altered",
+            Self::WriteCacheIgnored => "write cache ignored",
             Self::DataMisplaced => "data misplaced",
             Self::DisksSwapped => "disks swapped",
             Self::WrongPoint => "wrong point",
@@ -97,6 +102,7 @@ impl MutantClass {
             Self::SilentFullCopy => "silent full copy",
             Self::ForeignDiskWritten => "foreign disk written",
             Self::FalseReport => "false report",
+            Self::StateForgotten => "state forgotten",
             Self::CloudCopyKept => "cloud copy kept",
             Self::ReplicationAfterEnd => "replication after the end",
             Self::PreconditionIgnored => "precondition ignored",

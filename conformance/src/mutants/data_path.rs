@@ -1,16 +1,18 @@
 //! Faults below the core's interface: they alter what the core writes into a recovery point or how
 //! it makes the target machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::MachineSpec;
 
 use super::activation::Activation;
-use crate::core_under_test::{Extent, FaultHook};
+use crate::core_under_test::{Extent, FaultHook, Flushes};
 
 /// Size of a sector in bytes.
 const SECTOR: usize = 512;
+/// Granularity of the built-in core's transfers, in bytes.
+const GRAIN: u64 = 64 * 1024;
 
 /// A fault below the interface that leaves the core alone until it is activated.
 pub(super) struct ActivatedFault {
@@ -39,6 +41,12 @@ impl FaultHook for ActivatedFault {
         let notices = !self.activation.is_active() || self.fault.notices_growth();
         self.note(!notices);
         notices
+    }
+
+    fn flushes(&self) -> Flushes {
+        let flushes = if self.activation.is_active() { self.fault.flushes() } else { Flushes::All };
+        self.note(flushes != Flushes::All);
+        flushes
     }
 
     fn compares(&self) -> bool {
@@ -142,6 +150,38 @@ pub(super) fn duplicate(_: u64, extent: &mut Extent) -> bool {
     true
 }
 
+/// Cuts off what follows the last whole 64 KiB of the disk: only there do extents of the core end
+/// elsewhere.
+pub(super) fn round_down(_: u64, extent: &mut Extent) -> bool {
+    let end = (extent.offset + extent.data.len() as u64) / GRAIN * GRAIN;
+    extent.data.truncate(end.saturating_sub(extent.offset) as usize);
+    !extent.data.is_empty()
+}
+
+/// Writes zeroes from the beginning of a block of 128 KiB up to the extent.
+pub(super) fn zero_rest_of_block(batch: u64, extent: &mut Extent) -> bool {
+    let before = extent.offset % (2 * GRAIN);
+    if batch > 1 && before > 0 {
+        extent.offset -= before;
+        extent.data.splice(..0, std::iter::repeat_n(0, before as usize));
+    }
+    true
+}
+
+/// Takes offsets modulo 2 TiB.
+pub(super) fn wrap_offsets(_: u64, extent: &mut Extent) -> bool {
+    extent.offset %= 1 << 41;
+    true
+}
+
+/// Exchanges the second and the third disk.
+pub(super) fn swap_data_disks(batch: u64, extent: &mut Extent) -> bool {
+    if batch > 1 && (1..3).contains(&extent.disk) {
+        extent.disk = 3 - extent.disk;
+    }
+    true
+}
+
 /// Exchanges the first two disks.
 pub(super) fn swap_disks(_: u64, extent: &mut Extent) -> bool {
     if extent.disk < 2 {
@@ -213,6 +253,29 @@ impl FaultHook for IgnoreGrowth {
 
     fn notices_growth(&self) -> bool {
         false
+    }
+}
+
+/// Flushes only some connections to a replica.
+pub(super) struct Unflushed(pub(super) Flushes);
+
+impl FaultHook for Unflushed {
+    fn pass(&self, _batch: u64, _extent: &mut Extent) -> bool {
+        true
+    }
+
+    fn flushes(&self) -> Flushes {
+        self.0
+    }
+}
+
+/// Leaves out all but the first changed extent of each disk.
+#[derive(Default)]
+pub(super) struct FirstExtentOnly(Mutex<BTreeSet<(u64, usize)>>);
+
+impl FaultHook for FirstExtentOnly {
+    fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((batch, extent.disk))
     }
 }
 

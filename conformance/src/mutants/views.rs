@@ -43,6 +43,10 @@ pub(super) fn date_received_points_earlier(view: &mut ItemView) {
     received.for_each(|point| point.time.0 -= EARLIER);
 }
 
+pub(super) fn hide_points_without_changes(view: &mut ItemView) {
+    view.points.retain(|point| point.transferred > Bytes(0));
+}
+
 pub(super) fn report_no_bytes(view: &mut ItemView) {
     view.points.iter_mut().for_each(|point| point.transferred = Bytes(0));
 }
@@ -142,6 +146,10 @@ pub(super) fn hide_retry(view: &mut JobView) {
 
 pub(super) fn hide_resume(view: &mut JobView) {
     view.actions.retain(|action| *action != JobAction::Resume);
+}
+
+pub(super) fn keep_revision(view: &mut JobView) {
+    view.revision = 1;
 }
 
 pub(super) fn hide_step_times(view: &mut JobView) {

@@ -80,7 +80,7 @@ pub struct DiskOutcome {
     /// or `wrong-size` for a disk that is not as large as the one that was replicated.
     pub oracle: String,
     /// The number of writes that the disk holds, counted from the first one of the log; the
-    /// smallest number that fits.
+    /// smallest number that fits. An epoch-consistent disk lacks some after its last flush.
     pub cut: Option<u64>,
     /// Writes in the log.
     pub of: u64,

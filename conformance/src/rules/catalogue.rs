@@ -156,6 +156,8 @@ pub struct Rule {
     pub platforms: Vec<Source>,
     /// Tags of the documents that state it.
     pub documents: Vec<String>,
+    /// Public reports of products that broke it.
+    pub reports: Vec<String>,
     /// Whether no document states it in these words.
     pub derived: bool,
     /// What shows that it held: what a check expects to find.
@@ -196,6 +198,8 @@ struct Row {
     evidence: String,
     twin: String,
     #[serde(default)]
+    reports: Vec<String>,
+    #[serde(default)]
     unchecked: String,
 }
 
@@ -225,6 +229,7 @@ impl From<Row> for Rule {
             class: row.class,
             platforms: row.platforms,
             documents: row.source,
+            reports: row.reports,
             derived: row.derived,
             evidence: row.evidence,
             twin: row.twin,
@@ -245,7 +250,7 @@ mod tests {
         assert_eq!(ids.len(), catalogue().len(), "a rule occurs twice");
         let product = catalogue()
             .iter()
-            .filter(|rule| !rule.id.0.starts_with("EX") && rule.class != Class::StandIn)
+            .filter(|rule| !["EX", "FX"].contains(&rule.id.prefix()) && rule.class != Class::StandIn)
             .count();
         assert_eq!(product, 196);
     }
@@ -256,6 +261,13 @@ mod tests {
             let sentence = rule.title.starts_with(char::is_uppercase) && rule.title.ends_with('.');
             assert!(sentence && rule.title.len() <= 200, "{}: {}", rule.id, rule.title);
             assert!(!rule.platforms.is_empty() && !rule.evidence.is_empty(), "{}", rule.id);
+        }
+    }
+
+    #[test]
+    fn every_rule_about_field_failures_names_a_report() {
+        for rule in catalogue().iter().filter(|rule| rule.id.prefix() == "FX") {
+            assert!(!rule.reports.is_empty(), "{}", rule.id);
         }
     }
 

@@ -35,6 +35,7 @@ The other rows of a rule:
 | row | meaning |
 |---|---|
 | sources | kinds of machines that the rule applies to |
+| reports | public reports of products that broke the rule |
 | expected | what a check expects to find; reports print it beside what was found |
 | twin | for a rule that demands a refusal, the request that must be accepted: without it a core that refuses everything would pass |
 | simulated tier, real tier | the files that judge the rule, and the names of the checks there |
@@ -146,6 +147,9 @@ fn entry(rule: &Rule, coverage: &Coverage) -> String {
         let platforms: Vec<_> = rule.platforms.iter().map(|source| source.as_str()).collect();
         row("sources", &platforms.join(", "));
         row("stated by", &stated_by(rule));
+    }
+    if !rule.reports.is_empty() {
+        row("reports", &rule.reports.join("; "));
     }
     row("expected", &rule.evidence);
     if !rule.twin.is_empty() {

@@ -12,7 +12,7 @@ const GRAIN: u64 = 64 * 1024;
 /// A machine that rewrites a large piece of each disk every minute: it fills most of its disks
 /// within hours, and writes little during a failback.
 pub(crate) fn filling(machine: &str) -> SimInstall {
-    let load = Load { record_every: INTERVAL, churn_every: INTERVAL, churn_bytes: 64 * 1024 };
+    let load = Load { record_every: INTERVAL, churn_every: INTERVAL, churn_bytes: 64 * 1024, ..Load::USUAL };
     let disks = vec![("system".into(), Bytes(8 << 20)), ("data".into(), Bytes(8 << 20))];
     SimInstall { load, disks, ..SimInstall::new(machine) }
 }

@@ -67,6 +67,7 @@ mod judge;
 mod ledger;
 mod logformat;
 mod options;
+mod pass;
 mod probe;
 mod qcow2;
 mod qcow2_header;

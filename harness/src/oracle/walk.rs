@@ -1,25 +1,12 @@
-//! One pass over both disks and the log that reports, for each sector, the cuts at which it
-//! disagrees.
-//!
-//! The disk is processed in windows, to limit memory, several windows side by side. Within a window
-//! only the written runs are followed through the log ([`Window`]); everything else is compared
-//! with the base in wide blocks, and holes of both disks are skipped. Content is compared byte for
-//! byte; no hashes are used.
-//!
-//! Memory: 48 bytes for each write of the log, and about 50 MiB for each core.
+//! What one judgement compares: both disks, the log, and the writes of each window of the disk.
 
 use std::ops::Range;
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread::{self, available_parallelism};
 
 use super::options::{DiscardReads, Options};
-use super::window::Window;
 use super::{OracleError, SECTOR_BYTES, SectorSource, WriteLog};
 
 /// Sectors per window: 16 MiB.
-const WINDOW_SECTORS: u64 = 32 << 10;
+pub(super) const WINDOW_SECTORS: u64 = 32 << 10;
 
 /// A maximal range of cuts at which one sector does not hold what the log says.
 ///
@@ -33,18 +20,6 @@ pub(super) struct Mismatch {
     pub exempt: bool,
 }
 
-/// Receives the mismatches, in no particular order of sectors.
-pub(super) trait Sink: Send {
-    fn mismatch(&mut self, mismatch: Mismatch);
-}
-
-/// Number of sectors processed. Exempt sectors are not counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub written: u64,
-    pub compared: u64,
-}
-
 /// Both disks and the log of one judgement.
 pub(super) struct Walk<'a> {
     pub base: &'a dyn SectorSource,
@@ -54,7 +29,7 @@ pub(super) struct Walk<'a> {
     exempt: Vec<Range<u64>>,
     pub disk_sectors: u64,
     /// Indices of the writes that touch each window.
-    windows: Vec<Vec<usize>>,
+    pub windows: Vec<Vec<usize>>,
 }
 
 impl<'a> Walk<'a> {
@@ -90,50 +65,13 @@ impl<'a> Walk<'a> {
         self.log.len() + 1
     }
 
-    /// Processes the whole disk, windows side by side on all cores.
-    ///
-    /// Each core holds one window of both disks in memory.
-    pub fn run(&self, sink: &mut dyn Sink) -> Result<Seen, OracleError> {
-        let next = AtomicUsize::new(0);
-        let sink = Mutex::new(sink);
-        let work = || self.work(&next, &sink);
-        let workers = available_parallelism().map_or(1, usize::from).min(self.windows.len());
-        thread::scope(|scope| {
-            let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
-            let mut seen = work()?;
-            for other in others {
-                let theirs = other.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-                seen.written += theirs.written;
-                seen.compared += theirs.compared;
-            }
-            Ok(seen)
-        })
-    }
-
-    /// Processes windows until none is left.
-    fn work(&self, next: &AtomicUsize, sink: &Mutex<&mut dyn Sink>) -> Result<Seen, OracleError> {
-        let mut seen = Seen::default();
-        let mut window = Window::new(self);
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(writes) = self.windows.get(index) else { return Ok(seen) };
-            let start = index as u64 * WINDOW_SECTORS;
-            let sectors = start..(start + WINDOW_SECTORS).min(self.disk_sectors);
-            seen.compared += sectors.end - sectors.start - self.exempt_in(&sectors);
-            seen.written += window.process(sectors, writes)?;
-            if !window.mismatches.is_empty() {
-                let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
-                window.mismatches.drain(..).for_each(|mismatch| sink.mismatch(mismatch));
-            }
-        }
-    }
-
     pub fn is_exempt(&self, sector: u64) -> bool {
         let next = self.exempt.partition_point(|range| range.end <= sector);
         self.exempt.get(next).is_some_and(|range| range.contains(&sector))
     }
 
-    fn exempt_in(&self, sectors: &Range<u64>) -> u64 {
+    /// How many of these sectors are exempt.
+    pub fn exempt_in(&self, sectors: &Range<u64>) -> u64 {
         let within = |r: &Range<u64>| r.end.min(sectors.end).saturating_sub(r.start.max(sectors.start));
         self.exempt.iter().map(within).sum()
     }

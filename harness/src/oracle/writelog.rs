@@ -41,6 +41,12 @@ impl Entry {
         self.flags.fua()
     }
 
+    /// Bytes that it writes; 0 for a discard.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        if self.is_discard() { 0 } else { self.sectors * SECTOR_BYTES }
+    }
+
     /// Byte offset of its data in the log.
     #[must_use]
     pub fn data_offset(&self) -> u64 {
@@ -338,7 +344,7 @@ impl WriteLog {
     pub fn writes_after(&self, cut: Cut) -> (u64, u64) {
         let first = usize::try_from(cut.0).unwrap_or(usize::MAX).min(self.entries.len());
         let lacking = &self.entries[first..];
-        let bytes = lacking.iter().filter(|e| !e.is_discard()).map(|e| e.sectors * SECTOR_BYTES).sum();
+        let bytes = lacking.iter().map(Entry::data_bytes).sum();
         (lacking.len() as u64, bytes)
     }
 

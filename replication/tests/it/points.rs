@@ -258,7 +258,7 @@ fn data_older_than_the_threshold_is_a_warning() {
 fn a_change_log_that_a_power_cut_ends_is_shown_and_the_disks_are_compared() {
     run(13, async |world| {
         let testbed = keeping(world, 50);
-        let load = Load { record_every: Millis(5_000), churn_every: Millis(0), churn_bytes: 4096 };
+        let load = Load { record_every: Millis(5_000), churn_every: Millis(0), ..Load::USUAL };
         let item = testbed.protect_machine(&SimInstall { load, ..SimInstall::new("web") }).await.unwrap();
         assert_eq!(testbed.wait_for_points(&item, 3).await.unwrap().resynchronisations, []);
         testbed.primary.power_off(&"web".into()).await.unwrap();

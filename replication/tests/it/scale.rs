@@ -13,7 +13,7 @@ use simulator::{Load, SimInstall, run};
 use crate::support::{assert_recovered, setup, testbed_with};
 
 /// Machines that write little: the measurement is about the cost of a machine, not of its content.
-const LOAD: Load = Load { record_every: Millis(4000), churn_every: Millis(15_000), churn_bytes: 4096 };
+const LOAD: Load = Load { record_every: Millis(4000), churn_every: Millis(15_000), ..Load::USUAL };
 
 /// Boot groups of a plan.
 const GROUPS: usize = 4;

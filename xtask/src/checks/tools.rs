@@ -57,8 +57,8 @@ pub const DENY: Tool = Tool {
     compiles: true,
 };
 
-/// The browser in which the tests of the report look at it. From the distribution, which keeps it up
-/// to date.
+/// The browser in which the tests of the report look at it. From the distribution, which keeps it
+/// up to date.
 pub const CHROMIUM: Tool = Tool {
     name: "Chromium",
     call: Call::Program("chromium"),

@@ -4,7 +4,7 @@ use super::rundir::RunDir;
 use crate::cli::ConformanceArgs;
 use crate::suite::CORE_DIR;
 
-/// The seed of the simulated tier: a developer sets it, this program only passes it on.
+/// The seed of the simulated tier: set by `--seed`, or by a developer.
 pub const SEED: &str = "ROUNDTRIP_SEED";
 /// Prefix of the variables of the snapshot library.
 const SNAPSHOTS: &str = "INSTA_";
@@ -21,13 +21,15 @@ pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, uri: &str) -> Vec<Va
         ("ROUNDTRIP_KEEP", arguments.keep.then(|| "1".to_owned())),
         ("ROUNDTRIP_CORE", arguments.core.clone()),
         (CORE_DIR, arguments.core.as_ref().and_then(|_| here())),
+        ("ROUNDTRIP_KILLS", arguments.kills.clone()),
         ("ROUNDTRIP_MUTANT", arguments.mutant.clone()),
         ("ROUNDTRIP_VARIANT", arguments.variant.clone()),
         ("ROUNDTRIP_PROFILE", arguments.profile.clone()),
         ("ROUNDTRIP_CYCLES", arguments.cycles.map(|count| count.to_string())),
         ("ROUNDTRIP_SEEDS", arguments.seeds.map(|count| count.to_string())),
     ];
-    let set = set.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let seed = arguments.seed.map(|seed| (SEED, Some(seed.to_string())));
+    let set = set.into_iter().chain(seed).map(|(name, value)| (name.to_owned(), value));
     snapshot_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
         .chain(set)
         .collect()
@@ -47,8 +49,9 @@ fn snapshot_variables(inherited: impl Iterator<Item = String>) -> impl Iterator<
 
 /// One line for a run of the simulated tier that does less than usual because the developer fixed
 /// its seed.
-pub fn seed_notice(simulated: bool) -> Option<String> {
-    notice(simulated, std::env::var(SEED).ok().as_deref())
+pub fn seed_notice(arguments: &ConformanceArgs, simulated: bool) -> Option<String> {
+    let asked = arguments.seed.map(|seed| seed.to_string());
+    notice(simulated, asked.or_else(|| std::env::var(SEED).ok()).as_deref())
 }
 
 fn notice(simulated: bool, seed: Option<&str>) -> Option<String> {
@@ -81,6 +84,7 @@ mod tests {
             "ROUNDTRIP_KEEP",
             "ROUNDTRIP_CORE",
             CORE_DIR,
+            "ROUNDTRIP_KILLS",
             "ROUNDTRIP_MUTANT",
             "ROUNDTRIP_PROFILE",
             "ROUNDTRIP_CYCLES",

@@ -104,7 +104,7 @@ impl Run<'_> {
         self.dir.link_latest()?;
         say(format!("Run {}: {count} {things} on {}, evidence in {}", self.dir.id, self.uri, self.dir.path));
         let simulated = plans.iter().any(|plan| plan.tier == Tier::Sim);
-        environment::seed_notice(simulated).into_iter().for_each(say);
+        environment::seed_notice(self.arguments, simulated).into_iter().for_each(say);
         self.dir.note_asked(plans.iter().flat_map(|plan| &plan.tests))?;
         request::note(&self.dir.path, self.arguments)?;
         let history = history::file(&self.dir.path, self.arguments.history.as_deref())?;

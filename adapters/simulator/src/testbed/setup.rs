@@ -9,7 +9,7 @@ use contract::{
     Policy, SiteId, TargetSettings,
 };
 
-use crate::{Load, SimClock, SimInstall, SimProfile, SimSite};
+use crate::{Load, SimClock, SimInstall, SimProfile, SimSite, Storage};
 
 /// Out of the primary site.
 pub const OUT: Direction = Direction::PrimaryToRecovery;
@@ -31,6 +31,8 @@ pub struct Setup {
     pub profile: SimProfile,
     /// Platform of the recovery site.
     pub recovery: SimProfile,
+    /// How the primary and the recovery site store disks.
+    pub storage: [Storage; 2],
     /// The policy that [`Testbed::install`](super::Testbed::install) makes if the core has none.
     pub policy: Policy,
     /// Keeps the core's directory on a disk rather than in memory, for cores that store much.
@@ -54,7 +56,8 @@ impl Setup {
             app_consistent_every: None,
             ..Policy::for_machines_of(profile.kind, INTERVAL)
         };
-        Self { profile, recovery: SimProfile::AZURE, policy, on_disk: false }
+        let storage = [Storage::default(); 2];
+        Self { profile, recovery: SimProfile::AZURE, storage, policy, on_disk: false }
     }
 
     /// Changes the policy.
@@ -116,7 +119,7 @@ pub fn test_machine(machine: &str) -> MachineId {
 /// A machine that writes so little that a simulation of days stays cheap.
 #[must_use]
 pub fn low_write_machine(machine: &str) -> SimInstall {
-    let load = Load { record_every: Millis(20 * 60_000), churn_every: Millis(0), churn_bytes: 4096 };
+    let load = Load { record_every: Millis(20 * 60_000), churn_every: Millis(0), ..Load::default() };
     SimInstall { load, ..SimInstall::new(machine) }
 }
 

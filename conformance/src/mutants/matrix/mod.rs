@@ -1,6 +1,7 @@
 //! Every mutant, and the rules that it must break, topic by topic.
 
 mod data;
+mod field;
 mod machines;
 mod points;
 mod preconditions;
@@ -13,6 +14,7 @@ use super::mutant::Mutant;
 pub fn mutants() -> impl Iterator<Item = &'static Mutant> {
     let topics = [
         data::MUTANTS,
+        field::MUTANTS,
         points::MUTANTS,
         machines::MUTANTS,
         reports::MUTANTS,

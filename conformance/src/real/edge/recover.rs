@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::{JobId, JobKind, JobView, MachineId, Platform as _};
+use harness::machine::Guest;
 use standins::{Boot, StandInSite};
 use tokio::sync::oneshot;
 use witness::ledger::RecordNumber;
-use witness::protocol::Findings;
+use witness::protocol::{Findings, Hello};
 
 use crate::blame::ScenarioError;
 use crate::outcome::Rto;
@@ -16,7 +17,8 @@ use crate::real::edge::measure::{self, Outage, ServiceTimes, millis};
 use crate::real::edge::platform_identity;
 use crate::real::machine::Running;
 use crate::real::workload::load;
-use crate::rules::ids::{CN_05, FO_01, TF_01};
+use crate::rules::RuleId;
+use crate::rules::ids::{FO_01, ST_08, TF_01};
 use crate::service::first_sound_answer;
 
 /// Records that a guest writes before the next edge: more than two intervals' worth at its rate of
@@ -26,8 +28,6 @@ const RECORDS: u64 = 60;
 const RECORDS_PER_INTERVAL: u64 = 25;
 /// How long a guest may take to write its records.
 const WORK_WITHIN: Duration = Duration::from_secs(120);
-/// How long a working guest may take to its next record.
-const NEXT_RECORD_WITHIN: Duration = Duration::from_secs(20);
 /// How long the start of a machine may take to be seen once the job that had to start it has ended
 /// well. The end of the job is the event by which the machine has to run, so this bound is only for
 /// a busy host.
@@ -37,7 +37,7 @@ const STARTED_WITHIN: Duration = Duration::from_secs(30);
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// A PNG image of an empty screen is smaller than this.
 const EMPTY_SCREEN: usize = 2048;
-/// Name of the screenshot in the evidence of a boot (CN-05).
+/// Name of the screenshot in the evidence of a boot (ST-08).
 const SCREEN: &str = "screen.png";
 
 /// Where a machine is to come up.
@@ -116,77 +116,81 @@ pub(crate) async fn recover(
     target: &RecoveryTarget,
     job: &JobId,
 ) -> Result<Recovered, ScenarioError> {
+    let rule = rule_of_boot(context.core.job(job).await?.kind);
     let (job_ended, ended) = oneshot::channel();
     let follow = async {
         let job = context.follow(label, job).await?;
         // Nobody receives it if the machine has booted already.
-        let _ = job_ended.send(job.kind);
+        let _ = job_ended.send(());
         Ok(job)
     };
-    let (job, (boot, times)) = tokio::try_join!(follow, wait_for_service(context, label, target, ended))?;
+    let (job, (boot, times)) =
+        tokio::try_join!(follow, wait_for_service(context, (rule, label), target, ended))?;
     let screen = target.site.screenshot(&target.machine).await?;
     let shown = screen.starts_with(PNG) && screen.len() > EMPTY_SCREEN;
-    context.check(CN_05, shown, format!("{} bytes of boot diagnostics", screen.len()));
+    context.check(ST_08, shown, format!("{} bytes of boot diagnostics", screen.len()));
     std::fs::write(boot.dir.join(SCREEN), &screen).map_err(harness::Error::file(&boot.dir))?;
     let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await;
     // What the witness reads are the disks that the core recovered.
     let unreadable = format!("{label}: the recovered machine's own check of its disks failed");
-    let findings = findings.map_err(|error| ScenarioError::from(error).attribute_to_core(&unreadable))?;
+    let findings = findings.map_err(|error| ScenarioError::of_recovered_guest(error, &unreadable))?;
     Ok(Recovered { site: Arc::clone(&target.site), boot, job, findings, times })
 }
 
 /// Waits for the machine's boot, its witness's hello and its service's first sound answer. Returns
-/// the boot and when the other two came. `job_ended` brings the kind of the job that starts the
-/// machine, when that has ended well.
+/// the boot and when the other two came. `job_ended` says when the job that starts the machine has
+/// ended well. A machine that does not come up breaks `rule`.
 async fn wait_for_service(
     context: &ScenarioContext,
-    label: &str,
+    (rule, label): (RuleId, &str),
     target: &RecoveryTarget,
-    job_ended: oneshot::Receiver<JobKind>,
+    job_ended: oneshot::Receiver<()>,
 ) -> Result<(Arc<Boot>, ServiceTimes), ScenarioError> {
     // Only the core decides what a recovered machine boots from.
     let did_not_come_up = format!("{label}: the recovered machine did not come up");
     let boot = tokio::select! {
         biased;
         boot = target.site.boot_after(&target.machine, target.previous_boot) => boot,
-        kind = ended_long_ago(job_ended) => return Err(nothing_booted(context, label, target, kind)),
+        () = ended_long_ago(job_ended) => return Err(nothing_booted(context, (rule, label), target)),
     };
     let step = context.evidence.step(label, "boot the recovered machine");
     let ready = wait_for_hello(context, &boot, BOOT_WITHIN).await;
-    let ready = step.with(ready.map_err(|error| match error {
-        // The guest came up. Its image is unfit, which is not the core's doing.
-        harness::Error::UnstablePages { .. } => error.into(),
-        _ => ScenarioError::from(error).attribute_to_core(&did_not_come_up),
-    }))?;
+    let blame = |error| {
+        let error = ScenarioError::of_recovered_guest(error, &did_not_come_up);
+        if let ScenarioError::CoreViolation(why) = &error {
+            context.check(rule, false, why.clone());
+        }
+        error
+    };
+    let ready = step.with(ready.map_err(blame))?;
     let step = context.evidence.step(label, "first sound answer of its service");
-    let answer = first_sound_answer(&boot.guest, BOOT_WITHIN).await.map_err(ScenarioError::from);
-    let answer = step.with(answer.map_err(|error| error.attribute_to_core(&did_not_come_up)))?;
+    let answer = step.with(first_sound_answer(&boot.guest, BOOT_WITHIN).await.map_err(blame))?;
     context.trace(format!("{label}: service answers, bank sound: {}", answer.bank.sound()));
     Ok((boot, ServiceTimes { ready, answered: Instant::now() }))
 }
 
 /// Waits until a job has ended well, and then as long as the start of its machine may take to be
-/// seen. Returns the job's kind.
-async fn ended_long_ago(job_ended: oneshot::Receiver<JobKind>) -> JobKind {
+/// seen.
+async fn ended_long_ago(job_ended: oneshot::Receiver<()>) {
     match job_ended.await {
-        Ok(kind) => {
-            tokio::time::sleep(STARTED_WITHIN).await;
-            kind
-        }
+        Ok(()) => tokio::time::sleep(STARTED_WITHIN).await,
         // The job did not end well, which ends the wait as well.
         Err(_) => std::future::pending().await,
     }
+}
+
+/// The rule by which a job of this kind starts a machine that serves.
+fn rule_of_boot(kind: JobKind) -> RuleId {
+    if kind == JobKind::TestFailover { TF_01 } else { FO_01 }
 }
 
 /// FO-01, TF-01: a job that ended well and started no machine. Returns the error that ends the
 /// scenario.
 fn nothing_booted(
     context: &ScenarioContext,
-    label: &str,
+    (rule, label): (RuleId, &str),
     target: &RecoveryTarget,
-    kind: JobKind,
 ) -> ScenarioError {
-    let rule = if kind == JobKind::TestFailover { TF_01 } else { FO_01 };
     let RecoveryTarget { site, machine, .. } = target;
     let found = format!(
         "nothing booted: the job ended well, and {STARTED_WITHIN:?} later machine {machine} had not been started \
@@ -213,6 +217,23 @@ pub(crate) async fn wait_for_hello(
     findings.trace.push(format!("guest sees {} {}: {}", hello.vendor, hello.product, drivers.join(", ")));
     platform_identity::check(&mut findings.rules, &boot.profile, &hello);
     Ok(ready)
+}
+
+/// What a guest sees of its machine now: addresses are assigned after the first hello.
+///
+/// # Errors
+/// The guest does not say so in time.
+pub(crate) async fn describe_again(guest: &Guest) -> harness::Result<Hello> {
+    guest.race("its description of its machine", BOOT_WITHIN, guest.witness().hello_again()).await
+}
+
+/// Waits until the agent inside a machine that nobody recovered answers. Without it applications
+/// cannot be quiesced, for which no core is to blame.
+///
+/// # Errors
+/// It does not answer in time, which proves nothing.
+pub(crate) async fn wait_for_agent(running: &Running) -> Result<(), ScenarioError> {
+    Ok(running.boot.guest.until_agent_answers(BOOT_WITHIN).await?)
 }
 
 /// Gives a recovered machine its load again.
@@ -266,13 +287,6 @@ pub(crate) async fn work_for_a_moment(
     Ok(())
 }
 
-/// Whether the guest acknowledges a record beyond `record`, as it does all the time while it works.
-pub(crate) async fn works_beyond(running: &Running, record: RecordNumber) -> bool {
-    let guest = &running.boot.guest;
-    let next = guest.race("its next record", NEXT_RECORD_WITHIN, guest.witness().acked(record + 1)).await;
-    next.is_ok() && guest.witness().trouble().is_none()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,11 +295,11 @@ mod tests {
     async fn a_machine_is_overdue_only_after_its_job_has_ended_well() {
         let began = tokio::time::Instant::now();
         let (job_ended, ended) = oneshot::channel();
-        job_ended.send(JobKind::UnplannedFailover).unwrap();
-        assert_eq!(ended_long_ago(ended).await, JobKind::UnplannedFailover);
+        job_ended.send(()).unwrap();
+        ended_long_ago(ended).await;
         assert!(began.elapsed() >= STARTED_WITHIN);
 
-        let (failed, ended) = oneshot::channel::<JobKind>();
+        let (failed, ended) = oneshot::channel::<()>();
         drop(failed);
         let overdue = tokio::time::timeout(STARTED_WITHIN * 100, ended_long_ago(ended)).await;
         assert!(overdue.is_err(), "the error of the job says more than the missing boot");

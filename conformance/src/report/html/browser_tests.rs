@@ -1,5 +1,5 @@
-//! The page in a browser: no horizontal scrolling on a desktop and on a phone, no dead link, nothing
-//! from elsewhere, no error on the console, and no serious objection of axe-core.
+//! The page in a browser: no horizontal scrolling on a desktop and on a phone, no dead link,
+//! nothing from elsewhere, no error on the console, and no serious objection of axe-core.
 //!
 //! `cargo xtask test` runs these tests. Others leave them out, because they need Chromium and
 //! axe-core, which it installs.

@@ -5,6 +5,7 @@ mod cancel;
 mod capabilities;
 mod change_tracking;
 mod configuration;
+mod durability;
 mod failback;
 mod failback_preconditions;
 mod failover;
@@ -19,7 +20,9 @@ mod points;
 mod policies;
 mod refusals;
 mod reported_figures;
+mod restart;
 mod test_failover;
+mod variety;
 
 use crate::sim::check::Check;
 
@@ -41,11 +44,14 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         plan_groups::CHECKS,
         jobs::CHECKS,
         reported_figures::CHECKS,
+        restart::CHECKS,
         configuration::CHECKS,
         points::CHECKS,
         change_tracking::CHECKS,
         policies::CHECKS,
         groups::CHECKS,
+        variety::CHECKS,
+        durability::CHECKS,
     ];
     topics.into_iter().flatten()
 }

@@ -21,7 +21,8 @@ use crate::support::open_core_over;
 pub const MACHINE: &str = "web";
 /// How long a snapshot takes to open or close, so that steps interrupt transfers.
 const LATENCY: Millis = Millis(300);
-const LOAD: Load = Load { record_every: Millis(3000), churn_every: Millis(7000), churn_bytes: 1024 };
+const LOAD: Load =
+    Load { record_every: Millis(3000), churn_every: Millis(7000), churn_bytes: 1024, ..Load::USUAL };
 /// How many points are kept, so that merges are due often.
 const KEPT: u32 = 3;
 /// Time between the death of a process and the start of the next.
