@@ -106,7 +106,9 @@ fn measured(scenario: &ScenarioOutcome) -> String {
     };
     let lost = if lost == 0 { "nothing lost".to_owned() } else { format!("lost up to {}", Millis(lost)) };
     let (count, rto) = (many(edges.len(), "edge"), &slowest.rto);
-    format!("{count} · {lost} · recovered within {}, {:.1} boots", Millis(rto.ms), rto.boots)
+    // Simulated guests have no cold boot to compare with.
+    let boots = if rto.boots > 0.0 { format!(", {:.1} boots", rto.boots) } else { String::new() };
+    format!("{count} · {lost} · recovered within {}{boots}", Millis(rto.ms))
 }
 
 /// The longest reason that fits the line of a scenario.

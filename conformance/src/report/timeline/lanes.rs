@@ -102,15 +102,25 @@ pub(super) fn lanes(timeline: &Timeline) -> Vec<Lane> {
 }
 
 /// Names of steps of the suite itself; all others are steps of the core's jobs, or boots.
-const OF_THE_SUITE: [&str; 8] = [
+const OF_THE_SUITE: &[&str] = &[
+    "a public address",
+    "check every disk of the replica",
+    "check every disk that is left",
+    "first sound answer of its service",
+    "grow a disk",
+    "guest at work",
     "install the machine",
+    "judge the disks",
+    "kill QEMU, and boot the machine again",
+    "log in to the source",
+    "moments that all machines share",
     "recovery points from changes",
     "recovery points of new moments",
-    "guest at work",
-    "judge the disks",
-    "first sound answer of its service",
+    "replication comes back",
+    "rules of machine and subnet",
+    "shut the guest down",
     "the fault is active",
-    "check the disks",
+    "what the core makes of it",
 ];
 
 fn kind_of(step: &Step) -> Kind {
