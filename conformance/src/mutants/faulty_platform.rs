@@ -28,6 +28,8 @@ const LATE: Duration = Duration::from_secs(5);
 pub(super) struct AcrossSites {
     /// Machines of test failovers.
     tests: Mutex<BTreeSet<MachineId>>,
+    /// Whether there has been a test failover.
+    tested: AtomicBool,
 }
 
 impl AcrossSites {
@@ -246,6 +248,7 @@ impl Platform for FaultyPlatform {
         }
         if spec.network == Network::Isolated {
             self.across.tests().insert(spec.id.clone());
+            self.across.tested.store(true, Ordering::SeqCst);
             if self.has(PlatformFault::TestsOnThePoint) {
                 for (_, volume) in &mut spec.disks {
                     *volume = site_acts::below(&self.platform, volume).await?;
@@ -400,6 +403,9 @@ impl Platform for FaultyPlatform {
     }
 
     async fn merge_volumes(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
+        if self.across.tested.load(Ordering::SeqCst) && self.has(PlatformFault::PinsTestedChains) {
+            return Err(site_acts::refusal("the chain is in use by a test failover"));
+        }
         // A machine that is kept keeps its disks.
         if self.fault == PlatformFault::KeepsMachines
             && site_acts::is_disk_of_stopped_machine(&self.platform, top).await?

@@ -98,6 +98,10 @@ pub enum InterfaceFault {
     ShutsSourceDown,
     /// Refuses to fail a machine over that had no test failover.
     DemandsTestFailover,
+    /// Takes the point after the one that is named.
+    UsesNextPoint,
+    /// Ends protection only while replication works.
+    EndsHealthyOnly,
     /// Fails back to the newest application-consistent point instead of the latest one.
     FailsBackToAppConsistent,
 }

@@ -13,7 +13,7 @@ use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::operations::allowed::check_state;
 use crate::operations::{failback_target, hyperv_failback, source, target, test_failover};
-use crate::points::choose;
+use crate::points::{choose, choose_as_of};
 use crate::processor::process_all;
 use crate::receive::transfer_one;
 use crate::state::{Progress, Record, Volumes};
@@ -190,7 +190,7 @@ async fn prepare(
     if request.point == PointChoice::Latest && !required && !request.shut_down_source {
         leave_out_later(&mut record, asked);
     }
-    choose(ctx, &record, &request.point)
+    choose_as_of(ctx, &record, &request.point, job.read(|view| view.started))
 }
 
 /// Leaves out the points of transfers that were on their way when the failover was asked for: their

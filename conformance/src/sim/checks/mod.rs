@@ -20,6 +20,7 @@ mod points;
 mod policies;
 mod refusals;
 mod reported_figures;
+mod retention;
 mod test_failover;
 mod variety;
 
@@ -50,6 +51,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         groups::CHECKS,
         variety::CHECKS,
         durability::CHECKS,
+        retention::CHECKS,
     ];
     topics.into_iter().flatten()
 }
