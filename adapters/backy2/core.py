@@ -66,16 +66,7 @@ class Backy2(FullCopy):
                 await rt.execute("nbdcopy", "--", disk.uri, str(file))
                 await self.backy2("backup", f"file://{file}", f"{name}-{disk.id}")
                 file.unlink()
-        return rt.RecoveryPoint(
-            id=rt.PointId(name),
-            time=snapshot.taken_at,
-            consistency=consistency,
-            processed=True,
-            multi_vm=None,
-            change_id=snapshot.change_id,
-            transferred=sum(disk.size for disk in snapshot.disks),
-            volumes=[],
-        )
+        return rt.full_point(rt.PointId(name), snapshot, consistency, [])
 
     async def make_disks(self, item: Item, point: rt.RecoveryPoint, disks: rt.Volumes) -> None:
         site = self.sites_of(item)[1]

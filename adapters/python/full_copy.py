@@ -40,16 +40,7 @@ class FullCopy(rt.ItemCore[Item]):
                     await rt.execute("nbdcopy", "--flush", "--destination-is-zero", "--", disk.uri, uri)
         volumes = [(disk.id, volume) for disk, volume in zip(snapshot.disks, item.copying)]
         item.copying = []
-        return rt.RecoveryPoint(
-            id=rt.PointId(name),
-            time=snapshot.taken_at,
-            consistency=consistency,
-            processed=True,
-            multi_vm=None,
-            change_id=snapshot.change_id,
-            transferred=sum(disk.size for disk in snapshot.disks),
-            volumes=volumes,
-        )
+        return rt.full_point(rt.PointId(name), snapshot, consistency, volumes)
 
     async def delete_point(self, item: Item, point: rt.RecoveryPoint) -> None:
         item.garbage += [volume for _, volume in point.volumes]
@@ -63,13 +54,16 @@ class FullCopy(rt.ItemCore[Item]):
             item.garbage.remove(volume)
 
     def name_disks(self, item: Item) -> rt.Volumes:
-        name = f"{item.view.id}-delta-{item.next_number()}"
+        name = f"{item.view.id}-copy-{item.next_number()}"
         return [(disk.id, VolumeId(f"{name}-{disk.id}")) for disk in item.source.disks]
 
     async def make_disks(self, item: Item, point: rt.RecoveryPoint, disks: rt.Volumes) -> None:
-        """Makes deltas over a point, so that the point stays as it is."""
-        for (_, delta), (_, below) in zip(disks, point.volumes):
-            await self.sites_of(item)[1].derive_volume(delta, below)
+        """Copies a point, so that the point stays as it is."""
+        site = self.sites_of(item)[1]
+        for (_, copy), (_, volume) in zip(disks, point.volumes):
+            await site.create_volume(copy, (await site.volume(volume)).size)
+            async with site.exported(volume, rt.Access.READ) as old, site.exported(copy, WRITE) as new:
+                await rt.execute("nbdcopy", "--destination-is-zero", "--", old, new)
 
     async def build(self, job: Job, item: Item, point: rt.RecoveryPoint, spec: rt.MachineSpec) -> None:
         """Starts a machine from a point."""
@@ -179,13 +173,8 @@ class FullCopy(rt.ItemCore[Item]):
     async def make_final(self, job: Job, id: ItemId) -> None:
         item = self.find(id)
         async with job.step("delete recovery points"):
-            for point in item.view.points:
-                if point.id == item.view.failed_over_to:
-                    for (_, delta), (_, base) in zip(item.target, point.volumes):
-                        await self.sites_of(item)[1].merge_volumes(delta, base)
-                else:
-                    item.garbage += [volume for _, volume in point.volumes]
-            item.garbage, item.copying = item.garbage + item.copying, []
+            points = [volume for point in item.view.points for _, volume in point.volumes]
+            item.garbage, item.copying = item.garbage + item.copying + points, []
             item.view.points, item.view.failed_over_to = [], None
             item.view.protection.phase = Phase.COMMITTED
             self.save()

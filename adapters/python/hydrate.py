@@ -8,6 +8,7 @@ and qemu-io read and write the disk.
 from __future__ import annotations
 
 import math
+import os
 import re
 import struct
 import tempfile
@@ -83,13 +84,14 @@ def _add(text: str, drivers: list[str], initrd: str, separator: str) -> str:
 
 
 async def _edit(folder: Path, name: str, change: Callable[[str], str]) -> str:
-    image, path = ("-i", str(folder / "partition")), f"::/{name}"
+    image, path, file = ("-i", str(folder / "partition")), f"::/{name}", folder / "text"
     try:
-        text = await rt.execute("mtype", *image, path)
+        await rt.execute("mcopy", "-n", "-m", *image, path, str(file))
     except rt.CoreError:
         if name == "roundtrip.env":
             return ""
         raise
+    text, time = file.read_text(), file.stat().st_mtime_ns
     new = change(text)
     if new == text:
         return ""
@@ -99,6 +101,8 @@ async def _edit(folder: Path, name: str, change: Callable[[str], str]) -> str:
         except rt.CoreError as error:
             why = f"the machine has no {driver}"
             raise rt.CoreError(rt.ErrorCode.HYDRATION_FAILED, why) from error
-    (folder / "text").write_text(new)
-    await rt.execute("mcopy", "-o", *image, str(folder / "text"), path)
+    file.write_text(new)
+    # The file keeps its time: the same point always becomes the same disks.
+    os.utime(file, ns=(time, time))
+    await rt.execute("mcopy", "-o", "-m", *image, str(file), path)
     return f"changed {name}"

@@ -27,6 +27,8 @@ import json
 import math
 import os
 import selectors
+import signal
+import socket
 import sys
 import time
 import traceback
@@ -862,9 +864,7 @@ class Clock:
         self.virtual = False
 
     async def now(self) -> int:
-        if self.virtual:
-            return cast(int, from_json(int, await self._connection.call("clock.now", {}), "clock.now"))
-        return time.time_ns() // 1_000_000
+        return self._connection.told if self.virtual else time.time_ns() // 1_000_000
 
     async def sleep(self, duration: int) -> None:
         await self.sleep_until(await self.now() + duration)
@@ -891,7 +891,8 @@ class Connection:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self.serve_request: Callable[[str, Json], Awaitable[Any]] | None = None
-        self.received = 0
+        # How many messages have come, and the virtual time that the suite told last.
+        self.received, self.told = 0, 0
         self._reported = -1
 
     async def call(self, method: str, params: Json) -> Any:
@@ -952,6 +953,8 @@ class Connection:
             self._send({"id": None, "error": {"code": -32600, "message": "no request"}})
         elif "method" not in message:
             self._handle_answer(message)
+        elif message["method"] == "clock.time":
+            self.told = message.get("params", {}).get("time", self.told)
         elif message["method"] == "rpc.cancel":
             if task := self._running.get(json.dumps(message.get("params", {}).get("id"))):
                 task.cancel()
@@ -1194,6 +1197,22 @@ class Signal:
         while (found := check()) is None:
             await self.wait()
         return found
+
+
+def full_point(
+    id: PointId, snapshot: DiskSnapshot, consistency: Consistency, volumes: Volumes
+) -> RecoveryPoint:
+    """The recovery point that is a full copy of a snapshot."""
+    return RecoveryPoint(
+        id=id,
+        time=snapshot.taken_at,
+        consistency=consistency,
+        processed=True,
+        multi_vm=None,
+        change_id=snapshot.change_id,
+        transferred=sum(disk.size for disk in snapshot.disks),
+        volumes=volumes,
+    )
 
 
 async def execute(*command: str) -> str:
@@ -1634,6 +1653,14 @@ class PolicyCore(Core):
                     found.extend((id, one.id) for one in itertools.islice(servers, 1))
         return found
 
+    async def _know_servers(self, view: PolicyView, kind: PlatformKind) -> PolicyView:
+        """Adds configuration servers that came later to a policy's failback policy."""
+        found = self._policies()
+        if view.counterpart in found:
+            found[view.counterpart].configuration_servers = await self._configuration_servers(kind)
+            self.store.save("policies", found)
+        return found[view.id]
+
     async def update_policy(self, id: PolicyId, policy: Policy) -> None:
         view, found = self.policy(id), self._policies()
         if view.direction == Direction.RECOVERY_TO_PRIMARY:
@@ -1919,6 +1946,7 @@ class ItemCore(PolicyCore, Generic[I]):
             target=request.target,
             issues=[],
         )
+        view.policy = await self._know_servers(policy, source_site.kind)
         self._items[request.item] = self.item_type(view, source, source_site)
         self.save()
         return await self.jobs.start(
@@ -2019,7 +2047,11 @@ async def _serve_request(core: Core, ready: asyncio.Event, method: str, params: 
     return to_json(await found(**arguments))
 
 
-async def _open_streams() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _open_streams(
+    accepted: socket.socket | None,
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if accepted:
+        return await asyncio.open_unix_connection(sock=accepted, limit=MOST_BYTES)
     if path := os.environ.get("ROUNDTRIP_CORE_SOCKET"):
         return await asyncio.open_unix_connection(path, limit=MOST_BYTES)
     # Standard output belongs to the protocol, so what the core prints goes to standard error.
@@ -2031,9 +2063,9 @@ async def _open_streams() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     return reader, asyncio.StreamWriter(transport, protocol, None, loop)
 
 
-async def _run(core: Core) -> None:
+async def _run(core: Core, accepted: socket.socket | None) -> None:
     loop = cast(_Loop, asyncio.get_running_loop())
-    connection, ready = Connection(*await _open_streams()), asyncio.Event()
+    connection, ready = Connection(*await _open_streams(accepted)), asyncio.Event()
     connection.serve_request = functools.partial(_serve_request, core, ready)
     serving = loop.create_task(connection.serve())
     hello = {"protocol": PROTOCOL, "name": core.name, "version": core.version, "time": list(core.time)}
@@ -2041,7 +2073,7 @@ async def _run(core: Core) -> None:
         welcome = await connection.call("suite.connect", hello)
         core.clock = Clock(connection)
         if welcome["time"] == "virtual":
-            core.clock.virtual = True
+            core.clock.virtual, connection.told = True, welcome["now"]
             loop.virtual_clock, loop.selector.idle = core.clock, connection.idle
         core.sites = {site: Platform(connection, site) for site in welcome["sites"]}
         core.state_dir = Path(welcome["state_dir"])
@@ -2061,6 +2093,37 @@ async def _run(core: Core) -> None:
 
 
 def run(core: Core) -> None:
-    """Connects to the suite and serves the core until the suite ends the connection."""
+    """Connects to the suite and serves the core until the suite ends the connection.
+
+    A program that is called with `--listen PATH` listens at a socket instead: see `listen`.
+    """
+    match sys.argv[1:]:
+        case ["--listen", path]:
+            listen(core, path)
+        case _:
+            _serve(core)
+
+
+def listen(core: Core, path: str) -> None:
+    """Listens at a Unix socket, for a suite that is started with `--core unix:PATH`. Each connection
+    gets a process of its own, with a copy of the core."""
+    # Nobody waits for these processes.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        print(f"listening at {path}", file=sys.stderr, flush=True)
+        while True:
+            accepted, _ = server.accept()
+            with accepted:
+                if os.fork() == 0:
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    server.close()
+                    return _serve(core, accepted)
+
+
+def _serve(core: Core, accepted: socket.socket | None = None) -> None:
     with asyncio.Runner(loop_factory=_Loop) as runner:
-        runner.run(_run(core))
+        runner.run(_run(core, accepted))

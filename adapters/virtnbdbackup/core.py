@@ -115,8 +115,6 @@ class VirtNbdBackup(FullCopy):
             shutil.rmtree(target)
 
     async def make_final(self, job: rt.Job, id: rt.ItemId) -> None:
-        # The machine's disks were restored: there is no point below them to merge them into.
-        self.find(id).view.failed_over_to = None
         await super().make_final(job, id)
         self.delete_chain(id)
 

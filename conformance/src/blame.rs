@@ -11,6 +11,7 @@
 //! | `NotFound` for something that the core had to keep | [`ScenarioError::CoreViolation`], where the caller says so with [`KeptByCore`] |
 //! | [`TestbedError`] | as above for the core's and the simulator's own errors; what a core had to do on the testbed and did not is the core's |
 //! | [`harness::Error`], [`anyhow::Error`] | [`ScenarioError::Inconclusive`]: the host, a tool or the suite failed |
+//! | [`harness::Error`] of a guest that the core recovered | the core's, unless its host starved the guest or the guest's image is unfit, see [`ScenarioError::of_recovered_guest`] |
 //!
 //! Findings have a blame as well: a rule about the suite's own stand-ins (`ST-`) that does not hold
 //! makes the run unknown, see [`Score`](crate::rules::Score).
@@ -47,6 +48,17 @@ impl ScenarioError {
         Self::Inconclusive(what.into())
     }
 
+    /// The failure of a guest that runs from disks that the core recovered. It is the core's, which
+    /// alone decides what is on these disks, unless the guest itself shows that it is not.
+    /// `context` goes before the error's own text.
+    #[must_use]
+    pub fn of_recovered_guest(error: harness::Error, context: &str) -> Self {
+        match only_host_or_image_causes(&error) {
+            true => Self::Inconclusive(format!("{context}: {error}")),
+            false => Self::from(error).attribute_to_core(context),
+        }
+    }
+
     /// Attributes an inconclusive error to the core, because only the core can have caused it here:
     /// for example a guest that does not boot from the disks that the core recovered. `context`
     /// goes before the error's own text. An error that already is the core's stays as it is.
@@ -57,6 +69,12 @@ impl ScenarioError {
             other @ (Self::CoreViolation(_) | Self::Lacking(_)) => other,
         }
     }
+}
+
+/// Whether an error of a guest says nothing about the disks that it runs from: the host did not let
+/// it run, or its image is unfit.
+fn only_host_or_image_causes(error: &harness::Error) -> bool {
+    matches!(error, harness::Error::Starved { .. } | harness::Error::UnstablePages { .. })
 }
 
 /// Whether an error of the core with this code is the test host's failure: only the core's store
@@ -185,6 +203,29 @@ mod tests {
         let kept =
             simulator::testbed::kept("the copy", Err::<(), _>(platform_error(PlatformErrorKind::NotFound)));
         assert_eq!(kept.map_err(ScenarioError::from), Err(ScenarioError::core("the copy is missing")));
+    }
+
+    #[test]
+    fn a_guest_that_does_not_come_up_is_the_cores_failure_unless_its_host_did_not_let_it_run() {
+        let bound = std::time::Duration::from_secs(120);
+        let awaited = || "shop: the witness's hello".to_owned();
+        let blame = |error| ScenarioError::of_recovered_guest(error, "failover: it did not come up");
+        let seen = "ROUNDTRIP-NO-ROOT drivers: none".to_owned();
+        let core = [
+            harness::Error::TimedOut { awaited: awaited(), bound, seen: String::new() },
+            harness::Error::Died { who: "shop".to_owned(), awaited: awaited(), last_words: seen },
+            harness::Error::Witness { machine: "shop".to_owned(), what: "cannot read the ledger".to_owned() },
+        ];
+        for error in core {
+            assert!(matches!(blame(error), ScenarioError::CoreViolation(_)));
+        }
+        let why = "its kernel says: watchdog: BUG: soft lockup - CPU#0 stuck for 22s!".to_owned();
+        let starved = blame(harness::Error::Starved { awaited: awaited(), bound, why });
+        let text = "failover: it did not come up: the host starved the guest: shop: the witness's hello did not \
+                    happen within 120s; its kernel says: watchdog: BUG: soft lockup - CPU#0 stuck for 22s!";
+        assert_eq!(starved, ScenarioError::inconclusive(text));
+        let pages = harness::Error::UnstablePages { machine: "shop".to_owned(), disk: "data".to_owned() };
+        assert!(matches!(blame(pages), ScenarioError::Inconclusive(_)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 
+use crate::kills::KillChoice;
 use crate::rules::profile::{Profile, VARIABLE};
 use crate::wire_core::CoreChoice;
 
@@ -25,10 +26,14 @@ pub struct RunContext {
     pub cycles: u32,
     /// How many simulated cycles to run, each with a seed of its own.
     pub seeds: u64,
+    /// The moments of each cycle at which the core is killed.
+    pub kills: Option<KillChoice>,
 }
 
 /// Simulated cycles of a run that does not ask for another number.
 const SEEDS: u64 = 64;
+/// The same for a run that kills the core, in which each seed needs many cycles.
+const SEEDS_WITH_KILLS: u64 = 1;
 
 impl RunContext {
     /// Whether the core that the run opens is the built-in one as it is. Snapshots of the suite are
@@ -61,7 +66,10 @@ impl RunContext {
         std::fs::create_dir_all(&dir).with_context(|| format!("make the run directory {dir}"))?;
         let dir = Utf8PathBuf::from(dir).canonicalize_utf8().context("find the run directory")?;
         let cycles = text("ROUNDTRIP_CYCLES").map_or(Ok(1), |n| n.parse());
-        let seeds = text("ROUNDTRIP_SEEDS").map_or(Ok(SEEDS), |n| n.parse());
+        let kills = text("ROUNDTRIP_KILLS").map(|choice| choice.parse()).transpose();
+        let kills: Option<KillChoice> = kills.context("ROUNDTRIP_KILLS")?;
+        let seeds = if kills.is_some() { SEEDS_WITH_KILLS } else { SEEDS };
+        let seeds = text("ROUNDTRIP_SEEDS").map_or(Ok(seeds), |n| n.parse());
         Ok(Self {
             dir,
             id,
@@ -71,6 +79,7 @@ impl RunContext {
             variant: text("ROUNDTRIP_VARIANT"),
             cycles: cycles.context("ROUNDTRIP_CYCLES is not a number")?,
             seeds: seeds.context("ROUNDTRIP_SEEDS is not a number")?,
+            kills,
         })
     }
 }

@@ -7,6 +7,7 @@ use contract::{Platform, ReplicationCore};
 
 use crate::context::RunContext;
 use crate::core_under_test::{FaultHook, FaultInjection};
+use crate::kills::Kills;
 use crate::mutants::{InjectedFault, UnknownFault};
 use crate::variants::{CoreVariant, UnknownVariant};
 
@@ -29,6 +30,7 @@ pub enum UnknownChange {
 pub struct AskedChange {
     fault: InjectedFault,
     variant: Option<CoreVariant>,
+    kills: Option<Arc<Kills>>,
 }
 
 impl AskedChange {
@@ -40,27 +42,31 @@ impl AskedChange {
         Self::of(run, InjectedFault::for_checks(run.mutant.as_deref())?)
     }
 
-    /// What a run asks for, for a scenario with these edges.
+    /// What a run asks for, for a scenario with these edges. If the core is to be killed, it is
+    /// killed again and again while the scenario runs.
     ///
     /// # Errors
     /// There is no such mutant or variant, or the mutant waits for an edge that the scenario does
     /// not have.
     pub fn for_edges(run: &RunContext, edges: &[String]) -> Result<Self, UnknownChange> {
-        Self::of(run, InjectedFault::for_edges(run.mutant.as_deref(), edges)?)
+        let change = Self::of(run, InjectedFault::for_edges(run.mutant.as_deref(), edges)?)?;
+        let kills = run.kills.map(|choice| Kills::new(choice.within_one_run()));
+        Ok(Self { kills, ..change })
     }
 
     fn of(run: &RunContext, fault: InjectedFault) -> Result<Self, UnknownChange> {
         let variant = run.variant.as_deref().map(CoreVariant::find).transpose()?;
         match variant {
             Some(_) if run.mutant.is_some() => Err(UnknownChange::Both),
-            variant => Ok(Self { fault, variant }),
+            variant => Ok(Self { fault, variant, kills: None }),
         }
     }
 
     /// The same change for another core. What both have done counts together.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self { fault: self.fault.clone(), variant: self.variant.as_ref().map(CoreVariant::another) }
+        let variant = self.variant.as_ref().map(CoreVariant::another);
+        Self { fault: self.fault.clone(), variant, kills: self.kills.clone() }
     }
 
     /// Activates the fault if it waits for this edge.
@@ -97,5 +103,9 @@ impl FaultInjection for AskedChange {
             Some(variant) => variant.wrap_platform(platform),
             None => self.fault.wrap_platform(platform),
         }
+    }
+
+    fn kills(&self) -> Option<Arc<Kills>> {
+        self.kills.clone()
     }
 }

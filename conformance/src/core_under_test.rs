@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::{Capabilities, CoreError, ErrorCode, Operation, Platform, ReplicationCore, SiteId, Timestamp};
+use wire::client::BadAddress;
 
+use crate::kills::{Kills, RestartedCore};
 use crate::wire_core::{self, CoreChoice, WireParts};
 
 /// A content change on its way into a recovery point, and the hook by which mutants alter it. Only
@@ -45,7 +47,7 @@ impl CoreClock {
 }
 
 /// A change of the core under test: a fault, a sound variant, or none.
-pub trait FaultInjection {
+pub trait FaultInjection: Send + Sync {
     /// The fault below the core's interface, if it is one of these.
     fn hook(&self) -> Option<Arc<dyn FaultHook>>;
 
@@ -54,6 +56,19 @@ pub trait FaultInjection {
 
     /// Puts the fault between the core and a platform, if it is one of these.
     fn wrap_platform(&self, platform: Arc<dyn Platform>) -> Arc<dyn Platform>;
+
+    /// The core that is changed.
+    ///
+    /// # Errors
+    /// The environment names it and is malformed.
+    fn core(&self) -> Result<CoreChoice, BadAddress> {
+        CoreChoice::selected()
+    }
+
+    /// When the core is killed and started again, if it has a process of its own.
+    fn kills(&self) -> Option<Arc<Kills>> {
+        None
+    }
 }
 
 /// Opens the core under test, with a fault injected into it if `fault` is one.
@@ -66,7 +81,7 @@ pub fn open(
     fault: &(impl FaultInjection + ?Sized),
 ) -> Result<Arc<dyn ReplicationCore>, CoreError> {
     let bad = |error: &dyn std::fmt::Display| CoreError::new(ErrorCode::BadRequest, error.to_string());
-    match CoreChoice::selected().map_err(|error| bad(&error))? {
+    match fault.core().map_err(|error| bad(&error))? {
         CoreChoice::BuiltIn => open_built_in(parts, fault),
         CoreChoice::Wire(_) if fault.hook().is_some() => Err(bad(&NEEDS_BUILT_IN)),
         CoreChoice::Wire(address) => {
@@ -76,7 +91,11 @@ pub fn open(
                 CoreClock::System => None,
                 CoreClock::Virtual(now) => Some(now),
             };
-            Ok(fault.wrap(wire_core::open(&address, WireParts { platforms, dir, log, now })))
+            let parts = WireParts { platforms, dir, log, now };
+            Ok(fault.wrap(match fault.kills() {
+                Some(kills) => RestartedCore::open(address, parts, &kills),
+                None => wire_core::open(&address, &parts),
+            }))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The evidence of a scenario: a directory whose first file is a start mark and whose last file is
 //! the result.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use crate::context::RunContext;
 use crate::outcome::ScenarioOutcome;
+use crate::timeline::{Happening, Moment, TIMELINE};
 
 /// First file of a scenario. If there is no result beside it, the scenario did not end.
 pub const STARTED: &str = "started.json";
@@ -33,7 +35,17 @@ pub struct Evidence {
     dir: Utf8PathBuf,
     scenario: String,
     progress: Mutex<File>,
+    moments: Mutex<Moments>,
     began: Instant,
+    /// The same moment on the host's clock.
+    began_at: jiff::Timestamp,
+}
+
+/// The moments that were noted so far.
+struct Moments {
+    file: File,
+    /// Recovery points among them: a core lists each one many times.
+    points: BTreeSet<(String, String)>,
 }
 
 impl Evidence {
@@ -54,13 +66,17 @@ impl Evidence {
             }
         }
         std::fs::create_dir_all(&dir).with_context(|| format!("make {dir}"))?;
-        let started = json!({"scenario": scenario, "run": run.id, "at": jiff::Timestamp::now().to_string()});
+        let (began, began_at) = (Instant::now(), jiff::Timestamp::now());
+        let started = json!({"scenario": scenario, "run": run.id, "at": began_at.to_string()});
         let mark = dir.join(STARTED);
         std::fs::write(&mark, started.to_string()).with_context(|| format!("write {mark}"))?;
         let path = run.dir.join(PROGRESS);
         let progress = File::options().create(true).append(true).open(&path);
         let progress = Mutex::new(progress.with_context(|| format!("open {path}"))?);
-        Ok(Self { dir, scenario: scenario.to_owned(), progress, began: Instant::now() })
+        let path = dir.join(TIMELINE);
+        let file = File::create(&path).with_context(|| format!("write {path}"))?;
+        let moments = Mutex::new(Moments { file, points: BTreeSet::new() });
+        Ok(Self { dir, scenario: scenario.to_owned(), progress, moments, began, began_at })
     }
 
     /// The directory.
@@ -79,6 +95,36 @@ impl Evidence {
     #[must_use]
     pub fn relative(&self, path: &Utf8Path) -> String {
         path.strip_prefix(&self.dir).unwrap_or(path).to_string()
+    }
+
+    /// Notes that something happens now.
+    pub fn note(&self, what: Happening) {
+        self.note_at(Instant::now(), what);
+    }
+
+    /// Notes when something happened.
+    pub fn note_at(&self, at: Instant, what: Happening) {
+        let since = at.saturating_duration_since(self.began);
+        self.write(Moment { at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), what });
+    }
+
+    /// Notes a recovery point of a machine, once. `time` is its moment on the host's clock, in
+    /// milliseconds since 1970.
+    pub fn note_point(&self, machine: &str, point: &str, time: u64) {
+        let key = (machine.to_owned(), point.to_owned());
+        if !self.moments.lock().unwrap_or_else(PoisonError::into_inner).points.insert(key) {
+            return;
+        }
+        let began = u64::try_from(self.began_at.as_millisecond()).unwrap_or_default();
+        let what = Happening::Point { machine: machine.to_owned(), point: point.to_owned() };
+        self.write(Moment { at_ms: time.saturating_sub(began), what });
+    }
+
+    fn write(&self, moment: Moment) {
+        let Ok(line) = serde_json::to_string(&moment) else { return };
+        let file = &mut self.moments.lock().unwrap_or_else(PoisonError::into_inner).file;
+        // Only the report's drawing depends on it.
+        let _ = writeln!(file, "{line}");
     }
 
     /// Reports that a step begins. The returned guard reports its end when it is dropped: `failed`,
@@ -121,6 +167,13 @@ impl Evidence {
         std::fs::write(&working, text).with_context(|| format!("write {working}"))?;
         std::fs::rename(&working, &path).with_context(|| format!("write {path}"))
     }
+}
+
+/// When the scenario whose evidence is in `dir` began; `None` if its start mark does not say.
+#[must_use]
+pub fn began(dir: &Utf8Path) -> Option<jiff::Timestamp> {
+    let mark: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.join(STARTED)).ok()?).ok()?;
+    mark["at"].as_str()?.parse().ok()
 }
 
 /// Names of the scenarios that the run in `dir` was asked for; none if that is not stored.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow};
 use camino::{Utf8Path, Utf8PathBuf};
 use harness::oracle::{
-    self, CutRange, JoinVerdict, Judgement, LedgerIndex, LedgerJoin, Options, OracleError, Qcow2Source,
-    RawSource, Verdict as OracleVerdict, WriteLog,
+    self, CutRange, Entry, JoinVerdict, Judgement, LedgerIndex, LedgerJoin, Options, OracleError, Position,
+    Qcow2Source, RawSource, Verdict as OracleVerdict, WriteLog,
 };
 use witness::ledger::RecordNumber;
 
@@ -58,8 +58,10 @@ pub struct SecondReading {
 pub struct JudgedDisk {
     /// The verdict as it goes into the report.
     pub outcome: DiskOutcome,
-    /// The disk's place in the write order, if it has exactly one.
+    /// The disk's place in the write order, if it holds a state that power loss can leave.
     pub cut: Option<CutRange>,
+    /// Writes before that place that the disk lacks, all of them after its last flush.
+    pub lost: Vec<Position>,
     /// Whether the disk holds every write of the log.
     pub complete: bool,
     /// Its write log.
@@ -90,7 +92,8 @@ pub struct JudgedMachine {
 }
 
 impl JudgedMachine {
-    /// The first reason why this is not an exact and consistent state, if there is one.
+    /// The first reason why this is not a state that the machine was in, or that power loss can
+    /// leave of one, if there is one.
     #[must_use]
     pub fn objection(&self) -> Option<String> {
         let disks = self
@@ -197,8 +200,9 @@ pub(crate) async fn judge_first_writes(
     for disk in &disks {
         if let Some(cut) = disk.cut {
             let (writes, bytes) = disk.log.writes_after(cut.earliest);
-            lost.writes += writes;
-            lost.bytes += bytes;
+            let unflushed = disk.lost.iter().filter_map(|position| disk.log.entry(*position));
+            lost.writes += writes + disk.lost.len() as u64;
+            lost.bytes += bytes + unflushed.map(Entry::data_bytes).sum::<u64>();
         }
     }
     Ok(JudgedMachine { disks, initial_record, join, lost })
@@ -218,7 +222,7 @@ fn judge_disk(disk: &DiskUnderTest, writes: u64, dir: &Utf8Path) -> Result<Judge
         Err(error @ OracleError::RecoveredSize { .. }) => Finding::wrong_size(&error),
         Err(error) => return Err(error).with_context(|| format!("judge disk {name}")),
     };
-    let cut = finding.cut;
+    let (cut, lost) = (finding.cut, finding.lost);
     let second_reader = match second_reader {
         Ok(reading) => compare_readers(reading).with_context(|| format!("read {} again", reading.image))?,
         Err(why) => format!("not asked: {why}"),
@@ -242,16 +246,19 @@ fn judge_disk(disk: &DiskUnderTest, writes: u64, dir: &Utf8Path) -> Result<Judge
             digests: Some(digest::of_evidence(&initial, &write_log, &recovered_source)?),
         },
     };
-    let ledger = LedgerIndex::scan(&write_log).with_context(|| format!("find the ledger in {log}"))?;
-    let complete = cut.is_some_and(|cut| cut.latest.0 == write_log.len());
-    Ok(JudgedDisk { outcome, cut, complete, log: Arc::new(write_log), ledger })
+    let ledger =
+        LedgerIndex::scan_without(&write_log, &lost).with_context(|| format!("find the ledger in {log}"))?;
+    let complete = lost.is_empty() && cut.is_some_and(|cut| cut.latest.0 == write_log.len());
+    Ok(JudgedDisk { outcome, cut, lost, complete, log: Arc::new(write_log), ledger })
 }
 
 /// What the oracle found about one disk.
 struct Finding {
     class: &'static str,
-    /// The disk's place in the write order, if it has exactly one.
+    /// The disk's place in the write order, if it holds a state that power loss can leave.
     cut: Option<CutRange>,
+    /// Writes before that place that the disk lacks.
+    lost: Vec<Position>,
     /// Bytes compared.
     compared: u64,
     words: String,
@@ -259,9 +266,11 @@ struct Finding {
 
 impl Finding {
     fn of(judgement: &Judgement) -> Self {
+        let (cut, lost) = judgement.verdict.state().unzip();
         Self {
             class: class(&judgement.verdict),
-            cut: judgement.verdict.cut().filter(|_| judgement.verdict.is_exact()),
+            cut,
+            lost: lost.unwrap_or_default().to_vec(),
             compared: judgement.bytes_compared,
             words: judgement.to_string(),
         }
@@ -270,7 +279,7 @@ impl Finding {
     /// A disk that is not as large as the one that was replicated. That is the core's failure, and
     /// no content is compared.
     fn wrong_size(error: &OracleError) -> Self {
-        Self { class: "wrong-size", cut: None, compared: 0, words: error.to_string() }
+        Self { class: "wrong-size", cut: None, lost: Vec::new(), compared: 0, words: error.to_string() }
     }
 }
 
@@ -394,6 +403,42 @@ mod tests {
             let text = format!("disk data: the recovered disk has {bytes} bytes, ");
             assert!(objection.starts_with(&text), "{objection}");
         }
+    }
+
+    /// A disk whose log has a write to sector 8, a flush, a write to sector 9 and one to sector 10.
+    fn after_a_flush(dir: &Utf8Path, on_disk: [u64; 2]) -> DiskUnderTest {
+        let disk = disk_under_test(dir);
+        let mut log = log_of_one_write();
+        for (sector, sectors, flags) in [(0_u64, 0_u64, 1_u64), (9, 1, 0), (10, 1, 0)] {
+            log.extend([sector, sectors, flags, 0].map(u64::to_le_bytes).concat());
+            log.resize(log.len().next_multiple_of(512), 0);
+            log.extend(vec![1; 512 * sectors as usize]);
+        }
+        log[16..24].copy_from_slice(&4_u64.to_le_bytes());
+        std::fs::write(&disk.log, log).unwrap();
+        let mut recovered = vec![0; DISK_BYTES];
+        for sector in on_disk {
+            recovered[sector as usize * 512..][..512].fill(1);
+        }
+        std::fs::write(&disk.recovered, recovered).unwrap();
+        disk
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_lacks_a_write_after_its_last_flush_is_sound_and_not_complete() {
+        let (_keep, dir) = dir();
+        let machine = judge(vec![after_a_flush(&dir, [8, 10])], 0, &dir).await.unwrap();
+        assert_eq!(machine.disks[0].outcome.oracle, "epoch-consistent");
+        assert_eq!(machine.objection(), None);
+        assert_eq!((machine.complete(), machine.lost), (false, LostWrites { writes: 1, bytes: 512 }));
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_lacks_a_flushed_write_is_an_objection() {
+        let (_keep, dir) = dir();
+        let machine = judge(vec![after_a_flush(&dir, [9, 10])], 0, &dir).await.unwrap();
+        assert_eq!(machine.disks[0].outcome.oracle, "reordered");
+        assert!(machine.objection().is_some() && machine.unknown().is_none());
     }
 
     #[test]

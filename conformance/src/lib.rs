@@ -6,6 +6,8 @@
 //! - [`sim`]: the same core in memory: checks of single rules, and whole cycles for many seeds
 //! - [`core_under_test`]: the only place that opens a core; [`wire_core`]: cores behind the wire
 //!   protocol
+//! - [`kills`]: a core that is killed at chosen moments and started again
+//! - `refusal`: what a core may answer to a request that a rule forbids
 //! - [`missing`]: the capability that a core lacks; `capability_gate` notes it
 //! - [`mutants`]: cores made faulty on purpose, which the suite must fail
 //! - [`variants`]: sound cores that do things differently, which the suite must accept
@@ -17,8 +19,10 @@
 //! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
 //! - [`ssh`]: log-in to a machine from outside
 //! - [`evidence`]: what a run leaves behind; [`recheck`] judges it again
+//! - [`timeline`]: moments of a scenario, which its report draws
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
 //! - [`report`]: the summary on the terminal, `results.json`, JUnit and HTML
+//! - [`history`]: every run in one SQLite file
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs
 
 pub mod acceptance;
@@ -31,14 +35,17 @@ pub mod core_under_test;
 mod digest;
 mod disks;
 pub mod evidence;
+pub mod history;
 pub mod hydration;
 pub mod judge;
+pub mod kills;
 pub mod missing;
 pub mod mutants;
 pub mod mutation;
 pub mod outcome;
 pub mod real;
 pub mod recheck;
+mod refusal;
 pub mod report;
 pub mod rules;
 pub mod runner;
@@ -46,6 +53,7 @@ pub mod scenario;
 pub mod service;
 pub mod sim;
 pub mod ssh;
+pub mod timeline;
 pub mod variants;
 pub mod verdict;
 pub mod wire_core;

@@ -4,6 +4,7 @@
 //! states its edges; those of the simulated tier are in `sim`.
 
 use contract::DataSync;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rules::RuleId;
@@ -12,7 +13,7 @@ use crate::rules::RuleId;
 const TABLE: &str = include_str!("../scenarios.toml");
 
 /// What a scenario runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// Real guests.
@@ -61,6 +62,9 @@ pub struct Scenario {
     /// A test failover starts from an application-consistent recovery point.
     #[serde(default)]
     pub app_consistent: bool,
+    /// The original machine is powered on again before the reprotection.
+    #[serde(default)]
+    pub original_restarts: bool,
     /// Rules that a run of a scenario on guests promises to judge. One that it did not judge is
     /// unknown, so that a check that was passed over is never taken for one that passed.
     #[serde(default)]

@@ -1,9 +1,10 @@
 //! Verdicts.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// It was not looked at, because it needs a capability that the core does not have. Never a

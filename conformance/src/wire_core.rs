@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use contract::{Platform, ReplicationCore, SiteId, Timestamp};
+use contract::*;
+use tempdirs::OwnedDir;
 use wire::WireError;
 use wire::client::{BadAddress, Client, Clock, CoreAddress, IdleGate, Session, SystemClock};
 use wire::connection::Observer;
@@ -54,6 +55,7 @@ impl CoreChoice {
 }
 
 /// What a core behind the protocol is opened with.
+#[derive(Clone)]
 pub(crate) struct WireParts {
     pub(crate) platforms: BTreeMap<SiteId, Arc<dyn Platform>>,
     pub(crate) dir: PathBuf,
@@ -63,21 +65,77 @@ pub(crate) struct WireParts {
     pub(crate) now: Option<Arc<dyn Fn() -> Timestamp + Send + Sync>>,
 }
 
-/// Starts to open a core behind the protocol. Calls wait until it is open.
-pub(crate) fn open(address: &CoreAddress, parts: WireParts) -> Arc<dyn ReplicationCore> {
-    let WireParts { platforms, dir, log, now } = parts;
-    let (clock, time, observer): (Arc<dyn Clock>, _, Option<Arc<dyn Observer>>) = match now {
-        Some(now) => {
-            let read = Arc::clone(&now);
-            let gate = IdleGate::close(move || read());
-            (Arc::new(VirtualClock(now)), Time::Virtual, Some(Arc::new(gate)))
-        }
-        None => (Arc::new(SystemClock), Time::System, None),
-    };
-    let run = std::env::var("ROUNDTRIP_RUN_ID").unwrap_or_default();
-    let session = Session { platforms, state_dir: dir, run, clock, time, log, observer };
-    Arc::new(Client::open(address.clone(), session))
+/// The clock that a core gets.
+pub(crate) fn clock(parts: &WireParts) -> Arc<dyn Clock> {
+    match &parts.now {
+        Some(now) => Arc::new(VirtualClock(Arc::clone(now))),
+        None => Arc::new(SystemClock),
+    }
 }
+
+fn gate(parts: &WireParts) -> Option<Arc<IdleGate>> {
+    let now = parts.now.clone()?;
+    Some(IdleGate::close(move || now()))
+}
+
+/// Virtual time stands still until it is dropped.
+pub(crate) struct TimeHold(Option<Arc<IdleGate>>);
+
+impl Drop for TimeHold {
+    fn drop(&mut self) {
+        if let Some(gate) = &self.0 {
+            gate.ended();
+        }
+    }
+}
+
+/// Holds the virtual time, if time is virtual.
+pub(crate) fn hold_time(parts: &WireParts) -> TimeHold {
+    TimeHold(gate(parts))
+}
+
+/// Starts to open a core behind the protocol. Calls wait until it is open.
+pub(crate) fn connect(address: &CoreAddress, parts: &WireParts) -> Client {
+    let observer = gate(parts).map(|gate| Arc::new(gate) as Arc<dyn Observer>);
+    let session = Session {
+        platforms: parts.platforms.clone(),
+        state_dir: parts.dir.clone(),
+        run: std::env::var("ROUNDTRIP_RUN_ID").unwrap_or_default(),
+        clock: clock(parts),
+        time: if parts.now.is_some() { Time::Virtual } else { Time::System },
+        log: parts.log.clone(),
+        observer,
+    };
+    Client::open(address.clone(), session)
+}
+
+/// Starts to open a core behind the protocol, whose process ends when it is closed. Calls wait
+/// until it is open.
+pub(crate) fn open(address: &CoreAddress, parts: &WireParts) -> Arc<dyn ReplicationCore> {
+    Arc::new(OneProcess(connect(address, parts)))
+}
+
+/// A core behind the protocol, whose process ends when it is closed: a core that is opened again on
+/// the same directory must not meet it.
+struct OneProcess(Client);
+
+macro_rules! one_process {
+    (ends close $client:expr) => {
+        $client.kill().await
+    };
+    (ends $name:ident $client:expr) => {};
+    ($($kind:ident $needs:tt $name:ident($($argument:ident: [$($type:tt)+]),*) -> [$($result:tt)+];)+) => {
+        #[async_trait]
+        impl ReplicationCore for OneProcess {$(
+            async fn $name(&self, $($argument: $($type)+),*) -> Result<$($result)+, CoreError> {
+                let answer = self.0.$name($($argument),*).await;
+                one_process!(ends $name self.0);
+                answer
+            }
+        )+}
+    };
+}
+wire::core_methods!(one_process);
 
 /// A clock on the current runtime, whose time is the virtual one.
 struct VirtualClock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
@@ -115,7 +173,7 @@ impl std::fmt::Display for CoreIdentity {
 /// # Errors
 /// The core cannot be opened.
 pub async fn identify(address: &CoreAddress, log: Option<&Path>) -> Result<CoreIdentity, WireError> {
-    let dir = tempfile::tempdir();
+    let dir = OwnedDir::new("state");
     let dir = dir
         .map_err(|error| WireError::Host { what: "make a directory for the core", error: Arc::new(error) })?;
     let session = Session {

@@ -61,6 +61,16 @@ pub enum Error {
         /// What was observed instead.
         seen: String,
     },
+    /// A guest reached a time limit because the host did not let it run.
+    #[error("the host starved the guest: {awaited} did not happen within {bound:?}; {why}")]
+    Starved {
+        /// What was awaited.
+        awaited: String,
+        /// The time limit.
+        bound: Duration,
+        /// What shows that the guest did not get to run.
+        why: String,
+    },
     /// The kernel of a guest lets pages of a disk change while they are written.
     #[error(
         "pages of disk {disk} in {machine} may change while they are written, so no write log can be trusted; \

@@ -51,19 +51,26 @@ pub struct WitnessLink {
 #[derive(Serialize)]
 struct AckLine {
     number: RecordNumber,
+    /// Milliseconds since power-on.
     heard_ms: u128,
 }
 
 impl WitnessLink {
     /// Receives the witness's messages from `stream`; acknowledgements are also written to a file
-    /// in `dir`.
-    pub(crate) fn new(machine: &str, stream: UnixStream, dir: &Utf8Path) -> Result<Self> {
+    /// in `dir`, with the time since `powered_on`.
+    pub(crate) fn new(
+        machine: &str,
+        stream: UnixStream,
+        dir: &Utf8Path,
+        powered_on: Instant,
+    ) -> Result<Self> {
         let (reader, writer) = stream.into_split();
         let (sender, state) = watch::channel(WitnessState::default());
         let acks = Arc::new(std::sync::Mutex::new(Vec::new()));
         let path = dir.join("acks.jsonl");
         let file = std::fs::File::create(&path).map_err(Error::file(&path))?;
-        tokio::spawn(listen(reader, sender, Arc::clone(&acks), std::io::BufWriter::new(file)));
+        let file = std::io::BufWriter::new(file);
+        tokio::spawn(listen(reader, sender, Arc::clone(&acks), file, powered_on));
         Ok(Self { machine: machine.to_owned(), writer: Mutex::new(writer), state, acks })
     }
 
@@ -201,8 +208,8 @@ async fn listen(
     sender: watch::Sender<WitnessState>,
     acks: Arc<std::sync::Mutex<Vec<Ack>>>,
     mut file: std::io::BufWriter<std::fs::File>,
+    powered_on: Instant,
 ) {
-    let began = Instant::now();
     let mut lines = BufReader::new(reader).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let heard = Instant::now();
@@ -216,7 +223,7 @@ async fn listen(
         };
         if let FromGuest::Ack { number } = message {
             lock(&acks).push(Ack { number, heard });
-            let line = AckLine { number, heard_ms: heard.duration_since(began).as_millis() };
+            let line = AckLine { number, heard_ms: heard.duration_since(powered_on).as_millis() };
             let _ = writeln!(file, "{}", serde_json::to_string(&line).unwrap_or_default());
         }
         sender.send_modify(|known| note(known, message));

@@ -13,6 +13,7 @@ pub const PACKAGES: &[&str] = &[
     "busybox-static",
     "dropbear-bin",
     "linux-image-amd64",
+    "nftables",
     "qemu-guest-agent",
     "syslinux-common",
     "systemd-boot-efi",

@@ -18,6 +18,7 @@ const SOURCES: &[&str] = &[
     include_str!("modules.rs"),
     include_str!("rootfs.rs"),
     include_str!("variant.rs"),
+    include_str!("guest/firewall.nft"),
     include_str!("guest/init.sh"),
     include_str!("guest/initrd-init.sh"),
     include_str!("guest/services.sh"),

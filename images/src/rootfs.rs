@@ -17,7 +17,8 @@ use crate::tree::Tree;
 const BASE_MODULES: &[&str] = &["crc32c_generic", "scsi_mod", "sd_mod", "ext4"];
 /// Modules of the replication agent: snapshots, and RAM disks for their stores.
 const AGENT_MODULES: &[&str] = &["brd", "dm_mod", "dm_snapshot"];
-/// Modules of the running system: channels to the host, network cards, the power button.
+/// Modules of the running system: channels to the host, network cards, the firewall, the power
+/// button.
 const SYSTEM_MODULES: &[&str] = &[
     "virtio_pci",
     "virtio_console",
@@ -27,6 +28,8 @@ const SYSTEM_MODULES: &[&str] = &[
     "e1000",
     "e1000e",
     "tulip",
+    "nf_tables",
+    "nft_reject_inet",
     "button",
     "evdev",
 ];
@@ -168,6 +171,7 @@ fn add_scripts(tree: &mut Tree) {
     }
     tree.program("etc/udhcpc.script", include_str!("guest/udhcpc.sh"));
     tree.program("etc/fsfreeze-hook", include_str!("guest/fsfreeze-hook.sh"));
+    tree.file("etc/firewall.nft", include_str!("guest/firewall.nft"));
 }
 
 fn add_accounts(tree: &mut Tree) {
@@ -194,10 +198,11 @@ fn add_modules(tree: &mut Tree, parts: &Parts) -> Result<(), ImageError> {
 
 fn add_programs(tree: &mut Tree, parts: &Parts) -> Result<(), ImageError> {
     let mut libraries = BTreeSet::new();
-    for (name, path) in [("qemu-ga", "usr/sbin/qemu-ga"), ("dropbear", "usr/sbin/dropbear")] {
-        let bytes = parts.read(&[path, &format!("usr/bin/{name}")])?;
+    for name in ["dropbear", "nft", "qemu-ga"] {
+        let path = format!("usr/sbin/{name}");
+        let bytes = parts.read(&[&path, &format!("usr/bin/{name}")])?;
         collect_libraries(parts, &bytes, &mut libraries)?;
-        tree.program(path, bytes);
+        tree.program(&path, bytes);
     }
     for name in libraries {
         tree.program(&format!("{LIBRARIES}/{name}"), library(parts, &name)?);

@@ -26,6 +26,8 @@ pub struct Variant {
     pub address: Option<Ipv4Addr>,
     /// Whether to start the SSH server, which accepts only keys.
     pub ssh: bool,
+    /// Whether the guest's own firewall refuses SSH from each boot on, until it is opened.
+    pub firewall_refuses_ssh: bool,
     /// Whether to run the replication agent below all disks, for a machine that can be replicated
     /// only through it.
     pub agent: bool,
@@ -42,6 +44,7 @@ impl Default for Variant {
             dhcp: true,
             address: None,
             ssh: true,
+            firewall_refuses_ssh: false,
             agent: false,
             agent_version: "9.8".to_owned(),
             authorized_keys: Vec::new(),
@@ -73,7 +76,8 @@ impl Variant {
         let yes_no = |set: bool| if set { "yes" } else { "no" };
         let (dhcp, ssh) = (yes_no(self.dhcp), yes_no(self.ssh));
         let address = self.address.map_or_else(String::new, |address| format!("ADDRESS={address}\n"));
-        format!("DHCP={dhcp}\n{address}SSH={ssh}\nAGENT_VERSION={}\n", self.agent_version)
+        let firewall = if self.firewall_refuses_ssh { "FIREWALL=refuses-ssh\n" } else { "" };
+        format!("DHCP={dhcp}\n{address}SSH={ssh}\n{firewall}AGENT_VERSION={}\n", self.agent_version)
     }
 
     fn files(&self) -> Vec<(String, Vec<u8>)> {
@@ -234,6 +238,8 @@ mod tests {
         assert_eq!(text(VARIANT_ENV), "DHCP=no\nSSH=yes\nAGENT_VERSION=9.8\n");
         let fixed = Variant { address: Some([192, 0, 2, 77].into()), dhcp: false, ..Variant::default() };
         assert_eq!(fixed.env(), "DHCP=no\nADDRESS=192.0.2.77\nSSH=yes\nAGENT_VERSION=9.8\n");
+        let closed = Variant { firewall_refuses_ssh: true, ..Variant::default() };
+        assert_eq!(closed.env(), "DHCP=yes\nSSH=yes\nFIREWALL=refuses-ssh\nAGENT_VERSION=9.8\n");
         assert_eq!(text(SYSLINUX_CFG), render_syslinux::<&str>(&[], true));
         assert_eq!(text(LOADER_ENTRY), render_loader_entry::<&str>(&[], true));
     }

@@ -9,7 +9,8 @@ use crate::transfer::{Lane, REPORT_EVERY, Source, WINDOW, write};
 /// Number of windows in flight, each with its own connections: enough to keep both servers busy.
 const LANES: usize = 8;
 
-/// Makes the replica equal to the disk, durably if it `flushes`. Returns the number of bytes written.
+/// Makes the replica equal to the disk, durably if it `flushes`. Returns the number of bytes
+/// written.
 ///
 /// Calls `progress` from time to time with the approximate number of bytes compared.
 pub(crate) fn copy(

@@ -22,6 +22,7 @@ use crate::landing_log;
 use crate::policy::Policies;
 use crate::state::Record;
 use crate::store::Store;
+use crate::tasks::Tasks;
 
 /// What a core is built from.
 pub struct Config {
@@ -43,6 +44,8 @@ pub(crate) struct Context {
     items: Mutex<BTreeMap<ItemId, Arc<Item>>>,
     pub(crate) jobs: Mutex<Jobs>,
     pub(crate) plans: Mutex<BTreeMap<PlanId, RecoveryPlan>>,
+    /// The tasks that execute jobs.
+    pub(crate) tasks: Tasks,
     /// Whether every item in the store is recovered. No job starts before, because recovery closes
     /// everything that the previous process left open and must not close what a new job opens.
     recovered: watch::Sender<bool>,
@@ -66,6 +69,7 @@ impl Context {
             items: Mutex::new(items.collect()),
             jobs: Mutex::new(jobs),
             plans: Mutex::new(plans.collect()),
+            tasks: Tasks::default(),
             recovered: watch::Sender::new(false),
             config,
             store,

@@ -24,7 +24,7 @@ impl Core {
     /// The directory or the store cannot be used, or the store contains invalid data.
     pub fn open(config: Config) -> Result<Self, CoreError> {
         let ctx = Arc::new(Context::load(config)?);
-        tokio::spawn(recover(Arc::clone(&ctx)));
+        ctx.tasks.spawn(recover(Arc::clone(&ctx)));
         let checks = configuration::check_regularly(ctx.clock(), Arc::downgrade(&ctx));
         Ok(Self { configuration_checks: tokio::spawn(checks).abort_handle(), ctx })
     }

@@ -11,7 +11,7 @@ use contract::{
 
 use crate::core::Core;
 use crate::error::{not_replicating, unknown};
-use crate::jobs::runner;
+use crate::jobs::{recovery, runner};
 use crate::operations::protect;
 use crate::plan::{registry, runner as plan_runner};
 use crate::state::{Command, PlanCommand};
@@ -25,6 +25,12 @@ impl Core {
     async fn start(&self, item: &ItemId, command: Command) -> Result<JobId, CoreError> {
         let item = self.ctx.find(item).await?;
         Ok(runner::start(&self.ctx, &item, command, None).await?.id())
+    }
+
+    async fn stop_replication(&self) {
+        for item in self.ctx.all_items().await {
+            replication_tasks::stop(&item).await;
+        }
     }
 
     /// Starts a job that executes a command for a plan.
@@ -263,8 +269,12 @@ impl ReplicationCore for Core {
 
     async fn close(&self) -> Result<(), CoreError> {
         self.configuration_checks.abort();
-        for item in self.ctx.all_items().await {
-            replication_tasks::stop(&item).await;
+        self.stop_replication().await;
+        let interrupted = self.ctx.tasks.stop().await;
+        // A job may have started replication meanwhile.
+        self.stop_replication().await;
+        if interrupted {
+            recovery::close_all(&self.ctx).await;
         }
         Ok(())
     }

@@ -12,7 +12,8 @@
 //! - `state`: everything that is stored, as plain data
 //! - `store`, `clock`, [`fault_hook`], `landing_log`, `transfer`, `bulk_copy`, `exports`,
 //!   `hydrate`: storage, time, disk content
-//! - `policy`, `item`, `jobs::job`, `jobs::registry`, `context`: what all parts of the core share
+//! - `policy`, `item`, `tasks`, `jobs::job`, `jobs::registry`, `context`: what all parts of the
+//!   core share
 //! - `points`, `retention`, `point_volumes`: which points can be chosen, and which expire
 //! - `processor`, `resync`, `receive`, `consistency_group`, `full_sync`, `replication_tasks`:
 //!   background replication
@@ -57,6 +58,7 @@ mod retention;
 mod state;
 mod store;
 pub mod table;
+mod tasks;
 mod transfer;
 
 pub use crate::clock::{Clock, TimeSource};

@@ -31,7 +31,7 @@ pub enum Command {
         json: bool,
     },
     /// Run scenarios and report the verdict
-    Conformance(ConformanceArgs),
+    Conformance(Box<ConformanceArgs>),
     /// Run everything that must pass before a change is merged, up to one short real cycle
     Test(Consent),
     /// List the guest images, or build the current one
@@ -57,11 +57,53 @@ pub enum Command {
     /// Write the generated pages of docs, and adapters/wire/openrpc.json
     #[command(alias = "diagrams")]
     Docs,
+    /// Write the report of a run again, and print its summary
+    Report {
+        /// The run: its directory, or its id under ./roundtrip-runs
+        #[arg(value_name = "RUN", default_value = "latest")]
+        run: Utf8PathBuf,
+        /// Also print every edge and every rule
+        #[arg(long)]
+        verbose: bool,
+        /// The history to which the run is added [default: history.sqlite beside the run's
+        /// directory]
+        #[arg(long, value_name = "PATH")]
+        history: Option<Utf8PathBuf>,
+    },
+    /// Show or shorten the history of runs
+    History {
+        /// The history
+        #[arg(long, value_name = "PATH", default_value = "roundtrip-runs/history.sqlite", global = true)]
+        history: Utf8PathBuf,
+        /// What to do with it
+        #[command(subcommand)]
+        what: HistoryCommand,
+    },
     /// Judge the stored evidence of a run again
     Recheck {
         /// The run's directory
         dir: Utf8PathBuf,
     },
+}
+
+/// What `history` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum HistoryCommand {
+    /// List the runs, the newest last
+    List,
+    /// Show what is kept of a run
+    Show {
+        /// Its id
+        run: String,
+    },
+    /// Delete all runs but the newest
+    Prune {
+        /// How many to keep
+        #[arg(long, value_name = "N")]
+        keep: u32,
+    },
+    /// Print every run as a line of JSON
+    Export,
 }
 
 /// What `images` does.
@@ -112,6 +154,10 @@ pub struct ConformanceArgs {
     /// socket at which it listens; see docs/protocol.md
     #[arg(long, value_name = "CMD|unix:PATH")]
     pub core: Option<String>,
+    /// Kill the core with SIGKILL in each cycle and start it again: in one cycle for each of N
+    /// moments, or for every moment, or at one moment that a report names
+    #[arg(long, value_name = "N|all|@MOMENT", requires = "core", value_parser = kills)]
+    pub kills: Option<String>,
     /// Test the suite itself: run it against a core with this fault
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
@@ -127,9 +173,16 @@ pub struct ConformanceArgs {
     /// Simulated cycles, each with a seed of its own [default: 64]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub seeds: Option<u32>,
-    /// Repeat the simulated cycle and the checks in memory with this one seed, which a failure names
+    /// Repeat the simulated cycle and the checks in memory with this one seed, which a failure
+    /// names
     #[arg(long, value_name = "N", conflicts_with = "seeds")]
     pub seed: Option<u64>,
+    /// Print every edge and every rule at the end, instead of one line for each scenario
+    #[arg(long)]
+    pub verbose: bool,
+    /// The history to which the run is added [default: history.sqlite beside the run's directory]
+    #[arg(long, value_name = "PATH")]
+    pub history: Option<Utf8PathBuf>,
     #[command(flatten)]
     pub consent: Consent,
 }
@@ -153,8 +206,8 @@ pub struct BenchArgs {
 /// What `mutants` is told.
 #[derive(Debug, Clone, Args)]
 pub struct MutantsArgs {
-    /// Only these mutants of the matrix
-    #[arg(value_name = "NAME", conflicts_with = "generated")]
+    /// Only these mutants of the matrix; with --generated, those whose name contains one of these
+    #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// Judge them by the checks in memory, or a selection by scenarios on real guests
     #[arg(long, value_enum, default_value = "sim", conflicts_with = "generated")]
@@ -198,15 +251,25 @@ impl ConformanceArgs {
             keep: false,
             connect: None,
             core: None,
+            kills: None,
             mutant: None,
             variant: None,
             profile: None,
             cycles: None,
             seeds: None,
             seed: None,
+            verbose: false,
+            history: None,
             consent,
         }
     }
+}
+
+/// A choice of moments: `all`, a number from 1, or such a number after `@`.
+fn kills(text: &str) -> Result<String, String> {
+    let digits = text.strip_prefix('@').unwrap_or(text);
+    let valid = text == "all" || digits.parse::<u64>().is_ok_and(|number| number > 0);
+    if valid { Ok(text.to_owned()) } else { Err("a number from 1, `all`, or `@` and a number".to_owned()) }
 }
 
 /// The exit code for what the argument parser has to say: help and version are answers, the rest is
@@ -231,6 +294,9 @@ mod tests {
             &["xtask", "conformance", "--tier", "moon"][..],
             &["xtask", "conformance", "--cycles", "0"],
             &["xtask", "conformance", "--seeds", "0"],
+            &["xtask", "conformance", "--core", "true", "--kills", "0"],
+            &["xtask", "conformance", "--core", "true", "--kills", "@"],
+            &["xtask", "conformance", "--kills", "all"],
             &["xtask", "clean", "--runs", "0"],
             &["xtask", "bench", "--rounds", "0"],
             &["xtask", "dance"],

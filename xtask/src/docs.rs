@@ -5,7 +5,8 @@ use camino::Utf8Path;
 
 use crate::suite::Suite;
 
-/// Writes `docs/rules.md`, `docs/states.md`, `docs/protocol.md` and `adapters/wire/openrpc.json`.
+/// Writes `docs/rules.md`, `docs/states.md`, `docs/protocol.md`,
+/// `docs/results.schema.json` and `adapters/wire/openrpc.json`.
 /// Unit tests fail while one is out of date.
 pub fn command(root: &Utf8Path) -> Result<()> {
     Suite::on_ready_machine(root)?.must(&["docs", root.as_str()])

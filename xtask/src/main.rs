@@ -11,9 +11,11 @@ mod docs;
 mod doctor;
 mod error;
 mod guest_images;
+mod history;
 mod mutants;
 mod process;
 mod recheck;
+mod report;
 mod setup;
 mod suite;
 mod system;
@@ -61,6 +63,10 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Clean { runs, consent } => done(clean::command(&root, *runs, consent.yes)),
         Command::Bench(arguments) => bench::command(&root, arguments),
         Command::Docs => done(docs::command(&root)),
+        Command::Report { run, verbose, history } => {
+            report::command(&root, run, *verbose, history.as_deref())
+        }
+        Command::History { history, what } => history::command(&root, history, what),
         Command::Recheck { dir } => recheck::command(&root, dir),
         Command::Mutants(arguments) => mutants::command(&root, arguments),
         Command::Variants(arguments) => variants::command(&root, arguments),

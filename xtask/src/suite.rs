@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
@@ -58,9 +58,15 @@ impl Suite {
         Self::build_as(root, uri, &["--test", "real", "--test", "sim"])
     }
 
-    /// Builds the suite's binary with all optimisations, for measurements.
+    /// Builds the suite's binary alone.
+    pub fn build_binary(root: &Utf8Path, uri: &str) -> Result<Self> {
+        Self::build_as(root, uri, &[])
+    }
+
+    /// Builds the suite's binary and the program of the built-in core with all optimisations, for
+    /// measurements.
     pub fn build_fast(root: &Utf8Path, uri: &str) -> Result<Self> {
-        Self::build_as(root, uri, &["--release"])
+        Self::build_as(root, uri, &["--release", "--bin", "roundtrip-core"])
     }
 
     /// Builds the suite for a command that changes nothing on this machine, and refuses if set-up
@@ -83,6 +89,13 @@ impl Suite {
         let path =
             path.ok_or_else(|| infrastructure(format!("cargo built no `{BINARY}`: is this tree complete?")))?;
         Ok(Self { path, root: root.to_owned(), uri: uri.to_owned() })
+    }
+
+    /// The same suite as a copy in a directory, which later builds do not change.
+    pub fn kept_in(self, dir: &Utf8Path) -> Result<Self> {
+        let path = dir.join(BINARY);
+        std::fs::copy(&self.path, &path).with_context(|| format!("copy the suite to {path}"))?;
+        Ok(Self { path, ..self })
     }
 
     /// A command of the suite's binary.

@@ -38,6 +38,23 @@
 //! - **Abilities.** Every method with a default implementation may be left out. What a core does
 //!   not support is not judged, and neither passed nor failed.
 //!
+//! # Restart
+//!
+//! A core can be killed at any moment, and is then opened again on the same directory. It continues
+//! where it was:
+//!
+//! - **What it has shown stays true.** Items, policies, plans, points and jobs are still there
+//!   under their ids. A job that had ended shows the same end, a point the same time.
+//! - **Requests.** A request whose answer was lost was accepted as a whole or not at all. If it
+//!   was, [`ReplicationCore::jobs`] lists its job; if it was not, it can be made again.
+//! - **Jobs that were at work** go on to their end, or fail. A job that failed because of the kill
+//!   leaves the item in a state in which the same request is accepted again.
+//! - **Replication goes on.** The transfer that was interrupted may be missing: the next point may
+//!   come one interval later.
+//! - **Platforms.** A core first calls [`Platform::close_all`], so that nothing stays open that the
+//!   killed process had opened. A call that was in progress may have taken effect or not, and may
+//!   still take effect while the new process starts.
+//!
 //! # A minimal core
 //!
 //! A core implements the methods that every core needs, and leaves out operations that it does not

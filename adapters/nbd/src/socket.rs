@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::Permissions;
 use std::io;
 use std::net::Shutdown;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use nbd_server::{Disk, Disks, Features, Refused, Run};
-use tempfile::{Builder, TempDir};
+use tempdirs::OwnedDir;
 
 use crate::export::{Connected, Export, Place, Refusal, Registry, Served, errno};
 use crate::extent::Extent;
@@ -20,7 +18,7 @@ use crate::extent::Extent;
 /// An NBD server of exports of this process. Its socket is in a directory that only this user can
 /// enter. Dropping it disconnects all clients and removes the socket.
 pub struct DiskServer {
-    dir: TempDir,
+    dir: OwnedDir,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
@@ -45,8 +43,7 @@ impl DiskServer {
     /// # Errors
     /// The host allows no directory, socket or thread.
     pub fn start() -> io::Result<Self> {
-        let only_this_user = Permissions::from_mode(0o700);
-        let dir = Builder::new().prefix("roundtrip-disks-").permissions(only_this_user).tempdir()?;
+        let dir = OwnedDir::new("disks")?;
         let listener = UnixListener::bind(dir.path().join("nbd.sock"))?;
         let shared = Arc::new(Shared::default());
         let accept = {
@@ -82,8 +79,8 @@ impl DiskServer {
         }
         // Wakes the thread that accepts connections, which then ends.
         let woken = UnixStream::connect(self.socket()).is_ok();
-        // Fails if it was removed before.
-        let _ = std::fs::remove_dir_all(self.dir.path());
+        // What cannot be removed now is stale when this process has ended.
+        let _ = self.dir.remove();
         woken
     }
 }

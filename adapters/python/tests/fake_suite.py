@@ -125,6 +125,11 @@ class FakeSite:
         self.parents[id] = None
         return {"id": id, "size": size, "parent": None, "allocated": 0}
 
+    def volume(self, id: str) -> Json:
+        if id not in self.parents:
+            raise self.refuse("not-found", f"no volume {id}")
+        return {"id": id, "size": SIZE, "parent": self.parents[id], "allocated": 0}
+
     def derive_volume(self, id: str, parent: str) -> Json:
         view = self.create_volume(id, SIZE, None)
         self.path(id).write_bytes(self.path(parent).read_bytes())
@@ -260,6 +265,7 @@ class FakeSuite:
         if self.virtual and self._waiting and self._sleeping:
             self._sleeping.sort()
             self.now, number = self._sleeping.pop(0)
+            self.notify("clock.time", {"time": self.now})
             self._send({"id": number, "result": None})
 
     def _answer(self, message: Json) -> None:
@@ -290,7 +296,10 @@ class FakeSuite:
         self._connected.set_result(None)
         time = "virtual" if self.virtual else "system"
         state = str(self.folder / "state")
-        return {"protocol": "1.0", "time": time, "state_dir": state, "sites": list(self.sites), "run": "r"}
+        return {
+            "protocol": "1.0", "time": time, "now": self.now, "state_dir": state,
+            "sites": list(self.sites), "run": "r",
+        }  # fmt: skip
 
 
 def python_core(file: str) -> list[str]:

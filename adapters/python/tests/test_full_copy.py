@@ -139,7 +139,7 @@ class FullCopyTest(unittest.IsolatedAsyncioTestCase):
         request = {"item": "item", "point": "latest", "network": "isolated"}
         job = await self.suite.ended(await self.suite.call("test_failover", request=request))
         self.assertEqual(("failed", "platform"), (job["state"], job["error"]["code"]))
-        self.assertEqual([], [name for name in self.recovery.volumes() if "delta" in name])
+        self.assertEqual([], [name for name in self.recovery.volumes() if "-copy-" in name])
 
     async def test_a_failed_transfer_shows_and_the_next_one_heals_it(self) -> None:
         await self.protect()

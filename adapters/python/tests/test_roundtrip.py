@@ -305,6 +305,34 @@ class CoreTest(unittest.IsolatedAsyncioTestCase):
         process.stdin.close()
         self.assertEqual(0, await asyncio.wait_for(process.wait(), 20))
 
+    async def test_a_core_that_listens_serves_each_connection_in_a_process_of_its_own(self) -> None:
+        await self.suite("async def opened(self): print('process', __import__('os').getpid())")
+        path = str(self.folder / "listening")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(self.folder / "core.py"), "--listen", path),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout and process.stderr
+        said = await asyncio.wait_for(process.stderr.readline(), 20)
+        self.assertEqual(f"listening at {path}", said.decode().strip())
+        served = []
+        for number in range(2):
+            reader, writer = await asyncio.open_unix_connection(path)
+            hello = json.loads(await asyncio.wait_for(reader.readline(), 20))
+            self.assertEqual(("suite.connect", "mine"), (hello["method"], hello["params"]["name"]))
+            welcome = {"time": "system", "sites": [], "state_dir": str(self.folder / str(number))}
+            ask = {"jsonrpc": "2.0", "id": "x", "method": "core.capabilities", "params": {}}
+            for message in ({"jsonrpc": "2.0", "id": hello["id"], "result": welcome}, ask):
+                writer.write(json.dumps(message).encode() + b"\n")
+            found = json.loads(await asyncio.wait_for(reader.readline(), 20))
+            self.assertEqual("mine 0", found["result"]["name"])
+            writer.close()
+            served.append(await asyncio.wait_for(process.stdout.readline(), 20))
+        self.assertEqual(2, len({*served}))
+        process.kill()
+        await process.wait()
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -49,6 +49,7 @@ mod machines;
 mod power;
 mod process;
 mod profile;
+mod refusals;
 mod seeds;
 mod site;
 mod snapshots;

@@ -23,7 +23,7 @@ use crate::state::State;
 use crate::store::Store;
 use crate::trace::Trace;
 use crate::{Call, Event, Link, SimClock, SimConfig, SimProfile, Snapshot};
-use inventory::{Denial, Infrastructure};
+use inventory::Infrastructure;
 
 /// A site in memory, opened by [`SimWorld::site`](crate::SimWorld::site).
 pub struct SimSite {
@@ -274,19 +274,6 @@ impl SimSite {
 
     pub(crate) fn note(&self, subject: &str, what: String) {
         self.trace.add(self.clock.now(), subject, what);
-    }
-
-    pub(crate) fn refuse(&self, kind: Kind, message: impl Into<String>) -> PlatformError {
-        PlatformError { site: self.label().to_owned(), kind, message: message.into() }
-    }
-
-    /// Converts a denial by the site's components to an error of this site.
-    pub(crate) fn denied(&self) -> impl Fn(Denial) -> PlatformError {
-        |denial| self.refuse(denial.kind, denial.message)
-    }
-
-    pub(crate) fn unknown(&self, what: &str, id: &dyn fmt::Display) -> PlatformError {
-        self.refuse(Kind::NotFound, format!("there is no {what} {id}"))
     }
 
     fn reachable(&self) -> Result<(), PlatformError> {

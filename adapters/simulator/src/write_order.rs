@@ -2,6 +2,7 @@
 //! writes. It is simple and exact, because the order over all disks is known.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
 use witness::ledger::RecordNumber;
@@ -40,6 +41,24 @@ pub struct DiskSizes {
     pub expected: Vec<u64>,
     /// The recovered disks.
     pub found: Vec<u64>,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(writes) => write!(f, "they hold the first {} writes", writes.end()),
+            Self::Broken(mismatch) => write!(f, "{mismatch:?}"),
+            Self::OtherDisks(sizes) => write!(f, "{sizes}"),
+            Self::Unknown(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+impl fmt::Display for DiskSizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { expected, found } = self;
+        write!(f, "the disks of the source have the sizes {expected:?} bytes, those recovered {found:?}")
+    }
 }
 
 /// The best matching number of writes, and the first wrong sector there.

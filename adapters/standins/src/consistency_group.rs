@@ -54,7 +54,9 @@ impl StandInSite {
             let frozen = boot.guest.agent(r#"{"execute":"guest-fsfreeze-freeze"}"#).await;
             frozen.map_err(|error| {
                 let text = format!("the applications in {machine} cannot be quiesced: {error}");
-                self.refuse(Kind::NotQuiesced, text)
+                let error = self.refuse(Kind::NotQuiesced, text);
+                self.note_failure(&error);
+                error
             })?;
         }
         Ok(())

@@ -50,7 +50,7 @@ impl StandInSite {
     }
 
     /// Records a failure, unless an injected fault or the loss of the site explains it.
-    fn note_failure(&self, error: &PlatformError) {
+    pub(crate) fn note_failure(&self, error: &PlatformError) {
         if lock(&self.faults.present).is_empty() && !self.is_lost() {
             lock(&self.own_failures).push(OwnFailure { at: now(), error: error.clone() });
         }

@@ -2,8 +2,8 @@
 
 use contract::{PlatformError, Timestamp};
 
-/// A failure of a site itself: of QEMU, libvirt, a tool or the host's disk, while no fault was
-/// injected. A core is not to blame for what it could not do because of it.
+/// A failure of a site itself: of QEMU, libvirt, a tool, the agent in a guest or the host's disk,
+/// while no fault was injected. A core is not to blame for what it could not do because of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnFailure {
     /// When it happened.

@@ -17,6 +17,7 @@ pub mod compatibility;
 pub mod connection;
 pub mod error;
 pub mod examples;
+mod handler;
 pub mod id;
 mod lines;
 pub mod message;
@@ -29,5 +30,7 @@ mod pending;
 pub mod protocol;
 pub mod server;
 mod serving;
+mod shared;
+mod turns;
 
 pub use error::WireError;

@@ -57,8 +57,9 @@ macro_rules! core_methods {
     };
 }
 
-/// Gives the list of the methods of `Platform` to a macro. The platform bounds the duration of
-/// every call itself.
+/// Gives the list of the methods of `Platform` to a macro; see [`methods`](crate::methods). The
+/// platform bounds the duration of every call itself.
+#[macro_export]
 macro_rules! platform_methods {
     ($($use:ident)::+) => {
         $($use)::+! {
@@ -91,7 +92,7 @@ macro_rules! platform_methods {
         }
     };
 }
-pub(crate) use {crate::core_methods, platform_methods};
+pub(crate) use {crate::core_methods, crate::platform_methods};
 
 /// Bytes, which are a Base64 text on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,11 @@
 //! What a side of a connection does with what its peer sends.
 
+use std::sync::Arc;
+
 use contract::Timestamp;
 use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use crate::error::WireError;
 use crate::message::{Answer, Request};
@@ -40,6 +44,12 @@ pub trait Observer: Send + Sync + 'static {
     /// The peer has handled so many messages and has no work in progress (`clock.idle`).
     fn idle(&self, _received: u64) {}
 
+    /// Whether the two sides work in turn: the peer gets the next message only when it has handled
+    /// all before it, and what it has sent meanwhile is handled when it has finished.
+    fn takes_turns(&self) -> bool {
+        false
+    }
+
     /// Why the connection has to end now, if it has; asked every half second.
     fn overdue(&self) -> Option<WireError> {
         None
@@ -47,4 +57,22 @@ pub trait Observer: Send + Sync + 'static {
 
     /// The connection has ended, or was never made.
     fn ended(&self) {}
+}
+
+/// What a connection is started with.
+pub struct Options {
+    /// Answers the peer's requests.
+    pub service: Arc<dyn Service>,
+    /// The runtime for that work.
+    pub serve_on: Handle,
+    /// Replaces `serve_on` after the first message. No other message is handled before.
+    pub then_serve_on: Option<oneshot::Receiver<Handle>>,
+    /// Whether the messages pass through a task on `serve_on`, which lets the two sides work in
+    /// turn; see [`Observer::takes_turns`].
+    pub in_turn: bool,
+    /// Sees what goes through.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// Resolves after the peer's end of the connection was closed, with a better description of
+    /// why, if there is one.
+    pub why_closed: Option<BoxFuture<'static, Option<WireError>>>,
 }

@@ -12,6 +12,9 @@ use crate::message::Answer;
 /// How a request ended: with an answer, or with the connection.
 pub(crate) type Ended = Result<Answer, WireError>;
 
+/// Who waits for the end of a request.
+pub(crate) type Caller = oneshot::Sender<Ended>;
+
 /// The requests of one side that wait for an answer. Ids count from 1, so that an id above the last
 /// one was never used, and one below it that does not wait was answered before.
 #[derive(Default)]
@@ -24,7 +27,7 @@ struct Waiting {
     method: &'static str,
     deadline: Option<(Instant, Duration)>,
     /// `None`: cancelled; the answer is dropped.
-    caller: Option<oneshot::Sender<Ended>>,
+    caller: Option<Caller>,
 }
 
 impl PendingCalls {
@@ -46,18 +49,16 @@ impl PendingCalls {
         self.waiting.get_mut(&id).is_some_and(|waiting| waiting.caller.take().is_some())
     }
 
-    /// Passes an answer on to its request.
-    pub(crate) fn answer(&mut self, id: Id, answer: Answer) -> Result<(), WireError> {
+    /// Takes a request out because its answer has come; `None`: nobody waits for it any more.
+    pub(crate) fn claim(&mut self, id: Id) -> Result<Option<Caller>, WireError> {
         let number = if let Id::Number(number) = &id { number.as_u64() } else { None };
         let Some(number) = number.filter(|number| (1..=self.last).contains(number)) else {
             return Err(WireError::UnknownAnswer(id));
         };
-        let Some(waiting) = self.waiting.remove(&number) else { return Err(WireError::SecondAnswer(id)) };
-        if let Some(caller) = waiting.caller {
-            // The caller may have gone at this moment.
-            let _ = caller.send(Ok(answer));
+        match self.waiting.remove(&number) {
+            Some(waiting) => Ok(waiting.caller),
+            None => Err(WireError::SecondAnswer(id)),
         }
-        Ok(())
     }
 
     /// The error of a request whose time is over.
@@ -79,22 +80,20 @@ impl PendingCalls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::ErrorObject;
 
     #[test]
     fn only_a_request_that_waits_can_be_answered() {
         let mut pending = PendingCalls::default();
-        let error = || Err(ErrorObject::new(1, ""));
-        let unknown = pending.answer(1.into(), error());
+        let unknown = pending.claim(1.into());
         assert!(matches!(unknown, Err(WireError::UnknownAnswer(_))));
         let (first, _wanted) = pending.add("a", None);
         let (second, _dropped) = pending.add("b", None);
         assert!(pending.cancel(second));
         assert!(!pending.cancel(second));
-        assert!(pending.answer(second.into(), error()).is_ok(), "a cancelled request may be answered");
-        assert!(pending.answer(first.into(), error()).is_ok());
-        assert!(matches!(pending.answer(first.into(), error()), Err(WireError::SecondAnswer(_))));
-        let text = pending.answer(Id::Text("1".to_owned()), error());
+        assert!(pending.claim(second.into()).is_ok(), "a cancelled request may be answered");
+        assert!(pending.claim(first.into()).is_ok());
+        assert!(matches!(pending.claim(first.into()), Err(WireError::SecondAnswer(_))));
+        let text = pending.claim(Id::Text("1".to_owned()));
         assert!(matches!(text, Err(WireError::UnknownAnswer(_))));
     }
 

@@ -1,12 +1,16 @@
-//! The speed of the built-in core beside that of other programs, on the same disk in the same run.
+//! The speed of the built-in core and of the oracle beside that of other programs, on the same disk
+//! in the same run.
 //!
-//! The core is measured over its public interface, between two stand-in sites with their QEMU
+//! `calls` measures what a core in a process of its own costs. For the other figures the core is
+//! measured over its public interface, between two stand-in sites with their QEMU
 //! processes, NBD servers and image files. No guest gets further than its firmware. Compare figures
 //! of one run only, never with those of another machine.
 
+mod calls;
 mod delta;
 mod figures;
 mod initial;
+mod oracle;
 mod pair;
 mod source;
 
@@ -47,6 +51,8 @@ pub async fn run(host: &Host, dir: &Utf8Path, rounds: u32) -> Result<u8> {
 
 async fn measure(pair: &Pair, rounds: u32) -> Result<()> {
     println!("{}\n", host()?);
+    println!("{}", oracle::run(pair, rounds).await?);
+    println!("{}", calls::run(rounds).await?);
     println!("{}", initial::run(pair, rounds).await?);
     println!("{}", delta::run(pair, rounds).await?);
     Ok(())

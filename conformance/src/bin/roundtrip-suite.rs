@@ -1,19 +1,22 @@
 //! The suite's own commands. They are a binary apart from `cargo xtask`, which links no libvirt.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
 use conformance::core_under_test::FaultInjection as _;
+use conformance::history::{self, History, RunRecord, Usual};
 use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
 use conformance::outcome::HostFacts;
+use conformance::report::Detail;
 use conformance::rules::page;
 use conformance::rules::profile::Profile;
 use conformance::variants::CoreVariant;
-use conformance::{acceptance, bench, core_under_test, real, recheck, report, wire_core};
+use conformance::{acceptance, bench, core_under_test, real, recheck, report, sim, wire_core};
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -67,6 +70,20 @@ enum Command {
     Report {
         /// The directory of the run.
         dir: Utf8PathBuf,
+        /// Also prints every edge and every rule.
+        #[arg(long)]
+        verbose: bool,
+        /// The history to which the run is added [default: beside the run's directory].
+        #[arg(long)]
+        history: Option<Utf8PathBuf>,
+    },
+    /// Reads or shortens a history.
+    History {
+        /// The file.
+        #[arg(long)]
+        file: Utf8PathBuf,
+        #[command(subcommand)]
+        what: HistoryCommand,
     },
     /// Writes the generated pages under docs, and adapters/wire/openrpc.json.
     Docs {
@@ -95,6 +112,16 @@ enum Command {
         #[arg(long)]
         every_check: bool,
     },
+    /// Judges the core that the environment names by the simulated tier, up to the first broken
+    /// rule, and prints that as JSON.
+    FirstFailure {
+        /// Seed of the checks and of the first cycle.
+        #[arg(long)]
+        seed: u64,
+        /// Cycles of each scenario.
+        #[arg(long)]
+        seeds: u64,
+    },
     /// Lists the mutants that scenarios on guests have to find, as JSON.
     GuestMutants,
     /// Judges stored evidence again.
@@ -102,6 +129,28 @@ enum Command {
         /// The directory of a run or of one scenario.
         dir: Utf8PathBuf,
     },
+}
+
+/// What to do with a history.
+#[derive(Subcommand)]
+enum HistoryCommand {
+    /// Lists the runs.
+    List,
+    /// Shows what is kept of a run.
+    Show {
+        /// Its id.
+        run: String,
+    },
+    /// Deletes all but the newest runs.
+    Prune {
+        /// How many to keep.
+        #[arg(long)]
+        keep: u32,
+    },
+    /// Prints every run as a line of JSON.
+    Export,
+    /// Prints how long scenarios and steps usually take on this host, as JSON.
+    Usual,
 }
 
 #[tokio::main]
@@ -134,7 +183,8 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         }
         Command::Reap { kept } => reap(arguments, *kept).await,
         Command::Docs { root } => docs(root),
-        Command::Report { dir } => make_report(dir),
+        Command::Report { dir, verbose, history } => make_report(dir, *verbose, history.as_deref()),
+        Command::History { file, what } => history_command(file, what),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir } => judge_again(dir).await,
         Command::Variants { names } => judge_variants(names),
@@ -142,6 +192,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
             println!("{}", serde_json::to_string(&mutation::rows())?);
             Ok(0)
         }
+        Command::FirstFailure { seed, seeds } => find_first_failure(*seed, *seeds),
         Command::Mutants { names, every_check } => Ok(judge_mutants(names, *every_check)),
     }
 }
@@ -235,6 +286,7 @@ fn docs(root: &Utf8Path) -> Result<u8> {
         ("docs/rules.md", rules),
         ("docs/states.md", core_under_test::state_diagrams()),
         ("docs/protocol.md", wire::page::page()),
+        ("docs/results.schema.json", report::schema_page()),
         ("adapters/wire/openrpc.json", openrpc),
     ] {
         let path = root.join(name);
@@ -256,13 +308,51 @@ async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
     for directory in &reaped.directories {
         println!("removed {directory} of a dead run");
     }
+    for parent in [&std::env::temp_dir(), Path::new(simulator::testbed::MEMORY)] {
+        // A host without such a directory has none of ours in it.
+        for directory in tempdirs::remove_stale(parent).unwrap_or_default() {
+            println!("removed {} of a dead run", directory.display());
+        }
+    }
     Ok(0)
 }
 
-fn make_report(dir: &Utf8Path) -> Result<u8> {
-    let results = report::collect(dir, host_facts()?)?;
-    print!("{}", report::write(dir, &results)?);
+fn make_report(dir: &Utf8Path, verbose: bool, history: Option<&Utf8Path>) -> Result<u8> {
+    let results = report::load(dir, host_facts)?;
+    report::write(dir, &results)?;
+    let detail = if verbose { Detail::Tables } else { Detail::Lines };
+    print!("{}", report::summary(&results, dir, detail));
+    let beside = dir.parent().unwrap_or(dir).join(history::FILE);
+    let added = History::open(history.unwrap_or(&beside))
+        .and_then(|mut history| history.add(&RunRecord::of(&results, dir)));
+    if let Err(error) = added {
+        // The run and its reports are complete without it.
+        eprintln!("{error}");
+    }
     Ok(report::exit_code(results.verdict, results.slow().next().is_some()))
+}
+
+fn history_command(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {
+    let Some(mut history) = History::read(file)? else {
+        match what {
+            HistoryCommand::Usual => println!("{}", serde_json::to_string(&Usual::default())?),
+            _ => println!("There is no history {file} yet: each run adds itself to one."),
+        }
+        return Ok(0);
+    };
+    match what {
+        HistoryCommand::List => print!("{}", history::list(&history.runs()?)),
+        HistoryCommand::Show { run } => print!("{}", history::show(&history.run(run)?)),
+        HistoryCommand::Export => print!("{}", history::export(&history.runs()?)?),
+        HistoryCommand::Prune { keep } => {
+            println!("Deleted {} runs from {file}; the newest {keep} are kept.", history.prune(*keep)?);
+        }
+        HistoryCommand::Usual => {
+            let host = history::fingerprint(&host_facts()?);
+            println!("{}", serde_json::to_string(&history::usual(&history, &host)?)?);
+        }
+    }
+    Ok(0)
 }
 
 /// The test host: what the last trial boot found, and what the kernel reports.
@@ -273,8 +363,11 @@ fn host_facts() -> Result<HostFacts> {
     let memory = memory
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cpu = cpu.map(|(_, model)| model.trim().to_owned()).unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from) as u64;
-    let mut facts = HostFacts { cores, memory: memory.unwrap_or(0_u64) * 1024, ..HostFacts::default() };
+    let mut facts = HostFacts { cpu, cores, memory: memory.unwrap_or(0_u64) * 1024, ..HostFacts::default() };
     if let Some(probe) = probe {
         let kvm = probe.trials.iter().find(|trial| trial.accelerator == Accelerator::Kvm && !trial.ok);
         facts.accelerator_why = kvm.and_then(|trial| trial.why.clone()).unwrap_or_default();
@@ -291,6 +384,16 @@ fn host_facts() -> Result<HostFacts> {
 async fn measure(arguments: &Arguments, dir: &Utf8Path, rounds: u32) -> Result<u8> {
     let host = Host::connect(arguments.connect.as_deref()).await?;
     bench::run(&host, dir, rounds).await
+}
+
+/// Judges a core up to the first broken rule.
+fn find_first_failure(seed: u64, seeds: u64) -> Result<u8> {
+    // The checks have runtimes of their own, which cannot run inside this one.
+    let judge = || sim::first_failure(seed, seeds);
+    let found = std::thread::scope(|scope| scope.spawn(judge).join());
+    let found = found.map_err(|_| anyhow::anyhow!("the suite itself failed"))??;
+    println!("{}", serde_json::to_string(&found)?);
+    Ok(report::exit_code(found.verdict, false))
 }
 
 /// Judges mutants by the checks in memory.

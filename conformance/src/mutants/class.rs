@@ -52,6 +52,8 @@ pub enum MutantClass {
     ForeignDiskWritten,
     /// Times, amounts or states are reported that are not true.
     FalseReport,
+    /// What was known or at work is lost when the core is closed and opened again.
+    StateForgotten,
     /// What a commit or a clean-up has to remove is kept.
     CloudCopyKept,
     /// Replication goes on after a failover, a commit or a cancellation.
@@ -100,6 +102,7 @@ impl MutantClass {
             Self::SilentFullCopy => "silent full copy",
             Self::ForeignDiskWritten => "foreign disk written",
             Self::FalseReport => "false report",
+            Self::StateForgotten => "state forgotten",
             Self::CloudCopyKept => "cloud copy kept",
             Self::ReplicationAfterEnd => "replication after the end",
             Self::PreconditionIgnored => "precondition ignored",

@@ -26,11 +26,14 @@ pub(super) struct FaultyInterface {
     pub(super) triggered: AtomicBool,
     /// The plans as they were created; the core behind may have been given others.
     plans: Mutex<Vec<RecoveryPlan>>,
+    /// The policies that were created since it was opened.
+    policies: Mutex<Vec<PolicyId>>,
 }
 
 impl FaultyInterface {
     pub(super) fn new(core: Arc<dyn ReplicationCore>, fault: Kind, activation: Arc<Activation>) -> Self {
-        Self { core, fault, activation, triggered: AtomicBool::new(false), plans: Mutex::default() }
+        let (plans, policies) = (Mutex::default(), Mutex::default());
+        Self { core, fault, activation, triggered: AtomicBool::new(false), plans, policies }
     }
 
     /// The fault, once it is activated.
@@ -144,6 +147,10 @@ impl FaultyInterface {
         plan
     }
 
+    fn created_policies(&self) -> MutexGuard<'_, Vec<PolicyId>> {
+        self.policies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn created_plans(&self) -> MutexGuard<'_, Vec<RecoveryPlan>> {
         self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,7 +167,9 @@ impl ReplicationCore for FaultyInterface {
         if self.has(InterfaceFault::HalvesRetention) {
             policy.retention.0 /= 2;
         }
-        self.core.create_policy(id, &policy).await
+        self.core.create_policy(id, &policy).await?;
+        self.created_policies().push(id.clone());
+        Ok(())
     }
 
     async fn update_policy(&self, id: &PolicyId, policy: &Policy) -> Result<(), CoreError> {
@@ -183,6 +192,11 @@ impl ReplicationCore for FaultyInterface {
         all.retain(|view| {
             !(self.has(InterfaceFault::HidesFailbackPolicy) && view.direction == Direction::RecoveryToPrimary)
         });
+        if self.has(InterfaceFault::ForgetsPolicies) {
+            let created = self.created_policies();
+            let is_created = |id: &PolicyId| created.contains(id);
+            all.retain(|view| is_created(&view.id) || view.counterpart.as_ref().is_some_and(is_created));
+        }
         for view in &mut all {
             if self.has(InterfaceFault::LooseFailbackPolicy) && view.direction == Direction::RecoveryToPrimary
             {
@@ -335,7 +349,15 @@ impl ReplicationCore for FaultyInterface {
     }
 
     async fn plans(&self) -> Result<Vec<RecoveryPlan>, CoreError> {
-        Ok(self.created_plans().clone())
+        let mut all = self.core.plans().await?;
+        let created = self.created_plans();
+        if self.has(InterfaceFault::ForgetsPlans) {
+            all.retain(|plan| created.iter().any(|known| known.id == plan.id));
+        }
+        // The core behind may have been given another plan than the one that was created.
+        let as_created =
+            |plan: RecoveryPlan| created.iter().find(|known| known.id == plan.id).cloned().unwrap_or(plan);
+        Ok(all.into_iter().map(as_created).collect())
     }
 
     async fn failover_plan(&self, request: &PlanFailoverRequest) -> Result<JobId, CoreError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,11 +30,26 @@ pub(super) struct AcrossSites {
     tests: Mutex<BTreeSet<MachineId>>,
     /// Whether there has been a test failover.
     tested: AtomicBool,
+    /// The platforms.
+    all: Mutex<Vec<Weak<dyn Platform>>>,
 }
 
 impl AcrossSites {
     fn tests(&self) -> MutexGuard<'_, BTreeSet<MachineId>> {
         self.tests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Weak<dyn Platform>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error of a site that does not answer, if there is one.
+    async fn silent_site(&self) -> Result<(), PlatformError> {
+        let all: Vec<_> = self.all().iter().filter_map(Weak::upgrade).collect();
+        for platform in all {
+            platform.site().await?;
+        }
+        Ok(())
     }
 }
 
@@ -49,6 +64,8 @@ pub(super) struct FaultyPlatform {
     across: Arc<AcrossSites>,
     /// Whether a snapshot has failed.
     snapshot_failed: AtomicBool,
+    /// Whether a snapshot was taken that begins replication.
+    has_begun: AtomicBool,
     /// How many times snapshots of several machines were asked for.
     shared: AtomicU64,
     /// Machines that were shut down and not transferred since.
@@ -66,9 +83,20 @@ impl FaultyPlatform {
     ) -> Self {
         let shut_down = Mutex::default();
         let replicated = Mutex::default();
-        let snapshot_failed = AtomicBool::new(false);
+        let [snapshot_failed, has_begun] = [false, false].map(AtomicBool::new);
+        across.all().push(Arc::downgrade(&platform));
         let shared = AtomicU64::new(0);
-        Self { platform, fault, activation, across, snapshot_failed, shared, shut_down, replicated }
+        Self {
+            platform,
+            fault,
+            activation,
+            across,
+            snapshot_failed,
+            has_begun,
+            shared,
+            shut_down,
+            replicated,
+        }
     }
 
     /// Whether this is the fault and it is active. A call for which that is so is altered.
@@ -107,8 +135,11 @@ impl FaultyPlatform {
     }
 
     /// The error of a snapshot that the fault does not let happen.
-    fn no_snapshot(&self) -> Result<(), PlatformError> {
-        let stopped = self.fault == PlatformFault::StopsInTestFailovers && !self.across.tests().is_empty()
+    fn no_snapshot(&self, since: Option<&ChangeId>) -> Result<(), PlatformError> {
+        let goes_on = since.is_some() && !self.has_begun.load(Ordering::SeqCst);
+        self.has_begun.fetch_or(since.is_none(), Ordering::SeqCst);
+        let stopped = self.fault == PlatformFault::StopsWhenReopened && goes_on
+            || self.fault == PlatformFault::StopsInTestFailovers && !self.across.tests().is_empty()
             || self.fault == PlatformFault::StopsAfterOutage && self.snapshot_failed.load(Ordering::SeqCst);
         if !stopped || !self.has(self.fault) {
             return Ok(());
@@ -153,6 +184,19 @@ impl FaultyPlatform {
             false => None,
         };
         Ok(instead.unwrap_or_else(|| id.clone()))
+    }
+
+    /// Edits the settings inside a machine in the cloud before it is made.
+    async fn edit_guest_settings(&self, spec: &MachineSpec) -> Result<(), PlatformError> {
+        let [from, to] = match self.fault {
+            PlatformFault::OpensGuestFirewall => ["FIREWALL=refuses-ssh\n", "FIREWALL=admits-ssh \n"],
+            PlatformFault::DisablesGuestSsh => ["SSH=yes\n", "SSH=no \n"],
+            _ => return Ok(()),
+        };
+        if self.has_in_cloud(self.fault).await? {
+            site_acts::edit_guest_settings(&self.platform, spec, from, to).await?;
+        }
+        Ok(())
     }
 
     async fn open_disks_too_early(&self, id: &MachineId) -> Result<(), PlatformError> {
@@ -261,6 +305,7 @@ impl Platform for FaultyPlatform {
         if self.has(PlatformFault::HydratesSilently) {
             site_acts::edit_boot_partition(&self.platform, &spec).await?;
         }
+        self.edit_guest_settings(&spec).await?;
         self.platform.create_machine(&spec).await
     }
 
@@ -284,6 +329,9 @@ impl Platform for FaultyPlatform {
         if self.has(PlatformFault::StartsNothing) {
             return Ok(());
         }
+        if self.has(PlatformFault::NeedsEverySite) {
+            self.across.silent_site().await?;
+        }
         if self.has_on_premises(PlatformFault::MakesNewMachine).await? {
             site_acts::make_anew(&self.platform, id).await?;
         }
@@ -292,6 +340,9 @@ impl Platform for FaultyPlatform {
 
     async fn shut_down(&self, id: &MachineId, within: Millis) -> Result<(), PlatformError> {
         if self.has_in_cloud(PlatformFault::CloudSourceRuns).await? {
+            return Ok(());
+        }
+        if self.has_on_premises(PlatformFault::LeavesOriginalRunning).await? {
             return Ok(());
         }
         if self.has(PlatformFault::KillsSource) {
@@ -316,6 +367,9 @@ impl Platform for FaultyPlatform {
     }
 
     async fn power_off(&self, id: &MachineId) -> Result<(), PlatformError> {
+        if self.has_on_premises(PlatformFault::LeavesOriginalRunning).await? {
+            return Ok(());
+        }
         self.open_disks_too_early(id).await?;
         self.platform.power_off(id).await
     }
@@ -333,7 +387,7 @@ impl Platform for FaultyPlatform {
         if self.has(PlatformFault::PowersSourceOff) {
             self.platform.power_off(machine).await?;
         }
-        self.no_snapshot()?;
+        self.no_snapshot(since)?;
         let since = since.filter(|_| !self.has(PlatformFault::TransfersEverything));
         let mut snapshot = self.watched(self.platform.open_snapshot(machine, since).await)?;
         self.withhold(machine, &mut snapshot);
@@ -360,7 +414,7 @@ impl Platform for FaultyPlatform {
         if request.consistency == Consistency::App && self.has(PlatformFault::SkipsQuiesce) {
             request.consistency = Consistency::Crash;
         }
-        self.no_snapshot()?;
+        self.no_snapshot(request.machines.first().and_then(|(_, since)| since.as_ref()))?;
         for (_, since) in &mut request.machines {
             since.take_if(|_| self.has(PlatformFault::TransfersEverything));
         }

@@ -104,4 +104,8 @@ pub enum InterfaceFault {
     EndsHealthyOnly,
     /// Fails back to the newest application-consistent point instead of the latest one.
     FailsBackToAppConsistent,
+    /// Shows only policies that were made since it was opened.
+    ForgetsPolicies,
+    /// Shows only plans that were made since it was opened.
+    ForgetsPlans,
 }

@@ -52,6 +52,8 @@ pub enum PlatformFault {
     StopsInTestFailovers,
     /// Takes no snapshots any more once one has failed.
     StopsAfterOutage,
+    /// Takes no snapshots of machines that it replicated before it was opened.
+    StopsWhenReopened,
     /// Destroys the content of a replica before it is compared with its source.
     TransfersEverything,
     /// Edits the system disk of every machine before it makes it.
@@ -64,4 +66,12 @@ pub enum PlatformFault {
     PinsTestedChains,
     /// Takes no more snapshots of several machines at one moment after the first few.
     StopsSharing,
+    /// Neither shuts down nor powers off a machine on premises.
+    LeavesOriginalRunning,
+    /// Starts no machine while another site does not answer.
+    NeedsEverySite,
+    /// Opens the firewall inside every machine that it makes in the cloud.
+    OpensGuestFirewall,
+    /// Disables the SSH server inside every machine that it makes in the cloud.
+    DisablesGuestSsh,
 }

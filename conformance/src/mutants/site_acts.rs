@@ -7,12 +7,17 @@ use contract::{
     Access, Bytes, MachineId, MachineSpec, MachineView, Network, Platform, PlatformError, PlatformErrorKind,
     PowerState, VolumeId,
 };
+use images::layout::{BOOT_BYTES, BOOT_OFFSET};
 use simulator::SimSite;
 
 /// Granularity in which a core compares disks.
 const GRAIN: u64 = 64 * 1024;
 /// Size of a sector in bytes.
 const SECTOR: usize = 512;
+/// How much of a volume is read at once, in bytes.
+const CHUNK: usize = 1024 * 1024;
+/// How the settings inside a guest begin.
+const SETTINGS: &[u8] = b"DHCP=";
 
 /// Makes an empty volume that is a byte shorter than another one, and returns its name.
 pub(super) async fn shorter(
@@ -31,6 +36,24 @@ pub(super) fn refusal(message: &str) -> PlatformError {
     PlatformError { site, kind: PlatformErrorKind::Failed, message }
 }
 
+/// Edits a volume through an export for writing.
+async fn edit(
+    platform: &Arc<dyn Platform>,
+    volume: &VolumeId,
+    edit: impl FnOnce(&mut nbd::Client) -> Result<(), nbd::Error> + Send + 'static,
+) -> Result<(), PlatformError> {
+    let export = platform.export_volume(volume, Access::Write).await?;
+    let uri = export.uri.clone();
+    let edited = tokio::task::spawn_blocking(move || edit(&mut nbd::Client::connect(&uri)?)).await;
+    platform.close_export(&export.id).await?;
+    let failed = |message: String| PlatformError {
+        site: "a faulty core".to_owned(),
+        kind: PlatformErrorKind::Failed,
+        message,
+    };
+    edited.map_err(|panic| failed(panic.to_string()))?.map_err(|error| failed(error.to_string()))
+}
+
 /// Inverts one sector in every so many bytes of a volume, within a range.
 async fn invert(
     platform: &Arc<dyn Platform>,
@@ -38,10 +61,7 @@ async fn invert(
     range: std::ops::Range<u64>,
     every: u64,
 ) -> Result<(), PlatformError> {
-    let export = platform.export_volume(volume, Access::Write).await?;
-    let uri = export.uri.clone();
-    let inverted = tokio::task::spawn_blocking(move || -> Result<(), nbd::Error> {
-        let mut disk = nbd::Client::connect(&uri)?;
+    let invert = move |disk: &mut nbd::Client| {
         let mut sector = [0; SECTOR];
         let end = range.end.min(disk.size());
         let mut at = range.start;
@@ -52,15 +72,37 @@ async fn invert(
             at += every;
         }
         Ok(())
-    })
-    .await;
-    platform.close_export(&export.id).await?;
-    let failed = |message: String| PlatformError {
-        site: "a faulty core".to_owned(),
-        kind: PlatformErrorKind::Failed,
-        message,
     };
-    inverted.map_err(|panic| failed(panic.to_string()))?.map_err(|error| failed(error.to_string()))
+    edit(platform, volume, invert).await
+}
+
+/// Replaces a line of the settings inside the guest by another one of the same length. A guest
+/// without settings is left as it is.
+pub(super) async fn edit_guest_settings(
+    platform: &Arc<dyn Platform>,
+    spec: &MachineSpec,
+    from: &'static str,
+    to: &'static str,
+) -> Result<(), PlatformError> {
+    let Some((_, system)) = spec.disks.first() else { return Ok(()) };
+    let replace = move |disk: &mut nbd::Client| {
+        let mut chunk = vec![0; CHUNK];
+        let end = (BOOT_OFFSET + BOOT_BYTES).min(disk.size());
+        for at in (BOOT_OFFSET..end).step_by(CHUNK) {
+            let length = CHUNK.min((end - at) as usize);
+            disk.read(at, &mut chunk[..length])?;
+            // The file is shorter than a sector and begins at one.
+            for (index, sector) in chunk[..length].chunks_exact_mut(SECTOR).enumerate() {
+                let place = sector.windows(from.len()).position(|text| text == from.as_bytes());
+                if let Some(place) = place.filter(|_| sector.starts_with(SETTINGS)) {
+                    sector[place..place + to.len()].copy_from_slice(to.as_bytes());
+                    disk.write(at + (index * SECTOR) as u64, sector)?;
+                }
+            }
+        }
+        Ok(())
+    };
+    edit(platform, system, replace).await
 }
 
 /// Alters something in every grain of a replica's base, so that no comparison finds it equal.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::mutants::{InjectedFault, Mutant};
 use crate::rules::RuleId;
-use crate::sim;
+use crate::sim::{self, CheckedRules};
 
 /// The seed of every check.
 const SEED: u64 = 7;
@@ -32,6 +32,8 @@ pub struct Judged {
     pub ended_early: BTreeSet<RuleId>,
     /// Whether the mutant altered nothing.
     pub idle: bool,
+    /// The check that came to no end, if one did.
+    pub abandoned: Option<&'static str>,
 }
 
 impl Judged {
@@ -56,10 +58,12 @@ impl Judged {
             return Some(format!("{name}: the mutant altered nothing"));
         }
         (!missed.is_empty()).then(|| {
+            let endless = self.abandoned.map(|check| format!("; \"{check}\" came to no end"));
             format!(
-                "{name}: no assertion finds {} broken; ended early: {}",
+                "{name}: no assertion finds {} broken; ended early: {}{}",
                 list(&missed),
-                list(&self.ended_early)
+                list(&self.ended_early),
+                endless.unwrap_or_default()
             )
         })
     }
@@ -104,7 +108,8 @@ pub fn judge(mutant: &'static Mutant, checks: Checks) -> Judged {
         }
     };
     let found = sim::run_checks_for(rules, &fault, SEED);
-    Judged { mutant, broken: found.broken, ended_early: found.ended_early, idle: fault.is_idle() }
+    let CheckedRules { broken, ended_early, abandoned } = found;
+    Judged { mutant, broken, ended_early, idle: fault.is_idle(), abandoned }
 }
 
 /// Judges mutants on all processor cores, and calls `each` as soon as one is judged. Returns them

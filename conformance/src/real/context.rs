@@ -1,12 +1,13 @@
 //! What a scenario works with: its sites, the core under test, and what has been found so far.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    Direction, ErrorCode, ItemId, JobId, JobState, JobView, MachineId, Operation, Platform, PlatformError,
-    ReplicationCore, ReprotectRequest, SiteId, StepState, Timestamp,
+    Direction, ErrorCode, ItemId, JobFilter, JobId, MachineId, Operation, Platform, PlatformError,
+    PlatformErrorKind, ReplicationCore, ReprotectRequest, SiteId, Timestamp,
 };
 use harness::host::Host;
 use harness::machine::Guest;
@@ -27,13 +28,10 @@ use crate::outcome::ScenarioOutcome;
 use crate::real::environment::TestEnvironment;
 use crate::real::findings::Findings;
 use crate::rules::RuleId;
-use crate::rules::ids::*;
 use crate::scenario::Scenario;
 
 /// How long a guest may take from power-on to its witness's hello.
 pub(crate) const BOOT_WITHIN: Duration = Duration::from_secs(120);
-/// How long a job of the core may take.
-pub(crate) const JOB_WITHIN: Duration = Duration::from_secs(300);
 
 /// What a scenario works with: one machine, two sites, and the core that replicates between them.
 ///
@@ -59,8 +57,12 @@ pub(crate) struct ScenarioContext {
     /// The capability that the core lacks for the rest of the scenario.
     missing: Missing,
     guest: Arc<OnceLock<KnownGuest>>,
-    fault: AskedChange,
+    pub(crate) fault: AskedChange,
     core_name: String,
+    /// What the core says it can do.
+    operations: Arc<Vec<Operation>>,
+    /// The core without the gate that keeps it from being asked for what it lacks.
+    opened: Arc<dyn ReplicationCore>,
     host: Host,
     scratch: Arc<Scratch>,
 }
@@ -89,6 +91,7 @@ impl ScenarioContext {
         let named: Vec<_> = sites.iter().map(|(name, site)| (name.as_str(), site)).collect();
         let CoreUnderTest { core, capabilities } = open_capable_core(evidence, &fault, &named, needs).await?;
         let missing = Missing::default();
+        let opened = Arc::clone(&core);
         let core = CapabilityGate::wrap(core, &missing);
         Ok(Self {
             run: run.clone(),
@@ -107,6 +110,8 @@ impl ScenarioContext {
             guest: Arc::default(),
             fault,
             core_name: capabilities.name,
+            operations: Arc::new(capabilities.operations),
+            opened,
             host: environment.host,
             scratch: environment.scratch,
         })
@@ -189,6 +194,25 @@ impl ScenarioContext {
         Ok(ReprotectRequest { failback_site, ..request })
     }
 
+    /// Whether the core says that it can do this.
+    pub(crate) fn core_can(&self, operation: Operation) -> bool {
+        self.operations.contains(&operation)
+    }
+
+    /// The ids of all jobs that the core lists; none if it lists no jobs.
+    pub(crate) async fn job_ids(&self) -> Result<BTreeSet<JobId>, ScenarioError> {
+        match self.opened.jobs(&JobFilter::default()).await {
+            Ok(jobs) => Ok(jobs.into_iter().map(|job| job.id).collect()),
+            Err(error) if error.code == ErrorCode::NotSupported => Ok(BTreeSet::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Every site of the scenario with its name.
+    pub(crate) fn sites(&self) -> impl Iterator<Item = (&str, &Arc<StandInSite>)> {
+        self.sites.iter().map(|(name, site)| (name.as_str(), site))
+    }
+
     /// Directory for files that are not evidence; removed with the run.
     pub(crate) fn scratch_dir(&self) -> &Utf8Path {
         self.scratch.path()
@@ -223,6 +247,11 @@ impl ScenarioContext {
     /// Records whether a rule is satisfied, and what was found.
     pub(crate) fn check(&self, rule: RuleId, satisfied: bool, found: impl Into<String>) {
         self.findings().rules.check(rule, satisfied, found);
+    }
+
+    /// Records that a rule needs an operation that the core does not have.
+    pub(crate) fn skip(&self, rule: RuleId, operation: Operation) {
+        self.findings().rules.skip(rule, &operation_name(operation));
     }
 
     /// Records that nothing can be said about a rule, and why.
@@ -291,36 +320,9 @@ impl ScenarioContext {
         Ok(())
     }
 
-    /// Waits until a job has ended well and shows each of its steps while it runs. `label` is the
-    /// name under which the steps appear in progress and trace: an edge, or a phase such as
-    /// `protect`.
-    ///
-    /// # Errors
-    /// The job failed, was cancelled or did not end in time (JO-01). All are the core's failure,
-    /// except that a platform made the job fail while a stand-in itself failed.
-    pub(crate) async fn follow(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
-        let ended = tokio::time::timeout(JOB_WITHIN, self.show_until_end(label, job)).await;
-        let ended = ended
-            .map_err(|_| self.overdue(JO_01, label, &format!("job {job} did not end in {JOB_WITHIN:?}")))??;
-        let kind = json_name(&ended.kind);
-        for step in &ended.steps {
-            self.trace(format!("{label}: {kind} step `{}` {}", step.name, json_name(&step.state)));
-        }
-        self.check_job(&ended);
-        let Some(why) = why_not_well(&ended) else { return Ok(ended) };
-        let what = format!("{label}: the core's {kind} job {why}");
-        let by_platform = ended.error.as_ref().is_some_and(|error| error.code == ErrorCode::Platform);
-        match self.stand_in_failure(ended.started).filter(|_| by_platform) {
-            Some(failure) => Err(ScenarioError::Inconclusive(format!(
-                "{what}; while it ran, the stand-in itself failed: {failure}"
-            ))),
-            None => Err(ScenarioError::CoreViolation(what)),
-        }
-    }
-
     /// The first failure of a stand-in itself since a moment. A job that a platform made fail is
     /// the core's failure only if there was none.
-    fn stand_in_failure(&self, since: Timestamp) -> Option<PlatformError> {
+    pub(crate) fn stand_in_failure(&self, since: Timestamp) -> Option<PlatformError> {
         let failures = self.sites.iter().flat_map(|(_, site)| site.own_failures());
         failures
             .filter(|failure| failure.at >= since)
@@ -328,35 +330,11 @@ impl ScenarioContext {
             .map(|first| first.error)
     }
 
-    /// Shows each step of a job as it runs, until the job has ended.
-    async fn show_until_end(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
-        let mut view = self.core.job(job).await?;
-        while !view.state.ended() {
-            let running = view.steps.last().map(|step| step.name.clone());
-            let shown = running.as_deref().map(|name| self.evidence.step(label, name));
-            let steps = view.steps.len();
-            while !view.state.ended() && view.steps.len() == steps {
-                view = self.core.watch_job(job, view.revision).await?;
-                let last = view.steps.last().and_then(|step| Some((step, step.progress?)));
-                if let Some((step, (done, total))) = last {
-                    self.evidence.progress(label, &step.name, done.0, total.0, "bytes");
-                }
-            }
-            if let Some(shown) = shown
-                && view.state != JobState::Failed
-            {
-                shown.done();
-            }
-        }
-        Ok(view)
-    }
-
-    /// JO-01: each operation is a job whose steps have ended and are timed.
-    fn check_job(&self, job: &JobView) {
-        let timed = job.steps.iter().all(|step| step.state != StepState::InProgress && step.took.is_some());
-        let found =
-            format!("{}: {} steps, all ended and timed: {timed}", json_name(&job.kind), job.steps.len());
-        self.check(JO_01, timed && job.ended.is_some() && !job.steps.is_empty(), found);
+    /// The last time that a site could not quiesce the applications of a guest.
+    pub(crate) fn not_quiesced(&self) -> Option<PlatformError> {
+        let failures = self.sites.iter().flat_map(|(_, site)| site.own_failures());
+        let failures = failures.filter(|failure| failure.error.kind == PlatformErrorKind::NotQuiesced);
+        failures.max_by_key(|failure| failure.at).map(|last| last.error)
     }
 
     /// The error of a scenario that ended: what it needed and the core lacks explains the rest.
@@ -409,16 +387,6 @@ impl ScenarioContext {
     }
 }
 
-/// Why a job that has ended did not end well; `None` if it did. The state decides as well as the
-/// error: a core that cancels a job and gives no reason has not done what was asked.
-fn why_not_well(job: &JobView) -> Option<String> {
-    match (&job.error, job.state) {
-        (Some(error), _) => Some(format!("failed: {error}")),
-        (None, JobState::Completed | JobState::CompletedWithWarning | JobState::PartiallySucceeded) => None,
-        (None, state) => Some(format!("ended {}, without an error", json_name(&state))),
-    }
-}
-
 /// Opens the core under test, which must support the operations that a script needs.
 async fn open_capable_core(
     evidence: &Evidence,
@@ -449,52 +417,7 @@ pub(crate) fn open_core(
     core_under_test::open(parts, fault).map_err(|error| ScenarioError::Inconclusive(error.to_string()))
 }
 
-/// How a core answered a request, if `code` is that of its error.
-pub(crate) fn answer(code: Option<ErrorCode>) -> String {
-    code.map_or_else(|| "accepted".to_owned(), |code| format!("refused with {}", json_name(&code)))
-}
-
 /// The name of an enum variant in JSON, such as `commit-pending`.
 pub(crate) fn json_name(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(ToOwned::to_owned)).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use contract::{CoreError, JobKind, JobSubject};
-
-    use super::*;
-
-    fn ended(state: JobState, error: Option<CoreError>) -> JobView {
-        JobView {
-            id: JobId::from("job-1"),
-            subject: JobSubject::Item(ItemId::from("shop")),
-            parent: None,
-            kind: JobKind::Commit,
-            direction: Direction::PrimaryToRecovery,
-            state,
-            revision: 1,
-            actions: vec![],
-            attempt: 1,
-            plan: None,
-            steps: vec![],
-            error,
-            started: Timestamp(1),
-            ended: Some(Timestamp(2)),
-        }
-    }
-
-    #[test]
-    fn a_job_ends_well_only_by_its_state_and_without_an_error() {
-        for state in [JobState::Completed, JobState::CompletedWithWarning, JobState::PartiallySucceeded] {
-            assert_eq!(why_not_well(&ended(state, None)), None, "{state:?}");
-        }
-        for state in [JobState::Failed, JobState::Cancelled] {
-            let why = why_not_well(&ended(state, None));
-            assert!(why.is_some_and(|why| why.ends_with("without an error")), "{state:?}");
-        }
-        let error = CoreError::new(ErrorCode::Platform, "no space left");
-        let why = why_not_well(&ended(JobState::Completed, Some(error)));
-        assert_eq!(why.as_deref(), Some("failed: no space left"));
-    }
 }

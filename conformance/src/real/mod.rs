@@ -3,8 +3,11 @@
 //! Read `scenarios/cycle.rs` first, then `edge/lifecycle.rs`. From bottom to top:
 //!
 //! - `machine`, `workload`, `scenario_run`: plain types and constants
-//! - `environment`, `findings`, `context`: what a scenario works with
+//! - `environment`, `findings`, `context`: what a scenario works with; `moments`: what its report
+//!   draws
+//! - `jobs`, `refusals`: following a job, and requests that the core must not carry out
 //! - `edge`: one file for each kind of edge, and the parts that they share
+//! - `restarts`: what a core shows after it was killed, if it was
 //! - `setup`, `teardown`: what comes before the first edge and after the last one
 //! - `script`, `scenarios`: the code of each scenario
 //! - this file: which scenario runs which code
@@ -13,7 +16,11 @@ mod context;
 mod edge;
 mod environment;
 mod findings;
+mod jobs;
 mod machine;
+mod moments;
+mod refusals;
+mod restarts;
 mod scenario_run;
 mod scenarios;
 mod script;
@@ -85,7 +92,9 @@ struct RunBetweenSites {
 #[async_trait]
 impl ScenarioRun for RunBetweenSites {
     async fn run(&self) -> Result<(), ScenarioError> {
-        self.context.ended((self.run_script)(&self.context).await)
+        let ended = (self.run_script)(&self.context).await;
+        restarts::judge(&self.context);
+        self.context.ended(ended)
     }
 
     async fn record(&self, outcome: &mut ScenarioOutcome) {

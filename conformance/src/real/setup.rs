@@ -11,10 +11,12 @@ use standins::{Installed, StandInSite, TrackingMechanism};
 use crate::blame::ScenarioError;
 use crate::hydration::KnownGuest;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
-use crate::real::edge::recover::{start_load, wait_for_hello};
+use crate::real::edge::recover::{start_load, wait_for_agent, wait_for_hello};
 use crate::real::edge::recovery_point::wait_for_points;
 use crate::real::machine::Running;
-use crate::real::workload::{DISKS, INTERVAL, MEMORY, MOST_POINTS, POLICY};
+use crate::real::workload::{
+    APP_CONSISTENT_EVERY, DISKS, INTERVAL, MEMORY, MOST_POINTS, MOST_POINTS_WITH_APP_CONSISTENT, POLICY,
+};
 use crate::rules::ids::LC_01;
 
 /// What is installed: the guest, and what its platform and agent say about it.
@@ -72,6 +74,7 @@ pub(crate) async fn boot_source_as(
     let boot = site.boot_after(&context.machine, 0).await;
     wait_for_hello(context, &boot, BOOT_WITHIN).await?;
     let source = start_load(context, site.clone(), boot, 0).await?;
+    wait_for_agent(&source).await?;
     step.done();
     context.trace(format!("source runs on {}", site.label()));
     Ok(source)
@@ -132,9 +135,17 @@ pub(crate) async fn protect(context: &ScenarioContext, source: &Running) -> Resu
 
 /// Creates the replication policy of the scenario's machines.
 pub(crate) async fn create_policy(context: &ScenarioContext) -> Result<(), ScenarioError> {
-    let policy = Policy {
+    let usual = Policy {
         most_points: Some(MOST_POINTS),
         ..Policy::for_machines_of(context.primary.profile().kind, INTERVAL)
+    };
+    let policy = match context.scenario.app_consistent {
+        true => Policy {
+            app_consistent_every: Some(APP_CONSISTENT_EVERY),
+            most_points: Some(MOST_POINTS_WITH_APP_CONSISTENT),
+            ..usual
+        },
+        false => usual,
     };
     Ok(context.core.create_policy(&POLICY.into(), &policy).await?)
 }

@@ -14,6 +14,11 @@ pub(crate) const INTERVAL: Millis = Millis(1_000);
 /// How many recovery points the policy keeps. Up to twice as many exist until the oldest are
 /// merged.
 pub(crate) const MOST_POINTS: u32 = 8;
+/// Longest time between two application-consistent points, where a scenario needs them.
+pub(crate) const APP_CONSISTENT_EVERY: Millis = Millis(20_000);
+/// How many recovery points the policy keeps then: those of several such times, so that newer
+/// points do not push an application-consistent one out.
+pub(crate) const MOST_POINTS_WITH_APP_CONSISTENT: u32 = 80;
 
 /// The load that a guest runs while it is protected. Guests write the epoch into their records, so
 /// that records of different boots differ.

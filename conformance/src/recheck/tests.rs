@@ -147,6 +147,7 @@ impl Run {
             mutant: None,
             cycles: 1,
             seeds: 1,
+            kills: None,
         };
         Evidence::begin(&context, scenario).unwrap()
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
-use crate::evidence::{RESULT, STARTED, asked, attempt_of};
-use crate::outcome::{HostFacts, Results, RuleOutcome, SCHEMA, ScenarioOutcome, Verdict};
+use crate::evidence::{RESULT, STARTED, asked, attempt_of, began};
+use crate::outcome::{HostFacts, Request, Results, RuleOutcome, SCHEMA, ScenarioOutcome, Verdict};
 use crate::rules::coverage::not_judged;
 use crate::scenario;
 
@@ -17,12 +17,13 @@ use crate::scenario;
 /// The directory cannot be read, or no scenario began in it or was asked for.
 pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
     let entries = dir.read_dir_utf8().with_context(|| format!("read {dir}"))?;
-    let mut scenarios = Vec::new();
+    let (mut scenarios, mut starts) = (Vec::new(), Vec::new());
     for entry in entries {
         let path = entry?.path().to_owned();
         let is_attempt = path.file_name().and_then(attempt_of).is_some();
         if path.join(STARTED).exists() && !is_attempt {
             scenarios.push(outcome_of(&path));
+            starts.extend(began(&path));
         }
     }
     for name in asked(dir)? {
@@ -38,7 +39,9 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
         suite: format!("roundtrip {}", env!("CARGO_PKG_VERSION")),
         run: dir.file_name().unwrap_or_default().to_owned(),
         profile: profile(&scenarios),
+        began: starts.into_iter().min().map(|start| start.to_string()).unwrap_or_default(),
         reported: jiff::Timestamp::now().to_string(),
+        request: Request::of_run(dir)?,
         host,
         verdict: Verdict::worst_of(scenarios.iter().map(|scenario| scenario.verdict)),
         not_judged: not_judged(&rules),
@@ -57,18 +60,22 @@ fn outcome_of(dir: &Utf8Path) -> ScenarioOutcome {
 /// The outcome of a test that began and left no readable result.
 fn without_result(dir: &Utf8Path, error: &anyhow::Error) -> ScenarioOutcome {
     let name = dir.file_name().unwrap_or_default();
-    let mut outcome = ScenarioOutcome::begun(name, "", None);
+    let mut outcome = ScenarioOutcome::begun(name, &title_of(name), None);
     outcome.why = format!("the test began and left no result ({error}): it was killed, or the disk is full");
     outcome
 }
 
 /// The outcome of a scenario that the run was asked for and that never started.
 fn never_started(name: &str) -> ScenarioOutcome {
-    let row = scenario::all().ok().and_then(|rows| rows.into_iter().find(|row| row.name == name));
-    let title = row.map(|row| row.title).unwrap_or_default();
-    let mut outcome = ScenarioOutcome::begun(name, &title, None);
+    let mut outcome = ScenarioOutcome::begun(name, &title_of(name), None);
     outcome.why = "the run was asked for this scenario, and it never started".to_owned();
     outcome
+}
+
+/// The title of a scenario in the table of scenarios.
+fn title_of(name: &str) -> String {
+    let row = scenario::all().ok().and_then(|rows| rows.into_iter().find(|row| row.name == name));
+    row.map(|row| row.title).unwrap_or_default()
 }
 
 /// The profile that the scenarios were judged by: one, unless a directory holds several runs.

@@ -1,31 +1,49 @@
 //! Reports of a run: the summary on the terminal, `results.json`, JUnit and one HTML page.
 
 mod collect;
+mod figures;
 mod html;
 mod junit;
+mod reason;
 mod rules;
+#[cfg(test)]
+mod samples;
+mod schema;
+mod speeds;
+mod stored;
 mod summary;
+mod tier;
+mod timeline;
 
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
 use crate::outcome::{Results, Verdict};
+use stored::RESULTS;
 
 pub use collect::collect;
+pub use schema::schema_page;
+pub use stored::load;
+pub use summary::Detail;
 
-/// Writes every report into the run's directory and returns the summary for the terminal.
+/// The summary for the terminal of the run whose reports are in `dir`.
+#[must_use]
+pub fn summary(results: &Results, dir: &Utf8Path, detail: Detail) -> String {
+    summary::render(results, dir, detail)
+}
+
+/// Writes every report into the run's directory.
 ///
 /// # Errors
 /// The directory cannot be read or written.
-pub fn write(dir: &Utf8Path, results: &Results) -> Result<String> {
+pub fn write(dir: &Utf8Path, results: &Results) -> Result<()> {
     let put = |name: &str, text: String| {
         let path = dir.join(name);
         std::fs::write(&path, text).with_context(|| format!("write {path}"))
     };
-    put("results.json", serde_json::to_string_pretty(results)?)?;
+    put(RESULTS, serde_json::to_string_pretty(results)?)?;
     put("junit.xml", junit::render(results)?)?;
-    put("report.html", html::render(results))?;
-    Ok(summary::render(results, dir))
+    put("report.html", html::render(results, dir))
 }
 
 /// The exit code of a verdict: 0 conforms, 1 a rule failed, 2 conforms but exceeded a time bound,
@@ -51,7 +69,8 @@ mod tests {
         std::fs::write(dir.join(crate::evidence::ASKED), r#"["hyperv-azure"]"#).unwrap();
         let results = collect(dir, crate::outcome::HostFacts::default()).unwrap();
         assert_eq!(results.verdict, Verdict::Unknown);
-        let summary = write(dir, &results).unwrap();
+        write(dir, &results).unwrap();
+        let summary = summary(&results, dir, Detail::Lines);
         let files = ["results.json", "junit.xml", "report.html"];
         let texts = files.map(|name| std::fs::read_to_string(dir.join(name)).unwrap());
         for text in texts.iter().chain([&summary]) {

@@ -20,6 +20,16 @@ impl<'a> JudgedRules<'a> {
         Self(worst.into_values().collect())
     }
 
+    /// All of them, by id.
+    pub(super) fn all(&self) -> impl Iterator<Item = &'a RuleOutcome> {
+        self.0.iter().copied()
+    }
+
+    /// The outcome of a rule, if the run judged it.
+    pub(super) fn outcome(&self, id: RuleId) -> Option<&'a RuleOutcome> {
+        self.all().find(|outcome| outcome.id == id)
+    }
+
     /// The rules that decide the verdict: guarantees, and those about stand-ins.
     pub(super) fn deciding(&self) -> impl Iterator<Item = &'a RuleOutcome> {
         self.of_class(|class| matches!(class, Class::Guarantee | Class::StandIn))

@@ -1,8 +1,10 @@
 //! The catalogue of rules: `conformance/rules.toml`, read once.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::LazyLock;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
 const SOURCE: &str = include_str!("../../rules.toml");
@@ -69,8 +71,22 @@ impl<'de> Deserialize<'de> for RuleId {
     }
 }
 
+impl JsonSchema for RuleId {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "RuleId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^[A-Z]{2}-[A-Z]*[0-9]+$"})
+    }
+}
+
 /// How a rule is scored; see [`Score`](super::Score).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Must hold.

@@ -1,5 +1,6 @@
 //! What a finding about a rule means for the verdict of a run.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Class;
@@ -8,7 +9,7 @@ use crate::verdict::Verdict;
 /// How a finding counts. The catalogue mixes promises, documented limits and advice, which are not
 /// scored alike: only a broken promise fails a run. A stand-in that is not as described proves
 /// nothing about the core, so that the run is unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Score {
     /// The core keeps a guarantee.

@@ -6,7 +6,7 @@ use contract::{JobView, Step};
 
 use crate::rules::{RuleId, RuleLog};
 use crate::sim::early_end::EarlyEnd;
-use crate::sim::testbed::{Setup, Testbed};
+use crate::sim::testbed::{Opener, Setup, Testbed};
 
 /// A running check. An error ends the check early.
 pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), EarlyEnd>> + 'a>>;
@@ -20,19 +20,27 @@ pub struct Check {
     /// The primary site and the policy that the check starts with.
     pub(crate) setup: fn() -> Setup,
     /// The operations, and what they must lead to.
-    pub(crate) body: for<'a> fn(&'a Testbed, &'a mut RuleLog) -> Running<'a>,
+    pub(crate) body: for<'a> fn(&'a mut Testbed, &'a mut RuleLog, &'a Opener<'a>) -> Running<'a>,
 }
 
 /// Makes a [`Check`] of a name, rules, a function that returns the setup, and the async function
 /// that is its body, which gets the testbed, the log of rules, and any arguments given after its
-/// name.
+/// name. With `reopening` before it, the body also gets the [`Opener`].
 macro_rules! check {
+    ($name:expr, $rules:expr, $setup:expr, reopening $body:ident $(,)?) => {
+        $crate::sim::check::Check {
+            name: $name,
+            rules: $rules,
+            setup: $setup,
+            body: |testbed, rules, opener| Box::pin($body(testbed, rules, opener)),
+        }
+    };
     ($name:expr, $rules:expr, $setup:expr, $body:ident $(($($argument:expr),*))? $(,)?) => {
         $crate::sim::check::Check {
             name: $name,
             rules: $rules,
             setup: $setup,
-            body: |testbed, rules| Box::pin($body(testbed, rules $($(, $argument)*)?)),
+            body: |testbed, rules, _| Box::pin($body(testbed, rules $($(, $argument)*)?)),
         }
     };
 }

@@ -2,24 +2,34 @@
 //!
 //! - `seeded_cycles`: failover, reprotection, failback and reprotection, once for each of many
 //!   seeds; `drawn_case`: what a seed draws; `shrink`: the smallest case that fails
+//! - `cycle_name`: which of many cycles one is
+//! - `killed_cycles`: such cycles with a core that is killed on the way
 //! - `checks`: single rules, one file for each topic; `check` defines what a check is, `runner`
 //!   runs them
+//! - `first_failure`: whether a core is rejected, with the first reason only
+//! - `time_limit`: ends a simulation that comes to no end by itself
 //! - `early_end`: which rule a check that ends early says something about
 //! - `side_effects`: refusals, and what a refused request must not change
 //! - `disks`: comparisons of disks; `amounts`: how much may be transferred
+//! - `cost`: how long calls and cycles take
 //! - `testbed`: the sites, and the one place where the core is opened
 
 mod amounts;
 mod check;
 mod checks;
+mod cost;
+mod cycle_name;
 mod disks;
 mod drawn_case;
 mod early_end;
+mod first_failure;
+mod killed_cycles;
 mod runner;
 mod seeded_cycles;
 mod shrink;
 mod side_effects;
 mod testbed;
+mod time_limit;
 
 use anyhow::{Context as _, Result};
 use wire::protocol::Time;
@@ -34,6 +44,8 @@ use crate::scenario::Scenario;
 use crate::wire_core::{self, CoreChoice};
 
 pub use check::Check;
+pub(crate) use cost::{time_of_calls, time_of_cycle};
+pub use first_failure::{FirstFailure, first_failure};
 pub use runner::{CheckedRules, Judged, judge, run_checks_for};
 
 /// The capability of a core that keeps the suite's virtual time over the wire.
@@ -97,7 +109,13 @@ fn run_script(
     rules: &mut RuleLog,
 ) -> Result<Verdict> {
     Ok(match scenario.script.as_str() {
-        "sim-cycle" => seeded_cycles::run(context, scenario, evidence, outcome, rules)?,
+        "sim-cycle" => match context.kills {
+            None => seeded_cycles::run(context, scenario, evidence, outcome, rules)?,
+            Some(choice) => {
+                let (seeds, pair) = (seeded_cycles::seeds(context)?, seeded_cycles::setup(scenario)?);
+                killed_cycles::run(&seeds, &pair, choice, evidence, outcome, rules)
+            }
+        },
         "sim-rules" => runner::run_all(context, evidence, outcome, rules),
         _ => anyhow::bail!("scenario {} is not of the simulated tier", scenario.name),
     })

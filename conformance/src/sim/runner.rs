@@ -14,7 +14,7 @@ use crate::rules::{RuleId, RuleLog};
 use crate::sim::check::Check;
 use crate::sim::checks::all as all_checks;
 use crate::sim::early_end::EarlyEnd;
-use crate::sim::{seeded_cycles, testbed};
+use crate::sim::{seeded_cycles, testbed, time_limit};
 
 /// Runs every check. The seed of a check follows from the run's id and the check's name;
 /// `ROUNDTRIP_SEED` gives all checks one seed instead, so that a failure can be repeated.
@@ -41,7 +41,11 @@ pub(crate) fn run_all(
             verdict = verdict.and(Verdict::Unknown);
             continue;
         }
-        let CheckRun { outcomes: found, broken: line, .. } = run(check, seed, &change.another());
+        let CheckRun { outcomes: found, broken: line, abandoned, .. } =
+            run(check, seed, Box::new(change.another()));
+        if abandoned {
+            broken = MOST_BROKEN;
+        }
         if let Some(line) = line {
             broken += 1;
             if outcome.why.is_empty() {
@@ -66,15 +70,15 @@ pub(crate) fn run_all(
 }
 
 /// The most checks in which a core may break the wire protocol, or not answer, before the others
-/// are left out: each may take as long as the longest wait.
+/// are left out: each may take as long as the longest wait. A check that came to no end is the
+/// last one, because it still occupies this process.
 const MOST_BROKEN: u32 = 3;
 
 /// Records that a check was left out.
 fn not_run(check: &Check, rules: &mut RuleLog) {
     for rule in check.rules {
-        let why =
-            format!("{}: not run, because the core broke the protocol in {MOST_BROKEN} checks", check.name);
-        rules.unknown(*rule, why);
+        let why = "not run, because earlier checks came to no end, or the core broke the protocol in them";
+        rules.unknown(*rule, format!("{}: {why}", check.name));
     }
 }
 
@@ -85,6 +89,8 @@ pub struct CheckedRules {
     pub broken: BTreeSet<RuleId>,
     /// The rules of which only a step failed that had to succeed, so that a check ended early.
     pub ended_early: BTreeSet<RuleId>,
+    /// The check that came to no end, after which none was run.
+    pub abandoned: Option<&'static str>,
 }
 
 /// Runs the checks that judge at least one of these rules on a core with this fault.
@@ -93,9 +99,13 @@ pub fn run_checks_for(rules: &[RuleId], fault: &InjectedFault, seed: u64) -> Che
     let mut all = CheckedRules::default();
     let concerned = |check: &&Check| check.rules.iter().any(|rule| rules.contains(rule));
     for check in all_checks().filter(concerned) {
-        let found = run(check, seed, fault);
+        let found = run(check, seed, Box::new(fault.clone()));
         all.broken.extend(found.asserted);
         all.ended_early.extend(found.ended_early);
+        if found.abandoned {
+            all.abandoned = Some(check.name);
+            break;
+        }
     }
     all
 }
@@ -115,19 +125,35 @@ pub struct Judged {
 #[must_use]
 pub fn judge(change: &dyn Fn() -> Box<dyn FaultInjection>, seed: u64) -> Judged {
     let mut judged = Judged::default();
-    let mut all = Vec::new();
+    let (mut all, mut abandoned) = (Vec::new(), false);
     for check in all_checks() {
-        let found = run(check, seed, &*change());
+        let found = run(check, seed, change());
         judged.left_out.extend(found.lacking.then_some(check.name));
         all.extend(found.outcomes);
+        abandoned = found.abandoned;
+        if abandoned {
+            break;
+        }
     }
-    if judged.left_out.is_empty() {
-        all.extend(seeded_cycles::judge_seed(seed, &*change()));
+    if judged.left_out.is_empty() && !abandoned {
+        all.extend(seeded_cycles::judge_seed(seed, change()));
     }
     all.retain(|rule| rule.verdict != Verdict::Skipped);
     judged.rules = all.iter().map(|rule| rule.id).collect::<BTreeSet<_>>().len();
     judged.objections = all.into_iter().filter(|rule| rule.score.verdict() != Verdict::Pass).collect();
     judged
+}
+
+/// The outcomes of every check, one after the other, each on a core that `change` changes. `None`:
+/// a check came to no end, and no other should be run.
+pub(crate) fn every_check(
+    seed: u64,
+    change: &dyn Fn() -> Box<dyn FaultInjection>,
+) -> impl Iterator<Item = Option<Vec<RuleOutcome>>> {
+    all_checks().map(move |check| {
+        let found = run(check, seed, change());
+        (!found.abandoned).then_some(found.outcomes)
+    })
 }
 
 /// The seed that `ROUNDTRIP_SEED` asks for.
@@ -153,15 +179,39 @@ struct CheckRun {
     lacking: bool,
     /// How the core broke the wire protocol, if it did.
     broken: Option<String>,
+    /// Whether the check came to no end.
+    abandoned: bool,
 }
 
 /// Runs one check. A rule that the check lists and did not look at is unknown.
-fn run(check: &Check, seed: u64, change: &dyn FaultInjection) -> CheckRun {
+fn run(check: &'static Check, seed: u64, change: Box<dyn FaultInjection>) -> CheckRun {
+    let judged = time_limit::within(time_limit::LIMIT, move || run_here(check, seed, &*change));
+    judged.unwrap_or_else(|| abandoned(check, seed))
+}
+
+/// What is known about a check that came to no end.
+fn abandoned(check: &Check, seed: u64) -> CheckRun {
+    let why = format!("{}: {} (ROUNDTRIP_SEED={seed} runs it again)", check.name, time_limit::why());
+    let mut log = RuleLog::simulated();
+    check.rules.iter().for_each(|rule| log.unknown(*rule, why.clone()));
+    CheckRun {
+        outcomes: log.into_outcomes(),
+        asserted: Vec::new(),
+        ended_early: None,
+        lacking: false,
+        broken: None,
+        abandoned: true,
+    }
+}
+
+/// Runs one check on this thread.
+fn run_here(check: &Check, seed: u64, change: &dyn FaultInjection) -> CheckRun {
     let missing = Missing::default();
     let mut log = RuleLog::simulated().noting(&missing);
     let ended = simulator::run(seed, async |world| {
-        let testbed = testbed::open(world, (check.setup)(), change, &missing)?;
-        let ended = (check.body)(&testbed, &mut log).await;
+        let opener = testbed::Opener { change, missing: &missing };
+        let mut testbed = opener.open(world, (check.setup)())?;
+        let ended = (check.body)(&mut testbed, &mut log, &opener).await;
         let closed = testbed.close().await;
         ended.and(closed.map_err(EarlyEnd::from))
     });
@@ -178,7 +228,8 @@ fn run(check: &Check, seed: u64, change: &dyn FaultInjection) -> CheckRun {
     let failed = outcomes.iter().filter(|rule| rule.verdict == Verdict::Fail).map(|rule| rule.id);
     let asserted = failed.filter(|rule| Some(*rule) != ended_early).collect();
     let lacking = missing.get().is_some();
-    CheckRun { outcomes, asserted, ended_early, lacking, broken: missing.broken().map(ToOwned::to_owned) }
+    let broken = missing.broken().map(ToOwned::to_owned);
+    CheckRun { outcomes, asserted, ended_early, lacking, broken, abandoned: false }
 }
 
 /// Judges the rules of a check that ended early. If the core is to blame, the rule that the failed
@@ -214,7 +265,7 @@ mod tests {
     fn the_built_in_core_passes_every_check() {
         let mut broken = Vec::new();
         for check in all_checks() {
-            let found = run(check, seed().unwrap_or(7), &InjectedFault::default()).outcomes;
+            let found = run(check, seed().unwrap_or(7), Box::new(InjectedFault::default())).outcomes;
             broken.extend(found.into_iter().filter(|rule| rule.verdict != Verdict::Pass));
         }
         let broken: Vec<_> = broken.into_iter().map(|rule| format!("{}: {}", rule.id, rule.found)).collect();

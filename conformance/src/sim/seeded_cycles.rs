@@ -1,9 +1,9 @@
 //! Whole cycles: failover, reprotection, failback and reprotection, once for each of many seeds.
 //!
 //! The seed decides what the machine and the sites are like ([`DrawnCase`]), what the guest writes,
-//! when the disaster strikes and where replication is at that moment. The seeds of a run follow from
-//! its id; `ROUNDTRIP_SEED` runs a single seed again. Of the first seed that fails, the smallest
-//! case is searched that still fails.
+//! when the disaster strikes and where replication is at that moment. The seeds of a run follow
+//! from its id; `ROUNDTRIP_SEED` runs a single seed again. Of the first seed that fails, the
+//! smallest case is searched that still fails.
 
 use anyhow::{Context as _, Result};
 use contract::{Direction, Millis, Phase, PointChoice, Side, Timestamp};
@@ -15,6 +15,7 @@ use crate::context::RunContext;
 use crate::core_change::AskedChange;
 use crate::core_under_test::FaultInjection;
 use crate::evidence::Evidence;
+use crate::kills::DOWN;
 use crate::missing::{self, Missing};
 use crate::outcome::{
     DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, RuleOutcome, ScenarioOutcome, Verdict,
@@ -22,10 +23,12 @@ use crate::outcome::{
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::scenario::Scenario;
+use crate::sim::cycle_name::CycleName;
 use crate::sim::drawn_case::{DrawnCase, History};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::shrink::{Failing, shrink};
 use crate::sim::testbed::{self, Setup, Testbed};
+use crate::sim::time_limit;
 
 /// How much older than the policy's interval the data of a failover may be. A simulated transfer
 /// takes no time.
@@ -52,14 +55,18 @@ pub(crate) fn run(
     for (done, seed) in (1..).zip(&seeds) {
         let case = DrawnCase::of(*seed);
         let (cycle, idle) = run_seed(*seed, &case, &pair, context);
+        let abandoned = cycle.abandoned;
         all_idle &= idle.is_some();
         why_idle = idle.or(why_idle);
         lacking |= cycle.missing.get().is_some();
-        let found = record(outcome, rules, *seed, cycle);
+        let found = record(outcome, rules, CycleName { seed: *seed, kill: None }, cycle);
         if found == Verdict::Fail && verdict != Verdict::Fail {
             outcome.why = smallest(*seed, &case, std::mem::take(&mut outcome.why), &pair, context);
         }
         verdict = verdict.and(found);
+        if abandoned {
+            break;
+        }
         evidence.progress("cycles", "seeds", done, seeds.len() as u64, "seeds");
     }
     outcome.edges = condense(std::mem::take(&mut outcome.edges));
@@ -76,7 +83,8 @@ pub(crate) fn run(
     Ok(verdict)
 }
 
-fn seeds(context: &RunContext) -> Result<Vec<u64>> {
+/// The seeds that a run asks for.
+pub(super) fn seeds(context: &RunContext) -> Result<Vec<u64>> {
     if let Ok(seed) = std::env::var("ROUNDTRIP_SEED") {
         return Ok(vec![seed.parse().context("ROUNDTRIP_SEED is not a number")?]);
     }
@@ -84,14 +92,25 @@ fn seeds(context: &RunContext) -> Result<Vec<u64>> {
     Ok((first..first + context.seeds).collect())
 }
 
-/// What one seed's cycle found.
-struct Cycle {
+/// What one cycle found.
+pub(super) struct Cycle {
     /// The edges that were judged.
     edges: Vec<EdgeOutcome>,
     /// Why the cycle ended early, if it did.
-    ended: Result<(), EarlyEnd>,
+    pub(super) ended: Result<(), EarlyEnd>,
     /// The capability that the core lacks for the rest of the cycle.
-    missing: Missing,
+    pub(super) missing: Missing,
+    /// Whether the cycle came to no end. It is the last one then, because it still occupies this
+    /// process.
+    abandoned: bool,
+}
+
+impl Cycle {
+    /// A cycle that says nothing about the core.
+    fn inconclusive(why: String, abandoned: bool) -> Self {
+        let ended = Err(EarlyEnd::inconclusive(why));
+        Self { edges: Vec::new(), ended, missing: Missing::default(), abandoned }
+    }
 }
 
 /// Searches the smallest case that fails with a seed, and says how the cycle failed with what the
@@ -101,7 +120,8 @@ fn smallest(seed: u64, drawn: &DrawnCase, why: String, pair: &Setup, context: &R
     let Failing { case, why: last } = shrink(first, |case| {
         let (cycle, _) = run_seed(seed, case, pair, context);
         let mut outcome = ScenarioOutcome::begun("", "", None);
-        let verdict = record(&mut outcome, &mut RuleLog::simulated(), seed, cycle);
+        let name = CycleName { seed, kill: None };
+        let verdict = record(&mut outcome, &mut RuleLog::simulated(), name, cycle);
         (verdict == Verdict::Fail).then_some(outcome.why)
     });
     if case == *drawn {
@@ -121,41 +141,63 @@ fn run_seed(
     let edges = EDGES.map(ToOwned::to_owned);
     match AskedChange::for_edges(context, &edges) {
         Ok(change) => {
-            let cycle = run_cycle(seed, case, pair, &change, &|edge| change.begin_edge(edge));
-            (cycle, change.idle())
+            let begun = change.clone();
+            let begins = move |edge: &str| begun.begin_edge(edge);
+            (run_cycle(seed, case, pair, Box::new(change.clone()), begins), change.idle())
         }
-        Err(error) => {
-            let ended = Err(EarlyEnd::inconclusive(error.to_string()));
-            (Cycle { edges: Vec::new(), ended, missing: Missing::default() }, None)
-        }
+        Err(error) => (Cycle::inconclusive(error.to_string(), false), None),
     }
 }
 
 /// Runs one seed's cycle on a core with this change, and returns the rules that it judges.
-pub(crate) fn judge_seed(seed: u64, change: &dyn FaultInjection) -> Vec<RuleOutcome> {
-    let cycle = run_cycle(seed, &DrawnCase::of(seed), &Setup::vmware(), change, &|_| ());
+pub(crate) fn judge_seed(seed: u64, change: Box<dyn FaultInjection>) -> Vec<RuleOutcome> {
+    outcomes(seed, run_cycle(seed, &DrawnCase::of(seed), &Setup::vmware(), change, |_| ()))
+}
+
+/// As [`judge_seed`], for the sites of a scenario. `None`: the cycle came to no end, and no other
+/// should be run.
+///
+/// # Errors
+/// The simulator has no such sites.
+pub(crate) fn judge_scenario(
+    seed: u64,
+    scenario: &Scenario,
+    change: Box<dyn FaultInjection>,
+) -> Result<Option<Vec<RuleOutcome>>> {
+    let cycle = run_cycle(seed, &DrawnCase::of(seed), &setup(scenario)?, change, |_| ());
+    Ok((!cycle.abandoned).then(|| outcomes(seed, cycle)))
+}
+
+/// The rules that a cycle judges.
+fn outcomes(seed: u64, cycle: Cycle) -> Vec<RuleOutcome> {
     let mut rules = RuleLog::simulated();
-    record(&mut ScenarioOutcome::begun("sim-vmware-azure", "", None), &mut rules, seed, cycle);
+    let name = CycleName { seed, kill: None };
+    record(&mut ScenarioOutcome::begun("sim-vmware-azure", "", None), &mut rules, name, cycle);
     rules.into_outcomes()
 }
 
 /// Runs one seed's cycle on a core with this change. Calls `begins` as an edge begins.
-fn run_cycle(
+pub(super) fn run_cycle(
     seed: u64,
     case: &DrawnCase,
     pair: &Setup,
-    change: &dyn FaultInjection,
-    begins: &dyn Fn(&str),
+    change: Box<dyn FaultInjection>,
+    begins: impl Fn(&str) + Send + 'static,
 ) -> Cycle {
-    let (mut edges, missing) = (Vec::new(), Missing::default());
-    let parts = CycleParts { case, pair: case.setup(pair.clone()), change, begins, missing: &missing };
-    let ended = simulator::run(seed, async |world| cycle(world, parts, &mut edges).await);
-    Cycle { edges, ended, missing }
+    let (case, pair) = (case.clone(), case.setup(pair.clone()));
+    let run = move || {
+        let (mut edges, missing) = (Vec::new(), Missing::default());
+        let parts = CycleParts { case: &case, pair, change: &*change, begins: &begins, missing: &missing };
+        let ended = simulator::run(seed, async |world| cycle(world, parts, &mut edges).await);
+        Cycle { edges, ended, missing, abandoned: false }
+    };
+    let cycle = time_limit::within(time_limit::LIMIT, run);
+    cycle.unwrap_or_else(|| Cycle::inconclusive(time_limit::why(), true))
 }
 
 /// Reduces the edges of many seeds to those that a report shows: of each kind the worst that
 /// passed, and the first that failed.
-fn condense(edges: Vec<EdgeOutcome>) -> Vec<EdgeOutcome> {
+pub(super) fn condense(edges: Vec<EdgeOutcome>) -> Vec<EdgeOutcome> {
     let mut kept: Vec<EdgeOutcome> = Vec::new();
     for kind in EDGES {
         let of_kind = edges.iter().filter(|edge| edge.name.starts_with(kind)).cloned();
@@ -170,28 +212,33 @@ fn condense(edges: Vec<EdgeOutcome>) -> Vec<EdgeOutcome> {
     kept
 }
 
-/// Adds a seed's edges to the outcome and judges the rules by them.
-fn record(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, seed: u64, cycle: Cycle) -> Verdict {
+/// Adds a cycle's edges to the outcome and judges the rules by them.
+pub(super) fn record(
+    outcome: &mut ScenarioOutcome,
+    rules: &mut RuleLog,
+    name: CycleName,
+    cycle: Cycle,
+) -> Verdict {
     let mut verdict = match (&cycle.ended, cycle.missing.get()) {
         (_, Some(capability)) => record_missing(outcome, rules, capability),
         (Ok(()), None) => {
             rules.check(LC_01, true, "every seed's cycle ended where it began");
             Verdict::Pass
         }
-        (Err(error), None) => record_early_end(outcome, rules, seed, error),
+        (Err(error), None) => record_early_end(outcome, rules, name, error),
     };
     for edge in cycle.edges {
         let passed = edge.verdict == Verdict::Pass;
-        rules.check(FO_10, passed, format!("seed {seed}, {}: {}", edge.name, edge.disks[0].words));
+        rules.check(FO_10, passed, format!("{name}, {}: {}", edge.name, edge.disks[0].words));
         if edge.name.starts_with("failback") {
             let complete = passed && edge.rpo.records == 0;
-            rules.check(LC_09, complete, format!("seed {seed}: {} records lost", edge.rpo.records));
+            rules.check(LC_09, complete, format!("{name}: {} records lost", edge.rpo.records));
         } else {
             let is_up = edge.rto.ms > 0;
-            rules.check(FO_09, is_up, format!("seed {seed}: the machine from the lost site is up: {is_up}"));
+            rules.check(FO_09, is_up, format!("{name}: the machine from the lost site is up: {is_up}"));
         }
         if !passed && outcome.why.is_empty() {
-            outcome.why = format!("{}: {}; ROUNDTRIP_SEED={seed} runs it again", edge.name, edge.why);
+            outcome.why = format!("{name}, {}: {}; {}", edge.name, edge.why, name.again());
         }
         verdict = verdict.and(edge.verdict);
         outcome.edges.push(edge);
@@ -208,14 +255,14 @@ fn record_missing(outcome: &mut ScenarioOutcome, rules: &mut RuleLog, capability
     Verdict::Skipped
 }
 
-/// Judges a seed whose cycle ended early: it fails if the core is to blame, else it is unknown.
+/// Judges a cycle that ended early: it fails if the core is to blame, else it is unknown.
 fn record_early_end(
     outcome: &mut ScenarioOutcome,
     rules: &mut RuleLog,
-    seed: u64,
+    name: CycleName,
     end: &EarlyEnd,
 ) -> Verdict {
-    let why = format!("seed {seed}: {}; ROUNDTRIP_SEED={seed} runs it again", end.error);
+    let why = format!("{name}: {}; {}", end.error, name.again());
     if outcome.why.is_empty() {
         outcome.why.clone_from(&why);
     }
@@ -234,7 +281,7 @@ fn record_early_end(
 }
 
 /// The sites of the scenario's row.
-fn setup(scenario: &Scenario) -> Result<Setup> {
+pub(super) fn setup(scenario: &Scenario) -> Result<Setup> {
     let site = |name: &str| {
         SimProfile::by_name(name).with_context(|| format!("the simulator has no site called {name}"))
     };
@@ -262,7 +309,9 @@ async fn cycle(world: SimWorld, parts: CycleParts<'_>, edges: &mut Vec<EdgeOutco
         testbed.advance(time).await;
     }
     testbed.advance(Millis(seed.wrapping_mul(7919) % case.interval().0)).await;
-    edges.push(fail_over(&testbed, case, seed).await?);
+    // A core that is killed during a transfer may take the next point an interval later.
+    let missed = change.kills().map_or(Millis(0), |_| Millis(case.interval().0 + DOWN.0));
+    edges.push(fail_over(&testbed, case, seed, missed).await?);
     if !case.comes_back {
         return Ok(testbed.close().await?);
     }
@@ -292,8 +341,14 @@ async fn reprotect(testbed: &Testbed, direction: Direction) -> Result<(), Testbe
     testbed.wait_for_points(&item, 3).await.map(drop)
 }
 
-/// Fails over from a lost site: to the latest point, or after a long history to any.
-async fn fail_over(testbed: &Testbed, case: &DrawnCase, seed: u64) -> Result<EdgeOutcome, TestbedError> {
+/// Fails over from a lost site: to the latest point, or after a long history to any. A latest point
+/// may be as much older as `missed`.
+async fn fail_over(
+    testbed: &Testbed,
+    case: &DrawnCase,
+    seed: u64,
+    missed: Millis,
+) -> Result<EdgeOutcome, TestbedError> {
     let item = item_of(MACHINE);
     let disaster = testbed.primary.lose();
     testbed.advance(Millis(1_000)).await;
@@ -313,7 +368,8 @@ async fn fail_over(testbed: &Testbed, case: &DrawnCase, seed: u64) -> Result<Edg
     testbed.advance(BOOT).await;
     let boots = testbed.boots(MACHINE)?;
     let name = format!("failover (seed {seed})");
-    Ok(judge(&Edge { name, boots, disaster, began, tolerated_loss: Millis(age.0 + TOLERANCE.0) }))
+    let tolerated_loss = Millis(age.0 + missed.0 + TOLERANCE.0);
+    Ok(judge(&Edge { name, boots, disaster, began, tolerated_loss }))
 }
 
 async fn fail_back(testbed: &Testbed, seed: u64) -> Result<EdgeOutcome, TestbedError> {
@@ -348,7 +404,7 @@ fn judge(edge: &Edge) -> EdgeOutcome {
             (Some(*range.end()), Verdict::Fail, words)
         }
         Cut::Broken(mismatch) => (None, Verdict::Fail, format!("{mismatch:?}")),
-        Cut::OtherDisks(sizes) => (None, Verdict::Fail, format!("{sizes:?}")),
+        Cut::OtherDisks(sizes) => (None, Verdict::Fail, sizes.to_string()),
         Cut::Unknown(why) => (None, Verdict::Unknown, why),
     };
     let record = cut.map_or(0, |cut| last_record(&log, cut));

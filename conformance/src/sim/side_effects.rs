@@ -9,6 +9,7 @@ use contract::{
 use simulator::Event;
 use simulator::testbed::failover_to;
 
+use crate::refusal::MayStartJob;
 use crate::rules::ids::{JO_03, LC_02};
 use crate::rules::{RuleId, RuleLog};
 use crate::sim::early_end::EarlyEnd;
@@ -110,30 +111,6 @@ impl ObservableState {
         self.volumes.clear();
         self.transfers = false;
         self
-    }
-}
-
-/// An answer that may be the id of a job.
-pub(crate) trait MayStartJob {
-    /// The job that was started.
-    fn job(&self) -> Option<&JobId>;
-}
-
-impl MayStartJob for JobId {
-    fn job(&self) -> Option<&JobId> {
-        (!self.0.is_empty()).then_some(self)
-    }
-}
-
-impl MayStartJob for () {
-    fn job(&self) -> Option<&JobId> {
-        None
-    }
-}
-
-impl MayStartJob for ItemView {
-    fn job(&self) -> Option<&JobId> {
-        None
     }
 }
 

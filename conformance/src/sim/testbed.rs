@@ -14,21 +14,42 @@ use crate::wire_core::CoreChoice;
 
 pub(crate) use simulator::testbed::{Setup, Testbed};
 
-/// Makes the sites and opens the core under test with this change. A capability that is needed and
-/// that the core lacks is noted in `missing`.
+/// Opens the core under test with a change.
+pub(crate) struct Opener<'a> {
+    pub(crate) change: &'a dyn FaultInjection,
+    /// Where a capability is noted that is needed and that the core lacks.
+    pub(crate) missing: &'a Missing,
+}
+
+impl Opener<'_> {
+    /// Makes the sites and opens the core between them.
+    pub(crate) fn open(&self, mut world: SimWorld, setup: Setup) -> Result<Testbed, TestbedError> {
+        if matches!(self.change.core(), Ok(CoreChoice::Wire(_))) {
+            let served = world.serve_disks_at_socket();
+            served.map_err(|error| TestbedError::host("serve the disks at a socket", error))?;
+        }
+        let mut testbed = Testbed::open(world, setup, |parts| open_core(parts, self.change))?;
+        testbed.use_through(|core| CapabilityGate::wrap(core, self.missing));
+        Ok(testbed)
+    }
+
+    /// Closes the core and opens it again on its state directory.
+    pub(crate) async fn reopen(&self, testbed: &mut Testbed) -> Result<(), TestbedError> {
+        testbed.reopen(|parts| open_core(parts, self.change)).await?;
+        testbed.use_through(|core| CapabilityGate::wrap(core, self.missing));
+        Ok(())
+    }
+}
+
+/// Makes the sites and opens the core under test between them with this change. A capability that
+/// is needed and that the core lacks is noted in `missing`.
 pub(crate) fn open(
-    mut world: SimWorld,
+    world: SimWorld,
     setup: Setup,
     change: &dyn FaultInjection,
     missing: &Missing,
 ) -> Result<Testbed, TestbedError> {
-    if matches!(CoreChoice::selected(), Ok(CoreChoice::Wire(_))) {
-        let served = world.serve_disks_at_socket();
-        served.map_err(|error| TestbedError::host("serve the disks at a socket", error))?;
-    }
-    let mut testbed = Testbed::open(world, setup, |parts| open_core(parts, change))?;
-    testbed.use_through(|core| CapabilityGate::wrap(core, missing));
-    Ok(testbed)
+    Opener { change, missing }.open(world, setup)
 }
 
 /// Opens the core under test on the simulator's clock.

@@ -50,3 +50,24 @@ def answer(request: dict, result: object) -> None:
 def operations() -> dict:
     names = ["unplanned-failover", "test-failover", "commit"]
     return {"name": "hostile 1", "operations": names, "plans": {"groups": 0, "items": 0}}
+
+
+def job(id: str) -> dict:
+    """A job that has completed."""
+    step = {"name": "work", "state": "done", "started": 0, "took": 0, "note": "", "progress": None}
+    return {
+        "id": id,
+        "subject": {"item": "web"},
+        "parent": None,
+        "kind": "commit",
+        "direction": "primary-to-recovery",
+        "state": "completed",
+        "revision": 1,
+        "actions": [],
+        "attempt": 1,
+        "plan": None,
+        "steps": [step],
+        "error": None,
+        "started": 0,
+        "ended": 0,
+    }

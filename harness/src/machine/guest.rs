@@ -14,8 +14,10 @@ use virt::domain::Domain;
 use virt::sys;
 use witness::protocol::Hello;
 
+use super::agent::GuestAgent;
 use super::forwards::Forwards;
 use super::serial::{SharedSerial, tail_of};
+use super::starvation::Watched;
 use super::xml::{self, Sockets};
 use super::{Accelerator, DiskManager, GuestSpec, Serial, managed_disks, nodes};
 use crate::host::{self, Host, blocking};
@@ -105,11 +107,13 @@ impl Machine {
         blocking(format!("start {name}"), move || domain.create()).await?;
         let files = self.files();
         let monitor = Monitor::greet(&name, self.accept(&monitor).await?, &files.qmp).await?;
+        let agent = GuestAgent::follow(self.domain.clone(), &monitor);
         if self.spec.disk_manager == DiskManager::Libvirt {
             managed_disks::check(&monitor, &self.spec).await?;
         }
         let serial = Arc::new(Serial::follow(self.accept(&serial).await?, &files.serial)?);
-        let witness = WitnessLink::new(&name, self.accept(&witness).await?, &self.spec.dir)?;
+        let witness = self.accept(&witness).await?;
+        let witness = WitnessLink::new(&name, witness, &self.spec.dir, powered_on)?;
         let forwards = Forwards::of(&monitor).await?;
         let roles = self.spec.disks.iter().map(|disk| &disk.role);
         let format_nodes = roles.map(|role| (role.clone(), self.spec.format_node(role))).collect();
@@ -120,6 +124,7 @@ impl Machine {
             domain: self.domain.clone(),
             monitor,
             serial,
+            agent,
             witness,
             forwards,
             powered_on,
@@ -206,6 +211,7 @@ pub struct Guest {
     domain: Domain,
     monitor: Arc<Monitor>,
     serial: SharedSerial,
+    agent: GuestAgent,
     witness: WitnessLink,
     forwards: Forwards,
     powered_on: Instant,
@@ -295,7 +301,8 @@ impl Guest {
     /// or `bound` has passed.
     ///
     /// # Errors
-    /// Whichever of these comes first, or the error of `what` itself.
+    /// Whichever of these comes first, or the error of `what` itself. If the host did not let the
+    /// guest run, the passed bound is [`Error::Starved`].
     pub async fn race<T>(
         &self,
         awaited: &str,
@@ -303,6 +310,7 @@ impl Guest {
         what: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let awaited = format!("{}: {awaited}", self.name);
+        let watched = self.watch();
         tokio::select! {
             biased;
             result = what => result,
@@ -312,9 +320,21 @@ impl Guest {
             () = self.monitor.until_gone() => {
                 Err(Error::Died { who: self.name.clone(), awaited, last_words: self.serial.tail() })
             }
-            () = tokio::time::sleep(bound) => {
-                Err(Error::TimedOut { awaited, bound, seen: self.serial.tail() })
-            }
+            () = tokio::time::sleep(bound) => Err(self.overdue(&watched, awaited, bound)),
+        }
+    }
+
+    /// Begins to watch whether the host lets the guest run.
+    #[must_use]
+    pub fn watch(&self) -> Watched<'_> {
+        Watched::begin(&self.serial, self.monitor.pid())
+    }
+
+    /// The error of a wait that has reached its time limit.
+    fn overdue(&self, watched: &Watched<'_>, awaited: String, bound: Duration) -> Error {
+        match watched.starved() {
+            Some(why) => Error::Starved { awaited, bound, why },
+            None => Error::TimedOut { awaited, bound, seen: self.serial.tail() },
         }
     }
 
@@ -373,12 +393,9 @@ impl Guest {
             self.until_gone().await;
             Ok(())
         };
+        let watched = self.watch();
         let waited = tokio::time::timeout(bound, everything).await;
-        waited.map_err(|_| Error::TimedOut {
-            awaited: format!("{}: shutdown", self.name),
-            bound,
-            seen: self.serial.tail(),
-        })??;
+        waited.map_err(|_| self.overdue(&watched, format!("{}: shutdown", self.name), bound))??;
         self.until_off().await
     }
 
@@ -461,7 +478,14 @@ impl Guest {
     /// # Errors
     /// The agent does not answer, or it refused.
     pub async fn agent(&self, command: &str) -> Result<String> {
-        let (domain, text) = (self.domain.clone(), command.to_owned());
-        blocking(format!("guest agent: {command}"), move || domain.qemu_agent_command(&text, 10, 0)).await
+        self.agent.ask(command).await
+    }
+
+    /// Waits until the guest agent has connected and answers.
+    ///
+    /// # Errors
+    /// The guest died, or its agent did not answer in time.
+    pub async fn until_agent_answers(&self, bound: Duration) -> Result<()> {
+        self.race("an answer of its guest agent", bound, self.agent.until_it_answers()).await
     }
 }

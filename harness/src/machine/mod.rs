@@ -1,5 +1,7 @@
 //! Machines: their description, how they are started, and the running guest.
 
+mod agent;
+mod complaints;
 mod format_node;
 mod forwards;
 mod guest;
@@ -7,6 +9,7 @@ mod hardware;
 mod managed_disks;
 mod nodes;
 mod serial;
+mod starvation;
 mod xml;
 
 use std::net::Ipv4Addr;
@@ -18,6 +21,7 @@ pub use guest::{Guest, GuestFiles, Machine};
 pub use hardware::{Accelerator, Controller, DiskBus, Firmware, Hardware, Identity, Nic};
 pub use nodes::disk_serial;
 pub use serial::Serial;
+pub use starvation::Watched;
 pub(crate) use xml::NAMESPACE;
 
 use crate::tools::Format;

@@ -8,6 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use super::complaints::is_complaint;
 use crate::{Error, Result};
 
 /// Messages of a guest that will not come up; each is final.
@@ -28,6 +29,9 @@ pub struct Serial {
 struct ConsoleState {
     gave_up: Option<String>,
     started: bool,
+    /// How often the kernel complained that it does not get to run, and the last such line.
+    complaints: u64,
+    last_complaint: Option<String>,
 }
 
 impl Serial {
@@ -65,6 +69,13 @@ impl Serial {
         self.until(|state| state.started.then_some(())).await;
     }
 
+    /// How often the guest's kernel has complained that it does not get to run, and the last such
+    /// line.
+    pub(crate) fn complaints(&self) -> (u64, Option<String>) {
+        let state = self.state.borrow();
+        (state.complaints, state.last_complaint.clone())
+    }
+
     async fn until<T>(&self, wanted: impl Fn(&ConsoleState) -> Option<T>) -> T {
         let mut state = self.state.clone();
         let found =
@@ -87,8 +98,13 @@ fn record_line(line: &[u8], sender: &watch::Sender<ConsoleState>) {
     let line = String::from_utf8_lossy(line);
     let gave_up = FATAL_MESSAGES.iter().any(|words| line.contains(words));
     let started = line.contains(STARTED);
+    let complains = is_complaint(&line);
     sender.send_if_modified(|state| {
-        let changed = (gave_up && state.gave_up.is_none()) || (started && !state.started);
+        let changed = (gave_up && state.gave_up.is_none()) || (started && !state.started) || complains;
+        if complains {
+            state.complaints += 1;
+            state.last_complaint = Some(line.trim().to_owned());
+        }
         if gave_up {
             state.gave_up.get_or_insert_with(|| line.trim().to_owned());
         }
@@ -107,3 +123,35 @@ pub(crate) fn tail_of(path: &Utf8Path) -> String {
 
 /// A shared handle.
 pub(crate) type SharedSerial = Arc<Serial>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a console with this text says.
+    fn console(text: &str) -> (Option<String>, bool, u64, Option<String>) {
+        let (sender, state) = watch::channel(ConsoleState::default());
+        text.split('\n').for_each(|line| record_line(line.as_bytes(), &sender));
+        let state = state.borrow();
+        (state.gave_up.clone(), state.started, state.complaints, state.last_complaint.clone())
+    }
+
+    #[test]
+    fn a_guest_that_its_host_starves_complains_and_does_not_give_up() {
+        let text = "[   41.880012] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [swapper/0:1]\r\n\
+                    [   41.880020] Modules linked in: ata_piix(+)\r\n\
+                    [   69.880015] watchdog: BUG: soft lockup - CPU#0 stuck for 48s! [swapper/0:1]\r\n";
+        let last = "[   69.880015] watchdog: BUG: soft lockup - CPU#0 stuck for 48s! [swapper/0:1]";
+        assert_eq!(console(text), (None, false, 2, Some(last.to_owned())));
+    }
+
+    #[test]
+    fn a_guest_whose_disk_is_wrong_gives_up_and_complains_of_no_host() {
+        let text = "ROUNDTRIP-NO-ROOT drivers: none: no disk carries the root file system\r\n\
+                    [    4.031009] Kernel panic - not syncing: Attempted to kill init!\r\n";
+        let first = "ROUNDTRIP-NO-ROOT drivers: none: no disk carries the root file system";
+        assert_eq!(console(text), (Some(first.to_owned()), false, 0, None));
+        assert_eq!(console("ROUNDTRIP-STARTED\r\n"), (None, true, 0, None));
+        assert_eq!(console(""), (None, false, 0, None));
+    }
+}

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::forwards::NETWORK;
 use super::nodes::{disk_serial, escape, format_node, logged_node, write_log};
-use super::{Controller, DiskManager, DiskSpec, Firmware, GuestSpec, managed_disks};
+use super::{Controller, DiskManager, DiskSpec, Firmware, GuestSpec, agent, managed_disks};
 use crate::host::Host;
 use crate::machine::Accelerator;
 use crate::scratch::Owner;
@@ -97,6 +97,7 @@ pub(crate) fn domain(
     </channel>
     <channel type='unix'>
       <source mode='bind' path='{agent}'/><target type='virtio' name='org.qemu.guest_agent.0'/>
+      <alias name='{agent_channel}'/>
     </channel>
     <video><model type='vga' vram='16384'/></video>
     <memballoon model='none'/>
@@ -123,6 +124,7 @@ pub(crate) fn domain(
         witness = sockets.witness,
         witness_port = witness::protocol::CONTROL_PORT,
         agent = sockets.agent,
+        agent_channel = agent::CHANNEL,
     )
 }
 

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::options::DiscardReads;
-use super::walk::{Walk, is_zero};
-use super::{Entry, OracleError, SECTOR, SECTOR_BYTES, WriteLog};
+use super::walk::Walk;
+use super::window::is_zero;
+use super::{Entry, OracleError, Position, SECTOR, SECTOR_BYTES, WriteLog};
 
 /// The cuts from each flush to the next, both included; the first range starts at the base, the
 /// last one ends at the end of the log.
@@ -16,24 +17,27 @@ pub(super) fn epochs(log: &WriteLog) -> Vec<Range<u64>> {
     bounds.zip(next).filter(|(start, end)| start < end).map(|(start, end)| start..end).collect()
 }
 
-/// The size of the largest set of whole writes of `epoch` that, applied after all earlier writes,
+/// The writes of `epoch` outside the largest set of them that, applied after all earlier writes,
 /// yields the recovered disk; `wrong` are the sectors that differ at the start of the epoch.
 /// `None`: there is no such set.
 ///
 /// Going backwards, it is always right to include a write whose unsettled sectors all match: it
 /// settles them and hides what earlier writes put there. A write with an unsettled sector that does
 /// not match cannot be included.
-pub(super) fn largest_subset(
+pub(super) fn writes_lost(
     walk: &Walk<'_>,
     epoch: &Range<u64>,
     wrong: &[u64],
-) -> Result<Option<u64>, OracleError> {
+) -> Result<Option<Vec<Position>>, OracleError> {
     let mut settled = HashSet::new();
-    let mut included = 0;
-    for entry in walk.log.entries()[epoch.start as usize..epoch.end as usize].iter().rev() {
-        included += u64::from(settle(walk, entry, &mut settled)?);
+    let mut lost = Vec::new();
+    for index in epoch.clone().rev() {
+        if !settle(walk, &walk.log.entries()[index as usize], &mut settled)? {
+            lost.push(Position(index + 1));
+        }
     }
-    Ok(wrong.iter().all(|sector| settled.contains(sector)).then_some(included))
+    lost.reverse();
+    Ok(wrong.iter().all(|sector| settled.contains(sector)).then_some(lost))
 }
 
 /// Includes `entry` in the set if it matches.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::options::Options;
+use super::pass;
 use super::probe::{Probe, WrongAt};
 use super::tally::{Counts, Tally, sums};
 use super::verdict::{Misfit, SectorAt, UnknownCause, Verdict};
@@ -44,7 +45,7 @@ impl Inexact<'_> {
 
     fn probe(&self, at: Cut) -> Result<Probe, OracleError> {
         let mut probe = Probe::new(at, self.walk.cuts());
-        self.walk.run(&mut probe)?;
+        pass::run(self.walk, &mut probe)?;
         Ok(probe)
     }
 
@@ -104,11 +105,10 @@ impl Inexact<'_> {
         let alive = self.tally.epochs.iter().zip(dead).rev().filter(|(_, dead)| *dead == 0);
         for (range, _) in alive {
             let wrong = WrongAt::collect(self.walk, Cut(range.start))?;
-            if let Some(included) = epoch::largest_subset(self.walk, range, &wrong)? {
-                let barrier = Cut(range.start);
-                let of_epoch = range.end - range.start;
+            if let Some(lost) = epoch::writes_lost(self.walk, range, &wrong)? {
+                let (barrier, end) = (Cut(range.start), Cut(range.end));
                 let of = self.log.len();
-                return Ok(Some((Verdict::EpochConsistent { barrier, included, of_epoch, of }, barrier)));
+                return Ok(Some((Verdict::EpochConsistent { barrier, end, lost, of }, barrier)));
             }
         }
         Ok(None)

@@ -5,9 +5,10 @@
 //! disagreement adds one at its first cut and subtracts one after its last.
 
 use super::inexact::Inexact;
+use super::pass::{self, Seen};
 use super::tally::{Counts, Tally};
 use super::verdict::{Judgement, Verdict};
-use super::walk::{Seen, Walk};
+use super::walk::Walk;
 use super::{Cut, CutRange, Options, OracleError, SECTOR_BYTES, SectorSource, WriteLog};
 
 /// Finds the position of `recovered` in the write order of `log`, which began on `base`.
@@ -23,7 +24,7 @@ pub fn judge(
 ) -> Result<Judgement, OracleError> {
     let walk = Walk::new(base, log, recovered, options)?;
     let mut tally = Tally::new(log);
-    let seen = walk.run(&mut tally)?;
+    let seen = pass::run(&walk, &mut tally)?;
     let counts = Counts::new(&tally);
     let (verdict, place) = match Verdict::exact(&counts.feasible, log) {
         Some((verdict, place)) => (verdict, place),

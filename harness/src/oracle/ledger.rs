@@ -40,10 +40,19 @@ impl LedgerIndex {
     /// # Errors
     /// The log cannot be read.
     pub fn scan(log: &WriteLog) -> Result<Self, LogError> {
+        Self::scan_without(log, &[])
+    }
+
+    /// Finds all records in `log` but for those of some writes, in ascending order: the writes that
+    /// a disk lost between two flushes.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn scan_without(log: &WriteLog, lost: &[Position]) -> Result<Self, LogError> {
         let mut index = Self::default();
         let mut data = Vec::new();
         for (position, entry) in (1..).map(Position).zip(log.entries()) {
-            if entry.is_discard() {
+            if entry.is_discard() || lost.binary_search(&position).is_ok() {
                 continue;
             }
             for skip in (0..entry.sectors).step_by(CHUNK_SECTORS as usize) {

@@ -67,6 +67,7 @@ mod judge;
 mod ledger;
 mod logformat;
 mod options;
+mod pass;
 mod probe;
 mod qcow2;
 mod qcow2_header;
@@ -74,6 +75,7 @@ mod source;
 mod tally;
 mod verdict;
 mod walk;
+mod window;
 mod writelog;
 
 pub use cut::{Cut, CutRange, Position};

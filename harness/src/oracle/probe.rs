@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::pass::{self, Sink};
 use super::verdict::{Misfit, SectorAt};
-use super::walk::{Mismatch, Sink, Walk};
+use super::walk::{Mismatch, Walk};
 use super::{Cut, OracleError};
 
 /// Counts and classifies the sectors that are wrong at one cut.
@@ -93,7 +94,7 @@ pub(super) struct WrongAt {
 impl WrongAt {
     pub fn collect(walk: &Walk<'_>, at: Cut) -> Result<Vec<u64>, OracleError> {
         let mut wrong = Self { at, sectors: Vec::new() };
-        walk.run(&mut wrong)?;
+        pass::run(walk, &mut wrong)?;
         Ok(wrong.sectors)
     }
 }

@@ -11,8 +11,8 @@ use rustix::fs::SeekFrom;
 
 use super::{SECTOR, SECTOR_BYTES, SourceError};
 
-/// A disk that can be read.
-pub trait SectorSource {
+/// A disk that can be read, from several threads at once.
+pub trait SectorSource: Sync {
     /// Size of the disk in bytes.
     fn bytes(&self) -> u64;
 
@@ -185,7 +185,7 @@ impl<C: BlockClient> ClientSource<C> {
     }
 }
 
-impl<C: BlockClient> SectorSource for ClientSource<C> {
+impl<C: BlockClient + Send> SectorSource for ClientSource<C> {
     fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::epoch;
-use super::walk::{Mismatch, Sink};
+use super::pass::Sink;
+use super::walk::Mismatch;
 use super::{Cut, CutRange, WriteLog};
 
 /// Counts disagreeing sectors, as differences from one cut to the next.

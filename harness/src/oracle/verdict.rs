@@ -42,10 +42,10 @@ pub enum Verdict {
     EpochConsistent {
         /// The flush.
         barrier: Cut,
-        /// Number of writes after the flush that can be on the disk; the largest possible.
-        included: u64,
-        /// Number of writes between this flush and the next.
-        of_epoch: u64,
+        /// The next flush.
+        end: Cut,
+        /// The writes between the two that the disk lacks; as few as possible.
+        lost: Vec<Position>,
         /// Writes in the log.
         of: u64,
     },
@@ -148,6 +148,17 @@ impl Verdict {
         }
     }
 
+    /// The state that the disk holds, if it is one that power loss can leave: the cuts up to which
+    /// it holds the writes, less those that are lost.
+    #[must_use]
+    pub fn state(&self) -> Option<(CutRange, &[Position])> {
+        match self {
+            Self::Exact { cut, .. } => Some((*cut, &[])),
+            Self::EpochConsistent { end, lost, .. } => Some((CutRange::at(*end), lost)),
+            _ => None,
+        }
+    }
+
     /// The first sector reported, unless the disk is exact or epoch-consistent.
     #[must_use]
     pub fn offending_sector(&self) -> Option<u64> {
@@ -176,13 +187,13 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact { cut, feasible, of } => exact(f, cut, feasible, *of),
-            Self::EpochConsistent { barrier, included, of_epoch, of } => write!(
+            Self::EpochConsistent { barrier, end, lost, of } => write!(
                 f,
                 "epoch-consistent: the first {barrier} of {} writes, flushed, and {} of the {} writes up to the \
                  next flush",
                 Grouped(*of),
-                Grouped(*included),
-                Grouped(*of_epoch)
+                Grouped(end.0 - barrier.0 - lost.len() as u64),
+                Grouped(end.0 - barrier.0)
             ),
             Self::Torn { write, new, old, misfit } => write!(
                 f,

@@ -41,6 +41,12 @@ impl Entry {
         self.flags.fua()
     }
 
+    /// Bytes that it writes; 0 for a discard.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        if self.is_discard() { 0 } else { self.sectors * SECTOR_BYTES }
+    }
+
     /// Byte offset of its data in the log.
     #[must_use]
     pub fn data_offset(&self) -> u64 {
@@ -338,7 +344,7 @@ impl WriteLog {
     pub fn writes_after(&self, cut: Cut) -> (u64, u64) {
         let first = usize::try_from(cut.0).unwrap_or(usize::MAX).min(self.entries.len());
         let lacking = &self.entries[first..];
-        let bytes = lacking.iter().filter(|e| !e.is_discard()).map(|e| e.sectors * SECTOR_BYTES).sum();
+        let bytes = lacking.iter().map(Entry::data_bytes).sum();
         (lacking.len() as u64, bytes)
     }
 
@@ -374,10 +380,15 @@ impl WriteLog {
 #[derive(Default)]
 struct ReadAhead {
     start: u64,
+    /// Where the header before this one is.
+    last: u64,
     bytes: Vec<u8>,
 }
 
+/// Bytes read at once where headers are close together.
 const READ_AHEAD_BYTES: u64 = 16 << 10;
+/// Distance of two headers beyond which only the header itself is read.
+const FAR_APART: u64 = 4 << 10;
 
 impl ReadAhead {
     /// The first 512 bytes at `at`, fewer at the end of the log.
@@ -385,10 +396,12 @@ impl ReadAhead {
         let want = (log.bytes - at).min(SECTOR_BYTES);
         let end = self.start + self.bytes.len() as u64;
         if at < self.start || at + want > end {
+            let ahead = if at - self.last > FAR_APART { SECTOR_BYTES } else { READ_AHEAD_BYTES };
             self.start = at;
-            self.bytes.resize((log.bytes - at).min(READ_AHEAD_BYTES) as usize, 0);
+            self.bytes.resize((log.bytes - at).min(ahead) as usize, 0);
             log.read(at, &mut self.bytes)?;
         }
+        self.last = at;
         let from = (at - self.start) as usize;
         Ok(self.bytes[from..from + want as usize].to_vec())
     }

@@ -147,3 +147,13 @@ proptest! {
 }
 
 const _: () = assert!(SECTOR == witness::ledger::RECORD_BYTES);
+
+#[test]
+fn a_record_in_a_write_that_the_disk_lost_is_missing() {
+    let mut log = LogBytes::new();
+    (1..4).for_each(|number| log.write(number, &record(number).encode()));
+    let log = WriteLog::from_bytes("ledger", log.finish(), 1 << 20).unwrap();
+    let index = LedgerIndex::scan_without(&log, &[Position(2)]).unwrap();
+    let found = join(&[(&index, CutRange::at(Cut(3)))], 0).verdict;
+    assert!(matches!(found, JoinVerdict::Broken { present: 3, missing: 2, .. }), "{found:?}");
+}

@@ -10,5 +10,6 @@ mod qcow2;
 mod qemu;
 mod qemu_logs;
 mod speed;
+mod spread;
 mod verdicts;
 mod windows;

@@ -115,8 +115,10 @@ fn check_class(
     }
     match verdict {
         Verdict::Exact { .. } | Verdict::Foreign { .. } => {}
-        Verdict::EpochConsistent { barrier, included, .. } => {
-            assert_eq!(Some((barrier.0, *included)), epoch());
+        Verdict::EpochConsistent { barrier, end, lost, .. } => {
+            assert_eq!(Some((barrier.0, end.0 - barrier.0 - lost.len() as u64)), epoch());
+            assert!(lost.iter().all(|write| (barrier.0 + 1..=end.0).contains(&write.0)), "{lost:?}");
+            assert!(lost.is_sorted(), "{lost:?}");
         }
         Verdict::Torn { write, .. } => {
             assert_eq!((epoch(), torn), (None, Some(write.0 as usize)));

@@ -24,7 +24,7 @@ done
 # The variant file lies on the boot partition, which is read without being mounted and never written.
 read -r root < /run/roundtrip/root-device
 witness boot-file "${root%2}1" /roundtrip.env > /run/roundtrip/env
-DHCP=yes ADDRESS='' SSH=yes
+DHCP=yes ADDRESS='' SSH=yes FIREWALL=''
 # shellcheck disable=SC1091 # written by the host
 [ ! -s /run/roundtrip/env ] || . /run/roundtrip/env
 
@@ -72,7 +72,7 @@ done
     sleep 1
 done &
 
-/sbin/services "$DHCP" "$SSH" "$ADDRESS" < /dev/null &
+/sbin/services "$DHCP" "$SSH" "$ADDRESS" "$FIREWALL" < /dev/null &
 
 while :; do
     witness < /dev/null > /dev/console 2>&1

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Everything that can start after the witness sent its hello: services "$DHCP" "$SSH" "$ADDRESS".
+# Everything that can start after the witness sent its hello: services "$DHCP" "$SSH" "$ADDRESS" "$FIREWALL".
 ip link set lo up
 for path in /sys/class/net/*; do
     card=${path##*/}
@@ -18,6 +18,12 @@ modprobe -a button evdev virtio_rng 2> /dev/null
 
 agent=/dev/virtio-ports/org.qemu.guest_agent.0
 [ ! -e $agent ] || qemu-ga -m virtio-serial -p $agent -t /run -F/etc/fsfreeze-hook > /dev/null 2>&1 &
+
+# In place before anything listens.
+if [ "$4" = refuses-ssh ]; then
+    modprobe -a nf_tables nft_reject_inet
+    nft -f /etc/firewall.nft
+fi
 
 if [ "$2" = yes ]; then
     read -r root < /run/roundtrip/root-device

@@ -88,5 +88,6 @@ fn execute(command: ToGuest, engine: &Arc<Mutex<Engine>>) -> Result<Option<FromG
             engine.ignores_shutdown = false;
             done("heed-shutdown")
         }
+        ToGuest::OpenFirewall => machine::open_firewall().and_then(|()| done("open-firewall")),
     }
 }

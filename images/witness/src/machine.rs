@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use witness::protocol::{FromGuest, GuestDisk, GuestNic, Hello, PROTOCOL};
 
@@ -112,6 +113,17 @@ fn link_name(link: &Path) -> Option<String> {
 
 fn text(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+/// Removes the rules of the guest's own firewall.
+pub(crate) fn open_firewall() -> Result<(), String> {
+    let nft = Command::new("/usr/sbin/nft").args(["delete", "table", "inet", "firewall"]).output();
+    let output = nft.map_err(|error| format!("cannot run nft: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let reason = String::from_utf8_lossy(&output.stderr);
+    Err(format!("nft cannot remove the firewall's rules: {}: {}", output.status, reason.trim()))
 }
 
 #[cfg(test)]

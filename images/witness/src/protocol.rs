@@ -76,6 +76,9 @@ pub enum ToGuest {
     IgnoreShutdown,
     /// Obey requests to shut down again.
     HeedShutdown,
+    /// Open the guest's own firewall until the next boot, if it was closed. Answer:
+    /// [`FromGuest::Done`].
+    OpenFirewall,
 }
 
 /// Parameters of a measurement: random writes that bypass the guest's cache, to one file on the

@@ -7,7 +7,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use contract::{CoreError, Millis, PointChoice, ReplicationCore, Timestamp};
 use simulator::testbed::{BOOT, CoreParts, HOUR, Setup, Testbed};
-use simulator::{SimClock, SimWorld};
+use simulator::{Event, SimClock, SimWorld};
 use wire::client::{Client, Clock, CoreAddress, IdleGate, Session};
 use wire::connection::Observer;
 use wire::protocol::Time;
@@ -47,9 +47,17 @@ fn testbed(mut world: SimWorld) -> Testbed {
     Testbed::open(world, Setup::vmware(), open).unwrap()
 }
 
-/// Protects a machine, lets it replicate for an hour, and fails over. Returns the times of
-/// the recovery points.
-fn cycle(seed: u64) -> Vec<Timestamp> {
+/// What a run left behind.
+#[derive(PartialEq, Eq)]
+struct Traces {
+    /// Everything that happened at the sites, in order.
+    sites: Vec<Vec<Event>>,
+    /// The times of the recovery points.
+    points: Vec<Timestamp>,
+}
+
+/// Protects a machine, lets it replicate for an hour, and fails over.
+fn cycle(seed: u64) -> Traces {
     simulator::run(seed, async |world| {
         let testbed = testbed(world);
         let began = testbed.world.clock().now();
@@ -57,21 +65,34 @@ fn cycle(seed: u64) -> Vec<Timestamp> {
         testbed.advance(HOUR).await;
         assert!(testbed.world.clock().now().since(began) >= HOUR);
         let view = testbed.core.item(&item).await.unwrap();
-        let times = view.points.iter().map(|point| point.time).collect();
+        let points = view.points.iter().map(|point| point.time).collect();
         testbed.fail_over(&item, PointChoice::Latest).await.unwrap();
         testbed.advance(BOOT).await;
         testbed.close().await.unwrap();
-        times
+        Traces { sites: testbed.sites().map(|site| site.trace()).into(), points }
     })
 }
 
 #[test]
 fn hours_pass_while_the_core_replicates() {
-    let times = cycle(11);
+    let times = cycle(11).points;
     assert!(times.len() >= 20, "{times:?}");
     let near_a_minute = Millis(59_000)..=Millis(61_000);
     let gaps: Vec<_> = times.windows(2).map(|two| two[1].since(two[0])).collect();
     assert!(gaps.iter().all(|gap| near_a_minute.contains(gap)), "a transfer a minute: {gaps:?}");
+}
+
+#[test]
+fn a_seed_repeats_everything_that_happens_at_the_sites() {
+    let (first, second) = (cycle(11), cycle(11));
+    assert_eq!(first.points, second.points);
+    for (first, second) in first.sites.iter().zip(&second.sites) {
+        let differ = first.iter().zip(second).position(|(one, other)| one != other);
+        let around =
+            differ.map(|at| (&first[at..(at + 3).min(first.len())], &second[at..(at + 3).min(second.len())]));
+        assert_eq!(around, None, "the runs differ from event {differ:?} on");
+        assert_eq!(first.len(), second.len());
+    }
 }
 
 #[test]

@@ -20,21 +20,26 @@ use crate::{replication_tasks, retention};
 /// Recovers every item in the store. Returns once replication is resumed and every item's job is
 /// known; the jobs themselves go on in the background.
 pub(crate) async fn recover_items(ctx: &Arc<Context>) {
-    for (site, platform) in ctx.platforms() {
-        // A site that cannot be reached has nothing open that could be in the way.
-        if let Err(error) = platform.close_all().await {
-            tracing::warn!(%site, %error, "cannot close what the previous process left open");
-        }
-    }
+    close_all(ctx).await;
     let (recovering, mut recovered) = mpsc::channel::<()>(1);
     for item in ctx.all_items().await {
         let span = tracing::info_span!("recovery", item = %item.id);
-        tokio::spawn(recover(Arc::clone(ctx), item, recovering.clone()).instrument(span));
+        ctx.tasks.spawn(recover(Arc::clone(ctx), item, recovering.clone()).instrument(span));
     }
     drop(recovering);
     // Nothing is ever sent; the channel closes when every item has dropped its sender.
     let _ = recovered.recv().await;
     ctx.set_recovered();
+}
+
+/// Closes everything that jobs have left open, of this process or of the previous one.
+pub(crate) async fn close_all(ctx: &Context) {
+    for (site, platform) in ctx.platforms() {
+        // A site that cannot be reached has nothing open that could be in the way.
+        if let Err(error) = platform.close_all().await {
+            tracing::warn!(%site, %error, "cannot close what interrupted jobs left open");
+        }
+    }
 }
 
 /// Recovers one item: first its replication, then its job.

@@ -87,7 +87,7 @@ fn assign(
 
 fn spawn(ctx: &Arc<Context>, item: &Arc<Item>, job: &Job, command: Command) {
     let span = job.span();
-    tokio::spawn(execute(Arc::clone(ctx), Arc::clone(item), job.clone(), command).instrument(span));
+    ctx.tasks.spawn(execute(Arc::clone(ctx), Arc::clone(item), job.clone(), command).instrument(span));
 }
 
 /// Executes a job's command and ends the job.

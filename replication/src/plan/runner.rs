@@ -43,7 +43,7 @@ pub(crate) async fn start(ctx: &Arc<Context>, id: &PlanId, command: PlanCommand)
 
 fn spawn(ctx: &Arc<Context>, job: Job) {
     let span = job.span();
-    tokio::spawn(execute(Arc::clone(ctx), job).instrument(span));
+    ctx.tasks.spawn(execute(Arc::clone(ctx), job).instrument(span));
 }
 
 /// Executes a plan's job to its end.

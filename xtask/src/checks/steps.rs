@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use camino::Utf8Path;
 
 use super::counts::TestCounts;
-use super::tools::{self, DENY, TYPOS};
+use super::tools::{self, AXE, CHROMIUM, DENY, TYPOS};
 use crate::cargo::cargo;
 use crate::process::wait_bounded;
 use crate::terminal::say;
@@ -35,6 +35,8 @@ enum Work {
     Documentation,
     /// The spelling of all files.
     Spelling,
+    /// A cargo command that prints how many tests passed and failed, and needs a browser.
+    InBrowser(&'static [&'static str]),
     /// Licences, sources and versions of dependencies, and known vulnerabilities where their
     /// database is in reach.
     Dependencies,
@@ -109,6 +111,18 @@ pub const CHECKS: &[Check] = &[
         ]),
     },
     Check {
+        name: "the report in a browser",
+        work: Work::InBrowser(&[
+            "nextest",
+            "run",
+            "--workspace",
+            "--run-ignored",
+            "only",
+            "-E",
+            "package(conformance) & test(in_a_browser)",
+        ]),
+    },
+    Check {
         name: "examples in the documentation",
         work: Work::Tests(&["test", "--quiet", "--workspace", "--doc", "--no-fail-fast"]),
     },
@@ -121,6 +135,9 @@ impl Check {
             Work::Cargo(arguments) => passes(cargo(root).args(arguments)),
             Work::Tests(arguments) => count(cargo(root).args(arguments)),
             Work::Program(command) => passes(Command::new(command[0]).args(&command[1..]).current_dir(root)),
+            Work::InBrowser(arguments) => {
+                tools::if_all_installed(&[&CHROMIUM, &AXE], root, || count(cargo(root).args(arguments)))
+            }
             Work::Documentation => documentation(root),
             Work::Spelling => tools::if_installed(&TYPOS, root, |typos| passes(typos.arg("--quiet"))),
             Work::Dependencies => tools::if_installed(&DENY, root, |_| dependencies(root)),

@@ -22,6 +22,8 @@ pub struct Tool {
     wheel: Option<&'static str>,
     /// The command that installs it anywhere.
     install: &'static [&'static str],
+    /// Whether that command needs root.
+    as_root: bool,
     /// Whether that command compiles many crates.
     compiles: bool,
 }
@@ -31,6 +33,8 @@ enum Call {
     Cargo(&'static str),
     /// As a program in the folder of tools, where cargo installs programs, or on the path.
     Program(&'static str),
+    /// Not at all: it is any of these files in the folder of tools.
+    File(&'static [&'static str]),
 }
 
 /// The spelling checker. Pinned, because every release knows more words.
@@ -39,6 +43,7 @@ pub const TYPOS: Tool = Tool {
     call: Call::Program("typos"),
     wheel: Some("typos==1.52.0"),
     install: &["cargo", "install", "--locked", "--debug", "typos-cli@1.52.0"],
+    as_root: false,
     compiles: true,
 };
 
@@ -48,7 +53,30 @@ pub const DENY: Tool = Tool {
     call: Call::Cargo("deny"),
     wheel: None,
     install: &["cargo", "install", "--locked", "--debug", "cargo-deny@0.20.2"],
+    as_root: false,
     compiles: true,
+};
+
+/// The browser in which the tests of the report look at it. From the distribution, which keeps it
+/// up to date.
+pub const CHROMIUM: Tool = Tool {
+    name: "Chromium",
+    call: Call::Program("chromium"),
+    wheel: None,
+    install: &["apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium"],
+    as_root: true,
+    compiles: false,
+};
+
+/// The checker of accessibility. The package for Python contains the file and is small; npm's goes
+/// into the folder in which the command runs.
+pub const AXE: Tool = Tool {
+    name: "axe-core",
+    call: Call::File(&["axe_playwright_python/axe.min.js", "node_modules/axe-core/axe.min.js"]),
+    wheel: Some("axe-playwright-python==0.1.8"),
+    install: &["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", ".", "axe-core@4.14.1"],
+    as_root: false,
+    compiles: false,
 };
 
 const RUSTFMT: Tool = Tool {
@@ -56,6 +84,7 @@ const RUSTFMT: Tool = Tool {
     call: Call::Cargo("fmt"),
     wheel: None,
     install: &["rustup", "component", "add", "rustfmt"],
+    as_root: false,
     compiles: false,
 };
 
@@ -64,11 +93,12 @@ const CLIPPY: Tool = Tool {
     call: Call::Cargo("clippy"),
     wheel: None,
     install: &["rustup", "component", "add", "clippy"],
+    as_root: false,
     compiles: false,
 };
 
 /// All of them, in the order in which they are installed.
-const TOOLS: [&Tool; 4] = [&RUSTFMT, &CLIPPY, &TYPOS, &DENY];
+const TOOLS: [&Tool; 6] = [&RUSTFMT, &CLIPPY, &TYPOS, &DENY, &CHROMIUM, &AXE];
 
 impl Tool {
     fn command(&self, root: &Utf8Path) -> Command {
@@ -86,10 +116,14 @@ impl Tool {
                 command.current_dir(root);
                 command
             }
+            Call::File(_) => Command::new("true"),
         }
     }
 
     fn is_installed(&self, root: &Utf8Path) -> bool {
+        if let Call::File(paths) = self.call {
+            return paths.iter().any(|path| wheels().join(path).exists());
+        }
         let answer = self.command(root).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         answer.is_ok_and(|status| status.success())
     }
@@ -124,9 +158,15 @@ impl Tool {
                 return Ok(());
             }
         }
+        let what = format!("install {}", self.name);
+        if self.as_root {
+            return setup::run_as_root(&what, self.install);
+        }
         let (program, arguments) = self.install.split_first().unwrap_or((&"true", &[]));
         let mut command = if *program == "cargo" { cargo(root) } else { Command::new(program) };
-        quietly(&format!("install {}", self.name), command.current_dir(root).args(arguments))
+        let dir = if matches!(self.call, Call::File(_)) { wheels() } else { root.to_owned() };
+        std::fs::create_dir_all(&dir)?;
+        quietly(&what, command.current_dir(dir).args(arguments))
     }
 }
 
@@ -167,6 +207,20 @@ pub fn if_installed(
     Ok(TestCounts::of_one(false))
 }
 
+/// Runs a check that needs several tools and calls none of them itself. Without one of them the
+/// check fails.
+pub fn if_all_installed(
+    tools: &[&Tool],
+    root: &Utf8Path,
+    check: impl FnOnce() -> Result<TestCounts>,
+) -> Result<TestCounts> {
+    let missing: Vec<&&Tool> = tools.iter().filter(|tool| !tool.is_installed(root)).collect();
+    for tool in &missing {
+        say(format!("  {} is not installed: run `{}`", tool.name, tool.install.join(" ")));
+    }
+    if missing.is_empty() { check() } else { Ok(TestCounts::of_one(false)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +230,7 @@ mod tests {
         call: Call::Program("roundtrip-no-such-tool"),
         wheel: None,
         install: &["false"],
+        as_root: false,
         compiles: true,
     };
 
@@ -183,6 +238,8 @@ mod tests {
     fn a_check_without_its_tool_fails() {
         let root = Utf8Path::new(".");
         let counts = if_installed(&MISSING, root, |_| Ok(TestCounts::of_one(true))).expect("no error");
+        assert_eq!(counts, TestCounts::of_one(false));
+        let counts = if_all_installed(&[&MISSING], root, || Ok(TestCounts::of_one(true))).expect("no error");
         assert_eq!(counts, TestCounts::of_one(false));
         assert!(MISSING.install(root).is_err());
     }

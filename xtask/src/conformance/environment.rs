@@ -5,7 +5,7 @@ use crate::cli::ConformanceArgs;
 use crate::suite::CORE_DIR;
 
 /// The seed of the simulated tier: set by `--seed`, or by a developer.
-const SEED: &str = "ROUNDTRIP_SEED";
+pub const SEED: &str = "ROUNDTRIP_SEED";
 /// Prefix of the variables of the snapshot library.
 const SNAPSHOTS: &str = "INSTA_";
 
@@ -21,6 +21,7 @@ pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, uri: &str) -> Vec<Va
         ("ROUNDTRIP_KEEP", arguments.keep.then(|| "1".to_owned())),
         ("ROUNDTRIP_CORE", arguments.core.clone()),
         (CORE_DIR, arguments.core.as_ref().and_then(|_| here())),
+        ("ROUNDTRIP_KILLS", arguments.kills.clone()),
         ("ROUNDTRIP_MUTANT", arguments.mutant.clone()),
         ("ROUNDTRIP_VARIANT", arguments.variant.clone()),
         ("ROUNDTRIP_PROFILE", arguments.profile.clone()),
@@ -83,6 +84,7 @@ mod tests {
             "ROUNDTRIP_KEEP",
             "ROUNDTRIP_CORE",
             CORE_DIR,
+            "ROUNDTRIP_KILLS",
             "ROUNDTRIP_MUTANT",
             "ROUNDTRIP_PROFILE",
             "ROUNDTRIP_CYCLES",

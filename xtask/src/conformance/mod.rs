@@ -6,6 +6,8 @@ mod environment;
 mod nextest;
 pub mod preflight;
 mod progress;
+mod remaining;
+mod request;
 pub mod rundir;
 pub mod scenarios;
 
@@ -18,11 +20,12 @@ use crate::setup::daemon;
 use crate::suite::Suite;
 use crate::system::LiveSystem;
 use crate::terminal::say;
-use crate::{guest_images, setup};
+use crate::{guest_images, history, report, setup};
 use conclusion::Ending;
 use nextest::TierRun;
 use preflight::Resources;
 use progress::ProgressView;
+use remaining::Remaining;
 use rundir::RunDir;
 use scenarios::{Scenario, Tier, TierChoice};
 
@@ -101,13 +104,18 @@ impl Run<'_> {
         self.dir.link_latest()?;
         say(format!("Run {}: {count} {things} on {}, evidence in {}", self.dir.id, self.uri, self.dir.path));
         let simulated = plans.iter().any(|plan| plan.tier == Tier::Sim);
-        environment::seed_notice(&self.arguments, simulated).into_iter().for_each(say);
+        environment::seed_notice(self.arguments, simulated).into_iter().for_each(say);
         self.dir.note_asked(plans.iter().flat_map(|plan| &plan.tests))?;
-        let ending = self.run_plans(plans)?;
+        request::note(&self.dir.path, self.arguments)?;
+        let history = history::file(&self.dir.path, self.arguments.history.as_deref())?;
+        let mut remaining = Remaining::new(history::usual(suite, &history));
+        remaining.expect(plans.iter().flat_map(|plan| &plan.tests));
+        remaining.announcement().into_iter().for_each(say);
+        let ending = self.run_plans(plans, &remaining)?;
         // The tests take their guests down themselves, but a killed test cannot. Either way the
         // report is written.
         let reaped = suite.must(&["reap"]);
-        let verdict = suite.verdict(&["report", self.dir.path.as_str()])?;
+        let verdict = suite.verdict(&report::arguments(&self.dir.path, self.arguments.verbose, &history))?;
         reaped?;
         ending.conclude(&self.dir.path, verdict)
     }
@@ -134,11 +142,11 @@ impl Run<'_> {
         Ok(plans)
     }
 
-    fn run_plans(&self, plans: Vec<TierPlan>) -> Result<Ending> {
+    fn run_plans(&self, plans: Vec<TierPlan>, remaining: &Remaining) -> Result<Ending> {
         let mut ending = Ending::default();
         for plan in plans {
             if !ending.interrupted {
-                self.run_tier(plan.tier, &plan.expression, &mut ending)?;
+                self.run_tier(&plan, remaining, &mut ending)?;
             }
             ending.expected.extend(plan.tests);
         }
@@ -153,7 +161,8 @@ impl Run<'_> {
         }
     }
 
-    fn run_tier(&self, tier: Tier, expression: &str, ending: &mut Ending) -> Result<()> {
+    fn run_tier(&self, plan: &TierPlan, remaining: &Remaining, ending: &mut Ending) -> Result<()> {
+        let TierPlan { tier, ref expression, .. } = *plan;
         let jobs = self.arguments.jobs.or((tier == Tier::Real).then_some(1));
         let environment = environment::for_tests(self.arguments, &self.dir, &self.uri);
         let run = TierRun {
@@ -164,7 +173,7 @@ impl Run<'_> {
             jobs,
             environment: &environment,
         };
-        let mut view = ProgressView::new(&self.dir.path);
+        let mut view = ProgressView::new(&self.dir.path, remaining.clone());
         let outcome = run.run(&mut view);
         view.finish();
         let outcome = outcome?;

@@ -194,6 +194,7 @@ pub fn last_lines(path: &Utf8Path, count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::remaining::Remaining;
     use super::*;
 
     #[test]
@@ -222,7 +223,8 @@ mod tests {
             sender.send(Event::Interrupt).expect("the receiver is open");
         }
         watch_child(child, sender);
-        supervise(group, &receiver, &mut ProgressView::new(Utf8Path::new("/nowhere"))).expect("an outcome")
+        supervise(group, &receiver, &mut ProgressView::new(Utf8Path::new("/nowhere"), Remaining::default()))
+            .expect("an outcome")
     }
 
     #[test]

@@ -9,6 +9,7 @@ use camino::Utf8PathBuf;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
+use super::remaining::Remaining;
 use crate::terminal::{bytes, human, on_terminal, say};
 
 /// What an event says about its step.
@@ -99,8 +100,9 @@ struct Running {
 struct Steps(BTreeMap<(String, String), Running>);
 
 impl Steps {
-    /// Takes an event in. Returns the line to print if it ends a step.
-    fn apply(&mut self, event: &Event) -> Option<String> {
+    /// Takes an event in. Returns the line to print if it ends a step, which usually takes as long
+    /// as `usual` says.
+    fn apply(&mut self, event: &Event, usual: Option<Duration>) -> Option<String> {
         let key = (event.scenario.clone(), event.name());
         let amount = event.done.map(|done| event.figure(done));
         let mark = match event.state {
@@ -117,7 +119,9 @@ impl Steps {
         };
         let running = self.0.remove(&key).unwrap_or(Running { since_ms: event.at_ms, amount: None });
         let took = human(Duration::from_millis(event.at_ms.saturating_sub(running.since_ms)));
-        let details = amount.or(running.amount).into_iter().chain([took]).collect::<Vec<_>>().join(", ");
+        let usual = usual.map(|usual| format!("usually {}", human(usual)));
+        let details = amount.or(running.amount).into_iter().chain([took]).chain(usual);
+        let details = details.collect::<Vec<_>>().join(", ");
         Some(format!("{mark} {}  {} ({details})", event.scenario, event.name()))
     }
 }
@@ -128,18 +132,25 @@ pub struct ProgressView {
     steps: Steps,
     bars: BTreeMap<String, ProgressBar>,
     all: MultiProgress,
+    /// The line that says how far the whole run is.
+    whole: Option<ProgressBar>,
+    remaining: Remaining,
+    run: Utf8PathBuf,
     animated: bool,
     began: Instant,
 }
 
 impl ProgressView {
-    /// Begins to watch a run's progress file.
-    pub fn new(run: &camino::Utf8Path) -> Self {
+    /// Begins to watch a run's progress file. `remaining` knows what is usual on this host.
+    pub fn new(run: &camino::Utf8Path, remaining: Remaining) -> Self {
         Self {
             follower: Follower { path: run.join("progress.jsonl"), offset: 0, rest: Vec::new() },
             steps: Steps::default(),
             bars: BTreeMap::new(),
             all: MultiProgress::new(),
+            whole: None,
+            remaining,
+            run: run.to_owned(),
             animated: on_terminal(),
             began: Instant::now(),
         }
@@ -152,13 +163,44 @@ impl ProgressView {
                 self.show(&event);
             }
         }
+        self.note_ended();
+        if self.animated {
+            self.show_whole();
+        }
+    }
+
+    /// Notes the scenarios that have left their result. Without a terminal a line says how far the
+    /// run is.
+    fn note_ended(&mut self) {
+        let has_ended = |name: &&str| self.run.join(name).join("result.json").exists();
+        let ended: Vec<String> = self.remaining.running().filter(has_ended).map(String::from).collect();
+        for scenario in ended {
+            self.remaining.ended(&scenario);
+            if !self.animated {
+                self.print(&format!("· {}", self.remaining.words(Instant::now())));
+            }
+        }
+    }
+
+    fn show_whole(&mut self) {
+        let words = self.remaining.words(Instant::now());
+        let all = &self.all;
+        let new = || {
+            let style = ProgressStyle::with_template("{wide_msg:.dim}");
+            let bar = all.insert(0, ProgressBar::new_spinner());
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+        };
+        self.whole.get_or_insert_with(new).set_message(words);
     }
 
     fn show(&mut self, event: &Event) {
-        let finished = self.steps.apply(event);
+        self.remaining.heard_of(&event.scenario, Instant::now());
+        let usual = self.remaining.usual_step(&event.scenario, &event.name());
+        let finished = self.steps.apply(event, usual);
         if self.animated {
+            let usual = usual.map_or_else(String::new, |usual| format!("  usually {}", human(usual)));
             let bar = self.bar(&event.scenario);
-            bar.set_message(format!("{}  {}", event.name(), event.amount()));
+            bar.set_message(format!("{}  {}{usual}", event.name(), event.amount()));
         }
         if let Some(line) = finished {
             self.print(&line);
@@ -191,7 +233,7 @@ impl ProgressView {
     /// Shows the last events and removes the spinners.
     pub fn finish(mut self) {
         self.refresh();
-        self.bars.values().for_each(ProgressBar::finish_and_clear);
+        self.bars.values().chain(&self.whole).for_each(ProgressBar::finish_and_clear);
     }
 }
 
@@ -208,14 +250,16 @@ mod tests {
         let mut steps = Steps::default();
         let start = r#"{"at_ms":1000,"scenario":"a","edge":"failover","step":"boot","state":"start"}"#;
         let done = r#"{"at_ms":6200,"scenario":"a","edge":"failover","step":"boot","state":"done"}"#;
-        assert_eq!(steps.apply(&event(start)), None);
-        assert_eq!(steps.apply(&event(done)).as_deref(), Some("✓ a  failover · boot (5.2 s)"));
+        assert_eq!(steps.apply(&event(start), None), None);
+        let usual = Some(Duration::from_millis(5_100));
+        let line = steps.apply(&event(done), usual);
+        assert_eq!(line.as_deref(), Some("✓ a  failover · boot (5.2 s, usually 5.1 s)"));
         let failed = r#"{"at_ms":6200,"scenario":"a","step":"copy","state":"failed","done":3,"total":4,"unit":"records"}"#;
-        assert_eq!(steps.apply(&event(failed)).as_deref(), Some("✗ a  copy (3 records, 0.0 s)"));
+        assert_eq!(steps.apply(&event(failed), None).as_deref(), Some("✗ a  copy (3 records, 0.0 s)"));
         let progress = r#"{"at_ms":7000,"scenario":"a","step":"copy","state":"progress","done":2048,"total":4096,"unit":"bytes"}"#;
         let done = r#"{"at_ms":8000,"scenario":"a","step":"copy","state":"done"}"#;
-        assert_eq!(steps.apply(&event(progress)), None);
-        assert_eq!(steps.apply(&event(done)).as_deref(), Some("✓ a  copy (2.0 KiB, 1.0 s)"));
+        assert_eq!(steps.apply(&event(progress), None), None);
+        assert_eq!(steps.apply(&event(done), None).as_deref(), Some("✓ a  copy (2.0 KiB, 1.0 s)"));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Mutants that behave like the original, so that no check can catch them.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 use serde::Deserialize;
+
+use super::mutant::Mutant;
 
 /// Where they are listed, from the workspace's root.
 pub const FILE: &str = "conformance/equivalent_mutants.toml";
@@ -21,12 +21,15 @@ struct File {
 struct Row {
     /// As cargo-mutants names it, without line and column, which move with every edit.
     name: String,
+    /// The first source line that it changes, because a function may have several mutants of one
+    /// name.
+    line: String,
     /// Why the mutated core behaves like the original.
     reason: String,
 }
 
-/// Names of equivalent mutants, with the reason for each.
-pub struct Equivalent(BTreeMap<String, String>);
+/// Equivalent mutants, with the reason for each.
+pub struct Equivalent(Vec<Row>);
 
 impl Equivalent {
     /// Reads the list.
@@ -41,22 +44,22 @@ impl Equivalent {
 
     fn parse(text: &str) -> Result<Self> {
         let file: File = toml::from_str(text)?;
-        let mut reasons = BTreeMap::new();
-        for row in file.mutant {
+        for row in &file.mutant {
             anyhow::ensure!(!row.reason.trim().is_empty(), "mutant {} has no reason", row.name);
-            reasons.insert(row.name, row.reason);
         }
-        Ok(Self(reasons))
+        Ok(Self(file.mutant))
     }
 
-    /// Why a mutant of this name cannot be caught; `None` if it must be.
-    pub fn reason(&self, name: &str) -> Option<&str> {
-        self.0.get(&without_position(name)).map(String::as_str)
+    /// Why a mutant cannot be caught; `None` if it must be.
+    pub fn reason(&self, mutant: &Mutant) -> Option<&str> {
+        let name = without_position(&mutant.name);
+        let same = |row: &&Row| row.name == name && Some(row.line.as_str()) == mutant.line();
+        self.0.iter().find(same).map(|row| row.reason.as_str())
     }
 }
 
 /// `src/a.rs:12:3: replace x with y` → `src/a.rs: replace x with y`.
-pub fn without_position(name: &str) -> String {
+fn without_position(name: &str) -> String {
     let Some((place, what)) = name.split_once(": ") else { return name.to_owned() };
     let file = place.split(':').next().unwrap_or(place);
     format!("{file}: {what}")
@@ -66,17 +69,25 @@ pub fn without_position(name: &str) -> String {
 mod tests {
     use super::*;
 
+    fn mutant(name: &str, line: &str) -> Mutant {
+        let diff =
+            format!("--- a.rs\n+++ replace > with >=\n@@ -1,2 +1,2 @@\n fn f() {{\n-    {line}\n+    x\n");
+        Mutant { name: name.to_owned(), file: "a.rs".into(), diff }
+    }
+
     #[test]
     fn a_mutant_is_found_wherever_its_line_has_moved() {
         let list =
-            "[[mutant]]\nname = \"src/a.rs: replace > with >=\"\nreason = \"both sides are never equal\"";
+            "[[mutant]]\nname = \"src/a.rs: replace > with >=\"\nline = \"a > b\"\nreason = \"never equal\"";
         let list = Equivalent::parse(list).expect("a list");
-        assert_eq!(list.reason("src/a.rs:12:3: replace > with >="), Some("both sides are never equal"));
-        assert_eq!(list.reason("src/b.rs:12:3: replace > with >="), None);
+        let reason = |name, line| list.reason(&mutant(name, line)).map(ToOwned::to_owned);
+        assert_eq!(reason("src/a.rs:12:3: replace > with >=", "a > b").as_deref(), Some("never equal"));
+        assert_eq!(reason("src/a.rs:12:3: replace > with >=", "c > d"), None);
+        assert_eq!(reason("src/b.rs:12:3: replace > with >=", "a > b"), None);
     }
 
     #[test]
     fn a_mutant_without_a_reason_is_refused() {
-        assert!(Equivalent::parse("[[mutant]]\nname = \"src/a.rs: x\"\nreason = \" \"").is_err());
+        assert!(Equivalent::parse("[[mutant]]\nname = \"a.rs: x\"\nline = \"y\"\nreason = \" \"").is_err());
     }
 }

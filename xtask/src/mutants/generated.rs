@@ -1,67 +1,56 @@
 //! Mutants that cargo-mutants makes of the built-in core's source.
 //!
-//! Each changes one expression. It is applied to a clone of the last commit, built, and judged by
-//! the simulated tier alone: cargo-mutants itself would run the mutated crate's own tests, which
-//! say nothing about the suite.
+//! Each changes one expression and is judged by the simulated tier alone: cargo-mutants itself
+//! would run the mutated crate's own tests, which say nothing about the suite.
 
 use std::fmt;
-use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use camino::{Utf8Path, Utf8PathBuf};
-use rustix::process::{Pid, Signal, kill_process_group};
-use serde::Deserialize;
+use anyhow::Result;
+use camino::Utf8Path;
 
 use super::equivalent::{self, Equivalent};
-use crate::cargo::cargo;
+use super::mutant::Mutant;
+use super::mutated_core::{Judgement, MutatedCore};
 use crate::error::infrastructure;
-use crate::process::wait_bounded;
-use crate::terminal::say;
+use crate::setup::daemon;
+use crate::suite::Suite;
+use crate::system::LiveSystem;
+use crate::terminal::{human, say};
 
-/// The crate that is mutated.
-const PACKAGE: &str = "replication";
-/// What judges a mutant.
-const JUDGE: [&str; 6] = ["test", "--quiet", "-p", "conformance", "--test", "sim"];
-/// A run of the simulated tier takes a fraction of this; a mutant that makes it wait longer hangs.
-const RUN_WITHIN: Duration = Duration::from_secs(150);
 /// Share of viable mutants that the suite has to catch, in percent.
 const WANTED_PERCENT: usize = 85;
-
-/// A mutant as cargo-mutants lists it.
-#[derive(Clone, Debug, Deserialize)]
-struct Mutant {
-    name: String,
-    file: Utf8PathBuf,
-    diff: String,
-}
+/// The longest that the simulated tier may take on a mutant, as a multiple of what it takes on the
+/// unchanged core.
+const LONGEST: u32 = 10;
+/// The bound is not shorter than this, whatever the unchanged core takes: a mutant that hangs is
+/// found out by the suite itself, which may wait for it several times.
+const AT_LEAST: Duration = Duration::from_secs(600);
 
 /// What became of a mutant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Fate {
-    /// The simulated tier rejected it.
-    Caught,
-    /// The simulated tier came to no end.
-    Hung,
+    /// The simulated tier found this rule broken.
+    Caught(String),
+    /// The simulated tier came to no end within a generous limit.
+    TimedOut,
     /// The simulated tier accepted it, and the list says why that is right.
     Equivalent,
-    /// The simulated tier accepted it.
-    Missed,
+    /// The simulated tier accepted it, or could not say.
+    Missed(String),
     /// It does not compile.
     Unviable,
 }
 
 impl fmt::Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Caught => "caught",
-            Self::Hung => "hung",
-            Self::Equivalent => "equivalent",
-            Self::Missed => "MISSED",
-            Self::Unviable => "unviable",
-        })
+        match self {
+            Self::Caught(rule) => write!(f, "caught by {rule:6}"),
+            Self::TimedOut => f.write_str("caught by time  "),
+            Self::Equivalent => f.write_str("equivalent      "),
+            Self::Missed(verdict) => write!(f, "MISSED: {verdict:8}"),
+            Self::Unviable => f.write_str("not viable      "),
+        }
     }
 }
 
@@ -69,31 +58,31 @@ impl fmt::Display for Fate {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Score {
     caught: usize,
-    hung: usize,
+    timed_out: usize,
     equivalent: usize,
     missed: usize,
     unviable: usize,
 }
 
 impl Score {
-    fn count(&mut self, fate: Fate) {
+    fn count(&mut self, fate: &Fate) {
         *match fate {
-            Fate::Caught => &mut self.caught,
-            Fate::Hung => &mut self.hung,
+            Fate::Caught(_) => &mut self.caught,
+            Fate::TimedOut => &mut self.timed_out,
             Fate::Equivalent => &mut self.equivalent,
-            Fate::Missed => &mut self.missed,
+            Fate::Missed(_) => &mut self.missed,
             Fate::Unviable => &mut self.unviable,
         } += 1;
     }
 
     /// Mutants that compile and are not equivalent to the original.
     fn viable(&self) -> usize {
-        self.caught + self.hung + self.missed
+        self.caught + self.timed_out + self.missed
     }
 
-    /// Percent of the viable mutants that were caught.
+    /// Percent of the viable mutants that a rule or a time limit caught.
     fn percent(&self) -> usize {
-        (self.caught * 100).checked_div(self.viable()).unwrap_or(0)
+        ((self.caught + self.timed_out) * 100).checked_div(self.viable()).unwrap_or(0)
     }
 }
 
@@ -101,12 +90,13 @@ impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} of {} viable mutants caught ({} %, wanted {WANTED_PERCENT} %); {} hung, {} missed; \
-             {} equivalent, {} do not compile",
-            self.caught,
+            "{} of {} viable mutants caught ({} %, wanted {WANTED_PERCENT} %): {} by a rule, {} by a time limit; \
+             {} missed; {} equivalent, {} do not compile",
+            self.caught + self.timed_out,
             self.viable(),
             self.percent(),
-            self.hung,
+            self.caught,
+            self.timed_out,
             self.missed,
             self.equivalent,
             self.unviable
@@ -114,27 +104,49 @@ impl fmt::Display for Score {
     }
 }
 
-/// Judges a random sample of `sample` mutants, chosen by `seed`. Returns 0 if enough were caught, 1
-/// otherwise.
+/// Which mutants are judged.
+pub struct Sample<'a> {
+    /// Only those whose name contains one of these texts; all if there is none.
+    pub names: &'a [String],
+    /// How many at most.
+    pub size: usize,
+    /// Seed of the choice.
+    pub seed: u64,
+}
+
+/// Judges a random sample of mutants. Returns 0 if enough were caught, 1 otherwise.
 ///
 /// # Errors
-/// git or cargo-mutants fail, or the unchanged core does not pass.
-pub fn judge_sample(root: &Utf8Path, sample: usize, seed: u64) -> Result<u8> {
+/// git, cargo or cargo-mutants fail, or the unchanged core does not pass.
+pub fn judge_sample(root: &Utf8Path, sample: &Sample<'_>) -> Result<u8> {
     let equivalent = Equivalent::load(root)?;
-    let clone = Clone::make(root)?;
-    let mutants = choose(clone.list()?, sample, seed);
-    say(format!("{} mutants by seed {seed}, judged by the simulated tier alone", mutants.len()));
-    if clone.judge(&equivalent, None)? != Fate::Missed {
-        return Err(infrastructure(
-            "The simulated tier rejects the unchanged core, so it cannot judge mutants: run `cargo xtask \
-             conformance --tier sim` first.",
-        ));
+    let suite = Suite::build_binary(root, daemon::uri(&LiveSystem))?;
+    let core = MutatedCore::clone_of(root, suite)?;
+    let mutants = choose(core.list()?, sample);
+    let began = Instant::now();
+    let unchanged = core.judge(None, AT_LEAST)?;
+    let Judgement::Judged { verdict, found, .. } = &unchanged else {
+        return Err(infrastructure("The unchanged core cannot be built or judged."));
+    };
+    if verdict != "pass" {
+        return Err(infrastructure(format!(
+            "The simulated tier does not accept the unchanged core ({verdict}: {found}), so it cannot judge \
+             mutants."
+        )));
     }
+    let limit = AT_LEAST.max(LONGEST * began.elapsed());
+    let (count, seed) = (mutants.len(), sample.seed);
+    let took = human(began.elapsed());
+    say(format!("{count} mutants by seed {seed}; the unchanged core is built and judged in {took}"));
     let mut score = Score::default();
     for mutant in &mutants {
-        let fate = clone.judge(&equivalent, Some(mutant))?;
-        score.count(fate);
-        println!("{fate} {}", mutant.name);
+        let began = Instant::now();
+        let (fate, found) = fate(core.judge(Some(mutant), limit)?, &equivalent, mutant);
+        score.count(&fate);
+        println!("{fate}  {}  [{}]", mutant.name, human(began.elapsed()));
+        if !found.is_empty() {
+            println!("    {found}");
+        }
     }
     println!("{score}");
     if score.missed > 0 {
@@ -146,12 +158,32 @@ pub fn judge_sample(root: &Utf8Path, sample: usize, seed: u64) -> Result<u8> {
     Ok(u8::from(score.viable() == 0 || score.percent() < WANTED_PERCENT))
 }
 
-/// `sample` of `all`, chosen by `seed`, in the order of the source.
-fn choose(all: Vec<Mutant>, sample: usize, seed: u64) -> Vec<Mutant> {
-    let mut keyed: Vec<_> =
-        all.into_iter().enumerate().map(|(at, m)| (mix(seed, at as u64), at, m)).collect();
+/// What a judgement means for a mutant, and what was found.
+fn fate(judgement: Judgement, equivalent: &Equivalent, mutant: &Mutant) -> (Fate, String) {
+    match judgement {
+        Judgement::NotBuilt => (Fate::Unviable, String::new()),
+        Judgement::Endless => (Fate::TimedOut, String::new()),
+        Judgement::Judged { verdict, rule, found } => match (verdict.as_str(), rule) {
+            ("fail", Some(rule)) => (Fate::Caught(rule), found),
+            _ if equivalent.reason(mutant).is_some() => (Fate::Equivalent, String::new()),
+            _ => (Fate::Missed(verdict), found),
+        },
+    }
+}
+
+/// The sample of `all`, in the order of the source.
+fn choose(all: Vec<Mutant>, sample: &Sample<'_>) -> Vec<Mutant> {
+    let named = |mutant: &Mutant| {
+        sample.names.is_empty() || sample.names.iter().any(|name| mutant.name.contains(name))
+    };
+    let mut keyed: Vec<_> = all
+        .into_iter()
+        .enumerate()
+        .map(|(at, mutant)| (mix(sample.seed, at as u64), at, mutant))
+        .filter(|(_, _, mutant)| named(mutant))
+        .collect();
     keyed.sort_by_key(|(key, at, _)| (*key, *at));
-    keyed.truncate(sample);
+    keyed.truncate(sample.size);
     keyed.sort_by_key(|(_, at, _)| *at);
     keyed.into_iter().map(|(_, _, mutant)| mutant).collect()
 }
@@ -162,106 +194,6 @@ fn mix(seed: u64, at: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-/// A clone of the last commit that may be changed; its build is kept for the next time.
-struct Clone {
-    tree: Utf8PathBuf,
-    target: Utf8PathBuf,
-}
-
-impl Clone {
-    fn make(root: &Utf8Path) -> Result<Self> {
-        let base = root.join("target/generated-mutants");
-        let clone = Self { tree: base.join("tree"), target: base.join("target") };
-        if clone.tree.exists() {
-            std::fs::remove_dir_all(&clone.tree).with_context(|| format!("remove {}", clone.tree))?;
-        }
-        let mut git = Command::new("git");
-        git.args(["clone", "--quiet", "--local", root.as_str(), clone.tree.as_str()]);
-        succeed("clone the last commit", &mut git)?;
-        Ok(clone)
-    }
-
-    fn list(&self) -> Result<Vec<Mutant>> {
-        let mut command = cargo(&self.tree);
-        command.args(["mutants", "--list", "--json", "--diff", "-p", PACKAGE]);
-        let output = command.output().context("start cargo")?;
-        if !output.status.success() {
-            return Err(infrastructure(format!(
-                "Tried to list mutants and `cargo mutants` failed ({}): is it installed? `cargo install --locked \
-                 cargo-mutants` does it.",
-                output.status
-            )));
-        }
-        serde_json::from_slice(&output.stdout).context("read cargo-mutants' list")
-    }
-
-    /// Applies a mutant, builds and judges; without one, judges the original.
-    fn judge(&self, equivalent: &Equivalent, mutant: Option<&Mutant>) -> Result<Fate> {
-        succeed(
-            "reset the clone",
-            Command::new("git").current_dir(&self.tree).args(["checkout", "--quiet", "."]),
-        )?;
-        if let Some(mutant) = mutant {
-            self.apply(mutant)?;
-        }
-        let built = self.cargo().arg("--no-run").status().context("start cargo")?;
-        if !built.success() {
-            return Ok(Fate::Unviable);
-        }
-        Ok(match self.run()? {
-            None => Fate::Hung,
-            Some(status) if !status.success() => Fate::Caught,
-            Some(_) => match mutant.and_then(|mutant| equivalent.reason(&mutant.name)) {
-                Some(_) => Fate::Equivalent,
-                None => Fate::Missed,
-            },
-        })
-    }
-
-    fn cargo(&self) -> Command {
-        let mut command = cargo(&self.tree);
-        command.args(JUDGE).env("CARGO_TARGET_DIR", &self.target);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    }
-
-    fn apply(&self, mutant: &Mutant) -> Result<()> {
-        // cargo-mutants names the change, not the file, in the second line of its diff.
-        let hunks = mutant.diff.lines().skip(2);
-        let mut patch = format!("--- a/{file}\n+++ b/{file}\n", file = mutant.file);
-        hunks.for_each(|line| {
-            patch.push_str(line);
-            patch.push('\n');
-        });
-        let mut git = Command::new("git");
-        git.current_dir(&self.tree).args(["apply", "--whitespace=nowarn", "-"]).stdin(Stdio::piped());
-        let mut child = git.spawn().context("start git")?;
-        let mut input = child.stdin.take().context("git has no input")?;
-        input.write_all(patch.as_bytes())?;
-        drop(input);
-        anyhow::ensure!(child.wait()?.success(), "git cannot apply {}", mutant.name);
-        Ok(())
-    }
-
-    /// Runs the simulated tier; `None` if it came to no end.
-    fn run(&self) -> Result<Option<ExitStatus>> {
-        let mut child = self.cargo().process_group(0).spawn().context("start cargo")?;
-        if let Some(status) = wait_bounded(&mut child, RUN_WITHIN)? {
-            return Ok(Some(status));
-        }
-        // cargo started the test in its own group: both end.
-        kill_process_group(Pid::from_child(&child), Signal::KILL)?;
-        child.wait()?;
-        Ok(None)
-    }
-}
-
-fn succeed(what: &str, command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("{what}: start {:?}", command.get_program()))?;
-    anyhow::ensure!(status.success(), "tried to {what} and it failed ({status})");
-    Ok(())
 }
 
 #[cfg(test)]
@@ -277,25 +209,33 @@ mod tests {
         mutants.into_iter().map(|mutant| mutant.name).collect()
     }
 
+    fn of(size: usize, seed: u64) -> Sample<'static> {
+        Sample { names: &[], size, seed }
+    }
+
     #[test]
     fn a_seed_chooses_the_same_sample_again_and_another_seed_another() {
-        let sample = |seed| names(choose(mutants(100), 10, seed));
+        let sample = |seed| names(choose(mutants(100), &of(10, seed)));
         assert_eq!(sample(1), sample(1));
         assert_ne!(sample(1), sample(2));
         assert_eq!(sample(3).len(), 10);
     }
 
     #[test]
-    fn a_sample_larger_than_the_list_is_the_list() {
-        assert_eq!(names(choose(mutants(3), 10, 1)), ["m0", "m1", "m2"]);
+    fn a_sample_larger_than_the_list_is_the_list_and_names_narrow_it() {
+        assert_eq!(names(choose(mutants(3), &of(10, 1))), ["m0", "m1", "m2"]);
+        let named = Sample { names: &["m1".to_owned()], ..of(20, 1) };
+        assert_eq!(names(choose(mutants(12), &named)), ["m1", "m10", "m11"]);
     }
 
     #[test]
-    fn a_hung_mutant_counts_as_viable_and_not_as_caught() {
+    fn a_mutant_that_a_time_limit_caught_counts_and_one_of_which_nothing_is_known_does_not() {
         let mut score = Score::default();
-        for fate in [Fate::Caught, Fate::Caught, Fate::Caught, Fate::Hung, Fate::Equivalent, Fate::Unviable] {
-            score.count(fate);
+        let (caught, missed) = (Fate::Caught("FO-10".to_owned()), Fate::Missed("unknown".to_owned()));
+        for fate in [caught.clone(), caught, Fate::TimedOut, missed, Fate::Equivalent, Fate::Unviable] {
+            score.count(&fate);
         }
         assert_eq!((score.viable(), score.percent()), (4, 75));
+        assert!(score.to_string().contains("2 by a rule, 1 by a time limit"));
     }
 }

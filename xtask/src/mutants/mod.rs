@@ -3,10 +3,13 @@
 //! - [`on_guests`]: mutants of the matrix, judged by scenarios on real guests. Those in memory are
 //!   judged by the suite's own binary.
 //! - [`generated`]: mutants of the built-in core's source, made by cargo-mutants
+//! - [`mutated_core`]: one of these, built and judged
 //! - [`equivalent`]: those that no check can tell from the original, each with its reason
 
 mod equivalent;
 mod generated;
+mod mutant;
+mod mutated_core;
 mod on_guests;
 
 use anyhow::Result;
@@ -22,7 +25,9 @@ use crate::system::LiveSystem;
 pub fn command(root: &Utf8Path, arguments: &MutantsArgs) -> Result<u8> {
     setup::ensure(root, arguments.consent.yes)?;
     if arguments.generated {
-        return generated::judge_sample(root, arguments.sample as usize, arguments.seed);
+        let (size, seed) = (arguments.sample as usize, arguments.seed);
+        let sample = generated::Sample { names: &arguments.names, size, seed };
+        return generated::judge_sample(root, &sample);
     }
     let suite = Suite::build(root, daemon::uri(&LiveSystem))?;
     let mut code = 0;

@@ -139,6 +139,12 @@ pub fn command(root: &Utf8Path, yes: bool) -> Result<()> {
     Ok(())
 }
 
+/// Runs a command as root, directly or with sudo.
+pub fn run_as_root(what: &str, argv: &[&str]) -> Result<()> {
+    let step = Step::Run { what: what.to_owned(), argv: argv.iter().map(ToString::to_string).collect() };
+    RootAccess::find(&LiveSystem, std::slice::from_ref(&step))?.perform(&step)
+}
+
 /// Asks for consent, unless it was given beforehand.
 pub fn consent(yes: bool) -> Result<()> {
     if yes || in_ci() {

@@ -100,6 +100,7 @@ no_import_cycles! {
     replication_has_no_import_cycles: "replication/src",
     simulator_has_no_import_cycles: "adapters/simulator/src",
     standins_has_no_import_cycles: "adapters/standins/src",
+    tempdirs_has_no_import_cycles: "adapters/tempdirs/src",
     witness_has_no_import_cycles: "images/witness/src",
     wire_has_no_import_cycles: "adapters/wire/src",
     xtask_has_no_import_cycles: "xtask/src",

@@ -121,7 +121,7 @@ impl From<JobView> for JobFailed {
 
 /// Disks from which a machine was started and which are no prefix of its source's writes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{machine} (boot {boot}) was started from disks that its source never had: {cut:?}")]
+#[error("{machine} (boot {boot}) was started from disks that its source never had: {cut}")]
 pub struct NotAPrefix {
     /// The machine that was started.
     pub machine: contract::MachineId,

@@ -11,7 +11,7 @@ use super::{INTERVAL, POLICY, Testbed, TestbedError, cloud_machine, enable_reque
 use crate::{Call, Event, FailCall, SimFault, SimInstall, SimSite, Snapshot};
 
 /// How often a core is asked that cannot tell by itself.
-const LOOK_EVERY: Millis = Millis(1_000);
+pub(super) const LOOK_EVERY: Millis = Millis(1_000);
 
 /// `None` if the core does not support what it was asked for.
 fn supported<T>(answer: Result<T, CoreError>) -> Result<Option<T>, CoreError> {

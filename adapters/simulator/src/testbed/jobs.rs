@@ -2,6 +2,7 @@
 
 use contract::{CoreError, JobId, JobState, JobView};
 
+use super::items::LOOK_EVERY;
 use super::{JobFailed, Testbed, TestbedError, patiently};
 
 /// A job to follow: its id, or a core's answer to the request that starts it.
@@ -47,7 +48,12 @@ impl Testbed {
         let follow = async {
             let mut view = self.core.job(&job).await?;
             while !view.state.ended() && !reached(&view) {
-                view = self.core.watch_job(&job, view.revision).await?;
+                let known = view.revision;
+                view = self.core.watch_job(&job, known).await?;
+                if view.revision == known {
+                    // The core answered before anything changed, which it may. Time has to pass.
+                    self.advance(LOOK_EVERY).await;
+                }
             }
             Ok::<_, CoreError>(view)
         };

@@ -9,13 +9,14 @@
 //!
 //! - `setup`: what a testbed starts with, names and requests
 //! - `items`: machines, items and recovery points; `jobs`: following a job
-//! - `failover`: failover, failback and reprotection
+//! - `failover`: failover, failback and reprotection; `closed`: no core is open
 //! - `freshness`: whether a recovered machine has what its recovery point must have
 //! - `recovered`: what a recovered machine was started from
 //! - `plans`: recovery plans over several machines
 //! - [`preconditions`]: what must hold before a machine comes back, how to break it and how to
 //!   repair it
 
+mod closed;
 mod error;
 mod failover;
 mod freshness;
@@ -32,9 +33,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{CoreError, ErrorCode, ItemView, Millis, PlatformErrorKind, Policy, ReplicationCore, SiteId};
-use tempfile::TempDir;
+use tempdirs::OwnedDir;
 
 use crate::{Call, FailCall, SimConfig, SimFault, SimProfile, SimSite, SimWorld, Storage};
+
+use closed::ClosedCore;
 
 pub use error::{JobFailed, NotAPrefix, NotFresh, TestbedError, WrongPoint, kept};
 pub use items::volume_content;
@@ -75,7 +78,7 @@ pub struct Testbed {
     needs_policy: bool,
     /// The core as it was opened, if something was put in front of it.
     behind: Option<Arc<dyn ReplicationCore>>,
-    dir: TempDir,
+    dir: OwnedDir,
 }
 
 /// Waits for something in virtual time. `what` names it.
@@ -103,16 +106,19 @@ pub fn fail_calls(site: &SimSite, call: Call, kind: PlatformErrorKind) {
     site.inject(&SimFault::Call(next.from_then_on()));
 }
 
+/// Where directories in memory are made.
+pub const MEMORY: &str = "/dev/shm";
+
 /// A directory in memory, or on a disk if this host has no such directory.
 ///
 /// # Errors
 /// The host allows neither.
-pub fn directory_in_memory() -> Result<TempDir, TestbedError> {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| directory_on_disk())
+pub fn directory_in_memory() -> Result<OwnedDir, TestbedError> {
+    OwnedDir::new_in(Path::new(MEMORY), "state").or_else(|_| directory_on_disk())
 }
 
-fn directory_on_disk() -> Result<TempDir, TestbedError> {
-    tempfile::tempdir().map_err(|error| TestbedError::host("make a directory for the core", error))
+fn directory_on_disk() -> Result<OwnedDir, TestbedError> {
+    OwnedDir::new("state").map_err(|error| TestbedError::host("make a directory for the core", error))
 }
 
 /// Opening and closing.
@@ -168,7 +174,8 @@ impl Testbed {
         self.dir.path()
     }
 
-    /// Closes the core and opens another one over the same sites and the same directory.
+    /// Closes the core and opens another one over the same sites and the same directory. If that
+    /// fails, the testbed has a core that refuses everything.
     ///
     /// # Errors
     /// The core cannot be closed, or `open` fails.
@@ -177,8 +184,10 @@ impl Testbed {
         open: impl FnOnce(CoreParts) -> Result<Arc<dyn ReplicationCore>, CoreError>,
     ) -> Result<(), TestbedError> {
         self.core.close().await?;
-        self.core = open(self.parts())?;
+        // The old core is gone before there is a new one: two would be in each other's way.
+        self.core = Arc::new(ClosedCore);
         self.behind = None;
+        self.core = open(self.parts())?;
         self.world.settle().await;
         Ok(())
     }

@@ -7,7 +7,7 @@ use contract::{
     PlanFailoverRequest, PlanGroup, PlanId, PlanReprotectRequest, PlanState, PlanTestFailoverRequest,
     PointChoice, RecoveryPlan, ScriptContext,
 };
-use tempfile::TempDir;
+use tempdirs::OwnedDir;
 
 use super::{BACK, OUT, Testbed, TestbedError, item_of};
 use crate::SimSite;
@@ -53,7 +53,7 @@ pub fn manual(name: &str) -> PlanAction {
 }
 
 /// A directory in which scripts write down the contexts that the core gives them.
-pub struct ScriptNotes(TempDir);
+pub struct ScriptNotes(OwnedDir);
 
 impl ScriptNotes {
     /// Makes the directory.
@@ -61,7 +61,7 @@ impl ScriptNotes {
     /// # Errors
     /// The host has no room for it.
     pub fn new() -> Result<Self, TestbedError> {
-        let dir = tempfile::tempdir();
+        let dir = OwnedDir::new("scripts");
         dir.map(Self).map_err(|error| TestbedError::host("make a directory for scripts", error))
     }
 

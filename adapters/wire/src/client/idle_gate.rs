@@ -125,7 +125,18 @@ impl Observer for Arc<IdleGate> {
     }
 
     fn idle(&self, received: u64) {
-        self.change(|state| state.idle = Some(received));
+        self.change(|state| {
+            if state.idle.is_none_or(|before| before < received) {
+                // The core has come on; it has as long for what is left.
+                state.since = Instant::now();
+            }
+            state.idle = Some(received);
+        });
+    }
+
+    fn takes_turns(&self) -> bool {
+        let state = self.state();
+        state.holds && state.tells
     }
 
     fn overdue(&self) -> Option<WireError> {

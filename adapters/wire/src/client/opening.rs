@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use tempfile::TempDir;
+use tempdirs::OwnedDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{ChildStdin, ChildStdout};
@@ -19,7 +19,7 @@ use crate::client::session::{Greeting, Session, SuiteService};
 use crate::connection::{Connection, Options};
 use crate::error::WireError;
 use crate::lines::Lines;
-use crate::protocol::{Connect, Connected, HANDSHAKE_WITHIN};
+use crate::protocol::{Connect, Connected, HANDSHAKE_WITHIN, Time};
 
 /// An open core.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ struct Streams {
 /// The socket at which the suite listens for one core.
 struct Listener {
     listener: UnixListener,
-    dir: TempDir,
+    dir: OwnedDir,
 }
 
 const SOCKET: &str = "core.sock";
@@ -46,9 +46,7 @@ const SOCKET: &str = "core.sock";
 impl Listener {
     fn new() -> Result<Self, WireError> {
         let what = "make a socket for the core";
-        // A directory of `tempfile` has mode 0700.
-        let dir =
-            tempfile::Builder::new().prefix("roundtrip-core-").tempdir().map_err(WireError::host(what))?;
+        let dir = OwnedDir::new("core").map_err(WireError::host(what))?;
         let path = dir.path().join(SOCKET);
         let listener = UnixListener::bind(&path).map_err(WireError::host(what))?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
@@ -160,6 +158,7 @@ async fn shake_hands(
     process: Option<CoreProcess>,
 ) -> Result<OpenCore, WireError> {
     let observer = session.observer.clone();
+    let in_turn = session.time == Time::Virtual;
     let (service, greeted) = SuiteService::new(session);
     let why_closed = process.map(|process| {
         let why: futures_util::future::BoxFuture<'static, _> = Box::pin(process.why_closed());
@@ -168,7 +167,7 @@ async fn shake_hands(
     let connection = Connection::start(
         streams.from,
         streams.to,
-        Options { service, serve_on, then_serve_on: None, observer, why_closed },
+        Options { service, serve_on, then_serve_on: None, in_turn, observer, why_closed },
     );
     let greeting: Greeting = tokio::select! {
         greeting = timeout_at(deadline, greeted) => match greeting {

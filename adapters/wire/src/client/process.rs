@@ -10,6 +10,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 
 use crate::client::log::{self, LastLine};
+use crate::client::watchdog;
 use crate::error::WireError;
 use crate::protocol::{SOCKET_VARIABLE, STATE_VARIABLE};
 
@@ -47,6 +48,7 @@ impl CoreProcess {
         if let Some(dir) = dir {
             command.current_dir(dir);
         }
+        watchdog::ready()?;
         let mut child = command
             .args(words.iter().skip(1))
             .env(SOCKET_VARIABLE, socket)
@@ -59,6 +61,10 @@ impl CoreProcess {
             .spawn()
             .map_err(failed)?;
         let no_stream = || failed(std::io::Error::other("it has no standard streams"));
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(group) = group {
+            watchdog::watch(group);
+        }
         let stdin = child.stdin.take().ok_or_else(no_stream)?;
         let stdout = child.stdout.take().ok_or_else(no_stream)?;
         let stderr = child.stderr.take().ok_or_else(no_stream)?;
@@ -66,7 +72,6 @@ impl CoreProcess {
         let last_line = LastLine::default();
         let (path, last) = (log.map(Path::to_owned), last_line.clone());
         tokio::spawn(async move { log::keep(stderr, path.as_deref(), last).await });
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let kill = Arc::new(watch::Sender::new(false));
         tokio::spawn(supervise(child, group, kill.subscribe(), ended));
         Ok(Started { process: Self { group, kill, ended: is_ended, last_line }, stdin, stdout })
@@ -125,6 +130,9 @@ async fn supervise(
         }
     };
     kill_group(group);
+    if let Some(group) = group {
+        watchdog::forget(group);
+    }
     if let Ok(status) = status {
         ended.send_replace(Some(status));
     }

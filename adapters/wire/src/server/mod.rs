@@ -109,7 +109,7 @@ impl RemoteClock {
 /// The core runs on a tokio runtime. If time is virtual, that has one thread, one more for blocking
 /// work, and a paused clock, and the core is reported as idle whenever it only waits for answers.
 /// Such a core must wait by [`RemoteClock::sleep_until`], not by timers of tokio, and its blocking
-/// work must not wait for other blocking work.
+/// work must not wait for other blocking work, nor for answers of the suite.
 pub fn run<C, E>(about: About, open: impl FnOnce(CoreParts) -> Result<C, E>) -> ExitCode
 where
     C: ReplicationCore + 'static,
@@ -237,6 +237,7 @@ impl Link {
             service,
             serve_on: Handle::current(),
             then_serve_on,
+            in_turn: false,
             observer: Some(observer),
             why_closed: None,
         };

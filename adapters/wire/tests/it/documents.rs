@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
+use serde_json::json;
+use wire::examples::Example;
 use wire::{examples, openrpc, page};
+
+use crate::schema::objections;
 
 fn is_current(path: &str, text: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
@@ -21,6 +25,13 @@ fn the_page_is_current() {
 }
 
 #[test]
+fn the_core_in_rust_of_the_guide_is_the_example() {
+    let guide = include_str!("../../../../docs/your-core.md");
+    let example = include_str!("../../examples/my_core.rs");
+    assert!(guide.contains(&format!("```rust\n{example}```\n")), "docs/your-core.md shows another program");
+}
+
+#[test]
 fn every_method_is_described_and_has_an_example() {
     let (methods, _) = openrpc::describe();
     for method in &methods {
@@ -32,4 +43,34 @@ fn every_method_is_described_and_has_an_example() {
     }
     let examples = examples::all();
     assert_eq!(methods.len(), examples.len(), "examples of methods that do not exist");
+}
+
+#[test]
+fn every_example_fits_its_schema() {
+    let (methods, schemas) = openrpc::describe();
+    for method in &methods {
+        let Example { params, result, .. } = &method.example;
+        for (name, schema, required) in &method.params {
+            let given = params.get(name);
+            assert!(given.is_some() || !required, "{}: the example lacks {name}", method.name);
+            if let Some(value) = given {
+                assert_eq!(objections(schema, &schemas, value), [""; 0], "{}: {name}", method.name);
+            }
+        }
+        assert_eq!(objections(&method.result, &schemas, result), [""; 0], "the result of {}", method.name);
+    }
+}
+
+#[test]
+fn a_value_of_another_type_does_not_fit_a_schema() {
+    let (methods, schemas) = openrpc::describe();
+    let item = methods.iter().find(|method| method.name == "core.item").unwrap();
+    let Example { result, .. } = &item.example;
+    let mut unknown_phase = result.clone();
+    unknown_phase["protection"]["phase"] = json!("asleep");
+    let mut without_points = result.clone();
+    without_points.as_object_mut().unwrap().remove("points");
+    for wrong in [unknown_phase, without_points] {
+        assert_ne!(objections(&item.result, &schemas, &wrong), [""; 0]);
+    }
 }

@@ -4,5 +4,6 @@
 mod built_in;
 mod documents;
 mod programs;
+mod schema;
 mod stored;
 mod table;

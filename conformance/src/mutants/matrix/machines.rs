@@ -100,6 +100,38 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[RE_09],
     ),
     Mutant::new(
+        Class::BothSidesRun,
+        "leaves-original-running",
+        "does not switch off the original when it reprotects",
+        Kind::Platform(PlatformFault::LeavesOriginalRunning),
+        &[RE_02],
+    )
+    .and_on_guests(&[guests("vmware-uefi-azure", &[RE_02])]),
+    Mutant::new(
+        Class::NothingBooted,
+        "needs-every-site",
+        "starts no machine while another site does not answer",
+        Kind::Platform(PlatformFault::NeedsEverySite),
+        &[FO_09],
+    )
+    .and_on_guests(&[guests("vmware-azure", &[FO_09])]),
+    Mutant::new(
+        Class::WrongTarget,
+        "opens-guest-firewall",
+        "opens the firewall inside every target machine",
+        Kind::Platform(PlatformFault::OpensGuestFirewall),
+        &[],
+    )
+    .and_on_guests(&[guests("networks", &[CN_02])]),
+    Mutant::new(
+        Class::WrongTarget,
+        "disables-guest-ssh",
+        "disables the SSH server inside every target machine",
+        Kind::Platform(PlatformFault::DisablesGuestSsh),
+        &[],
+    )
+    .and_on_guests(&[guests("networks", &[CN_02, CN_03, CN_04])]),
+    Mutant::new(
         Class::NothingBooted,
         "starts-nothing",
         "makes target machines and does not start them",
@@ -164,6 +196,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "takes no snapshots while a test failover lasts",
         Kind::Platform(PlatformFault::StopsInTestFailovers),
         &[TF_01],
+    ),
+    Mutant::new(
+        Class::StateForgotten,
+        "stops-when-reopened",
+        "does not replicate any more what it replicated before it was opened",
+        Kind::Platform(PlatformFault::StopsWhenReopened),
+        &[EX_C1],
     ),
     Mutant::new(
         Class::ReplicationStops,

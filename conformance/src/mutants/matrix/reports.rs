@@ -16,6 +16,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
     )
     .and_on_guests(&[guests("test-failover-vmware-azure", &[MO_02])]),
     Mutant::new(
+        Class::StateForgotten,
+        "forgets-policies",
+        "shows only policies that were made since it was opened",
+        Kind::Interface(InterfaceFault::ForgetsPolicies),
+        &[EX_C1],
+    ),
+    Mutant::new(
+        Class::StateForgotten,
+        "forgets-plans",
+        "shows only recovery plans that were made since it was opened",
+        Kind::Interface(InterfaceFault::ForgetsPlans),
+        &[EX_C1],
+    ),
+    Mutant::new(
         Class::FalseReport,
         "always-healthy",
         "reports every item as healthy",

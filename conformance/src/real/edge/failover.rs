@@ -4,21 +4,24 @@
 use std::time::Instant;
 
 use contract::{
-    Direction, ErrorCode, FailoverKind, FailoverRequest, JobState, Phase, Platform, PointChoice, PowerState,
+    Direction, ErrorCode, FailoverKind, FailoverRequest, Operation, Phase, Platform, PointChoice, PowerState,
     RecoveryPoint, ReprotectRequest, Side,
 };
 use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
-use crate::real::context::{ScenarioContext, answer};
+use crate::real::context::ScenarioContext;
 use crate::real::edge::hydration_diff::hydrated;
 use crate::real::edge::lifecycle::{Edge, JudgedRecovery};
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::check_points_kept;
+use crate::real::edge::work::{check_work, work_beyond};
 use crate::real::machine::Running;
+use crate::real::refusals::Forbidden;
 use crate::real::workload::INTERVAL;
+use crate::refusal::{NOT_HERE, NOT_HERE_OR_NO_POINT, WRONG_WAY_OR_INCOMPLETE};
 use crate::rules::ids::*;
 
 /// The edge's name.
@@ -46,9 +49,6 @@ impl Failover<'_> {
         let failed_over = lose_site_and_fail_over(edge, PointChoice::Latest).await?;
         let RecoveredAfterLoss { point, judged } = failed_over;
         check_state(context, &judged.recovered).await?;
-        let unreachable = context.primary.is_lost();
-        let completed = judged.recovered.job.state != JobState::Failed;
-        context.check(FO_09, unreachable && completed, "the source site was unreachable all the while");
         let recovered = edge.finish(judged)?;
         let running = recover::put_to_work(context, &recovered).await?;
         commit(edge, &running, &point).await?;
@@ -74,7 +74,8 @@ pub(crate) async fn lose_site_and_fail_over(
     edge.wait_for_fresh_points().await?;
     let target = RecoveryTarget::next_boot_of(&context.machine, &context.recovery).await;
     let before = context.core.item(&context.item).await?;
-    let source_stopped = context.primary.lose().await?;
+    context.note_points(&before);
+    let source_stopped = context.lose_primary().await?;
     context.trace(format!("{}: the source site is lost", edge.name()));
     let triggered = Instant::now();
     let at_trigger = context.core.item(&context.item).await?;
@@ -82,8 +83,9 @@ pub(crate) async fn lose_site_and_fail_over(
         point: choice.clone(),
         ..FailoverRequest::unplanned(&context.item, Direction::PrimaryToRecovery)
     };
-    let job = context.core.failover(&request).await?;
-    let recovered = edge.recover(&target, &job).await?;
+    let recovered = request_and_recover(edge, &request, &target).await;
+    check_without_source_site(context, source_stopped, &recovered);
+    let recovered = recovered?;
     let point = check_points_kept(context, edge.name().as_str(), &before).await?;
     let outage = Outage { source_stopped, triggered, after_wait: false };
     let mut judged = edge.judge_recovery_from(&point, recovered, outage).await?;
@@ -91,26 +93,66 @@ pub(crate) async fn lose_site_and_fail_over(
     Ok(RecoveredAfterLoss { point, judged })
 }
 
+async fn request_and_recover(
+    edge: Edge<'_>,
+    request: &FailoverRequest,
+    target: &RecoveryTarget,
+) -> Result<Recovered, ScenarioError> {
+    let job = edge.context().core.failover(request).await?;
+    edge.recover(target, &job).await
+}
+
+/// FO-09: the service of the recovered machine answered while its source site was still lost.
+fn check_without_source_site(
+    context: &ScenarioContext,
+    source_stopped: Instant,
+    recovered: &Result<Recovered, ScenarioError>,
+) {
+    match recovered {
+        Ok(recovered) => {
+            let lost_for = recovered.times.answered.checked_duration_since(source_stopped);
+            let still_lost = context.primary.is_lost();
+            let found = format!(
+                "the recovered machine answered {lost_for:.1?} after its source site was lost; the site is \
+                 still lost: {still_lost}"
+            );
+            context.check(FO_09, lost_for.is_some() && still_lost, found);
+        }
+        Err(ScenarioError::CoreViolation(why)) => {
+            context.check(FO_09, false, format!("the source site is lost: {why}"));
+        }
+        Err(ScenarioError::Inconclusive(_) | ScenarioError::Lacking(_)) => {}
+    }
+}
+
 /// LC-02, LC-08, FO-21: requests that do not fit a protected machine are refused.
 async fn check_refusals_while_protected(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let back = FailoverRequest::unplanned(&context.item, Direction::RecoveryToPrimary);
-    let code = context.core.failover(&back).await.err().map(|error| error.code);
-    context.check(
-        LC_08,
-        code == Some(ErrorCode::WrongDirection),
-        format!("failover the wrong way: {}", answer(code)),
-    );
-    let code = context.core.commit(&context.item).await.err().map(|error| error.code);
-    let refused = code == Some(ErrorCode::NotAllowedInState);
-    context.check(LC_02, refused, format!("commit without failover: {}", answer(code)));
+    let forbidden = Forbidden {
+        rule: LC_08,
+        what: "failover the wrong way",
+        needs: Some(Operation::UnplannedFailover),
+        codes: &[ErrorCode::WrongDirection],
+    };
+    context.forbids(forbidden, context.core.failover(&back)).await?;
+    let forbidden = Forbidden {
+        rule: LC_02,
+        what: "commit without failover",
+        needs: Some(Operation::Commit),
+        codes: NOT_HERE,
+    };
+    context.forbids(forbidden, context.core.commit(&context.item)).await?;
     let planned = FailoverRequest {
         kind: FailoverKind::Planned,
         ..FailoverRequest::unplanned(&context.item, Direction::PrimaryToRecovery)
     };
-    let code = context.core.failover(&planned).await.err().map(|error| error.code);
-    let refused = matches!(code, Some(ErrorCode::NotAllowedInState | ErrorCode::NotSupported));
-    context.check(FO_21, refused, format!("planned failover of such a machine: {}", answer(code)));
-    Ok(())
+    let forbidden = Forbidden {
+        rule: FO_21,
+        what: "planned failover of such a machine",
+        needs: Some(Operation::PlannedFailover),
+        codes: NOT_HERE,
+    };
+    context.forbids(forbidden, context.core.failover(&planned)).await
 }
 
 /// LC-04, LC-07, LC-08 and the rules on when hydration is due: the target is the active side, the
@@ -162,13 +204,17 @@ pub(crate) async fn commit(
     let mut files = files_before.iter().filter(|(id, _, _)| volumes.contains(&id));
     let gone = files.all(|(_, path, _)| !path.exists());
     context.check(FO_04, left == 0 && gone, format!("{left} points left, their files gone: {gone}"));
-    let worked = recover::works_beyond(running, record_before).await;
-    context.check(FO_04, worked, "the running machine continued to write during the commit");
+    let work = work_beyond(running, record_before).await;
+    check_work(context, FO_04, &work, true, "the machine that runs, after its commit");
     recover::wait_for_work(context, label, running).await?;
     let change = PointChoice::Custom(point.id.clone());
-    let code = context.core.change_point(&context.item, &change).await.err().map(|error| error.code);
-    let refused = code == Some(ErrorCode::NotAllowedInState);
-    context.check(FO_03, refused, format!("change of point: {}", answer(code)));
+    let forbidden = Forbidden {
+        rule: FO_03,
+        what: "change of point after the commit",
+        needs: Some(Operation::ChangePoint),
+        codes: NOT_HERE_OR_NO_POINT,
+    };
+    context.forbids(forbidden, context.core.change_point(&context.item, &change)).await?;
     check_unprotected(context).await
 }
 
@@ -180,16 +226,23 @@ async fn check_unprotected(context: &ScenarioContext) -> Result<(), ScenarioErro
     let found = format!("{transfers} transfers since the failover, at an interval of {INTERVAL}");
     context.check(LC_05, idle, found);
     let back = FailoverRequest::unplanned(&context.item, Direction::RecoveryToPrimary);
-    let code = context.core.failover(&back).await.err().map(|error| error.code);
-    let refused = code == Some(ErrorCode::NotAllowedInState);
-    context.check(LC_14, refused, format!("failback unprotected: {}", answer(code)));
+    let forbidden = Forbidden {
+        rule: LC_14,
+        what: "failback unprotected",
+        needs: Some(Operation::UnplannedFailover),
+        codes: NOT_HERE,
+    };
+    context.forbids(forbidden, context.core.failover(&back)).await?;
     if context.primary.profile().kind.profile().hosts_replicate {
         // Hyper-V machines fail back by a planned failover, without a reprotection (HF-01).
         return Ok(());
     }
     let wrong_way = ReprotectRequest::new(&context.item, Direction::PrimaryToRecovery);
-    let code = context.core.reprotect(&wrong_way).await.err().map(|error| error.code);
-    let refused = code == Some(ErrorCode::WrongDirection);
-    context.check(LC_08, refused, format!("reprotect the wrong way: {}", answer(code)));
-    Ok(())
+    let forbidden = Forbidden {
+        rule: LC_08,
+        what: "reprotect the wrong way",
+        needs: Some(Operation::Reprotect),
+        codes: WRONG_WAY_OR_INCOMPLETE,
+    };
+    context.forbids(forbidden, context.core.reprotect(&wrong_way)).await
 }

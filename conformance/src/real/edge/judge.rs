@@ -74,13 +74,14 @@ pub(crate) fn finish_edge(
     if rto.boots > f64::from(bound) {
         findings.slow.push(format!("{edge} took {:.1} cold boots, its bound is {bound}", rto.boots));
     }
-    let exact_prefix = machine.join.is_some() && machine.objection().is_none();
+    let is_sound = machine.join.is_some() && machine.objection().is_none();
     let found = objection.clone();
-    let found = found.unwrap_or_else(|| "every disk is an exact prefix, joined by the ledger".to_owned());
+    let found =
+        found.unwrap_or_else(|| "every disk is exact or epoch-consistent, joined by the ledger".to_owned());
     match unknown {
         // Evidence is missing, which says nothing about the core.
         Some(why) => findings.rules.unknown(FO_10, why),
-        None => findings.rules.check(FO_10, exact_prefix, found),
+        None => findings.rules.check(FO_10, is_sound, found),
     }
     if let Some(beyond_claim) = rpo.claim_objection() {
         findings.rules.check(FO_10, false, format!("{edge}: {beyond_claim}"));

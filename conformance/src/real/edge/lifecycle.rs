@@ -334,6 +334,7 @@ impl<'a> Edge<'a> {
     ) -> Judgement {
         let acks = self.source.boot.guest.witness().acks();
         let survived = recovered.last_record();
+        self.context.note_cut(self.name.as_str(), &acks, survived, outage.source_stopped);
         Judgement {
             rpo: measure::rpo(&acks, survived, outage.source_stopped, disks.machine.lost, claimed),
             rto: recovered.rto(outage, self.context.cold_boot_ms()),

@@ -2,8 +2,10 @@
 //!
 //! - [`lifecycle`]: an edge from its beginning to its verdict; the only place that judges one
 //! - [`failover`], [`failback`], [`reprotect`]: the edges of the cycle
+//! - [`restarted_original`]: an original that is powered on again before it is reprotected
 //! - [`planned_switchover`]: the part that planned failover and failback share
 //! - [`recover`]: how a recovered machine comes up and is put to work
+//! - [`work`]: whether a guest goes on working
 //! - [`recovery_point`]: waiting for recovery points, and reading one
 //! - [`judge`], [`freshness`], [`hydration_diff`], [`disk_pairs`], [`platform_identity`],
 //!   [`measure`]: what is checked and measured
@@ -22,3 +24,5 @@ pub(crate) mod platform_identity;
 pub(crate) mod recover;
 pub(crate) mod recovery_point;
 pub(crate) mod reprotect;
+pub(crate) mod restarted_original;
+pub(crate) mod work;

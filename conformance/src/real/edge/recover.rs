@@ -16,7 +16,7 @@ use crate::real::edge::measure::{self, Outage, ServiceTimes, millis};
 use crate::real::edge::platform_identity;
 use crate::real::machine::Running;
 use crate::real::workload::load;
-use crate::rules::ids::{CN_05, FO_01, TF_01};
+use crate::rules::ids::{FO_01, ST_08, TF_01};
 use crate::service::first_sound_answer;
 
 /// Records that a guest writes before the next edge: more than two intervals' worth at its rate of
@@ -26,8 +26,6 @@ const RECORDS: u64 = 60;
 const RECORDS_PER_INTERVAL: u64 = 25;
 /// How long a guest may take to write its records.
 const WORK_WITHIN: Duration = Duration::from_secs(120);
-/// How long a working guest may take to its next record.
-const NEXT_RECORD_WITHIN: Duration = Duration::from_secs(20);
 /// How long the start of a machine may take to be seen once the job that had to start it has ended
 /// well. The end of the job is the event by which the machine has to run, so this bound is only for
 /// a busy host.
@@ -37,7 +35,7 @@ const STARTED_WITHIN: Duration = Duration::from_secs(30);
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// A PNG image of an empty screen is smaller than this.
 const EMPTY_SCREEN: usize = 2048;
-/// Name of the screenshot in the evidence of a boot (CN-05).
+/// Name of the screenshot in the evidence of a boot (ST-08).
 const SCREEN: &str = "screen.png";
 
 /// Where a machine is to come up.
@@ -126,12 +124,12 @@ pub(crate) async fn recover(
     let (job, (boot, times)) = tokio::try_join!(follow, wait_for_service(context, label, target, ended))?;
     let screen = target.site.screenshot(&target.machine).await?;
     let shown = screen.starts_with(PNG) && screen.len() > EMPTY_SCREEN;
-    context.check(CN_05, shown, format!("{} bytes of boot diagnostics", screen.len()));
+    context.check(ST_08, shown, format!("{} bytes of boot diagnostics", screen.len()));
     std::fs::write(boot.dir.join(SCREEN), &screen).map_err(harness::Error::file(&boot.dir))?;
     let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await;
     // What the witness reads are the disks that the core recovered.
     let unreadable = format!("{label}: the recovered machine's own check of its disks failed");
-    let findings = findings.map_err(|error| ScenarioError::from(error).attribute_to_core(&unreadable))?;
+    let findings = findings.map_err(|error| ScenarioError::of_recovered_guest(error, &unreadable))?;
     Ok(Recovered { site: Arc::clone(&target.site), boot, job, findings, times })
 }
 
@@ -153,14 +151,10 @@ async fn wait_for_service(
     };
     let step = context.evidence.step(label, "boot the recovered machine");
     let ready = wait_for_hello(context, &boot, BOOT_WITHIN).await;
-    let ready = step.with(ready.map_err(|error| match error {
-        // The guest came up. Its image is unfit, which is not the core's doing.
-        harness::Error::UnstablePages { .. } => error.into(),
-        _ => ScenarioError::from(error).attribute_to_core(&did_not_come_up),
-    }))?;
+    let blame = |error| ScenarioError::of_recovered_guest(error, &did_not_come_up);
+    let ready = step.with(ready.map_err(blame))?;
     let step = context.evidence.step(label, "first sound answer of its service");
-    let answer = first_sound_answer(&boot.guest, BOOT_WITHIN).await.map_err(ScenarioError::from);
-    let answer = step.with(answer.map_err(|error| error.attribute_to_core(&did_not_come_up)))?;
+    let answer = step.with(first_sound_answer(&boot.guest, BOOT_WITHIN).await.map_err(blame))?;
     context.trace(format!("{label}: service answers, bank sound: {}", answer.bank.sound()));
     Ok((boot, ServiceTimes { ready, answered: Instant::now() }))
 }
@@ -205,6 +199,7 @@ pub(crate) async fn wait_for_hello(
 ) -> harness::Result<Instant> {
     let hello = boot.guest.ready(bound).await?;
     let ready = Instant::now();
+    context.note_boot(boot, ready);
     let mut findings = context.findings();
     findings.boots_ms.push(millis(ready.saturating_duration_since(boot.guest.powered_on())));
     let drivers: Vec<_> =
@@ -212,6 +207,15 @@ pub(crate) async fn wait_for_hello(
     findings.trace.push(format!("guest sees {} {}: {}", hello.vendor, hello.product, drivers.join(", ")));
     platform_identity::check(&mut findings.rules, &boot.profile, &hello);
     Ok(ready)
+}
+
+/// Waits until the agent inside a machine that nobody recovered answers. Without it applications
+/// cannot be quiesced, for which no core is to blame.
+///
+/// # Errors
+/// It does not answer in time, which proves nothing.
+pub(crate) async fn wait_for_agent(running: &Running) -> Result<(), ScenarioError> {
+    Ok(running.boot.guest.until_agent_answers(BOOT_WITHIN).await?)
 }
 
 /// Gives a recovered machine its load again.
@@ -263,13 +267,6 @@ pub(crate) async fn work_for_a_moment(
     let wanted = running.last_record() + more;
     guest.race("acknowledged records", WORK_WITHIN, guest.witness().acked(wanted)).await?;
     Ok(())
-}
-
-/// Whether the guest acknowledges a record beyond `record`, as it does all the time while it works.
-pub(crate) async fn works_beyond(running: &Running, record: RecordNumber) -> bool {
-    let guest = &running.boot.guest;
-    let next = guest.race("its next record", NEXT_RECORD_WITHIN, guest.witness().acked(record + 1)).await;
-    next.is_ok() && guest.witness().trouble().is_none()
 }
 
 #[cfg(test)]

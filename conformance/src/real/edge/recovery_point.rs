@@ -23,7 +23,7 @@ const FRESH_POINTS: usize = 2;
 /// Time until a core is asked again for its recovery points after its replication has failed.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How long recovery points may take.
-const POINTS_WITHIN: Duration = Duration::from_secs(120);
+pub(crate) const POINTS_WITHIN: Duration = Duration::from_secs(120);
 
 /// An item that has [`POINTS`] recovery points.
 pub(crate) struct EnoughPoints {
@@ -53,6 +53,7 @@ pub(crate) async fn wait_for_points(
         let awaited = format!("recovery point {count} of {POINTS}");
         let point = async { Ok(context.core.watch_points(&context.item, count).await?) };
         item = context.expect_of_core(rule, label, &awaited, guest, POINTS_WITHIN, point).await?;
+        context.note_points(&item);
         first_seen.get_or_insert_with(Instant::now);
     }
     step.done();
@@ -72,32 +73,41 @@ pub(crate) async fn wait_for_fresh_points(
     let step = context.evidence.step(label, "recovery points of new moments");
     let moment = freshness::now();
     let fresh = |item: &ItemView| item.points.iter().filter(|point| point.time >= moment).count();
-    let comes = async {
-        let mut item = context.core.item(&context.item).await?;
-        // A core counts all points that it ever processed, of which the item lists the newest.
-        let mut count = item.points.iter().filter(|point| point.processed).count() as u64;
-        while fresh(&item) < FRESH_POINTS {
-            count += 1;
-            match context.core.watch_points(&context.item, count).await {
-                Ok(found) => item = found,
-                // Replication that failed for a moment has to come back by itself (MO-01).
-                Err(error) if error.code == ErrorCode::Platform => {
-                    count -= 1;
-                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
-            // A core may answer at once each time, which must not keep the time limit from ending
-            // this wait.
-            tokio::task::yield_now().await;
-        }
-        Ok(())
-    };
+    let comes = item_whose_points(context, |item| fresh(item) >= FRESH_POINTS);
     let awaited = format!("{FRESH_POINTS} recovery points of new moments, so replication has stopped,");
     let guest = &source.boot.guest;
     context.expect_of_core(FO_10, label, &awaited, guest, POINTS_WITHIN, comes).await?;
     step.done();
     Ok(())
+}
+
+/// The item as soon as its recovery points are as wanted.
+pub(crate) async fn item_whose_points(
+    context: &ScenarioContext,
+    wanted: impl Fn(&ItemView) -> bool,
+) -> Result<ItemView, ScenarioError> {
+    let mut item = context.core.item(&context.item).await?;
+    // A core counts all points that it ever processed, of which the item lists the newest.
+    let mut count = item.points.iter().filter(|point| point.processed).count() as u64;
+    while !wanted(&item) {
+        count += 1;
+        match context.core.watch_points(&context.item, count).await {
+            Ok(found) => {
+                context.note_points(&found);
+                item = found;
+            }
+            // Replication that failed for a moment has to come back by itself (MO-01).
+            Err(error) if error.code == ErrorCode::Platform => {
+                count -= 1;
+                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        // A core may answer at once each time, which must not keep a time limit from ending this
+        // wait.
+        tokio::task::yield_now().await;
+    }
+    Ok(item)
 }
 
 /// One disk of a recovery point that was read into the evidence.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use camino::Utf8Path;
-use contract::{Bytes, Direction, JobView, Platform, PowerState, RecoveryPoint, Side, Step};
+use contract::{Bytes, Direction, DiskId, JobView, Platform, PowerState, RecoveryPoint, Side, Step};
 use harness::oracle::WriteLog;
+use standins::BootDisk;
 use tracing::Instrument as _;
 
 use crate::blame::ScenarioError;
@@ -20,8 +21,9 @@ use crate::real::edge::freshness::HostClock;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::measure;
 use crate::real::edge::name::EdgeName;
-use crate::real::edge::recover::works_beyond;
 use crate::real::edge::recovery_point::{EnoughPoints, POINTS, wait_for_points};
+use crate::real::edge::restarted_original::RestartedOriginal;
+use crate::real::edge::work::{check_work, work_beyond};
 use crate::real::machine::Running;
 use crate::rules::RuleId;
 use crate::rules::ids::*;
@@ -47,6 +49,8 @@ pub(crate) struct Reprotect<'a> {
     pub(crate) serving: &'a Running,
     /// The machine as it ran on the other site.
     pub(crate) standby: &'a Running,
+    /// The machine on the other site, if it was powered on again since.
+    pub(crate) restarted: Option<&'a RestartedOriginal>,
 }
 
 impl Reprotect<'_> {
@@ -69,8 +73,10 @@ impl Reprotect<'_> {
         let active = context.core.item(&context.item).await?.protection.active;
         let record_before = serving.last_record();
         let triggered = Instant::now();
-        let job = self.request(context, active).await?;
+        let job = self.request(context, active).await;
         let ended = Instant::now();
+        self.check_original_is_off(context, &job).await;
+        let job = job?;
         context.trace_state().await?;
         let first = context.core.item(&context.item).await?.points.first().cloned();
         self.check_sides(context, record_before, active).await?;
@@ -94,6 +100,7 @@ impl Reprotect<'_> {
         }
         let survived = judged.machine.contiguous().unwrap_or_default();
         let acks = serving.boot.guest.witness().acks();
+        context.note_cut(label, &acks, survived, seen);
         let claimed = HostClock::read().time_of(seen).since(newest.time);
         let rpo = measure::rpo(&acks, survived, seen, judged.machine.lost, claimed);
         let rto = measure::rto_of_replication(triggered, ended, first_seen, &job, context.cold_boot_ms());
@@ -111,6 +118,16 @@ impl Reprotect<'_> {
         context.follow(self.edge.as_str(), &job).await
     }
 
+    /// RE-02: whatever became of the reprotection, an original that ran was switched off.
+    async fn check_original_is_off(&self, context: &ScenarioContext, job: &Result<JobView, ScenarioError>) {
+        let Some(original) = self.restarted else { return };
+        match job {
+            Ok(_) => original.check_switched_off(context, "succeeded").await,
+            Err(ScenarioError::CoreViolation(_)) => original.check_switched_off(context, "failed").await,
+            Err(ScenarioError::Inconclusive(_) | ScenarioError::Lacking(_)) => {}
+        }
+    }
+
     /// The rule by which recovery points come in the new direction.
     fn points_rule(&self, active: Side) -> RuleId {
         match active {
@@ -120,7 +137,8 @@ impl Reprotect<'_> {
         }
     }
 
-    /// RE-02, RE-03, LC-12: the machine on the other site is off, and this one continues to serve.
+    /// RE-03: this machine continues to serve. LC-12: after a failback the one on the other site is
+    /// off.
     async fn check_sides(
         &self,
         context: &ScenarioContext,
@@ -131,12 +149,14 @@ impl Reprotect<'_> {
         let machines = standby.site.machines().await?;
         let on = machines.iter().any(|m| m.id == context.machine && m.power == PowerState::On);
         let off = !on && standby.boot.guest.is_gone();
-        let serves = works_beyond(serving, record_before).await;
-        let (off_rule, serve_rule) = if active == Side::Recovery { (RE_02, RE_03) } else { (LC_12, LC_12) };
-        context.check(off_rule, off, format!("{}: other side off: {off}", standby.site.label()));
+        let work = work_beyond(serving, record_before).await;
+        let serve_rule = if active == Side::Recovery { RE_03 } else { LC_12 };
+        if active == Side::Primary {
+            context.check(LC_12, off, format!("{}: other side off: {off}", standby.site.label()));
+        }
         let label = serving.site.label();
         let found = format!("{label}: records {record_before} to {} meanwhile", serving.last_record());
-        context.check(serve_rule, serves, found);
+        check_work(context, serve_rule, &work, true, &found);
         Ok(())
     }
 
@@ -154,8 +174,10 @@ impl Reprotect<'_> {
             let mut grains: BTreeSet<u64> = written_grains(&disk.log).collect();
             if Arc::ptr_eq(&serving.site, &context.recovery) {
                 // The original machine wrote on after the recovery point that was failed over to.
-                let log = WriteLog::open(there.log.as_std_path(), there.bytes);
-                grains.extend(written_grains(&log.map_err(anyhow::Error::from)?));
+                for log in self.logs_of_original(&there.id) {
+                    let log = WriteLog::open(log.log.as_std_path(), log.bytes);
+                    grains.extend(written_grains(&log.map_err(anyhow::Error::from)?));
+                }
             }
             changed += grains.len() as u64 * GRAIN * 512;
             tracing::debug!(disk = %here.id, grains = grains.len(), "changed on either site since the last edge");
@@ -166,6 +188,14 @@ impl Reprotect<'_> {
         let rule = if self.edge == REVERSE_REPLICATE { HF_18 } else { RE_04 };
         context.check(rule, travelled <= limit, found);
         Ok(())
+    }
+
+    /// One disk of the machine on the other site in each of its boots since it was replicated from
+    /// there.
+    fn logs_of_original(&self, id: &DiskId) -> Vec<&BootDisk> {
+        let restarted = self.restarted.map(RestartedOriginal::running);
+        let boots = [Some(self.standby), restarted].into_iter().flatten();
+        boots.flat_map(|running| &running.boot.disks).filter(|disk| disk.id == *id).collect()
     }
 
     /// RE-05, PH-03: a machine that fails back to another site is created there when replication

@@ -18,7 +18,7 @@ use crate::real::context::{BOOT_WITHIN, ScenarioContext, json_name};
 use crate::real::edge::failover::lose_site_and_fail_over;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
-use crate::real::edge::recover::{Recovered, put_to_work, start_load, wait_for_hello};
+use crate::real::edge::recover::{Recovered, put_to_work, start_load, wait_for_agent, wait_for_hello};
 use crate::real::edge::reprotect::{EPSILON, GRAIN, written_grains};
 use crate::real::machine::Running;
 use crate::real::script::{Script, Start};
@@ -209,6 +209,7 @@ async fn restart(context: &ScenarioContext, case: &Case, source: &Running) -> Re
     let findings = boot.guest.race("its findings", BOOT_WITHIN, boot.guest.witness().check()).await?;
     let last_on_disk = findings.ledger.contiguous;
     let running = start_load(context, Arc::clone(&source.site), boot, last_on_disk).await?;
+    wait_for_agent(&running).await?;
     step.done();
     Ok(running)
 }

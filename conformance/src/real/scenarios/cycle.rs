@@ -7,6 +7,7 @@ use crate::real::context::ScenarioContext;
 use crate::real::edge::failback::{FAILBACK, Failback};
 use crate::real::edge::failover::{FAILOVER, Failover};
 use crate::real::edge::reprotect::{REPROTECT, REPROTECT_FORWARD, Reprotect};
+use crate::real::edge::restarted_original::RestartedOriginal;
 use crate::real::script::{Script, Start};
 use crate::real::setup;
 use crate::real::teardown;
@@ -34,16 +35,33 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
         // A machine may fail back to another site than the one that was lost.
         context = context.with_failback_site_as_primary();
 
+        // Somebody may power the original on again, which reprotection then has to switch off.
+        let restarted = match context.scenario.original_restarts {
+            true => Some(RestartedOriginal::power_on(&context, &on_premises).await?),
+            false => None,
+        };
+
         // Checked: the cloud machine serves on, only differences travel, and the newest recovery
         // point on premises is exact.
-        Reprotect { edge: REPROTECT, serving: &cloud, standby: &on_premises }.run(&context).await?;
+        let back = Reprotect {
+            edge: REPROTECT,
+            serving: &cloud,
+            standby: &on_premises,
+            restarted: restarted.as_ref(),
+        };
+        back.run(&context).await?;
+        if let Some(original) = &restarted {
+            original.check_still_off(&context).await?;
+        }
 
         // Checked: the cloud machine is off before the one on premises boots, from its own disks,
         // and nothing is lost.
         on_premises = Failback { cloud: &cloud, original: &on_premises }.run(&context).await?;
 
         // Checked as after the first reprotection, in the other direction.
-        Reprotect { edge: REPROTECT_FORWARD, serving: &on_premises, standby: &cloud }.run(&context).await?;
+        let forward =
+            Reprotect { edge: REPROTECT_FORWARD, serving: &on_premises, standby: &cloud, restarted: None };
+        forward.run(&context).await?;
     }
     // Checked: nothing of the machine is left in the cloud, and every disk image is intact.
     teardown::end(&context, &on_premises).await

@@ -17,7 +17,8 @@ use crate::real::context::ScenarioContext;
 use crate::real::edge::freshness::now;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
-use crate::real::edge::recover::{wait_for_work, works_beyond};
+use crate::real::edge::recover::wait_for_work;
+use crate::real::edge::work::{check_work, work_beyond};
 use crate::real::machine::Running;
 use crate::real::script::{Script, Start};
 use crate::real::setup;
@@ -60,8 +61,8 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let edge = Edge::begin(context, GROWTH_EDGE, &source);
     let noticed = noticed(context, &source.boot.guest, grown).instrument(edge.span()).await?;
     step.done();
-    let works = works_beyond(&source, record_before).await;
-    context.check(TF_02, works, format!("{label}: the source acknowledged on: {works}"));
+    let work = work_beyond(&source, record_before).await;
+    check_work(context, TF_02, &work, true, &format!("{label}: the source"));
     judge(edge, noticed, grown).instrument(edge.span()).await
 }
 
@@ -80,7 +81,7 @@ async fn grow(context: &ScenarioContext, source: Running) -> Result<(Running, Ti
     let before = disk.map(|disk| disk.bytes).ok_or_else(|| inconclusive("the source has no such disk"))?;
     let after = before + GROWTH;
     let grown = SiteFault::DiskGrown(context.machine.clone(), DiskId::from(DISK), Bytes(after));
-    context.primary.inject(&grown).await?;
+    context.inject(&context.primary, &grown).await?;
     write_end(&source.boot.guest, before, after).await?;
     let moment = now();
     let boot = context.primary.last_boot(&context.machine).await;

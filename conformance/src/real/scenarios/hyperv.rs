@@ -11,7 +11,7 @@ use standins::SiteFault;
 use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
-use crate::real::context::{JOB_WITHIN, ScenarioContext, answer};
+use crate::real::context::ScenarioContext;
 use crate::real::edge::failback;
 use crate::real::edge::failback::FAILBACK;
 use crate::real::edge::failover;
@@ -19,13 +19,17 @@ use crate::real::edge::hydration_diff::hydration_step;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::planned_switchover::PlannedSwitchover;
-use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
+use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::check_points_kept;
 use crate::real::edge::reprotect::{REVERSE_REPLICATE, Reprotect};
+use crate::real::edge::work::{Work, check_work, work_beyond};
+use crate::real::jobs::JOB_WITHIN;
 use crate::real::machine::Running;
+use crate::real::refusals::Forbidden;
 use crate::real::script::{Script, Start};
 use crate::real::setup;
 use crate::real::teardown;
+use crate::refusal::NOT_HERE;
 use crate::rules::ids::*;
 
 const PLANNED_FAILOVER: EdgeName = EdgeName::new("planned-failover", 8);
@@ -51,7 +55,9 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
         let cloud = fail_over(out).instrument(out.span()).await?;
         let back = Edge::begin(context, FAILBACK, &cloud);
         let returned = fail_back(back).instrument(back.span()).await?;
-        Reprotect { edge: REVERSE_REPLICATE, serving: &returned, standby: &cloud }.run(context).await?;
+        Reprotect { edge: REVERSE_REPLICATE, serving: &returned, standby: &cloud, restarted: None }
+            .run(context)
+            .await?;
         on_premises = returned;
     }
     teardown::end(context, &on_premises).await
@@ -74,9 +80,13 @@ async fn fail_over(edge: Edge<'_>) -> Result<Running, ScenarioError> {
     let older = before.points.first().map_or_else(|| PointId::from("none"), |point| point.id.clone());
     let request = request(context, Direction::PrimaryToRecovery);
     let to_older_point = FailoverRequest { point: PointChoice::Custom(older), ..request.clone() };
-    let code = context.core.failover(&to_older_point).await.err().map(|error| error.code);
-    let found = format!("planned to an older point: {}", answer(code));
-    context.check(PF_05, code == Some(ErrorCode::BadRequest), found);
+    let forbidden = Forbidden {
+        rule: PF_05,
+        what: "planned to an older point",
+        needs: Some(Operation::PlannedFailover),
+        codes: &[ErrorCode::BadRequest],
+    };
+    context.forbids(forbidden, context.core.failover(&to_older_point)).await?;
     check_refused_shutdown(edge, &request).await?;
     let target = RecoveryTarget::next_boot_of(&context.machine, &context.recovery).await;
     let recovered = PlannedSwitchover { edge, target, shutdown_rule: PF_01 }.run(&request).await?;
@@ -93,41 +103,22 @@ async fn fail_over(edge: Edge<'_>) -> Result<Running, ScenarioError> {
 async fn check_refused_shutdown(edge: Edge<'_>, request: &FailoverRequest) -> Result<(), ScenarioError> {
     let context = edge.context();
     let step = context.evidence.step(PLANNED_FAILOVER.as_str(), "refuse to shut down");
-    context.primary.inject(&SiteFault::ShutdownRefused(context.machine.clone())).await?;
+    context.inject(&context.primary, &SiteFault::ShutdownRefused(context.machine.clone())).await?;
     let record_before = edge.source().last_record();
     let request = FailoverRequest { shutdown_within: REFUSED_WITHIN, ..request.clone() };
     let job = context.core.failover(&request).await?;
-    let ended = end_of(context, &job).await?;
+    let ended = context.ended_job(PLANNED_FAILOVER.as_str(), &job).await?;
     let code = ended.error.as_ref().map(|error| error.code);
     let machines = context.recovery.machines().await?.len();
     let item = context.core.item(&context.item).await?.protection;
     let unchanged = item.phase == Phase::Protected && item.active == Side::Primary && machines == 0;
     let failed = ended.state == JobState::Failed && code == Some(ErrorCode::ShutdownFailed);
-    let works = works_beyond(edge.source(), record_before).await;
-    let found = format!(
-        "{:?} with {code:?}, {machines} target machines, {item:?}, the source works on: {works}",
-        ended.state
-    );
-    context.check(PF_04, failed && unchanged && works, found);
-    context.primary.heal().await?;
+    let work = work_beyond(edge.source(), record_before).await;
+    let found = format!("{:?} with {code:?}, {machines} target machines, {item:?}", ended.state);
+    check_work(context, PF_04, &work, failed && unchanged, &found);
+    context.heal(&context.primary).await?;
     step.done();
     Ok(())
-}
-
-/// Waits until a job has ended, well or not.
-async fn end_of(context: &ScenarioContext, job: &JobId) -> Result<JobView, ScenarioError> {
-    let mut view = context.core.job(job).await?;
-    let ends = async {
-        while !view.state.ended() {
-            view = context.core.watch_job(job, view.revision).await?;
-        }
-        Ok::<_, ScenarioError>(view)
-    };
-    let ended = tokio::time::timeout(JOB_WITHIN, ends).await;
-    ended.map_err(|_| {
-        let found = format!("job {job} did not end in {JOB_WITHIN:?}");
-        context.overdue(JO_01, PLANNED_FAILOVER.as_str(), &found)
-    })?
 }
 
 /// PF-02, PF-03, HY-07, LC-07: the recovery point was made after the source was off, nothing was
@@ -155,10 +146,13 @@ async fn check_failed_over(
 /// HF-03: a failback is refused until the failover is committed.
 async fn check_no_failback_before_commit(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let back = request(context, Direction::RecoveryToPrimary);
-    let code = context.core.failover(&back).await.err().map(|error| error.code);
-    let found = format!("failback before commit: {}", answer(code));
-    context.check(HF_03, code == Some(ErrorCode::NotAllowedInState), found);
-    Ok(())
+    let forbidden = Forbidden {
+        rule: HF_03,
+        what: "failback before commit",
+        needs: Some(Operation::PlannedFailover),
+        codes: NOT_HERE,
+    };
+    context.forbids(forbidden, context.core.failover(&back)).await
 }
 
 async fn fail_back(edge: Edge<'_>) -> Result<Running, ScenarioError> {
@@ -166,9 +160,13 @@ async fn fail_back(edge: Edge<'_>) -> Result<Running, ScenarioError> {
     let cloud = edge.source();
     edge.wait_for_work().await?;
     let unplanned = FailoverRequest::unplanned(&context.item, Direction::RecoveryToPrimary);
-    let code = context.core.failover(&unplanned).await.err().map(|error| error.code);
-    let found = format!("unplanned back: {}", answer(code));
-    context.check(HF_04, code == Some(ErrorCode::NotAllowedInState), found);
+    let forbidden = Forbidden {
+        rule: HF_04,
+        what: "unplanned back",
+        needs: Some(Operation::UnplannedFailover),
+        codes: NOT_HERE,
+    };
+    context.forbids(forbidden, context.core.failover(&unplanned)).await?;
     let target = RecoveryTarget::next_boot_of(&context.machine, &context.primary).await;
     let switchover = PlannedSwitchover { edge, target, shutdown_rule: FB_06 };
     let request = request(context, Direction::RecoveryToPrimary);
@@ -193,13 +191,13 @@ async fn check_failed_back(context: &ScenarioContext, recovered: &Recovered) -> 
     let protection = context.core.item(&context.item).await?.protection;
     let pending = protection.phase == Phase::CommitPending && protection.active == Side::Primary;
     context.check(HF_15, pending, format!("after failback: {protection:?}"));
-    let code = context.core.reverse_replicate(&context.item).await.err().map(|error| error.code);
-    context.check(
-        HF_17,
-        code == Some(ErrorCode::NotAllowedInState),
-        format!("before commit: {}", answer(code)),
-    );
-    Ok(())
+    let forbidden = Forbidden {
+        rule: HF_17,
+        what: "reverse replication before commit",
+        needs: Some(Operation::ReverseReplicate),
+        codes: NOT_HERE,
+    };
+    context.forbids(forbidden, context.core.reverse_replicate(&context.item)).await
 }
 
 /// HF-16: the commit of a failback deletes the cloud machine with its disks.
@@ -235,7 +233,8 @@ async fn complete_when_waiting(
     let wanted = cloud.last_record() + RECORDS_OF_WAIT;
     let served = guest.race("records while the job waits", SERVE_WITHIN, guest.witness().acked(wanted)).await;
     let still_waits = context.core.job(&job).await?.state == JobState::WaitingForCompletion;
-    context.check(HF_06, served.is_ok(), "the cloud machine acknowledged while data was synchronised");
+    let work = Work::of(served, guest.witness().trouble());
+    check_work(context, HF_06, &work, true, "the cloud machine, after its data was synchronised");
     context.check(HF_08, still_waits && !guest.is_gone(), "the job waited, the cloud machine ran");
     let resumed = Instant::now();
     context.core.complete_failover(&context.item).await?;

@@ -6,10 +6,11 @@ use contract::{
 };
 
 use crate::blame::ScenarioError;
-use crate::real::context::{ScenarioContext, answer};
+use crate::real::context::ScenarioContext;
 use crate::real::edge::failover::{FAILOVER, Failover};
-use crate::real::edge::recover::works_beyond;
+use crate::real::edge::work::{check_work, work_beyond};
 use crate::real::machine::Running;
+use crate::real::refusals::Forbidden;
 use crate::real::script::{Script, Start};
 use crate::real::setup;
 use crate::real::teardown;
@@ -50,22 +51,30 @@ async fn check_no_way_back(context: &ScenarioContext, cloud: &Running) -> Result
     let step = context.evidence.step("no way back", "reprotect to the physical site");
     let record_before = cloud.last_record();
     let to_no_site = ReprotectRequest::new(&context.item, Direction::RecoveryToPrimary);
-    let code = context.core.reprotect(&to_no_site).await.err().map(|error| error.code);
-    let found = format!("reprotect without VMware: {}", answer(code));
-    context.check(PH_02, code == Some(ErrorCode::FailbackSiteNotGiven), found);
+    let forbidden = Forbidden {
+        rule: PH_02,
+        what: "reprotect without VMware",
+        needs: Some(Operation::Reprotect),
+        codes: &[ErrorCode::FailbackSiteNotGiven],
+    };
+    context.forbids(forbidden, context.core.reprotect(&to_no_site)).await?;
     let physical_site = Some(context.primary.site().await?.id);
     let to_physical_site = ReprotectRequest { failback_site: physical_site, ..to_no_site };
-    let code = context.core.reprotect(&to_physical_site).await.err().map(|error| error.code);
-    let found = format!("reprotect to a physical site: {}", answer(code));
-    context.check(PH_01, code == Some(ErrorCode::FailbackSiteUnfit), found);
+    let forbidden = Forbidden {
+        rule: PH_01,
+        what: "reprotect to a physical site",
+        needs: Some(Operation::Reprotect),
+        codes: &[ErrorCode::FailbackSiteUnfit],
+    };
+    context.forbids(forbidden, context.core.reprotect(&to_physical_site)).await?;
     step.done();
     let item = context.core.item(&context.item).await?.protection;
-    let serves = works_beyond(cloud, record_before).await;
+    let work = work_beyond(cloud, record_before).await;
     let source = context.primary.machine(&context.machine).await?.power;
     let unchanged =
         item.phase == Phase::Committed && item.active == Side::Recovery && source == PowerState::Off;
-    let found = format!("afterwards {item:?}, the source {source:?}, the cloud machine serves: {serves}");
-    context.check(PH_02, unchanged && serves, found);
+    let found = format!("afterwards {item:?}, the source {source:?}, and the cloud machine");
+    check_work(context, PH_02, &work, unchanged, &found);
     context.trace("no way back: reprotect refused, the cloud machine serves on");
     context.trace_state().await
 }

@@ -40,20 +40,22 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     setup::protect(context, &source).await?;
     wait_for_work(context, label, &source).await?;
     let step = context.evidence.step(label, "kill QEMU, and boot the machine again");
-    context.primary.inject(&SiteFault::PowerCut(context.machine.clone())).await?;
-    context.primary.heal().await?;
+    context.inject(&context.primary, &SiteFault::PowerCut(context.machine.clone())).await?;
+    context.heal(&context.primary).await?;
     let source = wait_for_restart(context, source).await?;
     step.done();
     context.trace(format!("{label}: the machine works again"));
     wait_for_work(context, label, &source).await?;
     let edge = Edge::begin(context, KILLED, &source);
     let step = context.evidence.step(label, "replication comes back");
-    let came = tokio::time::timeout(BACK_WITHIN, point_after(context, now()));
+    let comes = async { Ok(point_after(context, now()).await) };
+    let came = source.boot.guest.race("the next recovery point", BACK_WITHIN, comes);
     let point = came.instrument(edge.span()).await;
     step.done();
     match point {
         Ok(point) => judge(edge, &point).instrument(edge.span()).await,
-        Err(_) => Err(blame(context, edge).await),
+        Err(harness::Error::TimedOut { .. }) => Err(blame(context).await),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -93,10 +95,7 @@ async fn judge(edge: Edge<'_>, point: &RecoveryPoint) -> Result<(), ScenarioErro
 }
 
 /// No point came: EX-R9 is broken, and MO-01 as well if the core does not say so.
-async fn blame(context: &ScenarioContext, edge: Edge<'_>) -> ScenarioError {
-    if edge.source().boot.guest.is_gone() {
-        return ScenarioError::Inconclusive(format!("{KILLED}: the machine ended while a point was awaited"));
-    }
+async fn blame(context: &ScenarioContext) -> ScenarioError {
     match context.core.item(&context.item).await {
         Ok(item) => {
             let reported = item.health == Health::Critical && !item.trouble.is_empty();

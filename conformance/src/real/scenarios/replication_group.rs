@@ -21,14 +21,17 @@ use witness::ledger::RecordNumber;
 
 use crate::blame::ScenarioError;
 use crate::judge::JudgedMachine;
-use crate::real::context::{JOB_WITHIN, ScenarioContext, answer, json_name};
+use crate::real::context::{ScenarioContext, json_name};
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::planned_switchover::PlannedSwitchover;
-use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
+use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::{failed_over_to, not_listed, wait_for_points};
+use crate::real::edge::work::{check_work, work_beyond};
+use crate::real::jobs::JOB_WITHIN;
 use crate::real::machine::Running;
+use crate::real::refusals::Forbidden;
 use crate::real::script::{Script, Start};
 use crate::real::setup;
 use crate::real::teardown;
@@ -166,22 +169,26 @@ fn plan_request(direction: Direction, point: PointChoice) -> PlanFailoverRequest
 
 /// RP-07, RP-10: a recovery point of several machines cannot be chosen for one machine, nor a named
 /// recovery point for a plan.
-async fn check_refused_points(
-    context: &ScenarioContext,
-    member: &ScenarioContext,
-    point: &RecoveryPoint,
-) -> Result<(), ScenarioError> {
+async fn check_refused_points(member: &ScenarioContext, point: &RecoveryPoint) -> Result<(), ScenarioError> {
     let alone = FailoverRequest {
         point: PointChoice::LatestMultiVm,
         ..FailoverRequest::unplanned(&member.item, Direction::PrimaryToRecovery)
     };
-    let code = context.core.failover(&alone).await.err().map(|error| error.code);
-    let refused = code == Some(ErrorCode::MultiVmNeedsGroup);
-    context.check(RP_07, refused, format!("for one machine: {}", answer(code)));
+    let forbidden = Forbidden {
+        rule: RP_07,
+        what: "a point of several machines for one machine",
+        needs: Some(Operation::UnplannedFailover),
+        codes: &[ErrorCode::MultiVmNeedsGroup],
+    };
+    member.forbids(forbidden, member.core.failover(&alone)).await?;
     let named = plan_request(Direction::PrimaryToRecovery, PointChoice::Custom(point.id.clone()));
-    let code = context.core.failover_plan(&named).await.err().map(|error| error.code);
-    context.check(RP_10, code == Some(ErrorCode::BadRequest), format!("for a plan: {}", answer(code)));
-    Ok(())
+    let forbidden = Forbidden {
+        rule: RP_10,
+        what: "a named point for a plan",
+        needs: None,
+        codes: &[ErrorCode::BadRequest],
+    };
+    member.forbids(forbidden, member.core.failover_plan(&named)).await
 }
 
 /// The moments of which every member has a recovery point, oldest first.
@@ -209,11 +216,9 @@ async fn wait_for_shared_moments(context: &ScenarioContext, members: &[Member]) 
         }
         Ok::<_, ScenarioError>(())
     };
-    let waited = tokio::time::timeout(SHARED_WITHIN, wait).await;
-    waited.map_err(|_| {
-        let found = format!("the machines had no {SHARED_MOMENTS} shared moments within {SHARED_WITHIN:?}");
-        context.overdue(RP_08, GROUP_FAILOVER, &found)
-    })??;
+    let awaited = format!("{SHARED_MOMENTS} moments that all machines share");
+    let guest = &members[0].running.boot.guest;
+    context.expect_of_core(RP_08, GROUP_FAILOVER, &awaited, guest, SHARED_WITHIN, wait).await?;
     step.done();
     Ok(())
 }
@@ -233,8 +238,8 @@ async fn fail_over(context: &ScenarioContext, members: &mut [Member]) -> Result<
     let point = context.core.item(&members[0].context.item).await?.points.first().cloned();
     let point =
         point.ok_or_else(|| ScenarioError::CoreViolation(format!("{GROUP_FAILOVER}: there is no point")))?;
-    check_refused_points(context, &members[0].context, &point).await?;
-    let source_stopped = context.primary.lose().await?;
+    check_refused_points(&members[0].context, &point).await?;
+    let source_stopped = context.lose_primary().await?;
     let newest_shared = newest_shared_time(members).await?;
     drop(ring);
     context.trace(format!("{GROUP_FAILOVER}: the source site is lost"));
@@ -411,8 +416,8 @@ async fn commit(context: &ScenarioContext, label: &str, members: &[Member]) -> R
     context.follow(label, &job).await?;
     for Member { context, running, .. } in members {
         let left = context.core.item(&context.item).await?.points.len();
-        let works = works_beyond(running, running.last_record()).await;
-        context.check(FO_04, left == 0 && works, format!("{left} points left, at work: {works}"));
+        let work = work_beyond(running, running.last_record()).await;
+        check_work(context, FO_04, &work, left == 0, &format!("{left} points left"));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A test failover: a copy of a recovery point boots in an isolated network, and neither the source
 //! nor replication notices.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use contract::{
     Consistency, ErrorCode, ItemView, JobId, JobKind, MachineId, Network, Operation, Phase, Platform,
@@ -10,18 +10,25 @@ use contract::{
 use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
-use crate::real::context::{BOOT_WITHIN, ScenarioContext, answer};
+use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::disk_pairs::{first_difference, pair_disks};
+use crate::real::edge::freshness::now;
 use crate::real::edge::hydration_diff::hydrated;
 use crate::real::edge::lifecycle::{Edge, JudgedRecovery};
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
-use crate::real::edge::recover::{self, Recovered, RecoveryTarget, works_beyond};
-use crate::real::edge::recovery_point::{PointFiles, points_lost, with_point};
+use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
+use crate::real::edge::recovery_point::{
+    POINTS_WITHIN, PointFiles, item_whose_points, points_lost, with_point,
+};
+use crate::real::edge::work::{check_work, work_beyond};
 use crate::real::machine::Running;
+use crate::real::refusals::Forbidden;
 use crate::real::script::{Script, Start};
 use crate::real::setup;
 use crate::real::teardown;
+use crate::real::workload::APP_CONSISTENT_EVERY;
+use crate::refusal::NOT_HERE;
 use crate::rules::ids::*;
 
 const TEST_FAILOVER: EdgeName = EdgeName::new("test-failover", 6);
@@ -51,10 +58,19 @@ async fn run_edge(edge: Edge<'_>) -> Result<(), ScenarioError> {
         // The application-consistent point is an old one, and must not be pushed out by newer ones.
         edge.wait_for_fresh_points().await?;
     }
-    let before = context.core.item(&context.item).await?;
     check_refusals_before(context).await?;
-    let point = if app_consistent { app_consistent_point(context, &before)? } else { older_point(&before)? };
+    let before = match app_consistent {
+        true => wait_for_app_consistent_point(edge).await?,
+        false => context.core.item(&context.item).await?,
+    };
+    let point = if app_consistent { newest_app_consistent(&before).cloned() } else { older_point(&before) };
+    let point = point.ok_or_else(|| {
+        ScenarioError::CoreViolation(format!("{TEST_FAILOVER}: fewer than two recovery points"))
+    })?;
     let judged = start_and_judge(edge, &point).await?;
+    if app_consistent {
+        check_newer_passed_over(context, &point, &judged)?;
+    }
     let first_reading: Vec<_> = judged.point.iter().map(|file| file.raw.clone()).collect();
     let test_machine = edge.finish(judged)?;
     if app_consistent {
@@ -119,34 +135,80 @@ fn request(context: &ScenarioContext, point: PointChoice, network: Network) -> T
 /// far, one is recommended.
 async fn check_refusals_before(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let in_production = request(context, PointChoice::LatestProcessed, Network::Production);
-    let code = context.core.test_failover(&in_production).await.err().map(|error| error.code);
-    let refused = code == Some(ErrorCode::BadRequest);
-    context.check(TF_04, refused, format!("test failover in production: {}", answer(code)));
+    let forbidden = Forbidden {
+        rule: TF_04,
+        what: "test failover in production",
+        needs: Some(Operation::TestFailover),
+        codes: &[ErrorCode::BadRequest],
+    };
+    context.forbids(forbidden, context.core.test_failover(&in_production)).await?;
     let status = context.core.item(&context.item).await?.test_failover_status;
     context.check(MO_02, status == TestFailoverStatus::Recommended, format!("before: {status:?}"));
     Ok(())
 }
 
 /// A recovery point that is not the newest, so that TF-03 can tell whether the choice was obeyed.
-fn older_point(item: &ItemView) -> Result<RecoveryPoint, ScenarioError> {
-    let mut processed = item.points.iter().rev().filter(|point| point.processed);
-    processed.nth(1).cloned().ok_or_else(|| {
-        ScenarioError::CoreViolation(format!("{TEST_FAILOVER}: fewer than two recovery points"))
-    })
+fn older_point(item: &ItemView) -> Option<RecoveryPoint> {
+    item.points.iter().rev().filter(|point| point.processed).nth(1).cloned()
 }
 
-/// RP-06: the newest application-consistent recovery point, which is not the newest of all.
-fn app_consistent_point(context: &ScenarioContext, item: &ItemView) -> Result<RecoveryPoint, ScenarioError> {
-    let mut processed = item.points.iter().rev().filter(|point| point.processed);
-    let newest = processed.clone().next().map(|point| point.consistency);
-    let point = processed.find(|point| point.consistency == Consistency::App).cloned();
-    let satisfied = newest == Some(Consistency::Crash) && point.is_some();
-    let found = format!("newest point {newest:?}, an application-consistent one: {}", point.is_some());
-    context.check(RP_06, satisfied, found);
-    point.ok_or_else(|| {
-        let trouble = &item.trouble;
-        ScenarioError::CoreViolation(format!("{TEST_FAILOVER}: no application-consistent point: {trouble}"))
-    })
+/// The newest processed application-consistent recovery point.
+fn newest_app_consistent(item: &ItemView) -> Option<&RecoveryPoint> {
+    item.points.iter().rfind(|point| point.processed && point.consistency == Consistency::App)
+}
+
+/// Whether an application-consistent point can be asked for: a crash-consistent one is newer, and
+/// the next application-consistent one is not due soon.
+fn can_tell_app_consistent(item: &ItemView) -> bool {
+    let newest = item.points.iter().rfind(|point| point.processed);
+    let crash = newest.is_some_and(|point| point.consistency == Consistency::Crash);
+    let age = newest_app_consistent(item).map(|point| now().since(point.time));
+    crash && age.is_some_and(|age| age.0 < APP_CONSISTENT_EVERY.0 / 2)
+}
+
+/// RP-06: waits for an application-consistent point and a newer crash-consistent one. The policy
+/// asks for both.
+///
+/// # Errors
+/// They did not come: the core's failure, unless the platform could not quiesce the guest.
+async fn wait_for_app_consistent_point(edge: Edge<'_>) -> Result<ItemView, ScenarioError> {
+    let context = edge.context();
+    let label = edge.name().as_str();
+    let step = context.evidence.step(label, "an application-consistent recovery point");
+    let guest = &edge.source().boot.guest;
+    let awaited = "application-consistent recovery point with a newer crash-consistent one";
+    let bound = Duration::from_millis(APP_CONSISTENT_EVERY.0) + POINTS_WITHIN;
+    let comes = item_whose_points(context, can_tell_app_consistent);
+    let waited = guest.race(awaited, bound, async { Ok(comes.await) }).await;
+    let item = match waited {
+        Ok(item) => item?,
+        Err(harness::Error::TimedOut { .. }) => {
+            return Err(match context.not_quiesced() {
+                Some(why) => ScenarioError::Inconclusive(format!("{label}: no {awaited}: {why}")),
+                None => context.overdue(RP_06, label, &format!("no {awaited} within {bound:?}")),
+            });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    step.done();
+    Ok(item)
+}
+
+/// RP-06: the test machine was booted from the newest application-consistent point, and not from
+/// the crash-consistent one that is newer.
+fn check_newer_passed_over(
+    context: &ScenarioContext,
+    point: &RecoveryPoint,
+    judged: &JudgedRecovery,
+) -> Result<(), ScenarioError> {
+    let booted = &judged.recovered.boot.disks;
+    // Hydration edits the first disk.
+    for (file, disk) in pair_disks("the test machine", &judged.point, booted)?.into_iter().skip(1) {
+        let difference = first_difference(&disk.base, &file.raw, 0..u64::MAX)?;
+        let found = format!("disk {} and that of {}: first difference {difference:?}", file.disk, point.id);
+        context.check(RP_06, difference.is_none(), found);
+    }
+    Ok(())
 }
 
 /// RP-19: at boot the guest found on its disks what applications leave behind when they are
@@ -198,9 +260,13 @@ async fn start(edge: Edge<'_>, point: &RecoveryPoint) -> Result<Recovered, Scena
     let job = &test_machine.job;
     context.check(TF_09, hydrated(job), "the extra step is in the test failover's job, timed");
     context.check(MO_04, job.kind == JobKind::TestFailover, "the test failover is a job like others");
-    let code = context.core.test_failover(&request).await.err().map(|error| error.code);
-    let refused = code == Some(ErrorCode::NotAllowedInState);
-    context.check(LC_02, refused, format!("a second test failover: {}", answer(code)));
+    let forbidden = Forbidden {
+        rule: LC_02,
+        what: "a second test failover",
+        needs: Some(Operation::TestFailover),
+        codes: NOT_HERE,
+    };
+    context.forbids(forbidden, context.core.test_failover(&request)).await?;
     Ok(test_machine)
 }
 
@@ -216,8 +282,9 @@ async fn check_isolation(edge: Edge<'_>, test_machine: &Recovered) -> Result<(),
     let nics = test_machine.boot.guest.witness().hello_again().await?.nics;
     let isolated = !nics.is_empty() && nics.iter().all(|nic| nic.address.starts_with(ISOLATED));
     context.check(TF_04, isolated, format!("the test machine's network cards: {nics:?}"));
-    let alive = works_beyond(source, record_before).await && !source.boot.guest.is_gone();
-    context.check(TF_02, alive, "the source ran and acknowledged all the while");
+    let work = work_beyond(source, record_before).await;
+    let runs = !source.boot.guest.is_gone();
+    check_work(context, TF_02, &work, runs, "the source, while the test machine ran");
     let transfers = context.primary.snapshots_taken(&context.machine).await - transfers_before;
     context.check(TF_01, transfers >= 1, format!("{transfers} transfers during the test failover"));
     Ok(())

@@ -188,7 +188,8 @@ async fn shutdown_is_an_option(testbed: &Testbed, rules: &mut RuleLog) -> Result
     rules.check(FO_11, before == after, format!("snapshots: {before:?}, three intervals later {after:?}"));
 
     testbed.primary.lose();
-    let job = testbed.fail_over_as(&failover_with_shutdown(&lost)).await?;
+    let failed_over = testbed.fail_over_as(&failover_with_shutdown(&lost)).await;
+    let job = succeeds(rules, (FO_09, "a failover while the primary site is unreachable"), failed_over)?;
     let boots = testbed.boots("lost")?;
     let writes = boots.contained()?.writes;
     let found = format!("the site was lost: {:?}, with the first {writes} writes", job.state);

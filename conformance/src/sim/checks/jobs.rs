@@ -144,7 +144,11 @@ async fn holds_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ear
     let mut revisions = vec![view.revision];
     let mut last = view;
     while !last.state.ended() {
-        last = patiently("a change of the job", core.watch_job(&job, last.revision)).await?;
+        let known = last.revision;
+        last = patiently("a change of the job", core.watch_job(&job, known)).await?;
+        if last.revision == known {
+            testbed.advance(Millis(1_000)).await;
+        }
         revisions.push(last.revision);
     }
     // A wait may end with an unchanged view.

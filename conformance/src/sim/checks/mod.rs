@@ -20,6 +20,7 @@ mod points;
 mod policies;
 mod refusals;
 mod reported_figures;
+mod restart;
 mod retention;
 mod test_failover;
 mod variety;
@@ -44,6 +45,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         plan_groups::CHECKS,
         jobs::CHECKS,
         reported_figures::CHECKS,
+        restart::CHECKS,
         configuration::CHECKS,
         points::CHECKS,
         change_tracking::CHECKS,

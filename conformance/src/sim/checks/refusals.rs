@@ -8,6 +8,7 @@ use contract::{
 use simulator::testbed::{BOOT, INTERVAL, OUT, enable_request, failover_with_shutdown, item_of};
 use simulator::{Link, SimInstall, SimProfile};
 
+use crate::refusal::NOT_HERE;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, succeeds};
@@ -172,9 +173,6 @@ const HYPERV: &[State] = &[
         &[(ChangePoint, LC_02), (Commit, LC_02), (ReverseReplicate, HF_17)],
     ),
 ];
-
-/// Codes that say that an operation is not possible in a state.
-const NOT_HERE: &[ErrorCode] = &[ErrorCode::NotAllowedInState, ErrorCode::NotSupported];
 
 async fn regions(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     lifecycle(testbed, rules, VMWARE).await?;

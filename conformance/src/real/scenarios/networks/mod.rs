@@ -3,9 +3,11 @@
 //!
 //! The stand-in enforces the rules: a denied connection is refused, because nothing listens. If the
 //! stand-in lets in what its rules deny, the run is inconclusive. The scenario first logs in to the
-//! source, so that a login that fails later is not the image's fault.
+//! source, so that a login that fails later is not the image's fault. The guest's own firewall
+//! refuses SSH at each boot, until the scenario opens it.
 
 mod addresses;
+mod own_firewall;
 mod ssh_disabled;
 mod ssh_probe;
 mod test_failover;
@@ -59,7 +61,7 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let cloud = Failover { source: &source }.run(context).await?;
     check_address(context, &cloud).await?;
     let probe = SshProbe::to(context, &context.recovery, &cloud, &key).await?;
-    check_rule_combinations(context, &probe).await?;
+    check_rule_combinations(context, &cloud, &probe).await?;
     check_public_address(context, &probe).await?;
     ssh_disabled::run(context, &key).await?;
     teardown::end_on_recovery_site(context, &cloud).await?;
@@ -72,6 +74,7 @@ async fn boot_source(context: &ScenarioContext, key: &Key) -> Result<Running, Sc
     let native = setup::InstallProfile::native(&context.primary).await?.with(|variant| {
         variant.dhcp = false;
         variant.address = Some(STATIC);
+        variant.firewall_refuses_ssh = true;
         variant.authorized_keys = vec![key.public().to_owned()];
     });
     let placement = Placement { address: Some(STATIC), ..Placement::default() };
@@ -79,10 +82,7 @@ async fn boot_source(context: &ScenarioContext, key: &Key) -> Result<Running, Sc
     source.boot.guest.until_started(BOOT_WITHIN).await?;
     let step = context.evidence.step("", "log in to the source");
     let probe = SshProbe::to(context, &context.primary, &source, key).await?;
-    let login = probe.connect(Way::Private).await?;
-    if !probe.reached_this_boot(&login) {
-        return Err(ScenarioError::Inconclusive(format!("nobody can log in to the source: {login:?}")));
-    }
+    own_firewall::open_on_source(&source, &probe).await?;
     step.done();
     let addresses = addresses_inside(&source).await?;
     if addresses != [STATIC.to_string()] {
@@ -135,21 +135,24 @@ async fn check_address(context: &ScenarioContext, cloud: &Running) -> Result<(),
     Ok(())
 }
 
-/// CN-03: SSH is reachable if the rules of both machine and subnet allow it. CN-06: a machine that
-/// cannot be reached still runs.
+/// CN-03: a login succeeds once the rules of both machine and subnet allow it, and, for CN-02, the
+/// machine's own firewall. ST-06: it does not otherwise.
 async fn check_rule_combinations(
     context: &ScenarioContext,
+    cloud: &Running,
     probe: &SshProbe<'_>,
 ) -> Result<(), ScenarioError> {
     let step = context.evidence.step(LABEL, "rules of machine and subnet");
-    probe.check_refused(CN_03, Way::Private, "no rule allows it").await?;
+    probe.check_refused(Way::Private, "no rule allows it").await?;
+    set_rules(context, Decision::Allow, Decision::Allow).await?;
+    own_firewall::check(context, cloud, probe).await?;
     for (machine, subnet) in COMBINATIONS {
         set_rules(context, machine, subnet).await?;
         let case = format!("machine {machine:?}, subnet {subnet:?}");
         if (machine, subnet) == (Decision::Allow, Decision::Allow) {
             probe.check_login(CN_03, Way::Private, &case).await?;
         } else {
-            probe.check_refused(CN_03, Way::Private, &case).await?;
+            probe.check_refused(Way::Private, &case).await?;
         }
     }
     step.done();
@@ -167,12 +170,13 @@ async fn set_rules(
     Ok(())
 }
 
-/// CN-04: the machine has no public address until one is added, and the same rules apply to it.
+/// CN-04: a login by a public address succeeds once one is added. ST-06: there is none until then,
+/// and the same rules apply to it.
 async fn check_public_address(context: &ScenarioContext, probe: &SshProbe<'_>) -> Result<(), ScenarioError> {
     let step = context.evidence.step(LABEL, "a public address");
     set_rules(context, Decision::Allow, Decision::Allow).await?;
     let address = context.recovery.machine(&context.machine).await?.nic.public_address;
-    context.check(CN_04, address.is_none(), format!("public address after failover: {address:?}"));
+    context.check(ST_06, address.is_none(), format!("public address after failover: {address:?}"));
     let endpoint = context.recovery.endpoint(&context.machine, Way::Public, ssh_probe::SSH).await?;
     if endpoint.is_some() {
         return Err(ScenarioError::Inconclusive(format!(
@@ -181,25 +185,25 @@ async fn check_public_address(context: &ScenarioContext, probe: &SshProbe<'_>) -
     }
     context.recovery.set_public_address(&context.machine, true).await?;
     let address = context.recovery.machine(&context.machine).await?.nic.public_address;
-    context.check(CN_04, address.is_some(), format!("public address once added: {address:?}"));
+    context.check(ST_06, address.is_some(), format!("public address once added: {address:?}"));
     probe.check_login(CN_04, Way::Public, "public address").await?;
     context.recovery.secure_subnet(SUBNET, rules(Decision::Deny)).await?;
-    probe.check_refused(CN_04, Way::Public, "public address, subnet Deny").await?;
+    probe.check_refused(Way::Public, "public address, subnet Deny").await?;
     context.recovery.secure_subnet(SUBNET, rules(Decision::Allow)).await?;
     context.recovery.set_public_address(&context.machine, false).await?;
-    probe.check_refused(CN_04, Way::Public, "public address taken away").await?;
+    probe.check_refused(Way::Public, "public address taken away").await?;
     step.done();
     Ok(())
 }
 
-/// CN-06: a machine that is off is shown as off. CN-05: its console output is in the evidence.
+/// ST-07: a machine that is off is shown as off. ST-08: its console output is in the evidence.
 async fn check_after_shutdown(context: &ScenarioContext, cloud: &Running) -> Result<(), ScenarioError> {
     let power = context.recovery.machine(&context.machine).await?.power;
     let found = format!("after its shutdown the machine is {power:?}");
-    context.check(CN_06, power == PowerState::Off, found);
+    context.check(ST_07, power == PowerState::Off, found);
     let path = cloud.boot.dir.join("serial.log");
     let console = std::fs::read(&path).map_err(harness::Error::file(&path))?;
     let complete = String::from_utf8_lossy(&console).contains(STARTED_LINE);
-    context.check(CN_05, complete, format!("{} bytes of its console are kept", console.len()));
+    context.check(ST_08, complete, format!("{} bytes of its console are kept", console.len()));
     Ok(())
 }

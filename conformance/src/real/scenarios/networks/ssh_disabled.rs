@@ -66,7 +66,7 @@ async fn check_reported(context: &ScenarioContext) -> Result<(), ScenarioError> 
     Ok(())
 }
 
-/// CN-01, CN-06: the network lets SSH in and the machine runs, but a login fails.
+/// CN-01: the network lets SSH in and the machine runs (ST-07), but a login fails.
 async fn check_no_login(
     context: &ScenarioContext,
     running: &Running,
@@ -85,7 +85,7 @@ async fn check_no_login(
     context.check(CN_01, failed, format!("its SSH server does not start: {login:?}"));
     let power = context.recovery.machine(&context.machine).await?.power;
     let found = format!("nobody can log in; the machine is {power:?}");
-    context.check(CN_06, power == PowerState::On, found);
+    context.check(ST_07, power == PowerState::On, found);
     context.trace("login: nobody answers in the machine");
     Ok(())
 }

@@ -68,33 +68,36 @@ impl<'a> SshProbe<'a> {
     /// Checks that a login succeeds, as `rule` demands.
     pub(crate) async fn check_login(&self, rule: RuleId, way: Way, case: &str) -> Result<(), ScenarioError> {
         self.site.components().lets_in(&self.machine.boot.machine, way, SSH).map_err(network_failure)?;
+        let watched = self.machine.boot.guest.watch();
         let login = self.connect(way).await?;
         let reached = self.reached_this_boot(&login);
-        self.context.check(rule, reached, format!("{case}: {login:?}"));
+        match watched.starved().filter(|_| !reached) {
+            Some(why) => {
+                let why = format!("{case}: {login:?}, while the host starved the guest: {why}");
+                self.context.unknown(rule, why);
+            }
+            None => self.context.check(rule, reached, format!("{case}: {login:?}")),
+        }
         self.context.trace(format!("login ({case}): {}", if reached { "in" } else { "not in" }));
         Ok(())
     }
 
-    /// Checks that a connection is refused, as `rule` demands, and that the security rule in the
-    /// way can be named. CN-06: the machine runs all the same.
-    pub(crate) async fn check_refused(
-        &self,
-        rule: RuleId,
-        way: Way,
-        case: &str,
-    ) -> Result<(), ScenarioError> {
+    /// ST-06: checks that the stand-in's network refuses a connection, and that the security rule
+    /// in the way can be named. ST-07: the machine is shown as running all the same.
+    pub(crate) async fn check_refused(&self, way: Way, case: &str) -> Result<(), ScenarioError> {
         let id = &self.machine.boot.machine;
         let why = self.site.components().lets_in(id, way, SSH).err();
         let why =
             why.ok_or_else(|| ScenarioError::Inconclusive(format!("{case}: the stand-in lets SSH in")))?;
-        match self.connect(way).await? {
-            Login::Refused => {}
-            login => return Err(network_failure(format!("{why}, and yet the port is open: {login:?}"))),
+        let login = self.connect(way).await?;
+        let refused = login == Login::Refused;
+        self.context.check(ST_06, refused, format!("{case}: {why}; the connection: {login:?}"));
+        if !refused {
+            return Err(network_failure(format!("{why}, and yet the port is open: {login:?}")));
         }
-        self.context.check(rule, true, format!("{case}: {why}"));
         let power = self.site.machine(id).await?.power;
         let found = format!("refused because {why}; the machine is {power:?}");
-        self.context.check(CN_06, power == PowerState::On, found);
+        self.context.check(ST_07, power == PowerState::On, found);
         self.context.trace(format!("login ({case}): refused, {why}"));
         Ok(())
     }

@@ -1,39 +1,21 @@
-//! The summary on the terminal.
+//! The tables of `--verbose`: each edge of each scenario, and each rule that matters.
 
 use std::fmt::Write as _;
 
-use camino::Utf8Path;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use contract::{Bytes, Millis};
 
-use super::rules::{JudgedRules, count};
 use crate::outcome::{
-    DiskOutcome, EdgeOutcome, HostFacts, LeftDisk, Results, Rpo, RuleOutcome, ScenarioOutcome, Speed, Verdict,
+    DiskOutcome, EdgeOutcome, LeftDisk, Results, Rpo, RuleOutcome, ScenarioOutcome, Verdict,
 };
+use crate::report::figures::{grouped, sign};
+use crate::report::rules::{JudgedRules, count};
+use crate::report::speeds::{depths, speed_line};
 use crate::rules::Score;
 
-pub(super) fn render(results: &Results, dir: &Utf8Path) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "\nRoundtrip · {}", host_line(&results.host));
-    let _ = writeln!(text, "  profile {}", results.profile);
-    if !results.host.accelerator_why.is_empty() {
-        let _ = writeln!(text, "  not KVM: {}", gist(&results.host.accelerator_why));
-    }
-    for scenario in &results.scenarios {
-        scenario_block(&mut text, scenario);
-    }
-    rules_block(&mut text, results);
-    for slow in results.slow() {
-        let _ = writeln!(text, "   regression: {slow}");
-    }
-    let _ = writeln!(text, "\n{}  {}", sign(results.verdict), results.conclusion());
-    let _ = writeln!(text, "   report {}", dir.join("report.html"));
-    text
-}
-
-fn scenario_block(text: &mut String, scenario: &ScenarioOutcome) {
+/// A scenario with its edges, disks, speeds and reason.
+pub(super) fn scenario_block(text: &mut String, scenario: &ScenarioOutcome) {
     let _ = writeln!(text, "\n{} {} — {}", sign(scenario.verdict), scenario.name, scenario.title);
     if let Some(mutant) = &scenario.mutant {
         let _ = writeln!(text, "   fault injected into the core: {mutant}");
@@ -63,29 +45,6 @@ fn scenario_block(text: &mut String, scenario: &ScenarioOutcome) {
     if !scenario.why.is_empty() {
         let _ = writeln!(text, "   why: {}", scenario.why);
     }
-}
-
-/// The depths that were measured, in order.
-pub(super) fn depths(speeds: &[Speed]) -> Vec<u32> {
-    let mut depths: Vec<_> = speeds.iter().map(|speed| speed.depth).collect();
-    depths.dedup();
-    depths
-}
-
-/// `depth 1: 1,234 writes a second with neither · log 0.93 × · replication 0.85 × · both 0.80 ×`.
-pub(super) fn speed_line(speeds: &[Speed], depth: u32) -> String {
-    let parts = speeds.iter().filter(|speed| speed.depth == depth).map(|speed| {
-        match (speed.log, speed.replication) {
-            (false, false) => {
-                let mean = speed.per_second.iter().sum::<f64>() / speed.per_second.len().max(1) as f64;
-                format!("{} writes a second with neither", grouped(mean as u64))
-            }
-            (true, false) => format!("log {:.2} ×", speed.ratio),
-            (false, true) => format!("replication {:.2} ×", speed.ratio),
-            (true, true) => format!("both {:.2} ×", speed.ratio),
-        }
-    });
-    format!("depth {depth}: {}", parts.collect::<Vec<_>>().join(" · "))
 }
 
 /// `9 disk images checked: all intact`.
@@ -137,14 +96,15 @@ fn rpo(rpo: &Rpo) -> String {
 }
 
 /// The loss that the core claims, next to the measured one.
-pub(super) fn claimed(rpo: &Rpo) -> Option<String> {
+fn claimed(rpo: &Rpo) -> Option<String> {
     rpo.claimed_ms.map(|ms| match ms {
         0 => "the core claims nothing".to_owned(),
         ms => format!("the core claims {}", Millis(ms)),
     })
 }
 
-fn rules_block(text: &mut String, results: &Results) {
+/// The rules by class, with every finding that differs from what was expected.
+pub(super) fn rules_block(text: &mut String, results: &Results) {
     let rules = JudgedRules::of(results);
     let _ = writeln!(
         text,
@@ -189,46 +149,13 @@ fn findings<'a>(text: &mut String, sign: &str, rules: impl Iterator<Item = &'a R
     }
 }
 
-/// The test host in one line.
-pub(super) fn host_line(host: &HostFacts) -> String {
-    let HostFacts { kernel, cores, qemu, libvirt, accelerator, boot_ms, .. } = host;
-    format!(
-        "{cores} cores, Linux {kernel}, QEMU {qemu}, libvirt {libvirt}, {accelerator} (trial boot {boot_ms} ms)"
-    )
-}
-
-fn sign(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "✓",
-        Verdict::Fail => "✗",
-        Verdict::Unknown => "?",
-        Verdict::Skipped => "–",
-    }
-}
-
-/// The end of the first line: an error begins with its context, and its cause comes last.
-fn gist(text: &str) -> &str {
-    let line = text.lines().next().unwrap_or_default();
-    line.rsplit("error: ").next().unwrap_or(line)
-}
-
-/// A number with a comma at every thousand.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use camino::Utf8Path;
+
+    use super::super::{Detail, render};
     use super::*;
-    use crate::outcome::SCHEMA;
+    use crate::outcome::{HostFacts, Request, SCHEMA};
     use crate::rules::RuleLog;
     use crate::rules::coverage::not_judged;
     use crate::rules::ids::{FO_04, LC_01, LC_14, PL_08};
@@ -239,7 +166,9 @@ mod tests {
             suite: String::new(),
             run: String::new(),
             profile: "asr-2019".to_owned(),
+            began: String::new(),
             reported: String::new(),
+            request: Request::default(),
             host: HostFacts::default(),
             verdict: Verdict::Fail,
             scenarios: Vec::new(),
@@ -258,7 +187,7 @@ mod tests {
         sim.check(LC_14, false, "accepted");
         sim.check(PL_08, false, "no time in the job record");
         let rules = real.into_outcomes().into_iter().chain(sim.into_outcomes());
-        let text = render(&results(rules.collect()), Utf8Path::new("run"));
+        let text = render(&results(rules.collect()), Utf8Path::new("run"), Detail::Tables);
         let lines = |id: crate::rules::RuleId, score: Score, tier: &str, found: &str| {
             let rule = id.rule();
             format!(
@@ -289,12 +218,6 @@ mod tests {
         let with_claim = rpo(&Rpo { claimed_ms: Some(900), ..lost });
         assert!(with_claim.ends_with("4.0 KiB\nthe core claims 900 ms"), "{with_claim}");
         assert_eq!(rpo(&Rpo { claimed_ms: Some(0), ..Rpo::default() }), "nothing\nthe core claims nothing");
-    }
-
-    #[test]
-    fn large_numbers_are_grouped() {
-        let texts = [0, 999, 1_000, 19_989, 1_234_567].map(grouped);
-        assert_eq!(texts, ["0", "999", "1,000", "19,989", "1,234,567"]);
     }
 
     #[test]

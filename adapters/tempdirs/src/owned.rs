@@ -1,0 +1,66 @@
+//! Directories with an owner.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::Builder;
+
+use crate::name::{PREFIX, SUFFIX};
+
+/// A directory that only this user can enter. It is removed when this is dropped.
+#[derive(Debug)]
+pub struct OwnedDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl OwnedDir {
+    /// Makes a directory for `what` in the system's directory for temporary files.
+    ///
+    /// # Errors
+    /// The host allows no directory or no lock.
+    pub fn new(what: &str) -> io::Result<Self> {
+        Self::new_in(&std::env::temp_dir(), what)
+    }
+
+    /// Makes a directory for `what` in `parent`.
+    ///
+    /// # Errors
+    /// The host allows no directory or no lock.
+    pub fn new_in(parent: &Path, what: &str) -> io::Result<Self> {
+        let made = Builder::new().prefix(&format!("{PREFIX}{what}-")).tempdir_in(parent)?;
+        let lock = File::open(made.path())?;
+        lock.lock()?;
+        let mut path = made.path().as_os_str().to_owned();
+        path.push(SUFFIX);
+        std::fs::rename(made.path(), &path)?;
+        // It has another name now.
+        let _ = made.keep();
+        Ok(Self { path: path.into(), _lock: lock })
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it now. What is open in it stays usable for those who have it open.
+    ///
+    /// # Errors
+    /// A file in it cannot be removed.
+    pub fn remove(&self) -> io::Result<()> {
+        match std::fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Drop for OwnedDir {
+    fn drop(&mut self) {
+        // What cannot be removed now is stale from now on.
+        let _ = self.remove();
+    }
+}

@@ -1,0 +1,80 @@
+//! Runs of the history, as text for people and as JSON for programs.
+
+use std::fmt::Write as _;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use contract::Millis;
+
+use super::record::{Metric, RunRecord};
+use crate::outcome::Verdict;
+
+/// One line for each run, the newest last.
+#[must_use]
+pub fn list(runs: &[RunRecord]) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(["run", "verdict", "core", "host", "accelerator", "scenarios", "took"]);
+    for run in runs {
+        let took: u64 = run.scenarios.iter().map(|scenario| scenario.ms).sum();
+        let passed = run.scenarios.iter().filter(|scenario| scenario.verdict == Verdict::Pass).count();
+        let mutant = run.mutant.iter().map(|mutant| format!(" + {mutant}"));
+        table.add_row([
+            run.run.clone(),
+            word(run.verdict).to_owned(),
+            [run.core.clone()].into_iter().chain(mutant).collect(),
+            run.fingerprint.clone(),
+            run.host.accelerator.clone(),
+            format!("{passed} of {} passed", run.scenarios.len()),
+            Millis(took).to_string(),
+        ]);
+    }
+    if let Some(column) = table.column_mut(6) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// A run with its scenarios and what was measured.
+#[must_use]
+pub fn show(run: &RunRecord) -> String {
+    let RunRecord { run: id, began, verdict, suite, core, profile, fingerprint, host, command, .. } = run;
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "run {id}, began {began}: {}", word(*verdict));
+    let _ = writeln!(text, "  {suite}, core {core}, profile {profile}");
+    let _ = writeln!(
+        text,
+        "  host {fingerprint}: {} cores, Linux {}, QEMU {}, libvirt {}, {}",
+        host.cores, host.kernel, host.qemu, host.libvirt, host.accelerator
+    );
+    if !command.is_empty() {
+        let _ = writeln!(text, "  {command}");
+    }
+    for scenario in &run.scenarios {
+        let _ = writeln!(text, "\n{} {} ({})", word(scenario.verdict), scenario.name, Millis(scenario.ms));
+        let of_scenario =
+            |metric: &&Metric| metric.scenario == scenario.name && !metric.name.starts_with("step-ms");
+        for Metric { edge, name, value, .. } in run.metrics.iter().filter(of_scenario) {
+            let _ = writeln!(text, "  {edge:<20} {name:<16} {value}");
+        }
+    }
+    text
+}
+
+/// Every run as one line of JSON.
+///
+/// # Errors
+/// A record cannot be written as JSON, which cannot happen.
+pub fn export(runs: &[RunRecord]) -> serde_json::Result<String> {
+    runs.iter().map(|run| Ok(serde_json::to_string(run)? + "\n")).collect()
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Unknown => "unknown",
+        Verdict::Skipped => "skipped",
+    }
+}

@@ -1,0 +1,22 @@
+//! The history: every run in one SQLite file, with the host, the core and what was measured.
+//!
+//! - `error`: why a history cannot be used, in one line
+//! - `record`: what is kept of a run
+//! - `store`: the file
+//! - `listing`: runs as text and as JSON
+//! - `usual`: how long scenarios and steps usually take on this host
+
+mod error;
+mod listing;
+mod record;
+mod store;
+mod usual;
+
+pub use error::HistoryError;
+pub use listing::{export, list, show};
+pub use record::{Metric, RunRecord, fingerprint};
+pub use store::History;
+pub use usual::{Usual, usual};
+
+/// The name of the file, beside the directories of the runs.
+pub const FILE: &str = "history.sqlite";

@@ -1,0 +1,152 @@
+//! What the history keeps of a run.
+
+use camino::Utf8Path;
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::{HostFacts, Results, ScenarioOutcome, Verdict};
+use crate::timeline::Timeline;
+
+/// A run in the history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Id of the run.
+    pub run: String,
+    /// When it began, UTC; when it was reported if that is not known.
+    pub began: String,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Name and version of the suite.
+    pub suite: String,
+    /// Names and versions of the cores that were tested.
+    pub core: String,
+    /// The fault that was injected into the core on purpose.
+    pub mutant: Option<String>,
+    /// The profile of external facts.
+    pub profile: String,
+    /// [`fingerprint`] of the host.
+    pub fingerprint: String,
+    /// The host.
+    pub host: HostFacts,
+    /// The command of the run; empty if that is not known.
+    pub command: String,
+    /// Every scenario.
+    pub scenarios: Vec<ScenarioRecord>,
+    /// What was measured.
+    pub metrics: Vec<Metric>,
+}
+
+/// A scenario of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScenarioRecord {
+    /// Name.
+    pub name: String,
+    /// Verdict.
+    pub verdict: Verdict,
+    /// Milliseconds from the first step to the last.
+    pub ms: u64,
+}
+
+/// One measured value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    /// The scenario.
+    pub scenario: String,
+    /// The edge; empty if the value is about the whole scenario.
+    pub edge: String,
+    /// What was measured, with its unit at the end: `rto-boots`, `rto-ms`, `rpo-ms`,
+    /// `lost-bytes`, `boot-ms`, `slowdown-ratio`, or `step-ms` and the name of the step.
+    pub name: String,
+    /// The value.
+    pub value: f64,
+}
+
+impl RunRecord {
+    /// What the history keeps of the run in `dir`.
+    #[must_use]
+    pub fn of(results: &Results, dir: &Utf8Path) -> Self {
+        let Results { run, verdict, suite, profile, host, request, scenarios, .. } = results;
+        let mut cores: Vec<_> = scenarios.iter().map(|scenario| scenario.core.clone()).collect();
+        cores.retain(|core| !core.is_empty());
+        cores.sort();
+        cores.dedup();
+        let began = if results.began.is_empty() { &results.reported } else { &results.began };
+        Self {
+            run: run.clone(),
+            began: began.clone(),
+            verdict: *verdict,
+            suite: suite.clone(),
+            core: cores.join(", "),
+            mutant: scenarios.iter().find_map(|scenario| scenario.mutant.clone()),
+            profile: profile.clone(),
+            fingerprint: fingerprint(host),
+            host: host.clone(),
+            command: request.command.clone(),
+            scenarios: scenarios.iter().map(scenario_record).collect(),
+            metrics: scenarios.iter().flat_map(|scenario| metrics(scenario, dir)).collect(),
+        }
+    }
+}
+
+fn scenario_record(scenario: &ScenarioOutcome) -> ScenarioRecord {
+    let ScenarioOutcome { name, verdict, ms, .. } = scenario;
+    ScenarioRecord { name: name.clone(), verdict: *verdict, ms: *ms }
+}
+
+/// Everything that was measured in a scenario.
+fn metrics(scenario: &ScenarioOutcome, dir: &Utf8Path) -> Vec<Metric> {
+    let metric = |edge: &str, name: &str, value: f64| Metric {
+        scenario: scenario.name.clone(),
+        edge: edge.to_owned(),
+        name: name.to_owned(),
+        value,
+    };
+    let mut metrics: Vec<_> = scenario.boots_ms.iter().map(|ms| metric("", "boot-ms", *ms as f64)).collect();
+    for edge in scenario.edges.iter().filter(|edge| edge.verdict == Verdict::Pass) {
+        let (rpo, rto) = (&edge.rpo, &edge.rto);
+        metrics.push(metric(&edge.name, "rpo-ms", rpo.ms as f64));
+        metrics.push(metric(&edge.name, "lost-bytes", rpo.bytes as f64));
+        metrics.push(metric(&edge.name, "rto-ms", rto.ms as f64));
+        metrics.push(metric(&edge.name, "rto-boots", rto.boots));
+    }
+    for speed in &scenario.speeds {
+        let name = format!("slowdown-ratio {}", speed_name(speed.depth, speed.log, speed.replication));
+        metrics.push(metric("", &name, speed.ratio));
+    }
+    for step in Timeline::of_scenario(dir, &scenario.name).steps {
+        if let Some(to) = step.to.filter(|_| !step.failed) {
+            let ms = to.saturating_sub(step.from) as f64;
+            metrics.push(metric(&step.edge, &format!("step-ms {}", step.name), ms));
+        }
+    }
+    metrics
+}
+
+/// `depth 32, log, replication`.
+fn speed_name(depth: u32, log: bool, replication: bool) -> String {
+    let parts = [(log, ", log"), (replication, ", replication")];
+    let on: String = parts.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect();
+    format!("depth {depth}{on}")
+}
+
+/// A short text that is the same for hosts on which times can be compared: processor, cores,
+/// memory in GiB and accelerator.
+#[must_use]
+pub fn fingerprint(host: &HostFacts) -> String {
+    let HostFacts { cpu, cores, memory, accelerator, .. } = host;
+    let text = format!("{cpu}\n{cores}\n{}\n{accelerator}", memory >> 30);
+    blake3::hash(text.as_bytes()).to_hex()[..12].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_the_same_after_an_update_and_another_with_another_accelerator() {
+        let host = HostFacts { cpu: "a".into(), cores: 2, memory: 5 << 30, ..HostFacts::default() };
+        let updated = HostFacts { kernel: "6.2".into(), memory: (5 << 30) + 7, ..host.clone() };
+        assert_eq!(fingerprint(&host), fingerprint(&updated));
+        let faster = HostFacts { accelerator: "KVM".into(), ..host.clone() };
+        assert_ne!(fingerprint(&host), fingerprint(&faster));
+    }
+}

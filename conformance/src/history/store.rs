@@ -1,0 +1,237 @@
+//! The file of the history.
+
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
+
+use super::error::HistoryError;
+use super::record::RunRecord;
+
+/// Version of the tables below, which SQLite keeps as `user_version`.
+const VERSION: i64 = 1;
+/// Tells a history from any other SQLite file: `RTRP`.
+const APPLICATION: i64 = 0x5254_5250;
+/// How long to wait for another writer.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// A run is one row, whole as JSON. The other columns and the metrics are for searching.
+const TABLES: &str = "
+CREATE TABLE runs (
+    run TEXT PRIMARY KEY,
+    began TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    record TEXT NOT NULL
+) STRICT;
+CREATE INDEX runs_began ON runs (began);
+CREATE TABLE metrics (
+    run TEXT NOT NULL REFERENCES runs ON DELETE CASCADE,
+    scenario TEXT NOT NULL,
+    edge TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value REAL NOT NULL
+) STRICT;
+CREATE INDEX metrics_run ON metrics (run);
+CREATE INDEX metrics_name ON metrics (name, scenario, edge);
+";
+
+/// An open history.
+#[derive(Debug)]
+pub struct History {
+    path: Utf8PathBuf,
+    connection: Connection,
+}
+
+type Result<T> = std::result::Result<T, HistoryError>;
+
+impl History {
+    /// Opens a history, and makes the file if there is none.
+    ///
+    /// # Errors
+    /// The file is damaged, no history, from a newer suite, or cannot be written.
+    pub fn open(path: &Utf8Path) -> Result<Self> {
+        let connection = Connection::open(path).map_err(|error| HistoryError::of(path, &error))?;
+        let mut history = Self { path: path.to_owned(), connection };
+        history.prepare()?;
+        Ok(history)
+    }
+
+    /// Opens a history only to read it; `None` if there is no file.
+    ///
+    /// # Errors
+    /// The file is damaged, no history, or from a newer suite.
+    pub fn read(path: &Utf8Path) -> Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        // A writer that was killed leaves a journal, which only a connection that may write can
+        // roll back. Where the file may not be written, it is read as it is.
+        let writable = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE);
+        let connection =
+            writable.or_else(|_| Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY));
+        let connection = connection.map_err(|error| HistoryError::of(path, &error))?;
+        let mut history = Self { path: path.to_owned(), connection };
+        history.prepare()?;
+        Ok(Some(history))
+    }
+
+    /// Checks what the file is, and makes the tables in an empty one.
+    fn prepare(&mut self) -> Result<()> {
+        let path = self.path.clone();
+        let checked = (|| {
+            self.connection.busy_timeout(BUSY)?;
+            self.connection.pragma_update(None, "foreign_keys", true)?;
+            // The lock is taken first, so that of two processes one makes the tables.
+            let version = self.version()?;
+            if version == (0, 0) {
+                let make = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let empty: i64 =
+                    make.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+                if empty == 0 {
+                    make.execute_batch(TABLES)?;
+                    make.pragma_update(None, "application_id", APPLICATION)?;
+                    make.pragma_update(None, "user_version", VERSION)?;
+                }
+                make.commit()?;
+            }
+            self.version()
+        })();
+        match checked.map_err(|error| HistoryError::of(&path, &error))? {
+            (APPLICATION, VERSION) => Ok(()),
+            (APPLICATION, version) if version > VERSION => {
+                Err(HistoryError::Newer { path, version, known: VERSION })
+            }
+            (application, version) => {
+                let why = format!("application {application:#x}, version {version}");
+                Err(HistoryError::Damaged { path, why })
+            }
+        }
+    }
+
+    fn version(&self) -> rusqlite::Result<(i64, i64)> {
+        let of = |name| self.connection.pragma_query_value(None, name, |row| row.get(0));
+        Ok((of("application_id")?, of("user_version")?))
+    }
+
+    fn failed(&self) -> impl Fn(rusqlite::Error) -> HistoryError + use<> {
+        let path = self.path.clone();
+        move |error| HistoryError::of(&path, &error)
+    }
+
+    /// Adds a run, or replaces it if it is there already. Either all of it is written or nothing.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn add(&mut self, record: &RunRecord) -> Result<()> {
+        let failed = self.failed();
+        let text = serde_json::to_string(record)
+            .map_err(|error| HistoryError::Unusable { path: self.path.clone(), why: error.to_string() })?;
+        let add = |connection: &mut Connection| {
+            let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            change.execute("DELETE FROM runs WHERE run = ?1", [&record.run])?;
+            change.execute(
+                "INSERT INTO runs (run, began, fingerprint, record) VALUES (?1, ?2, ?3, ?4)",
+                params![record.run, record.began, record.fingerprint, text],
+            )?;
+            {
+                let mut insert = change.prepare(
+                    "INSERT INTO metrics (run, scenario, edge, name, value) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?;
+                for metric in &record.metrics {
+                    insert.execute(params![
+                        record.run,
+                        metric.scenario,
+                        metric.edge,
+                        metric.name,
+                        metric.value
+                    ])?;
+                }
+            }
+            change.commit()
+        };
+        add(&mut self.connection).map_err(failed)
+    }
+
+    /// Every run, the oldest first.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a run in it is malformed.
+    pub fn runs(&self) -> Result<Vec<RunRecord>> {
+        let read = || {
+            let mut select = self.connection.prepare("SELECT record FROM runs ORDER BY began, run")?;
+            let texts = select.query_map([], |row| row.get::<_, String>(0))?;
+            texts.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(self.failed())?.iter().map(|text| self.parse(text)).collect()
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// There is none with this id, or it cannot be read.
+    pub fn run(&self, id: &str) -> Result<RunRecord> {
+        let text: Option<String> = self
+            .connection
+            .query_row("SELECT record FROM runs WHERE run = ?1", [id], |row| row.get(0))
+            .optional()
+            .map_err(self.failed())?;
+        match text {
+            Some(text) => self.parse(&text),
+            None => Err(HistoryError::NoSuchRun { path: self.path.clone(), run: id.to_owned() }),
+        }
+    }
+
+    fn parse(&self, text: &str) -> Result<RunRecord> {
+        serde_json::from_str(text)
+            .map_err(|error| HistoryError::Damaged { path: self.path.clone(), why: error.to_string() })
+    }
+
+    /// The values of metrics whose name begins so, on hosts with this fingerprint, of the last
+    /// `runs` runs: scenario, edge, name and value, the oldest first.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn values(
+        &self,
+        fingerprint: &str,
+        prefix: &str,
+        runs: u32,
+    ) -> Result<Vec<(String, String, String, f64)>> {
+        let read = || {
+            let mut select = self.connection.prepare(
+                "SELECT m.scenario, m.edge, m.name, m.value FROM metrics m
+                 JOIN (SELECT run, began FROM runs WHERE fingerprint = ?1 ORDER BY began DESC LIMIT ?3) r
+                   ON r.run = m.run
+                 WHERE substr(m.name, 1, length(?2)) = ?2 ORDER BY r.began, m.rowid",
+            )?;
+            let rows = select.query_map(params![fingerprint, prefix, runs], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(self.failed())
+    }
+
+    /// Deletes all runs but the newest `keep`, and returns how many that were.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn prune(&mut self, keep: u32) -> Result<usize> {
+        let failed = self.failed();
+        let delete = |connection: &mut Connection| {
+            let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let deleted = change.execute(
+                "DELETE FROM runs WHERE run NOT IN (SELECT run FROM runs ORDER BY began DESC, run DESC LIMIT ?1)",
+                [keep],
+            )?;
+            change.commit()?;
+            connection.execute_batch("VACUUM")?;
+            Ok(deleted)
+        };
+        delete(&mut self.connection).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

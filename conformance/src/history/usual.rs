@@ -1,0 +1,71 @@
+//! How long scenarios and steps usually take on a host.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::HistoryError;
+use super::store::History;
+use crate::outcome::Verdict;
+
+/// How many runs count.
+const RUNS: u32 = 10;
+/// The beginning of the names of steps' metrics.
+const STEP: &str = "step-ms ";
+
+/// The usual durations on a host, in milliseconds: medians of its last runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usual {
+    /// How many runs they come from.
+    pub runs: usize,
+    /// Whole scenarios, by name.
+    pub scenarios: BTreeMap<String, u64>,
+    /// Steps, by scenario, then by edge and step as progress shows them: `failover · boot`.
+    pub steps: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+/// The usual durations on the host with this fingerprint.
+///
+/// # Errors
+/// The history cannot be read.
+pub fn usual(history: &History, fingerprint: &str) -> Result<Usual, HistoryError> {
+    let of_host = history.runs()?.into_iter().filter(|run| run.fingerprint == fingerprint);
+    let mut last: Vec<_> = of_host.collect();
+    last.drain(..last.len().saturating_sub(RUNS as usize));
+    let mut scenarios: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for scenario in last.iter().flat_map(|run| &run.scenarios) {
+        if scenario.verdict != Verdict::Pass {
+            // It ended early, or waited for what never came.
+            continue;
+        }
+        scenarios.entry(scenario.name.clone()).or_default().push(scenario.ms);
+    }
+    let mut steps: BTreeMap<(String, String), Vec<u64>> = BTreeMap::new();
+    for (scenario, edge, name, value) in history.values(fingerprint, STEP, RUNS)? {
+        let step = name.strip_prefix(STEP).unwrap_or(&name);
+        let shown = if edge.is_empty() { step.to_owned() } else { format!("{edge} · {step}") };
+        steps.entry((scenario, shown)).or_default().push(value as u64);
+    }
+    let mut usual = Usual { runs: last.len(), ..Usual::default() };
+    usual.scenarios = scenarios.into_iter().map(|(name, values)| (name, median(values))).collect();
+    for ((scenario, step), values) in steps {
+        usual.steps.entry(scenario).or_default().insert(step, median(values));
+    }
+    Ok(usual)
+}
+
+/// The middle value; of an even number the lower one of the two.
+fn median(mut values: Vec<u64>) -> u64 {
+    values.sort_unstable();
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_one_of_the_values() {
+        assert_eq!([vec![], vec![5], vec![9, 1], vec![7, 1, 3]].map(median), [0, 5, 1, 3]);
+    }
+}

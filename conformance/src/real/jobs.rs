@@ -1,0 +1,138 @@
+//! Jobs of the core: following one to its end.
+
+use std::time::Duration;
+
+use contract::{ErrorCode, JobId, JobState, JobView, StepState};
+
+use crate::blame::ScenarioError;
+use crate::real::context::{ScenarioContext, json_name};
+use crate::rules::ids::JO_01;
+
+/// How long a job of the core may take.
+pub(crate) const JOB_WITHIN: Duration = Duration::from_secs(300);
+
+impl ScenarioContext {
+    /// Waits until a job has ended well and shows each of its steps while it runs. `label` is the
+    /// name under which the steps appear in progress and trace: an edge, or a phase such as
+    /// `protect`.
+    ///
+    /// # Errors
+    /// The job failed, was cancelled or did not end in time (JO-01). All are the core's failure,
+    /// except that a platform made the job fail while a stand-in itself failed.
+    pub(crate) async fn follow(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
+        let ended = tokio::time::timeout(JOB_WITHIN, self.show_until_end(label, job)).await;
+        let ended = ended
+            .map_err(|_| self.overdue(JO_01, label, &format!("job {job} did not end in {JOB_WITHIN:?}")))??;
+        let kind = json_name(&ended.kind);
+        for step in &ended.steps {
+            self.trace(format!("{label}: {kind} step `{}` {}", step.name, json_name(&step.state)));
+        }
+        self.check_job(&ended);
+        let Some(why) = why_not_well(&ended) else { return Ok(ended) };
+        let what = format!("{label}: the core's {kind} job {why}");
+        let by_platform = ended.error.as_ref().is_some_and(|error| error.code == ErrorCode::Platform);
+        match self.stand_in_failure(ended.started).filter(|_| by_platform) {
+            Some(failure) => Err(ScenarioError::Inconclusive(format!(
+                "{what}; while it ran, the stand-in itself failed: {failure}"
+            ))),
+            None => Err(ScenarioError::CoreViolation(what)),
+        }
+    }
+
+    /// Waits until a job has ended, well or not.
+    ///
+    /// # Errors
+    /// It did not end in time (JO-01): the core's failure.
+    pub(crate) async fn ended_job(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
+        let ends = async {
+            let mut view = self.core.job(job).await?;
+            while !view.state.ended() {
+                view = self.core.watch_job(job, view.revision).await?;
+            }
+            Ok(view)
+        };
+        let ended = tokio::time::timeout(JOB_WITHIN, ends).await;
+        ended.map_err(|_| self.overdue(JO_01, label, &format!("job {job} did not end in {JOB_WITHIN:?}")))?
+    }
+
+    /// Shows each step of a job as it runs, until the job has ended.
+    async fn show_until_end(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
+        let mut view = self.core.job(job).await?;
+        while !view.state.ended() {
+            let running = view.steps.last().map(|step| step.name.clone());
+            let shown = running.as_deref().map(|name| self.evidence.step(label, name));
+            let steps = view.steps.len();
+            while !view.state.ended() && view.steps.len() == steps {
+                view = self.core.watch_job(job, view.revision).await?;
+                let last = view.steps.last().and_then(|step| Some((step, step.progress?)));
+                if let Some((step, (done, total))) = last {
+                    self.evidence.progress(label, &step.name, done.0, total.0, "bytes");
+                }
+            }
+            if let Some(shown) = shown
+                && view.state != JobState::Failed
+            {
+                shown.done();
+            }
+        }
+        Ok(view)
+    }
+
+    /// JO-01: each operation is a job whose steps have ended and are timed.
+    fn check_job(&self, job: &JobView) {
+        let timed = job.steps.iter().all(|step| step.state != StepState::InProgress && step.took.is_some());
+        let found =
+            format!("{}: {} steps, all ended and timed: {timed}", json_name(&job.kind), job.steps.len());
+        self.check(JO_01, timed && job.ended.is_some() && !job.steps.is_empty(), found);
+    }
+}
+
+/// Why a job that has ended did not end well; `None` if it did. The state decides as well as the
+/// error: a core that cancels a job and gives no reason has not done what was asked.
+fn why_not_well(job: &JobView) -> Option<String> {
+    match (&job.error, job.state) {
+        (Some(error), _) => Some(format!("failed: {error}")),
+        (None, JobState::Completed | JobState::CompletedWithWarning | JobState::PartiallySucceeded) => None,
+        (None, state) => Some(format!("ended {}, without an error", json_name(&state))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::{CoreError, Direction, ItemId, JobKind, JobSubject, Timestamp};
+
+    use super::*;
+
+    fn ended(state: JobState, error: Option<CoreError>) -> JobView {
+        JobView {
+            id: JobId::from("job-1"),
+            subject: JobSubject::Item(ItemId::from("shop")),
+            parent: None,
+            kind: JobKind::Commit,
+            direction: Direction::PrimaryToRecovery,
+            state,
+            revision: 1,
+            actions: vec![],
+            attempt: 1,
+            plan: None,
+            steps: vec![],
+            error,
+            started: Timestamp(1),
+            ended: Some(Timestamp(2)),
+        }
+    }
+
+    #[test]
+    fn a_job_ends_well_only_by_its_state_and_without_an_error() {
+        for state in [JobState::Completed, JobState::CompletedWithWarning, JobState::PartiallySucceeded] {
+            assert_eq!(why_not_well(&ended(state, None)), None, "{state:?}");
+        }
+        for state in [JobState::Failed, JobState::Cancelled] {
+            let why = why_not_well(&ended(state, None));
+            assert!(why.is_some_and(|why| why.ends_with("without an error")), "{state:?}");
+        }
+        let error = CoreError::new(ErrorCode::Platform, "no space left");
+        let why = why_not_well(&ended(JobState::Completed, Some(error)));
+        assert_eq!(why.as_deref(), Some("failed: no space left"));
+    }
+}

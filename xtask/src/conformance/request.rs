@@ -1,0 +1,63 @@
+//! Notes what a run was asked for, so that its report can say how to repeat it.
+
+use anyhow::{Context, Result};
+use camino::Utf8Path;
+use serde_json::json;
+
+use super::environment::SEED;
+use crate::cli::ConformanceArgs;
+
+/// The file in the run's directory that holds it.
+const FILE: &str = "request.json";
+
+/// Writes the request into the run's directory.
+pub fn note(dir: &Utf8Path, arguments: &ConformanceArgs) -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let command = format!("cargo xtask {}", shell_words::join(&words));
+    let seed = std::env::var(SEED).ok();
+    let request = json!({"command": command, "options": options(arguments), "seed": seed});
+    let path = dir.join(FILE);
+    std::fs::write(&path, request.to_string()).with_context(|| format!("tried to write {path}"))
+}
+
+/// The options that change what a scenario does, whichever scenarios run.
+fn options(arguments: &ConformanceArgs) -> String {
+    let ConformanceArgs { connect, core, mutant, variant, profile, cycles, seeds, .. } = arguments;
+    let numbers =
+        [("--cycles", cycles), ("--seeds", seeds)].map(|(name, n)| (name, n.map(|n| n.to_string())));
+    let texts = [
+        ("--connect", connect),
+        ("--core", core),
+        ("--mutant", mutant),
+        ("--variant", variant),
+        ("--profile", profile),
+    ];
+    let texts = texts.map(|(name, text)| (name, text.clone()));
+    let given = texts.into_iter().chain(numbers).filter_map(|(name, value)| Some([name.to_owned(), value?]));
+    shell_words::join(given.flatten())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Consent;
+
+    #[test]
+    fn what_changes_a_scenario_is_kept_and_quoted_for_a_shell() {
+        let plain = ConformanceArgs::only("clock", Consent::default());
+        assert_eq!(options(&plain), "");
+        let core = Some("./core --slow".to_owned());
+        let asked = ConformanceArgs { core, cycles: Some(3), jobs: Some(2), ..plain };
+        assert_eq!(options(&asked), "--core './core --slow' --cycles 3");
+    }
+
+    #[test]
+    fn the_request_is_a_file_of_the_run() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let dir = Utf8Path::from_path(scratch.path()).expect("a UTF-8 path");
+        note(dir, &ConformanceArgs::only("clock", Consent::default())).expect("written");
+        let text = std::fs::read(dir.join(FILE)).expect("it is there");
+        let request: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        assert!(request["command"].as_str().is_some_and(|line| line.starts_with("cargo xtask")));
+    }
+}
