@@ -83,6 +83,14 @@ impl FaultyInterface {
             PointChoice::Custom(_) if self.has(InterfaceFault::CustomIsNewest) => {
                 PointChoice::LatestProcessed
             }
+            PointChoice::Latest if self.has(InterfaceFault::LatestByDate) => {
+                let points = match item {
+                    Some(item) => self.core.item(item).await.map(|view| view.points).unwrap_or_default(),
+                    None => Vec::new(),
+                };
+                let latest = points.into_iter().filter(|point| point.processed).max_by_key(|it| it.time);
+                latest.map_or(PointChoice::Latest, |point| PointChoice::Custom(point.id))
+            }
             PointChoice::Custom(named) if self.has(InterfaceFault::UsesNextPoint) => {
                 let points = match item {
                     Some(item) => self.core.item(item).await.map(|view| view.points).unwrap_or_default(),

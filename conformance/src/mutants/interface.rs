@@ -98,6 +98,8 @@ pub enum InterfaceFault {
     ShutsSourceDown,
     /// Refuses to fail a machine over that had no test failover.
     DemandsTestFailover,
+    /// Takes the point with the latest date for the latest one.
+    LatestByDate,
     /// Takes the point after the one that is named.
     UsesNextPoint,
     /// Ends protection only while replication works.

@@ -1,8 +1,9 @@
 //! Jobs: retried, resumed and cancelled where their state allows it, and listed.
 
 use contract::{
-    DataSync, EnableProtection, ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobId, JobKind, JobState, Millis,
-    Platform, PlatformErrorKind as Kind, PointChoice, Policy, StepState, TestFailoverRequest,
+    DataSync, EnableProtection, ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobId, JobKind,
+    JobState, Millis, Platform, PlatformErrorKind as Kind, PointChoice, Policy, StepState,
+    TestFailoverRequest,
 };
 use simulator::testbed::{
     BACK, BOOT, INTERVAL, OUT, POLICY, Testbed, enable_request, fail_next_call, item_of,

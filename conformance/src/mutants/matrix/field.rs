@@ -3,7 +3,8 @@
 
 use super::super::class::MutantClass as Class;
 use super::super::data_path::{
-    ByExtent, FirstExtentOnly, Unflushed, round_down, swap_data_disks, wrap_offsets, zero_rest_of_block,
+    ByExtent, FirstExtentOnly, SkipResync, Unflushed, round_down, swap_data_disks, wrap_offsets,
+    zero_rest_of_block,
 };
 use super::super::interface::InterfaceFault;
 use super::super::mutant::{Kind, Mutant};
@@ -91,6 +92,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "merges no points any more once a test failover was made (zrepl/zrepl#288)",
         Kind::Platform(PlatformFault::PinsTestedChains),
         &[FX_10],
+    ),
+    Mutant::new(
+        Class::TransferSkipped,
+        "trusts-one-tracker",
+        "takes disks for unchanged of which the source names no changes (abbbi/virtnbdbackup#240)",
+        Kind::DataPath(|| Box::new(SkipResync)),
+        &[FX_12],
+    ),
+    Mutant::new(
+        Class::WrongPoint,
+        "latest-by-date",
+        "takes the point with the latest date for the latest one (jimsalterjrs/sanoid#155)",
+        Kind::Interface(InterfaceFault::LatestByDate),
+        &[FX_13],
     ),
     Mutant::new(
         Class::RequestIgnored,

@@ -23,6 +23,7 @@ mod reported_figures;
 mod restart;
 mod retention;
 mod test_failover;
+mod trackers;
 mod variety;
 
 use crate::sim::check::Check;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         variety::CHECKS,
         durability::CHECKS,
         retention::CHECKS,
+        trackers::CHECKS,
     ];
     topics.into_iter().flatten()
 }

@@ -70,7 +70,7 @@ fn with_zeroes() -> SimInstall {
     machine("web", &[2 * MIB, 2 * MIB], load)
 }
 
-fn with_odd_sizes() -> SimInstall {
+pub(crate) fn with_odd_sizes() -> SimInstall {
     machine("web", &[MIB + 127 * 512, 512 * KIB + 3 * 512, MIB - 512], ANY_SIZE)
 }
 
