@@ -1,13 +1,10 @@
 //! The clock of a simulation.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use contract::{Millis, Timestamp};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
-
-use crate::SimSite;
 
 /// Start time of every simulation: 2030-01-01, in microseconds since the Unix epoch.
 const BEGINNING: u64 = 1_893_456_000_000_000;
@@ -65,17 +62,4 @@ pub(crate) fn moment(micros: u64) -> Timestamp {
 /// A duration in microseconds.
 pub(crate) fn micros(time: Millis) -> u64 {
     time.0.saturating_mul(1000)
-}
-
-impl SimSite {
-    /// Sets the site's own clock ahead of that of its simulation, or with a negative number behind
-    /// it. It dates snapshots.
-    pub fn set_clock_ahead(&self, ms: i64) {
-        self.ahead.store(ms, Ordering::Relaxed);
-    }
-
-    /// A time as the site's own clock shows it.
-    pub(crate) fn dated(&self, at: Timestamp) -> Timestamp {
-        Timestamp(at.0.saturating_add_signed(self.ahead.load(Ordering::Relaxed)))
-    }
 }
