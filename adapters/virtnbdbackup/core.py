@@ -10,6 +10,7 @@ succeed.
 """
 
 import asyncio
+import fcntl
 import json
 import shutil
 import sys
@@ -22,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 import roundtrip as rt  # noqa: E402
 from full_copy import FullCopy, Item  # noqa: E402
 from roundtrip import CoreError, ErrorCode  # noqa: E402
+
+CLOSED_WITHIN = 60
 
 
 @dataclass
@@ -106,6 +109,7 @@ class VirtNbdBackup(FullCopy):
                 "--logfile", str(target / "restore.log"),
             )  # fmt: skip
             [image] = [file for file in target.iterdir() if file.suffix not in (".log", ".xml")]
+            await _closed(image)
             info = json.loads(await rt.execute("qemu-img", "info", "--output=json", str(image)))
             await site.create_volume(volume, info["virtual-size"])
             async with site.exported(volume, rt.Access.WRITE) as uri:
@@ -136,6 +140,17 @@ async def _to_its_end(*command: str) -> None:
     except asyncio.CancelledError:
         await asyncio.wait([running])
         raise
+
+
+async def _closed(image: Path) -> None:
+    """Waits until QEMU has closed an image: the product does not wait for the qemu-nbd that it ends."""
+
+    def wait() -> None:
+        with image.open("r+b") as file:
+            # QEMU holds locks on an image that is open.
+            fcntl.lockf(file, fcntl.LOCK_EX)
+
+    await asyncio.wait_for(asyncio.to_thread(wait), CLOSED_WITHIN)
 
 
 def _size(folder: Path) -> int:

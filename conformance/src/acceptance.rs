@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::outcome::RuleOutcome;
+use crate::rules::RuleId;
 use crate::sim::{self, Judged};
 use crate::variants::{CoreVariant, UnknownVariant, VARIANTS, Variant};
 
@@ -18,17 +19,18 @@ pub struct Acceptance {
     pub variant: &'static Variant,
     /// What they say about the core.
     pub judged: Judged,
-    /// Whether it did nothing differently, so that its acceptance shows nothing.
+    /// Whether it did nothing differently in checks that it has to reach, so that its acceptance
+    /// shows nothing. The checks of a single rule it need not reach.
     pub is_idle: bool,
 }
 
 impl Acceptance {
-    /// Runs every check and a cycle on a variant.
+    /// Runs every check and a cycle on a variant; with a rule, the checks that judge it alone.
     #[must_use]
-    pub fn of(variant: &'static Variant) -> Self {
+    pub fn of(variant: &'static Variant, only: Option<RuleId>) -> Self {
         let core = CoreVariant::of(variant);
-        let judged = sim::judge(&|| Box::new(core.another()), SEED);
-        Self { variant, judged, is_idle: core.is_idle() }
+        let judged = sim::judge(&|| Box::new(core.another()), SEED, only);
+        Self { variant, judged, is_idle: only.is_none() && core.is_idle() }
     }
 
     /// Whether the suite accepts the variant, for what it does differently.
@@ -57,12 +59,13 @@ impl fmt::Display for Acceptance {
     }
 }
 
-/// Judges the variants of these names, or all if there are none, and prints a line for each.
+/// Judges the variants of these names, or all if there are none, and prints a line for each; with a
+/// rule, by the checks that judge it alone, in which a variant need not do anything differently.
 /// Returns whether all are accepted.
 ///
 /// # Errors
 /// There is no variant of one of the names.
-pub fn run(names: &[String]) -> Result<bool, UnknownVariant> {
+pub fn run(names: &[String], only: Option<RuleId>) -> Result<bool, UnknownVariant> {
     for name in names {
         CoreVariant::find(name)?;
     }
@@ -74,7 +77,7 @@ pub fn run(names: &[String]) -> Result<bool, UnknownVariant> {
     let work = || {
         let mut all = true;
         while let Some(variant) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let acceptance = Acceptance::of(variant);
+            let acceptance = Acceptance::of(variant, only);
             println!("{acceptance}");
             all &= acceptance.is_accepted();
         }

@@ -83,6 +83,16 @@ macro_rules! needed {
     };
 }
 
+/// What a core lacks that refuses a method as not supported.
+macro_rules! lacking {
+    (enable_protection $request:ident) => {
+        if $request.group.is_some() { "replication-groups" } else { "enable_protection" }
+    };
+    ($name:ident $($argument:ident)*) => {
+        stringify!($name)
+    };
+}
+
 macro_rules! gate {
     ($($kind:ident $needs:tt $name:ident($($argument:ident: [$($type:tt)+]),*) -> [$($result:tt)+];)+) => {
         #[async_trait]
@@ -90,7 +100,7 @@ macro_rules! gate {
             async fn $name(&self, $($argument: $($type)+),*) -> Result<$($result)+, CoreError> {
                 let needed = needed!($needs $($argument)*);
                 self.admit(needed).await?;
-                self.note(stringify!($name), needed, self.core.$name($($argument),*).await)
+                self.note(lacking!($name $($argument)*), needed, self.core.$name($($argument),*).await)
             }
         )+}
     };

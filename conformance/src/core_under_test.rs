@@ -46,16 +46,23 @@ impl CoreClock {
     }
 }
 
-/// A change of the core under test: a fault, a sound variant, or none.
+/// A change of the core under test: a fault, a sound variant, or none. Every default is to change
+/// nothing.
 pub trait FaultInjection: Send + Sync {
     /// The fault below the core's interface, if it is one of these.
-    fn hook(&self) -> Option<Arc<dyn FaultHook>>;
+    fn hook(&self) -> Option<Arc<dyn FaultHook>> {
+        None
+    }
 
     /// Puts the fault at the core's interface, if it is one of these, in front of an open core.
-    fn wrap(&self, core: Arc<dyn ReplicationCore>) -> Arc<dyn ReplicationCore>;
+    fn wrap(&self, core: Arc<dyn ReplicationCore>) -> Arc<dyn ReplicationCore> {
+        core
+    }
 
     /// Puts the fault between the core and a platform, if it is one of these.
-    fn wrap_platform(&self, platform: Arc<dyn Platform>) -> Arc<dyn Platform>;
+    fn wrap_platform(&self, platform: Arc<dyn Platform>) -> Arc<dyn Platform> {
+        platform
+    }
 
     /// The core that is changed.
     ///

@@ -190,3 +190,13 @@ pub async fn identify(address: &CoreAddress, log: Option<&Path>) -> Result<CoreI
     let name = format!("{} {}", connect.name, connect.version);
     Ok(CoreIdentity { name, time: connect.time, opened: address.to_string() })
 }
+
+/// What a report calls the core under test: of a core behind the protocol also how it was opened.
+pub(crate) async fn report_name(name: String) -> String {
+    match CoreChoice::selected() {
+        Ok(CoreChoice::Wire(address)) => {
+            identify(&address, None).await.map_or(name, |identity| identity.to_string())
+        }
+        _ => name,
+    }
+}

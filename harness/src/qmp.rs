@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub struct Monitor {
     next_id: AtomicU64,
     pending: Pending,
     events: broadcast::Sender<Arc<Value>>,
-    gone: watch::Receiver<bool>,
+    gone: watch::Receiver<Option<Instant>>,
 }
 
 impl Monitor {
@@ -48,7 +48,7 @@ impl Monitor {
         let log = Arc::new(std::sync::Mutex::new(log_file));
         let (reader, writer) = stream.into_split();
         let (events, _) = broadcast::channel(1024);
-        let (gone_sender, gone) = watch::channel(false);
+        let (gone_sender, gone) = watch::channel(None);
         let pending = Pending::default();
         tokio::spawn(read_lines(reader, Arc::clone(&log), Arc::clone(&pending), events.clone(), gone_sender));
         let monitor = Arc::new(Self {
@@ -79,6 +79,12 @@ impl Monitor {
     /// Whether the other side has closed the connection.
     #[must_use]
     pub fn is_gone(&self) -> bool {
+        self.gone_at().is_some()
+    }
+
+    /// When the other side closed the connection; `None` if it has not.
+    #[must_use]
+    pub fn gone_at(&self) -> Option<Instant> {
         *self.gone.borrow()
     }
 
@@ -86,7 +92,7 @@ impl Monitor {
     pub async fn until_gone(&self) {
         let mut gone = self.gone.clone();
         // An error means that the reader task ended without a message, which also means gone.
-        let _ = gone.wait_for(|gone| *gone).await;
+        let _ = gone.wait_for(Option::is_some).await;
     }
 
     /// Runs one command and returns its result.
@@ -201,7 +207,7 @@ async fn read_lines(
     log: Arc<std::sync::Mutex<std::fs::File>>,
     pending: Pending,
     events: broadcast::Sender<Arc<Value>>,
-    gone: watch::Sender<bool>,
+    gone: watch::Sender<Option<Instant>>,
 ) {
     let mut lines = BufReader::new(reader).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -215,7 +221,7 @@ async fn read_lines(
         }
     }
     lock(&pending).clear();
-    let _ = gone.send(true);
+    let _ = gone.send(Some(Instant::now()));
 }
 
 fn write_log(log: &std::sync::Mutex<std::fs::File>, sign: char, line: &str) {

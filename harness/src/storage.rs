@@ -238,6 +238,18 @@ impl StorageDaemon {
         Ok(())
     }
 
+    /// Bytes that the daemon has written to its files so far, by the kernel's own count: the
+    /// content that clients wrote, with the image formats' own data, and without zeroing.
+    ///
+    /// # Errors
+    /// The kernel keeps no such count.
+    pub async fn written(&self) -> Result<u64> {
+        let pid = self.process.read().await.child.id().unwrap_or_default();
+        let path = format!("/proc/{pid}/io");
+        let text = std::fs::read_to_string(&path).map_err(Error::file(&path))?;
+        parse_written(&text).ok_or_else(|| Error::file(path)(std::io::ErrorKind::InvalidData.into()))
+    }
+
     /// Asks the daemon to end.
     ///
     /// # Errors
@@ -258,6 +270,12 @@ impl StorageDaemon {
             }
         }
     }
+}
+
+/// The bytes that a process has written, by `/proc/PID/io`.
+fn parse_written(io: &str) -> Option<u64> {
+    let mut counts = io.lines().filter_map(|line| line.split_once(": "));
+    counts.find(|(name, _)| *name == "wchar").and_then(|(_, count)| count.trim().parse().ok())
 }
 
 /// Arguments of `blockdev-add` for an image.
@@ -286,3 +304,20 @@ fn image_node(name: &str, image: Image<'_>, mode: Mode) -> Value {
 
 /// QEMU's names of the request types that change an image.
 const WRITES: [&str; 3] = ["write", "write-zeroes", "discard"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_wrote_is_counted_by_the_kernel() {
+        assert_eq!(parse_written("rchar: 10\nwchar: 4096\nsyscr: 1\nwrite_bytes: 8192\n"), Some(4096));
+        assert_eq!(parse_written("rchar: 10\n"), None);
+        let dir = tempfile::tempdir().unwrap();
+        let counted = || parse_written(&std::fs::read_to_string("/proc/self/io").ok()?);
+        let before = counted();
+        std::fs::write(dir.path().join("file"), vec![7; 1 << 20]).unwrap();
+        let written = counted().zip(before).map(|(now, before)| now - before);
+        assert!(written.is_none_or(|written| written >= 1 << 20), "{written:?}");
+    }
+}

@@ -58,18 +58,7 @@ pub enum Command {
     #[command(alias = "diagrams")]
     Docs,
     /// Write the report of a run again, and print its summary
-    Report {
-        /// The run: its directory, or its id under ./roundtrip-runs
-        #[arg(value_name = "RUN", default_value = "latest")]
-        run: Utf8PathBuf,
-        /// Also print every edge and every rule
-        #[arg(long)]
-        verbose: bool,
-        /// The history to which the run is added [default: history.sqlite beside the run's
-        /// directory]
-        #[arg(long, value_name = "PATH")]
-        history: Option<Utf8PathBuf>,
-    },
+    Report(ReportArgs),
     /// Show or shorten the history of runs
     History {
         /// The history
@@ -187,6 +176,23 @@ pub struct ConformanceArgs {
     pub consent: Consent,
 }
 
+/// The arguments of `report`.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// The run: its directory, or its id under ./roundtrip-runs
+    #[arg(value_name = "RUN", default_value = "latest")]
+    pub run: Utf8PathBuf,
+    /// Also print every edge and every rule
+    #[arg(long)]
+    pub verbose: bool,
+    /// The history to which the run is added [default: history.sqlite beside the run's directory]
+    #[arg(long, value_name = "PATH")]
+    pub history: Option<Utf8PathBuf>,
+    /// Also write a picture of the top of the page, with Chromium
+    #[arg(long, value_name = "PNG")]
+    pub picture: Option<Utf8PathBuf>,
+}
+
 /// The arguments of `bench`.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
@@ -234,6 +240,9 @@ pub struct MutantsArgs {
 pub struct VariantsArgs {
     /// Only variants with these names
     pub names: Vec<String>,
+    /// Only the checks that judge this rule
+    #[arg(long, value_name = "RULE")]
+    pub rule: Option<String>,
     #[command(flatten)]
     pub consent: Consent,
 }

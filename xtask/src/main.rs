@@ -63,9 +63,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Clean { runs, consent } => done(clean::command(&root, *runs, consent.yes)),
         Command::Bench(arguments) => bench::command(&root, arguments),
         Command::Docs => done(docs::command(&root)),
-        Command::Report { run, verbose, history } => {
-            report::command(&root, run, *verbose, history.as_deref())
-        }
+        Command::Report(arguments) => report::command(&root, arguments),
         Command::History { history, what } => history::command(&root, history, what),
         Command::Recheck { dir } => recheck::command(&root, dir),
         Command::Mutants(arguments) => mutants::command(&root, arguments),

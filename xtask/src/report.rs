@@ -1,18 +1,39 @@
 //! The command `report`: writes the report of a run again.
 
+use std::process::Command;
+
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::cli::ReportArgs;
 use crate::conformance::rundir::RUNS;
 use crate::error::usage;
 use crate::history;
+use crate::process::quietly;
 use crate::suite::Suite;
 
+/// Width and height of a picture, in pixels.
+const PICTURE: &str = "1280,900";
+
 /// Writes it and returns the run's verdict as an exit code.
-pub fn command(root: &Utf8Path, run: &Utf8Path, verbose: bool, history: Option<&Utf8Path>) -> Result<u8> {
+pub fn command(root: &Utf8Path, arguments: &ReportArgs) -> Result<u8> {
+    let ReportArgs { run, verbose, history, picture } = arguments;
     let dir = find(run)?;
-    let suite = Suite::on_ready_machine(root)?;
-    suite.verdict(&arguments(&dir, verbose, &history::file(&dir, history)?))
+    let history = history::file(&dir, history.as_deref())?;
+    let code = Suite::on_ready_machine(root)?.verdict(&self::arguments(&dir, *verbose, &history))?;
+    if let Some(picture) = picture {
+        take_picture(&dir.join("report.html"), picture)?;
+    }
+    Ok(code)
+}
+
+/// Writes a picture of the top of a page.
+fn take_picture(page: &Utf8Path, picture: &Utf8Path) -> Result<()> {
+    let mut browser = Command::new("chromium");
+    // Root, as in a container, has no sandbox.
+    browser.args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]);
+    browser.args([format!("--window-size={PICTURE}"), format!("--screenshot={picture}")]);
+    quietly("take a picture of the report with Chromium", browser.arg(format!("file://{page}")))
 }
 
 /// The arguments by which the suite writes the report of the run in `dir`.

@@ -14,5 +14,6 @@ pub fn command(root: &Utf8Path, arguments: &VariantsArgs) -> Result<u8> {
     setup::ensure(root, arguments.consent.yes)?;
     let suite = Suite::build(root, daemon::uri(&LiveSystem))?;
     let names = arguments.names.iter().map(String::as_str);
-    suite.verdict(&["variants"].into_iter().chain(names).collect::<Vec<_>>())
+    let rule = arguments.rule.iter().flat_map(|rule| ["--rule", rule]);
+    suite.verdict(&["variants"].into_iter().chain(names).chain(rule).collect::<Vec<_>>())
 }

@@ -36,13 +36,14 @@ impl StandInSite {
         let tried = tried.to_owned();
         move |error| {
             let kind = match &error {
-                Error::TimedOut { .. } => Kind::TimedOut,
+                Error::TimedOut { .. } | Error::Starved { .. } => Kind::TimedOut,
                 Error::Tool { output, .. } if output.contains("No space left") => Kind::Full,
                 Error::File { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => Kind::Full,
                 _ => Kind::Failed,
             };
+            let host_failed = kind == Kind::Full || matches!(error, Error::Starved { .. });
             let error = self.refuse(kind, format!("{tried}: {error}"));
-            if kind == Kind::Full {
+            if host_failed {
                 self.note_failure(&error);
             }
             error

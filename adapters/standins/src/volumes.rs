@@ -12,6 +12,15 @@ use crate::StandInSite;
 use crate::state::VolumeRecord;
 
 impl StandInSite {
+    /// Bytes that were written to volumes through exports so far: the data that has arrived at the
+    /// site, counted below the core.
+    ///
+    /// # Errors
+    /// The host does not count them.
+    pub async fn written(&self) -> harness::Result<Bytes> {
+        self.storage.written().await.map(Bytes)
+    }
+
     pub(crate) async fn volume_record(&self, id: &VolumeId) -> Result<VolumeRecord, PlatformError> {
         let state = self.state.lock().await;
         state.volumes.get(id).cloned().ok_or_else(|| self.unknown("volume", id))

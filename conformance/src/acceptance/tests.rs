@@ -12,7 +12,7 @@ macro_rules! accepted {
             #[test]
             fn $test() {
                 let variant = Variant::find($name).expect($name);
-                let acceptance = Acceptance::of(variant);
+                let acceptance = Acceptance::of(variant, None);
                 assert!(acceptance.is_accepted(), "{acceptance}");
             }
         )*

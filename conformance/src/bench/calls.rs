@@ -2,15 +2,13 @@
 //! of its own and in the suite's.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use contract::{Platform, ReplicationCore};
 use wire::client::{BadAddress, CoreAddress};
 
 use super::figures::{Sample, table};
-use crate::core_under_test::{FaultHook, FaultInjection};
+use crate::core_under_test::FaultInjection;
 use crate::sim;
 use crate::wire_core::CoreChoice;
 
@@ -24,18 +22,6 @@ const CALLS: u32 = 1_000;
 struct Unchanged(CoreChoice);
 
 impl FaultInjection for Unchanged {
-    fn hook(&self) -> Option<Arc<dyn FaultHook>> {
-        None
-    }
-
-    fn wrap(&self, core: Arc<dyn ReplicationCore>) -> Arc<dyn ReplicationCore> {
-        core
-    }
-
-    fn wrap_platform(&self, platform: Arc<dyn Platform>) -> Arc<dyn Platform> {
-        platform
-    }
-
     fn core(&self) -> Result<CoreChoice, BadAddress> {
         Ok(self.0.clone())
     }

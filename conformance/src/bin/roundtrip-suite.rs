@@ -13,8 +13,8 @@ use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
 use conformance::outcome::HostFacts;
 use conformance::report::Detail;
-use conformance::rules::page;
 use conformance::rules::profile::Profile;
+use conformance::rules::{RuleId, page};
 use conformance::variants::CoreVariant;
 use conformance::{acceptance, bench, core_under_test, real, recheck, report, sim, wire_core};
 use harness::accel::{self, Probe};
@@ -103,6 +103,9 @@ enum Command {
     Variants {
         /// Only variants with these names.
         names: Vec<String>,
+        /// Only the checks that judge this rule.
+        #[arg(long)]
+        rule: Option<String>,
     },
     /// Judges mutants by the checks in memory.
     Mutants {
@@ -187,7 +190,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         Command::History { file, what } => history_command(file, what),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir } => judge_again(dir).await,
-        Command::Variants { names } => judge_variants(names),
+        Command::Variants { names, rule } => judge_variants(names, rule.as_deref()),
         Command::GuestMutants => {
             println!("{}", serde_json::to_string(&mutation::rows())?);
             Ok(0)
@@ -266,13 +269,16 @@ fn unknown_variant(variant: &str) -> Option<String> {
 }
 
 /// Judges sound variants of the core. Returns 1 if one is not accepted.
-fn judge_variants(names: &[String]) -> Result<u8> {
-    if let Some(complaint) = names.iter().find_map(|name| unknown_variant(name)) {
+fn judge_variants(names: &[String], rule: Option<&str>) -> Result<u8> {
+    let only = rule.and_then(RuleId::find);
+    let unknown_rule = rule.filter(|_| only.is_none()).map(|rule| format!("there is no rule {rule}"));
+    let complaint = names.iter().find_map(|name| unknown_variant(name)).or(unknown_rule);
+    if let Some(complaint) = complaint {
         eprintln!("{complaint}");
         return Ok(WRONG_USAGE);
     }
     // The checks have runtimes of their own, which cannot run inside this one.
-    let judge = || acceptance::run(names);
+    let judge = || acceptance::run(names, only);
     let judged = std::thread::scope(|scope| scope.spawn(judge).join());
     let accepted = judged.map_err(|_| anyhow::anyhow!("the suite itself failed"))??;
     Ok(u8::from(!accepted))
@@ -343,7 +349,11 @@ fn history_command(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {
     match what {
         HistoryCommand::List => print!("{}", history::list(&history.runs()?)),
         HistoryCommand::Show { run } => print!("{}", history::show(&history.run(run)?)),
-        HistoryCommand::Export => print!("{}", history::export(&history.runs()?)?),
+        HistoryCommand::Export => {
+            for run in history.runs()? {
+                print!("{}", history::export(&history.run(&run.run)?)?);
+            }
+        }
         HistoryCommand::Prune { keep } => {
             println!("Deleted {} runs from {file}; the newest {keep} are kept.", history.prune(*keep)?);
         }

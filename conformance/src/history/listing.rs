@@ -62,12 +62,12 @@ pub fn show(run: &RunRecord) -> String {
     text
 }
 
-/// Every run as one line of JSON.
+/// A run as one line of JSON.
 ///
 /// # Errors
 /// A record cannot be written as JSON, which cannot happen.
-pub fn export(runs: &[RunRecord]) -> serde_json::Result<String> {
-    runs.iter().map(|run| Ok(serde_json::to_string(run)? + "\n")).collect()
+pub fn export(run: &RunRecord) -> serde_json::Result<String> {
+    Ok(serde_json::to_string(run)? + "\n")
 }
 
 fn word(verdict: Verdict) -> &'static str {

@@ -31,7 +31,8 @@ pub struct RunRecord {
     pub command: String,
     /// Every scenario.
     pub scenarios: Vec<ScenarioRecord>,
-    /// What was measured.
+    /// What was measured. Lists of runs leave it out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<Metric>,
 }
 

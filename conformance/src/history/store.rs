@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::error::HistoryError;
-use super::record::RunRecord;
+use super::record::{Metric, RunRecord};
 
 /// Version of the tables below, which SQLite keeps as `user_version`.
 const VERSION: i64 = 1;
@@ -15,7 +15,8 @@ const APPLICATION: i64 = 0x5254_5250;
 /// How long to wait for another writer.
 const BUSY: Duration = Duration::from_secs(30);
 
-/// A run is one row, whole as JSON. The other columns and the metrics are for searching.
+/// A run is one row, as JSON without its metrics, which have rows of their own. The other columns
+/// are for searching.
 const TABLES: &str = "
 CREATE TABLE runs (
     run TEXT PRIMARY KEY,
@@ -124,7 +125,8 @@ impl History {
     /// The file cannot be written.
     pub fn add(&mut self, record: &RunRecord) -> Result<()> {
         let failed = self.failed();
-        let text = serde_json::to_string(record)
+        let without_metrics = RunRecord { metrics: Vec::new(), ..record.clone() };
+        let text = serde_json::to_string(&without_metrics)
             .map_err(|error| HistoryError::Unusable { path: self.path.clone(), why: error.to_string() })?;
         let add = |connection: &mut Connection| {
             let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -152,33 +154,50 @@ impl History {
         add(&mut self.connection).map_err(failed)
     }
 
-    /// Every run, the oldest first.
+    /// Every run without its metrics, the oldest first.
     ///
     /// # Errors
     /// The file cannot be read, or a run in it is malformed.
     pub fn runs(&self) -> Result<Vec<RunRecord>> {
+        self.records("SELECT record FROM runs ORDER BY began, run", params![])
+    }
+
+    /// The last `count` runs on hosts with this fingerprint, without their metrics, the newest
+    /// first.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a run in it is malformed.
+    pub fn last(&self, fingerprint: &str, count: u32) -> Result<Vec<RunRecord>> {
+        let select = "SELECT record FROM runs WHERE fingerprint = ?1 ORDER BY began DESC, run DESC LIMIT ?2";
+        self.records(select, params![fingerprint, count])
+    }
+
+    fn records(&self, select: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<RunRecord>> {
         let read = || {
-            let mut select = self.connection.prepare("SELECT record FROM runs ORDER BY began, run")?;
-            let texts = select.query_map([], |row| row.get::<_, String>(0))?;
+            let mut select = self.connection.prepare(select)?;
+            let texts = select.query_map(values, |row| row.get::<_, String>(0))?;
             texts.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(self.failed())?.iter().map(|text| self.parse(text)).collect()
     }
 
-    /// One run.
+    /// One run with its metrics.
     ///
     /// # Errors
     /// There is none with this id, or it cannot be read.
     pub fn run(&self, id: &str) -> Result<RunRecord> {
-        let text: Option<String> = self
-            .connection
-            .query_row("SELECT record FROM runs WHERE run = ?1", [id], |row| row.get(0))
-            .optional()
-            .map_err(self.failed())?;
-        match text {
-            Some(text) => self.parse(&text),
-            None => Err(HistoryError::NoSuchRun { path: self.path.clone(), run: id.to_owned() }),
-        }
+        let mut runs = self.records("SELECT record FROM runs WHERE run = ?1", params![id])?;
+        let no_such_run = || HistoryError::NoSuchRun { path: self.path.clone(), run: id.to_owned() };
+        let run = runs.pop().ok_or_else(no_such_run)?;
+        let read = || {
+            let select = "SELECT scenario, edge, name, value FROM metrics WHERE run = ?1 ORDER BY rowid";
+            let mut select = self.connection.prepare(select)?;
+            let metrics = select.query_map([id], |row| {
+                Ok(Metric { scenario: row.get(0)?, edge: row.get(1)?, name: row.get(2)?, value: row.get(3)? })
+            })?;
+            metrics.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        Ok(RunRecord { metrics: read().map_err(self.failed())?, ..run })
     }
 
     fn parse(&self, text: &str) -> Result<RunRecord> {

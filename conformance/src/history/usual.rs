@@ -29,9 +29,7 @@ pub struct Usual {
 /// # Errors
 /// The history cannot be read.
 pub fn usual(history: &History, fingerprint: &str) -> Result<Usual, HistoryError> {
-    let of_host = history.runs()?.into_iter().filter(|run| run.fingerprint == fingerprint);
-    let mut last: Vec<_> = of_host.collect();
-    last.drain(..last.len().saturating_sub(RUNS as usize));
+    let last = history.last(fingerprint, RUNS)?;
     let mut scenarios: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for scenario in last.iter().flat_map(|run| &run.scenarios) {
         if scenario.verdict != Verdict::Pass {

@@ -15,6 +15,9 @@ use super::requests::{About, Ask, Requests};
 use super::shown::{Answer, Shown};
 use crate::wire_core::{self, WireParts};
 
+/// How often other tasks run before a call that was made is sent.
+const SENT_AFTER: u32 = 4;
+
 /// A core that is killed by a schedule. Calls wait while it is down.
 pub(crate) struct RestartedCore(Arc<Shared>);
 
@@ -79,6 +82,9 @@ impl RestartedCore {
         // Until then nothing is sent.
         let _ = client.handshake().await;
         let ready = poll!(&mut call);
+        for _ in 0..SENT_AFTER {
+            tokio::task::yield_now().await;
+        }
         self.0.kills.moment().await;
         let answer = match ready {
             std::task::Poll::Ready(answer) => answer,
@@ -87,10 +93,13 @@ impl RestartedCore {
         if answer.as_ref().is_err_and(|error| error.code == ErrorCode::Protocol) && !self.is_current(life) {
             return None;
         }
+        if self.0.kills.moment().await {
+            // The core has done it, and the answer is lost.
+            return None;
+        }
         if let Ok(answer) = &answer {
             answer.note(&self.0.shown);
         }
-        self.0.kills.moment().await;
         Some(answer)
     }
 
@@ -118,6 +127,8 @@ impl RestartedCore {
             match self.look_for(&subject).await {
                 Ok(Some(job)) => {
                     self.0.requests.started(&job, ask);
+                    // It was at work when the core was killed.
+                    self.0.requests.interrupt();
                     return Ok(job);
                 }
                 Ok(None) => {}
@@ -168,8 +179,8 @@ impl RestartedCore {
 async fn restart(shared: Weak<Shared>, mut strikes: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
     while let Some(dead) = strikes.recv().await {
         let Some(shared) = shared.upgrade() else { return };
-        let Life { number, client } =
-            shared.life.send_replace(Life { number: shared.life.borrow().number, client: None });
+        let Life { number, client } = shared.life.borrow().clone();
+        shared.life.send_replace(Life { number, client: None });
         let clock = wire_core::clock(&shared.parts);
         if let Some(client) = client {
             let hold = wire_core::hold_time(&shared.parts);

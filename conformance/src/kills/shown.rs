@@ -41,8 +41,13 @@ impl Answer for ItemView {
 
 impl Answer for JobView {
     fn note(&self, shown: &Shown) {
-        if self.state.ended() {
-            shown.state().jobs.insert(self.id.clone(), self.clone());
+        if !self.state.ended() {
+            return;
+        }
+        let mut state = shown.state();
+        state.jobs.insert(self.id.clone(), self.clone());
+        if let (JobKind::DisableProtection, JobSubject::Item(item)) = (self.kind, &self.subject) {
+            state.items.remove(item);
         }
     }
 }

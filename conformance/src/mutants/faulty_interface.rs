@@ -216,7 +216,7 @@ impl ReplicationCore for FaultyInterface {
     }
 
     async fn enable_protection(&self, request: &EnableProtection) -> Result<JobId, CoreError> {
-        self.core.enable_protection(request).await
+        self.started(self.core.enable_protection(request).await).await
     }
 
     async fn disable_protection(&self, item: &ItemId) -> Result<JobId, CoreError> {

@@ -193,8 +193,11 @@ impl FaultyPlatform {
             PlatformFault::DisablesGuestSsh => ["SSH=yes\n", "SSH=no \n"],
             _ => return Ok(()),
         };
-        if self.has_in_cloud(self.fault).await? {
-            site_acts::edit_guest_settings(&self.platform, spec, from, to).await?;
+        if self.activation.is_active()
+            && self.is_cloud().await?
+            && site_acts::edit_guest_settings(&self.platform, spec, from, to).await?
+        {
+            self.activation.note_act();
         }
         Ok(())
     }

@@ -37,11 +37,11 @@ pub(super) fn refusal(message: &str) -> PlatformError {
 }
 
 /// Edits a volume through an export for writing.
-async fn edit(
+async fn edit<T: Send + 'static>(
     platform: &Arc<dyn Platform>,
     volume: &VolumeId,
-    edit: impl FnOnce(&mut nbd::Client) -> Result<(), nbd::Error> + Send + 'static,
-) -> Result<(), PlatformError> {
+    edit: impl FnOnce(&mut nbd::Client) -> Result<T, nbd::Error> + Send + 'static,
+) -> Result<T, PlatformError> {
     let export = platform.export_volume(volume, Access::Write).await?;
     let uri = export.uri.clone();
     let edited = tokio::task::spawn_blocking(move || edit(&mut nbd::Client::connect(&uri)?)).await;
@@ -77,30 +77,33 @@ async fn invert(
 }
 
 /// Replaces a line of the settings inside the guest by another one of the same length. A guest
-/// without settings is left as it is.
+/// without such a line is left as it is. Returns whether there was one.
 pub(super) async fn edit_guest_settings(
     platform: &Arc<dyn Platform>,
     spec: &MachineSpec,
     from: &'static str,
     to: &'static str,
-) -> Result<(), PlatformError> {
-    let Some((_, system)) = spec.disks.first() else { return Ok(()) };
+) -> Result<bool, PlatformError> {
+    let Some((_, system)) = spec.disks.first() else { return Ok(false) };
     let replace = move |disk: &mut nbd::Client| {
+        let mut replaced = false;
         let mut chunk = vec![0; CHUNK];
         let end = (BOOT_OFFSET + BOOT_BYTES).min(disk.size());
         for at in (BOOT_OFFSET..end).step_by(CHUNK) {
             let length = CHUNK.min((end - at) as usize);
             disk.read(at, &mut chunk[..length])?;
             // The file is shorter than a sector and begins at one.
-            for (index, sector) in chunk[..length].chunks_exact_mut(SECTOR).enumerate() {
+            let sectors = chunk[..length].chunks_exact_mut(SECTOR).enumerate();
+            for (index, sector) in sectors.filter(|(_, sector)| sector.starts_with(SETTINGS)) {
                 let place = sector.windows(from.len()).position(|text| text == from.as_bytes());
-                if let Some(place) = place.filter(|_| sector.starts_with(SETTINGS)) {
+                if let Some(place) = place {
                     sector[place..place + to.len()].copy_from_slice(to.as_bytes());
                     disk.write(at + (index * SECTOR) as u64, sector)?;
+                    replaced = true;
                 }
             }
         }
-        Ok(())
+        Ok(replaced)
     };
     edit(platform, system, replace).await
 }

@@ -148,6 +148,10 @@ pub(super) fn hide_resume(view: &mut JobView) {
     view.actions.retain(|action| *action != JobAction::Resume);
 }
 
+pub(super) fn keep_revision(view: &mut JobView) {
+    view.revision = 1;
+}
+
 pub(super) fn hide_step_times(view: &mut JobView) {
     view.steps.iter_mut().for_each(|step| step.took = None);
 }

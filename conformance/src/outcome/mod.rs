@@ -137,6 +137,9 @@ pub struct ScenarioOutcome {
     /// How fast a guest wrote, if the scenario measures that.
     #[serde(default)]
     pub speeds: Vec<Speed>,
+    /// The seeds of its simulated cycles, if it runs such.
+    #[serde(default)]
+    pub seeds: Option<Seeds>,
 }
 
 impl ScenarioOutcome {
@@ -160,8 +163,18 @@ impl ScenarioOutcome {
             disks_left: Vec::new(),
             remarks: Vec::new(),
             speeds: Vec::new(),
+            seeds: None,
         }
     }
+}
+
+/// Consecutive seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Seeds {
+    /// The first one.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
 }
 
 /// How fast a guest wrote with the write log and replication on or off.

@@ -109,7 +109,7 @@ impl ScenarioContext {
             missing,
             guest: Arc::default(),
             fault,
-            core_name: capabilities.name,
+            core_name: crate::wire_core::report_name(capabilities.name).await,
             operations: Arc::new(capabilities.operations),
             opened,
             host: environment.host,

@@ -30,7 +30,7 @@ impl ScenarioContext {
         self.check_job(&ended);
         let Some(why) = why_not_well(&ended) else { return Ok(ended) };
         let what = format!("{label}: the core's {kind} job {why}");
-        let by_platform = ended.error.as_ref().is_some_and(|error| error.code == ErrorCode::Platform);
+        let by_platform = ended.error.as_ref().is_some_and(|error| platform_causes(error.code));
         match self.stand_in_failure(ended.started).filter(|_| by_platform) {
             Some(failure) => Err(ScenarioError::Inconclusive(format!(
                 "{what}; while it ran, the stand-in itself failed: {failure}"
@@ -85,6 +85,11 @@ impl ScenarioContext {
             format!("{}: {} steps, all ended and timed: {timed}", json_name(&job.kind), job.steps.len());
         self.check(JO_01, timed && job.ended.is_some() && !job.steps.is_empty(), found);
     }
+}
+
+/// Whether a job with this error may have failed because of what a platform did.
+fn platform_causes(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Platform | ErrorCode::ShutdownFailed)
 }
 
 /// Why a job that has ended did not end well; `None` if it did. The state decides as well as the

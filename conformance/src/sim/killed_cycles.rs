@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use contract::{Platform, ReplicationCore};
-
-use crate::core_under_test::{FaultHook, FaultInjection};
+use crate::core_under_test::FaultInjection;
 use crate::evidence::Evidence;
 use crate::kills::{KillChoice, Kills, Schedule};
 use crate::outcome::{ScenarioOutcome, Verdict};
@@ -28,18 +26,6 @@ const MOST_BROKEN: u32 = 8;
 struct Killed(Arc<Kills>);
 
 impl FaultInjection for Killed {
-    fn hook(&self) -> Option<Arc<dyn FaultHook>> {
-        None
-    }
-
-    fn wrap(&self, core: Arc<dyn ReplicationCore>) -> Arc<dyn ReplicationCore> {
-        core
-    }
-
-    fn wrap_platform(&self, platform: Arc<dyn Platform>) -> Arc<dyn Platform> {
-        platform
-    }
-
     fn kills(&self) -> Option<Arc<Kills>> {
         Some(Arc::clone(&self.0))
     }

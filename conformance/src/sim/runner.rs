@@ -121,12 +121,13 @@ pub struct Judged {
     pub objections: Vec<RuleOutcome>,
 }
 
-/// Runs every check, each on a core that `change` changes, and a cycle.
+/// Runs every check, each on a core that `change` changes, and a cycle; with a rule, the checks
+/// that judge it alone.
 #[must_use]
-pub fn judge(change: &dyn Fn() -> Box<dyn FaultInjection>, seed: u64) -> Judged {
+pub fn judge(change: &dyn Fn() -> Box<dyn FaultInjection>, seed: u64, only: Option<RuleId>) -> Judged {
     let mut judged = Judged::default();
     let (mut all, mut abandoned) = (Vec::new(), false);
-    for check in all_checks() {
+    for check in all_checks().filter(|check| only.is_none_or(|rule| check.rules.contains(&rule))) {
         let found = run(check, seed, change());
         judged.left_out.extend(found.lacking.then_some(check.name));
         all.extend(found.outcomes);
@@ -135,7 +136,7 @@ pub fn judge(change: &dyn Fn() -> Box<dyn FaultInjection>, seed: u64) -> Judged 
             break;
         }
     }
-    if judged.left_out.is_empty() && !abandoned {
+    if judged.left_out.is_empty() && !abandoned && only.is_none() {
         all.extend(seeded_cycles::judge_seed(seed, change()));
     }
     all.retain(|rule| rule.verdict != Verdict::Skipped);

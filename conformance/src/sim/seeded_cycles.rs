@@ -18,7 +18,8 @@ use crate::evidence::Evidence;
 use crate::kills::DOWN;
 use crate::missing::{self, Missing};
 use crate::outcome::{
-    DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, RuleOutcome, ScenarioOutcome, Verdict,
+    DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, RuleOutcome, ScenarioOutcome, Seeds,
+    Verdict,
 };
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -36,6 +37,9 @@ const TOLERANCE: Millis = Millis(5_000);
 const MACHINE: &str = "web";
 /// Kinds of edges, as an edge's name begins.
 const EDGES: [&str; 2] = ["failover", "failback"];
+/// How the edge of a failover to an older point is called. It is judged as any other, but what it
+/// loses is the choice of whoever asks, so that a report shows it only if it failed.
+const OLDER_POINT: &str = "older point";
 /// How many failed edges of a kind the report shows; the first one names the seed.
 const FAILURES_SHOWN: usize = 4;
 
@@ -51,6 +55,8 @@ pub(crate) fn run(
     let (mut all_idle, mut lacking) = (true, false);
     let mut why_idle = None;
     let seeds = seeds(context)?;
+    let count = seeds.len() as u64;
+    outcome.seeds = seeds.first().map(|first| Seeds { first: *first, count });
     let pair = setup(scenario)?;
     for (done, seed) in (1..).zip(&seeds) {
         let case = DrawnCase::of(*seed);
@@ -209,6 +215,8 @@ pub(super) fn condense(edges: Vec<EdgeOutcome>) -> Vec<EdgeOutcome> {
         }));
         kept.extend(failed.into_iter().take(FAILURES_SHOWN));
     }
+    let failed = |edge: &EdgeOutcome| edge.name.starts_with(OLDER_POINT) && edge.verdict != Verdict::Pass;
+    kept.extend(edges.into_iter().filter(failed).take(FAILURES_SHOWN));
     kept
 }
 
@@ -353,21 +361,21 @@ async fn fail_over(
     let disaster = testbed.primary.lose();
     testbed.advance(Millis(1_000)).await;
     let began = testbed.world.clock().now();
-    let (choice, age) = match case.history {
-        History::Short => (PointChoice::Latest, case.interval()),
+    let (kind, choice, age) = match case.history {
+        History::Short => (EDGES[0], PointChoice::Latest, case.interval()),
         History::Long(_) => {
             let points = testbed.processed_points(&item).await?;
             // The oldest ones may expire at any moment.
             let young = &points[points.len() / 8..];
             let chosen = young.get((seed % young.len().max(1) as u64) as usize);
             let chosen = chosen.ok_or_else(|| TestbedError::missing("a processed point"))?;
-            (PointChoice::Custom(chosen.id.clone()), disaster.since(chosen.time))
+            (OLDER_POINT, PointChoice::Custom(chosen.id.clone()), disaster.since(chosen.time))
         }
     };
     testbed.fail_over(&item, choice).await?;
     testbed.advance(BOOT).await;
     let boots = testbed.boots(MACHINE)?;
-    let name = format!("failover (seed {seed})");
+    let name = format!("{kind} (seed {seed})");
     let tolerated_loss = Millis(age.0 + missed.0 + TOLERANCE.0);
     Ok(judge(&Edge { name, boots, disaster, began, tolerated_loss }))
 }

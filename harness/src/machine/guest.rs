@@ -297,6 +297,12 @@ impl Guest {
         self.monitor.is_gone()
     }
 
+    /// When QEMU ended; `None` if it runs.
+    #[must_use]
+    pub fn gone_at(&self) -> Option<Instant> {
+        self.monitor.gone_at()
+    }
+
     /// Waits for `what`, and stops waiting when the guest dies, its console shows a fatal message,
     /// or `bound` has passed.
     ///

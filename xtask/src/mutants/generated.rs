@@ -26,6 +26,8 @@ const LONGEST: u32 = 10;
 /// The bound is not shorter than this, whatever the unchanged core takes: a mutant that hangs is
 /// found out by the suite itself, which may wait for it several times.
 const AT_LEAST: Duration = Duration::from_secs(600);
+/// The longest that the simulated tier may take on the unchanged core, on any machine.
+const UNCHANGED_WITHIN: Duration = Duration::from_secs(3600);
 
 /// What became of a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,14 +126,15 @@ pub fn judge_sample(root: &Utf8Path, sample: &Sample<'_>) -> Result<u8> {
     let core = MutatedCore::clone_of(root, suite)?;
     let mutants = choose(core.list()?, sample);
     let began = Instant::now();
-    let unchanged = core.judge(None, AT_LEAST)?;
-    let Judgement::Judged { verdict, found, .. } = &unchanged else {
-        return Err(infrastructure("The unchanged core cannot be built or judged."));
+    let why = match core.judge(None, UNCHANGED_WITHIN)? {
+        Judgement::Judged { verdict, .. } if verdict == "pass" => None,
+        Judgement::Judged { verdict, found, .. } => Some(format!("{verdict}: {found}")),
+        Judgement::NotBuilt => Some("it does not compile".to_owned()),
+        Judgement::Endless => Some("the tier came to no end".to_owned()),
     };
-    if verdict != "pass" {
+    if let Some(why) = why {
         return Err(infrastructure(format!(
-            "The simulated tier does not accept the unchanged core ({verdict}: {found}), so it cannot judge \
-             mutants."
+            "The simulated tier does not accept the unchanged core ({why}), so it cannot judge mutants."
         )));
     }
     let limit = AT_LEAST.max(LONGEST * began.elapsed());
@@ -171,7 +174,8 @@ fn fate(judgement: Judgement, equivalent: &Equivalent, mutant: &Mutant) -> (Fate
     }
 }
 
-/// The sample of `all`, in the order of the source.
+/// The sample of `all`, in an order that the seed decides, so that a larger sample begins with a
+/// smaller one and what a run has judged when it is interrupted is a sample, too.
 fn choose(all: Vec<Mutant>, sample: &Sample<'_>) -> Vec<Mutant> {
     let named = |mutant: &Mutant| {
         sample.names.is_empty() || sample.names.iter().any(|name| mutant.name.contains(name))
@@ -184,7 +188,6 @@ fn choose(all: Vec<Mutant>, sample: &Sample<'_>) -> Vec<Mutant> {
         .collect();
     keyed.sort_by_key(|(key, at, _)| (*key, *at));
     keyed.truncate(sample.size);
-    keyed.sort_by_key(|(_, at, _)| *at);
     keyed.into_iter().map(|(_, _, mutant)| mutant).collect()
 }
 
@@ -222,10 +225,20 @@ mod tests {
     }
 
     #[test]
+    fn a_larger_sample_begins_with_a_smaller_one() {
+        let sample = |size| names(choose(mutants(100), &of(size, 1)));
+        assert_eq!(sample(30)[..10], sample(10));
+    }
+
+    #[test]
     fn a_sample_larger_than_the_list_is_the_list_and_names_narrow_it() {
-        assert_eq!(names(choose(mutants(3), &of(10, 1))), ["m0", "m1", "m2"]);
+        let sorted = |mut names: Vec<String>| {
+            names.sort();
+            names
+        };
+        assert_eq!(sorted(names(choose(mutants(3), &of(10, 1)))), ["m0", "m1", "m2"]);
         let named = Sample { names: &["m1".to_owned()], ..of(20, 1) };
-        assert_eq!(names(choose(mutants(12), &named)), ["m1", "m10", "m11"]);
+        assert_eq!(sorted(names(choose(mutants(12), &named))), ["m1", "m10", "m11"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! - [`on_guests`]: mutants of the matrix, judged by scenarios on real guests. Those in memory are
 //!   judged by the suite's own binary.
 //! - [`generated`]: mutants of the built-in core's source, made by cargo-mutants
-//! - [`mutated_core`]: one of these, built and judged
+//! - [`mutant`], [`mutated_core`]: one of these; the core with it, built and judged
 //! - [`equivalent`]: those that no check can tell from the original, each with its reason
 
 mod equivalent;

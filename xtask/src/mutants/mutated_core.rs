@@ -25,7 +25,7 @@ const PACKAGE: &str = "replication";
 /// The program that contains it.
 const PROGRAM: &str = "roundtrip-core";
 /// Seed of the checks and of the first cycle, and the number of cycles of each scenario.
-const JUDGE: [&str; 5] = ["first-failure", "--seed", "7", "--seeds", "16"];
+const JUDGE: [&str; 5] = ["first-failure", "--seed", "7", "--seeds", "4"];
 /// Names the core that the suite tests.
 const CORE: &str = "ROUNDTRIP_CORE";
 

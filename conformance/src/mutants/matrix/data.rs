@@ -17,7 +17,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::DataPath(|| Box::new(ByExtent(|batch, _| batch < 4))),
         &[FB_10, FO_10],
     )
-    .and_on_guests(&[guests("physical-azure", &[FO_10])]),
+    .and_on_guests(&[guests("physical-azure", &[FO_10]), guests("test-failover-vmware-azure", &[FO_10])]),
     Mutant::new(
         Class::TransferSkipped,
         "drop-extent",
@@ -25,7 +25,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::DataPath(|| Box::new(DropExtent::default())),
         &[FO_10, LC_09, PF_03],
     )
-    .and_on_guests(&[guests("physical-azure", &[FO_10]), guests_from("vmware-azure", "failback", &[FO_10])]),
+    .and_on_guests(&[guests_from("vmware-azure", "failback", &[FO_10, LC_09])]),
     Mutant::new(
         Class::TransferSkipped,
         "skip-resync",
@@ -33,7 +33,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::DataPath(|| Box::new(SkipResync)),
         &[EX_R9],
     )
-    .and_on_guests(&[guests("tracking-limits", &[FO_10]), guests("qemu-killed", &[EX_R9])]),
+    .and_on_guests(&[guests("qemu-killed", &[EX_R9])]),
     Mutant::new(
         Class::ShortTail,
         "ignore-growth",
@@ -48,7 +48,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "leaves out every fifth transfer",
         Kind::DataPath(|| Box::new(ByExtent(|batch, _| !batch.is_multiple_of(5)))),
         &[FO_10],
-    ),
+    )
+    .and_on_guests(&[guests("physical-azure", &[FO_10]), guests("test-failover-vmware-azure", &[FO_10])]),
     Mutant::new(
         Class::TransferSkipped,
         "drop-second-disk",
@@ -77,7 +78,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "loses the transfer that follows the shutdown of a source",
         Kind::Platform(PlatformFault::LosesLastTransfer),
         &[FB_10, FO_06, HF_05, HF_11, LC_09, LC_13, PF_03],
-    ),
+    )
+    .and_on_guests(&[guests("hyperv-azure", &[FO_10])]),
     Mutant::new(
         Class::ZeroesSkipped,
         "drop-zeroes",
@@ -85,7 +87,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::DataPath(|| Box::new(ByExtent(|_, extent| extent.data.iter().any(|byte| *byte != 0)))),
         &[FO_10],
     )
-    .and_on_guests(&[guests("physical-azure", &[FO_10])]),
+    .and_on_guests(&[guests("vmware-azure", &[FO_10])]),
     Mutant::new(
         Class::ShortTail,
         "short-tail",
@@ -99,8 +101,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "gives one extent of every recovery point the content that it had one point earlier",
         Kind::DataPath(|| Box::new(SwapInTime::default())),
         &[FO_10, LC_09],
-    )
-    .and_on_guests(&[guests("physical-azure", &[FO_10])]),
+    ),
     Mutant::new(
         Class::DataAltered,
         "alter-sector",
@@ -108,7 +109,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::DataPath(|| Box::new(AlterSector::default())),
         &[FO_10, LC_09, PF_03],
     )
-    .and_on_guests(&[guests("physical-azure", &[FO_10])]),
+    .and_on_guests(&[guests("test-failover-vmware-azure", &[FO_10, TF_03])]),
     Mutant::new(
         Class::DataAltered,
         "tear-extent",
@@ -116,7 +117,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::DataPath(|| Box::new(OncePerTransfer::new(halve))),
         &[FO_10],
     )
-    .and_on_guests(&[guests("physical-azure", &[FO_10])]),
+    .and_on_guests(&[guests("azure-azure", &[FO_10])]),
     Mutant::new(
         Class::DataAltered,
         "write-zeroes",
@@ -131,7 +132,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::DataPath(|| Box::new(OncePerTransfer::new(flip_bit))),
         &[FO_10],
     )
-    .and_on_guests(&[guests("physical-azure", &[FO_10])]),
+    .and_on_guests(&[guests("kvm-kvm", &[FO_10])]),
     Mutant::new(
         Class::DataMisplaced,
         "misplace-extent",
@@ -145,8 +146,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "repeats the first sector of every extent in its second sector",
         Kind::DataPath(|| Box::new(ByExtent(duplicate))),
         &[FO_10],
-    )
-    .and_on_guests(&[guests("physical-azure", &[FO_10])]),
+    ),
     Mutant::new(
         Class::DisksSwapped,
         "swap-disks-in-deltas",
@@ -154,7 +154,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::DataPath(|| Box::new(ByExtent(swap_disks))),
         &[FO_10],
     )
-    .and_on_guests(&[guests("physical-azure", &[FO_10])]),
+    .and_on_guests(&[guests_from("physical-azure", "failover", &[FO_10])]),
     Mutant::new(
         Class::DisksSwapped,
         "swaps-disks",
@@ -168,5 +168,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "makes target machines without their last disk",
         Kind::Platform(PlatformFault::LosesDisk),
         &[FO_01],
-    ),
+    )
+    .and_on_guests(&[guests("physical-azure", &[FO_10])]),
 ];

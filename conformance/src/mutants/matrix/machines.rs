@@ -30,7 +30,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::Platform(PlatformFault::KeepsMachines),
         &[FB_11, HF_16, TF_06],
     )
-    .and_on_guests(&[guests("vmware-azure", &[FB_11])]),
+    .and_on_guests(&[guests("test-failover-vmware-azure", &[TF_06])]),
     Mutant::new(
         Class::TestFailoverLeaks,
         "tests-in-production",
@@ -38,7 +38,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::Platform(PlatformFault::TestsInProduction),
         &[TF_04],
     )
-    .and_on_guests(&[guests("networks", &[TF_04])]),
+    .and_on_guests(&[guests("test-failover-vmware-azure", &[TF_04])]),
     Mutant::new(
         Class::BothSidesRun,
         "leaves-source-running",
@@ -53,7 +53,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::Platform(PlatformFault::CloudSourceRuns),
         &[FB_06, LC_10],
     )
-    .and_on_guests(&[guests("vmware-azure", &[FB_06]), guests("hyperv-azure", &[FB_06])]),
+    .and_on_guests(&[guests("vmware-azure", &[FB_06, LC_10]), guests("hyperv-azure", &[FB_06, LC_10])]),
     Mutant::new(
         Class::Hydration,
         "skip-hydration",
@@ -61,15 +61,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::DataPath(|| Box::new(SkipHydration)),
         &[FO_09, FO_15, HY_08],
     )
-    .and_on_guests(&[guests("hydration", &[HY_08])]),
+    .and_on_guests(&[guests("hydration", &[FO_01, HY_08])]),
     Mutant::new(
         Class::Hydration,
         "hides-hydration-step",
         "leaves the hydration step out of job records",
         Kind::Interface(InterfaceFault::HidesHydrationStep),
         &[HY_01, HY_02, HY_03, HY_05, HY_06, TF_09],
-    )
-    .and_on_guests(&[guests("physical-azure", &[HY_02])]),
+    ),
     Mutant::new(
         Class::CloudCopyKept,
         "skips-failback-commit",
@@ -90,8 +89,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "makes target machines without the address that was chosen for them",
         Kind::DataPath(|| Box::new(ForgetAddress)),
         &[CN_10],
-    )
-    .and_on_guests(&[guests("networks", &[CN_10])]),
+    ),
     Mutant::new(
         Class::WrongTarget,
         "keeps-snapshots",
@@ -137,7 +135,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "makes target machines and does not start them",
         Kind::Platform(PlatformFault::StartsNothing),
         &[FO_01],
-    ),
+    )
+    .and_on_guests(&[guests("physical-azure", &[FO_01])]),
     Mutant::new(
         Class::BothSidesRun,
         "source-ends-late",
@@ -165,31 +164,29 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "powers a machine off instead of shutting it down",
         Kind::Platform(PlatformFault::KillsSource),
         &[FO_06, PF_01],
-    ),
+    )
+    .and_on_guests(&[guests("hyperv-azure", &[PF_01])]),
     Mutant::new(
         Class::CloudCopyKept,
         "skips-clean-up",
         "answers the clean-up of a test failover with an older job and does nothing",
         Kind::Interface(InterfaceFault::SkipsCleanUp),
         &[MO_02, TF_06],
-    )
-    .and_on_guests(&[guests("test-failover-vmware-azure", &[TF_06])]),
+    ),
     Mutant::new(
         Class::CloudCopyKept,
         "deletes-cloud-copy-early",
         "deletes the cloud machine before the failback is committed",
         Kind::Platform(PlatformFault::DeletesCloudCopyEarly),
         &[FB_12],
-    )
-    .and_on_guests(&[guests("vmware-azure", &[FB_12])]),
+    ),
     Mutant::new(
         Class::WrongTarget,
         "makes-new-machine",
         "makes a new machine on failback although the original exists",
         Kind::Platform(PlatformFault::MakesNewMachine),
         &[FB_09, RE_04],
-    )
-    .and_on_guests(&[guests("vmware-azure", &[FB_09])]),
+    ),
     Mutant::new(
         Class::ReplicationStops,
         "stops-in-test-failovers",
@@ -217,7 +214,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "destroys what the replica has before it synchronises, so that everything is transferred",
         Kind::Platform(PlatformFault::TransfersEverything),
         &[HF_07, HF_09, HF_18, RE_04],
-    ),
+    )
+    .and_on_guests(&[guests("azure-azure", &[RE_04])]),
     Mutant::new(
         Class::SilentFullCopy,
         "downloads-differences",
@@ -231,7 +229,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "edits the system disk of every target machine and says nothing about it",
         Kind::Platform(PlatformFault::HydratesSilently),
         &[FO_10],
-    ),
+    )
+    .and_on_guests(&[guests("azure-azure", &[FO_01, HY_07])]),
     Mutant::new(
         Class::Hydration,
         "shows-hydration-always",

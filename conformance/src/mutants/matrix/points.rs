@@ -36,8 +36,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "takes the shared points of a group one machine after another",
         Kind::Platform(PlatformFault::GroupNotTogether),
         &[FB_05, RP_11],
-    )
-    .and_on_guests(&[guests("group-vmware-azure", &[RP_11])]),
+    ),
     Mutant::new(
         Class::QuiesceSkipped,
         "skips-quiesce",
@@ -45,7 +44,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::Platform(PlatformFault::SkipsQuiesce),
         &[RP_19, FB_04],
     )
-    .and_on_guests(&[guests("test-failover-vmware-azure", &[RP_19])]),
+    .and_on_guests(&[guests("test-failover-at-rest-vmware-azure", &[RP_19])]),
     Mutant::new(
         Class::PointsKeptOrDeleted,
         "test-failover-deletes-points",
@@ -81,7 +80,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "uses the newest processed point instead of the newest application-consistent one",
         Kind::Interface(InterfaceFault::AppConsistentIsNewest),
         &[FB_04, RP_06],
-    ),
+    )
+    .and_on_guests(&[guests("test-failover-at-rest-vmware-azure", &[RP_06])]),
     Mutant::new(
         Class::WrongPoint,
         "latest-is-oldest",
@@ -123,7 +123,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "starts test failovers from the disks of the point itself, not from copies of them",
         Kind::Platform(PlatformFault::TestsOnThePoint),
         &[TF_07],
-    ),
+    )
+    .and_on_guests(&[guests("test-failover-vmware-azure", &[TF_07])]),
     Mutant::new(
         Class::PointsKeptOrDeleted,
         "halves-retention",

@@ -25,6 +25,7 @@ pub(super) const IGNORED: &[Mutant] = mutants_of_preconditions! {
     PreconditionIgnored, "ignores-", "accepts a request that has to be refused by", Ignores, [
         "not-allowed-in-state" NotAllowedInState &[FO_03, HF_03, HF_04, HF_17, LC_02, LC_06, LC_14, RE_24];
         "wrong-direction" WrongDirection &[LC_08];
+        "already-protected" AlreadyProtected &[LC_02];
         "busy" Busy &[FB_01, LC_02, LC_03];
         "bad-request" BadRequest &[PF_05, RP_10, TF_04];
         "point-expired" PointExpired &[RP_14];

@@ -2,7 +2,7 @@
 
 use super::super::class::MutantClass as Class;
 use super::super::interface::InterfaceFault;
-use super::super::mutant::{Kind, Mutant, guests};
+use super::super::mutant::{Kind, Mutant};
 use super::super::views;
 use crate::rules::ids::*;
 
@@ -13,8 +13,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "never records that a test failover took place",
         Kind::Interface(InterfaceFault::ForgetsTestFailovers),
         &[MO_02, TF_05],
-    )
-    .and_on_guests(&[guests("test-failover-vmware-azure", &[MO_02])]),
+    ),
     Mutant::new(
         Class::StateForgotten,
         "forgets-policies",
@@ -35,8 +34,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "reports every item as healthy",
         Kind::Interface(InterfaceFault::AlwaysHealthy),
         &[FO_13, IN_02, MO_01],
-    )
-    .and_on_guests(&[guests("faults", &[MO_01])]),
+    ),
     Mutant::new(
         Class::FalseReport,
         "hides-issues",
@@ -57,8 +55,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "leaves test failovers out of the list of jobs",
         Kind::Interface(InterfaceFault::HidesTestFailoverJobs),
         &[MO_04],
-    )
-    .and_on_guests(&[guests("test-failover-vmware-azure", &[MO_04])]),
+    ),
     Mutant::new(
         Class::FalseReport,
         "oldest-point-is-newest",
@@ -82,6 +79,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::new(
         Class::FalseReport,
+        "keeps-revision",
+        "shows every state of a job with the same revision",
+        Kind::JobView(views::keep_revision),
+        &[FO_14],
+    ),
+    Mutant::new(
+        Class::FalseReport,
         "cancelled-is-completed",
         "reports cancelled jobs as completed",
         Kind::JobView(views::complete_cancelled),
@@ -93,8 +97,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "does not offer to complete a failback that waits for that",
         Kind::JobView(views::hide_completion),
         &[JO_02],
-    )
-    .and_on_guests(&[guests("hyperv-azure", &[JO_02])]),
+    ),
     Mutant::new(
         Class::FalseReport,
         "offers-completion-always",
@@ -206,16 +209,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "shows the other side as active while a commit is pending",
         Kind::ItemView(views::show_other_side),
         &[LC_04, LC_12],
-    )
-    .and_on_guests(&[guests("physical-azure", &[LC_04])]),
+    ),
     Mutant::new(
         Class::FalseReport,
         "shows-committed-early",
         "shows a failover as committed when it is not",
         Kind::ItemView(views::show_committed),
         &[HF_15, LC_01, LC_07],
-    )
-    .and_on_guests(&[guests("physical-azure", &[LC_07])]),
+    ),
     Mutant::new(
         Class::FalseReport,
         "shows-stopped-as-protected",

@@ -2,7 +2,7 @@
 
 use super::super::class::MutantClass as Class;
 use super::super::interface::InterfaceFault;
-use super::super::mutant::{Kind, Mutant, guests};
+use super::super::mutant::{Kind, Mutant};
 use super::super::platform::PlatformFault;
 use crate::rules::ids::*;
 
@@ -76,8 +76,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "completes a failback to Hyper-V without waiting for the operator",
         Kind::Interface(InterfaceFault::NeverWaitsForCompletion),
         &[HF_08],
-    )
-    .and_on_guests(&[guests("hyperv-azure", &[HF_08])]),
+    ),
     Mutant::new(
         Class::RequestIgnored,
         "powers-source-off",

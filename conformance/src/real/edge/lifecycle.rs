@@ -27,7 +27,7 @@ use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::{self, PointFiles};
 use crate::real::machine::Running;
 use crate::real::workload::INTERVAL;
-use crate::rules::ids::FO_10;
+use crate::rules::ids::{FO_10, HY_08};
 
 /// A transition of a machine that is under way.
 #[derive(Clone, Copy)]
@@ -96,7 +96,7 @@ impl<'a> Edge<'a> {
     /// No such points came although the guest ran: the core's failure.
     pub(crate) async fn wait_for_fresh_points(&self) -> Result<(), ScenarioError> {
         let label = self.name.as_str();
-        recovery_point::wait_for_fresh_points(self.context, label, self.source).await?;
+        recovery_point::wait_for_fresh_points(self.context, FO_10, label, self.source).await?;
         recover::work_for_a_moment(self.context, label, self.source).await
     }
 
@@ -121,6 +121,7 @@ impl<'a> Edge<'a> {
     async fn judge_failed_boot(&self, target: &RecoveryTarget, error: ScenarioError) -> ScenarioError {
         let ScenarioError::CoreViolation(why) = &error else { return error };
         let Some(boot) = target.failed_boot().await else { return error };
+        self.check_hydrated_boot(&boot, why);
         let disks = match self.booted_disks(&boot, |_| Err("the machine did not come up".to_owned())) {
             Ok(disks) => disks,
             Err(mismatch) => return ScenarioError::core(format!("{error}; {mismatch}")),
@@ -138,6 +139,17 @@ impl<'a> Edge<'a> {
                 };
                 finish_edge(self.context, self.name, judgement).err().unwrap_or(error)
             }
+        }
+    }
+
+    /// HY-08: a machine boots once it is hydrated. This one did not, and still lacks drivers.
+    fn check_hydrated_boot(&self, boot: &Boot, why: &str) {
+        let Some(disk) = boot.disks.first() else { return };
+        let need = need_of(self.context, self.source.boot.profile.kind, &disk.base, &boot.profile);
+        // A boot partition that cannot be read has another cause.
+        let lacking = need.map(|need| need.drivers.join(", ")).unwrap_or_default();
+        if !lacking.is_empty() {
+            self.context.check(HY_08, false, format!("it lacks the drivers [{lacking}]: {why}"));
         }
     }
 

@@ -1,7 +1,6 @@
 //! A switchover that loses nothing: the machine is shut down, its last changes travel, and the
 //! machine on the other site boots.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::{FailoverRequest, JobId};
@@ -67,17 +66,12 @@ impl PlannedSwitchover<'_> {
         meanwhile: impl Future<Output = Result<Option<Instant>, ScenarioError>>,
     ) -> Result<Recovered, ScenarioError> {
         let context = self.edge.context();
-        let source = Arc::clone(&self.edge.source().boot);
-        let source_gone = tokio::spawn(async move {
-            source.guest.until_gone().await;
-            Instant::now()
-        });
+        let source = &self.edge.source().boot.guest;
         let comes_up = self.edge.recover(&self.target, job);
         let (recovered, resumed) = tokio::try_join!(comes_up, meanwhile)?;
-        let source_stopped = match tokio::time::timeout(GONE_WITHIN, source_gone).await {
-            Ok(stopped) => stopped.map_err(anyhow::Error::from)?,
-            Err(_) => return Err(self.both_sides_run()),
-        };
+        // Once it is gone, it is known since when; otherwise the wait has ended.
+        let _ = tokio::time::timeout(GONE_WITHIN, source.until_gone()).await;
+        let Some(source_stopped) = source.gone_at() else { return Err(self.both_sides_run()) };
         self.check_order(source_stopped, &recovered.boot);
         let triggered = resumed.unwrap_or(requested);
         let outage = Outage { source_stopped, triggered, after_wait: resumed.is_some() };

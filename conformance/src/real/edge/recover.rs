@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::{JobId, JobKind, JobView, MachineId, Platform as _};
+use harness::machine::Guest;
 use standins::{Boot, StandInSite};
 use tokio::sync::oneshot;
 use witness::ledger::RecordNumber;
-use witness::protocol::Findings;
+use witness::protocol::{Findings, Hello};
 
 use crate::blame::ScenarioError;
 use crate::outcome::Rto;
@@ -16,6 +17,7 @@ use crate::real::edge::measure::{self, Outage, ServiceTimes, millis};
 use crate::real::edge::platform_identity;
 use crate::real::machine::Running;
 use crate::real::workload::load;
+use crate::rules::RuleId;
 use crate::rules::ids::{FO_01, ST_08, TF_01};
 use crate::service::first_sound_answer;
 
@@ -114,14 +116,16 @@ pub(crate) async fn recover(
     target: &RecoveryTarget,
     job: &JobId,
 ) -> Result<Recovered, ScenarioError> {
+    let rule = rule_of_boot(context.core.job(job).await?.kind);
     let (job_ended, ended) = oneshot::channel();
     let follow = async {
         let job = context.follow(label, job).await?;
         // Nobody receives it if the machine has booted already.
-        let _ = job_ended.send(job.kind);
+        let _ = job_ended.send(());
         Ok(job)
     };
-    let (job, (boot, times)) = tokio::try_join!(follow, wait_for_service(context, label, target, ended))?;
+    let (job, (boot, times)) =
+        tokio::try_join!(follow, wait_for_service(context, (rule, label), target, ended))?;
     let screen = target.site.screenshot(&target.machine).await?;
     let shown = screen.starts_with(PNG) && screen.len() > EMPTY_SCREEN;
     context.check(ST_08, shown, format!("{} bytes of boot diagnostics", screen.len()));
@@ -134,24 +138,30 @@ pub(crate) async fn recover(
 }
 
 /// Waits for the machine's boot, its witness's hello and its service's first sound answer. Returns
-/// the boot and when the other two came. `job_ended` brings the kind of the job that starts the
-/// machine, when that has ended well.
+/// the boot and when the other two came. `job_ended` says when the job that starts the machine has
+/// ended well. A machine that does not come up breaks `rule`.
 async fn wait_for_service(
     context: &ScenarioContext,
-    label: &str,
+    (rule, label): (RuleId, &str),
     target: &RecoveryTarget,
-    job_ended: oneshot::Receiver<JobKind>,
+    job_ended: oneshot::Receiver<()>,
 ) -> Result<(Arc<Boot>, ServiceTimes), ScenarioError> {
     // Only the core decides what a recovered machine boots from.
     let did_not_come_up = format!("{label}: the recovered machine did not come up");
     let boot = tokio::select! {
         biased;
         boot = target.site.boot_after(&target.machine, target.previous_boot) => boot,
-        kind = ended_long_ago(job_ended) => return Err(nothing_booted(context, label, target, kind)),
+        () = ended_long_ago(job_ended) => return Err(nothing_booted(context, (rule, label), target)),
     };
     let step = context.evidence.step(label, "boot the recovered machine");
     let ready = wait_for_hello(context, &boot, BOOT_WITHIN).await;
-    let blame = |error| ScenarioError::of_recovered_guest(error, &did_not_come_up);
+    let blame = |error| {
+        let error = ScenarioError::of_recovered_guest(error, &did_not_come_up);
+        if let ScenarioError::CoreViolation(why) = &error {
+            context.check(rule, false, why.clone());
+        }
+        error
+    };
     let ready = step.with(ready.map_err(blame))?;
     let step = context.evidence.step(label, "first sound answer of its service");
     let answer = step.with(first_sound_answer(&boot.guest, BOOT_WITHIN).await.map_err(blame))?;
@@ -160,27 +170,27 @@ async fn wait_for_service(
 }
 
 /// Waits until a job has ended well, and then as long as the start of its machine may take to be
-/// seen. Returns the job's kind.
-async fn ended_long_ago(job_ended: oneshot::Receiver<JobKind>) -> JobKind {
+/// seen.
+async fn ended_long_ago(job_ended: oneshot::Receiver<()>) {
     match job_ended.await {
-        Ok(kind) => {
-            tokio::time::sleep(STARTED_WITHIN).await;
-            kind
-        }
+        Ok(()) => tokio::time::sleep(STARTED_WITHIN).await,
         // The job did not end well, which ends the wait as well.
         Err(_) => std::future::pending().await,
     }
+}
+
+/// The rule by which a job of this kind starts a machine that serves.
+fn rule_of_boot(kind: JobKind) -> RuleId {
+    if kind == JobKind::TestFailover { TF_01 } else { FO_01 }
 }
 
 /// FO-01, TF-01: a job that ended well and started no machine. Returns the error that ends the
 /// scenario.
 fn nothing_booted(
     context: &ScenarioContext,
-    label: &str,
+    (rule, label): (RuleId, &str),
     target: &RecoveryTarget,
-    kind: JobKind,
 ) -> ScenarioError {
-    let rule = if kind == JobKind::TestFailover { TF_01 } else { FO_01 };
     let RecoveryTarget { site, machine, .. } = target;
     let found = format!(
         "nothing booted: the job ended well, and {STARTED_WITHIN:?} later machine {machine} had not been started \
@@ -207,6 +217,14 @@ pub(crate) async fn wait_for_hello(
     findings.trace.push(format!("guest sees {} {}: {}", hello.vendor, hello.product, drivers.join(", ")));
     platform_identity::check(&mut findings.rules, &boot.profile, &hello);
     Ok(ready)
+}
+
+/// What a guest sees of its machine now: addresses are assigned after the first hello.
+///
+/// # Errors
+/// The guest does not say so in time.
+pub(crate) async fn describe_again(guest: &Guest) -> harness::Result<Hello> {
+    guest.race("its description of its machine", BOOT_WITHIN, guest.witness().hello_again()).await
 }
 
 /// Waits until the agent inside a machine that nobody recovered answers. Without it applications
@@ -277,11 +295,11 @@ mod tests {
     async fn a_machine_is_overdue_only_after_its_job_has_ended_well() {
         let began = tokio::time::Instant::now();
         let (job_ended, ended) = oneshot::channel();
-        job_ended.send(JobKind::UnplannedFailover).unwrap();
-        assert_eq!(ended_long_ago(ended).await, JobKind::UnplannedFailover);
+        job_ended.send(()).unwrap();
+        ended_long_ago(ended).await;
         assert!(began.elapsed() >= STARTED_WITHIN);
 
-        let (failed, ended) = oneshot::channel::<JobKind>();
+        let (failed, ended) = oneshot::channel::<()>();
         drop(failed);
         let overdue = tokio::time::timeout(STARTED_WITHIN * 100, ended_long_ago(ended)).await;
         assert!(overdue.is_err(), "the error of the job says more than the missing boot");

@@ -13,7 +13,7 @@ use crate::real::context::ScenarioContext;
 use crate::real::edge::freshness;
 use crate::real::machine::Running;
 use crate::rules::RuleId;
-use crate::rules::ids::{FO_05, FO_10};
+use crate::rules::ids::FO_05;
 
 /// Recovery points that replication must have made before an edge is judged.
 pub(crate) const POINTS: u64 = 3;
@@ -60,13 +60,14 @@ pub(crate) async fn wait_for_points(
     Ok(EnoughPoints { item, first_seen: first_seen.unwrap_or_else(Instant::now) })
 }
 
-/// FO-10: waits for [`FRESH_POINTS`] recovery points, processed or only received, of moments after
-/// this call.
+/// Waits for [`FRESH_POINTS`] recovery points, processed or only received, of moments after this
+/// call. `rule` is the one that demands them.
 ///
 /// # Errors
 /// They did not come in time although the guest ran: the core's failure.
 pub(crate) async fn wait_for_fresh_points(
     context: &ScenarioContext,
+    rule: RuleId,
     label: &str,
     source: &Running,
 ) -> Result<(), ScenarioError> {
@@ -76,7 +77,7 @@ pub(crate) async fn wait_for_fresh_points(
     let comes = item_whose_points(context, |item| fresh(item) >= FRESH_POINTS);
     let awaited = format!("{FRESH_POINTS} recovery points of new moments, so replication has stopped,");
     let guest = &source.boot.guest;
-    context.expect_of_core(FO_10, label, &awaited, guest, POINTS_WITHIN, comes).await?;
+    context.expect_of_core(rule, label, &awaited, guest, POINTS_WITHIN, comes).await?;
     step.done();
     Ok(())
 }

@@ -189,7 +189,7 @@ async fn ensure_installed(
     source: &Running,
     profile: &InstallProfile,
 ) -> Result<(), ScenarioError> {
-    let hello = source.boot.guest.witness().hello_again().await?;
+    let hello = recover::describe_again(&source.boot.guest).await?;
     let mut wanted = profile.variant.boot_drivers.clone();
     let mut loaded = hello.boot_drivers;
     wanted.sort();
@@ -232,7 +232,7 @@ fn check_step(context: &ScenarioContext, case: &Case, job: &JobView) {
 
 /// The recovered machine got its address from the target's network, by the rule of the case.
 async fn check_address(context: &ScenarioContext, case: &Case, boot: &Boot) -> Result<(), ScenarioError> {
-    let nics = boot.guest.witness().hello_again().await?.nics;
+    let nics = recover::describe_again(&boot.guest).await?.nics;
     let range = context.recovery.profile().range;
     let in_range = |address: &str| address.parse().is_ok_and(|address| range.contains(address));
     let addressed = !nics.is_empty() && nics.iter().all(|nic| in_range(&nic.address));
@@ -329,7 +329,7 @@ async fn observe_without_hydration(
     let listen = if case.without == WithoutHydration::NoAddress { listen } else { BOOT_WITHIN };
     match (case.without, first_sound_answer(guest, listen).await) {
         (WithoutHydration::NoAddress, Err(Error::TimedOut { .. })) => {
-            let nics = guest.witness().hello_again().await?.nics;
+            let nics = recover::describe_again(guest).await?.nics;
             if nics.is_empty() || nics.iter().any(|nic| !nic.address.is_empty()) {
                 return Err(unexpected(&format!("has an address: {nics:?}")));
             }

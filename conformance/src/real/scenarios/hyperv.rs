@@ -5,16 +5,18 @@ use std::time::{Duration, Instant};
 
 use contract::{
     DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, JobId, JobKind, JobState, JobView, Millis,
-    Operation, Phase, Platform, PointChoice, PointId, RecoveryPoint, Side, Step,
+    Operation, Phase, Platform, PointChoice, PointId, RecoveryPoint, Side,
 };
 use standins::SiteFault;
 use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
+use crate::outcome::Rpo;
 use crate::real::context::ScenarioContext;
 use crate::real::edge::failback;
 use crate::real::edge::failback::FAILBACK;
 use crate::real::edge::failover;
+use crate::real::edge::freshness::HostClock;
 use crate::real::edge::hydration_diff::hydration_step;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
@@ -91,7 +93,7 @@ async fn fail_over(edge: Edge<'_>) -> Result<Running, ScenarioError> {
     let target = RecoveryTarget::next_boot_of(&context.machine, &context.recovery).await;
     let recovered = PlannedSwitchover { edge, target, shutdown_rule: PF_01 }.run(&request).await?;
     let point = check_points_kept(context, edge.name().as_str(), &before).await?;
-    check_failed_over(context, &recovered, &point).await?;
+    check_failed_over(edge, &recovered, &point).await?;
     let running = recover::put_to_work(context, &recovered).await?;
     check_no_failback_before_commit(context).await?;
     failover::commit(edge, &running, &point).await?;
@@ -121,19 +123,27 @@ async fn check_refused_shutdown(edge: Edge<'_>, request: &FailoverRequest) -> Re
     Ok(())
 }
 
-/// PF-02, PF-03, HY-07, LC-07: the recovery point was made after the source was off, nothing was
-/// lost, the machine was not hydrated, and the commit is pending.
+/// PF-02, PF-03, HY-07, LC-07: the recovery point was made after the source was off and holds what
+/// the source wrote until then, nothing was lost, the machine was not hydrated, and the commit is
+/// pending.
 async fn check_failed_over(
-    context: &ScenarioContext,
+    edge: Edge<'_>,
     recovered: &Recovered,
     point: &RecoveryPoint,
 ) -> Result<(), ScenarioError> {
-    let shutdown = recovered.job.steps.iter().find(|step| step.name == Step::SHUT_DOWN_SOURCE);
-    let off_at = shutdown.map_or(u64::MAX, |step| step.started.0 + step.took.unwrap_or_default().0);
-    let found = format!("point at {}, source off at {off_at}", point.time.0);
-    context.check(PF_02, point.time.0 >= off_at, found);
+    let context = edge.context();
+    let clock = HostClock::read();
+    let off_at = edge.source().boot.guest.gone_at().map(|moment| clock.time_of(moment));
+    // The suite learns of the end a moment after the site does.
+    let after = off_at.is_some_and(|off_at| point.time.0 + Rpo::TOLERANCE.0 >= off_at.0);
     // The edge has been judged: one that lost anything would have ended the scenario.
-    let lost = context.findings().edges.last().map(|edge| edge.rpo.records);
+    let judged = context.findings().edges.last().map(|edge| (edge.rpo.records, edge.evidence.complete));
+    let (lost, complete) = judged.unzip();
+    let found = format!(
+        "the point is of {}, the source ended at {off_at:?}; the target has its last writes: {complete:?}",
+        point.time.0
+    );
+    context.check(PF_02, after && complete == Some(true), found);
     context.check(PF_03, lost == Some(0), format!("{lost:?} records lost"));
     let hydrated = hydration_step(&recovered.job).is_some();
     context.check(HY_07, !hydrated, format!("an ordinary Hyper-V machine was hydrated: {hydrated}"));

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use contract::{
-    Consistency, ErrorCode, ItemView, JobId, JobKind, MachineId, Network, Operation, Phase, Platform,
-    PointChoice, RecoveryPoint, Side, TestFailoverRequest, TestFailoverStatus,
+    Consistency, ErrorCode, Hydration, ItemView, JobId, JobKind, MachineId, Network, Operation, Phase,
+    Platform, PointChoice, RecoveryPoint, Side, TestFailoverRequest, TestFailoverStatus,
 };
 use tracing::Instrument as _;
 
@@ -19,7 +19,7 @@ use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::{
-    POINTS_WITHIN, PointFiles, item_whose_points, points_lost, with_point,
+    POINTS_WITHIN, PointFiles, item_whose_points, points_lost, wait_for_fresh_points, with_point,
 };
 use crate::real::edge::work::{check_work, work_beyond};
 use crate::real::machine::Running;
@@ -258,7 +258,10 @@ async fn start(edge: Edge<'_>, point: &RecoveryPoint) -> Result<Recovered, Scena
     let target = RecoveryTarget::new_machine(&context.recovery, machine);
     let test_machine = edge.recover(&target, &job).await?;
     let job = &test_machine.job;
-    context.check(TF_09, hydrated(job), "the extra step is in the test failover's job, timed");
+    let hydration = context.primary.profile().kind.profile().hydration;
+    if matches!(hydration, Hydration::Always | Hydration::IfUnprepared) {
+        context.check(TF_09, hydrated(job), "the extra step is in the test failover's job, timed");
+    }
     context.check(MO_04, job.kind == JobKind::TestFailover, "the test failover is a job like others");
     let forbidden = Forbidden {
         rule: LC_02,
@@ -278,14 +281,21 @@ async fn check_isolation(edge: Edge<'_>, test_machine: &Recovered) -> Result<(),
     let running = recover::put_to_work(context, test_machine).await?;
     let record_before = source.last_record();
     let transfers_before = context.primary.snapshots_taken(&context.machine).await;
+    let hypervisor = context.primary.machine(&context.machine).await?.libvirt;
     recover::wait_for_work(context, edge.name().as_str(), &running).await?;
-    let nics = test_machine.boot.guest.witness().hello_again().await?.nics;
+    let nics = recover::describe_again(&test_machine.boot.guest).await?.nics;
     let isolated = !nics.is_empty() && nics.iter().all(|nic| nic.address.starts_with(ISOLATED));
     context.check(TF_04, isolated, format!("the test machine's network cards: {nics:?}"));
     let work = work_beyond(source, record_before).await;
     let runs = !source.boot.guest.is_gone();
     check_work(context, TF_02, &work, runs, "the source, while the test machine ran");
     let transfers = context.primary.snapshots_taken(&context.machine).await - transfers_before;
+    if transfers == 0 && hypervisor.is_some() {
+        // A core that asks the machine's hypervisor for changes takes no snapshots at the site.
+        wait_for_fresh_points(context, TF_01, edge.name().as_str(), source).await?;
+        context.check(TF_01, true, "recovery points of new moments came during the test failover");
+        return Ok(());
+    }
     context.check(TF_01, transfers >= 1, format!("{transfers} transfers during the test failover"));
     Ok(())
 }

@@ -52,7 +52,7 @@ fn why(scenario: &ScenarioOutcome) -> Markup {
 }
 
 fn facts(results: &Results, scenario: &ScenarioOutcome, dir: &Utf8Path) -> Markup {
-    let ScenarioOutcome { name, core, mutant, .. } = scenario;
+    let ScenarioOutcome { name, core, mutant, seeds, .. } = scenario;
     let files = ["result.json", "log.jsonl", "core.log"].map(|file| format!("{name}/{file}"));
     html! {
         dl.facts {
@@ -61,6 +61,9 @@ fn facts(results: &Results, scenario: &ScenarioOutcome, dir: &Utf8Path) -> Marku
                 dd { (core) @if let Some(mutant) = mutant { ", with an injected fault: " code { (mutant) } } }
             }
             dt { "took" } dd { (duration(scenario)) }
+            @if let Some(seeds) = seeds {
+                dt { "seeds" } dd { (seeds.count) ", from " (seeds.first) " on" }
+            }
             dt { "evidence" } dd { (evidence_links(dir, &files)) }
             dt { "again" } dd { (command(&results.request.repeat(name))) }
         }

@@ -61,9 +61,9 @@ async fn cancelled(testbed: &Testbed, rules: &mut RuleLog, moment: Moment) -> Re
     };
     testbed.advance(wait).await;
     let offered = testbed.core.job(&job).await?.actions;
+    testbed.core.cancel_failover(&item).await?;
     let found = format!("{moment:?}: the job offers {offered:?}");
     rules.check(JO_04, offered.contains(&JobAction::Cancel), found);
-    testbed.core.cancel_failover(&item).await?;
     let view = testbed.ended(&job).await?;
     testbed.primary.set_link(Link::default());
     let found = format!("{moment:?}: the job ended {:?}", view.state);

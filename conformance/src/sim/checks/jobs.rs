@@ -53,10 +53,10 @@ async fn retried(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd>
     testbed.wait_for_points(&item, 2).await?;
     let first = failed_failover(testbed, &item).await?;
     let actions = testbed.core.job(&first).await?.actions;
-    rules.check(JO_03, actions.contains(&JobAction::Retry), format!("the failed job offers {actions:?}"));
     let second = failed_failover(testbed, &item).await?;
     let what = (JO_03, "a retry of a job after which another has worked on the machine");
     forbids(testbed, rules, what, &[ErrorCode::MovedOn], testbed.core.retry_job(&first)).await?;
+    rules.check(JO_03, actions.contains(&JobAction::Retry), format!("the failed job offers {actions:?}"));
     let jobs = testbed.core.jobs(&JobFilter::default()).await?.len();
     testbed.core.retry_job(&second).await?;
     let view = testbed.completed(&second).await?;
@@ -142,18 +142,22 @@ async fn holds_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ear
     forbids(testbed, rules, what, &busy, core.disable_protection(&item)).await?;
     testbed.primary.set_link(Link::default());
     let mut revisions = vec![view.revision];
+    let mut unnoticed = 0;
     let mut last = view;
     while !last.state.ended() {
         let known = last.revision;
+        let before = (last.state, last.steps.len());
         last = patiently("a change of the job", core.watch_job(&job, known)).await?;
         if last.revision == known {
+            unnoticed += usize::from((last.state, last.steps.len()) != before);
             testbed.advance(Millis(1_000)).await;
         }
         revisions.push(last.revision);
     }
     // A wait may end with an unchanged view.
     let rising = revisions.windows(2).all(|two| two[0] <= two[1]) && revisions.first() < revisions.last();
-    rules.check(FO_14, rising, format!("the job's revisions: {revisions:?}"));
+    let found = format!("the job's revisions: {revisions:?}; {unnoticed} changes have the revision before");
+    rules.check(FO_14, rising && unnoticed == 0, found);
     testbed.completed(&job).await?;
     Ok(())
 }

@@ -2,8 +2,8 @@
 //! from the catalogue of rules, independently of any core.
 
 use contract::{
-    CoreError, DataSync, Direction, ErrorCode, FailoverKind, FailoverRequest, ItemId, JobId, Millis,
-    Operation, Phase, PointChoice, Protection, Side, TestFailoverRequest,
+    CoreError, DataSync, Direction, EnableProtection, ErrorCode, FailoverKind, FailoverRequest, ItemId,
+    JobId, Millis, Operation, Phase, PointChoice, Protection, RecoveryPoint, Side, TestFailoverRequest,
 };
 use simulator::testbed::{BOOT, INTERVAL, OUT, enable_request, failover_with_shutdown, item_of};
 use simulator::{Link, SimInstall, SimProfile};
@@ -13,7 +13,7 @@ use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, succeeds};
 use crate::sim::early_end::EarlyEnd;
-use crate::sim::side_effects::{failover_refusal, forbids};
+use crate::sim::side_effects::{failover_refusal, forbids, refused};
 use crate::sim::testbed::{Setup, Testbed};
 
 use Operation::{
@@ -49,12 +49,34 @@ pub(crate) const CHECKS: &[Check] = &[
         initial_replication
     ),
     check!(
+        "an item that is protected is not protected again, and another machine is",
+        &[LC_02],
+        Setup::vmware,
+        protected_again
+    ),
+    check!(
         "a machine cannot be failed over to a point of another machine",
         &[RP_10],
         Setup::vmware,
         foreign_point
     ),
 ];
+
+/// The item that is protected may be the machine's own or that of another machine.
+async fn protected_again(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 2).await?;
+    testbed.install(&SimInstall::new("db")).await?;
+    let of_another = EnableProtection { item: item.clone(), ..enable_request("db") };
+    for (what, request) in [("the same machine", enable_request("web")), ("another machine", of_another)] {
+        let what = format!("protection of {what} as an item that there is");
+        let found = refused(testbed, &what, testbed.core.enable_protection(&request)).await?;
+        rules.check(LC_02, found.is_some(), format!("{what}: {found:?}"));
+    }
+    let accepted = testbed.completed(testbed.core.enable_protection(&enable_request("db")).await).await;
+    succeeds(rules, (LC_02, "protection of another machine as an item of its own"), accepted)?;
+    Ok(())
+}
 
 /// How far a core's clock may be behind that of the sites.
 const CLOCKS_APART: Millis = Millis(60_000);
@@ -348,7 +370,15 @@ async fn foreign_point(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ear
     let other = testbed.protect("other").await?;
     testbed.wait_for_points(&one, 2).await?;
     testbed.wait_for_points(&other, 2).await?;
-    let point = testbed.newest_point(&other).await?.id;
+    // A core may name the points of each machine alike; such a name is not another machine's.
+    let own = testbed.item(&one).await?.points;
+    let points = testbed.item(&other).await?.points;
+    let foreign =
+        points.into_iter().rfind(|point| point.processed && own.iter().all(|own| own.id != point.id));
+    let Some(RecoveryPoint { id: point, .. }) = foreign else {
+        rules.leave_out(RP_10);
+        return Ok(());
+    };
     let found = failover_refusal(testbed, &one, PointChoice::Custom(point.clone())).await?;
     let codes = [ErrorCode::UnknownId, ErrorCode::BadRequest, ErrorCode::PointExpired];
     let refused = found.is_some_and(|code| codes.contains(&code));

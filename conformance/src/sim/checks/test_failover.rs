@@ -91,7 +91,7 @@ async fn leaves_no_trace(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), E
 
     testbed.completed(testbed.core.test_failover(&request).await).await?;
     let (_, again) = started_machine(testbed).await?;
-    let same = same_content(&again.bases(), &boot.bases());
+    let same = booted_from(&again, &content);
     rules.check(
         TF_07,
         same,

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use contract::AddressRange;
 
 use crate::blame::ScenarioError;
-use crate::real::context::BOOT_WITHIN;
+use crate::real::edge::recover::describe_again;
 use crate::real::machine::Running;
 
 /// The subnet in which the machine is to come up; not the first one.
@@ -21,7 +21,6 @@ pub(super) const ISOLATED: AddressRange = AddressRange::TEST_NET_3;
 
 /// The addresses of a guest's network cards, as the guest sees them.
 pub(super) async fn addresses_inside(machine: &Running) -> Result<Vec<String>, ScenarioError> {
-    let guest = &machine.boot.guest;
-    let hello = guest.race("its addresses", BOOT_WITHIN, guest.witness().hello_again()).await?;
+    let hello = describe_again(&machine.boot.guest).await?;
     Ok(hello.nics.into_iter().map(|nic| nic.address).collect())
 }

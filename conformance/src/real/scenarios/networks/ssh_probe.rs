@@ -9,6 +9,7 @@ use witness::protocol::SERVICE_PORT;
 
 use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
+use crate::real::edge::recover::describe_again;
 use crate::real::machine::Running;
 use crate::rules::RuleId;
 use crate::rules::ids::*;
@@ -47,7 +48,7 @@ impl<'a> SshProbe<'a> {
     ) -> Result<Self, ScenarioError> {
         let guest = &machine.boot.guest;
         guest.until_started(BOOT_WITHIN).await?;
-        let hello = guest.race("its hello", BOOT_WITHIN, guest.witness().hello_again()).await?;
+        let hello = describe_again(guest).await?;
         Ok(Self { context, site, machine, key, boot_id: hello.boot_id })
     }
 
