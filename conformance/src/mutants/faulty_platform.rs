@@ -26,9 +26,8 @@ const LATE: Duration = Duration::from_secs(5);
 /// What the faulty platforms of one core know together.
 #[derive(Debug, Default)]
 pub(super) struct AcrossSites {
-    /// Machines of test failovers.
+    /// Machines of test failovers, and whether there has been one.
     tests: Mutex<BTreeSet<MachineId>>,
-    /// Whether there has been a test failover.
     tested: AtomicBool,
     /// The platforms.
     all: Mutex<Vec<Weak<dyn Platform>>>,
