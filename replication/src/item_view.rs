@@ -72,7 +72,7 @@ fn health(record: &Record, has_warning: bool) -> Health {
     match (record.protection.phase, &record.replication_error) {
         (Phase::CommitPending | Phase::Committed, _) => Health::NotApplicable,
         (Phase::Stopped, _) | (_, Some(_)) => Health::Critical,
-        (Phase::Protected, None) if has_warning => Health::Warning,
+        (Phase::InitialReplication | Phase::Protected, None) if has_warning => Health::Warning,
         (Phase::InitialReplication | Phase::Protected, None) => Health::Healthy,
     }
 }
@@ -81,9 +81,13 @@ fn health(record: &Record, has_warning: bool) -> Health {
 /// resynchronisation, or guests that could not be quiesced.
 fn warning(record: &Record, policy: &Policy, now: Timestamp) -> Option<String> {
     let received = record.replica.as_ref().and_then(Replica::received_at);
-    let age = received.map(|received| now.since(received)).filter(|age| *age > policy.rpo_threshold);
-    let behind =
-        age.map(|age| format!("the newest data is {age} old; the threshold is {}", policy.rpo_threshold));
+    // What has received nothing yet is as old as its replication.
+    let is_first = record.protection.phase == Phase::InitialReplication;
+    let since = received.or(record.replicating_since.filter(|_| is_first));
+    let age = since.map(|since| now.since(since)).filter(|age| *age > policy.rpo_threshold);
+    let what = if received.is_some() { "the newest data is" } else { "nothing has been received for" };
+    let old = if received.is_some() { " old" } else { "" };
+    let behind = age.map(|age| format!("{what} {age}{old}; the threshold is {}", policy.rpo_threshold));
     let resync = record.replica.as_ref().and_then(|replica| replica.resynchronising).map(resync::message);
     behind.or(resync).or_else(|| record.quiesce_warning.clone())
 }

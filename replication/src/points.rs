@@ -27,9 +27,20 @@ pub(crate) fn choose(
     record: &Record,
     choice: &PointChoice,
 ) -> Result<RecoveryPoint, CoreError> {
+    choose_as_of(ctx, record, choice, ctx.now())
+}
+
+/// The point that a choice meant when it was accepted: a point does not expire while a job waits to
+/// use it.
+pub(crate) fn choose_as_of(
+    ctx: &Context,
+    record: &Record,
+    choice: &PointChoice,
+    accepted: Timestamp,
+) -> Result<RecoveryPoint, CoreError> {
     let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
     let policy = ctx.policies.in_force(record)?.policy;
-    let mut points = available(replica, &policy, ctx.now());
+    let mut points = available(replica, &policy, accepted);
     let none = |what: &str| CoreError::new(ErrorCode::NoRecoveryPoint, format!("there is no {what} yet"));
     match choice {
         PointChoice::Latest | PointChoice::LatestProcessed => {

@@ -41,17 +41,20 @@ pub(crate) async fn apply(ctx: &Context, item: &Item) -> Result<(), CoreError> {
 async fn next_run(ctx: &Context, item: &Item, batch: usize) -> Result<Option<(usize, usize)>, CoreError> {
     let record = item.record.lock().await;
     let Some(replica) = &record.replica else { return Ok(None) };
-    // A test failover depends on one of the points, and a job may have been asked to use one. A
-    // failover to the newest point does not block merges, because it may wait long for its source
-    // to shut down, and the chain of deltas must not grow meanwhile until no hypervisor can open
-    // it.
-    let point_in_use =
-        record.active_command.as_ref().is_some_and(|active| !active.command.uses_newest_point());
-    if record.test_failover.is_some() || point_in_use {
+    // A job may have been asked to use one of the points. A failover to the newest one does not
+    // block merges, because it may wait long for its source to shut down, and the chain of deltas
+    // must not grow meanwhile until no hypervisor can open it.
+    if record.active_command.as_ref().is_some_and(|active| !active.command.uses_newest_point()) {
         return Ok(None);
     }
     let policy = ctx.policies.in_force(&record)?.policy;
-    let expired = expired(&replica.points, &policy, ctx.now(), ctx.merging().thins);
+    let mut expired = expired(&replica.points, &policy, ctx.now(), ctx.merging().thins);
+    // A test failover depends on its point and on those below. The newer ones expire as always, or
+    // a test failover that stands for long would let them pile up.
+    if let Some(test) = &record.test_failover {
+        let kept = replica.points.iter().position(|point| point.id == test.point);
+        expired.retain(|index| kept.is_some_and(|kept| *index > kept));
+    }
     let too_many = policy.most_points.is_some_and(|most| replica.points.len() >= 2 * most as usize);
     Ok(first_run(&expired).filter(|_| too_many || expired.len() >= batch))
 }

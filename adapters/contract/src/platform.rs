@@ -152,9 +152,9 @@ pub trait Platform: Send + Sync {
     /// Opens a volume that no running machine uses.
     async fn export_volume(&self, id: &VolumeId, access: Access) -> Result<Export, PlatformError>;
 
-    /// Closes an export. What its clients have written and not flushed may be lost with the site:
-    /// each connection flushes what it has written, unless the export allows several
-    /// (NBD_FLAG_CAN_MULTI_CONN).
+    /// Closes an export. What its clients have written and not flushed may be lost with the site.
+    /// Each connection flushes what it has written itself, unless the export allows several
+    /// (`NBD_FLAG_CAN_MULTI_CONN`).
     async fn close_export(&self, id: &ExportId) -> Result<(), PlatformError>;
 
     /// Closes every snapshot, as with [`Acknowledge::Keep`], and every export. A core calls it

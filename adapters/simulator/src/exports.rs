@@ -73,6 +73,7 @@ impl Export for SnapshotExport {
         self.faults.export_answers()?;
         Ok(match &self.changed {
             Some((name, extents)) if name == context => {
+                self.faults.tracker_answers()?;
                 Some(self.division.of(extents.clone(), Telling::Changes))
             }
             _ => (context == ALLOCATION).then(|| self.division.of(self.content.allocation(), Telling::Data)),

@@ -3,7 +3,8 @@
 use nbd::Extent;
 use witness::random::Random;
 
-use crate::Extents;
+use crate::seeds::seed_of;
+use crate::{Extents, SimSite, Storage};
 
 /// The longest extent that is joined to its neighbours, in bytes.
 const JOINED: u64 = 256 * 1024;
@@ -56,6 +57,14 @@ impl Division {
             Extents::AsTracked => usize::MAX,
             Extents::Irregular => 1 + (self.seed % 5) as usize,
         }
+    }
+}
+
+impl SimSite {
+    /// How this site divides a disk of this name into extents.
+    pub(crate) fn division(&self, name: &str) -> Division {
+        let Storage { extents, .. } = self.config().storage;
+        Division { by: extents, seed: seed_of(self.seed(), &[&self.config().id.0, name], 0) }
     }
 }
 

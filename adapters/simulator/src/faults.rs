@@ -131,6 +131,10 @@ pub enum SimFault {
     QuiesceRefused(MachineId),
     /// A running guest hangs: it writes nothing and does not shut down.
     GuestHangs(MachineId),
+    /// Snapshots name the changes of the first disk of each machine only.
+    FirstDiskTracked,
+    /// Snapshots fail when they are asked for changes.
+    TrackerFails,
 }
 
 /// The link out of a site, over which snapshots are read.
@@ -162,6 +166,8 @@ struct Inner {
     lost: bool,
     cut: bool,
     room: Option<u64>,
+    first_disk_tracked: bool,
+    tracker_fails: bool,
     calls: BTreeMap<Call, u64>,
     failing: Vec<FailCall>,
     /// Reads left until one fails; the next field counts writes.
@@ -195,6 +201,8 @@ impl Faults {
             SimFault::ReadError(nth) => inner.read_error = Some(*nth),
             SimFault::WriteError(nth) => inner.write_error = Some(*nth),
             SimFault::Call(failing) => inner.failing.push(*failing),
+            SimFault::FirstDiskTracked => inner.first_disk_tracked = true,
+            SimFault::TrackerFails => inner.tracker_fails = true,
             SimFault::ShutdownRefused(_) | SimFault::QuiesceRefused(_) | SimFault::GuestHangs(_) => {}
         }
     }
@@ -211,6 +219,19 @@ impl Faults {
 
     pub(crate) fn is_lost(&self) -> bool {
         self.inner().lost
+    }
+
+    /// Whether a snapshot names the changes of a machine's disk with this number.
+    pub(crate) fn names_changes_of(&self, disk: usize) -> bool {
+        disk == 0 || !self.inner().first_disk_tracked
+    }
+
+    /// Fails if snapshots cannot be asked for changes.
+    pub(crate) fn tracker_answers(&self) -> Result<(), Refusal> {
+        if self.inner().tracker_fails {
+            return Err(Refusal::new("the changes cannot be read", errno::EIO));
+        }
+        Ok(())
     }
 
     pub(crate) fn is_full(&self) -> bool {

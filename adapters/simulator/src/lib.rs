@@ -52,6 +52,7 @@ mod profile;
 mod refusals;
 mod seeds;
 mod site;
+mod site_clock;
 mod snapshots;
 mod state;
 mod store;

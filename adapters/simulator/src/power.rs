@@ -100,6 +100,8 @@ impl SimSite {
             | SimFault::Full(_)
             | SimFault::ReadError(_)
             | SimFault::WriteError(_)
+            | SimFault::FirstDiskTracked
+            | SimFault::TrackerFails
             | SimFault::Call(_) => {}
         });
         self.announce_closed();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
@@ -16,9 +16,7 @@ use nbd::{DiskServer, Served};
 use tokio::sync::watch;
 
 use crate::disk::BOOT_PARTITION;
-use crate::extents::Division;
 use crate::faults::Faults;
-use crate::seeds::seed_of;
 use crate::state::State;
 use crate::store::Store;
 use crate::trace::Trace;
@@ -49,6 +47,8 @@ pub struct SimSite {
     merging: tokio::sync::Mutex<()>,
     /// Serves the disks, if clients in other processes read them.
     disk_server: Option<Arc<DiskServer>>,
+    /// By how much its own clock is ahead, in milliseconds.
+    pub(crate) ahead: AtomicI64,
 }
 
 impl SimSite {
@@ -76,6 +76,7 @@ impl SimSite {
             read: AtomicU64::new(0),
             merging: tokio::sync::Mutex::new(()),
             disk_server,
+            ahead: AtomicI64::new(0),
             config,
         })
     }
@@ -214,12 +215,6 @@ impl SimSite {
             Some(server) => server.serve(name, disk),
             None => nbd::serve(name, disk),
         }
-    }
-
-    /// How this site divides a disk of this name into extents.
-    pub(crate) fn division(&self, name: &str) -> Division {
-        let seed = seed_of(self.seed, &[&self.config.id.0, name], 0);
-        Division { by: self.config.storage.extents, seed }
     }
 
     pub(crate) fn ordinal(&self) -> u32 {

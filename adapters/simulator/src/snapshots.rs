@@ -116,7 +116,13 @@ impl SimSite {
         }
         let changes_unavailable = asked && disks.iter().any(|disk: &SnapshotDisk| disk.changed.is_none());
         let changes_unavailable = changes_unavailable.then_some(ChangesUnavailable::RecordLost);
-        Ok(DiskSnapshot { id, taken_at: moment(now), change_id: change, disks, changes_unavailable })
+        Ok(DiskSnapshot {
+            id,
+            taken_at: self.dated(moment(now)),
+            change_id: change,
+            disks,
+            changes_unavailable,
+        })
     }
 
     fn serve(&self, machine: &MachineId, disk: Frozen) -> (SnapshotDisk, Served) {
@@ -133,11 +139,12 @@ impl SimSite {
         bytes: &Arc<AtomicU64>,
     ) -> Result<Vec<Frozen>, PlatformError> {
         let record = state.machines.get(machine).ok_or_else(|| self.unknown("machine", machine))?;
-        let freeze = |(id, volume): &(_, VolumeId)| {
+        let freeze = |(number, (id, volume)): (usize, &(_, VolumeId))| {
             let content = state
                 .store
                 .snapshot(volume)
                 .map_err(|broken| self.refuse(Kind::Failed, format!("freeze the disks: {broken}")))?;
+            let since = since.filter(|_| self.faults().names_changes_of(number));
             let changed = since.and_then(|since| Some((context(since), state.store.changed(volume, since)?)));
             let shown = SnapshotDisk {
                 id: contract::DiskId::clone(id),
@@ -149,7 +156,7 @@ impl SimSite {
             let division = self.division(&volume.0);
             Ok(Frozen { export: SnapshotExport::new(content, changed, division, faults, bytes), shown })
         };
-        record.spec.disks.iter().map(freeze).collect()
+        record.spec.disks.iter().enumerate().map(freeze).collect()
     }
 
     /// Tracks changes since this moment, and freezes the record since the older one for reading.

@@ -83,6 +83,22 @@ impl FaultyInterface {
             PointChoice::Custom(_) if self.has(InterfaceFault::CustomIsNewest) => {
                 PointChoice::LatestProcessed
             }
+            PointChoice::Latest if self.has(InterfaceFault::LatestByDate) => {
+                let points = match item {
+                    Some(item) => self.core.item(item).await.map(|view| view.points).unwrap_or_default(),
+                    None => Vec::new(),
+                };
+                let latest = points.into_iter().filter(|point| point.processed).max_by_key(|it| it.time);
+                latest.map_or(PointChoice::Latest, |point| PointChoice::Custom(point.id))
+            }
+            PointChoice::Custom(named) if self.has(InterfaceFault::UsesNextPoint) => {
+                let points = match item {
+                    Some(item) => self.core.item(item).await.map(|view| view.points).unwrap_or_default(),
+                    None => Vec::new(),
+                };
+                let next = points.into_iter().skip_while(|point| point.id != *named).nth(1);
+                next.map_or(PointChoice::Custom(named.clone()), |point| PointChoice::Custom(point.id))
+            }
             PointChoice::Latest if self.has(InterfaceFault::LatestIsLatestProcessed) => {
                 PointChoice::LatestProcessed
             }
@@ -204,6 +220,12 @@ impl ReplicationCore for FaultyInterface {
     }
 
     async fn disable_protection(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        if self.active() == Some(InterfaceFault::EndsHealthyOnly)
+            && self.core.item(item).await?.health != Health::Healthy
+            && self.has(InterfaceFault::EndsHealthyOnly)
+        {
+            return Err(CoreError::new(ErrorCode::Platform, "the recovery site does not answer"));
+        }
         self.core.disable_protection(item).await
     }
 

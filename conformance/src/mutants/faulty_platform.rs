@@ -26,8 +26,9 @@ const LATE: Duration = Duration::from_secs(5);
 /// What the faulty platforms of one core know together.
 #[derive(Debug, Default)]
 pub(super) struct AcrossSites {
-    /// Machines of test failovers.
+    /// Machines of test failovers, and whether there has been one.
     tests: Mutex<BTreeSet<MachineId>>,
+    tested: AtomicBool,
     /// The platforms.
     all: Mutex<Vec<Weak<dyn Platform>>>,
 }
@@ -293,6 +294,7 @@ impl Platform for FaultyPlatform {
         }
         if spec.network == Network::Isolated {
             self.across.tests().insert(spec.id.clone());
+            self.across.tested.store(true, Ordering::SeqCst);
             if self.has(PlatformFault::TestsOnThePoint) {
                 for (_, volume) in &mut spec.disks {
                     *volume = site_acts::below(&self.platform, volume).await?;
@@ -457,6 +459,9 @@ impl Platform for FaultyPlatform {
     }
 
     async fn merge_volumes(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
+        if self.across.tested.load(Ordering::SeqCst) && self.has(PlatformFault::PinsTestedChains) {
+            return Err(site_acts::refusal("the chain is in use by a test failover"));
+        }
         // A machine that is kept keeps its disks.
         if self.fault == PlatformFault::KeepsMachines
             && site_acts::is_disk_of_stopped_machine(&self.platform, top).await?

@@ -98,6 +98,12 @@ pub enum InterfaceFault {
     ShutsSourceDown,
     /// Refuses to fail a machine over that had no test failover.
     DemandsTestFailover,
+    /// Takes the point with the latest date for the latest one.
+    LatestByDate,
+    /// Takes the point after the one that is named.
+    UsesNextPoint,
+    /// Ends protection only while replication works.
+    EndsHealthyOnly,
     /// Fails back to the newest application-consistent point instead of the latest one.
     FailsBackToAppConsistent,
     /// Shows only policies that were made since it was opened.

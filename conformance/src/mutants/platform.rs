@@ -62,6 +62,8 @@ pub enum PlatformFault {
     WritesForeignDisk,
     /// Makes machines whose last disk is empty and one byte short.
     ShortDisk,
+    /// Merges no volumes any more once a test failover was made.
+    PinsTestedChains,
     /// Takes no more snapshots of several machines at one moment after the first few.
     StopsSharing,
     /// Neither shuts down nor powers off a machine on premises.

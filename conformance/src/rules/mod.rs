@@ -9,6 +9,8 @@
 
 mod catalogue;
 pub mod coverage;
+#[cfg(test)]
+mod field_page;
 mod log;
 pub mod page;
 pub mod profile;

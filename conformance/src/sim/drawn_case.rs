@@ -68,7 +68,7 @@ impl DrawnCase {
         let disks = disks(random);
         let storage = [storage(random), storage(random)];
         let load = load(random, disks.len() as u64);
-        let history = match random.below(16) {
+        let history = match random.below(32) {
             0 => History::Long(Millis((6 + random.below(24)) * HOUR)),
             _ => History::Short,
         };

@@ -216,6 +216,19 @@ impl Job {
         }
     }
 
+    /// Runs a step whose failure is only a warning if it `may_fail`.
+    pub(crate) async fn step_or_warn(
+        &self,
+        may_fail: bool,
+        name: &str,
+        work: impl Future<Output = Result<(), CoreError>>,
+    ) -> Result<(), CoreError> {
+        match may_fail {
+            true => self.try_step(name, work).await.map(drop),
+            false => self.step(name, work).await,
+        }
+    }
+
     /// Sets the note of the current step.
     pub(crate) fn note(&self, note: &str) -> Result<(), CoreError> {
         self.change(|view| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use contract::{
     CoreError, Direction, ErrorCode, FailoverKind, FailoverRequest, Operation, Phase, PointChoice,
-    RecoveryPoint, Side, Step, Timestamp,
+    RecoveryPoint, Side, Step,
 };
 
 use crate::context::Context;
@@ -13,7 +13,7 @@ use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::operations::allowed::check_state;
 use crate::operations::{failback_target, hyperv_failback, source, target, test_failover};
-use crate::points::choose;
+use crate::points::{choose, choose_as_of};
 use crate::processor::process_all;
 use crate::receive::transfer_one;
 use crate::state::{Progress, Record, Volumes};
@@ -158,7 +158,7 @@ async fn prepare(
     // A planned failover requires the shutdown (PF-04), and so does a failback, because it must
     // never leave both sides running (LC-10).
     let required = is_failback || request.kind == FailoverKind::Planned;
-    let asked = ctx.now();
+    let received = item.record.lock().await.replica.as_ref().map_or(0, |replica| replica.received_count);
     let shutdown = source::shut_down(ctx, item, request);
     let is_down = match (required, request.shut_down_source) {
         (true, _) => job.step(Step::SHUT_DOWN_SOURCE, shutdown).await.map(|()| true)?,
@@ -188,16 +188,18 @@ async fn prepare(
     retention::finish_merge(ctx, item).await?;
     let mut record = item.record.lock().await.clone();
     if request.point == PointChoice::Latest && !required && !request.shut_down_source {
-        leave_out_later(&mut record, asked);
+        leave_out_later(&mut record, received);
     }
-    choose(ctx, &record, &request.point)
+    choose_as_of(ctx, &record, &request.point, job.read(|view| view.started))
 }
 
 /// Leaves out the points of transfers that were on their way when the failover was asked for: their
-/// data was not received then (RP-03).
-fn leave_out_later(record: &mut Record, asked: Timestamp) {
+/// data was not received then (RP-03). They are the last ones: dates may be those of a clock that
+/// differs. `received` transfers were there.
+fn leave_out_later(record: &mut Record, received: u64) {
     if let Some(replica) = &mut record.replica {
-        replica.points.retain(|point| point.time <= asked);
+        let later = replica.processed_count.saturating_sub(received) as usize;
+        replica.points.truncate(replica.points.len().saturating_sub(later));
     }
 }
 

@@ -47,7 +47,8 @@ pub(crate) async fn admit(ctx: &Context, request: &EnableProtection) -> Result<A
         PlatformErrorKind::NotFound => unknown("machine", &request.machine),
         _ => error.into(),
     })?;
-    let record = new_record(request, pair, kind, &machine);
+    let mut record = new_record(request, pair, kind, &machine);
+    record.replicating_since = Some(ctx.now());
     consistency_group::check_member(ctx, &record).await?;
     ctx.refuse_duplicate(&record).await?;
     let target = &request.target.machine;
@@ -77,6 +78,7 @@ fn new_record(request: &EnableProtection, pair: Pair, kind: PlatformKind, machin
         seed: None,
         built: Volumes::new(),
         failed_over_to: None,
+        replicating_since: None,
         replication_error: None,
         quiesce_warning: None,
         quiesce_attempted: None,
@@ -172,17 +174,30 @@ pub(crate) async fn disable(ctx: &Arc<Context>, item: &Arc<Item>, job: &Job) -> 
         .await
     })
     .await?;
-    job.step("remove test machine", test_failover::remove(ctx, item)).await?;
-    retention::finish_merge(ctx, item).await?;
+    // A site that is lost may never come back, and the machine has to be free to be protected
+    // elsewhere. What is left there is a warning then.
+    let gone = is_replica_lost(ctx, item).await;
+    job.step_or_warn(gone, "remove test machine", test_failover::remove(ctx, item)).await?;
+    if !gone {
+        retention::finish_merge(ctx, item).await?;
+    }
     let record = item.record.lock().await.clone();
     if record.protection.active == Side::Primary && !record.built.is_empty() {
         // A failed failover could not remove its target.
         let recovery = ctx.platform(&record.recovery.0)?;
-        job.step("remove half-built target", remove_target(&recovery, &record)).await?;
+        job.step_or_warn(gone, "remove half-built target", remove_target(&recovery, &record)).await?;
     }
     job.step("stop change tracking", stop_tracking(ctx, &record)).await?;
-    job.step("delete replica", delete_replica(ctx, &record)).await?;
+    job.step_or_warn(gone, "delete replica", delete_replica(ctx, &record)).await?;
     ctx.remove_item(item).await
+}
+
+/// Whether the site that holds the replica does not answer.
+async fn is_replica_lost(ctx: &Context, item: &Item) -> bool {
+    let record = item.record.lock().await.clone();
+    let Some(replica) = &record.replica else { return false };
+    let Ok(platform) = ctx.platform(&record.on(replica.side).0) else { return false };
+    platform.site().await.is_err_and(|error| error.kind == PlatformErrorKind::Unreachable)
 }
 
 /// Stops change tracking on the active machine, which would otherwise go on costing it performance.

@@ -73,7 +73,9 @@ async fn begin(
         failback_target::prepare_ends(ctx, item, job, request).await?;
     }
     let base = job.step("find replica", find_base(ctx, item, side)).await?;
+    let now = ctx.now();
     ctx.update(item, |record| {
+        record.replicating_since = Some(now);
         record.route = request.cloned();
         let round = record.next_number();
         record.replica = Some(Replica::new(side, round, base));

@@ -88,6 +88,9 @@ pub(crate) struct Record {
     /// it.
     pub(crate) built: Volumes,
     pub(crate) failed_over_to: Option<PointId>,
+    /// When replication in this direction began.
+    #[serde(default)]
+    pub(crate) replicating_since: Option<Timestamp>,
     /// Why replication does not work; `None` while it works.
     pub(crate) replication_error: Option<String>,
     /// Why the last attempt at an application-consistent point failed, if it did.

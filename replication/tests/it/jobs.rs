@@ -1,8 +1,9 @@
 //! Jobs: retried, resumed and cancelled where their state allows it, and listed.
 
 use contract::{
-    DataSync, ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobId, JobKind, JobState, Millis,
-    Platform, PlatformErrorKind as Kind, PointChoice, Policy, TestFailoverRequest,
+    DataSync, EnableProtection, ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobId, JobKind,
+    JobState, Millis, Platform, PlatformErrorKind as Kind, PointChoice, Policy, StepState,
+    TestFailoverRequest,
 };
 use simulator::testbed::{
     BACK, BOOT, INTERVAL, OUT, POLICY, Testbed, enable_request, fail_next_call, item_of,
@@ -207,5 +208,24 @@ fn jobs_are_listed_newest_last_and_by_filter() {
         assert_eq!(ids(test_failovers.clone()).await, ["job-3", "job-5", "job-7", "job-9", "job-11"]);
         let nothing = JobFilter { parent: Some("job-1".into()), ..test_failovers };
         assert_eq!(ids(nothing).await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn protection_ends_while_the_recovery_site_does_not_answer() {
+    run(43, async |world| {
+        let testbed = vmware_testbed(world);
+        let item = testbed.protect("web").await.unwrap();
+        testbed.wait_for_points(&item, 3).await.unwrap();
+        testbed.recovery.lose();
+        let job = testbed.completed(testbed.core.disable_protection(&item).await).await.unwrap();
+        assert!(job.steps.iter().any(|step| step.state == StepState::Warning), "{:?}", job.steps);
+        assert!(testbed.core.item(&item).await.is_err());
+        testbed.recovery.restore();
+        let again = EnableProtection { item: "again".into(), ..enable_request("web") };
+        testbed.completed(testbed.core.enable_protection(&again).await).await.unwrap();
+        testbed.wait_for_points(&again.item, 3).await.unwrap();
+        testbed.fail_over(&again.item, PointChoice::Latest).await.unwrap();
+        testbed.recovered("web").unwrap();
     });
 }

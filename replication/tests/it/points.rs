@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use contract::{
     ChangesUnavailable, Consistency, EnableProtection, ErrorCode, FailoverRequest, Health, ItemId, Millis,
-    Platform, PlatformKind, PointChoice, PointId, Policy,
+    Platform, PlatformKind, PointChoice, PointId, Policy, TestFailoverRequest,
 };
 use simulator::testbed::{
-    HOUR, INTERVAL, POLICY, Setup, Testbed, Validity, enable_request, failover_to, item_of, low_write_machine,
+    HOUR, INTERVAL, POLICY, Setup, Testbed, Validity, enable_request, failover_to, item_of,
+    low_write_machine, test_machine,
 };
-use simulator::{Load, SimFault, SimInstall, SimProfile, SimSite, SimWorld, run};
+use simulator::{Link, Load, SimFault, SimInstall, SimProfile, SimSite, SimWorld, run};
 
 use crate::support::{ObservableState, setup, testbed_with, vmware_testbed};
 
@@ -387,5 +388,65 @@ fn points_do_not_pile_up_while_a_failover_waits_for_a_source_that_does_not_shut_
         assert!(waiting.points.len() <= 2 * most, "{} points, the policy keeps {most}", waiting.points.len());
         testbed.completed(&job).await.unwrap();
         testbed.recovered("web").unwrap();
+    });
+}
+
+#[test]
+fn points_do_not_pile_up_while_a_test_failover_stands() {
+    run(41, async |world| {
+        let testbed = keeping(world, 3);
+        let item = testbed.protect("web").await.unwrap();
+        testbed.wait_for_points(&item, 3).await.unwrap();
+        let tested = testbed.oldest_point(&item).await.unwrap();
+        let request = TestFailoverRequest::isolated(&item, PointChoice::Custom(tested.id.clone()));
+        testbed.completed(testbed.core.test_failover(&request).await).await.unwrap();
+        testbed.advance(Millis(40 * INTERVAL.0)).await;
+        let points = testbed.processed_points(&item).await.unwrap();
+        assert_eq!(points.first(), Some(&tested), "the point that is tested is kept");
+        assert!(points.len() <= 7, "{} points, the policy keeps 3", points.len());
+        crate::support::disks_untouched(&testbed.recovery, &test_machine("web")).unwrap();
+        testbed.completed(testbed.core.clean_up_test_failover(&item).await).await.unwrap();
+        testbed.advance(Millis(10 * INTERVAL.0)).await;
+        assert!(testbed.processed_points(&item).await.unwrap().len() <= 6);
+        recovered_writes(&testbed, "web", PointChoice::Latest).await;
+    });
+}
+
+#[test]
+fn a_point_does_not_expire_while_its_failover_waits_for_the_source() {
+    run(42, async |world| {
+        let policy = |policy| Policy { retention: HOUR, most_points: None, ..policy };
+        let testbed = testbed_with(world, setup().with_policy(policy));
+        let item = testbed.protect("web").await.unwrap();
+        testbed.wait_for_points(&item, 1).await.unwrap();
+        testbed.advance(HOUR).await;
+        let oldest = testbed.oldest_point(&item).await.unwrap();
+        testbed.primary.inject(&SimFault::ShutdownRefused("web".into()));
+        let wanted = FailoverRequest {
+            shut_down_source: true,
+            shutdown_within: Millis(10 * INTERVAL.0),
+            ..failover_to(&item, PointChoice::Custom(oldest.id.clone()))
+        };
+        testbed.completed(testbed.core.failover(&wanted).await).await.unwrap();
+        assert_eq!(testbed.item(&item).await.unwrap().failed_over_to, Some(oldest.id));
+        testbed.recovered("web").unwrap();
+    });
+}
+
+#[test]
+fn a_first_copy_that_does_not_come_is_a_warning() {
+    run(44, async |world| {
+        let testbed = vmware_testbed(world);
+        testbed.install(&SimInstall::new("web")).await.unwrap();
+        testbed.primary.set_link(Link { latency: Millis(30 * 60_000), ..Link::default() });
+        testbed.core.enable_protection(&enable_request("web")).await.unwrap();
+        testbed.advance(Millis(10 * 60_000)).await;
+        assert_eq!(testbed.item(&item_of("web")).await.unwrap().health, Health::Healthy);
+        testbed.advance(Millis(10 * 60_000)).await;
+        let view = testbed.item(&item_of("web")).await.unwrap();
+        assert_eq!(view.health, Health::Warning, "{}", view.trouble);
+        testbed.primary.set_link(Link::default());
+        testbed.wait_for_points(&item_of("web"), 3).await.unwrap();
+        assert_eq!(testbed.item(&item_of("web")).await.unwrap().health, Health::Healthy);
     });
 }

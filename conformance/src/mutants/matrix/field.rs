@@ -3,9 +3,12 @@
 
 use super::super::class::MutantClass as Class;
 use super::super::data_path::{
-    ByExtent, FirstExtentOnly, Unflushed, round_down, swap_data_disks, wrap_offsets, zero_rest_of_block,
+    ByExtent, FirstExtentOnly, SkipResync, Unflushed, round_down, swap_data_disks, wrap_offsets,
+    zero_rest_of_block,
 };
+use super::super::interface::InterfaceFault;
 use super::super::mutant::{Kind, Mutant};
+use super::super::platform::PlatformFault;
 use super::super::views;
 use crate::core_under_test::Flushes;
 use crate::rules::ids::*;
@@ -75,5 +78,40 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "writes to each disk over four connections and flushes one (NetworkBlockDevice/nbd#43)",
         Kind::DataPath(|| Box::new(Unflushed(Flushes::FirstOfFour))),
         &[FX_08],
+    ),
+    Mutant::new(
+        Class::WrongPoint,
+        "uses-next-point",
+        "takes the point after the one that is named, as if that had expired (longhorn/longhorn#6750)",
+        Kind::Interface(InterfaceFault::UsesNextPoint),
+        &[FX_09],
+    ),
+    Mutant::new(
+        Class::PointsKeptOrDeleted,
+        "pins-tested-chains",
+        "merges no points any more once a test failover was made (zrepl/zrepl#288)",
+        Kind::Platform(PlatformFault::PinsTestedChains),
+        &[FX_10],
+    ),
+    Mutant::new(
+        Class::TransferSkipped,
+        "trusts-one-tracker",
+        "takes disks for unchanged of which the source names no changes (abbbi/virtnbdbackup#240)",
+        Kind::DataPath(|| Box::new(SkipResync)),
+        &[FX_12],
+    ),
+    Mutant::new(
+        Class::WrongPoint,
+        "latest-by-date",
+        "takes the point with the latest date for the latest one (jimsalterjrs/sanoid#155)",
+        Kind::Interface(InterfaceFault::LatestByDate),
+        &[FX_13],
+    ),
+    Mutant::new(
+        Class::RequestIgnored,
+        "ends-healthy-only",
+        "ends protection only while replication works (PegaProx/project-pegaprox#563)",
+        Kind::Interface(InterfaceFault::EndsHealthyOnly),
+        &[FX_11],
     ),
 ];

@@ -21,7 +21,9 @@ mod policies;
 mod refusals;
 mod reported_figures;
 mod restart;
+mod retention;
 mod test_failover;
+mod trackers;
 mod variety;
 
 use crate::sim::check::Check;
@@ -52,6 +54,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         groups::CHECKS,
         variety::CHECKS,
         durability::CHECKS,
+        retention::CHECKS,
+        trackers::CHECKS,
     ];
     topics.into_iter().flatten()
 }

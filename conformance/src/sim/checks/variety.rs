@@ -49,7 +49,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Setup::vmware,
         writes_nothing
     ),
-    check!("a disk of more than 4 TiB is recovered", &[FX_07], Setup::vmware, large_disk),
+    check!("a disk of more than 2 TiB is recovered", &[FX_07], Setup::vmware, large_disk),
 ];
 
 const KIB: u64 = 1024;
@@ -70,7 +70,7 @@ fn with_zeroes() -> SimInstall {
     machine("web", &[2 * MIB, 2 * MIB], load)
 }
 
-fn with_odd_sizes() -> SimInstall {
+pub(crate) fn with_odd_sizes() -> SimInstall {
     machine("web", &[MIB + 127 * 512, 512 * KIB + 3 * 512, MIB - 512], ANY_SIZE)
 }
 
@@ -186,7 +186,7 @@ async fn large_disk(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyE
         return Ok(());
     }
     testbed.completed(testbed.core.disable_protection(&trial).await).await?;
-    let item = testbed.protect_machine(&machine("web", &[MIB, (4 << 40) + 3 * 512], ANY_SIZE)).await?;
+    let item = testbed.protect_machine(&machine("web", &[MIB, (2 << 40) + MIB + 3 * 512], ANY_SIZE)).await?;
     testbed.wait_for_points(&item, 4).await?;
     testbed.primary.lose();
     recover(testbed, rules, FX_07, &item).await

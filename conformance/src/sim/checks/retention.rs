@@ -1,0 +1,90 @@
+//! Retention beside a failover or a test failover, and protection that ends without its recovery
+//! site (FX-09 to FX-11).
+
+use contract::{FailoverRequest, Millis, PointChoice, Policy, TestFailoverRequest};
+use simulator::SimFault;
+use simulator::testbed::{BOOT, HOUR, INTERVAL, failover_to};
+
+use crate::rules::RuleLog;
+use crate::rules::ids::*;
+use crate::sim::check::{Check, against, check, missing, succeeds};
+use crate::sim::checks::variety::check_exact;
+use crate::sim::early_end::EarlyEnd;
+use crate::sim::testbed::{Setup, Testbed};
+
+pub(crate) const CHECKS: &[Check] = &[
+    check!(
+        "a point does not expire while its failover waits for the source to shut down",
+        &[FX_09],
+        one_hour,
+        point_expires_meanwhile
+    ),
+    check!(
+        "points expire again once a test failover is cleaned up",
+        &[FX_10],
+        || Setup::vmware().keeping(KEPT),
+        long_test_failover
+    ),
+    check!("protection ends without the recovery site", &[FX_11], Setup::vmware, ends_without_site),
+];
+
+/// How many points the policy of [`long_test_failover`] keeps.
+const KEPT: u32 = 3;
+
+fn one_hour() -> Setup {
+    Setup::vmware().with_policy(|policy| Policy { retention: HOUR, most_points: None, ..policy })
+}
+
+async fn point_expires_meanwhile(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 1).await?;
+    testbed.advance(HOUR).await;
+    testbed.wait_until_idle().await?;
+    let now = testbed.world.clock().now();
+    // It expires within a few intervals, and not before the request is answered.
+    let lasts = |age: Millis| age.0 + INTERVAL.0 / 2 <= HOUR.0;
+    let points = testbed.processed_points(&item).await?;
+    let oldest = points.into_iter().find(|point| lasts(now.since(point.time)));
+    let oldest = oldest.ok_or_else(|| missing("a processed point"))?;
+    testbed.primary.inject(&SimFault::ShutdownRefused("web".into()));
+    let request = FailoverRequest {
+        shut_down_source: true,
+        shutdown_within: Millis(10 * INTERVAL.0),
+        ..failover_to(&item, PointChoice::Custom(oldest.id))
+    };
+    let failed_over = testbed.fail_over_as(&request).await.map_err(|end| against(rules, FX_09, end));
+    succeeds(rules, (FX_09, "the failover to a point that expired meanwhile"), failed_over)?;
+    testbed.advance(BOOT).await;
+    check_exact(rules, FX_09, &testbed.boots("web")?)
+}
+
+async fn long_test_failover(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 3).await?;
+    let oldest = testbed.oldest_point(&item).await?;
+    let request = TestFailoverRequest::isolated(&item, PointChoice::Custom(oldest.id));
+    testbed.completed(testbed.core.test_failover(&request).await).await?;
+    testbed.advance(Millis(40 * INTERVAL.0)).await;
+    testbed.completed(testbed.core.clean_up_test_failover(&item).await).await?;
+    testbed.advance(Millis(10 * INTERVAL.0)).await;
+    testbed.wait_until_idle().await?;
+    let points = testbed.processed_points(&item).await?.len();
+    let found = format!("ten intervals after the clean-up there are {points} points; {KEPT} are kept");
+    // A point may have come since retention was last applied.
+    rules.check(FX_10, points <= 2 * KEPT as usize + 1, found);
+    Ok(())
+}
+
+async fn ends_without_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 3).await?;
+    testbed.recovery.lose();
+    testbed.advance(Millis(5 * INTERVAL.0)).await;
+    let ended = testbed.completed(testbed.core.disable_protection(&item).await).await;
+    let is_over = ended.is_ok();
+    let runs = testbed.primary.last_boot(&"web".into()).is_some_and(|boot| boot.ended().is_none());
+    let words = ended.map_or_else(|end| end.to_string(), |job| format!("{:?}", job.state));
+    rules.check(FX_11, is_over && runs, format!("protection without its site: {words}; web runs: {runs}"));
+    testbed.recovery.restore();
+    Ok(())
+}
