@@ -7,7 +7,7 @@ use simulator::testbed::{BOOT, INTERVAL, TestbedError, failover_to};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, against, check, succeeds};
-use crate::sim::checks::variety::{check_exact, with_any_writes, with_odd_sizes};
+use crate::sim::checks::variety::{check_exact, with_any_writes, with_few_writes};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -32,7 +32,7 @@ const AWHILE: Millis = Millis(3 * INTERVAL.0);
 const AHEAD: i64 = 60 * 60 * 1000;
 
 async fn tracker_fails_in_part(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
-    let item = testbed.protect_machine(&with_odd_sizes()).await?;
+    let item = testbed.protect_machine(&with_few_writes()).await?;
     testbed.wait_for_points(&item, 3).await?;
     for fault in [SimFault::FirstDiskTracked, SimFault::TrackerFails] {
         testbed.primary.inject(&fault);

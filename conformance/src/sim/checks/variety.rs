@@ -70,12 +70,18 @@ fn with_zeroes() -> SimInstall {
     machine("web", &[2 * MIB, 2 * MIB], load)
 }
 
-pub(crate) fn with_odd_sizes() -> SimInstall {
+fn with_odd_sizes() -> SimInstall {
     machine("web", &[MIB + 127 * 512, 512 * KIB + 3 * 512, MIB - 512], ANY_SIZE)
 }
 
 fn with_equal_disks() -> SimInstall {
     machine("web", &[MIB, 768 * KIB, 768 * KIB, 768 * KIB], ANY_SIZE)
+}
+
+/// Few writes on larger disks, so that what one transfer loses is rarely written again.
+pub(crate) fn with_few_writes() -> SimInstall {
+    let load = Load { churn_every: Millis(20_000), ..ANY_SIZE };
+    machine("web", &[MIB, 8 * MIB - 512, 8 * MIB + 512], load)
 }
 
 pub(crate) fn with_any_writes() -> SimInstall {
