@@ -56,8 +56,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "leaves the changes of the second disk out of every recovery point",
         Kind::DataPath(|| Box::new(ByExtent(|_, extent| extent.disk != 1))),
         &[FO_10],
-    )
-    .and_on_guests(&[guests("physical-azure", &[FO_10])]),
+    ),
     Mutant::new(
         Class::TransferSkipped,
         "drop-first-disk",
@@ -116,8 +115,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "writes only the first half of one extent of every transfer",
         Kind::DataPath(|| Box::new(OncePerTransfer::new(halve))),
         &[FO_10],
-    )
-    .and_on_guests(&[guests("azure-azure", &[FO_10])]),
+    ),
     Mutant::new(
         Class::DataAltered,
         "write-zeroes",
@@ -168,6 +166,5 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "makes target machines without their last disk",
         Kind::Platform(PlatformFault::LosesDisk),
         &[FO_01],
-    )
-    .and_on_guests(&[guests("physical-azure", &[FO_10])]),
+    ),
 ];

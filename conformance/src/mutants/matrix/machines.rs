@@ -37,8 +37,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "connects test failovers to the production network",
         Kind::Platform(PlatformFault::TestsInProduction),
         &[TF_04],
-    )
-    .and_on_guests(&[guests("test-failover-vmware-azure", &[TF_04])]),
+    ),
     Mutant::new(
         Class::BothSidesRun,
         "leaves-source-running",

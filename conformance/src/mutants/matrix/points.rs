@@ -21,8 +21,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "runs every test failover from the newest point",
         Kind::Interface(InterfaceFault::TestsNewestPoint),
         &[TF_03],
-    )
-    .and_on_guests(&[guests("test-failover-vmware-azure", &[TF_03])]),
+    ),
     Mutant::new(
         Class::WrongPoint,
         "ignores-shared-points",
@@ -58,8 +57,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "never deletes the volume of a recovery point",
         Kind::Platform(PlatformFault::KeepsVolumes),
         &[FO_04],
-    )
-    .and_on_guests(&[guests("physical-azure", &[FO_04])]),
+    ),
     Mutant::new(
         Class::WrongPoint,
         "custom-is-newest",
