@@ -208,6 +208,13 @@ impl Testbed {
         taken.map(|event| event.at).collect()
     }
 
+    /// How many snapshots of a machine at a site were closed, by the site's own record.
+    #[must_use]
+    pub fn snapshots_closed(&self, site: &SimSite, machine: &MachineId) -> usize {
+        let is_closed = |event: &&Event| event.subject == machine.0 && event.what.ends_with(" bytes");
+        site.trace().iter().filter(is_closed).count()
+    }
+
     /// How many bytes were read from the snapshots of a machine at a site that were closed after
     /// `since`, by the site's own record.
     #[must_use]

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use contract::{
-    Consistency, ErrorCode, ItemId, JobView, Millis, PointChoice, Policy, RecoveryPoint, Step, Timestamp,
+    Consistency, ErrorCode, ItemId, JobView, MachineId, Millis, PointChoice, Policy, RecoveryPoint, Step,
+    Timestamp,
 };
 use simulator::testbed::{BACK, HOUR, INTERVAL, POLICY, failover_to, item_of, low_write_machine};
 use simulator::{Call, Link, SimProfile, SimWrite, Snapshot};
@@ -129,7 +130,7 @@ async fn nothing_queued(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
     let due = last_received(testbed, "web")?.0 + INTERVAL.0;
     let now = testbed.world.clock().now().0;
     testbed.advance(Millis((due + held / 2).saturating_sub(now))).await;
-    let received = last_received(testbed, "web")?;
+    let (received, sent) = (last_closed(testbed, "web")?, last_received(testbed, "web")?);
     let job = testbed.core.failover(&failover_to(&item, PointChoice::Latest)).await?;
     testbed.primary.set_link(Link::default());
     testbed.completed(&job).await?;
@@ -137,10 +138,12 @@ async fn nothing_queued(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
     let log = boots.source.log();
     let until = |fits: &dyn Fn(&SimWrite) -> bool| log.iter().take_while(|write| fits(write)).count();
     let least = until(&|write| write.at < received);
-    let most = until(&|write| write.at <= received);
+    let most = until(&|write| write.at <= sent);
     let (fewest, writes) = (boots.fewest_writes()?, boots.contained()?.writes);
-    let found =
-        format!("{writes} of {} writes are recovered, and the first {most} had been received", log.len());
+    let found = format!(
+        "{writes} of {} writes are recovered; the first {least} had been received, and no more than {most}",
+        log.len()
+    );
     rules.check(RP_03, writes >= least && fewest <= most && most < log.len(), found);
     Ok(())
 }
@@ -150,6 +153,16 @@ async fn nothing_queued(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
 fn last_received(testbed: &Testbed, machine: &str) -> Result<Timestamp, EarlyEnd> {
     let taken = testbed.snapshot_times(&testbed.primary, &machine.into());
     taken.last().copied().ok_or_else(|| missing(format!("a snapshot of {machine}")))
+}
+
+/// When the last snapshot of a machine was taken that has been read to its end and closed, by its
+/// site's own record: what was written before had been received.
+fn last_closed(testbed: &Testbed, machine: &str) -> Result<Timestamp, EarlyEnd> {
+    let machine = MachineId::from(machine);
+    let closed = testbed.snapshots_closed(&testbed.primary, &machine);
+    // A core takes one snapshot after the other.
+    let taken = testbed.snapshot_times(&testbed.primary, &machine).into_iter().take(closed);
+    taken.last().ok_or_else(|| missing(format!("a snapshot of {machine} that was read")))
 }
 
 /// Fails a machine over whose newest points are received and not processed.
