@@ -1,7 +1,8 @@
 //! Directories with an owner.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::Builder;
@@ -29,7 +30,9 @@ impl OwnedDir {
     /// # Errors
     /// The host allows no directory or no lock.
     pub fn new_in(parent: &Path, what: &str) -> io::Result<Self> {
-        let made = Builder::new().prefix(&format!("{PREFIX}{what}-")).tempdir_in(parent)?;
+        let only_owner = Permissions::from_mode(0o700);
+        let name = format!("{PREFIX}{what}-");
+        let made = Builder::new().prefix(&name).permissions(only_owner).tempdir_in(parent)?;
         let lock = File::open(made.path())?;
         lock.lock()?;
         let mut path = made.path().as_os_str().to_owned();

@@ -12,7 +12,9 @@ mod partition;
 mod service;
 mod stream;
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
+use std::rc::Rc;
 
 use contract::{CoreError, ErrorCode};
 use fatfs::{Dir, FileSystem, FsOptions};
@@ -50,11 +52,14 @@ impl std::fmt::Display for Repairs {
 pub(crate) fn repair(uri: &str, drivers: &[String]) -> Result<Repairs, CoreError> {
     let mut client = Client::connect(uri).map_err(crate::transfer::nbd_error)?;
     let partition = partition::boot_partition(&mut client).map_err(failed)?;
-    let stream = DiskStream::new(client, partition);
+    let client = Rc::new(RefCell::new(client));
+    let stream = DiskStream::new(Rc::clone(&client), partition);
     let fat = Fat::new(stream, FsOptions::new()).map_err(|e| failed(format!("the boot partition: {e}")))?;
     let drivers = add_drivers(&fat.root_dir(), drivers)?;
     let dhcp = enable_dhcp(&fat.root_dir())?;
     fat.unmount().map_err(|e| failed(format!("the boot partition: {e}")))?;
+    // The file system does not do so after its last writes.
+    client.borrow_mut().flush().map_err(crate::transfer::nbd_error)?;
     Ok(Repairs { drivers, dhcp })
 }
 

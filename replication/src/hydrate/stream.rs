@@ -1,19 +1,21 @@
 //! A byte range of an NBD export as a stream.
 
+use std::cell::RefCell;
 use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::rc::Rc;
 
 use nbd::Client;
 
 /// Reads and writes bytes of one partition.
 pub(super) struct DiskStream {
-    client: Client,
+    client: Rc<RefCell<Client>>,
     range: Range<u64>,
     at: u64,
 }
 
 impl DiskStream {
-    pub(super) fn new(client: Client, range: Range<u64>) -> Self {
+    pub(super) fn new(client: Rc<RefCell<Client>>, range: Range<u64>) -> Self {
         Self { client, range, at: 0 }
     }
 
@@ -30,7 +32,7 @@ impl DiskStream {
 impl Read for DiskStream {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let count = self.room(buffer.len());
-        self.client.read(self.range.start + self.at, &mut buffer[..count])?;
+        self.client.borrow_mut().read(self.range.start + self.at, &mut buffer[..count])?;
         self.at += count as u64;
         Ok(count)
     }
@@ -39,13 +41,13 @@ impl Read for DiskStream {
 impl Write for DiskStream {
     fn write(&mut self, data: &[u8]) -> Result<usize> {
         let count = self.room(data.len());
-        self.client.write(self.range.start + self.at, &data[..count])?;
+        self.client.borrow_mut().write(self.range.start + self.at, &data[..count])?;
         self.at += count as u64;
         Ok(count)
     }
 
     fn flush(&mut self) -> Result<()> {
-        Ok(self.client.flush()?)
+        Ok(self.client.borrow_mut().flush()?)
     }
 }
 

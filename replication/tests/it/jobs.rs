@@ -138,29 +138,6 @@ fn a_retry_while_a_test_failover_is_under_way_is_refused_as_busy() {
 }
 
 #[test]
-fn a_job_that_no_retry_can_cure_is_not_retried() {
-    run(6, async |world| {
-        let testbed = vmware_testbed(world);
-        let item = testbed.protect("web").await.unwrap();
-        let oldest = testbed.item(&item).await.unwrap().points[0].id.clone();
-        let short = Policy { retention: Millis(10 * INTERVAL.0), ..testbed.policy };
-        testbed.core.update_policy(&POLICY.into(), &short).await.unwrap();
-        // The chosen point expires while the source does not shut down.
-        testbed.primary.inject(&SimFault::ShutdownRefused("web".into()));
-        let request = FailoverRequest {
-            point: PointChoice::Custom(oldest),
-            shut_down_source: true,
-            shutdown_within: Millis(20 * INTERVAL.0),
-            ..FailoverRequest::unplanned(&item, OUT)
-        };
-        let job = testbed.core.failover(&request).await.unwrap();
-        let view = testbed.ended(&job).await.unwrap();
-        assert_eq!(view.error.unwrap().code, ErrorCode::PointExpired);
-        assert_refused(&testbed, &[("retry", job, ErrorCode::NotCurable)]).await;
-    });
-}
-
-#[test]
 fn a_failback_that_waits_can_be_completed_or_cancelled_by_its_job() {
     run(7, async |world| {
         let testbed = hyperv_testbed(world);

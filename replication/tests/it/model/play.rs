@@ -226,6 +226,10 @@ impl Play {
     }
 
     async fn ask(&mut self, ask: Ask, interference: Interference) -> Result<(), String> {
+        if ask == Ask::Disable && self.model.conditions.lost.contains(&true) {
+            // What is left on the lost site then (FX-11) is unknown to the model.
+            return Ok(());
+        }
         let refusals = self.model.refusals(ask);
         let expected_end = self.model.expected_end(ask);
         let required = self.required(ask).await;
