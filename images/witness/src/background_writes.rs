@@ -1,5 +1,6 @@
 //! Background writes: random writes to a file on each disk, with holes punched now and then so that
-//! the file system also frees and allocates space.
+//! the file system also frees and allocates space, and with zeroes over data now and then, which a
+//! faulty core may take for nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,6 +19,13 @@ pub(crate) const LARGEST_WRITE: u32 = 1024 * 1024;
 /// The size of a write must be a multiple of this.
 pub(crate) const BLOCK: u32 = 4096;
 const PUNCH_EVERY: u64 = 64;
+/// Every so many operations one region of the file is filled and another one, which was filled
+/// earlier, is overwritten with zeroes.
+const ERASE_EVERY: u64 = 16;
+/// How many rounds lie between the two: several times the interval of a transfer.
+const ROUNDS_FILLED: u64 = 4;
+/// Size of such a region: wherever it lies on the disk, it covers a whole grain of 64 KiB.
+const REGION: usize = 128 * 1024;
 const SYNC_EVERY: u64 = 16;
 
 /// The background writes on one disk.
@@ -41,7 +49,7 @@ impl BackgroundWrites {
             Ok(file) => (file, true),
             Err(_) => (OpenOptions::new().write(true).open(path)?, false),
         };
-        let buffer = vec![0; (bytes + BLOCK) as usize];
+        let buffer = vec![0; bytes.max(REGION as u32) as usize + BLOCK as usize];
         let aligned = buffer.as_ptr().align_offset(BLOCK as usize);
         Ok(Self { file, direct, buffer, aligned, length: bytes as usize, random, operations: 0 })
     }
@@ -55,11 +63,29 @@ impl BackgroundWrites {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             return Ok(rustix::fs::fallocate(&self.file, flags, offset, self.length as u64)?);
         }
+        if self.operations.is_multiple_of(ERASE_EVERY) {
+            return self.erase(self.operations / ERASE_EVERY);
+        }
         let content = &mut self.buffer[self.aligned..self.aligned + self.length];
         self.random.fill(content);
         self.file.write_all_at(content, offset)?;
         if !self.direct && self.operations.is_multiple_of(SYNC_EVERY) {
             self.file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// Fills the region of this round with data, and overwrites the region of an earlier round with
+    /// zeroes.
+    fn erase(&mut self, round: u64) -> io::Result<()> {
+        let regions = FILE_BYTES / REGION as u64;
+        let at = |round: u64| round % regions * REGION as u64;
+        let content = &mut self.buffer[self.aligned..self.aligned + REGION];
+        self.random.fill(content);
+        self.file.write_all_at(content, at(round))?;
+        if let Some(filled) = round.checked_sub(ROUNDS_FILLED) {
+            content.fill(0);
+            self.file.write_all_at(content, at(filled))?;
         }
         Ok(())
     }
@@ -81,5 +107,21 @@ mod tests {
         let file = std::fs::metadata(&path).expect("there");
         assert_eq!(file.len(), FILE_BYTES);
         assert!(file.blocks() * 512 < FILE_BYTES);
+    }
+
+    #[test]
+    fn what_was_filled_is_overwritten_with_zeroes_later() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("churn");
+        let mut writes = BackgroundWrites::open(&path, BLOCK, Random::for_stream(1, 0)).expect("opened");
+        let mut region = |round: u64| {
+            writes.erase(round).expect("written");
+            let mut content = vec![0; REGION];
+            let file = File::open(&path).expect("opened");
+            file.read_exact_at(&mut content, REGION as u64).expect("read");
+            content.iter().any(|byte| *byte != 0)
+        };
+        assert!(region(1) && region(ROUNDS_FILLED));
+        assert!(!region(1 + ROUNDS_FILLED));
     }
 }
