@@ -2,13 +2,10 @@
 
 use contract::{
     DataSync, EnableProtection, ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobId, JobKind,
-    JobState, Millis, Platform, PlatformErrorKind as Kind, PointChoice, Policy, StepState,
-    TestFailoverRequest,
+    JobState, Platform, PlatformErrorKind as Kind, PointChoice, StepState, TestFailoverRequest,
 };
-use simulator::testbed::{
-    BACK, BOOT, INTERVAL, OUT, POLICY, Testbed, enable_request, fail_next_call, item_of,
-};
-use simulator::{Call, SimFault, SimInstall, run};
+use simulator::testbed::{BACK, BOOT, OUT, Testbed, enable_request, fail_next_call, item_of};
+use simulator::{Call, SimInstall, run};
 
 use crate::support::{ObservableState, assert_recovered, hyperv_testbed, reopen, vmware_testbed};
 
