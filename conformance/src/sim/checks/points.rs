@@ -161,8 +161,9 @@ fn last_closed(testbed: &Testbed, machine: &str) -> Result<Timestamp, EarlyEnd> 
     let machine = MachineId::from(machine);
     let closed = testbed.snapshots_closed(&testbed.primary, &machine);
     // A core takes one snapshot after the other.
-    let taken = testbed.snapshot_times(&testbed.primary, &machine).into_iter().take(closed);
-    taken.last().ok_or_else(|| missing(format!("a snapshot of {machine} that was read")))
+    let taken = testbed.snapshot_times(&testbed.primary, &machine);
+    let read = closed.checked_sub(1).and_then(|last| taken.get(last).or(taken.last()));
+    read.copied().ok_or_else(|| missing(format!("a snapshot of {machine} that was read")))
 }
 
 /// Fails a machine over whose newest points are received and not processed.
