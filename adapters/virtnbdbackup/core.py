@@ -103,7 +103,7 @@ class VirtNbdBackup(FullCopy):
             target = self.state_dir / "restore" / volume
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir(parents=True)
-            await rt.execute(
+            await _to_its_end(
                 "virtnbdrestore", "--action", "restore", "--noprogress", "--input", chain.folder,
                 "--output", str(target), "--until", checkpoint, "--disk", device,
                 "--logfile", str(target / "restore.log"),
@@ -133,7 +133,8 @@ class VirtNbdBackup(FullCopy):
 
 
 async def _to_its_end(*command: str) -> None:
-    """Runs a program and does not kill it: a backup that is killed spoils the ones after it."""
+    """Runs a program and does not kill it: a backup that is killed spoils the ones after it, and a
+    restore that is killed leaves its qemu-nbd behind."""
     running = asyncio.ensure_future(rt.execute(*command))
     try:
         await asyncio.shield(running)

@@ -36,16 +36,7 @@ class WrongSize(FullCopy):
                 async with target.exported(volume, rt.Access.WRITE) as uri:
                     await rt.execute("nbdcopy", "--destination-is-zero", *half_of(disk), uri)
                 volumes.append((disk.id, volume))
-        return rt.RecoveryPoint(
-            id=rt.PointId(name),
-            time=snapshot.taken_at,
-            consistency=consistency,
-            processed=True,
-            multi_vm=None,
-            change_id=snapshot.change_id,
-            transferred=sum(disk.size for disk in snapshot.disks),
-            volumes=volumes,
-        )
+        return rt.full_point(rt.PointId(name), snapshot, consistency, volumes)
 
 
 hostile.leave_child()
