@@ -8,11 +8,14 @@ mod configuration;
 mod durability;
 mod failback;
 mod failback_preconditions;
+mod failed_calls;
 mod failover;
 mod groups;
 mod hydration;
 mod hyperv;
+mod interrupted_copies;
 mod jobs;
+mod new_machine;
 mod plan_groups;
 mod planned_failover;
 mod plans;
@@ -56,6 +59,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         durability::CHECKS,
         retention::CHECKS,
         trackers::CHECKS,
+        failed_calls::CHECKS,
+        interrupted_copies::CHECKS,
+        new_machine::CHECKS,
     ];
     topics.into_iter().flatten()
 }
