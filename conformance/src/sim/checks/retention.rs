@@ -1,5 +1,5 @@
 //! Retention beside a failover or a test failover, and the end of protection (FX-09 to FX-11,
-//! FX-14).
+//! FX-40).
 
 use contract::{
     ErrorCode, FailoverRequest, ItemId, Millis, Platform, PlatformErrorKind, PointChoice, Policy,
@@ -32,7 +32,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check!("protection ends without the recovery site", &[FX_11], Setup::vmware, ends_without_site),
     check!(
         "protection that has ended leaves machines and their disks alone",
-        &[FX_14],
+        &[FX_40],
         Setup::vmware,
         leaves_nothing
     ),
@@ -124,9 +124,9 @@ async fn leaves_nothing(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
     }
     testbed.advance(Millis(3 * INTERVAL.0)).await;
     for (what, site) in [("primary", &testbed.primary), ("recovery", &testbed.recovery)] {
-        let strays = strays(site).await.map_err(|end| against(rules, FX_14, end))?;
+        let strays = strays(site).await.map_err(|end| against(rules, FX_40, end))?;
         rules.check(
-            FX_14,
+            FX_40,
             strays.is_empty(),
             format!("volumes of no machine at the {what} site: {strays:?}"),
         );
@@ -140,7 +140,7 @@ async fn leaves_nothing(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
         run(&testbed.recovery, &cloud_machine("back").0),
     ];
     let found = format!("{copies} machines at the recovery site; those that ran before run: {running:?}");
-    rules.check(FX_14, copies == 2 && running == [true; 3], found);
+    rules.check(FX_40, copies == 2 && running == [true; 3], found);
     Ok(())
 }
 
