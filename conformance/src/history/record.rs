@@ -55,7 +55,8 @@ pub struct Metric {
     /// The edge; empty if the value is about the whole scenario.
     pub edge: String,
     /// What was measured, with its unit at the end: `rto-boots`, `rto-ms`, `rpo-ms`,
-    /// `lost-bytes`, `boot-ms`, `slowdown-ratio`, or `step-ms` and the name of the step.
+    /// `lost-bytes`, `sent-bytes`, `delta-ratio`, `boot-ms`, `slowdown-ratio` and what was on, or
+    /// `step-ms` and the name of the step.
     pub name: String,
     /// The value.
     pub value: f64,
@@ -108,6 +109,11 @@ fn metrics(scenario: &ScenarioOutcome, dir: &Utf8Path) -> Vec<Metric> {
         metrics.push(metric(&edge.name, "lost-bytes", rpo.bytes as f64));
         metrics.push(metric(&edge.name, "rto-ms", rto.ms as f64));
         metrics.push(metric(&edge.name, "rto-boots", rto.boots));
+        // Where further points had been made by then, the amount is that of several transfers.
+        if let Some(sent) = edge.sent.filter(|sent| sent.points <= 1) {
+            metrics.push(metric(&edge.name, "sent-bytes", sent.bytes as f64));
+            metrics.extend(sent.cost().map(|cost| metric(&edge.name, "delta-ratio", cost)));
+        }
     }
     for speed in &scenario.speeds {
         let name = format!("slowdown-ratio {}", speed_name(speed.depth, speed.log, speed.replication));
