@@ -8,11 +8,13 @@ use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
 use conformance::core_under_test::FaultInjection as _;
-use conformance::history::{self, History, RunRecord, Usual};
+use conformance::history::{self, History, Usual};
 use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
 use conformance::outcome::HostFacts;
+use conformance::regressions::{Against, USUAL_LAST};
 use conformance::report::Detail;
+use conformance::report_command::{self, Comparing};
 use conformance::rules::profile::Profile;
 use conformance::rules::{RuleId, page};
 use conformance::variants::CoreVariant;
@@ -76,6 +78,18 @@ enum Command {
         /// The history to which the run is added [default: beside the run's directory].
         #[arg(long)]
         history: Option<Utf8PathBuf>,
+        /// Also compares the run with earlier runs of the history.
+        #[arg(long)]
+        compare: bool,
+        /// Compares with this run, or with the runs in this file.
+        #[arg(long, requires = "compare")]
+        against: Option<String>,
+        /// How many values of each series to look at.
+        #[arg(long, requires = "compare")]
+        last: Option<usize>,
+        /// Also plots each series.
+        #[arg(long, requires = "compare")]
+        trend: bool,
     },
     /// Reads or shortens a history.
     History {
@@ -186,7 +200,14 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         }
         Command::Reap { kept } => reap(arguments, *kept).await,
         Command::Docs { root } => docs(root),
-        Command::Report { dir, verbose, history } => make_report(dir, *verbose, history.as_deref()),
+        Command::Report { dir, verbose, history, compare, against, last, trend } => {
+            let detail = if *verbose { Detail::Tables } else { Detail::Lines };
+            let last = last.unwrap_or(USUAL_LAST);
+            let against = against.as_deref().map_or(Against::EarlierRuns, Against::named);
+            let ask = || Comparing { against, last, trend: *trend };
+            let comparing = compare.then(ask);
+            report_command::run(dir, host_facts, detail, history.as_deref(), comparing.as_ref())
+        }
         Command::History { file, what } => history_command(file, what),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir } => judge_again(dir).await,
@@ -321,21 +342,6 @@ async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
         }
     }
     Ok(0)
-}
-
-fn make_report(dir: &Utf8Path, verbose: bool, history: Option<&Utf8Path>) -> Result<u8> {
-    let results = report::load(dir, host_facts)?;
-    report::write(dir, &results)?;
-    let detail = if verbose { Detail::Tables } else { Detail::Lines };
-    print!("{}", report::summary(&results, dir, detail));
-    let beside = dir.parent().unwrap_or(dir).join(history::FILE);
-    let added = History::open(history.unwrap_or(&beside))
-        .and_then(|mut history| history.add(&RunRecord::of(&results, dir)));
-    if let Err(error) = added {
-        // The run and its reports are complete without it.
-        eprintln!("{error}");
-    }
-    Ok(report::exit_code(results.verdict, results.slow().next().is_some()))
 }
 
 fn history_command(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {

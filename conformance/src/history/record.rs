@@ -45,6 +45,9 @@ pub struct ScenarioRecord {
     pub verdict: Verdict,
     /// Milliseconds from the first step to the last.
     pub ms: u64,
+    /// Name and version of its core. Records of older suites lack it.
+    #[serde(default)]
+    pub core: String,
 }
 
 /// One measured value.
@@ -90,8 +93,8 @@ impl RunRecord {
 }
 
 fn scenario_record(scenario: &ScenarioOutcome) -> ScenarioRecord {
-    let ScenarioOutcome { name, verdict, ms, .. } = scenario;
-    ScenarioRecord { name: name.clone(), verdict: *verdict, ms: *ms }
+    let ScenarioOutcome { name, verdict, ms, core, .. } = scenario;
+    ScenarioRecord { name: name.clone(), verdict: *verdict, ms: *ms, core: core.clone() }
 }
 
 /// Everything that was measured in a scenario.

@@ -200,6 +200,36 @@ impl History {
         Ok(RunRecord { metrics: read().map_err(self.failed())?, ..run })
     }
 
+    /// Everything that was measured in these runs but the steps, each value with the index of its
+    /// run, in the order in which it was added.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn measured(&self, runs: &[RunRecord]) -> Result<Vec<(usize, Metric)>> {
+        let read = || {
+            let mut select = self.connection.prepare(
+                "SELECT scenario, edge, name, value FROM metrics
+                 WHERE run = ?1 AND name NOT LIKE 'step-ms%' ORDER BY rowid",
+            )?;
+            let mut all = Vec::new();
+            for (index, run) in runs.iter().enumerate() {
+                let metrics = select.query_map([&run.run], |row| {
+                    Ok(Metric {
+                        scenario: row.get(0)?,
+                        edge: row.get(1)?,
+                        name: row.get(2)?,
+                        value: row.get(3)?,
+                    })
+                })?;
+                for metric in metrics {
+                    all.push((index, metric?));
+                }
+            }
+            Ok(all)
+        };
+        read().map_err(self.failed())
+    }
+
     fn parse(&self, text: &str) -> Result<RunRecord> {
         serde_json::from_str(text)
             .map_err(|error| HistoryError::Damaged { path: self.path.clone(), why: error.to_string() })

@@ -38,6 +38,7 @@ fn run(number: u64) -> RunRecord {
             name: "vmware-azure".into(),
             verdict: Verdict::Pass,
             ms: 1_000 + number,
+            core: "built-in 0".into(),
         }],
         metrics: vec![metric("rto-ms", 400.0 + number as f64), metric("step-ms boot", 70.0 + number as f64)],
     }

@@ -6,7 +6,8 @@ use super::difference::Difference;
 use super::health::WarnsFirst;
 use super::names::{OtherJobIds, OtherTestMachines, OtherVolumeNames};
 use super::pace::{
-    LateEvents, LooksOften, MorePoints, MoreSnapshots, RepeatsCalls, ShortWaits, SlowAnswers, SlowJobs, SlowStart,
+    LateEvents, LooksOften, MorePoints, MoreSnapshots, RepeatsCalls, ShortWaits, SlowAnswers, SlowJobs,
+    SlowStart,
 };
 use super::views::{
     CancelOffered, FewSteps, JumpingRevisions, MoreSteps, NoHistory, OtherName, OtherOrder, OtherStepNames,

@@ -2,7 +2,7 @@
 
 use crate::energy::best_split;
 use crate::mean;
-use crate::ranks::p_of_order;
+use crate::ranks::{least_p, p_of_order};
 use crate::student::p_of_shift;
 
 /// The fewest values on each side of a change. A single bad night is no change.
@@ -38,6 +38,22 @@ pub fn p_of_difference(before: &[f64], after: &[f64], alpha: f64) -> f64 {
     let p = p_of_shift(before, after);
     // The second test takes longer.
     if p > alpha { p } else { p.max(p_of_order(before, after)) }
+}
+
+/// The fewest values of a series in which a change can be found, however large it is.
+#[must_use]
+pub fn fewest_values(alpha: f64) -> usize {
+    let is_enough = |count: &usize| {
+        let splits = (count + 1 - 2 * LEAST) as f64;
+        (LEAST..=count - LEAST).any(|before| least_p(before, count - before) * splits <= alpha)
+    };
+    (2 * LEAST..10_000).find(is_enough).unwrap_or(usize::MAX)
+}
+
+/// Whether two samples of these sizes can differ significantly, however far apart they are.
+#[must_use]
+pub fn can_differ(before: usize, after: usize, alpha: f64) -> bool {
+    before.min(after) > 0 && least_p(before, after) <= alpha
 }
 
 /// When a series is worse than before.
@@ -116,6 +132,23 @@ mod tests {
         assert_eq!(regression(&mended, threshold), None);
         let down: Vec<_> = level(12.0, 20).chain(level(10.0, 12)).collect();
         assert_eq!(regression(&down, threshold), None);
+    }
+
+    #[test]
+    fn fewer_values_than_the_fewest_show_no_change_however_large() {
+        for alpha in [0.05, 1e-3, 1e-5] {
+            let fewest = fewest_values(alpha);
+            let step = |count: usize| {
+                let values: Vec<_> = (0..count).map(|n| n as f64 * 1e-3).collect();
+                (1..count).any(|at| {
+                    let mut values = values.clone();
+                    values[at..].iter_mut().for_each(|value| *value += 1e3);
+                    !changes(&values, alpha).is_empty()
+                })
+            };
+            assert!(step(fewest) && !step(fewest - 1), "{alpha}: {fewest}");
+        }
+        assert!(can_differ(8, 8, 1e-3) && !can_differ(4, 4, 1e-3) && !can_differ(0, 9, 1.0));
     }
 
     #[test]

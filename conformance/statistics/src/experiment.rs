@@ -23,7 +23,8 @@ pub enum Spread<'a> {
         /// By how much they are higher.
         outlier: f64,
     },
-    /// Drawn from these values, each with the same probability.
+    /// Drawn from these values, each with the same probability, and smoothed: a few values
+    /// stand for all those between them.
     Recorded(&'a [f64]),
     /// Log-normal, and each value follows the one before it in part: no series of independent
     /// values, which the tests assume.
@@ -39,6 +40,7 @@ impl Spread<'_> {
     /// A series of values around 0.
     pub fn draw(&self, count: usize, rng: &mut Rng) -> Vec<f64> {
         let mut last = 0.0;
+        let width = if let Self::Recorded(values) = self { kernel_width(values) } else { 0.0 };
         let mut next = || match *self {
             Self::LogNormal(deviation) => deviation * normal(rng),
             Self::Even(low, high) => low + (high - low) * rng.f64(),
@@ -46,7 +48,7 @@ impl Spread<'_> {
                 let higher = if rng.f64() < share { outlier } else { 0.0 };
                 deviation * normal(rng) + higher
             }
-            Self::Recorded(values) => values[rng.usize(..values.len())],
+            Self::Recorded(values) => values[rng.usize(..values.len())] + width * normal(rng),
             Self::Dependent { deviation, carry } => {
                 let new = (1.0 - carry * carry).sqrt() * deviation * normal(rng);
                 last = carry * last + new;
@@ -55,6 +57,20 @@ impl Spread<'_> {
         };
         (0..count).map(|_| next()).collect()
     }
+}
+
+/// The width of the normal kernel that smooths a sample, by Silverman's rule.
+fn kernel_width(values: &[f64]) -> f64 {
+    let count = values.len().max(2) as f64;
+    0.9 * deviation(values) * count.powf(-0.2)
+}
+
+/// The standard deviation of what a sample comes from.
+#[must_use]
+pub fn deviation(values: &[f64]) -> f64 {
+    let centre = mean(values);
+    let squares: f64 = values.iter().map(|value| (value - centre).powi(2)).sum();
+    (squares / (values.len().max(2) - 1) as f64).sqrt()
 }
 
 /// A standard normal number, by the method of Box and Muller.
@@ -182,14 +198,31 @@ pub fn nights(
     counted
 }
 
-/// In how many of many series a rise by `rise` after `before` runs is found by the first, the
-/// second, … of the `after` runs that follow it.
+/// What happens to a series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Effect {
+    /// Its values rise by this.
+    Rise(f64),
+    /// Its values are multiplied by this.
+    Factor(f64),
+}
+
+impl Effect {
+    fn apply(self, value: f64) -> f64 {
+        match self {
+            Self::Rise(rise) => value + rise,
+            Self::Factor(factor) => value * factor,
+        }
+    }
+}
+
+/// In how many of many series an effect that begins after `before` runs is found by the first, the
+/// second, … of the `after` runs that follow.
 #[must_use]
 pub fn found_after(
     spread: Spread<'_>,
-    before: usize,
-    after: usize,
-    rise: f64,
+    (before, after): (usize, usize),
+    effect: Effect,
     threshold: Threshold,
     series: usize,
     seed: u64,
@@ -198,7 +231,7 @@ pub fn found_after(
     let mut found = vec![Share { found: 0, of: series }; after];
     for _ in 0..series {
         let mut values = spread.draw(before + after, &mut rng);
-        values[before..].iter_mut().for_each(|value| *value += rise);
+        values[before..].iter_mut().for_each(|value| *value = effect.apply(*value));
         let first = (1..=after).find(|count| regression(&values[..before + count], threshold).is_some());
         if let Some(first) = first {
             found[first - 1..].iter_mut().for_each(|share| share.found += 1);

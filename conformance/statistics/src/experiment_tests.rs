@@ -8,9 +8,16 @@ const OUTLIERS: Spread<'_> = Spread::Outliers { deviation: 0.05, share: 0.05, ou
 
 #[test]
 fn a_slowdown_of_a_tenth_is_found_within_twenty_runs() {
-    let found = found_after(Spread::LogNormal(0.04), 60, 20, 1.1_f64.ln(), THRESHOLD, 100, 1);
+    let found = found_after(Spread::LogNormal(0.04), (60, 20), Effect::Rise(1.1_f64.ln()), THRESHOLD, 100, 1);
     assert!(found[19].rate() >= 0.95, "{found:?}");
     assert!(found.is_sorted_by_key(|share| share.found), "{found:?}");
+}
+
+#[test]
+fn a_doubled_interval_is_found_in_losses_that_are_spread_evenly() {
+    let threshold = Threshold { least_rise: 0.2, ..THRESHOLD };
+    let found = found_after(Spread::Even(0.0, 1.0), (60, 40), Effect::Factor(2.0), threshold, 100, 6);
+    assert!(found[39].rate() >= 0.9, "{found:?}");
 }
 
 #[test]

@@ -16,7 +16,9 @@ mod interval;
 mod ranks;
 mod student;
 
-pub use changes::{Change, LEAST, Threshold, changes, levels, p_of_difference, regression};
+pub use changes::{
+    Change, LEAST, Threshold, can_differ, changes, fewest_values, levels, p_of_difference, regression,
+};
 pub use interval::{CONFIDENCE, Interval, interval_of_shift};
 
 /// The arithmetic mean; 0 of no values.

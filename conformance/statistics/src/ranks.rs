@@ -25,6 +25,13 @@ pub fn p_of_order(before: &[f64], after: &[f64]) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
+/// The lowest probability that two samples of these sizes can have: that of values which do not
+/// overlap.
+pub(crate) fn least_p(before: usize, after: usize) -> f64 {
+    let (few, many) = (before.min(after), before.max(after));
+    (2.0 * exact(few, many, 0)).min(1.0)
+}
+
 /// The share of all orders of `few` and `many` values with at most `pairs` in the wrong order.
 fn exact(few: usize, many: usize, pairs: usize) -> f64 {
     // Orders of j and n values by their pairs in the wrong order: the last value is one of the j,

@@ -1,0 +1,25 @@
+//! Regressions: what changed for the worse since earlier runs of the history.
+//!
+//! - `measure`: what is compared, and by how much it must rise to matter
+//! - `comparable`: which runs can be compared
+//! - `series`: the values of comparable runs, one series for each edge and measure
+//! - `pooled`: one more series for each measure, of all edges together
+//! - `judge`: the changes of a series
+//! - `compare`: all series of a run, with one limit on false alarms for all of them
+//! - `words`: the same as lines for the terminal
+//!
+//! `docs/regressions.md` says how often this is wrong.
+
+mod comparable;
+mod compare;
+mod judge;
+mod measure;
+mod pooled;
+mod series;
+mod words;
+
+pub use compare::{Against, Comparison, NIGHT_ALPHA, NotCompared, USUAL_LAST, compare};
+pub use judge::{Judged, Shift, State};
+pub use measure::{MEASURES, Measure, Scale};
+pub use series::{Point, Series};
+pub use words::{lines, sentence, table};
