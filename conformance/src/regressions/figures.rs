@@ -129,9 +129,8 @@ fn dependent() -> [(String, Spread<'static>); 2] {
 
 /// The small experiment.
 pub(super) fn quick() -> Vec<usize> {
-    let alarms = [20, 60].map(|runs| {
-        one_look(OUTLIERS, runs, Threshold { alpha: 0.2, least_rise: 0.0 }, 300, 11).found
-    });
+    let alarms = [20, 60]
+        .map(|runs| one_look(OUTLIERS, runs, Threshold { alpha: 0.2, least_rise: 0.0 }, 300, 11).found);
     let effect = Effect::Rise(1.1_f64.ln());
     let found = found_after(Spread::LogNormal(0.05), (40, 20), effect, THRESHOLD, 60, 12);
     alarms.into_iter().chain(found.iter().map(|share| share.found)).collect()
@@ -200,7 +199,9 @@ fn slowdowns(recorded: &BTreeMap<String, Vec<f64>>) -> Vec<Curve> {
     // Twenty edges with a spread of their own, and what they have in common.
     let pooled = (COMMON * COMMON + 0.1 * 0.1 / 20.0).sqrt();
     spreads.push(("all of 20 edges of 10 % each".to_owned(), Spread::LogNormal(pooled)));
-    spreads.extend(recorded.iter().map(|(name, values)| (format!("recorded: {name}"), Spread::Recorded(values))));
+    spreads.extend(
+        recorded.iter().map(|(name, values)| (format!("recorded: {name}"), Spread::Recorded(values))),
+    );
     let effect = Effect::Rise(1.1_f64.ln());
     let curves = spreads.iter().flat_map(|(name, spread)| {
         [20, 40, 80].map(|before| {
@@ -232,9 +233,9 @@ fn intervals() -> Vec<Curve> {
         before,
         found: found.iter().map(Share::rate).collect(),
     };
-    let curves = [20, 40, 80]
-        .into_iter()
-        .flat_map(|before| [curve("one edge", before, one(before)), curve("all of 20 edges", before, all(before))]);
+    let curves = [20, 40, 80].into_iter().flat_map(|before| {
+        [curve("one edge", before, one(before)), curve("all of 20 edges", before, all(before))]
+    });
     curves.collect()
 }
 
@@ -262,7 +263,11 @@ mod tests {
         assert_eq!(stored.quick, quick(), "{again}");
         let deviations: BTreeMap<_, _> =
             recorded().unwrap().iter().map(|(name, values)| (name.clone(), deviation(values))).collect();
-        assert_eq!(stored.recorded.keys().collect::<Vec<_>>(), deviations.keys().collect::<Vec<_>>(), "{again}");
+        assert_eq!(
+            stored.recorded.keys().collect::<Vec<_>>(),
+            deviations.keys().collect::<Vec<_>>(),
+            "{again}"
+        );
     }
 
     #[test]

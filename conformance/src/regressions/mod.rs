@@ -12,6 +12,7 @@
 
 mod comparable;
 mod compare;
+mod figures;
 mod judge;
 mod measure;
 mod pooled;

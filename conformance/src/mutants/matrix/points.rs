@@ -131,13 +131,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[RP_12, RP_13],
     ),
     Mutant::new(
-        Class::SettingsIgnored,
-        "doubles-interval",
-        "makes points half as often as the policy says",
-        Kind::Interface(InterfaceFault::DoublesInterval),
-        &[FX_06],
-    ),
-    Mutant::new(
         Class::PointsKeptOrDeleted,
         "hides-points-after-failover",
         "shows no other point than the chosen one until commit",
