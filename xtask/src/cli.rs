@@ -56,7 +56,11 @@ pub enum Command {
     Variants(VariantsArgs),
     /// Write the generated pages of docs, and adapters/wire/openrpc.json
     #[command(alias = "diagrams")]
-    Docs,
+    Docs {
+        /// Repeat the simulations behind docs/regressions.md first, which takes minutes
+        #[arg(long)]
+        experiments: bool,
+    },
     /// Write the report of a run again, and compare the run with earlier ones of the history
     Report(ReportArgs),
     /// Show or shorten the history of runs

@@ -12,7 +12,7 @@ use conformance::history::{self, History, Usual};
 use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
 use conformance::outcome::HostFacts;
-use conformance::regressions::{Against, USUAL_LAST};
+use conformance::regressions::{self, Against, USUAL_LAST};
 use conformance::report::Detail;
 use conformance::report_command::{self, Comparing};
 use conformance::rules::profile::Profile;
@@ -103,6 +103,9 @@ enum Command {
     Docs {
         /// The repository.
         root: Utf8PathBuf,
+        /// Repeats the experiments behind docs/regressions.md.
+        #[arg(long)]
+        experiments: bool,
     },
     /// Measures the built-in core and other programs on the same disk.
     Bench {
@@ -199,7 +202,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
             preflight(arguments, core, mutant, profile.as_deref(), complaint).await
         }
         Command::Reap { kept } => reap(arguments, *kept).await,
-        Command::Docs { root } => docs(root),
+        Command::Docs { root, experiments } => docs(root, *experiments),
         Command::Report { dir, verbose, history, compare, against, last, trend } => {
             let detail = if *verbose { Detail::Tables } else { Detail::Lines };
             let last = last.unwrap_or(USUAL_LAST);
@@ -306,16 +309,23 @@ fn judge_variants(names: &[String], rule: Option<&str>) -> Result<u8> {
 }
 
 /// Writes the pages that are generated from data and code.
-fn docs(root: &Utf8Path) -> Result<u8> {
+fn docs(root: &Utf8Path, experiments: bool) -> Result<u8> {
+    if experiments {
+        let (name, text) = regressions::figures_again(|what| println!("Measuring: {what} …"))?;
+        std::fs::write(root.join(name), text).with_context(|| format!("write {name}"))?;
+        println!("Wrote {name}. It is compiled in: `cargo xtask docs` writes the page.");
+        return Ok(0);
+    }
     let rules = page::render(root.as_std_path())?;
     let openrpc = format!("{:#}\n", wire::openrpc::document());
-    for (name, text) in [
+    let fixed = [
         ("docs/rules.md", rules),
         ("docs/states.md", core_under_test::state_diagrams()),
         ("docs/protocol.md", wire::page::page()),
         ("docs/results.schema.json", report::schema_page()),
         ("adapters/wire/openrpc.json", openrpc),
-    ] {
+    ];
+    for (name, text) in fixed.into_iter().chain(regressions::pages()?) {
         let path = root.join(name);
         std::fs::write(&path, text).with_context(|| format!("write {path}"))?;
         println!("Wrote {path}.");

@@ -58,7 +58,7 @@ impl EdgeOutcome {
 pub struct Sent {
     /// Bytes that were written at the site, counted below the core.
     pub bytes: u64,
-    /// Bytes of the parts of 64 KiB that had to travel: those that had changed on either side, or
+    /// Bytes of the parts of 64 KiB that had changed on either side when the edge was judged, or of
     /// all that are not zeroes if the site had no disks of the machine.
     pub due: u64,
     /// Recovery points that were there when it was counted.

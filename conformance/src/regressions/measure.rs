@@ -18,6 +18,8 @@ pub struct Measure {
     pub key: &'static str,
     /// Its name for people.
     pub title: &'static str,
+    /// What it is, for the documentation.
+    pub means: &'static str,
     /// The unit after a value; empty if the value shows it.
     pub unit: &'static str,
     /// How it is compared.
@@ -35,6 +37,7 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         key: "rto",
         title: "recovery time (RTO)",
+        means: "recovery time of an edge, divided by the first cold boot of the same scenario in the same run",
         unit: " cold boots",
         scale: Scale::Ratio,
         least_share: 0.05,
@@ -44,6 +47,7 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         key: "rpo",
         title: "data loss (RPO)",
+        means: "milliseconds from the first lost acknowledgement to the disaster",
         unit: "",
         scale: Scale::Difference,
         least_share: 0.2,
@@ -53,6 +57,7 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         key: "sent",
         title: "bytes sent",
+        means: "bytes written at the target site until the first recovery point of a reprotection, counted below the core",
         unit: "",
         scale: Scale::Ratio,
         least_share: 0.1,
@@ -62,7 +67,8 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         key: "delta",
         title: "delta cost",
-        unit: " bytes sent for each byte that was due",
+        means: "bytes sent for each byte that had changed on either side",
+        unit: " bytes sent for each that changed",
         scale: Scale::Ratio,
         least_share: 0.05,
         least_value: 0.0,
@@ -71,6 +77,7 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         key: "slowdown",
         title: "guest slowdown",
+        means: "writes per second without replication, divided by those with it (scenario `iops`)",
         unit: " ×",
         scale: Scale::Ratio,
         least_share: 0.05,
