@@ -95,6 +95,11 @@ pub enum HistoryCommand {
         #[arg(long, value_name = "N")]
         keep: u32,
     },
+    /// Note that whatever changed up to a run is intended, so that reports call it no regression
+    Accept {
+        /// Its id
+        run: String,
+    },
     /// Print every run as a line of JSON
     Export,
 }

@@ -167,6 +167,11 @@ enum HistoryCommand {
         #[arg(long)]
         keep: u32,
     },
+    /// Notes that what changed up to a run is intended.
+    Accept {
+        /// Its id.
+        run: String,
+    },
     /// Prints every run as a line of JSON.
     Export,
     /// Prints how long scenarios and steps usually take on this host, as JSON.
@@ -369,6 +374,10 @@ fn history_command(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {
             for run in history.runs()? {
                 print!("{}", history::export(&history.run(&run.run)?)?);
             }
+        }
+        HistoryCommand::Accept { run } => {
+            history.accept(run)?;
+            println!("Whatever changed up to {run} is intended: reports no longer call it a regression.");
         }
         HistoryCommand::Prune { keep } => {
             println!("Deleted {} runs from {file}; the newest {keep} are kept.", history.prune(*keep)?);

@@ -137,6 +137,20 @@ fn another_database_and_a_newer_history_are_left_as_they_are() {
 }
 
 #[test]
+fn changes_are_accepted_up_to_a_run_which_may_be_deleted() {
+    let (_keep, path) = scratch();
+    let mut history = History::open(&path).unwrap();
+    (0..5).for_each(|number| history.add(&run(number)).unwrap());
+    assert_eq!(history.accepted_until().unwrap(), None);
+    assert!(matches!(history.accept("run-9"), Err(HistoryError::NoSuchRun { .. })));
+    history.accept("run-0003").unwrap();
+    history.accept("run-0001").unwrap();
+    history.accept("run-0001").unwrap();
+    history.prune(1).unwrap();
+    assert_eq!(History::read(&path).unwrap().unwrap().accepted_until().unwrap(), Some(run(3).began));
+}
+
+#[test]
 fn the_newest_runs_are_kept() {
     let (_keep, path) = scratch();
     let mut history = History::open(&path).unwrap();

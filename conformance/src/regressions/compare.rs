@@ -138,9 +138,18 @@ pub fn compare(
         None => search(series, alpha),
         Some(baseline) => against(newest_of(series, baseline, last), baseline, alpha),
     };
+    let accepted = history.accepted_until()?;
+    let is_accepted = |judged: &Judged| {
+        let first = judged.shift.and_then(|shift| runs.get(shift.first));
+        first.zip(accepted.as_ref()).is_some_and(|(first, until)| first.began <= *until)
+    };
+    let accept = |judged: Judged| match judged.state {
+        State::Worse if is_accepted(&judged) => Judged { state: State::Accepted, ..judged },
+        _ => judged,
+    };
     let not_passed = not_passed(&judged).into_iter().map(ToOwned::to_owned).collect();
     Ok(Comparison {
-        judged: measured.into_iter().map(judge).collect(),
+        judged: measured.into_iter().map(judge).map(accept).collect(),
         not_measured: not_measured.iter().filter(|series| !series.is_pooled()).map(describe).collect(),
         not_passed,
         other_hosts,

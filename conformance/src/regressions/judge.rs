@@ -21,6 +21,8 @@ pub enum State {
     Better,
     /// The newest values are higher: a regression.
     Worse,
+    /// The newest values are higher, and somebody said that this is intended.
+    Accepted,
 }
 
 /// The difference between the newest values and those before, as numbers that are compared.

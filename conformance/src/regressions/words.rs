@@ -24,7 +24,9 @@ pub fn lines(comparison: &Comparison) -> String {
     };
     // Writing to a string cannot fail.
     let _ = writeln!(text, "\nCompared with earlier runs: {what}, {} series.", judged.len());
-    for (state, mark) in [(State::Worse, "↓ REGRESSION"), (State::Better, "↑ better")] {
+    for (state, mark) in
+        [(State::Worse, "↓ REGRESSION"), (State::Better, "↑ better"), (State::Accepted, "  accepted")]
+    {
         for judged in judged.iter().filter(|judged| judged.state == state) {
             if let Some(sentence) = sentence(comparison, judged) {
                 let _ = writeln!(text, "{mark}  {sentence}");

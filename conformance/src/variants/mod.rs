@@ -1,8 +1,7 @@
 //! Sound variants: the core under test, made to do correctly what other cores do differently. A
 //! suite that fails one of them demands more than the rules do.
 //!
-//! - [`VARIANTS`]: every variant, with the sentence that allows what it does; [`SLOWED`]: cores
-//!   that are slower than usual, for the comparison with earlier runs
+//! - [`VARIANTS`]: every variant, with the sentence that allows what it does
 //! - [`CoreVariant`]: a variant that a run or a check has asked for
 //! - `difference`: what a variant can do differently
 //! - `core`, `platform`: the decorators that do it
@@ -23,4 +22,4 @@ mod table;
 mod views;
 
 pub use self::selected::{CoreVariant, UnknownVariant};
-pub use self::table::{SLOWED, VARIANTS, Variant};
+pub use self::table::{VARIANTS, Variant};

@@ -90,19 +90,6 @@ impl Difference for MoreSnapshots {
     }
 }
 
-/// Transfers changes half as often as the policy says.
-pub(super) struct DoubledInterval;
-
-impl Difference for DoubledInterval {
-    fn inner_policy(&self, policy: &Policy) -> Policy {
-        Policy { interval: Millis(policy.interval.0 * 2), ..*policy }
-    }
-
-    fn policy(&self, policy: Policy) -> Policy {
-        Policy { interval: Millis(policy.interval.0 / 2), ..policy }
-    }
-}
-
 /// Transfers changes twice as often as the policy says.
 pub(super) struct MorePoints;
 

@@ -8,7 +8,7 @@ use super::activity::Activity;
 use super::core::VariantCore;
 use super::difference::Difference;
 use super::platform::VariantPlatform;
-use super::table::{SLOWED, VARIANTS, Variant};
+use super::table::{VARIANTS, Variant};
 use crate::core_under_test::{FaultHook, FaultInjection};
 
 /// There is no variant of this name.
@@ -20,7 +20,7 @@ pub struct UnknownVariant {
 }
 
 fn names() -> String {
-    VARIANTS.iter().chain(SLOWED).map(|variant| variant.name).collect::<Vec<_>>().join(", ")
+    VARIANTS.iter().map(|variant| variant.name).collect::<Vec<_>>().join(", ")
 }
 
 /// A sound core that does something differently from the built-in one. Clones share their state, so

@@ -6,8 +6,8 @@ use super::difference::Difference;
 use super::health::WarnsFirst;
 use super::names::{OtherJobIds, OtherTestMachines, OtherVolumeNames};
 use super::pace::{
-    DoubledInterval, LateEvents, LooksOften, MorePoints, MoreSnapshots, RepeatsCalls, ShortWaits,
-    SlowAnswers, SlowJobs, SlowStart,
+    LateEvents, LooksOften, MorePoints, MoreSnapshots, RepeatsCalls, ShortWaits, SlowAnswers, SlowJobs,
+    SlowStart,
 };
 use super::views::{
     CancelOffered, FewSteps, JumpingRevisions, MoreSteps, NoHistory, OtherName, OtherOrder, OtherStepNames,
@@ -29,7 +29,7 @@ impl Variant {
     /// The variant of this name.
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {
-        VARIANTS.iter().chain(SLOWED).find(|variant| variant.name == name)
+        VARIANTS.iter().find(|variant| variant.name == name)
     }
 }
 
@@ -39,23 +39,6 @@ macro_rules! variant {
         Variant { name: $name, does: $does, allowed_by: $allowed_by, make: || Box::new($differs) }
     };
 }
-
-/// Cores that were made slower, by less than any rule forbids. They test the comparison with earlier
-/// runs, which has to find them.
-pub const SLOWED: &[Variant] = &[
-    variant!(
-        "slow-start",
-        "waits before it starts a machine: 1 s, or what ROUNDTRIP_SLOW_START_MS says",
-        "ReplicationCore: no method has a time limit but that of the suite",
-        SlowStart,
-    ),
-    variant!(
-        "doubled-interval",
-        "transfers changes half as often as the policy says",
-        "FX-06 tolerates a point of twice the interval, because a transfer takes time",
-        DoubledInterval,
-    ),
-];
 
 /// Every variant.
 pub const VARIANTS: &[Variant] = &[
@@ -142,6 +125,12 @@ pub const VARIANTS: &[Variant] = &[
         "takes 0.15 s longer for each call to a platform",
         "ReplicationCore: no method has a time limit but that of the suite",
         SlowJobs,
+    ),
+    variant!(
+        "slow-start",
+        "waits before it starts a machine: 1 s, or what ROUNDTRIP_SLOW_START_MS says",
+        "ReplicationCore: no method has a time limit but that of the suite",
+        SlowStart,
     ),
     variant!(
         "repeats-calls",

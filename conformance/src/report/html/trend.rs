@@ -13,8 +13,9 @@ pub(in crate::report) fn render(comparison: &Comparison) -> String {
     all.sort_by_key(|judged| match judged.state {
         State::Worse => 0,
         State::Better => 1,
-        State::Level => 2,
-        State::TooFew { .. } => 3,
+        State::Accepted => 2,
+        State::Level => 3,
+        State::TooFew { .. } => 4,
     });
     let run = comparison.runs.last().map(|run| run.run.as_str()).unwrap_or_default();
     let worse = comparison.regressions().count();
@@ -66,7 +67,7 @@ fn mark(state: State) -> &'static str {
     match state {
         State::Worse => "↓ ",
         State::Better => "↑ ",
-        State::Level => "",
+        State::Level | State::Accepted => "",
         State::TooFew { .. } => "? ",
     }
 }
