@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use contract::{Platform, ReplicationCore};
 
+use super::across_sites::AcrossSites;
 use super::activation::Activation;
 use super::data_path::ActivatedFault;
 use super::faulty_interface::FaultyInterface;
-use super::faulty_platform::{AcrossSites, FaultyPlatform};
+use super::faulty_platform::FaultyPlatform;
 use super::matrix::{find, mutants};
 use super::mutant::Kind;
 use super::platform::PlatformFault;

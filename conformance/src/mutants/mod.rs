@@ -8,6 +8,7 @@
 //! - `platform`, `faulty_platform`, `site_acts`: faults between the core and its platforms
 //! - `activation`: from when on a fault is at work
 
+mod across_sites;
 mod activation;
 mod answers;
 mod class;
