@@ -36,8 +36,8 @@ CREATE INDEX metrics_run ON metrics (run);
 CREATE INDEX metrics_name ON metrics (name, scenario, edge);
 ";
 
-/// Runs up to which changes are intended. Histories of older suites lack the table, and older suites
-/// leave it alone. It keeps the time, because the run may be deleted.
+/// Runs up to which changes are intended. Histories of older suites lack the table, and older
+/// suites leave it alone. It keeps the time, because the run may be deleted.
 const ACCEPTED: &str =
     "CREATE TABLE IF NOT EXISTS accepted (run TEXT PRIMARY KEY, began TEXT NOT NULL) STRICT;";
 

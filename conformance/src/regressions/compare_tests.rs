@@ -10,9 +10,9 @@ use super::*;
 use crate::history::{RunRecord, ScenarioRecord, export};
 use crate::outcome::Verdict;
 
-/// A history with these runs.
+/// A history with these runs, in memory: what counts here is not how safely it is stored.
 fn history(runs: &[RunRecord]) -> (tempfile::TempDir, History) {
-    let keep = tempfile::tempdir().unwrap();
+    let keep = tempfile::tempdir_in(simulator::testbed::MEMORY).unwrap();
     let path = Utf8Path::from_path(keep.path()).unwrap().join("history.sqlite");
     let mut history = History::open(&path).unwrap();
     runs.iter().for_each(|run| history.add(run).unwrap());

@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn values_are_shown_with_their_units() {
         let show = |key, value| Measure::find(key).unwrap().show(value);
-        assert_eq!(show("rto", 1.4142), "1.414 cold boots");
+        assert_eq!(show("rto", 1.2345), "1.234 cold boots");
         assert_eq!((show("rpo", 599.0), show("sent", 4096.0)), ("599 ms".into(), "4.0 KiB".into()));
     }
 }

@@ -152,7 +152,7 @@ fn coverage(rows: &[Row]) -> String {
 
 fn recorded(figures: &Figures) -> String {
     let row = |(name, deviation): (&String, &f64)| vec![name.clone(), percent(*deviation)];
-    table(&["recorded recovery time", "standard deviation"], figures.recorded.iter().map(row))
+    table(&["recorded", "standard deviation"], figures.recorded.iter().map(row))
 }
 
 /// How many runs it takes before anything can be found.
