@@ -250,4 +250,4 @@ fn read(path: &Utf8Path) -> Result<Vec<RunRecord>, NotCompared> {
 
 #[cfg(test)]
 #[path = "compare_tests.rs"]
-mod tests;
+pub(crate) mod tests;

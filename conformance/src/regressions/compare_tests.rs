@@ -32,6 +32,16 @@ fn runs(count: u64, slow: u64) -> Vec<RunRecord> {
     (0..count).map(|number| taking(number, if number < count - slow { 1.4 } else { 1.61 })).collect()
 }
 
+/// A comparison with a regression, a level series and one of too few runs.
+pub(crate) fn sample() -> Comparison {
+    let mut runs = runs(40, 10);
+    for (number, run) in runs.iter_mut().enumerate() {
+        run.metrics.push(metric("failover", "rpo-ms", 100.0 + (number * 37 % 11) as f64));
+    }
+    runs[39].metrics.push(metric("failback", "sent-bytes", 4_096.0));
+    searched(&runs)
+}
+
 fn searched(runs: &[RunRecord]) -> Comparison {
     let (_keep, history) = history(runs);
     compare(&history, &runs.last().unwrap().run, &Against::EarlierRuns, USUAL_LAST).unwrap()

@@ -12,7 +12,7 @@
 //! `docs/regressions.md` says how often this is wrong.
 
 mod comparable;
-mod compare;
+pub(crate) mod compare;
 mod figures;
 mod judge;
 mod measure;
