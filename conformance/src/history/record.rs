@@ -3,7 +3,7 @@
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{HostFacts, Results, ScenarioOutcome, Verdict};
+use crate::outcome::{GUEST_BOOTS, HostFacts, Results, ScenarioOutcome, Verdict};
 use crate::timeline::Timeline;
 
 /// A run in the history.
@@ -58,8 +58,9 @@ pub struct Metric {
     /// The edge; empty if the value is about the whole scenario.
     pub edge: String,
     /// What was measured, with its unit at the end: `rto-boots`, `rto-ms`, `rpo-ms`,
-    /// `lost-bytes`, `sent-bytes`, `delta-ratio`, `boot-ms`, `slowdown-ratio` and what was on, or
-    /// `step-ms` and the name of the step.
+    /// `guest-boot-ms` (the part of `rto-ms` in which the guest booted), `lost-bytes`,
+    /// `sent-bytes`, `delta-ratio`, `boot-ms`, `slowdown-ratio` and what was on, or `step-ms` and
+    /// the name of the step.
     pub name: String,
     /// The value.
     pub value: f64,
@@ -112,6 +113,8 @@ fn metrics(scenario: &ScenarioOutcome, dir: &Utf8Path) -> Vec<Metric> {
         metrics.push(metric(&edge.name, "lost-bytes", rpo.bytes as f64));
         metrics.push(metric(&edge.name, "rto-ms", rto.ms as f64));
         metrics.push(metric(&edge.name, "rto-boots", rto.boots));
+        let boot = rto.steps.iter().find(|step| step.name == GUEST_BOOTS);
+        metrics.extend(boot.map(|boot| metric(&edge.name, "guest-boot-ms", boot.ms as f64)));
         // Where further points had been made by then, the amount is that of several transfers.
         if let Some(sent) = edge.sent.filter(|sent| sent.points <= 1) {
             metrics.push(metric(&edge.name, "sent-bytes", sent.bytes as f64));

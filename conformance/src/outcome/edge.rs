@@ -207,6 +207,9 @@ pub struct Rto {
     pub steps: Vec<RtoStep>,
 }
 
+/// Name of the part of a recovery time in which the guest boots.
+pub const GUEST_BOOTS: &str = "guest boots";
+
 /// One part of a recovery time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RtoStep {

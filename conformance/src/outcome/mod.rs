@@ -13,7 +13,9 @@ use crate::rules::{Class, RuleId, Score};
 use crate::scenario::Tier;
 
 pub use crate::verdict::Verdict;
-pub use edge::{DiskDigests, DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, RtoStep, Sent};
+pub use edge::{
+    DiskDigests, DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, GUEST_BOOTS, Rpo, Rto, RtoStep, Sent,
+};
 pub use older::{StoredError, from_stored};
 pub use request::Request;
 

@@ -13,8 +13,8 @@ use statistics::{LEAST, Threshold};
 
 use super::compare::{NIGHT_ALPHA, USUAL_LAST};
 
-/// How many series a night has: 150 edges and measures, and one of all edges together.
-pub(super) const SERIES: usize = 151;
+/// How many series a night has: 200 edges and measures, and one of all edges together.
+pub(super) const SERIES: usize = 201;
 /// The smallest rise of a recovery time that matters.
 const LEAST_RISE: f64 = 0.05;
 /// What one series is held to in a night.
@@ -148,7 +148,7 @@ pub(super) fn measure(say: impl Fn(&str)) -> serde_json::Result<Figures> {
     say("false alarms of all series of a host");
     let hosts = [("log-normal, 5 %", Spread::LogNormal(0.05)), (spreads[2].0.as_str(), OUTLIERS)];
     let hosts = hosts.iter().flat_map(|(name, own)| {
-        [(100, 100), (365, 20)].map(|(nights_each, histories)| host_row(name, *own, nights_each, histories))
+        [(100, 200), (365, 40)].map(|(nights_each, histories)| host_row(name, *own, nights_each, histories))
     });
     let hosts = hosts.collect();
     say("how soon a slowdown is found");

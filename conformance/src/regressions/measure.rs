@@ -45,6 +45,16 @@ pub static MEASURES: &[Measure] = &[
         shown: |value| format!("{value:.3}"),
     },
     Measure {
+        key: "recovery",
+        title: "recovery time beside its boot",
+        means: "recovery time of an edge, divided by the boot of the recovered machine in it: a busy host slows both, and what slows that boot shows only in the measure above",
+        unit: " boots of its own",
+        scale: Scale::Ratio,
+        least_share: 0.05,
+        least_value: 0.0,
+        shown: |value| format!("{value:.3}"),
+    },
+    Measure {
         key: "rpo",
         title: "data loss (RPO)",
         means: "milliseconds from the first lost acknowledgement to the disaster",

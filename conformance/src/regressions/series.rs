@@ -125,21 +125,37 @@ fn found(metrics: &[&Metric]) -> Vec<Found> {
     let Some(boot) = metrics.iter().find(|metric| metric.name == "boot-ms").map(|metric| metric.value) else {
         return Vec::new();
     };
-    let of = |metric: &&Metric| -> Option<Found> {
-        let edge = metric.edge.clone();
-        match metric.name.as_str() {
-            // The stored multiple of a boot is rounded.
-            "rto-ms" => Some(("rto", edge, metric.value / boot)),
-            "rpo-ms" => Some(("rpo", edge, metric.value)),
-            "sent-bytes" => Some(("sent", edge, metric.value)),
-            "delta-ratio" => Some(("delta", edge, metric.value)),
-            name => {
-                let on = name.strip_prefix("slowdown-ratio ")?;
-                on.contains("replication").then(|| ("slowdown", on.to_owned(), 1.0 / metric.value))
-            }
+    let mut all = Vec::new();
+    // The boot in a recovery time follows that time.
+    let mut recovery: Option<&Metric> = None;
+    for metric in metrics {
+        if metric.name == "rto-ms" {
+            recovery = Some(metric);
         }
-    };
-    metrics.iter().filter_map(of).collect()
+        all.extend(compared(metric, boot, recovery));
+    }
+    all
+}
+
+/// What is compared of one metric. `boot` is the first boot of the scenario, `recovery` the last
+/// recovery time before it.
+fn compared(metric: &Metric, boot: f64, recovery: Option<&Metric>) -> Option<Found> {
+    let Metric { edge, name, value, .. } = metric;
+    match name.as_str() {
+        // The stored multiple of a boot is rounded.
+        "rto-ms" => Some(("rto", edge.clone(), value / boot)),
+        "guest-boot-ms" => {
+            let recovery = recovery.filter(|recovery| recovery.edge == *edge)?;
+            Some(("recovery", edge.clone(), recovery.value / value))
+        }
+        "rpo-ms" => Some(("rpo", edge.clone(), *value)),
+        "sent-bytes" => Some(("sent", edge.clone(), *value)),
+        "delta-ratio" => Some(("delta", edge.clone(), *value)),
+        name => {
+            let on = name.strip_prefix("slowdown-ratio ")?;
+            on.contains("replication").then(|| ("slowdown", on.to_owned(), 1.0 / value))
+        }
+    }
 }
 
 /// The scenarios of a run whose values cannot count, because they did not pass.

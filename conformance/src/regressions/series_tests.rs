@@ -78,6 +78,16 @@ fn each_edge_and_measure_is_a_series_with_one_value_a_run() {
 }
 
 #[test]
+fn a_recovery_time_is_compared_beside_its_own_boot() {
+    let boot = metric("", "boot-ms", 5_000.0);
+    let recovery = |ms, boot| [metric("failover", "rto-ms", ms), metric("failover", "guest-boot-ms", boot)];
+    let metrics = [&[boot], &recovery(12_000.0, 10_000.0)[..], &recovery(16_000.0, 10_000.0)].concat();
+    let found = rounded(&of(&[with(1, &metrics)]));
+    assert_eq!(found[0].1, "recovery");
+    assert_eq!((&found[0].2[0][..], &found[1].2[0][..]), ("1.400", "2.800"));
+}
+
+#[test]
 fn the_slowdown_of_guests_is_that_by_replication() {
     let slowdown = |on: &str, ratio| metric("", &format!("slowdown-ratio depth 1{on}"), ratio);
     let all = [slowdown("", 1.0), slowdown(", log", 0.5), slowdown(", replication", 0.8)];
