@@ -175,6 +175,9 @@ impl ReplicationCore for FaultyInterface {
         if self.has(InterfaceFault::HalvesRetention) {
             policy.retention.0 /= 2;
         }
+        if self.has(InterfaceFault::DoublesInterval) {
+            policy.interval.0 *= 2;
+        }
         self.core.create_policy(id, &policy).await?;
         self.created_policies().push(id.clone());
         Ok(())
@@ -210,6 +213,9 @@ impl ReplicationCore for FaultyInterface {
             {
                 view.policy.retention = Policy::longest_retention(view.policy.source);
                 view.configuration_servers.clear();
+            }
+            if self.has(InterfaceFault::DoublesInterval) {
+                view.policy.interval.0 /= 2;
             }
         }
         Ok(all)

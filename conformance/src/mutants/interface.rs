@@ -72,6 +72,8 @@ pub enum InterfaceFault {
     LatestIsOldest,
     /// Halves the retention of policies.
     HalvesRetention,
+    /// Doubles the interval of policies, and shows it as it was asked for.
+    DoublesInterval,
     /// Answers the clean-up of a test failover with an older job and does nothing.
     SkipsCleanUp,
     /// Synchronises differences where a full download was asked for.

@@ -139,6 +139,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[RP_12, RP_13],
     ),
     Mutant::new(
+        Class::SettingsIgnored,
+        "doubles-interval",
+        "makes points half as often as the policy says",
+        Kind::Interface(InterfaceFault::DoublesInterval),
+        &[TF_01, RP_15],
+    ),
+    Mutant::new(
         Class::PointsKeptOrDeleted,
         "hides-points-after-failover",
         "shows no other point than the chosen one until commit",
