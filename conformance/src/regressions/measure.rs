@@ -106,7 +106,13 @@ impl Measure {
     /// A value with its unit.
     #[must_use]
     pub fn show(&self, value: f64) -> String {
-        format!("{}{}", (self.shown)(value), self.unit)
+        format!("{}{}", self.figure(value), self.unit)
+    }
+
+    /// A value without [`Measure::unit`].
+    #[must_use]
+    pub fn figure(&self, value: f64) -> String {
+        (self.shown)(value)
     }
 
     /// The number that is compared; `None` if the value is none: not finite, below 0, or 0 where
