@@ -156,6 +156,7 @@ fn compared(metric: &Metric, boot: f64, recovery: Option<&Metric>) -> Option<Fou
             Some(("recovery", edge.clone(), recovery.value / value))
         }
         "rpo-ms" => Some(("rpo", edge.clone(), *value)),
+        "point-gap-ms" => Some(("gap", edge.clone(), *value)),
         "sent-bytes" => Some(("sent", edge.clone(), *value)),
         "delta-ratio" => Some(("delta", edge.clone(), *value)),
         name => {
