@@ -119,14 +119,5 @@ fn without_answer(code: u8, verdict: Verdict) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_comparison_that_could_not_be_made_is_no_pass() {
-        assert_eq!([0, 2, 3].map(|code| without_answer(code, Verdict::Pass)), [3, 3, 3]);
-        assert_eq!(without_answer(1, Verdict::Fail), 1);
-        assert!(Said::Judged.is_answer(true) && Said::TooFew.is_answer(false));
-        assert!(!Said::TooFew.is_answer(true) && !Said::Nothing.is_answer(false));
-    }
-}
+#[path = "report_command_tests.rs"]
+mod tests;

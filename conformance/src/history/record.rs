@@ -1,10 +1,12 @@
 //! What the history keeps of a run.
 
+use std::collections::BTreeMap;
+
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{GUEST_BOOTS, HostFacts, Results, ScenarioOutcome, Verdict};
-use crate::timeline::Timeline;
+use crate::timeline::{Happening, Timeline};
 
 /// A run in the history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,8 +61,8 @@ pub struct Metric {
     pub edge: String,
     /// What was measured, with its unit at the end: `rto-boots`, `rto-ms`, `rpo-ms`,
     /// `guest-boot-ms` (the part of `rto-ms` in which the guest booted), `lost-bytes`,
-    /// `sent-bytes`, `delta-ratio`, `boot-ms`, `slowdown-ratio` and what was on, or `step-ms` and
-    /// the name of the step.
+    /// `sent-bytes`, `delta-ratio`, `boot-ms`, `point-gap-ms`, `slowdown-ratio` and what was on,
+    /// or `step-ms` and the name of the step.
     pub name: String,
     /// The value.
     pub value: f64,
@@ -125,13 +127,30 @@ fn metrics(scenario: &ScenarioOutcome, dir: &Utf8Path) -> Vec<Metric> {
         let name = format!("slowdown-ratio {}", speed_name(speed.depth, speed.log, speed.replication));
         metrics.push(metric("", &name, speed.ratio));
     }
-    for step in Timeline::of_scenario(dir, &scenario.name).steps {
+    let timeline = Timeline::of_scenario(dir, &scenario.name);
+    metrics.extend(point_gap(&timeline).map(|gap| metric("", "point-gap-ms", gap)));
+    for step in timeline.steps {
         if let Some(to) = step.to.filter(|_| !step.failed) {
             let ms = to.saturating_sub(step.from) as f64;
             metrics.push(metric(&step.edge, &format!("step-ms {}", step.name), ms));
         }
     }
     metrics
+}
+
+/// The median time between one recovery point of a machine and the next, in milliseconds, as the
+/// core states it; `None` if there are no two.
+fn point_gap(timeline: &Timeline) -> Option<f64> {
+    let mut points: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for moment in &timeline.moments {
+        if let Happening::Point { machine, .. } = &moment.what {
+            points.entry(machine).or_default().push(moment.at_ms);
+        }
+    }
+    points.values_mut().for_each(|times| times.sort_unstable());
+    let gaps = points.values().flat_map(|times| times.windows(2).map(|pair| (pair[1] - pair[0]) as f64));
+    let gaps: Vec<_> = gaps.collect();
+    (!gaps.is_empty()).then(|| statistics::median(&gaps))
 }
 
 /// `depth 32, log, replication`.
@@ -153,6 +172,20 @@ pub fn fingerprint(host: &HostFacts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timeline::Moment;
+
+    #[test]
+    fn the_time_between_points_is_the_median_of_each_machines_own() {
+        let point = |machine: &str, at_ms| Moment {
+            at_ms,
+            what: Happening::Point { machine: machine.into(), point: String::new() },
+        };
+        let moments = [("a", 0), ("b", 100), ("a", 1_000), ("b", 1_300), ("a", 9_000)];
+        let moments = moments.map(|(machine, at)| point(machine, at)).to_vec();
+        let timeline = Timeline { moments, ..Timeline::default() };
+        assert_eq!(point_gap(&timeline), Some(1_200.0));
+        assert_eq!(point_gap(&Timeline::default()), None);
+    }
 
     #[test]
     fn a_host_is_the_same_after_an_update_and_another_with_another_accelerator() {

@@ -55,7 +55,7 @@ fn a_slowdown_is_a_regression_that_names_its_first_run_and_what_changed_with_it(
     assert_eq!(comparison.regressions().count(), 1);
     let text = lines(&comparison);
     for wanted in [
-        "↓ REGRESSION  vmware-azure · failover: recovery time (RTO) from 1.400 cold boots to 1.6",
+        "↓ REGRESSION  vmware-azure · failover: recovery time (RTO) from 1.400 to 1.6",
         "+15.0 % (95 % interval +1",
         "30 runs before, 10 since run-0030 of 2026-01-01T03:30:00Z",
         "changed with it: core built-in 0.1.0 → built-in 0.2.0",

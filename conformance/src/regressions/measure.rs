@@ -65,6 +65,16 @@ pub static MEASURES: &[Measure] = &[
         shown: |value| Millis(value.round() as u64).to_string(),
     },
     Measure {
+        key: "gap",
+        title: "time between points",
+        means: "median time between one recovery point and the next in a scenario, as the core states it: most of the data loss follows from it",
+        unit: "",
+        scale: Scale::Ratio,
+        least_share: 0.1,
+        least_value: 0.0,
+        shown: |value| Millis(value.round() as u64).to_string(),
+    },
+    Measure {
         key: "sent",
         title: "bytes sent",
         means: "bytes written at the target site until the first recovery point of a reprotection, counted below the core",
@@ -106,7 +116,13 @@ impl Measure {
     /// A value with its unit.
     #[must_use]
     pub fn show(&self, value: f64) -> String {
-        format!("{}{}", (self.shown)(value), self.unit)
+        format!("{}{}", self.figure(value), self.unit)
+    }
+
+    /// A value without [`Measure::unit`].
+    #[must_use]
+    pub fn figure(&self, value: f64) -> String {
+        (self.shown)(value)
     }
 
     /// The number that is compared; `None` if the value is none: not finite, below 0, or 0 where

@@ -50,6 +50,7 @@ fn page(figures: &Figures) -> String {
         ("{least}", LEAST.to_string()),
         ("{series}", SERIES.to_string()),
         ("{alpha}", format!("{alpha:.6}")),
+        ("{hundred}", percent(100.0 * alpha)),
         ("{measures}", measures()),
         ("{one-look}", one_look(&figures.one_look)),
         ("{every-night}", every_night(&figures.every_night)),

@@ -4,11 +4,13 @@ use plotters::prelude::*;
 
 use super::figures::Curve;
 
-const WIDTH: u32 = 720;
+const WIDTH: u32 = 980;
+/// Room for the legend, to the right of the curves.
+const LEGEND: i32 = 340;
 const HEIGHT: u32 = 360;
 const FONT: &str = "sans-serif";
 const TEXT: i32 = 15;
-const COLOURS: [RGBColor; 7] = [
+const COLOURS: [RGBColor; 11] = [
     RGBColor(47, 126, 216),
     RGBColor(201, 70, 59),
     RGBColor(15, 140, 80),
@@ -16,6 +18,10 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(200, 130, 20),
     RGBColor(90, 90, 90),
     RGBColor(30, 160, 170),
+    RGBColor(120, 60, 20),
+    RGBColor(230, 110, 170),
+    RGBColor(110, 140, 20),
+    RGBColor(20, 40, 120),
 ];
 
 /// The share of series in which a change is found, over the runs since. It has a background of its
@@ -32,6 +38,7 @@ fn draw(title: &str, curves: &[Curve]) -> Result<String, Box<dyn std::error::Err
         root.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&root)
             .margin(12)
+            .margin_right(LEGEND)
             .caption(title, (FONT, TEXT + 3))
             .y_label_area_size(52)
             .x_label_area_size(42)
@@ -44,20 +51,14 @@ fn draw(title: &str, curves: &[Curve]) -> Result<String, Box<dyn std::error::Err
             .x_label_formatter(&|run| format!("{run:.0}"))
             .label_style((FONT, TEXT))
             .draw()?;
-        for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
+        for (number, (curve, colour)) in curves.iter().zip(COLOURS.iter().cycle()).enumerate() {
             let points = curve.found.iter().enumerate().map(|(index, share)| ((index + 1) as f64, *share));
-            chart
-                .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
-                .label(curve.name.clone())
-                .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+            chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+            // The library's own legend ends where the curves do.
+            let (x, y) = (WIDTH as i32 - LEGEND + 24, 44 + 22 * number as i32);
+            root.draw(&PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)))?;
+            root.draw(&Text::new(curve.name.clone(), (x + 26, y - 7), (FONT, TEXT)))?;
         }
-        chart
-            .configure_series_labels()
-            .background_style(WHITE.mix(0.85))
-            .border_style(RGBColor(200, 200, 200))
-            .label_font((FONT, TEXT))
-            .position(SeriesLabelPosition::LowerRight)
-            .draw()?;
         root.present()?;
     }
     Ok(svg)

@@ -45,8 +45,15 @@ impl Series {
     /// A number that is compared, as a value with its unit.
     #[must_use]
     pub fn show(&self, compared: f64) -> String {
+        let unit = if self.is_pooled() { " × what is usual" } else { self.measure.unit };
+        self.figure(compared) + unit
+    }
+
+    /// A number that is compared, as a value without its unit.
+    #[must_use]
+    pub fn figure(&self, compared: f64) -> String {
         let value = self.measure.value(compared);
-        if self.is_pooled() { format!("{value:.3} × what is usual") } else { self.measure.show(value) }
+        if self.is_pooled() { format!("{value:.3}") } else { self.measure.figure(value) }
     }
 
     /// Whether it is about all edges together. Its values are multiples of what is usual.
@@ -149,6 +156,7 @@ fn compared(metric: &Metric, boot: f64, recovery: Option<&Metric>) -> Option<Fou
             Some(("recovery", edge.clone(), recovery.value / value))
         }
         "rpo-ms" => Some(("rpo", edge.clone(), *value)),
+        "point-gap-ms" => Some(("gap", edge.clone(), *value)),
         "sent-bytes" => Some(("sent", edge.clone(), *value)),
         "delta-ratio" => Some(("delta", edge.clone(), *value)),
         name => {

@@ -91,7 +91,7 @@ fn listed(names: &[String]) -> String {
 pub fn sentence(comparison: &Comparison, judged: &Judged) -> Option<String> {
     let shift = judged.shift?;
     let series = &judged.series;
-    let (from, to) = (series.show(shift.from), series.show(shift.to));
+    let (from, to) = (series.figure(shift.from), series.show(shift.to));
     let Shift { before, after, first, .. } = shift;
     let run = comparison.runs.get(first)?;
     let mut text = format!(

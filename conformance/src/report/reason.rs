@@ -48,7 +48,7 @@ fn passed(results: &Results) -> String {
     if let Some(first) = slow.first() {
         text += &format!(", with {}: {}", many(slow.len(), "regression"), gist(first));
     }
-    text + "."
+    ended(text)
 }
 
 fn failed(results: &Results) -> String {
@@ -100,7 +100,11 @@ pub(super) fn gist(text: &str) -> String {
 }
 
 fn sentence(text: &str) -> String {
-    let text = gist(text);
+    ended(gist(text))
+}
+
+/// With a full stop, unless it has an end.
+fn ended(text: String) -> String {
     if text.ends_with(['.', '…', '?']) { text } else { text + "." }
 }
 

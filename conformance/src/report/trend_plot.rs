@@ -13,6 +13,8 @@ const TEXT: i32 = 15;
 const HEIGHT: u32 = 190;
 /// Room for the labels of values.
 const LEFT: i32 = 70;
+/// Room for half of the last label.
+const RIGHT: i32 = 44;
 const DOT: RGBColor = RGBColor(47, 126, 216);
 const LEVEL: RGBColor = RGBColor(0, 0, 0);
 const WORSE: RGBColor = RGBColor(201, 70, 59);
@@ -35,6 +37,7 @@ pub(super) fn draw(judged: &Judged, began: &[&str], size: Size) -> Result<String
         let across = first as f64 - 0.5..last as f64 + 0.5;
         let mut chart = ChartBuilder::on(&root)
             .margin(6)
+            .margin_right(RIGHT)
             .y_label_area_size(LEFT)
             .x_label_area_size(24)
             .build_cartesian_2d(across, lowest..highest)?;
