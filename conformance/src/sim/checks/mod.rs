@@ -9,11 +9,14 @@ mod durability;
 mod every_point;
 mod failback;
 mod failback_preconditions;
+mod failed_calls;
 mod failover;
 mod groups;
 mod hydration;
 mod hyperv;
+mod interrupted_copies;
 mod jobs;
+mod new_machine;
 mod plan_groups;
 mod planned_failover;
 mod plans;
@@ -58,6 +61,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         every_point::CHECKS,
         retention::CHECKS,
         trackers::CHECKS,
+        failed_calls::CHECKS,
+        interrupted_copies::CHECKS,
+        new_machine::CHECKS,
     ];
     topics.into_iter().flatten()
 }
