@@ -32,6 +32,13 @@ impl StandInSite {
         if boots.len() < request.machines.len() {
             return Err(self.refuse(Kind::NotQuiesced, "a machine is off, so its guest cannot be quiesced"));
         }
+        let mut locks = Vec::new();
+        // Always in the same order, so that no two snapshots wait for each other.
+        let mut in_order: Vec<_> = boots.iter().collect();
+        in_order.sort_by_key(|(machine, _)| machine);
+        for (_, boot) in in_order {
+            locks.push(boot.guest.quiesce_lock().await);
+        }
         let quiesced = self.quiesce(&boots).await;
         let snapshots = match quiesced {
             Ok(()) => self.pause_and_snapshot(request, &boots).await,
@@ -44,6 +51,7 @@ impl StandInSite {
                 tracing::warn!(%error, "a guest could not be thawed");
             }
         }
+        drop(locks);
         snapshots
     }
 

@@ -1,15 +1,17 @@
 //! A defined machine, and the guest that runs in it.
 
+mod power;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 use virt::domain::Domain;
 use virt::sys;
 use witness::protocol::Hello;
@@ -28,8 +30,6 @@ use crate::{Error, Result};
 
 /// Time limit from the start of QEMU to the connection of its monitor.
 const MONITOR_WITHIN: Duration = Duration::from_secs(60);
-/// Time limit for a killed QEMU to end.
-const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 /// A defined domain. It stays defined until [`Machine::remove`].
 pub struct Machine {
@@ -129,6 +129,7 @@ impl Machine {
             forwards,
             powered_on,
             pause_lock: Mutex::default(),
+            quiesce_lock: Mutex::default(),
             agent_was_asked: AtomicBool::new(false),
         }))
     }
@@ -218,6 +219,8 @@ pub struct Guest {
     /// Locked while the guest is paused or asked to shut down: libvirt refuses to shut down a
     /// paused guest.
     pause_lock: Mutex<()>,
+    /// Held while its applications are quiesced, and while it shuts down.
+    quiesce_lock: Mutex<()>,
     /// Whether its guest agent was ever asked to shut it down. While an agent does not obey,
     /// libvirt accepts no further agent command.
     agent_was_asked: AtomicBool,
@@ -355,94 +358,6 @@ impl Guest {
             None => Ok(hello),
             Some(disk) => Err(Error::UnstablePages { machine: self.name.clone(), disk: disk.role.clone() }),
         }
-    }
-
-    /// Asks the guest to shut down and waits until QEMU is gone. Uses the guest agent, or the power
-    /// button if the agent does not answer or was asked before.
-    ///
-    /// # Errors
-    /// It is still running after `bound`.
-    pub async fn shut_down(&self, bound: Duration) -> Result<()> {
-        let domain = self.domain.clone();
-        let by_button = self.agent_was_asked.swap(true, Ordering::Relaxed);
-        let ask = blocking(format!("shut {} down", self.name), move || {
-            let by = |way| domain.shutdown_flags(way);
-            if by_button {
-                return by(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN);
-            }
-            by(sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT).or_else(|_| by(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
-        });
-        let asked = async {
-            let _unpaused = self.pause_lock.lock().await;
-            ask.await
-        };
-        self.shut_down_by(bound, asked).await
-    }
-
-    /// Waits until the guest is neither paused nor being asked to shut down, and prevents both
-    /// until the guard is dropped.
-    pub async fn pause_lock(&self) -> MutexGuard<'_, ()> {
-        self.pause_lock.lock().await
-    }
-
-    /// Like [`Guest::shut_down`], but `asked` does the asking.
-    ///
-    /// # Errors
-    /// The error of `asked`, unless the guest is off by then; or it is still running after `bound`.
-    pub async fn shut_down_by(&self, bound: Duration, asked: impl Future<Output = Result<()>>) -> Result<()> {
-        let everything = async {
-            if let Err(error) = asked.await
-                && !self.is_gone()
-            {
-                return Err(error);
-            }
-            self.until_gone().await;
-            Ok(())
-        };
-        let watched = self.watch();
-        let waited = tokio::time::timeout(bound, everything).await;
-        waited.map_err(|_| self.overdue(&watched, format!("{}: shutdown", self.name), bound))??;
-        self.until_off().await
-    }
-
-    /// Cuts the power: kills QEMU with all requests in flight.
-    ///
-    /// # Errors
-    /// The process is unknown or does not end.
-    pub async fn power_cut(&self) -> Result<Instant> {
-        let pid = self.monitor.pid().and_then(rustix::process::Pid::from_raw);
-        let pid = pid.ok_or_else(|| Error::Witness {
-            machine: self.name.clone(),
-            what: "no process id is known for its QEMU".to_owned(),
-        })?;
-        let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
-        let handle =
-            handle.map_err(|error| Error::file(format!("process of {}", self.name))(error.into()))?;
-        let cut_at = Instant::now();
-        rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::KILL)
-            .map_err(|error| Error::file(format!("process of {}", self.name))(error.into()))?;
-        tokio::time::timeout(GONE_WITHIN, self.until_gone()).await.map_err(|_| Error::TimedOut {
-            awaited: format!("{}: end of its killed QEMU", self.name),
-            bound: GONE_WITHIN,
-            seen: "the monitor is still open".to_owned(),
-        })?;
-        self.until_off().await?;
-        Ok(cut_at)
-    }
-
-    /// Waits until libvirt has noticed as well, so that the machine can be started again.
-    async fn until_off(&self) -> Result<()> {
-        let domain = self.domain.clone();
-        let name = self.name.clone();
-        blocking(format!("wait for the end of {name}"), move || {
-            // Destroying a domain that has ended fails; destroying one that is about to end waits
-            // for it.
-            if domain.is_active()? {
-                let _ = domain.destroy();
-            }
-            Ok(())
-        })
-        .await
     }
 
     /// Grows a disk while the guest runs, through whoever manages its disks. The guest's kernel
