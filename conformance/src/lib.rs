@@ -18,7 +18,7 @@
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
 //! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
 //! - [`ssh`]: log-in to a machine from outside
-//! - [`evidence`]: what a run leaves behind; [`recheck`] judges it again
+//! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it again
 //! - [`timeline`]: moments of a scenario, which its report draws
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
 //! - [`report`]: the summary on the terminal, `results.json`, JUnit and HTML
@@ -43,6 +43,7 @@ pub mod missing;
 pub mod mutants;
 pub mod mutation;
 pub mod outcome;
+pub mod packed;
 pub mod real;
 pub mod recheck;
 mod refusal;

@@ -6,6 +6,9 @@
 //! with the rest of the result, which is sealed by a digest.
 
 mod edge;
+mod files;
+#[cfg(test)]
+mod packed_tests;
 mod recorded;
 mod stored;
 #[cfg(test)]
@@ -17,6 +20,7 @@ use camino::Utf8Path;
 use crate::outcome::{ScenarioOutcome, Verdict};
 use crate::real;
 use crate::scenario::{self, Scenario, Tier};
+use files::Files;
 use stored::{Ended, Stored};
 
 /// The result of judging evidence again.
@@ -98,9 +102,19 @@ async fn judge_scenario(recheck: &mut Recheck, table: &[Scenario], ended: &Ended
     if outcome.edges.is_empty() {
         recheck.note(format!("{name}: it stores no disks to judge again; {}", ending(outcome)));
     }
+    let files = match Files::of_scenario(dir) {
+        Ok(files) => files,
+        Err(error) => {
+            recheck.object(Verdict::Unknown, format!("{name}: {error:#}"));
+            return 0;
+        }
+    };
+    for damage in files.damages() {
+        recheck.object(Verdict::Unknown, format!("{name}: {damage}"));
+    }
     let mut judged = 0;
     for edge in &outcome.edges {
-        for (verdict, line) in edge::judge_again(dir, edge).await {
+        for (verdict, line) in edge::judge_again(&files, edge).await {
             judged += usize::from(verdict == Verdict::Pass);
             recheck.object(verdict, format!("{name} {}{line}", edge.name));
         }

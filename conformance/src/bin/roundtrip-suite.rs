@@ -12,11 +12,13 @@ use conformance::history::{self, History, RunRecord, Usual};
 use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
 use conformance::outcome::HostFacts;
+use conformance::packed::{self, Compacted};
 use conformance::report::Detail;
 use conformance::rules::profile::Profile;
 use conformance::rules::{RuleId, page};
 use conformance::variants::CoreVariant;
 use conformance::{acceptance, bench, core_under_test, real, recheck, report, sim, wire_core};
+use contract::Bytes;
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -127,6 +129,11 @@ enum Command {
     },
     /// Lists the mutants that scenarios on guests have to find, as JSON.
     GuestMutants,
+    /// Packs the evidence of the scenarios of a run that passed.
+    Pack {
+        /// The directory of the run.
+        dir: Utf8PathBuf,
+    },
     /// Judges stored evidence again.
     Recheck {
         /// The directory of a run or of one scenario.
@@ -190,6 +197,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         Command::History { file, what } => history_command(file, what),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir } => judge_again(dir).await,
+        Command::Pack { dir } => pack(dir),
         Command::Variants { names, rule } => judge_variants(names, rule.as_deref()),
         Command::GuestMutants => {
             println!("{}", serde_json::to_string(&mutation::rows())?);
@@ -413,6 +421,14 @@ fn judge_mutants(names: &[String], every_check: bool) -> u8 {
     let judge = || mutation::run(names, checks);
     let all_right = std::thread::scope(|scope| scope.spawn(judge).join().unwrap_or(false));
     u8::from(!all_right)
+}
+
+fn pack(dir: &Utf8Path) -> Result<u8> {
+    for (scenario, Compacted { before, after, took }) in packed::compact_run(dir)? {
+        let (before, after) = (Bytes(before), Bytes(after));
+        println!("{dir}: packed the evidence of {scenario}, {before} became {after} in {} ms", took.as_millis());
+    }
+    Ok(0)
 }
 
 async fn judge_again(dir: &Utf8Path) -> Result<u8> {
