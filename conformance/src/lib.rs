@@ -19,6 +19,7 @@
 //! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
 //! - [`ssh`]: log-in to a machine from outside
 //! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it again
+//! - [`certificate`]: what a vendor may publish about a run, and a reader can verify
 //! - [`timeline`]: moments of a scenario, which its report draws
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
 //! - [`report`]: the summary on the terminal, `results.json`, JUnit and HTML
@@ -29,6 +30,7 @@ pub mod acceptance;
 pub mod bench;
 pub mod blame;
 mod capability_gate;
+pub mod certificate;
 pub mod context;
 pub mod core_change;
 pub mod core_under_test;

@@ -34,11 +34,19 @@ pub struct Recheck {
 }
 
 impl Recheck {
-    fn note(&mut self, line: String) {
+    pub(crate) fn note(&mut self, line: String) {
         self.lines.push(line);
     }
 
-    fn object(&mut self, verdict: Verdict, line: String) {
+    /// Objects if no disk was judged again.
+    pub(crate) fn require(&mut self, judged: usize) {
+        if judged == 0 {
+            let nothing = "no disk was judged again: nothing was compared, and that is not a pass";
+            self.object(Verdict::Unknown, nothing.to_owned());
+        }
+    }
+
+    pub(crate) fn object(&mut self, verdict: Verdict, line: String) {
         self.verdict = self.verdict.and(verdict);
         self.lines.push(line);
     }
@@ -49,6 +57,13 @@ impl Recheck {
 /// # Errors
 /// The directory holds no evidence, or it cannot be read.
 pub async fn recheck(dir: &Utf8Path) -> Result<Recheck> {
+    let (mut recheck, judged) = judge_again(dir).await?;
+    recheck.require(judged);
+    Ok(recheck)
+}
+
+/// Judges the scenarios in `dir` again. Also returns how many disks that were.
+pub(crate) async fn judge_again(dir: &Utf8Path) -> Result<(Recheck, usize)> {
     let table = scenarios()?;
     let stored = stored::find(dir)?;
     let mut recheck = Recheck { lines: Vec::new(), verdict: Verdict::Pass };
@@ -64,11 +79,7 @@ pub async fn recheck(dir: &Utf8Path) -> Result<Recheck> {
             }
         }
     }
-    if judged == 0 {
-        let nothing = "no disk was judged again: nothing was compared, and that is not a pass";
-        recheck.object(Verdict::Unknown, nothing.to_owned());
-    }
-    Ok(recheck)
+    Ok((recheck, judged))
 }
 
 /// Every scenario of both tiers.

@@ -17,7 +17,7 @@ use conformance::report::Detail;
 use conformance::rules::profile::Profile;
 use conformance::rules::{RuleId, page};
 use conformance::variants::CoreVariant;
-use conformance::{acceptance, bench, core_under_test, real, recheck, report, sim, wire_core};
+use conformance::{acceptance, bench, certificate, core_under_test, real, recheck, report, sim, wire_core};
 use contract::Bytes;
 use harness::accel::{self, Probe};
 use harness::host::Host;
@@ -138,6 +138,17 @@ enum Command {
     Recheck {
         /// The directory of a run or of one scenario.
         dir: Utf8PathBuf,
+        /// Also verifies this certificate with the run.
+        #[arg(long)]
+        certificate: Option<Utf8PathBuf>,
+    },
+    /// Writes the certificate of a run and verifies it.
+    Certificate {
+        /// The directory of the run.
+        dir: Utf8PathBuf,
+        /// The certificate.
+        #[arg(long)]
+        out: Utf8PathBuf,
     },
 }
 
@@ -196,7 +207,8 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         Command::Report { dir, verbose, history } => make_report(dir, *verbose, history.as_deref()),
         Command::History { file, what } => history_command(file, what),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
-        Command::Recheck { dir } => judge_again(dir).await,
+        Command::Recheck { dir, certificate } => judge_again(dir, certificate.as_deref()).await,
+        Command::Certificate { dir, out } => certify(dir, out).await,
         Command::Pack { dir } => pack(dir),
         Command::Variants { names, rule } => judge_variants(names, rule.as_deref()),
         Command::GuestMutants => {
@@ -319,8 +331,8 @@ async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
     for process in &reaped.processes {
         println!("ended storage daemon {process} of a dead run");
     }
-    for directory in &reaped.directories {
-        println!("removed {directory} of a dead run");
+    for (directory, bytes) in &reaped.directories {
+        println!("removed {directory} of a dead run, {}", Bytes(*bytes));
     }
     for parent in [&std::env::temp_dir(), Path::new(simulator::testbed::MEMORY)] {
         // A host without such a directory has none of ours in it.
@@ -431,8 +443,18 @@ fn pack(dir: &Utf8Path) -> Result<u8> {
     Ok(0)
 }
 
-async fn judge_again(dir: &Utf8Path) -> Result<u8> {
-    let recheck = recheck::recheck(dir).await?;
+async fn certify(dir: &Utf8Path, file: &Utf8Path) -> Result<u8> {
+    certificate::issue(dir, file)?;
+    let code = judge_again(dir, Some(file)).await?;
+    println!("Wrote {file}, and beside it the text for people, {}.", file.with_extension("md"));
+    Ok(code)
+}
+
+async fn judge_again(dir: &Utf8Path, certificate: Option<&Utf8Path>) -> Result<u8> {
+    let recheck = match certificate {
+        Some(file) => certificate::verify(file, dir).await?,
+        None => recheck::recheck(dir).await?,
+    };
     for line in &recheck.lines {
         println!("{line}");
     }

@@ -4,22 +4,22 @@ mod collect;
 mod figures;
 mod html;
 mod junit;
-mod reason;
-mod rules;
+pub(crate) mod reason;
+pub(crate) mod rules;
 #[cfg(test)]
 mod samples;
 mod schema;
 mod speeds;
 mod stored;
 mod summary;
-mod tier;
+pub(crate) mod tier;
 mod timeline;
 
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
 use crate::outcome::{Results, Verdict};
-use stored::RESULTS;
+pub(crate) use stored::RESULTS;
 
 pub use collect::collect;
 pub use schema::schema_page;

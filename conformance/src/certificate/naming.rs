@@ -1,0 +1,58 @@
+//! Names of platforms. No product of a vendor takes part in a run, so none is named without saying
+//! that a stand-in took its place.
+
+/// Platforms that have a stand-in, as texts name them.
+const PLATFORMS: [&str; 6] = ["VMware", "Hyper-V", "Azure", "KVM", "Physical", "physical"];
+/// What follows such a name.
+const STAND_IN: &str = " stand-in";
+
+/// The text with `stand-in` after each name of a platform that has none.
+pub(super) fn with_stand_ins(text: &str) -> String {
+    let mut said = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, name)) = first_platform(rest) {
+        let (before, after) = rest.split_at(at + name.len());
+        said += before;
+        if !after.starts_with(STAND_IN) {
+            said += STAND_IN;
+        }
+        rest = after;
+    }
+    said + rest
+}
+
+fn first_platform(text: &str) -> Option<(usize, &'static str)> {
+    let found = PLATFORMS.into_iter().filter_map(|name| Some((text.find(name)?, name)));
+    found.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_platform_is_never_named_without_its_stand_in() {
+        for (text, said) in [
+            ("VMware to Azure and back", "VMware stand-in to Azure stand-in and back"),
+            ("a Hyper-V stand-in", "a Hyper-V stand-in"),
+            ("Physical machine", "Physical stand-in machine"),
+            ("KVM stand-in hosts, Azure", "KVM stand-in hosts, Azure stand-in"),
+            ("nothing of the kind", "nothing of the kind"),
+        ] {
+            assert_eq!(with_stand_ins(text), said);
+            assert_eq!(with_stand_ins(said), said, "once is enough");
+        }
+    }
+
+    #[test]
+    fn no_title_of_a_scenario_or_rule_escapes() {
+        let scenarios = crate::scenario::all().unwrap().into_iter().map(|row| row.title);
+        let rules = crate::rules::catalogue().iter().map(|rule| rule.title.clone());
+        for title in scenarios.chain(rules) {
+            let said = with_stand_ins(&title);
+            for name in PLATFORMS {
+                assert_eq!(said.matches(name).count(), said.matches(&format!("{name} stand-in")).count(), "{said}");
+            }
+        }
+    }
+}
