@@ -34,7 +34,11 @@ fn pack_runs(suite: &Suite) -> Result<()> {
         suite.must(&["pack", path.canonicalize_utf8()?.as_str()])?;
     }
     let after = size(runs);
-    println!("The runs under {runs} take {} now; {} are free again.", bytes(after), bytes(before.saturating_sub(after)));
+    println!(
+        "The runs under {runs} take {} now; {} are free again.",
+        bytes(after),
+        bytes(before.saturating_sub(after))
+    );
     Ok(())
 }
 

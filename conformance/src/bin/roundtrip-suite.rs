@@ -438,7 +438,10 @@ fn judge_mutants(names: &[String], every_check: bool) -> u8 {
 fn pack(dir: &Utf8Path) -> Result<u8> {
     for (scenario, Compacted { before, after, took }) in packed::compact_run(dir)? {
         let (before, after) = (Bytes(before), Bytes(after));
-        println!("{dir}: packed the evidence of {scenario}, {before} became {after} in {} ms", took.as_millis());
+        println!(
+            "{dir}: packed the evidence of {scenario}, {before} became {after} in {} ms",
+            took.as_millis()
+        );
     }
     Ok(0)
 }

@@ -23,8 +23,8 @@ pub struct Claims {
     pub reason: String,
     /// Name and version of the suite.
     pub suite: String,
-    /// Commit of the suite's source; empty if it was not recorded.
-    pub commit: String,
+    /// Revision of the suite's source; empty if it was not recorded.
+    pub revision: String,
     /// Name and version of each core that was tested, as it reports them.
     pub cores: BTreeSet<String>,
     /// Profile of external facts.
@@ -120,7 +120,7 @@ impl Claims {
             verdict: *verdict,
             reason: with_stand_ins(&reason(results)),
             suite: suite.clone(),
-            commit: request.commit.clone(),
+            revision: request.revision.clone(),
             cores: cores.collect(),
             profile: profile.clone(),
             run: run.clone(),

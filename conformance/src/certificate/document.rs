@@ -65,7 +65,7 @@ pub fn issue(run: &Utf8Path, file: &Utf8Path) -> Result<Certificate> {
         text_sha256: sha256(text.as_bytes()),
         sha256: String::new(),
     };
-    let sealed = Certificate { sha256: sha256(certificate.json()?.as_bytes()), ..certificate };
+    let sealed = certificate.sealed()?;
     let rendering = rendering_of(file);
     std::fs::write(&rendering, text).with_context(|| format!("write {rendering}"))?;
     std::fs::write(file, sealed.json()?).with_context(|| format!("write {file}"))?;
@@ -83,13 +83,18 @@ impl Certificate {
             serde_json::from_str(&text).with_context(|| format!("understand the certificate {file}"))?;
         let found = certificate.format;
         ensure!(found == FORMAT, "the certificate {file} has format {found}, this suite reads {FORMAT}");
-        let unsealed = Self { sha256: String::new(), ..certificate.clone() };
-        let same = certificate.json()? == text && sha256(unsealed.json()?.as_bytes()) == certificate.sha256;
+        let same = certificate.json()? == text && certificate == certificate.clone().sealed()?;
         ensure!(same, "the certificate {file} is not what the suite wrote: it was altered");
         Ok(certificate)
     }
 
-    fn json(&self) -> Result<String> {
+    /// With the digest that belongs to the rest.
+    pub(super) fn sealed(self) -> Result<Self> {
+        let unsealed = Self { sha256: String::new(), ..self };
+        Ok(Self { sha256: sha256(unsealed.json()?.as_bytes()), ..unsealed })
+    }
+
+    pub(super) fn json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 }

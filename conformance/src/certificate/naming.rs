@@ -51,7 +51,11 @@ mod tests {
         for title in scenarios.chain(rules) {
             let said = with_stand_ins(&title);
             for name in PLATFORMS {
-                assert_eq!(said.matches(name).count(), said.matches(&format!("{name} stand-in")).count(), "{said}");
+                assert_eq!(
+                    said.matches(name).count(),
+                    said.matches(&format!("{name} stand-in")).count(),
+                    "{said}"
+                );
             }
         }
     }

@@ -46,20 +46,33 @@ pub(super) fn render(claims: &Claims, files: &[FileDigest]) -> String {
 }
 
 fn facts(claims: &Claims) -> String {
-    let Claims { suite, commit, cores, profile, run, began, command, seed, host, tiers, .. } = claims;
+    let Claims { suite, revision, cores, profile, run, began, command, seed, host, tiers, .. } = claims;
     let cores: Vec<_> = cores.iter().map(String::as_str).collect();
     let tiers: Vec<_> = tiers.iter().map(String::as_str).collect();
-    let or = |text: &str, otherwise: &str| if text.is_empty() { otherwise.to_owned() } else { text.to_owned() };
+    let or =
+        |text: &str, otherwise: &str| if text.is_empty() { otherwise.to_owned() } else { text.to_owned() };
     let facts = [
         ("core", or(&cores.join(", "), "none was tested")),
-        ("suite", format!("{suite}, commit {}", or(commit, "not recorded"))),
+        ("suite", format!("{suite}, revision {}", or(revision, "not recorded"))),
         ("profile of external facts", profile.clone()),
         ("scenarios ran", tiers.join(" and ")),
         ("run", format!("{run}, began {}", or(began, "at a time that was not recorded"))),
         ("command", format!("`{}`", or(command, "not recorded"))),
         ("seeds", seed.clone().unwrap_or_else(|| "follow from the id of the run".to_owned())),
-        ("host", format!("{}, {} cores, {} of memory, Linux {}", host.cpu, host.cores, Bytes(host.memory), host.kernel)),
-        ("accelerator", format!("{}; a trial boot took {}", or(&host.accelerator, "none"), Millis(host.boot_ms))),
+        (
+            "host",
+            format!(
+                "{}, {} cores, {} of memory, Linux {}",
+                host.cpu,
+                host.cores,
+                Bytes(host.memory),
+                host.kernel
+            ),
+        ),
+        (
+            "accelerator",
+            format!("{}; a trial boot took {}", or(&host.accelerator, "none"), Millis(host.boot_ms)),
+        ),
         ("QEMU, libvirt", format!("{}, {}", or(&host.qemu, "none"), or(&host.libvirt, "none"))),
     ];
     let mut text = "| | |\n|---|---|\n".to_owned();
@@ -70,7 +83,8 @@ fn facts(claims: &Claims) -> String {
 }
 
 fn row(scenario: &ClaimedScenario) -> String {
-    let ClaimedScenario { name, title, tier, verdict, why, seeds, regressions, injected_fault, .. } = scenario;
+    let ClaimedScenario { name, title, tier, verdict, why, seeds, regressions, injected_fault, .. } =
+        scenario;
     let verdict = match verdict {
         Verdict::Pass => "pass",
         Verdict::Fail => "**FAIL**",

@@ -18,10 +18,10 @@ pub struct Request {
     /// The seed that `ROUNDTRIP_SEED` gave to everything simulated, if it was set.
     #[serde(default)]
     pub seed: Option<String>,
-    /// The commit of the suite's source, with `, changed since` if files differed from it; empty if
-    /// that is not known.
+    /// The revision of the suite's source, with `, changed since` if files differed from it; empty
+    /// if that is not known.
     #[serde(default)]
-    pub commit: String,
+    pub revision: String,
 }
 
 impl Request {

@@ -53,7 +53,12 @@ impl PackedEvidence {
     /// What is wrong with the packs: one line for each that is missing or was altered.
     #[must_use]
     pub fn damages(&self) -> Vec<String> {
-        self.index.packs.iter().filter_map(|pack| self.content(pack).err()).map(|e| format!("{e:#}")).collect()
+        self.index
+            .packs
+            .iter()
+            .filter_map(|pack| self.content(pack).err())
+            .map(|e| format!("{e:#}"))
+            .collect()
     }
 
     /// Writes a packed file to each of the new files. Names in the index are only compared, so that
@@ -70,7 +75,8 @@ impl PackedEvidence {
         }
         let needed: u64 = sources.iter().map(|(file, _)| self.data_bytes(file)).sum();
         if let Some(place) = files.first().and_then(|(_, to)| to.parent()) {
-            let stat = rustix::fs::statvfs(place.as_std_path()).with_context(|| format!("measure {place}"))?;
+            let stat =
+                rustix::fs::statvfs(place.as_std_path()).with_context(|| format!("measure {place}"))?;
             let free = stat.f_bavail.saturating_mul(stat.f_frsize);
             let (needed_words, free_words) = (Bytes(needed), Bytes(free));
             ensure!(
@@ -96,7 +102,10 @@ impl PackedEvidence {
         for file in &self.index.files {
             let path = dir.join(&file.path);
             let original = File::open(&path).with_context(|| format!("read {path}"))?;
-            ensure!(original.metadata()?.len() == file.bytes, "{path} has another length than its packed copy");
+            ensure!(
+                original.metadata()?.len() == file.bytes,
+                "{path} has another length than its packed copy"
+            );
             let blocks = self.blocks_of(file);
             ensure!(rest_is_zero(&path, &blocks)?, "{path} differs from its packed copy");
             originals.push((original, blocks));
@@ -117,7 +126,8 @@ impl PackedEvidence {
         files: &[Divided],
         mut each: impl FnMut(&File, u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
-        let mut by_pack: Vec<Vec<(&File, u64, Place)>> = self.index.packs.iter().map(|_| Vec::new()).collect();
+        let mut by_pack: Vec<Vec<(&File, u64, Place)>> =
+            self.index.packs.iter().map(|_| Vec::new()).collect();
         for (file, blocks) in files {
             for (at, place) in blocks {
                 by_pack[place.pack].push((file, *at, *place));
@@ -183,7 +193,9 @@ fn rest_is_zero(path: &Utf8Path, blocks: &[(u64, Place)]) -> Result<bool> {
     let mut chunk = vec![0; CHUNK_BYTES as usize];
     for (mut at, end) in ends.zip(starts) {
         while at < end {
-            let Some(data) = file.next_data(at)?.filter(|data| data.start < end && data.end > at) else { break };
+            let Some(data) = file.next_data(at)?.filter(|data| data.start < end && data.end > at) else {
+                break;
+            };
             let start = data.start.max(at);
             let buffer = &mut chunk[..(data.end.min(end) - start).min(CHUNK_BYTES) as usize];
             file.read_at(start, buffer)?;

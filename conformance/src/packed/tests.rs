@@ -92,7 +92,9 @@ fn content_that_a_disk_has_from_its_log_is_stored_once() {
 
 #[test]
 fn a_file_that_differs_anywhere_from_its_packed_copy_is_noticed() {
-    for (name, at) in [("base.raw", 0), ("base.raw", 2 * 4096), ("recovered.raw", 9 * 4096), ("disk.writes", 600)] {
+    for (name, at) in
+        [("base.raw", 0), ("base.raw", 2 * 4096), ("recovered.raw", 9 * 4096), ("disk.writes", 600)]
+    {
         let (_keep, dir) = scratch();
         let packed = packed(&dir);
         std::fs::File::options().write(true).open(dir.join(name)).unwrap().write_all_at(&[0x55], at).unwrap();

@@ -116,7 +116,8 @@ impl PackWriter {
             let content =
                 miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(&compressed, self.open.len()).ok()?;
             // Some file systems have no links.
-            (content == self.open && std::fs::hard_link(&theirs, path).is_ok()).then(|| Digest::of(&compressed))
+            (content == self.open && std::fs::hard_link(&theirs, path).is_ok())
+                .then(|| Digest::of(&compressed))
         })
     }
 

@@ -89,7 +89,8 @@ async fn a_killed_packing_loses_nothing_and_is_finished_later() {
     assert_eq!(run.recheck().await.1, 0);
     // Between the first and the last file that is deleted.
     let run = sound_run().await;
-    let files: Vec<_> = disks_below(&run.scenario()).into_iter().map(|p| (std::fs::read(&p).unwrap(), p)).collect();
+    let files: Vec<_> =
+        disks_below(&run.scenario()).into_iter().map(|p| (std::fs::read(&p).unwrap(), p)).collect();
     pack(&run);
     for keep in [1, files.len() / 2, files.len()] {
         for (content, path) in &files[..keep] {
@@ -113,7 +114,8 @@ async fn files_are_deleted_only_if_the_packs_are_sound() {
     pack(&run);
     std::fs::write(&file, &content).unwrap();
     let packs = run.scenario().join(PACKED).read_dir_utf8().unwrap();
-    let pack = packs.map(|entry| entry.unwrap().path().to_owned()).find(|path| path.extension() == Some("pack"));
+    let pack =
+        packs.map(|entry| entry.unwrap().path().to_owned()).find(|path| path.extension() == Some("pack"));
     std::fs::write(pack.unwrap(), b"altered").unwrap();
     assert!(compact(&run.scenario(), &outcome(&run)).is_err());
     assert!(file.exists());

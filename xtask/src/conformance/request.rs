@@ -17,24 +17,24 @@ pub fn note(root: &Utf8Path, dir: &Utf8Path, arguments: &ConformanceArgs) -> Res
     let words: Vec<String> = std::env::args().skip(1).collect();
     let command = format!("cargo xtask {}", shell_words::join(&words));
     let seed = std::env::var(SEED).ok();
-    let (options, commit) = (options(arguments), commit(root));
-    let request = json!({"command": command, "options": options, "seed": seed, "commit": commit});
+    let (options, revision) = (options(arguments), revision(root));
+    let request = json!({"command": command, "options": options, "seed": seed, "revision": revision});
     let path = dir.join(FILE);
     std::fs::write(&path, request.to_string()).with_context(|| format!("tried to write {path}"))
 }
 
-/// The commit of the suite's source, and whether files differ from it; empty outside of a
+/// The revision of the suite's source, and whether files differ from it; empty outside of a
 /// repository.
-fn commit(root: &Utf8Path) -> String {
+fn revision(root: &Utf8Path) -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).current_dir(root).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         output.status.success().then_some(text)
     };
-    let Some(commit) = git(&["rev-parse", "HEAD"]) else { return String::new() };
+    let Some(revision) = git(&["rev-parse", "HEAD"]) else { return String::new() };
     match git(&["status", "--porcelain", "--untracked-files=no"]) {
-        Some(changes) if changes.is_empty() => commit,
-        _ => commit + ", changed since",
+        Some(changes) if changes.is_empty() => revision,
+        _ => revision + ", changed since",
     }
 }
 
