@@ -13,6 +13,7 @@ use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
 use conformance::outcome::HostFacts;
 use conformance::packed::{self, Compacted};
+use conformance::recheck::Recheck;
 use conformance::report::Detail;
 use conformance::rules::profile::Profile;
 use conformance::rules::{RuleId, page};
@@ -447,10 +448,20 @@ fn pack(dir: &Utf8Path) -> Result<u8> {
 }
 
 async fn certify(dir: &Utf8Path, file: &Utf8Path) -> Result<u8> {
-    certificate::issue(dir, file)?;
-    let code = judge_again(dir, Some(file)).await?;
-    println!("Wrote {file}, and beside it the text for people, {}.", file.with_extension("md"));
-    Ok(code)
+    let (recheck, written) = certificate::certify(dir, file).await?;
+    print_recheck(&recheck);
+    if written {
+        println!("Wrote {file}, and beside it the text for people, {}.", file.with_extension("md"));
+    } else {
+        println!("There is no certificate: the evidence does not support the verdict in the results.");
+    }
+    Ok(report::exit_code(recheck.verdict, false))
+}
+
+fn print_recheck(recheck: &Recheck) {
+    for line in &recheck.lines {
+        println!("{line}");
+    }
 }
 
 async fn judge_again(dir: &Utf8Path, certificate: Option<&Utf8Path>) -> Result<u8> {
@@ -458,8 +469,6 @@ async fn judge_again(dir: &Utf8Path, certificate: Option<&Utf8Path>) -> Result<u
         Some(file) => certificate::verify(file, dir).await?,
         None => recheck::recheck(dir).await?,
     };
-    for line in &recheck.lines {
-        println!("{line}");
-    }
+    print_recheck(&recheck);
     Ok(report::exit_code(recheck.verdict, false))
 }

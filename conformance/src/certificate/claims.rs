@@ -77,24 +77,24 @@ pub(super) const GROUPS: [(&str, &str); 10] = [
     ("passed", "guarantees that the core kept"),
     ("failed", "guarantees that the core broke"),
     ("limited", "documented limits that the core has"),
-    ("limit-not-found", "documented limits that the core does not have; it may be better"),
-    ("advice-followed", "advice that the core follows"),
-    ("advice-not-followed", "advice that the core does not follow; it never fails a core"),
-    ("stand-ins-as-described", "facts about the suite's own stand-ins, which say nothing of the core"),
+    ("limit not found", "documented limits that the core does not have; it may be better"),
+    ("advice followed", "advice that the core follows"),
+    ("advice not followed", "advice that the core does not follow; it never fails a core"),
+    ("stand-ins as described", "facts about the suite's own stand-ins, which say nothing of the core"),
     ("unknown", "nothing can be said; this is never a pass"),
     ("skipped", "the core lacks what the rule needs"),
-    ("not-judged", "rules of the suite that this run did not judge"),
+    ("not judged", "rules of the suite that this run did not judge"),
 ];
 
 fn group(rule: &RuleOutcome) -> &'static str {
     match (rule.class, rule.score) {
-        (Class::StandIn, Score::Held) => "stand-ins-as-described",
+        (Class::StandIn, Score::Held) => "stand-ins as described",
         (_, Score::Held) => "passed",
         (_, Score::Broken) => "failed",
         (_, Score::AsDocumented) => "limited",
-        (_, Score::DiffersFromLimit) => "limit-not-found",
-        (_, Score::Followed) => "advice-followed",
-        (_, Score::NotFollowed) => "advice-not-followed",
+        (_, Score::DiffersFromLimit) => "limit not found",
+        (_, Score::Followed) => "advice followed",
+        (_, Score::NotFollowed) => "advice not followed",
         (_, Score::Unknown) => "unknown",
         (_, Score::Skipped) => "skipped",
     }
@@ -114,7 +114,7 @@ impl Claims {
         for rule in JudgedRules::of(results).all() {
             rules.entry(group(rule).to_owned()).or_default().push(rule.id);
         }
-        rules.insert("not-judged".to_owned(), results.not_judged.iter().map(|rule| rule.id).collect());
+        rules.insert("not judged".to_owned(), results.not_judged.iter().map(|rule| rule.id).collect());
         Ok(Self {
             heading: heading(results, known.len()),
             verdict: *verdict,

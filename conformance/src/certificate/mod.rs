@@ -20,5 +20,5 @@ mod tests;
 mod text;
 mod verify;
 
-pub use document::{Certificate, FILE, issue};
-pub use verify::verify;
+pub use document::{Certificate, FILE};
+pub use verify::{certify, verify};

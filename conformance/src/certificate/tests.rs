@@ -2,7 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::document::{claims_of, rendering_of};
+use super::document::{claims_of, issue, rendering_of};
 use super::*;
 use crate::evidence::{RESULT, SEAL, STARTED};
 use crate::outcome::{HostFacts, Results, RuleOutcome, Verdict, from_stored};
@@ -150,6 +150,20 @@ async fn results_that_no_evidence_supports_are_noticed_even_if_the_certificate_w
     let recheck = run.verify().await.unwrap();
     assert_eq!(recheck.verdict, Verdict::Unknown);
     assert!(recheck.lines.iter().any(|line| line.contains("does not state of")), "{recheck:?}");
+}
+
+#[tokio::test]
+async fn evidence_that_does_not_support_the_verdict_gets_no_certificate() {
+    let run = Run::new(Verdict::Pass);
+    std::fs::write(run.dir.join(SCENARIO).join(SEAL), "{}").unwrap();
+    let (recheck, written) = certify(&run.dir, &run.certificate).await.unwrap();
+    assert_eq!((recheck.verdict, written), (Verdict::Unknown, false));
+    assert!(!run.certificate.exists() && !rendering_of(&run.certificate).exists());
+    for verdict in [Verdict::Pass, Verdict::Fail, Verdict::Unknown] {
+        let run = Run::new(verdict);
+        let (recheck, written) = certify(&run.dir, &run.certificate).await.unwrap();
+        assert_eq!((recheck.verdict, written), (verdict, true));
+    }
 }
 
 #[tokio::test]

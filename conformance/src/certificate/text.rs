@@ -29,12 +29,12 @@ pub(super) fn render(claims: &Claims, files: &[FileDigest]) -> String {
     claims.scenarios.iter().for_each(|scenario| text += &row(scenario));
     text += "\n## Rules\n\n| found | rules | meaning |\n|---|---|---|\n";
     for (name, meaning) in GROUPS {
-        let _ = writeln!(text, "| {} | {} | {meaning} |", name.replace('-', " "), claims.group(name).len());
+        let _ = writeln!(text, "| {} | {} | {meaning} |", name, claims.group(name).len());
     }
     for (name, _) in GROUPS {
         let ids: Vec<_> = claims.group(name).iter().map(ToString::to_string).collect();
         if !ids.is_empty() {
-            let _ = write!(text, "\n**{}:** {}\n", name.replace('-', " "), ids.join(" "));
+            let _ = write!(text, "\n**{}:** {}\n", name, ids.join(" "));
         }
     }
     let bytes = files.iter().map(|file| file.bytes).sum();

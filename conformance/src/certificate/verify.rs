@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
-use super::document::{Certificate, claims_of, files_but_certificates, rendering_of};
+use super::document::{Certificate, claims_of, files_but_certificates, issue, rendering_of};
 use super::files::{FileDigest, sha256};
 use crate::evidence::RESULT;
 use crate::outcome::{Results, ScenarioOutcome, Verdict, from_stored};
@@ -13,6 +13,23 @@ use crate::recheck::{Recheck, judge_again};
 use crate::report::RESULTS;
 use crate::report::tier::tier_of;
 use crate::scenario::Tier;
+
+/// Writes the certificate of a run and verifies it. If the evidence does not support its verdict, the
+/// certificate is removed again. Returns whether there is one.
+///
+/// # Errors
+/// The run has no results or no evidence, or a file cannot be read or written.
+pub async fn certify(run: &Utf8Path, file: &Utf8Path) -> Result<(Recheck, bool)> {
+    let claimed = issue(run, file)?.claims.verdict;
+    let recheck = verify(file, run).await?;
+    let supported = recheck.verdict <= claimed.and(Verdict::Pass);
+    if !supported {
+        for path in [file, &rendering_of(file)] {
+            std::fs::remove_file(path).with_context(|| format!("remove {path}"))?;
+        }
+    }
+    Ok((recheck, supported))
+}
 
 /// Verifies a certificate with the files of its run: each digest, whether the results state what the
 /// certificate does, and, by judging the evidence again, whether the results are right.
