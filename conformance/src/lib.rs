@@ -18,12 +18,14 @@
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
 //! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
 //! - [`ssh`]: log-in to a machine from outside
-//! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it again
+//! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it again;
+//!   [`evidence_command`]: commands about it
 //! - [`certificate`]: what a vendor may publish about a run, and a reader can verify
 //! - [`timeline`]: moments of a scenario, which its report draws
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
-//! - [`report`]: the summary on the terminal, `results.json`, JUnit and HTML
-//! - [`history`]: every run in one SQLite file
+//! - [`report`]: the summary on the terminal, `results.json`, JUnit and HTML; [`report_command`]
+//!   writes them, adds the run to the history and compares it with earlier ones
+//! - [`history`]: every run in one SQLite file; [`regressions`]: what became worse since
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs
 
 pub mod acceptance;
@@ -37,6 +39,7 @@ pub mod core_under_test;
 mod digest;
 mod disks;
 pub mod evidence;
+pub mod evidence_command;
 pub mod history;
 pub mod hydration;
 pub mod judge;
@@ -49,7 +52,9 @@ pub mod packed;
 pub mod real;
 pub mod recheck;
 mod refusal;
+pub mod regressions;
 pub mod report;
+pub mod report_command;
 pub mod rules;
 pub mod runner;
 pub mod scenario;

@@ -56,7 +56,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "keeps-volumes",
         "never deletes the volume of a recovery point",
         Kind::Platform(PlatformFault::KeepsVolumes),
-        &[FO_04],
+        &[FO_04, FX_40],
     ),
     Mutant::new(
         Class::WrongPoint,
@@ -117,18 +117,33 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::new(
         Class::PointModified,
+        "loses-merged-sector",
+        "loses a sector of a point's changes when it merges the point into an older one",
+        Kind::Platform(PlatformFault::LosesMergedSector),
+        &[FX_30],
+    ),
+    Mutant::new(
+        Class::PointModified,
         "tests-on-the-point",
         "starts test failovers from the disks of the point itself, not from copies of them",
         Kind::Platform(PlatformFault::TestsOnThePoint),
         &[TF_07],
     )
-    .and_on_guests(&[guests("test-failover-vmware-azure", &[TF_07])]),
+    // Where hydration is due, the machine would lack it and not come up.
+    .and_on_guests(&[guests("test-failover-kvm-kvm", &[TF_07])]),
     Mutant::new(
         Class::PointsKeptOrDeleted,
         "halves-retention",
         "deletes points after half of their retention",
         Kind::Interface(InterfaceFault::HalvesRetention),
         &[RP_12, RP_13],
+    ),
+    Mutant::new(
+        Class::SettingsIgnored,
+        "doubles-interval",
+        "makes points half as often as the policy says",
+        Kind::Interface(InterfaceFault::DoublesInterval),
+        &[TF_01, RP_15],
     ),
     Mutant::new(
         Class::PointsKeptOrDeleted,
