@@ -40,7 +40,7 @@ pub(super) fn render(claims: &Claims, files: &[FileDigest]) -> String {
     let bytes = files.iter().map(|file| file.bytes).sum();
     let _ = write!(text, "\n## Files\n\nThe run has {} files, {}.\n", files.len(), Bytes(bytes));
     if let Some(results) = files.iter().find(|file| file.path == RESULTS) {
-        let _ = write!(text, "SHA-256 of `{RESULTS}`: `{}`\n", results.sha256);
+        let _ = writeln!(text, "SHA-256 of `{RESULTS}`: `{}`", results.sha256);
     }
     text
 }
