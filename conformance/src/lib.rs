@@ -18,8 +18,8 @@
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
 //! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
 //! - [`ssh`]: log-in to a machine from outside
-//! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it again;
-//!   [`evidence_command`]: commands about it
+//! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it
+//!   again; [`evidence_command`]: commands about it
 //! - [`certificate`]: what a vendor may publish about a run, and a reader can verify
 //! - [`timeline`]: moments of a scenario, which its report draws
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`

@@ -88,8 +88,8 @@ pub enum Command {
         /// The run: its directory, or its id under ./roundtrip-runs
         #[arg(value_name = "RUN", default_value = "latest")]
         run: Utf8PathBuf,
-        /// The certificate; a text for people is written beside it [default: certificate.json in the
-        /// run's directory]
+        /// The certificate; a text for people is written beside it [default: certificate.json in
+        /// the run's directory]
         #[arg(long, value_name = "FILE")]
         out: Option<Utf8PathBuf>,
     },

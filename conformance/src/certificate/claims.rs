@@ -166,8 +166,8 @@ pub(super) fn words_of(tier: Tier) -> &'static str {
     }
 }
 
-/// The verdict in one line. Whatever makes it less than that of the whole suite on an unaltered core
-/// is in the same line.
+/// The verdict in one line. Whatever makes it less than that of the whole suite on an unaltered
+/// core is in the same line.
 fn heading(results: &Results, of_suite: usize) -> String {
     let scenarios = &results.scenarios;
     let mut heading = match results.verdict {

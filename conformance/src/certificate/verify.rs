@@ -14,8 +14,8 @@ use crate::report::RESULTS;
 use crate::report::tier::tier_of;
 use crate::scenario::Tier;
 
-/// Writes the certificate of a run and verifies it. If the evidence does not support its verdict, the
-/// certificate is removed again. Returns whether there is one.
+/// Writes the certificate of a run and verifies it. If the evidence does not support its verdict,
+/// the certificate is removed again. Returns whether there is one.
 ///
 /// # Errors
 /// The run has no results or no evidence, or a file cannot be read or written.
@@ -31,8 +31,8 @@ pub async fn certify(run: &Utf8Path, file: &Utf8Path) -> Result<(Recheck, bool)>
     Ok((recheck, supported))
 }
 
-/// Verifies a certificate with the files of its run: each digest, whether the results state what the
-/// certificate does, and, by judging the evidence again, whether the results are right.
+/// Verifies a certificate with the files of its run: each digest, whether the results state what
+/// the certificate does, and, by judging the evidence again, whether the results are right.
 ///
 /// # Errors
 /// The certificate was altered or cannot be read, or there is no evidence of a run.

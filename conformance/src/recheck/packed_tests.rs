@@ -11,7 +11,8 @@ fn outcome(run: &Run) -> ScenarioOutcome {
     serde_json::from_slice(&std::fs::read(run.scenario().join(RESULT)).unwrap()).unwrap()
 }
 
-/// Packs the evidence of the run's scenario, whose files have the endings that those of guests have.
+/// Packs the evidence of the run's scenario, whose files have the endings that those of guests
+/// have.
 fn pack(run: &Run) {
     assert!(compact(&run.scenario(), &outcome(run)).unwrap().is_some());
 }
