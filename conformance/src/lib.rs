@@ -18,7 +18,9 @@
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
 //! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
 //! - [`ssh`]: log-in to a machine from outside
-//! - [`evidence`]: what a run leaves behind; [`recheck`] judges it again
+//! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it
+//!   again; [`evidence_command`]: commands about it
+//! - [`certificate`]: what a vendor may publish about a run, and a reader can verify
 //! - [`timeline`]: moments of a scenario, which its report draws
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
 //! - [`report`]: the summary on the terminal, `results.json`, JUnit and HTML; [`report_command`]
@@ -30,12 +32,14 @@ pub mod acceptance;
 pub mod bench;
 pub mod blame;
 mod capability_gate;
+pub mod certificate;
 pub mod context;
 pub mod core_change;
 pub mod core_under_test;
 mod digest;
 mod disks;
 pub mod evidence;
+pub mod evidence_command;
 pub mod history;
 pub mod hydration;
 pub mod judge;
@@ -44,6 +48,7 @@ pub mod missing;
 pub mod mutants;
 pub mod mutation;
 pub mod outcome;
+pub mod packed;
 pub mod real;
 pub mod recheck;
 mod refusal;

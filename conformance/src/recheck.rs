@@ -6,6 +6,9 @@
 //! with the rest of the result, which is sealed by a digest.
 
 mod edge;
+mod files;
+#[cfg(test)]
+mod packed_tests;
 mod recorded;
 mod stored;
 #[cfg(test)]
@@ -17,6 +20,7 @@ use camino::Utf8Path;
 use crate::outcome::{ScenarioOutcome, Verdict};
 use crate::real;
 use crate::scenario::{self, Scenario, Tier};
+use files::Files;
 use stored::{Ended, Stored};
 
 /// The result of judging evidence again.
@@ -30,11 +34,19 @@ pub struct Recheck {
 }
 
 impl Recheck {
-    fn note(&mut self, line: String) {
+    pub(crate) fn note(&mut self, line: String) {
         self.lines.push(line);
     }
 
-    fn object(&mut self, verdict: Verdict, line: String) {
+    /// Objects if no disk was judged again.
+    pub(crate) fn require(&mut self, judged: usize) {
+        if judged == 0 {
+            let nothing = "no disk was judged again: nothing was compared, and that is not a pass";
+            self.object(Verdict::Unknown, nothing.to_owned());
+        }
+    }
+
+    pub(crate) fn object(&mut self, verdict: Verdict, line: String) {
         self.verdict = self.verdict.and(verdict);
         self.lines.push(line);
     }
@@ -45,6 +57,13 @@ impl Recheck {
 /// # Errors
 /// The directory holds no evidence, or it cannot be read.
 pub async fn recheck(dir: &Utf8Path) -> Result<Recheck> {
+    let (mut recheck, judged) = judge_again(dir).await?;
+    recheck.require(judged);
+    Ok(recheck)
+}
+
+/// Judges the scenarios in `dir` again. Also returns how many disks that were.
+pub(crate) async fn judge_again(dir: &Utf8Path) -> Result<(Recheck, usize)> {
     let table = scenarios()?;
     let stored = stored::find(dir)?;
     let mut recheck = Recheck { lines: Vec::new(), verdict: Verdict::Pass };
@@ -60,11 +79,7 @@ pub async fn recheck(dir: &Utf8Path) -> Result<Recheck> {
             }
         }
     }
-    if judged == 0 {
-        let nothing = "no disk was judged again: nothing was compared, and that is not a pass";
-        recheck.object(Verdict::Unknown, nothing.to_owned());
-    }
-    Ok(recheck)
+    Ok((recheck, judged))
 }
 
 /// Every scenario of both tiers.
@@ -98,9 +113,19 @@ async fn judge_scenario(recheck: &mut Recheck, table: &[Scenario], ended: &Ended
     if outcome.edges.is_empty() {
         recheck.note(format!("{name}: it stores no disks to judge again; {}", ending(outcome)));
     }
+    let files = match Files::of_scenario(dir) {
+        Ok(files) => files,
+        Err(error) => {
+            recheck.object(Verdict::Unknown, format!("{name}: {error:#}"));
+            return 0;
+        }
+    };
+    for damage in files.damages() {
+        recheck.object(Verdict::Unknown, format!("{name}: {damage}"));
+    }
     let mut judged = 0;
     for edge in &outcome.edges {
-        for (verdict, line) in edge::judge_again(dir, edge).await {
+        for (verdict, line) in edge::judge_again(&files, edge).await {
             judged += usize::from(verdict == Verdict::Pass);
             recheck.object(verdict, format!("{name} {}{line}", edge.name));
         }

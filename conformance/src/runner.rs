@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use contract::Bytes;
 use tracing::Instrument as _;
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::outcome::{EdgeOutcome, ScenarioOutcome, Verdict};
+use crate::packed::{self, Compacted};
 use crate::real::{self, ScenarioRun};
 use crate::rules::{RuleId, RuleLog};
 use crate::scenario::Scenario;
@@ -51,7 +53,24 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     }
     outcome.ms = evidence.elapsed_ms();
     evidence.end(&outcome).context("write the result")?;
+    pack(&evidence, &outcome);
     Ok(outcome)
+}
+
+/// Packs the evidence of a scenario that passed. If that fails, all of it is kept.
+fn pack(evidence: &Evidence, outcome: &ScenarioOutcome) {
+    if outcome.verdict != Verdict::Pass {
+        return;
+    }
+    let step = evidence.step("finish", "pack the evidence");
+    match step.with(packed::compact(evidence.dir(), outcome)) {
+        Ok(Some(Compacted { before, after, took })) => {
+            let (before, after) = (Bytes(before), Bytes(after));
+            tracing::info!("packed the evidence: {before} became {after} in {} ms", took.as_millis());
+        }
+        Ok(None) => {}
+        Err(error) => tracing::warn!("the evidence is not packed, and all of it is kept: {error:#}"),
+    }
 }
 
 /// Adds the edges that were not reached.

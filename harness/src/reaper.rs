@@ -1,5 +1,7 @@
 //! Removes what runs that ended left behind, and nothing else.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::host::{self, Host};
@@ -17,8 +19,8 @@ pub struct Reaped {
     pub domains: Vec<String>,
     /// Processes, by id.
     pub processes: Vec<i32>,
-    /// Scratch directories.
-    pub directories: Vec<Utf8PathBuf>,
+    /// Scratch directories, and the bytes that each took on the disk.
+    pub directories: Vec<(Utf8PathBuf, u64)>,
 }
 
 impl Reaped {
@@ -75,10 +77,22 @@ fn reap_directories(kept_too: bool, reaped: &mut Reaped) -> Result<()> {
             continue;
         }
         end_daemons(&dir, reaped);
+        let bytes = bytes_on_disk(&dir);
         std::fs::remove_dir_all(&dir).map_err(Error::file(&dir))?;
-        reaped.directories.push(dir);
+        reaped.directories.push((dir, bytes));
     }
     Ok(())
+}
+
+/// Bytes on the disk below a directory. Disks have holes, so the lengths of files would mislead.
+fn bytes_on_disk(dir: &Utf8Path) -> u64 {
+    let Ok(entries) = dir.read_dir_utf8() else { return 0 };
+    let of_entry = |entry: camino::Utf8DirEntry| match entry.metadata() {
+        Ok(data) if data.is_dir() => bytes_on_disk(entry.path()),
+        Ok(data) => data.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(of_entry).sum()
 }
 
 fn is_kept(dir: &Utf8Path) -> bool {

@@ -45,6 +45,9 @@ pub enum Command {
         /// Also delete run directories under ./roundtrip-runs that are older than this many days
         #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..))]
         runs: Option<u32>,
+        /// Also pack the evidence of scenarios that passed, in runs under ./roundtrip-runs
+        #[arg(long)]
+        pack: bool,
         #[command(flatten)]
         consent: Consent,
     },
@@ -76,6 +79,19 @@ pub enum Command {
     Recheck {
         /// The run's directory
         dir: Utf8PathBuf,
+        /// Also verify this certificate with the run
+        #[arg(long, value_name = "FILE")]
+        certificate: Option<Utf8PathBuf>,
+    },
+    /// Write what may be published about a run and verified with its files, and verify it
+    Certificate {
+        /// The run: its directory, or its id under ./roundtrip-runs
+        #[arg(value_name = "RUN", default_value = "latest")]
+        run: Utf8PathBuf,
+        /// The certificate; a text for people is written beside it [default: certificate.json in
+        /// the run's directory]
+        #[arg(long, value_name = "FILE")]
+        out: Option<Utf8PathBuf>,
     },
 }
 

@@ -3,6 +3,7 @@
 
 mod bench;
 mod cargo;
+mod certificate;
 mod checks;
 mod clean;
 mod cli;
@@ -60,12 +61,13 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Test(consent) => checks::command(&root, consent),
         Command::Images { what: Some(Images::Build) } => done(guest_images::build(&root)),
         Command::Images { .. } => done(guest_images::list()),
-        Command::Clean { runs, consent } => done(clean::command(&root, *runs, consent.yes)),
+        Command::Clean { runs, pack, consent } => done(clean::command(&root, *runs, *pack, consent.yes)),
         Command::Bench(arguments) => bench::command(&root, arguments),
         Command::Docs { experiments } => done(docs::command(&root, *experiments)),
         Command::Report(arguments) => report::command(&root, arguments),
         Command::History { history, what } => history::command(&root, history, what),
-        Command::Recheck { dir } => recheck::command(&root, dir),
+        Command::Recheck { dir, certificate } => recheck::command(&root, dir, certificate.as_deref()),
+        Command::Certificate { run, out } => certificate::command(&root, run, out.as_deref()),
         Command::Mutants(arguments) => mutants::command(&root, arguments),
         Command::Variants(arguments) => variants::command(&root, arguments),
     }

@@ -18,7 +18,8 @@ use conformance::report_command::{self, Comparing};
 use conformance::rules::profile::Profile;
 use conformance::rules::{RuleId, page};
 use conformance::variants::CoreVariant;
-use conformance::{acceptance, bench, core_under_test, real, recheck, report, sim, wire_core};
+use conformance::{acceptance, bench, core_under_test, evidence_command, real, report, sim, wire_core};
+use contract::Bytes;
 use harness::accel::{self, Probe};
 use harness::host::Host;
 use harness::machine::Accelerator;
@@ -144,10 +145,26 @@ enum Command {
     },
     /// Lists the mutants that scenarios on guests have to find, as JSON.
     GuestMutants,
+    /// Packs the evidence of the scenarios of a run that passed.
+    Pack {
+        /// The directory of the run.
+        dir: Utf8PathBuf,
+    },
     /// Judges stored evidence again.
     Recheck {
         /// The directory of a run or of one scenario.
         dir: Utf8PathBuf,
+        /// Also verifies this certificate with the run.
+        #[arg(long)]
+        certificate: Option<Utf8PathBuf>,
+    },
+    /// Writes the certificate of a run and verifies it.
+    Certificate {
+        /// The directory of the run.
+        dir: Utf8PathBuf,
+        /// The certificate.
+        #[arg(long)]
+        out: Utf8PathBuf,
     },
 }
 
@@ -218,7 +235,11 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         }
         Command::History { file, what } => history_command(file, what),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
-        Command::Recheck { dir } => judge_again(dir).await,
+        Command::Recheck { dir, certificate } => {
+            evidence_command::judge_again(dir, certificate.as_deref()).await
+        }
+        Command::Certificate { dir, out } => evidence_command::certify(dir, out).await,
+        Command::Pack { dir } => evidence_command::pack(dir),
         Command::Variants { names, rule } => judge_variants(names, rule.as_deref()),
         Command::GuestMutants => {
             println!("{}", serde_json::to_string(&mutation::rows())?);
@@ -347,8 +368,8 @@ async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
     for process in &reaped.processes {
         println!("ended storage daemon {process} of a dead run");
     }
-    for directory in &reaped.directories {
-        println!("removed {directory} of a dead run");
+    for (directory, bytes) in &reaped.directories {
+        println!("removed {directory} of a dead run, {}", Bytes(*bytes));
     }
     for parent in [&std::env::temp_dir(), Path::new(simulator::testbed::MEMORY)] {
         // A host without such a directory has none of ours in it.
@@ -438,12 +459,4 @@ fn judge_mutants(names: &[String], every_check: bool) -> u8 {
     let judge = || mutation::run(names, checks);
     let all_right = std::thread::scope(|scope| scope.spawn(judge).join().unwrap_or(false));
     u8::from(!all_right)
-}
-
-async fn judge_again(dir: &Utf8Path) -> Result<u8> {
-    let recheck = recheck::recheck(dir).await?;
-    for line in &recheck.lines {
-        println!("{line}");
-    }
-    Ok(report::exit_code(recheck.verdict, false))
 }

@@ -18,6 +18,10 @@ pub struct Request {
     /// The seed that `ROUNDTRIP_SEED` gave to everything simulated, if it was set.
     #[serde(default)]
     pub seed: Option<String>,
+    /// The revision of the suite's source, with `, changed since` if files differed from it; empty
+    /// if that is not known.
+    #[serde(default)]
+    pub revision: String,
 }
 
 impl Request {

@@ -1,7 +1,8 @@
 //! Judges one edge again: all its disks together, by the files that it was judged by.
 
-use camino::Utf8Path;
+use witness::ledger::RecordNumber;
 
+use super::files::{Files, UnpackedFiles};
 use crate::judge::{self, DiskUnderTest, JudgedDisk, JudgedMachine};
 use crate::outcome::{DiskDigests, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Verdict};
 
@@ -10,7 +11,7 @@ type Lines = Vec<(Verdict, String)>;
 
 /// Judges all disks of an edge again and compares everything that follows from them with the
 /// record. Each disk that was judged has one line, and each difference another.
-pub(super) async fn judge_again(dir: &Utf8Path, edge: &EdgeOutcome) -> Lines {
+pub(super) async fn judge_again(files: &Files, edge: &EdgeOutcome) -> Lines {
     let mut lines = recorded(edge);
     let Some(initial_record) = edge.evidence.initial_record else {
         let why = "the result does not hold what it takes to judge the edge again; an older suite wrote it";
@@ -23,12 +24,21 @@ pub(super) async fn judge_again(dir: &Utf8Path, edge: &EdgeOutcome) -> Lines {
         lines.push((Verdict::Unknown, line));
         return lines;
     }
-    let disks = edge.disks.iter().map(|disk| (under_test(dir, disk), disk.of)).collect();
-    match judge::judge_first_writes(disks, initial_record, dir).await {
+    match judge_files(files, edge, initial_record).await {
         Err(error) => lines.push((Verdict::Unknown, format!(": cannot be judged again: {error:#}"))),
         Ok(machine) => lines.extend(compare(edge, &machine)),
     }
     lines
+}
+
+async fn judge_files(
+    files: &Files,
+    edge: &EdgeOutcome,
+    initial_record: RecordNumber,
+) -> anyhow::Result<JudgedMachine> {
+    let unpacked = files.unpack(edge)?;
+    let disks = edge.disks.iter().map(|disk| (under_test(&unpacked, disk), disk.of)).collect();
+    judge::judge_first_writes(disks, initial_record, files.dir()).await
 }
 
 /// Compares what the oracle finds with the record.
@@ -93,13 +103,13 @@ fn loss_mismatch(rpo: &Rpo, evidence: &EdgeEvidence) -> Option<String> {
     })
 }
 
-fn under_test(dir: &Utf8Path, disk: &DiskOutcome) -> DiskUnderTest {
+fn under_test(files: &UnpackedFiles<'_>, disk: &DiskOutcome) -> DiskUnderTest {
     let evidence = &disk.evidence;
     DiskUnderTest {
         name: disk.name.clone(),
-        initial_image: dir.join(&evidence.base),
-        log: dir.join(&evidence.log),
-        recovered: dir.join(&evidence.recovered),
+        initial_image: files.path(&evidence.base),
+        log: files.path(&evidence.log),
+        recovered: files.path(&evidence.recovered),
         editable_files: evidence.editable_files.clone(),
         second_reader: Err("only the oracle judges again".to_owned()),
     }

@@ -63,9 +63,9 @@ async fn store_edge(dir: &Utf8Path, name: &str, cuts: [usize; 2]) -> EdgeOutcome
         }
         disks.push(DiskUnderTest {
             name: disk.to_owned(),
-            initial_image: put(format!("{disk}.base"), &vec![0; DISK_BYTES]),
-            log: put(format!("{disk}.log"), &log_of(&writes)),
-            recovered: put(format!("{disk}.recovered"), &recovered),
+            initial_image: put(format!("{disk}.base.raw"), &vec![0; DISK_BYTES]),
+            log: put(format!("{disk}.writes"), &log_of(&writes)),
+            recovered: put(format!("{disk}.recovered.raw"), &recovered),
             editable_files: vec![],
             second_reader: Err("not in this test".to_owned()),
         });
@@ -95,7 +95,7 @@ async fn store_edge(dir: &Utf8Path, name: &str, cuts: [usize; 2]) -> EdgeOutcome
 }
 
 /// A run with one scenario, whose disks hold the first `cuts` writes at each edge.
-async fn run_with(cuts: [usize; 2]) -> Run {
+pub(super) async fn run_with(cuts: [usize; 2]) -> Run {
     let run = Run::new();
     run.fill(cuts).await;
     run
@@ -118,13 +118,13 @@ async fn store_scenario(evidence: &Evidence, cuts: [usize; 2]) {
 }
 
 /// A run whose disks are consistent.
-async fn sound_run() -> Run {
+pub(super) async fn sound_run() -> Run {
     run_with([4, 2]).await
 }
 
-struct Run {
+pub(super) struct Run {
     _keep: tempfile::TempDir,
-    dir: Utf8PathBuf,
+    pub(super) dir: Utf8PathBuf,
 }
 
 impl Run {
@@ -153,11 +153,11 @@ impl Run {
         Evidence::begin(&context, scenario).unwrap()
     }
 
-    fn scenario(&self) -> Utf8PathBuf {
+    pub(super) fn scenario(&self) -> Utf8PathBuf {
         self.dir.join(SCENARIO)
     }
 
-    fn file(&self, name: &str) -> Utf8PathBuf {
+    pub(super) fn file(&self, name: &str) -> Utf8PathBuf {
         self.scenario().join("edges/failback").join(name)
     }
 
@@ -169,7 +169,7 @@ impl Run {
         std::fs::write(path, bytes).unwrap();
     }
 
-    fn write_result(&self, change: impl FnOnce(&mut ScenarioOutcome)) {
+    pub(super) fn write_result(&self, change: impl FnOnce(&mut ScenarioOutcome)) {
         let path = self.scenario().join(RESULT);
         let mut outcome: ScenarioOutcome = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         change(&mut outcome);
@@ -177,14 +177,14 @@ impl Run {
     }
 
     /// Writes a seal that fits the result, as somebody could who knows how.
-    fn forge_seal(&self) {
+    pub(super) fn forge_seal(&self) {
         let text = std::fs::read(self.scenario().join(RESULT)).unwrap();
         let seal = serde_json::json!({"result": blake3::hash(&text).to_string()});
         std::fs::write(self.scenario().join(SEAL), seal.to_string()).unwrap();
     }
 
     /// The repeated judgement and its exit code.
-    async fn recheck(&self) -> (Recheck, u8) {
+    pub(super) async fn recheck(&self) -> (Recheck, u8) {
         let recheck = recheck(&self.dir).await.unwrap();
         let code = report::exit_code(recheck.verdict, false);
         (recheck, code)
@@ -211,7 +211,7 @@ async fn evidence_whose_log_went_on_after_the_judgement_passes() {
     let run = sound_run().await;
     let mut writes = writes()[0].clone();
     writes.extend([record(7), (8, [2; SECTOR])]);
-    std::fs::write(run.file("system.log"), log_of(&writes)).unwrap();
+    std::fs::write(run.file("system.writes"), log_of(&writes)).unwrap();
     let (recheck, code) = run.recheck().await;
     assert_eq!(code, 0, "{:#?}", recheck.lines);
 }
@@ -219,17 +219,17 @@ async fn evidence_whose_log_went_on_after_the_judgement_passes() {
 #[tokio::test]
 async fn one_altered_byte_never_passes_wherever_it_is() {
     let sites = [
-        ("system.recovered", 8 * SECTOR, 1),
-        ("system.recovered", DISK_BYTES - 1, 1),
-        ("data.recovered", 104 * SECTOR + 60, 1),
-        ("system.base", 200 * SECTOR, 1),
+        ("system.recovered.raw", 8 * SECTOR, 1),
+        ("system.recovered.raw", DISK_BYTES - 1, 1),
+        ("data.recovered.raw", 104 * SECTOR + 60, 1),
+        ("system.base.raw", 200 * SECTOR, 1),
         // A sector that the guest overwrote: the oracle's verdict does not depend on it.
-        ("system.base", 8 * SECTOR, 3),
-        ("system.log", middle_of_data(3), 1),
+        ("system.base.raw", 8 * SECTOR, 3),
+        ("system.writes", middle_of_data(3), 1),
         // A write that a later one hides, and one after the disk's place in the write order.
-        ("system.log", middle_of_data(0), 3),
-        ("system.log", middle_of_data(5), 3),
-        ("data.log", middle_of_data(1), 1),
+        ("system.writes", middle_of_data(0), 3),
+        ("system.writes", middle_of_data(5), 3),
+        ("data.writes", middle_of_data(1), 1),
     ];
     for (file, at, expected) in sites {
         let run = sound_run().await;
@@ -243,11 +243,11 @@ async fn one_altered_byte_never_passes_wherever_it_is() {
 #[tokio::test]
 async fn a_file_of_another_length_never_passes() {
     for (file, length, expected) in [
-        ("system.recovered", DISK_BYTES - 1, 1),
-        ("system.recovered", DISK_BYTES - SECTOR, 1),
-        ("system.recovered", DISK_BYTES + SECTOR, 1),
-        ("data.log", 700, 3),
-        ("data.log", 0, 3),
+        ("system.recovered.raw", DISK_BYTES - 1, 1),
+        ("system.recovered.raw", DISK_BYTES - SECTOR, 1),
+        ("system.recovered.raw", DISK_BYTES + SECTOR, 1),
+        ("data.writes", 700, 3),
+        ("data.writes", 0, 3),
     ] {
         let run = sound_run().await;
         let path = run.file(file);
@@ -259,7 +259,7 @@ async fn a_file_of_another_length_never_passes() {
 
 #[tokio::test]
 async fn a_missing_file_is_no_pass() {
-    for file in ["system.recovered", "system.log", "system.base"] {
+    for file in ["system.recovered.raw", "system.writes", "system.base.raw"] {
         let run = sound_run().await;
         std::fs::remove_file(run.file(file)).unwrap();
         assert_eq!(run.recheck().await.1, 3, "{file}");

@@ -4,15 +4,15 @@ mod collect;
 mod figures;
 mod html;
 mod junit;
-mod reason;
-mod rules;
+pub(crate) mod reason;
+pub(crate) mod rules;
 #[cfg(test)]
 mod samples;
 mod schema;
 mod speeds;
 mod stored;
 mod summary;
-mod tier;
+pub(crate) mod tier;
 mod timeline;
 mod trend_plot;
 
@@ -21,7 +21,7 @@ use camino::Utf8Path;
 
 use crate::outcome::{Results, Verdict};
 use crate::regressions::Comparison;
-use stored::RESULTS;
+pub(crate) use stored::RESULTS;
 
 pub use collect::collect;
 pub use schema::schema_page;

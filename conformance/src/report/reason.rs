@@ -8,7 +8,7 @@ use crate::rules::Score;
 const LONGEST: usize = 240;
 
 /// Why the run has its verdict.
-pub(super) fn reason(results: &Results) -> String {
+pub(crate) fn reason(results: &Results) -> String {
     match results.verdict {
         Verdict::Pass => passed(results),
         Verdict::Fail => failed(results),
@@ -86,7 +86,7 @@ fn skipped(results: &Results) -> String {
 }
 
 /// `1 rule`, `3 rules`.
-pub(super) fn many(number: usize, thing: &str) -> String {
+pub(crate) fn many(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 

@@ -6,10 +6,10 @@ use crate::outcome::{Results, RuleOutcome};
 use crate::rules::{Class, RuleId, Score};
 
 /// Every rule that a run judged, once, with its worst outcome over both tiers.
-pub(super) struct JudgedRules<'a>(Vec<&'a RuleOutcome>);
+pub(crate) struct JudgedRules<'a>(Vec<&'a RuleOutcome>);
 
 impl<'a> JudgedRules<'a> {
-    pub(super) fn of(results: &'a Results) -> Self {
+    pub(crate) fn of(results: &'a Results) -> Self {
         let mut worst: BTreeMap<RuleId, &RuleOutcome> = BTreeMap::new();
         for outcome in &results.rules {
             let known = worst.entry(outcome.id).or_insert(outcome);
@@ -21,7 +21,7 @@ impl<'a> JudgedRules<'a> {
     }
 
     /// All of them, by id.
-    pub(super) fn all(&self) -> impl Iterator<Item = &'a RuleOutcome> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'a RuleOutcome> {
         self.0.iter().copied()
     }
 

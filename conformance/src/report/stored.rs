@@ -9,7 +9,7 @@ use super::collect::collect;
 use crate::outcome::{HostFacts, Results, StoredError, from_stored};
 
 /// The file that holds the results of a run, in the run's directory.
-pub(super) const RESULTS: &str = "results.json";
+pub(crate) const RESULTS: &str = "results.json";
 
 /// The results of the run in `dir`. A report that is written again, perhaps on another host, keeps
 /// the host of the first one; `this_host` describes the present host for the first report. If the

@@ -17,6 +17,6 @@ pub(super) fn row_of(scenario: &ScenarioOutcome) -> Option<&'static Scenario> {
 }
 
 /// The tier: that of its rules, or else that of its row.
-pub(super) fn tier_of(scenario: &ScenarioOutcome) -> Option<Tier> {
+pub(crate) fn tier_of(scenario: &ScenarioOutcome) -> Option<Tier> {
     scenario.rules.first().map(|rule| rule.tier).or_else(|| Some(row_of(scenario)?.tier))
 }

@@ -108,7 +108,7 @@ impl Run<'_> {
         let simulated = plans.iter().any(|plan| plan.tier == Tier::Sim);
         environment::seed_notice(self.arguments, simulated).into_iter().for_each(say);
         self.dir.note_asked(plans.iter().flat_map(|plan| &plan.tests))?;
-        request::note(&self.dir.path, self.arguments)?;
+        request::note(self.root, &self.dir.path, self.arguments)?;
         let history = history::file(&self.dir.path, self.arguments.history.as_deref())?;
         let mut remaining = Remaining::new(history::usual(suite, &history));
         remaining.expect(plans.iter().flat_map(|plan| &plan.tests));

@@ -1,5 +1,7 @@
 //! Notes what a run was asked for, so that its report can say how to repeat it.
 
+use std::process::Command;
+
 use anyhow::{Context, Result};
 use camino::Utf8Path;
 use serde_json::json;
@@ -11,13 +13,29 @@ use crate::cli::ConformanceArgs;
 const FILE: &str = "request.json";
 
 /// Writes the request into the run's directory.
-pub fn note(dir: &Utf8Path, arguments: &ConformanceArgs) -> Result<()> {
+pub fn note(root: &Utf8Path, dir: &Utf8Path, arguments: &ConformanceArgs) -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let command = format!("cargo xtask {}", shell_words::join(&words));
     let seed = std::env::var(SEED).ok();
-    let request = json!({"command": command, "options": options(arguments), "seed": seed});
+    let (options, revision) = (options(arguments), revision(root));
+    let request = json!({"command": command, "options": options, "seed": seed, "revision": revision});
     let path = dir.join(FILE);
     std::fs::write(&path, request.to_string()).with_context(|| format!("tried to write {path}"))
+}
+
+/// The revision of the suite's source, and whether files differ from it; empty outside of a
+/// repository.
+fn revision(root: &Utf8Path) -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(root).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then_some(text)
+    };
+    let Some(revision) = git(&["rev-parse", "HEAD"]) else { return String::new() };
+    match git(&["status", "--porcelain", "--untracked-files=no"]) {
+        Some(changes) if changes.is_empty() => revision,
+        _ => revision + ", changed since",
+    }
 }
 
 /// The options that change what a scenario does, whichever scenarios run.
@@ -55,7 +73,7 @@ mod tests {
     fn the_request_is_a_file_of_the_run() {
         let scratch = tempfile::tempdir().expect("a scratch directory");
         let dir = Utf8Path::from_path(scratch.path()).expect("a UTF-8 path");
-        note(dir, &ConformanceArgs::only("clock", Consent::default())).expect("written");
+        note(dir, dir, &ConformanceArgs::only("clock", Consent::default())).expect("written");
         let text = std::fs::read(dir.join(FILE)).expect("it is there");
         let request: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
         assert!(request["command"].as_str().is_some_and(|line| line.starts_with("cargo xtask")));

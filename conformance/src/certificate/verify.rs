@@ -1,0 +1,113 @@
+//! Compares a certificate with the run that it is about.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use camino::Utf8Path;
+
+use super::document::{Certificate, claims_of, files_but_certificates, issue, rendering_of};
+use super::files::{FileDigest, sha256};
+use crate::evidence::RESULT;
+use crate::outcome::{Results, ScenarioOutcome, Verdict, from_stored};
+use crate::recheck::{Recheck, judge_again};
+use crate::report::RESULTS;
+use crate::report::tier::tier_of;
+use crate::scenario::Tier;
+
+/// Writes the certificate of a run and verifies it. If the evidence does not support its verdict,
+/// the certificate is removed again. Returns whether there is one.
+///
+/// # Errors
+/// The run has no results or no evidence, or a file cannot be read or written.
+pub async fn certify(run: &Utf8Path, file: &Utf8Path) -> Result<(Recheck, bool)> {
+    let claimed = issue(run, file)?.claims.verdict;
+    let recheck = verify(file, run).await?;
+    let supported = recheck.verdict <= claimed.and(Verdict::Pass);
+    if !supported {
+        for path in [file, &rendering_of(file)] {
+            std::fs::remove_file(path).with_context(|| format!("remove {path}"))?;
+        }
+    }
+    Ok((recheck, supported))
+}
+
+/// Verifies a certificate with the files of its run: each digest, whether the results state what
+/// the certificate does, and, by judging the evidence again, whether the results are right.
+///
+/// # Errors
+/// The certificate was altered or cannot be read, or there is no evidence of a run.
+pub async fn verify(file: &Utf8Path, run: &Utf8Path) -> Result<Recheck> {
+    let certificate = Certificate::read(file)?;
+    let (mut recheck, judged) = judge_again(run).await?;
+    if judged == 0 && stores_no_disks(run)? {
+        let line = "no scenario of this run stores disks to judge again: only digests were compared";
+        recheck.note(line.to_owned());
+    } else {
+        recheck.require(judged);
+    }
+    let mut object = |line: String| recheck.object(Verdict::Unknown, line);
+    match std::fs::read(rendering_of(file)) {
+        Ok(text) if sha256(&text) == certificate.text_sha256 => {}
+        Ok(_) => object(format!("{} is not the text of the certificate", rendering_of(file))),
+        Err(error) => object(format!("the text {} cannot be read ({error})", rendering_of(file))),
+    }
+    differences(&certificate.files, &files_but_certificates(run, file)?).into_iter().for_each(&mut object);
+    match claims_of(run) {
+        Ok(claims) if claims == certificate.claims => {}
+        Ok(_) => object(format!("{RESULTS} does not state what the certificate states")),
+        Err(error) => object(format!("{error:#}")),
+    }
+    unsupported(run)?.into_iter().for_each(&mut object);
+    let heading = certificate.claims.heading;
+    recheck.note(format!("certificate of run {}: {heading}", certificate.claims.run));
+    Ok(recheck)
+}
+
+/// One line for each file that is missing, was added or was altered.
+fn differences(listed: &[FileDigest], found: &[FileDigest]) -> Vec<String> {
+    let by_path = |files: &[FileDigest]| -> BTreeMap<String, FileDigest> {
+        files.iter().map(|file| (file.path.clone(), file.clone())).collect()
+    };
+    let (listed, found) = (by_path(listed), by_path(found));
+    let mut lines = Vec::new();
+    for (path, file) in &listed {
+        match found.get(path) {
+            None => lines.push(format!("{path} is missing")),
+            Some(now) if now != file => lines.push(format!("{path} is not what it was")),
+            Some(_) => {}
+        }
+    }
+    let added = found.keys().filter(|path| !listed.contains_key(*path));
+    lines.extend(added.map(|path| format!("{path} is not in the certificate: it was added later")));
+    lines
+}
+
+fn results_of(run: &Utf8Path) -> Result<Results> {
+    let path = run.join(RESULTS);
+    let text = std::fs::read(&path).with_context(|| format!("read {path}"))?;
+    from_stored(&text).with_context(|| format!("understand {path}"))
+}
+
+fn stores_no_disks(run: &Utf8Path) -> Result<bool> {
+    let results = results_of(run)?;
+    Ok(results.scenarios.iter().all(|scenario| {
+        let simulated = tier_of(scenario) == Some(Tier::Sim);
+        simulated || scenario.edges.iter().all(|edge| edge.disks.is_empty())
+    }))
+}
+
+/// Scenarios of which the results state something else than their evidence does.
+fn unsupported(run: &Utf8Path) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for scenario in results_of(run)?.scenarios {
+        // A scenario without a result has its own objection.
+        let Ok(text) = std::fs::read(run.join(&scenario.name).join(RESULT)) else { continue };
+        let Ok(wrote) = serde_json::from_slice::<ScenarioOutcome>(&text) else { continue };
+        // Results went through the text once more, which may round a number.
+        let wrote: ScenarioOutcome = serde_json::from_str(&serde_json::to_string(&wrote)?)?;
+        if serde_json::to_value(&wrote)? != serde_json::to_value(&scenario)? {
+            lines.push(format!("{RESULTS} does not state of {} what its {RESULT} states", scenario.name));
+        }
+    }
+    Ok(lines)
+}
