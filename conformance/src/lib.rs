@@ -21,7 +21,8 @@
 //! - [`evidence`]: what a run leaves behind; [`recheck`] judges it again
 //! - [`timeline`]: moments of a scenario, which its report draws
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
-//! - [`report`]: the summary on the terminal, `results.json`, JUnit and HTML
+//! - [`report`]: the summary on the terminal, `results.json`, JUnit, HTML and Markdown
+//! - [`merge`]: one run from its shards
 //! - [`history`]: every run in one SQLite file
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs
 
@@ -39,6 +40,7 @@ pub mod history;
 pub mod hydration;
 pub mod judge;
 pub mod kills;
+pub mod merge;
 pub mod missing;
 pub mod mutants;
 pub mod mutation;

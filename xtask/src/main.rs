@@ -12,6 +12,7 @@ mod doctor;
 mod error;
 mod guest_images;
 mod history;
+mod merge;
 mod mutants;
 mod process;
 mod recheck;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use cli::{Cli, Command, Images};
+use cli::{Cli, Command, Images, ReportCommand};
 
 fn main() -> ExitCode {
     let arguments = match Cli::try_parse() {
@@ -63,7 +64,10 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Clean { runs, consent } => done(clean::command(&root, *runs, consent.yes)),
         Command::Bench(arguments) => bench::command(&root, arguments),
         Command::Docs => done(docs::command(&root)),
-        Command::Report(arguments) => report::command(&root, arguments),
+        Command::Report(arguments) => match &arguments.what {
+            Some(ReportCommand::Merge(arguments)) => merge::command(&root, arguments),
+            None => report::command(&root, arguments),
+        },
         Command::History { history, what } => history::command(&root, history, what),
         Command::Recheck { dir } => recheck::command(&root, dir),
         Command::Mutants(arguments) => mutants::command(&root, arguments),

@@ -17,7 +17,7 @@ const PICTURE: &str = "1280,900";
 
 /// Writes it and returns the run's verdict as an exit code.
 pub fn command(root: &Utf8Path, arguments: &ReportArgs) -> Result<u8> {
-    let ReportArgs { run, verbose, history, picture } = arguments;
+    let ReportArgs { run, verbose, history, picture, .. } = arguments;
     let dir = find(run)?;
     let history = history::file(&dir, history.as_deref())?;
     let code = Suite::on_ready_machine(root)?.verdict(&self::arguments(&dir, *verbose, &history))?;

@@ -9,9 +9,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
 use conformance::core_under_test::FaultInjection as _;
 use conformance::history::{self, History, RunRecord, Usual};
+use conformance::merge::{self, MergeError};
 use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
-use conformance::outcome::HostFacts;
+use conformance::outcome::{Division, HostFacts};
 use conformance::report::Detail;
 use conformance::rules::profile::Profile;
 use conformance::rules::{RuleId, page};
@@ -76,6 +77,15 @@ enum Command {
         /// The history to which the run is added [default: beside the run's directory].
         #[arg(long)]
         history: Option<Utf8PathBuf>,
+    },
+    /// Puts the evidence of a run's shards into one directory.
+    Merge {
+        /// The directory, which exists and is empty.
+        #[arg(long)]
+        out: Utf8PathBuf,
+        /// The directories of the shards.
+        #[arg(required = true)]
+        dirs: Vec<Utf8PathBuf>,
     },
     /// Reads or shortens a history.
     History {
@@ -154,6 +164,8 @@ enum HistoryCommand {
     Export,
     /// Prints how long scenarios and steps usually take on this host, as JSON.
     Usual,
+    /// Prints how long scenarios usually took on any host, as JSON.
+    Durations,
 }
 
 #[tokio::main]
@@ -187,6 +199,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         Command::Reap { kept } => reap(arguments, *kept).await,
         Command::Docs { root } => docs(root),
         Command::Report { dir, verbose, history } => make_report(dir, *verbose, history.as_deref()),
+        Command::Merge { out, dirs } => merge_shards(dirs, out),
         Command::History { file, what } => history_command(file, what),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir } => judge_again(dir).await,
@@ -323,11 +336,36 @@ async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
     Ok(0)
 }
 
+/// Merges shards. What keeps the whole run from a verdict is printed.
+fn merge_shards(dirs: &[Utf8PathBuf], out: &Utf8Path) -> Result<u8> {
+    match merge::merge(dirs, out) {
+        Ok(complaints) => {
+            complaints.iter().for_each(|line| println!("{line}"));
+            Ok(0)
+        }
+        Err(MergeError::Refused(line)) => {
+            eprintln!("{line}");
+            Ok(WRONG_USAGE)
+        }
+        Err(MergeError::Failed(error)) => Err(error),
+    }
+}
+
 fn make_report(dir: &Utf8Path, verbose: bool, history: Option<&Utf8Path>) -> Result<u8> {
-    let results = report::load(dir, host_facts)?;
+    let host = || match Division::of_run(dir)? {
+        Division::Merged(merged) => Ok(merged.host()),
+        Division::Whole | Division::Shard(_) => host_facts(),
+    };
+    let results = report::load(dir, host)?;
     report::write(dir, &results)?;
     let detail = if verbose { Detail::Tables } else { Detail::Lines };
     print!("{}", report::summary(&results, dir, detail));
+    let code = report::exit_code(results.verdict, results.slow().next().is_some());
+    if matches!(results.division, Division::Shard(_)) {
+        // The whole run is added, once its shards are merged. Until then all of them find the same
+        // history, by which they are divided.
+        return Ok(code);
+    }
     let beside = dir.parent().unwrap_or(dir).join(history::FILE);
     let added = History::open(history.unwrap_or(&beside))
         .and_then(|mut history| history.add(&RunRecord::of(&results, dir)));
@@ -335,13 +373,14 @@ fn make_report(dir: &Utf8Path, verbose: bool, history: Option<&Utf8Path>) -> Res
         // The run and its reports are complete without it.
         eprintln!("{error}");
     }
-    Ok(report::exit_code(results.verdict, results.slow().next().is_some()))
+    Ok(code)
 }
 
 fn history_command(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {
     let Some(mut history) = History::read(file)? else {
         match what {
             HistoryCommand::Usual => println!("{}", serde_json::to_string(&Usual::default())?),
+            HistoryCommand::Durations => println!("{{}}"),
             _ => println!("There is no history {file} yet: each run adds itself to one."),
         }
         return Ok(0);
@@ -356,6 +395,9 @@ fn history_command(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {
         }
         HistoryCommand::Prune { keep } => {
             println!("Deleted {} runs from {file}; the newest {keep} are kept.", history.prune(*keep)?);
+        }
+        HistoryCommand::Durations => {
+            println!("{}", serde_json::to_string(&history::durations(&history)?)?);
         }
         HistoryCommand::Usual => {
             let host = history::fingerprint(&host_facts()?);
