@@ -120,15 +120,10 @@ impl Connection {
         end.ok().and_then(|error| error.clone()).unwrap_or(WireError::Ended)
     }
 
-    /// Waits until every request of the peer so far is answered, or the connection has ended.
-    pub(crate) async fn all_answered(&self) {
-        let mut answered = self.shared.answered.subscribe();
-        loop {
-            answered.mark_unchanged();
-            if self.shared.state().serving.is_empty() || answered.changed().await.is_err() {
-                break;
-            }
-        }
+    /// Waits until the peer's first request is answered, or the connection has ended.
+    pub(crate) async fn first_answer(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.shared.first_answered.subscribe().wait_for(|answered| *answered).await;
     }
 
     /// Why the connection has ended, if it has.

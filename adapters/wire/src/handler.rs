@@ -74,7 +74,7 @@ impl Handler {
         if state.serving.len() >= MOST_OPEN_REQUESTS {
             return Err(WireError::TooManyRequests);
         }
-        if state.serving.insert(request.id.clone(), cancel).is_some() {
+        if !state.admit(&request.id, cancel) {
             return Err(WireError::IdInUse(request.id));
         }
         drop(state);

@@ -25,8 +25,8 @@ pub(crate) struct Outgoing {
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) ended: watch::Sender<Option<WireError>>,
-    /// Changes with every answer to the peer.
-    pub(crate) answered: watch::Sender<()>,
+    /// Whether the peer's first request was answered, or never will be.
+    pub(crate) first_answered: watch::Sender<bool>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
@@ -37,6 +37,16 @@ pub(crate) struct State {
     pub(crate) calls: PendingCalls,
     /// What the peer has asked and is not yet answered, with what cancels it.
     pub(crate) serving: HashMap<Id, oneshot::Sender<()>>,
+    /// The peer's first request.
+    first: Option<Id>,
+}
+
+impl State {
+    /// Gives a request of the peer a place. Returns whether its id was free.
+    pub(crate) fn admit(&mut self, id: &Id, cancel: oneshot::Sender<()>) -> bool {
+        self.first.get_or_insert_with(|| id.clone());
+        self.serving.insert(id.clone(), cancel).is_none()
+    }
 }
 
 impl Shared {
@@ -45,11 +55,12 @@ impl Shared {
         observer: Option<Arc<dyn Observer>>,
     ) -> Self {
         let calls = PendingCalls::default();
-        let state = State { outgoing: Some(outgoing), sent: 0, calls, serving: HashMap::new() };
+        let (outgoing, serving) = (Some(outgoing), HashMap::new());
+        let state = State { outgoing, sent: 0, calls, serving, first: None };
         Self {
             state: Mutex::new(state),
             ended: watch::Sender::new(None),
-            answered: watch::Sender::new(()),
+            first_answered: watch::Sender::new(false),
             observer,
         }
     }
@@ -122,8 +133,11 @@ impl Shared {
         {
             self.send(&mut state, line);
         }
+        let is_first = state.first.as_ref() == Some(id);
         drop(state);
-        self.answered.send_replace(());
+        if is_first {
+            self.first_answered.send_replace(true);
+        }
     }
 
     /// Ends the connection; the first reason counts. What is queued is still written.
@@ -144,7 +158,7 @@ impl Shared {
         // The work of those who finish it goes on; all other work is dropped.
         state.serving.clear();
         drop(state);
-        self.answered.send_replace(());
+        self.first_answered.send_replace(true);
         if let Some(observer) = &self.observer {
             observer.ended();
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use contract::{
     PlatformErrorKind, PlatformKind, SiteView, SnapshotId, SnapshotRequest, VolumeId, VolumeView,
 };
 
+use super::across_sites::AcrossSites;
 use super::activation::Activation;
 use super::platform::PlatformFault;
 use super::site_acts;
@@ -22,35 +23,6 @@ const APART: Duration = Duration::from_secs(5);
 const INTERVAL: Duration = Duration::from_secs(60);
 /// How long after a call its late consequences come.
 const LATE: Duration = Duration::from_secs(5);
-
-/// What the faulty platforms of one core know together.
-#[derive(Debug, Default)]
-pub(super) struct AcrossSites {
-    /// Machines of test failovers, and whether there has been one.
-    tests: Mutex<BTreeSet<MachineId>>,
-    tested: AtomicBool,
-    /// The platforms.
-    all: Mutex<Vec<Weak<dyn Platform>>>,
-}
-
-impl AcrossSites {
-    fn tests(&self) -> MutexGuard<'_, BTreeSet<MachineId>> {
-        self.tests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn all(&self) -> MutexGuard<'_, Vec<Weak<dyn Platform>>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The error of a site that does not answer, if there is one.
-    async fn silent_site(&self) -> Result<(), PlatformError> {
-        let all: Vec<_> = self.all().iter().filter_map(Weak::upgrade).collect();
-        for platform in all {
-            platform.site().await?;
-        }
-        Ok(())
-    }
-}
 
 /// How many snapshots of several machines are taken until there are no more.
 const MOST_SHARED: u64 = 3;
@@ -183,6 +155,18 @@ impl FaultyPlatform {
             false => None,
         };
         Ok(instead.unwrap_or_else(|| id.clone()))
+    }
+
+    /// Merges volumes of which no machine has one as its disk, and loses a sector of the changes.
+    async fn merge_and_lose(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
+        let machines = self.platform.machines().await?;
+        let mut disks = machines.iter().flat_map(|machine| &machine.disks);
+        let has_disk = disks.any(|disk| disk.volume == *top || disk.volume == *base);
+        let lost = if has_disk { None } else { site_acts::first_change(&self.platform, top, base).await? };
+        self.platform.merge_volumes(top, base).await?;
+        let Some(lost) = lost else { return Ok(()) };
+        self.activation.note_act();
+        site_acts::write_sector(&self.platform, base, lost).await
     }
 
     /// Edits the settings inside a machine in the cloud before it is made.
@@ -468,6 +452,9 @@ impl Platform for FaultyPlatform {
             && self.has(PlatformFault::KeepsMachines)
         {
             return Ok(());
+        }
+        if self.fault == PlatformFault::LosesMergedSector && self.activation.is_active() {
+            return self.merge_and_lose(top, base).await;
         }
         self.platform.merge_volumes(top, base).await
     }

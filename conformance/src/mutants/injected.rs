@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use contract::{Platform, ReplicationCore};
 
+use super::across_sites::AcrossSites;
 use super::activation::Activation;
 use super::data_path::ActivatedFault;
 use super::faulty_interface::FaultyInterface;
-use super::faulty_platform::{AcrossSites, FaultyPlatform};
+use super::faulty_platform::FaultyPlatform;
+use super::field::FieldFault;
+use super::field_platform::FieldPlatform;
 use super::matrix::{find, mutants};
 use super::mutant::Kind;
 use super::platform::PlatformFault;
@@ -43,6 +46,7 @@ pub struct InjectedFault {
     hook: Option<Arc<dyn FaultHook>>,
     interface: Option<Kind>,
     platform: Option<PlatformFault>,
+    field: Option<FieldFault>,
     across: Arc<AcrossSites>,
     activation: Arc<Activation>,
 }
@@ -66,6 +70,7 @@ impl InjectedFault {
                 Self { hook: Some(Arc::new(hook)), activation, ..Self::default() }
             }
             Kind::Platform(fault) => Self { platform: Some(*fault), activation, ..Self::default() },
+            Kind::Field(fault) => Self { field: Some(*fault), activation, ..Self::default() },
             kind => Self { interface: Some(*kind), activation, ..Self::default() },
         })
     }
@@ -97,7 +102,8 @@ impl InjectedFault {
     /// core it says about a sound one.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        let is_fault = self.hook.is_some() || self.interface.is_some() || self.platform.is_some();
+        let at_sites = self.platform.is_some() || self.field.is_some();
+        let is_fault = self.hook.is_some() || self.interface.is_some() || at_sites;
         is_fault && !self.activation.has_acted()
     }
 
@@ -126,12 +132,13 @@ impl FaultInjection for InjectedFault {
     }
 
     fn wrap_platform(&self, platform: Arc<dyn Platform>) -> Arc<dyn Platform> {
-        match self.platform {
-            Some(fault) => {
-                let activation = Arc::clone(&self.activation);
+        let activation = Arc::clone(&self.activation);
+        match (self.platform, self.field) {
+            (Some(fault), _) => {
                 Arc::new(FaultyPlatform::new(platform, fault, activation, Arc::clone(&self.across)))
             }
-            None => platform,
+            (None, Some(fault)) => Arc::new(FieldPlatform::new(platform, fault, activation)),
+            (None, None) => platform,
         }
     }
 }

@@ -6,14 +6,19 @@
 //! - `data_path`: faults below the core's interface
 //! - `interface`, `faulty_interface`, `answers`, `views`: faults at the core's interface
 //! - `platform`, `faulty_platform`, `site_acts`: faults between the core and its platforms
+//! - `field`, `field_platform`, `blank`: such faults as products had
 //! - `activation`: from when on a fault is at work
 
+mod across_sites;
 mod activation;
 mod answers;
+mod blank;
 mod class;
 mod data_path;
 mod faulty_interface;
 mod faulty_platform;
+mod field;
+mod field_platform;
 mod injected;
 mod interface;
 mod matrix;
@@ -23,6 +28,7 @@ mod site_acts;
 mod views;
 
 pub use self::class::MutantClass;
+pub use self::field::FieldFault;
 pub use self::injected::{InjectedFault, UnknownFault};
 pub use self::interface::InterfaceFault;
 pub use self::matrix::{find, mutants};

@@ -3,6 +3,7 @@
 use contract::{ErrorCode, ItemView, JobView};
 
 use super::class::MutantClass;
+use super::field::FieldFault;
 use super::interface::InterfaceFault;
 use super::platform::PlatformFault;
 use crate::core_under_test::FaultHook;
@@ -67,6 +68,8 @@ pub(super) enum Kind {
     Invents(ErrorCode),
     /// Between the core and its platforms.
     Platform(PlatformFault),
+    /// There too: one that products had.
+    Field(FieldFault),
 }
 
 impl Mutant {

@@ -177,13 +177,67 @@ async fn shake_hands(
         },
         error = connection.ended() => Err(error),
     };
-    // The answer is the first message that the core gets, also if it says why there is no other.
-    let _ = timeout_at(deadline, connection.all_answered()).await;
+    // The answer is the first message that the core gets, also if it says why there is no other. A
+    // core may ask more meanwhile, and its requests may stay open.
+    let _ = timeout_at(deadline, connection.first_answer()).await;
     match greeting {
         Ok((connect, connected)) => Ok(OpenCore { connection, connect, connected }),
         Err(error) => {
             connection.end(error.clone());
             Err(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use async_trait::async_trait;
+    use contract::Timestamp;
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+    use crate::client::session::Clock;
+
+    /// A clock whose times never come.
+    struct Stopped;
+
+    #[async_trait]
+    impl Clock for Stopped {
+        fn now(&self) -> Timestamp {
+            Timestamp(0)
+        }
+
+        async fn sleep_until(&self, _: Timestamp) {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_core_is_open_while_it_waits_for_a_time() {
+        let (core, suite) = tokio::io::duplex(4096);
+        let (core_from, mut core_to) = tokio::io::split(core);
+        let (from, to) = tokio::io::split(suite);
+        let connect = r#"{"jsonrpc":"2.0","id":1,"method":"suite.connect","params":
+            {"protocol":"1.0","name":"test","version":"1","time":["system"]}}"#;
+        let sleep = r#"{"jsonrpc":"2.0","id":2,"method":"clock.sleep_until","params":{"time":9}}"#;
+        let asked = format!("{}\n{sleep}\n", connect.replace('\n', ""));
+        core_to.write_all(asked.as_bytes()).await.unwrap();
+        let session = Session {
+            platforms: BTreeMap::new(),
+            state_dir: PathBuf::new(),
+            run: String::new(),
+            clock: Arc::new(Stopped),
+            time: Time::System,
+            log: None,
+            observer: None,
+        };
+        let started = Instant::now();
+        let open = over(from, to, session).await.unwrap();
+        assert_eq!(open.connect.name, "test");
+        assert!(started.elapsed() < HANDSHAKE_WITHIN, "it waits for an answer that never comes");
+        drop(core_from);
     }
 }

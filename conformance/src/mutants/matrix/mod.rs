@@ -2,6 +2,7 @@
 
 mod data;
 mod field;
+mod field_sites;
 mod machines;
 mod points;
 mod preconditions;
@@ -15,6 +16,7 @@ pub fn mutants() -> impl Iterator<Item = &'static Mutant> {
     let topics = [
         data::MUTANTS,
         field::MUTANTS,
+        field_sites::MUTANTS,
         points::MUTANTS,
         machines::MUTANTS,
         reports::MUTANTS,

@@ -6,13 +6,17 @@ mod capabilities;
 mod change_tracking;
 mod configuration;
 mod durability;
+mod every_point;
 mod failback;
 mod failback_preconditions;
+mod failed_calls;
 mod failover;
 mod groups;
 mod hydration;
 mod hyperv;
+mod interrupted_copies;
 mod jobs;
+mod new_machine;
 mod plan_groups;
 mod planned_failover;
 mod plans;
@@ -54,8 +58,12 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         groups::CHECKS,
         variety::CHECKS,
         durability::CHECKS,
+        every_point::CHECKS,
         retention::CHECKS,
         trackers::CHECKS,
+        failed_calls::CHECKS,
+        interrupted_copies::CHECKS,
+        new_machine::CHECKS,
     ];
     topics.into_iter().flatten()
 }
