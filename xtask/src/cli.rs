@@ -179,7 +179,7 @@ pub struct ConformanceArgs {
     #[arg(long, value_name = "K/N|auto")]
     pub shard: Option<Choice>,
     /// Name of the run, from which its seeds follow; its shards share it [default: the run's id; of
-    /// a shard: what the engine of `auto` says, else the commit]
+    /// a shard: what the engine of `auto` says, else the git commit]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub run_name: Option<String>,
     #[command(flatten)]

@@ -11,7 +11,7 @@ type Fact = (&'static str, fn(&Part) -> Option<String>);
 
 /// The facts, in the order in which a difference is reported.
 const SHARED: [Fact; 9] = [
-    ("commit", |part| Some(part.shard.commit.clone())),
+    ("sources", |part| Some(part.shard.sources.clone())),
     ("run name", |part| Some(part.shard.run.clone())),
     ("number of shards", |part| Some(part.shard.of.to_string())),
     ("options", |part| Some(part.request.options.clone())),
@@ -43,7 +43,7 @@ pub(super) fn fit(parts: &[Part]) -> Result<Merged, MergeError> {
     let shards = (1..=first.shard.of).map(|number| merged_shard(parts, first, number));
     Ok(Merged {
         run: first.shard.run.clone(),
-        commit: first.shard.commit.clone(),
+        sources: first.shard.sources.clone(),
         shards: shards.collect::<Result<_, _>>()?,
     })
 }

@@ -35,7 +35,7 @@ impl Shards {
         put(ASKED, json!(scenarios));
         put("request.json", json!({"command": "cargo xtask …", "options": "--profile asr-2019"}));
         let divided = json!([["a", "c"], ["b"]]);
-        let shard = json!({"kind": "shard", "number": number, "of": 2, "run": "nightly", "commit": "abc",
+        let shard = json!({"kind": "shard", "number": number, "of": 2, "run": "nightly", "sources": "abc",
             "command": "cargo xtask conformance", "divided": divided});
         put(DIVISION, shard);
         for name in scenarios {
@@ -152,7 +152,7 @@ fn a_shard_without_a_verdict_keeps_the_whole_run_from_one_although_its_results_p
 #[test]
 fn shards_of_different_runs_are_refused_with_what_differs() {
     let shared: [(&str, &str, &str, Value); 8] = [
-        (DIVISION, "commit", "commit", json!("def")),
+        (DIVISION, "sources", "sources", json!("def")),
         (DIVISION, "run", "run name", json!("another night")),
         (DIVISION, "divided", "division of the scenarios", json!([["a"], ["b", "c"]])),
         ("request.json", "options", "options", json!("--profile asr-2024")),

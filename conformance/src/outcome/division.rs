@@ -33,8 +33,8 @@ pub struct Shard {
     pub of: usize,
     /// The name of the run, from which the seeds of all its shards follow.
     pub run: String,
-    /// The commit of the suite's sources, with a digest of what was changed since then.
-    pub commit: String,
+    /// The git commit of the suite's sources, with a digest of what was changed since then.
+    pub sources: String,
     /// The command of the whole run.
     pub command: String,
     /// The scenarios of every shard, in the order of their numbers: the whole selection.
@@ -46,8 +46,8 @@ pub struct Shard {
 pub struct Merged {
     /// The name of the run, from which the seeds of all its shards follow.
     pub run: String,
-    /// The commit of the suite's sources, with a digest of what was changed since then.
-    pub commit: String,
+    /// The git commit of the suite's sources, with a digest of what was changed since then.
+    pub sources: String,
     /// Every shard of the run, in the order of their numbers.
     pub shards: Vec<MergedShard>,
 }
@@ -172,7 +172,7 @@ mod tests {
 
     fn merged(hosts: Vec<Option<HostFacts>>) -> Merged {
         let shards = hosts.into_iter().map(shard).collect();
-        Merged { run: "nightly".to_owned(), commit: "abc".to_owned(), shards }
+        Merged { run: "nightly".to_owned(), sources: "abc".to_owned(), shards }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::outcome::DIVISION;
 
 /// Makes the run a shard, of which the scenarios of each are given.
 fn make_shard(run: &Run, number: usize, divided: [&[&str]; 2]) {
-    let division = json!({"kind": "shard", "number": number, "of": 2, "run": "nightly", "commit": "abc",
+    let division = json!({"kind": "shard", "number": number, "of": 2, "run": "nightly", "sources": "abc",
         "command": "cargo xtask conformance", "divided": divided});
     let put = |name: &str, value: serde_json::Value| {
         std::fs::write(run.dir.join(name), value.to_string()).unwrap();

@@ -42,7 +42,7 @@ mod tests {
         scenario.verdict = verdict;
         scenario.slow.extend(slow.then(|| "9 boots".to_owned()));
         let shard = MergedShard { number: 1, scenarios: vec!["a".to_owned()], state, host: None };
-        let merged = Merged { run: String::new(), commit: String::new(), shards: vec![shard] };
+        let merged = Merged { run: String::new(), sources: String::new(), shards: vec![shard] };
         contradictions(&Division::Merged(merged), &[scenario])
     }
 

@@ -16,7 +16,7 @@ use crate::terminal::say;
 /// A shard of a run, and what all shards of the run share.
 pub struct Part {
     shard: Shard,
-    commit: String,
+    sources: String,
     /// The name of the whole run, from which its seeds follow.
     pub run: String,
 }
@@ -25,9 +25,9 @@ impl Part {
     /// The shard that the arguments choose.
     pub fn find(root: &Utf8Path, choice: &Choice, arguments: &ConformanceArgs) -> Result<Self> {
         let shard = choice.resolve(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
-        let commit = shard::sources(root)?;
-        let run = arguments.run_name.clone().or_else(|| shard.run.clone()).unwrap_or_else(|| commit.clone());
-        Ok(Self { shard, commit, run })
+        let sources = shard::sources(root)?;
+        let run = arguments.run_name.clone().or_else(|| shard.run.clone()).unwrap_or_else(|| sources.clone());
+        Ok(Self { shard, sources, run })
     }
 
     /// Refuses more shards than scenarios: a shard without a scenario would compare nothing.
@@ -76,7 +76,7 @@ impl Part {
             "Shard {number} of {of}: {count} of {} scenarios, by the {source} of durations.",
             names.len()
         ));
-        shard::note(dir, &self.shard, &self.run, &self.commit, &divided)?;
+        shard::note(dir, &self.shard, &self.run, &self.sources, &divided)?;
         Ok(plans.into_iter().filter_map(|plan| restricted(plan, &own)).collect())
     }
 
@@ -101,7 +101,7 @@ mod tests {
     use crate::conformance::scenarios::{self, Tier, TierChoice};
 
     fn part(number: usize, of: usize) -> Part {
-        Part { shard: Shard { number, of, run: None }, commit: "abc".into(), run: "nightly".into() }
+        Part { shard: Shard { number, of, run: None }, sources: "abc".into(), run: "nightly".into() }
     }
 
     #[test]

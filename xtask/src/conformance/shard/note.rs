@@ -21,14 +21,14 @@ const OF_A_SHARD: [&str; 2] = ["--shard", "--out"];
 const RUN_NAME: &str = "--run-name";
 
 /// Writes which part of the run the shard is: `divided` lists the scenarios of every shard.
-pub fn note(dir: &Utf8Path, shard: &Shard, run: &str, commit: &str, divided: &[Vec<String>]) -> Result<()> {
+pub fn note(dir: &Utf8Path, shard: &Shard, run: &str, sources: &str, divided: &[Vec<String>]) -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let division = json!({
         "kind": "shard",
         "number": shard.number,
         "of": shard.of,
         "run": run,
-        "commit": commit,
+        "sources": sources,
         "command": whole_command(&words, run),
         "divided": divided,
     });
@@ -65,7 +65,7 @@ fn whole_command(words: &[String], run: &str) -> String {
     format!("cargo xtask {}", shell_words::join(kept))
 }
 
-/// What the sources are: their commit, with a digest of what was changed since then. Shards of
+/// What the sources are: their git commit, with a digest of what was changed since then. Shards of
 /// different sources are no parts of one run.
 pub fn sources(root: &Utf8Path) -> Result<String> {
     let commit = git(root, &["rev-parse", "HEAD"], b"")?;
@@ -98,7 +98,7 @@ fn output_of(command: &mut Command, input: &[u8]) -> std::io::Result<Output> {
 fn refusal(why: &str) -> anyhow::Error {
     let why = why.lines().next().unwrap_or_default();
     infrastructure(format!(
-        "A shard names the commit of its sources, and git does not tell it ({why}): run it in a git work tree."
+        "A shard names the git commit of its sources, and git does not tell it ({why}): run it in a git work tree."
     ))
 }
 
