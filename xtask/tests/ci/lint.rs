@@ -28,8 +28,7 @@ fn read(path: &Path) -> Value {
 }
 
 fn require_valid(file: &str, value: &Value, schema: &Validator) {
-    let errors: Vec<_> =
-        schema.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let errors: Vec<_> = schema.iter_errors(value).map(|error| error.to_string()).collect();
     assert!(errors.is_empty(), "{file}: {errors:#?}");
 }
 

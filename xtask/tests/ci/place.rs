@@ -22,6 +22,8 @@ pub struct Ran {
     pub code: i32,
     /// Everything that it printed.
     pub output: String,
+    /// What it printed as its answer.
+    pub answer: String,
 }
 
 impl Place {
@@ -65,7 +67,7 @@ pub fn run(command: &mut Command, variables: &[(&str, String)]) -> Ran {
         command.current_dir(root()).envs(variables).stdin(Stdio::null()).output().expect("it starts");
     let text =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-    Ran { code: output.status.code().unwrap_or(-1), output: text }
+    Ran { code: output.status.code().unwrap_or(-1), output: text.concat(), answer: text[0].clone() }
 }
 
 /// Copies a directory with everything in it.
