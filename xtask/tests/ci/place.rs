@@ -9,6 +9,16 @@ use crate::files::root;
 pub const QUICK: [(&str, &str); 3] = [("TIER", "sim"), ("SEEDS", "2"), ("CI", "true")];
 /// How many shards a rehearsal has, whatever the file says.
 pub const SHARDS: usize = 2;
+/// Variables of the engine that runs these tests, if one does.
+const OF_THIS_ENGINE: [&str; 7] = [
+    "GITHUB_STEP_SUMMARY",
+    "CI_NODE_INDEX",
+    "CI_NODE_TOTAL",
+    "CI_PIPELINE_ID",
+    "JOB_COMPLETION_INDEX",
+    "JOB_COMPLETIONS",
+    "ROUNDTRIP_SEED",
+];
 /// Folders that steps make in the work tree.
 const MADE: [&str; 3] = ["history", "shards", "report"];
 
@@ -63,10 +73,12 @@ pub fn shell(line: &str, variables: &[(&str, String)]) -> Ran {
 pub fn run(command: &mut Command, variables: &[(&str, String)]) -> Ran {
     let quick = QUICK.map(|(name, value)| (name, value.to_owned()));
     let variables = quick.iter().chain(variables).map(|(name, value)| (*name, value.as_str()));
+    for name in OF_THIS_ENGINE {
+        command.env_remove(name);
+    }
     let output =
         command.current_dir(root()).envs(variables).stdin(Stdio::null()).output().expect("it starts");
-    let text =
-        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     Ran { code: output.status.code().unwrap_or(-1), output: text.concat(), answer: text[0].clone() }
 }
 

@@ -73,7 +73,7 @@ fn two_merged_shards_and_one_run_rehearsed() {
     // Neither holds a disk, which is no pass; apart from that both are found as they were recorded.
     let recheck = |dir: &Path| xtask(&["recheck", &dir.display().to_string()]);
     let (one, other) = (recheck(&whole), recheck(&merged));
-    assert_eq!((one.code, &one.output), (other.code, &other.output));
+    assert_eq!((one.code, one.answer), (other.code, other.answer));
     let names = |dir: &Path| results(dir)["scenarios"].as_array().map_or(0, Vec::len);
     assert_eq!(names(&shards[0]) + names(&shards[1]), names(&merged));
     refusals(&place, &shards[0]);
