@@ -22,7 +22,7 @@ mod timeline;
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
-use crate::outcome::{Results, Verdict};
+use crate::outcome::Results;
 use stored::RESULTS;
 
 pub use collect::collect;
@@ -55,6 +55,7 @@ pub fn write(dir: &Utf8Path, results: &Results) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Verdict;
 
     #[test]
     fn a_scenario_that_never_started_is_unknown_in_every_report() {
