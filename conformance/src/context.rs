@@ -14,6 +14,8 @@ pub struct RunContext {
     pub dir: Utf8PathBuf,
     /// Id of the run.
     pub id: String,
+    /// Name of the run, from which its seeds follow; without one they follow from its id.
+    pub name: Option<String>,
     /// Keep the guests of a failed test.
     pub keep: bool,
     /// URI of libvirt, if it is not the default.
@@ -44,10 +46,10 @@ impl RunContext {
         built_in && self.mutant.is_none() && self.variant.is_none()
     }
 
-    /// A pseudo-random number that depends only on the run's id and on `what`.
+    /// A pseudo-random number that depends only on the run's name, or else its id, and on `what`.
     #[must_use]
     pub fn chance(&self, what: &str) -> u64 {
-        let bytes = self.id.bytes().chain(what.bytes());
+        let bytes = self.name.as_ref().unwrap_or(&self.id).bytes().chain(what.bytes());
         bytes
             .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
@@ -73,6 +75,7 @@ impl RunContext {
         Ok(Self {
             dir,
             id,
+            name: text("ROUNDTRIP_RUN_NAME"),
             keep: text("ROUNDTRIP_KEEP").is_some_and(|value| value != "0"),
             connect: text("ROUNDTRIP_CONNECT"),
             mutant: text("ROUNDTRIP_MUTANT"),

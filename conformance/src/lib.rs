@@ -23,8 +23,10 @@
 //! - [`certificate`]: what a vendor may publish about a run, and a reader can verify
 //! - [`timeline`]: moments of a scenario, which its report draws
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
-//! - [`report`]: the summary on the terminal, `results.json`, JUnit and HTML; [`report_command`]
+//! - [`report`]: the summary on the terminal, `results.json`, JUnit, HTML and Markdown;
+//!   [`report_command`]
 //!   writes them, adds the run to the history and compares it with earlier ones
+//! - [`merge`]: one run from its shards
 //! - [`history`]: every run in one SQLite file; [`regressions`]: what became worse since
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs
 
@@ -44,6 +46,7 @@ pub mod history;
 pub mod hydration;
 pub mod judge;
 pub mod kills;
+pub mod merge;
 pub mod missing;
 pub mod mutants;
 pub mod mutation;

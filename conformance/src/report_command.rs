@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
 use crate::history::{FILE, History, HistoryError, RunRecord};
-use crate::outcome::{HostFacts, Results, Verdict};
+use crate::outcome::{Division, HostFacts, Results, Verdict};
 use crate::regressions::{self, Against, Comparison, NotCompared, compare, sentence};
 use crate::report::{self, Detail};
 
@@ -39,6 +39,9 @@ pub fn run(
     comparing: Option<&Comparing>,
 ) -> Result<u8> {
     let mut results = report::load(dir, host)?;
+    if matches!(results.division, Division::Shard(_)) {
+        return report_shard(dir, &results, detail, comparing.is_some());
+    }
     let beside = dir.parent().unwrap_or(dir).join(FILE);
     let history = add(history.unwrap_or(&beside), &results, dir);
     let compared = match (history, comparing) {
@@ -67,6 +70,17 @@ pub fn run(
     }
     let must_judge = ask.against != Against::EarlierRuns;
     Ok(if said.is_answer(must_judge) { code } else { without_answer(code, results.verdict) })
+}
+
+/// Writes the reports of a shard. It is no run of the history: the whole run is added once its shards
+/// are merged. Until then all of them find the same history, by which they are divided.
+fn report_shard(dir: &Utf8Path, results: &Results, detail: Detail, compare: bool) -> Result<u8> {
+    report::write(dir, results)?;
+    print!("{}", report::summary(results, dir, detail));
+    if compare {
+        println!("   a shard is not compared with earlier runs: merge it with the others first");
+    }
+    Ok(report::exit_code(results.verdict, results.slow().next().is_some()))
 }
 
 fn add(path: &Utf8Path, results: &Results, dir: &Utf8Path) -> Result<History, HistoryError> {

@@ -1,9 +1,11 @@
 //! The arguments of the command line.
 
 use camino::Utf8PathBuf;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::conformance::scenarios::TierChoice;
+use crate::conformance::shard::Choice;
 use crate::error::USAGE;
 
 /// Roundtrip: tests a disaster-recovery replication core on real guests
@@ -197,13 +199,25 @@ pub struct ConformanceArgs {
     /// The history to which the run is added [default: history.sqlite beside the run's directory]
     #[arg(long, value_name = "PATH")]
     pub history: Option<Utf8PathBuf>,
+    /// Run only the Kth of N shards, which take about the same time; `auto` takes K and N from
+    /// GitLab's `parallel` or a Kubernetes Indexed Job
+    #[arg(long, value_name = "K/N|auto")]
+    pub shard: Option<Choice>,
+    /// Name of the run, from which its seeds follow; its shards share it [default: the run's id; of
+    /// a shard: what the engine of `auto` says, else the git commit]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub run_name: Option<String>,
     #[command(flatten)]
     pub consent: Consent,
 }
 
 /// The arguments of `report`.
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ReportArgs {
+    /// Without it: write the report of one run again
+    #[command(subcommand)]
+    pub what: Option<ReportCommand>,
     /// The run: its directory, or its id under ./roundtrip-runs
     #[arg(value_name = "RUN", default_value = "latest")]
     pub run: Utf8PathBuf,
@@ -226,6 +240,30 @@ pub struct ReportArgs {
     /// Also plot each series over time, in trend.html beside the report
     #[arg(long)]
     pub trend: bool,
+}
+
+/// What `report` does apart from writing the report of one run again.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ReportCommand {
+    /// Make one report of the shards of a run
+    Merge(MergeArgs),
+}
+
+/// The arguments of `report merge`.
+#[derive(Debug, Clone, Args)]
+pub struct MergeArgs {
+    /// The directory of each shard, or one that holds those of several
+    #[arg(value_name = "DIR", required = true)]
+    pub dirs: Vec<Utf8PathBuf>,
+    /// Directory for the merged run [default: a new one under ./roundtrip-runs]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<Utf8PathBuf>,
+    /// Also print every edge and every rule
+    #[arg(long)]
+    pub verbose: bool,
+    /// The history to which the run is added [default: history.sqlite beside the run's directory]
+    #[arg(long, value_name = "PATH")]
+    pub history: Option<Utf8PathBuf>,
 }
 
 /// The arguments of `bench`.
@@ -304,6 +342,8 @@ impl ConformanceArgs {
             seed: None,
             verbose: false,
             history: None,
+            shard: None,
+            run_name: None,
             consent,
         }
     }
@@ -341,6 +381,9 @@ mod tests {
             &["xtask", "conformance", "--core", "true", "--kills", "0"],
             &["xtask", "conformance", "--core", "true", "--kills", "@"],
             &["xtask", "conformance", "--kills", "all"],
+            &["xtask", "conformance", "--shard", "0/2"],
+            &["xtask", "conformance", "--shard", "3/2"],
+            &["xtask", "conformance", "--run-name", ""],
             &["xtask", "clean", "--runs", "0"],
             &["xtask", "report", "--last", "0"],
             &["xtask", "bench", "--rounds", "0"],

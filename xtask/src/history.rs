@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
 use crate::cli::HistoryCommand;
+use crate::error::infrastructure;
 use crate::suite::Suite;
 
 /// The name of the file, beside the directories of the runs.
@@ -60,6 +61,16 @@ pub fn usual(suite: &Suite, file: &Utf8Path) -> Usual {
     let mut command = suite.command(&["history", "--file", file.as_str(), "usual"]);
     let output = command.stderr(Stdio::null()).output();
     output.ok().and_then(|output| serde_json::from_slice(&output.stdout).ok()).unwrap_or_default()
+}
+
+/// How long scenarios took in the runs of a history, whatever their hosts, in milliseconds: empty
+/// without a history. One that cannot be read is an error, because shards would divide differently.
+pub fn durations(suite: &Suite, file: &Utf8Path) -> Result<BTreeMap<String, u64>> {
+    let output = suite.command(&["history", "--file", file.as_str(), "durations"]).output()?;
+    if !output.status.success() {
+        return Err(infrastructure(String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    serde_json::from_slice(&output.stdout).with_context(|| format!("tried to read durations from {file}"))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod doctor;
 mod error;
 mod guest_images;
 mod history;
+mod merge;
 mod mutants;
 mod process;
 mod recheck;
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use cli::{Cli, Command, Images};
+use cli::{Cli, Command, Images, ReportCommand};
 
 fn main() -> ExitCode {
     let arguments = match Cli::try_parse() {
@@ -64,7 +65,10 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Clean { runs, pack, consent } => done(clean::command(&root, *runs, *pack, consent.yes)),
         Command::Bench(arguments) => bench::command(&root, arguments),
         Command::Docs { experiments } => done(docs::command(&root, *experiments)),
-        Command::Report(arguments) => report::command(&root, arguments),
+        Command::Report(arguments) => match &arguments.what {
+            Some(ReportCommand::Merge(arguments)) => merge::command(&root, arguments),
+            None => report::command(&root, arguments),
+        },
         Command::History { history, what } => history::command(&root, history, what),
         Command::Recheck { dir, certificate } => recheck::command(&root, dir, certificate.as_deref()),
         Command::Certificate { run, out } => certificate::command(&root, run, out.as_deref()),

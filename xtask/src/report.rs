@@ -17,7 +17,7 @@ const PICTURE: &str = "1280,900";
 
 /// Writes it and returns the run's verdict as an exit code.
 pub fn command(root: &Utf8Path, arguments: &ReportArgs) -> Result<u8> {
-    let ReportArgs { run, verbose, history, picture, against, last, trend } = arguments;
+    let ReportArgs { run, verbose, history, picture, against, last, trend, .. } = arguments;
     let dir = find(run)?;
     let history = history::file(&dir, history.as_deref())?;
     let against = against.as_deref().map(baseline).transpose()?;

@@ -9,9 +9,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
 use conformance::core_under_test::FaultInjection as _;
 use conformance::history::{self, History, Usual};
+use conformance::merge::{self, MergeError};
 use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
-use conformance::outcome::HostFacts;
+use conformance::outcome::{Division, HostFacts};
 use conformance::regressions::{self, Against, USUAL_LAST};
 use conformance::report::Detail;
 use conformance::report_command::{self, Comparing};
@@ -91,6 +92,15 @@ enum Command {
         /// Also plots each series.
         #[arg(long, requires = "compare")]
         trend: bool,
+    },
+    /// Puts the evidence of a run's shards into one directory.
+    Merge {
+        /// The directory, which exists and is empty.
+        #[arg(long)]
+        out: Utf8PathBuf,
+        /// The directories of the shards.
+        #[arg(required = true)]
+        dirs: Vec<Utf8PathBuf>,
     },
     /// Reads or shortens a history.
     History {
@@ -193,6 +203,8 @@ enum HistoryCommand {
     Export,
     /// Prints how long scenarios and steps usually take on this host, as JSON.
     Usual,
+    /// Prints how long scenarios usually took on any host, as JSON.
+    Durations,
 }
 
 #[tokio::main]
@@ -231,8 +243,9 @@ async fn run(arguments: &Arguments) -> Result<u8> {
             let against = against.as_deref().map_or(Against::EarlierRuns, Against::named);
             let ask = || Comparing { against, last, trend: *trend };
             let comparing = compare.then(ask);
-            report_command::run(dir, host_facts, detail, history.as_deref(), comparing.as_ref())
+            report_command::run(dir, || host_of(dir), detail, history.as_deref(), comparing.as_ref())
         }
+        Command::Merge { out, dirs } => merge_shards(dirs, out),
         Command::History { file, what } => history_command(file, what),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
         Command::Recheck { dir, certificate } => {
@@ -380,10 +393,34 @@ async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
     Ok(0)
 }
 
+/// Merges shards. What keeps the whole run from a verdict is printed.
+fn merge_shards(dirs: &[Utf8PathBuf], out: &Utf8Path) -> Result<u8> {
+    match merge::merge(dirs, out) {
+        Ok(complaints) => {
+            complaints.iter().for_each(|line| println!("{line}"));
+            Ok(0)
+        }
+        Err(MergeError::Refused(line)) => {
+            eprintln!("{line}");
+            Ok(WRONG_USAGE)
+        }
+        Err(MergeError::Failed(error)) => Err(error),
+    }
+}
+
+/// The host that the results of a run are of.
+fn host_of(dir: &Utf8Path) -> Result<HostFacts> {
+    match Division::of_run(dir)? {
+        Division::Merged(merged) => Ok(merged.host()),
+        Division::Whole | Division::Shard(_) => host_facts(),
+    }
+}
+
 fn history_command(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {
     let Some(mut history) = History::read(file)? else {
         match what {
             HistoryCommand::Usual => println!("{}", serde_json::to_string(&Usual::default())?),
+            HistoryCommand::Durations => println!("{{}}"),
             _ => println!("There is no history {file} yet: each run adds itself to one."),
         }
         return Ok(0);
@@ -402,6 +439,9 @@ fn history_command(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {
         }
         HistoryCommand::Prune { keep } => {
             println!("Deleted {} runs from {file}; the newest {keep} are kept.", history.prune(*keep)?);
+        }
+        HistoryCommand::Durations => {
+            println!("{}", serde_json::to_string(&history::durations(&history)?)?);
         }
         HistoryCommand::Usual => {
             let host = history::fingerprint(&host_facts()?);

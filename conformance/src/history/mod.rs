@@ -4,14 +4,17 @@
 //! - `record`: what is kept of a run
 //! - `store`: the file
 //! - `listing`: runs as text and as JSON
+//! - `durations`: how long scenarios took on any host
 //! - `usual`: how long scenarios and steps usually take on this host
 
+mod durations;
 mod error;
 mod listing;
 mod record;
 mod store;
 mod usual;
 
+pub use durations::durations;
 pub use error::HistoryError;
 pub use listing::{export, list, show};
 pub use record::{Metric, RunRecord, ScenarioRecord, fingerprint};

@@ -53,7 +53,7 @@ pub fn usual(history: &History, fingerprint: &str) -> Result<Usual, HistoryError
 }
 
 /// The middle value; of an even number the lower one of the two.
-fn median(mut values: Vec<u64>) -> u64 {
+pub(super) fn median(mut values: Vec<u64>) -> u64 {
     values.sort_unstable();
     values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or_default()
 }

@@ -1,7 +1,9 @@
 //! The result of a run. These types are the schema of `results.json`, version [`SCHEMA`];
 //! `conformance/RESULTS.md` explains every field.
 
+mod division;
 mod edge;
+mod host;
 mod older;
 mod request;
 
@@ -13,9 +15,11 @@ use crate::rules::{Class, RuleId, Score};
 use crate::scenario::Tier;
 
 pub use crate::verdict::Verdict;
+pub use division::{DIVISION, Division, Merged, MergedShard, Shard, ShardState};
 pub use edge::{
     DiskDigests, DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, GUEST_BOOTS, Rpo, Rto, RtoStep, Sent,
 };
+pub use host::HostFacts;
 pub use older::{StoredError, from_stored};
 pub use request::Request;
 
@@ -41,7 +45,11 @@ pub struct Results {
     /// What was asked for. Results of older suites lack it.
     #[serde(default)]
     pub request: Request,
-    /// The test host.
+    /// Whether these are results of a whole run, of one shard, or of shards that were merged.
+    #[serde(default, skip_serializing_if = "Division::is_whole")]
+    pub division: Division,
+    /// The test host. Of a run that was merged from shards on several hosts: each fact of all of
+    /// them, and the least favourable numbers.
     pub host: HostFacts,
     /// The worst verdict of all scenarios.
     pub verdict: Verdict,
@@ -69,6 +77,9 @@ impl Results {
     pub fn conclusion(&self) -> &'static str {
         let tested = self.scenarios.iter().any(|scenario| !scenario.core.is_empty());
         match self.verdict {
+            Verdict::Pass if matches!(self.division, Division::Shard(_)) => {
+                "passed, as one shard: only all shards together show whether the core conforms"
+            }
             Verdict::Pass if tested => "conforms",
             Verdict::Pass => "passed; no core was tested",
             Verdict::Fail => "does not conform",
@@ -76,32 +87,6 @@ impl Results {
             Verdict::Skipped => "nothing was judged: the core lacks what every scenario needs",
         }
     }
-}
-
-/// The test host.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct HostFacts {
-    /// Model of the processor. Results of older suites lack it.
-    #[serde(default)]
-    pub cpu: String,
-    /// Host kernel.
-    pub kernel: String,
-    /// Number of processor cores.
-    pub cores: u64,
-    /// Memory in bytes.
-    pub memory: u64,
-    /// QEMU's version.
-    pub qemu: String,
-    /// libvirt's version.
-    pub libvirt: String,
-    /// The accelerator that guests run under.
-    pub accelerator: String,
-    /// Why it is not KVM; empty if it is.
-    pub accelerator_why: String,
-    /// Milliseconds of the trial boot under this accelerator.
-    pub boot_ms: u64,
-    /// Hash of the guest image.
-    pub image: String,
 }
 
 /// One scenario.
@@ -305,6 +290,7 @@ mod tests {
             began: String::new(),
             reported: String::new(),
             request: Request::default(),
+            division: Division::default(),
             host: HostFacts::default(),
             verdict,
             scenarios: vec![scenario],

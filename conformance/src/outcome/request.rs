@@ -15,7 +15,7 @@ pub struct Request {
     pub command: String,
     /// Those of its options that change what a scenario does, such as `--profile asr-2024`.
     pub options: String,
-    /// The seed that `ROUNDTRIP_SEED` gave to everything simulated, if it was set.
+    /// The one seed that `--seed` or `ROUNDTRIP_SEED` gave to everything simulated, if one did.
     #[serde(default)]
     pub seed: Option<String>,
     /// The revision of the suite's source, with `, changed since` if files differed from it; empty

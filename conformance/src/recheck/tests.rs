@@ -12,6 +12,9 @@ use crate::report;
 use crate::rules::RuleLog;
 use crate::rules::ids::{FO_04, FO_10};
 
+#[path = "merged_tests.rs"]
+mod merged;
+
 const SECTOR: usize = 512;
 const DISK_BYTES: usize = 1 << 17;
 const SCENARIO: &str = "vmware-azure";
@@ -143,6 +146,7 @@ impl Run {
             variant: None,
             dir: self.dir.clone(),
             id: "test".to_owned(),
+            name: None,
             keep: false,
             connect: None,
             mutant: None,

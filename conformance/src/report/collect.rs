@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
+use super::shards::contradictions;
 use crate::evidence::{RESULT, STARTED, asked, attempt_of, began};
-use crate::outcome::{HostFacts, Request, Results, RuleOutcome, SCHEMA, ScenarioOutcome, Verdict};
+use crate::outcome::{Division, HostFacts, Request, Results, RuleOutcome, SCHEMA, ScenarioOutcome, Verdict};
 use crate::rules::coverage::not_judged;
 use crate::scenario;
 
@@ -26,11 +27,13 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
             starts.extend(began(&path));
         }
     }
+    let division = Division::of_run(dir)?;
     for name in asked(dir)? {
         if !scenarios.iter().any(|scenario| scenario.name == name) {
-            scenarios.push(never_started(&name));
+            scenarios.push(never_started(&name, &division));
         }
     }
+    scenarios.extend(contradictions(&division, &scenarios));
     anyhow::ensure!(!scenarios.is_empty(), "no scenario began in {dir}: there is nothing to report");
     scenarios.sort_by(|a, b| a.name.cmp(&b.name));
     let rules = rules(&scenarios);
@@ -42,6 +45,7 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
         began: starts.into_iter().min().map(|start| start.to_string()).unwrap_or_default(),
         reported: jiff::Timestamp::now().to_string(),
         request: Request::of_run(dir)?,
+        division,
         host,
         verdict: Verdict::worst_of(scenarios.iter().map(|scenario| scenario.verdict)),
         not_judged: not_judged(&rules),
@@ -67,9 +71,14 @@ fn without_result(dir: &Utf8Path, error: &anyhow::Error) -> ScenarioOutcome {
 }
 
 /// The outcome of a scenario that the run was asked for and that never started.
-fn never_started(name: &str) -> ScenarioOutcome {
+fn never_started(name: &str, division: &Division) -> ScenarioOutcome {
     let mut outcome = ScenarioOutcome::begun(name, &title_of(name), None);
-    outcome.why = "the run was asked for this scenario, and it never started".to_owned();
+    let absent = match division {
+        Division::Merged(merged) => merged.why_absent(name),
+        Division::Whole | Division::Shard(_) => None,
+    };
+    outcome.why =
+        absent.unwrap_or_else(|| "the run was asked for this scenario, and it never started".to_owned());
     outcome
 }
 

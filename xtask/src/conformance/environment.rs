@@ -17,6 +17,7 @@ pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, uri: &str) -> Vec<Va
     let set = [
         ("ROUNDTRIP_RUN_DIR", Some(dir.path.to_string())),
         ("ROUNDTRIP_RUN_ID", Some(dir.id.clone())),
+        ("ROUNDTRIP_RUN_NAME", arguments.run_name.clone()),
         ("ROUNDTRIP_CONNECT", Some(uri.to_owned())),
         ("ROUNDTRIP_KEEP", arguments.keep.then(|| "1".to_owned())),
         ("ROUNDTRIP_CORE", arguments.core.clone()),
@@ -81,6 +82,7 @@ mod tests {
         let value =
             |name: &str| all.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_deref());
         for name in [
+            "ROUNDTRIP_RUN_NAME",
             "ROUNDTRIP_KEEP",
             "ROUNDTRIP_CORE",
             CORE_DIR,

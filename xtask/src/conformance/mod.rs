@@ -5,18 +5,21 @@ mod conclusion;
 mod connection;
 mod environment;
 mod nextest;
+mod part;
+mod plan;
 pub mod preflight;
 mod progress;
 mod remaining;
 mod request;
 pub mod rundir;
 pub mod scenarios;
+pub mod shard;
 
 use anyhow::Result;
 use camino::Utf8Path;
 
 use crate::cli::ConformanceArgs;
-use crate::error::usage;
+use crate::error::{code_of, usage};
 use crate::setup::daemon;
 use crate::suite::Suite;
 use crate::system::LiveSystem;
@@ -24,6 +27,8 @@ use crate::terminal::say;
 use crate::{guest_images, history, report, setup};
 use conclusion::Ending;
 use nextest::TierRun;
+use part::Part;
+use plan::TierPlan;
 use preflight::Resources;
 use progress::ProgressView;
 use remaining::Remaining;
@@ -35,6 +40,7 @@ struct Run<'a> {
     root: &'a Utf8Path,
     arguments: &'a ConformanceArgs,
     chosen: Vec<Scenario>,
+    part: Option<Part>,
     dir: RunDir,
     uri: String,
 }
@@ -42,33 +48,35 @@ struct Run<'a> {
 /// Runs the chosen scenarios and returns the exit code.
 pub fn command(root: &Utf8Path, arguments: &ConformanceArgs) -> Result<u8> {
     let all = scenarios::all()?;
-    // Without a tier, a list shows all scenarios and an expression selects among all.
-    let whole = (arguments.list || arguments.filter.is_some()).then_some(TierChoice::All);
+    // Without a tier, a list shows all scenarios and an expression selects among all. The list of a
+    // shard shows what it would run.
+    let all_of_them = arguments.list && arguments.shard.is_none() || arguments.filter.is_some();
+    let whole = all_of_them.then_some(TierChoice::All);
     let chosen = scenarios::choose(&all, &arguments.scenario, arguments.tier.or(whole))?;
+    let part = arguments.shard.as_ref().map(|choice| Part::find(root, choice, arguments)).transpose()?;
+    if let Some(part) = &part {
+        part.require_at_most(chosen.len())?;
+    }
     if arguments.list {
-        let listed = if arguments.scenario.is_empty() {
+        let listed = if arguments.scenario.is_empty() && part.is_none() {
             scenarios::of(&all, arguments.tier.unwrap_or(TierChoice::All))
         } else {
             chosen
         };
+        let listed = part.iter().try_fold(listed, |listed, part| part.listed(root, listed, arguments))?;
         print!("{}", scenarios::table(&listed));
         return Ok(0);
     }
     arguments.connect.as_deref().map_or(Ok(()), connection::require_local)?;
     let uri = arguments.connect.clone().unwrap_or_else(|| daemon::uri(&LiveSystem).to_owned());
-    let run = Run { root, arguments, chosen, dir: RunDir::plan(arguments.out.as_deref())?, uri };
+    let run_name = part.as_ref().map(|part| part.run.clone()).or_else(|| arguments.run_name.clone());
+    let arguments = ConformanceArgs { run_name, ..arguments.clone() };
+    let dir = RunDir::plan(arguments.out.as_deref())?;
+    let run = Run { root, arguments: &arguments, chosen, part, dir, uri };
     let code = run.prepare().and_then(|suite| run.execute(&suite));
+    shard::ended(&run.dir.path, code.as_ref().map_or_else(code_of, |code| *code))?;
     run.dir.remove_if_empty();
     code
-}
-
-/// The part of a run that one tier has to do.
-struct TierPlan {
-    tier: Tier,
-    /// The nextest expression that selects the tests.
-    expression: String,
-    /// The names of these tests.
-    tests: Vec<String>,
 }
 
 impl Run<'_> {
@@ -100,7 +108,12 @@ impl Run<'_> {
     }
 
     fn execute(&self, suite: &Suite) -> Result<u8> {
+        let history = history::file(&self.dir.path, self.arguments.history.as_deref())?;
         let plans = self.plans()?;
+        let plans = self
+            .part
+            .iter()
+            .try_fold(plans, |plans, part| part.of_plans(plans, suite, &history, &self.dir.path))?;
         let count = plans.iter().map(|plan| plan.tests.len()).sum::<usize>();
         let things = if count == 1 { "scenario" } else { "scenarios" };
         self.dir.link_latest()?;
@@ -109,7 +122,6 @@ impl Run<'_> {
         environment::seed_notice(self.arguments, simulated).into_iter().for_each(say);
         self.dir.note_asked(plans.iter().flat_map(|plan| &plan.tests))?;
         request::note(self.root, &self.dir.path, self.arguments)?;
-        let history = history::file(&self.dir.path, self.arguments.history.as_deref())?;
         let mut remaining = Remaining::new(history::usual(suite, &history));
         remaining.expect(plans.iter().flat_map(|plan| &plan.tests));
         remaining.announcement().into_iter().for_each(say);

@@ -16,7 +16,7 @@ const FILE: &str = "request.json";
 pub fn note(root: &Utf8Path, dir: &Utf8Path, arguments: &ConformanceArgs) -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let command = format!("cargo xtask {}", shell_words::join(&words));
-    let seed = std::env::var(SEED).ok();
+    let seed = arguments.seed.map(|seed| seed.to_string()).or_else(|| std::env::var(SEED).ok());
     let (options, revision) = (options(arguments), revision(root));
     let request = json!({"command": command, "options": options, "seed": seed, "revision": revision});
     let path = dir.join(FILE);
@@ -40,15 +40,18 @@ fn revision(root: &Utf8Path) -> String {
 
 /// The options that change what a scenario does, whichever scenarios run.
 fn options(arguments: &ConformanceArgs) -> String {
-    let ConformanceArgs { connect, core, mutant, variant, profile, cycles, seeds, .. } = arguments;
+    let ConformanceArgs { connect, core, kills, mutant, variant, profile, cycles, seeds, run_name, .. } =
+        arguments;
     let numbers =
         [("--cycles", cycles), ("--seeds", seeds)].map(|(name, n)| (name, n.map(|n| n.to_string())));
     let texts = [
         ("--connect", connect),
         ("--core", core),
+        ("--kills", kills),
         ("--mutant", mutant),
         ("--variant", variant),
         ("--profile", profile),
+        ("--run-name", run_name),
     ];
     let texts = texts.map(|(name, text)| (name, text.clone()));
     let given = texts.into_iter().chain(numbers).filter_map(|(name, value)| Some([name.to_owned(), value?]));

@@ -118,9 +118,14 @@ pub fn table(scenarios: &[Scenario]) -> String {
 
 /// The scenarios as a nextest expression, combined with the `--filter` expression.
 pub fn expression(scenarios: &[&Scenario], filter: Option<&str>) -> String {
-    let tests: Vec<String> = scenarios.iter().map(|scenario| format!("test(={})", scenario.name)).collect();
-    let any = tests.join(" | ");
+    let any = any_of(scenarios.iter().map(|scenario| &scenario.name));
     filter.map_or(any.clone(), |filter| format!("({any}) & ({filter})"))
+}
+
+/// The nextest expression that selects the tests with these names.
+pub fn any_of<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let tests: Vec<String> = names.into_iter().map(|name| format!("test(={name})")).collect();
+    tests.join(" | ")
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use super::parts::{command, evidence_links};
 use crate::outcome::Results;
 
 pub(super) fn section(results: &Results, dir: &Utf8Path) -> Markup {
-    let Results { host, suite, run, profile, began, reported, request, .. } = results;
+    let Results { host, suite, run, profile, began, reported, request, division, .. } = results;
     let files = ["results.json", "junit.xml", "progress.jsonl", "nextest.log"].map(ToOwned::to_owned);
     let facts = [
         ("suite", suite.clone()),
         ("run", run.clone()),
+        ("part", division.words().unwrap_or_default()),
         ("began", began.clone()),
         ("reported", reported.clone()),
         ("profile of external facts", profile.clone()),

@@ -32,7 +32,8 @@ pub(super) fn render(results: &Results, dir: &Utf8Path, detail: Detail) -> Strin
     let scenarios = worst_first(results);
     // Writing to a string cannot fail.
     let _ = writeln!(text, "\nRoundtrip · {}", host_line(&results.host));
-    let _ = writeln!(text, "  profile {}", results.profile);
+    let part = results.division.words().map_or_else(String::new, |words| format!(" · {words}"));
+    let _ = writeln!(text, "  profile {}{part}", results.profile);
     if !results.host.accelerator_why.is_empty() {
         let _ = writeln!(text, "  not KVM: {}", cause(&results.host.accelerator_why));
     }

@@ -155,7 +155,7 @@ mod tests {
 
     use super::super::{Detail, render};
     use super::*;
-    use crate::outcome::{HostFacts, Request, SCHEMA};
+    use crate::outcome::{Division, HostFacts, Request, SCHEMA};
     use crate::rules::RuleLog;
     use crate::rules::coverage::not_judged;
     use crate::rules::ids::{FO_04, LC_01, LC_14, PL_08};
@@ -169,6 +169,7 @@ mod tests {
             began: String::new(),
             reported: String::new(),
             request: Request::default(),
+            division: Division::default(),
             host: HostFacts::default(),
             verdict: Verdict::Fail,
             scenarios: Vec::new(),
