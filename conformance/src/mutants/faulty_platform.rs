@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +12,9 @@ use contract::{
     PlatformErrorKind, PlatformKind, SiteView, SnapshotId, SnapshotRequest, VolumeId, VolumeView,
 };
 
+use super::across_sites::AcrossSites;
 use super::activation::Activation;
+use super::blank::Blank;
 use super::platform::PlatformFault;
 use super::site_acts;
 
@@ -22,35 +24,6 @@ const APART: Duration = Duration::from_secs(5);
 const INTERVAL: Duration = Duration::from_secs(60);
 /// How long after a call its late consequences come.
 const LATE: Duration = Duration::from_secs(5);
-
-/// What the faulty platforms of one core know together.
-#[derive(Debug, Default)]
-pub(super) struct AcrossSites {
-    /// Machines of test failovers, and whether there has been one.
-    tests: Mutex<BTreeSet<MachineId>>,
-    tested: AtomicBool,
-    /// The platforms.
-    all: Mutex<Vec<Weak<dyn Platform>>>,
-}
-
-impl AcrossSites {
-    fn tests(&self) -> MutexGuard<'_, BTreeSet<MachineId>> {
-        self.tests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn all(&self) -> MutexGuard<'_, Vec<Weak<dyn Platform>>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The error of a site that does not answer, if there is one.
-    async fn silent_site(&self) -> Result<(), PlatformError> {
-        let all: Vec<_> = self.all().iter().filter_map(Weak::upgrade).collect();
-        for platform in all {
-            platform.site().await?;
-        }
-        Ok(())
-    }
-}
 
 /// How many snapshots of several machines are taken until there are no more.
 const MOST_SHARED: u64 = 3;
@@ -83,7 +56,7 @@ impl FaultyPlatform {
         let shut_down = Mutex::default();
         let replicated = Mutex::default();
         let [snapshot_failed, has_begun] = [false, false].map(AtomicBool::new);
-        across.all().push(Arc::downgrade(&platform));
+        across.add(&platform);
         let shared = AtomicU64::new(0);
         Self {
             platform,
@@ -165,7 +138,7 @@ impl FaultyPlatform {
             && self.shut_down_machines().remove(machine)
             && self.has(PlatformFault::LosesLastTransfer)
         {
-            snapshot.disks.clear();
+            self.across.keep(Blank::show_unchanged(snapshot));
         }
     }
 

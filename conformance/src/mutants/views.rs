@@ -120,6 +120,18 @@ pub(super) fn hide_warnings(view: &mut JobView) {
     warned.for_each(|step| step.state = StepState::Done);
 }
 
+pub(super) fn hide_warnings_of_reprotection(view: &mut JobView) {
+    if view.kind == JobKind::Reprotect {
+        hide_warnings(view);
+    }
+}
+
+pub(super) fn hide_points_before_resync(view: &mut ItemView) {
+    if let Some(at) = view.resynchronisations.last().map(|resync| resync.at) {
+        view.points.retain(|point| point.time >= at);
+    }
+}
+
 pub(super) fn complete_cancelled(view: &mut JobView) {
     if view.state == JobState::Cancelled {
         view.state = JobState::Completed;
