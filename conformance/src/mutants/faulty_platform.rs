@@ -158,6 +158,18 @@ impl FaultyPlatform {
         Ok(instead.unwrap_or_else(|| id.clone()))
     }
 
+    /// Merges volumes of which no machine has one as its disk, and loses a sector of the changes.
+    async fn merge_and_lose(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
+        let machines = self.platform.machines().await?;
+        let mut disks = machines.iter().flat_map(|machine| &machine.disks);
+        let has_disk = disks.any(|disk| disk.volume == *top || disk.volume == *base);
+        let lost = if has_disk { None } else { site_acts::first_change(&self.platform, top, base).await? };
+        self.platform.merge_volumes(top, base).await?;
+        let Some(lost) = lost else { return Ok(()) };
+        self.activation.note_act();
+        site_acts::write_sector(&self.platform, base, lost).await
+    }
+
     /// Edits the settings inside a machine in the cloud before it is made.
     async fn edit_guest_settings(&self, spec: &MachineSpec) -> Result<(), PlatformError> {
         let [from, to] = match self.fault {
@@ -441,6 +453,9 @@ impl Platform for FaultyPlatform {
             && self.has(PlatformFault::KeepsMachines)
         {
             return Ok(());
+        }
+        if self.fault == PlatformFault::LosesMergedSector && self.activation.is_active() {
+            return self.merge_and_lose(top, base).await;
         }
         self.platform.merge_volumes(top, base).await
     }

@@ -64,6 +64,8 @@ pub enum PlatformFault {
     ShortDisk,
     /// Merges no volumes any more once a test failover was made.
     PinsTestedChains,
+    /// Loses the first sector that a point has changed when it is merged into an older one.
+    LosesMergedSector,
     /// Takes no more snapshots of several machines at one moment after the first few.
     StopsSharing,
     /// Neither shuts down nor powers off a machine on premises.

@@ -36,13 +36,14 @@ pub(super) fn refusal(message: &str) -> PlatformError {
     PlatformError { site, kind: PlatformErrorKind::Failed, message }
 }
 
-/// Edits a volume through an export for writing.
+/// Does something with a volume's content through an export.
 async fn edit<T: Send + 'static>(
     platform: &Arc<dyn Platform>,
     volume: &VolumeId,
+    access: Access,
     edit: impl FnOnce(&mut nbd::Client) -> Result<T, nbd::Error> + Send + 'static,
 ) -> Result<T, PlatformError> {
-    let export = platform.export_volume(volume, Access::Write).await?;
+    let export = platform.export_volume(volume, access).await?;
     let uri = export.uri.clone();
     let edited = tokio::task::spawn_blocking(move || edit(&mut nbd::Client::connect(&uri)?)).await;
     platform.close_export(&export.id).await?;
@@ -73,7 +74,7 @@ async fn invert(
         }
         Ok(())
     };
-    edit(platform, volume, invert).await
+    edit(platform, volume, Access::Write, invert).await
 }
 
 /// Replaces a line of the settings inside the guest by another one of the same length. A guest
@@ -105,7 +106,7 @@ pub(super) async fn edit_guest_settings(
         }
         Ok(replaced)
     };
-    edit(platform, system, replace).await
+    edit(platform, system, Access::Write, replace).await
 }
 
 /// Alters something in every grain of a replica's base, so that no comparison finds it equal.
@@ -135,6 +136,42 @@ pub(super) async fn below(
     volume: &VolumeId,
 ) -> Result<VolumeId, PlatformError> {
     Ok(platform.volume(volume).await?.parent.unwrap_or_else(|| volume.clone()))
+}
+
+/// A sector and where it is, in bytes.
+pub(super) type SectorAt = (u64, [u8; SECTOR]);
+
+/// The first sector of `base` that reads otherwise in `top`, as it is in `base`.
+pub(super) async fn first_change(
+    platform: &Arc<dyn Platform>,
+    top: &VolumeId,
+    base: &VolumeId,
+) -> Result<Option<SectorAt>, PlatformError> {
+    let above = content(platform, top).await?;
+    let below = content(platform, base).await?;
+    let (above, below) = (above.as_chunks().0, below.as_chunks().0);
+    let changed = below.iter().zip(above).position(|(below, above)| below != above);
+    Ok(changed.map(|index| ((index * SECTOR) as u64, below[index])))
+}
+
+/// Writes a sector into a volume.
+pub(super) async fn write_sector(
+    platform: &Arc<dyn Platform>,
+    volume: &VolumeId,
+    (at, sector): SectorAt,
+) -> Result<(), PlatformError> {
+    edit(platform, volume, Access::Write, move |disk| disk.write(at, &sector)).await
+}
+
+async fn content(platform: &Arc<dyn Platform>, volume: &VolumeId) -> Result<Vec<u8>, PlatformError> {
+    let read = |disk: &mut nbd::Client| {
+        let mut content = vec![0; usize::try_from(disk.size()).unwrap_or(0)];
+        for (index, chunk) in content.chunks_mut(CHUNK).enumerate() {
+            disk.read((index * CHUNK) as u64, chunk)?;
+        }
+        Ok(content)
+    };
+    edit(platform, volume, Access::Read, read).await
 }
 
 /// A disk of another machine that is off, if `volume` is a disk of a machine and there is one of

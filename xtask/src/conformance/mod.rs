@@ -2,6 +2,7 @@
 //! reports.
 
 mod conclusion;
+mod connection;
 mod environment;
 mod nextest;
 pub mod preflight;
@@ -53,6 +54,7 @@ pub fn command(root: &Utf8Path, arguments: &ConformanceArgs) -> Result<u8> {
         print!("{}", scenarios::table(&listed));
         return Ok(0);
     }
+    arguments.connect.as_deref().map_or(Ok(()), connection::require_local)?;
     let uri = arguments.connect.clone().unwrap_or_else(|| daemon::uri(&LiveSystem).to_owned());
     let run = Run { root, arguments, chosen, dir: RunDir::plan(arguments.out.as_deref())?, uri };
     let code = run.prepare().and_then(|suite| run.execute(&suite));

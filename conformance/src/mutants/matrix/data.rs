@@ -49,7 +49,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::DataPath(|| Box::new(ByExtent(|batch, _| !batch.is_multiple_of(5)))),
         &[FO_10],
     )
-    .and_on_guests(&[guests("physical-azure", &[FO_10]), guests("test-failover-vmware-azure", &[FO_10])]),
+    .and_on_guests(&[
+        guests("physical-azure", &[FO_10, FX_30]),
+        guests("test-failover-vmware-azure", &[FO_10]),
+    ]),
     Mutant::new(
         Class::TransferSkipped,
         "drop-second-disk",

@@ -164,7 +164,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::Platform(PlatformFault::KillsSource),
         &[FO_06, PF_01],
     )
-    .and_on_guests(&[guests("hyperv-azure", &[PF_01])]),
+    // The first failover there must fail, because the guest refuses to shut down.
+    .and_on_guests(&[guests("hyperv-azure", &[PF_04])]),
     Mutant::new(
         Class::CloudCopyKept,
         "skips-clean-up",
@@ -229,7 +230,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::Platform(PlatformFault::HydratesSilently),
         &[FO_10],
     )
-    .and_on_guests(&[guests("azure-azure", &[FO_01, HY_07])]),
+    .and_on_guests(&[guests("azure-azure", &[FO_01, HY_08])]),
     Mutant::new(
         Class::Hydration,
         "shows-hydration-always",

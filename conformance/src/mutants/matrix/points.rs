@@ -117,12 +117,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::new(
         Class::PointModified,
+        "loses-merged-sector",
+        "loses a sector of a point's changes when it merges the point into an older one",
+        Kind::Platform(PlatformFault::LosesMergedSector),
+        &[FX_30],
+    ),
+    Mutant::new(
+        Class::PointModified,
         "tests-on-the-point",
         "starts test failovers from the disks of the point itself, not from copies of them",
         Kind::Platform(PlatformFault::TestsOnThePoint),
         &[TF_07],
     )
-    .and_on_guests(&[guests("test-failover-vmware-azure", &[TF_07])]),
+    // Where hydration is due, the machine would lack it and not come up.
+    .and_on_guests(&[guests("test-failover-kvm-kvm", &[TF_07])]),
     Mutant::new(
         Class::PointsKeptOrDeleted,
         "halves-retention",

@@ -11,6 +11,7 @@ use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
 use crate::real::context::ScenarioContext;
+use crate::real::edge::every_point::judge_every_point;
 use crate::real::edge::hydration_diff::hydrated;
 use crate::real::edge::lifecycle::{Edge, JudgedRecovery};
 use crate::real::edge::measure::Outage;
@@ -90,6 +91,7 @@ pub(crate) async fn lose_site_and_fail_over(
     let outage = Outage { source_stopped, triggered, after_wait: false };
     let mut judged = edge.judge_recovery_from(&point, recovered, outage).await?;
     edge.check_choice(&choice, &at_trigger, &point, outage, &mut judged);
+    judge_every_point(edge, &context.core.item(&context.item).await?).await?;
     Ok(RecoveredAfterLoss { point, judged })
 }
 

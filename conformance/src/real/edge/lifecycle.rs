@@ -318,7 +318,7 @@ impl<'a> Edge<'a> {
     }
 
     /// The source's disks, each with its copy. FO-10: every disk has one.
-    fn pair_disks<'d, R>(
+    pub(crate) fn pair_disks<'d, R>(
         &'d self,
         what: &str,
         copies: &'d [R],

@@ -11,6 +11,7 @@
 //!   [`measure`]: what is checked and measured
 
 pub(crate) mod disk_pairs;
+pub(crate) mod every_point;
 pub(crate) mod failback;
 pub(crate) mod failover;
 pub(crate) mod freshness;

@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 use crate::blame::{KeptByCore, ScenarioError};
 use crate::outcome::Rpo;
 use crate::real::context::ScenarioContext;
+use crate::real::edge::every_point::judge_every_point;
 use crate::real::edge::failback;
 use crate::real::edge::failback::FAILBACK;
 use crate::real::edge::failover;
@@ -94,6 +95,7 @@ async fn fail_over(edge: Edge<'_>) -> Result<Running, ScenarioError> {
     let recovered = PlannedSwitchover { edge, target, shutdown_rule: PF_01 }.run(&request).await?;
     let point = check_points_kept(context, edge.name().as_str(), &before).await?;
     check_failed_over(edge, &recovered, &point).await?;
+    judge_every_point(edge, &context.core.item(&context.item).await?).await?;
     let running = recover::put_to_work(context, &recovered).await?;
     check_no_failback_before_commit(context).await?;
     failover::commit(edge, &running, &point).await?;

@@ -6,6 +6,7 @@ mod capabilities;
 mod change_tracking;
 mod configuration;
 mod durability;
+mod every_point;
 mod failback;
 mod failback_preconditions;
 mod failed_calls;
@@ -60,6 +61,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         groups::CHECKS,
         variety::CHECKS,
         durability::CHECKS,
+        every_point::CHECKS,
         retention::CHECKS,
         trackers::CHECKS,
         failed_calls::CHECKS,

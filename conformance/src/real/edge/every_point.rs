@@ -1,0 +1,79 @@
+//! Every recovery point that an item lists, and not only the one that a failover uses.
+
+use contract::{ItemView, RecoveryPoint};
+
+use crate::blame::ScenarioError;
+use crate::judge::{self, DiskUnderTest, JudgedMachine};
+use crate::real::edge::freshness::{HostClock, content_objection};
+use crate::real::edge::lifecycle::Edge;
+use crate::real::edge::recovery_point::{PointFiles, with_point};
+use crate::rules::ids::FX_30;
+
+/// FX-30: reads every recovery point that the item lists below the core, and judges it by the
+/// source's write order and by its time. Nothing may replicate meanwhile, so that no point expires.
+///
+/// # Errors
+/// The host, a stand-in or a tool failed.
+pub(crate) async fn judge_every_point(edge: Edge<'_>, item: &ItemView) -> Result<(), ScenarioError> {
+    let context = edge.context();
+    let label = edge.name().as_str();
+    let step = context.evidence.step(label, "judge every recovery point");
+    let points: Vec<_> = item.points.iter().filter(|point| point.processed).collect();
+    for (done, point) in (1..).zip(&points) {
+        judge_one(edge, done, point).await?;
+        let count = points.len() as u64;
+        context.evidence.progress(label, "judge every recovery point", done, count, "points");
+    }
+    step.done();
+    Ok(())
+}
+
+async fn judge_one(edge: Edge<'_>, number: u64, point: &RecoveryPoint) -> Result<(), ScenarioError> {
+    let context = edge.context();
+    let dir = context.edge_dir(edge.name().as_str())?.join(format!("point-{number}"));
+    std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
+    let read = async |files: Vec<PointFiles>| place(edge, point, &files).await;
+    let objection = match with_point(&context.recovery, point, &dir, read).await {
+        Ok(machine) => match machine.unknown() {
+            Some(why) => {
+                context.findings().rules.unknown(FX_30, format!("recovery point {}: {why}", point.id));
+                return Ok(());
+            }
+            None => machine.objection().or_else(|| {
+                let acks = edge.source().boot.guest.witness().acks();
+                content_objection(&acks, HostClock::read(), point.time, machine.contiguous()?)
+            }),
+        },
+        Err(ScenarioError::CoreViolation(why)) => Some(why),
+        Err(other) => return Err(other),
+    };
+    let found = match &objection {
+        None => format!("recovery point {} holds what its source had written at its time", point.id),
+        Some(why) => format!("recovery point {}: {why}", point.id),
+    };
+    context.check(FX_30, objection.is_none(), found);
+    if objection.is_none() {
+        // The point can be read again as long as the run goes on; its files are large.
+        std::fs::remove_dir_all(&dir).map_err(harness::Error::file(&dir))?;
+    }
+    Ok(())
+}
+
+/// Places the disks of a point in the write order of their source.
+async fn place(
+    edge: Edge<'_>,
+    point: &RecoveryPoint,
+    files: &[PointFiles],
+) -> Result<JudgedMachine, ScenarioError> {
+    let pairs = edge.pair_disks(&format!("recovery point {}", point.id), files)?;
+    let disks = pairs.into_iter().map(|(source, file)| DiskUnderTest {
+        name: source.id.0.clone(),
+        initial_image: source.base.clone(),
+        log: source.log.clone(),
+        recovered: file.raw.clone(),
+        editable_files: vec![],
+        second_reader: Err("read by QEMU alone, as one of many points".to_owned()),
+    });
+    let source = edge.source();
+    Ok(judge::judge(disks.collect(), source.initial_record, edge.context().evidence.dir()).await?)
+}
