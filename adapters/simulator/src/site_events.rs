@@ -24,6 +24,19 @@ impl SimSite {
         })
     }
 
+    /// Makes a disk of a machine that is off larger. Its guest uses the new end from the next boot on.
+    ///
+    /// # Errors
+    /// There is no such machine, it is running, or it has no such disk.
+    pub fn grow_disk(&self, machine: &MachineId, disk: usize, by: Bytes) -> Result<(), PlatformError> {
+        let volumes = self.offline_disks(machine)?;
+        let volume = volumes.get(disk).ok_or_else(|| self.unknown("disk", &disk))?;
+        self.with(|state| {
+            state.store.grow(volume, by.0);
+            self.lay_out_disks(state, machine)
+        })
+    }
+
     /// Removes the last disk of a machine that is off. Its volume stays.
     ///
     /// # Errors

@@ -32,4 +32,6 @@ pub enum FieldFault {
     ReadsTopOnly,
     /// Reads a clock that stands still when the host's goes back.
     ClockNeverGoesBack,
+    /// Takes its edits of the system disk back once a machine that it has started is off.
+    TakesHydrationBack,
 }

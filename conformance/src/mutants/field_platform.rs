@@ -259,6 +259,12 @@ impl Platform for FieldPlatform {
 
     async fn start(&self, id: &MachineId) -> Result<(), PlatformError> {
         let started = self.unless_silent(self.platform.start(id).await);
+        if self.fault == FieldFault::TakesHydrationBack
+            && self.platform.site().await?.kind == PlatformKind::Azure
+            && self.has(FieldFault::TakesHydrationBack)
+        {
+            site_acts::spoil_once_off(Arc::clone(&self.platform), id.clone());
+        }
         self.ignoring(FieldFault::IgnoresStartErrors, started)
     }
 

@@ -1,7 +1,7 @@
 //! Faults that products had at the sites that they drive, each named with the public report of one.
 
 use super::super::class::MutantClass as Class;
-use super::super::data_path::SkipResync;
+use super::super::data_path::{FullForEver, SkipResync};
 use super::super::field::FieldFault;
 use super::super::mutant::{Kind, Mutant};
 use super::super::views;
@@ -126,5 +126,26 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "reads disks that have snapshots without what lies below (ceph/ceph#55892)",
         Kind::Field(FieldFault::ReadsTopOnly),
         &[FX_31],
+    ),
+    Mutant::new(
+        Class::Hydration,
+        "takes-hydration-back",
+        "takes its edits of the system disk back once the machine is off (VeeamHub/moov#23)",
+        Kind::Field(FieldFault::TakesHydrationBack),
+        &[FX_33],
+    ),
+    Mutant::new(
+        Class::SilentFullCopy,
+        "full-for-ever",
+        "transfers whole disks once a source has not known what had changed (vatesfr/xen-orchestra#8713)",
+        Kind::DataPath(|| Box::new(FullForEver::default())),
+        &[FX_34],
+    ),
+    Mutant::new(
+        Class::FalseReport,
+        "shows-earlier-times",
+        "shows times of the way out for the points of the way back (RamenDR/ramen#2811)",
+        Kind::ItemView(views::show_times_of_earlier_direction),
+        &[FX_35],
     ),
 ];

@@ -29,6 +29,7 @@ mod restart;
 mod retention;
 mod site_events;
 mod split_brain;
+mod started_again;
 mod test_failover;
 mod trackers;
 mod variety;
@@ -70,6 +71,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         lost_sites::CHECKS,
         site_events::CHECKS,
         split_brain::CHECKS,
+        started_again::CHECKS,
     ];
     topics.into_iter().flatten()
 }

@@ -1,21 +1,35 @@
 //! What administrators do to a protected machine: another disk, an earlier state, an edit while it
-//! is off, a clock that is set (FX-27 to FX-29, FX-31, FX-32), and a source that forgets before the last transfer.
+//! is off, a clock that is set (FX-27 to FX-29, FX-31, FX-32), and a source that forgets what has
+//! changed.
 
 use contract::{Bytes, Health, Millis, Platform, PointChoice, Policy, Timestamp};
-use simulator::testbed::{BOOT, Boots, HOUR, INTERVAL, cloud_machine};
+use simulator::testbed::{BACK, BOOT, Boots, HOUR, INTERVAL, cloud_machine};
 use simulator::{SimProfile, Snapshot};
 
-use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::rules::{RuleId, RuleLog};
 use crate::sim::check::{Check, against, check, missing, succeeds};
+use crate::sim::checks::failed_calls::succeeded;
 use crate::sim::checks::variety::{check_exact, with_few_writes};
-use crate::sim::disks::same_content;
+use crate::sim::disks::{check_returned, same_content};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[
     check!("no point lacks a disk that was added", &[FX_27], Setup::vmware, disks_change(Change::Added)),
     check!("no point has a disk that was removed", &[FX_27], Setup::vmware, disks_change(Change::Removed)),
+    check!(
+        "no point lacks the new end of a disk",
+        &[EX_R12],
+        || Setup::of(SimProfile::AZURE),
+        disks_change(Change::Grown)
+    ),
+    check!(
+        "a copy whose disk has grown comes back with it, or not at all",
+        &[EX_R12],
+        Setup::vmware,
+        copy_grows
+    ),
     check!(
         "points have the new content of a disk that was replaced",
         &[FX_28],
@@ -42,7 +56,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
     check!(
         "points stay when a source forgets what has changed",
-        &[FX_32],
+        &[EX_R9, FX_32],
         Setup::vmware,
         points_stay_at_resync
     ),
@@ -65,15 +79,20 @@ pub(crate) const CHECKS: &[Check] = &[
 enum Change {
     Added,
     Removed,
+    Grown,
     Replaced,
     Reverted,
     Edited,
 }
 
 impl Change {
-    /// Whether the machine has other disks afterwards.
-    fn is_of_number(self) -> bool {
-        matches!(self, Self::Added | Self::Removed)
+    /// The rule about points from afterwards.
+    fn rule(self) -> RuleId {
+        match self {
+            Self::Added | Self::Removed => FX_27,
+            Self::Grown => EX_R12,
+            Self::Replaced | Self::Reverted | Self::Edited => FX_28,
+        }
     }
 }
 
@@ -90,11 +109,12 @@ async fn disks_change(testbed: &Testbed, rules: &mut RuleLog, change: Change) ->
     let earlier = content(testbed).await?;
     testbed.advance(Millis(3 * INTERVAL.0)).await;
     let (site, web) = (&testbed.primary, "web".into());
-    site.power_off(&web).await?;
+    site.shut_down(&web, Millis(60_000)).await?;
     let before = site.last_boot(&web).ok_or_else(|| missing("a boot of web"))?;
     match change {
         Change::Added => site.add_disk(&web, &"more".into(), Bytes(1 << 20))?,
         Change::Removed => site.remove_last_disk(&web)?,
+        Change::Grown => site.grow_disk(&web, 1, Bytes(1 << 20))?,
         Change::Replaced => site.replace_last_disk(&web)?,
         Change::Reverted => site.revert_disks(&web, &earlier)?,
         Change::Edited => site.edit_disk(&web, 1, earlier[1].size() - 8192, &[0x5a; 4096])?,
@@ -104,7 +124,7 @@ async fn disks_change(testbed: &Testbed, rules: &mut RuleLog, change: Change) ->
     testbed.advance(Millis(10 * INTERVAL.0)).await;
     let view = testbed.item(&item).await?;
     let later = view.points.iter().any(|point| point.processed && point.time > changed);
-    let rule = if change.is_of_number() { FX_27 } else { FX_28 };
+    let rule = change.rule();
     let found = format!("{change:?}: there are later points: {later}, health {:?}", view.health);
     // A core may make no more points, if it says so.
     rules.check(rule, later || view.health != Health::Healthy, found);
@@ -121,6 +141,31 @@ async fn disks_change(testbed: &Testbed, rules: &mut RuleLog, change: Change) ->
     testbed.advance(BOOT).await;
     let target = testbed.recovery.last_boot(&cloud_machine("web")).ok_or_else(|| missing("a boot"))?;
     check_exact(rules, rule, &Boots { source: before, target })
+}
+
+async fn copy_grows(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = testbed.protect_machine(&with_few_writes()).await?;
+    testbed.wait_for_points(&item, 3).await?;
+    testbed.fail_over_from_lost_site(&item).await?;
+    let (site, copy) = (&testbed.recovery, cloud_machine("web"));
+    site.power_off(&copy).await?;
+    site.grow_disk(&copy, 1, Bytes(1 << 20))?;
+    site.start(&copy).await?;
+    testbed.advance(BOOT).await;
+    let asked = testbed.core.reprotect(&testbed.reprotection(&item, BACK)).await;
+    let reported = match asked {
+        Ok(job) => !succeeded(&testbed.ended(&job).await?),
+        Err(error) if error.code == contract::ErrorCode::NotSupported => return Err(error.into()),
+        Err(_) => true,
+    };
+    if reported {
+        let runs = site.last_boot(&copy).is_some_and(|boot| boot.ended().is_none());
+        rules.check(EX_R12, runs, format!("the reprotection is refused or fails; the copy runs: {runs}"));
+        return Ok(());
+    }
+    testbed.wait_for_points(&item, 2).await?;
+    testbed.fail_back(&item).await?;
+    Ok(check_returned(rules, EX_R12, testbed, ("web", &testbed.primary))?)
 }
 
 fn two_hours() -> Setup {
@@ -182,7 +227,11 @@ async fn points_stay_at_resync(testbed: &Testbed, rules: &mut RuleLog) -> Result
         let same = same_content(&testbed.point_content(&testbed.recovery, point)?, &before);
         rules.check(FX_32, same, format!("{} is unchanged: {same}", point.id));
     }
-    Ok(())
+    testbed.primary.lose();
+    let failed_over = testbed.fail_over(&item, PointChoice::Latest).await;
+    failed_over.map_err(|end| against(rules, EX_R9, end))?;
+    testbed.advance(BOOT).await;
+    check_exact(rules, EX_R9, &testbed.boots("web")?)
 }
 
 async fn has_snapshots(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
