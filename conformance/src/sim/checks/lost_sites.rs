@@ -3,7 +3,7 @@
 
 use contract::{CoreError, JobId, JobView, Millis, Platform, PointChoice};
 use simulator::testbed::{BACK, BOOT, INTERVAL, cloud_machine, failover_to};
-use simulator::{Call, SimFault, SimSite};
+use simulator::{Call, SimFault, SimProfile, SimSite};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -51,10 +51,11 @@ pub(crate) const CHECKS: &[Check] = &[
         Setup::vmware,
         reprotection_loses_site
     ),
+    // Between regions a machine also boots from the point itself, because it needs no hydration.
     check!(
         "what a machine wrote that ran in a failed failover is in no later point",
         &[FX_23],
-        Setup::vmware,
+        || Setup::of(SimProfile::AZURE),
         machine_of_failed_failover
     ),
 ];
