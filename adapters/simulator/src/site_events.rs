@@ -24,7 +24,8 @@ impl SimSite {
         })
     }
 
-    /// Makes a disk of a machine that is off larger. Its guest uses the new end from the next boot on.
+    /// Makes a disk of a machine that is off larger. Its guest uses the new end from the next boot
+    /// on.
     ///
     /// # Errors
     /// There is no such machine, it is running, or it has no such disk.
