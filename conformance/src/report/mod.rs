@@ -14,11 +14,13 @@ mod stored;
 mod summary;
 mod tier;
 mod timeline;
+mod trend_plot;
 
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
 use crate::outcome::{Results, Verdict};
+use crate::regressions::Comparison;
 use stored::RESULTS;
 
 pub use collect::collect;
@@ -44,6 +46,12 @@ pub fn write(dir: &Utf8Path, results: &Results) -> Result<()> {
     put(RESULTS, serde_json::to_string_pretty(results)?)?;
     put("junit.xml", junit::render(results)?)?;
     put("report.html", html::render(results, dir))
+}
+
+/// The page that plots each series of a comparison over time.
+#[must_use]
+pub fn trend(comparison: &Comparison) -> String {
+    html::trend::render(comparison)
 }
 
 /// The exit code of a verdict: 0 conforms, 1 a rule failed, 2 conforms but exceeded a time bound,
