@@ -6,7 +6,7 @@ use std::sync::Arc;
 use contract::{Platform, ReplicationCore};
 
 use crate::context::RunContext;
-use crate::core_under_test::{FaultHook, FaultInjection};
+use crate::core_under_test::{CoreClock, FaultHook, FaultInjection};
 use crate::kills::Kills;
 use crate::mutants::{InjectedFault, UnknownFault};
 use crate::variants::{CoreVariant, UnknownVariant};
@@ -102,6 +102,13 @@ impl FaultInjection for AskedChange {
         match &self.variant {
             Some(variant) => variant.wrap_platform(platform),
             None => self.fault.wrap_platform(platform),
+        }
+    }
+
+    fn wrap_clock(&self, clock: CoreClock) -> CoreClock {
+        match &self.variant {
+            Some(_) => clock,
+            None => self.fault.wrap_clock(clock),
         }
     }
 

@@ -64,6 +64,11 @@ pub trait FaultInjection: Send + Sync {
         platform
     }
 
+    /// The clock that the core reads instead of this one.
+    fn wrap_clock(&self, clock: CoreClock) -> CoreClock {
+        clock
+    }
+
     /// The core that is changed.
     ///
     /// # Errors
@@ -87,6 +92,7 @@ pub fn open(
     parts: CoreParts,
     fault: &(impl FaultInjection + ?Sized),
 ) -> Result<Arc<dyn ReplicationCore>, CoreError> {
+    let parts = CoreParts { clock: fault.wrap_clock(parts.clock), ..parts };
     let bad = |error: &dyn std::fmt::Display| CoreError::new(ErrorCode::BadRequest, error.to_string());
     match fault.core().map_err(|error| bad(&error))? {
         CoreChoice::BuiltIn => open_built_in(parts, fault),

@@ -11,6 +11,7 @@ use crate::error::not_replicating;
 use crate::fault_hook::{Flushes, GRAIN};
 use crate::item::Item;
 use crate::jobs::job::Job;
+use crate::receive::other_disks;
 use crate::state::Volumes;
 use crate::transfer::{Source, blocking};
 use crate::{bulk_copy, exports};
@@ -26,7 +27,11 @@ pub(crate) async fn synchronise(ctx: &Context, item: &Item, job: &Job) -> Result
         (ctx.platform(&site)?, machine, target, replica.base.clone())
     };
     let snapshot = source.open_snapshot(&machine, None).await?;
-    let copied = copy_snapshot(&target, &snapshot, &base, ctx.flushes() != Flushes::None, job).await;
+    let copied = if snapshot.disks.len() == base.len() {
+        copy_snapshot(&target, &snapshot, &base, ctx.flushes() != Flushes::None, job).await
+    } else {
+        Err(other_disks(&snapshot, base.len()))
+    };
     let acknowledge = if copied.is_ok() { Acknowledge::Advance } else { Acknowledge::Keep };
     let closed = source.close_snapshot(&snapshot.id, acknowledge).await;
     let bytes = copied?;
@@ -85,6 +90,7 @@ async fn record_first_point(
         if let Some(replica) = &mut record.replica {
             replica.received = Some(snapshot.change_id.clone());
             replica.sizes = snapshot.disks.iter().map(|disk| disk.size).collect();
+            replica.disks = snapshot.disks.iter().map(|disk| disk.id.clone()).collect();
             replica.received_count = 1;
             replica.processed_count = 1;
             replica.points.push(point);

@@ -177,6 +177,9 @@ async fn receive_snapshot(
     let (target, head, number, ends) = {
         let record = item.record.lock().await;
         let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
+        if replica.has_other_disks(snapshot) {
+            return Err(other_disks(snapshot, replica.disks.len()));
+        }
         if let Some((disk, size)) = replica.resized(snapshot).filter(|_| notices) {
             return Err(resized(disk, size));
         }
@@ -212,6 +215,17 @@ async fn receive_snapshot(
     opened.close(Ok(())).await?;
     let bytes = blocking(move || writer.seal().map_err(landing_failed)).await?;
     Ok((number, bytes))
+}
+
+/// FX-27: a point without a disk, or with one that the machine no longer has, would look complete,
+/// so none is made.
+pub(crate) fn other_disks(snapshot: &DiskSnapshot, replicas: usize) -> CoreError {
+    let text = format!(
+        "the machine has {} disks now, which are not the {replicas} that are replicated; disable its protection \
+         and enable it again",
+        snapshot.disks.len()
+    );
+    CoreError::new(ErrorCode::DiskResized, text)
 }
 
 /// EX-R12: a point without the new end of a disk would look complete, so none is made.

@@ -56,7 +56,7 @@ impl SimSite {
         Ok(inventory::volumes_of(&record.spec))
     }
 
-    fn offline_disks(&self, machine: &MachineId) -> Result<Vec<VolumeId>, PlatformError> {
+    pub(crate) fn offline_disks(&self, machine: &MachineId) -> Result<Vec<VolumeId>, PlatformError> {
         let now = self.clock().micros();
         self.with(|state| {
             state.finish_shutdowns(now);

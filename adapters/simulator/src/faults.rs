@@ -135,6 +135,11 @@ pub enum SimFault {
     FirstDiskTracked,
     /// Snapshots fail when they are asked for changes.
     TrackerFails,
+    /// As [`Self::SiteLost`], when the next call of this method comes, which has no effect.
+    LostAt(Call),
+    /// The site answers no call any more from the next one of this method on, which still takes
+    /// effect. Its machines run on.
+    CutFrom(Call),
 }
 
 /// The link out of a site, over which snapshots are read.
@@ -168,6 +173,9 @@ struct Inner {
     room: Option<u64>,
     first_disk_tracked: bool,
     tracker_fails: bool,
+    lost_at: Option<Call>,
+    cut_from: Option<Call>,
+    silent: bool,
     calls: BTreeMap<Call, u64>,
     failing: Vec<FailCall>,
     /// Reads left until one fails; the next field counts writes.
@@ -203,6 +211,8 @@ impl Faults {
             SimFault::Call(failing) => inner.failing.push(*failing),
             SimFault::FirstDiskTracked => inner.first_disk_tracked = true,
             SimFault::TrackerFails => inner.tracker_fails = true,
+            SimFault::LostAt(call) => inner.lost_at = Some(*call),
+            SimFault::CutFrom(call) => inner.cut_from = Some(*call),
             SimFault::ShutdownRefused(_) | SimFault::QuiesceRefused(_) | SimFault::GuestHangs(_) => {}
         }
     }
@@ -219,6 +229,24 @@ impl Faults {
 
     pub(crate) fn is_lost(&self) -> bool {
         self.inner().lost
+    }
+
+    /// Whether the site has to be lost at this call. It is so once.
+    pub(crate) fn strikes_at(&self, call: Call) -> bool {
+        let mut inner = self.inner();
+        inner.lost_at.take_if(|at| *at == call).is_some()
+    }
+
+    /// Whether the site answers no calls.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.inner().silent
+    }
+
+    /// Makes the site answer no calls, if it has to from this one on. It does so once.
+    pub(crate) fn cut_after(&self, call: Call) {
+        let mut inner = self.inner();
+        let cuts = inner.cut_from.take_if(|from| *from == call).is_some();
+        inner.silent |= cuts;
     }
 
     /// Whether a snapshot names the changes of a machine's disk with this number.

@@ -28,6 +28,7 @@
 //! - `guest`, `boot`: the guest of a machine, and the record of its boot
 //! - `hydrated`: what hydration may have edited on a machine's first disk
 //! - `site`, `power`, `snapshots`, `volumes`, `exports`: the platform
+//! - `site_events`: what administrators do to the disks of a machine
 //! - `faults`: fault injection; `process`: crashes of a core
 //! - `write_order`: the position of a recovered machine in the order of writes
 //! - [`testbed`]: two sites with a core between them, for tests of a core
@@ -53,6 +54,7 @@ mod refusals;
 mod seeds;
 mod site;
 mod site_clock;
+mod site_events;
 mod snapshots;
 mod state;
 mod store;

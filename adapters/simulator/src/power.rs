@@ -102,6 +102,8 @@ impl SimSite {
             | SimFault::WriteError(_)
             | SimFault::FirstDiskTracked
             | SimFault::TrackerFails
+            | SimFault::LostAt(_)
+            | SimFault::CutFrom(_)
             | SimFault::Call(_) => {}
         });
         self.announce_closed();

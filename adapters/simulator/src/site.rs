@@ -20,7 +20,7 @@ use crate::faults::Faults;
 use crate::state::State;
 use crate::store::Store;
 use crate::trace::Trace;
-use crate::{Call, Event, Link, SimClock, SimConfig, SimProfile, Snapshot};
+use crate::{Call, Event, Link, SimClock, SimConfig, SimFault, SimProfile, Snapshot};
 use inventory::Infrastructure;
 
 /// A site in memory, opened by [`SimWorld::site`](crate::SimWorld::site).
@@ -272,7 +272,7 @@ impl SimSite {
     }
 
     fn reachable(&self) -> Result<(), PlatformError> {
-        if self.faults.is_lost() {
+        if self.faults.is_lost() || self.faults.is_silent() {
             return Err(self.refuse(Kind::Unreachable, "the site does not answer"));
         }
         Ok(())
@@ -287,6 +287,9 @@ impl SimSite {
         work: impl Future<Output = Result<T, PlatformError>>,
     ) -> Result<T, PlatformError> {
         let failing = self.faults.count(call);
+        if self.faults.strikes_at(call) {
+            self.inject(&SimFault::SiteLost);
+        }
         let failure = failing.map(|failing| {
             let text = format!("{call:?} number {}: injected failure", failing.number);
             (self.refuse(failing.fault.kind, text), failing.fault.takes_effect)
@@ -296,6 +299,7 @@ impl SimSite {
             (Ok(()), Some((error, false))) => Err(error),
             (Ok(()), failure) => {
                 let done = work.await;
+                self.faults.cut_after(call);
                 // The site may have been lost during the call.
                 done.and_then(|done| self.reachable().map(|()| done))
                     .and_then(|done| failure.map_or(Ok(done), |(error, _)| Err(error)))

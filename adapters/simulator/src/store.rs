@@ -93,6 +93,13 @@ impl Store {
         }
     }
 
+    /// Makes a volume larger. The new end reads as zeroes.
+    pub(crate) fn grow(&mut self, id: &VolumeId, by: u64) {
+        if let Some(volume) = self.volumes.get_mut(id) {
+            volume.size += by;
+        }
+    }
+
     pub(crate) fn remove(&mut self, id: &VolumeId) {
         let Some(volume) = self.volumes.remove(id) else { return };
         if let Some(parent) = &volume.parent {

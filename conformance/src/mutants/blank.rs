@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use contract::Bytes;
+use contract::{Bytes, DiskSnapshot};
 use nbd::{ALLOCATION, Export, Extent, Refusal, Served, errno};
+
+/// The context of changes of a disk whose site names none.
+const UNCHANGED: &str = "roundtrip:unchanged";
 
 /// A disk of zeroes that cannot be written. Of changes it knows none.
 pub(super) struct Blank {
@@ -12,6 +15,21 @@ pub(super) struct Blank {
 }
 
 impl Blank {
+    /// Shows a snapshot as if nothing had changed, and returns what serves its disks.
+    pub(super) fn show_unchanged(snapshot: &mut DiskSnapshot) -> Vec<Served> {
+        let id = snapshot.id.clone();
+        snapshot.changes_unavailable = None;
+        let disks = snapshot.disks.iter_mut();
+        disks
+            .map(|disk| {
+                let context = disk.changed.get_or_insert_with(|| UNCHANGED.to_owned());
+                let served = Self::serve_with(&format!("{id}-{}", disk.id), disk.size, Some(context));
+                disk.uri = served.uri();
+                served
+            })
+            .collect()
+    }
+
     /// Serves a disk of this size to this process, which offers the contexts of a copy.
     pub(super) fn serve(name: &str, size: Bytes) -> Served {
         Self::serve_with(name, size, None)

@@ -2,6 +2,7 @@
 //! it makes the target machine.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::MachineSpec;
@@ -43,6 +44,12 @@ impl FaultHook for ActivatedFault {
         notices
     }
 
+    fn grain(&self) -> u64 {
+        let grain = if self.activation.is_active() { self.fault.grain() } else { GRAIN };
+        self.note(grain != GRAIN);
+        grain
+    }
+
     fn flushes(&self) -> Flushes {
         let flushes = if self.activation.is_active() { self.fault.flushes() } else { Flushes::All };
         self.note(flushes != Flushes::All);
@@ -81,6 +88,28 @@ impl OncePerBatch {
     fn first(&self, batch: u64) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *last, batch) != batch
+    }
+}
+
+/// Transfers whole disks once a source has not known what had changed.
+#[derive(Default)]
+pub(super) struct FullForEver(AtomicBool);
+
+/// More than the size of any disk of a check that counts bytes.
+const WHOLE_DISK: u64 = 1 << 24;
+
+impl FaultHook for FullForEver {
+    fn pass(&self, _: u64, _: &mut Extent) -> bool {
+        true
+    }
+
+    fn compares(&self) -> bool {
+        self.0.store(true, Ordering::SeqCst);
+        true
+    }
+
+    fn grain(&self) -> u64 {
+        if self.0.load(Ordering::SeqCst) { WHOLE_DISK } else { GRAIN }
     }
 }
 

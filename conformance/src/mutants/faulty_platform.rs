@@ -14,6 +14,7 @@ use contract::{
 
 use super::across_sites::AcrossSites;
 use super::activation::Activation;
+use super::blank::Blank;
 use super::platform::PlatformFault;
 use super::site_acts;
 
@@ -55,7 +56,7 @@ impl FaultyPlatform {
         let shut_down = Mutex::default();
         let replicated = Mutex::default();
         let [snapshot_failed, has_begun] = [false, false].map(AtomicBool::new);
-        across.all().push(Arc::downgrade(&platform));
+        across.add(&platform);
         let shared = AtomicU64::new(0);
         Self {
             platform,
@@ -137,7 +138,7 @@ impl FaultyPlatform {
             && self.shut_down_machines().remove(machine)
             && self.has(PlatformFault::LosesLastTransfer)
         {
-            snapshot.disks.clear();
+            self.across.keep(Blank::show_unchanged(snapshot));
         }
     }
 

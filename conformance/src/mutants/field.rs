@@ -20,4 +20,18 @@ pub enum FieldFault {
     EndsWithTheMachine,
     /// Removes a machine that has the name of one that it makes.
     ClearsTheWay,
+    /// Takes the silence of a site for success.
+    SilenceIsSuccess,
+    /// Starts the machines of failovers from the disks of the point itself.
+    RunsOnThePoint,
+    /// Makes the machine that failed over like the old one when it replicates back.
+    KeepsOldSide,
+    /// Knows only the disks that a machine had at first.
+    IgnoresNewDisk,
+    /// Reads disks that have snapshots without what lies below the last one.
+    ReadsTopOnly,
+    /// Reads a clock that stands still when the host's goes back.
+    ClockNeverGoesBack,
+    /// Takes its edits of the system disk back once a machine that it has started is off.
+    TakesHydrationBack,
 }

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use contract::{
-    Access, Acknowledge, Bytes, ChangeId, Component, ComponentId, Consistency, DiskSnapshot, Export,
-    ExportId, MachineId, MachineSpec, MachineView, Millis, Platform, PlatformError, PlatformErrorKind,
-    PlatformKind, SiteView, SnapshotId, SnapshotRequest, VolumeId, VolumeView,
+    Access, Acknowledge, Bytes, ChangeId, Component, ComponentId, Consistency, DiskId, DiskSnapshot, Export,
+    ExportId, MachineId, MachineSpec, MachineView, Millis, Network, Platform, PlatformError,
+    PlatformErrorKind, PlatformKind, SiteView, SnapshotId, SnapshotRequest, VolumeId, VolumeView,
 };
-use nbd::Served;
 
+use super::across_sites::AcrossSites;
 use super::activation::Activation;
 use super::blank::Blank;
 use super::field::FieldFault;
@@ -27,8 +27,10 @@ struct Memory {
     copies: BTreeMap<SnapshotId, MachineId>,
     /// Machines of which a full copy was interrupted.
     interrupted: BTreeSet<MachineId>,
-    /// Disks that are shown instead of those of the site.
-    served: Vec<Served>,
+    /// The disks that each machine had at first.
+    disks: BTreeMap<MachineId, Vec<DiskId>>,
+    /// Snapshots of another site that are shown as one of this site.
+    foreign: BTreeMap<SnapshotId, (Arc<dyn Platform>, SnapshotId)>,
 }
 
 /// A sound platform, as a core drives it that has a fault of a product.
@@ -36,14 +38,21 @@ pub(super) struct FieldPlatform {
     platform: Arc<dyn Platform>,
     fault: FieldFault,
     activation: Arc<Activation>,
+    across: Arc<AcrossSites>,
     merge_failed: AtomicBool,
     memory: Mutex<Memory>,
 }
 
 impl FieldPlatform {
-    pub(super) fn new(platform: Arc<dyn Platform>, fault: FieldFault, activation: Arc<Activation>) -> Self {
+    pub(super) fn new(
+        platform: Arc<dyn Platform>,
+        fault: FieldFault,
+        activation: Arc<Activation>,
+        across: Arc<AcrossSites>,
+    ) -> Self {
         let (merge_failed, memory) = (AtomicBool::new(false), Mutex::default());
-        Self { platform, fault, activation, merge_failed, memory }
+        across.add(&platform);
+        Self { platform, fault, activation, across, merge_failed, memory }
     }
 
     /// Whether this is the fault and it is active. A call for which that is so is altered.
@@ -67,6 +76,18 @@ impl FieldPlatform {
         }
     }
 
+    /// Answers that a call succeeded which the site did not answer, if that is the fault.
+    fn unless_silent(&self, answer: Result<(), PlatformError>) -> Result<(), PlatformError> {
+        match answer {
+            Err(error)
+                if error.kind == PlatformErrorKind::Unreachable && self.has(FieldFault::SilenceIsSuccess) =>
+            {
+                Ok(())
+            }
+            answer => answer,
+        }
+    }
+
     /// Shows the first disk of a full copy as empty, if an earlier copy of the machine failed.
     fn leave_hole(&self, machine: &MachineId, since: Option<&ChangeId>, snapshot: &mut DiskSnapshot) {
         if self.fault != FieldFault::ResumesWithHole || since.is_some() {
@@ -78,9 +99,68 @@ impl FieldPlatform {
         {
             let served = Blank::serve(&format!("{machine}-{}", snapshot.id), first.size);
             first.uri = served.uri();
-            self.memory().served.push(served);
+            self.across.keep(vec![served]);
         }
         self.memory().copies.insert(snapshot.id.clone(), machine.clone());
+    }
+
+    /// Shows the second disk of a full copy as empty, if the machine has snapshots.
+    async fn read_top_only(
+        &self,
+        machine: &MachineId,
+        snapshot: &mut DiskSnapshot,
+    ) -> Result<(), PlatformError> {
+        if self.fault != FieldFault::ReadsTopOnly || self.platform.machine(machine).await?.snapshots == 0 {
+            return Ok(());
+        }
+        if let Some(second) = snapshot.disks.get_mut(1)
+            && self.has(FieldFault::ReadsTopOnly)
+        {
+            let served = Blank::serve(&format!("{machine}-{}", snapshot.id), second.size);
+            second.uri = served.uri();
+            self.across.keep(vec![served]);
+        }
+        Ok(())
+    }
+
+    /// Leaves out the disks that a machine did not have at first.
+    fn leave_new_disks_out(&self, machine: &MachineId, snapshot: &mut DiskSnapshot) {
+        if self.fault != FieldFault::IgnoresNewDisk {
+            return;
+        }
+        let ids = snapshot.disks.iter().map(|disk| disk.id.clone()).collect();
+        let known = self.memory().disks.entry(machine.clone()).or_insert(ids).clone();
+        if snapshot.disks.iter().any(|disk| !known.contains(&disk.id)) && self.has(FieldFault::IgnoresNewDisk)
+        {
+            snapshot.disks.retain(|disk| known.contains(&disk.id));
+        }
+    }
+
+    /// Shows the disks of the old machine instead of those of a machine in the cloud.
+    async fn show_old_side(&self, snapshot: &mut DiskSnapshot) -> Result<(), PlatformError> {
+        if self.fault != FieldFault::KeepsOldSide || self.platform.site().await?.kind != PlatformKind::Azure {
+            return Ok(());
+        }
+        let sizes = |disks: &[(DiskId, Bytes)]| disks.iter().map(|(_, size)| *size).collect::<Vec<_>>();
+        let wanted: Vec<_> = snapshot.disks.iter().map(|disk| (disk.id.clone(), disk.size)).collect();
+        for site in self.across.all() {
+            if site.site().await?.kind == PlatformKind::Azure {
+                continue;
+            }
+            for old in site.machines().await? {
+                let disks: Vec<_> = old.disks.iter().map(|disk| (disk.id.clone(), disk.size)).collect();
+                if sizes(&disks) != sizes(&wanted) || !self.has(FieldFault::KeepsOldSide) {
+                    continue;
+                }
+                let shown = site.open_snapshot(&old.id, None).await?;
+                for (disk, instead) in snapshot.disks.iter_mut().zip(&shown.disks) {
+                    disk.uri.clone_from(&instead.uri);
+                }
+                self.memory().foreign.insert(snapshot.id.clone(), (site, shown.id));
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Deletes a machine with its disks, as far as that is possible.
@@ -152,12 +232,18 @@ impl Platform for FieldPlatform {
     }
 
     async fn create_machine(&self, spec: &MachineSpec) -> Result<MachineView, PlatformError> {
-        let mut created = self.platform.create_machine(spec).await;
+        let mut spec = spec.clone();
+        if spec.network == Network::Production && self.has(FieldFault::RunsOnThePoint) {
+            for (_, volume) in &mut spec.disks {
+                *volume = site_acts::below(&self.platform, volume).await?;
+            }
+        }
+        let mut created = self.platform.create_machine(&spec).await;
         if created.as_ref().is_err_and(|error| error.kind == PlatformErrorKind::Exists)
             && self.has(FieldFault::ClearsTheWay)
         {
             self.delete_with_disks(&spec.id).await?;
-            created = self.platform.create_machine(spec).await;
+            created = self.platform.create_machine(&spec).await;
         }
         if let Ok(view) = &created {
             self.memory().made.insert(spec.id.clone(), view.clone());
@@ -167,11 +253,19 @@ impl Platform for FieldPlatform {
 
     async fn delete_machine(&self, id: &MachineId) -> Result<(), PlatformError> {
         self.memory().made.remove(id);
-        self.ignoring(FieldFault::IgnoresDeletionErrors, self.platform.delete_machine(id).await)
+        let deleted = self.unless_silent(self.platform.delete_machine(id).await);
+        self.ignoring(FieldFault::IgnoresDeletionErrors, deleted)
     }
 
     async fn start(&self, id: &MachineId) -> Result<(), PlatformError> {
-        self.ignoring(FieldFault::IgnoresStartErrors, self.platform.start(id).await)
+        let started = self.unless_silent(self.platform.start(id).await);
+        if self.fault == FieldFault::TakesHydrationBack
+            && self.platform.site().await?.kind == PlatformKind::Azure
+            && self.has(FieldFault::TakesHydrationBack)
+        {
+            site_acts::spoil_once_off(Arc::clone(&self.platform), id.clone());
+        }
+        self.ignoring(FieldFault::IgnoresStartErrors, started)
     }
 
     async fn shut_down(&self, id: &MachineId, within: Millis) -> Result<(), PlatformError> {
@@ -179,7 +273,8 @@ impl Platform for FieldPlatform {
     }
 
     async fn power_off(&self, id: &MachineId) -> Result<(), PlatformError> {
-        self.ignoring(FieldFault::IgnoresDeletionErrors, self.platform.power_off(id).await)
+        let off = self.unless_silent(self.platform.power_off(id).await);
+        self.ignoring(FieldFault::IgnoresDeletionErrors, off)
     }
 
     async fn screenshot(&self, id: &MachineId) -> Result<Vec<u8>, PlatformError> {
@@ -193,6 +288,11 @@ impl Platform for FieldPlatform {
     ) -> Result<DiskSnapshot, PlatformError> {
         let mut snapshot = self.platform.open_snapshot(machine, since).await?;
         self.leave_hole(machine, since, &mut snapshot);
+        self.leave_new_disks_out(machine, &mut snapshot);
+        if since.is_none() {
+            self.read_top_only(machine, &mut snapshot).await?;
+            self.show_old_side(&mut snapshot).await?;
+        }
         Ok(snapshot)
     }
 
@@ -212,6 +312,10 @@ impl Platform for FieldPlatform {
         snapshot: &SnapshotId,
         acknowledge: Acknowledge,
     ) -> Result<(), PlatformError> {
+        let foreign = self.memory().foreign.remove(snapshot);
+        if let Some((site, id)) = foreign {
+            site.close_snapshot(&id, Acknowledge::Keep).await?;
+        }
         let machine = self.memory().copies.remove(snapshot);
         if let Some(machine) = machine.filter(|_| acknowledge == Acknowledge::Keep) {
             self.memory().interrupted.insert(machine);
@@ -253,11 +357,12 @@ impl Platform for FieldPlatform {
         }
         let merged = self.platform.merge_volumes(top, base).await;
         self.merge_failed.fetch_or(merged.is_err(), Ordering::SeqCst);
-        merged
+        self.unless_silent(merged)
     }
 
     async fn delete_volume(&self, id: &VolumeId) -> Result<(), PlatformError> {
-        self.ignoring(FieldFault::IgnoresDeletionErrors, self.platform.delete_volume(id).await)
+        let deleted = self.unless_silent(self.platform.delete_volume(id).await);
+        self.ignoring(FieldFault::IgnoresDeletionErrors, deleted)
     }
 
     async fn export_volume(&self, id: &VolumeId, access: Access) -> Result<Export, PlatformError> {

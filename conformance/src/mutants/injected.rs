@@ -1,8 +1,9 @@
 //! A fault that was asked for by name.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use contract::{Platform, ReplicationCore};
+use contract::{Platform, ReplicationCore, Timestamp};
 
 use super::across_sites::AcrossSites;
 use super::activation::Activation;
@@ -14,7 +15,7 @@ use super::field_platform::FieldPlatform;
 use super::matrix::{find, mutants};
 use super::mutant::Kind;
 use super::platform::PlatformFault;
-use crate::core_under_test::{FaultHook, FaultInjection};
+use crate::core_under_test::{CoreClock, FaultHook, FaultInjection};
 
 /// Why a fault cannot be injected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -131,16 +132,41 @@ impl FaultInjection for InjectedFault {
         }
     }
 
+    fn wrap_clock(&self, clock: CoreClock) -> CoreClock {
+        match (self.field, clock) {
+            (Some(FieldFault::ClockNeverGoesBack), CoreClock::Virtual(now)) => {
+                never_back(now, Arc::clone(&self.activation))
+            }
+            (_, clock) => clock,
+        }
+    }
+
     fn wrap_platform(&self, platform: Arc<dyn Platform>) -> Arc<dyn Platform> {
         let activation = Arc::clone(&self.activation);
         match (self.platform, self.field) {
             (Some(fault), _) => {
                 Arc::new(FaultyPlatform::new(platform, fault, activation, Arc::clone(&self.across)))
             }
-            (None, Some(fault)) => Arc::new(FieldPlatform::new(platform, fault, activation)),
+            (None, Some(fault)) => {
+                Arc::new(FieldPlatform::new(platform, fault, activation, Arc::clone(&self.across)))
+            }
             (None, None) => platform,
         }
     }
+}
+
+/// A clock that stands still where another one goes back.
+fn never_back(now: Arc<dyn Fn() -> Timestamp + Send + Sync>, activation: Arc<Activation>) -> CoreClock {
+    let latest = AtomicU64::new(0);
+    CoreClock::from_fn(move || {
+        let now = now();
+        let before = latest.fetch_max(now.0, Ordering::SeqCst);
+        if before <= now.0 || !activation.is_active() {
+            return now;
+        }
+        activation.note_act();
+        Timestamp(before)
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! - `interface`, `faulty_interface`, `answers`, `views`: faults at the core's interface
 //! - `platform`, `faulty_platform`, `site_acts`: faults between the core and its platforms
 //! - `field`, `field_platform`, `blank`: such faults as products had
+//! - `across_sites`: what the faulty platforms of one core know together
 //! - `activation`: from when on a fault is at work
 
 mod across_sites;

@@ -130,6 +130,22 @@ pub(super) async fn edit_boot_partition(
     invert(platform, system, start..start + SECTOR as u64, GRAIN).await
 }
 
+/// Alters a sector of a machine's boot partition as soon as the machine is off.
+pub(super) fn spoil_once_off(platform: Arc<dyn Platform>, machine: MachineId) {
+    drop(tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let Ok(view) = platform.machine(&machine).await else { return };
+            let Some(system) = view.disks.first() else { return };
+            if view.power == PowerState::Off {
+                let start = SimSite::boot_partition().start;
+                drop(invert(&platform, &system.volume, start..start + SECTOR as u64, GRAIN).await);
+                return;
+            }
+        }
+    }));
+}
+
 /// The volume below this one, or the volume itself.
 pub(super) async fn below(
     platform: &Arc<dyn Platform>,

@@ -2,7 +2,7 @@
 
 use contract::{
     Bytes, Direction, GroupPointId, ItemView, JobAction, JobKind, JobState, JobView, MachineId, Operation,
-    Phase, PlanState, Step, StepState, TestFailoverStatus,
+    Phase, PlanState, Side, Step, StepState, TestFailoverStatus,
 };
 
 /// By how much points are dated later, in milliseconds.
@@ -118,6 +118,24 @@ pub(super) fn hide_warnings(view: &mut JobView) {
     }
     let warned = view.steps.iter_mut().filter(|step| step.state == StepState::Warning);
     warned.for_each(|step| step.state = StepState::Done);
+}
+
+pub(super) fn hide_warnings_of_reprotection(view: &mut JobView) {
+    if view.kind == JobKind::Reprotect {
+        hide_warnings(view);
+    }
+}
+
+pub(super) fn show_times_of_earlier_direction(view: &mut ItemView) {
+    if view.protection.active == Side::Recovery && view.protection.phase == Phase::Protected {
+        view.points.iter_mut().for_each(|point| point.time.0 -= HOUR);
+    }
+}
+
+pub(super) fn hide_points_before_resync(view: &mut ItemView) {
+    if let Some(at) = view.resynchronisations.last().map(|resync| resync.at) {
+        view.points.retain(|point| point.time >= at);
+    }
 }
 
 pub(super) fn complete_cancelled(view: &mut JobView) {

@@ -55,8 +55,9 @@ pub(crate) fn open(
 /// Opens the core under test on the simulator's clock.
 fn open_core(parts: CoreParts, change: &dyn FaultInjection) -> Result<Arc<dyn ReplicationCore>, CoreError> {
     let platforms = parts.platforms();
-    let clock = CoreClock::from_fn(move || parts.clock.now());
     // All cores of a run share one log.
     let log = std::env::var_os("ROUNDTRIP_RUN_DIR").map(|dir| PathBuf::from(dir).join("core.log"));
-    core_under_test::open(core_under_test::CoreParts { platforms, dir: parts.dir, clock, log }, change)
+    let dir = parts.dir.clone();
+    let clock = CoreClock::from_fn(move || parts.now());
+    core_under_test::open(core_under_test::CoreParts { platforms, dir, clock, log }, change)
 }

@@ -229,6 +229,12 @@ impl Job {
         }
     }
 
+    /// Records a step that is a warning.
+    pub(crate) async fn warn(&self, name: &str, text: String) -> Result<(), CoreError> {
+        let warning = async { Err(CoreError::new(ErrorCode::NotCurable, text)) };
+        self.try_step(name, warning).await.map(drop)
+    }
+
     /// Sets the note of the current step.
     pub(crate) fn note(&self, note: &str) -> Result<(), CoreError> {
         self.change(|view| {

@@ -7,7 +7,7 @@
 
 use contract::{
     ComponentId, CoreError, DiskId, DiskView, ErrorCode, MachineId, MachineSpec, Network, Placement,
-    PlatformErrorKind, PlatformKind, ReprotectRequest, Side, SiteId, Step, VolumeId,
+    PlatformErrorKind, PlatformKind, PowerState, ReprotectRequest, Side, SiteId, Step, VolumeId,
 };
 
 use crate::context::Context;
@@ -39,6 +39,11 @@ pub(super) async fn ensure_target(
         let text = format!("there is already a machine {} at {}; rename or remove it", at.1, at.0);
         return Err(CoreError::new(ErrorCode::NameTaken, text));
     }
+    if exists && is_strange(ctx, item, &at).await? {
+        let text =
+            format!("machine {} at {} is not the one that was protected; rename or remove it", at.1, at.0);
+        return Err(CoreError::new(ErrorCode::NameTaken, text));
+    }
     if !exists {
         let datastore = request.datastore.as_ref();
         let created = create(ctx, item, at, datastore, Placement::default());
@@ -47,12 +52,27 @@ pub(super) async fn ensure_target(
     Ok(())
 }
 
+/// Whether neither the UUID of the machine of this name nor any of its disks is that of the machine
+/// that was protected: somebody else has made it, and it must not be touched (FX-24).
+async fn is_strange(ctx: &Context, item: &Item, at: &(SiteId, MachineId)) -> Result<bool, CoreError> {
+    let known = item.record.lock().await.source_identity.clone();
+    let view = ctx.platform(&at.0)?.machine(&at.1).await?;
+    let is_known = view.disks.iter().any(|disk| known.volumes.contains(&disk.volume));
+    Ok(!known.uuid.is_empty() && !view.uuid.is_empty() && view.uuid != known.uuid && !is_known)
+}
+
 /// Powers a machine off, if it exists.
 pub(super) async fn power_off(ctx: &Context, at: &(SiteId, MachineId)) -> Result<(), CoreError> {
     if exists(ctx, at).await? {
         ctx.platform(&at.0)?.power_off(&at.1).await?;
     }
     Ok(())
+}
+
+/// Whether a machine exists and is on.
+pub(super) async fn runs(ctx: &Context, at: &(SiteId, MachineId)) -> Result<bool, CoreError> {
+    let machines = ctx.platform(&at.0)?.machines().await?;
+    Ok(machines.iter().any(|view| view.id == at.1 && view.power == PowerState::On))
 }
 
 async fn exists(ctx: &Context, at: &(SiteId, MachineId)) -> Result<bool, CoreError> {
@@ -90,7 +110,8 @@ async fn create(
         let name = |disk: &DiskId| VolumeId(format!("{}-{disk}-home{number}", item.id));
         disks = cloud.disks.iter().map(|disk| (disk.id.clone(), name(&disk.id))).collect();
         let replaces = std::mem::replace(&mut record.primary, at.clone());
-        record.created_target = Some(CreatedTarget { at: at.clone(), disks: disks.clone(), replaces });
+        let uuid = std::mem::take(&mut record.source_identity.uuid);
+        record.created_target = Some(CreatedTarget { at: at.clone(), disks: disks.clone(), replaces, uuid });
     })
     .await?;
     create_recorded(ctx, item, &at, &cloud.disks, &disks, datastore, placement).await
@@ -227,7 +248,11 @@ pub(super) async fn discard_target_best_effort(ctx: &Context, item: &Item) {
 
 async fn discard_target(ctx: &Context, item: &Item) -> Result<(), CoreError> {
     let Some(target) = item.record.lock().await.created_target.clone() else { return Ok(()) };
-    ctx.update(item, |record| record.primary = target.replaces.clone()).await?;
+    ctx.update(item, |record| {
+        record.primary = target.replaces.clone();
+        record.source_identity.uuid.clone_from(&target.uuid);
+    })
+    .await?;
     remove(ctx, &target).await?;
     ctx.update(item, |record| record.created_target = None).await
 }

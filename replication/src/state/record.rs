@@ -3,7 +3,7 @@
 use contract::{
     Bytes, ComponentId, ConfigurationIssue, Firmware, GroupId, GuestFacts, GuestOs, ItemId, MachineId,
     MachineView, PlatformKind, PointId, PolicyId, Protection, ReprotectRequest, Side, SiteId, TargetSettings,
-    Timestamp,
+    Timestamp, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,12 @@ pub(crate) struct SourceIdentity {
     pub(crate) host: Option<ComponentId>,
     /// The virtual switch that the machine was connected to.
     pub(crate) switch: Option<String>,
+    /// Its hardware UUID; empty if it is not known.
+    #[serde(default)]
+    pub(crate) uuid: String,
+    /// The volumes of its disks.
+    #[serde(default)]
+    pub(crate) volumes: Vec<VolumeId>,
 }
 
 impl SourceIdentity {
@@ -46,6 +52,8 @@ impl SourceIdentity {
             guest: machine.guest.clone(),
             host: machine.placement.host.clone(),
             switch: machine.placement.switch.clone(),
+            uuid: machine.uuid.clone(),
+            volumes: machine.disks.iter().map(|disk| disk.volume.clone()).collect(),
         }
     }
 }
@@ -58,6 +66,9 @@ pub(crate) struct CreatedTarget {
     pub(crate) disks: Volumes,
     /// The machine that it replaces.
     pub(crate) replaces: (SiteId, MachineId),
+    /// The UUID of that machine.
+    #[serde(default)]
+    pub(crate) uuid: String,
 }
 
 /// Everything about an item that survives a restart of the core.

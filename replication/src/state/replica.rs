@@ -57,6 +57,10 @@ pub(crate) struct Replica {
     /// volumes.
     #[serde(default)]
     pub(crate) sizes: Vec<Bytes>,
+    /// The source's disks when replication in this direction began. Empty in a record that an
+    /// earlier release has stored.
+    #[serde(default)]
+    pub(crate) disks: Vec<DiskId>,
     /// Processed points, oldest first.
     pub(crate) points: Vec<RecoveryPoint>,
     /// Transfers that are received and not processed, oldest first.
@@ -84,6 +88,7 @@ impl Replica {
             round,
             base,
             sizes: Vec::new(),
+            disks: Vec::new(),
             points: Vec::new(),
             landed: Vec::new(),
             received: None,
@@ -99,6 +104,13 @@ impl Replica {
     pub(crate) fn resized<'a>(&self, snapshot: &'a DiskSnapshot) -> Option<(&'a SnapshotDisk, Bytes)> {
         let mut disks = snapshot.disks.iter().zip(self.sizes.iter().copied());
         disks.find(|(disk, size)| disk.size != *size)
+    }
+
+    /// Whether a snapshot has other disks than the source had when replication began: one was added,
+    /// removed, or has another place.
+    pub(crate) fn has_other_disks(&self, snapshot: &DiskSnapshot) -> bool {
+        let ids = snapshot.disks.iter().map(|disk| &disk.id);
+        !self.disks.is_empty() && !ids.eq(self.disks.iter())
     }
 
     /// Volumes with the newest processed content.

@@ -30,6 +30,7 @@ mod setup;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use contract::{CoreError, ErrorCode, ItemView, Millis, PlatformErrorKind, Policy, ReplicationCore, SiteId};
@@ -79,6 +80,8 @@ pub struct Testbed {
     /// The core as it was opened, if something was put in front of it.
     behind: Option<Arc<dyn ReplicationCore>>,
     dir: OwnedDir,
+    /// By how much the core's clock is ahead, in milliseconds.
+    ahead: Arc<AtomicI64>,
 }
 
 /// Waits for something in virtual time. `what` names it.
@@ -140,10 +143,12 @@ impl Testbed {
         let primary = site("primary", setup.profile, at_primary);
         let recovery = site("recovery", setup.recovery, at_recovery);
         let other = site("other", SimProfile::VMWARE, Storage::default());
+        let ahead = Arc::<AtomicI64>::default();
         let core = open(CoreParts {
             sites: named([&primary, &recovery, &other]),
             dir: dir.path().to_owned(),
             clock: world.clock().clone(),
+            ahead: Arc::clone(&ahead),
         })?;
         Ok(Self {
             world,
@@ -155,6 +160,7 @@ impl Testbed {
             needs_policy,
             behind: None,
             dir,
+            ahead,
         })
     }
 
@@ -165,6 +171,7 @@ impl Testbed {
             sites: named(self.sites()),
             dir: self.dir.path().to_owned(),
             clock: self.world.clock().clone(),
+            ahead: Arc::clone(&self.ahead),
         }
     }
 
@@ -231,6 +238,12 @@ fn named(sites: [&Arc<SimSite>; 3]) -> BTreeMap<SiteId, Arc<SimSite>> {
 
 /// Time.
 impl Testbed {
+    /// Sets the clock that the core reads ahead of that of the sites, or with a negative number
+    /// behind it. What the core waits for takes the same time as before.
+    pub fn set_core_clock_ahead(&self, ms: i64) {
+        self.ahead.store(ms, Ordering::Relaxed);
+    }
+
     /// Advances the virtual clock.
     pub async fn advance(&self, time: Millis) {
         self.world.clock().sleep(time).await;

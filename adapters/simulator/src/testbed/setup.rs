@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use contract::{
     Bytes, Direction, EnableProtection, FailoverRequest, ItemId, MachineId, Millis, Platform, PointChoice,
-    Policy, SiteId, TargetSettings,
+    Policy, SiteId, TargetSettings, Timestamp,
 };
 
 use crate::{Load, SimClock, SimInstall, SimProfile, SimSite, Storage};
@@ -87,9 +88,17 @@ pub struct CoreParts {
     pub dir: PathBuf,
     /// The virtual clock.
     pub clock: SimClock,
+    /// By how much the clock that the core reads is ahead of it, in milliseconds.
+    pub ahead: Arc<AtomicI64>,
 }
 
 impl CoreParts {
+    /// The time that the core reads.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.clock.now().0.saturating_add_signed(self.ahead.load(Ordering::Relaxed)))
+    }
+
     /// The sites as a core sees them.
     #[must_use]
     pub fn platforms(&self) -> BTreeMap<SiteId, Arc<dyn Platform>> {

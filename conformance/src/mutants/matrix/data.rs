@@ -39,7 +39,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "ignore-growth",
         "makes recovery points without the new end of a disk that has grown",
         Kind::DataPath(|| Box::new(IgnoreGrowth)),
-        &[],
+        &[EX_R12],
     )
     .and_on_guests(&[guests("disk-growth", &[EX_R12])]),
     Mutant::new(

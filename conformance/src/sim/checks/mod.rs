@@ -16,6 +16,7 @@ mod hydration;
 mod hyperv;
 mod interrupted_copies;
 mod jobs;
+mod lost_sites;
 mod new_machine;
 mod plan_groups;
 mod planned_failover;
@@ -26,6 +27,9 @@ mod refusals;
 mod reported_figures;
 mod restart;
 mod retention;
+mod site_events;
+mod split_brain;
+mod started_again;
 mod test_failover;
 mod trackers;
 mod variety;
@@ -64,6 +68,10 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         failed_calls::CHECKS,
         interrupted_copies::CHECKS,
         new_machine::CHECKS,
+        lost_sites::CHECKS,
+        site_events::CHECKS,
+        split_brain::CHECKS,
+        started_again::CHECKS,
     ];
     topics.into_iter().flatten()
 }

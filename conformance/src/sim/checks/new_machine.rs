@@ -2,7 +2,7 @@
 //! ends while it serves (FX-19, FX-22, FX-24).
 
 use contract::{
-    DiskView, ItemId, JobState, MachineId, Millis, Phase, Platform, PointChoice, TestFailoverRequest,
+    Bytes, DiskView, ItemId, JobState, MachineId, Millis, Phase, Platform, PointChoice, TestFailoverRequest,
 };
 use simulator::testbed::{BACK, BOOT, INTERVAL, cloud_machine, failover_to};
 use simulator::{SimInstall, SimSite};
@@ -51,6 +51,12 @@ pub(crate) const CHECKS: &[Check] = &[
         &[FX_24],
         Setup::vmware,
         stranger_at_test_failover
+    ),
+    check!(
+        "a reprotection leaves a machine alone that has the name of the original, which is gone",
+        &[FX_24],
+        Setup::vmware,
+        stranger_at_reprotection
     ),
 ];
 
@@ -166,21 +172,49 @@ async fn protection_ends(testbed: &Testbed, rules: &mut RuleLog, stage: Stage) -
 }
 
 /// Installs and starts a machine of somebody else.
-async fn stranger(testbed: &Testbed, name: &MachineId) -> Result<Option<Standing>, EarlyEnd> {
-    testbed.recovery.install(&SimInstall::new(name.clone()))?;
-    testbed.recovery.start(name).await?;
+async fn stranger(testbed: &Testbed, site: &SimSite, name: &MachineId) -> Result<Option<Standing>, EarlyEnd> {
+    let disks = ["first", "second"].map(|disk| (disk.into(), Bytes(1 << 20)));
+    site.install(&SimInstall { disks: disks.to_vec(), ..SimInstall::new(name.clone()) })?;
+    site.components().set_uuid(name, "57524e47-0000-4000-8000-000000000001");
+    site.start(name).await?;
     testbed.advance(BOOT).await;
-    Standing::of(&testbed.recovery, name).await
+    Standing::of(site, name).await
 }
 
 /// Removes such a machine with its disks.
-async fn remove_stranger(testbed: &Testbed, name: &MachineId) -> Result<(), EarlyEnd> {
-    let disks = testbed.machine_at(&testbed.recovery, &name.0).await?.disks;
-    testbed.recovery.power_off(name).await?;
-    testbed.recovery.delete_machine(name).await?;
+async fn remove(testbed: &Testbed, site: &SimSite, name: &MachineId) -> Result<(), EarlyEnd> {
+    let disks = testbed.machine_at(site, &name.0).await?.disks;
+    site.power_off(name).await?;
+    site.delete_machine(name).await?;
     for disk in disks {
-        testbed.recovery.delete_volume(&disk.volume).await?;
+        site.delete_volume(&disk.volume).await?;
     }
+    Ok(())
+}
+
+async fn stranger_at_reprotection(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 3).await?;
+    testbed.fail_over_from_lost_site(&item).await?;
+    let (site, name) = (&testbed.primary, MachineId::from("web"));
+    remove(testbed, site, &name).await?;
+    let before = stranger(testbed, site, &name).await?;
+    let request = testbed.reprotection(&item, BACK);
+    let ended = match testbed.core.reprotect(&request).await {
+        Ok(job) => format!("{:?}", testbed.ended(&job).await?.state),
+        Err(error) if error.code == contract::ErrorCode::NotSupported => return Err(error.into()),
+        Err(error) => format!("refused: {error}"),
+    };
+    testbed.advance(INTERVAL).await;
+    let now = Standing::of(site, &name).await?;
+    let found = format!("the reprotection: {ended}; the machine was {before:?} and is {now:?}");
+    rules.check(FX_24, before.is_some() && now == before, found);
+    if now.is_none() || now != before {
+        return Ok(());
+    }
+    remove(testbed, site, &name).await?;
+    let again = testbed.reprotect(&request).await;
+    succeeds(rules, (FX_24, "a reprotection once the name is free"), again)?;
     Ok(())
 }
 
@@ -188,7 +222,7 @@ async fn stranger_at_failover(testbed: &Testbed, rules: &mut RuleLog) -> Result<
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     let name = cloud_machine("web");
-    let before = stranger(testbed, &name).await?;
+    let before = stranger(testbed, &testbed.recovery, &name).await?;
     let request = failover_to(&item, PointChoice::Latest);
     let ended = match testbed.core.failover(&request).await {
         Ok(job) => format!("{:?}", testbed.ended(&job).await?.state),
@@ -201,7 +235,7 @@ async fn stranger_at_failover(testbed: &Testbed, rules: &mut RuleLog) -> Result<
     if now.is_none() || now != before {
         return Ok(());
     }
-    remove_stranger(testbed, &name).await?;
+    remove(testbed, &testbed.recovery, &name).await?;
     let again = testbed.fail_over_as(&request).await;
     succeeds(rules, (FX_24, "a failover once the name is free"), again)?;
     Ok(())
@@ -215,7 +249,7 @@ async fn stranger_at_test_failover(testbed: &Testbed, rules: &mut RuleLog) -> Re
     let name = testbed.item(&item).await?.test_failover;
     let name = name.ok_or_else(|| missing("the name of the test failover's machine"))?;
     testbed.completed(testbed.core.clean_up_test_failover(&item).await).await?;
-    let before = stranger(testbed, &name).await?;
+    let before = stranger(testbed, &testbed.recovery, &name).await?;
     // A core may have another name for the next one.
     let job = testbed.core.test_failover(&request).await;
     let made = match job {

@@ -202,8 +202,10 @@ impl Model {
             }
             Ask::Commit | Ask::ChangePoint(_) | Ask::CleanUp | Ask::TestFailover(_) => ExpectedEnd::Succeeds,
             Ask::Reprotect { .. } | Ask::Reverse if serving != Some(Power::On) => ExpectedEnd::Open,
-            _ if conditions.calm(from) && !conditions.lost[to] => ExpectedEnd::Succeeds,
-            _ => ExpectedEnd::Open,
+            _ if !conditions.calm(from) || conditions.lost[to] => ExpectedEnd::Open,
+            // FX-25
+            Ask::Reprotect { .. } | Ask::Reverse if self.power[to] == Some(Power::On) => ExpectedEnd::Warns,
+            _ => ExpectedEnd::Succeeds,
         }
     }
 

@@ -265,7 +265,7 @@ impl RestartFixture {
         };
         let followed = patiently(format!("the end of {job}"), follow).await;
         let view = followed.map_err(|error| format!("{job}: {error}"))?;
-        if view.state != JobState::Completed {
+        if !matches!(view.state, JobState::Completed | JobState::CompletedWithWarning) {
             return Err(TestbedError::from(JobFailed::from(view)).to_string());
         }
         self.testbed.world.settle().await;

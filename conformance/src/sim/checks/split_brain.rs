@@ -1,0 +1,109 @@
+//! The old machine runs again after a failover (FX-25, FX-26).
+
+use contract::{ErrorCode, FailoverRequest, Health, ItemId, ItemView, JobState, Platform, PointChoice};
+use simulator::testbed::{BACK, BOOT, HOUR, INTERVAL};
+
+use crate::rules::RuleLog;
+use crate::rules::ids::*;
+use crate::sim::check::{Check, check, missing, succeeds};
+use crate::sim::checks::failed_calls::succeeded;
+use crate::sim::checks::variety::with_few_writes;
+use crate::sim::disks::check_returned;
+use crate::sim::early_end::EarlyEnd;
+use crate::sim::side_effects::forbids;
+use crate::sim::testbed::{Setup, Testbed};
+
+pub(crate) const CHECKS: &[Check] = &[
+    check!(
+        "the old machine runs again before the reprotection: it is reported, and the new one's data is kept",
+        &[FX_25, FX_26],
+        Setup::vmware,
+        runs_before_reprotection
+    ),
+    check!(
+        "the old machine runs again before the commit: it is reported, and the new one's data is kept",
+        &[FX_25, FX_26],
+        Setup::vmware,
+        runs_before_commit
+    ),
+];
+
+/// Whether something is shown of an item that was not before.
+fn is_noticed(before: &ItemView, now: &ItemView) -> bool {
+    let worse = now.health != before.health && matches!(now.health, Health::Warning | Health::Critical);
+    let told = !now.trouble.is_empty() && now.trouble != before.trouble;
+    let issue = now.issues.iter().any(|issue| !before.issues.contains(issue));
+    worse || told || issue
+}
+
+/// Fails over from a lost site, which then comes back.
+async fn failed_over(testbed: &Testbed) -> Result<ItemId, EarlyEnd> {
+    let item = testbed.protect_machine(&with_few_writes()).await?;
+    testbed.wait_for_points(&item, 3).await?;
+    testbed.primary.lose();
+    testbed.fail_over(&item, PointChoice::Latest).await?;
+    testbed.advance(BOOT).await;
+    testbed.primary.restore();
+    testbed.advance(INTERVAL).await;
+    Ok(item)
+}
+
+async fn runs_before_reprotection(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = failed_over(testbed).await?;
+    testbed.commit(&item).await?;
+    let before = testbed.item(&item).await?;
+    testbed.primary.start(&"web".into()).await?;
+    testbed.advance(HOUR).await;
+    let noticed = is_noticed(&before, &testbed.item(&item).await?);
+    reprotect_and_come_back(testbed, rules, &item, noticed).await
+}
+
+async fn runs_before_commit(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = failed_over(testbed).await?;
+    let before = testbed.item(&item).await?;
+    testbed.primary.start(&"web".into()).await?;
+    testbed.advance(HOUR).await;
+    let mut noticed = is_noticed(&before, &testbed.item(&item).await?);
+    let job = testbed.ended(testbed.core.commit(&item).await).await?;
+    noticed |= job.state != JobState::Completed;
+    if !succeeded(&job) {
+        testbed.primary.power_off(&"web".into()).await?;
+        let again = testbed.commit(&item).await;
+        succeeds(rules, (FX_26, "a commit once the old machine is off"), again)?;
+    }
+    reprotect_and_come_back(testbed, rules, &item, noticed).await
+}
+
+async fn reprotect_and_come_back(
+    testbed: &Testbed,
+    rules: &mut RuleLog,
+    item: &ItemId,
+    mut noticed: bool,
+) -> Result<(), EarlyEnd> {
+    let back = FailoverRequest::unplanned(item, BACK);
+    let what = (FX_26, "a failover to the side of the old machine before the reprotection");
+    let codes = [ErrorCode::NotAllowedInState, ErrorCode::WrongDirection, ErrorCode::NoRecoveryPoint];
+    forbids(testbed, rules, what, &codes, testbed.core.failover(&back)).await?;
+    let request = testbed.reprotection(item, BACK);
+    // A core may refuse as long as the old machine runs.
+    let done = match testbed.core.reprotect(&request).await {
+        Ok(job) => Some(testbed.ended(&job).await?),
+        Err(error) if error.code == ErrorCode::NotSupported => return Err(error.into()),
+        Err(_) => None,
+    };
+    noticed |= done.as_ref().is_none_or(|job| job.state != JobState::Completed);
+    let state = done.as_ref().map(|job| job.state);
+    let found = format!("the old machine ran for an hour; noticed: {noticed}; the reprotection: {state:?}");
+    rules.check(FX_25, noticed, found);
+    if !done.as_ref().is_some_and(succeeded) {
+        testbed.primary.power_off(&"web".into()).await?;
+        let again = testbed.reprotect(&request).await;
+        succeeds(rules, (FX_26, "a reprotection once the old machine is off"), again)?;
+    }
+    let old = testbed.primary.last_boot(&"web".into()).ok_or_else(|| missing("a boot of web"))?;
+    let is_off = old.ended().is_some();
+    rules.check(FX_26, is_off, format!("after the reprotection the old machine is off: {is_off}"));
+    testbed.wait_for_points(item, 3).await?;
+    testbed.fail_back(item).await?;
+    Ok(check_returned(rules, FX_26, testbed, ("web", &testbed.primary))?)
+}
