@@ -1,5 +1,5 @@
-//! A rehearsal of the nightly workflow: its steps run here, and the actions that hand files from job
-//! to job are directories.
+//! A rehearsal of the nightly workflow: its steps run here, and the actions that hand files from
+//! job to job are directories.
 
 use std::fs;
 use std::path::{Path, PathBuf};
