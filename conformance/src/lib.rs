@@ -21,9 +21,10 @@
 //! - [`evidence`]: what a run leaves behind; [`recheck`] judges it again
 //! - [`timeline`]: moments of a scenario, which its report draws
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
-//! - [`report`]: the summary on the terminal, `results.json`, JUnit, HTML and Markdown
+//! - [`report`]: the summary on the terminal, `results.json`, JUnit, HTML and Markdown; [`report_command`]
+//!   writes them, adds the run to the history and compares it with earlier ones
 //! - [`merge`]: one run from its shards
-//! - [`history`]: every run in one SQLite file
+//! - [`history`]: every run in one SQLite file; [`regressions`]: what became worse since
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs
 
 pub mod acceptance;
@@ -48,7 +49,9 @@ pub mod outcome;
 pub mod real;
 pub mod recheck;
 mod refusal;
+pub mod regressions;
 pub mod report;
+pub mod report_command;
 pub mod rules;
 pub mod runner;
 pub mod scenario;

@@ -58,8 +58,12 @@ pub enum Command {
     Variants(VariantsArgs),
     /// Write the generated pages of docs, and adapters/wire/openrpc.json
     #[command(alias = "diagrams")]
-    Docs,
-    /// Write the report of a run again, and print its summary
+    Docs {
+        /// Repeat the simulations behind docs/regressions.md first, which takes minutes
+        #[arg(long)]
+        experiments: bool,
+    },
+    /// Write the report of a run again, and compare the run with earlier ones of the history
     Report(ReportArgs),
     /// Show or shorten the history of runs
     History {
@@ -92,6 +96,11 @@ pub enum HistoryCommand {
         /// How many to keep
         #[arg(long, value_name = "N")]
         keep: u32,
+    },
+    /// Note that whatever changed up to a run is intended, so that reports call it no regression
+    Accept {
+        /// Its id
+        run: String,
     },
     /// Print every run as a line of JSON
     Export,
@@ -205,6 +214,16 @@ pub struct ReportArgs {
     /// Also write a picture of the top of the page, with Chromium
     #[arg(long, value_name = "PNG")]
     pub picture: Option<Utf8PathBuf>,
+    /// Compare the runs after this one with it and those before it, or with the runs in a file that
+    /// `history export` wrote [default: search for changes]
+    #[arg(long, value_name = "RUN|BASELINE")]
+    pub against: Option<String>,
+    /// How many values of each series to look at, the newest [default: 100]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub last: Option<u32>,
+    /// Also plot each series over time, in trend.html beside the report
+    #[arg(long)]
+    pub trend: bool,
 }
 
 /// What `report` does apart from writing the report of one run again.
@@ -350,6 +369,7 @@ mod tests {
             &["xtask", "conformance", "--shard", "3/2"],
             &["xtask", "conformance", "--run-name", ""],
             &["xtask", "clean", "--runs", "0"],
+            &["xtask", "report", "--last", "0"],
             &["xtask", "bench", "--rounds", "0"],
             &["xtask", "dance"],
         ] {

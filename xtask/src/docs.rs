@@ -5,9 +5,13 @@ use camino::Utf8Path;
 
 use crate::suite::Suite;
 
-/// Writes `docs/rules.md`, `docs/states.md`, `docs/protocol.md`,
-/// `docs/results.schema.json` and `adapters/wire/openrpc.json`.
-/// Unit tests fail while one is out of date.
-pub fn command(root: &Utf8Path) -> Result<()> {
+/// Writes `docs/rules.md`, `docs/states.md`, `docs/protocol.md`, `docs/regressions.md` with its
+/// plots, `docs/results.schema.json` and `adapters/wire/openrpc.json`. Unit tests fail while one is
+/// out of date. With `experiments`, repeats the simulations behind `docs/regressions.md` first.
+pub fn command(root: &Utf8Path, experiments: bool) -> Result<()> {
+    if experiments {
+        Suite::on_ready_machine(root)?.must(&["docs", root.as_str(), "--experiments"])?;
+    }
+    // The figures of the simulations are compiled in.
     Suite::on_ready_machine(root)?.must(&["docs", root.as_str()])
 }

@@ -26,6 +26,7 @@ pub fn command(root: &Utf8Path, history: &Utf8Path, what: &HistoryCommand) -> Re
             keep = number.to_string();
             &["prune", "--keep", &keep]
         }
+        HistoryCommand::Accept { run } => &["accept", run],
         HistoryCommand::Export => &["export"],
     };
     let fixed = ["history", "--file", file.as_str()];

@@ -63,7 +63,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Images { .. } => done(guest_images::list()),
         Command::Clean { runs, consent } => done(clean::command(&root, *runs, consent.yes)),
         Command::Bench(arguments) => bench::command(&root, arguments),
-        Command::Docs => done(docs::command(&root)),
+        Command::Docs { experiments } => done(docs::command(&root, *experiments)),
         Command::Report(arguments) => match &arguments.what {
             Some(ReportCommand::Merge(arguments)) => merge::command(&root, arguments),
             None => report::command(&root, arguments),

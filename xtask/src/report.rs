@@ -1,4 +1,4 @@
-//! The command `report`: writes the report of a run again.
+//! The command `report`: writes the report of a run again, and compares the run with earlier ones.
 
 use std::process::Command;
 
@@ -17,14 +17,33 @@ const PICTURE: &str = "1280,900";
 
 /// Writes it and returns the run's verdict as an exit code.
 pub fn command(root: &Utf8Path, arguments: &ReportArgs) -> Result<u8> {
-    let ReportArgs { run, verbose, history, picture, .. } = arguments;
+    let ReportArgs { run, verbose, history, picture, against, last, trend, .. } = arguments;
     let dir = find(run)?;
     let history = history::file(&dir, history.as_deref())?;
-    let code = Suite::on_ready_machine(root)?.verdict(&self::arguments(&dir, *verbose, &history))?;
+    let against = against.as_deref().map(baseline).transpose()?;
+    let last = last.map(|last| last.to_string());
+    let mut words = self::arguments(&dir, *verbose, &history);
+    words.push("--compare");
+    for (option, value) in [("--against", &against), ("--last", &last)] {
+        words.extend(value.iter().flat_map(|value| [option, value.as_str()]));
+    }
+    words.extend(trend.then_some("--trend"));
+    let code = Suite::on_ready_machine(root)?.verdict(&words)?;
     if let Some(picture) = picture {
         take_picture(&dir.join("report.html"), picture)?;
     }
     Ok(code)
+}
+
+/// What the suite is told of a baseline: the absolute path of a file, or the id of a run, which may
+/// be named by its directory.
+fn baseline(name: &str) -> Result<String> {
+    if Utf8Path::new(name).is_file() {
+        return Ok(Utf8Path::new(name).canonicalize_utf8()?.into_string());
+    }
+    let dir = find(Utf8Path::new(name)).ok();
+    // The directory of a run may be gone while the history still has the run.
+    Ok(dir.and_then(|dir| dir.file_name().map(ToOwned::to_owned)).unwrap_or_else(|| name.to_owned()))
 }
 
 /// Writes a picture of the top of a page.
@@ -63,5 +82,20 @@ mod tests {
         assert!(find(dir).is_ok());
         let error = find(&dir.join("none")).expect_err("it does not exist");
         assert_eq!(crate::error::code_of(&error), crate::error::USAGE);
+    }
+
+    #[test]
+    fn a_baseline_is_a_file_a_directory_of_a_run_or_an_id() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let dir = Utf8Path::from_path(scratch.path())
+            .expect("a UTF-8 path")
+            .canonicalize_utf8()
+            .expect("it exists");
+        let (file, run) = (dir.join("baseline.jsonl"), dir.join("run-1"));
+        std::fs::write(&file, "").expect("written");
+        std::fs::create_dir(&run).expect("made");
+        assert_eq!(baseline(file.as_str()).expect("a file"), file.as_str());
+        assert_eq!(baseline(run.as_str()).expect("a directory"), "run-1");
+        assert_eq!(baseline("run-2").expect("an id"), "run-2");
     }
 }

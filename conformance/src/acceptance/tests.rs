@@ -34,6 +34,7 @@ accepted! {
     late_events: "late-events",
     short_waits: "short-waits",
     slow_jobs: "slow-jobs",
+    slow_start: "slow-start",
     repeats_calls: "repeats-calls",
     looks_often: "looks-often",
     more_snapshots: "more-snapshots",

@@ -8,12 +8,14 @@ use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
 use conformance::core_under_test::FaultInjection as _;
-use conformance::history::{self, History, RunRecord, Usual};
+use conformance::history::{self, History, Usual};
 use conformance::merge::{self, MergeError};
 use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
-use conformance::outcome::{Division, HostFacts};
+use conformance::outcome::HostFacts;
+use conformance::regressions::{self, Against, USUAL_LAST};
 use conformance::report::Detail;
+use conformance::report_command::{self, Comparing};
 use conformance::rules::profile::Profile;
 use conformance::rules::{RuleId, page};
 use conformance::variants::CoreVariant;
@@ -77,6 +79,18 @@ enum Command {
         /// The history to which the run is added [default: beside the run's directory].
         #[arg(long)]
         history: Option<Utf8PathBuf>,
+        /// Also compares the run with earlier runs of the history.
+        #[arg(long)]
+        compare: bool,
+        /// Compares with this run, or with the runs in this file.
+        #[arg(long, requires = "compare")]
+        against: Option<String>,
+        /// How many values of each series to look at.
+        #[arg(long, requires = "compare")]
+        last: Option<usize>,
+        /// Also plots each series.
+        #[arg(long, requires = "compare")]
+        trend: bool,
     },
     /// Puts the evidence of a run's shards into one directory.
     Merge {
@@ -99,6 +113,9 @@ enum Command {
     Docs {
         /// The repository.
         root: Utf8PathBuf,
+        /// Repeats the experiments behind docs/regressions.md.
+        #[arg(long)]
+        experiments: bool,
     },
     /// Measures the built-in core and other programs on the same disk.
     Bench {
@@ -160,6 +177,11 @@ enum HistoryCommand {
         #[arg(long)]
         keep: u32,
     },
+    /// Notes that what changed up to a run is intended.
+    Accept {
+        /// Its id.
+        run: String,
+    },
     /// Prints every run as a line of JSON.
     Export,
     /// Prints how long scenarios and steps usually take on this host, as JSON.
@@ -197,8 +219,15 @@ async fn run(arguments: &Arguments) -> Result<u8> {
             preflight(arguments, core, mutant, profile.as_deref(), complaint).await
         }
         Command::Reap { kept } => reap(arguments, *kept).await,
-        Command::Docs { root } => docs(root),
-        Command::Report { dir, verbose, history } => make_report(dir, *verbose, history.as_deref()),
+        Command::Docs { root, experiments } => docs(root, *experiments),
+        Command::Report { dir, verbose, history, compare, against, last, trend } => {
+            let detail = if *verbose { Detail::Tables } else { Detail::Lines };
+            let last = last.unwrap_or(USUAL_LAST);
+            let against = against.as_deref().map_or(Against::EarlierRuns, Against::named);
+            let ask = || Comparing { against, last, trend: *trend };
+            let comparing = compare.then(ask);
+            report_command::run(dir, host_facts, detail, history.as_deref(), comparing.as_ref())
+        }
         Command::Merge { out, dirs } => merge_shards(dirs, out),
         Command::History { file, what } => history_command(file, what),
         Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
@@ -298,16 +327,23 @@ fn judge_variants(names: &[String], rule: Option<&str>) -> Result<u8> {
 }
 
 /// Writes the pages that are generated from data and code.
-fn docs(root: &Utf8Path) -> Result<u8> {
+fn docs(root: &Utf8Path, experiments: bool) -> Result<u8> {
+    if experiments {
+        let (name, text) = regressions::figures_again(|what| println!("Measuring: {what} …"))?;
+        std::fs::write(root.join(name), text).with_context(|| format!("write {name}"))?;
+        println!("Wrote {name}. It is compiled in: `cargo xtask docs` writes the page.");
+        return Ok(0);
+    }
     let rules = page::render(root.as_std_path())?;
     let openrpc = format!("{:#}\n", wire::openrpc::document());
-    for (name, text) in [
+    let fixed = [
         ("docs/rules.md", rules),
         ("docs/states.md", core_under_test::state_diagrams()),
         ("docs/protocol.md", wire::page::page()),
         ("docs/results.schema.json", report::schema_page()),
         ("adapters/wire/openrpc.json", openrpc),
-    ] {
+    ];
+    for (name, text) in fixed.into_iter().chain(regressions::pages()?) {
         let path = root.join(name);
         std::fs::write(&path, text).with_context(|| format!("write {path}"))?;
         println!("Wrote {path}.");
@@ -351,31 +387,6 @@ fn merge_shards(dirs: &[Utf8PathBuf], out: &Utf8Path) -> Result<u8> {
     }
 }
 
-fn make_report(dir: &Utf8Path, verbose: bool, history: Option<&Utf8Path>) -> Result<u8> {
-    let host = || match Division::of_run(dir)? {
-        Division::Merged(merged) => Ok(merged.host()),
-        Division::Whole | Division::Shard(_) => host_facts(),
-    };
-    let results = report::load(dir, host)?;
-    report::write(dir, &results)?;
-    let detail = if verbose { Detail::Tables } else { Detail::Lines };
-    print!("{}", report::summary(&results, dir, detail));
-    let code = report::exit_code(results.verdict, results.slow().next().is_some());
-    if matches!(results.division, Division::Shard(_)) {
-        // The whole run is added, once its shards are merged. Until then all of them find the same
-        // history, by which they are divided.
-        return Ok(code);
-    }
-    let beside = dir.parent().unwrap_or(dir).join(history::FILE);
-    let added = History::open(history.unwrap_or(&beside))
-        .and_then(|mut history| history.add(&RunRecord::of(&results, dir)));
-    if let Err(error) = added {
-        // The run and its reports are complete without it.
-        eprintln!("{error}");
-    }
-    Ok(code)
-}
-
 fn history_command(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {
     let Some(mut history) = History::read(file)? else {
         match what {
@@ -392,6 +403,10 @@ fn history_command(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {
             for run in history.runs()? {
                 print!("{}", history::export(&history.run(&run.run)?)?);
             }
+        }
+        HistoryCommand::Accept { run } => {
+            history.accept(run)?;
+            println!("Whatever changed up to {run} is intended: reports no longer call it a regression.");
         }
         HistoryCommand::Prune { keep } => {
             println!("Deleted {} runs from {file}; the newest {keep} are kept.", history.prune(*keep)?);

@@ -17,7 +17,7 @@ mod usual;
 pub use durations::durations;
 pub use error::HistoryError;
 pub use listing::{export, list, show};
-pub use record::{Metric, RunRecord, fingerprint};
+pub use record::{Metric, RunRecord, ScenarioRecord, fingerprint};
 pub use store::History;
 pub use usual::{Usual, usual};
 

@@ -3,7 +3,7 @@
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{HostFacts, Results, ScenarioOutcome, Verdict};
+use crate::outcome::{GUEST_BOOTS, HostFacts, Results, ScenarioOutcome, Verdict};
 use crate::timeline::Timeline;
 
 /// A run in the history.
@@ -45,6 +45,9 @@ pub struct ScenarioRecord {
     pub verdict: Verdict,
     /// Milliseconds from the first step to the last.
     pub ms: u64,
+    /// Name and version of its core. Records of older suites lack it.
+    #[serde(default)]
+    pub core: String,
 }
 
 /// One measured value.
@@ -55,7 +58,9 @@ pub struct Metric {
     /// The edge; empty if the value is about the whole scenario.
     pub edge: String,
     /// What was measured, with its unit at the end: `rto-boots`, `rto-ms`, `rpo-ms`,
-    /// `lost-bytes`, `boot-ms`, `slowdown-ratio`, or `step-ms` and the name of the step.
+    /// `guest-boot-ms` (the part of `rto-ms` in which the guest booted), `lost-bytes`,
+    /// `sent-bytes`, `delta-ratio`, `boot-ms`, `slowdown-ratio` and what was on, or `step-ms` and
+    /// the name of the step.
     pub name: String,
     /// The value.
     pub value: f64,
@@ -89,8 +94,8 @@ impl RunRecord {
 }
 
 fn scenario_record(scenario: &ScenarioOutcome) -> ScenarioRecord {
-    let ScenarioOutcome { name, verdict, ms, .. } = scenario;
-    ScenarioRecord { name: name.clone(), verdict: *verdict, ms: *ms }
+    let ScenarioOutcome { name, verdict, ms, core, .. } = scenario;
+    ScenarioRecord { name: name.clone(), verdict: *verdict, ms: *ms, core: core.clone() }
 }
 
 /// Everything that was measured in a scenario.
@@ -108,6 +113,13 @@ fn metrics(scenario: &ScenarioOutcome, dir: &Utf8Path) -> Vec<Metric> {
         metrics.push(metric(&edge.name, "lost-bytes", rpo.bytes as f64));
         metrics.push(metric(&edge.name, "rto-ms", rto.ms as f64));
         metrics.push(metric(&edge.name, "rto-boots", rto.boots));
+        let boot = rto.steps.iter().find(|step| step.name == GUEST_BOOTS);
+        metrics.extend(boot.map(|boot| metric(&edge.name, "guest-boot-ms", boot.ms as f64)));
+        // Where further points had been made by then, the amount is that of several transfers.
+        if let Some(sent) = edge.sent.filter(|sent| sent.points <= 1) {
+            metrics.push(metric(&edge.name, "sent-bytes", sent.bytes as f64));
+            metrics.extend(sent.cost().map(|cost| metric(&edge.name, "delta-ratio", cost)));
+        }
     }
     for speed in &scenario.speeds {
         let name = format!("slowdown-ratio {}", speed_name(speed.depth, speed.log, speed.replication));

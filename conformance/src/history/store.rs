@@ -36,6 +36,11 @@ CREATE INDEX metrics_run ON metrics (run);
 CREATE INDEX metrics_name ON metrics (name, scenario, edge);
 ";
 
+/// Runs up to which changes are intended. Histories of older suites lack the table, and older
+/// suites leave it alone. It keeps the time, because the run may be deleted.
+const ACCEPTED: &str =
+    "CREATE TABLE IF NOT EXISTS accepted (run TEXT PRIMARY KEY, began TEXT NOT NULL) STRICT;";
+
 /// An open history.
 #[derive(Debug)]
 pub struct History {
@@ -200,6 +205,36 @@ impl History {
         Ok(RunRecord { metrics: read().map_err(self.failed())?, ..run })
     }
 
+    /// Everything that was measured in these runs but the steps, each value with the index of its
+    /// run, in the order in which it was added.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn measured(&self, runs: &[RunRecord]) -> Result<Vec<(usize, Metric)>> {
+        let read = || {
+            let mut select = self.connection.prepare(
+                "SELECT scenario, edge, name, value FROM metrics
+                 WHERE run = ?1 AND name NOT LIKE 'step-ms%' ORDER BY rowid",
+            )?;
+            let mut all = Vec::new();
+            for (index, run) in runs.iter().enumerate() {
+                let metrics = select.query_map([&run.run], |row| {
+                    Ok(Metric {
+                        scenario: row.get(0)?,
+                        edge: row.get(1)?,
+                        name: row.get(2)?,
+                        value: row.get(3)?,
+                    })
+                })?;
+                for metric in metrics {
+                    all.push((index, metric?));
+                }
+            }
+            Ok(all)
+        };
+        read().map_err(self.failed())
+    }
+
     fn parse(&self, text: &str) -> Result<RunRecord> {
         serde_json::from_str(text)
             .map_err(|error| HistoryError::Damaged { path: self.path.clone(), why: error.to_string() })
@@ -227,6 +262,41 @@ impl History {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(self.failed())
+    }
+
+    /// Notes that whatever changed up to this run is intended, so that it is no regression.
+    ///
+    /// # Errors
+    /// There is no run with this id, or the file cannot be written.
+    pub fn accept(&mut self, id: &str) -> Result<()> {
+        let run = self.run(id)?;
+        let failed = self.failed();
+        let accept = |connection: &mut Connection| {
+            let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            change.execute_batch(ACCEPTED)?;
+            change.execute(
+                "INSERT OR REPLACE INTO accepted (run, began) VALUES (?1, ?2)",
+                [&run.run, &run.began],
+            )?;
+            change.commit()
+        };
+        accept(&mut self.connection).map_err(failed)
+    }
+
+    /// When the newest accepted run began; `None` if none was accepted.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn accepted_until(&self) -> Result<Option<String>> {
+        let read = || {
+            let table = "SELECT count(*) FROM sqlite_master WHERE name = 'accepted'";
+            let tables: i64 = self.connection.query_row(table, [], |row| row.get(0))?;
+            if tables == 0 {
+                return Ok(None);
+            }
+            self.connection.query_row("SELECT max(began) FROM accepted", [], |row| row.get(0))
         };
         read().map_err(self.failed())
     }

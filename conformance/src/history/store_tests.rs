@@ -38,6 +38,7 @@ fn run(number: u64) -> RunRecord {
             name: "vmware-azure".into(),
             verdict: Verdict::Pass,
             ms: 1_000 + number,
+            core: "built-in 0".into(),
         }],
         metrics: vec![metric("rto-ms", 400.0 + number as f64), metric("step-ms boot", 70.0 + number as f64)],
     }
@@ -133,6 +134,20 @@ fn another_database_and_a_newer_history_are_left_as_they_are() {
     let error = History::open(&path).unwrap_err();
     assert!(matches!(error, HistoryError::Newer { .. }), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn changes_are_accepted_up_to_a_run_which_may_be_deleted() {
+    let (_keep, path) = scratch();
+    let mut history = History::open(&path).unwrap();
+    (0..5).for_each(|number| history.add(&run(number)).unwrap());
+    assert_eq!(history.accepted_until().unwrap(), None);
+    assert!(matches!(history.accept("run-9"), Err(HistoryError::NoSuchRun { .. })));
+    history.accept("run-0003").unwrap();
+    history.accept("run-0001").unwrap();
+    history.accept("run-0001").unwrap();
+    history.prune(1).unwrap();
+    assert_eq!(History::read(&path).unwrap().unwrap().accepted_until().unwrap(), Some(run(3).began));
 }
 
 #[test]

@@ -175,6 +175,9 @@ impl ReplicationCore for FaultyInterface {
         if self.has(InterfaceFault::HalvesRetention) {
             policy.retention.0 /= 2;
         }
+        if self.has(InterfaceFault::DoublesInterval) {
+            policy.interval.0 *= 2;
+        }
         self.core.create_policy(id, &policy).await?;
         self.created_policies().push(id.clone());
         Ok(())
@@ -210,6 +213,9 @@ impl ReplicationCore for FaultyInterface {
             {
                 view.policy.retention = Policy::longest_retention(view.policy.source);
                 view.configuration_servers.clear();
+            }
+            if self.has(InterfaceFault::DoublesInterval) {
+                view.policy.interval.0 /= 2;
             }
         }
         Ok(all)
@@ -396,7 +402,12 @@ impl ReplicationCore for FaultyInterface {
     }
 
     async fn reprotect_plan(&self, request: &PlanReprotectRequest) -> Result<JobId, CoreError> {
-        self.started(self.core.reprotect_plan(request).await).await
+        let mut changed = request.clone();
+        if changed.settings.len() > 1 && self.has(InterfaceFault::MixesPlanSettings) {
+            let others = request.settings.iter().cycle().skip(1);
+            changed.settings.iter_mut().zip(others).for_each(|(one, other)| one.item = other.item.clone());
+        }
+        self.started(self.core.reprotect_plan(&changed).await).await
     }
 
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, CoreError> {

@@ -72,6 +72,8 @@ pub enum InterfaceFault {
     LatestIsOldest,
     /// Halves the retention of policies.
     HalvesRetention,
+    /// Doubles the interval of policies, and shows it as it was asked for.
+    DoublesInterval,
     /// Answers the clean-up of a test failover with an older job and does nothing.
     SkipsCleanUp,
     /// Synchronises differences where a full download was asked for.
@@ -80,6 +82,8 @@ pub enum InterfaceFault {
     DefaultDatastore,
     /// Uses the first master target, whichever is named.
     DefaultMasterTarget,
+    /// Reprotects each machine of a plan by the settings of another one.
+    MixesPlanSettings,
     /// Ignores the host that a failback names.
     IgnoresAlternateHost,
     /// Refuses test failovers to other points than the newest one.

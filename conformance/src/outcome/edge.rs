@@ -23,6 +23,10 @@ pub struct EdgeOutcome {
     pub rpo: Rpo,
     /// How long recovery took, as measured.
     pub rto: Rto,
+    /// What was sent to begin replication, on an edge that does; `None` on others, if nobody
+    /// counted it, and in results of older suites.
+    #[serde(default)]
+    pub sent: Option<Sent>,
     /// The sectors that were altered to test the oracle, which reported them; `None` if the edge
     /// failed before.
     pub flip: Option<String>,
@@ -42,9 +46,30 @@ impl EdgeOutcome {
             disks: Vec::new(),
             rpo: Rpo::default(),
             rto: Rto::default(),
+            sent: None,
             flip: None,
             evidence: EdgeEvidence::default(),
         }
+    }
+}
+
+/// What was sent to a site until the first recovery point in a new direction was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sent {
+    /// Bytes that were written at the site, counted below the core.
+    pub bytes: u64,
+    /// Bytes of the parts of 64 KiB that had changed on either side when the edge was judged, or of
+    /// all that are not zeroes if the site had no disks of the machine.
+    pub due: u64,
+    /// Recovery points that were there when it was counted.
+    pub points: u64,
+}
+
+impl Sent {
+    /// Bytes that were sent for each byte that was due; `None` if nothing was due.
+    #[must_use]
+    pub fn cost(&self) -> Option<f64> {
+        (self.due > 0).then(|| self.bytes as f64 / self.due as f64)
     }
 }
 
@@ -181,6 +206,9 @@ pub struct Rto {
     /// How the time was spent.
     pub steps: Vec<RtoStep>,
 }
+
+/// Name of the part of a recovery time in which the guest boots.
+pub const GUEST_BOOTS: &str = "guest boots";
 
 /// One part of a recovery time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -16,7 +16,9 @@ use crate::scenario::Tier;
 
 pub use crate::verdict::Verdict;
 pub use division::{DIVISION, Division, Merged, MergedShard, Shard, ShardState};
-pub use edge::{DiskDigests, DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, RtoStep};
+pub use edge::{
+    DiskDigests, DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, GUEST_BOOTS, Rpo, Rto, RtoStep, Sent,
+};
 pub use host::HostFacts;
 pub use older::{StoredError, from_stored};
 pub use request::Request;
@@ -53,6 +55,9 @@ pub struct Results {
     pub verdict: Verdict,
     /// Every scenario that began or was asked for.
     pub scenarios: Vec<ScenarioOutcome>,
+    /// What is worse than in earlier runs of the history, if the run was compared with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regressions: Vec<String>,
     /// Every rule that was judged, once for each tier that judged it, with its worst result.
     pub rules: Vec<RuleOutcome>,
     /// Every rule of the catalogue that this run did not judge.
@@ -60,9 +65,10 @@ pub struct Results {
 }
 
 impl Results {
-    /// Everything that exceeded its time bound, over all scenarios.
+    /// Every regression: what exceeded its time bound, over all scenarios, and what is worse than
+    /// in earlier runs.
     pub fn slow(&self) -> impl Iterator<Item = &String> {
-        self.scenarios.iter().flat_map(|scenario| &scenario.slow)
+        self.scenarios.iter().flat_map(|scenario| &scenario.slow).chain(&self.regressions)
     }
 
     /// What the run says of the core that was tested, in a few words. A run of measurements alone
@@ -288,6 +294,7 @@ mod tests {
             host: HostFacts::default(),
             verdict,
             scenarios: vec![scenario],
+            regressions: Vec::new(),
             not_judged: Vec::new(),
             rules: Vec::new(),
         };

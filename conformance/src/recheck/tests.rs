@@ -92,6 +92,7 @@ async fn store_edge(dir: &Utf8Path, name: &str, cuts: [usize; 2]) -> EdgeOutcome
             claimed_ms: Some(5),
         },
         rto: Rto::default(),
+        sent: None,
         flip: Some("system: sectors 8 and 9".to_owned()),
     }
 }

@@ -50,6 +50,7 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
         verdict: Verdict::worst_of(scenarios.iter().map(|scenario| scenario.verdict)),
         not_judged: not_judged(&rules),
         scenarios,
+        regressions: Vec::new(),
         rules,
     })
 }

@@ -30,6 +30,16 @@ pub(super) fn render(results: &Results) -> Result<String> {
         }
         report.add_test_suite(suite);
     }
+    if !results.regressions.is_empty() {
+        let mut suite = TestSuite::new("history");
+        for regression in &results.regressions {
+            let place = regression.split(" from ").next().unwrap_or(regression);
+            let mut case = slow_case(&format!("since earlier runs: {place}"), regression);
+            case.set_classname("history");
+            suite.add_test_case(case);
+        }
+        report.add_test_suite(suite);
+    }
     Ok(report.to_string()?)
 }
 
@@ -66,7 +76,7 @@ fn cases(tier: &str, scenario: &ScenarioOutcome) -> Vec<TestCase> {
         case
     });
     let slow = slow.iter().map(|slow| {
-        let mut case = slow_case(slow);
+        let mut case = slow_case(&format!("time bound: {slow}"), slow);
         case.set_classname(class.as_str());
         case
     });
@@ -93,12 +103,12 @@ fn judged(scenario: &ScenarioOutcome) -> String {
         .collect()
 }
 
-/// What exceeded its time bound: a failure of its own type, because no rule is broken.
-fn slow_case(slow: &str) -> TestCase {
+/// A regression: a failure of its own type, because no rule is broken.
+fn slow_case(name: &str, slow: &str) -> TestCase {
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
     status.set_type("slow");
     status.set_message(slow);
-    TestCase::new(format!("time bound: {slow}"), status)
+    TestCase::new(name, status)
 }
 
 fn case(name: &str, verdict: Verdict, why: &str, details: &str) -> TestCase {

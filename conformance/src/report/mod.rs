@@ -18,11 +18,13 @@ mod stored;
 mod summary;
 mod tier;
 mod timeline;
+mod trend_plot;
 
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
 use crate::outcome::Results;
+use crate::regressions::Comparison;
 use stored::RESULTS;
 
 pub use collect::collect;
@@ -50,6 +52,12 @@ pub fn write(dir: &Utf8Path, results: &Results) -> Result<()> {
     put("junit.xml", junit::render(results)?)?;
     put("summary.md", markdown::render(results))?;
     put("report.html", html::render(results, dir))
+}
+
+/// The page that plots each series of a comparison over time.
+#[must_use]
+pub fn trend(comparison: &Comparison) -> String {
+    html::trend::render(comparison)
 }
 
 #[cfg(test)]

@@ -13,20 +13,22 @@ pub(super) const RESULTS: &str = "results.json";
 
 /// The results of the run in `dir`. A report that is written again, perhaps on another host, keeps
 /// the host of the first one; `this_host` describes the present host for the first report. If the
-/// evidence is gone or has the form of an older suite, the stored results are all there is.
+/// evidence is gone or has the form of an older suite, the stored results are all there is. What an
+/// earlier report found worse than in earlier runs is left out.
 ///
 /// # Errors
 /// There is neither evidence nor a result, or the stored results are malformed or from a newer
 /// suite.
 pub fn load(dir: &Utf8Path, this_host: impl FnOnce() -> Result<HostFacts>) -> Result<Results> {
     let Some(stored) = stored(dir)? else { return collect(dir, this_host()?) };
+    let alone = Results { regressions: Vec::new(), ..stored.results };
     if stored.was_older {
-        return Ok(stored.results);
+        return Ok(alone);
     }
-    let host = stored.results.host.clone();
+    let host = alone.host.clone();
     match collect(dir, host) {
-        Ok(results) => Ok(Results { reported: stored.results.reported, ..results }),
-        Err(_) => Ok(stored.results),
+        Ok(results) => Ok(Results { reported: alone.reported, ..results }),
+        Err(_) => Ok(alone),
     }
 }
 

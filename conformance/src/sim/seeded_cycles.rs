@@ -453,6 +453,7 @@ fn judge(edge: &Edge) -> EdgeOutcome {
             claimed_ms: None,
         },
         rto: Rto { ms: target.up.as_ref().map_or(0, |up| up.since(edge.began).0), ..Rto::default() },
+        sent: None,
         flip: None,
         evidence: EdgeEvidence::default(),
     }

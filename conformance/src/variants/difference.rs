@@ -27,6 +27,8 @@ pub(super) struct Pace {
     pub(super) longest_wait: Option<Millis>,
     /// Before each call to a platform.
     pub(super) call: Millis,
+    /// Before it starts a machine, beside that.
+    pub(super) start: Millis,
 }
 
 /// What a variant does differently. Every default is to do what the wrapped core does.

@@ -41,6 +41,21 @@ impl Difference for SlowJobs {
     }
 }
 
+/// Names how many milliseconds [`SlowStart`] waits.
+const SLOW_START: &str = "ROUNDTRIP_SLOW_START_MS";
+/// How long it waits otherwise.
+const USUAL_SLOW_START: Millis = Millis(1_000);
+
+/// Waits before it starts a machine, so that every recovery takes longer.
+pub(super) struct SlowStart;
+
+impl Difference for SlowStart {
+    fn pace(&self) -> Pace {
+        let asked = std::env::var(SLOW_START).ok().and_then(|text| text.parse().ok());
+        Pace { start: asked.map_or(USUAL_SLOW_START, Millis), ..Pace::default() }
+    }
+}
+
 /// Repeats a call to a platform once if it failed.
 pub(super) struct RepeatsCalls;
 

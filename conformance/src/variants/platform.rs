@@ -30,12 +30,15 @@ impl VariantPlatform {
 
     /// Begins a call: takes its time, and does what the variant does before a call.
     async fn begin(&self) {
-        let pause = self.differs.pace().call;
+        self.pause(self.differs.pace().call).await;
+        self.activity.note(self.differs.before_call(&*self.platform).await);
+    }
+
+    async fn pause(&self, pause: Millis) {
         if pause > Millis(0) {
             self.activity.note(true);
             tokio::time::sleep(pause.into()).await;
         }
-        self.activity.note(self.differs.before_call(&*self.platform).await);
     }
 
     /// The pause after which a failed call is repeated, if it is.
@@ -140,6 +143,7 @@ impl Platform for VariantPlatform {
     }
 
     async fn start(&self, id: &MachineId) -> Result<(), PlatformError> {
+        self.pause(self.differs.pace().start).await;
         call!(self, self.platform.start(id))
     }
 

@@ -7,6 +7,7 @@ use super::health::WarnsFirst;
 use super::names::{OtherJobIds, OtherTestMachines, OtherVolumeNames};
 use super::pace::{
     LateEvents, LooksOften, MorePoints, MoreSnapshots, RepeatsCalls, ShortWaits, SlowAnswers, SlowJobs,
+    SlowStart,
 };
 use super::views::{
     CancelOffered, FewSteps, JumpingRevisions, MoreSteps, NoHistory, OtherName, OtherOrder, OtherStepNames,
@@ -124,6 +125,12 @@ pub const VARIANTS: &[Variant] = &[
         "takes 0.15 s longer for each call to a platform",
         "ReplicationCore: no method has a time limit but that of the suite",
         SlowJobs,
+    ),
+    variant!(
+        "slow-start",
+        "waits before it starts a machine: 1 s, or what ROUNDTRIP_SLOW_START_MS says",
+        "ReplicationCore: no method has a time limit but that of the suite",
+        SlowStart,
     ),
     variant!(
         "repeats-calls",

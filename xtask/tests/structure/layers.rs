@@ -99,6 +99,7 @@ no_import_cycles! {
     core_program_has_no_import_cycles: "replication/program/src",
     replication_has_no_import_cycles: "replication/src",
     simulator_has_no_import_cycles: "adapters/simulator/src",
+    statistics_has_no_import_cycles: "conformance/statistics/src",
     standins_has_no_import_cycles: "adapters/standins/src",
     tempdirs_has_no_import_cycles: "adapters/tempdirs/src",
     witness_has_no_import_cycles: "images/witness/src",

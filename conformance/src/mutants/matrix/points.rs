@@ -56,7 +56,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "keeps-volumes",
         "never deletes the volume of a recovery point",
         Kind::Platform(PlatformFault::KeepsVolumes),
-        &[FO_04],
+        &[FO_04, FX_40],
     ),
     Mutant::new(
         Class::WrongPoint,
@@ -137,6 +137,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "deletes points after half of their retention",
         Kind::Interface(InterfaceFault::HalvesRetention),
         &[RP_12, RP_13],
+    ),
+    Mutant::new(
+        Class::SettingsIgnored,
+        "doubles-interval",
+        "makes points half as often as the policy says",
+        Kind::Interface(InterfaceFault::DoublesInterval),
+        &[TF_01, RP_15],
     ),
     Mutant::new(
         Class::PointsKeptOrDeleted,

@@ -5,7 +5,7 @@ use witness::protocol::Findings;
 
 use crate::blame::ScenarioError;
 use crate::judge::{self, DiskUnderTest, JudgedMachine};
-use crate::outcome::{EdgeOutcome, Rpo, Rto, Verdict};
+use crate::outcome::{EdgeOutcome, Rpo, Rto, Sent, Verdict};
 use crate::real::context::ScenarioContext;
 use crate::real::edge::name::EdgeName;
 use crate::rules::ids::FO_10;
@@ -22,6 +22,8 @@ pub(crate) struct Judgement {
     pub(crate) disks: JudgedDisks,
     pub(crate) rpo: Rpo,
     pub(crate) rto: Rto,
+    /// What was sent, on an edge that begins replication.
+    pub(crate) sent: Option<Sent>,
     /// An objection that does not come from the oracle. It counts if the oracle has none.
     pub(crate) other_objection: Option<String>,
 }
@@ -57,7 +59,7 @@ pub(crate) fn finish_edge(
     edge: EdgeName,
     judgement: Judgement,
 ) -> Result<(), ScenarioError> {
-    let Judgement { disks: JudgedDisks { machine, self_test }, rpo, rto, other_objection } = judgement;
+    let Judgement { disks: JudgedDisks { machine, self_test }, rpo, rto, sent, other_objection } = judgement;
     let unknown = machine.unknown();
     let objection = machine.objection().or(other_objection).or_else(|| rpo.claim_objection());
     let verdict = match &objection {
@@ -94,6 +96,7 @@ pub(crate) fn finish_edge(
         disks: machine.disks.into_iter().map(|disk| disk.outcome).collect(),
         rpo,
         rto,
+        sent,
         flip: self_test,
     });
     match (verdict, objection) {

@@ -15,7 +15,7 @@ use tracing::Span;
 
 use crate::blame::ScenarioError;
 use crate::judge::{self, DiskUnderTest, SecondReading};
-use crate::outcome::{Rpo, Rto};
+use crate::outcome::{Rpo, Rto, Sent};
 use crate::real::context::ScenarioContext;
 use crate::real::edge::disk_pairs::pair_disks;
 use crate::real::edge::freshness::{self, HostClock, JudgedChoice};
@@ -135,6 +135,7 @@ impl<'a> Edge<'a> {
                     disks: JudgedDisks { machine, self_test: None },
                     rpo: Rpo::default(),
                     rto: Rto::default(),
+                    sent: None,
                     other_objection: Some(why),
                 };
                 finish_edge(self.context, self.name, judgement).err().unwrap_or(error)
@@ -284,9 +285,10 @@ impl<'a> Edge<'a> {
         disks: JudgedDisks,
         rpo: Rpo,
         rto: Rto,
+        sent: Option<Sent>,
     ) -> Result<(), ScenarioError> {
         let other_objection = self.check_content(&disks, point);
-        finish_edge(self.context, self.name, Judgement { disks, rpo, rto, other_objection })
+        finish_edge(self.context, self.name, Judgement { disks, rpo, rto, sent, other_objection })
     }
 
     async fn judge_disks(&self, disks: Vec<DiskUnderTest>) -> Result<JudgedDisks, ScenarioError> {
@@ -350,6 +352,7 @@ impl<'a> Edge<'a> {
         Judgement {
             rpo: measure::rpo(&acks, survived, outage.source_stopped, disks.machine.lost, claimed),
             rto: recovered.rto(outage, self.context.cold_boot_ms()),
+            sent: None,
             other_objection: contradiction_inside(&recovered.findings, &disks.machine),
             disks,
         }

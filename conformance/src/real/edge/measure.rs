@@ -8,7 +8,7 @@ use standins::Boot;
 use witness::ledger::RecordNumber;
 
 use crate::judge::LostWrites;
-use crate::outcome::{Rpo, Rto, RtoStep};
+use crate::outcome::{GUEST_BOOTS, Rpo, Rto, RtoStep};
 
 /// When the service of a machine was interrupted, by which loss and recovery time are measured.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +87,7 @@ pub(crate) fn rto_of_boot(
             RtoStep { name: step.name.clone(), ms: took.saturating_sub(if copied { copies } else { 0 }) }
         })
         .collect();
-    steps.push(step("guest boots", ready.saturating_duration_since(boot.guest.powered_on())));
+    steps.push(step(GUEST_BOOTS, ready.saturating_duration_since(boot.guest.powered_on())));
     steps.push(step("service answers", answered.saturating_duration_since(ready)));
     let ms = millis(answered.saturating_duration_since(outage.triggered)).saturating_sub(copies);
     Rto { ms, boots: in_boots(ms, cold_boot_ms), steps }

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use crate::blame::ScenarioError;
 use crate::judge::JudgedMachine;
+use crate::outcome::Sent;
 use crate::real::context::ScenarioContext;
 use crate::real::edge::freshness::HostClock;
 use crate::real::edge::lifecycle::Edge;
@@ -52,6 +53,12 @@ struct Arrival {
 }
 
 impl Arrival {
+    /// The same as part of the result, if `due` had to arrive; `None` if nobody counted it.
+    fn sent(&self, due: Bytes) -> Option<Sent> {
+        let written = self.written.as_ref().ok()?;
+        Some(Sent { bytes: written.0, due: due.0, points: self.points })
+    }
+
     /// Records whether a rule about the amount is satisfied.
     fn check(&self, context: &ScenarioContext, rule: RuleId, holds: impl Fn(Bytes) -> bool, found: &str) {
         match &self.written {
@@ -124,18 +131,18 @@ impl Reprotect<'_> {
         context.check(self.points_rule(active), processed as u64 >= POINTS, found);
         let judged = edge.judge_point(site, &newest).await?;
         let to_another_site = active == Side::Recovery && !Arc::ptr_eq(&standby.site, &context.primary);
-        if to_another_site {
-            self.check_full_transfer(context, &job, &arrived).await?;
+        let due = if to_another_site {
+            self.check_full_transfer(context, &job, &arrived).await?
         } else {
-            self.check_delta_transfer(context, &arrived, &judged.machine)?;
-        }
+            self.check_delta_transfer(context, &arrived, &judged.machine)?
+        };
         let survived = judged.machine.contiguous().unwrap_or_default();
         let acks = serving.boot.guest.witness().acks();
         context.note_cut(label, &acks, survived, seen);
         let claimed = HostClock::read().time_of(seen).since(newest.time);
         let rpo = measure::rpo(&acks, survived, seen, judged.machine.lost, claimed);
         let rto = measure::rto_of_replication(triggered, ended, first_seen, &job, context.cold_boot_ms());
-        edge.finish_replication(&newest, judged, rpo, rto)
+        edge.finish_replication(&newest, judged, rpo, rto, arrived.sent(due))
     }
 
     /// Asks the core for the operation and follows its job.
@@ -214,12 +221,13 @@ impl Reprotect<'_> {
     }
 
     /// RE-04, HF-18: to a site that still has the machine's disks, only what differs travels.
+    /// Returns how much that is.
     fn check_delta_transfer(
         &self,
         context: &ScenarioContext,
         arrived: &Arrival,
         judged: &JudgedMachine,
-    ) -> Result<(), ScenarioError> {
+    ) -> Result<Bytes, ScenarioError> {
         let Self { serving, standby, .. } = self;
         let mut changed = 0;
         let disks = serving.boot.disks.iter().zip(&standby.boot.disks).zip(&judged.disks);
@@ -240,7 +248,7 @@ impl Reprotect<'_> {
         let found = format!("{arrived}; {} had changed on either side", Bytes(changed));
         let rule = if self.edge == REVERSE_REPLICATE { HF_18 } else { RE_04 };
         arrived.check(context, rule, |written| written <= limit, &found);
-        Ok(())
+        Ok(Bytes(changed))
     }
 
     /// One disk of the machine on the other site in each of its boots since it was replicated from
@@ -252,13 +260,13 @@ impl Reprotect<'_> {
     }
 
     /// RE-05, PH-03: a machine that fails back to another site is created there when replication
-    /// begins, and its whole content travels.
+    /// begins, and its whole content travels. Returns how much that is.
     async fn check_full_transfer(
         &self,
         context: &ScenarioContext,
         job: &JobView,
         arrived: &Arrival,
-    ) -> Result<(), ScenarioError> {
+    ) -> Result<Bytes, ScenarioError> {
         let created = job.steps.iter().any(|step| step.name == Step::CREATE_MACHINE);
         let power = context.primary.machine(&context.machine).await.map(|machine| machine.power);
         let off = matches!(power, Ok(PowerState::Off));
@@ -281,7 +289,7 @@ impl Reprotect<'_> {
                 context.check(rule, false, found.clone());
             }
         }
-        Ok(())
+        Ok(content)
     }
 }
 

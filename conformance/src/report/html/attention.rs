@@ -22,6 +22,12 @@ pub(super) fn section(results: &Results, scenarios: &[&ScenarioOutcome]) -> Mark
                 h2 id="attention" { "Needs attention" }
                 @for rule in &rules { (rule_card(results, rule)) }
                 @for scenario in scenarios { (scenario_card(results, scenario)) }
+                @for regression in &results.regressions {
+                    div.card.unknown {
+                        h3 { span class="badge unknown" { "↓ regression" } " since earlier runs" }
+                        p { (regression) }
+                    }
+                }
             }
         }
     }

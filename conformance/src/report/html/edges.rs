@@ -4,12 +4,12 @@ use contract::{Bytes, Millis};
 use maud::{Markup, html};
 
 use super::parts::{badge, class, in_boots};
-use crate::outcome::{DiskOutcome, EdgeOutcome, Rpo, Rto, RtoStep};
+use crate::outcome::{DiskOutcome, EdgeOutcome, GUEST_BOOTS, Rpo, Rto, RtoStep};
 use crate::report::figures::grouped;
 use crate::report::timeline::Kind;
 
 /// Steps of a recovery time that no job of the core contains.
-const OUTSIDE_THE_JOB: [&str; 3] = ["guest boots", "service answers", "first recovery point"];
+const OUTSIDE_THE_JOB: [&str; 3] = [GUEST_BOOTS, "service answers", "first recovery point"];
 /// Colours of the parts of a recovery time, in turn.
 const PARTS: [Kind; 4] = [Kind::Job, Kind::Point, Kind::Fault, Kind::Edge];
 
@@ -123,7 +123,7 @@ fn claimed(rto: &Rto) -> u64 {
 
 fn colour(step: &RtoStep, index: usize) -> String {
     let kind = match step.name.as_str() {
-        "guest boots" => Kind::Boot,
+        GUEST_BOOTS => Kind::Boot,
         "service answers" | "first recovery point" => Kind::Suite,
         _ => PARTS[index % PARTS.len()],
     };

@@ -11,6 +11,7 @@ mod parts;
 mod rules;
 mod scenario;
 mod screens;
+pub(super) mod trend;
 
 use camino::Utf8Path;
 use maud::{DOCTYPE, Markup, PreEscaped, html};

@@ -126,7 +126,7 @@ fn seconds(ms: u64) -> String {
 }
 
 /// The drawing without what only a file of its own needs; its label names it.
-fn inline(svg: &str) -> String {
+pub(super) fn inline(svg: &str) -> String {
     let at = svg.find("<svg").unwrap_or_default();
     svg[at..].replacen("<svg", "<svg aria-hidden=\"true\" focusable=\"false\"", 1)
 }

@@ -173,6 +173,7 @@ mod tests {
             host: HostFacts::default(),
             verdict: Verdict::Fail,
             scenarios: Vec::new(),
+            regressions: Vec::new(),
             not_judged: not_judged(&rules),
             rules,
         }

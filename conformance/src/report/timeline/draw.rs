@@ -20,7 +20,7 @@ pub(in crate::report) enum Size {
 }
 
 impl Size {
-    const fn pixels(self) -> i32 {
+    pub(in crate::report) const fn pixels(self) -> i32 {
         match self {
             Self::Wide => 960,
             Self::Narrow => 350,
