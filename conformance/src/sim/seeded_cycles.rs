@@ -1,5 +1,5 @@
-//! Whole cycles: failover, reprotection, failback and reprotection, once for each of many seeds, and
-//! another failover, which shows that replication works after them.
+//! Whole cycles: failover, reprotection, failback and reprotection, once for each of many seeds,
+//! and another failover, which shows that replication works after them.
 //!
 //! The seed decides what the machine and the sites are like ([`DrawnCase`]), what the guest writes,
 //! when the disaster strikes and where replication is at that moment. The seeds of a run follow
