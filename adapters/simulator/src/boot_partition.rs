@@ -18,6 +18,9 @@ pub(crate) const EDITED_FILES: [&str; 2] = ["/syslinux.cfg", "/loader/entries/ro
 const PARTITION_TYPE: u8 = 0xef;
 /// Offset of the first partition's entry in the boot record.
 const FIRST_ENTRY: usize = 446;
+/// Cylinder, head and sector of a place that such numbers cannot express, as partitioning tools
+/// write them. Who takes them for a part of the place in sectors finds no partition.
+const NO_CYLINDER: [u8; 3] = [0xfe, 0xff, 0xff];
 
 /// The boot record and the partition, with their offsets in bytes.
 pub(crate) fn format(loaded: &[String], carried: &[String]) -> std::io::Result<[(u64, Vec<u8>); 2]> {
@@ -60,7 +63,9 @@ fn image(driver: &str) -> String {
 fn boot_record() -> Vec<u8> {
     let mut record = vec![0; SECTOR];
     let sectors = |bytes: u64| ((bytes / SECTOR as u64) as u32).to_le_bytes();
+    record[FIRST_ENTRY + 1..FIRST_ENTRY + 4].copy_from_slice(&NO_CYLINDER);
     record[FIRST_ENTRY + 4] = PARTITION_TYPE;
+    record[FIRST_ENTRY + 5..FIRST_ENTRY + 8].copy_from_slice(&NO_CYLINDER);
     record[FIRST_ENTRY + 8..FIRST_ENTRY + 12].copy_from_slice(&sectors(BOOT_PARTITION.start));
     let length = BOOT_PARTITION.end - BOOT_PARTITION.start;
     record[FIRST_ENTRY + 12..FIRST_ENTRY + 16].copy_from_slice(&sectors(length));

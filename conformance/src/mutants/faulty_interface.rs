@@ -402,7 +402,12 @@ impl ReplicationCore for FaultyInterface {
     }
 
     async fn reprotect_plan(&self, request: &PlanReprotectRequest) -> Result<JobId, CoreError> {
-        self.started(self.core.reprotect_plan(request).await).await
+        let mut changed = request.clone();
+        if changed.settings.len() > 1 && self.has(InterfaceFault::MixesPlanSettings) {
+            let others = request.settings.iter().cycle().skip(1);
+            changed.settings.iter_mut().zip(others).for_each(|(one, other)| one.item = other.item.clone());
+        }
+        self.started(self.core.reprotect_plan(&changed).await).await
     }
 
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, CoreError> {

@@ -82,6 +82,8 @@ pub enum InterfaceFault {
     DefaultDatastore,
     /// Uses the first master target, whichever is named.
     DefaultMasterTarget,
+    /// Reprotects each machine of a plan by the settings of another one.
+    MixesPlanSettings,
     /// Ignores the host that a failback names.
     IgnoresAlternateHost,
     /// Refuses test failovers to other points than the newest one.

@@ -162,6 +162,12 @@ pub(super) fn repeat_revision(view: &mut JobView) {
     }
 }
 
+pub(super) fn restart_revision(view: &mut JobView) {
+    if view.attempt > 1 {
+        view.revision = 1 + view.steps.len() as u64;
+    }
+}
+
 pub(super) fn begin_earlier(view: &mut JobView) {
     view.started.0 -= HOUR;
 }

@@ -1,7 +1,7 @@
 //! Comparisons of disks.
 
-use contract::{Millis, Platform, PowerState, RecoveryPoint, Timestamp};
-use simulator::testbed::{Boots, TestbedError, cloud_machine};
+use contract::{Millis, Platform, PowerState, RecoveryPoint, Timestamp, VolumeView};
+use simulator::testbed::{Boots, TestbedError, cloud_machine, kept};
 use simulator::{SimBoot, SimSite, Snapshot};
 
 use crate::rules::ids::{FO_10, RP_18};
@@ -21,6 +21,25 @@ pub(crate) fn booted_from(boot: &SimBoot, disks: &[Snapshot]) -> bool {
     };
     let bases = boot.bases();
     bases.len() == disks.len() && bases.iter().zip(disks).enumerate().all(matches)
+}
+
+/// Volumes of a site that no disk of its machines uses, directly or as a base.
+///
+/// # Errors
+/// A disk of a machine is missing.
+pub(crate) async fn strays(site: &SimSite) -> Result<Vec<String>, TestbedError> {
+    let mut used = Vec::new();
+    for machine in site.machines().await? {
+        let mut next: Vec<_> = machine.disks.into_iter().map(|disk| disk.volume).collect();
+        while let Some(volume) = next.pop() {
+            let volume = kept("a volume that a machine uses", site.volume(&volume).await)?;
+            let VolumeView { id, parent, .. } = volume;
+            used.push(id);
+            next.extend(parent);
+        }
+    }
+    let all = site.volumes().into_iter();
+    Ok(all.filter(|volume| !used.contains(volume)).map(|volume| volume.0).collect())
 }
 
 /// Records whether a recovered machine has every write that its source made before the time of the

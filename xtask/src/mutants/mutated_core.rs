@@ -24,6 +24,9 @@ use crate::suite::Suite;
 const PACKAGE: &str = "replication";
 /// The program that contains it.
 const PROGRAM: &str = "roundtrip-core";
+/// How the core is built: most of the time that a mutant costs goes into compiling it.
+const QUICK: [&str; 4] =
+    ["--config", "profile.dev.package.replication.opt-level=0", "--config", "profile.dev.debug=false"];
 /// Seed of the checks and of the first cycle, and the number of cycles of each scenario.
 const JUDGE: [&str; 5] = ["first-failure", "--seed", "7", "--seeds", "4"];
 /// Names the core that the suite tests.
@@ -59,7 +62,11 @@ struct FirstFailure {
 /// next time.
 pub struct MutatedCore {
     tree: Utf8PathBuf,
+    /// Where the core's program is put.
     target: Utf8PathBuf,
+    /// Where crates are compiled: beside those of the workspace, so that what is no crate of ours
+    /// is not compiled again.
+    build: Utf8PathBuf,
     suite: Suite,
 }
 
@@ -79,7 +86,7 @@ impl MutatedCore {
         succeed("clone the last commit", &mut git)?;
         // Whoever builds the suite meanwhile does not change what judges.
         let suite = suite.kept_in(&base)?;
-        Ok(Self { tree, target: base.join("target"), suite })
+        Ok(Self { tree, target: base.join("target"), build: root.join("target"), suite })
     }
 
     /// All mutants.
@@ -112,7 +119,8 @@ impl MutatedCore {
             self.apply(mutant)?;
         }
         let mut build = cargo(&self.tree);
-        build.arg("build").args(SELECTION).args(["--bin", PROGRAM]).env("CARGO_TARGET_DIR", &self.target);
+        build.arg("build").args(SELECTION).args(["--bin", PROGRAM]).args(QUICK);
+        build.env("CARGO_TARGET_DIR", &self.target).env("CARGO_BUILD_BUILD_DIR", &self.build);
         build.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match build.status().context("start cargo")?.success() {
             true => self.run(limit),

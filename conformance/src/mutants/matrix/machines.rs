@@ -260,6 +260,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[IN_03],
     ),
     Mutant::new(
+        Class::WrongTarget,
+        "mixes-plan-settings",
+        "reprotects each machine of a plan by the settings of another one",
+        Kind::Interface(InterfaceFault::MixesPlanSettings),
+        &[IN_03],
+    ),
+    Mutant::new(
         Class::RequestIgnored,
         "ignores-alternate-host",
         "ignores the host that a failback names",

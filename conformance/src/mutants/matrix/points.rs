@@ -56,7 +56,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "keeps-volumes",
         "never deletes the volume of a recovery point",
         Kind::Platform(PlatformFault::KeepsVolumes),
-        &[FO_04],
+        &[FO_04, FX_40],
     ),
     Mutant::new(
         Class::WrongPoint,

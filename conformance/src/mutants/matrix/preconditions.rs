@@ -63,6 +63,7 @@ pub(super) const IGNORED: &[Mutant] = mutants_of_preconditions! {
         "cloud-machine-gone" CloudMachineGone &[RE_23];
         "failback-site-not-given" FailbackSiteNotGiven &[PH_02];
         "failback-site-unfit" FailbackSiteUnfit &[PH_01];
+        "name-taken" NameTaken &[EX_B2];
         "host-disconnected" HostDisconnected &[HF_02];
         "host-unknown" HostUnknown &[HF_22];
         "host-not-prepared" HostNotPrepared &[HF_24];

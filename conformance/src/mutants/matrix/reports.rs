@@ -142,6 +142,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::new(
         Class::FalseReport,
+        "retry-restarts-revision",
+        "counts the revisions of a job from 1 again when it is retried",
+        Kind::JobView(views::restart_revision),
+        &[FO_14],
+    ),
+    Mutant::new(
+        Class::FalseReport,
         "false-job-times",
         "reports that every job began an hour before it was asked for",
         Kind::JobView(views::begin_earlier),

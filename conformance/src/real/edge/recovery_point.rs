@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use contract::{Access, ErrorCode, ItemView, Platform, RecoveryPoint};
+use contract::{Access, DiskView, ErrorCode, ItemView, MachineId, Platform, PowerState, RecoveryPoint};
 use harness::tools::{self, Format};
 use standins::StandInSite;
 
@@ -128,17 +128,33 @@ impl PointFiles {
     }
 }
 
+/// Which machine runs on the volumes of a recovery point themselves, so that it changes the point;
+/// `None` if there is none.
+pub(crate) async fn machine_on_point(
+    site: &StandInSite,
+    point: &RecoveryPoint,
+) -> Result<Option<MachineId>, ScenarioError> {
+    let is_of_point = |disk: &DiskView| point.volumes.iter().any(|(_, volume)| *volume == disk.volume);
+    let machines = site.machines().await?;
+    let mut running = machines.into_iter().filter(|machine| machine.power == PowerState::On);
+    Ok(running.find(|machine| machine.disks.iter().any(is_of_point)).map(|machine| machine.id))
+}
+
 /// Reads every disk of a recovery point with QEMU into `dir`, and runs `work` while the point's
 /// volumes are still exported, so that the core cannot merge them away meanwhile.
 ///
 /// # Errors
-/// The core did not keep a volume of the point, a volume cannot be read, or `work` failed.
+/// The core did not keep a volume of the point or runs a machine on it, a volume cannot be read, or
+/// `work` failed.
 pub(crate) async fn with_point<T>(
     site: &StandInSite,
     point: &RecoveryPoint,
     dir: &Utf8Path,
     work: impl AsyncFnOnce(Vec<PointFiles>) -> Result<T, ScenarioError>,
 ) -> Result<T, ScenarioError> {
+    if let Some(machine) = machine_on_point(site, point).await? {
+        return Err(ScenarioError::core(format!("{machine} runs on recovery point {} itself", point.id)));
+    }
     let mut exports = Vec::new();
     for (disk, volume) in &point.volumes {
         let export = site.export_volume(volume, Access::Read).await;

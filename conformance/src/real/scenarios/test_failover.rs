@@ -19,7 +19,8 @@ use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::{
-    POINTS_WITHIN, PointFiles, item_whose_points, points_lost, wait_for_fresh_points, with_point,
+    POINTS_WITHIN, PointFiles, item_whose_points, machine_on_point, points_lost, wait_for_fresh_points,
+    with_point,
 };
 use crate::real::edge::work::{check_work, work_beyond};
 use crate::real::machine::Running;
@@ -231,6 +232,11 @@ async fn start_and_judge(edge: Edge<'_>, point: &RecoveryPoint) -> Result<Judged
     let context = edge.context();
     let outage = Outage::since(Instant::now());
     let test_machine = start(edge, point).await?;
+    if let Some(machine) = machine_on_point(&context.recovery, point).await? {
+        let why = format!("{machine} runs on recovery point {} itself, and not on a copy", point.id);
+        context.check(TF_07, false, why.clone());
+        return Err(ScenarioError::CoreViolation(why));
+    }
     let judged = edge.judge_recovery_from(point, test_machine, outage).await?;
     let machine = &judged.judgement.disks.machine;
     match machine.unknown() {

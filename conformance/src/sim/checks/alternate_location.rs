@@ -7,7 +7,7 @@ use contract::{
 };
 use simulator::testbed::preconditions::{master_target, vcenter};
 use simulator::testbed::{BACK, BOOT, INTERVAL, item_of, kept, volume_content};
-use simulator::{SimProfile, SimSite};
+use simulator::{SimInstall, SimProfile, SimSite};
 
 use crate::rules::ids::*;
 use crate::rules::{RuleId, RuleLog};
@@ -32,6 +32,12 @@ pub(crate) const CHECKS: &[Check] = &[
         &[FB_10, RE_05, RE_18],
         Setup::vmware,
         another_site
+    ),
+    check!(
+        "a machine does not fail back to a site where another one has its name, until that is gone",
+        &[EX_B2],
+        Setup::vmware,
+        name_taken
     ),
     check!(
         "a physical server fails back to a VMware site and to no other",
@@ -141,6 +147,31 @@ async fn another_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
     let protected_there = view.primary.0.0 == "other" && view.protection.active == Side::Primary;
     rules.check(FB_10, protected_there, format!("after reprotection it replicates from {}", view.primary.0));
     Ok(())
+}
+
+async fn name_taken(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 3).await?;
+    // Nobody asks the original to shut down.
+    testbed.fail_over(&item, PointChoice::Latest).await?;
+    testbed.commit(&item).await?;
+    let foreign = testbed.other.install(&SimInstall::new("web"))?;
+    testbed.other.start(&foreign.id).await?;
+    let request = testbed.reprotection_to(&item, &testbed.other);
+    let request = ReprotectRequest { failback_site: Some("other".into()), ..request };
+    let what = (EX_B2, "a reprotection to a site where another machine has the name");
+    // A core may leave it to the platform to object.
+    let codes = [ErrorCode::NameTaken, ErrorCode::Platform];
+    forbids(testbed, rules, what, &codes, testbed.core.reprotect(&request)).await?;
+    let runs = |site: &SimSite| site.last_boot(&"web".into()).is_some_and(|boot| boot.ended().is_none());
+    let both = (runs(&testbed.other), runs(&testbed.primary));
+    rules.check(EX_B2, both == (true, true), format!("the other machine and the original run: {both:?}"));
+    testbed.other.power_off(&foreign.id).await?;
+    testbed.other.delete_machine(&foreign.id).await?;
+    for disk in &foreign.disks {
+        testbed.other.delete_volume(&disk.volume).await?;
+    }
+    creates_machine(testbed, (rules, &[EX_B2]), &request, &testbed.other).await
 }
 
 async fn physical(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {

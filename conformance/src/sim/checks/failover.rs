@@ -3,15 +3,15 @@
 
 use contract::{
     ErrorCode, FailoverRequest, ItemId, JobFilter, JobKind, JobState, JobSubject, Millis, Operation, Phase,
-    Platform, PointChoice, Side, Step, StepState, VolumeView,
+    Platform, PointChoice, Side, Step, StepState,
 };
-use simulator::testbed::{BOOT, Boots, HOUR, INTERVAL, OUT, failover_to, failover_with_shutdown, kept};
+use simulator::testbed::{BOOT, Boots, HOUR, INTERVAL, OUT, failover_to, failover_with_shutdown};
 use simulator::{End, SimFault, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, against, check, check_that, missing, step, succeeds};
-use crate::sim::disks::{booted_from, check_freshness};
+use crate::sim::disks::{booted_from, check_freshness, strays};
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
@@ -113,7 +113,7 @@ async fn final_with_commit(testbed: &Testbed, rules: &mut RuleLog, item: &ItemId
     testbed.commit(item).await?;
     let points = testbed.item(item).await?.points.len();
     rules.check(FO_04, points == 0, format!("{points} points after commit"));
-    let strays = strays(testbed).await?;
+    let strays = strays(&testbed.recovery).await?;
     rules.check(FO_04, strays.is_empty(), format!("volumes that no machine uses: {strays:?}"));
     let records = testbed.boots("web")?.target.acks().len();
     let snapshots = testbed.snapshots_taken("web");
@@ -132,22 +132,6 @@ async fn final_with_commit(testbed: &Testbed, rules: &mut RuleLog, item: &ItemId
     let found = format!("{:?}, {snapshots} snapshots in three intervals", view.protection);
     rules.check(LC_05, idle && snapshots == 0, found);
     Ok(())
-}
-
-/// Volumes of the recovery site that no disk of its machines uses, directly or as a base.
-async fn strays(testbed: &Testbed) -> Result<Vec<String>, EarlyEnd> {
-    let mut used = Vec::new();
-    for machine in testbed.recovery.machines().await? {
-        let mut next: Vec<_> = machine.disks.into_iter().map(|disk| disk.volume).collect();
-        while let Some(volume) = next.pop() {
-            let volume = kept("a volume that a machine uses", testbed.recovery.volume(&volume).await)?;
-            let VolumeView { id, parent, .. } = volume;
-            used.push(id);
-            next.extend(parent);
-        }
-    }
-    let all = testbed.recovery.volumes().into_iter();
-    Ok(all.filter(|volume| !used.contains(volume)).map(|volume| volume.0).collect())
 }
 
 /// Fails four machines of a site over: one shuts down when asked, one does not, one is not asked,

@@ -2,11 +2,11 @@
 //! (JO).
 
 use contract::{
-    ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobId, JobKind, JobState, JobSubject, Millis,
+    ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobKind, JobState, JobSubject, JobView, Millis,
     Operation, PlatformErrorKind, PointChoice, TestFailoverRequest,
 };
 use simulator::testbed::{INTERVAL, OUT, fail_calls, failover_with_shutdown, patiently};
-use simulator::{Call, Link};
+use simulator::{Call, Link, SimFault};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -18,7 +18,7 @@ use crate::sim::testbed::{Setup, Testbed};
 pub(crate) const CHECKS: &[Check] = &[
     check!(
         "a failed failover is retried under its id, until another job has worked on the machine",
-        &[JO_03],
+        &[FO_14, JO_03],
         Setup::vmware,
         retried
     ),
@@ -37,13 +37,13 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// Lets a failover fail because its target machine cannot be created.
-async fn failed_failover(testbed: &Testbed, item: &ItemId) -> Result<JobId, EarlyEnd> {
+async fn failed_failover(testbed: &Testbed, request: &FailoverRequest) -> Result<JobView, EarlyEnd> {
     // A core may repeat a call that failed, so it fails until the job has ended.
     fail_calls(&testbed.recovery, Call::CreateMachine, PlatformErrorKind::Failed);
-    let view = testbed.ended(testbed.core.failover(&FailoverRequest::unplanned(item, OUT)).await).await?;
+    let view = testbed.ended(testbed.core.failover(request).await).await?;
     testbed.recovery.heal();
     match view.state {
-        JobState::Failed => Ok(view.id),
+        JobState::Failed => Ok(view),
         state => Err(EarlyEnd::core(JO_01, format!("a failover without a target machine ended {state:?}"))),
     }
 }
@@ -51,14 +51,19 @@ async fn failed_failover(testbed: &Testbed, item: &ItemId) -> Result<JobId, Earl
 async fn retried(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 2).await?;
-    let first = failed_failover(testbed, &item).await?;
+    // Each attempt waits a minute for a source that does not shut down.
+    testbed.primary.inject(&SimFault::ShutdownRefused("web".into()));
+    let request = failover_with_shutdown(&item);
+    let first = failed_failover(testbed, &request).await?.id;
     let actions = testbed.core.job(&first).await?.actions;
-    let second = failed_failover(testbed, &item).await?;
+    let failed = failed_failover(testbed, &request).await?;
+    let second = failed.id.clone();
     let what = (JO_03, "a retry of a job after which another has worked on the machine");
     forbids(testbed, rules, what, &[ErrorCode::MovedOn], testbed.core.retry_job(&first)).await?;
     rules.check(JO_03, actions.contains(&JobAction::Retry), format!("the failed job offers {actions:?}"));
     let jobs = testbed.core.jobs(&JobFilter::default()).await?.len();
     testbed.core.retry_job(&second).await?;
+    retry_can_be_followed(testbed, rules, &failed).await?;
     let view = testbed.completed(&second).await?;
     let same_job = testbed.core.jobs(&JobFilter::default()).await?.len() == jobs;
     let found = format!("attempt {}, {:?}; no further job: {same_job}", view.attempt, view.error);
@@ -74,6 +79,23 @@ async fn retried(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd>
     Ok(())
 }
 
+/// FO-14: whoever knows the last revision of a failed job learns of its retry.
+async fn retry_can_be_followed(
+    testbed: &Testbed,
+    rules: &mut RuleLog,
+    failed: &JobView,
+) -> Result<(), EarlyEnd> {
+    testbed.advance(Millis(5_000)).await;
+    let now = testbed.core.job(&failed.id).await?;
+    let unchanged = JobView { revision: failed.revision, ..now.clone() } == *failed;
+    let found = format!(
+        "the job failed with revision {}; its attempt {} is {:?} with revision {}",
+        failed.revision, now.attempt, now.state, now.revision
+    );
+    rules.check(FO_14, unchanged || now.revision > failed.revision, found);
+    Ok(())
+}
+
 async fn listed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let web = testbed.protect("web").await?;
     let db = testbed.protect("db").await?;
@@ -81,7 +103,7 @@ async fn listed(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> 
     let request = TestFailoverRequest::isolated(&web, PointChoice::LatestProcessed);
     testbed.completed(testbed.core.test_failover(&request).await).await?;
     testbed.completed(testbed.core.clean_up_test_failover(&web).await).await?;
-    let failed = failed_failover(testbed, &db).await?;
+    let failed = failed_failover(testbed, &FailoverRequest::unplanned(&db, OUT)).await?.id;
     testbed.fail_over(&web, PointChoice::LatestProcessed).await?;
     testbed.commit(&web).await?;
     let kinds = async |filter: JobFilter| -> Result<Vec<JobKind>, EarlyEnd> {

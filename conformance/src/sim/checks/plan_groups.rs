@@ -1,5 +1,5 @@
-//! Replication groups in a plan: the points that their machines fail over to, and how they come
-//! back (RP-07 to RP-09, PL-06, RE-10, RE-12).
+//! Replication groups in a plan: the points that their machines fail over to, and how they and
+//! other machines come back (RP-07 to RP-09, IN-03, PL-06, RE-10, RE-12).
 
 use contract::{
     Consistency, EnableProtection, ErrorCode, GroupPointId, GuestOs, Millis, Operation, PlanFailoverRequest,
@@ -9,8 +9,8 @@ use contract::{
 use simulator::SimInstall;
 use simulator::testbed::preconditions::add_master_target;
 use simulator::testbed::{
-    BACK, BOOT, INTERVAL, Validity, failover_plan_request, failover_plan_to, group, item_of, plan, plan_id,
-    test_failover_plan_request,
+    BACK, BOOT, INTERVAL, OUT, Validity, failover_plan_request, failover_plan_to, group, item_of, plan,
+    plan_id, test_failover_plan_request,
 };
 
 use crate::rules::RuleLog;
@@ -52,6 +52,12 @@ pub(crate) const CHECKS: &[Check] = &[
         fails_back_together
     ),
     check!("a group is reprotected through one master target", &[RE_12], Setup::vmware, one_master_target),
+    check!(
+        "each machine of a plan is reprotected through the master target that is named for it",
+        &[IN_03],
+        Setup::vmware,
+        settings_of_each
+    ),
     check!(
         "a group of Linux and Windows machines is not reprotected",
         &[RE_10],
@@ -232,7 +238,7 @@ async fn group_in_cloud(testbed: &Testbed, systems: [GuestOs; 2]) -> Result<(), 
     Ok(())
 }
 
-/// The request to reprotect the group, each machine through the master target given for it.
+/// The request to reprotect the two machines, each through the master target given for it.
 fn reprotection_through(testbed: &Testbed, master_targets: [&str; 2]) -> PlanReprotectRequest {
     let mut request = testbed.plan_reprotection(BACK, &["a", "b"]);
     for (setting, target) in request.settings.iter_mut().zip(master_targets) {
@@ -250,6 +256,25 @@ async fn one_master_target(testbed: &Testbed, rules: &mut RuleLog) -> Result<(),
     forbids(testbed, rules, what, &codes, testbed.core.reprotect_plan(&different)).await?;
     let same = reprotection_through(testbed, ["second", "second"]);
     testbed.completed(testbed.core.reprotect_plan(&same).await).await?;
+    Ok(())
+}
+
+async fn settings_of_each(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let machines = ["a", "b"];
+    testbed.protect_all(&machines).await?;
+    testbed.create_plan(&[group(&machines)]).await?;
+    testbed.fail_over_plan(&failover_plan_request(OUT), &machines).await?;
+    testbed.commit_plan().await?;
+    add_master_target(testbed, "second", GuestOs::Linux);
+    let named = ["second", "master-target"];
+    let request = reprotection_through(testbed, named);
+    testbed.completed(testbed.core.reprotect_plan(&request).await).await?;
+    for (machine, target) in machines.into_iter().zip(named) {
+        testbed.wait_for_points(&item_of(machine), 1).await?;
+        let on = testbed.machine_at(&testbed.primary, machine).await?.disks_on;
+        let found = format!("{target} was named, and the disks of {machine} are attached to {on:?}");
+        rules.check(IN_03, on == Some(target.into()), found);
+    }
     Ok(())
 }
 

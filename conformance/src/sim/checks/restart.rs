@@ -43,6 +43,12 @@ pub(crate) const CHECKS: &[Check] = &[
         reopening policies_and_plans
     ),
     check!(
+        "opened again, a core does not know a machine whose protection has ended, which can be protected again",
+        &[EX_C1],
+        Setup::vmware,
+        reopening protection_ended
+    ),
+    check!(
         "opened again, a core ends a failover that was at work",
         &[EX_C1],
         Setup::vmware,
@@ -231,12 +237,32 @@ async fn policies_and_plans(
     let before = (policies(testbed).await?, plans(testbed).await?);
     reopen(testbed, rules, opener).await?;
     let now = goes_on(rules, "to list policies", policies(testbed).await)?;
-    rules.check(EX_C1, before.0 == now, format!("policies: {:?}, then {now:?}", before.0));
+    let as_changed = now.iter().any(|(id, policy, _)| id.0 == POLICY && *policy == changed);
+    let found = format!("policies: {:?}, then {now:?}; the change is shown: {as_changed}", before.0);
+    rules.check(EX_C1, before.0 == now && as_changed, found);
     let now = goes_on(rules, "to list plans", plans(testbed).await)?;
-    rules.check(EX_C1, before.1 == now, format!("plans: {:?}, then {now:?}", before.1));
+    let found = format!("plans: {:?}, then {now:?}; one was made", before.1);
+    rules.check(EX_C1, before.1 == now && now.len() == 1, found);
     let request = simulator::testbed::failover_plan_request(Direction::PrimaryToRecovery);
     goes_on(rules, "a plan's failover", testbed.fail_over_plan(&request, &["db", "web"]).await)?;
     Ok(())
+}
+
+async fn protection_ended(
+    testbed: &mut Testbed,
+    rules: &mut RuleLog,
+    opener: &Opener<'_>,
+) -> Result<(), EarlyEnd> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 1).await?;
+    testbed.completed(testbed.core.disable_protection(&item).await).await?;
+    reopen(testbed, rules, opener).await?;
+    let shown = goes_on(rules, "to list the machines that are protected", testbed.core.items().await)?;
+    let found = format!("of one machine, whose protection had ended, {} are shown", shown.len());
+    rules.check(EX_C1, shown.is_empty(), found);
+    let again = testbed.completed(testbed.core.enable_protection(&enable_request("web")).await).await;
+    goes_on(rules, "to protect the machine again", again)?;
+    replicates(testbed, rules, &item).await
 }
 
 /// What must be the same of the policies: name, values and counterpart. They may be listed in any

@@ -1,14 +1,18 @@
-//! Retention beside a failover or a test failover, and protection that ends without its recovery
-//! site (FX-09 to FX-11).
+//! Retention beside a failover or a test failover, and the end of protection (FX-09 to FX-11,
+//! FX-40).
 
-use contract::{FailoverRequest, Millis, PointChoice, Policy, TestFailoverRequest};
-use simulator::SimFault;
-use simulator::testbed::{BOOT, HOUR, INTERVAL, failover_to};
+use contract::{
+    ErrorCode, FailoverRequest, ItemId, Millis, Platform, PlatformErrorKind, PointChoice, Policy,
+    TestFailoverRequest,
+};
+use simulator::testbed::{BACK, BOOT, HOUR, INTERVAL, cloud_machine, fail_calls, failover_to};
+use simulator::{Call, SimFault, SimSite};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, against, check, missing, succeeds};
 use crate::sim::checks::variety::check_exact;
+use crate::sim::disks::strays;
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::testbed::{Setup, Testbed};
 
@@ -26,6 +30,12 @@ pub(crate) const CHECKS: &[Check] = &[
         long_test_failover
     ),
     check!("protection ends without the recovery site", &[FX_11], Setup::vmware, ends_without_site),
+    check!(
+        "protection that has ended leaves machines and their disks alone",
+        &[FX_40],
+        Setup::vmware,
+        leaves_nothing
+    ),
 ];
 
 /// How many points the policy of [`long_test_failover`] keeps.
@@ -86,5 +96,62 @@ async fn ends_without_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(),
     let words = ended.map_or_else(|end| end.to_string(), |job| format!("{:?}", job.state));
     rules.check(FX_11, is_over && runs, format!("protection without its site: {words}; web runs: {runs}"));
     testbed.recovery.restore();
+    Ok(())
+}
+
+/// Ends the protection of three machines: one has a test failover and a failover that failed, one
+/// has failed over, and one replicates back.
+async fn leaves_nothing(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let tested = testbed.protect("tested").await?;
+    let away = testbed.protect("away").await?;
+    let back = testbed.protect("back").await?;
+    testbed.wait_for_points(&back, 3).await?;
+    for item in [&away, &back] {
+        testbed.fail_over(item, PointChoice::Latest).await?;
+        testbed.commit(item).await?;
+    }
+    testbed.reprotect(&testbed.reprotection(&back, BACK)).await?;
+    testbed.wait_for_points(&back, 3).await?;
+    fail_calls(&testbed.recovery, Call::CreateMachine, PlatformErrorKind::Failed);
+    testbed.ended(testbed.core.failover(&failover_to(&tested, PointChoice::Latest)).await).await?;
+    testbed.recovery.heal();
+    testbed.wait_for_points(&tested, 1).await?;
+    let request = TestFailoverRequest::isolated(&tested, PointChoice::LatestProcessed);
+    testbed.completed(testbed.core.test_failover(&request).await).await?;
+    end_with_test_failover(testbed, &tested).await?;
+    for item in [&away, &back] {
+        testbed.completed(testbed.core.disable_protection(item).await).await?;
+    }
+    testbed.advance(Millis(3 * INTERVAL.0)).await;
+    for (what, site) in [("primary", &testbed.primary), ("recovery", &testbed.recovery)] {
+        let strays = strays(site).await.map_err(|end| against(rules, FX_40, end))?;
+        rules.check(
+            FX_40,
+            strays.is_empty(),
+            format!("volumes of no machine at the {what} site: {strays:?}"),
+        );
+    }
+    let copies = testbed.recovery.machines().await?.len();
+    let run =
+        |site: &SimSite, name: &str| site.last_boot(&name.into()).is_some_and(|it| it.ended().is_none());
+    let running = [
+        run(&testbed.primary, "tested"),
+        run(&testbed.recovery, &cloud_machine("away").0),
+        run(&testbed.recovery, &cloud_machine("back").0),
+    ];
+    let found = format!("{copies} machines at the recovery site; those that ran before run: {running:?}");
+    rules.check(FX_40, copies == 2 && running == [true; 3], found);
+    Ok(())
+}
+
+/// Ends the protection of a machine that has a test failover, which a core may want cleaned up
+/// first.
+async fn end_with_test_failover(testbed: &Testbed, item: &ItemId) -> Result<(), EarlyEnd> {
+    let mut asked = testbed.core.disable_protection(item).await;
+    if asked.as_ref().is_err_and(|refusal| refusal.code == ErrorCode::NotAllowedInState) {
+        testbed.completed(testbed.core.clean_up_test_failover(item).await).await?;
+        asked = testbed.core.disable_protection(item).await;
+    }
+    testbed.completed(asked).await?;
     Ok(())
 }
