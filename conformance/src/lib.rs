@@ -24,8 +24,7 @@
 //! - [`timeline`]: moments of a scenario, which its report draws
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
 //! - [`report`]: the summary on the terminal, `results.json`, JUnit, HTML and Markdown;
-//!   [`report_command`]
-//!   writes them, adds the run to the history and compares it with earlier ones
+//!   [`report_command`] writes them, adds the run to the history and compares it with earlier ones
 //! - [`merge`]: one run from its shards
 //! - [`history`]: every run in one SQLite file; [`regressions`]: what became worse since
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs

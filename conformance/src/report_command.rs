@@ -38,7 +38,7 @@ pub fn run(
     history: Option<&Utf8Path>,
     comparing: Option<&Comparing>,
 ) -> Result<u8> {
-    let mut results = report::load(dir, host)?;
+    let mut results = report::load(dir, || host_of(dir, host))?;
     if matches!(results.division, Division::Shard(_)) {
         return report_shard(dir, &results, detail, comparing.is_some());
     }
@@ -72,8 +72,16 @@ pub fn run(
     Ok(if said.is_answer(must_judge) { code } else { without_answer(code, results.verdict) })
 }
 
-/// Writes the reports of a shard. It is no run of the history: the whole run is added once its shards
-/// are merged. Until then all of them find the same history, by which they are divided.
+/// The host that a run is of: of merged shards, what they say, and else this one.
+fn host_of(dir: &Utf8Path, this: impl FnOnce() -> Result<HostFacts>) -> Result<HostFacts> {
+    match Division::of_run(dir)? {
+        Division::Merged(merged) => Ok(merged.host()),
+        Division::Whole | Division::Shard(_) => this(),
+    }
+}
+
+/// Writes the reports of a shard. It is no run of the history: the whole run is added once its
+/// shards are merged. Until then all of them find the same history, by which they are divided.
 fn report_shard(dir: &Utf8Path, results: &Results, detail: Detail, compare: bool) -> Result<u8> {
     report::write(dir, results)?;
     print!("{}", report::summary(results, dir, detail));

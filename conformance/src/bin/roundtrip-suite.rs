@@ -12,7 +12,7 @@ use conformance::history::{self, History, Usual};
 use conformance::merge::{self, MergeError};
 use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
-use conformance::outcome::{Division, HostFacts};
+use conformance::outcome::HostFacts;
 use conformance::regressions::{self, Against, USUAL_LAST};
 use conformance::report::Detail;
 use conformance::report_command::{self, Comparing};
@@ -243,7 +243,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
             let against = against.as_deref().map_or(Against::EarlierRuns, Against::named);
             let ask = || Comparing { against, last, trend: *trend };
             let comparing = compare.then(ask);
-            report_command::run(dir, || host_of(dir), detail, history.as_deref(), comparing.as_ref())
+            report_command::run(dir, host_facts, detail, history.as_deref(), comparing.as_ref())
         }
         Command::Merge { out, dirs } => merge_shards(dirs, out),
         Command::History { file, what } => history_command(file, what),
@@ -405,14 +405,6 @@ fn merge_shards(dirs: &[Utf8PathBuf], out: &Utf8Path) -> Result<u8> {
             Ok(WRONG_USAGE)
         }
         Err(MergeError::Failed(error)) => Err(error),
-    }
-}
-
-/// The host that the results of a run are of.
-fn host_of(dir: &Utf8Path) -> Result<HostFacts> {
-    match Division::of_run(dir)? {
-        Division::Merged(merged) => Ok(merged.host()),
-        Division::Whole | Division::Shard(_) => host_facts(),
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn render(results: &Results) -> String {
     let Results { host, run, profile, request, division, .. } = results;
     let mut text = format!("## {} Roundtrip: {}\n\n", sign(results.verdict), results.conclusion());
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "{}\n", escaped(&reason(results)));
+    let _ = writeln!(text, "{}\n", escaped(reason(results)));
     findings(&mut text, results);
     text += "| | scenario | took | edges passed | most lost (RPO) | slowest recovery (RTO) | |\n";
     text += "|---|---|--:|--:|--:|--:|---|\n";

@@ -106,8 +106,8 @@ impl Replica {
         disks.find(|(disk, size)| disk.size != *size)
     }
 
-    /// Whether a snapshot has other disks than the source had when replication began: one was added,
-    /// removed, or has another place.
+    /// Whether a snapshot has other disks than the source had when replication began: one was
+    /// added, removed, or has another place.
     pub(crate) fn has_other_disks(&self, snapshot: &DiskSnapshot) -> bool {
         let ids = snapshot.disks.iter().map(|disk| &disk.id);
         !self.disks.is_empty() && !ids.eq(self.disks.iter())

@@ -41,8 +41,8 @@ impl Guest {
     }
 
     /// Waits until the guest is neither quiesced nor shutting down, and prevents both until the
-    /// guard is dropped: a shutdown ends the guest agent, which alone can thaw the file systems, and
-    /// then waits for them for ever.
+    /// guard is dropped: a shutdown ends the guest agent, which alone can thaw the file systems,
+    /// and then waits for them for ever.
     pub async fn quiesce_lock(&self) -> MutexGuard<'_, ()> {
         self.quiesce_lock.lock().await
     }
