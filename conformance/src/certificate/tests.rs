@@ -85,7 +85,7 @@ async fn a_certificate_verifies_with_its_run_and_says_that_no_disk_was_judged_ag
     assert_eq!(recheck.verdict, Verdict::Pass, "{:#?}", recheck.lines);
     assert!(recheck.lines.iter().any(|line| line.contains("only digests were compared")), "{recheck:?}");
     assert!(recheck.lines.last().unwrap().contains("conforms (PARTIAL RUN: 1 of "), "{recheck:?}");
-    assert_eq!(run.files().len(), 4 + 3 + 2);
+    assert_eq!(run.files().len(), 5 + 3 + 2);
 }
 
 #[tokio::test]

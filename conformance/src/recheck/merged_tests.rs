@@ -48,7 +48,7 @@ async fn a_merged_run_is_judged_again_like_one_run() {
 #[tokio::test]
 async fn an_altered_byte_of_a_merged_run_never_passes() {
     let merged = merged_run().await;
-    merged.alter("system.recovered", 8 * SECTOR);
+    merged.alter("system.recovered.raw", 8 * SECTOR);
     assert_eq!(merged.recheck().await.1, 1);
 }
 

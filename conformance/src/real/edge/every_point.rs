@@ -18,7 +18,10 @@ pub(crate) async fn judge_every_point(edge: Edge<'_>, item: &ItemView) -> Result
     let context = edge.context();
     let label = edge.name().as_str();
     let step = context.evidence.step(label, "judge every recovery point");
-    let points: Vec<_> = item.points.iter().filter(|point| point.processed).collect();
+    // What the source wrote before its last start is in an earlier log.
+    let started = HostClock::read().time_of(edge.source().boot.guest.powered_on());
+    let is_logged = |point: &&RecoveryPoint| point.processed && point.time > started;
+    let points: Vec<_> = item.points.iter().filter(is_logged).collect();
     for (done, point) in (1..).zip(&points) {
         judge_one(edge, done, point).await?;
         let count = points.len() as u64;
