@@ -22,6 +22,8 @@ pub struct Acceptance {
     /// Whether it did nothing differently in checks that it has to reach, so that its acceptance
     /// shows nothing. The checks of a single rule it need not reach.
     pub is_idle: bool,
+    /// Whether only the checks of one rule ran. A variant may support none of them.
+    pub of_one_rule: bool,
 }
 
 impl Acceptance {
@@ -30,19 +32,22 @@ impl Acceptance {
     pub fn of(variant: &'static Variant, only: Option<RuleId>) -> Self {
         let core = CoreVariant::of(variant);
         let judged = sim::judge(&|| Box::new(core.another()), SEED, only);
-        Self { variant, judged, is_idle: only.is_none() && core.is_idle() }
+        let of_one_rule = only.is_some();
+        Self { variant, judged, is_idle: !of_one_rule && core.is_idle(), of_one_rule }
     }
 
     /// Whether the suite accepts the variant, for what it does differently.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
-        self.judged.objections.is_empty() && !self.is_idle && self.judged.rules > 0
+        let Judged { rules, left_out, objections } = &self.judged;
+        let is_judged = *rules > 0 || (self.of_one_rule && !left_out.is_empty());
+        objections.is_empty() && !self.is_idle && is_judged
     }
 }
 
 impl fmt::Display for Acceptance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { variant, judged, is_idle } = self;
+        let Self { variant, judged, is_idle, .. } = self;
         let Judged { rules, left_out, objections } = judged;
         let verdict = if self.is_accepted() { "accepted" } else { "REJECTED" };
         write!(f, "{verdict} {:20} {}: {rules} rules", variant.name, variant.does)?;

@@ -85,7 +85,8 @@ fn reap_directories(kept_too: bool, reaped: &mut Reaped) -> Result<()> {
 }
 
 /// Bytes on the disk below a directory. Disks have holes, so the lengths of files would mislead.
-fn bytes_on_disk(dir: &Utf8Path) -> u64 {
+#[must_use]
+pub fn bytes_on_disk(dir: &Utf8Path) -> u64 {
     let Ok(entries) = dir.read_dir_utf8() else { return 0 };
     let of_entry = |entry: camino::Utf8DirEntry| match entry.metadata() {
         Ok(data) if data.is_dir() => bytes_on_disk(entry.path()),

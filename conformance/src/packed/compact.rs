@@ -5,11 +5,11 @@
 //! first file is deleted. A folder under the other name is what a killed suite left.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
+use harness::reaper::bytes_on_disk;
 
 use super::blocks::Division;
 use super::index::PACKED;
@@ -126,15 +126,4 @@ fn disks_and_logs(dir: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
         }
     }
     Ok(found)
-}
-
-/// Bytes on the disk below a folder. Disks have holes, so the lengths of files would mislead.
-fn bytes_on_disk(dir: &Utf8Path) -> u64 {
-    let Ok(entries) = dir.read_dir_utf8() else { return 0 };
-    let of_entry = |entry: camino::Utf8DirEntry| match entry.metadata() {
-        Ok(data) if data.is_dir() => bytes_on_disk(entry.path()),
-        Ok(data) => data.blocks() * 512,
-        Err(_) => 0,
-    };
-    entries.flatten().map(of_entry).sum()
 }

@@ -14,14 +14,12 @@ mod screens;
 pub(super) mod trend;
 
 use camino::Utf8Path;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 
 use super::figures::sign;
 use super::reason::{reason, worst_first};
 use crate::outcome::{Results, ScenarioOutcome};
-use parts::{class, scenario_anchor};
-
-const STYLE: &str = include_str!("style.css");
+use parts::{class, page_head, scenario_anchor};
 
 /// The page. `dir` is the directory of the run, from which plots and screenshots come.
 pub(super) fn render(results: &Results, dir: &Utf8Path) -> String {
@@ -30,14 +28,7 @@ pub(super) fn render(results: &Results, dir: &Utf8Path) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                // Without it a browser asks for a file beside the page.
-                link rel="icon" href="data:,";
-                title { (sign(results.verdict)) " Roundtrip · " (results.run) }
-                style { (PreEscaped(STYLE)) }
-            }
+            (page_head(&format!("{} Roundtrip · {}", sign(results.verdict), results.run)))
             body {
                 a.skip href="#results" { "Skip to the results" }
                 div.page {

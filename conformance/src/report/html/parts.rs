@@ -2,11 +2,27 @@
 
 use camino::Utf8Path;
 use contract::Millis;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 use crate::outcome::{RuleOutcome, ScenarioOutcome, Verdict};
 use crate::report::figures::sign;
 use crate::rules::RuleId;
+
+const STYLE: &str = include_str!("style.css");
+
+/// The head of a page that needs no other file.
+pub(super) fn page_head(title: &str) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            // Without it a browser asks for a file beside the page.
+            link rel="icon" href="data:,";
+            title { (title) }
+            style { (PreEscaped(STYLE)) }
+        }
+    }
+}
 
 /// The class of a verdict in the style sheet.
 pub(super) fn class(verdict: Verdict) -> &'static str {

@@ -2,6 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::parts::page_head;
 use super::scenario::inline;
 use crate::regressions::{Comparison, Judged, State, sentence};
 use crate::report::timeline::Size;
@@ -22,14 +23,7 @@ pub(in crate::report) fn render(comparison: &Comparison) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                // Without it a browser asks for a file beside the page.
-                link rel="icon" href="data:,";
-                title { "Roundtrip · trends up to " (run) }
-                style { (PreEscaped(super::STYLE)) }
-            }
+            (page_head(&format!("Roundtrip · trends up to {run}")))
             body {
                 a.skip href="#trends" { "Skip to the trends" }
                 div.page {
