@@ -101,6 +101,7 @@ fn grown_to(log: &Path, bytes: u64, writer: &mut Child) {
 
 #[test]
 fn the_log_of_a_killed_writer_is_readable() {
+    let mut readable = 0;
     for round in 0..4u64 {
         let scratch = Scratch::new();
         let (disk, base) = disks(&scratch, KILLED_DISK);
@@ -124,13 +125,15 @@ fn the_log_of_a_killed_writer_is_readable() {
         let options = Options { in_flight_sectors: 4000 * 128, ..Options::default() };
         let judgement = judge(&base, &log, &RawSource::open(&disk).unwrap(), &options).unwrap();
         println!("round {round}, {:?}: {judgement}", log.end());
-        assert!(log.len() > 10, "{}", log.len());
+        readable += log.len();
         match judgement.verdict {
             Verdict::Exact { cut, .. } => assert_eq!(cut.latest, Cut(log.len())),
             Verdict::Unknown { misfit, .. } => assert_eq!(misfit.stale + misfit.ahead, 0),
             other => panic!("round {round}, {:?}: {other}", log.end()),
         }
     }
+    // A log ends at the first write that was still in flight, so a single one may be short.
+    assert!(readable > 10, "{readable}");
 }
 
 /// A log is readable while QEMU is writing it.
