@@ -45,7 +45,7 @@ pub fn run(
     let beside = dir.parent().unwrap_or(dir).join(FILE);
     let history = add(history.unwrap_or(&beside), &results, dir);
     let compared = match (history, comparing) {
-        (Ok(history), Some(ask)) => Some(compare(&history, &results.run, &ask.against, ask.last)),
+        (Ok((history, run)), Some(ask)) => Some(compare(&history, &run, &ask.against, ask.last)),
         (Err(error), Some(_)) => Some(Err(error.into())),
         (Err(error), None) => {
             // The run and its reports are complete without it.
@@ -91,10 +91,11 @@ fn report_shard(dir: &Utf8Path, results: &Results, detail: Detail, compare: bool
     Ok(report::exit_code(results.verdict, results.slow().next().is_some()))
 }
 
-fn add(path: &Utf8Path, results: &Results, dir: &Utf8Path) -> Result<History, HistoryError> {
+/// Adds the run to a history, and returns that with the run's id in it.
+fn add(path: &Utf8Path, results: &Results, dir: &Utf8Path) -> Result<(History, String), HistoryError> {
     let mut history = History::open(path)?;
-    history.add(&RunRecord::of(results, dir))?;
-    Ok(history)
+    let run = history.add(&RunRecord::of(results, dir))?;
+    Ok((history, run))
 }
 
 /// Whether a comparison was made.

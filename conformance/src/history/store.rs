@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
 use super::error::HistoryError;
 use super::record::{Metric, RunRecord};
@@ -124,39 +124,39 @@ impl History {
         move |error| HistoryError::of(&path, &error)
     }
 
-    /// Adds a run, or replaces it if it is there already. Either all of it is written or nothing.
+    /// Adds a run, or replaces it if it is there already, and returns its id in the history. Either
+    /// all of it is written or nothing.
+    ///
+    /// A run is named by its directory, which may have had another run before. The later one then
+    /// has the id `RUN@BEGAN`, so that both are kept.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn add(&mut self, record: &RunRecord) -> Result<()> {
+    pub fn add(&mut self, record: &RunRecord) -> Result<String> {
         let failed = self.failed();
-        let without_metrics = RunRecord { metrics: Vec::new(), ..record.clone() };
+        let change = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let change = change.map_err(&failed)?;
+        let run = free_id(&change, record).map_err(&failed)?;
+        let without_metrics = RunRecord { run: run.clone(), metrics: Vec::new(), ..record.clone() };
         let text = serde_json::to_string(&without_metrics)
             .map_err(|error| HistoryError::Unusable { path: self.path.clone(), why: error.to_string() })?;
-        let add = |connection: &mut Connection| {
-            let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            change.execute("DELETE FROM runs WHERE run = ?1", [&record.run])?;
+        let add = || {
+            change.execute("DELETE FROM runs WHERE run = ?1", [&run])?;
             change.execute(
                 "INSERT INTO runs (run, began, fingerprint, record) VALUES (?1, ?2, ?3, ?4)",
-                params![record.run, record.began, record.fingerprint, text],
+                params![run, record.began, record.fingerprint, text],
             )?;
-            {
-                let mut insert = change.prepare(
-                    "INSERT INTO metrics (run, scenario, edge, name, value) VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?;
-                for metric in &record.metrics {
-                    insert.execute(params![
-                        record.run,
-                        metric.scenario,
-                        metric.edge,
-                        metric.name,
-                        metric.value
-                    ])?;
-                }
+            let mut insert = change.prepare(
+                "INSERT INTO metrics (run, scenario, edge, name, value) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?;
+            for metric in &record.metrics {
+                insert.execute(params![run, metric.scenario, metric.edge, metric.name, metric.value])?;
             }
-            change.commit()
+            Ok(())
         };
-        add(&mut self.connection).map_err(failed)
+        add().map_err(&failed)?;
+        change.commit().map_err(failed)?;
+        Ok(run)
     }
 
     /// Every run without its metrics, the oldest first.
@@ -319,6 +319,16 @@ impl History {
         };
         delete(&mut self.connection).map_err(failed)
     }
+}
+
+/// The id that a run has or gets: its name, unless that is another run's.
+fn free_id(history: &Connection, record: &RunRecord) -> rusqlite::Result<String> {
+    let began = "SELECT began FROM runs WHERE run = ?1";
+    let began: Option<String> = history.query_row(began, [&record.run], |row| row.get(0)).optional()?;
+    Ok(match began {
+        Some(began) if began != record.began => format!("{}@{}", record.run, record.began),
+        _ => record.run.clone(),
+    })
 }
 
 #[cfg(test)]

@@ -50,6 +50,20 @@ fn listed(number: u64) -> RunRecord {
 }
 
 #[test]
+fn two_runs_in_directories_of_one_name_are_two_runs() {
+    let (_keep, path) = scratch();
+    let mut history = History::open(&path).unwrap();
+    let later = RunRecord { run: run(1).run, ..run(2) };
+    assert_eq!(history.add(&run(1)).unwrap(), "run-0001");
+    for _ in 0..2 {
+        assert_eq!(history.add(&later).unwrap(), "run-0001@2026-01-02T03:00:02Z");
+    }
+    assert_eq!(history.add(&run(1)).unwrap(), "run-0001", "a report of the first one is written again");
+    let listed: Vec<_> = history.runs().unwrap().into_iter().map(|run| run.began).collect();
+    assert_eq!(listed, [run(1).began, run(2).began]);
+}
+
+#[test]
 fn what_was_added_is_read_and_a_run_that_is_added_again_is_replaced() {
     let (_keep, path) = scratch();
     assert!(History::read(&path).unwrap().is_none(), "there is no file yet");
@@ -140,7 +154,7 @@ fn another_database_and_a_newer_history_are_left_as_they_are() {
 fn changes_are_accepted_up_to_a_run_which_may_be_deleted() {
     let (_keep, path) = scratch();
     let mut history = History::open(&path).unwrap();
-    (0..5).for_each(|number| history.add(&run(number)).unwrap());
+    (0..5).for_each(|number| drop(history.add(&run(number)).unwrap()));
     assert_eq!(history.accepted_until().unwrap(), None);
     assert!(matches!(history.accept("run-9"), Err(HistoryError::NoSuchRun { .. })));
     history.accept("run-0003").unwrap();
@@ -154,7 +168,7 @@ fn changes_are_accepted_up_to_a_run_which_may_be_deleted() {
 fn the_newest_runs_are_kept() {
     let (_keep, path) = scratch();
     let mut history = History::open(&path).unwrap();
-    (0..5).for_each(|number| history.add(&run(number)).unwrap());
+    (0..5).for_each(|number| drop(history.add(&run(number)).unwrap()));
     assert_eq!(history.prune(2).unwrap(), 3);
     assert_eq!(history.runs().unwrap(), [listed(3), listed(4)]);
     assert_eq!(history.values(&run(1).fingerprint, "rto-ms", 10).unwrap().len(), 2, "metrics go too");
@@ -164,7 +178,7 @@ fn the_newest_runs_are_kept() {
 fn the_usual_duration_is_that_of_the_last_runs_on_this_host() {
     let (_keep, path) = scratch();
     let mut history = History::open(&path).unwrap();
-    (0..21).for_each(|number| history.add(&run(number)).unwrap());
+    (0..21).for_each(|number| drop(history.add(&run(number)).unwrap()));
     history.add(&RunRecord { fingerprint: "other".into(), ..run(99) }).unwrap();
     let usual = usual(&history, &run(1).fingerprint).unwrap();
     assert_eq!(usual.runs, 10);

@@ -15,7 +15,7 @@ fn history(runs: &[RunRecord]) -> (tempfile::TempDir, History) {
     let keep = tempfile::tempdir_in(simulator::testbed::MEMORY).unwrap();
     let path = Utf8Path::from_path(keep.path()).unwrap().join("history.sqlite");
     let mut history = History::open(&path).unwrap();
-    runs.iter().for_each(|run| history.add(run).unwrap());
+    runs.iter().for_each(|run| drop(history.add(run).unwrap()));
     (keep, history)
 }
 
@@ -94,7 +94,7 @@ fn a_regression_that_was_accepted_is_none_until_the_next_one() {
     let text = lines(&accepted);
     assert!(text.contains("  accepted  vmware-azure · failover: recovery time"), "{text}");
     runs.extend((40..60).map(|number| taking(number, 1.9)));
-    runs[40..].iter().for_each(|run| history.add(run).unwrap());
+    runs[40..].iter().for_each(|run| drop(history.add(run).unwrap()));
     assert_eq!(compared(&history, "run-0059").regressions().count(), 1);
 }
 

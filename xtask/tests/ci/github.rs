@@ -25,6 +25,8 @@ impl Night<'_> {
         self.place.tidy();
         let workflow = yaml(WORKFLOW);
         let temp = self.place.path(&format!("temp-{name}-{}", shard.unwrap_or_default()));
+        // Each job begins with an empty folder, which there is none of in the first night.
+        let _ = fs::remove_dir_all(&temp);
         fs::create_dir_all(&temp).expect("made");
         let summary = temp.join("summary").display().to_string();
         let mut ended = Ran { code: 0, output: String::new(), answer: String::new() };
