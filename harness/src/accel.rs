@@ -10,6 +10,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
+use crate::confinement;
 use crate::host::Host;
 use crate::machine::{
     Accelerator, Controller, DiskManager, DiskSpec, Firmware, GuestSpec, Hardware, Identity, Machine, Nic,
@@ -32,6 +33,9 @@ pub struct Trial {
     pub boot_ms: Option<u64>,
     /// Why the guest did not say hello.
     pub why: Option<String>,
+    /// What confined its QEMU; `None` if that is not known.
+    #[serde(default)]
+    pub confinement: Option<String>,
 }
 
 /// The accelerator chosen on this host, and how it was found.
@@ -103,14 +107,17 @@ async fn try_enlightened(host: &Host, image: &images::Image, accelerator: Accele
 async fn try_boot(host: &Host, image: &images::Image, accelerator: Accelerator, enlightened: bool) -> Trial {
     if accelerator == Accelerator::Kvm && !Utf8Path::new("/dev/kvm").exists() {
         let why = Some("/dev/kvm does not exist".to_owned());
-        return Trial { accelerator, ok: false, boot_ms: None, why };
+        return Trial { accelerator, ok: false, boot_ms: None, why, confinement: None };
     }
     match boot(host, image, accelerator, enlightened).await {
-        Ok(took) => {
+        Ok(Booted { took, confinement }) => {
             let boot_ms = u64::try_from(took.as_millis()).ok();
-            Trial { accelerator, ok: true, boot_ms, why: None }
+            Trial { accelerator, ok: true, boot_ms, why: None, confinement }
         }
-        Err(error) => Trial { accelerator, ok: false, boot_ms: None, why: Some(error.to_string()) },
+        Err(error) => {
+            let why = Some(error.to_string());
+            Trial { accelerator, ok: false, boot_ms: None, why, confinement: None }
+        }
     }
 }
 
@@ -119,7 +126,7 @@ async fn boot(
     image: &images::Image,
     accelerator: Accelerator,
     enlightened: bool,
-) -> Result<Duration> {
+) -> Result<Booted> {
     let scratch = Scratch::new("probe")?;
     let dir = scratch.path().to_owned();
     let disk = dir.join("system.qcow2");
@@ -134,15 +141,25 @@ async fn boot(
     result
 }
 
-async fn say_hello(machine: &Machine) -> Result<Duration> {
+/// A guest that said hello.
+struct Booted {
+    took: Duration,
+    confinement: Option<String>,
+}
+
+async fn say_hello(machine: &Machine) -> Result<Booted> {
     let guest = machine.start().await?;
+    let found = guest.monitor().pid().and_then(|pid| confinement::of(pid).ok());
+    let confinement = found.map(|found| found.to_string());
     let mut events = guest.monitor().events();
     // An accelerator that cannot run the kernel stops the CPU; QEMU goes on running.
     let stopped = guest.monitor().await_event(&mut events, "a stop", TRIAL_WITHIN, |e| {
         matches!(e["event"].as_str(), Some("STOP" | "GUEST_PANICKED"))
     });
     let result = tokio::select! {
-        hello = guest.ready(TRIAL_WITHIN) => hello.map(|_| guest.powered_on().elapsed()),
+        hello = guest.ready(TRIAL_WITHIN) => {
+            hello.map(|_| Booted { took: guest.powered_on().elapsed(), confinement })
+        }
         _ = stopped => Err(Error::Died {
             who: guest.name().to_owned(),
             awaited: "its hello".to_owned(),

@@ -4,12 +4,14 @@
 //!   describes
 //! - [`witness_link`]: the protocol with the witness inside a guest
 //! - [`qmp`], [`storage`], [`tools`]: QEMU's own interfaces: monitor, storage daemon, `qemu-img`
+//! - [`confinement`]: how a process is confined, and where it listens
 //! - [`accel`]: the accelerator, chosen by trial boot
 //! - [`relay`]: a link between sites that can be slow, lossy or down
 //! - [`scratch`], [`reaper`]: cleaning up, also after a run that was killed
 //! - [`oracle`]: finds which prefix of the guest's own writes a recovered disk holds
 
 pub mod accel;
+pub mod confinement;
 mod error;
 pub mod host;
 pub mod machine;

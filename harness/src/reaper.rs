@@ -70,9 +70,14 @@ fn reap_directories(kept_too: bool, reaped: &mut Reaped) -> Result<()> {
         Err(error) => return Err(Error::file(&root)(error)),
     };
     for dir in entries.filter_map(Result::ok).map(|entry| entry.path().to_owned()) {
-        // Without a mark it is being created at this moment or was left half created; its owner is
-        // unknown.
-        let Some(owner) = scratch::mark_in(&dir) else { continue };
+        let Some(owner) = scratch::mark_in(&dir) else {
+            // Without a mark it is being created at this moment, or was left half created.
+            if scratch::is_unfinished(&dir) {
+                std::fs::remove_dir_all(&dir).map_err(Error::file(&dir))?;
+                reaped.directories.push((dir, 0));
+            }
+            continue;
+        };
         if owner.is_alive()? || (is_kept(&dir) && !kept_too) {
             continue;
         }
@@ -81,6 +86,8 @@ fn reap_directories(kept_too: bool, reaped: &mut Reaped) -> Result<()> {
         std::fs::remove_dir_all(&dir).map_err(Error::file(&dir))?;
         reaped.directories.push((dir, bytes));
     }
+    // Fails while directories of others are in it, which is intended.
+    let _ = std::fs::remove_dir(&root);
     Ok(())
 }
 

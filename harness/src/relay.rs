@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::scratch;
 use crate::{Error, Result};
 
 /// Bytes forwarded at a time.
@@ -82,6 +83,7 @@ impl Relay {
         tally: Arc<Tally>,
     ) -> Result<Self> {
         let listener = UnixListener::bind(socket).map_err(Error::file(socket))?;
+        scratch::only_for_this_user(socket)?;
         let link = Arc::new(SharedLink {
             upstream,
             condition,

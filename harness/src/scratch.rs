@@ -5,7 +5,11 @@
 //! in it, which is also in the metadata of libvirt domains, lets the reaper find what a process
 //! that ended left behind.
 
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
@@ -14,6 +18,9 @@ use crate::{Error, Result};
 
 /// Name of the mark inside a scratch directory.
 const MARK: &str = "owner.json";
+
+/// How often a directory is tried to make while other runs end.
+const MOST_TURNS: u32 = 1000;
 
 /// A process, distinguishable from a later one with the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +60,7 @@ fn start_of(pid: u32) -> Result<Option<String>> {
     let path = format!("/proc/{pid}/stat");
     let stat = match std::fs::read_to_string(&path) {
         Ok(stat) => stat,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         // The process may end between open and read.
         Err(error) if error.raw_os_error() == Some(3) => return Ok(None),
         Err(error) => return Err(Error::file(path)(error)),
@@ -90,8 +97,7 @@ impl Scratch {
     /// The temporary directory is not writable.
     pub fn new(run: &str) -> Result<Self> {
         let root = root();
-        std::fs::create_dir_all(&root).map_err(Error::file(&root))?;
-        let dir = tempfile::Builder::new().prefix("t").tempdir_in(&root).map_err(Error::file(&root))?;
+        let dir = directory_in(&root).map_err(Error::file(&root))?;
         let path = Utf8PathBuf::from_path_buf(dir.path().to_path_buf()).unwrap_or_default();
         let owner = Owner::current(run)?;
         let mark = path.join(MARK);
@@ -119,6 +125,40 @@ impl Scratch {
     }
 }
 
+/// Makes a directory in the common root, which may be missing.
+fn directory_in(root: &Utf8Path) -> io::Result<tempfile::TempDir> {
+    // Whoever uses the root last removes it, perhaps between these two calls. Each turn means that
+    // another process has finished.
+    for _ in 0..MOST_TURNS {
+        match DirBuilder::new().mode(0o700).create(root) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let private = Permissions::from_mode(0o700);
+        let made = require_own(root)
+            .and_then(|()| tempfile::Builder::new().prefix("t").permissions(private).tempdir_in(root));
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+    Err(io::Error::other("other runs remove it again and again"))
+}
+
+/// Fails if another user has made the root: everybody may write where it is.
+fn require_own(root: &Utf8Path) -> io::Result<()> {
+    let found = std::fs::symlink_metadata(root)?;
+    if found.is_dir() && found.uid() == rustix::process::getuid().as_raw() {
+        return std::fs::set_permissions(root, Permissions::from_mode(0o700));
+    }
+    Err(io::Error::other("it belongs to another user: remove it, or set TMPDIR to another place"))
+}
+
+/// Lets only this user open a socket. Its directory admits nobody else either.
+pub(crate) fn only_for_this_user(socket: &Utf8Path) -> Result<()> {
+    std::fs::set_permissions(socket, Permissions::from_mode(0o600)).map_err(Error::file(socket))
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Some(mut dir) = self.dir.take() {
@@ -127,6 +167,22 @@ impl Drop for Scratch {
         // Fails while other directories are in it, which is intended.
         let _ = std::fs::remove_dir(root());
     }
+}
+
+/// How old a scratch directory without a mark is when its owner must have been killed before it
+/// could write the mark.
+const UNFINISHED: Duration = Duration::from_secs(60);
+
+/// Whether a scratch directory was left half created: it holds nothing but perhaps a part of its
+/// mark, and is too old to be in the making.
+#[must_use]
+pub fn is_unfinished(dir: &Utf8Path) -> bool {
+    let age = std::fs::symlink_metadata(dir).and_then(|found| found.modified()).map(|at| at.elapsed());
+    let is_old = age.is_ok_and(|age| age.is_ok_and(|age| age > UNFINISHED));
+    let only_mark = |mut entries: camino::ReadDirUtf8| {
+        entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == MARK))
+    };
+    is_old && mark_in(dir).is_none() && dir.read_dir_utf8().is_ok_and(only_mark)
 }
 
 /// The owner's mark in a scratch directory, if there is one and it can be read.
@@ -145,6 +201,37 @@ mod tests {
         assert!(owner.is_alive().unwrap());
         owner.started.push('0');
         assert!(!owner.is_alive().unwrap());
+    }
+
+    #[test]
+    fn only_this_user_can_enter_and_a_foreign_root_is_refused() {
+        let scratch = Scratch::new("r").unwrap();
+        for dir in [scratch.path(), &root()] {
+            assert_eq!(std::fs::metadata(dir).unwrap().permissions().mode() & 0o777, 0o700, "{dir}");
+        }
+        let place = tempfile::tempdir().unwrap();
+        let place = Utf8Path::from_path(place.path()).unwrap();
+        std::fs::create_dir(place.join("real")).unwrap();
+        std::os::unix::fs::symlink(place.join("real"), place.join("link")).unwrap();
+        assert!(directory_in(&place.join("link")).is_err());
+        assert!(directory_in(&place.join("new")).is_ok());
+    }
+
+    #[test]
+    fn only_an_old_directory_without_a_mark_is_unfinished() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(place.path()).unwrap();
+        let old = std::time::SystemTime::now() - 2 * UNFINISHED;
+        let age = || std::fs::File::open(dir).unwrap().set_modified(old).unwrap();
+        assert!(!is_unfinished(dir), "it is in the making");
+        age();
+        assert!(is_unfinished(dir));
+        std::fs::write(dir.join(MARK), "{").unwrap();
+        age();
+        assert!(is_unfinished(dir), "its owner was killed while it wrote the mark");
+        std::fs::write(dir.join("other"), "").unwrap();
+        age();
+        assert!(!is_unfinished(dir), "it is not known whose file that is");
     }
 
     #[test]

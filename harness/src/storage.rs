@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::RwLock;
 
 use crate::qmp::Monitor;
+use crate::scratch;
 use crate::tools::Format;
 use crate::{Error, Result};
 
@@ -123,20 +124,21 @@ impl StorageDaemon {
 }
 
 impl Process {
-    async fn start(name: &str, scratch: &Utf8Path, logs: &Utf8Path, socket: &Utf8Path) -> Result<Self> {
-        let control = scratch.join(format!("{name}.qmp"));
+    async fn start(name: &str, dir: &Utf8Path, logs: &Utf8Path, socket: &Utf8Path) -> Result<Self> {
+        let control = dir.join(format!("{name}.qmp"));
         for left in [control.as_path(), socket] {
             // Left by a daemon that was killed.
             let _ = std::fs::remove_file(left);
         }
         let listener = UnixListener::bind(&control).map_err(Error::file(&control))?;
+        scratch::only_for_this_user(&control)?;
         let errors_path = logs.join(format!("{name}.stderr.log"));
         let errors = std::fs::File::create(&errors_path).map_err(Error::file(&errors_path))?;
         let mut child = Command::new("qemu-storage-daemon")
             .args(["--chardev", &format!("socket,id=control,path={control}")])
             .args(["--monitor", "chardev=control"])
             .args(["--nbd-server", &format!("addr.type=unix,addr.path={socket},max-connections=0")])
-            .args(["--pidfile", scratch.join(format!("{name}.pid")).as_str()])
+            .args(["--pidfile", dir.join(format!("{name}.pid")).as_str()])
             .env(ALLOCATOR.0, ALLOCATOR.1)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -162,6 +164,8 @@ impl Process {
             }
         };
         let monitor = Monitor::greet(name, stream, &logs.join(format!("{name}.qmp.log"))).await?;
+        // The daemon has made it before it answers.
+        scratch::only_for_this_user(socket)?;
         Ok(Self { monitor, child })
     }
 }

@@ -56,6 +56,8 @@ struct Trial {
     why: Option<String>,
     #[serde(default)]
     boot_ms: Option<u64>,
+    #[serde(default)]
+    confinement: Option<String>,
 }
 
 impl Trial {
@@ -154,6 +156,8 @@ impl Findings {
         if let Some(probe) = &self.probe {
             let trials: Vec<String> = probe.trials.iter().map(Trial::line).collect();
             rows.push(("accelerator", format!("{}: {}", probe.accelerator, trials.join("; "))));
+            let confinement = probe.trials.iter().find_map(|trial| trial.confinement.clone());
+            rows.extend(confinement.map(|found| ("guests run in", found)));
             rows.extend(probe.image.clone().map(|image| ("image", image)));
         }
         rows.extend(self.setup.iter().map(|line| ("setup would", line.clone())));

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io;
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,7 +46,9 @@ impl DiskServer {
     /// The host allows no directory, socket or thread.
     pub fn start() -> io::Result<Self> {
         let dir = OwnedDir::new("disks")?;
-        let listener = UnixListener::bind(dir.path().join("nbd.sock"))?;
+        let socket = dir.path().join("nbd.sock");
+        let listener = UnixListener::bind(&socket)?;
+        std::fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
         let shared = Arc::new(Shared::default());
         let accept = {
             let shared = Arc::clone(&shared);

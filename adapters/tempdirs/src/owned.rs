@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::Builder;
 
-use crate::name::{PREFIX, SUFFIX};
+use crate::name::{PREFIX, SUFFIX, UNFINISHED};
 
 /// A directory that only this user can enter. It is removed when this is dropped.
 #[derive(Debug)]
@@ -32,15 +32,15 @@ impl OwnedDir {
     pub fn new_in(parent: &Path, what: &str) -> io::Result<Self> {
         let only_owner = Permissions::from_mode(0o700);
         let name = format!("{PREFIX}{what}-");
-        let made = Builder::new().prefix(&name).permissions(only_owner).tempdir_in(parent)?;
+        let made =
+            Builder::new().prefix(&name).suffix(UNFINISHED).permissions(only_owner).tempdir_in(parent)?;
         let lock = File::open(made.path())?;
         lock.lock()?;
-        let mut path = made.path().as_os_str().to_owned();
-        path.push(SUFFIX);
+        let path = made.path().with_extension(SUFFIX.trim_start_matches('.'));
         std::fs::rename(made.path(), &path)?;
         // It has another name now.
         let _ = made.keep();
-        Ok(Self { path: path.into(), _lock: lock })
+        Ok(Self { path, _lock: lock })
     }
 
     /// Its path.

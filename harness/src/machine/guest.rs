@@ -24,7 +24,7 @@ use super::xml::{self, Sockets};
 use super::{Accelerator, DiskManager, GuestSpec, Serial, managed_disks, nodes};
 use crate::host::{self, Host, blocking};
 use crate::qmp::Monitor;
-use crate::scratch::Scratch;
+use crate::scratch::{self, Scratch};
 use crate::witness_link::WitnessLink;
 use crate::{Error, Result};
 
@@ -57,7 +57,7 @@ pub struct GuestFiles {
 }
 
 impl Machine {
-    /// Defines the machine without starting it. Its sockets lie in `scratch`, its logs in
+    /// Defines the machine without starting it. Its sockets lie in `place`, its logs in
     /// `spec.dir`. If it is defined already (see [`Machine::replace`]), the definition changes and
     /// what libvirt knows of it otherwise, such as checkpoints, stays.
     ///
@@ -66,16 +66,16 @@ impl Machine {
     pub async fn define(
         host: &Host,
         accelerator: Accelerator,
-        scratch: &Scratch,
+        place: &Scratch,
         spec: GuestSpec,
     ) -> Result<Self> {
         std::fs::create_dir_all(&spec.dir).map_err(Error::file(&spec.dir))?;
-        let sockets_dir = scratch.path().join(&spec.name);
+        let sockets_dir = place.path().join(&spec.name);
         std::fs::create_dir_all(&sockets_dir).map_err(Error::file(&sockets_dir))?;
         let sockets = Sockets::in_dir(&sockets_dir);
         let uuid = host.uuid_of(&spec.name).await?;
         let security = xml::security(host);
-        let (owner, dir) = (scratch.owner(), scratch.path());
+        let (owner, dir) = (place.owner(), place.path());
         let xml = xml::domain(&spec, &security, accelerator, owner, dir, &sockets, uuid.as_deref());
         let xml_path = spec.dir.join("domain.xml");
         std::fs::write(&xml_path, &xml).map_err(Error::file(&xml_path))?;
@@ -107,6 +107,8 @@ impl Machine {
         blocking(format!("start {name}"), move || domain.create()).await?;
         let files = self.files();
         let monitor = Monitor::greet(&name, self.accept(&monitor).await?, &files.qmp).await?;
+        // QEMU has made it before its monitor answers.
+        scratch::only_for_this_user(self.sockets.agent.as_str().into())?;
         let agent = GuestAgent::follow(self.domain.clone(), &monitor);
         if self.spec.disk_manager == DiskManager::Libvirt {
             managed_disks::check(&monitor, &self.spec).await?;
@@ -200,7 +202,9 @@ fn listen(path: &str) -> Result<UnixListener> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::file(path)(error)),
         _ => {}
     }
-    UnixListener::bind(path).map_err(Error::file(path))
+    let listener = UnixListener::bind(path).map_err(Error::file(path))?;
+    scratch::only_for_this_user(path.into())?;
+    Ok(listener)
 }
 
 /// A running guest.
