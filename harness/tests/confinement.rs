@@ -1,5 +1,5 @@
-//! What a guest of ours may do to its host: QEMU runs in its seccomp sandbox, nothing listens beyond
-//! loopback, and no other user can reach its sockets.
+//! What a guest of ours may do to its host: QEMU runs in its seccomp sandbox, nothing listens
+//! beyond loopback, and no other user can reach its sockets.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
