@@ -1,8 +1,8 @@
 //! False reports: what a core shows of an item or of a job, altered.
 
 use contract::{
-    Bytes, Direction, GroupPointId, ItemView, JobAction, JobKind, JobState, JobView, MachineId, Operation,
-    Phase, PlanState, Side, Step, StepState, TestFailoverStatus,
+    Bytes, Direction, GroupPointId, ItemView, JobAction, JobKind, JobState, JobSubject, JobView, MachineId,
+    Operation, Phase, PlanState, Side, Step, StepState, TestFailoverStatus,
 };
 
 /// By how much points are dated later, in milliseconds.
@@ -118,6 +118,21 @@ pub(super) fn hide_warnings(view: &mut JobView) {
     }
     let warned = view.steps.iter_mut().filter(|step| step.state == StepState::Warning);
     warned.for_each(|step| step.state = StepState::Done);
+}
+
+pub(super) fn invent_warnings(view: &mut JobView) {
+    if view.state == JobState::Completed
+        && let Some(last) = view.steps.last_mut()
+    {
+        view.state = JobState::CompletedWithWarning;
+        last.state = StepState::Warning;
+    }
+}
+
+pub(super) fn invent_warnings_of_plans(view: &mut JobView) {
+    if matches!(view.subject, JobSubject::Plan(_)) {
+        invent_warnings(view);
+    }
 }
 
 pub(super) fn hide_warnings_of_reprotection(view: &mut JobView) {

@@ -79,6 +79,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::new(
         Class::FalseReport,
+        "invents-warnings",
+        "reports jobs that completed with a warning",
+        Kind::JobView(views::invent_warnings),
+        &[FO_07],
+    ),
+    Mutant::new(
+        Class::FalseReport,
+        "invents-warnings-of-plans",
+        "reports the jobs of plans that completed with a warning",
+        Kind::JobView(views::invent_warnings_of_plans),
+        &[FO_07],
+    ),
+    Mutant::new(
+        Class::FalseReport,
         "keeps-revision",
         "shows every state of a job with the same revision",
         Kind::JobView(views::keep_revision),
