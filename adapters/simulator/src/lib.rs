@@ -35,10 +35,12 @@
 
 mod boot;
 mod boot_partition;
+mod capture;
 mod clock;
 mod content;
 mod disk;
 mod disk_attachment;
+mod epoch;
 mod exports;
 mod extents;
 mod faults;
@@ -66,9 +68,11 @@ mod write_cache;
 mod write_order;
 
 pub use boot::{Ack, End, Payload, SimBoot, SimDisk, SimWrite};
+pub use capture::Capture;
 pub use clock::SimClock;
 pub use content::Snapshot;
 pub use disk::Load;
+pub use epoch::Epoch;
 pub use faults::{Call, FailCall, Link, SimFault};
 pub use install::SimInstall;
 pub use process::SimProcess;
@@ -76,4 +80,4 @@ pub use profile::{Extents, SimConfig, SimProfile, Storage, TrackingPersistence};
 pub use site::SimSite;
 pub use trace::Event;
 pub use world::{SimWorld, run};
-pub use write_order::{Allowed, Cut, DiskSizes, Mismatch, PrefixMatch, cut_of, last_record};
+pub use write_order::{Allowed, Cut, DiskSizes, Mismatch, PrefixMatch, cut_of, durable_before, last_record};

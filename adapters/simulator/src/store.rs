@@ -374,7 +374,8 @@ impl Store {
         Ok(())
     }
 
-    fn mark(&mut self, id: &VolumeId, offset: u64, length: u64) {
+    /// Records that a range of a volume has changed.
+    pub(crate) fn mark(&mut self, id: &VolumeId, offset: u64, length: u64) {
         let grain = self.grain;
         let Some(volume) = self.volumes.get_mut(id) else { return };
         for bitmap in volume.bitmaps.values_mut().filter(|bitmap| bitmap.enabled) {

@@ -9,7 +9,7 @@ const SIZE: u64 = 16 * 1024;
 
 fn write(disk: usize, sector: u64, sectors: u32, seed: u64) -> SimWrite {
     let payload = if seed == 0 { Payload::Zeroes } else { Payload::Noise(seed) };
-    SimWrite { at: Timestamp(0), disk, offset: sector * 512, length: sectors * 512, payload }
+    SimWrite { at: Timestamp(0), disk, offset: sector * 512, length: sectors * 512, payload, flushed: true }
 }
 
 /// Two disks: their content before the first write and after each write of the log.
