@@ -1,11 +1,14 @@
 //! Epoch consistency: between two flushes a disk may keep any of the writes that it was given and
 //! lose the others, as a disk does that loses power.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::write_order::{Sector, sectors};
+use crate::disk::SECTOR;
 use crate::{SimWrite, Snapshot};
+
+/// A sector: index of the disk, offset in bytes.
+pub(crate) type Sector = (usize, u64);
 
 /// The place of an epoch-consistent machine in the order of writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +25,8 @@ impl fmt::Display for Epoch {
         let Self { flushed, latest } = self;
         write!(
             f,
-            "they hold the first {flushed} writes, after which there was a flush, and some of the next ones up to number {latest}"
+            "they hold the first {flushed} writes, after which the guest flushed, and some of the next ones, \
+             up to number {latest}"
         )
     }
 }
@@ -73,13 +77,12 @@ fn latest_present(
     wrong: &BTreeSet<Sector>,
 ) -> Option<usize> {
     let epoch = start..end_of_epoch(log, start);
-    let written: usize =
-        log[epoch.clone()].iter().map(|write| write.length as usize / crate::disk::SECTOR).sum();
+    let written: usize = log[epoch.clone()].iter().map(|write| write.length as usize / SECTOR).sum();
     if wrong.len() > written {
         return None;
     }
     let mut settled = BTreeSet::new();
-    let mut first_to_explain = std::collections::BTreeMap::new();
+    let mut first_to_explain = BTreeMap::new();
     for index in epoch.rev() {
         let all: Vec<_> = sectors(&log[index], recovered).filter(|(sector, _)| !exempt(sector)).collect();
         for (sector, _) in all.iter().filter(|(sector, fits)| *fits && wrong.contains(sector)) {
@@ -94,54 +97,15 @@ fn latest_present(
     explained.then(|| first_to_explain.into_values().max().unwrap_or(start))
 }
 
-#[cfg(test)]
-mod tests {
-    use contract::Timestamp;
-
-    use super::*;
-    use crate::boot::Payload;
-    use crate::store::Store;
-    use crate::{Cut, Storage, cut_of};
-
-    fn write(sector: u64, seed: u64, flushed: bool) -> SimWrite {
-        let payload = Payload::Noise(seed);
-        SimWrite { at: Timestamp(0), disk: 0, offset: sector * 512, length: 1024, payload, flushed }
-    }
-
-    /// Two flushed writes, and between them two that are not, and then one more.
-    fn log() -> [SimWrite; 5] {
-        [write(0, 1, true), write(4, 2, false), write(8, 3, false), write(5, 4, true), write(12, 5, false)]
-    }
-
-    /// A disk with these writes of the log and no others.
-    fn disk(present: &[usize]) -> Snapshot {
-        let (mut store, name) = (Store::new(Storage::default()), contract::VolumeId::from("disk"));
-        store.insert(&name, 16 * 1024, None);
-        for index in present {
-            let write = &log()[*index];
-            store.write(&name, write.offset, &write.data()).unwrap();
-        }
-        store.snapshot(&name).unwrap()
-    }
-
-    fn judge(present: &[usize]) -> Cut {
-        cut_of(&[disk(&[])], &log(), &[disk(present)], &[])
-    }
-
-    #[test]
-    fn writes_may_be_missing_between_two_flushes() {
-        assert_eq!(judge(&[0, 2]), Cut::EpochConsistent(Epoch { flushed: 1, latest: 3 }));
-        assert_eq!(judge(&[0, 1, 3]), Cut::EpochConsistent(Epoch { flushed: 1, latest: 4 }));
-        assert_eq!(judge(&[0, 3]), Cut::EpochConsistent(Epoch { flushed: 1, latest: 4 }));
-        assert_eq!(judge(&[0, 1, 2]), Cut::Exact(3..=3));
-    }
-
-    #[test]
-    fn what_was_flushed_may_not_be_missing_nor_may_half_a_write() {
-        for present in [&[1][..], &[0, 2, 4], &[0, 1, 3, 4]] {
-            assert!(matches!(judge(present), Cut::Broken(_)), "{present:?}: {:?}", judge(present));
-        }
-        let torn = disk(&[0]).with(8 * 512, &log()[2].data()[..512]);
-        assert!(matches!(cut_of(&[disk(&[])], &log(), &[torn], &[]), Cut::Broken(_)));
-    }
+/// The sectors of a write, each with whether `recovered` holds the written content.
+pub(crate) fn sectors<'a>(
+    write: &'a SimWrite,
+    recovered: &'a [Snapshot],
+) -> impl Iterator<Item = (Sector, bool)> {
+    let data = write.data();
+    let found =
+        recovered.get(write.disk).map(|disk| disk.bytes(write.offset, data.len())).unwrap_or_default();
+    let offsets = (write.offset..).step_by(SECTOR);
+    let fits: Vec<bool> = data.chunks(SECTOR).zip(found.chunks(SECTOR)).map(|(a, b)| a == b).collect();
+    offsets.zip(fits).map(|(offset, fits)| ((write.disk, offset), fits))
 }

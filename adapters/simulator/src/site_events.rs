@@ -2,9 +2,9 @@
 
 use contract::{Bytes, DiskId, MachineId, PlatformError, PlatformErrorKind as Kind, VolumeId};
 
-use crate::disk::{Layout, SECTOR};
+use crate::disk::{BOOT_PARTITION, Layout, SECTOR};
 use crate::state::State;
-use crate::{SimSite, Snapshot};
+use crate::{SimSite, Snapshot, boot_partition};
 
 impl SimSite {
     /// Adds an empty disk to a machine that is off. Its guest uses it from the next boot on.
@@ -131,10 +131,12 @@ impl SimSite {
         let volumes = inventory::volumes_of(&record.spec);
         let lay_out = |state: &mut State| -> Result<(), String> {
             let first = volumes.first().ok_or_else(|| "the machine has no disk".to_owned())?;
-            let load = Layout::read(&state.store.snapshot(first)?, 0)?.load;
+            let first = state.store.snapshot(first)?;
+            let load = Layout::read(&first, 0)?.load;
+            let boot = boot_partition::place(&first).unwrap_or(BOOT_PARTITION);
             for (index, volume) in volumes.iter().enumerate() {
                 let size = state.store.snapshot(volume)?.size();
-                let layout = Layout::new(index, volumes.len(), size, load).encode();
+                let layout = Layout::new(index, volumes.len(), size, load, &boot).encode();
                 state.store.write(volume, SECTOR as u64, &layout)?;
             }
             Ok(())

@@ -9,7 +9,7 @@ use contract::Timestamp;
 use witness::ledger::RecordNumber;
 
 use crate::disk::SECTOR;
-use crate::epoch::Epoch;
+use crate::epoch::{Epoch, Sector, sectors};
 use crate::{SimWrite, Snapshot};
 
 /// Bytes of a disk that may differ from the log, such as a hydrated boot partition.
@@ -92,9 +92,6 @@ pub enum PrefixMatch {
     Foreign,
 }
 
-/// A sector: index of the disk, offset in bytes.
-pub(crate) type Sector = (usize, u64);
-
 /// Finds how many writes of `log` lead from `base` to `recovered`, ignoring the bytes in `allowed`.
 /// Each slice has one entry per disk, in the same order.
 #[must_use]
@@ -160,19 +157,6 @@ fn initially_wrong(base: &[Snapshot], recovered: &[Snapshot]) -> BTreeSet<Sector
         base.differences(found, SECTOR).into_iter().map(move |offset| (disk, offset))
     };
     disks.flat_map(differ).collect()
-}
-
-/// The sectors of a write, each with whether `recovered` holds the written content.
-pub(crate) fn sectors<'a>(
-    write: &'a SimWrite,
-    recovered: &'a [Snapshot],
-) -> impl Iterator<Item = (Sector, bool)> {
-    let data = write.data();
-    let found =
-        recovered.get(write.disk).map(|disk| disk.bytes(write.offset, data.len())).unwrap_or_default();
-    let offsets = (write.offset..).step_by(SECTOR);
-    let fits: Vec<bool> = data.chunks(SECTOR).zip(found.chunks(SECTOR)).map(|(a, b)| a == b).collect();
-    offsets.zip(fits).map(|(offset, fits)| ((write.disk, offset), fits))
 }
 
 fn mismatch(
