@@ -25,7 +25,14 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Install what is missing on this machine, after saying what that is
-    Setup(Consent),
+    Setup {
+        /// Leave out what does not stay in a container image: the libvirt daemon, and access to
+        /// /dev/kvm
+        #[arg(long)]
+        image: bool,
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Show what this machine can do, without changing anything
     Doctor {
         /// Print JSON

@@ -56,7 +56,7 @@ fn dispatch(command: &Command) -> Result<u8> {
     let root = cargo::workspace()?;
     let done = |result: Result<()>| result.map(|()| 0);
     match command {
-        Command::Setup(consent) => done(setup::command(&root, consent.yes)),
+        Command::Setup { image, consent } => done(setup::command(&root, consent.yes, *image)),
         Command::Doctor { json } => doctor::command(&root, *json),
         Command::Conformance(arguments) => conformance::command(&root, arguments),
         Command::Test(consent) => checks::command(&root, consent),
