@@ -17,6 +17,7 @@
 //! - [`blame`]: whether an error is the core's failure or the test host's
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
 //! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
+//! - [`supervision`]: a test process ends with its runner
 //! - [`ssh`]: log-in to a machine from outside
 //! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it
 //!   again; [`evidence_command`]: commands about it
@@ -63,6 +64,7 @@ pub mod scenario;
 pub mod service;
 pub mod sim;
 pub mod ssh;
+pub mod supervision;
 pub mod timeline;
 pub mod variants;
 pub mod verdict;

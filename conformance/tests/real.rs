@@ -9,6 +9,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
+    conformance::supervision::end_with_the_runner();
     let scenarios = real::scenarios().unwrap_or_else(|error| panic!("scenarios.toml: {error:#}"));
     let trials =
         scenarios.into_iter().map(|scenario| Trial::test(scenario.name.clone(), move || run(&scenario)));

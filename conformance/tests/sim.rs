@@ -7,6 +7,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
+    conformance::supervision::end_with_the_runner();
     let scenarios = scenario::all().unwrap_or_else(|error| panic!("scenarios.toml: {error}"));
     let simulated = scenarios.into_iter().filter(|scenario| scenario.tier == Tier::Sim);
     let trials =

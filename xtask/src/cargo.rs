@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use serde::Deserialize;
 
 use crate::error::infrastructure;
+use crate::hold::held;
 use crate::process::Tail;
 use crate::terminal::{human, on_terminal, say};
 
@@ -35,9 +36,10 @@ pub fn workspace() -> Result<Utf8PathBuf> {
         })
 }
 
-/// cargo, in the workspace, without the variables that `cargo xtask` received for its own crate.
+/// cargo, in the workspace, without the variables that `cargo xtask` received for its own crate. It
+/// ends with this process.
 pub fn cargo(root: &Utf8Path) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = held(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
     for (name, _) in std::env::vars_os() {
         let ours =

@@ -66,6 +66,15 @@ pub enum Command {
     Mutants(MutantsArgs),
     /// Judge sound cores that do things differently, each of which the suite must accept
     Variants(VariantsArgs),
+    /// Become a program that ends with its parent; for this program's own use
+    #[command(hide = true)]
+    Hold {
+        /// Process id of the parent
+        parent: i32,
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<std::ffi::OsString>,
+    },
     /// Write the generated pages of docs, and adapters/wire/openrpc.json
     #[command(alias = "diagrams")]
     Docs {

@@ -13,6 +13,7 @@ mod doctor;
 mod error;
 mod guest_images;
 mod history;
+mod hold;
 mod merge;
 mod mutants;
 mod process;
@@ -74,5 +75,6 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Certificate { run, out } => certificate::command(&root, run, out.as_deref()),
         Command::Mutants(arguments) => mutants::command(&root, arguments),
         Command::Variants(arguments) => variants::command(&root, arguments),
+        Command::Hold { parent, words } => hold::command(*parent, words),
     }
 }

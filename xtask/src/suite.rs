@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::cargo::{SELECTION, build, cargo};
 use crate::error::{INFRASTRUCTURE, USAGE, infrastructure, usage};
+use crate::hold::held;
 use crate::setup::plan::Survey;
 use crate::setup::{Changes, daemon};
 use crate::system::LiveSystem;
@@ -108,9 +109,9 @@ impl Suite {
         Ok(Self { path, ..self })
     }
 
-    /// A command of the suite's binary.
+    /// A command of the suite's binary, which ends with this process.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.path);
+        let mut command = held(&self.path);
         command
             .args(arguments)
             .env("ROUNDTRIP_CONNECT", &self.uri)

@@ -94,6 +94,7 @@ no_import_cycles! {
     images_has_no_import_cycles: "images/src",
     fatdiff_has_no_import_cycles: "adapters/fatdiff/src",
     inventory_has_no_import_cycles: "adapters/inventory/src",
+    lifetime_has_no_import_cycles: "adapters/lifetime/src",
     nbd_has_no_import_cycles: "adapters/nbd/src",
     nbd_server_has_no_import_cycles: "adapters/nbd-server/src",
     core_program_has_no_import_cycles: "replication/program/src",

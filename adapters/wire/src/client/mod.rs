@@ -3,7 +3,6 @@
 //! - `address`: how a core is opened
 //! - `opening`: from the address to the handshake
 //! - `process`: the program of a core
-//! - `watchdog`: ends the cores of a suite that is killed
 //! - `session`: what the suite serves to a core
 //! - `core`: the connection as a `ReplicationCore`
 //! - `idle_gate`: holds virtual time while a core is at work
@@ -16,7 +15,6 @@ mod opening;
 mod process;
 mod runtime;
 mod session;
-mod watchdog;
 
 pub use address::{BadAddress, CoreAddress};
 pub use core::Client;

@@ -5,12 +5,12 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lifetime::groups;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 
 use crate::client::log::{self, LastLine};
-use crate::client::watchdog;
 use crate::error::WireError;
 use crate::protocol::{SOCKET_VARIABLE, STATE_VARIABLE};
 
@@ -48,7 +48,8 @@ impl CoreProcess {
         if let Some(dir) = dir {
             command.current_dir(dir);
         }
-        watchdog::ready()?;
+        let what = "start the program that ends cores with the suite";
+        groups::ready().map_err(|error| WireError::Host { what, error })?;
         let mut child = command
             .args(words.iter().skip(1))
             .env(SOCKET_VARIABLE, socket)
@@ -63,7 +64,7 @@ impl CoreProcess {
         let no_stream = || failed(std::io::Error::other("it has no standard streams"));
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(group) = group {
-            watchdog::watch(group);
+            groups::watch(group);
         }
         let stdin = child.stdin.take().ok_or_else(no_stream)?;
         let stdout = child.stdout.take().ok_or_else(no_stream)?;
@@ -131,7 +132,7 @@ async fn supervise(
     };
     kill_group(group);
     if let Some(group) = group {
-        watchdog::forget(group);
+        groups::forget(group);
     }
     if let Ok(status) = status {
         ended.send_replace(Some(status));

@@ -1,8 +1,8 @@
-//! Ends the cores of a suite that is killed and cannot do so itself.
+//! Ends the process groups that belong to a process when it is killed and cannot do so itself.
 //!
-//! One small shell for the whole suite knows the process groups of the cores that run. Its standard
-//! input ends with the suite, however that ends, and then it kills the groups that are left. It has
-//! a process group of its own, so that what kills the suite's does not reach it.
+//! One small shell for the whole process knows the groups. Its standard input ends with the
+//! process, however that ends, and then it kills the groups that are left. It has a process group
+//! of its own, so that what kills that of the process does not reach it.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -10,8 +10,6 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use rustix::process::Pid;
-
-use crate::error::WireError;
 
 /// Reads `+ GROUP` and `- GROUP`, one a line.
 const SCRIPT: &str = r#"
@@ -43,29 +41,28 @@ fn start() -> std::io::Result<ChildStdin> {
     shell.stdin.take().ok_or_else(|| std::io::Error::other("it has no standard input"))
 }
 
-/// Makes sure that the watchdog runs.
+/// Makes sure that the shell runs.
 ///
 /// # Errors
 /// The host cannot start it.
-pub(super) fn ready() -> Result<(), WireError> {
-    let what = "start the program that ends cores with the suite";
-    WATCHDOG.as_ref().map(drop).map_err(|error| WireError::Host { what, error: Arc::clone(error) })
+pub fn ready() -> Result<(), Arc<std::io::Error>> {
+    WATCHDOG.as_ref().map(drop).map_err(Arc::clone)
 }
 
-/// From now on the group ends with the suite.
-pub(super) fn watch(group: Pid) {
+/// From now on the group ends with this process.
+pub fn watch(group: Pid) {
     tell('+', group);
 }
 
 /// The group has ended.
-pub(super) fn forget(group: Pid) {
+pub fn forget(group: Pid) {
     tell('-', group);
 }
 
 fn tell(change: char, group: Pid) {
     if let Ok(watchdog) = WATCHDOG.as_ref() {
         let mut watchdog = watchdog.lock().unwrap_or_else(PoisonError::into_inner);
-        // Fails only if somebody has killed the watchdog.
+        // Fails only if somebody has killed the shell.
         let _ = writeln!(watchdog, "{change} {}", group.as_raw_nonzero());
     }
 }
