@@ -85,6 +85,17 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         certificate: Option<Utf8PathBuf>,
     },
+    /// Examine the states in which a power loss may have left the disks of a run's guests
+    CrashStates {
+        /// The run's directory, or that of one scenario
+        evidence: Utf8PathBuf,
+        /// Most states between two flushes
+        #[arg(long, value_name = "N", default_value_t = 8)]
+        samples: usize,
+        /// Seed of the choice of these states
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+    },
     /// Write what may be published about a run and verified with its files, and verify it
     Certificate {
         /// The run: its directory, or its id under ./roundtrip-runs
