@@ -286,9 +286,15 @@ pub struct BenchArgs {
     /// Directory on the disk to measure; the files made in it are removed
     #[arg(long, value_name = "DIR", default_value = "roundtrip-runs")]
     pub dir: Utf8PathBuf,
-    /// Also show how time and memory grow from a hundred simulated machines to a thousand
-    #[arg(long)]
+    /// Instead show how time and memory grow from a hundred simulated machines to ten thousand
+    #[arg(long, conflicts_with_all = ["json", "page"])]
     pub plans: bool,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Write docs/performance.md
+    #[arg(long)]
+    pub page: bool,
     #[command(flatten)]
     pub consent: Consent,
 }

@@ -123,7 +123,8 @@ fn words(load: f64) -> String {
 fn host() -> Result<String> {
     let about = std::fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
     let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's release")?;
+    let kernel =
+        std::fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's release")?;
     let model = model.map_or("a processor without a name", |(_, name)| name);
     Ok(format!("{model}, {} cores, Linux {}", cores(), kernel.trim()))
 }

@@ -16,12 +16,12 @@ use conformance::outcome::HostFacts;
 use conformance::regressions::{Against, USUAL_LAST};
 use conformance::report::Detail;
 use conformance::report_command::{self, Comparing};
-use conformance::rules::profile::Profile;
 use conformance::rules::RuleId;
+use conformance::rules::profile::Profile;
 use conformance::variants::CoreVariant;
 use conformance::{
-    acceptance, bench, core_under_test, crash_states_command, evidence_command, generated_pages, real, report, sim,
-    wire_core,
+    acceptance, bench, core_under_test, crash_states_command, evidence_command, generated_pages, real,
+    report, sim, wire_core,
 };
 use contract::Bytes;
 use harness::accel::{self, Probe};
@@ -130,6 +130,12 @@ enum Command {
         /// Rounds of each measurement.
         #[arg(long)]
         rounds: u32,
+        /// Prints the figures as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Writes the page on performance into this file.
+        #[arg(long)]
+        page: Option<Utf8PathBuf>,
     },
     /// Judges sound variants of the core by the checks in memory.
     Variants {
@@ -262,7 +268,10 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         }
         Command::Merge { out, dirs } => merge_shards(dirs, out),
         Command::History { file, what } => history_command(file, what),
-        Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
+        Command::Bench { dir, rounds, json, page } => {
+            let wanted = bench::Wanted { json: *json, page: page.clone() };
+            measure(arguments, dir, *rounds, &wanted).await
+        }
         Command::Recheck { dir, certificate } => {
             evidence_command::judge_again(dir, certificate.as_deref()).await
         }
@@ -462,9 +471,9 @@ fn host_facts() -> Result<HostFacts> {
     Ok(facts)
 }
 
-async fn measure(arguments: &Arguments, dir: &Utf8Path, rounds: u32) -> Result<u8> {
+async fn measure(arguments: &Arguments, dir: &Utf8Path, rounds: u32, wanted: &bench::Wanted) -> Result<u8> {
     let host = Host::connect(arguments.connect.as_deref()).await?;
-    bench::run(&host, dir, rounds).await
+    bench::run(&host, dir, rounds, wanted).await
 }
 
 /// Judges a core up to the first broken rule.

@@ -70,7 +70,11 @@ impl Disk {
         command.current_dir(self.scratch.path("")).args(["-w", "-f", "script", "base.raw"]);
         let output = command.output().unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
-        printed.lines().filter_map(|line| line.trim().parse::<u64>().ok()).map(|block| block * BLOCK).collect()
+        printed
+            .lines()
+            .filter_map(|line| line.trim().parse::<u64>().ok())
+            .map(|block| block * BLOCK)
+            .collect()
     }
 
     fn command(&self, number: usize, step: Step) -> String {
@@ -92,8 +96,7 @@ impl Disk {
         let commands: Vec<_> = steps.iter().enumerate().map(|(n, step)| self.command(n, *step)).collect();
         feed(logged(&written, &log), &commands);
         let log = WriteLog::open(&log, self.layout.file_system.end).unwrap();
-        let test =
-            LogUnderTest { layout: self.layout.clone(), base: &base, log: &log, initial_record: 0 };
+        let test = LogUnderTest { layout: self.layout.clone(), base: &base, log: &log, initial_record: 0 };
         examine(&test, sampling).unwrap()
     }
 }

@@ -50,8 +50,9 @@ async fn judge_one(edge: Edge<'_>, number: u64, point: &RecoveryPoint) -> Result
             }
             None => machine.objection().or_else(|| {
                 let acks = edge.source().boot.guest.witness().acks();
-                let content =
-                    machine.contiguous().and_then(|last| content_objection(&acks, HostClock::read(), point.time, last));
+                let content = machine
+                    .contiguous()
+                    .and_then(|last| content_objection(&acks, HostClock::read(), point.time, last));
                 content.or(damage)
             }),
         },
