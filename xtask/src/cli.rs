@@ -101,6 +101,17 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         certificate: Option<Utf8PathBuf>,
     },
+    /// Examine the states in which a power loss may have left the disks of a run's guests
+    CrashStates {
+        /// The run's directory, or that of one scenario
+        evidence: Utf8PathBuf,
+        /// Most states between two flushes
+        #[arg(long, value_name = "N", default_value_t = 8)]
+        samples: usize,
+        /// Seed of the choice of these states
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+    },
     /// Write what may be published about a run and verified with its files, and verify it
     Certificate {
         /// The run: its directory, or its id under ./roundtrip-runs
@@ -291,9 +302,15 @@ pub struct BenchArgs {
     /// Directory on the disk to measure; the files made in it are removed
     #[arg(long, value_name = "DIR", default_value = "roundtrip-runs")]
     pub dir: Utf8PathBuf,
-    /// Also show how time and memory grow from a hundred simulated machines to a thousand
-    #[arg(long)]
+    /// Instead show how time and memory grow from a hundred simulated machines to ten thousand
+    #[arg(long, conflicts_with_all = ["json", "page"])]
     pub plans: bool,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Write docs/performance.md
+    #[arg(long)]
+    pub page: bool,
     #[command(flatten)]
     pub consent: Consent,
 }

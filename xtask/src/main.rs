@@ -8,6 +8,7 @@ mod checks;
 mod clean;
 mod cli;
 mod conformance;
+mod crash_states;
 mod docs;
 mod doctor;
 mod error;
@@ -72,6 +73,9 @@ fn dispatch(command: &Command) -> Result<u8> {
         },
         Command::History { history, what } => history::command(&root, history, what),
         Command::Recheck { dir, certificate } => recheck::command(&root, dir, certificate.as_deref()),
+        Command::CrashStates { evidence, samples, seed } => {
+            crash_states::command(&root, evidence, *samples, *seed)
+        }
         Command::Certificate { run, out } => certificate::command(&root, run, out.as_deref()),
         Command::Mutants(arguments) => mutants::command(&root, arguments),
         Command::Variants(arguments) => variants::command(&root, arguments),

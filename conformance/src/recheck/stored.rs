@@ -13,7 +13,7 @@ use crate::outcome::{Results, ScenarioOutcome, Verdict};
 const REPORT: &str = "results.json";
 
 /// A scenario of which evidence was stored.
-pub(super) enum Stored {
+pub(crate) enum Stored {
     /// It left no result.
     Unfinished { name: String, why: String },
     /// An earlier attempt, whose evidence was set aside when the scenario ran again.
@@ -32,11 +32,11 @@ impl Stored {
 }
 
 /// A scenario that left a result.
-pub(super) struct Ended {
-    pub(super) dir: Utf8PathBuf,
-    pub(super) outcome: ScenarioOutcome,
+pub(crate) struct Ended {
+    pub(crate) dir: Utf8PathBuf,
+    pub(crate) outcome: ScenarioOutcome,
     /// Why the result cannot be the one that the scenario wrote, if so.
-    pub(super) altered: Option<String>,
+    pub(crate) altered: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -49,7 +49,7 @@ struct StartMark {
 ///
 /// # Errors
 /// There is none, or the directory cannot be read.
-pub(super) fn find(dir: &Utf8Path) -> Result<Vec<Stored>> {
+pub(crate) fn find(dir: &Utf8Path) -> Result<Vec<Stored>> {
     let mut places = vec![dir.to_owned()];
     for entry in dir.read_dir_utf8().with_context(|| format!("read {dir}"))? {
         places.push(entry?.path().to_owned());

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used)]
 
 mod build;
+mod crash_states;
 mod hostile;
 mod ledger;
 mod model;
