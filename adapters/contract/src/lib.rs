@@ -34,6 +34,8 @@
 //! - **Health.** Replication that fails is [`Health::Critical`] in the end and may be
 //!   [`Health::Warning`] before. Health may be judged again a while after the event that changes
 //!   it.
+//! - **Verifications.** A job that found differences ends with a warning or without one. The
+//!   repair may be a point of the job's own or the next transfer's.
 //! - **Times.** No method and no job has a time limit but that of the suite. A core may poll
 //!   instead of waiting for events, repeat calls to a platform that failed, take snapshots that it
 //!   does not use, and look at its platforms whenever it wants.
@@ -154,7 +156,7 @@ pub use infrastructure::{
 };
 pub use item::{
     ConfigurationIssue, Health, IssueClass, ItemView, Operation, Phase, Protection, RecoveryPoint,
-    Resynchronisation, TargetSettings, TestFailoverStatus,
+    Resynchronisation, TargetSettings, TestFailoverStatus, Verification,
 };
 pub use job::{JobAction, JobFilter, JobKind, JobState, JobSubject, JobView, Step, StepState};
 pub use machine::{

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nbd::Extent;
 
 /// Flags of `base:allocation` for unallocated ranges, which read as zeroes.
-const HOLE_AND_ZERO: u64 = 3;
+pub(crate) const HOLE_AND_ZERO: u64 = 3;
 
 /// One chunk of a volume's own content.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use crate::clock::moment;
 use crate::exports::SnapshotExport;
 use crate::seeds::seed_of;
 use crate::state::{SnapshotRecord, State};
-use crate::{SimSite, TrackingPersistence};
+use crate::{SimSite, TrackerLie, TrackingPersistence};
 
 /// A disk of a snapshot that is being taken.
 struct Frozen {
@@ -164,7 +164,12 @@ impl SimSite {
                 None => content,
             };
             let since = since.filter(|_| self.faults().names_changes_of(number));
-            let changed = since.and_then(|since| Some((context(since), state.store.changed(volume, since)?)));
+            let told = |changes| match self.faults().tracker_lie() {
+                Some(lie) => lie.instead(changes, number, content.size()),
+                None => changes,
+            };
+            let changes = since.and_then(|since| Some((context(since), state.store.changed(volume, since)?)));
+            let changed = changes.map(|(context, changes)| (context, told(changes)));
             let shown = SnapshotDisk {
                 id: contract::DiskId::clone(id),
                 size: Bytes(content.size()),
@@ -201,11 +206,18 @@ impl SimSite {
             Some((snapshot.machine.clone(), snapshot.bytes.load(Ordering::Relaxed)))
         });
         let Some((machine, read)) = read else { return Ok(()) };
+        let omits = self.faults().tracker_lie() == Some(TrackerLie::OmitsWhileClosing);
+        if omits {
+            let now = self.clock().micros();
+            self.with(|state| state.catch_up(&machine, now));
+        }
         self.clock().sleep(self.faults().link().takes(read)).await;
         let now = self.clock().micros();
         self.note(&machine.0, format!("{id} closed, acknowledge: {acknowledge:?}, {read} bytes"));
         self.with(|state| {
+            state.store.record_changes(!omits);
             state.catch_up(&machine, now);
+            state.store.record_changes(true);
             self.end_snapshot(state, id, acknowledge)
         })
     }

@@ -153,6 +153,20 @@ pub(super) fn hide_points_before_resync(view: &mut ItemView) {
     }
 }
 
+pub(super) fn hide_points_before_verification(view: &mut ItemView) {
+    if let Some(at) = view.verification.map(|found| found.at) {
+        view.points.retain(|point| point.time >= at);
+    }
+}
+
+pub(super) fn find_nothing(view: &mut ItemView) {
+    view.verification.iter_mut().for_each(|found| found.different = Bytes(0));
+}
+
+pub(super) fn find_everything(view: &mut ItemView) {
+    view.verification.iter_mut().for_each(|found| found.different.0 += 4096);
+}
+
 pub(super) fn complete_cancelled(view: &mut JobView) {
     if view.state == JobState::Cancelled {
         view.state = JobState::Completed;

@@ -33,7 +33,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "always-healthy",
         "reports every item as healthy",
         Kind::Interface(InterfaceFault::AlwaysHealthy),
-        &[FO_13, IN_02, MO_01],
+        &[FO_13, FX_48, IN_02, MO_01],
     ),
     Mutant::new(
         Class::FalseReport,
