@@ -41,6 +41,7 @@ mod digest;
 mod disks;
 pub mod evidence;
 pub mod evidence_command;
+mod foreign_files;
 pub mod history;
 pub mod hydration;
 pub mod judge;

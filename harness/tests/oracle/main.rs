@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used)]
 
 mod build;
+mod compare;
+mod corpus;
 mod hostile;
 mod ledger;
 mod model;
@@ -9,7 +11,12 @@ mod model_tests;
 mod qcow2;
 mod qemu;
 mod qemu_logs;
+#[path = "../../../xtask/fuzz/src/replay.rs"]
+mod replay;
 mod speed;
 mod spread;
+mod strategies;
+#[path = "../../fuzz/src/targets/mod.rs"]
+mod targets;
 mod verdicts;
 mod windows;
