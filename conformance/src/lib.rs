@@ -44,6 +44,7 @@ mod digest;
 mod disks;
 pub mod evidence;
 pub mod evidence_command;
+mod foreign_files;
 pub mod generated_pages;
 pub mod history;
 pub mod hydration;

@@ -4,6 +4,7 @@
 //!   describes
 //! - [`witness_link`]: the protocol with the witness inside a guest
 //! - [`qmp`], [`storage`], [`tools`]: QEMU's own interfaces: monitor, storage daemon, `qemu-img`
+//! - [`lines`]: lines of bounded length from programs in guests
 //! - [`accel`]: the accelerator, chosen by trial boot
 //! - [`relay`]: a link between sites that can be slow, lossy or down
 //! - [`scratch`], [`reaper`]: cleaning up, also after a run that was killed
@@ -15,6 +16,7 @@ pub mod accel;
 pub mod crash_states;
 mod error;
 pub mod host;
+pub mod lines;
 pub mod machine;
 pub mod oracle;
 pub mod qmp;

@@ -235,3 +235,15 @@ fn what_is_no_fat_file_system_or_another_one_is_an_error() {
         }
     }
 }
+
+#[test]
+fn a_name_without_end_is_refused_before_it_takes_time_and_memory() {
+    let mut bytes = partition(FatType::Fat16, 4 << 20);
+    let geometry = Geometry::read(&bytes).unwrap();
+    for at in geometry.fixed_root.clone().step_by(32) {
+        bytes[at..at + 32].fill(b'a');
+        bytes[at + 11] = 0x0f;
+    }
+    let error = compare(&bytes, &bytes, &[]).unwrap_err();
+    assert_eq!(error, FatError::Damaged("a name has more than 20 parts".to_owned()));
+}

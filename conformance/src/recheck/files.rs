@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use tempdirs::OwnedDir;
 
+use crate::foreign_files;
 use crate::outcome::EdgeOutcome;
 use crate::packed::PackedEvidence;
 
@@ -68,7 +69,16 @@ impl Files {
 
 impl UnpackedFiles<'_> {
     /// The path of a file that the result names.
-    pub(crate) fn path(&self, name: &str) -> Utf8PathBuf {
-        self.unpacked.get(name).cloned().unwrap_or_else(|| self.dir.join(name))
+    ///
+    /// # Errors
+    /// The name leads out of the directory of the scenario.
+    pub(crate) fn path(&self, name: &str) -> Result<Utf8PathBuf> {
+        if let Some(path) = self.unpacked.get(name) {
+            return Ok(path.clone());
+        }
+        let path = foreign_files::inside(self.dir, name)?;
+        // Opening a pipe would wait for its writer.
+        ensure!(!path.exists() || path.is_file(), "{path} is no regular file");
+        Ok(path)
     }
 }
