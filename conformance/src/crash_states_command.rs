@@ -75,16 +75,18 @@ fn examine_scenario(ended: &Ended, sampling: Sampling) -> Result<Vec<(String, Ex
         }
         let unpacked = files.unpack(edge)?;
         let logs = disks.into_iter().filter_map(|disk| {
+            let layout = DiskLayout::named(&disk.name)?;
             let evidence = &disk.evidence;
-            Some(StoredLog {
+            let paths = unpacked.path(&evidence.base).and_then(|base| Ok((base, unpacked.path(&evidence.log)?)));
+            Some(paths.map(|(base, log)| StoredLog {
                 name: format!("{} {} {}", ended.outcome.name, edge.name, disk.name),
-                layout: DiskLayout::named(&disk.name)?,
-                base: unpacked.path(&evidence.base),
-                log: unpacked.path(&evidence.log),
+                layout,
+                base,
+                log,
                 initial_record: first_record(edge),
-            })
+            }))
         });
-        let logs: Vec<StoredLog> = logs.collect();
+        let logs: Vec<StoredLog> = logs.collect::<Result<_>>()?;
         all.extend(examine_logs(&logs, sampling)?);
     }
     Ok(all)
