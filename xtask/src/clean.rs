@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::cli::CleanArgs;
 use crate::conformance::rundir::{LATEST, RUNS, list};
 use crate::error::infrastructure;
 use crate::setup;
@@ -16,12 +17,14 @@ use crate::terminal::{bytes, in_ci, on_terminal};
 
 /// Takes down what dead runs left, then offers to delete run directories older than so many days,
 /// and packs the evidence in the others.
-pub fn command(root: &Utf8Path, days: Option<u32>, pack: bool, yes: bool) -> Result<()> {
+pub fn command(root: &Utf8Path, arguments: &CleanArgs) -> Result<()> {
+    let CleanArgs { runs: days, pack, ref connect, ref consent } = *arguments;
     let suite = Suite::on_ready_machine(root)?;
+    let suite = connect.iter().fold(suite, |suite, uri| suite.at(uri));
     suite.must(&["reap", "--kept"])?;
     println!("Guests, servers and scratch folders of dead runs are removed.");
     if let Some(days) = days {
-        delete_runs(days, yes)?;
+        delete_runs(days, consent.yes)?;
     }
     if pack { pack_runs(&suite) } else { Ok(()) }
 }

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use crate::conformance::scenarios::TierChoice;
 use crate::conformance::shard::Choice;
 use crate::error::USAGE;
+use crate::torture::Kind;
 
 /// Roundtrip: tests a disaster-recovery replication core on real guests
 #[derive(Debug, Parser)]
@@ -50,16 +51,9 @@ pub enum Command {
         what: Option<Images>,
     },
     /// Remove what dead runs left behind, and old run directories
-    Clean {
-        /// Also delete run directories under ./roundtrip-runs that are older than this many days
-        #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..))]
-        runs: Option<u32>,
-        /// Also pack the evidence of scenarios that passed, in runs under ./roundtrip-runs
-        #[arg(long)]
-        pack: bool,
-        #[command(flatten)]
-        consent: Consent,
-    },
+    Clean(CleanArgs),
+    /// Test the suite itself: kill its processes at random moments, and look at what is left
+    Torture(TortureArgs),
     /// Measure the built-in core beside qemu-img and nbdcopy, on the same disk in the same run
     Bench(BenchArgs),
     /// Judge deliberately faulty cores, each of which the suite must reject
@@ -311,6 +305,55 @@ pub struct BenchArgs {
     /// Write docs/performance.md
     #[arg(long)]
     pub page: bool,
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
+/// The arguments of `clean`.
+#[derive(Debug, Clone, Args)]
+pub struct CleanArgs {
+    /// Also delete run directories under ./roundtrip-runs that are older than this many days
+    #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..))]
+    pub runs: Option<u32>,
+    /// Also pack the evidence of scenarios that passed, in runs under ./roundtrip-runs
+    #[arg(long)]
+    pub pack: bool,
+    /// libvirt's URI [default: as for `conformance`]
+    #[arg(long, value_name = "URI")]
+    pub connect: Option<String>,
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
+/// The arguments of `torture`.
+#[derive(Debug, Clone, Args)]
+pub struct TortureArgs {
+    /// How many processes to kill, each in a run of its own
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u64).range(1..))]
+    pub kills: u64,
+    /// Seed of the moments and processes
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// Kill runs in memory, or a cycle on guests
+    #[arg(long, value_enum, default_value = "sim")]
+    pub tier: TierChoice,
+    /// Kill runs of this scenario; may be repeated [default: the whole tier in memory,
+    /// `vmware-azure` on guests]
+    #[arg(long, value_name = "NAME")]
+    pub scenario: Vec<String>,
+    /// Kill only this process of a run; may be repeated [default: each that there is]
+    #[arg(long = "victim", value_name = "PROCESS", value_enum)]
+    pub victims: Vec<Kind>,
+    /// Let the runs test this core, and kill it too
+    #[arg(long, value_name = "CMD")]
+    pub core: Option<String>,
+    /// Directory for the evidence, with a short path [default: a temporary one, which is kept if
+    /// something was found]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<Utf8PathBuf>,
+    /// libvirt's URI [default: as for `conformance`]
+    #[arg(long, value_name = "URI")]
+    pub connect: Option<String>,
     #[command(flatten)]
     pub consent: Consent,
 }

@@ -24,6 +24,7 @@ mod setup;
 mod suite;
 mod system;
 mod terminal;
+mod torture;
 mod variants;
 
 use std::process::ExitCode;
@@ -64,7 +65,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Test(consent) => checks::command(&root, consent),
         Command::Images { what: Some(Images::Build) } => done(guest_images::build(&root)),
         Command::Images { .. } => done(guest_images::list()),
-        Command::Clean { runs, pack, consent } => done(clean::command(&root, *runs, *pack, consent.yes)),
+        Command::Clean(arguments) => done(clean::command(&root, arguments)),
         Command::Bench(arguments) => bench::command(&root, arguments),
         Command::Docs { experiments } => done(docs::command(&root, *experiments)),
         Command::Report(arguments) => match &arguments.what {
@@ -79,6 +80,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Certificate { run, out } => certificate::command(&root, run, out.as_deref()),
         Command::Mutants(arguments) => mutants::command(&root, arguments),
         Command::Variants(arguments) => variants::command(&root, arguments),
+        Command::Torture(arguments) => torture::command(&root, arguments),
         Command::Hold { parent, words } => hold::command(*parent, words),
     }
 }

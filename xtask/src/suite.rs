@@ -91,6 +91,11 @@ impl Suite {
         Self::build(root, daemon::uri(&LiveSystem))
     }
 
+    /// The same suite at another libvirt.
+    pub fn at(self, uri: &str) -> Self {
+        Self { uri: uri.to_owned(), ..self }
+    }
+
     fn build_as(root: &Utf8Path, uri: &str, how: &[&str]) -> Result<Self> {
         let mut command = cargo(root);
         command.arg("build").args(SELECTION).args(["--bin", BINARY]).args(how);

@@ -155,6 +155,10 @@ pub const CHECKS: &[Check] = &[
         ]),
     },
     Check {
+        name: "kills of the suite's processes",
+        work: Work::Cargo(&["xtask", "torture", "--kills", "4", "--scenario", "sim-vmware-azure"]),
+    },
+    Check {
         name: "examples in the documentation",
         work: Work::Tests(&["test", "--quiet", "--workspace", "--doc", "--no-fail-fast"]),
     },

@@ -1,0 +1,162 @@
+//! The command `torture`: kills the suite's own processes at random moments, beside a foreign
+//! domain and foreign directories that must survive, and looks at what is left.
+
+mod chance;
+mod foreign;
+mod kill;
+mod processes;
+mod remains;
+mod results;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::cli::TortureArgs;
+use crate::conformance::scenarios::TierChoice;
+use crate::error::{SLOW, infrastructure, usage};
+use crate::setup::{self, daemon};
+use crate::suite::Suite;
+use crate::system::LiveSystem;
+use crate::terminal::{human, say};
+use chance::Chance;
+use foreign::Foreign;
+use kill::Campaign;
+pub use processes::Kind;
+
+/// The exit code of a campaign that found something.
+const FOUND: u8 = 1;
+/// The latest moment at which a run on guests is killed.
+const LONGEST_ON_GUESTS: Duration = Duration::from_secs(90);
+/// The most runs for each kill: a run may end before its moment comes.
+const RUNS_PER_KILL: u64 = 3;
+
+/// The directory of a campaign. It is removed if nothing was found.
+struct Place {
+    dir: Utf8PathBuf,
+    name: String,
+    keep: bool,
+}
+
+impl Place {
+    fn new(out: Option<&Utf8Path>) -> Result<Self> {
+        let name = format!("{}-{}", std::process::id(), jiff::Timestamp::now().as_second() % 100_000);
+        let temporary = Utf8PathBuf::try_from(std::env::temp_dir())?;
+        let dir = match out {
+            Some(out) => Utf8PathBuf::try_from(std::env::current_dir()?)?.join(out),
+            None => temporary.join(format!("torture-{name}")),
+        };
+        std::fs::create_dir_all(dir.join("t")).with_context(|| format!("tried to make {dir}"))?;
+        Ok(Self { dir, name, keep: out.is_some() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.keep {
+            // It holds evidence of runs that did as they should.
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// Runs the campaign. Returns 0 if nothing was found.
+pub fn command(root: &Utf8Path, arguments: &TortureArgs) -> Result<u8> {
+    setup::ensure(root, arguments.consent.yes)?;
+    let uri = arguments.connect.clone().unwrap_or_else(|| daemon::uri(&LiveSystem).to_owned());
+    Suite::build(root, &uri)?;
+    let mut place = Place::new(arguments.out.as_deref())?;
+    let parents = [&place.dir.join("t"), Utf8Path::new(remains::MEMORY)];
+    let foreign = Foreign::begin(&uri, &place.name, &place.dir, &parents)?;
+    let mut campaign = Campaign {
+        root,
+        dir: &place.dir.clone(),
+        name: &place.name.clone(),
+        uri: &uri,
+        options: options(arguments)?,
+        foreign: &foreign,
+        victims: victims(arguments),
+        longest: LONGEST_ON_GUESTS,
+    };
+    if arguments.tier == TierChoice::Sim {
+        campaign.longest = undisturbed(&campaign, 0)?;
+    }
+    let found = run(&campaign, arguments)?;
+    place.keep |= found > 0;
+    if found > 0 {
+        println!("The evidence is kept in {}.", place.dir);
+    }
+    Ok(if found > 0 { FOUND } else { 0 })
+}
+
+/// The options of every run.
+fn options(arguments: &TortureArgs) -> Result<Vec<String>> {
+    let chosen = arguments.scenario.iter().flat_map(|name| ["--scenario", name]);
+    let all: &[&str] = match (arguments.tier, arguments.scenario.is_empty()) {
+        (TierChoice::Sim, true) => &["--tier", "sim", "--seeds", "8"],
+        (TierChoice::Sim, false) => &["--seeds", "8"],
+        (TierChoice::Real, true) => &["--scenario", "vmware-azure"],
+        (TierChoice::Real, false) => &[],
+        (TierChoice::All, _) => {
+            return Err(usage("A campaign is of one tier: add --tier sim or --tier real."));
+        }
+    };
+    let core = arguments.core.iter().flat_map(|core| ["--core", core]);
+    Ok(all.iter().copied().chain(chosen).chain(core).map(String::from).collect())
+}
+
+fn victims(arguments: &TortureArgs) -> Vec<Kind> {
+    if !arguments.victims.is_empty() {
+        return arguments.victims.clone();
+    }
+    let mut victims = vec![Kind::Xtask, Kind::Nextest, Kind::Scenario];
+    if arguments.core.is_some() {
+        victims.push(Kind::Core);
+    }
+    if arguments.tier == TierChoice::Real {
+        victims.extend([Kind::StorageDaemon, Kind::Qemu]);
+    }
+    victims
+}
+
+/// A run that nobody kills, and how long it took. Fails if it does not pass.
+fn undisturbed(campaign: &Campaign<'_>, number: u64) -> Result<Duration> {
+    let began = Instant::now();
+    let code = campaign.undisturbed(number)?;
+    if code != 0 && code != i32::from(SLOW) {
+        let log = campaign.dir.join(format!("run-{number}.log"));
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        return Err(infrastructure(format!("A run that nobody kills ends with {code}:\n{}", text.trim())));
+    }
+    say(format!("  a run that nobody kills passes in {}", human(began.elapsed())));
+    Ok(began.elapsed())
+}
+
+/// Kills as often as was asked for. Returns how much was found.
+fn run(campaign: &Campaign<'_>, arguments: &TortureArgs) -> Result<usize> {
+    let began = Instant::now();
+    let (mut kills, mut found, mut number) = (0, 0, 0);
+    while kills < arguments.kills && number < arguments.kills * RUNS_PER_KILL {
+        number += 1;
+        let mut chance = Chance::new(arguments.seed, number);
+        let killed = campaign.kill(number, &mut chance)?;
+        kills += u64::from(killed.victim.is_some());
+        found += killed.wrong.len();
+        let mark = if killed.wrong.is_empty() { "✓" } else { "✗" };
+        println!("{mark} {kills}/{} run {number}: {}", arguments.kills, killed.line);
+        killed.wrong.iter().for_each(|line| println!("    {line}"));
+    }
+    let last = undisturbed(campaign, number + 1);
+    if let Err(error) = &last {
+        println!("✗ after the last kill: {error}");
+        found += 1;
+    }
+    println!(
+        "{kills} kills, seed {}: {found} findings; the next run {}; {}",
+        arguments.seed,
+        if last.is_ok() { "passes" } else { "does not pass" },
+        human(began.elapsed())
+    );
+    Ok(found)
+}

@@ -1,0 +1,119 @@
+//! What the results of a killed run say: never a pass of what did not run, never a failure of a
+//! core that was not killed.
+
+use anyhow::{Context as _, Result};
+use camino::Utf8Path;
+use serde::Deserialize;
+
+use super::processes::Kind;
+use crate::error::SLOW;
+
+/// What a failure says if the core was killed.
+const KILLED: &str = "killed by signal 9";
+
+/// The part of `results.json` that a campaign looks at.
+#[derive(Debug, Deserialize)]
+struct Results {
+    verdict: String,
+    scenarios: Vec<ScenarioResult>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ScenarioResult {
+    name: String,
+    verdict: String,
+    why: String,
+}
+
+/// How a run ended, and what was said about it afterwards. Each is an exit code.
+pub struct Codes {
+    /// Of the run; none if it was killed itself.
+    pub run: Option<i32>,
+    /// Of `report`.
+    pub report: i32,
+    /// Of `recheck`.
+    pub recheck: i32,
+}
+
+/// Whether the run in `out` got far enough to have results.
+pub fn began(out: &Utf8Path) -> bool {
+    out.join("asked.json").exists()
+}
+
+fn read<T: for<'a> Deserialize<'a>>(path: &Utf8Path) -> Result<T> {
+    let text = std::fs::read(path).with_context(|| format!("tried to read {path}"))?;
+    serde_json::from_slice(&text).with_context(|| format!("tried to understand {path}"))
+}
+
+/// The verdict of the run in `out`, and what is wrong about it.
+pub fn judge(out: &Utf8Path, victim: Kind, codes: &Codes) -> Result<(String, Vec<String>)> {
+    let asked: Vec<String> = read(&out.join("asked.json"))?;
+    let results: Results = read(&out.join("results.json"))?;
+    let ended: Vec<String> =
+        asked.iter().filter(|name| out.join(name).join("result.json").exists()).cloned().collect();
+    let wrong = wrong(&asked, &ended, &results, victim, codes);
+    Ok((results.verdict, wrong))
+}
+
+fn wrong(asked: &[String], ended: &[String], results: &Results, victim: Kind, codes: &Codes) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let all_ended = asked.len() == ended.len();
+    for name in asked {
+        match results.scenarios.iter().find(|one| one.name == *name) {
+            None => wrong.push(format!("the results do not name {name}")),
+            Some(one) if one.verdict == "pass" && !ended.contains(name) => {
+                wrong.push(format!("{name} passes and left no result"));
+            }
+            Some(one) if one.verdict == "fail" && !(victim == Kind::Core && one.why.contains(KILLED)) => {
+                wrong.push(format!("{name} blames the core: {}", one.why));
+            }
+            Some(_) => {}
+        }
+    }
+    if results.verdict == "pass" && !all_ended {
+        wrong.push("the run passes, and a scenario left no result".to_owned());
+    }
+    let good = |code: i32| code == 0 || code == i32::from(SLOW);
+    let passes = results.verdict == "pass";
+    let said = [("the run", codes.run), ("report", Some(codes.report)), ("recheck", Some(codes.recheck))];
+    for (who, code) in said {
+        if let Some(code) = code.filter(|code| good(*code) && !passes) {
+            wrong.push(format!("{who} ends with {code}, and the verdict is {}", results.verdict));
+        }
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(verdicts: [&str; 3], why: &str, ended: usize, victim: Kind, code: i32) -> Vec<String> {
+        let names = ["a".to_owned(), "b".to_owned()];
+        let scenarios = names.iter().zip(&verdicts[1..]).map(|(name, verdict)| ScenarioResult {
+            name: name.clone(),
+            verdict: (*verdict).to_owned(),
+            why: why.to_owned(),
+        });
+        let results = Results { verdict: verdicts[0].to_owned(), scenarios: scenarios.collect() };
+        let codes = Codes { run: Some(code), report: 3, recheck: 3 };
+        let codes = if code == 0 { Codes { report: 0, recheck: 0, ..codes } } else { codes };
+        wrong(&names, &names[..ended], &results, victim, &codes)
+    }
+
+    #[test]
+    fn what_did_not_run_must_not_pass() {
+        assert_eq!(judged(["unknown", "pass", "unknown"], "", 1, Kind::Xtask, 3), [""; 0]);
+        assert_eq!(judged(["pass", "pass", "pass"], "", 2, Kind::Nextest, 0), [""; 0]);
+        assert_eq!(judged(["pass", "pass", "pass"], "", 1, Kind::Xtask, 0).len(), 2);
+        assert_eq!(judged(["unknown", "pass", "unknown"], "", 1, Kind::Nextest, 0).len(), 3);
+    }
+
+    #[test]
+    fn only_a_core_that_was_killed_is_to_blame() {
+        let why = "the core was killed by signal 9";
+        assert_eq!(judged(["fail", "fail", "pass"], why, 2, Kind::Core, 1), [""; 0]);
+        assert_eq!(judged(["fail", "fail", "pass"], why, 2, Kind::Qemu, 1).len(), 1);
+        assert_eq!(judged(["fail", "fail", "pass"], "lost data", 2, Kind::Core, 1).len(), 1);
+    }
+}
