@@ -196,7 +196,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "assumes-empty-target",
         "writes no zeroes in a full copy, although the target may hold data (QEMU, mirror to targets that are not zero)",
         Kind::DataPath(|| Box::new(AssumesEmptyTarget)),
-        &[FX_01, LC_09],
+        &[FX_01],
     ),
     Mutant::new(
         Class::TransferSkipped,
