@@ -29,6 +29,10 @@
 //! - [`history`]: every run in one SQLite file; [`regressions`]: what became worse since
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs
 
+// The fuzz targets name this crate, also where its own tests run them.
+#[cfg(test)]
+extern crate self as conformance;
+
 pub mod acceptance;
 pub mod bench;
 pub mod blame;
@@ -42,6 +46,8 @@ mod disks;
 pub mod evidence;
 pub mod evidence_command;
 mod foreign_files;
+#[cfg(test)]
+mod fuzz_corpus;
 pub mod history;
 pub mod hydration;
 pub mod judge;

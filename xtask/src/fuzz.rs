@@ -39,7 +39,7 @@ const TARGETS: [Target; 13] = [
     target("messages", "adapters/wire", 8 << 10),
     target("vhd", "adapters/standins", 1 << 10),
     target("landing_log", "replication", 4 << 10),
-    target("evidence", "conformance", 16 << 10),
+    target("evidence", "conformance", 24 << 10),
     target("packs", "conformance", 8 << 10),
 ];
 
