@@ -31,6 +31,10 @@
 //! - [`generated_pages`]: the pages that are generated from data and code
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs
 
+// The fuzz targets name this crate, also where its own tests run them.
+#[cfg(test)]
+extern crate self as conformance;
+
 pub mod acceptance;
 pub mod bench;
 pub mod blame;
@@ -45,6 +49,8 @@ mod disks;
 pub mod evidence;
 pub mod evidence_command;
 mod foreign_files;
+#[cfg(test)]
+mod fuzz_corpus;
 pub mod generated_pages;
 pub mod history;
 pub mod hydration;

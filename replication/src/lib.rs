@@ -37,7 +37,7 @@ mod error;
 mod exports;
 pub mod fault_hook;
 mod full_sync;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod hydrate;
 mod interface;

@@ -44,6 +44,17 @@ pub enum Command {
     Conformance(Box<ConformanceArgs>),
     /// Run everything that must pass before a change is merged, up to one short real cycle
     Test(Consent),
+    /// Give random inputs to everything that reads what others send or store
+    Fuzz(FuzzArgs),
+    /// Write the list of all crates that the suite is made of, in the format CycloneDX
+    Sbom {
+        /// The file [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        out: Option<Utf8PathBuf>,
+        /// Print instead which crates use `unsafe` in how many places
+        #[arg(long, conflicts_with = "out")]
+        unsafe_code: bool,
+    },
     /// List the guest images, or build the current one
     Images {
         /// Without it: list
@@ -144,12 +155,24 @@ pub enum HistoryCommand {
 }
 
 /// What `images` does.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Images {
     /// Build the current image, unless the cache holds it
     Build,
     /// List the images in the cache
     List,
+    /// Build the image twice, in two directories and on two dates, and compare every byte
+    Verify(Consent),
+    /// One of the builds of `verify`
+    #[command(hide = true)]
+    Make {
+        /// The cache
+        cache: Utf8PathBuf,
+        /// The witness
+        witness: Utf8PathBuf,
+        /// The agent
+        agent: Utf8PathBuf,
+    },
 }
 
 /// Consent to changes of this machine.
@@ -228,6 +251,19 @@ pub struct ConformanceArgs {
     /// a shard: what the engine of `auto` says, else the git commit]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub run_name: Option<String>,
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
+/// The arguments of `fuzz`.
+#[derive(Debug, Clone, Args)]
+pub struct FuzzArgs {
+    /// Only these targets [default: all]
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// Seconds for each target
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = value_parser!(u32).range(1..))]
+    pub seconds: u32,
     #[command(flatten)]
     pub consent: Consent,
 }

@@ -139,6 +139,7 @@ fn named_entries(volume: Volume<'_>, records: &[usize]) -> Result<Vec<(String, E
     let mut entries = Vec::new();
     let mut long_name = Vec::new();
     let mut parts = BTreeSet::new();
+    let mut used = 0;
     for at in records {
         let record = &volume.bytes[*at..*at + RECORD];
         if record[0] == 0 {
@@ -164,6 +165,11 @@ fn named_entries(volume: Volume<'_>, records: &[usize]) -> Result<Vec<(String, E
         if record[ATTRIBUTES] & VOLUME_LABEL == 0 && name != "." && name != ".." {
             let number = |at: usize| u32::from(u16::from_le_bytes([record[at], record[at + 1]]));
             let clusters = volume.chain(number(20) << 16 | number(26))?;
+            used += clusters.len();
+            // Before the chains are kept: they may be one long chain, once for each file.
+            if used > volume.geometry.clusters_end as usize {
+                return Err(FatError::Damaged("the files of a directory share clusters".to_owned()));
+            }
             let is_directory = record[ATTRIBUTES] & DIRECTORY != 0;
             entries.push((name, Entry { records, clusters, is_directory }));
         }

@@ -17,7 +17,7 @@ pub mod compatibility;
 pub mod connection;
 pub mod error;
 pub mod examples;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod handler;
 pub mod id;

@@ -1,3 +1,0 @@
-#![no_main]
-
-fuzzing::target!(conformance_fuzz::certificate::run);
