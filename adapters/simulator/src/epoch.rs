@@ -59,7 +59,8 @@ impl Epoch {
     }
 }
 
-/// The end of the epoch that begins after `start` writes: the number of writes up to the next flush.
+/// The end of the epoch that begins after `start` writes: the number of writes up to the next
+/// flush.
 pub(crate) fn end_of_epoch(log: &[SimWrite], start: usize) -> usize {
     log.iter().skip(start).position(|write| write.flushed).map_or(log.len(), |after| start + after + 1)
 }

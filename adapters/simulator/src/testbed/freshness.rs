@@ -10,9 +10,9 @@ use super::{Boots, Testbed, TestbedError};
 use crate::{SimBoot, SimWrite};
 
 impl Boots {
-    /// Checks that the target was started with every write that the source flushed before `from`, and
-    /// with none that it made after `until`. For a recovery point both are the time that the core
-    /// shows for it.
+    /// Checks that the target was started with every write that the source flushed before `from`,
+    /// and with none that it made after `until`. For a recovery point both are the time that the
+    /// core shows for it.
     ///
     /// # Errors
     /// [`TestbedError::NotFresh`] if that is not so; [`TestbedError::NotAPrefix`] if the target's

@@ -135,8 +135,9 @@ impl Boots {
         Ok(cuts.any(|cut| cut.checked_sub(1).is_some_and(|last| marks(&log[last]))))
     }
 
-    /// When the source's disks can have been those that the target was started from. A loss of power
-    /// may undo what was not flushed, so that is until the first flush after what they contain.
+    /// When the source's disks can have been those that the target was started from. A loss of
+    /// power may undo what was not flushed, so that is until the first flush after what they
+    /// contain.
     ///
     /// # Errors
     /// The target's disks are no prefix of the source's writes.
