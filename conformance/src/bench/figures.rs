@@ -41,7 +41,7 @@ impl Sample {
 
 /// A sample in few numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
+pub(super) struct Spread {
     /// The median of the rounds.
     pub median: f64,
     /// The smallest value.
@@ -59,8 +59,8 @@ impl From<&Sample> for Spread {
 
 /// A time of ours next to that of its reference, measured in the same rounds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figure {
-    /// The name of the row, by which [`super::page`] knows it.
+pub(super) struct Figure {
+    /// The name of the row, by which the page knows it.
     pub row: String,
     /// Our time in seconds.
     pub ours: Spread,
@@ -68,6 +68,19 @@ pub struct Figure {
     pub reference: Spread,
     /// Ours divided by the reference's, each within its own round.
     pub ratio: Spread,
+}
+
+/// What a run of the benchmark found, as `--json` prints it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Measured {
+    /// The host's processor, cores and kernel.
+    pub(super) host: String,
+    /// Rounds of each measurement.
+    pub(super) rounds: u32,
+    /// Whether something else ran so much that the figures mean nothing.
+    pub(super) busy: bool,
+    /// The rows.
+    pub(super) figures: Vec<Figure>,
 }
 
 /// All rows that were measured.

@@ -20,9 +20,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use harness::host::Host;
 use tokio::signal::unix::{SignalKind, signal};
 
-use figures::{Figure, Figures};
+use figures::{Figures, Measured};
 use pair::Pair;
-use serde::Serialize;
 
 /// The exit code of a run that was interrupted.
 const INTERRUPTED: u8 = 130;
@@ -34,19 +33,6 @@ pub struct Wanted {
     pub json: bool,
     /// Writes the page on performance into this file.
     pub page: Option<Utf8PathBuf>,
-}
-
-/// What a run of the benchmark found, as `--json` prints it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Measured {
-    /// The host's processor, cores and kernel.
-    pub host: String,
-    /// Rounds of each measurement.
-    pub rounds: u32,
-    /// Whether something else ran so much that the figures mean nothing.
-    pub busy: bool,
-    /// The rows.
-    pub figures: Vec<Figure>,
 }
 
 /// Measures on the disk that holds `dir`, prints the figures and returns the exit code. Removes all

@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use super::Measured;
-use super::figures::{Figure, Spread};
+use super::figures::{Figure, Measured, Spread};
 
 /// What is expected of each row.
 const GOALS: &str = include_str!("goals.toml");

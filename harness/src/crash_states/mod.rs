@@ -6,9 +6,10 @@
 //! Writes with forced unit access (FUA) are not lost once they completed.
 //!
 //! [`examine`] builds all these states on one image, in the order of the log: it applies each write
-//! once, and those of a sample once more, with the old content in a list from which they are undone.
-//! The cost is linear in the log. In each state the whole file system is recovered and checked, and
-//! the ledger and the bank are read from it ([`crate::recovered`]); the image is then as before.
+//! once, and those of a sample once more, with the old content in a list from which they are
+//! undone. The cost is linear in the log. In each state the whole file system is recovered and
+//! checked, and the ledger and the bank are read from it ([`crate::recovered`]); the image is then
+//! as before.
 //!
 //! What is expected beyond soundness follows from the log:
 //! - The guest writes a record of the ledger only when its predecessor is durable. So a state in

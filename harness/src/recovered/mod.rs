@@ -1,4 +1,5 @@
-//! What a machine with the workload would find on its disks, checked on the host without booting it.
+//! What a machine with the workload would find on its disks, checked on the host without booting
+//! it.
 //!
 //! Of each disk: `e2fsck` replays the journal of the file system and clears orphaned inodes, as a
 //! boot does, and must find nothing else; then a second implementation (`ext4-view`) reads the
