@@ -117,8 +117,8 @@ async fn record_quiesce(
     Ok(())
 }
 
-/// Compares all disks of a machine with its replica, and transfers what differs. Records and returns
-/// what was found.
+/// Compares all disks of a machine with its replica, and transfers what differs. Records what was
+/// found, and returns it.
 pub(crate) async fn verify(ctx: &Context, item: &Item, job: &Job) -> Result<Verification, CoreError> {
     let _one_at_a_time = Arc::clone(&item.receiving).lock_owned().await;
     let source = ChangeSource::of(ctx, item).await?;
@@ -206,7 +206,7 @@ struct Received {
     number: u64,
     /// The number of its content bytes.
     bytes: u64,
-    /// How many bytes differed that the source had not reported, if the transfer was a verification.
+    /// Bytes that differed and that the source had not reported, if it was a verification.
     different: u64,
 }
 

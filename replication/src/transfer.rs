@@ -81,9 +81,9 @@ fn send_different(source: &Source, sink: Sink<'_>, progress: &dyn Fn(u64)) -> Re
     Ok(())
 }
 
-/// Compares the whole disk with the replica and sends what differs to `sink`. Returns how many bytes
-/// differ outside of the grains that the platform's change record names; without such a record
-/// none do.
+/// Compares the whole disk with the replica and sends what differs to `sink`. Returns how many
+/// bytes differ outside of the grains that the platform's change record names; without such a
+/// record none do.
 pub(crate) fn verify(
     source: &Source,
     verifying: Verifying,

@@ -194,7 +194,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         Class::DataAltered,
         "assumes-empty-target",
-        "writes no zeroes in a full copy, although the target may hold data (QEMU, mirror to targets that are not zero)",
+        "writes no zeroes in a full copy (QEMU, mirror to targets that are not zero)",
         Kind::DataPath(|| Box::new(AssumesEmptyTarget)),
         &[FX_01],
     ),
