@@ -207,6 +207,7 @@ class Operation(Word):
     REPROTECT = auto()
     REVERSE_REPLICATE = auto()
     DISABLE_PROTECTION = auto()
+    VERIFY = auto()
 
 
 class Health(Word):
@@ -240,6 +241,7 @@ class JobKind(Word):
     COMMIT = auto()
     REPROTECT = auto()
     REVERSE_REPLICATE = auto()
+    VERIFY = auto()
 
 
 class JobState(Word):
@@ -481,6 +483,13 @@ class Resynchronisation:
 
 
 @dataclass
+class Verification:
+    at: int
+    compared: int
+    different: int
+
+
+@dataclass
 class ConfigurationIssue:
     # `class` on the wire; see `_WIRE_NAMES`.
     class_: IssueClass
@@ -507,6 +516,7 @@ class ItemView:
     target: TargetSettings
     issues: list[ConfigurationIssue]
     resynchronisations: list[Resynchronisation] = field(default_factory=list)
+    verification: Verification | None = None
 
 
 @dataclass
@@ -1440,6 +1450,7 @@ _OPERATIONS: Mapping[str, Operation] = {
     "reprotect": Operation.REPROTECT,
     "reverse_replicate": Operation.REVERSE_REPLICATE,
     "disable_protection": Operation.DISABLE_PROTECTION,
+    "verify": Operation.VERIFY,
 }
 
 
@@ -1557,6 +1568,9 @@ class Core:
 
     async def reverse_replicate(self, item: ItemId) -> JobId:
         raise _refuse("reverse_replicate")
+
+    async def verify(self, item: ItemId) -> JobId:
+        raise _refuse("verify")
 
     async def create_plan(self, plan: Json) -> None:
         raise _refuse("create_plan")

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use contract::{Platform, ReplicationCore};
+use simulator::Capture;
 
 use crate::context::RunContext;
-use crate::core_under_test::{CoreClock, FaultHook, FaultInjection};
+use crate::core_under_test::{CoreClock, FaultHook, FaultInjection, MayLack};
 use crate::kills::Kills;
 use crate::mutants::{InjectedFault, UnknownFault};
 use crate::variants::{CoreVariant, UnknownVariant};
@@ -103,6 +104,10 @@ impl FaultInjection for AskedChange {
             Some(variant) => variant.wrap_platform(platform),
             None => self.fault.wrap_platform(platform),
         }
+    }
+
+    fn capture(&self) -> Option<(Capture, MayLack)> {
+        self.variant.as_ref().map_or_else(|| self.fault.capture(), FaultInjection::capture)
     }
 
     fn wrap_clock(&self, clock: CoreClock) -> CoreClock {

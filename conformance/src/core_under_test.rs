@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::{Capabilities, CoreError, ErrorCode, Operation, Platform, ReplicationCore, SiteId, Timestamp};
+use simulator::Capture;
 use wire::client::BadAddress;
 
 use crate::kills::{Kills, RestartedCore};
@@ -16,7 +17,7 @@ use crate::wire_core::{self, CoreChoice, WireParts};
 
 /// A content change on its way into a recovery point, and the hook by which mutants alter it. Only
 /// a core that offers such a hook can be given faults below its interface.
-pub use replication::fault_hook::{Extent, FaultHook, Flushes, Merging};
+pub use replication::fault_hook::{Extent, FaultHook, Flushes, Merging, Verifying};
 
 /// What a core is opened with.
 pub struct CoreParts {
@@ -46,6 +47,9 @@ impl CoreClock {
     }
 }
 
+/// Asked each time that a snapshot is about to lack writes: whether it may.
+pub type MayLack = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// A change of the core under test: a fault, a sound variant, or none. Every default is to change
 /// nothing.
 pub trait FaultInjection: Send + Sync {
@@ -67,6 +71,13 @@ pub trait FaultInjection: Send + Sync {
     /// The clock that the core reads instead of this one.
     fn wrap_clock(&self, clock: CoreClock) -> CoreClock {
         clock
+    }
+
+    /// What snapshots of simulated machines hold, if not the first writes of a guest, and a
+    /// function that is asked whether one may lack writes. It stands for a core that captures
+    /// writes in another way.
+    fn capture(&self) -> Option<(Capture, MayLack)> {
+        None
     }
 
     /// The core that is changed.

@@ -12,6 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
 
 use crate::context::RunContext;
+use crate::foreign_files;
 use crate::outcome::ScenarioOutcome;
 use crate::timeline::{Happening, Moment, TIMELINE};
 
@@ -172,7 +173,8 @@ impl Evidence {
 /// When the scenario whose evidence is in `dir` began; `None` if its start mark does not say.
 #[must_use]
 pub fn began(dir: &Utf8Path) -> Option<jiff::Timestamp> {
-    let mark: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.join(STARTED)).ok()?).ok()?;
+    let mark: serde_json::Value =
+        serde_json::from_slice(&foreign_files::read(&dir.join(STARTED)).ok()?).ok()?;
     mark["at"].as_str()?.parse().ok()
 }
 
@@ -185,7 +187,7 @@ pub fn asked(dir: &Utf8Path) -> Result<Vec<String>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let text = std::fs::read(&path).with_context(|| format!("read {path}"))?;
+    let text = foreign_files::read(&path).with_context(|| format!("read {path}"))?;
     serde_json::from_slice(&text).with_context(|| format!("understand {path}"))
 }
 
@@ -206,7 +208,8 @@ fn digest(text: &[u8]) -> String {
 /// # Errors
 /// The seal is missing or belongs to another result.
 pub fn check_seal(dir: &Utf8Path, text: &[u8]) -> Result<(), String> {
-    let seal = std::fs::read(dir.join(SEAL)).map_err(|error| format!("{SEAL} cannot be read ({error})"))?;
+    let seal =
+        foreign_files::read(&dir.join(SEAL)).map_err(|error| format!("{SEAL} cannot be read ({error})"))?;
     let seal: serde_json::Value =
         serde_json::from_slice(&seal).map_err(|error| format!("{SEAL} is malformed ({error})"))?;
     if seal["result"] == digest(text) {

@@ -454,6 +454,23 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_log_that_lost_its_end_makes_a_disk_unknown_and_hides_no_other_disk() {
+        let (_keep, dir) = dir();
+        let unknown = disk_under_test(&dir);
+        // The header still says how many writes there are.
+        let log = std::fs::read(&unknown.log).unwrap();
+        std::fs::write(&unknown.log, &log[..512]).unwrap();
+        let machine = judge(vec![unknown.clone()], 0, &dir).await.unwrap();
+        assert_eq!(machine.disks[0].outcome.oracle, "unknown");
+        assert!(machine.unknown().is_some() && machine.objection().is_some());
+        let wrong = dir.join("wrong");
+        std::fs::write(&wrong, vec![7; DISK_BYTES]).unwrap();
+        std::fs::write(dir.join("whole-log"), &log).unwrap();
+        let wrong = DiskUnderTest { recovered: wrong, log: dir.join("whole-log"), ..unknown.clone() };
+        assert_eq!(judge(vec![unknown, wrong], 0, &dir).await.unwrap().unknown(), None);
+    }
+
     #[test]
     fn a_damaged_qcow2_is_an_error_that_names_the_image() {
         let (_keep, dir) = dir();

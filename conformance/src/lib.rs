@@ -20,7 +20,7 @@
 //! - [`supervision`]: a test process ends with its runner
 //! - [`ssh`]: log-in to a machine from outside
 //! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it
-//!   again; [`evidence_command`]: commands about it
+//!   again; [`evidence_command`], [`crash_states_command`]: commands about it
 //! - [`certificate`]: what a vendor may publish about a run, and a reader can verify
 //! - [`timeline`]: moments of a scenario, which its report draws
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
@@ -28,7 +28,12 @@
 //!   [`report_command`] writes them, adds the run to the history and compares it with earlier ones
 //! - [`merge`]: one run from its shards
 //! - [`history`]: every run in one SQLite file; [`regressions`]: what became worse since
+//! - [`generated_pages`]: the pages that are generated from data and code
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs
+
+// The fuzz targets name this crate, also where its own tests run them.
+#[cfg(test)]
+extern crate self as conformance;
 
 pub mod acceptance;
 pub mod bench;
@@ -38,10 +43,15 @@ pub mod certificate;
 pub mod context;
 pub mod core_change;
 pub mod core_under_test;
+pub mod crash_states_command;
 mod digest;
 mod disks;
 pub mod evidence;
 pub mod evidence_command;
+mod foreign_files;
+#[cfg(test)]
+mod fuzz_corpus;
+pub mod generated_pages;
 pub mod history;
 pub mod hydration;
 pub mod judge;

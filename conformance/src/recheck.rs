@@ -6,11 +6,11 @@
 //! with the rest of the result, which is sealed by a digest.
 
 mod edge;
-mod files;
+pub(crate) mod files;
 #[cfg(test)]
 mod packed_tests;
 mod recorded;
-mod stored;
+pub(crate) mod stored;
 #[cfg(test)]
 mod tests;
 

@@ -4,6 +4,7 @@
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
+use crate::foreign_files;
 use crate::history::{FILE, History, HistoryError, RunRecord};
 use crate::outcome::{Division, HostFacts, Results, Verdict};
 use crate::regressions::{self, Against, Comparison, NotCompared, compare, sentence};
@@ -65,7 +66,8 @@ pub fn run(
     let said = say(&compared, detail);
     if let (Ok(comparison), true) = (&compared, ask.trend) {
         let path = dir.join(TREND);
-        std::fs::write(&path, report::trend(comparison)).with_context(|| format!("write {path}"))?;
+        foreign_files::replace(&path, report::trend(comparison).as_bytes())
+            .with_context(|| format!("write {path}"))?;
         println!("   plots {path}");
     }
     let must_judge = ask.against != Against::EarlierRuns;

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use harness::lines::one_line;
 use harness::machine::Guest;
 use harness::{Error, Result};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
@@ -49,7 +50,5 @@ pub async fn first_sound_answer(guest: &Guest, bound: Duration) -> Result<Servic
 async fn request(port: u16) -> std::io::Result<ServiceAnswer> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.write_all(b"status\n").await?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).await?;
-    serde_json::from_str(&line).map_err(std::io::Error::other)
+    serde_json::from_str(&one_line(stream).await?).map_err(std::io::Error::other)
 }

@@ -10,15 +10,18 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, broadcast, oneshot, watch};
 
+use crate::lines::{BoundedLines, Line};
 use crate::{Error, Result};
 
 /// Time limit for the answer to any command. All commands answer quickly; long work runs as jobs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// Most bytes of a message of QEMU, which a hostile guest may have taken over.
+const LONGEST_MESSAGE: usize = 16 << 20;
 
 type Pending = Arc<std::sync::Mutex<std::collections::HashMap<u64, oneshot::Sender<Value>>>>;
 
@@ -209,8 +212,10 @@ async fn read_lines(
     events: broadcast::Sender<Arc<Value>>,
     gone: watch::Sender<Option<Instant>>,
 ) {
-    let mut lines = BufReader::new(reader).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
+    let mut lines = BoundedLines::with_limit(reader, LONGEST_MESSAGE);
+    while let Some(line) = lines.next().await {
+        let Line::Whole(line) = line else { continue };
+        let line = String::from_utf8_lossy(line);
         write_log(&log, '<', &line);
         let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
         if message.get("event").is_some() {

@@ -9,13 +9,21 @@ use crate::transfer::{Lane, REPORT_EVERY, Source, WINDOW, write};
 /// Number of windows in flight, each with its own connections: enough to keep both servers busy.
 const LANES: usize = 8;
 
-/// Makes the replica equal to the disk, durably if it `flushes`. Returns the number of bytes
-/// written.
+/// How a disk is copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Whether the copy is made durable.
+    pub(crate) flushes: bool,
+    /// Whether zeroes are written where the replica holds something else.
+    pub(crate) clears: bool,
+}
+
+/// Makes the replica equal to the disk. Returns the number of bytes written.
 ///
 /// Calls `progress` from time to time with the approximate number of bytes compared.
 pub(crate) fn copy(
     source: &Source,
-    flushes: bool,
+    manner: Manner,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<u64, CoreError> {
     let mut first = Lane::open(source)?;
@@ -26,6 +34,7 @@ pub(crate) fn copy(
         next: AtomicU64::new(0),
         written: AtomicU64::new(0),
         failed: AtomicBool::new(false),
+        clears: manner.clears,
         progress,
     };
     let shared = &work;
@@ -38,7 +47,7 @@ pub(crate) fn copy(
         }
         done
     })?;
-    if flushes {
+    if manner.flushes {
         first.flush()?;
     }
     Ok(work.written.into_inner())
@@ -52,6 +61,7 @@ struct Work<'a> {
     written: AtomicU64,
     /// Set when a lane has failed, so that the others stop.
     failed: AtomicBool,
+    clears: bool,
     progress: &'a (dyn Fn(u64) + Sync),
 }
 
@@ -77,6 +87,9 @@ impl Work<'_> {
         }
         let mut bytes = 0;
         lane.compare(offset, WINDOW.min(self.size - offset), &mut |replica, at, run| {
+            if !self.clears && run.iter().all(|byte| *byte == 0) {
+                return Ok(());
+            }
             bytes += run.len() as u64;
             write(replica, at, run)
         })?;
@@ -156,7 +169,7 @@ mod tests {
         let replica = nbd::serve("theirs", Arc::clone(target) as Arc<dyn Export>);
         copy(
             &Source { uri: source.uri(), changed: None, against: replica.uri(), grain: GRAIN },
-            true,
+            Manner { flushes: true, clears: true },
             &|_| (),
         )
     }

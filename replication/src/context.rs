@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::error::unknown;
-use crate::fault_hook::{FaultHook, Flushes, GRAIN, Merging, test_machine};
+use crate::fault_hook::{FaultHook, Flushes, GRAIN, Merging, Verifying, test_machine};
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::jobs::registry::Jobs;
@@ -105,6 +105,16 @@ impl Context {
     /// Which connections to a replica are flushed.
     pub(crate) fn flushes(&self) -> Flushes {
         self.fault_hook().map_or(Flushes::All, |hook| hook.flushes())
+    }
+
+    /// Whether a full copy writes zeroes where the target holds something else.
+    pub(crate) fn clears_target(&self) -> bool {
+        self.fault_hook().is_none_or(|hook| hook.clears_target())
+    }
+
+    /// How far a verification goes.
+    pub(crate) fn verifying(&self) -> Verifying {
+        self.fault_hook().map_or(Verifying::Everything, |hook| hook.verifying())
     }
 
     /// Granularity of transfers in bytes.

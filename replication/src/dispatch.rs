@@ -7,7 +7,7 @@ use contract::{CoreError, Direction, Side};
 use crate::context::Context;
 use crate::item::Item;
 use crate::jobs::job::Job;
-use crate::operations::{change_point, commit, failover, protect, reprotect, test_failover};
+use crate::operations::{change_point, commit, failover, protect, reprotect, test_failover, verify};
 use crate::preconditions::{self, Request, Way, When};
 use crate::state::{Command, Record};
 
@@ -23,6 +23,7 @@ pub(crate) fn check(ctx: &Context, record: &Record, command: &Command) -> Result
         Command::ReverseReplicate => reprotect::check_reverse(record),
         Command::TestFailover(request) => test_failover::check(ctx, record, request),
         Command::TestFailoverCleanup => test_failover::check_clean_up(record),
+        Command::Verify => verify::check(record),
     }
 }
 
@@ -47,7 +48,8 @@ pub(crate) async fn check_preconditions(
         | Command::ChangePoint(_)
         | Command::Commit
         | Command::ReverseReplicate
-        | Command::TestFailoverCleanup => return Ok(()),
+        | Command::TestFailoverCleanup
+        | Command::Verify => return Ok(()),
     };
     preconditions::check(ctx, record, request, way, When::Before).await
 }
@@ -69,5 +71,6 @@ pub(crate) async fn perform(
         Command::ReverseReplicate => reprotect::perform(ctx, item, job, None).await,
         Command::TestFailover(request) => test_failover::perform(ctx, item, job, request).await,
         Command::TestFailoverCleanup => test_failover::clean_up(ctx, item, job).await,
+        Command::Verify => verify::perform(ctx, item, job).await,
     }
 }

@@ -71,6 +71,16 @@ pub trait FaultHook: Send + Sync {
         Merging::default()
     }
 
+    /// Whether a full copy writes zeroes where the target holds something else.
+    fn clears_target(&self) -> bool {
+        true
+    }
+
+    /// How far a verification goes.
+    fn verifying(&self) -> Verifying {
+        Verifying::Everything
+    }
+
     /// Whether the first application-consistent point is taken with the first transfer, and not
     /// only after the policy's time between two of them.
     fn quiesces_at_once(&self) -> bool {
@@ -92,6 +102,19 @@ pub enum Flushes {
     FirstOfFour,
     /// None.
     None,
+}
+
+/// How far a verification goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verifying {
+    /// It compares everything and repairs what differs.
+    Everything,
+    /// It compares only what the source reports as changed.
+    TrustsTracker,
+    /// It takes for empty what allocation maps call empty.
+    TrustsAllocation,
+    /// It reports what differs and leaves it so.
+    RepairsNothing,
 }
 
 /// How recovery points are merged away.

@@ -6,15 +6,16 @@ use contract::{
     Access, Acknowledge, Bytes, Consistency, CoreError, DiskSnapshot, Phase, Platform, RecoveryPoint,
 };
 
+use crate::bulk_copy::{self, Manner};
 use crate::context::Context;
 use crate::error::not_replicating;
+use crate::exports;
 use crate::fault_hook::{Flushes, GRAIN};
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::receive::other_disks;
 use crate::state::Volumes;
 use crate::transfer::{Source, blocking};
-use crate::{bulk_copy, exports};
 
 /// Makes the replica's base equal to a snapshot of the source and records it as the first recovery
 /// point, with which the item becomes protected. Returns the number of bytes written.
@@ -27,8 +28,9 @@ pub(crate) async fn synchronise(ctx: &Context, item: &Item, job: &Job) -> Result
         (ctx.platform(&site)?, machine, target, replica.base.clone())
     };
     let snapshot = source.open_snapshot(&machine, None).await?;
+    let manner = Manner { flushes: ctx.flushes() != Flushes::None, clears: ctx.clears_target() };
     let copied = if snapshot.disks.len() == base.len() {
-        copy_snapshot(&target, &snapshot, &base, ctx.flushes() != Flushes::None, job).await
+        copy_snapshot(&target, &snapshot, &base, manner, job).await
     } else {
         Err(other_disks(&snapshot, base.len()))
     };
@@ -44,7 +46,7 @@ async fn copy_snapshot(
     target: &Arc<dyn Platform>,
     snapshot: &DiskSnapshot,
     base: &Volumes,
-    flushes: bool,
+    manner: Manner,
     job: &Job,
 ) -> Result<u64, CoreError> {
     let total = snapshot.disks.iter().map(|disk| disk.size.0).sum();
@@ -56,7 +58,7 @@ async fn copy_snapshot(
             Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone(), grain: GRAIN };
         let job = job.clone();
         let progress = move |offset| job.progress(compared + offset, total);
-        let copied = blocking(move || bulk_copy::copy(&source, flushes, &progress)).await;
+        let copied = blocking(move || bulk_copy::copy(&source, manner, &progress)).await;
         exports::close(target, &export.id).await?;
         written += copied?;
         compared += disk.size.0;

@@ -44,7 +44,7 @@ impl ReplicationCore for Core {
     async fn capabilities(&self) -> Result<Capabilities, CoreError> {
         use Operation::{
             CancelFailover, ChangePoint, Commit, CompleteFailover, DisableProtection, PlannedFailover,
-            Reprotect, ReverseReplicate, TestFailover, TestFailoverCleanup, UnplannedFailover,
+            Reprotect, ReverseReplicate, TestFailover, TestFailoverCleanup, UnplannedFailover, Verify,
         };
         Ok(Capabilities {
             name: format!("built-in {}", env!("CARGO_PKG_VERSION")),
@@ -60,6 +60,7 @@ impl ReplicationCore for Core {
                 Reprotect,
                 ReverseReplicate,
                 DisableProtection,
+                Verify,
             ],
             plans: registry::LIMITS,
         })
@@ -188,6 +189,10 @@ impl ReplicationCore for Core {
 
     async fn reverse_replicate(&self, item: &ItemId) -> Result<JobId, CoreError> {
         self.start(item, Command::ReverseReplicate).await
+    }
+
+    async fn verify(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        self.start(item, Command::Verify).await
     }
 
     async fn change_point(&self, item: &ItemId, point: &PointChoice) -> Result<JobId, CoreError> {

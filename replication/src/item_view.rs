@@ -37,6 +37,7 @@ pub(crate) async fn show(ctx: &Context, item: &Item) -> Result<ItemView, CoreErr
         failed_over_to: record.failed_over_to,
         target: record.target,
         issues: record.issues,
+        verification: record.replica.as_ref().and_then(|replica| replica.verified),
         resynchronisations: record.replica.map(|replica| replica.resynchronised).unwrap_or_default(),
     })
 }

@@ -37,6 +37,8 @@ mod error;
 mod exports;
 pub mod fault_hook;
 mod full_sync;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hydrate;
 mod interface;
 mod item;

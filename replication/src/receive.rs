@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use contract::{
     Access, Acknowledge, Bytes, ChangeId, Consistency, CoreError, DiskSnapshot, ErrorCode, GroupPointId,
-    MachineId, Platform, PlatformErrorKind, SnapshotDisk, SnapshotRequest,
+    MachineId, Platform, PlatformErrorKind, SnapshotDisk, SnapshotRequest, Verification,
 };
 
 use crate::context::Context;
 use crate::error::not_replicating;
 use crate::exports::open_all;
+use crate::fault_hook::Verifying;
 use crate::item::Item;
+use crate::jobs::job::Job;
 use crate::landing_log::Writer;
 use crate::processor::process_all;
 use crate::resync;
@@ -115,7 +117,29 @@ async fn record_quiesce(
     Ok(())
 }
 
-/// Receives a snapshot into the landing log and closes it.
+/// Compares all disks of a machine with its replica, and transfers what differs. Records what was
+/// found, and returns it.
+pub(crate) async fn verify(ctx: &Context, item: &Item, job: &Job) -> Result<Verification, CoreError> {
+    let _one_at_a_time = Arc::clone(&item.receiving).lock_owned().await;
+    let source = ChangeSource::of(ctx, item).await?;
+    let snapshot = source.platform.open_snapshot(&source.machine, source.since.as_ref()).await?;
+    let pass = Pass::Verification(job);
+    land_by(ctx, item, (&source, &snapshot), pass, (Consistency::Crash, None)).await?;
+    let record = item.record.lock().await;
+    let found = record.replica.as_ref().and_then(|replica| replica.verified);
+    found.ok_or_else(not_replicating)
+}
+
+/// How a snapshot is received.
+#[derive(Clone, Copy)]
+enum Pass<'a> {
+    /// What the source reports as changed.
+    Changes,
+    /// What differs, with the progress shown by a job.
+    Verification(&'a Job),
+}
+
+/// Receives a snapshot's changes into the landing log and closes it.
 async fn land(
     ctx: &Context,
     item: &Item,
@@ -124,21 +148,32 @@ async fn land(
     consistency: Consistency,
     multi_vm: Option<GroupPointId>,
 ) -> Result<u64, CoreError> {
+    land_by(ctx, item, (source, snapshot), Pass::Changes, (consistency, multi_vm)).await
+}
+
+async fn land_by(
+    ctx: &Context,
+    item: &Item,
+    (source, snapshot): (&ChangeSource, &DiskSnapshot),
+    pass: Pass<'_>,
+    (consistency, multi_vm): (Consistency, Option<GroupPointId>),
+) -> Result<u64, CoreError> {
     let resync = resync::needed(source.since.as_ref(), snapshot);
     let received = async {
         resync::begin(ctx, item, resync).await?;
-        receive_snapshot(ctx, item, snapshot).await
+        receive_snapshot(ctx, item, snapshot, pass).await
     };
     let received = received.await;
     let acknowledge = if received.is_ok() { Acknowledge::Advance } else { Acknowledge::Keep };
     let closed = source.platform.close_snapshot(&snapshot.id, acknowledge).await;
-    let (number, bytes) = match received.and_then(|received| closed.map(|()| received).map_err(Into::into)) {
-        Ok(received) => received,
-        Err(error) => {
-            resync::abort(ctx, item, resync).await;
-            return Err(error);
-        }
-    };
+    let Received { number, bytes, different } =
+        match received.and_then(|received| closed.map(|()| received).map_err(Into::into)) {
+            Ok(received) => received,
+            Err(error) => {
+                resync::abort(ctx, item, resync).await;
+                return Err(error);
+            }
+        };
     let landed = Landed {
         number,
         change: snapshot.change_id.clone(),
@@ -151,6 +186,11 @@ async fn land(
         if let Some(replica) = &mut record.replica {
             replica.received = Some(landed.change.clone());
             replica.received_count = number;
+            if matches!(pass, Pass::Verification(_)) {
+                let compared = Bytes(snapshot.disks.iter().map(|disk| disk.size.0).sum());
+                replica.verified =
+                    Some(Verification { at: snapshot.taken_at, compared, different: Bytes(different) });
+            }
             resync::finish(replica, resync, snapshot, Bytes(bytes));
             replica.landed.push(landed);
         }
@@ -160,16 +200,27 @@ async fn land(
     Ok(number)
 }
 
-/// Writes what the replica lacks of a snapshot into the landing log. Returns the number of the
-/// transfer and of its content bytes.
+/// A transfer in the landing log.
+struct Received {
+    /// Its number.
+    number: u64,
+    /// The number of its content bytes.
+    bytes: u64,
+    /// Bytes that differed and that the source had not reported, if it was a verification.
+    different: u64,
+}
+
+/// Writes what the replica lacks of a snapshot into the landing log.
 async fn receive_snapshot(
     ctx: &Context,
     item: &Item,
     snapshot: &DiskSnapshot,
-) -> Result<(u64, u64), CoreError> {
+    pass: Pass<'_>,
+) -> Result<Received, CoreError> {
     // Without a change record the snapshot is compared with the newest content, so everything that
     // has landed must be processed first.
-    let compare = snapshot.disks.iter().any(|disk| disk.changed.is_none());
+    let verifies = matches!(pass, Pass::Verification(_));
+    let compare = verifies || snapshot.disks.iter().any(|disk| disk.changed.is_none());
     if compare {
         process_all(ctx, item).await?;
     }
@@ -190,6 +241,8 @@ async fn receive_snapshot(
     let dir = ctx.landing_dir(&item.id);
     let mut writer = blocking(move || Writer::create(&dir, number).map_err(landing_failed)).await?;
     let opened = open_all(&target, &head, compare.then_some(Access::Read)).await?;
+    let verifying = ctx.verifying();
+    let (total, mut done, mut different) = (snapshot.disks.iter().map(|disk| disk.size.0).sum(), 0, 0);
     for (index, (disk, against)) in snapshot.disks.iter().zip(opened.uris()).enumerate() {
         if disk.changed.is_none() && ctx.fault_hook().is_some_and(|hook| !hook.compares()) {
             continue;
@@ -197,24 +250,37 @@ async fn receive_snapshot(
         let end = ends.get(index).map_or(u64::MAX, |size| size.0);
         let (uri, changed) = (disk.uri.clone(), disk.changed.clone());
         let source = Source { uri, changed, against, grain: ctx.grain() };
+        let job = match pass {
+            Pass::Changes => None,
+            Pass::Verification(job) => Some(job.clone()),
+        };
         let sent = blocking(move || {
+            let repairs = job.is_none() || verifying != Verifying::RepairsNothing;
             let mut sink = |offset: u64, data: &[u8]| {
-                if offset >= end {
+                if offset >= end || !repairs {
                     return Ok(());
                 }
                 writer.push(index, offset, data).map_err(landing_failed)
             };
-            transfer::send(&source, &mut sink, &|_| ()).map(|()| writer)
+            let different = match job {
+                None => transfer::send(&source, &mut sink, &|_| ()).map(|()| 0)?,
+                Some(job) => {
+                    let progress = |offset| job.progress(done + offset, total);
+                    transfer::verify(&source, verifying, &mut sink, &progress)?
+                }
+            };
+            Ok((writer, different))
         })
         .await;
         match sent {
-            Ok(more) => writer = more,
+            Ok((more, found)) => (writer, different) = (more, different + found),
             Err(error) => return opened.close(Err(error)).await,
         }
+        done += disk.size.0;
     }
     opened.close(Ok(())).await?;
     let bytes = blocking(move || writer.seal().map_err(landing_failed)).await?;
-    Ok((number, bytes))
+    Ok(Received { number, bytes, different })
 }
 
 /// FX-27: a point without a disk, or with one that the machine no longer has, would look complete,

@@ -6,6 +6,8 @@ use std::ops::Range;
 use contract::{CoreError, ErrorCode};
 use nbd::{ALLOCATION, Client, Extent};
 
+use crate::fault_hook::Verifying;
+
 /// Number of bytes read at once.
 pub(crate) const WINDOW: u64 = 1024 * 1024;
 /// Number of bytes after which a full pass reports its progress.
@@ -79,6 +81,51 @@ fn send_different(source: &Source, sink: Sink<'_>, progress: &dyn Fn(u64)) -> Re
     Ok(())
 }
 
+/// Compares the whole disk with the replica and sends what differs to `sink`. Returns how many
+/// bytes differ outside of the grains that the platform's change record names; without such a
+/// record none do.
+pub(crate) fn verify(
+    source: &Source,
+    verifying: Verifying,
+    sink: Sink<'_>,
+    progress: &dyn Fn(u64),
+) -> Result<u64, CoreError> {
+    let mut lane = match verifying {
+        Verifying::TrustsAllocation => Lane::open(source)?,
+        _ => Lane::open_without_maps(source)?,
+    };
+    let everything = 0..lane.size();
+    let reported = match &source.changed {
+        Some(context) => {
+            let mut client = Client::connect_with(&source.uri, &[context]).map_err(nbd_error)?;
+            let dirty = client.extents(context).map_err(nbd_error)?;
+            whole_grains(&dirty, source.grain, lane.size())
+        }
+        None => vec![everything],
+    };
+    let mut unreported = 0;
+    for (offset, length) in windows(0, lane.size()) {
+        if offset % REPORT_EVERY == 0 {
+            progress(offset);
+        }
+        lane.compare(offset, length, &mut |_, at, run| {
+            let inside = overlap(&reported, &(at..at + run.len() as u64));
+            if verifying == Verifying::TrustsTracker && inside == 0 {
+                return Ok(());
+            }
+            unreported += run.len() as u64 - inside;
+            sink(at, run)
+        })?;
+    }
+    Ok(unreported)
+}
+
+/// How many bytes of `range` are in one of `ranges`, which do not overlap.
+fn overlap(ranges: &[Range<u64>], range: &Range<u64>) -> u64 {
+    let common = |one: &Range<u64>| one.end.min(range.end).saturating_sub(one.start.max(range.start));
+    ranges.iter().map(common).sum()
+}
+
 /// Receives a run of content that differs: the replica's connection, offset in bytes, data.
 pub(crate) type Differing<'a> = &'a mut dyn FnMut(&mut Client, u64, &[u8]) -> Result<(), CoreError>;
 
@@ -105,6 +152,14 @@ impl Lane {
         let source_zeroes = Zeroes::new(source.extents(ALLOCATION).map_err(nbd_error)?);
         let replica_zeroes = Zeroes::new(replica.extents(ALLOCATION).map_err(nbd_error)?);
         Ok(Self::over(source, replica, source_zeroes, replica_zeroes, disk.grain))
+    }
+
+    /// As [`Self::open`], but reads everything, whatever the allocation maps say.
+    fn open_without_maps(disk: &Source) -> Result<Self, CoreError> {
+        let mut lane = Self::open(disk)?;
+        lane.source_zeroes = Zeroes::new(Vec::new());
+        lane.replica_zeroes = Zeroes::new(Vec::new());
+        Ok(lane)
     }
 
     /// A second lane over the same disks, with its own connections.
@@ -299,6 +354,12 @@ mod tests {
         let size = 5 * GRAIN + 1024;
         assert_eq!(whole_grains(&extents, GRAIN, size), [GRAIN..2 * GRAIN, 5 * GRAIN..size]);
         assert_eq!(whole_grains(&extents, 4 * GRAIN, size), std::slice::from_ref(&(0..size)));
+    }
+
+    #[test]
+    fn what_ranges_have_in_common_is_counted() {
+        let ranges = [0..10, 20..30];
+        assert_eq!([5..25, 10..20, 0..100].map(|range| overlap(&ranges, &range)), [10, 0, 20]);
     }
 
     #[test]

@@ -19,27 +19,56 @@ use crate::terminal::{bytes, say};
 /// Free disk that the largest measurement takes: disks, their copies, and the log of what is
 /// written to them.
 const DISK: u64 = 8 << 30;
-/// The simulated plans of a hundred and of a thousand machines.
-const PLANS: [&str; 10] =
-    ["test", "--quiet", "-p", "replication", "--test", "it", "--", "scale::", "--ignored", "--nocapture"];
+/// The page that `--page` writes.
+const PAGE: &str = "docs/performance.md";
+/// The simulated plans of a hundred, a thousand and ten thousand machines, as fast as they get.
+const PLANS: [&str; 11] = [
+    "test",
+    "--quiet",
+    "--release",
+    "-p",
+    "replication",
+    "--test",
+    "it",
+    "--",
+    "scale::",
+    "--ignored",
+    "--nocapture",
+];
 
 /// Measures and prints the results. Returns the exit code.
 pub fn command(root: &Utf8Path, arguments: &BenchArgs) -> Result<u8> {
+    if arguments.plans {
+        return plans(root);
+    }
     setup::ensure(root, arguments.consent.yes)?;
     let dir = absolute_utf8(&arguments.dir)?;
     require_disk(&dir)?;
     let suite = Suite::build_fast(root, daemon::uri(&LiveSystem))?;
-    say(format!(
-        "Measuring on the disk of {dir}. This takes a few minutes; keep the machine otherwise idle meanwhile."
-    ));
-    survive_interrupts()?;
-    let code = suite.verdict(&["bench", "--dir", dir.as_str(), "--rounds", &arguments.rounds.to_string()])?;
-    if code == 0 && arguments.plans {
-        say("Simulated plans of a hundred and of a thousand machines:");
-        let status = cargo(root).args(PLANS).status()?;
-        return Ok(u8::from(!status.success()));
+    if !arguments.json {
+        say(format!(
+            "Measuring on the disk of {dir}. This takes a few minutes; keep the machine otherwise idle meanwhile."
+        ));
     }
-    Ok(code)
+    survive_interrupts()?;
+    let (rounds, page) = (arguments.rounds.to_string(), root.join(PAGE));
+    let mut words = vec!["bench", "--dir", dir.as_str(), "--rounds", &rounds];
+    if arguments.json {
+        words.push("--json");
+    }
+    if arguments.page {
+        words.extend(["--page", page.as_str()]);
+    }
+    suite.verdict(&words)
+}
+
+/// Measures simulated plans, which needs no set-up.
+fn plans(root: &Utf8Path) -> Result<u8> {
+    say(
+        "Simulated plans of a hundred, a thousand and ten thousand machines; keep the machine otherwise idle:",
+    );
+    let status = cargo(root).args(PLANS).status()?;
+    Ok(u8::from(!status.success()))
 }
 
 fn require_disk(dir: &Utf8Path) -> Result<()> {

@@ -26,7 +26,14 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Install what is missing on this machine, after saying what that is
-    Setup(Consent),
+    Setup {
+        /// Leave out what does not stay in a container image: the libvirt daemon, and access to
+        /// /dev/kvm
+        #[arg(long)]
+        image: bool,
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Show what this machine can do, without changing anything
     Doctor {
         /// Print JSON
@@ -37,6 +44,17 @@ pub enum Command {
     Conformance(Box<ConformanceArgs>),
     /// Run everything that must pass before a change is merged, up to one short real cycle
     Test(Consent),
+    /// Give random inputs to everything that reads what others send or store
+    Fuzz(FuzzArgs),
+    /// Write the list of all crates that the suite is made of, in the format CycloneDX
+    Sbom {
+        /// The file [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        out: Option<Utf8PathBuf>,
+        /// Print instead which crates use `unsafe` in how many places
+        #[arg(long, conflicts_with = "out")]
+        unsafe_code: bool,
+    },
     /// List the guest images, or build the current one
     Images {
         /// Without it: list
@@ -88,6 +106,17 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         certificate: Option<Utf8PathBuf>,
     },
+    /// Examine the states in which a power loss may have left the disks of a run's guests
+    CrashStates {
+        /// The run's directory, or that of one scenario
+        evidence: Utf8PathBuf,
+        /// Most states between two flushes
+        #[arg(long, value_name = "N", default_value_t = 8)]
+        samples: usize,
+        /// Seed of the choice of these states
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+    },
     /// Write what may be published about a run and verified with its files, and verify it
     Certificate {
         /// The run: its directory, or its id under ./roundtrip-runs
@@ -126,12 +155,24 @@ pub enum HistoryCommand {
 }
 
 /// What `images` does.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Images {
     /// Build the current image, unless the cache holds it
     Build,
     /// List the images in the cache
     List,
+    /// Build the image twice, in two directories and on two dates, and compare every byte
+    Verify(Consent),
+    /// One of the builds of `verify`
+    #[command(hide = true)]
+    Make {
+        /// The cache
+        cache: Utf8PathBuf,
+        /// The witness
+        witness: Utf8PathBuf,
+        /// The agent
+        agent: Utf8PathBuf,
+    },
 }
 
 /// Consent to changes of this machine.
@@ -214,6 +255,19 @@ pub struct ConformanceArgs {
     pub consent: Consent,
 }
 
+/// The arguments of `fuzz`.
+#[derive(Debug, Clone, Args)]
+pub struct FuzzArgs {
+    /// Only these targets [default: all]
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// Seconds for each target
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = value_parser!(u32).range(1..))]
+    pub seconds: u32,
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
 /// The arguments of `report`.
 #[derive(Debug, Clone, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -278,9 +332,15 @@ pub struct BenchArgs {
     /// Directory on the disk to measure; the files made in it are removed
     #[arg(long, value_name = "DIR", default_value = "roundtrip-runs")]
     pub dir: Utf8PathBuf,
-    /// Also show how time and memory grow from a hundred simulated machines to a thousand
-    #[arg(long)]
+    /// Instead show how time and memory grow from a hundred simulated machines to ten thousand
+    #[arg(long, conflicts_with_all = ["json", "page"])]
     pub plans: bool,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Write docs/performance.md
+    #[arg(long)]
+    pub page: bool,
     #[command(flatten)]
     pub consent: Consent,
 }

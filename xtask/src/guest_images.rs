@@ -62,3 +62,17 @@ pub fn list() -> Result<()> {
     }
     Ok(())
 }
+
+/// Builds an image of the given programs in a cache, as a part of `images verify`.
+pub fn make(cache: &Utf8Path, witness: &Utf8Path, agent: &Utf8Path) -> Result<()> {
+    let programs = images::Programs { witness: witness.to_owned(), agent: agent.to_owned() };
+    let image = images::ensure(cache, &programs, &mut |_| {})?;
+    println!("{}\n{}\n{}", image.hash, image.system, image.data);
+    Ok(())
+}
+
+/// Builds the guest's programs; returns the witness and the agent.
+pub fn programs(root: &Utf8Path) -> Result<[Utf8PathBuf; 2]> {
+    let programs = images::build_programs(root, &mut |line| say(format!("  {line}")))?;
+    Ok([programs.witness, programs.agent])
+}

@@ -31,7 +31,7 @@ pub fn command(root: &Utf8Path, history: &Utf8Path, what: &HistoryCommand) -> Re
     };
     let fixed = ["history", "--file", file.as_str()];
     let arguments: Vec<&str> = fixed.iter().chain(what).copied().collect();
-    Suite::on_ready_machine(root)?.verdict(&arguments)
+    Suite::without_guests(root)?.verdict(&arguments)
 }
 
 /// The history of the run in `dir`: the one that was asked for, or the one beside the run.

@@ -8,17 +8,21 @@ mod checks;
 mod clean;
 mod cli;
 mod conformance;
+mod crash_states;
 mod docs;
 mod doctor;
 mod error;
+mod fuzz;
 mod guest_images;
 mod history;
 mod hold;
+mod image_builds;
 mod merge;
 mod mutants;
 mod process;
 mod recheck;
 mod report;
+mod sbom;
 mod setup;
 mod suite;
 mod system;
@@ -58,12 +62,19 @@ fn dispatch(command: &Command) -> Result<u8> {
     let root = cargo::workspace()?;
     let done = |result: Result<()>| result.map(|()| 0);
     match command {
-        Command::Setup(consent) => done(setup::command(&root, consent.yes)),
+        Command::Setup { image, consent } => done(setup::command(&root, consent.yes, *image)),
         Command::Doctor { json } => doctor::command(&root, *json),
         Command::Conformance(arguments) => conformance::command(&root, arguments),
         Command::Test(consent) => checks::command(&root, consent),
-        Command::Images { what: Some(Images::Build) } => done(guest_images::build(&root)),
-        Command::Images { .. } => done(guest_images::list()),
+        Command::Fuzz(arguments) => fuzz::command(&root, arguments),
+        Command::Sbom { unsafe_code: true, .. } => done(sbom::print_unsafe(&root)),
+        Command::Sbom { out, .. } => done(sbom::command(&root, out.as_deref())),
+        Command::Images { what } => match what {
+            Some(Images::Build) => done(guest_images::build(&root)),
+            Some(Images::Verify(consent)) => image_builds::verify(&root, consent.yes),
+            Some(Images::Make { cache, witness, agent }) => done(guest_images::make(cache, witness, agent)),
+            Some(Images::List) | None => done(guest_images::list()),
+        },
         Command::Clean(arguments) => done(clean::command(&root, arguments)),
         Command::Bench(arguments) => bench::command(&root, arguments),
         Command::Docs { experiments } => done(docs::command(&root, *experiments)),
@@ -73,6 +84,9 @@ fn dispatch(command: &Command) -> Result<u8> {
         },
         Command::History { history, what } => history::command(&root, history, what),
         Command::Recheck { dir, certificate } => recheck::command(&root, dir, certificate.as_deref()),
+        Command::CrashStates { evidence, samples, seed } => {
+            crash_states::command(&root, evidence, *samples, *seed)
+        }
         Command::Certificate { run, out } => certificate::command(&root, run, out.as_deref()),
         Command::Mutants(arguments) => mutants::command(&root, arguments),
         Command::Variants(arguments) => variants::command(&root, arguments),

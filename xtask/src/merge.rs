@@ -16,7 +16,7 @@ pub fn command(root: &Utf8Path, arguments: &MergeArgs) -> Result<u8> {
     let MergeArgs { dirs, out, verbose, history } = arguments;
     let dirs = dirs.iter().map(|dir| shards_in(dir)).collect::<Result<Vec<_>>>()?.concat();
     let run = RunDir::plan(out.as_deref())?;
-    let suite = Suite::on_ready_machine(root)?;
+    let suite = Suite::without_guests(root)?;
     run.create()?;
     let merged = merge(&suite, &dirs, &run, *verbose, history.as_deref());
     run.remove_if_empty();

@@ -20,5 +20,5 @@ pub fn command(root: &Utf8Path, dir: &Utf8Path, certificate: Option<&Utf8Path>) 
     if let Some(file) = &certificate {
         arguments.extend(["--certificate", file.as_str()]);
     }
-    Suite::on_ready_machine(root)?.verdict(&arguments)
+    Suite::without_guests(root)?.verdict(&arguments)
 }

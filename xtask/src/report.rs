@@ -28,7 +28,7 @@ pub fn command(root: &Utf8Path, arguments: &ReportArgs) -> Result<u8> {
         words.extend(value.iter().flat_map(|value| [option, value.as_str()]));
     }
     words.extend(trend.then_some("--trend"));
-    let code = Suite::on_ready_machine(root)?.verdict(&words)?;
+    let code = Suite::without_guests(root)?.verdict(&words)?;
     if let Some(picture) = picture {
         take_picture(&dir.join("report.html"), picture)?;
     }

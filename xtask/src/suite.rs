@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::cargo::{SELECTION, build, cargo};
 use crate::error::{INFRASTRUCTURE, USAGE, infrastructure, usage};
 use crate::hold::held;
+use crate::setup::plan::Survey;
 use crate::setup::{Changes, daemon};
 use crate::system::LiveSystem;
 
@@ -70,10 +71,19 @@ impl Suite {
         Self::build_as(root, uri, &["--release", "--bin", "roundtrip-core"])
     }
 
-    /// Builds the suite for a command that changes nothing on this machine, and refuses if set-up
-    /// is needed first.
+    /// Builds the suite for a command that starts no guest, and refuses if packages are missing. No
+    /// libvirt daemon need run: none does in a container that only makes a report.
+    pub fn without_guests(root: &Utf8Path) -> Result<Self> {
+        Self::if_set_up(root, Survey::of(&LiveSystem).is_complete())
+    }
+
+    /// Builds the suite for a command that looks for guests, and refuses if set-up is needed first.
     pub fn on_ready_machine(root: &Utf8Path) -> Result<Self> {
-        if !Changes::find(&LiveSystem, root)?.is_empty() {
+        Self::if_set_up(root, Changes::find(&LiveSystem, root)?.is_empty())
+    }
+
+    fn if_set_up(root: &Utf8Path, ready: bool) -> Result<Self> {
+        if !ready {
             return Err(infrastructure(
                 "This machine is not set up: run `cargo xtask setup`, then this again.",
             ));

@@ -161,6 +161,18 @@ pub trait ReplicationCore: Send + Sync {
         unsupported("reverse_replicate", item)
     }
 
+    /// Compares every disk of the source with its replica, for errors of change tracking that the
+    /// source does not report; allowed while the item replicates. The job reads all of the source,
+    /// at one moment, and all of the replica, whatever change tracking and allocation maps say.
+    ///
+    /// When the job has ended, [`ItemView::verification`] says what it found (FX-41, FX-42), which
+    /// does not make the job fail. What differed is repaired by a recovery point: every point of a
+    /// moment at or after [`Verification::at`](crate::Verification::at) has the source's content
+    /// (FX-44, FX-45). Earlier points are left as they are (FX-43).
+    async fn verify(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        unsupported("verify", item)
+    }
+
     /// Stores a recovery plan, which can be used in both directions (PL-02).
     ///
     /// # Errors

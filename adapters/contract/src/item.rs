@@ -59,11 +59,13 @@ pub enum Operation {
     ReverseReplicate,
     /// Stop protection.
     DisableProtection,
+    /// Compare the source with its replica on demand (FX-41 to FX-45).
+    Verify,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::UnplannedFailover,
         Self::PlannedFailover,
         Self::TestFailover,
@@ -75,6 +77,7 @@ impl Operation {
         Self::Reprotect,
         Self::ReverseReplicate,
         Self::DisableProtection,
+        Self::Verify,
     ];
 }
 
@@ -145,6 +148,19 @@ pub struct Resynchronisation {
     pub compared: Bytes,
     /// Bytes of disk content that were sent.
     pub sent: Bytes,
+}
+
+/// The result of a verification: every disk of the source was read and compared with its replica,
+/// without trust in change tracking or in allocation maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Verification {
+    /// The moment of the source's state that was compared, by the source site's clock.
+    pub at: Timestamp,
+    /// Bytes of disk that were compared.
+    pub compared: Bytes,
+    /// Bytes of disk that differed although the source had not reported them as changed, in pieces
+    /// of any size up to [`RecoveryPoint::LARGEST_PIECE`]. 0: the replica lacked nothing.
+    pub different: Bytes,
 }
 
 /// Settings of the target machine; they can be changed until failover (FO-17).
@@ -250,4 +266,7 @@ pub struct ItemView {
     /// oldest first. A core may drop old ones.
     #[serde(default)]
     pub resynchronisations: Vec<Resynchronisation>,
+    /// The result of the last verification since replication in the current direction started.
+    #[serde(default)]
+    pub verification: Option<Verification>,
 }

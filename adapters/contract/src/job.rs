@@ -29,6 +29,8 @@ pub enum JobKind {
     Reprotect,
     /// Start of replication to the cloud after a failback (HF-17).
     ReverseReplicate,
+    /// Comparison of the source with its replica.
+    Verify,
 }
 
 /// State of a job.

@@ -29,9 +29,13 @@
 //! - **Points.** A core may make more points than the policy asks for, and takes the first
 //!   application-consistent one within [`Policy::app_consistent_every`]. Points that can no longer
 //!   be chosen are merged away at any time, or never, within [`Policy::most_points`].
+//! - **Crash consistency.** A crash-consistent point holds what a disk holds that has lost power:
+//!   everything up to a flush of the guest, and any of the writes between that and the next flush.
 //! - **Health.** Replication that fails is [`Health::Critical`] in the end and may be
 //!   [`Health::Warning`] before. Health may be judged again a while after the event that changes
 //!   it.
+//! - **Verifications.** A job that found differences ends with a warning or without one. The
+//!   repair may be a point of the job's own or the next transfer's.
 //! - **Times.** No method and no job has a time limit but that of the suite. A core may poll
 //!   instead of waiting for events, repeat calls to a platform that failed, take snapshots that it
 //!   does not use, and look at its platforms whenever it wants.
@@ -152,7 +156,7 @@ pub use infrastructure::{
 };
 pub use item::{
     ConfigurationIssue, Health, IssueClass, ItemView, Operation, Phase, Protection, RecoveryPoint,
-    Resynchronisation, TargetSettings, TestFailoverStatus,
+    Resynchronisation, TargetSettings, TestFailoverStatus, Verification,
 };
 pub use job::{JobAction, JobFilter, JobKind, JobState, JobSubject, JobView, Step, StepState};
 pub use machine::{

@@ -235,3 +235,34 @@ fn what_is_no_fat_file_system_or_another_one_is_an_error() {
         }
     }
 }
+
+#[test]
+fn a_name_without_end_is_refused_before_it_takes_time_and_memory() {
+    let mut bytes = partition(FatType::Fat16, 4 << 20);
+    let geometry = Geometry::read(&bytes).unwrap();
+    for at in geometry.fixed_root.clone().step_by(32) {
+        bytes[at..at + 32].fill(b'a');
+        bytes[at + 11] = 0x0f;
+    }
+    let error = compare(&bytes, &bytes, &[]).unwrap_err();
+    assert_eq!(error, FatError::Damaged("a name has more than 20 parts".to_owned()));
+}
+
+#[test]
+fn one_long_chain_for_many_files_is_refused_before_it_takes_time_and_memory() {
+    let mut bytes = partition(FatType::Fat16, 4 << 20);
+    let geometry = Geometry::read(&bytes).unwrap();
+    let table = geometry.tables[0].start;
+    for cluster in 2..geometry.clusters_end as usize - 1 {
+        bytes[table + 2 * cluster..][..2].copy_from_slice(&(cluster as u16 + 1).to_le_bytes());
+    }
+    for (number, at) in geometry.fixed_root.clone().step_by(32).enumerate() {
+        bytes[at..at + 32].fill(0);
+        bytes[at..at + 11].copy_from_slice(format!("FILE{number:04}BIN").as_bytes());
+        bytes[at + 26] = 2;
+    }
+    let last = table + 2 * (geometry.clusters_end as usize - 1);
+    bytes[last..last + 2].fill(0xff);
+    let error = compare(&bytes, &bytes, &[]).unwrap_err();
+    assert_eq!(error, FatError::Damaged("the files of a directory share clusters".to_owned()));
+}

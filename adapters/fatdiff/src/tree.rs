@@ -1,6 +1,7 @@
 //! The directories and files of a FAT file system, and who uses which cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::FatError;
 use crate::volume::Volume;
@@ -16,6 +17,10 @@ const VOLUME_LABEL: u8 = 0x08;
 const DIRECTORY: u8 = 0x10;
 /// Positions of the characters in such a record.
 const LONG_NAME_AT: [usize; 13] = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
+/// Most records of a long name.
+const MOST_PARTS: usize = 20;
+/// Most bytes of all paths together. A boot partition has a few hundred files.
+const MOST_PATH_BYTES: usize = 16 << 20;
 /// Directories that lie deeper than this are a circle.
 const DEEPEST: usize = 64;
 
@@ -45,8 +50,9 @@ pub(crate) struct Tree {
     /// By path in lower case, such as `/loader/loader.conf`.
     entries: BTreeMap<String, Entry>,
     /// The path that uses a cluster; `/` is the root directory.
-    owners: BTreeMap<u32, String>,
+    owners: BTreeMap<u32, Arc<str>>,
     directory_clusters: BTreeSet<u32>,
+    path_bytes: usize,
 }
 
 impl Tree {
@@ -75,7 +81,7 @@ impl Tree {
 
     /// The path that uses a cluster.
     pub(crate) fn owner(&self, cluster: u32) -> Option<&str> {
-        self.owners.get(&cluster).map(String::as_str)
+        self.owners.get(&cluster).map(AsRef::as_ref)
     }
 
     /// Whether a cluster belongs to a directory.
@@ -105,8 +111,13 @@ impl Tree {
     }
 
     fn own(&mut self, path: &str, clusters: &[u32], is_directory: bool) -> Result<(), FatError> {
+        self.path_bytes += path.len();
+        if self.path_bytes > MOST_PATH_BYTES {
+            return Err(FatError::Damaged(format!("its paths have more than {MOST_PATH_BYTES} bytes")));
+        }
+        let owner: Arc<str> = path.into();
         for cluster in clusters {
-            if let Some(other) = self.owners.insert(*cluster, path.to_owned()) {
+            if let Some(other) = self.owners.insert(*cluster, Arc::clone(&owner)) {
                 return Err(FatError::Damaged(format!("{other} and {path} share cluster {cluster}")));
             }
             if is_directory {
@@ -128,6 +139,7 @@ fn named_entries(volume: Volume<'_>, records: &[usize]) -> Result<Vec<(String, E
     let mut entries = Vec::new();
     let mut long_name = Vec::new();
     let mut parts = BTreeSet::new();
+    let mut used = 0;
     for at in records {
         let record = &volume.bytes[*at..*at + RECORD];
         if record[0] == 0 {
@@ -140,6 +152,9 @@ fn named_entries(volume: Volume<'_>, records: &[usize]) -> Result<Vec<(String, E
         }
         parts.insert(*at);
         if is_long_name(record) {
+            if parts.len() > MOST_PARTS {
+                return Err(FatError::Damaged(format!("a name has more than {MOST_PARTS} parts")));
+            }
             // The parts of a long name come in reverse order.
             long_name.splice(0..0, LONG_NAME_AT.map(|at| u16::from_le_bytes([record[at], record[at + 1]])));
             continue;
@@ -150,6 +165,11 @@ fn named_entries(volume: Volume<'_>, records: &[usize]) -> Result<Vec<(String, E
         if record[ATTRIBUTES] & VOLUME_LABEL == 0 && name != "." && name != ".." {
             let number = |at: usize| u32::from(u16::from_le_bytes([record[at], record[at + 1]]));
             let clusters = volume.chain(number(20) << 16 | number(26))?;
+            used += clusters.len();
+            // Before the chains are kept: they may be one long chain, once for each file.
+            if used > volume.geometry.clusters_end as usize {
+                return Err(FatError::Damaged("the files of a directory share clusters".to_owned()));
+            }
             let is_directory = record[ATTRIBUTES] & DIRECTORY != 0;
             entries.push((name, Entry { records, clusters, is_directory }));
         }

@@ -46,7 +46,7 @@ pub struct SimDisk {
 /// A write of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimWrite {
-    /// When it became durable.
+    /// When it was made.
     pub at: Timestamp,
     /// Index of the disk in the machine.
     pub disk: usize,
@@ -56,6 +56,9 @@ pub struct SimWrite {
     pub length: u32,
     /// Content.
     pub payload: Payload,
+    /// Whether the guest flushed all its disks after it. A loss of power may undo what was written
+    /// since the last flush, in part or as a whole.
+    pub flushed: bool,
 }
 
 /// Content of a write, in a compact form from which it can be generated again.
@@ -133,7 +136,7 @@ impl SimBoot {
         Self { machine, number, epoch, started, disks, drivers, up, found: None, journal: Mutex::default() }
     }
 
-    /// Every write so far on all disks, in the order in which they became durable.
+    /// Every write so far on all disks, in the order in which they were made.
     #[must_use]
     pub fn log(&self) -> Vec<SimWrite> {
         self.journal().log.clone()

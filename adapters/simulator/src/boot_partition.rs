@@ -3,17 +3,20 @@
 //! guest comes up only if its boot loader loads the drivers of its hardware.
 
 use std::io::{Cursor, Read, Write};
+use std::ops::Range;
 
 use contract::Firmware;
 use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
 
 use crate::Snapshot;
-use crate::disk::{BOOT_PARTITION, SECTOR};
+use crate::disk::{BOOT_PARTITION, SECTOR, boot_partition_at_end};
 
 const SYSLINUX: &str = "syslinux.cfg";
 const ENTRY: &str = "loader/entries/roundtrip.conf";
 /// The files that hydration edits: the configuration of each boot loader.
 pub(crate) const EDITED_FILES: [&str; 2] = ["/syslinux.cfg", "/loader/entries/roundtrip.conf"];
+/// Length of the partition in bytes.
+const LENGTH: usize = (BOOT_PARTITION.end - BOOT_PARTITION.start) as usize;
 /// EFI system partition, whose FAT may be of any width.
 const PARTITION_TYPE: u8 = 0xef;
 /// Offset of the first partition's entry in the boot record.
@@ -22,15 +25,19 @@ const FIRST_ENTRY: usize = 446;
 /// write them. Who takes them for a part of the place in sectors finds no partition.
 const NO_CYLINDER: [u8; 3] = [0xfe, 0xff, 0xff];
 
-/// The boot record and the partition, with their offsets in bytes.
-pub(crate) fn format(loaded: &[String], carried: &[String]) -> std::io::Result<[(u64, Vec<u8>); 2]> {
-    let mut bytes = vec![0; (BOOT_PARTITION.end - BOOT_PARTITION.start) as usize];
+/// The boot record and the partition, which begins at `start`, with their offsets in bytes.
+pub(crate) fn format(
+    loaded: &[String],
+    carried: &[String],
+    start: u64,
+) -> std::io::Result<[(u64, Vec<u8>); 2]> {
+    let mut bytes = vec![0; LENGTH];
     let options = FormatVolumeOptions::new().bytes_per_cluster(SECTOR as u32).fat_type(FatType::Fat12);
     fatfs::format_volume(Cursor::new(&mut bytes), options.max_root_dir_entries(64))?;
     let fat = FileSystem::new(Cursor::new(&mut bytes), FsOptions::new())?;
     fill(&fat, loaded, carried)?;
     fat.unmount()?;
-    Ok([(0, boot_record()), (BOOT_PARTITION.start, bytes)])
+    Ok([(0, boot_record(start)), (start, bytes)])
 }
 
 fn fill(
@@ -60,17 +67,23 @@ fn image(driver: &str) -> String {
     format!("drivers/{driver}.img")
 }
 
-fn boot_record() -> Vec<u8> {
+fn boot_record(start: u64) -> Vec<u8> {
     let mut record = vec![0; SECTOR];
     let sectors = |bytes: u64| ((bytes / SECTOR as u64) as u32).to_le_bytes();
     record[FIRST_ENTRY + 1..FIRST_ENTRY + 4].copy_from_slice(&NO_CYLINDER);
     record[FIRST_ENTRY + 4] = PARTITION_TYPE;
     record[FIRST_ENTRY + 5..FIRST_ENTRY + 8].copy_from_slice(&NO_CYLINDER);
-    record[FIRST_ENTRY + 8..FIRST_ENTRY + 12].copy_from_slice(&sectors(BOOT_PARTITION.start));
-    let length = BOOT_PARTITION.end - BOOT_PARTITION.start;
-    record[FIRST_ENTRY + 12..FIRST_ENTRY + 16].copy_from_slice(&sectors(length));
+    record[FIRST_ENTRY + 8..FIRST_ENTRY + 12].copy_from_slice(&sectors(start));
+    record[FIRST_ENTRY + 12..FIRST_ENTRY + 16].copy_from_slice(&sectors(LENGTH as u64));
     record[SECTOR - 2..].copy_from_slice(&[0x55, 0xaa]);
     record
+}
+
+/// Where the boot partition of a disk is, in bytes; `None` if it has no valid boot record.
+pub(crate) fn place(disk: &Snapshot) -> Option<Range<u64>> {
+    let record = disk.bytes(0, SECTOR);
+    let places = [BOOT_PARTITION, boot_partition_at_end(disk.size())];
+    places.into_iter().find(|place| record[..] == boot_record(place.start)[..])
 }
 
 /// The drivers that every boot loader loads from a disk; none if it has no boot partition.
@@ -83,12 +96,8 @@ pub(crate) fn loaded_drivers(disk: &Snapshot) -> Vec<String> {
 /// Runs the boot loader of `firmware` on a disk: returns the drivers it loads, or why it does not
 /// start.
 pub(crate) fn start(disk: &Snapshot, firmware: Firmware) -> Result<Vec<String>, String> {
-    let record = disk.bytes(0, SECTOR);
-    if record[..] != boot_record()[..] {
-        return Err("no bootable disk: there is no boot record".to_owned());
-    }
-    let length = (BOOT_PARTITION.end - BOOT_PARTITION.start) as usize;
-    let bytes = disk.bytes(BOOT_PARTITION.start, length);
+    let place = place(disk).ok_or("no bootable disk: there is no boot record")?;
+    let bytes = disk.bytes(place.start, LENGTH);
     let broken = |error: std::io::Error| format!("the boot partition cannot be read: {error}");
     let fat = FileSystem::new(Cursor::new(bytes), FsOptions::new()).map_err(broken)?;
     let root = fat.root_dir();
@@ -114,10 +123,14 @@ mod tests {
     use crate::store::Store;
 
     fn disk(loaded: &[&str], carried: &[&str]) -> Snapshot {
+        disk_with_partition(loaded, carried, BOOT_PARTITION.start)
+    }
+
+    fn disk_with_partition(loaded: &[&str], carried: &[&str], start: u64) -> Snapshot {
         let owned = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
         let mut store = Store::new(Storage::default());
         store.insert(&"disk".into(), 1 << 20, None);
-        for (offset, data) in format(&owned(loaded), &owned(carried)).unwrap() {
+        for (offset, data) in format(&owned(loaded), &owned(carried), start).unwrap() {
             store.write(&"disk".into(), offset, &data).unwrap();
         }
         store.snapshot(&"disk".into()).unwrap()
@@ -130,6 +143,14 @@ mod tests {
             assert_eq!(start(&disk, firmware).unwrap(), ["ahci", "vmw_pvscsi"]);
         }
         assert!(disk.stored() < 64 * 1024, "{} bytes", disk.stored());
+    }
+
+    #[test]
+    fn a_disk_boots_from_a_partition_at_its_end() {
+        let at_end = boot_partition_at_end(1 << 20);
+        let disk = disk_with_partition(&["ahci"], &["ahci"], at_end.start);
+        assert_eq!(place(&disk), Some(at_end));
+        assert_eq!(start(&disk, Firmware::Uefi).unwrap(), ["ahci"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nbd::Extent;
 
 /// Flags of `base:allocation` for unallocated ranges, which read as zeroes.
-const HOLE_AND_ZERO: u64 = 3;
+pub(crate) const HOLE_AND_ZERO: u64 = 3;
 
 /// One chunk of a volume's own content.
 #[derive(Clone, Debug)]
@@ -89,6 +89,22 @@ impl Snapshot {
         let mut bytes = vec![0; length];
         self.read(offset, &mut bytes);
         bytes
+    }
+
+    /// The same content with these bytes from byte `offset` on.
+    pub(crate) fn with(&self, offset: u64, bytes: &[u8]) -> Self {
+        let mut layer = Layer::default();
+        let mut rest = bytes;
+        for (index, within, length) in pieces(self.chunk, offset, bytes.len() as u64) {
+            let (piece, after) = rest.split_at(length);
+            let mut chunk = self.bytes(index * self.chunk, self.chunk as usize);
+            chunk[within..within + length].copy_from_slice(piece);
+            let is_zero = chunk.iter().all(|byte| *byte == 0);
+            layer.chunks.insert(index, if is_zero { Chunk::Zero } else { Chunk::Data(chunk.into()) });
+            rest = after;
+        }
+        let layers = std::iter::once(Arc::new(layer)).chain(self.layers.iter().cloned());
+        Self { layers: layers.collect(), ..*self }
     }
 
     /// Offsets in bytes of the sectors in which two disks of the same size differ, in ascending

@@ -10,8 +10,13 @@ use crate::Snapshot;
 
 /// Unit in which a disk is written, in bytes.
 pub(crate) const SECTOR: usize = 512;
-/// Position of the boot partition on the first disk, in bytes.
+/// Usual position of the boot partition on the first disk, in bytes.
 pub(crate) const BOOT_PARTITION: Range<u64> = 0x1_0000..0x4_0000;
+/// Where the boot partition is on a disk of `bytes` bytes, if it is the last thing there.
+pub(crate) fn boot_partition_at_end(bytes: u64) -> Range<u64> {
+    bytes.saturating_sub(BOOT_PARTITION.end - BOOT_PARTITION.start)..bytes
+}
+
 /// Smallest size of a disk, in bytes.
 pub(crate) const SMALLEST: u64 = 512 * 1024;
 const MAGIC: &str = "roundtrip sim disk 1";
@@ -78,8 +83,12 @@ pub(crate) struct Layout {
 const GRAIN: u64 = 64 * 1024;
 
 impl Layout {
-    pub(crate) fn new(disk: usize, disks: usize, bytes: u64, load: Load) -> Self {
-        let ledger_at = if disk == 0 { BOOT_PARTITION.end } else { BOOT_PARTITION.start };
+    /// The layout of disk number `disk` of `disks`, which has `bytes` bytes. The first one has its
+    /// boot partition at `boot`.
+    pub(crate) fn new(disk: usize, disks: usize, bytes: u64, load: Load, boot: &Range<u64>) -> Self {
+        let boots_at_end = disk == 0 && boot.end == bytes;
+        let bytes = if boots_at_end { boot.start } else { bytes };
+        let ledger_at = if disk == 0 && !boots_at_end { boot.end } else { BOOT_PARTITION.start };
         let churn_at = ledger_at + LEDGER_BYTES;
         // The last grain of the last disk, and a grain that is never written before it.
         let end = (bytes / GRAIN).saturating_sub(2) * GRAIN;
@@ -146,7 +155,7 @@ mod tests {
             zero_every: u32::MAX,
             phase: Millis(u64::MAX),
         };
-        let layout = Layout::new(99, 101, u64::MAX, most);
+        let layout = Layout::new(99, 101, u64::MAX, most, &BOOT_PARTITION);
         assert_eq!(layout.encode().len(), SECTOR);
         assert!(serde_json::to_vec(&layout).unwrap().len() < SECTOR);
     }

@@ -7,9 +7,11 @@ use contract::VolumeId;
 use nbd::errno;
 use nbd::{ALLOCATION, Export, Extent, Refusal};
 
+use crate::content::HOLE_AND_ZERO;
 use crate::extents::{Division, Telling};
 use crate::faults::Faults;
 use crate::state::State;
+use crate::tracker_lies::without_second_half;
 use crate::{SimSite, Snapshot};
 
 /// A disk of a snapshot, read over the site's link.
@@ -34,6 +36,15 @@ impl SnapshotExport {
     ) -> Self {
         Self { content, changed, division, faults, bytes, reads: AtomicU64::new(0) }
     }
+
+    /// Which parts hold data, as the site says.
+    fn allocation(&self) -> Vec<Extent> {
+        let extents = self.content.allocation();
+        match self.faults.allocation_lies() {
+            true => without_second_half(extents, self.content.size(), HOLE_AND_ZERO),
+            false => extents,
+        }
+    }
 }
 
 impl Export for SnapshotExport {
@@ -46,7 +57,8 @@ impl Export for SnapshotExport {
     }
 
     fn contexts(&self) -> Vec<String> {
-        let changed = self.changed.iter().map(|(name, _)| name.clone());
+        let is_there = |_: &_| self.faults.has_list_of_changes();
+        let changed = self.changed.iter().filter(is_there).map(|(name, _)| name.clone());
         std::iter::once(ALLOCATION.to_owned()).chain(changed).collect()
     }
 
@@ -72,11 +84,11 @@ impl Export for SnapshotExport {
     fn extents(&self, context: &str) -> Result<Option<Vec<Extent>>, Refusal> {
         self.faults.export_answers()?;
         Ok(match &self.changed {
-            Some((name, extents)) if name == context => {
+            Some((name, extents)) if name == context && self.faults.has_list_of_changes() => {
                 self.faults.tracker_answers()?;
                 Some(self.division.of(extents.clone(), Telling::Changes))
             }
-            _ => (context == ALLOCATION).then(|| self.division.of(self.content.allocation(), Telling::Data)),
+            _ => (context == ALLOCATION).then(|| self.division.of(self.allocation(), Telling::Data)),
         })
     }
 

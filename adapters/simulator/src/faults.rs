@@ -7,6 +7,8 @@ use contract::{Bytes, MachineId, Millis, PlatformErrorKind as Kind};
 use nbd::Refusal;
 use nbd::errno;
 
+use crate::TrackerLie;
+
 /// A method of the platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "each is named after its method")]
@@ -135,6 +137,14 @@ pub enum SimFault {
     FirstDiskTracked,
     /// Snapshots fail when they are asked for changes.
     TrackerFails,
+    /// Snapshots say that they have a list of changes, and do not have it.
+    NoListOfChanges,
+    /// Snapshots name changes that are wrong.
+    TrackerLies(TrackerLie),
+    /// What administrators do to disks leaves the record of changes as it was.
+    EventsUnnoticed,
+    /// Maps of allocation say that the second half of each disk of a snapshot holds no data.
+    AllocationLies,
     /// As [`Self::SiteLost`], when the next call of this method comes, which has no effect.
     LostAt(Call),
     /// The site answers no call any more from the next one of this method on, which still takes
@@ -173,6 +183,10 @@ struct Inner {
     room: Option<u64>,
     first_disk_tracked: bool,
     tracker_fails: bool,
+    no_list_of_changes: bool,
+    tracker_lie: Option<TrackerLie>,
+    events_unnoticed: bool,
+    allocation_lies: bool,
     lost_at: Option<Call>,
     cut_from: Option<Call>,
     silent: bool,
@@ -211,6 +225,10 @@ impl Faults {
             SimFault::Call(failing) => inner.failing.push(*failing),
             SimFault::FirstDiskTracked => inner.first_disk_tracked = true,
             SimFault::TrackerFails => inner.tracker_fails = true,
+            SimFault::NoListOfChanges => inner.no_list_of_changes = true,
+            SimFault::TrackerLies(lie) => inner.tracker_lie = Some(*lie),
+            SimFault::EventsUnnoticed => inner.events_unnoticed = true,
+            SimFault::AllocationLies => inner.allocation_lies = true,
             SimFault::LostAt(call) => inner.lost_at = Some(*call),
             SimFault::CutFrom(call) => inner.cut_from = Some(*call),
             SimFault::ShutdownRefused(_) | SimFault::QuiesceRefused(_) | SimFault::GuestHangs(_) => {}
@@ -252,6 +270,26 @@ impl Faults {
     /// Whether a snapshot names the changes of a machine's disk with this number.
     pub(crate) fn names_changes_of(&self, disk: usize) -> bool {
         disk == 0 || !self.inner().first_disk_tracked
+    }
+
+    /// Whether the list of changes that a snapshot speaks of is there.
+    pub(crate) fn has_list_of_changes(&self) -> bool {
+        !self.inner().no_list_of_changes
+    }
+
+    /// How the record of changes is wrong.
+    pub(crate) fn tracker_lie(&self) -> Option<TrackerLie> {
+        self.inner().tracker_lie
+    }
+
+    /// Whether the site notices what administrators do to disks.
+    pub(crate) fn notices_events(&self) -> bool {
+        !self.inner().events_unnoticed
+    }
+
+    /// Whether maps of allocation are wrong.
+    pub(crate) fn allocation_lies(&self) -> bool {
+        self.inner().allocation_lies
     }
 
     /// Fails if snapshots cannot be asked for changes.

@@ -54,6 +54,8 @@ pub(crate) struct Guest {
     rewrite_random: Random,
     rewrite_at: u64,
     rewritten: u64,
+    /// Random numbers that say which background writes are flushed.
+    flush_random: Random,
     hung: bool,
 }
 
@@ -89,6 +91,7 @@ impl Guest {
             rewrite_random: Random::new(!on.seed),
             rewrite_at: NEVER,
             rewritten: 0,
+            flush_random: Random::new(on.seed.rotate_left(32)),
             hung: false,
             layouts,
         };
@@ -138,7 +141,7 @@ impl Guest {
         Some(match due {
             Due::Wipe => {
                 let (disk, offset) = self.wipes.pop_front()?;
-                write(at, disk, offset, RECORD_BYTES as u32, Payload::Zeroes)
+                write(at, disk, offset..offset + RECORD_BYTES as u64, Payload::Zeroes, true)
             }
             Due::Record => {
                 self.record_at = self.after(at, self.load().record_every);
@@ -169,7 +172,7 @@ impl Guest {
         self.next += 1;
         let uptime_ms = at.saturating_sub(self.powered_at) / 1000;
         let record = Record { number, epoch: self.epoch, uptime_ms, seen: 0, quiesced };
-        Some(write(at, disk, offset, RECORD_BYTES as u32, Payload::Record(record)))
+        Some(write(at, disk, offset..offset + RECORD_BYTES as u64, Payload::Record(record), true))
     }
 
     fn churn(&mut self, at: u64, disk: usize) -> SimWrite {
@@ -179,7 +182,8 @@ impl Guest {
         let place = self.place_of_churn(disk, zeroes);
         let payload = if zeroes { Payload::Zeroes } else { Payload::Noise(self.random.next_u64()) };
         self.churn_at[disk] = self.after(at, load.churn_every);
-        write(at, disk, place.start, (place.end - place.start) as u32, payload)
+        let flushed = self.flush_random.below(2) == 0;
+        write(at, disk, place, payload, flushed)
     }
 
     /// A random place of a background write.
@@ -227,7 +231,7 @@ impl Guest {
         let payload = if self.rewritten.is_multiple_of(2) { Payload::Zeroes } else { noise };
         self.rewritten += 1;
         self.schedule_rewrite(at);
-        Some(write(at, disk, range.start, (range.end - range.start) as u32, payload))
+        Some(write(at, disk, range, payload, false))
     }
 
     fn schedule_rewrite(&mut self, after: u64) {
@@ -271,6 +275,7 @@ impl Guest {
     }
 }
 
-fn write(at: u64, disk: usize, offset: u64, length: u32, payload: Payload) -> SimWrite {
-    SimWrite { at: moment(at), disk, offset, length, payload }
+fn write(at: u64, disk: usize, range: Range<u64>, payload: Payload, flushed: bool) -> SimWrite {
+    let (offset, length) = (range.start, (range.end - range.start) as u32);
+    SimWrite { at: moment(at), disk, offset, length, payload, flushed }
 }

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use crate::boot_partition::{EDITED_FILES, loaded_drivers};
-use crate::disk::{BOOT_PARTITION, SECTOR};
-use crate::{Allowed, SimBoot, Snapshot};
+use crate::disk::SECTOR;
+use crate::{Allowed, SimBoot, Snapshot, boot_partition};
 
 impl SimBoot {
     /// The bytes in which this machine's disks may differ from `before`, the disks that they were
@@ -17,20 +17,15 @@ impl SimBoot {
         if self.drivers.iter().all(|driver| loaded.contains(driver)) {
             return Vec::new();
         }
+        let Some(place) = boot_partition::place(before) else { return Vec::new() };
+        let partition = |disk: &Snapshot| disk.bytes(place.start, (place.end - place.start) as usize);
         let found = fatdiff::compare(&partition(before), &partition(&after.base), &EDITED_FILES);
         // A partition that cannot be compared is one in which nothing is allowed.
         let explained = found.map(|found| found.explained).unwrap_or_default();
-        explained.into_iter().map(|sectors| Allowed { disk: 0, bytes: on_disk(&sectors) }).collect()
+        let offset = |sector: u64| place.start + sector * SECTOR as u64;
+        let on_disk = |sectors: Range<u64>| offset(sectors.start)..offset(sectors.end);
+        explained.into_iter().map(|sectors| Allowed { disk: 0, bytes: on_disk(sectors) }).collect()
     }
-}
-
-fn partition(disk: &Snapshot) -> Vec<u8> {
-    disk.bytes(BOOT_PARTITION.start, (BOOT_PARTITION.end - BOOT_PARTITION.start) as usize)
-}
-
-fn on_disk(sectors: &Range<u64>) -> Range<u64> {
-    let offset = |sector: u64| BOOT_PARTITION.start + sector * SECTOR as u64;
-    offset(sectors.start)..offset(sectors.end)
 }
 
 #[cfg(test)]
@@ -43,7 +38,7 @@ mod tests {
     use super::*;
     use crate::Storage;
     use crate::boot_partition::format;
-    use crate::disk::SMALLEST;
+    use crate::disk::{BOOT_PARTITION, SMALLEST};
     use crate::{Cut, SimDisk, cut_of, store::Store};
 
     fn disk(parts: &[(u64, Vec<u8>)]) -> Snapshot {
@@ -57,7 +52,7 @@ mod tests {
     /// loaders' configurations are edited, and then `tamper` is called with the partition.
     fn recovered(driver: &str, tamper: fn(&mut Vec<u8>)) -> Cut {
         let drivers = ["vmw_pvscsi", "ata_piix"].map(ToOwned::to_owned);
-        let mut parts = format(&drivers[..1], &drivers).unwrap();
+        let mut parts = format(&drivers[..1], &drivers, BOOT_PARTITION.start).unwrap();
         let before = [disk(&parts)];
         let fat = FileSystem::new(Cursor::new(&mut parts[1].1), FsOptions::new()).unwrap();
         for path in EDITED_FILES {

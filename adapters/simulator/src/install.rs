@@ -8,7 +8,7 @@ use contract::{
     PlatformError, VolumeId,
 };
 
-use crate::disk::{Layout, SECTOR, SMALLEST};
+use crate::disk::{BOOT_PARTITION, Layout, SECTOR, SMALLEST, boot_partition_at_end};
 use crate::{Load, SimProfile, SimSite, boot_partition};
 
 /// A machine to install.
@@ -28,6 +28,8 @@ pub struct SimInstall {
     pub disks: Vec<(DiskId, Bytes)>,
     /// The workload of its guest.
     pub load: Load,
+    /// Whether the boot partition is the last thing on the first disk.
+    pub boots_at_end: bool,
     /// Drivers that its initial RAM disks load; `None`: those of the site.
     pub loads: Option<Vec<String>>,
     /// Drivers that are on its boot partition and can be added.
@@ -48,6 +50,7 @@ impl SimInstall {
             memory: Bytes(1 << 30),
             disks: vec![("system".into(), Bytes(1 << 20)), ("data".into(), Bytes(1 << 20))],
             load: Load::default(),
+            boots_at_end: false,
             loads: None,
             carries: drivers.into_iter().map(ToOwned::to_owned).collect(),
         }
@@ -91,12 +94,16 @@ impl SimSite {
             self.add_volume(volume, *size, None)?;
         }
         let loads = install.loads.clone().unwrap_or_else(|| self.boot_drivers());
-        let formatted = boot_partition::format(&loads, &install.carries)
+        let boot = match volumes.first() {
+            Some((_, size)) if install.boots_at_end => boot_partition_at_end(*size),
+            _ => BOOT_PARTITION,
+        };
+        let formatted = boot_partition::format(&loads, &install.carries, boot.start)
             .map_err(|error| self.refuse(Kind::Failed, format!("format a boot partition: {error}")))?;
         self.with(|state| {
             let mut put = |volume: &VolumeId, offset, data: &[u8]| state.store.write(volume, offset, data);
             for (index, (volume, size)) in volumes.iter().enumerate() {
-                let layout = Layout::new(index, volumes.len(), *size, install.load);
+                let layout = Layout::new(index, volumes.len(), *size, install.load, &boot);
                 put(volume, SECTOR as u64, &layout.encode())?;
                 if let Some(range) = layout.rewritten() {
                     put(volume, range.start, &vec![0xa5; (range.end - range.start) as usize])?;

@@ -98,7 +98,7 @@ pub(crate) fn layouts(names: &[DiskId], disks: &[Snapshot]) -> Result<Vec<Layout
 mod tests {
     use super::*;
     use crate::Storage;
-    use crate::disk::Load;
+    use crate::disk::{BOOT_PARTITION, Load};
     use crate::store::Store;
 
     const NAMES: [&str; 2] = ["system", "data"];
@@ -111,7 +111,9 @@ mod tests {
     impl Disks {
         fn new() -> Self {
             let mut store = Store::new(Storage::default());
-            let layouts = (0..2).map(|index| Layout::new(index, 2, 1 << 20, Load::default())).collect();
+            let layouts = (0..2)
+                .map(|index| Layout::new(index, 2, 1 << 20, Load::default(), &BOOT_PARTITION))
+                .collect();
             NAMES.iter().for_each(|name| store.insert(&(*name).into(), 1 << 20, None));
             Self { store, layouts }
         }

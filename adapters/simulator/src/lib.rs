@@ -22,23 +22,26 @@
 //! when two are ready. So compare runs by [`SimSite::fingerprint`], which sorts by machine, and
 //! call [`SimWorld::settle`] before acting on a simulation in which several machines are at work.
 //!
-//! - `content`, `store`: volumes; `extents`: how a site tells what changed
+//! - `content`, `store`, `change_records`: volumes; `extents`: how a site tells what changed
 //! - `write_cache`: what clients have written to a volume and not flushed
 //! - `disk`, `boot_partition`, `ledger`: the content of a machine's disks
 //! - `guest`, `boot`: the guest of a machine, and the record of its boot
 //! - `hydrated`: what hydration may have edited on a machine's first disk
 //! - `site`, `power`, `snapshots`, `volumes`, `exports`: the platform
-//! - `site_events`: what administrators do to the disks of a machine
-//! - `faults`: fault injection; `process`: crashes of a core
+//! - `site_events`, `machine_events`: what administrators do to disks and machines
+//! - `faults`, `tracker_lies`: fault injection; `process`: crashes of a core
 //! - `write_order`: the position of a recovered machine in the order of writes
 //! - [`testbed`]: two sites with a core between them, for tests of a core
 
 mod boot;
 mod boot_partition;
+mod capture;
+mod change_records;
 mod clock;
 mod content;
 mod disk;
 mod disk_attachment;
+mod epoch;
 mod exports;
 mod extents;
 mod faults;
@@ -46,6 +49,7 @@ mod guest;
 mod hydrated;
 mod install;
 mod ledger;
+mod machine_events;
 mod machines;
 mod power;
 mod process;
@@ -60,20 +64,24 @@ mod state;
 mod store;
 pub mod testbed;
 mod trace;
+mod tracker_lies;
 mod volumes;
 mod world;
 mod write_cache;
 mod write_order;
 
 pub use boot::{Ack, End, Payload, SimBoot, SimDisk, SimWrite};
+pub use capture::Capture;
 pub use clock::SimClock;
 pub use content::Snapshot;
 pub use disk::Load;
+pub use epoch::Epoch;
 pub use faults::{Call, FailCall, Link, SimFault};
 pub use install::SimInstall;
 pub use process::SimProcess;
 pub use profile::{Extents, SimConfig, SimProfile, Storage, TrackingPersistence};
 pub use site::SimSite;
 pub use trace::Event;
+pub use tracker_lies::TrackerLie;
 pub use world::{SimWorld, run};
-pub use write_order::{Allowed, Cut, DiskSizes, Mismatch, PrefixMatch, cut_of, last_record};
+pub use write_order::{Allowed, Cut, DiskSizes, Mismatch, PrefixMatch, cut_of, durable_before, last_record};

@@ -9,6 +9,7 @@ use contract::{
 use inventory::Volumes;
 
 use crate::boot::{SimBoot, SimDisk};
+use crate::capture::RecentWrites;
 use crate::clock::{micros, moment};
 use crate::guest::{Guest, PowerOn};
 use crate::seeds::seed_of;
@@ -141,7 +142,7 @@ impl SimSite {
         let mut boot = SimBoot::new(spec.id.clone(), number, on.epoch, moment(now), disks);
         (boot.found, boot.up, boot.drivers) = (found, up, needed);
         let volumes = spec.disks.iter().map(|(_, volume)| volume.clone()).collect();
-        Running { boot: Arc::new(boot), volumes, guest, closing: None }
+        Running { boot: Arc::new(boot), volumes, guest, recent: RecentWrites::default(), closing: None }
     }
 
     /// The epoch of a boot, which no other boot of a machine has at any site: the upper half is the

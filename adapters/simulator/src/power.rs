@@ -102,6 +102,10 @@ impl SimSite {
             | SimFault::WriteError(_)
             | SimFault::FirstDiskTracked
             | SimFault::TrackerFails
+            | SimFault::NoListOfChanges
+            | SimFault::TrackerLies(_)
+            | SimFault::EventsUnnoticed
+            | SimFault::AllocationLies
             | SimFault::LostAt(_)
             | SimFault::CutFrom(_)
             | SimFault::Call(_) => {}

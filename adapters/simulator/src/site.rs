@@ -15,6 +15,7 @@ use contract::{
 use nbd::{DiskServer, Served};
 use tokio::sync::watch;
 
+use crate::capture::{Capture, Capturing};
 use crate::disk::BOOT_PARTITION;
 use crate::faults::Faults;
 use crate::state::State;
@@ -114,6 +115,12 @@ impl SimSite {
     /// Replaces the link out of the site.
     pub fn set_link(&self, link: Link) {
         self.faults.set_link(link);
+    }
+
+    /// Replaces what snapshots of running machines hold. `may_lack` is asked each time that one is
+    /// about to lack writes.
+    pub fn set_capture(&self, capture: Capture, may_lack: Arc<dyn Fn() -> bool + Send + Sync>) {
+        self.with(|state| state.capturing = Capturing { capture, may_lack: Some(may_lack) });
     }
 
     /// Number of calls of a method so far, including refused ones.

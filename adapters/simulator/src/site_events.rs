@@ -1,10 +1,10 @@
 //! What administrators do to a machine's disks without the core that replicates it.
 
-use contract::{Bytes, DiskId, MachineId, PlatformError, PlatformErrorKind as Kind, VolumeId};
+use contract::{Bytes, DiskId, MachineId, Platform as _, PlatformError, PlatformErrorKind as Kind, VolumeId};
 
-use crate::disk::{Layout, SECTOR};
+use crate::disk::{BOOT_PARTITION, Layout, SECTOR};
 use crate::state::State;
-use crate::{SimSite, Snapshot};
+use crate::{SimSite, Snapshot, boot_partition};
 
 impl SimSite {
     /// Adds an empty disk to a machine that is off. Its guest uses it from the next boot on.
@@ -53,7 +53,7 @@ impl SimSite {
     }
 
     /// Replaces the last disk of a machine that is off by an empty one of the same name and size.
-    /// The site knows no changes of the new one.
+    /// The site knows no changes of the new one, or, if it does not notice, names none.
     ///
     /// # Errors
     /// There is no such machine, or it is running.
@@ -63,11 +63,14 @@ impl SimSite {
             let (disk, old) = self.detach_last(state, machine)?;
             let size = state.store.snapshot(&old).ok()?.size();
             let volume = VolumeId(format!("{old}-{}", state.next(machine)));
-            Some((disk, volume, size))
+            Some((disk, old, volume, size))
         });
-        let Some((disk, volume, size)) = replaced else { return Ok(()) };
+        let Some((disk, old, volume, size)) = replaced else { return Ok(()) };
         self.add_volume(&volume, size, None)?;
         self.with(|state| {
+            if !self.faults().notices_events() {
+                state.store.track_anew(&volume, &old);
+            }
             if let Some(record) = state.machines.get_mut(machine) {
                 record.spec.disks.push((disk, volume.clone()));
             }
@@ -76,27 +79,65 @@ impl SimSite {
         })
     }
 
+    /// Moves a machine to another host while it runs. The site no longer knows what has changed
+    /// since any moment, or, if it does not notice, takes everything for unchanged.
+    ///
+    /// # Errors
+    /// There is no such machine.
+    pub async fn migrate(&self, machine: &MachineId) -> Result<(), PlatformError> {
+        let disks = self.machine(machine).await?.disks;
+        if self.faults().notices_events() {
+            return self.forget_changes(machine);
+        }
+        let now = self.clock().micros();
+        self.with(|state| {
+            state.catch_up(machine, now);
+            disks.iter().for_each(|disk| state.store.track_anew(&disk.volume, &disk.volume));
+        });
+        Ok(())
+    }
+
     /// Puts the disks of a machine that is off back to what they held at an earlier moment. The
-    /// site no longer knows what has changed since any moment.
+    /// site no longer knows what has changed since any moment, unless it does not notice.
     ///
     /// # Errors
     /// There is no such machine, it is running, or its disks have other sizes.
     pub fn revert_disks(&self, machine: &MachineId, disks: &[Snapshot]) -> Result<(), PlatformError> {
         for (volume, earlier) in self.offline_disks(machine)?.iter().zip(disks) {
-            self.with(|state| {
+            self.change_offline(|state| {
                 let now = state.store.snapshot(volume)?;
                 for offset in now.differences(earlier, SECTOR) {
                     state.store.write(volume, offset, &earlier.bytes(offset, SECTOR))?;
                 }
-                Ok::<_, String>(())
-            })
-            .map_err(|broken| self.refuse(Kind::Failed, broken))?;
+                Ok(())
+            })?;
         }
-        self.forget_changes(machine)
+        self.forget_if_noticed(machine)
+    }
+
+    /// Changes disks of a machine that is off, and records the changes if the site notices them.
+    fn change_offline(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<(), String>,
+    ) -> Result<(), PlatformError> {
+        let changed = self.with(|state| {
+            state.store.record_changes(self.faults().notices_events());
+            let changed = change(state);
+            state.store.record_changes(true);
+            changed
+        });
+        changed.map_err(|broken| self.refuse(Kind::Failed, broken))
+    }
+
+    fn forget_if_noticed(&self, machine: &MachineId) -> Result<(), PlatformError> {
+        match self.faults().notices_events() {
+            true => self.forget_changes(machine),
+            false => Ok(()),
+        }
     }
 
     /// Writes to a disk of a machine that is off. The site no longer knows what has changed since
-    /// any moment.
+    /// any moment, unless it does not notice.
     ///
     /// # Errors
     /// There is no such machine, it is running, or it has no such disk.
@@ -109,9 +150,8 @@ impl SimSite {
     ) -> Result<(), PlatformError> {
         let volumes = self.offline_disks(machine)?;
         let volume = volumes.get(disk).ok_or_else(|| self.unknown("disk", &disk))?;
-        self.with(|state| state.store.write(volume, offset, data))
-            .map_err(|broken| self.refuse(Kind::Failed, broken))?;
-        self.forget_changes(machine)
+        self.change_offline(|state| state.store.write(volume, offset, data))?;
+        self.forget_if_noticed(machine)
     }
 
     fn detach_last(&self, state: &mut State, machine: &MachineId) -> Option<(DiskId, VolumeId)> {
@@ -131,10 +171,12 @@ impl SimSite {
         let volumes = inventory::volumes_of(&record.spec);
         let lay_out = |state: &mut State| -> Result<(), String> {
             let first = volumes.first().ok_or_else(|| "the machine has no disk".to_owned())?;
-            let load = Layout::read(&state.store.snapshot(first)?, 0)?.load;
+            let first = state.store.snapshot(first)?;
+            let load = Layout::read(&first, 0)?.load;
+            let boot = boot_partition::place(&first).unwrap_or(BOOT_PARTITION);
             for (index, volume) in volumes.iter().enumerate() {
                 let size = state.store.snapshot(volume)?.size();
-                let layout = Layout::new(index, volumes.len(), size, load).encode();
+                let layout = Layout::new(index, volumes.len(), size, load, &boot).encode();
                 state.store.write(volume, SECTOR as u64, &layout)?;
             }
             Ok(())

@@ -10,10 +10,12 @@ use contract::{
 };
 use nbd::Served;
 
+use crate::capture::Lacking;
 use crate::clock::moment;
 use crate::exports::SnapshotExport;
+use crate::seeds::seed_of;
 use crate::state::{SnapshotRecord, State};
-use crate::{SimSite, TrackingPersistence};
+use crate::{SimSite, TrackerLie, TrackingPersistence};
 
 /// A disk of a snapshot that is being taken.
 struct Frozen {
@@ -102,9 +104,15 @@ impl SimSite {
         let since = since.filter(|id| record.tracked.contains(id)).cloned();
         let change = ChangeId(format!("change-{machine}-{}", state.next(machine)));
         let bytes = Arc::default();
-        let frozen = self.freeze_disks(state, machine, since.as_ref(), &bytes)?;
+        let lacking = self.lacking(state, machine, &change);
+        let frozen = self.freeze_disks(state, (machine, lacking.as_ref()), since.as_ref(), &bytes)?;
+        let missing = lacking.map(|lacking| lacking.places(&volumes_of(state, machine)));
         if live && state.tracking != TrackingPersistence::Never {
             self.track(state, machine, &change, since.as_ref());
+        }
+        // What this snapshot lacks, the next one has changed.
+        for (volume, offset, length) in missing.into_iter().flatten() {
+            state.store.mark(&volume, offset, length);
         }
         let id = SnapshotId(format!("snapshot-{machine}-{}", state.next(machine)));
         let (disks, served): (Vec<_>, _) = frozen.into_iter().map(|disk| self.serve(machine, disk)).unzip();
@@ -125,6 +133,13 @@ impl SimSite {
         })
     }
 
+    /// What a snapshot of a machine that is running lacks, if it lacks anything.
+    fn lacking<'a>(&self, state: &'a State, machine: &MachineId, change: &ChangeId) -> Option<Lacking<'a>> {
+        let running = state.machines.get(machine)?.running.as_ref()?;
+        let lacking = running.recent.leave_out(seed_of(self.seed(), &[&change.0], 0))?;
+        state.capturing.may_lack().then_some(lacking)
+    }
+
     fn serve(&self, machine: &MachineId, disk: Frozen) -> (SnapshotDisk, Served) {
         let name = format!("{}-{machine}-{}", self.config().id, disk.shown.id);
         let served = self.serve_disk(&name, Arc::new(disk.export));
@@ -134,7 +149,7 @@ impl SimSite {
     fn freeze_disks(
         &self,
         state: &State,
-        machine: &MachineId,
+        (machine, lacking): (&MachineId, Option<&Lacking<'_>>),
         since: Option<&ChangeId>,
         bytes: &Arc<AtomicU64>,
     ) -> Result<Vec<Frozen>, PlatformError> {
@@ -144,8 +159,17 @@ impl SimSite {
                 .store
                 .snapshot(volume)
                 .map_err(|broken| self.refuse(Kind::Failed, format!("freeze the disks: {broken}")))?;
+            let content = match lacking {
+                Some(lacking) => lacking.of_disk(number, content),
+                None => content,
+            };
             let since = since.filter(|_| self.faults().names_changes_of(number));
-            let changed = since.and_then(|since| Some((context(since), state.store.changed(volume, since)?)));
+            let told = |changes| match self.faults().tracker_lie() {
+                Some(lie) => lie.instead(changes, number, content.size()),
+                None => changes,
+            };
+            let changes = since.and_then(|since| Some((context(since), state.store.changed(volume, since)?)));
+            let changed = changes.map(|(context, changes)| (context, told(changes)));
             let shown = SnapshotDisk {
                 id: contract::DiskId::clone(id),
                 size: Bytes(content.size()),
@@ -182,11 +206,18 @@ impl SimSite {
             Some((snapshot.machine.clone(), snapshot.bytes.load(Ordering::Relaxed)))
         });
         let Some((machine, read)) = read else { return Ok(()) };
+        let omits = self.faults().tracker_lie() == Some(TrackerLie::OmitsWhileClosing);
+        if omits {
+            let now = self.clock().micros();
+            self.with(|state| state.catch_up(&machine, now));
+        }
         self.clock().sleep(self.faults().link().takes(read)).await;
         let now = self.clock().micros();
         self.note(&machine.0, format!("{id} closed, acknowledge: {acknowledge:?}, {read} bytes"));
         self.with(|state| {
+            state.store.record_changes(!omits);
             state.catch_up(&machine, now);
+            state.store.record_changes(true);
             self.end_snapshot(state, id, acknowledge)
         })
     }

@@ -7,10 +7,11 @@ use std::sync::atomic::AtomicU64;
 use contract::{ChangeId, ExportId, MachineId, MachineSpec, SnapshotId, VolumeId};
 use nbd::Served;
 
+use crate::capture::{Capture, Capturing, RecentWrites};
 use crate::clock::moment;
 use crate::guest::Guest;
 use crate::store::Store;
-use crate::{End, SimBoot, TrackingPersistence};
+use crate::{End, SimBoot, SimWrite, TrackingPersistence};
 
 /// A machine.
 pub(crate) struct MachineRecord {
@@ -31,6 +32,8 @@ pub(crate) struct Running {
     pub(crate) volumes: Vec<VolumeId>,
     /// `None` if the guest did not come up.
     pub(crate) guest: Option<Guest>,
+    /// The last writes of the guest.
+    pub(crate) recent: RecentWrites,
     /// When the shutdown in progress will be complete, in microseconds since the Unix epoch.
     pub(crate) closing: Option<u64>,
 }
@@ -65,6 +68,8 @@ pub(crate) struct MachineHistory {
 /// The state of a site.
 pub(crate) struct State {
     pub(crate) tracking: TrackingPersistence,
+    /// What snapshots of running machines hold.
+    pub(crate) capturing: Capturing,
     pub(crate) store: Store,
     pub(crate) machines: BTreeMap<MachineId, MachineRecord>,
     pub(crate) history: BTreeMap<MachineId, MachineHistory>,
@@ -88,6 +93,7 @@ impl State {
     pub(crate) fn new(tracking: TrackingPersistence, store: Store) -> Self {
         Self {
             tracking,
+            capturing: Capturing::default(),
             store,
             machines: BTreeMap::new(),
             history: BTreeMap::new(),
@@ -126,13 +132,12 @@ impl State {
             return;
         };
         let limit = running.closing.map_or(now, |closing| closing.min(now));
-        let Some(guest) = &mut running.guest else { return };
-        while let Some(write) = guest.next_by(limit) {
-            apply(&mut self.store, &running.boot, &running.volumes, write);
+        while let Some(write) = running.guest.as_mut().and_then(|guest| guest.next_by(limit)) {
+            apply(&mut self.store, self.capturing.capture, running, write);
         }
         if let Some(closing) = running.closing.filter(|closing| *closing <= now) {
-            if let Some(write) = guest.quiesce_mark(closing) {
-                apply(&mut self.store, &running.boot, &running.volumes, write);
+            if let Some(write) = running.guest.as_mut().and_then(|guest| guest.quiesce_mark(closing)) {
+                apply(&mut self.store, self.capturing.capture, running, write);
             }
             self.end_boot(id, closing, End::ShutDown);
         }
@@ -154,7 +159,7 @@ impl State {
             return;
         };
         if let Some(write) = running.guest.as_mut().and_then(|guest| guest.quiesce_mark(now)) {
-            apply(&mut self.store, &running.boot, &running.volumes, write);
+            apply(&mut self.store, self.capturing.capture, running, write);
         }
     }
 
@@ -190,10 +195,13 @@ impl State {
     }
 }
 
-fn apply(store: &mut Store, boot: &SimBoot, volumes: &[VolumeId], write: crate::SimWrite) {
+fn apply(store: &mut Store, capture: Capture, running: &mut Running, write: SimWrite) {
+    let Some(volume) = running.volumes.get(write.disk) else { return };
+    let mut before = vec![0; if capture == Capture::InOrder { 0 } else { write.length as usize }];
     // A disk without the volumes below it cannot be written, and then no write is recorded.
-    let written = volumes.get(write.disk).map(|volume| store.write(volume, write.offset, &write.data()));
-    if matches!(written, Some(Ok(()))) {
-        boot.push(write);
+    let readable = store.read(volume, write.offset, &mut before);
+    if readable.and_then(|()| store.write(volume, write.offset, &write.data())).is_ok() {
+        running.recent.add(capture, &write, before);
+        running.boot.push(write);
     }
 }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use contract::{Bytes, ChangeId, VolumeId};
 use inventory::Volumes;
-use nbd::Extent;
 
 use crate::Storage;
-use crate::content::{Chunk, Layer, Snapshot, cover, pieces};
+use crate::content::{Chunk, Layer, Snapshot, pieces};
 use crate::write_cache::{Change, WriteCache};
 
 /// Tracks which grains of a volume changed since a moment.
@@ -18,7 +17,7 @@ pub(crate) struct Bitmap {
     /// Whether writes are still being recorded in it.
     pub(crate) enabled: bool,
     /// Indices of grains.
-    dirty: BTreeSet<u64>,
+    pub(crate) dirty: BTreeSet<u64>,
 }
 
 /// A volume.
@@ -29,19 +28,21 @@ pub(crate) struct Volume {
     layer: Arc<Layer>,
     /// What would be lost of the layer with the site; `None`: nothing.
     cache: Option<WriteCache>,
-    bitmaps: BTreeMap<ChangeId, Bitmap>,
+    pub(crate) bitmaps: BTreeMap<ChangeId, Bitmap>,
 }
 
 /// All volumes of a site.
 #[derive(Debug)]
 pub(crate) struct Store {
-    volumes: BTreeMap<VolumeId, Volume>,
+    pub(crate) volumes: BTreeMap<VolumeId, Volume>,
     /// Deltas over each volume.
     children: BTreeMap<VolumeId, BTreeSet<VolumeId>>,
     /// Granularity of storage, in bytes.
     chunk: u64,
     /// Granularity of change tracking, in bytes.
-    grain: u64,
+    pub(crate) grain: u64,
+    /// Whether changes are recorded.
+    pub(crate) records: bool,
 }
 
 /// Names the volume that is missing.
@@ -63,6 +64,7 @@ impl Store {
             children: BTreeMap::new(),
             chunk: storage.chunk.max(512),
             grain: storage.grain.max(512),
+            records: true,
         }
     }
 
@@ -374,14 +376,6 @@ impl Store {
         Ok(())
     }
 
-    fn mark(&mut self, id: &VolumeId, offset: u64, length: u64) {
-        let grain = self.grain;
-        let Some(volume) = self.volumes.get_mut(id) else { return };
-        for bitmap in volume.bitmaps.values_mut().filter(|bitmap| bitmap.enabled) {
-            bitmap.dirty.extend(pieces(grain, offset, length).map(|(index, ..)| index));
-        }
-    }
-
     /// Merges the volumes from `merged[0]` down to the last of them into `base`, makes the base the
     /// parent of the deltas over the first, and removes the merged volumes. The result is durable.
     pub(crate) fn merge(&mut self, merged: &[VolumeId], base: &VolumeId) {
@@ -414,54 +408,6 @@ impl Store {
         for index in layer.chunks.keys() {
             self.mark(base, index * self.chunk, self.chunk);
         }
-    }
-
-    /// Starts to track changes of a volume.
-    pub(crate) fn track(&mut self, id: &VolumeId, change: &ChangeId) {
-        if let Some(volume) = self.volumes.get_mut(id) {
-            volume.bitmaps.insert(change.clone(), Bitmap { enabled: true, dirty: BTreeSet::new() });
-        }
-    }
-
-    pub(crate) fn tracks(&self, id: &VolumeId, change: &ChangeId) -> bool {
-        self.volumes.get(id).is_some_and(|volume| volume.bitmaps.contains_key(change))
-    }
-
-    /// Stops recording; what was recorded is kept.
-    pub(crate) fn freeze(&mut self, id: &VolumeId, change: &ChangeId) {
-        if let Some(bitmap) = self.volumes.get_mut(id).and_then(|volume| volume.bitmaps.get_mut(change)) {
-            bitmap.enabled = false;
-        }
-    }
-
-    pub(crate) fn forget(&mut self, id: &VolumeId, change: &ChangeId) {
-        if let Some(volume) = self.volumes.get_mut(id) {
-            volume.bitmaps.remove(change);
-        }
-    }
-
-    pub(crate) fn forget_all(&mut self, id: &VolumeId) {
-        if let Some(volume) = self.volumes.get_mut(id) {
-            volume.bitmaps.clear();
-        }
-    }
-
-    /// Resumes `older` as if it had never been frozen: it takes over what `newer` has recorded
-    /// since.
-    pub(crate) fn rejoin(&mut self, id: &VolumeId, older: &ChangeId, newer: &ChangeId) {
-        let Some(volume) = self.volumes.get_mut(id) else { return };
-        let since = volume.bitmaps.remove(newer).unwrap_or_default();
-        if let Some(bitmap) = volume.bitmaps.get_mut(older) {
-            bitmap.enabled = true;
-            bitmap.dirty.extend(since.dirty);
-        }
-    }
-
-    /// The changes since `change`, for the whole volume; flag 1 marks them.
-    pub(crate) fn changed(&self, id: &VolumeId, change: &ChangeId) -> Option<Vec<Extent>> {
-        let volume = self.volumes.get(id)?;
-        let runs = volume.bitmaps.get(change)?.dirty.iter().map(|index| (index * self.grain, self.grain));
-        Some(cover(volume.size, runs, 1, 0))
     }
 }
 

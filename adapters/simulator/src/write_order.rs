@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
+use contract::Timestamp;
 use witness::ledger::RecordNumber;
 
 use crate::disk::SECTOR;
+use crate::epoch::{Epoch, Sector, sectors};
 use crate::{SimWrite, Snapshot};
 
 /// Bytes of a disk that may differ from the log, such as a hydrated boot partition.
@@ -25,7 +27,9 @@ pub enum Cut {
     /// The disks hold exactly the first writes of the log. The number of writes is a range, because
     /// writes that change nothing make several numbers true.
     Exact(RangeInclusive<usize>),
-    /// The disks match no number of writes.
+    /// The disks hold everything up to a flush, and some of the writes between it and the next.
+    EpochConsistent(Epoch),
+    /// The disks match no number of writes, and are not epoch-consistent either.
     Broken(Mismatch),
     /// The disks are not as many as those of the source, or differ from them in size, if only by a
     /// byte.
@@ -47,6 +51,7 @@ impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(writes) => write!(f, "they hold the first {} writes", writes.end()),
+            Self::EpochConsistent(epoch) => write!(f, "{epoch}"),
             Self::Broken(mismatch) => write!(f, "{mismatch:?}"),
             Self::OtherDisks(sizes) => write!(f, "{sizes}"),
             Self::Unknown(why) => write!(f, "{why}"),
@@ -87,9 +92,6 @@ pub enum PrefixMatch {
     Foreign,
 }
 
-/// A sector: index of the disk, offset in bytes.
-type Sector = (usize, u64);
-
 /// Finds how many writes of `log` lead from `base` to `recovered`, ignoring the bytes in `allowed`.
 /// Each slice has one entry per disk, in the same order.
 #[must_use]
@@ -127,10 +129,20 @@ pub fn cut_of(base: &[Snapshot], log: &[SimWrite], recovered: &[Snapshot], allow
             }
         }
     }
-    match exact {
-        Some(range) => Cut::Exact(range),
+    if let Some(range) = exact {
+        return Cut::Exact(range);
+    }
+    let at_first = initially_wrong(base, recovered).into_iter().filter(|sector| !exempt(sector)).collect();
+    match Epoch::find(log, recovered, &exempt, at_first) {
+        Some(epoch) => Cut::EpochConsistent(epoch),
         None => Cut::Broken(mismatch(base, log, recovered, &exempt, best)),
     }
+}
+
+/// How many writes of a log were flushed before a moment, so that no loss of power undoes them.
+#[must_use]
+pub fn durable_before(log: &[SimWrite], moment: Timestamp) -> usize {
+    log.iter().rposition(|write| write.flushed && write.at < moment).map_or(0, |last| last + 1)
 }
 
 /// The last ledger record among the first `cut` writes; 0 if there is none.
@@ -145,16 +157,6 @@ fn initially_wrong(base: &[Snapshot], recovered: &[Snapshot]) -> BTreeSet<Sector
         base.differences(found, SECTOR).into_iter().map(move |offset| (disk, offset))
     };
     disks.flat_map(differ).collect()
-}
-
-/// The sectors of a write, each with whether `recovered` holds the written content.
-fn sectors<'a>(write: &'a SimWrite, recovered: &'a [Snapshot]) -> impl Iterator<Item = (Sector, bool)> {
-    let data = write.data();
-    let found =
-        recovered.get(write.disk).map(|disk| disk.bytes(write.offset, data.len())).unwrap_or_default();
-    let offsets = (write.offset..).step_by(SECTOR);
-    let fits: Vec<bool> = data.chunks(SECTOR).zip(found.chunks(SECTOR)).map(|(a, b)| a == b).collect();
-    offsets.zip(fits).map(|(offset, fits)| ((write.disk, offset), fits))
 }
 
 fn mismatch(

@@ -9,7 +9,7 @@ const SIZE: u64 = 16 * 1024;
 
 fn write(disk: usize, sector: u64, sectors: u32, seed: u64) -> SimWrite {
     let payload = if seed == 0 { Payload::Zeroes } else { Payload::Noise(seed) };
-    SimWrite { at: Timestamp(0), disk, offset: sector * 512, length: sectors * 512, payload }
+    SimWrite { at: Timestamp(0), disk, offset: sector * 512, length: sectors * 512, payload, flushed: true }
 }
 
 /// Two disks: their content before the first write and after each write of the log.
@@ -108,4 +108,52 @@ fn of_size(size: u64) -> Snapshot {
     let mut store = Store::new(Storage::default());
     store.insert(&name, size, None);
     store.snapshot(&name).unwrap()
+}
+
+fn one_kib(sector: u64, seed: u64, flushed: bool) -> SimWrite {
+    let payload = Payload::Noise(seed);
+    SimWrite { at: Timestamp(0), disk: 0, offset: sector * 512, length: 1024, payload, flushed }
+}
+
+/// Two flushed writes, and between them two that are not, and then one more.
+fn epochs() -> [SimWrite; 5] {
+    [
+        one_kib(0, 1, true),
+        one_kib(4, 2, false),
+        one_kib(8, 3, false),
+        one_kib(5, 4, true),
+        one_kib(12, 5, false),
+    ]
+}
+
+/// A disk with these writes of the log and no others.
+fn disk_with(present: &[usize]) -> Snapshot {
+    let (mut store, name) = (Store::new(Storage::default()), contract::VolumeId::from("disk"));
+    store.insert(&name, 16 * 1024, None);
+    for index in present {
+        let write = &epochs()[*index];
+        store.write(&name, write.offset, &write.data()).unwrap();
+    }
+    store.snapshot(&name).unwrap()
+}
+
+fn judge_epochs(present: &[usize]) -> Cut {
+    cut_of(&[disk_with(&[])], &epochs(), &[disk_with(present)], &[])
+}
+
+#[test]
+fn writes_may_be_missing_between_two_flushes() {
+    assert_eq!(judge_epochs(&[0, 2]), Cut::EpochConsistent(Epoch { flushed: 1, latest: 3 }));
+    assert_eq!(judge_epochs(&[0, 1, 3]), Cut::EpochConsistent(Epoch { flushed: 1, latest: 4 }));
+    assert_eq!(judge_epochs(&[0, 3]), Cut::EpochConsistent(Epoch { flushed: 1, latest: 4 }));
+    assert_eq!(judge_epochs(&[0, 1, 2]), Cut::Exact(3..=3));
+}
+
+#[test]
+fn what_was_flushed_may_not_be_missing_nor_may_half_a_write() {
+    for present in [&[1][..], &[0, 2, 4], &[0, 1, 3, 4]] {
+        assert!(matches!(judge_epochs(present), Cut::Broken(_)), "{present:?}: {:?}", judge_epochs(present));
+    }
+    let torn = disk_with(&[0]).with(8 * 512, &epochs()[2].data()[..512]);
+    assert!(matches!(cut_of(&[disk_with(&[])], &epochs(), &[torn], &[]), Cut::Broken(_)));
 }

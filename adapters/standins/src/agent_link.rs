@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use agent::protocol::{Answer, CONTROL_PORT, Question};
+use harness::lines::one_line;
 use harness::machine::Guest;
 use harness::{Error, Result};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -67,7 +68,5 @@ async fn exchange(port: u16, question: Question) -> std::io::Result<Answer> {
     let mut line = serde_json::to_string(&question).map_err(std::io::Error::other)?;
     line.push('\n');
     stream.write_all(line.as_bytes()).await?;
-    line.clear();
-    BufReader::new(stream).read_line(&mut line).await?;
-    serde_json::from_str(&line).map_err(std::io::Error::other)
+    serde_json::from_str(&one_line(stream).await?).map_err(std::io::Error::other)
 }

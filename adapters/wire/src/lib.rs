@@ -17,6 +17,8 @@ pub mod compatibility;
 pub mod connection;
 pub mod error;
 pub mod examples;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod handler;
 pub mod id;
 mod lines;

@@ -38,6 +38,7 @@ macro_rules! core_methods {
             call [Commit] commit(item: [&ItemId]) -> [JobId];
             call [Reprotect] reprotect(request: [&ReprotectRequest]) -> [JobId];
             call [ReverseReplicate] reverse_replicate(item: [&ItemId]) -> [JobId];
+            call [Verify] verify(item: [&ItemId]) -> [JobId];
             call [] create_plan(plan: [&RecoveryPlan]) -> [()];
             call [] delete_plan(plan: [&PlanId]) -> [()];
             call [] plans() -> [Vec<RecoveryPlan>];

@@ -38,6 +38,7 @@ accepted! {
     repeats_calls: "repeats-calls",
     looks_often: "looks-often",
     more_snapshots: "more-snapshots",
+    epoch_consistent: "epoch-consistent",
     more_points: "more-points",
     other_job_ids: "other-job-ids",
     other_volume_names: "other-volume-names",

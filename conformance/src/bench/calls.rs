@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use wire::client::{BadAddress, CoreAddress};
 
-use super::figures::{Sample, table};
+use super::figures::{Figures, Sample, table};
 use crate::core_under_test::FaultInjection;
 use crate::sim;
 use crate::wire_core::CoreChoice;
@@ -28,22 +28,28 @@ impl FaultInjection for Unchanged {
 }
 
 /// Measures `rounds` rounds and returns a table. The two cores alternate.
-pub(super) async fn run(rounds: u32) -> Result<String> {
+pub(super) async fn run(rounds: u32, figures: &mut Figures) -> Result<String> {
     // Simulations have runtimes of their own, which cannot run inside this one.
-    tokio::task::spawn_blocking(move || measure(rounds)).await?
+    let (calls, cycles) = tokio::task::spawn_blocking(move || measure(rounds)).await??;
+    figures.add("a call over the wire", &calls[1], &calls[0])?;
+    figures.add("a simulated cycle over the wire", &cycles[1], &cycles[0])?;
+    show(&calls, &cycles)
 }
 
-fn measure(rounds: u32) -> Result<String> {
+/// Times in this process, and over the wire.
+type Pair = [Vec<Duration>; 2];
+
+fn measure(rounds: u32) -> Result<(Pair, Pair)> {
     let cores = [Unchanged(CoreChoice::BuiltIn), Unchanged(CoreChoice::Wire(program()?))];
-    let mut calls: [Vec<Duration>; 2] = Default::default();
-    let mut cycles: [Vec<Duration>; 2] = Default::default();
+    let mut calls: Pair = Default::default();
+    let mut cycles: Pair = Default::default();
     for round in 0..rounds {
         for (which, core) in cores.iter().enumerate() {
             calls[which].push(sim::time_of_calls(core, CALLS)?);
             cycles[which].push(sim::time_of_cycle(Box::new(core.clone()), u64::from(round))?);
         }
     }
-    show(&calls, &cycles)
+    Ok((calls, cycles))
 }
 
 fn program() -> Result<CoreAddress> {
@@ -53,7 +59,7 @@ fn program() -> Result<CoreAddress> {
     Ok(CoreAddress::Program { words: vec![word], dir: None })
 }
 
-fn show(calls: &[Vec<Duration>; 2], cycles: &[Vec<Duration>; 2]) -> Result<String> {
+fn show(calls: &Pair, cycles: &Pair) -> Result<String> {
     let mut table = table(["wire protocol", "in-process (ms)", "over the wire (ms)", "times as long"]);
     for (what, times) in [("a call", calls), ("a simulated cycle", cycles)] {
         let millis = |times: &[Duration]| {

@@ -14,7 +14,7 @@ use harness::tools::{self, Format};
 use serde_json::json;
 use standins::Boot;
 
-use super::figures::{Sample, synced, table};
+use super::figures::{Figures, Sample, synced, table};
 use super::pair::{DISK, Pair, volume_of};
 use super::source::{self, Cache};
 
@@ -43,7 +43,7 @@ struct Times {
 }
 
 /// Measures `rounds` rounds on each disk and returns a table.
-pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
+pub(super) async fn run(pair: &Pair, rounds: u32, figures: &mut Figures) -> Result<String> {
     pair.policy(POLICY, INTERVAL).await?;
     let mut times: [Times; DELTAS.len()] = Default::default();
     for _ in 0..rounds {
@@ -59,6 +59,9 @@ pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
             }
         }
         machine.remove().await?;
+    }
+    for (delta, times) in DELTAS.into_iter().zip(&times).filter(|(delta, _)| *delta > 0) {
+        figures.add(&format!("delta, {}", Bytes(delta)), &times.on[0], &times.peer)?;
     }
     show(&times, rounds)
 }

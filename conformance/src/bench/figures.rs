@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
 
 /// A figure that was measured in several rounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +36,69 @@ impl Sample {
         let low = (self.0.len() - 1) / 2;
         let high = self.0.len() / 2;
         (self.0[low] + self.0[high]) / 2.0
+    }
+}
+
+/// A sample in few numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Spread {
+    /// The median of the rounds.
+    pub median: f64,
+    /// The smallest value.
+    pub least: f64,
+    /// The largest value.
+    pub most: f64,
+}
+
+impl From<&Sample> for Spread {
+    fn from(sample: &Sample) -> Self {
+        let (least, most) = (sample.0[0], sample.0[sample.0.len() - 1]);
+        Self { median: sample.median(), least, most }
+    }
+}
+
+/// A time of ours next to that of its reference, measured in the same rounds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Figure {
+    /// The name of the row, by which the page knows it.
+    pub row: String,
+    /// Our time in seconds.
+    pub ours: Spread,
+    /// The reference's time in seconds.
+    pub reference: Spread,
+    /// Ours divided by the reference's, each within its own round.
+    pub ratio: Spread,
+}
+
+/// What a run of the benchmark found, as `--json` prints it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Measured {
+    /// The host's processor, cores and kernel.
+    pub(super) host: String,
+    /// Rounds of each measurement.
+    pub(super) rounds: u32,
+    /// Whether something else ran so much that the figures mean nothing.
+    pub(super) busy: bool,
+    /// The rows.
+    pub(super) figures: Vec<Figure>,
+}
+
+/// All rows that were measured.
+#[derive(Debug, Default)]
+pub(super) struct Figures(pub(super) Vec<Figure>);
+
+impl Figures {
+    /// Adds a row.
+    pub(super) fn add(&mut self, row: &str, ours: &[Duration], reference: &[Duration]) -> Result<()> {
+        let sample = |times: &[Duration]| Sample::of_times(times).context("no round was run");
+        let ratio = Sample::of_ratios(ours, reference).context("no round was run")?;
+        self.0.push(Figure {
+            row: row.to_owned(),
+            ours: Spread::from(&sample(ours)?),
+            reference: Spread::from(&sample(reference)?),
+            ratio: Spread::from(&ratio),
+        });
+        Ok(())
     }
 }
 

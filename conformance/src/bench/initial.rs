@@ -11,7 +11,7 @@ use comfy_table::Table;
 use contract::{Access, Acknowledge, Bytes, MachineId, Millis, Platform, Policy, VolumeId};
 use harness::tools;
 
-use super::figures::{Sample, synced, table};
+use super::figures::{Figures, Sample, synced, table};
 use super::pair::{DISK, Pair, volume_of};
 use super::source::{self, Cache};
 
@@ -31,20 +31,23 @@ enum Contestant {
     QemuImgOverNbd,
     /// Copies from server to server.
     NbdCopy,
+    /// Writes the bytes of the source's image into a new file: the limit of the disk.
+    Plain,
     /// The built-in core.
     Core,
 }
 
-use Contestant::{Core, NbdCopy, QemuImg, QemuImgOverNbd};
+use Contestant::{Core, NbdCopy, Plain, QemuImg, QemuImgOverNbd};
 
 impl Contestant {
-    const ALL: [Self; 4] = [QemuImg, QemuImgOverNbd, NbdCopy, Core];
+    const ALL: [Self; 5] = [QemuImg, QemuImgOverNbd, NbdCopy, Plain, Core];
 
     fn name(self) -> &'static str {
         match self {
             QemuImg => "qemu-img convert, file to file",
             QemuImgOverNbd => "qemu-img convert, through the sites' NBD servers",
             NbdCopy => "nbdcopy, through the sites' NBD servers",
+            Plain => "dd conv=fsync, file to file",
             Core => "the core, through the sites' NBD servers",
         }
     }
@@ -58,7 +61,7 @@ struct Subject<'a> {
 }
 
 /// Measures `rounds` rounds and returns a table.
-pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
+pub(super) async fn run(pair: &Pair, rounds: u32, figures: &mut Figures) -> Result<String> {
     pair.policy(POLICY, INTERVAL).await?;
     let raw = pair.path("initial.raw");
     let content = source::make(&raw, SIZE, SIZE)?;
@@ -80,6 +83,14 @@ pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
     {
         let times = subject.rounds(cache, rounds).await?;
         text.push_str(&show(what, content, &times)?);
+        if cache == Cache::Warm {
+            let [file_to_file, through_servers, _, plain, core] = &times;
+            for (peer, theirs) in
+                [("file to file", file_to_file), ("through the servers", through_servers), ("dd", plain)]
+            {
+                figures.add(&format!("first copy, {peer}"), core, theirs)?;
+            }
+        }
     }
     pair.source.delete_machine(&subject.machine).await?;
     pair.source.delete_volume(&volume_of(&subject.machine)).await?;
@@ -88,8 +99,8 @@ pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
 
 impl Subject<'_> {
     /// The times of each contestant. Another one begins in each round.
-    async fn rounds(&self, cache: Cache, rounds: u32) -> Result<[Vec<Duration>; 4]> {
-        let mut times = [const { Vec::new() }; 4];
+    async fn rounds(&self, cache: Cache, rounds: u32) -> Result<[Vec<Duration>; Contestant::ALL.len()]> {
+        let mut times = [const { Vec::new() }; Contestant::ALL.len()];
         for round in 0..rounds as usize {
             for turn in 0..Contestant::ALL.len() {
                 let index = (round + turn) % Contestant::ALL.len();
@@ -112,8 +123,20 @@ impl Subject<'_> {
                 self.over_nbd("qemu-img", &options, compare).await
             }
             NbdCopy => self.over_nbd("nbdcopy", &["--flush", "--destination-is-zero"], compare).await,
+            Plain => self.write_plainly().await,
             Core => self.replicate(compare).await,
         }
+    }
+
+    /// What any copy has to do at least.
+    async fn write_plainly(&self) -> Result<Duration> {
+        let made = self.pair.path("plain.qcow2");
+        let (from, to) = (format!("if={}", self.image), format!("of={made}"));
+        let began = Instant::now();
+        tools::run("dd", &["status=none", "bs=4M", "conv=fsync", &from, &to]).await?;
+        let took = began.elapsed();
+        std::fs::remove_file(&made)?;
+        Ok(took)
     }
 
     async fn convert(&self, compare: bool) -> Result<Duration> {
@@ -171,7 +194,7 @@ impl Subject<'_> {
     }
 }
 
-fn show(what: &str, content: u64, times: &[Vec<Duration>; 4]) -> Result<String> {
+fn show(what: &str, content: u64, times: &[Vec<Duration>; Contestant::ALL.len()]) -> Result<String> {
     let mut rows: Table = table([
         what,
         "seconds",

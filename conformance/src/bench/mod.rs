@@ -11,25 +11,36 @@ mod delta;
 mod figures;
 mod initial;
 mod oracle;
+mod page;
 mod pair;
 mod source;
 
 use anyhow::{Context as _, Result};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use harness::host::Host;
 use tokio::signal::unix::{SignalKind, signal};
 
+use figures::{Figures, Measured};
 use pair::Pair;
 
 /// The exit code of a run that was interrupted.
 const INTERRUPTED: u8 = 130;
+
+/// What to do with the figures, besides printing tables.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Prints JSON instead of the tables.
+    pub json: bool,
+    /// Writes the page on performance into this file.
+    pub page: Option<Utf8PathBuf>,
+}
 
 /// Measures on the disk that holds `dir`, prints the figures and returns the exit code. Removes all
 /// its files and machines again, even if it is interrupted.
 ///
 /// # Errors
 /// A program to compare with is missing, or a contestant failed.
-pub async fn run(host: &Host, dir: &Utf8Path, rounds: u32) -> Result<u8> {
+pub async fn run(host: &Host, dir: &Utf8Path, rounds: u32, wanted: &Wanted) -> Result<u8> {
     std::fs::create_dir_all(dir).with_context(|| format!("make {dir}"))?;
     let scratch = tempfile::Builder::new().prefix("bench-").tempdir_in(dir);
     let scratch = scratch.with_context(|| format!("make a directory in {dir}"))?;
@@ -39,7 +50,7 @@ pub async fn run(host: &Host, dir: &Utf8Path, rounds: u32) -> Result<u8> {
     let pair = Pair::open(host, &path).await?;
     let mut terminate = signal(SignalKind::terminate()).context("listen to signals")?;
     let measured = tokio::select! {
-        measured = measure(&pair, rounds) => measured.map(|()| 0),
+        measured = measure(&pair, rounds, wanted) => measured.map(|()| 0),
         _ = tokio::signal::ctrl_c() => Ok(INTERRUPTED),
         _ = terminate.recv() => Ok(INTERRUPTED),
     };
@@ -49,21 +60,57 @@ pub async fn run(host: &Host, dir: &Utf8Path, rounds: u32) -> Result<u8> {
     Ok(code)
 }
 
-async fn measure(pair: &Pair, rounds: u32) -> Result<()> {
-    println!("{}\n", host()?);
-    println!("{}", oracle::run(pair, rounds).await?);
-    println!("{}", calls::run(rounds).await?);
-    println!("{}", initial::run(pair, rounds).await?);
-    println!("{}", delta::run(pair, rounds).await?);
+async fn measure(pair: &Pair, rounds: u32, wanted: &Wanted) -> Result<()> {
+    let mut figures = Figures::default();
+    let tell = |text: String| {
+        if !wanted.json {
+            println!("{text}");
+        }
+    };
+    let began = load()?;
+    tell(format!("{}\n", words(began)));
+    tell(oracle::run(pair, rounds, &mut figures).await?);
+    tell(calls::run(rounds, &mut figures).await?);
+    tell(initial::run(pair, rounds, &mut figures).await?);
+    tell(delta::run(pair, rounds, &mut figures).await?);
+    let measured = Measured { host: host()?, rounds, busy: is_busy(began), figures: figures.0 };
+    if wanted.json {
+        println!("{}", serde_json::to_string_pretty(&measured)?);
+    }
+    if let Some(path) = &wanted.page {
+        std::fs::write(path, page::render(&measured)?).with_context(|| format!("write {path}"))?;
+        tell(format!("Wrote {path}."));
+    }
     Ok(())
 }
 
-/// The test host in one line, with a warning if it is busy.
-fn host() -> Result<String> {
+/// The load of the last minute.
+fn load() -> Result<f64> {
     let load = std::fs::read_to_string("/proc/loadavg").context("read /proc/loadavg")?;
-    let load =
-        load.split(' ').next().and_then(|figure| figure.parse::<f64>().ok()).context("read the load")?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let busy = if load > 0.5 * cores as f64 { ": the host is busy, so ignore the figures" } else { "" };
-    Ok(format!("{cores} cores, load {load:.1} at the beginning{busy}."))
+    load.split(' ').next().and_then(|figure| figure.parse::<f64>().ok()).context("read the load")
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Whether others use so much of the host that times mean nothing.
+fn is_busy(load: f64) -> bool {
+    load > 0.5 * cores() as f64
+}
+
+/// The test host in one line, with a warning if it is busy.
+fn words(load: f64) -> String {
+    let busy = if is_busy(load) { ": the host is busy, so ignore the figures" } else { "" };
+    format!("{} cores, load {load:.1} at the beginning{busy}.", cores())
+}
+
+/// Processor, cores and kernel.
+fn host() -> Result<String> {
+    let about = std::fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
+    let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let kernel =
+        std::fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's release")?;
+    let model = model.map_or("a processor without a name", |(_, name)| name);
+    Ok(format!("{model}, {} cores, Linux {}", cores(), kernel.trim()))
 }

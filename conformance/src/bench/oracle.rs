@@ -12,7 +12,7 @@ use contract::Bytes;
 use harness::oracle::{Options, RawSource, WriteLog, judge};
 use harness::tools;
 
-use super::figures::{Sample, table};
+use super::figures::{Figures, Sample, table};
 use super::pair::Pair;
 use super::source::{self, Cache, Numbers};
 
@@ -38,7 +38,7 @@ const DISKS: [(&str, u64, u64); 3] = [
 ];
 
 /// Measures `rounds` rounds on each disk and returns a table.
-pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
+pub(super) async fn run(pair: &Pair, rounds: u32, figures: &mut Figures) -> Result<String> {
     let mut rows = table(["disk", "oracle, seconds", "reference, seconds", "oracle / reference"]);
     for (name, size, used) in DISKS {
         let history = History::make(pair, size, used)?;
@@ -48,6 +48,7 @@ pub(super) async fn run(pair: &Pair, rounds: u32) -> Result<String> {
             ours.push(history.judge()?);
         }
         history.remove()?;
+        figures.add(&format!("oracle, {name}"), &ours, &theirs)?;
         let sample = |times: &[Duration]| Sample::of_times(times).context("no round was run");
         let ratio = Sample::of_ratios(&ours, &theirs).context("no round was run")?;
         rows.add_row([

@@ -13,15 +13,19 @@ use conformance::merge::{self, MergeError};
 use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
 use conformance::outcome::HostFacts;
-use conformance::regressions::{self, Against, USUAL_LAST};
+use conformance::regressions::{Against, USUAL_LAST};
 use conformance::report::Detail;
 use conformance::report_command::{self, Comparing};
+use conformance::rules::RuleId;
 use conformance::rules::profile::Profile;
-use conformance::rules::{RuleId, page};
 use conformance::variants::CoreVariant;
-use conformance::{acceptance, bench, core_under_test, evidence_command, real, report, sim, wire_core};
+use conformance::{
+    acceptance, bench, core_under_test, crash_states_command, evidence_command, generated_pages, real,
+    report, sim, wire_core,
+};
 use contract::Bytes;
 use harness::accel::{self, Probe};
+use harness::crash_states::Sampling;
 use harness::host::Host;
 use harness::machine::Accelerator;
 use harness::reaper;
@@ -126,6 +130,12 @@ enum Command {
         /// Rounds of each measurement.
         #[arg(long)]
         rounds: u32,
+        /// Prints the figures as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Writes the page on performance into this file.
+        #[arg(long)]
+        page: Option<Utf8PathBuf>,
     },
     /// Judges sound variants of the core by the checks in memory.
     Variants {
@@ -167,6 +177,17 @@ enum Command {
         /// Also verifies this certificate with the run.
         #[arg(long)]
         certificate: Option<Utf8PathBuf>,
+    },
+    /// Examines the states in which a power loss may have left the disks of a run's guests.
+    CrashStates {
+        /// The directory of a run or of one scenario.
+        dir: Utf8PathBuf,
+        /// Most states between two flushes.
+        #[arg(long)]
+        samples: usize,
+        /// Seed of the choice.
+        #[arg(long)]
+        seed: u64,
     },
     /// Writes the certificate of a run and verifies it.
     Certificate {
@@ -236,7 +257,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
             preflight(arguments, core, mutant, profile.as_deref(), complaint).await
         }
         Command::Reap { kept } => reap(arguments, *kept).await,
-        Command::Docs { root, experiments } => docs(root, *experiments),
+        Command::Docs { root, experiments } => generated_pages::write(root, *experiments),
         Command::Report { dir, verbose, history, compare, against, last, trend } => {
             let detail = if *verbose { Detail::Tables } else { Detail::Lines };
             let last = last.unwrap_or(USUAL_LAST);
@@ -247,11 +268,17 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         }
         Command::Merge { out, dirs } => merge_shards(dirs, out),
         Command::History { file, what } => history_command(file, what),
-        Command::Bench { dir, rounds } => measure(arguments, dir, *rounds).await,
+        Command::Bench { dir, rounds, json, page } => {
+            let wanted = bench::Wanted { json: *json, page: page.clone() };
+            measure(arguments, dir, *rounds, &wanted).await
+        }
         Command::Recheck { dir, certificate } => {
             evidence_command::judge_again(dir, certificate.as_deref()).await
         }
         Command::Certificate { dir, out } => evidence_command::certify(dir, out).await,
+        Command::CrashStates { dir, samples, seed } => {
+            crash_states_command::run(dir, Sampling { most: *samples, seed: *seed })
+        }
         Command::Pack { dir } => evidence_command::pack(dir),
         Command::Variants { names, rule } => judge_variants(names, rule.as_deref()),
         Command::GuestMutants => {
@@ -345,31 +372,6 @@ fn judge_variants(names: &[String], rule: Option<&str>) -> Result<u8> {
     let judged = std::thread::scope(|scope| scope.spawn(judge).join());
     let accepted = judged.map_err(|_| anyhow::anyhow!("the suite itself failed"))??;
     Ok(u8::from(!accepted))
-}
-
-/// Writes the pages that are generated from data and code.
-fn docs(root: &Utf8Path, experiments: bool) -> Result<u8> {
-    if experiments {
-        let (name, text) = regressions::figures_again(|what| println!("Measuring: {what} …"))?;
-        std::fs::write(root.join(name), text).with_context(|| format!("write {name}"))?;
-        println!("Wrote {name}. It is compiled in: `cargo xtask docs` writes the page.");
-        return Ok(0);
-    }
-    let rules = page::render(root.as_std_path())?;
-    let openrpc = format!("{:#}\n", wire::openrpc::document());
-    let fixed = [
-        ("docs/rules.md", rules),
-        ("docs/states.md", core_under_test::state_diagrams()),
-        ("docs/protocol.md", wire::page::page()),
-        ("docs/results.schema.json", report::schema_page()),
-        ("adapters/wire/openrpc.json", openrpc),
-    ];
-    for (name, text) in fixed.into_iter().chain(regressions::pages()?) {
-        let path = root.join(name);
-        std::fs::write(&path, text).with_context(|| format!("write {path}"))?;
-        println!("Wrote {path}.");
-    }
-    Ok(0)
 }
 
 async fn reap(arguments: &Arguments, kept: bool) -> Result<u8> {
@@ -469,9 +471,9 @@ fn host_facts() -> Result<HostFacts> {
     Ok(facts)
 }
 
-async fn measure(arguments: &Arguments, dir: &Utf8Path, rounds: u32) -> Result<u8> {
+async fn measure(arguments: &Arguments, dir: &Utf8Path, rounds: u32, wanted: &bench::Wanted) -> Result<u8> {
     let host = Host::connect(arguments.connect.as_deref()).await?;
-    bench::run(&host, dir, rounds).await
+    bench::run(&host, dir, rounds, wanted).await
 }
 
 /// Judges a core up to the first broken rule.

@@ -176,9 +176,9 @@ fn heading(results: &Results, of_suite: usize) -> String {
         Verdict::Unknown => "UNKNOWN: nothing can be said, and this is not a pass".to_owned(),
         Verdict::Skipped => "SKIPPED: nothing was judged, and this is not a pass".to_owned(),
     };
-    let slow = results.slow().count();
-    if slow > 0 && results.verdict == Verdict::Pass {
-        heading += &format!(", with {}", many(slow, "regression"));
+    let regressions = results.slow().count();
+    if regressions > 1 && results.verdict == Verdict::Pass {
+        heading += &format!(" ({})", many(regressions, "regression"));
     }
     if scenarios.iter().any(|scenario| scenario.mutant.is_some()) {
         heading += "; A FAULT WAS INJECTED ON PURPOSE";

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::claims::Claims;
 use super::files::{FileDigest, files_of, sha256};
 use super::text;
+use crate::foreign_files;
 use crate::outcome::from_stored;
 use crate::report::RESULTS;
 
@@ -45,7 +46,7 @@ pub(super) fn files_but_certificates(run: &Utf8Path, file: &Utf8Path) -> Result<
 /// The claims that follow from the stored results of the run in `run`.
 pub(super) fn claims_of(run: &Utf8Path) -> Result<Claims> {
     let path = run.join(RESULTS);
-    let stored = std::fs::read(&path)
+    let stored = foreign_files::read(&path)
         .with_context(|| format!("read {path}; `cargo xtask report` writes it from the evidence"))?;
     Claims::of(&from_stored(&stored).with_context(|| format!("understand {path}"))?)
 }
@@ -67,8 +68,8 @@ pub fn issue(run: &Utf8Path, file: &Utf8Path) -> Result<Certificate> {
     };
     let sealed = certificate.sealed()?;
     let rendering = rendering_of(file);
-    std::fs::write(&rendering, text).with_context(|| format!("write {rendering}"))?;
-    std::fs::write(file, sealed.json()?).with_context(|| format!("write {file}"))?;
+    foreign_files::replace(&rendering, text.as_bytes()).with_context(|| format!("write {rendering}"))?;
+    foreign_files::replace(file, sealed.json()?.as_bytes()).with_context(|| format!("write {file}"))?;
     Ok(sealed)
 }
 
@@ -78,7 +79,8 @@ impl Certificate {
     /// # Errors
     /// It cannot be read, was altered, or has another format.
     pub fn read(file: &Utf8Path) -> Result<Self> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("read the certificate {file}"))?;
+        let text = foreign_files::read(file).with_context(|| format!("read the certificate {file}"))?;
+        let text = String::from_utf8(text).with_context(|| format!("read the certificate {file}"))?;
         let certificate: Self =
             serde_json::from_str(&text).with_context(|| format!("understand the certificate {file}"))?;
         let found = certificate.format;

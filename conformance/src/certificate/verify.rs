@@ -8,6 +8,7 @@ use camino::Utf8Path;
 use super::document::{Certificate, claims_of, files_but_certificates, issue, rendering_of};
 use super::files::{FileDigest, sha256};
 use crate::evidence::RESULT;
+use crate::foreign_files;
 use crate::outcome::{Results, ScenarioOutcome, Verdict, from_stored};
 use crate::recheck::{Recheck, judge_again};
 use crate::report::RESULTS;
@@ -46,7 +47,7 @@ pub async fn verify(file: &Utf8Path, run: &Utf8Path) -> Result<Recheck> {
         recheck.require(judged);
     }
     let mut object = |line: String| recheck.object(Verdict::Unknown, line);
-    match std::fs::read(rendering_of(file)) {
+    match foreign_files::read(&rendering_of(file)) {
         Ok(text) if sha256(&text) == certificate.text_sha256 => {}
         Ok(_) => object(format!("{} is not the text of the certificate", rendering_of(file))),
         Err(error) => object(format!("the text {} cannot be read ({error})", rendering_of(file))),
@@ -84,7 +85,7 @@ fn differences(listed: &[FileDigest], found: &[FileDigest]) -> Vec<String> {
 
 fn results_of(run: &Utf8Path) -> Result<Results> {
     let path = run.join(RESULTS);
-    let text = std::fs::read(&path).with_context(|| format!("read {path}"))?;
+    let text = foreign_files::read(&path).with_context(|| format!("read {path}"))?;
     from_stored(&text).with_context(|| format!("understand {path}"))
 }
 
@@ -101,7 +102,8 @@ fn unsupported(run: &Utf8Path) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for scenario in results_of(run)?.scenarios {
         // A scenario without a result has its own objection.
-        let Ok(text) = std::fs::read(run.join(&scenario.name).join(RESULT)) else { continue };
+        let Ok(dir) = foreign_files::inside(run, &scenario.name) else { continue };
+        let Ok(text) = foreign_files::read(&dir.join(RESULT)) else { continue };
         let Ok(wrote) = serde_json::from_slice::<ScenarioOutcome>(&text) else { continue };
         // Results went through the text once more, which may round a number.
         let wrote: ScenarioOutcome = serde_json::from_str(&serde_json::to_string(&wrote)?)?;

@@ -10,10 +10,13 @@ use serde::Serialize;
 use super::link::link_tree;
 use super::part::Part;
 use crate::evidence::{ASKED, PROGRESS};
+use crate::foreign_files;
 use crate::outcome::{DIVISION, Division, Merged, Request};
 
 /// The file that holds the output of the test runner and the tests.
 const LOG: &str = "nextest.log";
+/// Most bytes of the log of a shard.
+const LARGEST_LOG: u64 = 1 << 30;
 /// Files of a shard that the whole run has its own of.
 const OWN: [&str; 8] =
     [ASKED, DIVISION, REQUEST, "ended.json", "results.json", "junit.xml", "report.html", "summary.md"];
@@ -58,7 +61,7 @@ fn append(from: &Utf8Path, to: &Utf8Path) -> Result<()> {
     if !from.exists() {
         return Ok(());
     }
-    let mut lines = std::fs::read(from).with_context(|| format!("read {from}"))?;
+    let mut lines = foreign_files::read_at_most(from, LARGEST_LOG).with_context(|| format!("read {from}"))?;
     if lines.last().is_some_and(|last| *last != b'\n') {
         lines.push(b'\n');
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::error::MergeError;
 use crate::evidence::{STARTED, attempt_of};
+use crate::foreign_files;
 use crate::outcome::{DIVISION, Division, Request, Results, Shard, ShardState, from_stored};
 
 /// The file that says with which exit code a shard ended. `cargo xtask` writes it.
@@ -87,7 +88,7 @@ fn stored<T>(
     if !path.exists() {
         return Ok(None);
     }
-    let text = std::fs::read(&path).with_context(|| format!("read {path}"))?;
+    let text = foreign_files::read(&path).with_context(|| format!("read {path}"))?;
     Ok(Some(understand(&text).with_context(|| format!("understand {path}"))?))
 }
 

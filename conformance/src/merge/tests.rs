@@ -218,3 +218,16 @@ fn the_host_of_a_merged_run_is_that_of_its_shards() {
     let Division::Merged(merged) = merged else { panic!("{merged:?}") };
     assert_eq!((merged.host().accelerator.as_str(), merged.host().cores), ("KVM | TCG", 2));
 }
+
+#[test]
+fn a_link_of_one_shard_is_no_way_out_of_the_merged_run() {
+    let shards = Shards::new();
+    let elsewhere = shards.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, shards.dir(1).join("notes")).unwrap();
+    fs::create_dir(shards.dir(2).join("notes")).unwrap();
+    fs::write(shards.dir(2).join("notes/autostart"), "harm").unwrap();
+    let error = format!("{:#}", anyhow::Error::from(shards.merge(&[1, 2]).expect_err("refused")));
+    assert!(error.contains("symbolic link"), "{error}");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+}

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use contract::MachineSpec;
 
 use super::activation::Activation;
-use crate::core_under_test::{Extent, FaultHook, Flushes};
+use crate::core_under_test::{Extent, FaultHook, Flushes, Verifying};
 
 /// Size of a sector in bytes.
 const SECTOR: usize = 512;
@@ -60,6 +60,19 @@ impl FaultHook for ActivatedFault {
         let compares = !self.activation.is_active() || self.fault.compares();
         self.note(!compares);
         compares
+    }
+
+    fn clears_target(&self) -> bool {
+        let clears = !self.activation.is_active() || self.fault.clears_target();
+        self.note(!clears);
+        clears
+    }
+
+    fn verifying(&self) -> Verifying {
+        let verifying =
+            if self.activation.is_active() { self.fault.verifying() } else { Verifying::Everything };
+        self.note(verifying != Verifying::Everything);
+        verifying
     }
 
     fn shape(&self, spec: &mut MachineSpec) {
@@ -295,6 +308,48 @@ impl FaultHook for Unflushed {
 
     fn flushes(&self) -> Flushes {
         self.0
+    }
+}
+
+/// Verifies less than it should.
+pub(super) struct HalfVerified(pub(super) Verifying);
+
+impl FaultHook for HalfVerified {
+    fn pass(&self, _batch: u64, _extent: &mut Extent) -> bool {
+        true
+    }
+
+    fn verifying(&self) -> Verifying {
+        self.0
+    }
+}
+
+/// Writes no zeroes in a full copy.
+pub(super) struct AssumesEmptyTarget;
+
+impl FaultHook for AssumesEmptyTarget {
+    fn pass(&self, _batch: u64, _extent: &mut Extent) -> bool {
+        true
+    }
+
+    fn clears_target(&self) -> bool {
+        false
+    }
+}
+
+/// Leaves out what a transfer has beyond its first 4 MiB.
+#[derive(Default)]
+pub(super) struct ShortTransfers(Mutex<BTreeMap<u64, u64>>);
+
+/// The most bytes of a short transfer.
+const MOST: u64 = 4 << 20;
+
+impl FaultHook for ShortTransfers {
+    fn pass(&self, batch: u64, extent: &mut Extent) -> bool {
+        let mut passed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = passed.entry(batch).or_default();
+        *passed += extent.data.len() as u64;
+        *passed <= MOST
     }
 }
 

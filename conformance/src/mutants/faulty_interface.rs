@@ -350,6 +350,10 @@ impl ReplicationCore for FaultyInterface {
         self.started(self.core.reverse_replicate(item).await).await
     }
 
+    async fn verify(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        self.started(self.core.verify(item).await).await
+    }
+
     async fn create_plan(&self, plan: &RecoveryPlan) -> Result<(), CoreError> {
         self.core.create_plan(&self.changed_plan(plan)).await?;
         self.created_plans().push(plan.clone());

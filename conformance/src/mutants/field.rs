@@ -32,6 +32,8 @@ pub enum FieldFault {
     ReadsTopOnly,
     /// Reads a clock that stands still when the host's goes back.
     ClockNeverGoesBack,
+    /// Finds machines by their UUID.
+    FindsByUuid,
     /// Takes its edits of the system disk back once a machine that it has started is off.
     TakesHydrationBack,
 }

@@ -104,6 +104,18 @@ impl FieldPlatform {
         self.memory().copies.insert(snapshot.id.clone(), machine.clone());
     }
 
+    /// The last machine that has the UUID of this one, if that is the fault.
+    async fn by_uuid(&self, machine: &MachineId) -> Result<MachineId, PlatformError> {
+        if self.fault != FieldFault::FindsByUuid {
+            return Ok(machine.clone());
+        }
+        let uuid = self.platform.machine(machine).await?.uuid;
+        let others = self.platform.machines().await?.into_iter().filter(|other| other.uuid == uuid);
+        let found = others.map(|other| other.id).max();
+        let other = found.filter(|found| found != machine && self.has(FieldFault::FindsByUuid));
+        Ok(other.unwrap_or_else(|| machine.clone()))
+    }
+
     /// Shows the second disk of a full copy as empty, if the machine has snapshots.
     async fn read_top_only(
         &self,
@@ -286,6 +298,7 @@ impl Platform for FieldPlatform {
         machine: &MachineId,
         since: Option<&ChangeId>,
     ) -> Result<DiskSnapshot, PlatformError> {
+        let machine = &self.by_uuid(machine).await?;
         let mut snapshot = self.platform.open_snapshot(machine, since).await?;
         self.leave_hole(machine, since, &mut snapshot);
         self.leave_new_disks_out(machine, &mut snapshot);

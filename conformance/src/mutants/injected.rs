@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use contract::{Platform, ReplicationCore, Timestamp};
+use simulator::Capture;
 
 use super::across_sites::AcrossSites;
 use super::activation::Activation;
@@ -15,7 +16,7 @@ use super::field_platform::FieldPlatform;
 use super::matrix::{find, mutants};
 use super::mutant::Kind;
 use super::platform::PlatformFault;
-use crate::core_under_test::{CoreClock, FaultHook, FaultInjection};
+use crate::core_under_test::{CoreClock, FaultHook, FaultInjection, MayLack};
 
 /// Why a fault cannot be injected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +49,7 @@ pub struct InjectedFault {
     interface: Option<Kind>,
     platform: Option<PlatformFault>,
     field: Option<FieldFault>,
+    capture: Option<Capture>,
     across: Arc<AcrossSites>,
     activation: Arc<Activation>,
 }
@@ -72,6 +74,7 @@ impl InjectedFault {
             }
             Kind::Platform(fault) => Self { platform: Some(*fault), activation, ..Self::default() },
             Kind::Field(fault) => Self { field: Some(*fault), activation, ..Self::default() },
+            Kind::Capture(capture) => Self { capture: Some(*capture), activation, ..Self::default() },
             kind => Self { interface: Some(*kind), activation, ..Self::default() },
         })
     }
@@ -103,7 +106,7 @@ impl InjectedFault {
     /// core it says about a sound one.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        let at_sites = self.platform.is_some() || self.field.is_some();
+        let at_sites = self.platform.is_some() || self.field.is_some() || self.capture.is_some();
         let is_fault = self.hook.is_some() || self.interface.is_some() || at_sites;
         is_fault && !self.activation.has_acted()
     }
@@ -130,6 +133,18 @@ impl FaultInjection for InjectedFault {
             Some(fault) => Arc::new(FaultyInterface::new(core, fault, Arc::clone(&self.activation))),
             None => core,
         }
+    }
+
+    fn capture(&self) -> Option<(Capture, MayLack)> {
+        let activation = Arc::clone(&self.activation);
+        let may_lack = move || {
+            let is_active = activation.is_active();
+            if is_active {
+                activation.note_act();
+            }
+            is_active
+        };
+        Some((self.capture?, Arc::new(may_lack)))
     }
 
     fn wrap_clock(&self, clock: CoreClock) -> CoreClock {

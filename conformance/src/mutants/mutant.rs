@@ -1,6 +1,7 @@
 //! A row of the matrix of mutants.
 
 use contract::{ErrorCode, ItemView, JobView};
+use simulator::Capture;
 
 use super::class::MutantClass;
 use super::field::FieldFault;
@@ -70,6 +71,8 @@ pub(super) enum Kind {
     Platform(PlatformFault),
     /// There too: one that products had.
     Field(FieldFault),
+    /// In how a core captures what a guest writes.
+    Capture(Capture),
 }
 
 impl Mutant {

@@ -1,8 +1,8 @@
 //! False reports: what a core shows of an item or of a job, altered.
 
 use contract::{
-    Bytes, Direction, GroupPointId, ItemView, JobAction, JobKind, JobState, JobView, MachineId, Operation,
-    Phase, PlanState, Side, Step, StepState, TestFailoverStatus,
+    Bytes, Direction, GroupPointId, ItemView, JobAction, JobKind, JobState, JobSubject, JobView, MachineId,
+    Operation, Phase, PlanState, Side, Step, StepState, TestFailoverStatus,
 };
 
 /// By how much points are dated later, in milliseconds.
@@ -120,6 +120,21 @@ pub(super) fn hide_warnings(view: &mut JobView) {
     warned.for_each(|step| step.state = StepState::Done);
 }
 
+pub(super) fn invent_warnings(view: &mut JobView) {
+    if view.state == JobState::Completed
+        && let Some(last) = view.steps.last_mut()
+    {
+        view.state = JobState::CompletedWithWarning;
+        last.state = StepState::Warning;
+    }
+}
+
+pub(super) fn invent_warnings_of_plans(view: &mut JobView) {
+    if matches!(view.subject, JobSubject::Plan(_)) {
+        invent_warnings(view);
+    }
+}
+
 pub(super) fn hide_warnings_of_reprotection(view: &mut JobView) {
     if view.kind == JobKind::Reprotect {
         hide_warnings(view);
@@ -136,6 +151,20 @@ pub(super) fn hide_points_before_resync(view: &mut ItemView) {
     if let Some(at) = view.resynchronisations.last().map(|resync| resync.at) {
         view.points.retain(|point| point.time >= at);
     }
+}
+
+pub(super) fn hide_points_before_verification(view: &mut ItemView) {
+    if let Some(at) = view.verification.map(|found| found.at) {
+        view.points.retain(|point| point.time >= at);
+    }
+}
+
+pub(super) fn find_nothing(view: &mut ItemView) {
+    view.verification.iter_mut().for_each(|found| found.different = Bytes(0));
+}
+
+pub(super) fn find_everything(view: &mut ItemView) {
+    view.verification.iter_mut().for_each(|found| found.different.0 += 4096);
 }
 
 pub(super) fn complete_cancelled(view: &mut JobView) {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::host::HostFacts;
+use crate::foreign_files;
 
 /// File in a run's directory that holds its [`Division`]. `cargo xtask` writes that of a shard, the
 /// merge that of a merged run; a whole run has none.
@@ -84,7 +85,7 @@ impl Division {
     /// It cannot be read or understood.
     pub fn of_run(dir: &Utf8Path) -> Result<Self> {
         let path = dir.join(DIVISION);
-        match std::fs::read(&path) {
+        match foreign_files::read(&path) {
             Ok(text) => serde_json::from_slice(&text).with_context(|| format!("understand {path}")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::Whole),
             Err(error) => Err(error).with_context(|| format!("read {path}")),

@@ -76,11 +76,14 @@ impl Results {
     #[must_use]
     pub fn conclusion(&self) -> &'static str {
         let tested = self.scenarios.iter().any(|scenario| !scenario.core.is_empty());
+        let slower = self.slow().next().is_some();
         match self.verdict {
             Verdict::Pass if matches!(self.division, Division::Shard(_)) => {
                 "passed, as one shard: only all shards together show whether the core conforms"
             }
+            Verdict::Pass if tested && slower => "conforms, with a regression",
             Verdict::Pass if tested => "conforms",
+            Verdict::Pass if slower => "passed, with a regression; no core was tested",
             Verdict::Pass => "passed; no core was tested",
             Verdict::Fail => "does not conform",
             Verdict::Unknown => "nothing can be said: this is not a pass",
@@ -279,7 +282,7 @@ pub struct NotJudged {
 mod tests {
     use super::*;
 
-    fn concluded(core: &str, verdict: Verdict) -> &'static str {
+    fn concluded(core: &str, verdict: Verdict, regressions: &[&str]) -> &'static str {
         let mut scenario = ScenarioOutcome::begun("identity", "A look at each stand-in", None);
         scenario.core = core.to_owned();
         let results = Results {
@@ -294,7 +297,7 @@ mod tests {
             host: HostFacts::default(),
             verdict,
             scenarios: vec![scenario],
-            regressions: Vec::new(),
+            regressions: regressions.iter().map(ToString::to_string).collect(),
             not_judged: Vec::new(),
             rules: Vec::new(),
         };
@@ -303,8 +306,17 @@ mod tests {
 
     #[test]
     fn a_run_that_tested_no_core_does_not_say_that_a_core_conforms() {
-        assert_eq!(concluded("built-in 0.1.0", Verdict::Pass), "conforms");
-        assert_eq!(concluded("", Verdict::Pass), "passed; no core was tested");
-        assert_eq!(concluded("", Verdict::Fail), "does not conform");
+        assert_eq!(concluded("built-in 0.1.0", Verdict::Pass, &[]), "conforms");
+        assert_eq!(concluded("", Verdict::Pass, &[]), "passed; no core was tested");
+        assert_eq!(concluded("", Verdict::Fail, &[]), "does not conform");
+    }
+
+    #[test]
+    fn a_regression_is_part_of_what_a_pass_says() {
+        for (core, wanted) in [("built-in 0.1.0", "conforms, with a"), ("", "passed, with a")] {
+            let said = concluded(core, Verdict::Pass, &["recovery time"]);
+            assert!(said.starts_with(wanted), "{said}");
+        }
+        assert_eq!(concluded("built-in 0.1.0", Verdict::Fail, &["recovery time"]), "does not conform");
     }
 }

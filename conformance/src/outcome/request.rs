@@ -5,6 +5,8 @@ use camino::Utf8Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::foreign_files;
+
 /// File in the run's directory that holds the request. `cargo xtask` writes it.
 const FILE: &str = "request.json";
 
@@ -31,7 +33,7 @@ impl Request {
     /// It cannot be read.
     pub fn of_run(dir: &Utf8Path) -> Result<Self> {
         let path = dir.join(FILE);
-        match std::fs::read(&path) {
+        match foreign_files::read(&path) {
             Ok(text) => serde_json::from_slice(&text).with_context(|| format!("understand {path}")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error).with_context(|| format!("read {path}")),

@@ -16,6 +16,7 @@ use super::index::PACKED;
 use super::read::PackedEvidence;
 use super::write::{PackWriter, sync};
 use crate::evidence::{RESULT, SEAL, STARTED};
+use crate::foreign_files;
 use crate::outcome::{ScenarioOutcome, Verdict};
 
 /// The name of the folder until it is complete.
@@ -90,6 +91,9 @@ fn divisions(dir: &Utf8Path, outcome: &ScenarioOutcome) -> Result<Vec<(String, D
     let mut logs = BTreeMap::new();
     for disk in outcome.edges.iter().flat_map(|edge| &edge.disks) {
         let evidence = &disk.evidence;
+        for name in [&evidence.base, &evidence.log, &evidence.recovered] {
+            foreign_files::inside(dir, name).with_context(|| format!("read {name}"))?;
+        }
         let path = dir.join(&evidence.base);
         let bytes = std::fs::metadata(&path).with_context(|| format!("read {path}"))?.len();
         logs.entry(&evidence.log).or_insert(bytes);

@@ -17,7 +17,13 @@ pub(super) const PACK_BLOCKS: usize = 16 << 10;
 pub(super) const LEVEL: u8 = 6;
 /// Most bytes of an index that is read, uncompressed. An index of 1 GiB of evidence has less than
 /// 10 MiB.
-const MOST_INDEX_BYTES: usize = 256 << 20;
+const MOST_INDEX_BYTES: usize = 32 << 20;
+/// Most blocks of all packs together: 8 GiB.
+const MOST_BLOCKS: usize = 2 << 20;
+/// Most blocks of all files together: 16 GiB without the zeroes.
+pub(super) const MOST_REFERENCES: u64 = 4 << 20;
+/// Most bytes of a compressed pack. What cannot be compressed grows by less than this.
+pub(super) const LARGEST_PACK: u64 = 2 * PACK_BYTES as u64;
 /// Version of this format.
 const VERSION: u32 = 1;
 
@@ -139,6 +145,7 @@ impl Index {
                 for _ in 0..*count {
                     let fits = offset < PACK_BYTES && places.len() - first < PACK_BLOCKS;
                     ensure!(fits, "pack {pack} is larger than any that the suite writes");
+                    ensure!(places.len() < MOST_BLOCKS, "it names more than {MOST_BLOCKS} blocks");
                     places.push(Place { pack, offset, length });
                     offset += length;
                 }

@@ -8,7 +8,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use contract::Bytes;
 use harness::oracle::{RawSource, SectorSource as _};
 
-use super::index::{Digest, INDEX, Index, PACKED, Pack, PackedFile, Place};
+use super::index::{Digest, INDEX, Index, LARGEST_PACK, MOST_REFERENCES, PACKED, Pack, PackedFile, Place};
+use crate::foreign_files;
 
 /// Bytes that are read at a time.
 const CHUNK_BYTES: u64 = 64 << 10;
@@ -36,9 +37,12 @@ impl PackedEvidence {
     pub(super) fn open(folder: Utf8PathBuf) -> Result<Self> {
         let path = folder.join(INDEX);
         let read = || {
-            let index = Index::decode(&std::fs::read(&path)?)?;
+            let index = Index::decode(&foreign_files::read(&path)?)?;
             let places = index.places()?;
             index.files.iter().try_for_each(|file| check_file(file, &places))?;
+            let parts = index.files.iter().flat_map(|file| &file.parts);
+            let references = parts.fold(0_u64, |sum, part| sum.saturating_add(part.count));
+            ensure!(references <= MOST_REFERENCES, "its files have {references} blocks");
             Ok::<_, anyhow::Error>((index, places))
         };
         let (index, places) = read().with_context(|| format!("read the index {path}"))?;
@@ -145,7 +149,8 @@ impl PackedEvidence {
     /// The blocks of a pack, one after the other.
     fn content(&self, pack: &Pack) -> Result<Vec<u8>> {
         let path = self.folder.join(pack.content.file_name());
-        let compressed = std::fs::read(&path).with_context(|| format!("read {path}"))?;
+        let compressed =
+            foreign_files::read_at_most(&path, LARGEST_PACK).with_context(|| format!("read {path}"))?;
         ensure!(Digest::of(&compressed) == pack.stored, "{path} is not what the suite wrote");
         let content = miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(&compressed, pack.bytes())
             .map_err(|error| anyhow!("{path} cannot be decompressed ({error})"))?;

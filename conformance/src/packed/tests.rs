@@ -225,3 +225,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_index_that_would_need_much_memory_is_refused() {
+    let (_keep, dir) = scratch();
+    packed(&dir);
+    let path = dir.join(PACKED).join(INDEX);
+    let digest = "0".repeat(64);
+    let pack = serde_json::json!({"content": digest, "stored": digest, "blocks": [[16_384, 1]]});
+    let many = |count: usize| vec![pack.clone(); count];
+    let part = serde_json::json!({"at": 0, "first": 0, "count": 16_384});
+    let files: Vec<_> = (0..300)
+        .map(|number| serde_json::json!({"path": format!("{number}.raw"), "bytes": 1 << 20, "parts": [part]}))
+        .collect();
+    for (packs, files, why) in [(many(200), vec![], "names more than"), (many(1), files, "its files have")] {
+        let text = serde_json::json!({"version": 1, "packs": packs, "files": files}).to_string();
+        let mut bytes = miniz_oxide::deflate::compress_to_vec_zlib(text.as_bytes(), 6);
+        bytes.extend(*blake3::hash(&bytes).as_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let error = format!("{:#}", PackedEvidence::open(dir.join(PACKED)).err().expect("refused"));
+        assert!(error.contains(why), "{error}");
+    }
+    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    assert!(PackedEvidence::open(dir.join(PACKED)).is_err());
+}

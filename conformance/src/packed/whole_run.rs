@@ -5,6 +5,7 @@ use camino::Utf8Path;
 
 use super::compact::{Compacted, compact};
 use crate::evidence::{RESULT, attempt_of, check_seal};
+use crate::foreign_files;
 use crate::outcome::ScenarioOutcome;
 
 /// Packs the evidence of each scenario of the run in `dir` that passed, and names those that there
@@ -17,7 +18,7 @@ pub fn compact_run(dir: &Utf8Path) -> Result<Vec<(String, Compacted)>> {
     for entry in dir.read_dir_utf8().with_context(|| format!("read {dir}"))? {
         let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
-        if attempt_of(name).is_some() {
+        if attempt_of(name).is_some() || !entry.file_type()?.is_dir() {
             continue;
         }
         let Some(outcome) = sealed_outcome(path) else { continue };
@@ -30,7 +31,7 @@ pub fn compact_run(dir: &Utf8Path) -> Result<Vec<(String, Compacted)>> {
 
 /// The outcome of a scenario, if it is what the scenario wrote.
 fn sealed_outcome(dir: &Utf8Path) -> Option<ScenarioOutcome> {
-    let text = std::fs::read(dir.join(RESULT)).ok()?;
+    let text = foreign_files::read(&dir.join(RESULT)).ok()?;
     check_seal(dir, &text).ok()?;
     serde_json::from_slice(&text).ok()
 }

@@ -8,7 +8,10 @@ use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::blocks::{Division, each_block};
-use super::index::{Digest, INDEX, Index, LEVEL, PACK_BLOCKS, PACK_BYTES, PACKED, Pack, PackedFile, Part};
+use super::index::{
+    Digest, INDEX, Index, LARGEST_PACK, LEVEL, PACK_BLOCKS, PACK_BYTES, PACKED, Pack, PackedFile, Part,
+};
+use crate::foreign_files;
 
 /// One block in so many ends its pack, by its digest: about 1 MiB of blocks of 4 KiB.
 const ENDS_PACK: u8 = 0;
@@ -112,7 +115,7 @@ impl PackWriter {
     fn link(&self, name: &str, path: &Utf8Path) -> Option<Digest> {
         self.siblings.iter().find_map(|sibling| {
             let theirs = sibling.join(PACKED).join(name);
-            let compressed = std::fs::read(&theirs).ok()?;
+            let compressed = foreign_files::read_at_most(&theirs, LARGEST_PACK).ok()?;
             let content =
                 miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(&compressed, self.open.len()).ok()?;
             // Some file systems have no links.

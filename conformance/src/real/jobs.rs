@@ -30,13 +30,7 @@ impl ScenarioContext {
         self.check_job(&ended);
         let Some(why) = why_not_well(&ended) else { return Ok(ended) };
         let what = format!("{label}: the core's {kind} job {why}");
-        let by_platform = ended.error.as_ref().is_some_and(|error| platform_causes(error.code));
-        match self.stand_in_failure(ended.started).filter(|_| by_platform) {
-            Some(failure) => Err(ScenarioError::Inconclusive(format!(
-                "{what}; while it ran, the stand-in itself failed: {failure}"
-            ))),
-            None => Err(ScenarioError::CoreViolation(what)),
-        }
+        Err(blame_of_failed_job(what, &ended, self.stand_in_failure(ended.started)))
     }
 
     /// Waits until a job has ended, well or not.
@@ -84,6 +78,22 @@ impl ScenarioContext {
         let found =
             format!("{}: {} steps, all ended and timed: {timed}", json_name(&job.kind), job.steps.len());
         self.check(JO_01, timed && job.ended.is_some() && !job.steps.is_empty(), found);
+    }
+}
+
+/// Whose failure it is that a job did not end well. `stand_in_failure` says how a stand-in itself
+/// failed while the job ran, if one did.
+fn blame_of_failed_job(
+    what: String,
+    job: &JobView,
+    stand_in_failure: Option<impl std::fmt::Display>,
+) -> ScenarioError {
+    let by_platform = job.error.as_ref().is_some_and(|error| platform_causes(error.code));
+    match stand_in_failure.filter(|_| by_platform) {
+        Some(failure) => ScenarioError::Inconclusive(format!(
+            "{what}; while it ran, the stand-in itself failed: {failure}"
+        )),
+        None => ScenarioError::CoreViolation(what),
     }
 }
 
@@ -139,5 +149,18 @@ mod tests {
         let error = CoreError::new(ErrorCode::Platform, "no space left");
         let why = why_not_well(&ended(JobState::Completed, Some(error)));
         assert_eq!(why.as_deref(), Some("failed: no space left"));
+    }
+
+    #[test]
+    fn a_job_that_its_platform_made_fail_is_the_hosts_failure_if_the_stand_in_itself_failed() {
+        let failed = |code| ended(JobState::Failed, Some(CoreError::new(code, "libvirt is gone")));
+        let blame = |code, failure| blame_of_failed_job("the job failed".to_owned(), &failed(code), failure);
+        let by_host = blame(ErrorCode::Platform, Some("no connection to libvirt"));
+        assert!(matches!(by_host, ScenarioError::Inconclusive(why) if why.contains("no connection")));
+        let by_core = [
+            blame(ErrorCode::Platform, None),
+            blame(ErrorCode::NoRecoveryPoint, Some("no connection to libvirt")),
+        ];
+        assert!(by_core.iter().all(|blame| matches!(blame, ScenarioError::CoreViolation(_))));
     }
 }

@@ -37,7 +37,8 @@ async fn judge_files(
     initial_record: RecordNumber,
 ) -> anyhow::Result<JudgedMachine> {
     let unpacked = files.unpack(edge)?;
-    let disks = edge.disks.iter().map(|disk| (under_test(&unpacked, disk), disk.of)).collect();
+    let disks = edge.disks.iter().map(|disk| Ok((under_test(&unpacked, disk)?, disk.of)));
+    let disks = disks.collect::<anyhow::Result<_>>()?;
     judge::judge_first_writes(disks, initial_record, files.dir()).await
 }
 
@@ -103,16 +104,16 @@ fn loss_mismatch(rpo: &Rpo, evidence: &EdgeEvidence) -> Option<String> {
     })
 }
 
-fn under_test(files: &UnpackedFiles<'_>, disk: &DiskOutcome) -> DiskUnderTest {
+fn under_test(files: &UnpackedFiles<'_>, disk: &DiskOutcome) -> anyhow::Result<DiskUnderTest> {
     let evidence = &disk.evidence;
-    DiskUnderTest {
+    Ok(DiskUnderTest {
         name: disk.name.clone(),
-        initial_image: files.path(&evidence.base),
-        log: files.path(&evidence.log),
-        recovered: files.path(&evidence.recovered),
+        initial_image: files.path(&evidence.base)?,
+        log: files.path(&evidence.log)?,
+        recovered: files.path(&evidence.recovered)?,
         editable_files: evidence.editable_files.clone(),
         second_reader: Err("only the oracle judges again".to_owned()),
-    }
+    })
 }
 
 fn compare_disk(before: &DiskOutcome, now: &DiskOutcome) -> Lines {

@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use tempdirs::OwnedDir;
 
+use crate::foreign_files;
 use crate::outcome::EdgeOutcome;
 use crate::packed::PackedEvidence;
 
 /// The files of a scenario.
-pub(super) struct Files {
+pub(crate) struct Files {
     dir: Utf8PathBuf,
     packed: Option<PackedEvidence>,
 }
 
 /// The files of an edge. What was unpacked is deleted with this.
-pub(super) struct UnpackedFiles<'a> {
+pub(crate) struct UnpackedFiles<'a> {
     dir: &'a Utf8Path,
     unpacked: BTreeMap<String, Utf8PathBuf>,
     _keep: Option<OwnedDir>,
@@ -27,16 +28,16 @@ impl Files {
     ///
     /// # Errors
     /// They are packed, and the index is missing or was altered.
-    pub(super) fn of_scenario(dir: &Utf8Path) -> Result<Self> {
+    pub(crate) fn of_scenario(dir: &Utf8Path) -> Result<Self> {
         Ok(Self { dir: dir.to_owned(), packed: PackedEvidence::of_scenario(dir)? })
     }
 
-    pub(super) fn dir(&self) -> &Utf8Path {
+    pub(crate) fn dir(&self) -> &Utf8Path {
         &self.dir
     }
 
     /// What is wrong with the packs, whether or not an edge needs them.
-    pub(super) fn damages(&self) -> Vec<String> {
+    pub(crate) fn damages(&self) -> Vec<String> {
         self.packed.as_ref().map(PackedEvidence::damages).unwrap_or_default()
     }
 
@@ -45,7 +46,7 @@ impl Files {
     ///
     /// # Errors
     /// A pack was altered, or there is no place to unpack.
-    pub(super) fn unpack(&self, edge: &EdgeOutcome) -> Result<UnpackedFiles<'_>> {
+    pub(crate) fn unpack(&self, edge: &EdgeOutcome) -> Result<UnpackedFiles<'_>> {
         let mut files = UnpackedFiles { dir: &self.dir, unpacked: BTreeMap::new(), _keep: None };
         let Some(packed) = &self.packed else { return Ok(files) };
         let evidence = edge.disks.iter().map(|disk| &disk.evidence);
@@ -68,7 +69,16 @@ impl Files {
 
 impl UnpackedFiles<'_> {
     /// The path of a file that the result names.
-    pub(super) fn path(&self, name: &str) -> Utf8PathBuf {
-        self.unpacked.get(name).cloned().unwrap_or_else(|| self.dir.join(name))
+    ///
+    /// # Errors
+    /// The name leads out of the directory of the scenario.
+    pub(crate) fn path(&self, name: &str) -> Result<Utf8PathBuf> {
+        if let Some(path) = self.unpacked.get(name) {
+            return Ok(path.clone());
+        }
+        let path = foreign_files::inside(self.dir, name)?;
+        // Opening a pipe would wait for its writer.
+        ensure!(!path.exists() || path.is_file(), "{path} is no regular file");
+        Ok(path)
     }
 }

@@ -7,13 +7,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
 use crate::evidence::{RESULT, STARTED, asked, attempt_of, check_seal};
+use crate::foreign_files;
 use crate::outcome::{Results, ScenarioOutcome, Verdict};
 
 /// The report of a run.
 const REPORT: &str = "results.json";
 
 /// A scenario of which evidence was stored.
-pub(super) enum Stored {
+pub(crate) enum Stored {
     /// It left no result.
     Unfinished { name: String, why: String },
     /// An earlier attempt, whose evidence was set aside when the scenario ran again.
@@ -32,11 +33,11 @@ impl Stored {
 }
 
 /// A scenario that left a result.
-pub(super) struct Ended {
-    pub(super) dir: Utf8PathBuf,
-    pub(super) outcome: ScenarioOutcome,
+pub(crate) struct Ended {
+    pub(crate) dir: Utf8PathBuf,
+    pub(crate) outcome: ScenarioOutcome,
     /// Why the result cannot be the one that the scenario wrote, if so.
-    pub(super) altered: Option<String>,
+    pub(crate) altered: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -49,7 +50,7 @@ struct StartMark {
 ///
 /// # Errors
 /// There is none, or the directory cannot be read.
-pub(super) fn find(dir: &Utf8Path) -> Result<Vec<Stored>> {
+pub(crate) fn find(dir: &Utf8Path) -> Result<Vec<Stored>> {
     let mut places = vec![dir.to_owned()];
     for entry in dir.read_dir_utf8().with_context(|| format!("read {dir}"))? {
         places.push(entry?.path().to_owned());
@@ -91,7 +92,7 @@ fn read(dir: &Utf8Path, in_run: bool) -> Stored {
     if !path.exists() {
         return unfinished("it started and left no result".to_owned());
     }
-    let text = match std::fs::read(&path) {
+    let text = match foreign_files::read(&path) {
         Ok(text) => text,
         Err(error) => return unfinished(format!("{RESULT} cannot be read ({error})")),
     };
@@ -106,8 +107,8 @@ fn read(dir: &Utf8Path, in_run: bool) -> Stored {
 
 /// Whether the scenario that wrote the result is the one that started here.
 fn check_start(dir: &Utf8Path, outcome: &ScenarioOutcome) -> Result<(), String> {
-    let mark =
-        std::fs::read(dir.join(STARTED)).map_err(|error| format!("{STARTED} cannot be read ({error})"))?;
+    let mark = foreign_files::read(&dir.join(STARTED))
+        .map_err(|error| format!("{STARTED} cannot be read ({error})"))?;
     let mark: StartMark =
         serde_json::from_slice(&mark).map_err(|error| format!("{STARTED} is malformed ({error})"))?;
     if mark.scenario == outcome.name {
@@ -123,7 +124,7 @@ fn absent(dir: &Utf8Path, found: &[Stored]) -> Result<Vec<Stored>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let text = std::fs::read(&path).with_context(|| format!("read {path}"))?;
+    let text = foreign_files::read(&path).with_context(|| format!("read {path}"))?;
     let report: Results = serde_json::from_slice(&text).with_context(|| format!("understand {path}"))?;
     let ended = found.iter().filter_map(|stored| match stored {
         Stored::Ended(ended) => Some((ended.outcome.name.as_str(), ended.outcome.verdict)),

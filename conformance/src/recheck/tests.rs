@@ -12,6 +12,8 @@ use crate::report;
 use crate::rules::RuleLog;
 use crate::rules::ids::{FO_04, FO_10};
 
+#[path = "hostile_tests.rs"]
+mod hostile;
 #[path = "merged_tests.rs"]
 mod merged;
 

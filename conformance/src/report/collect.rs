@@ -7,6 +7,7 @@ use camino::Utf8Path;
 
 use super::shards::contradictions;
 use crate::evidence::{RESULT, STARTED, asked, attempt_of, began};
+use crate::foreign_files;
 use crate::outcome::{Division, HostFacts, Request, Results, RuleOutcome, SCHEMA, ScenarioOutcome, Verdict};
 use crate::rules::coverage::not_judged;
 use crate::scenario;
@@ -57,7 +58,7 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
 
 /// The outcome that a scenario left, or an unknown one.
 fn outcome_of(dir: &Utf8Path) -> ScenarioOutcome {
-    let read = std::fs::read(dir.join(RESULT)).map_err(anyhow::Error::from);
+    let read = foreign_files::read(&dir.join(RESULT)).map_err(anyhow::Error::from);
     let parsed = read.and_then(|text| Ok(serde_json::from_slice(&text)?));
     parsed.unwrap_or_else(|error| without_result(dir, &error))
 }

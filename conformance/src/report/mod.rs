@@ -23,6 +23,7 @@ mod trend_plot;
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
+use crate::foreign_files;
 use crate::outcome::Results;
 use crate::regressions::Comparison;
 pub(crate) use stored::RESULTS;
@@ -46,7 +47,7 @@ pub fn summary(results: &Results, dir: &Utf8Path, detail: Detail) -> String {
 pub fn write(dir: &Utf8Path, results: &Results) -> Result<()> {
     let put = |name: &str, text: String| {
         let path = dir.join(name);
-        std::fs::write(&path, text).with_context(|| format!("write {path}"))
+        foreign_files::replace(&path, text.as_bytes()).with_context(|| format!("write {path}"))
     };
     put(RESULTS, serde_json::to_string_pretty(results)?)?;
     put("junit.xml", junit::render(results)?)?;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
 use super::collect::collect;
+use crate::foreign_files;
 use crate::outcome::{HostFacts, Results, StoredError, from_stored};
 
 /// The file that holds the results of a run, in the run's directory.
@@ -41,7 +42,7 @@ struct Stored {
 /// The results that an earlier report stored in `dir`, if one did.
 fn stored(dir: &Utf8Path) -> Result<Option<Stored>> {
     let path = dir.join(RESULTS);
-    let text = match std::fs::read(&path) {
+    let text = match foreign_files::read(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.with_context(|| format!("read {path}"))?,
     };

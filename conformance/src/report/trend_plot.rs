@@ -86,6 +86,7 @@ fn levels(values: &[(usize, f64)], changes: &[usize]) -> Vec<[(f64, f64); 2]> {
 /// A value with few digits.
 fn short(value: f64) -> String {
     match value.abs() {
+        tiny if tiny > 0.0 && tiny < 0.1 => format!("{value:.4}"),
         small if small < 10.0 => format!("{value:.2}"),
         large if large < 100_000.0 => format!("{value:.0}"),
         _ => format!("{value:.1e}"),
@@ -110,6 +111,11 @@ mod tests {
             assert_eq!(svg.matches("<circle").count(), 10, "{svg}");
             assert!(svg.contains("#C9463B") && svg.contains("2026-01-02") && !svg.contains("03:04"), "{svg}");
         }
+    }
+
+    #[test]
+    fn small_values_next_to_each_other_have_different_labels() {
+        assert_eq!([0.0, 0.035, 0.04, 1.25, 250.0].map(short), ["0.00", "0.0350", "0.0400", "1.25", "250"]);
     }
 
     #[test]

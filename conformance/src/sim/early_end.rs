@@ -13,6 +13,7 @@
 //! | the job of a reprotection, of a reverse replication | RE-01, HF-17 |
 //! | a request that had to be accepted and was refused by the code of a precondition | the rule of the precondition |
 //! | another request that had to be accepted; a job that does not end | JO-01 |
+//! | the job of a verification | FX-41 |
 //! | recovery points that do not come | RP-15 |
 //! | a machine that was never started | FO-01 |
 //! | a volume of a recovery point that is gone | RP-20 |
@@ -133,6 +134,7 @@ fn rule_of_job(failed: &JobFailed) -> RuleId {
         JobKind::Commit => FB_11,
         JobKind::Reprotect => RE_01,
         JobKind::ReverseReplicate => HF_17,
+        JobKind::Verify => FX_41,
     }
 }
 

@@ -412,12 +412,17 @@ fn judge(edge: &Edge) -> EdgeOutcome {
     let (cut, otherwise, words) = match cut_of(&source.bases(), &log, &target.bases(), &hydrated) {
         Cut::Exact(range) => {
             let words = format!("exact: the first {} of {} writes", range.end(), log.len());
-            (Some(*range.end()), Verdict::Fail, words)
+            (Some(("exact", *range.end())), Verdict::Fail, words)
+        }
+        Cut::EpochConsistent(epoch) => {
+            (Some(("epoch-consistent", epoch.flushed)), Verdict::Fail, epoch.to_string())
         }
         Cut::Broken(mismatch) => (None, Verdict::Fail, format!("{mismatch:?}")),
         Cut::OtherDisks(sizes) => (None, Verdict::Fail, sizes.to_string()),
         Cut::Unknown(why) => (None, Verdict::Unknown, why),
     };
+    let oracle = cut.map_or("broken", |(oracle, _)| oracle);
+    let cut = cut.map(|(_, cut)| cut);
     let record = cut.map_or(0, |cut| last_record(&log, cut));
     // A guest that has written no record since it was started finds those of before.
     let before = source.found.as_ref().map_or(0, |found| found.contiguous);
@@ -435,7 +440,7 @@ fn judge(edge: &Edge) -> EdgeOutcome {
         why,
         disks: vec![DiskOutcome {
             name: "all".to_owned(),
-            oracle: if cut.is_some() { "exact" } else { "broken" }.to_owned(),
+            oracle: oracle.to_owned(),
             cut: cut.map(|cut| cut as u64),
             of: log.len() as u64,
             compared: source.bases().iter().map(Snapshot::size).sum(),

@@ -29,6 +29,9 @@ impl Opener<'_> {
             served.map_err(|error| TestbedError::host("serve the disks at a socket", error))?;
         }
         let mut testbed = Testbed::open(world, setup, |parts| open_core(parts, self.change))?;
+        if let Some((capture, may_lack)) = self.change.capture() {
+            testbed.sites().iter().for_each(|site| site.set_capture(capture, Arc::clone(&may_lack)));
+        }
         testbed.use_through(|core| CapabilityGate::wrap(core, self.missing));
         Ok(testbed)
     }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::moments::{Happening, Moment, TIMELINE};
 use crate::evidence::PROGRESS;
+use crate::foreign_files;
 
 /// Milliseconds over which acknowledgements are counted for one point of the plot, at least.
 const SHORTEST_BIN: u64 = 500;
@@ -46,7 +47,8 @@ impl Timeline {
     /// The timeline of a scenario of the run in `dir`. Whatever is missing is left out: a plot
     /// decides nothing.
     pub(crate) fn of_scenario(dir: &Utf8Path, scenario: &str) -> Self {
-        let moments: Vec<Moment> = lines(&dir.join(scenario).join(TIMELINE));
+        let Ok(own) = foreign_files::inside(dir, scenario) else { return Self::default() };
+        let moments: Vec<Moment> = lines(&own.join(TIMELINE));
         let events: Vec<Event> = lines(&dir.join(PROGRESS));
         let steps = steps(events.iter().filter(|event| event.scenario == scenario));
         let end =
@@ -54,8 +56,9 @@ impl Timeline {
         let bin = SHORTEST_BIN.max(end.unwrap_or_default() / MOST_BINS);
         let rates = moments.iter().filter_map(|moment| match &moment.what {
             Happening::PowerOn { machine, boot } => {
-                let acks: Vec<Ack> = lines(&dir.join(scenario).join(boot).join("acks.jsonl"));
-                let heard: Vec<_> = acks.iter().map(|ack| moment.at_ms + ack.heard_ms).collect();
+                let acks: Vec<Ack> = lines(&foreign_files::inside(&own, boot).ok()?.join("acks.jsonl"));
+                let heard: Vec<_> =
+                    acks.iter().map(|ack| moment.at_ms.saturating_add(ack.heard_ms)).collect();
                 Some(Rate { machine: machine.clone(), points: per_second(&heard, bin) })
             }
             _ => None,
@@ -93,8 +96,8 @@ impl Timeline {
 /// The values on the lines of a file. Lines that are not what they should be are skipped: the last
 /// one of a killed run may be cut off.
 fn lines<T: for<'de> Deserialize<'de>>(path: &Utf8Path) -> Vec<T> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    let text = foreign_files::read(path).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 #[derive(Deserialize)]
@@ -147,16 +150,17 @@ fn steps<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<Step> {
 
 /// How many of these moments fall into each interval of `bin` milliseconds, as a number per second.
 fn per_second(moments: &[u64], bin: u64) -> Vec<(u64, f64)> {
-    let (Some(first), Some(last)) = (moments.first(), moments.last()) else { return Vec::new() };
-    let (first, last) = (first / bin, last / bin);
-    let mut counts = vec![0_u64; usize::try_from(last - first + 1).unwrap_or_default()];
+    let Some(first) = moments.iter().min().map(|first| first / bin) else { return Vec::new() };
+    let index = |moment: &u64| moment / bin - first;
+    // Acknowledgements that are far behind everything else belong to no plot.
+    let last = moments.iter().map(index).filter(|index| *index < 2 * MOST_BINS).max().unwrap_or_default();
+    let mut counts = vec![0_u64; usize::try_from(last + 1).unwrap_or_default()];
     for moment in moments {
-        let index = usize::try_from(moment / bin - first).unwrap_or_default();
-        if let Some(count) = counts.get_mut(index) {
+        if let Some(count) = usize::try_from(index(moment)).ok().and_then(|index| counts.get_mut(index)) {
             *count += 1;
         }
     }
-    let middle = |index: u64| (first + index) * bin + bin / 2;
+    let middle = |index: u64| (first + index).saturating_mul(bin).saturating_add(bin / 2);
     let rate = |count: u64| count as f64 * 1000.0 / bin as f64;
     (0..).zip(counts).map(|(index, count)| (middle(index), rate(count))).collect()
 }
@@ -198,5 +202,12 @@ mod tests {
         let rates = per_second(&[1_000, 1_100, 1_600, 2_900], 500);
         assert_eq!(rates, [(1_250, 4.0), (1_750, 2.0), (2_250, 0.0), (2_750, 2.0)]);
         assert!(per_second(&[], 500).is_empty());
+    }
+
+    #[test]
+    fn acknowledgements_out_of_order_or_of_another_age_make_no_large_plot() {
+        assert_eq!(per_second(&[2_900, 1_000], 500).len(), 4);
+        let rates = per_second(&[u64::MAX, 1_000, 0, u64::MAX / 2], 500);
+        assert!(rates.len() <= 2 * MOST_BINS as usize, "{}", rates.len());
     }
 }

@@ -296,6 +296,13 @@ impl ReplicationCore for VariantCore {
         self.started((JobKind::ReverseReplicate, subject, Direction::PrimaryToRecovery), answer).await
     }
 
+    async fn verify(&self, item: &ItemId) -> Result<JobId, CoreError> {
+        self.begin("verify").await?;
+        let direction = self.direction(item).await;
+        let answer = self.core.verify(item).await;
+        self.started((JobKind::Verify, JobSubject::Item(item.clone()), direction), answer).await
+    }
+
     async fn create_plan(&self, plan: &RecoveryPlan) -> Result<(), CoreError> {
         self.begin("create_plan").await?;
         let allowed = self.differs.capabilities(self.core.capabilities().await?).plans;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use contract::{ChangesUnavailable, DiskSnapshot};
+use simulator::Capture;
 
 use super::difference::Difference;
 use crate::core_under_test::{Extent, FaultHook, Merging};
@@ -72,6 +73,15 @@ pub(super) struct QuiescesLater;
 impl Difference for QuiescesLater {
     fn hook(&self) -> Option<Box<dyn FaultHook>> {
         Some(Box::new(Choices { quiesces_at_once: false, ..Choices::usual() }))
+    }
+}
+
+/// Keeps the order of writes only at the guest's flushes.
+pub(super) struct EpochConsistent;
+
+impl Difference for EpochConsistent {
+    fn capture(&self) -> Option<Capture> {
+        Some(Capture::PerFlush)
     }
 }
 

@@ -5,6 +5,7 @@ use contract::{
     Capabilities, CoreError, Direction, DiskSnapshot, EnableProtection, ItemView, JobId, JobKind, JobSubject,
     JobView, Millis, Platform, PlatformError, Policy, PolicyView, ReplicationCore, VolumeId,
 };
+use simulator::Capture;
 
 use crate::core_under_test::FaultHook;
 
@@ -41,6 +42,11 @@ pub(super) trait Difference: Send + Sync {
 
     /// The hook in the built-in core, if the variant needs one.
     fn hook(&self) -> Option<Box<dyn FaultHook>> {
+        None
+    }
+
+    /// What its snapshots of machines hold, if not the first writes of a guest.
+    fn capture(&self) -> Option<Capture> {
         None
     }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use contract::{Platform, ReplicationCore};
+use simulator::Capture;
 
 use super::activity::Activity;
 use super::core::VariantCore;
 use super::difference::Difference;
 use super::platform::VariantPlatform;
 use super::table::{VARIANTS, Variant};
-use crate::core_under_test::{FaultHook, FaultInjection};
+use crate::core_under_test::{FaultHook, FaultInjection, MayLack};
 
 /// There is no variant of this name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +75,15 @@ impl FaultInjection for CoreVariant {
 
     fn wrap(&self, core: Arc<dyn ReplicationCore>) -> Arc<dyn ReplicationCore> {
         Arc::new(VariantCore::new(core, Arc::clone(&self.differs), Arc::clone(&self.activity)))
+    }
+
+    fn capture(&self) -> Option<(Capture, MayLack)> {
+        let activity = Arc::clone(&self.activity);
+        let note = move || {
+            activity.note(true);
+            true
+        };
+        self.differs.capture().map(|capture| (capture, Arc::new(note) as MayLack))
     }
 
     fn wrap_platform(&self, platform: Arc<dyn Platform>) -> Arc<dyn Platform> {

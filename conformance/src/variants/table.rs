@@ -1,7 +1,7 @@
 //! Every variant, what it does differently, and what allows that.
 
 use super::answers::{FailsJobs, MinimumCore, RefusesEarly};
-use super::data::{ComparesOften, LargeGrains, MergesAtOnce, NeverMerges, QuiescesLater};
+use super::data::{ComparesOften, EpochConsistent, LargeGrains, MergesAtOnce, NeverMerges, QuiescesLater};
 use super::difference::Difference;
 use super::health::WarnsFirst;
 use super::names::{OtherJobIds, OtherTestMachines, OtherVolumeNames};
@@ -185,6 +185,12 @@ pub const VARIANTS: &[Variant] = &[
         "compares the disks of every fourth transfer instead of asking what has changed",
         "RE-04, HF-18: only the first transfer after a failover has to be one of differences",
         ComparesOften::default(),
+    ),
+    variant!(
+        "epoch-consistent",
+        "keeps the order of writes only at the guest's flushes",
+        "Crash consistency: any of the writes after the last flush",
+        EpochConsistent,
     ),
     variant!(
         "never-merges",

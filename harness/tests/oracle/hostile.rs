@@ -9,8 +9,8 @@ use harness::oracle::{
 use proptest::prelude::*;
 
 use super::build::{FLUSH, LogBytes, sectors};
-use super::model::history;
 use super::qemu::{Scratch, run, text};
+use super::strategies::history;
 
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }

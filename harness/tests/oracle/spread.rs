@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use super::build::{LogBytes, sectors};
-use super::model::{CONTENTS, History, Op, history};
+use super::model::{CONTENTS, History, Op};
+use super::strategies::history;
 
 /// Sectors put between the two halves of a disk: none, up to a gap that is read at once, beyond
 /// it, and more than a window of the oracle.

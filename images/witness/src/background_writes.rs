@@ -19,6 +19,9 @@ pub(crate) const LARGEST_WRITE: u32 = 1024 * 1024;
 /// The size of a write must be a multiple of this.
 pub(crate) const BLOCK: u32 = 4096;
 const PUNCH_EVERY: u64 = 64;
+/// Every so many operations the content does not compress: a core that compresses has to transfer
+/// that as well. The rest compresses, so that evidence does, which holds every write.
+const RANDOM_EVERY: u64 = 8;
 /// Every so many operations one region of the file is filled and another one, which was filled
 /// earlier, is overwritten with zeroes.
 const ERASE_EVERY: u64 = 16;
@@ -67,7 +70,11 @@ impl BackgroundWrites {
             return self.erase(self.operations / ERASE_EVERY);
         }
         let content = &mut self.buffer[self.aligned..self.aligned + self.length];
-        self.random.fill(content);
+        if self.operations % RANDOM_EVERY == 1 {
+            self.random.fill(content);
+        } else {
+            self.random.fill_sectors(content);
+        }
         self.file.write_all_at(content, offset)?;
         if !self.direct && self.operations.is_multiple_of(SYNC_EVERY) {
             self.file.sync_data()?;
@@ -81,7 +88,7 @@ impl BackgroundWrites {
         let regions = FILE_BYTES / REGION as u64;
         let at = |round: u64| round % regions * REGION as u64;
         let content = &mut self.buffer[self.aligned..self.aligned + REGION];
-        self.random.fill(content);
+        self.random.fill_sectors(content);
         self.file.write_all_at(content, at(round))?;
         if let Some(filled) = round.checked_sub(ROUNDS_FILLED) {
             content.fill(0);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use rustix::mount::{MountFlags, UnmountFlags};
+use witness::bank_check;
 use witness::protocol::{BankFinding, Findings, FromGuest, Load, Measure, Measured, ServiceAnswer};
 
 use crate::background_writes::{BLOCK, LARGEST_WRITE};
@@ -58,9 +59,9 @@ impl Engine {
     /// Records the state found at boot: the bank's write-ahead log is measured before anything can
     /// replay it.
     pub(crate) fn record_boot_state(&mut self) {
-        self.wal_bytes = bank::wal_bytes(&self.paths.bank);
+        self.wal_bytes = bank_check::wal_bytes(&self.paths.bank);
         if self.paths.bank.exists() {
-            match bank::open(&self.paths.bank) {
+            match bank_check::open(&self.paths.bank) {
                 Ok(bank) => self.bank = Some(bank),
                 Err(e) => self.outbox.report_error(format!("bank: {e}")),
             }
@@ -212,11 +213,11 @@ impl Engine {
 
     fn check_bank(&mut self) -> BankFinding {
         let Some(bank) = &mut self.bank else {
-            return bank::absent(!self.paths.bank.exists(), self.wal_bytes);
+            return bank_check::absent(!self.paths.bank.exists(), self.wal_bytes);
         };
-        bank::finding(bank, self.wal_bytes).unwrap_or_else(|e| {
+        bank_check::finding(bank, self.wal_bytes).unwrap_or_else(|e| {
             self.outbox.report_error(format!("bank: {e}"));
-            bank::absent(false, self.wal_bytes)
+            bank_check::absent(false, self.wal_bytes)
         })
     }
 

@@ -1,21 +1,16 @@
 //! The ledger's files on the disks: reading and continuing them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FallocateFlags;
-use witness::ledger::{LEDGER_BYTES, RECORD_BYTES, Record, RecordNumber, slot};
+use witness::ledger::{LEDGER_BYTES, Record, RecordNumber, slot};
+use witness::ledger_scan::{DISKS, DiskScan, finding, scan_disk};
 use witness::protocol::LedgerFinding;
 
 use crate::machine::uptime_ms;
-
-const DISKS: usize = 2;
-/// Largest number of record numbers listed in a finding.
-const LISTED: usize = 16;
-/// Bytes read at a time while scanning.
-const CHUNK: usize = 64 * 1024;
 
 /// Result of a scan.
 #[derive(Debug)]
@@ -27,79 +22,15 @@ pub(crate) struct Scan {
 
 /// Reads the ledger on all disks. A missing file counts as empty.
 pub(crate) fn scan(files: &[PathBuf; DISKS]) -> io::Result<Scan> {
-    let mut records: Vec<Record> = Vec::new();
-    let mut torn = Vec::new();
-    let mut used = [0; DISKS];
+    let mut disks = [DiskScan::default(), DiskScan::default()];
     for (disk, path) in files.iter().enumerate() {
-        each_sector(path, |offset, sector| {
-            used[disk] = offset + RECORD_BYTES as u64;
-            match Record::decode(sector) {
-                Ok(Some(record)) if lies_at(&record, disk, offset) => records.push(record),
-                // A valid record at the wrong place was copied there by something else.
-                Ok(Some(record)) => torn.push(record.number),
-                Ok(None) => torn.push(offset / RECORD_BYTES as u64 * DISKS as u64 + disk as u64 + 1),
-                Err(damaged) => torn.push(damaged.number),
-            }
-        })?;
-    }
-    records.sort_by_key(|record| record.number);
-    torn.truncate(LISTED);
-    Ok(Scan { finding: finding(&records, torn), used })
-}
-
-fn lies_at(record: &Record, disk: usize, offset: u64) -> bool {
-    slot(record.number, DISKS).is_some_and(|slot| slot.disk == disk && slot.offset == offset)
-}
-
-fn finding(records: &[Record], torn: Vec<RecordNumber>) -> LedgerFinding {
-    let in_order = records.iter().zip(1..).take_while(|(record, number)| record.number == *number);
-    let highest = records.last().map_or(0, |record| record.number);
-    let mut missing = Vec::new();
-    let mut expected = 1;
-    for record in records {
-        missing.extend((expected..record.number).take(LISTED - missing.len()));
-        expected = record.number + 1;
-    }
-    LedgerFinding {
-        contiguous: in_order.count() as u64,
-        highest,
-        missing,
-        torn,
-        ends_quiesced: records.last().is_some_and(|record| record.quiesced),
-    }
-}
-
-/// Calls `visit` with offset and content of every sector that is not all zero.
-fn each_sector(path: &Path, mut visit: impl FnMut(u64, &[u8])) -> io::Result<()> {
-    let mut file = match File::open(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    let mut chunk = vec![0; CHUNK];
-    let mut start = 0;
-    loop {
-        let length = read_full(&mut file, &mut chunk)?;
-        for (index, sector) in chunk[..length].chunks_exact(RECORD_BYTES).enumerate() {
-            if sector.iter().any(|byte| *byte != 0) {
-                visit(start + (index * RECORD_BYTES) as u64, sector);
-            }
-        }
-        if length < CHUNK {
-            return Ok(());
-        }
-        start += CHUNK as u64;
-    }
-}
-
-fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while length < buffer.len() {
-        match file.read(&mut buffer[length..])? {
-            0 => break,
-            read => length += read,
+        match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            opened => disks[disk] = scan_disk(disk, &mut opened?)?,
         }
     }
-    Ok(length)
+    let used = [disks[0].used, disks[1].used];
+    Ok(Scan { finding: finding(&disks), used })
 }
 
 /// The ledger, open for appending.
@@ -172,6 +103,8 @@ pub(crate) fn preallocate(path: &Path, bytes: u64) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use witness::ledger::RECORD_BYTES;
+
     use super::*;
 
     fn files() -> (tempfile::TempDir, [PathBuf; DISKS]) {
@@ -245,7 +178,7 @@ mod tests {
         write(&files, 60);
         (2..=50).for_each(|number| zero(&files, number));
         let finding = scan(&files).expect("scanned").finding;
-        assert_eq!(finding.missing.len(), LISTED);
+        assert_eq!(finding.missing.len(), 16);
         assert_eq!(finding.contiguous, 1);
     }
 }

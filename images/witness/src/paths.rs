@@ -37,3 +37,18 @@ impl Paths {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use witness::files::{BANK, LEDGERS};
+
+    use super::*;
+
+    #[test]
+    fn the_host_looks_for_files_where_the_guest_keeps_them() {
+        let guest = Paths::guest();
+        let on_disk = |mounted_at: &str, path: &str| PathBuf::from(format!("{mounted_at}{path}"));
+        assert_eq!(guest.ledgers, [on_disk("", LEDGERS[0]), on_disk("/data", LEDGERS[1])]);
+        assert_eq!(guest.bank, on_disk("/data", BANK));
+    }
+}

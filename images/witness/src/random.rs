@@ -1,5 +1,8 @@
 //! A seeded random generator, so that the same seed gives the same writes.
 
+/// A disk writes a sector whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
 /// The seed of stream number `stream` of `seed`.
 #[must_use]
 pub fn stream_seed(seed: u64, stream: u64) -> u64 {
@@ -38,7 +41,18 @@ impl Random {
         self.next_u64().checked_rem(bound).unwrap_or(0)
     }
 
-    /// Fills a buffer with random bytes.
+    /// Fills a buffer such that it compresses well, although no two sectors of 512 bytes are equal:
+    /// each repeats eight random bytes.
+    pub fn fill_sectors(&mut self, buffer: &mut [u8]) {
+        for sector in buffer.chunks_mut(SECTOR_BYTES) {
+            let bytes = self.next_u64().to_le_bytes();
+            for chunk in sector.chunks_mut(bytes.len()) {
+                chunk.copy_from_slice(&bytes[..chunk.len()]);
+            }
+        }
+    }
+
+    /// Fills a buffer with random bytes, which do not compress.
     pub fn fill(&mut self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
             let bytes = self.next_u64().to_le_bytes();
@@ -58,6 +72,17 @@ mod tests {
         assert_ne!(draw(1, 0), draw(1, 1));
         assert_ne!(draw(1, 0), draw(2, 0));
         assert_eq!(Random::for_stream(1, 1).below(0), 0);
+    }
+
+    #[test]
+    fn sectors_repeat_their_bytes_and_not_each_other() {
+        let mut buffer = [0u8; 3 * SECTOR_BYTES + 5];
+        Random::new(3).fill_sectors(&mut buffer);
+        let sectors: Vec<_> = buffer.chunks(SECTOR_BYTES).collect();
+        assert!(sectors.iter().all(|sector| sector.starts_with(&sector[8..])));
+        for (index, sector) in sectors.iter().enumerate() {
+            assert!(sectors[..index].iter().all(|earlier| earlier[..5] != sector[..5]));
+        }
     }
 
     #[test]

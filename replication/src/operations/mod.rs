@@ -12,6 +12,7 @@
 //! - `source`: shuts down the source of a failover, and starts it again if the failover fails
 //! - `target`: builds the target machine of a failover on the recovery side
 //! - `failback_target`: prepares the machine to which an item fails back
+//! - `verify`: a comparison of the source with its replica, while replication goes on
 //! - `allowed`: refuses what the state tables do not allow
 
 mod allowed;
@@ -25,3 +26,4 @@ pub(crate) mod reprotect;
 mod source;
 mod target;
 pub(crate) mod test_failover;
+pub(crate) mod verify;

@@ -18,6 +18,7 @@ pub(crate) enum Command {
     ReverseReplicate,
     TestFailover(TestFailoverRequest),
     TestFailoverCleanup,
+    Verify,
 }
 
 impl Command {
@@ -36,6 +37,7 @@ impl Command {
             Self::ReverseReplicate => JobKind::ReverseReplicate,
             Self::TestFailover(_) => JobKind::TestFailover,
             Self::TestFailoverCleanup => JobKind::TestFailoverCleanup,
+            Self::Verify => JobKind::Verify,
         }
     }
 
@@ -55,6 +57,7 @@ impl Command {
             Self::ReverseReplicate => Operation::ReverseReplicate,
             Self::TestFailover(_) => Operation::TestFailover,
             Self::TestFailoverCleanup => Operation::TestFailoverCleanup,
+            Self::Verify => Operation::Verify,
         })
     }
 
@@ -65,7 +68,7 @@ impl Command {
 
     /// Whether background replication goes on while the command executes.
     pub(crate) fn runs_beside_replication(&self) -> bool {
-        matches!(self, Self::TestFailover(_) | Self::TestFailoverCleanup)
+        matches!(self, Self::TestFailover(_) | Self::TestFailoverCleanup | Self::Verify)
     }
 }
 

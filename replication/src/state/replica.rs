@@ -2,7 +2,8 @@
 
 use contract::{
     Bytes, ChangeId, ChangesUnavailable, Consistency, CoreError, DiskId, DiskSnapshot, ErrorCode,
-    GroupPointId, ItemId, PointId, RecoveryPoint, Resynchronisation, Side, SnapshotDisk, Timestamp, VolumeId,
+    GroupPointId, ItemId, PointId, RecoveryPoint, Resynchronisation, Side, SnapshotDisk, Timestamp,
+    Verification, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,9 @@ pub(crate) struct Replica {
     /// The latest transfers that compared whole disks, oldest first.
     #[serde(default)]
     pub(crate) resynchronised: Vec<Resynchronisation>,
+    /// What the last verification found.
+    #[serde(default)]
+    pub(crate) verified: Option<Verification>,
     /// A merge of expired points that has begun.
     pub(crate) pending_merge: Option<PendingMerge>,
     /// Transfers received since replication in this direction began.
@@ -94,6 +98,7 @@ impl Replica {
             received: None,
             resynchronising: None,
             resynchronised: Vec::new(),
+            verified: None,
             pending_merge: None,
             received_count: 0,
             processed_count: 0,

@@ -3,7 +3,7 @@
 
 use contract::Operation::{
     CancelFailover, ChangePoint, Commit, CompleteFailover, PlannedFailover, ReverseReplicate, TestFailover,
-    TestFailoverCleanup, UnplannedFailover,
+    TestFailoverCleanup, UnplannedFailover, Verify,
 };
 use contract::Phase::{CommitPending, Committed, InitialReplication, Protected, Stopped};
 use contract::Side::{Primary, Recovery};
@@ -18,6 +18,7 @@ pub(super) const ROWS: &[Row] = &[
     row(at(Protected, Primary), PlannedFailover, at(CommitPending, Recovery)),
     row(at(Protected, Primary), UnplannedFailover, at(CommitPending, Recovery)),
     row(at(Protected, Primary), CancelFailover, at(Stopped, Primary)),
+    stay(at(Protected, Primary), Verify),
     ends(at(Protected, Primary)),
     stay(at(CommitPending, Recovery), ChangePoint),
     row(at(CommitPending, Recovery), Commit, at(Committed, Recovery)),

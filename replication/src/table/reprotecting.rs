@@ -4,6 +4,7 @@
 
 use contract::Operation::{
     CancelFailover, ChangePoint, Commit, Reprotect, TestFailover, TestFailoverCleanup, UnplannedFailover,
+    Verify,
 };
 use contract::Phase::{CommitPending, Committed, InitialReplication, Protected, Stopped};
 use contract::Side::{Primary, Recovery};
@@ -17,6 +18,7 @@ pub(super) const ROWS: &[Row] = &[
     stay(at(Protected, Primary), TestFailoverCleanup),
     row(at(Protected, Primary), UnplannedFailover, at(CommitPending, Recovery)),
     row(at(Protected, Primary), CancelFailover, at(Stopped, Primary)),
+    stay(at(Protected, Primary), Verify),
     ends(at(Protected, Primary)),
     stay(at(CommitPending, Recovery), ChangePoint),
     row(at(CommitPending, Recovery), Commit, at(Committed, Recovery)),
@@ -27,6 +29,7 @@ pub(super) const ROWS: &[Row] = &[
     // be changed.
     row(at(Protected, Recovery), UnplannedFailover, at(CommitPending, Primary)),
     row(at(Protected, Recovery), CancelFailover, at(Stopped, Recovery)),
+    stay(at(Protected, Recovery), Verify),
     ends(at(Protected, Recovery)),
     row(at(CommitPending, Primary), Commit, at(Committed, Primary)),
     // Stage 4: reprotect the on-premises machine, which completes the cycle.

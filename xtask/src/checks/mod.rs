@@ -2,7 +2,7 @@
 
 mod counts;
 mod steps;
-mod tools;
+pub mod tools;
 
 use std::time::Instant;
 

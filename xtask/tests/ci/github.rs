@@ -136,23 +136,27 @@ impl Night<'_> {
     }
 }
 
-/// Puts what the lines of `paths` name into `to`: directories, or files below one directory.
+/// Puts what the lines of `paths` name into `to`: directories, or files below directories. Paths of
+/// several directories are kept below the directory that they have in common.
 fn upload(paths: &str, to: &Path) {
-    for path in paths.lines() {
-        match path.split_once("/**/") {
-            None => copy(&root().join(path), to),
-            Some((base, kind)) => {
-                let base = root().join(base);
-                let wanted = |path: &Path| match kind.strip_prefix("*.") {
-                    Some(ending) => path.extension().is_some_and(|found| found == ending),
-                    None => {
-                        let folder = kind.strip_suffix("/**").expect("a folder and everything in it");
-                        path.components().any(|part| part.as_os_str() == folder)
-                    }
-                };
-                copy_some(&base, &base, to, &wanted);
-            }
-        }
+    let parts: Vec<_> = paths.lines().map(|path| path.split_once("/**").unwrap_or((path, ""))).collect();
+    let mut bases = parts.iter().map(|(base, _)| *base);
+    let first = bases.next().expect("a path");
+    let several = bases.any(|base| base != first);
+    for (base, kind) in parts {
+        let base = root().join(base);
+        let above = if several { base.parent().expect("a folder") } else { &base };
+        let wanted = |path: &Path| match kind.trim_start_matches('/') {
+            "" => true,
+            kind => match kind.strip_prefix("*.") {
+                Some(ending) => path.extension().is_some_and(|found| found == ending),
+                None => {
+                    let folder = kind.strip_suffix("/**").expect("a folder and everything in it");
+                    path.components().any(|part| part.as_os_str() == folder)
+                }
+            },
+        };
+        copy_some(above, &base, to, &wanted);
     }
     assert!(to.exists(), "nothing was found to upload: {paths}");
 }
@@ -194,17 +198,18 @@ fn two_nights_of_the_workflow_rehearsed() {
         }
         let ran = night.job("report", None);
         assert_eq!(ran.code, 0, "{ran:?}");
-        let report = night.artifact("report");
+        let report = night.artifact("report/report");
+        assert_eq!(verdicts(&night.artifact("report/cost")).len(), 1);
         assert!(
             verdicts(&report).len() > 3 && verdicts(&report).iter().all(|(_, verdict)| verdict == "pass")
         );
         let summary = fs::read_to_string(place.path("temp-report-0/summary")).expect("it is there");
         assert!(summary.contains("Roundtrip: conforms"), "{summary}");
     }
-    // The history of the second night holds both.
+    // The history of the second night holds both runs of both nights.
     let history = place.path("caches/history-2-1/history.sqlite").display().to_string();
     let listed = shell(&format!("cargo xtask history --history {history} export"), &[]);
-    assert_eq!(listed.output.lines().filter(|line| line.starts_with('{')).count(), 2, "{listed:?}");
+    assert_eq!(listed.output.lines().filter(|line| line.starts_with('{')).count(), 4, "{listed:?}");
     a_lost_shard_fails_the_night(&Night { place: &place, id: 2 });
 }
 
@@ -215,7 +220,7 @@ fn a_lost_shard_fails_the_night(night: &Night<'_>) {
     let ran = night.job("report", None);
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.output.contains("shard 2 of 2") && ran.output.contains("is missing"), "{ran:?}");
-    let unknown = verdicts(&night.artifact("report"));
+    let unknown = verdicts(&night.artifact("report/report"));
     assert!(unknown.iter().any(|(_, verdict)| verdict == "unknown"), "{unknown:?}");
     let summary = fs::read_to_string(night.place.path("temp-report-0/summary")).expect("it is there");
     assert!(summary.contains("is missing"), "{summary}");

@@ -47,11 +47,19 @@ fn the_pipeline_rehearsed() {
     }
     let ran = job(&pipeline, "report", &[]);
     assert!(ran.code == 0 && ran.output.contains("## ✓ Roundtrip: conforms"), "{ran:?}");
+    let ran = job(&pipeline, "compare", &[]);
+    assert!(ran.code == 0 && root().join("report/trend.html").exists(), "{ran:?}");
+    let ran = job(&pipeline, "cost", &[]);
+    assert!(ran.code == 0 && root().join("cost/report.html").exists(), "{ran:?}");
     let whole = results(&root().join("report"));
     assert_eq!((&whole["verdict"], &whole["division"]["run"]), (&"pass".into(), &"77".into()));
     let junit = &pipeline["report"]["artifacts"]["reports"]["junit"];
     assert!(root().join(junit.as_str().expect("a path")).exists());
     place.tidy();
+    // A history is never begun where the one with all nights belongs.
+    let ran = job(&pipeline, "cost", &[]);
+    assert!(ran.code == 3 && ran.output.contains("There is no history"), "{ran:?}");
+    assert!(!root().join("history").exists());
     // Without an engine, `auto` says what it looked for.
     let alone = ["xtask", "conformance", "--tier", "sim", "--shard", "auto"];
     let refused = run(Command::new("cargo").args(alone), &[]);

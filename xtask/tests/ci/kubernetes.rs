@@ -52,4 +52,8 @@ fn the_jobs_rehearsed() {
     let whole = results(&volume.join("nightly/report"));
     assert_eq!((&whole["verdict"], &whole["division"]["run"]), (&"pass".into(), &"nightly".into()));
     assert!(volume.join("history.sqlite").exists());
+    for (manifest, page) in [("compare.yaml", "report/trend.html"), ("cost.yaml", "cost/report.html")] {
+        let ran = pod(manifest, &volume, &[name()]);
+        assert!(ran.code == 0 && volume.join("nightly").join(page).exists(), "{manifest}: {ran:?}");
+    }
 }

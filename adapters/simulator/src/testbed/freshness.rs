@@ -10,9 +10,9 @@ use super::{Boots, Testbed, TestbedError};
 use crate::{SimBoot, SimWrite};
 
 impl Boots {
-    /// Checks that the target was started with every write that the source made before `from`, and
-    /// with none that it made after `until`. For a recovery point both are the time that the core
-    /// shows for it.
+    /// Checks that the target was started with every write that the source flushed before `from`,
+    /// and with none that it made after `until`. For a recovery point both are the time that the
+    /// core shows for it.
     ///
     /// # Errors
     /// [`TestbedError::NotFresh`] if that is not so; [`TestbedError::NotAPrefix`] if the target's
@@ -21,19 +21,20 @@ impl Boots {
         let log = self.source.log();
         let most = self.contained()?.writes;
         let fewest = self.fewest_writes()?;
-        let lacks = log.iter().skip(most).find(|write| write.at < from);
+        // What was not flushed, a loss of power may undo.
+        let missing = || log.iter().skip(most).filter(|write| write.flushed && write.at < from);
+        let lacks = missing().next();
         let excess = log.iter().take(fewest).find(|write| write.at > until);
         if lacks.is_none() && excess.is_none() {
             return Ok(());
         }
         let number = |write: &SimWrite| write.record().map(|record| record.number);
-        let missing = log.iter().skip(most).filter(|write| write.at < from);
         Err(NotFresh {
             machine: self.target.machine.clone(),
             point: from,
             writes: most,
             lacks: lacks.map(|write| write.at),
-            records: missing.filter_map(number).collect(),
+            records: missing().filter_map(number).collect(),
             excess: excess.map(|write| write.at),
         }
         .into())

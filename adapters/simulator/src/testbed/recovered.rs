@@ -7,7 +7,7 @@ use contract::{Millis, Timestamp};
 use witness::ledger::RecordNumber;
 
 use super::error::{NotAPrefix, TestbedError};
-use crate::{Cut, SimBoot, SimWrite, cut_of, last_record};
+use crate::{Cut, Epoch, SimBoot, SimWrite, cut_of, last_record};
 
 /// The last boot of a machine, and of the machine that was recovered from it.
 #[derive(Clone, Debug)]
@@ -27,12 +27,12 @@ pub struct Contained {
     pub last_record: RecordNumber,
 }
 
-/// The time during which a source's disks were exactly those that a machine was started from.
+/// The time during which a source's disks can have been those that a machine was started from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// When the last write that is contained was made, in milliseconds.
+    /// When the last write was made that they hold, in milliseconds.
     pub from: u64,
-    /// When the first write that is not contained was made, in milliseconds.
+    /// When the guest next flushed after the writes that they contain, in milliseconds.
     pub until: u64,
 }
 
@@ -53,11 +53,36 @@ impl Validity {
     }
 }
 
-/// The numbers of the source's writes that lead to the disks that a machine was started from. There
-/// are several where writes changed nothing.
-fn cuts(source: &SimBoot, log: &[SimWrite], target: &SimBoot) -> Result<RangeInclusive<usize>, NotAPrefix> {
+/// The place of a machine's disks in its source's writes.
+enum Place {
+    /// These numbers of writes lead to them; there are several where writes changed nothing.
+    Exact(RangeInclusive<usize>),
+    /// They hold some of the writes between two flushes.
+    EpochConsistent(Epoch),
+}
+
+impl Place {
+    /// The most writes that the disks contain without one that is missing among them.
+    fn most(&self) -> usize {
+        match self {
+            Self::Exact(range) => *range.end(),
+            Self::EpochConsistent(epoch) => epoch.flushed,
+        }
+    }
+
+    /// The fewest writes that had been made when the source's disks were in this state.
+    fn fewest(&self) -> usize {
+        match self {
+            Self::Exact(range) => *range.start(),
+            Self::EpochConsistent(epoch) => epoch.latest,
+        }
+    }
+}
+
+fn place(source: &SimBoot, log: &[SimWrite], target: &SimBoot) -> Result<Place, NotAPrefix> {
     match cut_of(&source.bases(), log, &target.bases(), &target.hydrated_since(&source.bases())) {
-        Cut::Exact(range) => Ok(range),
+        Cut::Exact(range) => Ok(Place::Exact(range)),
+        Cut::EpochConsistent(epoch) => Ok(Place::EpochConsistent(epoch)),
         cut => Err(NotAPrefix { machine: target.machine.clone(), boot: target.number, cut }),
     }
 }
@@ -69,7 +94,7 @@ fn cuts(source: &SimBoot, log: &[SimWrite], target: &SimBoot) -> Result<RangeInc
 /// Its disks are no prefix of the source's writes.
 pub fn contained(source: &SimBoot, target: &SimBoot) -> Result<Contained, NotAPrefix> {
     let log = source.log();
-    let writes = *cuts(source, &log, target)?.end();
+    let writes = place(source, &log, target)?.most();
     Ok(Contained { writes, last_record: last_record(&log, writes) })
 }
 
@@ -83,13 +108,13 @@ impl Boots {
         Ok(contained(&self.source, &self.target)?)
     }
 
-    /// The lowest number of the source's writes that leads to the target's disks; the writes
-    /// between this number and [`Contained::writes`] changed nothing.
+    /// How few of its writes the source may have made when its disks were those that the target was
+    /// started from.
     ///
     /// # Errors
     /// The target's disks are no prefix of the source's writes.
     pub fn fewest_writes(&self) -> Result<usize, TestbedError> {
-        Ok(*cuts(&self.source, &self.source.log(), &self.target)?.start())
+        Ok(place(&self.source, &self.source.log(), &self.target)?.fewest())
     }
 
     /// Whether the target was started with everything that the source wrote, and nothing else.
@@ -106,19 +131,25 @@ impl Boots {
     pub fn is_quiesced(&self) -> Result<bool, TestbedError> {
         let log = self.source.log();
         let marks = |write: &SimWrite| write.record().is_some_and(|record| record.quiesced);
-        let mut cuts = cuts(&self.source, &log, &self.target)?;
+        let Place::Exact(mut cuts) = place(&self.source, &log, &self.target)? else { return Ok(false) };
         Ok(cuts.any(|cut| cut.checked_sub(1).is_some_and(|last| marks(&log[last]))))
     }
 
-    /// When the source's disks were exactly those that the target was started from.
+    /// When the source's disks can have been those that the target was started from. A loss of
+    /// power may undo what was not flushed, so that is until the first flush after what they
+    /// contain.
     ///
     /// # Errors
     /// The target's disks are no prefix of the source's writes.
     pub fn validity(&self) -> Result<Validity, TestbedError> {
         let log = self.source.log();
-        let cuts = cuts(&self.source, &log, &self.target)?;
-        let at = |index: usize| log.get(index).map_or(u64::MAX, |write| write.at.0);
-        Ok(Validity { from: cuts.start().checked_sub(1).map_or(0, at), until: at(*cuts.end()) })
+        let place = place(&self.source, &log, &self.target)?;
+        let at = |index: usize| log[index].at.0;
+        let flush = log.iter().skip(place.most()).find(|write| write.flushed);
+        Ok(Validity {
+            from: place.fewest().checked_sub(1).map_or(0, at),
+            until: flush.map_or(u64::MAX, |write| write.at.0),
+        })
     }
 
     /// Whether the source had ended before the target was started, so that they never ran at the

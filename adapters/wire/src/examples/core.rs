@@ -84,6 +84,7 @@ fn failovers() -> Vec<Example> {
         example!(commit { item: web() } => started()),
         example!(reprotect { request: reprotect } => started()),
         example!(reverse_replicate { item: web() } => started()),
+        example!(verify { item: web() } => started()),
     ]
 }
 

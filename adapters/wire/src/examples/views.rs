@@ -57,6 +57,7 @@ pub(super) fn item() -> ItemView {
         target: target(),
         issues: Vec::new(),
         resynchronisations: Vec::new(),
+        verification: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Faults in what arrives: data that is lost, altered or at the wrong place.
 
+use simulator::Capture;
+
 use super::super::class::MutantClass as Class;
 use super::super::data_path::{
     AlterSector, ByExtent, DropExtent, IgnoreGrowth, OncePerTransfer, SkipResync, SwapInTime, duplicate,
@@ -134,6 +136,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[FO_10],
     )
     .and_on_guests(&[guests("kvm-kvm", &[FO_10])]),
+    Mutant::new(
+        Class::DataAltered,
+        "ignores-flushes",
+        "takes points that lack writes which the guest has flushed, and hold later ones",
+        Kind::Capture(Capture::Unordered),
+        &[FO_10],
+    ),
     Mutant::new(
         Class::DataMisplaced,
         "misplace-extent",

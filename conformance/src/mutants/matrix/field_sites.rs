@@ -1,10 +1,11 @@
 //! Faults that products had at the sites that they drive, each named with the public report of one.
 
 use super::super::class::MutantClass as Class;
-use super::super::data_path::{FullForEver, SkipResync};
+use super::super::data_path::{AssumesEmptyTarget, FullForEver, HalfVerified, ShortTransfers, SkipResync};
 use super::super::field::FieldFault;
 use super::super::mutant::{Kind, Mutant};
 use super::super::views;
+use crate::core_under_test::Verifying;
 use crate::rules::ids::*;
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -140,6 +141,69 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "transfers whole disks once a source has not known what had changed (vatesfr/xen-orchestra#8713)",
         Kind::DataPath(|| Box::new(FullForEver::default())),
         &[FX_34],
+    ),
+    Mutant::new(
+        Class::FalseReport,
+        "verifies-what-is-reported",
+        "verifies only what the source reports as changed (VMware KB 2136854)",
+        Kind::DataPath(|| Box::new(HalfVerified(Verifying::TrustsTracker))),
+        &[FX_41, FX_44],
+    ),
+    Mutant::new(
+        Class::FalseReport,
+        "verifies-by-map",
+        "takes for empty in a verification what the allocation map calls empty (openzfs/zfs#15526)",
+        Kind::DataPath(|| Box::new(HalfVerified(Verifying::TrustsAllocation))),
+        &[FX_45],
+    ),
+    Mutant::new(
+        Class::TransferSkipped,
+        "repairs-nothing",
+        "reports what a verification finds and leaves it so (VMware KB 2090639)",
+        Kind::DataPath(|| Box::new(HalfVerified(Verifying::RepairsNothing))),
+        &[FX_44, FX_45],
+    ),
+    Mutant::new(
+        Class::FalseReport,
+        "finds-nothing",
+        "reports that a verification found nothing (VMware KB 2136854)",
+        Kind::ItemView(views::find_nothing),
+        &[FX_41, FX_45],
+    ),
+    Mutant::new(
+        Class::FalseReport,
+        "finds-everything",
+        "reports a difference in every verification (VMware KB 2136854)",
+        Kind::ItemView(views::find_everything),
+        &[FX_42],
+    ),
+    Mutant::new(
+        Class::PointsKeptOrDeleted,
+        "drops-points-at-verification",
+        "drops the points from before a verification (jimsalterjrs/sanoid#558)",
+        Kind::ItemView(views::hide_points_before_verification),
+        &[FX_43],
+    ),
+    Mutant::new(
+        Class::WrongTarget,
+        "finds-by-uuid",
+        "finds the machine that it replicates by its UUID (PegaProx/project-pegaprox#413)",
+        Kind::Field(FieldFault::FindsByUuid),
+        &[FX_47],
+    ),
+    Mutant::new(
+        Class::DataAltered,
+        "assumes-empty-target",
+        "writes no zeroes in a full copy (QEMU, mirror to targets that are not zero)",
+        Kind::DataPath(|| Box::new(AssumesEmptyTarget)),
+        &[FX_01],
+    ),
+    Mutant::new(
+        Class::TransferSkipped,
+        "short-transfers",
+        "leaves out what a transfer has beyond its first 4 MiB (LINBIT/linstor-server#389)",
+        Kind::DataPath(|| Box::new(ShortTransfers::default())),
+        &[FX_46],
     ),
     Mutant::new(
         Class::FalseReport,

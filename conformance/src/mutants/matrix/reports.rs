@@ -33,7 +33,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "always-healthy",
         "reports every item as healthy",
         Kind::Interface(InterfaceFault::AlwaysHealthy),
-        &[FO_13, IN_02, MO_01],
+        &[FO_13, FX_48, IN_02, MO_01],
     ),
     Mutant::new(
         Class::FalseReport,
@@ -76,6 +76,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "reports jobs without their warnings",
         Kind::JobView(views::hide_warnings),
         &[FO_07, LC_10],
+    ),
+    Mutant::new(
+        Class::FalseReport,
+        "invents-warnings",
+        "reports jobs that completed with a warning",
+        Kind::JobView(views::invent_warnings),
+        &[FO_07],
+    ),
+    Mutant::new(
+        Class::FalseReport,
+        "invents-warnings-of-plans",
+        "reports the jobs of plans that completed with a warning",
+        Kind::JobView(views::invent_warnings_of_plans),
+        &[FO_07],
     ),
     Mutant::new(
         Class::FalseReport,

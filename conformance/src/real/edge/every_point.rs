@@ -1,6 +1,8 @@
 //! Every recovery point that an item lists, and not only the one that a failover uses.
 
 use contract::{ItemView, RecoveryPoint};
+use harness::oracle::{RawSource, SectorSource};
+use harness::recovered::check_machine;
 
 use crate::blame::ScenarioError;
 use crate::judge::{self, DiskUnderTest, JudgedMachine};
@@ -10,7 +12,7 @@ use crate::real::edge::recovery_point::{PointFiles, with_point};
 use crate::rules::ids::FX_30;
 
 /// FX-30: reads every recovery point that the item lists below the core, and judges it by the
-/// source's write order and by its time.
+/// source's write order, by its time, and by what a machine would find on its disks.
 ///
 /// # Errors
 /// The host, a stand-in or a tool failed.
@@ -35,16 +37,23 @@ async fn judge_one(edge: Edge<'_>, number: u64, point: &RecoveryPoint) -> Result
     let context = edge.context();
     let dir = context.edge_dir(edge.name().as_str())?.join(format!("point-{number}"));
     std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
-    let read = async |files: Vec<PointFiles>| place(edge, point, &files).await;
+    let read = async |files: Vec<PointFiles>| {
+        let disks = pair(edge, point, &files)?;
+        let damage = damage(&disks).await?;
+        Ok((place(edge, disks).await?, damage))
+    };
     let objection = match with_point(&context.recovery, point, &dir, read).await {
-        Ok(machine) => match machine.unknown() {
+        Ok((machine, damage)) => match machine.unknown() {
             Some(why) => {
                 context.findings().rules.unknown(FX_30, format!("recovery point {}: {why}", point.id));
                 return Ok(());
             }
             None => machine.objection().or_else(|| {
                 let acks = edge.source().boot.guest.witness().acks();
-                content_objection(&acks, HostClock::read(), point.time, machine.contiguous()?)
+                let content = machine
+                    .contiguous()
+                    .and_then(|last| content_objection(&acks, HostClock::read(), point.time, last));
+                content.or(damage)
             }),
         },
         Err(ScenarioError::CoreViolation(why)) => {
@@ -69,12 +78,12 @@ async fn judge_one(edge: Edge<'_>, number: u64, point: &RecoveryPoint) -> Result
     Ok(())
 }
 
-/// Places the disks of a point in the write order of their source.
-async fn place(
+/// The disks of a point beside the logs of their source.
+fn pair(
     edge: Edge<'_>,
     point: &RecoveryPoint,
     files: &[PointFiles],
-) -> Result<JudgedMachine, ScenarioError> {
+) -> Result<Vec<DiskUnderTest>, ScenarioError> {
     let pairs = edge.pair_disks(&format!("recovery point {}", point.id), files)?;
     let disks = pairs.into_iter().map(|(source, file)| DiskUnderTest {
         name: source.id.0.clone(),
@@ -84,6 +93,28 @@ async fn place(
         editable_files: vec![],
         second_reader: Err("read by QEMU alone, as one of many points".to_owned()),
     });
+    Ok(disks.collect())
+}
+
+/// Places the disks of a point in the write order of their source.
+async fn place(edge: Edge<'_>, disks: Vec<DiskUnderTest>) -> Result<JudgedMachine, ScenarioError> {
     let source = edge.source();
-    Ok(judge::judge(disks.collect(), source.initial_record, edge.context().evidence.dir()).await?)
+    Ok(judge::judge(disks, source.initial_record, edge.context().evidence.dir()).await?)
+}
+
+/// What a machine that is started from a point would find damaged: its file systems, the ledger or
+/// the bank. It is checked on copies, without booting.
+async fn damage(disks: &[DiskUnderTest]) -> Result<Option<String>, ScenarioError> {
+    let files: Vec<_> = disks.iter().map(|disk| (disk.name.clone(), disk.recovered.clone())).collect();
+    let check = move || {
+        let opened: Result<Vec<_>, _> = files
+            .iter()
+            .map(|(name, raw)| RawSource::open(raw.as_std_path()).map(|disk| (name.as_str(), disk)))
+            .collect();
+        let opened = opened?;
+        let disks: Vec<_> = opened.iter().map(|(name, disk)| (*name, disk as &dyn SectorSource)).collect();
+        Ok::<_, anyhow::Error>(check_machine(&disks)?.map(|damage| damage.to_string()))
+    };
+    let checked = tokio::task::spawn_blocking(check).await;
+    Ok(checked.map_err(anyhow::Error::from)??)
 }

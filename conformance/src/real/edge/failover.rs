@@ -3,9 +3,10 @@
 
 use std::time::Instant;
 
+use camino::Utf8PathBuf;
 use contract::{
     Direction, ErrorCode, FailoverKind, FailoverRequest, Operation, Phase, Platform, PointChoice, PowerState,
-    RecoveryPoint, ReprotectRequest, Side,
+    RecoveryPoint, ReprotectRequest, Side, VolumeId,
 };
 use tracing::Instrument as _;
 
@@ -197,16 +198,12 @@ pub(crate) async fn commit(
 ) -> Result<(), ScenarioError> {
     let context = edge.context();
     let label = edge.name().as_str();
-    let files_before = context.recovery.volume_files().await;
+    let files_of_points = files_of_points(context, point).await?;
     let record_before = running.last_record();
     let job = context.core.commit(&context.item).await?;
     context.follow(label, &job).await?;
     context.trace_state().await?;
-    let left = context.core.item(&context.item).await?.points.len();
-    let volumes: Vec<_> = point.volumes.iter().map(|(_, volume)| volume).collect();
-    let mut files = files_before.iter().filter(|(id, _, _)| volumes.contains(&id));
-    let gone = files.all(|(_, path, _)| !path.exists());
-    context.check(FO_04, left == 0 && gone, format!("{left} points left, their files gone: {gone}"));
+    check_no_points(context, files_of_points).await?;
     let work = work_beyond(running, record_before).await;
     check_work(context, FO_04, &work, true, "the machine that runs, after its commit");
     recover::wait_for_work(context, label, running).await?;
@@ -219,6 +216,39 @@ pub(crate) async fn commit(
     };
     context.forbids(forbidden, context.core.change_point(&context.item, &change)).await?;
     check_unprotected(context).await
+}
+
+/// The files of all recovery points, of which `chosen` is one.
+async fn files_of_points(
+    context: &ScenarioContext,
+    chosen: &RecoveryPoint,
+) -> Result<Vec<Utf8PathBuf>, ScenarioError> {
+    let shown = context.core.item(&context.item).await?.points;
+    let of_point = |id: &VolumeId| {
+        shown.iter().chain([chosen]).flat_map(|point| &point.volumes).any(|(_, volume)| volume == id)
+    };
+    let files = context.recovery.volume_files().await.into_iter();
+    Ok(files.filter(|(id, _, _)| of_point(id)).map(|(_, path, _)| path).collect())
+}
+
+/// FO-04: after a commit there are no points, and none of their files but those that the machine's
+/// disks now stand on.
+async fn check_no_points(
+    context: &ScenarioContext,
+    files_of_points: Vec<Utf8PathBuf>,
+) -> Result<(), ScenarioError> {
+    let points = context.core.item(&context.item).await?.points.len();
+    let machine = context.recovery.machine(&context.machine).await;
+    let mut in_use = Vec::new();
+    for disk in machine.kept_by_core("the machine that was failed over")?.disks {
+        in_use.extend(context.recovery.files_of(&disk.volume).await.into_iter().map(|(path, _)| path));
+    }
+    let all = files_of_points.len();
+    let left: Vec<_> =
+        files_of_points.into_iter().filter(|path| path.exists() && !in_use.contains(path)).collect();
+    let found = format!("{points} points left; of their {all} files these are left: {left:?}");
+    context.check(FO_04, points == 0 && left.is_empty(), found);
+    Ok(())
 }
 
 /// LC-05, LC-08, LC-14: nothing replicates, and no failback is possible, until the user reprotects.

@@ -62,11 +62,7 @@ pub(crate) fn finish_edge(
     let Judgement { disks: JudgedDisks { machine, self_test }, rpo, rto, sent, other_objection } = judgement;
     let unknown = machine.unknown();
     let objection = machine.objection().or(other_objection).or_else(|| rpo.claim_objection());
-    let verdict = match &objection {
-        None => Verdict::Pass,
-        Some(_) if unknown.is_some() => Verdict::Unknown,
-        Some(_) => Verdict::Fail,
-    };
+    let verdict = verdict(objection.is_some(), unknown.is_some());
     let mut findings = context.findings();
     for disk in &machine.disks {
         findings.trace.push(format!("{edge}: disk {} is {}", disk.outcome.name, disk.outcome.oracle));
@@ -106,6 +102,15 @@ pub(crate) fn finish_edge(
     }
 }
 
+/// The verdict on an edge. Missing evidence is never the core's failure.
+fn verdict(has_objection: bool, is_unknown: bool) -> Verdict {
+    match (has_objection, is_unknown) {
+        (false, _) => Verdict::Pass,
+        (true, true) => Verdict::Unknown,
+        (true, false) => Verdict::Fail,
+    }
+}
+
 /// What the witness inside the guest found that contradicts the verdict on the disks, if anything.
 pub(crate) fn contradiction_inside(findings: &Findings, machine: &JudgedMachine) -> Option<String> {
     let ledger = &findings.ledger;
@@ -140,6 +145,13 @@ fn records_agree(on_disks: RecordNumber, inside: RecordNumber, complete: bool) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_objection_is_the_cores_failure_unless_evidence_is_missing() {
+        assert_eq!(verdict(false, false), Verdict::Pass);
+        assert_eq!(verdict(true, true), Verdict::Unknown);
+        assert_eq!(verdict(true, false), Verdict::Fail);
+    }
 
     #[test]
     fn only_a_disk_that_lost_power_may_hide_its_last_record() {

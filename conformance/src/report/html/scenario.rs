@@ -6,6 +6,7 @@ use maud::{Markup, PreEscaped, html};
 use super::parts::{class, command, duration, evidence_links, heading, rule_link, scenario_anchor};
 use super::screens::Budget;
 use super::{edges, screens};
+use crate::foreign_files;
 use crate::outcome::{LeftDisk, Results, RuleOutcome, ScenarioOutcome, Verdict};
 use crate::report::reason::gist;
 use crate::report::speeds::{depths, speed_line};
@@ -28,7 +29,7 @@ pub(super) fn section(
             (timeline(&Timeline::of_scenario(dir, name), name))
             (edges::cards(edges))
             @for depth in depths(speeds) { p { (speed_line(speeds, depth)) } }
-            (screens::figures(&dir.join(name), budget))
+            @if let Ok(dir) = foreign_files::inside(dir, name) { (screens::figures(&dir, budget)) }
             (rules(&scenario.rules))
             @if !disks_left.is_empty() { (disks(disks_left)) }
         }

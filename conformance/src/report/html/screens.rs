@@ -5,6 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use camino::{Utf8Path, Utf8PathBuf};
 use maud::{Markup, html};
 
+use crate::foreign_files;
+
 /// The name of a screenshot in the directory of a boot.
 const SCREEN: &str = "screen.png";
 /// Bytes of the largest screenshot that is inlined. One of a text console has about 6 KiB.
@@ -52,7 +54,7 @@ fn figure(scenario: &Utf8Path, path: &Utf8Path, budget: &mut Budget) -> Markup {
     let inside = path.strip_prefix(scenario).unwrap_or(path);
     let words = words(inside);
     let link = format!("{}/{inside}", scenario.file_name().unwrap_or_default());
-    let image = std::fs::read(path).unwrap_or_default();
+    let image = foreign_files::read_at_most(path, LARGEST as u64).unwrap_or_default();
     html! {
         figure {
             @if !image.is_empty() && budget.takes(image.len()) {

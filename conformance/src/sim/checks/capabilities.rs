@@ -61,5 +61,6 @@ async fn ask(core: &dyn ReplicationCore, item: &ItemId, operation: Operation) ->
         Operation::Reprotect => core.reprotect(&ReprotectRequest::new(item, BACK)).await.map(drop),
         Operation::ReverseReplicate => core.reverse_replicate(item).await.map(drop),
         Operation::DisableProtection => core.disable_protection(item).await.map(drop),
+        Operation::Verify => core.verify(item).await.map(drop),
     }
 }

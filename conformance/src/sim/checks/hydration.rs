@@ -71,6 +71,12 @@ fn vmware() -> Vec<Row> {
         Row::new(HY_01, "agent 9.7", windows("older", agent(AgentVersion(9, 7))), true),
         Row::new(HY_01, "agent 9.8", windows("newer", newer), false),
         Row::new(HY_03, "Linux", SimInstall::new("linux"), true),
+        Row::new(
+            HY_03,
+            "Linux, with a boot partition that ends with the disk",
+            SimInstall { boots_at_end: true, ..SimInstall::new("at-end") },
+            true,
+        ),
         Row::new(HY_05, "no DHCP service", windows("static", no_dhcp), true),
     ];
     for driver in GuestFacts::CLOUD_DRIVERS {

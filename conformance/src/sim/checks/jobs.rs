@@ -3,9 +3,11 @@
 
 use contract::{
     ErrorCode, FailoverRequest, ItemId, JobAction, JobFilter, JobKind, JobState, JobSubject, JobView, Millis,
-    Operation, PlatformErrorKind, PointChoice, TestFailoverRequest,
+    Operation, PlanFailoverRequest, PlatformErrorKind, PointChoice, StepState, TestFailoverRequest,
 };
-use simulator::testbed::{INTERVAL, OUT, fail_calls, failover_with_shutdown, patiently};
+use simulator::testbed::{
+    INTERVAL, OUT, fail_calls, failover_plan_request, failover_with_shutdown, group, patiently,
+};
 use simulator::{Call, Link, SimFault};
 
 use crate::rules::RuleLog;
@@ -33,6 +35,12 @@ pub(crate) const CHECKS: &[Check] = &[
         &[FO_14, LC_02],
         Setup::vmware,
         holds_machine
+    ),
+    check!(
+        "the jobs of a machine and of a plan in which nothing fails end without a warning",
+        &[FO_07],
+        Setup::vmware,
+        without_warning
     ),
 ];
 
@@ -182,4 +190,25 @@ async fn holds_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ear
     rules.check(FO_14, rising && unnoticed == 0, found);
     testbed.completed(&job).await?;
     Ok(())
+}
+
+async fn without_warning(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let alone = testbed.protect("alone").await?;
+    let machines = ["db", "web"];
+    testbed.protect_all(&machines).await?;
+    testbed.create_plan(&[group(&["db"]), group(&["web"])]).await?;
+    testbed.wait_for_points(&alone, 2).await?;
+    let job = testbed.fail_over_as(&failover_with_shutdown(&alone)).await?;
+    check_not_warned(rules, "the failover of a machine", &job);
+    let request = PlanFailoverRequest { shut_down_source: true, ..failover_plan_request(OUT) };
+    let job = testbed.fail_over_plan(&request, &machines).await?;
+    check_not_warned(rules, "the failover of a plan", &job);
+    Ok(())
+}
+
+/// Records whether a job in which nothing failed says nothing else.
+fn check_not_warned(rules: &mut RuleLog, what: &str, job: &JobView) {
+    let warned: Vec<_> = job.steps.iter().filter(|step| step.state == StepState::Warning).collect();
+    let right = job.state == JobState::Completed && warned.is_empty();
+    rules.check(FO_07, right, format!("{what} in which nothing failed is {:?}; {warned:?}", job.state));
 }

@@ -17,6 +17,7 @@ mod hyperv;
 mod interrupted_copies;
 mod jobs;
 mod lost_sites;
+mod machine_events;
 mod new_machine;
 mod plan_groups;
 mod planned_failover;
@@ -33,6 +34,7 @@ mod started_again;
 mod test_failover;
 mod trackers;
 mod variety;
+mod verification;
 
 use crate::sim::check::Check;
 
@@ -72,6 +74,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         site_events::CHECKS,
         split_brain::CHECKS,
         started_again::CHECKS,
+        verification::CHECKS,
+        machine_events::CHECKS,
     ];
     topics.into_iter().flatten()
 }

@@ -7,7 +7,7 @@ use contract::{
     Timestamp,
 };
 use simulator::testbed::{BACK, HOUR, INTERVAL, POLICY, failover_to, item_of, low_write_machine};
-use simulator::{Call, Link, SimProfile, SimWrite, Snapshot};
+use simulator::{Call, Link, SimProfile, Snapshot, durable_before};
 
 use crate::rules::ids::*;
 use crate::rules::profile::Profile;
@@ -136,9 +136,8 @@ async fn nothing_queued(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
     testbed.completed(&job).await?;
     let boots = testbed.boots("web")?;
     let log = boots.source.log();
-    let until = |fits: &dyn Fn(&SimWrite) -> bool| log.iter().take_while(|write| fits(write)).count();
-    let least = until(&|write| write.at < received);
-    let most = until(&|write| write.at <= sent);
+    let least = durable_before(&log, received);
+    let most = log.iter().take_while(|write| write.at <= sent).count();
     let (fewest, writes) = (boots.fewest_writes()?, boots.contained()?.writes);
     let found = format!(
         "{writes} of {} writes are recovered; the first {least} had been received, and no more than {most}",
@@ -215,7 +214,7 @@ fn latest(
     let log = boots.source.log();
     let writes = boots.contained()?.writes;
     let last = last_received(testbed, machine)?;
-    let received = log.iter().take_while(|write| write.at < last).count();
+    let received = durable_before(&log, last);
     let processes = step(job, Step::PROCESS_RECEIVED).is_some();
     let found =
         format!("{writes} writes are recovered, {received} were received; processing is shown: {processes}");

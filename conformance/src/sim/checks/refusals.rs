@@ -314,6 +314,7 @@ async fn request(
         Reprotect => core.reprotect(&testbed.reprotection(item, direction)).await,
         ReverseReplicate => core.reverse_replicate(item).await,
         Operation::DisableProtection => core.disable_protection(item).await,
+        Operation::Verify => core.verify(item).await,
         CompleteFailover => core.complete_failover(item).await.map(no_job),
         CancelFailover => core.cancel_failover(item).await.map(no_job),
     }

@@ -4,7 +4,7 @@
 
 use contract::{Bytes, Health, Millis, Platform, PointChoice, Policy, Timestamp};
 use simulator::testbed::{BACK, BOOT, Boots, HOUR, INTERVAL, cloud_machine};
-use simulator::{SimProfile, Snapshot};
+use simulator::{SimFault, SimProfile, Snapshot, TrackerLie};
 
 use crate::rules::ids::*;
 use crate::rules::{RuleId, RuleLog};
@@ -23,6 +23,12 @@ pub(crate) const CHECKS: &[Check] = &[
         &[EX_R12],
         || Setup::of(SimProfile::AZURE),
         disks_change(Change::Grown)
+    ),
+    check!(
+        "no point lacks the new end of a disk whose changes the source forgets there",
+        &[EX_R12],
+        || Setup::of(SimProfile::AZURE),
+        disks_change(Change::GrownAndForgotten)
     ),
     check!(
         "a copy whose disk has grown comes back with it, or not at all",
@@ -80,6 +86,7 @@ enum Change {
     Added,
     Removed,
     Grown,
+    GrownAndForgotten,
     Replaced,
     Reverted,
     Edited,
@@ -90,7 +97,7 @@ impl Change {
     fn rule(self) -> RuleId {
         match self {
             Self::Added | Self::Removed => FX_27,
-            Self::Grown => EX_R12,
+            Self::Grown | Self::GrownAndForgotten => EX_R12,
             Self::Replaced | Self::Reverted | Self::Edited => FX_28,
         }
     }
@@ -115,6 +122,10 @@ async fn disks_change(testbed: &Testbed, rules: &mut RuleLog, change: Change) ->
         Change::Added => site.add_disk(&web, &"more".into(), Bytes(1 << 20))?,
         Change::Removed => site.remove_last_disk(&web)?,
         Change::Grown => site.grow_disk(&web, 1, Bytes(1 << 20))?,
+        Change::GrownAndForgotten => {
+            site.grow_disk(&web, 1, Bytes(1 << 23))?;
+            site.inject(&SimFault::TrackerLies(TrackerLie::OmitsSecondHalf));
+        }
         Change::Replaced => site.replace_last_disk(&web)?,
         Change::Reverted => site.revert_disks(&web, &earlier)?,
         Change::Edited => site.edit_disk(&web, 1, earlier[1].size() - 8192, &[0x5a; 4096])?,

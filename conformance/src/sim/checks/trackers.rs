@@ -13,7 +13,7 @@ use crate::sim::testbed::{Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[
     check!(
-        "points are whole when the source names the changes of one disk, or fails to name any",
+        "points are whole when the source names the changes of one disk, fails, or has no list of them",
         &[FX_12],
         Setup::vmware,
         tracker_fails_in_part
@@ -34,7 +34,7 @@ const AHEAD: i64 = 60 * 60 * 1000;
 async fn tracker_fails_in_part(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect_machine(&with_few_writes()).await?;
     testbed.wait_for_points(&item, 3).await?;
-    for fault in [SimFault::FirstDiskTracked, SimFault::TrackerFails] {
+    for fault in [SimFault::FirstDiskTracked, SimFault::TrackerFails, SimFault::NoListOfChanges] {
         testbed.primary.inject(&fault);
         testbed.advance(AWHILE).await;
         testbed.primary.heal();

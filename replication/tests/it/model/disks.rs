@@ -70,7 +70,7 @@ pub fn recovered(
 fn place(boot: &SimBoot, disks: &[Snapshot], allowed: &[Allowed]) -> Option<usize> {
     match cut_of(&boot.bases(), &boot.log(), disks, allowed) {
         Cut::Exact(range) => Some(*range.end()),
-        Cut::Broken(_) | Cut::OtherDisks(_) | Cut::Unknown(_) => None,
+        Cut::EpochConsistent(_) | Cut::Broken(_) | Cut::OtherDisks(_) | Cut::Unknown(_) => None,
     }
 }
 

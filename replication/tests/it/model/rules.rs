@@ -64,6 +64,8 @@ pub fn allows(kind: Kind, phase: Phase, active: Side, operation: Operation) -> b
         Operation::ReverseReplicate => hyperv && (phase, active) == (Committed, Primary),
         // A failover has to be committed first.
         Operation::DisableProtection => phase != CommitPending,
+        // FX-41
+        Operation::Verify => phase == Protected,
         // These act on a job that runs.
         Operation::CompleteFailover | Operation::CancelFailover => false,
     }

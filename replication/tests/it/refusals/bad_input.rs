@@ -67,6 +67,7 @@ fn names_that_do_not_exist_are_unknown() {
             ("commit", core.commit(&unknown).await.map(drop)),
             ("reprotect", core.reprotect(&fixture.testbed.reprotection(&unknown, BACK)).await.map(drop)),
             ("reverse replicate", core.reverse_replicate(&unknown).await.map(drop)),
+            ("verify", core.verify(&unknown).await.map(drop)),
             ("job", core.job(&job).await.map(drop)),
             ("watch_job", core.watch_job(&job, 0).await.map(drop)),
             ("primary site", core.enable_protection(&with_unknown("primary")).await.map(drop)),

@@ -198,6 +198,7 @@ impl StateFixture {
             Operation::Reprotect => core.reprotect(&self.testbed.reprotection(&item, direction)).await?,
             Operation::ReverseReplicate => core.reverse_replicate(&item).await?,
             Operation::DisableProtection => core.disable_protection(&item).await?,
+            Operation::Verify => core.verify(&item).await?,
             Operation::CompleteFailover => return core.complete_failover(&item).await.map(|()| None),
             Operation::CancelFailover => return core.cancel_failover(&item).await.map(|()| None),
         };

@@ -1,0 +1,3 @@
+//! Fuzz target of the comparison of FAT partitions.
+
+pub mod fat;

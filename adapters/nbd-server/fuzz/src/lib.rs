@@ -1,0 +1,3 @@
+//! Fuzz target of the NBD server.
+
+pub mod nbd_server;

@@ -1,0 +1,3 @@
+#![no_main]
+
+fuzzing::target!(standins_fuzz::vhd::run);

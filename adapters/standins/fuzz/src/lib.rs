@@ -1,0 +1,3 @@
+//! Fuzz target of the footer of a VHD.
+
+pub mod vhd;

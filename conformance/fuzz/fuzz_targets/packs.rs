@@ -1,0 +1,3 @@
+#![no_main]
+
+fuzzing::target!(conformance_fuzz::packs::run);

@@ -1,0 +1,4 @@
+//! Fuzz targets of stored evidence.
+
+pub mod evidence;
+pub mod packs;

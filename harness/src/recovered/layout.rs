@@ -1,0 +1,33 @@
+//! Where the workload keeps its files.
+
+use std::ops::Range;
+
+use images::layout::{DATA_BYTES, DATA_OFFSET, ROOT_BYTES, ROOT_OFFSET};
+use witness::files::{BANK, LEDGERS};
+
+/// What a disk of a machine with the workload holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskLayout {
+    /// Number of the disk in ledger order.
+    pub disk: usize,
+    /// Bytes of the disk that the ext4 file system takes.
+    pub file_system: Range<u64>,
+    /// Path of the ledger in the file system.
+    pub ledger: &'static str,
+    /// Path of the bank, if it lies on this disk.
+    pub bank: Option<&'static str>,
+}
+
+impl DiskLayout {
+    /// The layout of the disk with this name in results; `None` if the workload has none of that
+    /// name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let (disk, offset, bytes, bank) = match name {
+            "system" => (0, ROOT_OFFSET, ROOT_BYTES, None),
+            "data" => (1, DATA_OFFSET, DATA_BYTES, Some(BANK)),
+            _ => return None,
+        };
+        Some(Self { disk, file_system: offset..offset + bytes, ledger: LEDGERS[disk], bank })
+    }
+}

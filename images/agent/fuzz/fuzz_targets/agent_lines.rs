@@ -1,0 +1,3 @@
+#![no_main]
+
+fuzzing::target!(agent_fuzz::agent_lines::run);

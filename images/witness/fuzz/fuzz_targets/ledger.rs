@@ -1,0 +1,3 @@
+#![no_main]
+
+fuzzing::target!(witness_fuzz::ledger::run);
