@@ -79,6 +79,18 @@ impl Timeline {
         steps.chain(moments).max().unwrap_or_default()
     }
 
+    /// The names of edges and phases, each once, in the order in which they began. Those of machines
+    /// that move together take turns.
+    pub(crate) fn edge_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for (name, ..) in self.edges() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     /// The edges and phases in order, each with its first and last moment.
     pub(crate) fn edges(&self) -> Vec<(&str, u64, u64)> {
         let mut edges: Vec<(&str, u64, u64)> = Vec::new();

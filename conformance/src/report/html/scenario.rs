@@ -89,7 +89,7 @@ fn timeline(timeline: &Timeline, name: &str) -> Markup {
             }
             figcaption {
                 "Timeline of " (name) ": "
-                @for (index, (edge, ..)) in timeline.edges().iter().enumerate() {
+                @for (index, edge) in timeline.edge_names().iter().enumerate() {
                     @if index > 0 { " · " }
                     (index + 1) " " (edge)
                 }

@@ -80,8 +80,9 @@ pub(super) struct Lane {
 
 /// The lanes of a timeline. One without a bar is left out.
 pub(super) fn lanes(timeline: &Timeline) -> Vec<Lane> {
-    let edges = timeline.edges().into_iter().enumerate().map(|(index, (name, from, to))| {
-        let number = (index + 1).to_string();
+    let names = timeline.edge_names();
+    let edges = timeline.edges().into_iter().map(|(name, from, to)| {
+        let number = names.iter().position(|known| *known == name).map_or(0, |index| index + 1).to_string();
         Bar { kind: Kind::Edge, from, to, text: [format!("{number} {name}"), number] }
     });
     let end = timeline.end();
@@ -212,6 +213,27 @@ mod tests {
     fn bars_that_overlap_are_in_different_rows() {
         let rows = rows(vec![bar(0, 10), bar(10, 20), bar(5, 12)]);
         assert_eq!(rows, [vec![bar(0, 10), bar(10, 20)], vec![bar(5, 12)]]);
+    }
+
+    #[test]
+    fn edges_that_take_turns_keep_their_numbers() {
+        let step = |edge: &str, from| Step {
+            edge: edge.to_owned(),
+            name: "boot".to_owned(),
+            from,
+            to: Some(from + 1),
+            failed: false,
+        };
+        let steps = vec![step("app", 0), step("db", 1), step("app", 2), step("db", 3)];
+        let timeline = Timeline { steps, ..Timeline::default() };
+        let texts: Vec<_> = lanes(&timeline)[0].rows[0].iter().map(|bar| bar.text[0].clone()).collect();
+        assert_eq!(
+            (timeline.edge_names(), texts),
+            (
+                vec!["app", "db"],
+                vec!["1 app".to_owned(), "2 db".to_owned(), "1 app".to_owned(), "2 db".to_owned()]
+            )
+        );
     }
 
     #[test]
