@@ -1,6 +1,6 @@
-//! Files of a run that somebody else may have made: an archive that was downloaded, or the directory
-//! of a shard. What is read is a regular file of bounded size, and nothing is read or written
-//! outside of the run's directory.
+//! Files of a run that somebody else may have made: an archive that was downloaded, or the
+//! directory of a shard. What is read is a regular file of bounded size, and nothing is read or
+//! written outside of the run's directory.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -22,8 +22,8 @@ pub(crate) fn read(path: &Utf8Path) -> io::Result<Vec<u8>> {
 
 /// As [`read`], with another limit.
 pub(crate) fn read_at_most(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for its writer. A certificate has the digest of what a link says and
-    // not of the file to which it leads.
+    // Opening a pipe would wait for its writer. A certificate has the digest of what a link says
+    // and not of the file to which it leads.
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {

@@ -28,7 +28,7 @@ const fn target(name: &'static str, dir: &'static str, longest: u32) -> Target {
 }
 
 const TARGETS: [Target; 13] = [
-    target("write_log", "harness", 16 << 10),
+    target("write_log", "harness", 32 << 10),
     target("qcow2", "harness", 40 << 10),
     target("oracle", "harness", 2 << 10),
     target("witness_lines", "images/witness", 2 << 10),
@@ -43,8 +43,8 @@ const TARGETS: [Target; 13] = [
     target("packs", "conformance", 8 << 10),
 ];
 
-/// Seconds after which libFuzzer calls an input a hang. Each target bounds its processor time to one
-/// second by itself; this finds one that waits, also on a busy machine.
+/// Seconds after which libFuzzer calls an input a hang. Each target bounds its processor time to
+/// one second by itself; this finds one that waits, also on a busy machine.
 const HANGS_AFTER: u32 = 20;
 
 /// Runs the targets one after the other. Returns 1 if one failed.

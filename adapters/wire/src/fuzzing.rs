@@ -1,6 +1,6 @@
 //! The fuzz target of this crate: lines to messages, what each method reads from them, and a
-//! connection that serves whatever a peer sends. Compiled for tests, which run the committed inputs,
-//! and for fuzzing.
+//! connection that serves whatever a peer sends. Compiled for tests, which run the committed
+//! inputs, and for fuzzing.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What a run stored is judged again, reported and certified whatever it holds, and evidence without
-//! disks never passes.
+//! What a run stored is judged again, reported and certified whatever it holds, and evidence
+//! without disks never passes.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use conformance::certificate;

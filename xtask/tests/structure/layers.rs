@@ -115,6 +115,10 @@ fn every_crate_is_checked_for_import_cycles() {
         let Some(folder) = manifest.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
             continue;
         };
+        // Fuzz targets are functions of bytes that use nothing of each other.
+        if folder.ends_with("fuzz") {
+            continue;
+        }
         let sources = format!("\"{}/src\"", folder.display());
         assert!(this.contains(&sources), "{sources} is missing from the list of crates");
     }

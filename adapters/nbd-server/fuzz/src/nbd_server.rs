@@ -7,8 +7,7 @@ use std::io;
 use nbd_server::{ALLOCATION, Disk, Disks, Features, Refused, Run, serve, zero_runs};
 
 const SIZE: usize = 4096;
-/// Most bytes that a client can make the server send for each byte that it sends, beside one read of
-/// the whole disk for each request.
+/// Bytes of the shortest request, each of which may make the server send the whole disk.
 const REQUEST: usize = 28;
 
 /// Runs the target. The first byte says whether the disk is writable and whether the handshake is

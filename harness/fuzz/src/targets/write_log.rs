@@ -81,8 +81,8 @@ fn apply(disk: &mut [u8], write: &Write) {
     }
 }
 
-/// Whether a disk may hold this content after these writes: a discarded sector holds its old content
-/// or zeroes.
+/// Whether a disk may hold this content after these writes: a discarded sector holds its old
+/// content or zeroes.
 fn permits(base: &[u8], writes: &[Write], disk: &[u8]) -> bool {
     let sectors = base.chunks(SECTOR).zip(disk.chunks(SECTOR)).zip(0_u64..);
     let mut allowed = sectors.map(|((base, found), sector)| {
