@@ -1,5 +1,7 @@
 //! The arguments of the command line.
 
+mod campaigns;
+
 use camino::Utf8PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, value_parser};
@@ -7,7 +9,8 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use crate::conformance::scenarios::TierChoice;
 use crate::conformance::shard::Choice;
 use crate::error::USAGE;
-use crate::torture::Kind;
+
+pub use self::campaigns::{FuzzArgs, MutantsArgs, TortureArgs, VariantsArgs};
 
 /// Roundtrip: tests a disaster-recovery replication core on real guests
 #[derive(Debug, Parser)]
@@ -255,19 +258,6 @@ pub struct ConformanceArgs {
     pub consent: Consent,
 }
 
-/// The arguments of `fuzz`.
-#[derive(Debug, Clone, Args)]
-pub struct FuzzArgs {
-    /// Only these targets [default: all]
-    #[arg(value_name = "TARGET")]
-    pub targets: Vec<String>,
-    /// Seconds for each target
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = value_parser!(u32).range(1..))]
-    pub seconds: u32,
-    #[command(flatten)]
-    pub consent: Consent,
-}
-
 /// The arguments of `report`.
 #[derive(Debug, Clone, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -357,77 +347,6 @@ pub struct CleanArgs {
     /// libvirt's URI [default: as for `conformance`]
     #[arg(long, value_name = "URI")]
     pub connect: Option<String>,
-    #[command(flatten)]
-    pub consent: Consent,
-}
-
-/// The arguments of `torture`.
-#[derive(Debug, Clone, Args)]
-pub struct TortureArgs {
-    /// How many processes to kill, each in a run of its own
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u64).range(1..))]
-    pub kills: u64,
-    /// Seed of the moments and processes
-    #[arg(long, value_name = "S", default_value_t = 1)]
-    pub seed: u64,
-    /// Kill runs in memory, or a cycle on guests
-    #[arg(long, value_enum, default_value = "sim")]
-    pub tier: TierChoice,
-    /// Kill runs of this scenario; may be repeated [default: the whole tier in memory,
-    /// `vmware-azure` on guests]
-    #[arg(long, value_name = "NAME")]
-    pub scenario: Vec<String>,
-    /// Kill only this process of a run; may be repeated [default: each that there is]
-    #[arg(long = "victim", value_name = "PROCESS", value_enum)]
-    pub victims: Vec<Kind>,
-    /// Let the runs test this core, and kill it too
-    #[arg(long, value_name = "CMD")]
-    pub core: Option<String>,
-    /// Directory for the evidence, with a short path [default: a temporary one, which is kept if
-    /// something was found]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<Utf8PathBuf>,
-    /// libvirt's URI [default: as for `conformance`]
-    #[arg(long, value_name = "URI")]
-    pub connect: Option<String>,
-    #[command(flatten)]
-    pub consent: Consent,
-}
-
-/// What `mutants` is told.
-#[derive(Debug, Clone, Args)]
-pub struct MutantsArgs {
-    /// Only these mutants of the matrix; with --generated, those whose name contains one of these
-    #[arg(value_name = "NAME")]
-    pub names: Vec<String>,
-    /// Judge them by the checks in memory, or a selection by scenarios on real guests
-    #[arg(long, value_enum, default_value = "sim", conflicts_with = "generated")]
-    pub tier: TierChoice,
-    /// Directory for the evidence of scenarios on guests [default: new ones under ./roundtrip-runs]
-    #[arg(long, value_name = "DIR", conflicts_with = "generated")]
-    pub out: Option<Utf8PathBuf>,
-    /// Mutants of the built-in core's source that cargo-mutants generates, judged by the simulated
-    /// tier
-    #[arg(long)]
-    pub generated: bool,
-    /// How many generated ones, chosen at random
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = value_parser!(u32).range(1..))]
-    pub sample: u32,
-    /// Seed of the choice
-    #[arg(long, value_name = "S", default_value_t = 1)]
-    pub seed: u64,
-    #[command(flatten)]
-    pub consent: Consent,
-}
-
-/// What `variants` is told.
-#[derive(Debug, Clone, Args)]
-pub struct VariantsArgs {
-    /// Only variants with these names
-    pub names: Vec<String>,
-    /// Only the checks that judge this rule
-    #[arg(long, value_name = "RULE")]
-    pub rule: Option<String>,
     #[command(flatten)]
     pub consent: Consent,
 }

@@ -79,8 +79,8 @@ impl Timeline {
         steps.chain(moments).max().unwrap_or_default()
     }
 
-    /// The names of edges and phases, each once, in the order in which they began. Those of machines
-    /// that move together take turns.
+    /// The names of edges and phases, each once, in the order in which they began. Those of
+    /// machines that move together take turns.
     pub(crate) fn edge_names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for (name, ..) in self.edges() {
