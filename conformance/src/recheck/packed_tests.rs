@@ -126,17 +126,37 @@ async fn files_are_deleted_only_if_the_packs_are_sound() {
 async fn names_in_a_result_do_not_choose_where_recheck_writes() {
     let run = sound_run().await;
     let outside = run.dir.join("outside.raw");
-    std::fs::copy(run.file("system.base.raw"), &outside).unwrap();
-    run.write_result(|outcome| {
-        for disk in outcome.edges.iter_mut().flat_map(|edge| &mut edge.disks) {
-            if disk.name == "system" {
-                disk.evidence.base = "../outside.raw".to_owned();
-            }
-        }
-    });
-    run.forge_seal();
+    let base = |outcome: &ScenarioOutcome| outcome.edges[2].disks[0].evidence.base.clone();
+    let inside = base(&outcome(&run));
     pack(&run);
-    std::fs::remove_file(&outside).unwrap();
+    rename_in_index(&run, &inside, "../outside.raw");
+    run.write_result(|outcome| outcome.edges[2].disks[0].evidence.base = "../outside.raw".to_owned());
+    run.forge_seal();
     assert_eq!(run.recheck().await.1, 0, "the packs hold it");
     assert!(!outside.exists());
+}
+
+/// Gives a packed file another name, with the digest that belongs to the index.
+fn rename_in_index(run: &Run, name: &str, another: &str) {
+    let path = run.scenario().join(PACKED).join("index");
+    let bytes = std::fs::read(&path).unwrap();
+    let (compressed, _) = bytes.split_last_chunk::<{ blake3::OUT_LEN }>().unwrap();
+    let text = miniz_oxide::inflate::decompress_to_vec_zlib(compressed).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains(name), "{text}");
+    let text = text.replace(name, another);
+    let mut bytes = miniz_oxide::deflate::compress_to_vec_zlib(text.as_bytes(), 6);
+    bytes.extend(*blake3::hash(&bytes).as_bytes());
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_outside_of_the_directory_is_not_packed_and_nothing_is_deleted() {
+    let run = sound_run().await;
+    std::fs::copy(run.file("system.base.raw"), run.dir.join("outside.raw")).unwrap();
+    run.write_result(|outcome| outcome.edges[2].disks[0].evidence.base = "../outside.raw".to_owned());
+    let files = disks_below(&run.dir);
+    let error = format!("{:#}", compact(&run.scenario(), &outcome(&run)).unwrap_err());
+    assert!(error.contains("leads out of its directory"), "{error}");
+    assert_eq!(disks_below(&run.dir), files);
 }
