@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8Path, absolute_utf8};
 
 use crate::error::{AtPath, ImageError};
 use crate::tools;
@@ -51,8 +51,9 @@ fn populate(volume: &Volume<'_>, target: &Utf8Path, work: &Utf8Path) -> Result<(
     let script = stage(volume.tree, &staging)?;
     let path = staging.join("script");
     fs::write(&path, script).at("cannot write", &path)?;
+    let target = &absolute_utf8(target).at("cannot find", target)?;
     let mut debugfs = tools::command("debugfs");
-    debugfs.args(["-w", "-f", path.as_str(), target.as_str()]);
+    debugfs.args(["-w", "-f", "script", target.as_str()]).current_dir(&staging);
     let output = debugfs.output().at("cannot run debugfs on", target)?;
     let complaints = complaints(&String::from_utf8_lossy(&output.stderr));
     if output.status.success() && complaints.is_empty() {
@@ -73,6 +74,7 @@ fn complaints(stderr: &str) -> String {
 }
 
 /// Writes file contents to `staging` and returns the script that copies them into the file system.
+/// The script names the files within `staging`, because the path of the folder may hold a blank.
 fn stage(tree: &Tree, staging: &Utf8Path) -> Result<String, ImageError> {
     let mut script = String::new();
     for (index, (path, node)) in tree.iter().enumerate() {
@@ -82,19 +84,17 @@ fn stage(tree: &Tree, staging: &Utf8Path) -> Result<String, ImageError> {
             Node::Dir { mode } => writeln!(script, "mkdir {name}\nsif {name} mode 04{mode:04o}"),
             Node::Link { target } => writeln!(script, "symlink {name} {target}"),
             Node::File { mode, bytes } => {
-                let source = stage_file(staging, index, *mode, bytes)?;
-                writeln!(script, "write {source} {name}")
+                stage_file(&staging.join(index.to_string()), *mode, bytes)?;
+                writeln!(script, "write {index} {name}")
             }
         };
     }
     Ok(script)
 }
 
-fn stage_file(staging: &Utf8Path, index: usize, mode: u32, bytes: &[u8]) -> Result<Utf8PathBuf, ImageError> {
-    let path = staging.join(index.to_string());
-    fs::write(&path, bytes).at("cannot write", &path)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).at("cannot protect", &path)?;
-    Ok(path)
+fn stage_file(path: &Utf8Path, mode: u32, bytes: &[u8]) -> Result<(), ImageError> {
+    fs::write(path, bytes).at("cannot write", path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("cannot protect", path)
 }
 
 #[cfg(test)]

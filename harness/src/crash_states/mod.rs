@@ -5,8 +5,8 @@
 //! crash state. From the writes between two boundaries a sample of subsets gives further ones.
 //! Writes with forced unit access (FUA) are not lost once they completed.
 //!
-//! [`examine`] builds all these states on one image, in the order of the log: it applies each write
-//! once, and those of a sample once more, with the old content in a list from which they are
+//! [`examine()`] builds all these states on one image, in the order of the log: it applies each
+//! write once, and those of a sample once more, with the old content in a list from which they are
 //! undone. The cost is linear in the log. In each state the whole file system is recovered and
 //! checked, and the ledger and the bank are read from it ([`crate::recovered`]); the image is then
 //! as before.
