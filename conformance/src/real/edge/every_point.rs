@@ -43,19 +43,19 @@ async fn judge_one(edge: Edge<'_>, number: u64, point: &RecoveryPoint) -> Result
         Ok((place(edge, disks).await?, damage))
     };
     let objection = match with_point(&context.recovery, point, &dir, read).await {
-        Ok((machine, damage)) => match machine.unknown() {
-            Some(why) => {
+        Ok((machine, damage)) => {
+            let objection = machine.objection().or_else(|| {
+                let acks = edge.source().boot.guest.witness().acks();
+                content_objection(&acks, HostClock::read(), point.time, machine.contiguous()?)
+            });
+            // The core is not to blame for damage in a state that the guest itself wrote.
+            let damage = damage.filter(|_| objection.is_none());
+            if let Some(why) = machine.unknown().or(damage) {
                 context.findings().rules.unknown(FX_30, format!("recovery point {}: {why}", point.id));
                 return Ok(());
             }
-            None => machine.objection().or_else(|| {
-                let acks = edge.source().boot.guest.witness().acks();
-                let content = machine
-                    .contiguous()
-                    .and_then(|last| content_objection(&acks, HostClock::read(), point.time, last));
-                content.or(damage)
-            }),
-        },
+            objection
+        }
         Err(ScenarioError::CoreViolation(why)) => {
             let item = context.core.item(&context.item).await?;
             if !item.points.iter().any(|listed| listed.id == point.id) {
