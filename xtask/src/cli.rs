@@ -1,6 +1,7 @@
 //! The arguments of the command line.
 
 mod campaigns;
+mod consent;
 
 use camino::Utf8PathBuf;
 use clap::builder::NonEmptyStringValueParser;
@@ -11,6 +12,7 @@ use crate::conformance::shard::Choice;
 use crate::error::USAGE;
 
 pub use self::campaigns::{FuzzArgs, MutantsArgs, TortureArgs, VariantsArgs};
+pub use self::consent::Consent;
 
 /// Roundtrip: tests a disaster-recovery replication core on real guests
 #[derive(Debug, Parser)]
@@ -176,14 +178,6 @@ pub enum Images {
         /// The agent
         agent: Utf8PathBuf,
     },
-}
-
-/// Consent to changes of this machine.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Consent {
-    /// Do not ask before changing this machine (also: CI=true)
-    #[arg(long, short)]
-    pub yes: bool,
 }
 
 /// The arguments of `conformance`.

@@ -79,7 +79,7 @@ mod tests {
         let mut buffer = [0u8; 3 * SECTOR_BYTES + 5];
         Random::new(3).fill_sectors(&mut buffer);
         let sectors: Vec<_> = buffer.chunks(SECTOR_BYTES).collect();
-        assert!(sectors.iter().all(|sector| sector.starts_with(&sector[8..])));
+        assert!(sectors.iter().all(|sector| sector.chunks(8).all(|bytes| sector.starts_with(bytes))));
         for (index, sector) in sectors.iter().enumerate() {
             assert!(sectors[..index].iter().all(|earlier| earlier[..5] != sector[..5]));
         }

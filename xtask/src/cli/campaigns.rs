@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 use clap::{Args, value_parser};
 
-use super::Consent;
+use super::consent::Consent;
 use crate::conformance::scenarios::TierChoice;
 use crate::torture::Kind;
 
