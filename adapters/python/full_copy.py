@@ -53,9 +53,9 @@ class FullCopy(rt.ItemCore[Item]):
             await self.sites_of(item)[1].delete_volume(volume)
             item.garbage.remove(volume)
 
-    def name_disks(self, item: Item) -> rt.Volumes:
+    def name_disks(self, item: Item, point: rt.RecoveryPoint) -> rt.Volumes:
         name = f"{item.view.id}-copy-{item.next_number()}"
-        return [(disk.id, VolumeId(f"{name}-{disk.id}")) for disk in item.source.disks]
+        return [(disk, VolumeId(f"{name}-{disk}")) for disk, _ in point.volumes]
 
     async def make_disks(self, item: Item, point: rt.RecoveryPoint, disks: rt.Volumes) -> None:
         """Copies a point, so that the point stays as it is."""
@@ -92,7 +92,7 @@ class FullCopy(rt.ItemCore[Item]):
         point = await self.choose(request.item, request.point)
         machine = MachineId(f"{item.view.recovery[1]}-test")
         await self.remove_test(item)
-        item.test, item.held = self.name_disks(item), point.id
+        item.test, item.held = self.name_disks(item, point), point.id
         self.save()
         await self.build(job, item, point, self.spec(item, machine, item.test, request.network))
         item.view.test_failover = machine
@@ -145,6 +145,7 @@ class FullCopy(rt.ItemCore[Item]):
                     step.note = "a point is complete when it is received"
             await self.switch(job, request.item, await self.choose(request.item, request.point))
         except Exception:
+            item.chosen = None
             if is_off:
                 await source.start(machine)
             self.start_replication(item)
@@ -154,11 +155,11 @@ class FullCopy(rt.ItemCore[Item]):
         """Builds the target from a point and makes the recovery side active."""
         item, machine = self.find(id), self.find(id).view.recovery[1]
         await self.sites_of(item)[1].remove_machine(machine, item.target)
-        item.target = self.name_disks(item)
+        item.target = self.name_disks(item, point)
         self.save()
         await self.build(job, item, point, self.spec(item, machine, item.target, item.network))
         item.view.protection = rt.Protection(Phase.COMMIT_PENDING, rt.Side.RECOVERY)
-        item.view.failed_over_to = point.id
+        item.view.failed_over_to, item.chosen = point.id, None
         self.save()
 
     async def change_point(self, item: ItemId, point: rt.PointChoice) -> JobId:
@@ -172,6 +173,8 @@ class FullCopy(rt.ItemCore[Item]):
 
     async def make_final(self, job: Job, id: ItemId) -> None:
         item = self.find(id)
+        async with job.step("check target machine"):  # Somebody may have deleted it.
+            await self.sites_of(item)[1].machine(item.view.recovery[1])
         async with job.step("delete recovery points"):
             points = [volume for point in item.view.points for _, volume in point.volumes]
             item.garbage, item.copying = item.garbage + item.copying + points, []

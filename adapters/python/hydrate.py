@@ -7,13 +7,14 @@ and qemu-io read and write the disk.
 
 from __future__ import annotations
 
-import math
+import json
 import os
 import re
 import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import roundtrip as rt
 
@@ -62,10 +63,20 @@ async def hydrate(uri: str, drivers: list[str]) -> str:
 
 
 async def _read(uri: str, file: Path, start: int, length: int) -> bytes:
-    block = math.gcd(start, length, 1 << 20)
-    part = (f"bs={block}", f"skip={start // block}", f"count={length // block}")
-    await rt.execute("qemu-img", "dd", "-f", "raw", "-O", "raw", *part, f"if={uri}", f"of={file}")
+    part = {"driver": "raw", "offset": start, "size": length, "file": _node(uri)}
+    await rt.execute("qemu-img", "convert", "-O", "raw", f"json:{json.dumps(part)}", str(file))
     return file.read_bytes()
+
+
+def _node(uri: str) -> dict[str, object]:
+    """An NBD address, or the path of a file, as QEMU's options."""
+    parts = urlsplit(uri)
+    if not parts.scheme:
+        return {"driver": "file", "filename": uri}
+    server: dict[str, str] = {"type": "unix", "path": parse_qs(parts.query).get("socket", [""])[0]}
+    if parts.scheme == "nbd":
+        server = {"type": "inet", "host": parts.hostname or "", "port": str(parts.port or 10809)}
+    return {"driver": "nbd", "server": server, "export": unquote(parts.path[1:])}
 
 
 def _boot_partition(record: bytes) -> tuple[int, int]:

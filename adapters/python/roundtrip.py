@@ -1709,6 +1709,7 @@ class Item:
     app_consistent: int = 0
     not_quiesced: str = ""
     held: PointId | None = None
+    chosen: PointId | None = None
 
     def next_number(self) -> int:
         """A number that this item has not had, for names. It is stored with the next `save`."""
@@ -1803,7 +1804,8 @@ class ItemCore(PolicyCore, Generic[I]):
         found, now, job = self.find(item), await self.clock.now(), self.jobs.running(item)
         view, policy = found.view, self.policy(found.view.policy.id)
         phase, status = view.protection.phase, view.test_failover_status
-        kept = [point for point in view.points if now - point.time <= policy.policy.retention]
+        oldest, used = now - policy.policy.retention, (found.held, found.chosen)
+        kept = [point for point in view.points if point.time >= oldest or point.id in used]
         if phase != Phase.PROTECTED:
             status = TestFailoverStatus.NOT_APPLICABLE
         unfit = Operation.TEST_FAILOVER if view.test_failover else Operation.TEST_FAILOVER_CLEANUP
@@ -1871,7 +1873,9 @@ class ItemCore(PolicyCore, Generic[I]):
             raise CoreError(ErrorCode.WRONG_DIRECTION, f"{request.item} fails over to the recovery side")
         if request.kind == FailoverKind.PLANNED and not self.planned_failover:
             raise CoreError(ErrorCode.NOT_SUPPORTED, "this core has no planned failover")
-        await self.choose(request.item, request.point)
+        point = await self.choose(request.item, request.point)
+        # It does not expire while the failover waits for its source to shut down.
+        item.chosen = point.id if isinstance(request.point, Custom) else None
         return item
 
     async def checked_test_failover(self, request: TestFailoverRequest) -> I:
@@ -2002,12 +2006,20 @@ class ItemCore(PolicyCore, Generic[I]):
 
     async def _replicate(self, item: I) -> None:
         while True:
-            await self.clock.sleep_until(item.tried + self.policy(item.view.policy.id).policy.interval)
+            await self._sleep_until_due(item)
             try:
                 await self._add_point(item)
             except (CoreError, PlatformError) as error:
                 item.view.trouble = str(error)
             self.save()
+
+    async def _sleep_until_due(self, item: I) -> None:
+        """Waits until an interval after the last point. The clock may jump in both directions."""
+        while True:
+            now, interval = await self.clock.now(), self.policy(item.view.policy.id).policy.interval
+            if not item.tried <= now < item.tried + interval:
+                return
+            await self.clock.sleep_until(item.tried + interval)
 
     async def _add_point(self, item: I) -> None:
         policy, item.tried = self.policy(item.view.policy.id).policy, await self.clock.now()
@@ -2042,7 +2054,7 @@ class ItemCore(PolicyCore, Generic[I]):
         surplus = len(points) - (policy.most_points or len(points))
         too_old = item.tried - policy.retention
         expired = (p for i, p in enumerate(points[:-1]) if i < surplus or p.time < too_old)
-        return [point for point in expired if point.id != item.held]
+        return [point for point in expired if point.id not in (item.held, item.chosen)]
 
 
 _NOT_METHODS = ("spawn", "opened", "jobs")

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 
 use crate::kills::KillChoice;
+use crate::rules::RuleId;
 use crate::rules::profile::{Profile, VARIABLE};
 use crate::wire_core::CoreChoice;
 
@@ -28,6 +29,8 @@ pub struct RunContext {
     pub cycles: u32,
     /// How many simulated cycles to run, each with a seed of its own.
     pub seeds: u64,
+    /// The rules of which the checks in memory run; none: of all.
+    pub rules: Vec<RuleId>,
     /// The moments of each cycle at which the core is killed.
     pub kills: Option<KillChoice>,
 }
@@ -72,6 +75,9 @@ impl RunContext {
         let kills: Option<KillChoice> = kills.context("ROUNDTRIP_KILLS")?;
         let seeds = if kills.is_some() { SEEDS_WITH_KILLS } else { SEEDS };
         let seeds = text("ROUNDTRIP_SEEDS").map_or(Ok(seeds), |n| n.parse());
+        let rules = text("ROUNDTRIP_RULES").unwrap_or_default();
+        let rule = |id| RuleId::find(id).with_context(|| format!("ROUNDTRIP_RULES: there is no rule {id}"));
+        let rules = rules.split(',').filter(|id| !id.is_empty()).map(rule).collect::<Result<_>>()?;
         Ok(Self {
             dir,
             id,
@@ -82,6 +88,7 @@ impl RunContext {
             variant: text("ROUNDTRIP_VARIANT"),
             cycles: cycles.context("ROUNDTRIP_CYCLES is not a number")?,
             seeds: seeds.context("ROUNDTRIP_SEEDS is not a number")?,
+            rules,
             kills,
         })
     }

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::rules::RuleId;
 
+/// The scenario that runs the checks in memory.
+pub const CHECKS: &str = "sim-rules";
+
 /// The text of `scenarios.toml`, which lies beside this crate's manifest.
 const TABLE: &str = include_str!("../scenarios.toml");
 

@@ -189,6 +189,9 @@ pub struct ConformanceArgs {
     /// Run all scenarios of this tier [default: one representative of each kind]
     #[arg(long, value_enum)]
     pub tier: Option<TierChoice>,
+    /// Run only the checks in memory that judge this rule, such as FO-04; may be repeated
+    #[arg(long, value_name = "ID", conflicts_with_all = ["tier", "scenario", "filter", "shard"])]
+    pub rule: Vec<String>,
     /// Run only scenarios that also match this nextest expression
     #[arg(long, value_name = "EXPR")]
     pub filter: Option<String>,
@@ -351,6 +354,7 @@ impl ConformanceArgs {
         Self {
             scenario: vec![scenario.to_owned()],
             tier: None,
+            rule: Vec::new(),
             filter: None,
             list: false,
             jobs: None,
@@ -406,6 +410,7 @@ mod tests {
             &["xtask", "conformance", "--core", "true", "--kills", "0"],
             &["xtask", "conformance", "--core", "true", "--kills", "@"],
             &["xtask", "conformance", "--kills", "all"],
+            &["xtask", "conformance", "--rule", "FO-04", "--tier", "sim"],
             &["xtask", "conformance", "--shard", "0/2"],
             &["xtask", "conformance", "--shard", "3/2"],
             &["xtask", "conformance", "--run-name", ""],

@@ -187,7 +187,7 @@ struct Inner {
     tracker_lie: Option<TrackerLie>,
     events_unnoticed: bool,
     allocation_lies: bool,
-    lost_at: Option<Call>,
+    lost_at: Vec<Call>,
     cut_from: Option<Call>,
     silent: bool,
     calls: BTreeMap<Call, u64>,
@@ -229,7 +229,7 @@ impl Faults {
             SimFault::TrackerLies(lie) => inner.tracker_lie = Some(*lie),
             SimFault::EventsUnnoticed => inner.events_unnoticed = true,
             SimFault::AllocationLies => inner.allocation_lies = true,
-            SimFault::LostAt(call) => inner.lost_at = Some(*call),
+            SimFault::LostAt(call) => inner.lost_at.push(*call),
             SimFault::CutFrom(call) => inner.cut_from = Some(*call),
             SimFault::ShutdownRefused(_) | SimFault::QuiesceRefused(_) | SimFault::GuestHangs(_) => {}
         }
@@ -252,7 +252,11 @@ impl Faults {
     /// Whether the site has to be lost at this call. It is so once.
     pub(crate) fn strikes_at(&self, call: Call) -> bool {
         let mut inner = self.inner();
-        inner.lost_at.take_if(|at| *at == call).is_some()
+        let strikes = inner.lost_at.contains(&call);
+        if strikes {
+            inner.lost_at.clear();
+        }
+        strikes
     }
 
     /// Whether the site answers no calls.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::foreign_files;
+use crate::rules::RuleId;
 
 /// File in the run's directory that holds the request. `cargo xtask` writes it.
 const FILE: &str = "request.json";
@@ -43,16 +44,31 @@ impl Request {
     /// The command that runs one scenario again.
     #[must_use]
     pub fn repeat(&self, scenario: &str) -> String {
+        self.command(&format!("--scenario {scenario}"))
+    }
+
+    /// The command that runs the checks in memory of one rule again.
+    #[must_use]
+    pub fn repeat_rule(&self, rule: RuleId) -> String {
+        if self.options.contains("--rule ") {
+            self.command("")
+        } else {
+            self.command(&format!("--rule {rule}"))
+        }
+    }
+
+    fn command(&self, chosen: &str) -> String {
         let seed = self.seed.iter().map(|seed| format!("ROUNDTRIP_SEED={seed} "));
-        let options = (!self.options.is_empty()).then(|| format!(" {}", self.options));
-        let command = format!("cargo xtask conformance --scenario {scenario}");
-        seed.chain([command]).chain(options).collect()
+        let parts = ["cargo xtask conformance", chosen, &self.options];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        seed.chain([parts.join(" ")]).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::ids::FO_04;
 
     #[test]
     fn a_scenario_is_repeated_with_the_options_and_the_seed_of_its_run() {
@@ -64,5 +80,11 @@ mod tests {
             request.repeat("clock"),
             "ROUNDTRIP_SEED=7 cargo xtask conformance --scenario clock --profile asr-2024"
         );
+        assert_eq!(
+            request.repeat_rule(FO_04),
+            "ROUNDTRIP_SEED=7 cargo xtask conformance --rule FO-04 --profile asr-2024"
+        );
+        let one = Request { options: "--rule FO-04".to_owned(), ..Request::default() };
+        assert_eq!(one.repeat_rule(FO_04), "cargo xtask conformance --rule FO-04");
     }
 }

@@ -154,6 +154,7 @@ impl Run {
             mutant: None,
             cycles: 1,
             seeds: 1,
+            rules: Vec::new(),
             kills: None,
         };
         Evidence::begin(&context, scenario).unwrap()

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::core_under_test::FaultInjection;
 use crate::mutants::InjectedFault;
 use crate::outcome::{RuleOutcome, Verdict};
-use crate::rules::RuleId;
+use crate::rules::{RuleId, Score};
 use crate::scenario::{self, Scenario};
 use crate::sim::{runner, seeded_cycles, time_limit};
 
@@ -21,6 +21,18 @@ pub struct FirstFailure {
     pub found: String,
     /// Whether a simulation came to no end.
     pub abandoned: bool,
+    /// The first advice that is not followed, or limit that is not as documented. Neither decides
+    /// the verdict, but a report shows both.
+    pub noted: Option<Noted>,
+}
+
+/// A finding that does not decide a verdict.
+#[derive(Debug, Serialize)]
+pub struct Noted {
+    /// The rule.
+    pub rule: RuleId,
+    /// What was found.
+    pub found: String,
 }
 
 /// Judges the core under test by what the simulated tier consists of, and stops at the first broken
@@ -55,7 +67,7 @@ fn unchanged() -> Box<dyn FaultInjection> {
 
 impl Default for FirstFailure {
     fn default() -> Self {
-        Self { verdict: Verdict::Skipped, rule: None, found: String::new(), abandoned: false }
+        Self { verdict: Verdict::Skipped, rule: None, found: String::new(), abandoned: false, noted: None }
     }
 }
 
@@ -71,11 +83,14 @@ impl FirstFailure {
     /// Takes a rule's outcome into account; the first of the worst ones stays.
     fn note(&mut self, rule: RuleOutcome) {
         let verdict = rule.score.verdict();
+        if matches!(rule.score, Score::NotFollowed | Score::DiffersFromLimit) {
+            self.noted.get_or_insert(Noted { rule: rule.id, found: rule.found.clone() });
+        }
         if verdict > self.verdict {
-            *self = match verdict {
-                Verdict::Pass | Verdict::Skipped => Self { verdict, ..Self::default() },
-                _ => Self { verdict, rule: Some(rule.id), found: rule.found, ..Self::default() },
-            };
+            self.verdict = verdict;
+            if verdict > Verdict::Pass {
+                (self.rule, self.found) = (Some(rule.id), rule.found);
+            }
         }
     }
 }
@@ -84,7 +99,7 @@ impl FirstFailure {
 mod tests {
     use super::*;
     use crate::rules::RuleLog;
-    use crate::rules::ids::{FO_04, LC_14};
+    use crate::rules::ids::{FO_04, FX_11, LC_14};
 
     #[test]
     fn a_broken_rule_outweighs_one_of_which_nothing_can_be_said() {
@@ -101,8 +116,20 @@ mod tests {
     }
 
     #[test]
+    fn advice_that_is_not_followed_is_noted_beside_the_verdict() {
+        let mut worst = FirstFailure::default();
+        let mut log = RuleLog::simulated();
+        log.check(FX_11, false, "the site does not answer");
+        log.check(LC_14, true, "refused");
+        log.into_outcomes().into_iter().for_each(|rule| worst.note(rule));
+        assert_eq!((worst.verdict, worst.rule), (Verdict::Pass, None));
+        assert_eq!(worst.noted.map(|noted| noted.rule), Some(FX_11));
+    }
+
+    #[test]
     fn the_built_in_core_is_not_rejected() {
         let found = first_failure(7, 1).expect("the scenarios");
         assert_eq!(found.verdict, Verdict::Pass, "{found:?}");
+        assert!(found.noted.is_none(), "{found:?}");
     }
 }

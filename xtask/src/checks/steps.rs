@@ -109,7 +109,7 @@ pub const CHECKS: &[Check] = &[
             "--final-status-level",
             "fail",
             "-E",
-            "not (package(conformance) & kind(test))",
+            "not (package(conformance) & (binary(=real) | binary(=sim)))",
         ]),
     },
     Check {

@@ -27,6 +27,7 @@ pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, uri: &str) -> Vec<Va
         ("ROUNDTRIP_VARIANT", arguments.variant.clone()),
         ("ROUNDTRIP_PROFILE", arguments.profile.clone()),
         ("ROUNDTRIP_CYCLES", arguments.cycles.map(|count| count.to_string())),
+        ("ROUNDTRIP_RULES", (!arguments.rule.is_empty()).then(|| arguments.rule.join(","))),
         ("ROUNDTRIP_SEEDS", arguments.seeds.map(|count| count.to_string())),
     ];
     let seed = arguments.seed.map(|seed| (SEED, Some(seed.to_string())));

@@ -35,6 +35,9 @@ use remaining::Remaining;
 use rundir::RunDir;
 use scenarios::{Scenario, Tier, TierChoice};
 
+/// The scenario of the checks in memory.
+const CHECKS: &str = "sim-rules";
+
 /// One run, from its arguments to its verdict.
 struct Run<'a> {
     root: &'a Utf8Path,
@@ -52,7 +55,8 @@ pub fn command(root: &Utf8Path, arguments: &ConformanceArgs) -> Result<u8> {
     // shard shows what it would run.
     let all_of_them = arguments.list && arguments.shard.is_none() || arguments.filter.is_some();
     let whole = all_of_them.then_some(TierChoice::All);
-    let chosen = scenarios::choose(&all, &arguments.scenario, arguments.tier.or(whole))?;
+    let named = if arguments.rule.is_empty() { &arguments.scenario } else { &vec![CHECKS.to_owned()] };
+    let chosen = scenarios::choose(&all, named, arguments.tier.or(whole))?;
     let part = arguments.shard.as_ref().map(|choice| Part::find(root, choice, arguments)).transpose()?;
     if let Some(part) = &part {
         part.require_at_most(chosen.len())?;

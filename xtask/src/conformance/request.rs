@@ -40,8 +40,9 @@ fn revision(root: &Utf8Path) -> String {
 
 /// The options that change what a scenario does, whichever scenarios run.
 fn options(arguments: &ConformanceArgs) -> String {
-    let ConformanceArgs { connect, core, kills, mutant, variant, profile, cycles, seeds, run_name, .. } =
-        arguments;
+    let ConformanceArgs {
+        connect, core, kills, mutant, variant, profile, cycles, seeds, run_name, rule, ..
+    } = arguments;
     let numbers =
         [("--cycles", cycles), ("--seeds", seeds)].map(|(name, n)| (name, n.map(|n| n.to_string())));
     let texts = [
@@ -54,7 +55,12 @@ fn options(arguments: &ConformanceArgs) -> String {
         ("--run-name", run_name),
     ];
     let texts = texts.map(|(name, text)| (name, text.clone()));
-    let given = texts.into_iter().chain(numbers).filter_map(|(name, value)| Some([name.to_owned(), value?]));
+    let rules = rule.iter().map(|id| ("--rule", Some(id.clone())));
+    let given = texts
+        .into_iter()
+        .chain(numbers)
+        .chain(rules)
+        .filter_map(|(name, value)| Some([name.to_owned(), value?]));
     shell_words::join(given.flatten())
 }
 

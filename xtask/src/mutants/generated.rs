@@ -127,6 +127,7 @@ pub fn judge_sample(root: &Utf8Path, sample: &Sample<'_>) -> Result<u8> {
     let mutants = choose(core.list()?, sample);
     let began = Instant::now();
     let why = match core.judge(None, UNCHANGED_WITHIN)? {
+        Judgement::Judged { noted: Some(noted), .. } => Some(format!("{}: {}", noted.rule, noted.found)),
         Judgement::Judged { verdict, .. } if verdict == "pass" => None,
         Judgement::Judged { verdict, found, .. } => Some(format!("{verdict}: {found}")),
         Judgement::NotBuilt => Some("it does not compile".to_owned()),
@@ -166,8 +167,10 @@ fn fate(judgement: Judgement, equivalent: &Equivalent, mutant: &Mutant) -> (Fate
     match judgement {
         Judgement::NotBuilt => (Fate::Unviable, String::new()),
         Judgement::Endless => (Fate::TimedOut, String::new()),
-        Judgement::Judged { verdict, rule, found } => match (verdict.as_str(), rule) {
-            ("fail", Some(rule)) => (Fate::Caught(rule), found),
+        Judgement::Judged { verdict, rule, found, noted } => match (verdict.as_str(), rule, noted) {
+            ("fail", Some(rule), _) => (Fate::Caught(rule), found),
+            // The unchanged core follows all advice and has every documented limit.
+            ("pass", _, Some(noted)) => (Fate::Caught(noted.rule), noted.found),
             _ if equivalent.reason(mutant).is_some() => (Fate::Equivalent, String::new()),
             _ => (Fate::Missed(verdict), found),
         },

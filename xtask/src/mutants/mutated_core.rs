@@ -46,7 +46,19 @@ pub enum Judgement {
         rule: Option<String>,
         /// What was found.
         found: String,
+        /// A finding that does not decide the verdict: advice that is not followed, or a limit
+        /// that is not as documented.
+        noted: Option<Noted>,
     },
+}
+
+/// A finding that does not decide a verdict.
+#[derive(Deserialize)]
+pub struct Noted {
+    /// The rule.
+    pub rule: String,
+    /// What was found.
+    pub found: String,
 }
 
 /// What `first-failure` prints.
@@ -56,6 +68,7 @@ struct FirstFailure {
     rule: Option<String>,
     found: String,
     abandoned: bool,
+    noted: Option<Noted>,
 }
 
 /// A clone of the last commit that may be changed, and the suite. The clone's build is kept for the
@@ -167,10 +180,10 @@ impl MutatedCore {
         output.read_to_string(&mut text)?;
         let found: FirstFailure = serde_json::from_str(&text)
             .with_context(|| format!("the suite said {text:?} and ended with {ended:?}"))?;
-        let FirstFailure { verdict, rule, found, abandoned } = found;
+        let FirstFailure { verdict, rule, found, abandoned, noted } = found;
         Ok(match abandoned && verdict != "fail" {
             true => Judgement::Endless,
-            false => Judgement::Judged { verdict, rule, found },
+            false => Judgement::Judged { verdict, rule, found, noted },
         })
     }
 

@@ -6,7 +6,8 @@ use super::parts::{badge, class, command, regression, rule_link, scenario_link};
 use crate::outcome::{Results, RuleOutcome, ScenarioOutcome, Verdict};
 use crate::report::reason::gist;
 use crate::report::rules::JudgedRules;
-use crate::rules::Score;
+use crate::rules::{RuleId, Score};
+use crate::scenario::CHECKS;
 
 /// Whether there is anything to see to.
 pub(super) fn is_needed(results: &Results) -> bool {
@@ -58,20 +59,20 @@ fn rule_card(results: &Results, rule: &RuleOutcome) -> Markup {
                     }
                 }
             }
-            @if let Some(scenario) = scenarios.first() { (command(&repeat(results, &scenario.name, found))) }
+            @if let Some(scenario) = scenarios.first() { (command(&repeat(results, scenario, rule.id, found))) }
         }
     }
 }
 
-/// The command that shows a finding again. A simulated one names its seed.
-fn repeat(results: &Results, scenario: &str, found: &str) -> String {
+/// The command that shows a finding about a rule again. A simulated one names its seed.
+fn repeat(results: &Results, scenario: &ScenarioOutcome, rule: RuleId, found: &str) -> String {
     let seed = found.split("ROUNDTRIP_SEED=").nth(1);
     let seed: String = seed.unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
     let mut request = results.request.clone();
     if !seed.is_empty() {
         request.seed = Some(seed);
     }
-    request.repeat(scenario)
+    if scenario.name == CHECKS { request.repeat_rule(rule) } else { request.repeat(&scenario.name) }
 }
 
 /// A scenario that did not pass and of which no rule says why, and one that passed with a
@@ -108,16 +109,25 @@ fn scenario_card(results: &Results, scenario: &ScenarioOutcome) -> Markup {
 mod tests {
     use super::*;
     use crate::report::samples;
+    use crate::rules::ids::FO_04;
 
     #[test]
     fn a_finding_that_names_its_seed_is_repeated_with_it() {
         let results = samples::failing();
         let found = "clock: late (ROUNDTRIP_SEED=42 runs it again)";
+        let scenario = |name| ScenarioOutcome::begun(name, "", None);
         assert_eq!(
-            repeat(&results, "rules", found),
-            "ROUNDTRIP_SEED=42 cargo xtask conformance --scenario rules"
+            repeat(&results, &scenario("clock"), FO_04, found),
+            "ROUNDTRIP_SEED=42 cargo xtask conformance --scenario clock"
         );
-        assert_eq!(repeat(&results, "rules", "late"), "cargo xtask conformance --scenario rules");
+        assert_eq!(
+            repeat(&results, &scenario(CHECKS), FO_04, found),
+            "ROUNDTRIP_SEED=42 cargo xtask conformance --rule FO-04"
+        );
+        assert_eq!(
+            repeat(&results, &scenario("clock"), FO_04, "late"),
+            "cargo xtask conformance --scenario clock"
+        );
     }
 
     #[test]
