@@ -13,10 +13,12 @@ pub const PACKAGES: &[&str] = &[
     "busybox-static",
     "dropbear-bin",
     "linux-image-amd64",
+    "lvm2",
     "nftables",
     "qemu-guest-agent",
     "syslinux-common",
     "systemd-boot-efi",
+    "xfsprogs",
 ];
 
 /// Prefixes of the dependencies to follow: libraries, and the kernel behind its meta package.
