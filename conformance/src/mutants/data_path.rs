@@ -172,12 +172,6 @@ pub(super) fn shorten(_: u64, extent: &mut Extent) -> bool {
     true
 }
 
-/// Whether the last sector is the header of a GPT, as at the end of a disk that has one.
-pub(super) fn ends_with_table(extent: &Extent) -> bool {
-    let last = extent.data.len().saturating_sub(SECTOR);
-    extent.data[last..].starts_with(b"EFI PART")
-}
-
 /// Cuts off the second half.
 pub(super) fn halve(extent: &mut Extent) -> bool {
     extent.data.truncate(extent.data.len() / 2);

@@ -5,7 +5,7 @@ use simulator::Capture;
 use super::super::class::MutantClass as Class;
 use super::super::data_path::{
     AlterSector, ByExtent, DropExtent, IgnoreGrowth, OncePerTransfer, SkipResync, SwapInTime, duplicate,
-    ends_with_table, flip_bit, halve, misplace, shorten, swap_disks, zero,
+    flip_bit, halve, misplace, shorten, swap_disks, zero,
 };
 use super::super::mutant::{Kind, Mutant, guests, guests_from};
 use super::super::platform::PlatformFault;
@@ -102,8 +102,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         Class::ShortTail,
         "loses-second-table",
-        "leaves out the copy of a partition table at the end of a disk",
-        Kind::DataPath(|| Box::new(ByExtent(|_, extent| !ends_with_table(extent)))),
+        "makes machines whose first disk lacks its last sector, where a GPT has its second copy",
+        Kind::Platform(PlatformFault::LosesSecondTable),
         &[],
     )
     .and_on_guests(&[guests("gpt-lvm-vmware-azure", &[FX_60])]),
