@@ -27,6 +27,7 @@ fn content(extra: Extra) -> Content {
         Extra::Lvm => {
             Content { programs: &["lvm", "mkfs.xfs"], modules: &["dm_mod", "xfs", "crc32c_generic"] }
         }
+        Extra::Btrfs => Content { programs: &["mkfs.btrfs"], modules: &["btrfs"] },
     }
 }
 

@@ -10,6 +10,7 @@ use crate::tools;
 
 /// Debian packages whose content makes up the image; their dependencies are followed.
 pub const PACKAGES: &[&str] = &[
+    "btrfs-progs",
     "busybox-static",
     "dropbear-bin",
     "linux-image-amd64",

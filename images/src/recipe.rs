@@ -29,6 +29,7 @@ const SOURCES: &[&str] = &[
     include_str!("guest/lvm.conf"),
     include_str!("guest/shutdown.sh"),
     include_str!("guest/fsfreeze-hook.sh"),
+    include_str!("guest/trim.sh"),
     include_str!("guest/udhcpc.sh"),
 ];
 

@@ -167,6 +167,7 @@ fn add_scripts(tree: &mut Tree) {
     tree.program("sbin/services", include_str!("guest/services.sh"));
     tree.program("sbin/data-disks", include_str!("guest/data-disks.sh"));
     tree.program("sbin/look-at-disks", include_str!("guest/look-at-disks.sh"));
+    tree.program("sbin/trim", include_str!("guest/trim.sh"));
     for name in ["shutdown", "poweroff", "halt", "reboot"] {
         tree.program(&format!("sbin/{name}"), include_str!("guest/shutdown.sh"));
     }

@@ -26,6 +26,9 @@ pub enum DataFileSystem {
     /// XFS on a logical volume that is striped across all data disks. The guest makes both at its
     /// first boot, because their tools need devices.
     XfsAcrossDisks,
+    /// btrfs on the whole disk, mounted so that it discards what it frees, and trimmed every other
+    /// second. The guest makes it at its first boot.
+    BtrfsWithDiscards,
 }
 
 /// A RAM disk of tools and kernel modules.
@@ -33,16 +36,19 @@ pub enum DataFileSystem {
 pub(crate) enum Extra {
     /// LVM and XFS.
     Lvm,
+    /// btrfs.
+    Btrfs,
 }
 
 impl Extra {
     /// Every one.
-    pub(crate) const ALL: [Self; 1] = [Self::Lvm];
+    pub(crate) const ALL: [Self; 2] = [Self::Lvm, Self::Btrfs];
 
     /// Name of its file, without the suffix.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Lvm => "lvm",
+            Self::Btrfs => "btrfs",
         }
     }
 }
@@ -62,6 +68,8 @@ pub struct Shape {
     pub data_disks: &'static [&'static str],
     /// Size of each data disk in bytes.
     pub data_bytes: u64,
+    /// Size of a logical sector of the data disks in bytes.
+    pub data_sector: u32,
     /// RAM disks of tools and kernel modules that the guest needs beside the ordinary ones.
     pub(crate) extras: &'static [Extra],
     /// Lines of the guest's settings.
@@ -76,6 +84,7 @@ pub const ORDINARY: Shape = Shape {
     system_bytes: crate::layout::SYSTEM_BYTES,
     data_disks: &["data"],
     data_bytes: DATA_BYTES,
+    data_sector: 512,
     extras: &[],
     settings: "",
 };
@@ -89,18 +98,36 @@ const GPT_LVM: Shape = Shape {
     data_disks: &["data", "data-2"],
     // XFS wants 300 MiB in all.
     data_bytes: 192 * MIB,
+    data_sector: 512,
     extras: &[Extra::Lvm],
     settings: "DATA=xfs-across-disks\nSWAP=yes\n",
 };
 
+/// btrfs that discards, on a disk with sectors of 4096 bytes.
+const BTRFS_4K: Shape = Shape {
+    name: "btrfs-4k",
+    data: DataFileSystem::BtrfsWithDiscards,
+    data_bytes: 256 * MIB,
+    data_sector: 4096,
+    extras: &[Extra::Btrfs],
+    settings: "DATA=btrfs-with-discards\n",
+    ..ORDINARY
+};
+
 /// Every layout.
-pub const ALL: [&Shape; 2] = [&ORDINARY, &GPT_LVM];
+pub const ALL: [&Shape; 3] = [&ORDINARY, &GPT_LVM, &BTRFS_4K];
 
 impl Shape {
     /// The layout with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         ALL.into_iter().find(|shape| shape.name == name)
+    }
+
+    /// Whether the guest discards what it frees.
+    #[must_use]
+    pub fn discards(&self) -> bool {
+        self.data == DataFileSystem::BtrfsWithDiscards
     }
 
     /// Where the ext4 file system lies on the disk with this name: offset and length in bytes.

@@ -89,7 +89,7 @@ impl ScenarioContext {
             .ok_or_else(|| ScenarioError::Inconclusive(format!("there is no shape called {shape}")))?;
         let mut sites = Vec::new();
         for name in [source, target].into_iter().chain(failback_to).chain(more_sites) {
-            sites.push((name.clone(), environment.site(name).await?));
+            sites.push((name.clone(), environment.site_of_shape(name, shape).await?));
         }
         let fault = AskedChange::for_edges(run, &scenario.edges)
             .map_err(|error| ScenarioError::Inconclusive(format!("{}: {error}", scenario.name)))?;

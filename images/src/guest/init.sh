@@ -34,7 +34,7 @@ agent=/run/roundtrip/agent
 find_data() {
     case $DATA in
         ext4) findfs LABEL=rt-data 2> /dev/null ;;
-        *) /sbin/data-disks ;;
+        *) /sbin/data-disks "$DATA" ;;
     esac
 }
 
@@ -53,6 +53,7 @@ if [ -n "$data" ]; then
     case $DATA in
         ext4) superblock=1 kind=ext4 options=noinit_itable,errors=remount-ro ;;
         xfs*) superblock=0 kind=xfs options=inode64 ;;
+        btrfs*) superblock=64 kind=btrfs options=discard=sync,commit=2 ;;
     esac
     dd if="$data" of=/run/roundtrip/data.super bs=1024 skip=$superblock count=1 2> /dev/null
     mounted=$data
@@ -60,6 +61,7 @@ if [ -n "$data" ]; then
     mount -t $kind -o noatime,$options "$mounted" /data
 fi
 [ "$DATA" = ext4 ] || /sbin/look-at-disks "$SWAP"
+case $DATA in btrfs*) /sbin/trim < /dev/null & ;; esac
 
 link_ports() {
     for port in /sys/class/virtio-ports/*; do

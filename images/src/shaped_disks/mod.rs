@@ -58,7 +58,9 @@ pub fn disks(
     for name in shape.data_disks {
         let path = match shape.data {
             DataFileSystem::Ext4 => image.data.clone(),
-            DataFileSystem::XfsAcrossDisks => empty(&dir.join(format!("{name}.raw")), shape.data_bytes)?,
+            DataFileSystem::XfsAcrossDisks | DataFileSystem::BtrfsWithDiscards => {
+                empty(&dir.join(format!("{name}.raw")), shape.data_bytes)?
+            }
         };
         disks.push(ShapedDisk { name, path });
     }

@@ -91,6 +91,7 @@ fn disk(role: &str, block: &str) -> Option<GuestDisk> {
             .to_owned(),
         bytes: text(path.join("size")).parse::<u64>().unwrap_or(0) * SECTOR,
         stable_writes: text(path.join("queue/stable_writes")) == "1",
+        sector: text(path.join("queue/logical_block_size")).parse().unwrap_or(0),
     })
 }
 

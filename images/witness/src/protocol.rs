@@ -175,6 +175,9 @@ pub struct GuestDisk {
     /// which reads it once for the disk and once for the write log, may read two different
     /// contents.
     pub stable_writes: bool,
+    /// Size of a logical sector in bytes.
+    #[serde(default)]
+    pub sector: u32,
 }
 
 /// One network card as the guest sees it.
@@ -208,10 +211,11 @@ pub struct Findings {
 pub struct FileSystemFinding {
     /// `system` or `data`.
     pub role: String,
-    /// Whether ext4's `needs_recovery` flag was set, so that the journal had to be replayed. Always
-    /// false for XFS, whose superblock does not say so.
+    /// Whether ext4's `needs_recovery` flag was set, so that the journal had to be replayed, or
+    /// btrfs had a log. Always false for XFS, whose superblock does not say so.
     pub needed_recovery: bool,
-    /// Whether ext4's error state bit (`s_state` 0x2) or XFS's mark of a needed repair is set.
+    /// Whether ext4's error state bit (`s_state` 0x2), btrfs's error flag or XFS's mark of a needed
+    /// repair is set.
     pub errors: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Reads a file system's state from a superblock, of ext4 or XFS, that was saved before mounting.
+//! Reads a file system's state from a superblock, of ext4, XFS or btrfs, that was saved before mounting.
 
 use std::path::Path;
 
@@ -17,11 +17,18 @@ const XFS_MAGIC: &[u8] = b"XFSB";
 const XFS_INCOMPAT_AT: usize = 0xD8;
 const XFS_NEEDS_REPAIR: u8 = 0x10;
 
+const BTRFS_MAGIC: &[u8] = b"_BHRfS_M";
+const BTRFS_MAGIC_AT: usize = 0x40;
+const BTRFS_FLAGS_AT: usize = 0x38;
+const BTRFS_ERROR: u8 = 0x4;
+/// Address of the log of what was made durable since the last transaction.
+const BTRFS_LOG_AT: usize = 0x60;
+
 /// Parses the saved superblock of the disk with this role.
 pub(crate) fn finding(role: &str, saved: &Path) -> Result<FileSystemFinding, String> {
     let bytes =
         std::fs::read(saved).map_err(|e| format!("no superblock of the {role} disk was saved: {e}"))?;
-    parse(role, &bytes).ok_or_else(|| format!("the {role} disk's superblock is none of ext4 or XFS"))
+    parse(role, &bytes).ok_or_else(|| format!("the {role} disk's superblock is none of ext4, XFS or btrfs"))
 }
 
 fn parse(role: &str, bytes: &[u8]) -> Option<FileSystemFinding> {
@@ -31,6 +38,11 @@ fn parse(role: &str, bytes: &[u8]) -> Option<FileSystemFinding> {
         // Its numbers have the most significant byte first.
         let errors = bytes.get(XFS_INCOMPAT_AT + 3)? & XFS_NEEDS_REPAIR != 0;
         return Some(FileSystemFinding { role: role.to_owned(), needed_recovery: false, errors });
+    }
+    if bytes.get(BTRFS_MAGIC_AT..)?.starts_with(BTRFS_MAGIC) {
+        let errors = bytes[BTRFS_FLAGS_AT] & BTRFS_ERROR != 0;
+        let needed_recovery = bytes.get(BTRFS_LOG_AT..BTRFS_LOG_AT + 8)?.iter().any(|byte| *byte != 0);
+        return Some(FileSystemFinding { role: role.to_owned(), needed_recovery, errors });
     }
     (u16_at(MAGIC_AT)? == MAGIC).then_some(())?;
     Some(FileSystemFinding {
@@ -69,6 +81,18 @@ mod tests {
         assert_eq!(parse("data", &bytes).map(|finding| finding.errors), Some(false));
         bytes[XFS_INCOMPAT_AT + 3] = XFS_NEEDS_REPAIR;
         assert_eq!(parse("data", &bytes).map(|finding| finding.errors), Some(true));
+    }
+
+    #[test]
+    fn btrfs_says_whether_it_has_a_log_and_an_error() {
+        let mut bytes = vec![0; 1024];
+        bytes[BTRFS_MAGIC_AT..][..BTRFS_MAGIC.len()].copy_from_slice(BTRFS_MAGIC);
+        let flags = |bytes: &[u8]| parse("data", bytes).map(|found| (found.needed_recovery, found.errors));
+        assert_eq!(flags(&bytes), Some((false, false)));
+        bytes[BTRFS_LOG_AT + 2] = 1;
+        assert_eq!(flags(&bytes), Some((true, false)));
+        bytes[BTRFS_FLAGS_AT] = BTRFS_ERROR;
+        assert_eq!(flags(&bytes), Some((true, true)));
     }
 
     #[test]
