@@ -40,7 +40,6 @@ pub(crate) async fn judge_disks(
     // The number of the edge chooses the disk, so that every disk is altered at some edge.
     let altered = disks_under_test[seed as usize % disks_under_test.len()].clone();
     let machine = judge::judge(disks_under_test, initial_record, context.evidence.dir()).await?;
-    check_discards(context, edge, &machine);
     // On a disk that is wrong already, the oracle would report that place and not the altered one.
     let self_test = match machine.objection() {
         None => Some(judge::self_test_oracle(altered, seed).await?),
@@ -80,6 +79,7 @@ pub(crate) fn finish_edge(
     judgement: Judgement,
 ) -> Result<(), ScenarioError> {
     let Judgement { disks: JudgedDisks { machine, self_test }, rpo, rto, sent, other_objection } = judgement;
+    check_discards(context, edge, &machine);
     let unknown = machine.unknown();
     let objection = machine.objection().or(other_objection).or_else(|| rpo.claim_objection());
     let verdict = verdict(objection.is_some(), unknown.is_some());
