@@ -9,12 +9,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use harness::crash_states::{Examination, LogUnderTest, Sampling, examine};
 use harness::oracle::WriteLog;
 use harness::recovered::DiskLayout;
+use images::shape::Shape;
 use witness::ledger::RecordNumber;
 
 use crate::outcome::{DiskOutcome, EdgeOutcome, Verdict};
 use crate::recheck::files::Files;
 use crate::recheck::stored::{self, Ended, Stored};
 use crate::report;
+use crate::scenario;
 
 /// The log of one disk, with the base on which it began.
 struct StoredLog {
@@ -69,6 +71,7 @@ fn per_minute(states: u64, took: Duration) -> u64 {
 /// Examines each log of a scenario once, by the first edge that was judged by it.
 fn examine_scenario(ended: &Ended, sampling: Sampling) -> Result<Vec<(String, Examination)>> {
     let files = Files::of_scenario(&ended.dir)?;
+    let shape = shape_of(&ended.outcome.name)?;
     let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
     for edge in &ended.outcome.edges {
         let is_new = |disk: &&DiskOutcome| seen.insert(disk.evidence.log.clone());
@@ -78,7 +81,7 @@ fn examine_scenario(ended: &Ended, sampling: Sampling) -> Result<Vec<(String, Ex
         }
         let unpacked = files.unpack(edge)?;
         let logs = disks.into_iter().filter_map(|disk| {
-            let layout = DiskLayout::named(&disk.name)?;
+            let layout = DiskLayout::named(&disk.name, shape)?;
             let evidence = &disk.evidence;
             let paths =
                 unpacked.path(&evidence.base).and_then(|base| Ok((base, unpacked.path(&evidence.log)?)));
@@ -94,6 +97,13 @@ fn examine_scenario(ended: &Ended, sampling: Sampling) -> Result<Vec<(String, Ex
         all.extend(examine_logs(&logs, sampling)?);
     }
     Ok(all)
+}
+
+/// The layout of the disks in a scenario, by its row.
+fn shape_of(scenario: &str) -> Result<&'static Shape> {
+    let row = scenario::all()?.into_iter().find(|row| row.name == scenario);
+    let name = row.map(|row| row.shape).unwrap_or_default();
+    Shape::named(&name).with_context(|| format!("there is no shape called {name}"))
 }
 
 fn first_record(edge: &EdgeOutcome) -> RecordNumber {

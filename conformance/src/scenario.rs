@@ -65,6 +65,9 @@ pub struct Scenario {
     /// A test failover starts from an application-consistent recovery point.
     #[serde(default)]
     pub app_consistent: bool,
+    /// Shape of the machine's disks, from `images::shape`; empty for the ordinary one.
+    #[serde(default)]
+    pub shape: String,
     /// The original machine is powered on again before the reprotection.
     #[serde(default)]
     pub original_restarts: bool,

@@ -1,7 +1,8 @@
 //! Writes the disks of an image.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::process::Stdio;
 
 use camino::Utf8Path;
@@ -28,22 +29,21 @@ const BOOT_CODE_BYTES: usize = 440;
 
 /// Writes the system disk and the empty data disk.
 pub(crate) fn disks(
-    unpacked: &Utf8Path,
+    parts: &Parts,
     programs: &Programs,
     work: &Utf8Path,
     system: &Utf8Path,
     data: &Utf8Path,
     say: &mut dyn FnMut(&str),
 ) -> Result<(), ImageError> {
-    let parts = Parts::open(unpacked)?;
     say("writing the root file system");
     let root = work.join("root.ext4");
-    let tree = rootfs::root(&parts, &programs.witness)?;
+    let tree = rootfs::root(parts, &programs.witness)?;
     ext4::write(&Volume { label: ROOT_LABEL, uuid: ROOT_UUID, bytes: ROOT_BYTES, tree: &tree }, &root, work)?;
     say("writing the boot partition");
     partition(system)?;
-    copy_into(&root, system, ROOT_OFFSET)?;
-    boot_partition(&parts, &programs.agent, system)?;
+    copy_range(&root, 0..ROOT_BYTES, system, ROOT_OFFSET)?;
+    boot_partition(parts, &programs.agent, system)?;
     say("writing the data disk");
     let empty = Tree::default();
     ext4::write(&Volume { label: DATA_LABEL, uuid: DATA_UUID, bytes: DATA_BYTES, tree: &empty }, data, work)
@@ -60,6 +60,11 @@ fn partition(disk: &Utf8Path) -> Result<(), ImageError> {
         ROOT_OFFSET / SECTOR,
         ROOT_BYTES / SECTOR,
     );
+    run_sfdisk(disk, &table)
+}
+
+/// Writes a partition table by the script `table`.
+pub(crate) fn run_sfdisk(disk: &Utf8Path, table: &str) -> Result<(), ImageError> {
     let mut sfdisk = tools::command("sfdisk");
     sfdisk.args(["--quiet", "--no-reread", "--no-tell-kernel", disk.as_str()]);
     sfdisk.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -123,12 +128,18 @@ fn boot_code(parts: &Parts, disk: &Utf8Path) -> Result<(), ImageError> {
     file.write_all(&code[..code.len().min(BOOT_CODE_BYTES)]).at("cannot write", disk)
 }
 
-/// Copies a file system into the disk, leaving holes where it has zeroes.
-fn copy_into(source: &Utf8Path, disk: &Utf8Path, offset: u64) -> Result<(), ImageError> {
+/// Copies a range of bytes into the disk, leaving holes where it has zeroes.
+pub(crate) fn copy_range(
+    source: &Utf8Path,
+    range: Range<u64>,
+    disk: &Utf8Path,
+    offset: u64,
+) -> Result<(), ImageError> {
     const CHUNK: usize = 64 * 1024;
     let mut from = File::open(source).at("cannot open", source)?;
+    from.seek(SeekFrom::Start(range.start)).at("cannot read", source)?;
     let mut to = File::options().write(true).open(disk).at("cannot open", disk)?;
-    let length = fs::metadata(source).at("cannot read", source)?.len();
+    let length = range.end - range.start;
     let mut buffer = vec![0; CHUNK];
     let mut position = 0;
     while position < length {

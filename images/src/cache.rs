@@ -9,11 +9,13 @@ use rustix::fs::FlockOperation;
 use crate::error::{AtPath, ImageError};
 use crate::program::Programs;
 use crate::recipe::Recipe;
-use crate::{build, packages, tools};
+use crate::rootfs::Parts;
+use crate::{build, extras, packages, tools};
 
 const CURRENT: &str = "current";
 const SYSTEM: &str = "system.raw";
 const DATA: &str = "data.raw";
+const EXTRAS: &str = "extras";
 const RECIPE: &str = "recipe.json";
 
 /// A finished image: two raw, read-only, sparse disks.
@@ -25,6 +27,8 @@ pub struct Image {
     pub system: Utf8PathBuf,
     /// The data disk, [`crate::layout::DATA_BYTES`] long.
     pub data: Utf8PathBuf,
+    /// Directory of what only some shapes need: RAM disks of tools, and boot code.
+    pub extras: Utf8PathBuf,
 }
 
 /// An image in the cache, with the data for a listing.
@@ -106,7 +110,12 @@ pub fn list(cache: &Utf8Path) -> Result<Vec<StoredImage>, ImageError> {
 
 fn image(cache: &Utf8Path, hash: &str) -> Image {
     let folder = cache.join("images").join(hash);
-    Image { hash: hash.to_owned(), system: folder.join(SYSTEM), data: folder.join(DATA) }
+    Image {
+        hash: hash.to_owned(),
+        system: folder.join(SYSTEM),
+        data: folder.join(DATA),
+        extras: folder.join(EXTRAS),
+    }
 }
 
 // A finished directory was renamed into place as a whole; the recipe is the last file written to
@@ -144,7 +153,9 @@ fn build_into(
     let unpacked = work.join("unpacked");
     packages::unpack(cache, &recipe.packages, &unpacked)?;
     let (system, data) = (draft.join(SYSTEM), draft.join(DATA));
-    build::disks(&unpacked, programs, &work, &system, &data, say)?;
+    let parts = Parts::open(&unpacked)?;
+    build::disks(&parts, programs, &work, &system, &data, say)?;
+    extras::write(&parts, &draft.join(EXTRAS))?;
     fs::remove_dir_all(&work).at("cannot remove", &work)?;
     for disk in [&system, &data] {
         read_only(disk)?;

@@ -43,6 +43,8 @@ pub const INITRD: &str = "/initrd.img";
 pub const AGENT_INITRD: &str = "/agent.img";
 /// Directory of the driver RAM disks on the FAT partition.
 pub const DRIVERS_DIR: &str = "/drivers";
+/// Directory of the RAM disks with the tools that a shape needs, on the FAT partition.
+const EXTRAS_DIR: &str = "/extras";
 /// The variant on the FAT partition, as `KEY=value` lines.
 pub const VARIANT_ENV: &str = "/roundtrip.env";
 /// Public keys on the FAT partition that may log in over SSH.
@@ -73,28 +75,37 @@ pub const KERNEL_ARGS: &str = "console=tty0 console=ttyS0,115200 quiet panic=0 m
      tsc=reliable rcupdate.rcu_expedited=1 net.ifnames=0 noresume ata_piix.prefer_ms_hyperv=0 \
      brd.rd_nr=8 brd.rd_size=32768";
 
+/// Path of the dynamic linker in the guest and its RAM disks.
+pub(crate) const LINKER: &str = "lib64/ld-linux-x86-64.so.2";
+
+/// Path of a RAM disk of tools on the FAT partition.
+#[must_use]
+pub fn extra_image(name: &str) -> String {
+    format!("{EXTRAS_DIR}/{name}.img")
+}
+
 /// Path of the RAM disk of a driver on the FAT partition.
 #[must_use]
 pub fn driver_image(driver: &str) -> String {
     format!("{DRIVERS_DIR}/{driver}.img")
 }
 
-/// The content of [`SYSLINUX_CFG`] for a disk that loads `drivers` and, with `agent`, the
-/// replication agent.
+/// The content of [`SYSLINUX_CFG`] for a disk that loads `drivers`, with `agent` the replication
+/// agent, and the tools of a shape.
 #[must_use]
-pub fn render_syslinux<S: AsRef<str>>(drivers: &[S], agent: bool) -> String {
-    let initrds: Vec<String> = initrds(drivers, agent).collect();
+pub fn render_syslinux<S: AsRef<str>>(drivers: &[S], agent: bool, extras: &[&str]) -> String {
+    let initrds: Vec<String> = initrds(drivers, agent, extras).collect();
     format!(
         "DEFAULT roundtrip\nPROMPT 0\nTIMEOUT 0\nLABEL roundtrip\n  LINUX {KERNEL}\n  INITRD {}\n  APPEND {KERNEL_ARGS}\n",
         initrds.join(",")
     )
 }
 
-/// The content of [`LOADER_ENTRY`] for a disk that loads `drivers` and, with `agent`, the
-/// replication agent.
+/// The content of [`LOADER_ENTRY`] for a disk that loads `drivers`, with `agent` the replication
+/// agent, and the tools of a shape.
 #[must_use]
-pub fn render_loader_entry<S: AsRef<str>>(drivers: &[S], agent: bool) -> String {
-    let initrds: String = initrds(drivers, agent).map(|path| format!("initrd {path}\n")).collect();
+pub fn render_loader_entry<S: AsRef<str>>(drivers: &[S], agent: bool, extras: &[&str]) -> String {
+    let initrds: String = initrds(drivers, agent, extras).map(|path| format!("initrd {path}\n")).collect();
     format!("title Roundtrip\nlinux {KERNEL}\n{initrds}options {KERNEL_ARGS}\n")
 }
 
@@ -110,10 +121,15 @@ fn driver_of_image(path: &str) -> Option<String> {
     name.strip_suffix(".img").map(str::to_owned)
 }
 
-fn initrds<S: AsRef<str>>(drivers: &[S], agent: bool) -> impl Iterator<Item = String> + '_ {
+fn initrds<'a, S: AsRef<str>>(
+    drivers: &'a [S],
+    agent: bool,
+    extras: &'a [&str],
+) -> impl Iterator<Item = String> + 'a {
     let agent = agent.then(|| AGENT_INITRD.to_owned());
+    let extras = extras.iter().map(|name| extra_image(name));
     let drivers = drivers.iter().map(|driver| driver_image(driver.as_ref()));
-    std::iter::once(INITRD.to_owned()).chain(agent).chain(drivers)
+    std::iter::once(INITRD.to_owned()).chain(agent).chain(extras).chain(drivers)
 }
 
 #[cfg(test)]
@@ -124,11 +140,11 @@ mod tests {
     fn both_loaders_name_every_driver_after_the_base() {
         let drivers = ["vmw_pvscsi", "ata_piix"];
         assert!(
-            render_syslinux(&drivers, false)
+            render_syslinux(&drivers, false, &[])
                 .contains("INITRD /initrd.img,/drivers/vmw_pvscsi.img,/drivers/ata_piix.img\n")
         );
         assert!(
-            render_loader_entry(&drivers, false).contains(
+            render_loader_entry(&drivers, false, &[]).contains(
                 "initrd /initrd.img\ninitrd /drivers/vmw_pvscsi.img\ninitrd /drivers/ata_piix.img\n"
             )
         );
@@ -137,17 +153,25 @@ mod tests {
     #[test]
     fn the_agent_is_loaded_on_request_and_is_not_listed_as_a_driver() {
         let drivers = ["ahci"];
-        let syslinux = render_syslinux(&drivers, true);
+        let syslinux = render_syslinux(&drivers, true, &[]);
         assert!(syslinux.contains("INITRD /initrd.img,/agent.img,/drivers/ahci.img\n"), "{syslinux}");
         assert_eq!(drivers_of_syslinux(&syslinux), drivers);
-        assert!(render_loader_entry(&drivers, true).contains("initrd /agent.img\n"));
+        assert!(render_loader_entry(&drivers, true, &[]).contains("initrd /agent.img\n"));
+    }
+
+    #[test]
+    fn tools_of_a_shape_are_loaded_and_are_not_listed_as_drivers() {
+        let syslinux = render_syslinux(&["ahci"], false, &["lvm"]);
+        assert!(syslinux.contains("INITRD /initrd.img,/extras/lvm.img,/drivers/ahci.img\n"), "{syslinux}");
+        assert_eq!(drivers_of_syslinux(&syslinux), ["ahci"]);
+        assert!(render_loader_entry(&["ahci"], false, &["lvm"]).contains("initrd /extras/lvm.img\n"));
     }
 
     #[test]
     fn the_drivers_are_read_back_from_the_configuration() {
         let drivers = ["ahci", "mptspi"];
-        assert_eq!(drivers_of_syslinux(&render_syslinux(&drivers, false)), drivers);
-        assert!(drivers_of_syslinux(&render_syslinux::<&str>(&[], false)).is_empty());
+        assert_eq!(drivers_of_syslinux(&render_syslinux(&drivers, false, &[])), drivers);
+        assert!(drivers_of_syslinux(&render_syslinux::<&str>(&[], false, &[])).is_empty());
         assert!(drivers_of_syslinux("no such line").is_empty());
     }
 }

@@ -10,13 +10,16 @@ use crate::tools;
 
 /// Debian packages whose content makes up the image; their dependencies are followed.
 pub const PACKAGES: &[&str] = &[
+    "btrfs-progs",
     "busybox-static",
     "dropbear-bin",
     "linux-image-amd64",
+    "lvm2",
     "nftables",
     "qemu-guest-agent",
     "syslinux-common",
     "systemd-boot-efi",
+    "xfsprogs",
 ];
 
 /// Prefixes of the dependencies to follow: libraries, and the kernel behind its meta package.

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::elf;
 use crate::error::{AtPath, ImageError};
-use crate::layout::BOOT_DRIVERS;
+use crate::layout::{BOOT_DRIVERS, LINKER};
 use crate::modules::{self, Modules};
 use crate::tools;
 use crate::tree::Tree;
@@ -36,7 +36,6 @@ const SYSTEM_MODULES: &[&str] = &[
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// Directories of libraries in Debian packages, before and after `/lib` was merged into `/usr/lib`.
 const LIBRARY_SOURCES: &[&str] = &["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"];
-const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
 
 /// The unpacked packages.
 pub(crate) struct Parts {
@@ -116,7 +115,7 @@ pub(crate) fn agent_ramdisk(parts: &Parts, agent: &Utf8Path) -> Result<Tree, Ima
 }
 
 /// Adds modules and the list to load them from; returns their names.
-fn add_loadable(
+pub(crate) fn add_loadable(
     tree: &mut Tree,
     parts: &Parts,
     names: &[&str],
@@ -166,6 +165,9 @@ fn add_folders(tree: &mut Tree) {
 fn add_scripts(tree: &mut Tree) {
     tree.program("sbin/init", include_str!("guest/init.sh"));
     tree.program("sbin/services", include_str!("guest/services.sh"));
+    tree.program("sbin/data-disks", include_str!("guest/data-disks.sh"));
+    tree.program("sbin/look-at-disks", include_str!("guest/look-at-disks.sh"));
+    tree.program("sbin/trim", include_str!("guest/trim.sh"));
     for name in ["shutdown", "poweroff", "halt", "reboot"] {
         tree.program(&format!("sbin/{name}"), include_str!("guest/shutdown.sh"));
     }
@@ -207,14 +209,21 @@ fn add_programs(tree: &mut Tree, parts: &Parts) -> Result<(), ImageError> {
     for name in libraries {
         tree.program(&format!("{LIBRARIES}/{name}"), library(parts, &name)?);
     }
-    tree.program(
-        LOADER,
-        parts.read(&["lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", LOADER, &format!("usr/{LOADER}")])?,
-    );
+    tree.program(LINKER, linker(parts)?);
     Ok(())
 }
 
-fn collect_libraries(parts: &Parts, program: &[u8], found: &mut BTreeSet<String>) -> Result<(), ImageError> {
+/// The dynamic linker.
+pub(crate) fn linker(parts: &Parts) -> Result<Vec<u8>, ImageError> {
+    parts.read(&["lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", LINKER, &format!("usr/{LINKER}")])
+}
+
+/// Adds the names of all libraries that a program needs.
+pub(crate) fn collect_libraries(
+    parts: &Parts,
+    program: &[u8],
+    found: &mut BTreeSet<String>,
+) -> Result<(), ImageError> {
     let needed =
         elf::needed(program).ok_or_else(|| ImageError::Incomplete { what: "64-bit programs".into() })?;
     for name in needed {
@@ -225,7 +234,8 @@ fn collect_libraries(parts: &Parts, program: &[u8], found: &mut BTreeSet<String>
     Ok(())
 }
 
-fn library(parts: &Parts, name: &str) -> Result<Vec<u8>, ImageError> {
+/// A library of the packages.
+pub(crate) fn library(parts: &Parts, name: &str) -> Result<Vec<u8>, ImageError> {
     let paths: Vec<String> = LIBRARY_SOURCES.iter().map(|folder| format!("{folder}/{name}")).collect();
     parts.read(&paths.iter().map(String::as_str).collect::<Vec<_>>())
 }

@@ -12,6 +12,7 @@ use crate::layout::{
     AUTHORIZED_KEYS, BOOT_BYTES, BOOT_DRIVERS, BOOT_OFFSET, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV,
     render_loader_entry, render_syslinux,
 };
+use crate::shape::{ORDINARY, Shape};
 
 /// The differences of a guest from the image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,12 +81,13 @@ impl Variant {
         format!("DHCP={dhcp}\n{address}SSH={ssh}\n{firewall}AGENT_VERSION={}\n", self.agent_version)
     }
 
-    fn files(&self) -> Vec<(String, Vec<u8>)> {
+    fn files(&self, shape: &Shape) -> Vec<(String, Vec<u8>)> {
+        let extras: Vec<&str> = shape.extras.iter().map(|extra| extra.name()).collect();
         let keys: String = self.authorized_keys.iter().map(|key| format!("{key}\n")).collect();
         [
-            (SYSLINUX_CFG, render_syslinux(&self.boot_drivers, self.agent)),
-            (LOADER_ENTRY, render_loader_entry(&self.boot_drivers, self.agent)),
-            (VARIANT_ENV, self.env()),
+            (SYSLINUX_CFG, render_syslinux(&self.boot_drivers, self.agent, &extras)),
+            (LOADER_ENTRY, render_loader_entry(&self.boot_drivers, self.agent, &extras)),
+            (VARIANT_ENV, self.env() + shape.settings),
             (AUTHORIZED_KEYS, keys),
         ]
         .map(|(path, text)| (path.to_owned(), text.into_bytes()))
@@ -99,8 +101,13 @@ impl Variant {
 /// # Errors
 /// The variant names an unknown driver, or `disk` is not a system disk or cannot be written.
 pub fn customise(disk: &Utf8Path, variant: &Variant) -> Result<(), ImageError> {
+    customise_shape(disk, variant, &ORDINARY)
+}
+
+/// Like [`customise`], for a system disk of another shape.
+pub(crate) fn customise_shape(disk: &Utf8Path, variant: &Variant, shape: &Shape) -> Result<(), ImageError> {
     variant.check()?;
-    write_files(disk, &variant.files())
+    write_files(disk, &variant.files(shape))
 }
 
 /// Reads a file from the boot partition of a raw system disk.
@@ -240,8 +247,8 @@ mod tests {
         assert_eq!(fixed.env(), "DHCP=no\nADDRESS=192.0.2.77\nSSH=yes\nAGENT_VERSION=9.8\n");
         let closed = Variant { firewall_refuses_ssh: true, ..Variant::default() };
         assert_eq!(closed.env(), "DHCP=yes\nSSH=yes\nFIREWALL=refuses-ssh\nAGENT_VERSION=9.8\n");
-        assert_eq!(text(SYSLINUX_CFG), render_syslinux::<&str>(&[], true));
-        assert_eq!(text(LOADER_ENTRY), render_loader_entry::<&str>(&[], true));
+        assert_eq!(text(SYSLINUX_CFG), render_syslinux::<&str>(&[], true, &[]));
+        assert_eq!(text(LOADER_ENTRY), render_loader_entry::<&str>(&[], true, &[]));
     }
 
     #[test]

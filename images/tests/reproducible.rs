@@ -50,6 +50,15 @@ fn equal_recipes_give_equal_images() {
     assert_eq!(one.hash, other.hash);
     assert_eq!(hash(&one.system), hash(&other.system), "system disks differ");
     assert_eq!(hash(&one.data), hash(&other.data), "data disks differ");
+    for shape in images::shape::ALL {
+        let of = |image: &images::Image, dir: &tempfile::TempDir| -> Vec<blake3::Hash> {
+            let dir = Utf8Path::from_path(dir.path()).expect("a UTF-8 path").join(shape.name);
+            std::fs::create_dir_all(&dir).expect("a folder");
+            let disks = images::disks(image, shape, &images::Variant::default(), &dir).expect("made");
+            disks.iter().map(|disk| hash(&disk.path)).collect()
+        };
+        assert_eq!(of(&one, &first_dir), of(&other, &second_dir), "disks of shape {:?} differ", shape.name);
+    }
 
     let mut steps = Vec::new();
     let again = images::ensure(&first, &programs, &mut |step| steps.push(step.to_owned())).expect("found");

@@ -93,7 +93,7 @@ pub fn vmware_uefi() -> Profile {
     let hardware = hardware(Firmware::Uefi, Controller::Pvscsi, Nic::Vmxnet3, identity);
     let hardware = hardware.with_disks_called("VMware Virtual disk");
     let sata =
-        DiskBus { controller: Controller::Ahci, model: Some("VMware Virtual SATA Hard Drive".to_owned()) };
+        DiskBus { model: Some("VMware Virtual SATA Hard Drive".to_owned()), ..Controller::Ahci.into() };
     Profile { label: "vmware-uefi-standin", hardware: Hardware { system_disk: sata, ..hardware }, ..vmware() }
 }
 

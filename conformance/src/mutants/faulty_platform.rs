@@ -277,6 +277,9 @@ impl Platform for FaultyPlatform {
         {
             *volume = site_acts::shorter(&self.platform, volume).await?;
         }
+        if self.has(PlatformFault::LosesSecondTable) {
+            site_acts::clear_last_sector(&self.platform, &spec).await?;
+        }
         if spec.network == Network::Isolated {
             self.across.tests().insert(spec.id.clone());
             self.across.tested.store(true, Ordering::SeqCst);

@@ -62,6 +62,8 @@ pub enum PlatformFault {
     WritesForeignDisk,
     /// Makes machines whose last disk is empty and one byte short.
     ShortDisk,
+    /// Makes machines whose first disk has zeroes in its last sector.
+    LosesSecondTable,
     /// Merges no volumes any more once a test failover was made.
     PinsTestedChains,
     /// Merges points into the one below them once a test failover was made.

@@ -140,6 +140,16 @@ pub(super) async fn edit_boot_partition(
     invert(platform, system, start..start + SECTOR as u64, GRAIN).await
 }
 
+/// Writes zeroes to the last sector of a machine's first disk.
+pub(super) async fn clear_last_sector(
+    platform: &Arc<dyn Platform>,
+    spec: &MachineSpec,
+) -> Result<(), PlatformError> {
+    let Some((_, system)) = spec.disks.first() else { return Ok(()) };
+    let clear = |disk: &mut nbd::Client| disk.write(disk.size() - SECTOR as u64, &[0; SECTOR]);
+    edit(platform, system, Access::Write, clear).await
+}
+
 /// Alters a sector of a machine's boot partition as soon as the machine is off.
 pub(super) fn spoil_once_off(platform: Arc<dyn Platform>, machine: MachineId) {
     drop(tokio::spawn(async move {

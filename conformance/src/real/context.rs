@@ -13,6 +13,7 @@ use harness::host::Host;
 use harness::machine::Guest;
 use harness::reaper;
 use harness::scratch::Scratch;
+use images::shape::Shape;
 use standins::StandInSite;
 
 use crate::blame::ScenarioError;
@@ -42,6 +43,8 @@ pub(crate) struct ScenarioContext {
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) evidence: Arc<Evidence>,
     pub(crate) image: images::Image,
+    /// The layout of the machine's disks.
+    pub(crate) shape: &'static Shape,
     pub(crate) core: Arc<dyn ReplicationCore>,
     /// The site on which the machine runs first.
     pub(crate) primary: Arc<StandInSite>,
@@ -81,10 +84,12 @@ impl ScenarioContext {
         evidence: &Arc<Evidence>,
     ) -> Result<Self, ScenarioError> {
         let environment = TestEnvironment::open(run, evidence).await?;
-        let Scenario { source, target, failback_to, more_sites, .. } = scenario;
+        let Scenario { source, target, failback_to, more_sites, shape, .. } = scenario;
+        let shape = Shape::named(shape)
+            .ok_or_else(|| ScenarioError::Inconclusive(format!("there is no shape called {shape}")))?;
         let mut sites = Vec::new();
         for name in [source, target].into_iter().chain(failback_to).chain(more_sites) {
-            sites.push((name.clone(), environment.site(name).await?));
+            sites.push((name.clone(), environment.site_of_shape(name, shape).await?));
         }
         let fault = AskedChange::for_edges(run, &scenario.edges)
             .map_err(|error| ScenarioError::Inconclusive(format!("{}: {error}", scenario.name)))?;
@@ -98,6 +103,7 @@ impl ScenarioContext {
             scenario: Arc::new(scenario.clone()),
             evidence: Arc::clone(evidence),
             image: environment.image,
+            shape,
             core,
             primary: Arc::clone(&sites[0].1),
             recovery: Arc::clone(&sites[1].1),

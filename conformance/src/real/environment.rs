@@ -7,6 +7,7 @@ use harness::accel;
 use harness::host::Host;
 use harness::machine::Accelerator;
 use harness::scratch::Scratch;
+use images::shape::{ORDINARY, Shape};
 use standins::{SiteConfig, StandInSite, profile};
 
 use crate::blame::ScenarioError;
@@ -48,7 +49,16 @@ impl TestEnvironment {
 
     /// Opens the stand-in called `name` as a site of the same name.
     pub(crate) async fn site(&self, name: &str) -> Result<Arc<StandInSite>, ScenarioError> {
-        self.open_site(name, name, true).await
+        self.site_of_shape(name, &ORDINARY).await
+    }
+
+    /// Opens the stand-in called `name`, whose machines have disks of this shape.
+    pub(crate) async fn site_of_shape(
+        &self,
+        name: &str,
+        shape: &Shape,
+    ) -> Result<Arc<StandInSite>, ScenarioError> {
+        self.open_site((name, name), true, shape).await
     }
 
     /// Opens the stand-in called `name` as a site called `id` without write logs: disks of its
@@ -58,17 +68,18 @@ impl TestEnvironment {
         id: &str,
         name: &str,
     ) -> Result<Arc<StandInSite>, ScenarioError> {
-        self.open_site(id, name, false).await
+        self.open_site((id, name), false, &ORDINARY).await
     }
 
     async fn open_site(
         &self,
-        id: &str,
-        name: &str,
+        (id, name): (&str, &str),
         log_writes: bool,
+        shape: &Shape,
     ) -> Result<Arc<StandInSite>, ScenarioError> {
-        let profile = profile::by_name(name)
+        let mut profile = profile::by_name(name)
             .ok_or_else(|| ScenarioError::Inconclusive(format!("there is no stand-in called {name}")))?;
+        profile.hardware.other_disks.sector = shape.data_sector;
         let config = SiteConfig {
             id: SiteId::from(id),
             profile,

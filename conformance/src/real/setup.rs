@@ -6,6 +6,7 @@ use contract::{
     Placement, Platform, Policy, TargetSettings, VolumeId,
 };
 use harness::machine;
+use images::shape::{ORDINARY, Shape};
 use standins::{Installed, StandInSite, TrackingMechanism};
 
 use crate::blame::ScenarioError;
@@ -15,7 +16,7 @@ use crate::real::edge::recover::{start_load, wait_for_agent, wait_for_hello};
 use crate::real::edge::recovery_point::wait_for_points;
 use crate::real::machine::Running;
 use crate::real::workload::{
-    APP_CONSISTENT_EVERY, DISKS, INTERVAL, MEMORY, MOST_POINTS, MOST_POINTS_WITH_APP_CONSISTENT, POLICY,
+    APP_CONSISTENT_EVERY, INTERVAL, MEMORY, MOST_POINTS, MOST_POINTS_WITH_APP_CONSISTENT, POLICY,
 };
 use crate::rules::ids::LC_01;
 
@@ -66,7 +67,7 @@ pub(crate) async fn boot_source_as(
     let site = &context.primary;
     let step = context.evidence.step("", "install the machine");
     let dir = context.evidence.dir().join("install");
-    install_as(site, &context.machine, &context.image, &dir, profile).await?;
+    install_as(site, &context.machine, (&context.image, context.shape), &dir, profile).await?;
     context.note_guest(KnownGuest { os: profile.os, facts: profile.facts.clone() });
     step.done();
     let step = context.evidence.step("", "boot the source");
@@ -88,24 +89,20 @@ pub(crate) async fn install(
     image: &images::Image,
     dir: &Utf8Path,
 ) -> Result<(), ScenarioError> {
-    install_as(site, machine, image, dir, &InstallProfile::native(site).await?).await
+    install_as(site, machine, (image, &ORDINARY), dir, &InstallProfile::native(site).await?).await
 }
 
 async fn install_as(
     site: &StandInSite,
     machine: &MachineId,
-    image: &images::Image,
+    (image, shape): (&images::Image, &Shape),
     dir: &Utf8Path,
     profile: &InstallProfile,
 ) -> Result<(), ScenarioError> {
     std::fs::create_dir_all(dir).map_err(harness::Error::file(dir))?;
-    let system = dir.join("system.raw");
-    std::fs::copy(&image.system, &system).map_err(harness::Error::file(&system))?;
-    let mut permissions = std::fs::metadata(&system).map_err(harness::Error::file(&system))?.permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
-    std::fs::set_permissions(&system, permissions).map_err(harness::Error::file(&system))?;
-    images::customise(&system, &profile.variant).map_err(harness::Error::from)?;
-    let disks = DISKS.map(|disk| (DiskId::from(disk), VolumeId(format!("{machine}-{disk}"))));
+    let shaped = images::disks(image, shape, &profile.variant, dir).map_err(harness::Error::from)?;
+    let disks =
+        shaped.iter().map(|disk| (DiskId::from(disk.name), VolumeId(format!("{machine}-{}", disk.name))));
     let spec = MachineSpec {
         id: machine.clone(),
         firmware: match site.profile().hardware.firmware {
@@ -114,12 +111,12 @@ async fn install_as(
         },
         os: profile.os,
         memory: MEMORY,
-        disks: disks.to_vec(),
+        disks: disks.collect(),
         network: Network::Production,
         guest: profile.facts.clone(),
         placement: profile.placement.clone(),
     };
-    let images = [system, image.data.clone()];
+    let images: Vec<_> = shaped.iter().map(|disk| disk.path.clone()).collect();
     site.install(&Installed { spec, images: &images }).await?;
     std::fs::remove_dir_all(dir).map_err(harness::Error::file(dir))?;
     Ok(())

@@ -125,11 +125,17 @@ pub struct DiskBus {
     /// Model of each disk on it; `None`: QEMU's default. For a SCSI disk the first word is the
     /// vendor, of up to 8 letters, and up to 16 letters follow.
     pub model: Option<String>,
+    /// Size of a logical sector of the disks in bytes. Only SCSI disks that the suite attaches have
+    /// others than [`USUAL_SECTOR`].
+    pub sector: u32,
 }
+
+/// The usual size of a logical sector in bytes.
+pub const USUAL_SECTOR: u32 = 512;
 
 impl From<Controller> for DiskBus {
     fn from(controller: Controller) -> Self {
-        Self { controller, model: None }
+        Self { controller, model: None, sector: USUAL_SECTOR }
     }
 }
 
@@ -146,7 +152,13 @@ impl DiskBus {
     /// QEMU device of disk number `index` on this bus, whose controller has the id `id`.
     pub(super) fn disk_device(&self, id: &str, index: usize) -> String {
         let device = match self.controller {
-            Controller::Pvscsi | Controller::VirtioScsi => format!("scsi-hd,bus={id}.0,scsi-id={index}"),
+            Controller::Pvscsi | Controller::VirtioScsi => {
+                let sector = match self.sector {
+                    USUAL_SECTOR => String::new(),
+                    other => format!(",logical_block_size={other},physical_block_size={other}"),
+                };
+                format!("scsi-hd,bus={id}.0,scsi-id={index}{sector}")
+            }
             // Master and slave of the first channel, then of the second.
             Controller::Ide => format!("ide-hd,bus=ide.{},unit={}", index / 2, index % 2),
             Controller::Ahci => format!("ide-hd,bus={id}.{index}"),
@@ -275,13 +287,16 @@ mod tests {
     use super::*;
 
     fn bus(controller: Controller, model: &str) -> DiskBus {
-        DiskBus { controller, model: Some(model.to_owned()) }
+        DiskBus { controller, model: Some(model.to_owned()), sector: USUAL_SECTOR }
     }
 
     #[test]
     fn a_scsi_disk_has_vendor_and_product_and_an_ata_disk_a_model() {
         let scsi = bus(Controller::Pvscsi, "VMware Virtual disk").disk_device("disks", 1);
         assert_eq!(scsi, "scsi-hd,bus=disks.0,scsi-id=1,vendor=VMware,product=Virtual disk");
+        let large = DiskBus { sector: 4096, ..Controller::VirtioScsi.into() }.disk_device("disks", 0);
+        let sizes = "logical_block_size=4096,physical_block_size=4096";
+        assert_eq!(large, format!("scsi-hd,bus=disks.0,scsi-id=0,{sizes}"));
         let ata = bus(Controller::Ide, "Virtual HD").disk_device("disks", 3);
         assert_eq!(ata, "ide-hd,bus=ide.1,unit=1,model=Virtual HD");
         assert_eq!(bus(Controller::Ide, "Virtual HD").model_in_linux().as_deref(), Some("ATA Virtual HD"));

@@ -18,7 +18,7 @@ use camino::Utf8PathBuf;
 
 pub use forwards::Forwards;
 pub use guest::{Guest, GuestFiles, Machine};
-pub use hardware::{Accelerator, Controller, DiskBus, Firmware, Hardware, Identity, Nic};
+pub use hardware::{Accelerator, Controller, DiskBus, Firmware, Hardware, Identity, Nic, USUAL_SECTOR};
 pub use nodes::disk_serial;
 pub use serial::Serial;
 pub use starvation::Watched;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use images::layout::{DATA_BYTES, DATA_OFFSET, ROOT_BYTES, ROOT_OFFSET};
+use images::shape::Shape;
 use witness::files::{BANK, LEDGERS};
 
 /// What a disk of a machine with the workload holds.
@@ -19,15 +19,16 @@ pub struct DiskLayout {
 }
 
 impl DiskLayout {
-    /// The layout of the disk with this name in results; `None` if the workload has none of that
-    /// name.
+    /// The layout of the disk with this name in results, of a machine of this shape; `None` if the
+    /// workload has none of that name, or the disk holds no ext4 file system.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        let (disk, offset, bytes, bank) = match name {
-            "system" => (0, ROOT_OFFSET, ROOT_BYTES, None),
-            "data" => (1, DATA_OFFSET, DATA_BYTES, Some(BANK)),
+    pub fn named(name: &str, shape: &Shape) -> Option<Self> {
+        let (disk, bank) = match name {
+            "system" => (0, None),
+            "data" => (1, Some(BANK)),
             _ => return None,
         };
+        let (offset, bytes) = shape.ext4_on(name)?;
         Some(Self { disk, file_system: offset..offset + bytes, ledger: LEDGERS[disk], bank })
     }
 }

@@ -1,5 +1,6 @@
 //! All disks of one machine.
 
+use images::shape::Shape;
 use witness::ledger_scan;
 use witness::protocol::LedgerFinding;
 
@@ -9,14 +10,18 @@ use crate::oracle::SectorSource;
 
 /// Checks copies of the disks of a machine, each with its name in results. `None`: the machine
 /// would boot and find its ledger complete up to its last record, and its bank sound. Disks that
-/// the workload does not know are not checked.
+/// the workload does not know are not checked, nor are file systems other than ext4, which only the
+/// guest itself reads.
 ///
 /// # Errors
 /// A disk cannot be checked here.
-pub fn check_machine(disks: &[(&str, &dyn SectorSource)]) -> Result<Option<Damage>, CheckError> {
+pub fn check_machine(
+    disks: &[(&str, &dyn SectorSource)],
+    shape: &Shape,
+) -> Result<Option<Damage>, CheckError> {
     let mut ledgers = Vec::new();
     for (name, disk) in disks {
-        let Some(layout) = DiskLayout::named(name) else { continue };
+        let Some(layout) = DiskLayout::named(name, shape) else { continue };
         if disk.bytes() < layout.file_system.end {
             let words = format!("disk {name} ends before its file system does");
             return Ok(Some(Damage::new(Part::FileSystem, words)));

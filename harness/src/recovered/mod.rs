@@ -10,12 +10,14 @@ mod contents;
 mod file_system;
 mod layout;
 mod machine;
+mod partition_table;
 mod workshop;
 
 pub use contents::{Contents, read_contents};
 pub use file_system::{Recovery, recover, undo};
 pub use layout::DiskLayout;
 pub use machine::check_machine;
+pub use partition_table::check_partition_table;
 pub use workshop::Workshop;
 
 use std::io;

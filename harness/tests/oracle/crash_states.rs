@@ -44,7 +44,7 @@ impl Disk {
     /// written back.
     fn new() -> Self {
         let scratch = Scratch::new();
-        let layout = DiskLayout::named("data").unwrap();
+        let layout = DiskLayout::named("data", &images::shape::ORDINARY).unwrap();
         let base = scratch.path("base.raw");
         File::create(&base).unwrap().set_len(layout.file_system.end).unwrap();
         let features = "none,has_journal,extent,filetype,sparse_super,metadata_csum";

@@ -48,7 +48,8 @@ impl Disks {
     /// Copies the disks in their current state.
     pub fn copy_now(&self) -> Result<Self> {
         let file = |name: &str| camino::Utf8PathBuf::try_from(self.path(name));
-        Self::copy(&Image { hash: String::new(), system: file("system.raw")?, data: file("data.raw")? }, None)
+        let (system, data, extras) = (file("system.raw")?, file("data.raw")?, file("extras")?);
+        Self::copy(&Image { hash: String::new(), system, data, extras }, None)
     }
 
     fn path(&self, name: &str) -> PathBuf {

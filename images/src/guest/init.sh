@@ -22,18 +22,25 @@ done
 [ -z "$cards" ] || modprobe -ab $cards 2> /dev/null
 
 # The variant file lies on the boot partition, which is read without being mounted and never written.
-read -r root < /run/roundtrip/root-device
-witness boot-file "${root%2}1" /roundtrip.env > /run/roundtrip/env
-DHCP=yes ADDRESS='' SSH=yes FIREWALL=''
+read -r boot < /run/roundtrip/boot-device
+witness boot-file "$boot" /roundtrip.env > /run/roundtrip/env
+DHCP=yes ADDRESS='' SSH=yes FIREWALL='' DATA=ext4 SWAP=no
 # shellcheck disable=SC1091 # written by the host
 [ ! -s /run/roundtrip/env ] || . /run/roundtrip/env
 
 # Present only if the RAM disk contained it; see initrd-init.sh.
 agent=/run/roundtrip/agent
 
+find_data() {
+    case $DATA in
+        ext4) findfs LABEL=rt-data 2> /dev/null ;;
+        *) /sbin/data-disks "$DATA" ;;
+    esac
+}
+
 # The data disk may be on another controller than the boot disk.
 turns=0
-until data=$(findfs LABEL=rt-data 2> /dev/null) && [ -n "$data" ]; do
+until data=$(find_data) && [ -n "$data" ]; do
     [ $turns -ne 10 ] || cat /sys/bus/pci/devices/*/modalias /sys/bus/virtio/devices/*/modalias | xargs modprobe -ab 2> /dev/null
     turns=$((turns + 1))
     [ $turns -lt 100 ] || break
@@ -41,13 +48,20 @@ until data=$(findfs LABEL=rt-data 2> /dev/null) && [ -n "$data" ]; do
 done
 if [ -n "$data" ]; then
     # As for the root disk: no page may change while it is being written.
-    echo 1 > "/sys/block/${data#/dev/}/queue/stable_writes"
+    for stable in /sys/block/*/queue/stable_writes; do echo 1 > "$stable"; done 2> /dev/null
     echo "$data" > /run/roundtrip/data-device
-    dd if="$data" of=/run/roundtrip/data.super bs=1024 skip=1 count=1 2> /dev/null
+    case $DATA in
+        ext4) superblock=1 kind=ext4 options=noinit_itable,errors=remount-ro ;;
+        xfs*) superblock=0 kind=xfs options=inode64 ;;
+        btrfs*) superblock=64 kind=btrfs options=discard=sync,commit=2 ;;
+    esac
+    dd if="$data" of=/run/roundtrip/data.super bs=1024 skip=$superblock count=1 2> /dev/null
     mounted=$data
     [ ! -x $agent ] || { $agent stack "$data" && mounted=/dev/mapper/${data##*/}; }
-    mount -t ext4 -o noatime,noinit_itable,errors=remount-ro "$mounted" /data
+    mount -t $kind -o noatime,$options "$mounted" /data
 fi
+[ "$DATA" = ext4 ] || /sbin/look-at-disks "$SWAP"
+case $DATA in btrfs*) /sbin/trim < /dev/null & ;; esac
 
 link_ports() {
     for port in /sys/class/virtio-ports/*; do

@@ -40,22 +40,48 @@ no_root() {
     exit 1
 }
 
+# Tools that only some guests have. They have to outlive this RAM disk.
+extra=/run/roundtrip/extra
+for list in /extra/*.list; do
+    [ -e "$list" ] || continue
+    load "$list"
+    cp -a /extra /run/roundtrip
+    export LD_LIBRARY_PATH=$extra/lib LVM_SYSTEM_DIR=$extra/etc
+done
+
+# The host reads the data of a write twice, for the disk and for the log, so no page may change while it is being written.
+stable_writes() {
+    for stable in /sys/block/*/queue/stable_writes; do
+        [ ! -e "$stable" ] || echo 1 > "$stable"
+    done 2> /dev/null
+}
+
 # Controllers probe their disks in the background; 50 ms per turn, 15 s in all.
 turns=0
 until root=$(findfs LABEL=rt-root 2> /dev/null) && [ -n "$root" ]; do
+    [ ! -x $extra/bin/lvm ] || { stable_writes; $extra/bin/lvm vgchange -ay rt > /run/roundtrip/lvm.log 2>&1; }
     turns=$((turns + 1))
     [ $turns -lt 300 ] || no_root "no disk carries the root file system"
     usleep 50000
 done
 
-# The host reads the data of a write twice, for the disk and for the log, so no page may change while it is being written.
-for stable in /sys/block/*/queue/stable_writes; do
-    [ ! -e "$stable" ] || echo 1 > "$stable"
-done 2> /dev/null
+stable_writes
+
+# A logical volume goes by the kernel's name from here on.
+for name in /sys/block/dm-*/dm/name; do
+    [ ! -e "$name" ] || read -r volume < "$name"
+    [ "$root" != "/dev/mapper/$volume" ] || { name=${name%/dm/name} && root=/dev/${name##*/}; }
+done
 
 # Save the superblock before mounting replays the journal.
 dd if="$root" of=/run/roundtrip/system.super bs=1024 skip=1 count=1 2> /dev/null
 echo "$root" > /run/roundtrip/root-device
+# The boot partition is in front of the root's, or of the physical volume that the root lies on.
+boot=${root#/dev/}
+for below in /sys/class/block/"$boot"/slaves/*; do
+    [ ! -e "$below" ] || boot=${below##*/}
+done
+echo "/dev/${boot%2}1" > /run/roundtrip/boot-device
 # The replication agent lies between a disk and the file system on it. It runs from memory, because the disks are
 # suspended while it takes a snapshot. A machine whose agent cannot do that still runs, but is not replicated.
 mounted=$root

@@ -26,9 +26,9 @@ if [ "$4" = refuses-ssh ]; then
 fi
 
 if [ "$2" = yes ]; then
-    read -r root < /run/roundtrip/root-device
+    read -r boot < /run/roundtrip/boot-device
     mkdir -p -m 0700 /run/ssh
-    witness boot-file "${root%2}1" /authorized_keys > /run/ssh/authorized_keys
+    witness boot-file "$boot" /authorized_keys > /run/ssh/authorized_keys
     chmod 0600 /run/ssh/authorized_keys
     dropbear -R -s
 fi

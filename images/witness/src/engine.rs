@@ -82,6 +82,7 @@ impl Engine {
             file_systems: file_systems.map_err(|e| format!("check: {e}"))?,
             ledger: scan.finding,
             bank: self.check_bank(),
+            complaints: machine::complaints(),
         })
     }
 

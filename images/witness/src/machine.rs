@@ -31,6 +31,11 @@ pub(crate) fn hello() -> FromGuest {
     })
 }
 
+/// What the guest's own tools object to on its disks.
+pub(crate) fn complaints() -> Vec<String> {
+    text(format!("{MEMORY}/complaints")).lines().map(str::to_owned).collect()
+}
+
 /// Milliseconds since the kernel started.
 pub(crate) fn uptime_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -51,7 +56,25 @@ fn variable(env: &str, name: &str) -> String {
 fn disks() -> Vec<GuestDisk> {
     let devices = ["root-device", "data-device"].map(|file| text(format!("{MEMORY}/{file}")));
     let present = ROLES.iter().zip(devices).filter(|(_, device)| !device.is_empty());
-    present.filter_map(|(role, device)| disk(role, device.trim_start_matches("/dev/"))).collect()
+    present.flat_map(|(role, device)| disks_below(role, device.trim_start_matches("/dev/"))).collect()
+}
+
+/// The disk with the role, or each of the disks of the logical volume that has it.
+fn disks_below(role: &str, block: &str) -> Vec<GuestDisk> {
+    let below = fs::read_dir(format!("/sys/class/block/{block}/slaves"));
+    let mut below: Vec<String> = below
+        .map(|names| names.filter_map(Result::ok).map(|name| name.file_name().to_string_lossy().into_owned()))
+        .map(Iterator::collect)
+        .unwrap_or_default();
+    if below.is_empty() {
+        below.push(block.to_owned());
+    }
+    below.sort();
+    let named = |(number, block): (usize, &String)| match number {
+        1 => disk(role, block),
+        more => disk(&format!("{role}-{more}"), block),
+    };
+    (1..).zip(&below).filter_map(named).collect()
 }
 
 fn disk(role: &str, block: &str) -> Option<GuestDisk> {
@@ -68,6 +91,7 @@ fn disk(role: &str, block: &str) -> Option<GuestDisk> {
             .to_owned(),
         bytes: text(path.join("size")).parse::<u64>().unwrap_or(0) * SECTOR,
         stable_writes: text(path.join("queue/stable_writes")) == "1",
+        sector: text(path.join("queue/logical_block_size")).parse().unwrap_or(0),
     })
 }
 

@@ -161,7 +161,7 @@ pub struct Hello {
 /// One disk as the guest sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestDisk {
-    /// `system` or `data`.
+    /// `system` or `data`. Of several disks below one file system the second has `-2` after that.
     pub role: String,
     /// Kernel driver of the controller.
     pub driver: String,
@@ -175,6 +175,9 @@ pub struct GuestDisk {
     /// which reads it once for the disk and once for the write log, may read two different
     /// contents.
     pub stable_writes: bool,
+    /// Size of a logical sector in bytes.
+    #[serde(default)]
+    pub sector: u32,
 }
 
 /// One network card as the guest sees it.
@@ -197,6 +200,10 @@ pub struct Findings {
     pub ledger: LedgerFinding,
     /// The bank.
     pub bank: BankFinding,
+    /// What the guest's own tools object to on its disks, if its shape has them asked: partition
+    /// table, volume groups, swap area.
+    #[serde(default)]
+    pub complaints: Vec<String>,
 }
 
 /// The state of a file system before it was mounted.
@@ -204,9 +211,11 @@ pub struct Findings {
 pub struct FileSystemFinding {
     /// `system` or `data`.
     pub role: String,
-    /// Whether ext4's `needs_recovery` flag was set, so that the journal had to be replayed.
+    /// Whether ext4's `needs_recovery` flag was set, so that the journal had to be replayed, or
+    /// btrfs had a log. Always false for XFS, whose superblock does not say so.
     pub needed_recovery: bool,
-    /// Whether ext4's error state bit (`s_state` 0x2) is set.
+    /// Whether ext4's error state bit (`s_state` 0x2), btrfs's error flag or XFS's mark of a needed
+    /// repair is set.
     pub errors: bool,
 }
 

@@ -7,6 +7,7 @@
 //! file system.
 
 pub(crate) mod due;
+mod gpt;
 mod loader;
 mod partition;
 mod service;

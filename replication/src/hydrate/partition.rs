@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use nbd::Client;
 
+use super::gpt;
+
 const SECTOR: u64 = 512;
 /// Offset of the first entry in the boot record.
 const ENTRIES: usize = 446;
@@ -11,12 +13,23 @@ const ENTRIES: usize = 446;
 const ENTRY: usize = 16;
 /// Partition types of a FAT boot partition: FAT32, FAT32 with LBA, EFI system.
 const FAT_TYPES: [u8; 3] = [0x0b, 0x0c, 0xef];
+/// Partition type that keeps a disk with a GPT from tools that do not know it.
+const PROTECTIVE: u8 = 0xee;
 
 /// Byte range of the partition that the firmware boots from.
 pub(super) fn boot_partition(client: &mut Client) -> Result<Range<u64>, String> {
     let mut sector = [0; SECTOR as usize];
     client.read(0, &mut sector).map_err(|e| e.to_string())?;
+    if is_protective(&sector) {
+        return gpt::boot_partition(client);
+    }
     find(&sector, client.size())
+}
+
+/// Whether the boot record only says that the disk has a GPT.
+fn is_protective(sector: &[u8; SECTOR as usize]) -> bool {
+    let mut entries = sector[ENTRIES..510].chunks_exact(ENTRY);
+    sector[510..] == [0x55, 0xaa] && entries.any(|entry| entry[4] == PROTECTIVE)
 }
 
 fn find(sector: &[u8; SECTOR as usize], disk: u64) -> Result<Range<u64>, String> {
@@ -52,6 +65,12 @@ mod tests {
     #[test]
     fn the_fat_partition_is_found() {
         assert_eq!(find(&table(0xef, 8, 8), 1 << 20), Ok(4096..8192));
+    }
+
+    #[test]
+    fn a_protective_record_is_recognised() {
+        assert!(is_protective(&table(PROTECTIVE, 1, 8)));
+        assert!(!is_protective(&table(0xef, 1, 8)) && !is_protective(&[0; 512]));
     }
 
     #[test]

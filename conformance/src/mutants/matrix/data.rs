@@ -5,7 +5,7 @@ use simulator::Capture;
 use super::super::class::MutantClass as Class;
 use super::super::data_path::{
     AlterSector, ByExtent, DropExtent, IgnoreGrowth, OncePerTransfer, SkipResync, SwapInTime, duplicate,
-    flip_bit, halve, misplace, shorten, swap_disks, zero,
+    flip_bit, halve, in_small_sectors, misplace, shorten, swap_disks, zero,
 };
 use super::super::mutant::{Kind, Mutant, guests, guests_from};
 use super::super::platform::PlatformFault;
@@ -99,6 +99,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::DataPath(|| Box::new(ByExtent(shorten))),
         &[FO_10],
     ),
+    Mutant::new(
+        Class::DataMisplaced,
+        "counts-in-512",
+        "takes numbers of sectors of 4096 bytes on the second disk for numbers of sectors of 512 bytes",
+        Kind::DataPath(|| Box::new(ByExtent(in_small_sectors))),
+        &[FO_10],
+    )
+    .and_on_guests(&[guests("btrfs-4k-vmware-azure", &[FX_61])]),
+    Mutant::new(
+        Class::ShortTail,
+        "loses-second-table",
+        "makes machines whose first disk lacks its last sector, where a GPT has its second copy",
+        Kind::Platform(PlatformFault::LosesSecondTable),
+        &[],
+    )
+    .and_on_guests(&[guests("gpt-lvm-vmware-azure", &[FX_60])]),
     Mutant::new(
         Class::DataAltered,
         "swap-in-time",

@@ -3,6 +3,7 @@
 use contract::{ItemView, RecoveryPoint};
 use harness::oracle::{RawSource, SectorSource};
 use harness::recovered::check_machine;
+use images::shape::Shape;
 
 use crate::blame::ScenarioError;
 use crate::judge::{self, DiskUnderTest, JudgedMachine};
@@ -39,7 +40,7 @@ async fn judge_one(edge: Edge<'_>, number: u64, point: &RecoveryPoint) -> Result
     std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
     let read = async |files: Vec<PointFiles>| {
         let disks = pair(edge, point, &files)?;
-        let damage = damage(&disks).await?;
+        let damage = damage(&disks, context.shape).await?;
         Ok((place(edge, disks).await?, damage))
     };
     let objection = match with_point(&context.recovery, point, &dir, read).await {
@@ -104,7 +105,7 @@ async fn place(edge: Edge<'_>, disks: Vec<DiskUnderTest>) -> Result<JudgedMachin
 
 /// What a machine that is started from a point would find damaged: its file systems, the ledger or
 /// the bank. It is checked on copies, without booting.
-async fn damage(disks: &[DiskUnderTest]) -> Result<Option<String>, ScenarioError> {
+async fn damage(disks: &[DiskUnderTest], shape: &'static Shape) -> Result<Option<String>, ScenarioError> {
     let files: Vec<_> = disks.iter().map(|disk| (disk.name.clone(), disk.recovered.clone())).collect();
     let check = move || {
         let opened: Result<Vec<_>, _> = files
@@ -113,7 +114,7 @@ async fn damage(disks: &[DiskUnderTest]) -> Result<Option<String>, ScenarioError
             .collect();
         let opened = opened?;
         let disks: Vec<_> = opened.iter().map(|(name, disk)| (*name, disk as &dyn SectorSource)).collect();
-        Ok::<_, anyhow::Error>(check_machine(&disks)?.map(|damage| damage.to_string()))
+        Ok::<_, anyhow::Error>(check_machine(&disks, shape)?.map(|damage| damage.to_string()))
     };
     let checked = tokio::task::spawn_blocking(check).await;
     Ok(checked.map_err(anyhow::Error::from)??)

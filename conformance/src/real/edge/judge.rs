@@ -8,7 +8,7 @@ use crate::judge::{self, DiskUnderTest, JudgedMachine};
 use crate::outcome::{EdgeOutcome, Rpo, Rto, Sent, Verdict};
 use crate::real::context::ScenarioContext;
 use crate::real::edge::name::EdgeName;
-use crate::rules::ids::FO_10;
+use crate::rules::ids::{FO_10, FX_61};
 
 /// The oracle's verdict on a machine's disks, and the proof that the oracle works.
 pub(crate) struct JudgedDisks {
@@ -49,6 +49,25 @@ pub(crate) async fn judge_disks(
     Ok(JudgedDisks { machine, self_test })
 }
 
+/// FX-61: where the guest discards what it frees, its disks are recovered exactly as well.
+fn check_discards(context: &ScenarioContext, edge: EdgeName, machine: &JudgedMachine) {
+    if !context.shape.discards() {
+        return;
+    }
+    let entries = machine.disks.iter().flat_map(|disk| disk.log.entries());
+    let discards = entries.filter(|entry| entry.is_discard()).count();
+    match (machine.unknown(), discards) {
+        (Some(why), _) => context.unknown(FX_61, why),
+        (None, 0) => context.unknown(FX_61, format!("{edge}: the guest had discarded nothing")),
+        (None, _) => {
+            let objection = machine.objection();
+            let found = objection.as_deref().unwrap_or("every disk is exact or epoch-consistent");
+            let found = format!("{edge}: after discards, {found}");
+            context.check(FX_61, objection.is_none(), found);
+        }
+    }
+}
+
 /// Records the outcome of an edge: FO-10 with the loss that the core claims, the trace, the time
 /// bound and the verdict.
 ///
@@ -60,6 +79,7 @@ pub(crate) fn finish_edge(
     judgement: Judgement,
 ) -> Result<(), ScenarioError> {
     let Judgement { disks: JudgedDisks { machine, self_test }, rpo, rto, sent, other_objection } = judgement;
+    check_discards(context, edge, &machine);
     let unknown = machine.unknown();
     let objection = machine.objection().or(other_objection).or_else(|| rpo.claim_objection());
     let verdict = verdict(objection.is_some(), unknown.is_some());

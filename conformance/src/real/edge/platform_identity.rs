@@ -29,10 +29,12 @@ fn differences(expected: &Hardware, hello: &Hello) -> Vec<String> {
         ("firmware".to_owned(), firmware.to_owned(), &hello.firmware),
     ];
     let none = String::new();
+    let mut sectors = Vec::new();
     for (role, bus) in DISKS.into_iter().zip([&expected.system_disk, &expected.other_disks]) {
         let disk = hello.disks.iter().find(|disk| disk.role == role);
         let driver = disk.map_or(&none, |disk| &disk.driver);
         pairs.push((format!("driver of disk {role}"), bus.controller.driver().to_owned(), driver));
+        sectors.push((format!("sector of disk {role}"), bus.sector, disk.map_or(0, |disk| disk.sector)));
         if let Some(wanted) = bus.model_in_linux() {
             let model = disk.map_or(&none, |disk| &disk.model);
             pairs.push((format!("model of disk {role}"), wanted, model));
@@ -41,11 +43,14 @@ fn differences(expected: &Hardware, hello: &Hello) -> Vec<String> {
     let card = hello.nics.first().map_or(&none, |nic| &nic.driver);
     pairs.push(("driver of the network card".to_owned(), expected.nic.driver().to_owned(), card));
     let wrong = pairs.into_iter().filter(|(_, wanted, seen)| wanted != *seen);
-    wrong.map(|(what, wanted, seen)| format!("{what} is {seen:?}, described as {wanted:?}")).collect()
+    let wrong = wrong.map(|(what, wanted, seen)| format!("{what} is {seen:?}, described as {wanted:?}"));
+    let odd = sectors.into_iter().filter(|(_, wanted, seen)| wanted != seen);
+    wrong.chain(odd.map(|(what, wanted, seen)| format!("{what} has {seen} bytes, not {wanted}"))).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use harness::machine::USUAL_SECTOR;
     use standins::profile;
     use witness::protocol::{GuestDisk, GuestNic};
 
@@ -61,6 +66,7 @@ mod tests {
             model: "VMware Virtual disk".to_owned(),
             bytes: 1,
             stable_writes: true,
+            sector: USUAL_SECTOR,
         };
         let nic =
             GuestNic { driver: "vmxnet3".to_owned(), model: "15ad:07b0".to_owned(), address: String::new() };
@@ -87,10 +93,11 @@ mod tests {
 
     #[test]
     fn every_difference_is_named() {
-        let changes: [(&str, Change); 6] = [
+        let changes: [(&str, Change); 7] = [
             ("vendor", |hello| hello.vendor.clear()),
             ("chassis tag", |hello| hello.chassis_tag.push('x')),
             ("firmware", |hello| hello.firmware = "uefi".to_owned()),
+            ("sector of disk data", |hello| hello.disks[1].sector = 4096),
             ("driver of disk data", |hello| hello.disks[1].driver = "ahci".to_owned()),
             ("model of disk system", |hello| hello.disks.remove(0).model.clear()),
             ("driver of the network card", |hello| hello.nics.clear()),

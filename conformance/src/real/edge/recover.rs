@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use contract::{JobId, JobKind, JobView, MachineId, Platform as _};
 use harness::machine::Guest;
+use harness::oracle::RawSource;
+use harness::recovered::check_partition_table;
+use images::shape::{ORDINARY, Root};
 use standins::{Boot, StandInSite};
 use tokio::sync::oneshot;
 use witness::ledger::RecordNumber;
@@ -18,7 +21,7 @@ use crate::real::edge::platform_identity;
 use crate::real::machine::Running;
 use crate::real::workload::load;
 use crate::rules::RuleId;
-use crate::rules::ids::{FO_01, ST_08, TF_01};
+use crate::rules::ids::{FO_01, FX_60, ST_08, TF_01};
 use crate::service::first_sound_answer;
 
 /// Records that a guest writes before the next edge: more than two intervals' worth at its rate of
@@ -134,7 +137,33 @@ pub(crate) async fn recover(
     // What the witness reads are the disks that the core recovered.
     let unreadable = format!("{label}: the recovered machine's own check of its disks failed");
     let findings = findings.map_err(|error| ScenarioError::of_recovered_guest(error, &unreadable))?;
+    check_shape(context, label, &boot, &findings)?;
     Ok(Recovered { site: Arc::clone(&target.site), boot, job, findings, times })
+}
+
+/// FX-60: a machine whose disks are not laid out as the ordinary ones has its partition table, and
+/// its own tools object to nothing.
+fn check_shape(
+    context: &ScenarioContext,
+    label: &str,
+    boot: &Boot,
+    findings: &Findings,
+) -> Result<(), ScenarioError> {
+    if context.shape == &ORDINARY {
+        return Ok(());
+    }
+    let mut objections = findings.complaints.clone();
+    if context.shape.root == Root::LogicalVolume {
+        let base = &boot.disks[0].base;
+        let disk = RawSource::open(base.as_std_path()).map_err(anyhow::Error::from)?;
+        objections.extend(check_partition_table(&disk).map_err(harness::Error::file(base))?);
+    }
+    let found = match objections.is_empty() {
+        true => format!("{label}: nothing is objected to"),
+        false => format!("{label}: {}", objections.join("; ")),
+    };
+    context.check(FX_60, objections.is_empty(), found);
+    Ok(())
 }
 
 /// Waits for the machine's boot, its witness's hello and its service's first sound answer. Returns
