@@ -450,9 +450,6 @@ impl Platform for FaultyPlatform {
         if self.across.tested.load(Ordering::SeqCst) && self.has(PlatformFault::PinsTestedChains) {
             return Err(site_acts::refusal("the chain is in use by a test failover"));
         }
-        if self.across.tested.load(Ordering::SeqCst) && self.has(PlatformFault::MergesBelowTest) {
-            return site_acts::merge_deeper(&self.platform, top, base).await;
-        }
         // A machine that is kept keeps its disks.
         if self.fault == PlatformFault::KeepsMachines
             && site_acts::is_disk_of_stopped_machine(&self.platform, top).await?

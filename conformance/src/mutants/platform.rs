@@ -66,8 +66,6 @@ pub enum PlatformFault {
     LosesSecondTable,
     /// Merges no volumes any more once a test failover was made.
     PinsTestedChains,
-    /// Merges points into the one below them once a test failover was made.
-    MergesBelowTest,
     /// Loses the first sector that a point has changed when it is merged into an older one.
     LosesMergedSector,
     /// Takes no more snapshots of several machines at one moment after the first few.

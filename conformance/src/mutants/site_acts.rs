@@ -30,16 +30,6 @@ pub(super) async fn shorter(
     Ok(short)
 }
 
-/// Merges a volume not into `base` but into what lies below that, if there is something.
-pub(super) async fn merge_deeper(
-    platform: &Arc<dyn Platform>,
-    top: &VolumeId,
-    base: &VolumeId,
-) -> Result<(), PlatformError> {
-    let below = platform.volume(base).await?.parent;
-    platform.merge_volumes(top, below.as_ref().unwrap_or(base)).await
-}
-
 /// A refusal of a call that the platform behind would have carried out.
 pub(super) fn refusal(message: &str) -> PlatformError {
     let (site, message) = ("this site".to_owned(), message.to_owned());

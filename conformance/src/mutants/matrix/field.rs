@@ -94,13 +94,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[FX_10],
     ),
     Mutant::new(
-        Class::PointModified,
-        "merges-below-test",
-        "merges newer points into the point that a test machine runs from (longhorn/longhorn#6750)",
-        Kind::Platform(PlatformFault::MergesBelowTest),
-        &[TF_01],
-    ),
-    Mutant::new(
         Class::TransferSkipped,
         "trusts-one-tracker",
         "takes disks for unchanged of which the source names no changes (abbbi/virtnbdbackup#240)",
