@@ -17,6 +17,7 @@
 //! - [`blame`]: whether an error is the core's failure or the test host's
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
 //! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
+//! - [`registry`]: what a core may change in the registry of a Windows machine
 //! - [`supervision`]: a test process ends with its runner
 //! - [`ssh`]: log-in to a machine from outside
 //! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it
@@ -65,6 +66,7 @@ pub mod packed;
 pub mod real;
 pub mod recheck;
 mod refusal;
+pub mod registry;
 pub mod regressions;
 pub mod report;
 pub mod report_command;

@@ -11,6 +11,7 @@ use contract::{
 
 use crate::context::Context;
 use crate::exports;
+use crate::fault_hook::RegistryEdits;
 use crate::hydrate::windows::{Change, Changed};
 use crate::hydrate::{self, Repairs, due};
 use crate::item::Item;
@@ -122,6 +123,8 @@ pub(super) async fn adapt_disks(
     if let Some(reason) = due::reason(&source, target) {
         let because = format!("{} ({})", reason.because, reason.rule);
         hydrate(ctx, job, &site, (source.os, disks), &because).await?;
+    } else if source.os == GuestOs::Windows && ctx.registry_edits() == RegistryEdits::Everywhere {
+        edit_registry(ctx, &site, disks, Change::MakeReady).await?;
     }
     let has_tools = source.os == GuestOs::Windows && source.kind.profile().vmware_tools;
     let mut started = None;
@@ -137,7 +140,7 @@ pub(super) async fn adapt_disks(
     Ok(started)
 }
 
-/// Lets VMware Tools start again that the failover disabled (FX-63), on the disks of a machine that
+/// Lets VMware Tools start again that the failover disabled (FB-15), on the disks of a machine that
 /// has come back.
 pub(super) async fn enable_tools(
     ctx: &Context,

@@ -22,9 +22,6 @@ use crate::fault_hook::RegistryEdits;
 use hive::{Hive, StartType};
 use volume::Volume;
 
-/// The service that assigns addresses by DHCP.
-const DHCP: &str = "Dhcp";
-
 /// What is to be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -106,7 +103,7 @@ fn wanted(change: Change, edits: RegistryEdits) -> Vec<(&'static str, StartType)
         (Change::EnableTools(start), _) => vec![(GuestFacts::VMWARE_TOOLS, StartType(start))],
         (Change::MakeReady, _) => {
             let drivers = GuestFacts::CLOUD_DRIVERS.map(|driver| (driver, StartType::BOOT));
-            drivers.into_iter().chain([(DHCP, StartType::AUTOMATIC)]).collect()
+            drivers.into_iter().chain([(GuestFacts::DHCP_SERVICE, StartType::AUTOMATIC)]).collect()
         }
     };
     match edits {
