@@ -8,9 +8,10 @@ use contract::GuestFacts;
 use windows_volume::{Difference, Registry, StartType};
 
 /// What happens to VMware Tools.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tools {
     /// They stay as they are.
+    #[default]
     Stay,
     /// They are disabled, if they are not (FO-16).
     AreDisabled,
@@ -19,7 +20,7 @@ pub enum Tools {
 }
 
 /// What is due on a copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Due {
     /// Whether hydration is.
     pub hydration: bool,
@@ -34,6 +35,9 @@ pub fn ready() -> impl Iterator<Item = (&'static str, StartType)> {
 }
 
 impl Due {
+    /// Nothing.
+    pub const NOTHING: Self = Self { hydration: false, tools: Tools::Stay };
+
     /// Whether something is due in the registry.
     #[must_use]
     pub fn anything(self) -> bool {
@@ -94,7 +98,6 @@ mod tests {
         Registry::read(&SystemHive::find(&volume).unwrap().bytes).unwrap()
     }
 
-    const NOTHING: Due = Due { hydration: false, tools: Tools::Stay };
     const HYDRATION: Due = Due { hydration: true, tools: Tools::Stay };
 
     #[test]
@@ -105,7 +108,7 @@ mod tests {
         assert_eq!(unready(&usual), [""; 0]);
         assert_eq!(HYDRATION.unexpected(&lacking, &usual), []);
         // Both control sets.
-        assert_eq!(NOTHING.unexpected(&lacking, &usual).len(), 4);
+        assert_eq!(Due::NOTHING.unexpected(&lacking, &usual).len(), 4);
         assert_eq!(HYDRATION.unexpected(&usual, &lacking).len(), 4);
     }
 
