@@ -147,7 +147,7 @@ impl Disks for Registry {
                 contexts: export.contexts(),
             })
         });
-        Some(Box::new(SocketDisk { connected, features: features.ok()? }))
+        Some(Box::new(SocketDisk { connected, features: features.ok()?, told: None }))
     }
 }
 
@@ -155,9 +155,31 @@ impl Disks for Registry {
 struct SocketDisk {
     connected: Connected,
     features: Features,
+    /// The extents of the last answer.
+    told: Option<Told>,
+}
+
+/// What a client was told a part of. If it asks on where that ended it gets the next part of the
+/// same, as a client in this process gets all at once.
+struct Told {
+    context: String,
+    extents: Vec<Extent>,
+    /// Where the answer ended, in bytes.
+    end: u64,
 }
 
 impl SocketDisk {
+    /// The extents of which an answer tells a part from `offset` on.
+    fn extents(&mut self, context: &str, offset: u64) -> Result<Told, Refused> {
+        let asks_on = |told: &Told| told.context == context && told.end == offset;
+        if let Some(told) = self.told.take().filter(asks_on) {
+            return Ok(told);
+        }
+        let gone = || Refused::new(nbd_server::errno::EINVAL, format!("{context} is no longer offered"));
+        let extents = self.ask(|export| export.extents(context))?.ok_or_else(gone)?;
+        Ok(Told { context: context.to_owned(), extents, end: offset })
+    }
+
     fn ask<T>(&self, request: impl FnOnce(&dyn Export) -> Result<T, Refusal>) -> Result<T, Refused> {
         self.connected.ask(request).map_err(|refusal| Refused::new(number(refusal.errno), refusal.message))
     }
@@ -173,10 +195,12 @@ impl Disk for SocketDisk {
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Refused> {
+        self.told = None;
         self.ask(|export| export.write(offset, data))
     }
 
     fn zero(&mut self, offset: u64, length: u64) -> Result<(), Refused> {
+        self.told = None;
         self.ask(|export| export.zero(offset, length))
     }
 
@@ -185,13 +209,18 @@ impl Disk for SocketDisk {
     }
 
     fn status(&mut self, context: &str, offset: u64, length: u64) -> Result<Vec<Run>, Refused> {
-        let gone = || Refused::new(nbd_server::errno::EINVAL, format!("{context} is no longer offered"));
-        let extents = self.ask(|export| export.extents(context))?.ok_or_else(gone)?;
+        let mut told = self.extents(context, offset)?;
         let most = self.ask(|export| Ok(export.extents_at_once()))?.max(1);
-        let parts = extents.iter().filter_map(|extent| part(extent, offset, length));
+        let first = told.extents.partition_point(|extent| extent.offset + extent.length <= offset);
+        let parts = told.extents[first..].iter().map_while(|extent| part(extent, offset, length));
         let runs: Vec<Run> = parts.take(most).collect();
-        let missing = || Refused::new(nbd_server::errno::EIO, format!("no extent of {context} at {offset}"));
-        if runs.is_empty() { Err(missing()) } else { Ok(runs) }
+        if runs.is_empty() {
+            let missing = format!("no extent of {context} at {offset}");
+            return Err(Refused::new(nbd_server::errno::EIO, missing));
+        }
+        told.end = offset + runs.iter().map(|(length, _)| length).sum::<u64>();
+        self.told = Some(told);
+        Ok(runs)
     }
 }
 

@@ -215,3 +215,52 @@ fn qemu_reads_and_writes_a_disk() {
     tool("qemu-img", &raw);
     assert!(source.content() == target.content());
 }
+
+#[test]
+fn a_client_that_asks_on_learns_of_all_extents() {
+    struct OneAtATime(Arc<Ram>);
+
+    impl Export for OneAtATime {
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+
+        fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Refusal> {
+            self.0.read(offset, buffer)
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> Result<(), Refusal> {
+            self.0.write(offset, data)
+        }
+
+        fn zero(&self, offset: u64, length: u64) -> Result<(), Refusal> {
+            self.0.zero(offset, length)
+        }
+
+        fn flush(&self) -> Result<(), Refusal> {
+            self.0.flush()
+        }
+
+        fn extents(&self, context: &str) -> Result<Option<Vec<Extent>>, Refusal> {
+            self.0.extents(context)
+        }
+
+        fn extents_at_once(&self) -> usize {
+            1
+        }
+    }
+
+    let server = DiskServer::start().expect("a server");
+    let disk = Ram::new(true);
+    let served = server.serve("slow to tell", Arc::new(OneAtATime(Arc::clone(&disk))));
+    let mut client = Client::connect_with(&served.uri(), &[ALLOCATION]).expect("connected");
+    let data = |client: &mut Client| -> Vec<(u64, u64)> {
+        let extents = client.extents(ALLOCATION).expect("told");
+        extents.iter().filter(|e| e.flags == 0).map(|e| (e.offset, e.length)).collect()
+    };
+    let tail = (BYTES / GRAIN * GRAIN) as u64;
+    let before = [(GRAIN as u64, GRAIN as u64), (tail, BYTES as u64 - tail)];
+    assert_eq!(data(&mut client), before);
+    client.write(5 * GRAIN as u64, &[1]).expect("written");
+    assert_eq!(data(&mut client), [before[0], (5 * GRAIN as u64, GRAIN as u64), before[1]]);
+}

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWrite;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,14 +21,12 @@ use crate::message::{ErrorObject, Message};
 use crate::method::Method;
 pub use crate::peer::{Observer, Options, Service};
 use crate::protocol::ANSWER_WITHIN;
-use crate::shared::{Outgoing, Shared};
+use crate::shared::Shared;
 use crate::turns::{Incoming, MOST_UNREAD, Turns};
+use crate::writer::write;
 
 /// How often requests are looked through for one whose time is over.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// The time in which a connection that ends writes what is still to be written.
-const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why a call has no result.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -76,12 +74,18 @@ impl Connection {
             |serve_on| Handler { shared: Arc::clone(&shared), service, serve_on, received: 0, unknown: 0 };
         let mut reading = Reading { then_serve_on, why_closed, shared: Arc::clone(&shared) };
         if in_turn {
-            let (writer, lines) = mpsc::unbounded_channel();
             let (incoming, unread) = mpsc::channel(MOST_UNREAD);
             let handler = handler(serve_on.clone());
-            let turns = Turns { shared: Arc::clone(&shared), handler, queue, writer, incoming: unread };
+            let turns = Turns {
+                shared: Arc::clone(&shared),
+                handler,
+                queue,
+                to,
+                writes: false,
+                incoming: unread,
+                connections: Handle::current(),
+            };
             serve_on.spawn(turns.pass());
-            tokio::spawn(write(to, lines, Arc::clone(&shared)));
             tokio::spawn(async move { reading.pass_on(from, incoming).await });
         } else {
             let handler = handler(serve_on);
@@ -136,32 +140,6 @@ impl Connection {
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.shared.state().sent
-    }
-}
-
-/// Writes lines until the connection has ended and none is left.
-async fn write(
-    mut to: impl AsyncWrite + Unpin,
-    mut lines: mpsc::UnboundedReceiver<Outgoing>,
-    shared: Arc<Shared>,
-) {
-    let work = async {
-        while let Some(line) = lines.recv().await {
-            to.write_all(line.text.as_bytes()).await?;
-            if lines.is_empty() {
-                to.flush().await?;
-            }
-        }
-        to.shutdown().await
-    };
-    let last_moment = async {
-        shared.until_ended().await;
-        tokio::time::sleep(FLUSH_WITHIN).await;
-    };
-    // A peer that is gone is noticed by the reader, which knows more about it.
-    tokio::select! {
-        _ = work => {}
-        () = last_moment => {}
     }
 }
 

@@ -34,5 +34,6 @@ pub mod server;
 mod serving;
 mod shared;
 mod turns;
+mod writer;
 
 pub use error::WireError;

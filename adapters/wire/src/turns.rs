@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::error::WireError;
@@ -14,6 +16,7 @@ use crate::handler::{Handler, Work};
 use crate::message::Message;
 use crate::protocol::{IDLE, Idle, MOST_OPEN_REQUESTS};
 use crate::shared::{Outgoing, Shared};
+use crate::writer::write;
 
 /// Messages that were read and not yet looked at.
 pub(crate) const MOST_UNREAD: usize = 256;
@@ -32,18 +35,23 @@ pub(crate) enum Incoming {
 }
 
 /// Passes the messages in both directions.
-pub(crate) struct Turns {
+pub(crate) struct Turns<W> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) handler: Handler,
     /// What is to be sent.
     pub(crate) queue: mpsc::UnboundedReceiver<Outgoing>,
-    /// Where it is written.
-    pub(crate) writer: mpsc::UnboundedSender<Outgoing>,
+    /// Where it is written, by this task itself: another one would have to be woken for each line.
+    pub(crate) to: W,
+    /// Whether a line is written, and only a part of it may have been.
+    pub(crate) writes: bool,
     pub(crate) incoming: mpsc::Receiver<Incoming>,
+    /// The runtime that keeps the host's time.
+    pub(crate) connections: Handle,
 }
 
-impl Turns {
-    /// Works until the connection has ended. What is still queued then is written.
+impl<W: AsyncWrite + Send + Unpin + 'static> Turns<W> {
+    /// Works until the connection has ended. What is still queued then is written, unless the peer
+    /// does not read.
     pub(crate) async fn pass(mut self) {
         let shared = Arc::clone(&self.shared);
         tokio::select! {
@@ -51,9 +59,8 @@ impl Turns {
             error = self.work() => shared.end(error),
             () = shared.until_ended() => {}
         }
-        while let Ok(line) = self.queue.try_recv() {
-            // Fails if the peer is gone.
-            let _ = self.writer.send(line);
+        if !self.writes {
+            self.connections.spawn(write(self.to, self.queue, shared));
         }
     }
 
@@ -96,8 +103,12 @@ impl Turns {
                     }
                     written += line.messages;
                     peers_turn = self.shared.observer.as_ref().is_some_and(|observer| observer.takes_turns());
+                    self.writes = true;
                     // Fails if the peer is gone, which the reader notices.
-                    let _ = self.writer.send(line);
+                    if self.to.write_all(line.text.as_bytes()).await.is_ok() {
+                        let _ = self.to.flush().await;
+                    }
+                    self.writes = false;
                 }
             }
         }

@@ -11,7 +11,7 @@
 //! - `early_end`: which rule a check that ends early says something about
 //! - `side_effects`: refusals, and what a refused request must not change
 //! - `disks`: comparisons of disks; `amounts`: how much may be transferred
-//! - `cost`: how long calls and cycles take
+//! - `cost`: how long calls and cycles take; `one_cpu`: where suite and core take turns
 //! - `testbed`: the sites, and the one place where the core is opened
 
 mod amounts;
@@ -24,6 +24,7 @@ mod drawn_case;
 mod early_end;
 mod first_failure;
 mod killed_cycles;
+mod one_cpu;
 mod runner;
 mod seeded_cycles;
 mod shrink;
@@ -46,6 +47,7 @@ use crate::wire_core::{self, CoreChoice};
 pub use check::Check;
 pub(crate) use cost::{time_of_calls, time_of_cycle};
 pub use first_failure::{FirstFailure, first_failure};
+pub(crate) use one_cpu::stay_on_one;
 pub use runner::{CheckedRules, Judged, judge, run_checks_for};
 
 /// The capability of a core that keeps the suite's virtual time over the wire.
@@ -150,6 +152,7 @@ fn identify(context: &RunContext, evidence: &Evidence) -> Result<Identified, Str
         }
         CoreChoice::Wire(address) => address,
     };
+    stay_on_one();
     let log = evidence.dir().join("core.log");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("start a runtime: {error}"))?;

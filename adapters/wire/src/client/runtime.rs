@@ -9,7 +9,7 @@ use crate::error::WireError;
 
 static RUNTIME: LazyLock<Result<Runtime, Arc<std::io::Error>>> = LazyLock::new(|| {
     let threads =
-        Builder::new_multi_thread().worker_threads(2).thread_name("core-connections").enable_all().build();
+        Builder::new_multi_thread().worker_threads(1).thread_name("core-connections").enable_all().build();
     threads.map_err(Arc::new)
 });
 

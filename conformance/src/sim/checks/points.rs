@@ -86,6 +86,8 @@ async fn latest_and_latest_processed(testbed: &Testbed, rules: &mut RuleLog) -> 
         let item = testbed.protect(machine).await?;
         testbed.wait_for_points(&item, 3).await?;
     }
+    // Processing that has begun is over before it is stalled.
+    testbed.wait_until_idle().await?;
     testbed.stall_processing();
     let stalled = testbed.world.clock().now();
     let attempts = testbed.recovery.calls(Call::DeriveVolume);
