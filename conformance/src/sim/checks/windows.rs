@@ -1,10 +1,11 @@
 //! The registry of Windows machines: what a core changes in that of a target, and what it leaves.
 
 use contract::{
-    AgentVersion, CoreError, ErrorCode, GuestFacts, GuestOs, JobState, PointChoice, PowerState, Step,
+    AgentVersion, CoreError, ErrorCode, GuestFacts, GuestOs, JobState, Platform as _, PointChoice,
+    PowerState, RecoveryPoint, Step, VolumeId,
 };
 use simulator::testbed::{BACK, BOOT, cloud_machine, failover_to, preconditions};
-use simulator::{SimInstall, SimProfile, Snapshot, system_hive, windows_place};
+use simulator::{SimInstall, SimProfile, SimSite, Snapshot, system_hive, windows_place};
 use windows_volume::{Registry, StartType, VolumeState, WindowsVolume};
 
 use crate::registry::{Due, Tools, tools_start, unready};
@@ -293,18 +294,41 @@ async fn refused(testbed: &Testbed, rules: &mut RuleLog, install: &SimInstall) -
     let serves = testbed.machine_at(&testbed.primary, name).await?.power == PowerState::On;
     let found = format!("{name}: a target was started: {started}; the source runs: {serves}");
     rules.check(FX_71, !started && serves, found);
-    let system = &content[..content.len().min(1)];
-    let place = system.first().and_then(windows_place);
-    let place = place.ok_or_else(|| EarlyEnd::inconclusive("the machine has no Windows volume"))?;
-    // Replication goes on, and no guest writes to this volume: whatever differs there, the core wrote.
-    let left = testbed.recovery.volumes().into_iter();
-    let mut left = left.filter_map(|volume| testbed.recovery.snapshot(&volume));
-    let is_written = |disk: Snapshot| {
-        let differs =
-            |system: &Snapshot| system.differences(&disk, SECTOR).iter().any(|at| place.contains(at));
-        system.iter().any(|system| system.size() == disk.size() && differs(system))
-    };
-    let written = left.any(is_written);
+    let written = is_written(testbed, &point, &content).await?;
     rules.check(FX_71, !written, format!("{name}: something was written to the volume: {written}"));
     Ok(())
+}
+
+/// Whether a volume above or below the first one of a recovery point, which had this content,
+/// differs from it in the Windows volume. Replication goes on, but no guest writes there.
+async fn is_written(
+    testbed: &Testbed,
+    point: &RecoveryPoint,
+    content: &[Snapshot],
+) -> Result<bool, EarlyEnd> {
+    let inconclusive = || EarlyEnd::inconclusive("the machine has no Windows volume");
+    let (_, volume) = point.volumes.first().ok_or_else(inconclusive)?;
+    let system = content.first().ok_or_else(inconclusive)?;
+    let place = windows_place(system).ok_or_else(inconclusive)?;
+    let site = &testbed.recovery;
+    let base = lowest(site, volume).await;
+    for other in site.volumes() {
+        let Some(disk) = site.snapshot(&other) else { continue };
+        if lowest(site, &other).await != base {
+            continue;
+        }
+        if system.differences(&disk, SECTOR).iter().any(|at| place.contains(at)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The volume that this one was derived from in the end.
+async fn lowest(site: &SimSite, volume: &VolumeId) -> VolumeId {
+    let mut lowest = volume.clone();
+    while let Some(parent) = site.volume(&lowest).await.ok().and_then(|view| view.parent) {
+        lowest = parent;
+    }
+    lowest
 }
