@@ -50,7 +50,8 @@ pub struct Need {
 
 impl Need {
     /// The need of a copy, of which `before` is the first disk without hydration, raw. The machine
-    /// ran on the platform `source`, and its copy is for `target`, whose controllers need `drivers`.
+    /// ran on the platform `source`, and its copy is for `target`, whose controllers need
+    /// `drivers`.
     ///
     /// # Errors
     /// The disk's boot configuration cannot be read.

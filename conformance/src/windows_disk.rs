@@ -56,8 +56,8 @@ pub fn registry(disk: &Utf8Path) -> Result<Option<Registry>> {
     found.map(|(_, hive)| Ok(Registry::read(&hive.bytes)?)).transpose()
 }
 
-/// The sectors of the hive that differ between two raw disks. None if it is not at the same place in
-/// both.
+/// The sectors of the hive that differ between two raw disks. None if it is not at the same place
+/// in both.
 #[must_use]
 pub fn hive_sectors(before: &Utf8Path, after: &Utf8Path) -> Vec<Range<u64>> {
     let (Ok(Some((start, old))), Ok(Some((other_start, new)))) = (hive(before), hive(after)) else {

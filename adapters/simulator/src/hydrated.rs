@@ -9,8 +9,8 @@ use crate::{Allowed, SimBoot, SimDisk, Snapshot, boot_partition, windows_disk};
 impl SimBoot {
     /// The bytes in which this machine's disks may differ from `before`, the disks that they were
     /// recovered from: the sectors that edits of the boot loaders' configurations explain, if a
-    /// driver was missing that the machine needs here, and the registry of a Windows volume, if only
-    /// start types differ in it that a core may have to change.
+    /// driver was missing that the machine needs here, and the registry of a Windows volume, if
+    /// only start types differ in it that a core may have to change.
     #[must_use]
     pub fn hydrated_since(&self, before: &[Snapshot]) -> Vec<Allowed> {
         let (Some(before), Some(after)) = (before.first(), self.disks.first()) else { return Vec::new() };
