@@ -17,8 +17,8 @@
 //! - [`blame`]: whether an error is the core's failure or the test host's
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
 //! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
-//! - [`windows_disk`]: the Windows volume of a guest's disk; [`registry`]: what a core may change in
-//!   the registry of a Windows machine
+//! - [`windows_disk`]: the Windows volume of a guest's disk
+//! - [`registry`]: what a core may change in the registry of a Windows machine
 //! - [`supervision`]: a test process ends with its runner
 //! - [`ssh`]: log-in to a machine from outside
 //! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it
