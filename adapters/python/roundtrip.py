@@ -589,6 +589,7 @@ class Capabilities:
     name: str
     operations: list[Operation]
     plans: PlanLimits
+    windows_registry: bool = False
 
 
 @dataclass

@@ -13,6 +13,10 @@ use camino::Utf8Path;
 use contract::{AgentVersion, GuestFacts, GuestOs, Hydration, PlatformKind};
 use fatdiff::Differences;
 use images::layout::{BOOT_BYTES, BOOT_OFFSET, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV, drivers_of_syslinux};
+use windows_volume::SYSTEM_HIVE;
+
+use crate::registry::{Due, Tools};
+use crate::windows_disk;
 
 /// Configurations of the boot loaders, to which hydration adds drivers.
 pub const LOADERS: [&str; 2] = [SYSLINUX_CFG, LOADER_ENTRY];
@@ -38,16 +42,21 @@ pub struct Need {
     pub drivers: Vec<String>,
     /// Whether the copy's DHCP service does not start.
     pub dhcp: bool,
+    /// What is due in the registry of a Windows machine.
+    pub registry: Due,
+    /// Whether a rule demands hydration of such a machine.
+    pub by_rule: bool,
 }
 
 impl Need {
-    /// The need of a copy, of which `before` is the first disk without hydration, raw. `source` is
-    /// the platform that the machine ran on, and `drivers` are those of the target's controllers.
+    /// The need of a copy, of which `before` is the first disk without hydration, raw. The machine
+    /// ran on the platform `source`, and its copy is for `target`, whose controllers need
+    /// `drivers`.
     ///
     /// # Errors
     /// The disk's boot configuration cannot be read.
     pub fn of(
-        source: PlatformKind,
+        (source, target): (PlatformKind, PlatformKind),
         guest: Option<&KnownGuest>,
         before: &Utf8Path,
         drivers: &[&str],
@@ -60,17 +69,32 @@ impl Need {
         let by_rule = due_by_rule(source, guest);
         // A static address needs no service where no rule asks for one.
         let dhcp = by_rule && read(VARIANT_ENV)?.lines().any(|line| line == "DHCP=no");
-        Ok(Self { due: by_rule || !drivers.is_empty(), drivers, dhcp })
+        let due = by_rule || !drivers.is_empty();
+        let is_windows = guest.is_some_and(|guest| guest.os == GuestOs::Windows);
+        let registry =
+            if is_windows { Due { hydration: due, tools: tools(source, target) } } else { Due::NOTHING };
+        Ok(Self { due, drivers, dhcp, registry, by_rule })
     }
 
     /// The files that hydration may rewrite. It may do so with the same content where nothing is
     /// lacking, as long as it is due.
     #[must_use]
     pub fn editable(&self) -> &'static [&'static str] {
-        match self.due {
-            true => &[SYSLINUX_CFG, LOADER_ENTRY, VARIANT_ENV],
-            false => &[],
+        match (self.due, self.registry.anything()) {
+            (true, true) => &[SYSLINUX_CFG, LOADER_ENTRY, VARIANT_ENV, SYSTEM_HIVE],
+            (true, false) => &[SYSLINUX_CFG, LOADER_ENTRY, VARIANT_ENV],
+            (false, true) => &[SYSTEM_HIVE],
+            (false, false) => &[],
         }
+    }
+}
+
+/// FO-16, FB-15: what happens to VMware Tools on the way from one platform to another.
+fn tools(source: PlatformKind, target: PlatformKind) -> Tools {
+    match (source.profile().vmware_tools, target.profile().vmware_tools) {
+        (true, false) => Tools::AreDisabled,
+        (false, true) => Tools::StartAgain,
+        _ => Tools::Stay,
     }
 }
 
@@ -96,7 +120,8 @@ fn due_by_rule(source: PlatformKind, guest: Option<&KnownGuest>) -> bool {
 /// # Errors
 /// A disk cannot be read, or a boot partition has no sound FAT file system.
 pub fn boot_differences(before: &Utf8Path, after: &Utf8Path, edited: &[&str]) -> Result<Differences> {
-    let mut found = fatdiff::compare(&boot_partition(before)?, &boot_partition(after)?, edited)
+    let edited: Vec<_> = edited.iter().copied().filter(|file| *file != SYSTEM_HIVE).collect();
+    let mut found = fatdiff::compare(&boot_partition(before)?, &boot_partition(after)?, &edited)
         .with_context(|| format!("compare the boot partitions of {before} and {after}"))?;
     for range in &mut found.explained {
         *range = range.start + FIRST_SECTOR..range.end + FIRST_SECTOR;
@@ -108,13 +133,19 @@ pub fn boot_differences(before: &Utf8Path, after: &Utf8Path, edited: &[&str]) ->
 }
 
 /// The sectors of a disk that hydration edited, if it may edit these files: none if it may edit
-/// none, or if the boot partition can no longer be read.
+/// none, or if the file system that they are on can no longer be read.
 #[must_use]
 pub fn edited_sectors(before: &Utf8Path, after: &Utf8Path, editable: &[&str]) -> Vec<Range<u64>> {
-    if editable.is_empty() {
-        return Vec::new();
+    let mut sectors = Vec::new();
+    if editable.iter().any(|file| *file != SYSTEM_HIVE) {
+        sectors.extend(
+            boot_differences(before, after, editable).map(|found| found.explained).unwrap_or_default(),
+        );
     }
-    boot_differences(before, after, editable).map(|found| found.explained).unwrap_or_default()
+    if editable.contains(&SYSTEM_HIVE) {
+        sectors.extend(windows_disk::hive_sectors(before, after));
+    }
+    sectors
 }
 
 fn boot_partition(disk: &Utf8Path) -> Result<Vec<u8>> {
@@ -257,5 +288,21 @@ mod tests {
         assert_eq!(Need::default().editable(), [""; 0]);
         let due = Need { due: true, ..Need::default() };
         assert_eq!(due.editable(), [SYSLINUX_CFG, LOADER_ENTRY, VARIANT_ENV]);
+        let registry = Due { hydration: false, tools: Tools::AreDisabled };
+        assert_eq!(Need { registry, ..Need::default() }.editable(), [SYSTEM_HIVE]);
+    }
+
+    #[test]
+    fn tools_are_disabled_away_from_vmware_and_start_again_there() {
+        use PlatformKind::{Azure, HyperV, Vmware};
+        let expected = [
+            (Vmware, Azure, Tools::AreDisabled),
+            (Azure, Vmware, Tools::StartAgain),
+            (HyperV, Azure, Tools::Stay),
+            (Vmware, Vmware, Tools::Stay),
+        ];
+        for (source, target, expected) in expected {
+            assert_eq!(tools(source, target), expected);
+        }
     }
 }

@@ -17,6 +17,8 @@
 //! - [`blame`]: whether an error is the core's failure or the test host's
 //! - [`judge`]: what the oracle says about the disks of a recovered machine
 //! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
+//! - [`windows_disk`]: the Windows volume of a guest's disk
+//! - [`registry`]: what a core may change in the registry of a Windows machine
 //! - [`supervision`]: a test process ends with its runner
 //! - [`ssh`]: log-in to a machine from outside
 //! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it
@@ -65,6 +67,7 @@ pub mod packed;
 pub mod real;
 pub mod recheck;
 mod refusal;
+pub mod registry;
 pub mod regressions;
 pub mod report;
 pub mod report_command;
@@ -78,4 +81,5 @@ pub mod supervision;
 pub mod timeline;
 pub mod variants;
 pub mod verdict;
+pub mod windows_disk;
 pub mod wire_core;

@@ -71,6 +71,9 @@ pub struct Scenario {
     /// The original machine is powered on again before the reprotection.
     #[serde(default)]
     pub original_restarts: bool,
+    /// The machine is reported as Windows, and its system disk has a Windows volume.
+    #[serde(default)]
+    pub windows: bool,
     /// Rules that a run of a scenario on guests promises to judge. One that it did not judge is
     /// unknown, so that a check that was passed over is never taken for one that passed.
     #[serde(default)]

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::error::unknown;
-use crate::fault_hook::{FaultHook, Flushes, GRAIN, Merging, Verifying, test_machine};
+use crate::fault_hook::{FaultHook, Flushes, GRAIN, Merging, RegistryEdits, Verifying, test_machine};
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::jobs::registry::Jobs;
@@ -115,6 +115,11 @@ impl Context {
     /// How far a verification goes.
     pub(crate) fn verifying(&self) -> Verifying {
         self.fault_hook().map_or(Verifying::Everything, |hook| hook.verifying())
+    }
+
+    /// Which start types are changed on a Windows disk.
+    pub(crate) fn registry_edits(&self) -> RegistryEdits {
+        self.fault_hook().map_or(RegistryEdits::Needed, |hook| hook.registry_edits())
     }
 
     /// Granularity of transfers in bytes.

@@ -42,6 +42,11 @@ pub trait FaultHook: Send + Sync {
         true
     }
 
+    /// Which start types of drivers and services are changed on a Windows disk.
+    fn registry_edits(&self) -> RegistryEdits {
+        RegistryEdits::Needed
+    }
+
     /// Whether to notice that a disk of the source has another size than its replica.
     fn notices_growth(&self) -> bool {
         true
@@ -115,6 +120,31 @@ pub enum Verifying {
     TrustsAllocation,
     /// It reports what differs and leaves it so.
     RepairsNothing,
+}
+
+/// Which start types of drivers and services are changed on a Windows disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistryEdits {
+    /// Those that have to be, in the current control set.
+    Needed,
+    /// Those that have to be, in every control set.
+    EverySet,
+    /// Those that have to be, but in the first control set, current or not.
+    FirstSet,
+    /// None.
+    None,
+    /// Of the drivers, all but one.
+    AllButOne,
+    /// Those that have to be, and another service's.
+    OneMore,
+    /// Those that have to be, in whatever state the volume is.
+    AnyState,
+    /// Those that have to be, also on disks of which no machine needs it.
+    Everywhere,
+    /// VMware Tools are not disabled.
+    ToolsStart,
+    /// VMware Tools are not enabled again.
+    ToolsStayDisabled,
 }
 
 /// How recovery points are merged away.

@@ -63,6 +63,7 @@ impl ReplicationCore for Core {
                 Verify,
             ],
             plans: registry::LIMITS,
+            windows_registry: true,
         })
     }
 

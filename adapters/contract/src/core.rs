@@ -20,6 +20,10 @@ pub struct Capabilities {
     pub operations: Vec<Operation>,
     /// Limits of a recovery plan (EX-P1).
     pub plans: PlanLimits,
+    /// Whether it changes the registry of Windows machines where hydration, a failover from VMware
+    /// or a failback asks for it (FO-16, FB-15, FX-70, FX-71). Left out, it is false.
+    #[serde(default)]
+    pub windows_registry: bool,
 }
 
 /// The refusal of an operation that a core does not implement.

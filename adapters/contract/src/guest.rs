@@ -37,6 +37,11 @@ impl GuestFacts {
     /// Drivers that must all start at boot in a VMware machine; otherwise its copy needs hydration
     /// (HY-06).
     pub const CLOUD_DRIVERS: [&'static str; 5] = ["storvsc", "vmbus", "storflt", "intelide", "atapi"];
+    /// The service of a Windows machine that gets its address by DHCP (HY-05).
+    pub const DHCP_SERVICE: &'static str = "Dhcp";
+    /// The service of VMware Tools in a Windows machine. It is disabled in the target when a
+    /// machine fails over from VMware, and starts again when it fails back (FO-16, FB-15).
+    pub const VMWARE_TOOLS: &'static str = "VMTools";
     /// Release that does not support failback from a physical server (RE-20).
     pub const WINDOWS_2008_R2_SP1: &'static str = "Windows Server 2008 R2 SP1";
 }

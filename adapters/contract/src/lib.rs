@@ -84,7 +84,8 @@
 //! impl ReplicationCore for EmptyCore {
 //!     async fn capabilities(&self) -> Result<Capabilities, CoreError> {
 //!         let plans = PlanLimits { groups: 0, items: 0 };
-//!         Ok(Capabilities { name: "empty 1.0".to_owned(), operations: Vec::new(), plans })
+//!         let name = "empty 1.0".to_owned();
+//!         Ok(Capabilities { name, operations: Vec::new(), plans, windows_registry: false })
 //!     }
 //!     async fn enable_protection(&self, request: &EnableProtection) -> Result<JobId, CoreError> {
 //!         unknown("machine", &request.machine)

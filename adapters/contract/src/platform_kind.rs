@@ -54,6 +54,8 @@ pub struct PlatformProfile {
     pub private_link: bool,
     /// Whether machines can have managed disks, which are exported as VHDs (HF-26).
     pub managed_disks: bool,
+    /// Whether VMware Tools run in its Windows machines, and are of no use elsewhere (FO-16).
+    pub vmware_tools: bool,
 }
 
 /// Whether copies of a platform's machines need hydration (HY-01 to HY-07).
@@ -104,6 +106,7 @@ const VMWARE: PlatformProfile = PlatformProfile {
     datastores: true,
     private_link: false,
     managed_disks: false,
+    vmware_tools: true,
 };
 
 /// A physical server is protected like a VMware machine, but comes back as one (PH-01, PH-02).
@@ -113,6 +116,7 @@ const PHYSICAL: PlatformProfile = PlatformProfile {
     manager: None,
     master_target: false,
     datastores: false,
+    vmware_tools: false,
     ..VMWARE
 };
 
@@ -130,6 +134,7 @@ const HYPER_V: PlatformProfile = PlatformProfile {
     datastores: false,
     private_link: false,
     managed_disks: false,
+    vmware_tools: false,
 };
 
 const AZURE: PlatformProfile = PlatformProfile {
@@ -146,6 +151,7 @@ const AZURE: PlatformProfile = PlatformProfile {
     datastores: false,
     private_link: true,
     managed_disks: true,
+    vmware_tools: false,
 };
 
 /// libvirt answers on every host, so a site of KVM hosts has no manager of its own.
@@ -163,6 +169,7 @@ const KVM: PlatformProfile = PlatformProfile {
     datastores: false,
     private_link: false,
     managed_disks: false,
+    vmware_tools: false,
 };
 
 const DAY: Millis = Millis(24 * 60 * 60 * 1000);

@@ -7,9 +7,11 @@ use std::ops::Range;
 
 use contract::Firmware;
 use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
+use windows_volume::ENTRY_BYTES;
 
 use crate::Snapshot;
 use crate::disk::{BOOT_PARTITION, SECTOR, boot_partition_at_end};
+use crate::windows_disk::{self, SECOND_ENTRY};
 
 const SYSLINUX: &str = "syslinux.cfg";
 const ENTRY: &str = "loader/entries/roundtrip.conf";
@@ -79,9 +81,13 @@ fn boot_record(start: u64) -> Vec<u8> {
     record
 }
 
-/// Where the boot partition of a disk is, in bytes; `None` if it has no valid boot record.
+/// Where the boot partition of a disk is, in bytes; `None` if it has no valid boot record. Behind
+/// the first partition's entry the record may have that of a Windows volume.
 pub(crate) fn place(disk: &Snapshot) -> Option<Range<u64>> {
-    let record = disk.bytes(0, SECTOR);
+    let mut record = disk.bytes(0, SECTOR);
+    if windows_disk::windows_place(disk).is_some() {
+        record[SECOND_ENTRY..SECOND_ENTRY + ENTRY_BYTES].fill(0);
+    }
     let places = [BOOT_PARTITION, boot_partition_at_end(disk.size())];
     places.into_iter().find(|place| record[..] == boot_record(place.start)[..])
 }

@@ -4,15 +4,22 @@ use std::ops::Range;
 
 use crate::boot_partition::{EDITED_FILES, loaded_drivers};
 use crate::disk::SECTOR;
-use crate::{Allowed, SimBoot, Snapshot, boot_partition};
+use crate::{Allowed, SimBoot, SimDisk, Snapshot, boot_partition, windows_disk};
 
 impl SimBoot {
     /// The bytes in which this machine's disks may differ from `before`, the disks that they were
-    /// recovered from. There are none unless a driver was missing that the machine needs here; then
-    /// they are the sectors that edits of the boot loaders' configurations explain.
+    /// recovered from: the sectors that edits of the boot loaders' configurations explain, if a
+    /// driver was missing that the machine needs here, and the registry of a Windows volume, if
+    /// only start types differ in it that a core may have to change.
     #[must_use]
     pub fn hydrated_since(&self, before: &[Snapshot]) -> Vec<Allowed> {
         let (Some(before), Some(after)) = (before.first(), self.disks.first()) else { return Vec::new() };
+        let registry = windows_disk::edited(before, &after.base);
+        let registry = registry.into_iter().map(|bytes| Allowed { disk: 0, bytes });
+        self.loaders_edited_since(before, after).into_iter().chain(registry).collect()
+    }
+
+    fn loaders_edited_since(&self, before: &Snapshot, after: &SimDisk) -> Vec<Allowed> {
         let loaded = loaded_drivers(before);
         if self.drivers.iter().all(|driver| loaded.contains(driver)) {
             return Vec::new();
@@ -39,7 +46,7 @@ mod tests {
     use crate::Storage;
     use crate::boot_partition::format;
     use crate::disk::{BOOT_PARTITION, SMALLEST};
-    use crate::{Cut, SimDisk, cut_of, store::Store};
+    use crate::{Cut, cut_of, store::Store};
 
     fn disk(parts: &[(u64, Vec<u8>)]) -> Snapshot {
         let mut store = Store::new(Storage::default());

@@ -2,14 +2,16 @@
 
 use contract::PlatformErrorKind as Kind;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use contract::{
     Bytes, DiskId, Firmware, GuestFacts, GuestOs, MachineId, MachineSpec, MachineView, Network, Placement,
     PlatformError, VolumeId,
 };
+use windows_volume::{VOLUME_BYTES, WindowsVolume};
 
 use crate::disk::{BOOT_PARTITION, Layout, SECTOR, SMALLEST, boot_partition_at_end};
-use crate::{Load, SimProfile, SimSite, boot_partition};
+use crate::{Load, SimProfile, SimSite, boot_partition, windows_disk};
 
 /// A machine to install.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub struct SimInstall {
     pub machine: MachineId,
     /// Firmware.
     pub firmware: Firmware,
-    /// Operating system; it does not affect the disks.
+    /// Operating system, as the platform reports it.
     pub os: GuestOs,
     /// Facts about the guest that its agent reports.
     pub guest: GuestFacts,
@@ -34,6 +36,8 @@ pub struct SimInstall {
     pub loads: Option<Vec<String>>,
     /// Drivers that are on its boot partition and can be added.
     pub carries: Vec<String>,
+    /// The Windows volume at the end of its first disk; see [`SimInstall::with_windows`].
+    pub windows: Option<WindowsVolume>,
 }
 
 impl SimInstall {
@@ -53,7 +57,19 @@ impl SimInstall {
             boots_at_end: false,
             loads: None,
             carries: drivers.into_iter().map(ToOwned::to_owned).collect(),
+            windows: None,
         }
+    }
+
+    /// The machine with a Windows volume, for which its first disk gets larger.
+    #[must_use]
+    pub fn with_windows(mut self, windows: WindowsVolume) -> Self {
+        self.os = GuestOs::Windows;
+        self.windows = Some(windows);
+        if let Some((_, size)) = self.disks.first_mut() {
+            size.0 += VOLUME_BYTES;
+        }
+        self
     }
 
     /// The volume of a disk after installation.
@@ -75,6 +91,9 @@ impl SimInstall {
         }
     }
 }
+
+/// Where a Windows volume is on its disk, in bytes, and its content.
+type WindowsPart = (Range<u64>, Vec<u8>);
 
 impl SimSite {
     /// Installs a machine; it stays off.
@@ -100,10 +119,17 @@ impl SimSite {
         };
         let formatted = boot_partition::format(&loads, &install.carries, boot.start)
             .map_err(|error| self.refuse(Kind::Failed, format!("format a boot partition: {error}")))?;
+        let mut formatted = Vec::from(formatted);
+        let windows = self.windows_of(install)?;
+        if let (Some((place, content)), Some((_, record))) = (&windows, formatted.first_mut()) {
+            windows_disk::add_partition(record, place);
+            formatted.push((place.start, content.clone()));
+        }
         self.with(|state| {
             let mut put = |volume: &VolumeId, offset, data: &[u8]| state.store.write(volume, offset, data);
             for (index, (volume, size)) in volumes.iter().enumerate() {
-                let layout = Layout::new(index, volumes.len(), *size, install.load, &boot);
+                let end = windows.as_ref().filter(|_| index == 0).map_or(*size, |(place, _)| place.start);
+                let layout = Layout::new(index, volumes.len(), end, install.load, &boot);
                 put(volume, SECTOR as u64, &layout.encode())?;
                 if let Some(range) = layout.rewritten() {
                     put(volume, range.start, &vec![0xa5; (range.end - range.start) as usize])?;
@@ -116,5 +142,18 @@ impl SimSite {
         })
         .map_err(|broken| self.refuse(Kind::Failed, broken))?;
         self.add_machine(&install.spec())
+    }
+
+    /// Where a machine's Windows volume is on its first disk, and its content.
+    fn windows_of(&self, install: &SimInstall) -> Result<Option<WindowsPart>, PlatformError> {
+        let (Some(windows), Some((_, size))) = (&install.windows, install.disks.first()) else {
+            return Ok(None);
+        };
+        let impossible = |why: String| self.refuse(Kind::Failed, format!("install a Windows volume: {why}"));
+        let start = size.0.checked_sub(VOLUME_BYTES).filter(|start| *start >= SMALLEST);
+        let start = start.filter(|_| !install.boots_at_end);
+        let start = start.ok_or_else(|| impossible(format!("no room on {} bytes", size.0)))?;
+        let content = windows.bytes().map_err(|error| impossible(error.to_string()))?;
+        Ok(Some((start..size.0, content)))
     }
 }

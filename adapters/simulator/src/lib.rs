@@ -25,6 +25,7 @@
 //! - `content`, `store`, `change_records`: volumes; `extents`: how a site tells what changed
 //! - `write_cache`: what clients have written to a volume and not flushed
 //! - `disk`, `boot_partition`, `ledger`: the content of a machine's disks
+//! - `windows_disk`: the Windows volume beside them
 //! - `guest`, `boot`: the guest of a machine, and the record of its boot
 //! - `hydrated`: what hydration may have edited on a machine's first disk
 //! - `site`, `power`, `snapshots`, `volumes`, `exports`: the platform
@@ -66,6 +67,7 @@ pub mod testbed;
 mod trace;
 mod tracker_lies;
 mod volumes;
+mod windows_disk;
 mod world;
 mod write_cache;
 mod write_order;
@@ -83,5 +85,6 @@ pub use profile::{Extents, SimConfig, SimProfile, Storage, TrackingPersistence};
 pub use site::SimSite;
 pub use trace::Event;
 pub use tracker_lies::TrackerLie;
+pub use windows_disk::{system_hive, windows_place};
 pub use world::{SimWorld, run};
 pub use write_order::{Allowed, Cut, DiskSizes, Mismatch, PrefixMatch, cut_of, durable_before, last_record};

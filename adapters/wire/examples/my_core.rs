@@ -53,7 +53,8 @@ fn unknown(what: &str) -> CoreError {
 impl ReplicationCore for MyCore {
     async fn capabilities(&self) -> Result<Capabilities, CoreError> {
         let plans = PlanLimits { groups: 0, items: 0 };
-        Ok(Capabilities { name: "my-core 0.1.0".to_owned(), operations: Vec::new(), plans })
+        let name = "my-core 0.1.0".to_owned();
+        Ok(Capabilities { name, operations: Vec::new(), plans, windows_registry: false })
     }
 
     async fn create_policy(&self, id: &PolicyId, policy: &Policy) -> Result<(), CoreError> {

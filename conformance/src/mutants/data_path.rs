@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use contract::MachineSpec;
 
 use super::activation::Activation;
-use crate::core_under_test::{Extent, FaultHook, Flushes, Verifying};
+use crate::core_under_test::{Extent, FaultHook, Flushes, RegistryEdits, Verifying};
 
 /// Size of a sector in bytes.
 const SECTOR: usize = 512;
@@ -36,6 +36,13 @@ impl FaultHook for ActivatedFault {
         let hydrates = !self.activation.is_active() || self.fault.hydrates();
         self.note(!hydrates);
         hydrates
+    }
+
+    fn registry_edits(&self) -> RegistryEdits {
+        let active = self.activation.is_active();
+        let edits = if active { self.fault.registry_edits() } else { RegistryEdits::Needed };
+        self.note(edits != RegistryEdits::Needed);
+        edits
     }
 
     fn notices_growth(&self) -> bool {
@@ -278,6 +285,19 @@ impl FaultHook for SkipHydration {
 
     fn hydrates(&self) -> bool {
         false
+    }
+}
+
+/// Changes other start types than it has to in the registry of a Windows machine.
+pub(super) struct EditsRegistry(pub(super) RegistryEdits);
+
+impl FaultHook for EditsRegistry {
+    fn pass(&self, _batch: u64, _extent: &mut Extent) -> bool {
+        true
+    }
+
+    fn registry_edits(&self) -> RegistryEdits {
+        self.0
     }
 }
 

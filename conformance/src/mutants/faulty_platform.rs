@@ -295,6 +295,9 @@ impl Platform for FaultyPlatform {
         if self.has(PlatformFault::HydratesSilently) {
             site_acts::edit_boot_partition(&self.platform, &spec).await?;
         }
+        if self.has(PlatformFault::HydratesThePoint) {
+            site_acts::edit_below(&self.platform, &spec).await?;
+        }
         self.edit_guest_settings(&spec).await?;
         self.platform.create_machine(&spec).await
     }

@@ -58,6 +58,8 @@ pub enum PlatformFault {
     TransfersEverything,
     /// Edits the system disk of every machine before it makes it.
     HydratesSilently,
+    /// Writes into the recovery point, too, what it edits on the system disk of a target.
+    HydratesThePoint,
     /// Writes the disks of another machine instead of those that it has to write.
     WritesForeignDisk,
     /// Makes machines whose last disk is empty and one byte short.

@@ -180,6 +180,20 @@ pub(super) async fn first_change(
     Ok(changed.map(|index| ((index * SECTOR) as u64, below[index])))
 }
 
+/// Writes the first sector in which a machine's system disk differs from the volume below it into
+/// that volume.
+pub(super) async fn edit_below(
+    platform: &Arc<dyn Platform>,
+    spec: &MachineSpec,
+) -> Result<(), PlatformError> {
+    let Some((_, system)) = spec.disks.first() else { return Ok(()) };
+    let below = below(platform, system).await?;
+    match first_change(platform, &below, system).await? {
+        Some(edited) => write_sector(platform, &below, edited).await,
+        None => Ok(()),
+    }
+}
+
 /// Writes a sector into a volume.
 pub(super) async fn write_sector(
     platform: &Arc<dyn Platform>,

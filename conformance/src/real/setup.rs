@@ -2,12 +2,13 @@
 
 use camino::Utf8Path;
 use contract::{
-    DiskId, EnableProtection, Firmware, GroupId, GuestFacts, GuestOs, MachineId, MachineSpec, Network,
-    Placement, Platform, Policy, TargetSettings, VolumeId,
+    ComponentKind, DiskId, EnableProtection, Firmware, GroupId, GuestFacts, GuestOs, MachineId, MachineSpec,
+    Network, Placement, Platform, Policy, TargetSettings, VolumeId,
 };
 use harness::machine;
 use images::shape::{ORDINARY, Shape};
 use standins::{Installed, StandInSite, TrackingMechanism};
+use windows_volume::{StartType, WindowsVolume};
 
 use crate::blame::ScenarioError;
 use crate::hydration::KnownGuest;
@@ -19,6 +20,10 @@ use crate::real::workload::{
     APP_CONSISTENT_EVERY, INTERVAL, MEMORY, MOST_POINTS, MOST_POINTS_WITH_APP_CONSISTENT, POLICY,
 };
 use crate::rules::ids::LC_01;
+use crate::windows_disk;
+
+/// The driver that does not start at boot on a Windows volume.
+const LACKING: &str = "storvsc";
 
 /// What is installed: the guest, and what its platform and agent say about it.
 #[derive(Clone, Debug)]
@@ -31,6 +36,8 @@ pub(crate) struct InstallProfile {
     pub(crate) facts: GuestFacts,
     /// Subnet and address.
     pub(crate) placement: Placement,
+    /// The Windows volume on the system disk, if it has one.
+    pub(crate) windows: Option<WindowsVolume>,
 }
 
 impl InstallProfile {
@@ -42,7 +49,17 @@ impl InstallProfile {
             ..images::Variant::default()
         };
         let facts = GuestFacts::default();
-        Ok(Self { variant, os: GuestOs::Linux, facts, placement: Placement::default() })
+        Ok(Self { variant, os: GuestOs::Linux, facts, placement: Placement::default(), windows: None })
+    }
+
+    /// The machine with a Windows volume, on which a driver of the cloud does not start at boot, as
+    /// its agent reports.
+    fn with_windows(mut self) -> Self {
+        let starts = vec![(LACKING.to_owned(), StartType::MANUAL)];
+        self.os = GuestOs::Windows;
+        self.facts.boot_drivers.retain(|driver| driver != LACKING);
+        self.windows = Some(WindowsVolume { starts, current: 2, ..WindowsVolume::default() });
+        self
     }
 
     /// Changes the guest, and what its agent reports about services accordingly.
@@ -56,7 +73,17 @@ impl InstallProfile {
 
 /// Installs a native machine on the primary site, boots it and starts its load.
 pub(crate) async fn boot_source(context: &ScenarioContext) -> Result<Running, ScenarioError> {
-    boot_source_as(context, &InstallProfile::native(&context.primary).await?).await
+    let native = InstallProfile::native(&context.primary).await?;
+    if !context.scenario.windows {
+        return boot_source_as(context, &native).await;
+    }
+    // A machine goes back through a master target that runs its own operating system (RE-11).
+    context.primary.components().alter("master-target", |component| {
+        if let ComponentKind::MasterTarget(target) = &mut component.kind {
+            target.os = GuestOs::Windows;
+        }
+    });
+    boot_source_as(context, &native.with_windows()).await
 }
 
 /// Installs a machine with this profile on the primary site, boots it and starts its load.
@@ -101,6 +128,9 @@ async fn install_as(
 ) -> Result<(), ScenarioError> {
     std::fs::create_dir_all(dir).map_err(harness::Error::file(dir))?;
     let shaped = images::disks(image, shape, &profile.variant, dir).map_err(harness::Error::from)?;
+    if let (Some(windows), Some(system)) = (&profile.windows, shaped.first()) {
+        windows_disk::add(&system.path, windows)?;
+    }
     let disks =
         shaped.iter().map(|disk| (DiskId::from(disk.name), VolumeId(format!("{machine}-{}", disk.name))));
     let spec = MachineSpec {

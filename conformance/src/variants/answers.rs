@@ -31,7 +31,12 @@ impl Difference for MinimumCore {
     fn capabilities(&self, all: Capabilities) -> Capabilities {
         use contract::Operation::{Commit, PlannedFailover, TestFailover, UnplannedFailover};
         let operations = vec![UnplannedFailover, PlannedFailover, TestFailover, Commit];
-        Capabilities { operations, plans: contract::PlanLimits { groups: 0, items: 0 }, ..all }
+        Capabilities {
+            operations,
+            plans: contract::PlanLimits { groups: 0, items: 0 },
+            windows_registry: false,
+            ..all
+        }
     }
 
     async fn protect(

@@ -6,18 +6,24 @@ use contract::{ChangesUnavailable, DiskSnapshot};
 use simulator::Capture;
 
 use super::difference::Difference;
-use crate::core_under_test::{Extent, FaultHook, Merging};
+use crate::core_under_test::{Extent, FaultHook, Merging, RegistryEdits};
 
 /// A hook that answers the questions that the rules leave open.
 struct Choices {
     grain: u64,
     merging: Merging,
     quiesces_at_once: bool,
+    registry_edits: RegistryEdits,
 }
 
 impl Choices {
     fn usual() -> Self {
-        Self { grain: 64 * 1024, merging: Merging::default(), quiesces_at_once: true }
+        Self {
+            grain: 64 * 1024,
+            merging: Merging::default(),
+            quiesces_at_once: true,
+            registry_edits: RegistryEdits::Needed,
+        }
     }
 }
 
@@ -36,6 +42,10 @@ impl FaultHook for Choices {
 
     fn quiesces_at_once(&self) -> bool {
         self.quiesces_at_once
+    }
+
+    fn registry_edits(&self) -> RegistryEdits {
+        self.registry_edits
     }
 }
 
@@ -73,6 +83,15 @@ pub(super) struct QuiescesLater;
 impl Difference for QuiescesLater {
     fn hook(&self) -> Option<Box<dyn FaultHook>> {
         Some(Box::new(Choices { quiesces_at_once: false, ..Choices::usual() }))
+    }
+}
+
+/// Edits every control set of a registry.
+pub(super) struct EveryControlSet;
+
+impl Difference for EveryControlSet {
+    fn hook(&self) -> Option<Box<dyn FaultHook>> {
+        Some(Box::new(Choices { registry_edits: RegistryEdits::EverySet, ..Choices::usual() }))
     }
 }
 

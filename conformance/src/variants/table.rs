@@ -1,7 +1,9 @@
 //! Every variant, what it does differently, and what allows that.
 
 use super::answers::{FailsJobs, MinimumCore, RefusesEarly};
-use super::data::{ComparesOften, EpochConsistent, LargeGrains, MergesAtOnce, NeverMerges, QuiescesLater};
+use super::data::{
+    ComparesOften, EpochConsistent, EveryControlSet, LargeGrains, MergesAtOnce, NeverMerges, QuiescesLater,
+};
 use super::difference::Difference;
 use super::health::WarnsFirst;
 use super::names::{OtherJobIds, OtherTestMachines, OtherVolumeNames};
@@ -209,6 +211,12 @@ pub const VARIANTS: &[Variant] = &[
         "takes the first application-consistent point only after the policy's time between two",
         "Policy::app_consistent_every: the first one within this time",
         QuiescesLater,
+    ),
+    variant!(
+        "every-control-set",
+        "edits every control set in the registry of a Windows machine",
+        "FX-70, HY-10: the control set that the machine starts with; the others may be changed alike",
+        EveryControlSet,
     ),
     variant!(
         "warns-first",

@@ -4,7 +4,8 @@
 //! are on the machine's own boot partition; hydration adds them to the boot loaders'
 //! configurations. Clouds assign addresses by DHCP, so hydration also enables the guest's DHCP
 //! service. It edits the target copy through NBD and needs only the partition table and the FAT
-//! file system.
+//! file system. On a Windows disk ([`windows`]) it changes the start types of drivers and services
+//! in the registry.
 
 pub(crate) mod due;
 mod gpt;
@@ -12,6 +13,7 @@ mod loader;
 mod partition;
 mod service;
 mod stream;
+pub(crate) mod windows;
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -33,6 +35,8 @@ pub(crate) struct Repairs {
     pub(crate) drivers: Vec<String>,
     /// Whether the DHCP service was enabled.
     pub(crate) dhcp: bool,
+    /// Drivers and services of Windows whose start types were changed.
+    pub(crate) services: Vec<String>,
 }
 
 impl std::fmt::Display for Repairs {
@@ -43,6 +47,9 @@ impl std::fmt::Display for Repairs {
         }
         if self.dhcp {
             done.push("enabled DHCP".to_owned());
+        }
+        if !self.services.is_empty() {
+            done.push(format!("changed the start of {}", self.services.join(", ")));
         }
         if done.is_empty() { f.write_str("nothing was missing") } else { f.write_str(&done.join("; ")) }
     }
@@ -61,7 +68,7 @@ pub(crate) fn repair(uri: &str, drivers: &[String]) -> Result<Repairs, CoreError
     fat.unmount().map_err(|e| failed(format!("the boot partition: {e}")))?;
     // The file system does not do so after its last writes.
     client.borrow_mut().flush().map_err(crate::transfer::nbd_error)?;
-    Ok(Repairs { drivers, dhcp })
+    Ok(Repairs { drivers, dhcp, services: Vec::new() })
 }
 
 /// Adds the drivers to every boot loader's configuration, because the firmware decides which loader

@@ -223,11 +223,19 @@ async fn merge_into_original(
         }
     })
     .await?;
-    if failback_target::changes_platform(ctx, item).await? {
-        let (site, machine) = &record.primary;
-        let disks = ctx.platform(site)?.machine(machine).await?.disks;
+    let (site, machine) = &record.primary;
+    let changes_platform = failback_target::changes_platform(ctx, item).await?;
+    if changes_platform || record.tools_started.is_some() {
+        let disks = platform.machine(machine).await?.disks;
         let disks: Volumes = disks.into_iter().map(|disk| (disk.id, disk.volume)).collect();
-        target::hydrate(ctx, job, site, &disks, "the machine fails back to another platform").await?;
+        if changes_platform {
+            let disks = (record.source_identity.os, &disks);
+            target::hydrate(ctx, job, site, disks, "the machine fails back to another platform").await?;
+        }
+        let has_tools = platform.site().await?.kind.profile().vmware_tools;
+        if let Some(started) = record.tools_started.filter(|_| has_tools) {
+            target::enable_tools(ctx, job, site, &disks, started).await?;
+        }
     }
     target::start_and_switch(ctx, item, job, &point.id, Side::Primary, record.built.clone()).await
 }

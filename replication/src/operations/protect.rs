@@ -81,6 +81,7 @@ fn new_record(request: &EnableProtection, pair: Pair, kind: PlatformKind, machin
         replicating_since: None,
         replication_error: None,
         quiesce_warning: None,
+        tools_started: None,
         quiesce_attempted: None,
         issues: Vec::new(),
         test_failover: None,

@@ -5,13 +5,15 @@
 use std::sync::Arc;
 
 use contract::{
-    Access, CoreError, DiskId, DiskView, ErrorCode, MachineId, MachineSpec, MachineView, Network, Phase,
-    Platform, PointId, PowerState, RecoveryPoint, Side, SiteId, Step, VolumeId,
+    Access, CoreError, DiskId, DiskView, ErrorCode, GuestOs, MachineId, MachineSpec, MachineView, Network,
+    Phase, Platform, PointId, PowerState, RecoveryPoint, Side, SiteId, Step, VolumeId,
 };
 
 use crate::context::Context;
 use crate::exports;
-use crate::hydrate::{self, due};
+use crate::fault_hook::RegistryEdits;
+use crate::hydrate::windows::{Change, Changed};
+use crate::hydrate::{self, Repairs, due};
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::state::{Progress, Record, Volumes};
@@ -32,7 +34,8 @@ pub(super) async fn build_and_switch(
     ctx.update(item, |record| record.progress.note_target_off()).await?;
     let disks = name_disks(ctx, item, point, "run", |record, disks| record.built = disks).await?;
     job.step("build target disks", derive_disks(ctx, item, point, &disks)).await?;
-    hydrate_if_due(ctx, item, job, &disks).await?;
+    let tools_started = adapt_disks(ctx, item, job, &disks).await?;
+    ctx.update(item, |record| record.tools_started = tools_started).await?;
     let machine = item.record.lock().await.recovery.1.clone();
     let network = item.record.lock().await.target.network.unwrap_or(Network::Production);
     let created = create_machine(ctx, item, &machine, &disks, network);
@@ -104,25 +107,53 @@ pub(super) async fn derive_disks(
     Ok(())
 }
 
-/// Hydrates the target's disks, if the machine needs it (HY-01 to HY-07).
-pub(super) async fn hydrate_if_due(
+/// Hydrates the target's disks, if the machine needs it (HY-01 to HY-07), and disables VMware Tools
+/// where they are of no use (FO-16). Returns how those started, if they did.
+pub(super) async fn adapt_disks(
     ctx: &Context,
     item: &Item,
     job: &Job,
     disks: &Volumes,
-) -> Result<(), CoreError> {
+) -> Result<Option<u32>, CoreError> {
     let (site, source) = {
         let record = item.record.lock().await;
         (record.recovery.0.clone(), record.source_identity.clone())
     };
     let target = ctx.platform(&site)?.site().await?.kind;
-    match due::reason(&source, target) {
-        Some(reason) => {
-            let because = format!("{} ({})", reason.because, reason.rule);
-            hydrate(ctx, job, &site, disks, &because).await
-        }
-        None => Ok(()),
+    if let Some(reason) = due::reason(&source, target) {
+        let because = format!("{} ({})", reason.because, reason.rule);
+        hydrate(ctx, job, &site, (source.os, disks), &because).await?;
+    } else if source.os == GuestOs::Windows && ctx.registry_edits() == RegistryEdits::Everywhere {
+        edit_registry(ctx, &site, disks, Change::MakeReady).await?;
     }
+    let has_tools = source.os == GuestOs::Windows && source.kind.profile().vmware_tools;
+    let mut started = None;
+    if has_tools && !target.profile().vmware_tools {
+        // A machine that runs with tools it has no use for is better than none.
+        job.try_step("disable VMware Tools", async {
+            let changed = edit_registry(ctx, &site, disks, Change::DisableTools).await?;
+            started = changed.first().map(|tools| tools.before);
+            job.note(if started.is_some() { "disabled" } else { "there was nothing to disable" })
+        })
+        .await?;
+    }
+    Ok(started)
+}
+
+/// Lets VMware Tools start again that the failover disabled (FB-15), on the disks of a machine that
+/// has come back.
+pub(super) async fn enable_tools(
+    ctx: &Context,
+    job: &Job,
+    site: &SiteId,
+    disks: &Volumes,
+    started: u32,
+) -> Result<(), CoreError> {
+    let enable = async {
+        let changed = edit_registry(ctx, site, disks, Change::EnableTools(started)).await?;
+        job.note(if changed.is_empty() { "they were enabled" } else { "enabled" })
+    };
+    job.try_step("enable VMware Tools", enable).await.map(drop)
 }
 
 /// Makes disks bootable on a site's hardware.
@@ -130,31 +161,56 @@ pub(super) async fn hydrate(
     ctx: &Context,
     job: &Job,
     site: &SiteId,
-    disks: &Volumes,
+    (os, disks): (GuestOs, &Volumes),
     because: &str,
 ) -> Result<(), CoreError> {
     job.step(Step::HYDRATE, async {
-        let done = hydrate_disks(ctx, site, disks).await?;
+        let mut done = hydrate_disks(ctx, site, disks).await?;
+        if os == GuestOs::Windows {
+            let changed = edit_registry(ctx, site, disks, Change::MakeReady).await?;
+            done.services.extend(changed.into_iter().map(|changed| changed.service));
+        }
         job.note(&format!("{done}; due because {because}"))
     })
     .await
 }
 
 /// Repairs the boot disk. The point below it is not changed (HY-03, HY-06, HY-08).
-async fn hydrate_disks(ctx: &Context, site: &SiteId, disks: &Volumes) -> Result<String, CoreError> {
+async fn hydrate_disks(ctx: &Context, site: &SiteId, disks: &Volumes) -> Result<Repairs, CoreError> {
     if ctx.fault_hook().is_some_and(|hook| !hook.hydrates()) {
-        return Ok("left out".to_owned());
+        return Ok(Repairs::default());
     }
+    let drivers = ctx.platform(site)?.site().await?.boot_drivers;
+    on_boot_disk(ctx, site, disks, move |uri| hydrate::repair(uri, &drivers)).await
+}
+
+/// Changes the registry of the boot disk, if that is a Windows disk.
+async fn edit_registry(
+    ctx: &Context,
+    site: &SiteId,
+    disks: &Volumes,
+    change: Change,
+) -> Result<Vec<Changed>, CoreError> {
+    let edits = ctx.registry_edits();
+    on_boot_disk(ctx, site, disks, move |uri| hydrate::windows::edit(uri, change, edits)).await
+}
+
+/// Does work on the boot disk, which is given by its address.
+async fn on_boot_disk<T: Send + 'static>(
+    ctx: &Context,
+    site: &SiteId,
+    disks: &Volumes,
+    work: impl FnOnce(&str) -> Result<T, CoreError> + Send + 'static,
+) -> Result<T, CoreError> {
     let platform = ctx.platform(site)?;
-    let drivers = platform.site().await?.boot_drivers;
     let Some((_, boot_disk)) = disks.first() else {
         return Err(CoreError::new(ErrorCode::HydrationFailed, "the machine has no disk"));
     };
     let export = platform.export_volume(boot_disk, Access::Write).await?;
     let uri = export.uri.clone();
-    let repairs = blocking(move || hydrate::repair(&uri, &drivers)).await;
+    let done = blocking(move || work(&uri)).await;
     exports::close(&platform, &export.id).await?;
-    Ok(repairs?.to_string())
+    done
 }
 
 /// Creates a machine on the recovery side, powered off.

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::operations::allowed::check_state;
-use crate::operations::target::{self, create_machine, derive_disks, hydrate_if_due, is_ours, name_disks};
+use crate::operations::target::{self, adapt_disks, create_machine, derive_disks, is_ours, name_disks};
 use crate::points::choose;
 use crate::processor::process_all;
 use crate::retention;
@@ -63,7 +63,7 @@ async fn build(
     }
     let (point, machine, disks) = reserve(ctx, item, request).await?;
     job.step("build target disks", derive_disks(ctx, item, &point, &disks)).await?;
-    hydrate_if_due(ctx, item, job, &disks).await?;
+    adapt_disks(ctx, item, job, &disks).await?;
     let created = create_machine(ctx, item, &machine, &disks, request.network);
     job.step("create target machine", created).await?;
     let site = item.record.lock().await.recovery.0.clone();

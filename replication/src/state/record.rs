@@ -95,6 +95,10 @@ pub(crate) struct Record {
     /// Replica volumes that the recovery side keeps from earlier rounds, so that only changes are
     /// transferred again (C-18).
     pub(crate) seed: Option<Volumes>,
+    /// How VMware Tools started before the last failover disabled them; `None` if it did not
+    /// (FO-16).
+    #[serde(default)]
+    pub(crate) tools_started: Option<u32>,
     /// Disks of the machine that a failover built on the recovery side, until they are removed with
     /// it.
     pub(crate) built: Volumes,

@@ -103,6 +103,7 @@ no_import_cycles! {
     statistics_has_no_import_cycles: "conformance/statistics/src",
     standins_has_no_import_cycles: "adapters/standins/src",
     tempdirs_has_no_import_cycles: "adapters/tempdirs/src",
+    windows_volume_has_no_import_cycles: "adapters/windows-volume/src",
     witness_has_no_import_cycles: "images/witness/src",
     wire_has_no_import_cycles: "adapters/wire/src",
     xtask_has_no_import_cycles: "xtask/src",

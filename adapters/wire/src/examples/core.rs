@@ -30,6 +30,7 @@ fn policies() -> Vec<Example> {
         name: "my-core 2.4".to_owned(),
         operations: vec![Operation::UnplannedFailover, Operation::TestFailover, Operation::Commit],
         plans: PlanLimits { groups: 0, items: 0 },
+        windows_registry: false,
     };
     vec![
         example!(capabilities {} => capabilities),

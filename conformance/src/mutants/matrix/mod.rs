@@ -8,6 +8,7 @@ mod points;
 mod preconditions;
 mod reports;
 mod requests;
+mod windows;
 
 use super::mutant::Mutant;
 
@@ -21,6 +22,7 @@ pub fn mutants() -> impl Iterator<Item = &'static Mutant> {
         machines::MUTANTS,
         reports::MUTANTS,
         requests::MUTANTS,
+        windows::MUTANTS,
         preconditions::IGNORED,
         preconditions::INVENTED,
     ];

@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
 use crate::real::context::{ScenarioContext, json_name};
-use crate::real::edge::hydration_diff::{check_boot_partition, hydrated, need_of};
+use crate::real::edge::hydration_diff::{check_boot_partition, check_registry, hydrated, need_of};
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::planned_switchover::PlannedSwitchover;
@@ -50,6 +50,11 @@ impl Failback<'_> {
         let switchover = PlannedSwitchover { edge, target, shutdown_rule: FB_06 };
         let recovered = switchover.run(&request).await?;
         check_state(context, &recovered, &own_disks).await?;
+        // No guest writes to a Windows volume, so the one in the cloud is what it booted with.
+        let cloud = &self.cloud.boot;
+        let (before, after) = (&cloud.disks[0].base, &recovered.boot.disks[0].base);
+        let need = need_of(context, cloud.profile.kind, before, &recovered.boot.profile)?;
+        check_registry(context, &need, before, after)?;
         if to_another_site {
             check_hydration(context, &recovered, &self.cloud.boot)?;
         }

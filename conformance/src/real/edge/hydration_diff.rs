@@ -15,7 +15,9 @@ use crate::hydration::{self, LOADERS, Need};
 use crate::real::context::ScenarioContext;
 use crate::real::edge::disk_pairs::{first_difference, pair_disks};
 use crate::real::edge::recovery_point::PointFiles;
+use crate::registry::{self, Tools};
 use crate::rules::ids::*;
+use crate::windows_disk;
 
 /// How many wrong sectors a finding lists.
 const LISTED: usize = 5;
@@ -46,7 +48,8 @@ pub(crate) fn need_of(
     before: &Utf8Path,
     target: &Profile,
 ) -> Result<Need, ScenarioError> {
-    Ok(Need::of(source, context.guest(), before, &target.hardware.disk_drivers())?)
+    let platforms = (source, target.kind);
+    Ok(Need::of(platforms, context.guest(), before, &target.hardware.disk_drivers())?)
 }
 
 /// FO-01, HY-07, HY-08: the machine was booted from exactly the recovery point, except for what
@@ -60,10 +63,17 @@ pub(crate) fn check_hydration(
 ) -> Result<Vec<String>, ScenarioError> {
     let pairs = pair_disks("the machine that was booted from the recovery point", point, &booted.disks);
     let pairs = pairs.inspect_err(|error| context.check(FO_01, false, error.to_string()))?;
+    let need = need_of(context, source, &point[0].raw, &booted.profile)?;
     for (index, (point, disk)) in pairs.into_iter().enumerate() {
-        // The boot partition of the first disk is judged below.
-        let ignored = if index == 0 { boot_partition() } else { 0..0 };
-        let difference = difference_outside(&disk.base, &point.raw, ignored)?;
+        // The boot partition of the first disk and its registry are judged below.
+        let mut ignored = Vec::new();
+        if index == 0 {
+            ignored.push(boot_partition());
+            if need.registry.anything() {
+                ignored.extend(windows_disk::hive_sectors(&point.raw, &disk.base));
+            }
+        }
+        let difference = difference_outside(&disk.base, &point.raw, &ignored)?;
         let found = difference.map_or_else(
             || format!("disk {} was booted as the recovery point has it", point.disk),
             |sector| format!("disk {}: sector {sector} differs from the recovery point", point.disk),
@@ -71,8 +81,40 @@ pub(crate) fn check_hydration(
         context.check(FO_01, difference.is_none(), found.clone());
         context.check(HY_08, difference.is_none(), found);
     }
-    let need = need_of(context, source, &point[0].raw, &booted.profile)?;
+    check_registry(context, &need, &point[0].raw, &booted.disks[0].base)?;
     check_boot_partition(context, &need, &point[0].raw, &booted.disks[0].base)
+}
+
+/// FB-15, FO-16, FX-70, HY-10: the registry of a Windows machine's copy differs in what is due from
+/// that of what it was made from, and in nothing else. `before` and `after` are raw disks.
+pub(crate) fn check_registry(
+    context: &ScenarioContext,
+    need: &Need,
+    before: &Utf8Path,
+    after: &Utf8Path,
+) -> Result<(), ScenarioError> {
+    let Some(was) = windows_disk::registry(before)? else { return Ok(()) };
+    let is = match windows_disk::registry(after) {
+        Ok(Some(is)) => is,
+        unreadable => {
+            let why = unreadable.err().map_or_else(|| "no Windows volume".to_owned(), |e| format!("{e:#}"));
+            context.check(HY_10, false, format!("the copy's registry: {why}"));
+            return Ok(());
+        }
+    };
+    let unexpected: Vec<_> = need.registry.unexpected(&was, &is).iter().map(ToString::to_string).collect();
+    context.check(HY_10, unexpected.is_empty(), format!("unexpected in the registry: {unexpected:?}"));
+    if need.by_rule {
+        let unready = registry::unready(&is);
+        context.check(FX_70, unready.is_empty(), format!("not as they have to be: {unready:?}"));
+    }
+    let start = registry::tools_start(&is);
+    match need.registry.tools {
+        Tools::AreDisabled => context.check(FO_16, !start, format!("VMware Tools start: {start}")),
+        Tools::StartAgain => context.check(FB_15, start, format!("VMware Tools start again: {start}")),
+        Tools::Stay => {}
+    }
+    Ok(())
 }
 
 /// FO-01, HY-07, HY-08: every sector of the boot partition is the same before and after, except for
@@ -139,10 +181,17 @@ pub(crate) fn guest_settings(disk: &Utf8Path) -> Result<String, ScenarioError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The first sector outside `ignored` in which two raw disks differ.
-fn difference_outside(a: &Utf8Path, b: &Utf8Path, ignored: Range<u64>) -> Result<Option<u64>, ScenarioError> {
-    for compared in [0..ignored.start, ignored.end..u64::MAX] {
-        if let Some(sector) = first_difference(a, b, compared)? {
+/// The first sector outside `ignored`, which is in order, in which two raw disks differ.
+fn difference_outside(
+    a: &Utf8Path,
+    b: &Utf8Path,
+    ignored: &[Range<u64>],
+) -> Result<Option<u64>, ScenarioError> {
+    let ends = ignored.iter().map(|range| range.end);
+    let starts = ignored.iter().map(|range| range.start);
+    let compared = std::iter::once(0).chain(ends).zip(starts.chain([u64::MAX]));
+    for (start, end) in compared {
+        if let Some(sector) = first_difference(a, b, start..end)? {
             return Ok(Some(sector));
         }
     }

@@ -35,6 +35,7 @@ mod test_failover;
 mod trackers;
 mod variety;
 mod verification;
+mod windows;
 
 use crate::sim::check::Check;
 
@@ -52,6 +53,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         hyperv::CHECKS,
         test_failover::CHECKS,
         hydration::CHECKS,
+        windows::CHECKS,
         plans::CHECKS,
         plan_groups::CHECKS,
         jobs::CHECKS,
