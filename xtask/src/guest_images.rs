@@ -67,7 +67,10 @@ pub fn list() -> Result<()> {
 pub fn make(cache: &Utf8Path, witness: &Utf8Path, agent: &Utf8Path) -> Result<()> {
     let programs = images::Programs { witness: witness.to_owned(), agent: agent.to_owned() };
     let image = images::ensure(cache, &programs, &mut |_| {})?;
+    let mut extras: Vec<_> = image.extras.read_dir_utf8()?.collect::<Result<_, _>>()?;
+    extras.sort_by(|one, other| one.file_name().cmp(other.file_name()));
     println!("{}\n{}\n{}", image.hash, image.system, image.data);
+    extras.iter().for_each(|extra| println!("{}", extra.path()));
     Ok(())
 }
 

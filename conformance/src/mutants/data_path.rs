@@ -179,7 +179,8 @@ pub(super) fn shorten(_: u64, extent: &mut Extent) -> bool {
     true
 }
 
-/// Writes to the second disk where a number of large sectors leads if they are taken for small ones.
+/// Writes to the second disk where a number of large sectors leads if they are taken for small
+/// ones.
 pub(super) fn in_small_sectors(_: u64, extent: &mut Extent) -> bool {
     const LARGE: u64 = 4096;
     if extent.disk == 1 {

@@ -55,10 +55,10 @@ if [ -n "$data" ]; then
         xfs*) superblock=0 kind=xfs options=inode64 ;;
         btrfs*) superblock=64 kind=btrfs options=discard=sync,commit=2 ;;
     esac
-    dd if="$data" of=/run/roundtrip/data.super bs=1024 skip=$superblock count=1 2> /dev/null
+    dd if="$data" of=/run/roundtrip/data.super bs=1024 skip="$superblock" count=1 2> /dev/null
     mounted=$data
     [ ! -x $agent ] || { $agent stack "$data" && mounted=/dev/mapper/${data##*/}; }
-    mount -t $kind -o noatime,$options "$mounted" /data
+    mount -t "$kind" -o "noatime,$options" "$mounted" /data
 fi
 [ "$DATA" = ext4 ] || /sbin/look-at-disks "$SWAP"
 case $DATA in btrfs*) /sbin/trim < /dev/null & ;; esac

@@ -1,4 +1,5 @@
-//! Reads a file system's state from a superblock, of ext4, XFS or btrfs, that was saved before mounting.
+//! Reads a file system's state from a superblock, of ext4, XFS or btrfs, that was saved before
+//! mounting.
 
 use std::path::Path;
 
