@@ -12,6 +12,9 @@ use crate::recipe::Recipe;
 use crate::rootfs::Parts;
 use crate::{build, extras, packages, tools};
 
+/// Names the image of a run by its hash.
+pub const IMAGE_VARIABLE: &str = "ROUNDTRIP_IMAGE";
+
 const CURRENT: &str = "current";
 const SYSTEM: &str = "system.raw";
 const DATA: &str = "data.raw";
@@ -78,12 +81,17 @@ pub fn ensure(cache: &Utf8Path, programs: &Programs, say: &mut dyn FnMut(&str)) 
     Ok(image)
 }
 
-/// The image that the last [`ensure`] returned; builds nothing. `None` if there is none.
+/// The image that `$ROUNDTRIP_IMAGE` names by its hash, or else the one that the last [`ensure`] in
+/// this cache returned; builds nothing. `None` if there is none. Another checkout may have built its
+/// own image since this run began, so a run names its image.
 ///
 /// # Errors
 /// The cache cannot be read.
 pub fn find(cache: &Utf8Path) -> Result<Option<Image>, ImageError> {
-    let Some(hash) = read_current(cache)? else { return Ok(None) };
+    let named = std::env::var(IMAGE_VARIABLE).ok().filter(|hash| !hash.is_empty());
+    let Some(hash) = named.map_or_else(|| read_current(cache), |hash| Ok(Some(hash)))? else {
+        return Ok(None);
+    };
     Ok(complete(cache, &hash).then(|| image(cache, &hash)))
 }
 

@@ -25,7 +25,7 @@ mod tools;
 mod tree;
 mod variant;
 
-pub use cache::{Image, StoredImage, cache_dir, ensure, find, list};
+pub use cache::{IMAGE_VARIABLE, Image, StoredImage, cache_dir, ensure, find, list};
 pub use error::ImageError;
 pub use packages::{PACKAGES, refresh_packages};
 pub use program::{Programs, build_programs};

@@ -19,8 +19,16 @@ pub fn needs_lists(system: &dyn System) -> bool {
     !built && images::PACKAGES.first().is_some_and(|package| lacks_lists(system, package))
 }
 
-/// Builds the image unless the cache holds it. Returns whether anything was built.
-pub fn ensure(root: &Utf8Path) -> Result<bool> {
+/// An image in the cache.
+pub struct Ensured {
+    /// Its hash.
+    pub hash: String,
+    /// Whether it was built, or another one was current.
+    pub is_new: bool,
+}
+
+/// Builds the image unless the cache holds it.
+pub fn ensure(root: &Utf8Path) -> Result<Ensured> {
     let cache = cache_dir();
     let before = images::find(&cache).unwrap_or_default();
     let bar = spinner("guest image");
@@ -38,12 +46,12 @@ pub fn ensure(root: &Utf8Path) -> Result<bool> {
         .and_then(|programs| images::ensure(&cache, &programs, &mut show));
     bar.finish_and_clear();
     let image = made.map_err(|error| infrastructure(format!("Tried to build the guest image: {error}")))?;
-    Ok(before.is_none_or(|old| old.hash != image.hash))
+    Ok(Ensured { is_new: before.is_none_or(|old| old.hash != image.hash), hash: image.hash })
 }
 
 /// The command `images build`.
 pub fn build(root: &Utf8Path) -> Result<()> {
-    let built = ensure(root)?;
+    let built = ensure(root)?.is_new;
     println!("{}", if built { "Built." } else { "Nothing to do: the image is up to date." });
     list()
 }

@@ -19,11 +19,16 @@ pub const CORE_DIR: &str = "ROUNDTRIP_CORE_DIR";
 /// The exit code of the argument parser for an argument that it does not know.
 const PARSER_USAGE: u8 = 2;
 
+/// Variables that say which guests a suite runs, and where.
+pub type Guests = [(&'static str, Option<String>); 2];
+
 /// The suite's binary, built.
 pub struct Suite {
     path: Utf8PathBuf,
     root: Utf8PathBuf,
     uri: String,
+    /// Hash of the guest image; `None`: the current one of the cache.
+    image: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -104,7 +109,18 @@ impl Suite {
         let path = report.iter().filter_map(|line| executable(line)).next_back();
         let path =
             path.ok_or_else(|| infrastructure(format!("cargo built no `{BINARY}`: is this tree complete?")))?;
-        Ok(Self { path, root: root.to_owned(), uri: uri.to_owned() })
+        Ok(Self { path, root: root.to_owned(), uri: uri.to_owned(), image: None })
+    }
+
+    /// The same suite with this guest image, also if another checkout makes its own the current one
+    /// of the cache meanwhile.
+    pub fn with_image(self, hash: String) -> Self {
+        Self { image: Some(hash), ..self }
+    }
+
+    /// The variables that say which guests it runs, and where.
+    pub fn guests(&self) -> Guests {
+        [("ROUNDTRIP_CONNECT", Some(self.uri.clone())), ("ROUNDTRIP_IMAGE", self.image.clone())]
     }
 
     /// The same suite as a copy in a directory, which later builds do not change.
@@ -119,7 +135,7 @@ impl Suite {
         let mut command = held(&self.path);
         command
             .args(arguments)
-            .env("ROUNDTRIP_CONNECT", &self.uri)
+            .envs(self.guests().into_iter().filter_map(|(name, value)| Some((name, value?))))
             .current_dir(&self.root)
             .stdin(Stdio::null());
         if let Ok(dir) = std::env::current_dir() {

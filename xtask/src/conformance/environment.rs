@@ -2,7 +2,7 @@
 
 use super::rundir::RunDir;
 use crate::cli::ConformanceArgs;
-use crate::suite::CORE_DIR;
+use crate::suite::{CORE_DIR, Guests};
 
 /// The seed of the simulated tier: set by `--seed`, or by a developer.
 pub const SEED: &str = "ROUNDTRIP_SEED";
@@ -13,12 +13,11 @@ const SNAPSHOTS: &str = "INSTA_";
 pub type Variable = (String, Option<String>);
 
 /// Every variable that a run sets or clears, so that none left in a shell changes what a run does.
-pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, uri: &str) -> Vec<Variable> {
+pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, guests: Guests) -> Vec<Variable> {
     let set = [
         ("ROUNDTRIP_RUN_DIR", Some(dir.path.to_string())),
         ("ROUNDTRIP_RUN_ID", Some(dir.id.clone())),
         ("ROUNDTRIP_RUN_NAME", arguments.run_name.clone()),
-        ("ROUNDTRIP_CONNECT", Some(uri.to_owned())),
         ("ROUNDTRIP_KEEP", arguments.keep.then(|| "1".to_owned())),
         ("ROUNDTRIP_CORE", arguments.core.clone()),
         (CORE_DIR, arguments.core.as_ref().and_then(|_| here())),
@@ -31,7 +30,7 @@ pub fn for_tests(arguments: &ConformanceArgs, dir: &RunDir, uri: &str) -> Vec<Va
         ("ROUNDTRIP_SEEDS", arguments.seeds.map(|count| count.to_string())),
     ];
     let seed = arguments.seed.map(|seed| (SEED, Some(seed.to_string())));
-    let set = set.into_iter().chain(seed).map(|(name, value)| (name.to_owned(), value));
+    let set = guests.into_iter().chain(set).chain(seed).map(|(name, value)| (name.to_owned(), value));
     snapshot_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
         .chain(set)
         .collect()
@@ -66,6 +65,8 @@ mod tests {
     use super::*;
     use crate::cli::Consent;
 
+    const GUESTS: Guests = [("ROUNDTRIP_CONNECT", None), ("ROUNDTRIP_IMAGE", None)];
+
     #[test]
     fn inherited_snapshot_variables_are_cleared() {
         let inherited = ["INSTA_FORCE_PASS", "INSTA_UPDATE", "PATH"].map(String::from).into_iter();
@@ -79,7 +80,7 @@ mod tests {
     fn options_that_are_not_given_are_cleared() {
         let dir = RunDir::plan(None).expect("a name");
         let arguments = ConformanceArgs::only("a", Consent::default());
-        let all = for_tests(&arguments, &dir, "test:///default");
+        let all = for_tests(&arguments, &dir, GUESTS);
         let value =
             |name: &str| all.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_deref());
         for name in [

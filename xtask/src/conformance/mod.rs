@@ -91,8 +91,8 @@ impl Run<'_> {
         self.dir.create()?;
         Resources::of(out, &cache)?.require(out, &cache)?;
         setup::ensure(self.root, self.arguments.consent.yes)?;
-        guest_images::ensure(self.root)?;
-        let suite = Suite::build(self.root, &self.uri)?;
+        let image = guest_images::ensure(self.root)?;
+        let suite = Suite::build(self.root, &self.uri)?.with_image(image.hash);
         let mut preflight = vec!["preflight", "--connect", &self.uri];
         if let Some(core) = &self.arguments.core {
             preflight.extend(["--core", core.as_str()]);
@@ -129,7 +129,7 @@ impl Run<'_> {
         let mut remaining = Remaining::new(history::usual(suite, &history));
         remaining.expect(plans.iter().flat_map(|plan| &plan.tests));
         remaining.announcement().into_iter().for_each(say);
-        let ending = self.run_plans(plans, &remaining)?;
+        let ending = self.run_plans(suite, plans, &remaining)?;
         // The tests take their guests down themselves, but a killed test cannot. Either way the
         // report is written.
         let reaped = suite.must(&["reap"]);
@@ -160,11 +160,11 @@ impl Run<'_> {
         Ok(plans)
     }
 
-    fn run_plans(&self, plans: Vec<TierPlan>, remaining: &Remaining) -> Result<Ending> {
+    fn run_plans(&self, suite: &Suite, plans: Vec<TierPlan>, remaining: &Remaining) -> Result<Ending> {
         let mut ending = Ending::default();
         for plan in plans {
             if !ending.interrupted {
-                self.run_tier(&plan, remaining, &mut ending)?;
+                self.run_tier(suite, &plan, remaining, &mut ending)?;
             }
             ending.expected.extend(plan.tests);
         }
@@ -179,10 +179,16 @@ impl Run<'_> {
         }
     }
 
-    fn run_tier(&self, plan: &TierPlan, remaining: &Remaining, ending: &mut Ending) -> Result<()> {
+    fn run_tier(
+        &self,
+        suite: &Suite,
+        plan: &TierPlan,
+        remaining: &Remaining,
+        ending: &mut Ending,
+    ) -> Result<()> {
         let TierPlan { tier, ref expression, .. } = *plan;
         let jobs = self.arguments.jobs.or((tier == Tier::Real).then_some(1));
-        let environment = environment::for_tests(self.arguments, &self.dir, &self.uri);
+        let environment = environment::for_tests(self.arguments, &self.dir, suite.guests());
         let run = TierRun {
             root: self.root,
             out: &self.dir.path,

@@ -144,7 +144,7 @@ fn make(root: &Utf8Path, yes: bool, find: impl Fn() -> Result<Changes>) -> Resul
 pub fn command(root: &Utf8Path, yes: bool, image: bool) -> Result<()> {
     let find = || Changes::find(&LiveSystem, root);
     let changed = make(root, yes, || if image { find().map(Changes::in_an_image) } else { find() })?;
-    let built = guest_images::ensure(root)?;
+    let built = guest_images::ensure(root)?.is_new;
     if !changed && !built {
         println!("Nothing to do: this machine is ready. Next: cargo xtask conformance");
     } else {
