@@ -81,9 +81,9 @@ pub fn ensure(cache: &Utf8Path, programs: &Programs, say: &mut dyn FnMut(&str)) 
     Ok(image)
 }
 
-/// The image that `$ROUNDTRIP_IMAGE` names by its hash, or else the one that the last [`ensure`] in
-/// this cache returned; builds nothing. `None` if there is none. Another checkout may have built its
-/// own image since this run began, so a run names its image.
+/// The image that `$ROUNDTRIP_IMAGE` names by its hash, or else the one that the last [`ensure`]
+/// in this cache returned; builds nothing. `None` if there is none. Another checkout may have built
+/// its own image since this run began, so a run names its image.
 ///
 /// # Errors
 /// The cache cannot be read.

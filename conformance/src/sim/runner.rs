@@ -16,9 +16,9 @@ use crate::sim::checks::all as all_checks;
 use crate::sim::early_end::EarlyEnd;
 use crate::sim::{seeded_cycles, testbed, time_limit};
 
-/// Runs checks. The seed of a check follows from the run's id and the check's name;
-/// `ROUNDTRIP_SEED` gives all checks one seed instead, so that a failure can be repeated. Runs every
-/// check, or those of the rules that the run asks for.
+/// Runs every check, or those of the rules that the run asks for. The seed of a check follows from
+/// the run's id and the check's name; `ROUNDTRIP_SEED` gives all checks one seed instead, so that a
+/// failure can be repeated.
 pub(crate) fn run_all(
     context: &RunContext,
     evidence: &Evidence,

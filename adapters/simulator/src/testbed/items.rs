@@ -208,11 +208,25 @@ impl Testbed {
         taken.map(|event| event.at).collect()
     }
 
-    /// How many snapshots of a machine at a site were closed, by the site's own record.
+    /// When the snapshots of a machine were taken that were received: closed as acknowledged, or, by
+    /// a core that never acknowledges, closed. By the site's own record, oldest first.
     #[must_use]
-    pub fn snapshots_closed(&self, site: &SimSite, machine: &MachineId) -> usize {
-        let is_closed = |event: &&Event| event.subject == machine.0 && event.what.ends_with(" bytes");
-        site.trace().iter().filter(is_closed).count()
+    pub fn snapshots_received(&self, site: &SimSite, machine: &MachineId) -> Vec<Timestamp> {
+        let is_of = |event: &Event| event.subject.split(' ').any(|name| name == machine.0);
+        let (mut open, mut acknowledged, mut closed) = (None, Vec::new(), Vec::new());
+        // A core takes one snapshot of a machine after the other.
+        for event in site.trace().into_iter().filter(is_of) {
+            if event.what.starts_with("OpenSnapshot") && event.what.ends_with(": done") {
+                open = Some(event.at);
+            } else if event.what.ends_with(" bytes")
+                && let Some(taken) = open.take()
+            {
+                let is_acknowledged = event.what.contains("acknowledge: Advance");
+                acknowledged.extend(is_acknowledged.then_some(taken));
+                closed.push(taken);
+            }
+        }
+        if acknowledged.is_empty() { closed } else { acknowledged }
     }
 
     /// How many bytes were read from the snapshots of a machine at a site that were closed after

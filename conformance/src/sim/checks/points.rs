@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use contract::{
-    Consistency, ErrorCode, ItemId, JobView, MachineId, Millis, PointChoice, Policy, RecoveryPoint, Step,
-    Timestamp,
+    Consistency, ErrorCode, ItemId, JobView, Millis, PointChoice, Policy, RecoveryPoint, Step, Timestamp,
 };
 use simulator::testbed::{BACK, HOUR, INTERVAL, POLICY, failover_to, item_of, low_write_machine};
 use simulator::{Call, Link, SimProfile, Snapshot, durable_before};
@@ -92,6 +91,7 @@ async fn latest_and_latest_processed(testbed: &Testbed, rules: &mut RuleLog) -> 
     let stalled = testbed.world.clock().now();
     let attempts = testbed.recovery.calls(Call::DeriveVolume);
     testbed.advance(intervals(3)).await;
+    testbed.wait_until_idle().await?;
     let newest = testbed.newest_point(&item_of("a")).await?;
     if testbed.recovery.calls(Call::DeriveVolume) == attempts && newest.time > stalled {
         // A point of this core is complete when it is received, so nothing can be held up between.
@@ -129,10 +129,10 @@ async fn nothing_queued(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
     testbed.wait_until_idle().await?;
     let held = INTERVAL.0 / 2;
     testbed.primary.set_link(Link { latency: Millis(held), ..Link::default() });
-    let due = last_received(testbed, "web")?.0 + INTERVAL.0;
+    let due = last_taken(testbed, "web")?.0 + INTERVAL.0;
     let now = testbed.world.clock().now().0;
     testbed.advance(Millis((due + held / 2).saturating_sub(now))).await;
-    let (received, sent) = (last_closed(testbed, "web")?, last_received(testbed, "web")?);
+    let (received, sent) = (last_received(testbed, "web")?, last_taken(testbed, "web")?);
     let job = testbed.core.failover(&failover_to(&item, PointChoice::Latest)).await?;
     testbed.primary.set_link(Link::default());
     testbed.completed(&job).await?;
@@ -151,20 +151,15 @@ async fn nothing_queued(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
 
 /// When the last snapshot of a machine was taken, by its site's own record: what was written later
 /// had not left the source.
-fn last_received(testbed: &Testbed, machine: &str) -> Result<Timestamp, EarlyEnd> {
+fn last_taken(testbed: &Testbed, machine: &str) -> Result<Timestamp, EarlyEnd> {
     let taken = testbed.snapshot_times(&testbed.primary, &machine.into());
     taken.last().copied().ok_or_else(|| missing(format!("a snapshot of {machine}")))
 }
 
-/// When the last snapshot of a machine was taken that has been read to its end and closed, by its
-/// site's own record: what was written before had been received.
-fn last_closed(testbed: &Testbed, machine: &str) -> Result<Timestamp, EarlyEnd> {
-    let machine = MachineId::from(machine);
-    let closed = testbed.snapshots_closed(&testbed.primary, &machine);
-    // A core takes one snapshot after the other.
-    let taken = testbed.snapshot_times(&testbed.primary, &machine);
-    let read = closed.checked_sub(1).and_then(|last| taken.get(last).or(taken.last()));
-    read.copied().ok_or_else(|| missing(format!("a snapshot of {machine} that was read")))
+/// When the last snapshot of a machine was taken that was received, by its site's own record.
+fn last_received(testbed: &Testbed, machine: &str) -> Result<Timestamp, EarlyEnd> {
+    let received = testbed.snapshots_received(&testbed.primary, &machine.into());
+    received.last().copied().ok_or_else(|| missing(format!("a snapshot of {machine} that was received")))
 }
 
 /// Fails a machine over whose newest points are received and not processed.
