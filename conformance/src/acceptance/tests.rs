@@ -39,6 +39,7 @@ accepted! {
     looks_often: "looks-often",
     more_snapshots: "more-snapshots",
     epoch_consistent: "epoch-consistent",
+    every_control_set: "every-control-set",
     more_points: "more-points",
     other_job_ids: "other-job-ids",
     other_volume_names: "other-volume-names",
