@@ -208,8 +208,8 @@ impl Testbed {
         taken.map(|event| event.at).collect()
     }
 
-    /// When the snapshots of a machine were taken that were received: closed as acknowledged, or, by
-    /// a core that never acknowledges, closed. By the site's own record, oldest first.
+    /// When the snapshots of a machine were taken that were received: closed as acknowledged, or,
+    /// by a core that never acknowledges, closed. By the site's own record, oldest first.
     #[must_use]
     pub fn snapshots_received(&self, site: &SimSite, machine: &MachineId) -> Vec<Timestamp> {
         let is_of = |event: &Event| event.subject.split(' ').any(|name| name == machine.0);
