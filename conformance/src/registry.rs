@@ -7,6 +7,10 @@
 use contract::GuestFacts;
 use windows_volume::{Difference, Registry, StartType};
 
+/// The capability of a core that edits registries. Without it the rules that ask for edits are
+/// skipped.
+pub const CAPABILITY: &str = "windows-registry";
+
 /// What happens to VMware Tools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tools {

@@ -28,6 +28,7 @@ use crate::missing::Missing;
 use crate::outcome::ScenarioOutcome;
 use crate::real::environment::TestEnvironment;
 use crate::real::findings::Findings;
+use crate::registry;
 use crate::rules::RuleId;
 use crate::scenario::Scenario;
 
@@ -46,6 +47,8 @@ pub(crate) struct ScenarioContext {
     /// The layout of the machine's disks.
     pub(crate) shape: &'static Shape,
     pub(crate) core: Arc<dyn ReplicationCore>,
+    /// Whether the core edits registries of Windows machines.
+    pub(crate) edits_registries: bool,
     /// The site on which the machine runs first.
     pub(crate) primary: Arc<StandInSite>,
     /// The site to which it fails over.
@@ -105,6 +108,7 @@ impl ScenarioContext {
             image: environment.image,
             shape,
             core,
+            edits_registries: capabilities.windows_registry,
             primary: Arc::clone(&sites[0].1),
             recovery: Arc::clone(&sites[1].1),
             item: ItemId::from("shop"),
@@ -253,6 +257,15 @@ impl ScenarioContext {
     /// Records whether a rule is satisfied, and what was found.
     pub(crate) fn check(&self, rule: RuleId, satisfied: bool, found: impl Into<String>) {
         self.findings().rules.check(rule, satisfied, found);
+    }
+
+    /// As [`Self::check`], for a rule that asks for an edit of a Windows machine's registry.
+    pub(crate) fn check_edit(&self, rule: RuleId, satisfied: bool, found: impl Into<String>) {
+        if self.edits_registries {
+            self.check(rule, satisfied, found);
+        } else {
+            self.findings().rules.skip(rule, registry::CAPABILITY);
+        }
     }
 
     /// Records that a rule needs an operation that the core does not have.

@@ -106,12 +106,12 @@ pub(crate) fn check_registry(
     context.check(HY_10, unexpected.is_empty(), format!("unexpected in the registry: {unexpected:?}"));
     if need.by_rule {
         let unready = registry::unready(&is);
-        context.check(FX_70, unready.is_empty(), format!("not as they have to be: {unready:?}"));
+        context.check_edit(FX_70, unready.is_empty(), format!("not as they have to be: {unready:?}"));
     }
     let start = registry::tools_start(&is);
     match need.registry.tools {
-        Tools::AreDisabled => context.check(FO_16, !start, format!("VMware Tools start: {start}")),
-        Tools::StartAgain => context.check(FB_15, start, format!("VMware Tools start again: {start}")),
+        Tools::AreDisabled => context.check_edit(FO_16, !start, format!("VMware Tools start: {start}")),
+        Tools::StartAgain => context.check_edit(FB_15, start, format!("VMware Tools start again: {start}")),
         Tools::Stay => {}
     }
     Ok(())

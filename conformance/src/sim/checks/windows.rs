@@ -8,7 +8,7 @@ use simulator::testbed::{BACK, BOOT, cloud_machine, failover_to, preconditions};
 use simulator::{SimInstall, SimProfile, SimSite, Snapshot, system_hive, windows_place};
 use windows_volume::{Registry, StartType, VolumeState, WindowsVolume};
 
-use crate::registry::{Due, Tools, tools_start, unready};
+use crate::registry::{CAPABILITY, Due, Tools, tools_start, unready};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, step, succeeds};
@@ -18,8 +18,6 @@ use crate::sim::testbed::{Opener, Setup, Testbed};
 
 /// Granularity of comparisons, in bytes.
 const SECTOR: usize = 512;
-/// Name of the capability that all of this needs.
-const CAPABILITY: &str = "windows-registry";
 
 pub(crate) const CHECKS: &[Check] = &[
     check!(
