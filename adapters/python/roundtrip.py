@@ -646,6 +646,7 @@ class MachineView:
     disks_on: ComponentId | None = None
     migrated: bool = False
     nic: Json = field(default_factory=dict)
+    boot_entry: str | None = None
     libvirt: LibvirtDomain | None = None
 
 
@@ -659,6 +660,7 @@ class MachineSpec:
     network: Network
     guest: GuestFacts
     placement: Placement
+    boot_entry: str | None = None
 
 
 @dataclass

@@ -47,6 +47,11 @@ pub trait FaultHook: Send + Sync {
         RegistryEdits::Needed
     }
 
+    /// How new machines start whose source is started by an entry of its firmware variables.
+    fn boot_entries(&self) -> BootEntries {
+        BootEntries::Both
+    }
+
     /// Whether to notice that a disk of the source has another size than its replica.
     fn notices_growth(&self) -> bool {
         true
@@ -145,6 +150,20 @@ pub enum RegistryEdits {
     ToolsStart,
     /// VMware Tools are not enabled again.
     ToolsStayDisabled,
+}
+
+/// How a new machine starts whose source is started by an entry of its firmware variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BootEntries {
+    /// It gets the same entry, and in a cloud, which ignores that, a copy of the boot loader where
+    /// firmware looks for it.
+    Both,
+    /// It gets a copy of the boot loader, whatever the platform.
+    OnlyLoaders,
+    /// It gets the same entry.
+    OnlyEntries,
+    /// In a cloud it gets a copy of the boot loader, and elsewhere nothing.
+    OnlyInClouds,
 }
 
 /// How recovery points are merged away.

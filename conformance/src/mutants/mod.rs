@@ -3,7 +3,7 @@
 //!
 //! - [`mutants`]: every mutant, of which [`MutantClass`], with the rules that it must break
 //! - [`InjectedFault`]: a mutant that a run or a check has asked for
-//! - `data_path`: faults below the core's interface
+//! - `data_path`, `boot_entries`: faults below the core's interface
 //! - `interface`, `faulty_interface`, `answers`, `views`: faults at the core's interface
 //! - `platform`, `faulty_platform`, `site_acts`: faults between the core and its platforms
 //! - `field`, `field_platform`, `blank`: such faults as products had
@@ -14,6 +14,7 @@ mod across_sites;
 mod activation;
 mod answers;
 mod blank;
+mod boot_entries;
 mod class;
 mod data_path;
 mod faulty_interface;

@@ -145,6 +145,7 @@ async fn install_as(
         network: Network::Production,
         guest: profile.facts.clone(),
         placement: profile.placement.clone(),
+        boot_entry: shape.boot_entry.map(ToOwned::to_owned),
     };
     let images: Vec<_> = shaped.iter().map(|disk| disk.path.clone()).collect();
     site.install(&Installed { spec, images: &images }).await?;
