@@ -173,10 +173,21 @@ pub struct Merging {
     pub batch: usize,
     /// Whether old points are thinned out by age (EX-R4).
     pub thins: bool,
+    /// Where the periods begin of which one point is kept each.
+    pub periods: Periods,
+}
+
+/// Where the periods begin of which one point is kept each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Periods {
+    /// At fixed times.
+    Fixed,
+    /// At the present, so that points move from one period into the next.
+    FromNow,
 }
 
 impl Default for Merging {
     fn default() -> Self {
-        Self { batch: 8, thins: true }
+        Self { batch: 8, thins: true, periods: Periods::Fixed }
     }
 }

@@ -144,7 +144,14 @@ impl SimSite {
         (boot.found, boot.up, boot.drivers) = (found, up, needed);
         boot.firmware = spec.firmware;
         let volumes = spec.disks.iter().map(|(_, volume)| volume.clone()).collect();
-        Running { boot: Arc::new(boot), volumes, guest, recent: RecentWrites::default(), closing: None }
+        Running {
+            boot: Arc::new(boot),
+            volumes,
+            guest,
+            recent: RecentWrites::default(),
+            closing: None,
+            unrecorded_until: 0,
+        }
     }
 
     /// The epoch of a boot, which no other boot of a machine has at any site: the upper half is the

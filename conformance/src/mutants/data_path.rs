@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use contract::MachineSpec;
 
 use super::activation::Activation;
-use crate::core_under_test::{BootEntries, Extent, FaultHook, Flushes, RegistryEdits, Verifying};
+use crate::core_under_test::{BootEntries, Extent, FaultHook, Flushes, Merging, RegistryEdits, Verifying};
 
 /// Size of a sector in bytes.
 const SECTOR: usize = 512;
@@ -50,6 +50,13 @@ impl FaultHook for ActivatedFault {
         let entries = if active { self.fault.boot_entries() } else { BootEntries::Both };
         self.note(entries != BootEntries::Both);
         entries
+    }
+
+    fn merging(&self) -> Merging {
+        let active = self.activation.is_active();
+        let merging = if active { self.fault.merging() } else { Merging::default() };
+        self.note(merging != Merging::default());
+        merging
     }
 
     fn notices_growth(&self) -> bool {

@@ -69,7 +69,7 @@ pub(super) struct NeverMerges;
 
 impl Difference for NeverMerges {
     fn hook(&self) -> Option<Box<dyn FaultHook>> {
-        let merging = Merging { batch: usize::MAX, thins: false };
+        let merging = Merging { batch: usize::MAX, thins: false, ..Merging::default() };
         Some(Box::new(Choices { merging, ..Choices::usual() }))
     }
 }
@@ -79,7 +79,7 @@ pub(super) struct MergesAtOnce;
 
 impl Difference for MergesAtOnce {
     fn hook(&self) -> Option<Box<dyn FaultHook>> {
-        Some(Box::new(Choices { merging: Merging { batch: 1, thins: true }, ..Choices::usual() }))
+        Some(Box::new(Choices { merging: Merging { batch: 1, ..Merging::default() }, ..Choices::usual() }))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Faults in what is made, started, stopped, written and removed at the sites.
 
-use super::super::boot_entries::LosesLoader;
 use super::super::class::MutantClass as Class;
 use super::super::data_path::{ForgetAddress, SkipHydration};
 use super::super::interface::InterfaceFault;
 use super::super::mutant::{Kind, Mutant, guests};
 use super::super::platform::PlatformFault;
 use super::super::views;
+use super::super::wrong_choices::LosesLoader;
 use crate::core_under_test::BootEntries;
 use crate::rules::ids::*;
 
