@@ -54,7 +54,7 @@ impl InstallProfile {
 
     /// The machine with a Windows volume, on which a driver of the cloud does not start at boot, as
     /// its agent reports.
-    fn with_windows(mut self) -> Self {
+    pub(crate) fn with_windows(mut self) -> Self {
         let starts = vec![(LACKING.to_owned(), StartType::MANUAL)];
         self.os = GuestOs::Windows;
         self.facts.boot_drivers.retain(|driver| driver != LACKING);

@@ -90,7 +90,7 @@ async fn long_test_failover(testbed: &Testbed, rules: &mut RuleLog) -> Result<()
 }
 
 /// Time between two transfers in [`no_gaps`]: no period of EX-R4 is a multiple of it.
-const ODD_INTERVAL: Millis = Millis(7 * 60_000);
+const ODD_INTERVAL: Millis = Millis(13 * 60_000);
 
 /// Points are kept as densely as the longest retention keeps them.
 fn thirty_hours() -> Setup {
