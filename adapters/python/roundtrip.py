@@ -1895,7 +1895,15 @@ class ItemCore(PolicyCore, Generic[I]):
         # Subnet and address belong to the network that was chosen for the failover.
         placement = target.placement if network == item.network else Placement()
         return MachineSpec(
-            machine, source.firmware, source.os, target.memory, disks, network, source.guest, placement
+            machine,
+            source.firmware,
+            source.os,
+            target.memory,
+            disks,
+            network,
+            source.guest,
+            placement,
+            source.boot_entry,
         )
 
     async def choose(self, id: ItemId, choice: PointChoice) -> RecoveryPoint:
