@@ -24,6 +24,6 @@ impl FaultHook for DriftingPeriods {
     }
 
     fn merging(&self) -> Merging {
-        Merging { periods: Periods::FromNow, ..Merging::default() }
+        Merging { batch: 1, periods: Periods::FromNow, ..Merging::default() }
     }
 }
