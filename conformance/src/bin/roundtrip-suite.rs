@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -228,8 +229,10 @@ enum HistoryCommand {
     Durations,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// Time for calls that are under way when a command has ended. One of libvirt may come to no end.
+const LAST_CALLS: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(answer) => {
@@ -239,7 +242,12 @@ async fn main() -> ExitCode {
             return ExitCode::from(if answer.use_stderr() { WRONG_USAGE } else { 0 });
         }
     };
-    match run(&arguments).await {
+    let ended = tokio::runtime::Runtime::new().context("start the runtime").and_then(|runtime| {
+        let ended = runtime.block_on(run(&arguments));
+        runtime.shutdown_timeout(LAST_CALLS);
+        ended
+    });
+    match ended {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("{error:#}");
