@@ -2,7 +2,6 @@
 //! writes the result.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use contract::Bytes;
@@ -15,10 +14,8 @@ use crate::outcome::{EdgeOutcome, ScenarioOutcome, Verdict};
 use crate::packed::{self, Compacted};
 use crate::real::{self, ScenarioRun};
 use crate::rules::{RuleId, RuleLog};
+use crate::runtime;
 use crate::scenario::Scenario;
-
-/// Time for calls that are under way when a scenario has ended. One of libvirt may come to no end.
-const LAST_CALLS: Duration = Duration::from_secs(5);
 
 /// Compares the outcome of a scenario that passed with its snapshot; `Err` says how they differ.
 pub type Compare = fn(&ScenarioOutcome) -> Result<(), String>;
@@ -28,10 +25,7 @@ pub type Compare = fn(&ScenarioOutcome) -> Result<(), String>;
 /// # Errors
 /// The evidence cannot be written.
 pub fn run(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(run_async(scenario, compare));
-    runtime.shutdown_timeout(LAST_CALLS);
-    outcome
+    runtime::block_on(run_async(scenario, compare))?
 }
 
 async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {

@@ -11,8 +11,8 @@ use virt::sys;
 
 use crate::{Error, Result};
 
-/// The longest that libvirt may take for one call. After its own start it may ask QEMU for most of a
-/// minute what it can do; every other call takes seconds.
+/// The longest that libvirt may take for one call. After its own start it may ask QEMU for most of
+/// a minute what it can do; every other call takes seconds.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
 /// The same once a call came to no end: a run takes its guests down one after the other.
 const ANSWERS_AGAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -146,6 +146,10 @@ impl Host {
 }
 
 impl Drop for Host {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it is a connection and no guest, and only this keeps it open"
+    )]
     fn drop(&mut self) {
         // Closing a connection asks libvirt. One to a libvirt that does not answer stays open until
         // the process ends.

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -22,7 +21,7 @@ use conformance::rules::profile::Profile;
 use conformance::variants::CoreVariant;
 use conformance::{
     acceptance, bench, core_under_test, crash_states_command, evidence_command, generated_pages, real,
-    report, sim, wire_core,
+    report, runtime, sim, wire_core,
 };
 use contract::Bytes;
 use harness::accel::{self, Probe};
@@ -229,9 +228,6 @@ enum HistoryCommand {
     Durations,
 }
 
-/// Time for calls that are under way when a command has ended. One of libvirt may come to no end.
-const LAST_CALLS: Duration = Duration::from_secs(5);
-
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -242,12 +238,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if answer.use_stderr() { WRONG_USAGE } else { 0 });
         }
     };
-    let ended = tokio::runtime::Runtime::new().context("start the runtime").and_then(|runtime| {
-        let ended = runtime.block_on(run(&arguments));
-        runtime.shutdown_timeout(LAST_CALLS);
-        ended
-    });
-    match ended {
+    match runtime::block_on(run(&arguments)).unwrap_or_else(|error| Err(error.into())) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("{error:#}");

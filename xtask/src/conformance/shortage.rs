@@ -13,6 +13,8 @@ use crate::terminal::bytes;
 const FULL: u64 = 1 << 20;
 /// Where simulated cores keep their state.
 const MEMORY: &str = "/dev/shm";
+/// What an error says before the end of a log, which has lines of its own.
+const LOG_FOLLOWS: &str = ". The end of";
 /// Most characters of what a program said that are shown.
 const MOST_SHOWN: usize = 200;
 /// What programs say that got no memory.
@@ -49,7 +51,8 @@ pub fn explained(ended: Result<u8>, out: &Utf8Path) -> Result<u8> {
 /// The line about a disk; nothing if it is not full. `said` is the error of the run.
 fn disk_line(place: &Utf8Path, disk: &StatVfs, said: &str, advice: &str) -> Option<String> {
     let free = full(disk)?;
-    let because = said.lines().next().map(|line| format!(" ({line})")).unwrap_or_default();
+    let because = said.lines().next().map(|line| line.split(LOG_FOLLOWS).next().unwrap_or(line));
+    let because = because.map(|line| format!(" ({line})")).unwrap_or_default();
     Some(format!(
         "The disk at {place} is full: {free}, so the run has no verdict{because}. Free some, or {advice}."
     ))

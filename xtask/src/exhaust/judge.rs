@@ -1,5 +1,5 @@
-//! What a run must say and leave: one line that helps, the exit code of a run without a verdict, and
-//! no evidence that is accepted as complete and is not.
+//! What a run must say and leave: one line that helps, the exit code of a run without a verdict,
+//! and no evidence that is accepted as complete and is not.
 
 use camino::Utf8Path;
 
