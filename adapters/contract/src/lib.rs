@@ -23,6 +23,9 @@
 //!   both cases the error has a code that the rule allows, and machines, disks, points and the
 //!   state of the item stay as they were. Only a core that lets the job fail can be asked to retry
 //!   it.
+//! - **Boot entries.** A core gives the machine that it creates the boot entry of the source, or
+//!   puts a copy of the boot loader at the path that firmware tries by default. Only the second
+//!   helps in a cloud.
 //! - **Amounts.** Where a rule asks for differences only, a core sends them in pieces of any size
 //!   up to [`RecoveryPoint::LARGEST_PIECE`]. Where no rule asks for it, a core may compare or send
 //!   whole disks.

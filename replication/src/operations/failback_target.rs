@@ -144,6 +144,7 @@ async fn create_recorded(
         network: Network::Production,
         guest: identity.guest,
         placement,
+        boot_entry: identity.boot_entry,
     };
     match platform.create_machine(&spec).await {
         Err(error) if error.kind == PlatformErrorKind::Exists && is_ours(&platform, &at.1, disks).await? => {
