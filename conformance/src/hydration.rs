@@ -82,8 +82,8 @@ impl Need {
         Ok(Self { due, drivers, dhcp, registry, by_rule, loader })
     }
 
-    /// The files that hydration may rewrite or make, with their directories. It may do so with the same content where nothing is
-    /// lacking, as long as it is due.
+    /// The files that hydration may rewrite or make, with their directories. It may do so with the
+    /// same content where nothing is lacking, as long as it is due.
     #[must_use]
     pub fn editable(&self) -> Vec<&'static str> {
         let parts: [(bool, &[&str]); 3] = [
