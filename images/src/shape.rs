@@ -70,8 +70,8 @@ pub struct Shape {
     pub data_bytes: u64,
     /// Size of a logical sector of the data disks in bytes.
     pub data_sector: u32,
-    /// Where the UEFI boot loader lies, as the firmware variables of a machine of this shape name it;
-    /// `None`: where firmware looks for it.
+    /// Where the UEFI boot loader lies, as the firmware variables of a machine of this shape name
+    /// it; `None`: where firmware looks for it.
     pub boot_entry: Option<&'static str>,
     /// RAM disks of tools and kernel modules that the guest needs beside the ordinary ones.
     pub(crate) extras: &'static [Extra],

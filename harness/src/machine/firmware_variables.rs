@@ -1,8 +1,8 @@
 //! The firmware variables of a machine with UEFI: a copy of OVMF's empty store, with a boot entry.
 //!
-//! The store is a firmware volume with a list of variables. An entry of `BootOrder` names a variable
-//! such as `Boot0000`, which holds the path of a boot loader. The path here has no device in front
-//! of it, so the firmware looks for the file on every disk.
+//! The store is a firmware volume with a list of variables. An entry of `BootOrder` names a
+//! variable such as `Boot0000`, which holds the path of a boot loader. The path here has no device
+//! in front of it, so the firmware looks for the file on every disk.
 
 use std::io::{self, ErrorKind};
 

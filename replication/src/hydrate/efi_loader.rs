@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 
-use super::FatDir;
+use super::stream::FatDir;
 
 /// The boot loader that firmware starts if its variables name none, and its directories.
 const USUAL: &str = "EFI/BOOT/BOOTX64.EFI";

@@ -24,13 +24,12 @@ use std::io::{Read, Write};
 use std::rc::Rc;
 
 use contract::{CoreError, ErrorCode};
-use fatfs::{Dir, FileSystem, FsOptions};
+use fatfs::{FileSystem, FsOptions};
 use nbd::Client;
 
-use stream::DiskStream;
+use stream::{DiskStream, FatDir};
 
 type Fat = FileSystem<DiskStream>;
-type FatDir<'a> = Dir<'a, DiskStream>;
 
 /// What hydration has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -108,7 +108,8 @@ pub(super) async fn derive_disks(
 }
 
 /// Hydrates the target's disks, if the machine needs it (HY-01 to HY-07), lets firmware find their
-/// boot loader (FX-62), and disables VMware Tools where they are of no use (FO-16). Returns how those started, if they did.
+/// boot loader (FX-62), and disables VMware Tools where they are of no use (FO-16). Returns how
+/// those started, if they did.
 pub(super) async fn adapt_disks(
     ctx: &Context,
     item: &Item,
