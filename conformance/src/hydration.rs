@@ -13,7 +13,7 @@ use camino::Utf8Path;
 use contract::{AgentVersion, GuestFacts, GuestOs, Hydration, PlatformKind};
 use fatdiff::Differences;
 use images::layout::{
-    BOOT_BYTES, BOOT_OFFSET, EFI_LOADER, EFI_LOADER_DIR, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV,
+    BOOT_BYTES, BOOT_OFFSET, EFI_LOADER, EFI_LOADER_DIRS, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV,
     drivers_of_syslinux,
 };
 use windows_volume::SYSTEM_HIVE;
@@ -88,7 +88,7 @@ impl Need {
     pub fn editable(&self) -> Vec<&'static str> {
         let parts: [(bool, &[&str]); 3] = [
             (self.due, &[SYSLINUX_CFG, LOADER_ENTRY, VARIANT_ENV]),
-            (self.loader, &[EFI_LOADER, EFI_LOADER_DIR]),
+            (self.loader, &[EFI_LOADER, EFI_LOADER_DIRS[0], EFI_LOADER_DIRS[1]]),
             (self.registry.anything(), &[SYSTEM_HIVE]),
         ];
         parts.into_iter().filter(|(may, _)| *may).flat_map(|(_, files)| files).copied().collect()
@@ -293,7 +293,7 @@ mod tests {
     fn nothing_may_be_edited_where_hydration_is_not_due() {
         assert_eq!(Need::default().editable(), [""; 0]);
         let loader = Need { loader: true, ..Need::default() };
-        assert_eq!(loader.editable(), [EFI_LOADER, EFI_LOADER_DIR]);
+        assert_eq!(loader.editable(), [EFI_LOADER, "/EFI", "/EFI/BOOT"]);
         let due = Need { due: true, ..Need::default() };
         assert_eq!(due.editable(), [SYSLINUX_CFG, LOADER_ENTRY, VARIANT_ENV]);
         let registry = Due { hydration: false, tools: Tools::AreDisabled };

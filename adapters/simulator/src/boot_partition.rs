@@ -17,8 +17,10 @@ const SYSLINUX: &str = "syslinux.cfg";
 const ENTRY: &str = "loader/entries/roundtrip.conf";
 /// The files that hydration edits: the configuration of each boot loader.
 pub(crate) const EDITED_FILES: [&str; 2] = ["/syslinux.cfg", "/loader/entries/roundtrip.conf"];
-/// The boot loader that firmware starts if its variables name none, and its directory.
-pub(crate) const USUAL_LOADER: [&str; 2] = ["/EFI/BOOT", "/EFI/BOOT/BOOTX64.EFI"];
+/// The boot loader that firmware starts if its variables name none.
+const USUAL_LOADER: &str = "/EFI/BOOT/BOOTX64.EFI";
+/// What changes when it is added: the file, and the directories above it.
+pub(crate) const ADDED_LOADER: [&str; 3] = ["/EFI", "/EFI/BOOT", USUAL_LOADER];
 /// Length of the partition in bytes.
 const LENGTH: usize = (BOOT_PARTITION.end - BOOT_PARTITION.start) as usize;
 /// EFI system partition, whose FAT may be of any width.
@@ -83,9 +85,8 @@ fn put_loader(root: &Dir<'_, Cursor<&mut Vec<u8>>>, path: &str) -> std::io::Resu
 /// The path of the boot loader on the boot partition of a machine with this firmware, whose
 /// variables name `boot_entry`; `None` for BIOS.
 pub(crate) fn loader_of(firmware: Firmware, boot_entry: Option<&str>) -> Option<String> {
-    let [_, usual] = USUAL_LOADER;
     (firmware == Firmware::Uefi)
-        .then(|| boot_entry.map_or(usual.to_owned(), |entry| entry.replace('\\', "/")))
+        .then(|| boot_entry.map_or(USUAL_LOADER.to_owned(), |entry| entry.replace('\\', "/")))
 }
 
 fn image(driver: &str) -> String {
@@ -141,8 +142,13 @@ pub(crate) fn start(
     }
 }
 
+/// Whether a disk has a boot loader where firmware looks for one that its variables do not name.
+pub(crate) fn has_usual_loader(disk: &Snapshot) -> bool {
+    has_file(disk, USUAL_LOADER)
+}
+
 /// Whether the boot partition of a disk has this file.
-pub(crate) fn has_file(disk: &Snapshot, path: &str) -> bool {
+fn has_file(disk: &Snapshot, path: &str) -> bool {
     let path = path.trim_start_matches('/');
     with_partition(disk, |root| root.open_file(path).map(drop)).is_ok()
 }
@@ -194,8 +200,7 @@ mod tests {
         let owned = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
         let mut store = Store::new(Storage::default());
         store.insert(&"disk".into(), 1 << 20, None);
-        let [_, loader] = USUAL_LOADER;
-        for (offset, data) in format(&owned(loaded), &owned(carried), Some(loader), start).unwrap() {
+        for (offset, data) in format(&owned(loaded), &owned(carried), Some(USUAL_LOADER), start).unwrap() {
             store.write(&"disk".into(), offset, &data).unwrap();
         }
         store.snapshot(&"disk".into()).unwrap()

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use contract::Firmware;
 
-use crate::boot_partition::{EDITED_FILES, USUAL_LOADER, has_file, loaded_drivers};
+use crate::boot_partition::{ADDED_LOADER, EDITED_FILES, has_usual_loader, loaded_drivers};
 use crate::disk::SECTOR;
 use crate::{Allowed, SimBoot, SimDisk, Snapshot, boot_partition, windows_disk};
 
@@ -28,9 +28,8 @@ impl SimBoot {
         if !self.drivers.iter().all(|driver| loaded.contains(driver)) {
             edited.extend(EDITED_FILES);
         }
-        let [_, loader] = USUAL_LOADER;
-        if self.firmware == Firmware::Uefi && !has_file(before, loader) {
-            edited.extend(USUAL_LOADER);
+        if self.firmware == Firmware::Uefi && !has_usual_loader(before) {
+            edited.extend(ADDED_LOADER);
         }
         if edited.is_empty() {
             return Vec::new();
