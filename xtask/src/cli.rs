@@ -11,7 +11,7 @@ use crate::conformance::scenarios::TierChoice;
 use crate::conformance::shard::Choice;
 use crate::error::USAGE;
 
-pub use self::campaigns::{FuzzArgs, MutantsArgs, TortureArgs, VariantsArgs};
+pub use self::campaigns::{ExhaustArgs, FuzzArgs, MutantsArgs, TortureArgs, VariantsArgs};
 pub use self::consent::Consent;
 
 /// Roundtrip: tests a disaster-recovery replication core on real guests
@@ -70,6 +70,9 @@ pub enum Command {
     Clean(CleanArgs),
     /// Test the suite itself: kill its processes at random moments, and look at what is left
     Torture(TortureArgs),
+    /// Test the suite itself: take disk, memory, time or libvirt away from a run, and look at what
+    /// it says and leaves
+    Exhaust(ExhaustArgs),
     /// Measure the built-in core beside qemu-img and nbdcopy, on the same disk in the same run
     Bench(BenchArgs),
     /// Judge deliberately faulty cores, each of which the suite must reject

@@ -12,6 +12,7 @@ mod crash_states;
 mod docs;
 mod doctor;
 mod error;
+mod exhaust;
 mod fuzz;
 mod guest_images;
 mod history;
@@ -90,6 +91,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Certificate { run, out } => certificate::command(&root, run, out.as_deref()),
         Command::Mutants(arguments) => mutants::command(&root, arguments),
         Command::Variants(arguments) => variants::command(&root, arguments),
+        Command::Exhaust(arguments) => exhaust::command(&root, arguments),
         Command::Torture(arguments) => torture::command(&root, arguments),
         Command::Hold { parent, words } => hold::command(*parent, words),
     }

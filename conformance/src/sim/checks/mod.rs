@@ -20,6 +20,7 @@ mod jobs;
 mod lost_sites;
 mod machine_events;
 mod new_machine;
+mod plan_failures;
 mod plan_groups;
 mod planned_failover;
 mod plans;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         hydration::CHECKS,
         boot_entry::CHECKS,
         windows::CHECKS,
+        plan_failures::CHECKS,
         plans::CHECKS,
         plan_groups::CHECKS,
         jobs::CHECKS,
