@@ -11,7 +11,7 @@ use crate::conformance::scenarios::TierChoice;
 use crate::conformance::shard::Choice;
 use crate::error::USAGE;
 
-pub use self::campaigns::{FuzzArgs, MutantsArgs, TortureArgs, VariantsArgs};
+pub use self::campaigns::{FuzzArgs, MutantsArgs, SoakArgs, TortureArgs, VariantsArgs};
 pub use self::consent::Consent;
 
 /// Roundtrip: tests a disaster-recovery replication core on real guests
@@ -70,6 +70,8 @@ pub enum Command {
     Clean(CleanArgs),
     /// Test the suite itself: kill its processes at random moments, and look at what is left
     Torture(TortureArgs),
+    /// Run many cycles over the same machines, and judge whether anything grows
+    Soak(SoakArgs),
     /// Measure the built-in core beside qemu-img and nbdcopy, on the same disk in the same run
     Bench(BenchArgs),
     /// Judge deliberately faulty cores, each of which the suite must reject
@@ -227,7 +229,8 @@ pub struct ConformanceArgs {
     /// Judge by this profile of external facts, from conformance/profiles.toml [default: asr-2019]
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
-    /// Rounds over the same machines, for scenarios that end in the state in which they began
+    /// Rounds over the same machines, for scenarios that end in the state in which they began, and
+    /// for simulated cycles
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub cycles: Option<u32>,
     /// Simulated cycles, each with a seed of its own [default: 64]
@@ -416,6 +419,8 @@ mod tests {
             &["xtask", "conformance", "--run-name", ""],
             &["xtask", "clean", "--runs", "0"],
             &["xtask", "report", "--last", "0"],
+            &["xtask", "soak", "--cycles", "1"],
+            &["xtask", "soak", "latest", "--cycles", "9"],
             &["xtask", "bench", "--rounds", "0"],
             &["xtask", "dance"],
         ] {

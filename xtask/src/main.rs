@@ -24,6 +24,7 @@ mod recheck;
 mod report;
 mod sbom;
 mod setup;
+mod soak;
 mod suite;
 mod system;
 mod terminal;
@@ -91,6 +92,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Mutants(arguments) => mutants::command(&root, arguments),
         Command::Variants(arguments) => variants::command(&root, arguments),
         Command::Torture(arguments) => torture::command(&root, arguments),
+        Command::Soak(arguments) => soak::command(&root, arguments),
         Command::Hold { parent, words } => hold::command(*parent, words),
     }
 }
