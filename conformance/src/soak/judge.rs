@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table};
 
 use super::CYCLES;
 use super::cycle_log::{CycleLine, Edges};
-use super::series::{FEWEST, Series, Trend, Unit};
+use super::series::{FEWEST, Series, Trend, Unit, tolerated};
 use super::usage::Usage;
 use crate::foreign_files;
 use crate::outcome::Verdict;
@@ -47,7 +47,8 @@ pub fn run(dir: &Utf8Path) -> Result<u8> {
         println!("{dir} stores nothing about cycles: run a scenario that can be repeated with --cycles");
         return Ok(report::exit_code(Verdict::Unknown, false));
     }
-    println!("{} quantities: {} grow, {} undecided", whole.series, whole.growing, whole.undecided);
+    let Findings { series, growing, undecided, .. } = whole;
+    println!("{series} quantities: {growing} grow, {undecided} undecided; {}", tolerated());
     Ok(report::exit_code(whole.verdict, whole.growing > 0))
 }
 
@@ -128,13 +129,18 @@ fn machine(name: &str, lines: &[&CycleLine]) -> Result<Findings> {
         }
         let percent = |share: f64| format!("{:+.3} %", 100.0 * share);
         let [growth, interval] = match judged.growth {
-            Some(growth) => [
-                percent(growth.per_step),
-                format!("{} to {}", percent(growth.low), percent(growth.high)),
-            ],
+            Some(growth) => {
+                [percent(growth.per_step), format!("{} to {}", percent(growth.low), percent(growth.high))]
+            }
             None => [String::new(), String::new()],
         };
-        table.add_row([&series.name, &series.show(judged.mean), &growth, &interval, &judged.trend.to_string()]);
+        table.add_row([
+            &series.name,
+            &series.show(judged.mean),
+            &growth,
+            &interval,
+            &judged.trend.to_string(),
+        ]);
     }
     for column in 1..4 {
         if let Some(column) = table.column_mut(column) {

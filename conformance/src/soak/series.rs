@@ -7,6 +7,9 @@ use statistics::{FEWEST_FOR_SLOPE, Slope, mean, slope};
 /// Growth by at most this share of the mean in each cycle is tolerated: a tenth in a hundred
 /// cycles.
 const TOLERATED: f64 = 0.001;
+/// Growth of memory and disk by so many bytes in each cycle is tolerated too: a core keeps the
+/// records of its jobs.
+const TOLERATED_BYTES: f64 = 32.0 * 1024.0;
 /// The share of the first values that are left out: caches fill and pools of threads start.
 const WARM_UP: f64 = 0.1;
 
@@ -59,10 +62,14 @@ impl Series {
         let values = &self.values[warm..];
         let mean = mean(values);
         let growth = slope(values).map(|slope| relative(slope, mean));
+        let tolerated = match self.unit {
+            Unit::Bytes if mean > 0.0 => TOLERATED.max(TOLERATED_BYTES / mean),
+            _ => TOLERATED,
+        };
         let trend = match growth {
             None => Trend::TooFew,
-            Some(growth) if growth.low > TOLERATED => Trend::Grows,
-            Some(growth) if growth.high > TOLERATED => Trend::Undecided,
+            Some(growth) if growth.low > tolerated => Trend::Grows,
+            Some(growth) if growth.high > tolerated => Trend::Undecided,
             Some(_) => Trend::Flat,
         };
         Judged { mean, growth, trend }
@@ -76,6 +83,12 @@ impl Series {
             Unit::Pieces => format!("{mean:.1}"),
         }
     }
+}
+
+/// What is tolerated, in words.
+pub(super) fn tolerated() -> String {
+    let (share, kib) = (100.0 * TOLERATED, TOLERATED_BYTES / 1024.0);
+    format!("tolerated in a cycle: growth by {share:.1} % of the mean; of memory and disk, by {kib:.0} KiB")
 }
 
 /// A slope as a share of the mean. The quantities here are never negative, so a mean of 0 is that
@@ -121,6 +134,13 @@ mod tests {
         assert_eq!(series(12, 0.2).judge().trend, Trend::Grows);
         assert_eq!(series(5, 0.2).judge().trend, Trend::TooFew);
         assert_eq!(Series::new("none", Unit::Bytes, Vec::new()).judge().trend, Trend::TooFew);
+    }
+
+    #[test]
+    fn the_records_of_a_few_jobs_are_no_leak() {
+        let memory = |each: u32| (0..60).map(|cycle| f64::from(4 << 20) + f64::from(each * cycle)).collect();
+        let trend = |each| Series::new("memory", Unit::Bytes, memory(each)).judge().trend;
+        assert_eq!((trend(20 << 10), trend(40 << 10)), (Trend::Flat, Trend::Grows));
     }
 
     #[test]
