@@ -51,6 +51,8 @@ pub enum Command {
     Test(Consent),
     /// Give random inputs to everything that reads what others send or store
     Fuzz(FuzzArgs),
+    /// Run the tests of the crates that have `unsafe` under a sanitizer of memory accesses
+    Sanitize(Consent),
     /// Write the list of all crates that the suite is made of, in the format CycloneDX
     Sbom {
         /// The file [default: standard output]

@@ -22,6 +22,7 @@ mod mutants;
 mod process;
 mod recheck;
 mod report;
+mod sanitize;
 mod sbom;
 mod setup;
 mod soak;
@@ -92,6 +93,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Mutants(arguments) => mutants::command(&root, arguments),
         Command::Variants(arguments) => variants::command(&root, arguments),
         Command::Torture(arguments) => torture::command(&root, arguments),
+        Command::Sanitize(consent) => sanitize::command(&root, consent),
         Command::Soak(arguments) => soak::command(&root, arguments),
         Command::Hold { parent, words } => hold::command(*parent, words),
     }

@@ -13,7 +13,8 @@ use crate::bank;
 use crate::ledger_file::Ledger;
 use crate::outbox::Outbox;
 use crate::paths::{Paths, ROLES};
-use crate::pause_gate::{Gate, Pace};
+use crate::pace::Pace;
+use crate::pause_gate::Gate;
 use crate::sync::lock;
 
 /// Number of transfers between two checkpoints of the bank.
