@@ -19,6 +19,7 @@
 //! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
 //! - [`windows_disk`]: the Windows volume of a guest's disk
 //! - [`registry`]: what a core may change in the registry of a Windows machine
+//! - [`runtime`]: the runtime of a command or a scenario, which a call without end does not keep
 //! - [`supervision`]: a test process ends with its runner
 //! - [`ssh`]: log-in to a machine from outside
 //! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it
@@ -76,6 +77,7 @@ pub mod report;
 pub mod report_command;
 pub mod rules;
 pub mod runner;
+pub mod runtime;
 pub mod scenario;
 pub mod service;
 pub mod sim;

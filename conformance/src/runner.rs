@@ -14,6 +14,7 @@ use crate::outcome::{EdgeOutcome, ScenarioOutcome, Verdict};
 use crate::packed::{self, Compacted};
 use crate::real::{self, ScenarioRun};
 use crate::rules::{RuleId, RuleLog};
+use crate::runtime;
 use crate::scenario::Scenario;
 
 /// Compares the outcome of a scenario that passed with its snapshot; `Err` says how they differ.
@@ -24,8 +25,7 @@ pub type Compare = fn(&ScenarioOutcome) -> Result<(), String>;
 /// # Errors
 /// The evidence cannot be written.
 pub fn run(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run_async(scenario, compare))
+    runtime::block_on(run_async(scenario, compare))?
 }
 
 async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {

@@ -31,6 +31,17 @@ pub enum Error {
         /// The error that libvirt returned.
         error: virt::error::Error,
     },
+    /// libvirt did not answer.
+    #[error(
+        "libvirt: {tried}: it did not answer within {} s; restart its daemon, or name another one with --connect",
+        .bound.as_secs()
+    )]
+    Silent {
+        /// What was tried.
+        tried: String,
+        /// The time limit.
+        bound: Duration,
+    },
     /// A QMP command failed.
     #[error("QEMU ({monitor}): {command}: {reason}")]
     Qmp {

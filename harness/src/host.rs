@@ -1,6 +1,8 @@
 //! The test host: a connection to libvirt.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use virt::connect::Connect;
@@ -8,6 +10,15 @@ use virt::domain::Domain;
 use virt::sys;
 
 use crate::{Error, Result};
+
+/// The longest that libvirt may take for one call. After its own start it may ask QEMU for most of
+/// a minute what it can do; every other call takes seconds.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
+/// The same once a call came to no end: a run takes its guests down one after the other.
+const ANSWERS_AGAIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Whether the last call of this process came to no end.
+static SILENT: AtomicBool = AtomicBool::new(false);
 
 /// libvirt on this machine. Clones share the connection.
 #[derive(Clone)]
@@ -134,19 +145,46 @@ impl Host {
     }
 }
 
-/// Runs a libvirt call, which blocks, away from the asynchronous threads.
+impl Drop for Host {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it is a connection and no guest, and only this keeps it open"
+    )]
+    fn drop(&mut self) {
+        // Closing a connection asks libvirt. One to a libvirt that does not answer stays open until
+        // the process ends.
+        if SILENT.load(Ordering::SeqCst) {
+            std::mem::forget(Arc::clone(&self.connect));
+        }
+    }
+}
+
+/// Runs a libvirt call, which blocks, away from the asynchronous threads. One that comes to no end
+/// keeps its thread until the process ends.
 pub(crate) async fn blocking<T: Send + 'static>(
     tried: impl Into<String>,
     call: impl FnOnce() -> Result<T, virt::error::Error> + Send + 'static,
 ) -> Result<T> {
-    let tried = tried.into();
-    match tokio::task::spawn_blocking(call).await {
-        Ok(result) => result.map_err(|error| Error::Libvirt { tried, error }),
-        Err(panicked) => Err(Error::Tool {
+    let was_silent = SILENT.load(Ordering::SeqCst);
+    let bound = if was_silent { ANSWERS_AGAIN_WITHIN } else { ANSWERS_WITHIN };
+    let ended = within(bound, tried.into(), call).await;
+    SILENT.store(matches!(ended, Err(Error::Silent { .. })), Ordering::SeqCst);
+    ended
+}
+
+async fn within<T: Send + 'static>(
+    bound: Duration,
+    tried: String,
+    call: impl FnOnce() -> Result<T, virt::error::Error> + Send + 'static,
+) -> Result<T> {
+    match tokio::time::timeout(bound, tokio::task::spawn_blocking(call)).await {
+        Ok(Ok(result)) => result.map_err(|error| Error::Libvirt { tried, error }),
+        Ok(Err(panicked)) => Err(Error::Tool {
             tool: "libvirt".to_owned(),
             arguments: tried,
             output: format!("the call did not end: {panicked}"),
         }),
+        Err(_) => Err(Error::Silent { tried, bound }),
     }
 }
 
@@ -169,4 +207,24 @@ pub async fn remove(domain: Domain) -> Result<()> {
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_comes_to_no_end_is_given_up() {
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let call = move || {
+            // Ends once the test has seen that nobody waited for it.
+            let _ = wait.recv();
+            Ok(())
+        };
+        let ended = within(Duration::from_millis(20), "ask".to_owned(), call).await;
+        let error = ended.expect_err("nobody answers").to_string();
+        assert!(error.contains("ask") && error.contains("did not answer") && error.lines().count() == 1);
+        drop(release);
+        assert_eq!(within(ANSWERS_WITHIN, "ask".to_owned(), || Ok(7)).await.expect("an answer"), 7);
+    }
 }

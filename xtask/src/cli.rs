@@ -11,7 +11,7 @@ use crate::conformance::scenarios::TierChoice;
 use crate::conformance::shard::Choice;
 use crate::error::USAGE;
 
-pub use self::campaigns::{FuzzArgs, MutantsArgs, SoakArgs, TortureArgs, VariantsArgs};
+pub use self::campaigns::{ExhaustArgs, FuzzArgs, MutantsArgs, SoakArgs, TortureArgs, VariantsArgs};
 pub use self::consent::Consent;
 
 /// Roundtrip: tests a disaster-recovery replication core on real guests
@@ -74,6 +74,9 @@ pub enum Command {
     Torture(TortureArgs),
     /// Run many cycles over the same machines, and judge whether anything grows
     Soak(SoakArgs),
+    /// Test the suite itself: take disk, memory, time or libvirt away from a run, and look at what
+    /// it says and leaves
+    Exhaust(ExhaustArgs),
     /// Measure the built-in core beside qemu-img and nbdcopy, on the same disk in the same run
     Bench(BenchArgs),
     /// Judge deliberately faulty cores, each of which the suite must reject

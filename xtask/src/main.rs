@@ -12,6 +12,7 @@ mod crash_states;
 mod docs;
 mod doctor;
 mod error;
+mod exhaust;
 mod fuzz;
 mod guest_images;
 mod history;
@@ -92,6 +93,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Certificate { run, out } => certificate::command(&root, run, out.as_deref()),
         Command::Mutants(arguments) => mutants::command(&root, arguments),
         Command::Variants(arguments) => variants::command(&root, arguments),
+        Command::Exhaust(arguments) => exhaust::command(&root, arguments),
         Command::Torture(arguments) => torture::command(&root, arguments),
         Command::Sanitize(consent) => sanitize::command(&root, consent),
         Command::Soak(arguments) => soak::command(&root, arguments),

@@ -100,7 +100,7 @@ pub enum ErrorCode {
     CloudMachineOff,
     /// A physical server needs a VMware site to fail back to, and none was named (PH-02).
     FailbackSiteNotGiven,
-    /// This machine cannot fail back to that kind of site (PH-01).
+    /// This machine cannot fail back to that kind of site (PH-01), or runs on that site already.
     FailbackSiteUnfit,
     /// A machine of that name exists already and does not belong to the item (EX-B2).
     NameTaken,

@@ -45,7 +45,8 @@ pub enum JobState {
     WaitingForManualAction,
     /// Completed successfully.
     Completed,
-    /// Completed, but an optional step failed, such as shutting down the source (FO-07, LC-10).
+    /// Completed, but an optional step failed, such as shutting down the source (FO-07, LC-10). A
+    /// plan's job also if the job of one of its machines ended so.
     CompletedWithWarning,
     /// A plan succeeded for some of its machines; other machines or actions failed (EX-T6).
     PartiallySucceeded,

@@ -21,7 +21,7 @@ use conformance::rules::profile::Profile;
 use conformance::variants::CoreVariant;
 use conformance::{
     acceptance, bench, core_under_test, crash_states_command, evidence_command, generated_pages, real,
-    report, sim, soak, wire_core,
+    report, runtime, sim, soak, wire_core,
 };
 use contract::Bytes;
 use harness::accel::{self, Probe};
@@ -232,8 +232,7 @@ enum HistoryCommand {
     Durations,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(answer) => {
@@ -243,7 +242,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(if answer.use_stderr() { WRONG_USAGE } else { 0 });
         }
     };
-    match run(&arguments).await {
+    match runtime::block_on(run(&arguments)).unwrap_or_else(|error| Err(error.into())) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("{error:#}");

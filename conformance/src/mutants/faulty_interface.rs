@@ -155,6 +155,21 @@ impl FaultyInterface {
         plan
     }
 
+    /// Refuses a plan with a machine that has no recovery point, although others have some.
+    async fn refuse_partial(&self, id: &PlanId) -> Result<(), CoreError> {
+        if !self.has(InterfaceFault::RefusesPartialPlans) {
+            return Ok(());
+        }
+        let plans = self.core.plans().await?.into_iter().filter(|plan| plan.id == *id);
+        for item in plans.flat_map(|plan| plan.groups).flat_map(|group| group.items) {
+            if self.core.item(&item).await?.points.is_empty() {
+                let text = format!("{item} has no recovery point");
+                return Err(CoreError::new(ErrorCode::NoRecoveryPoint, text));
+            }
+        }
+        Ok(())
+    }
+
     fn created_policies(&self) -> MutexGuard<'_, Vec<PolicyId>> {
         self.policies.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -387,6 +402,7 @@ impl ReplicationCore for FaultyInterface {
         if self.has(InterfaceFault::SkipsPlans) {
             return self.ended_job().await;
         }
+        self.refuse_partial(&request.plan).await?;
         self.started(self.core.failover_plan(&changed).await).await
     }
 
@@ -394,6 +410,7 @@ impl ReplicationCore for FaultyInterface {
         if self.has(InterfaceFault::SkipsPlans) {
             return self.ended_job().await;
         }
+        self.refuse_partial(&request.plan).await?;
         self.started(self.core.test_failover_plan(request).await).await
     }
 

@@ -96,6 +96,8 @@ pub enum InterfaceFault {
     DropsPlanMember,
     /// Runs the groups of recovery plans in reverse order.
     ReversesPlan,
+    /// Refuses a plan unless each of its machines has a recovery point.
+    RefusesPartialPlans,
     /// Leaves the manual steps out of recovery plans.
     SkipsManualSteps,
     /// Shuts the source down although the request does not ask for it.

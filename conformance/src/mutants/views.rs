@@ -135,6 +135,12 @@ pub(super) fn invent_warnings_of_plans(view: &mut JobView) {
     }
 }
 
+pub(super) fn hide_warnings_of_plans(view: &mut JobView) {
+    if matches!(view.subject, JobSubject::Plan(_)) {
+        hide_warnings(view);
+    }
+}
+
 pub(super) fn hide_warnings_of_reprotection(view: &mut JobView) {
     if view.kind == JobKind::Reprotect {
         hide_warnings(view);

@@ -158,6 +158,7 @@ pub const CHECKS: &[Check] = &[
         name: "kills of the suite's processes",
         work: Work::Cargo(&["xtask", "torture", "--kills", "4", "--scenario", "sim-vmware-azure"]),
     },
+    Check { name: "runs that lack something", work: Work::Cargo(&["xtask", "exhaust", "--short"]) },
     Check {
         name: "many cycles, judged for growth",
         work: Work::Cargo(&["xtask", "soak", "--cycles", "40"]),

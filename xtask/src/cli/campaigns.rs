@@ -82,6 +82,32 @@ pub struct SoakArgs {
     pub consent: Consent,
 }
 
+/// The arguments of `exhaust`.
+#[derive(Debug, Clone, Args)]
+pub struct ExhaustArgs {
+    /// Run only this case; may be repeated [default: all]
+    #[arg(long = "case", value_name = "NAME")]
+    pub cases: Vec<String>,
+    /// List the cases instead of running them
+    #[arg(long)]
+    pub list: bool,
+    /// Run only some amounts of some cases, within a minute
+    #[arg(long)]
+    pub short: bool,
+    /// Directory for the evidence, with a short path [default: a temporary one, which is kept if
+    /// something was found]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<Utf8PathBuf>,
+    /// libvirt's URI [default: as for `conformance`]
+    #[arg(long, value_name = "URI")]
+    pub connect: Option<String>,
+    /// This program runs in a name space of mounts
+    #[arg(long, hide = true)]
+    pub inside: bool,
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
 /// What `mutants` is told.
 #[derive(Debug, Clone, Args)]
 pub struct MutantsArgs {

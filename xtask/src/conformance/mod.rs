@@ -14,9 +14,10 @@ mod request;
 pub mod rundir;
 pub mod scenarios;
 pub mod shard;
+mod shortage;
 
 use anyhow::Result;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::cli::ConformanceArgs;
 use crate::error::{code_of, usage};
@@ -78,7 +79,8 @@ pub fn command(root: &Utf8Path, arguments: &ConformanceArgs) -> Result<u8> {
     let dir = RunDir::plan(arguments.out.as_deref())?;
     let run = Run { root, arguments: &arguments, chosen, part, dir, uri };
     let code = run.prepare().and_then(|suite| run.execute(&suite));
-    shard::ended(&run.dir.path, code.as_ref().map_or_else(code_of, |code| *code))?;
+    let noted = shard::ended(&run.dir.path, code.as_ref().map_or_else(code_of, |code| *code));
+    let code = shortage::explained(code.and_then(|code| noted.map(|()| code)), &run.dir.path);
     run.dir.remove_if_empty();
     code
 }
@@ -90,6 +92,7 @@ impl Run<'_> {
         let cache = guest_images::cache_dir();
         self.dir.create()?;
         Resources::of(out, &cache)?.require(out, &cache)?;
+        preflight::require_temporary(&Utf8PathBuf::try_from(std::env::temp_dir())?)?;
         setup::ensure(self.root, self.arguments.consent.yes)?;
         let image = guest_images::ensure(self.root)?;
         let suite = Suite::build(self.root, &self.uri)?.with_image(image.hash);

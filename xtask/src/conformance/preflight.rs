@@ -15,6 +15,27 @@ pub const CACHE_DISK: u64 = 2 * GIB;
 /// Memory that must be available: two guests, QEMU's own and the suite.
 pub const MEMORY: u64 = 2 * GIB;
 
+/// Free disk where temporary files go: sockets, and the state of simulated cores.
+const TEMPORARY_DISK: u64 = 64 << 20;
+
+/// Fails with one line if temporary files cannot be written.
+pub fn require_temporary(dir: &Utf8Path) -> Result<()> {
+    let advice = "set TMPDIR to another place";
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    if let Err(error) = rustix::fs::access(dir.as_std_path(), access) {
+        return Err(infrastructure(format!("Cannot write temporary files to {dir} ({error}): {advice}.")));
+    }
+    let free = free_disk(dir)?;
+    if free >= TEMPORARY_DISK {
+        return Ok(());
+    }
+    Err(infrastructure(format!(
+        "Only {} of disk is free for temporary files at {dir}, and {} is needed: free some, or {advice}.",
+        bytes(free),
+        bytes(TEMPORARY_DISK)
+    )))
+}
+
 /// What this host offers to a run.
 pub struct Resources {
     /// Operating system, as Rust names it.
@@ -139,6 +160,14 @@ mod tests {
                 .is_some_and(|line| line.contains("1.0 GiB of memory"))
         );
         assert!(refusal(|resources| resources.os = "macos").is_some_and(|line| line.contains("macos")));
+    }
+
+    #[test]
+    fn temporary_files_need_a_place_that_can_be_written() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        assert!(require_temporary(Utf8Path::from_path(scratch.path()).expect("UTF-8")).is_ok());
+        let line = require_temporary(Utf8Path::new("/proc/none")).expect_err("it is missing").to_string();
+        assert!(line.contains("/proc/none") && line.contains("TMPDIR"), "{line}");
     }
 
     #[test]

@@ -1,68 +1,31 @@
 //! One run that is killed, and what is found afterwards.
 
-use std::fs::File;
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use rustix::process::Signal;
 
 use super::chance::Chance;
-use super::foreign::Foreign;
-use super::processes::{Family, Kind, MARK, Process};
-use super::remains::{self, Before};
+use super::processes::{Kind, Process};
+use super::remains::Before;
 use super::results::{self, Codes};
-use crate::error::infrastructure;
-use crate::hold::held;
-use crate::process::wait_bounded;
+use super::runs::{DONE_WITHIN, Running, Runs, ended};
 
 /// The time in which all processes of a killed run are gone: a scenario has 45 s to take its guests
 /// down, and is killed then.
 const GONE_WITHIN: Duration = Duration::from_secs(120);
-/// The time in which a command ends that nobody kills.
-const DONE_WITHIN: Duration = Duration::from_secs(1200);
 
-/// What all runs of a campaign share.
+/// What all kills of a campaign share.
 pub struct Campaign<'a> {
-    /// The workspace.
-    pub root: &'a Utf8Path,
-    /// The campaign's directory. Its path is short, because sockets lie in it.
-    pub dir: &'a Utf8Path,
-    /// The name of the campaign, which marks its processes.
-    pub name: &'a str,
-    /// libvirt's URI.
-    pub uri: &'a str,
+    /// How runs are started and looked at.
+    pub runs: Runs<'a>,
     /// Options of every run.
     pub options: Vec<String>,
-    /// What must survive.
-    pub foreign: &'a Foreign,
     /// Which processes are killed.
     pub victims: Vec<Kind>,
     /// The latest moment of a kill.
     pub longest: Duration,
-}
-
-/// A command of the product, in the campaign's own directory of temporary files.
-fn product(campaign: &Campaign<'_>, words: &[&str], log: &Utf8Path) -> Result<Command> {
-    let log = File::options().create(true).append(true).open(log)?;
-    let mut command = held("/proc/self/exe");
-    command
-        .args(words)
-        .current_dir(campaign.root)
-        .env("TMPDIR", campaign.temporary())
-        .env("CI", "true")
-        .env(MARK, campaign.name)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log);
-    Ok(command)
-}
-
-/// A run that is under way.
-struct Running {
-    child: Child,
-    out: Utf8PathBuf,
 }
 
 /// What a kill did and left.
@@ -76,34 +39,15 @@ pub struct Killed {
 }
 
 impl Campaign<'_> {
-    /// The campaign's directory of temporary files.
-    pub fn temporary(&self) -> Utf8PathBuf {
-        self.dir.join("t")
-    }
-
-    fn family<'a>(&'a self, running: &'a Running) -> Family<'a> {
-        let root = i32::try_from(running.child.id()).unwrap_or_default();
-        Family { mark: self.name, out: &running.out, root }
-    }
-
     fn start(&self, number: u64) -> Result<Running> {
-        let out = self.dir.join(format!("run-{number}"));
-        let history = self.dir.join("history.sqlite");
-        let mut words = vec!["conformance", "--out", out.as_str(), "--history", history.as_str()];
-        words.extend(["--connect", self.uri, "--yes"]);
+        let out = self.runs.dir.join(format!("run-{number}"));
+        let history = self.runs.history();
+        let mut words = self.runs.words(&out, &history);
+        words.extend(["--connect", self.runs.uri]);
         words.extend(self.options.iter().map(String::as_str));
-        let child = product(self, &words, &self.log(number))?.spawn().context("tried to start a run")?;
+        let mut command = self.runs.product(&[], &words, &self.runs.log(number))?;
+        let child = command.spawn().context("tried to start a run")?;
         Ok(Running { child, out })
-    }
-
-    fn log(&self, number: u64) -> Utf8PathBuf {
-        self.dir.join(format!("run-{number}.log"))
-    }
-
-    /// Runs a command of the product to its end. Returns its exit code.
-    fn done(&self, words: &[&str], number: u64) -> Result<i32> {
-        let mut child = product(self, words, &self.log(number))?.spawn().context("tried to start xtask")?;
-        ended(&mut child, DONE_WITHIN)?.code().context("a signal ended a command of xtask")
     }
 
     /// A run that nobody kills. Returns its exit code.
@@ -127,17 +71,13 @@ impl Campaign<'_> {
         let at = began.elapsed().as_secs_f64();
         let code = ended(&mut running.child, GONE_WITHIN + DONE_WITHIN)?.code();
         let mut wrong = Vec::new();
-        let family = self.family(&running);
+        let family = self.runs.family(&running);
         for orphan in family.ends_within(GONE_WITHIN) {
             wrong.push(format!("an orphan goes on: {} {}", orphan.pid, orphan.words.join(" ")));
             orphan.signal(Signal::KILL);
         }
-        let cleaned = self.done(&["clean", "--connect", self.uri, "--yes"], number)?;
-        if cleaned != 0 {
-            wrong.push(format!("clean ends with {cleaned}"));
-        }
-        wrong.extend(remains::of(&family, self.uri, &self.temporary(), self.foreign, &before));
-        wrong.extend(self.foreign.missing());
+        wrong.extend(self.runs.clean(&family, &before, number)?);
+        wrong.extend(self.runs.foreign.missing());
         let (verdict, complaints) = self.judge(number, &running.out, kind, code)?;
         wrong.extend(complaints);
         let code = code.map_or("killed".to_owned(), |code| format!("exit {code}"));
@@ -147,7 +87,7 @@ impl Campaign<'_> {
 
     /// Chooses whom to kill and waits until its moment has come.
     fn victim(&self, running: &Running, chance: &mut Chance) -> Result<Option<(Kind, Process)>> {
-        let family = self.family(running);
+        let family = self.runs.family(running);
         let began = Instant::now();
         let drawn = chance.pick(&self.victims).context("no process to kill is named")?;
         if drawn != Kind::Xtask {
@@ -183,20 +123,9 @@ impl Campaign<'_> {
             let wrong = run.filter(|code| *code == 0).map(|_| "a run that did not begin ends with 0");
             return Ok(("not begun".to_owned(), wrong.into_iter().map(String::from).collect()));
         }
-        let history = self.dir.join("history.sqlite");
-        let report = self.done(&["report", out.as_str(), "--history", history.as_str()], number)?;
-        let recheck = self.done(&["recheck", out.as_str()], number)?;
-        results::judge(out, victim, &Codes { run, report, recheck })
+        let (report, recheck) = self.runs.judged(out, number)?;
+        results::judge(out, victim == Kind::Core, &Codes { run, report, recheck })
     }
-}
-
-fn ended(child: &mut Child, bound: Duration) -> Result<ExitStatus> {
-    let ended = wait_bounded(child, bound)?;
-    if ended.is_none() {
-        child.kill()?;
-        child.wait()?;
-    }
-    ended.ok_or_else(|| infrastructure(format!("A command of xtask did not end within {bound:?}.")))
 }
 
 /// Where a run is, by the last line of its progress.

@@ -2,16 +2,18 @@
 //! domain and foreign directories that must survive, and looks at what is left.
 
 mod chance;
-mod foreign;
+pub mod foreign;
 mod kill;
-mod processes;
-mod remains;
-mod results;
+pub mod place;
+pub mod processes;
+pub mod remains;
+pub mod results;
+pub mod runs;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use camino::{Utf8Path, Utf8PathBuf};
+use anyhow::Result;
+use camino::Utf8Path;
 
 use crate::cli::TortureArgs;
 use crate::conformance::scenarios::TierChoice;
@@ -23,59 +25,29 @@ use crate::terminal::{human, say};
 use chance::Chance;
 use foreign::Foreign;
 use kill::Campaign;
+use place::Place;
 pub use processes::Kind;
+use runs::Runs;
 
 /// The exit code of a campaign that found something.
-const FOUND: u8 = 1;
+pub const FOUND: u8 = 1;
 /// The latest moment at which a run on guests is killed.
 const LONGEST_ON_GUESTS: Duration = Duration::from_secs(90);
 /// The most runs for each kill: a run may end before its moment comes.
 const RUNS_PER_KILL: u64 = 3;
-
-/// The directory of a campaign. It is removed if nothing was found.
-struct Place {
-    dir: Utf8PathBuf,
-    name: String,
-    keep: bool,
-}
-
-impl Place {
-    fn new(out: Option<&Utf8Path>) -> Result<Self> {
-        let name = format!("{}-{}", std::process::id(), jiff::Timestamp::now().as_second() % 100_000);
-        let temporary = Utf8PathBuf::try_from(std::env::temp_dir())?;
-        let dir = match out {
-            Some(out) => Utf8PathBuf::try_from(std::env::current_dir()?)?.join(out),
-            None => temporary.join(format!("torture-{name}")),
-        };
-        std::fs::create_dir_all(dir.join("t")).with_context(|| format!("tried to make {dir}"))?;
-        Ok(Self { dir, name, keep: out.is_some() })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.keep {
-            // It holds evidence of runs that did as they should.
-            let _ = std::fs::remove_dir_all(&self.dir);
-        }
-    }
-}
 
 /// Runs the campaign. Returns 0 if nothing was found.
 pub fn command(root: &Utf8Path, arguments: &TortureArgs) -> Result<u8> {
     setup::ensure(root, arguments.consent.yes)?;
     let uri = arguments.connect.clone().unwrap_or_else(|| daemon::uri(&LiveSystem).to_owned());
     Suite::build(root, &uri)?;
-    let mut place = Place::new(arguments.out.as_deref())?;
-    let parents = [&place.dir.join("t"), Utf8Path::new(remains::MEMORY)];
-    let foreign = Foreign::begin(&uri, &place.name, &place.dir, &parents)?;
+    let mut place = Place::new("torture", arguments.out.as_deref())?;
+    let (dir, name) = (place.dir.clone(), place.name.clone());
+    let parents = [&dir.join("t"), Utf8Path::new(remains::MEMORY)];
+    let foreign = Foreign::begin(&uri, &name, &dir, &parents)?;
     let mut campaign = Campaign {
-        root,
-        dir: &place.dir.clone(),
-        name: &place.name.clone(),
-        uri: &uri,
+        runs: Runs { root, dir: &dir, name: &name, uri: &uri, temporary: dir.join("t"), foreign: &foreign },
         options: options(arguments)?,
-        foreign: &foreign,
         victims: victims(arguments),
         longest: LONGEST_ON_GUESTS,
     };
@@ -85,7 +57,7 @@ pub fn command(root: &Utf8Path, arguments: &TortureArgs) -> Result<u8> {
     let found = run(&campaign, arguments)?;
     place.keep |= found > 0;
     if found > 0 {
-        println!("The evidence is kept in {}.", place.dir);
+        println!("The evidence is kept in {dir}.");
     }
     Ok(if found > 0 { FOUND } else { 0 })
 }
@@ -125,8 +97,7 @@ fn undisturbed(campaign: &Campaign<'_>, number: u64) -> Result<Duration> {
     let began = Instant::now();
     let code = campaign.undisturbed(number)?;
     if code != 0 && code != i32::from(SLOW) {
-        let log = campaign.dir.join(format!("run-{number}.log"));
-        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let text = std::fs::read_to_string(campaign.runs.log(number)).unwrap_or_default();
         return Err(infrastructure(format!("A run that nobody kills ends with {code}:\n{}", text.trim())));
     }
     say(format!("  a run that nobody kills passes in {}", human(began.elapsed())));

@@ -134,6 +134,11 @@ impl Family<'_> {
         !here && (marked || String::from_utf8_lossy(&read("cmdline")).contains(self.out.as_str()))
     }
 
+    /// Whether `xtask` has started a program that still runs.
+    pub fn has_child(&self) -> bool {
+        self.members().iter().any(|one| one.parent == self.root)
+    }
+
     /// Those of a kind.
     pub fn of(&self, kind: Kind) -> Vec<Process> {
         let all = self.members();

@@ -5,7 +5,6 @@ use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 use serde::Deserialize;
 
-use super::processes::Kind;
 use crate::error::SLOW;
 
 /// What a failure says if the core was killed.
@@ -40,22 +39,34 @@ pub fn began(out: &Utf8Path) -> bool {
     out.join("asked.json").exists()
 }
 
+/// Whether an exit code says that the core conforms.
+pub fn good(code: i32) -> bool {
+    code == 0 || code == i32::from(SLOW)
+}
+
 fn read<T: for<'a> Deserialize<'a>>(path: &Utf8Path) -> Result<T> {
     let text = std::fs::read(path).with_context(|| format!("tried to read {path}"))?;
     serde_json::from_slice(&text).with_context(|| format!("tried to understand {path}"))
 }
 
-/// The verdict of the run in `out`, and what is wrong about it.
-pub fn judge(out: &Utf8Path, victim: Kind, codes: &Codes) -> Result<(String, Vec<String>)> {
+/// The verdict of the run in `out`, and what is wrong about it. Only a core that was killed may be
+/// blamed.
+pub fn judge(out: &Utf8Path, core_killed: bool, codes: &Codes) -> Result<(String, Vec<String>)> {
     let asked: Vec<String> = read(&out.join("asked.json"))?;
     let results: Results = read(&out.join("results.json"))?;
     let ended: Vec<String> =
         asked.iter().filter(|name| out.join(name).join("result.json").exists()).cloned().collect();
-    let wrong = wrong(&asked, &ended, &results, victim, codes);
+    let wrong = wrong(&asked, &ended, &results, core_killed, codes);
     Ok((results.verdict, wrong))
 }
 
-fn wrong(asked: &[String], ended: &[String], results: &Results, victim: Kind, codes: &Codes) -> Vec<String> {
+fn wrong(
+    asked: &[String],
+    ended: &[String],
+    results: &Results,
+    core_killed: bool,
+    codes: &Codes,
+) -> Vec<String> {
     let mut wrong = Vec::new();
     let all_ended = asked.len() == ended.len();
     for name in asked {
@@ -64,7 +75,7 @@ fn wrong(asked: &[String], ended: &[String], results: &Results, victim: Kind, co
             Some(one) if one.verdict == "pass" && !ended.contains(name) => {
                 wrong.push(format!("{name} passes and left no result"));
             }
-            Some(one) if one.verdict == "fail" && !(victim == Kind::Core && one.why.contains(KILLED)) => {
+            Some(one) if one.verdict == "fail" && !(core_killed && one.why.contains(KILLED)) => {
                 wrong.push(format!("{name} blames the core: {}", one.why));
             }
             Some(_) => {}
@@ -73,7 +84,6 @@ fn wrong(asked: &[String], ended: &[String], results: &Results, victim: Kind, co
     if results.verdict == "pass" && !all_ended {
         wrong.push("the run passes, and a scenario left no result".to_owned());
     }
-    let good = |code: i32| code == 0 || code == i32::from(SLOW);
     let passes = results.verdict == "pass";
     let said = [("the run", codes.run), ("report", Some(codes.report)), ("recheck", Some(codes.recheck))];
     for (who, code) in said {
@@ -86,6 +96,7 @@ fn wrong(asked: &[String], ended: &[String], results: &Results, victim: Kind, co
 
 #[cfg(test)]
 mod tests {
+    use super::super::processes::Kind;
     use super::*;
 
     fn judged(verdicts: [&str; 3], why: &str, ended: usize, victim: Kind, code: i32) -> Vec<String> {
@@ -97,8 +108,9 @@ mod tests {
         });
         let results = Results { verdict: verdicts[0].to_owned(), scenarios: scenarios.collect() };
         let codes = Codes { run: Some(code), report: 3, recheck: 3 };
+        let core_killed = victim == Kind::Core;
         let codes = if code == 0 { Codes { report: 0, recheck: 0, ..codes } } else { codes };
-        wrong(&names, &names[..ended], &results, victim, &codes)
+        wrong(&names, &names[..ended], &results, core_killed, &codes)
     }
 
     #[test]

@@ -80,6 +80,7 @@ fn every_option_of_cargo_xtask_is_one_that_it_knows() {
         // Values that the engine fills in.
         let known = [("$TIER", "all"), ("$SEEDS", "2"), ("$SHARD", "1/2"), ("$GITHUB_RUN_NUMBER", "1")];
         let known = known.into_iter().chain([("VARIABLE-TIER", "all"), ("VARIABLE-SEEDS", "2")]);
+        let known = known.chain([("$CI_PIPELINE_IID", "1")]);
         let fill =
             |word: &String| known.clone().fold(word.clone(), |word, (name, value)| word.replace(name, value));
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));

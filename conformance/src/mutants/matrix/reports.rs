@@ -79,6 +79,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::new(
         Class::FalseReport,
+        "hides-warnings-of-plans",
+        "reports the jobs of plans without the warnings of their machines",
+        Kind::JobView(views::hide_warnings_of_plans),
+        &[FO_07],
+    ),
+    Mutant::new(
+        Class::FalseReport,
         "invents-warnings",
         "reports jobs that completed with a warning",
         Kind::JobView(views::invent_warnings),

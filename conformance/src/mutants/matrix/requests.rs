@@ -170,6 +170,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::new(
         Class::PlanNotFollowed,
+        "refuses-partial-plans",
+        "refuses a recovery plan unless each of its machines has a recovery point",
+        Kind::Interface(InterfaceFault::RefusesPartialPlans),
+        &[FO_15, TF_05],
+    ),
+    Mutant::new(
+        Class::PlanNotFollowed,
         "skips-manual-steps",
         "leaves out the manual steps of recovery plans",
         Kind::Interface(InterfaceFault::SkipsManualSteps),

@@ -24,7 +24,7 @@ use crate::real::edge::measure;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recovery_point::{EnoughPoints, POINTS, POINTS_WITHIN, wait_for_points};
 use crate::real::edge::restarted_original::RestartedOriginal;
-use crate::real::edge::work::{check_work, work_beyond};
+use crate::real::edge::work::{AtWork, check_work};
 use crate::real::machine::Running;
 use crate::rules::RuleId;
 use crate::rules::ids::*;
@@ -109,6 +109,7 @@ impl Reprotect<'_> {
         standby.site.restore();
         let active = context.core.item(&context.item).await?.protection.active;
         let record_before = serving.last_record();
+        let at_work = AtWork::watch(serving);
         let site = if active == Side::Recovery { &context.primary } else { &context.recovery };
         let written_before = site.written().await;
         let triggered = Instant::now();
@@ -118,7 +119,7 @@ impl Reprotect<'_> {
         let job = job?;
         context.trace_state().await?;
         let arrived = self.first_arrival(context, active, site, written_before).await?;
-        self.check_sides(context, record_before, active).await?;
+        self.check_sides(context, (record_before, at_work), active).await?;
         let points = wait_for_points(context, self.points_rule(active), label, serving).await?;
         let EnoughPoints { item, first_seen } = points;
         let newest = item.points.iter().rfind(|point| point.processed).cloned();
@@ -202,14 +203,14 @@ impl Reprotect<'_> {
     async fn check_sides(
         &self,
         context: &ScenarioContext,
-        record_before: u64,
+        (record_before, at_work): (u64, AtWork<'_>),
         active: Side,
     ) -> Result<(), ScenarioError> {
         let Self { serving, standby, .. } = self;
         let machines = standby.site.machines().await?;
         let on = machines.iter().any(|m| m.id == context.machine && m.power == PowerState::On);
         let off = !on && standby.boot.guest.is_gone();
-        let work = work_beyond(serving, record_before).await;
+        let work = at_work.so_far().await;
         let serve_rule = if active == Side::Recovery { RE_03 } else { LC_12 };
         if active == Side::Primary {
             context.check(LC_12, off, format!("{}: other side off: {off}", standby.site.label()));

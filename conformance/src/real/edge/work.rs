@@ -1,15 +1,17 @@
 //! Whether a guest goes on working, as it does all the time unless something stops it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use witness::ledger::RecordNumber;
+use harness::machine::Watched;
+use harness::witness_link::Ack;
 
 use crate::real::context::ScenarioContext;
 use crate::real::machine::Running;
 use crate::rules::RuleId;
 
-/// How long a working guest may take to its next record.
-const NEXT_RECORD_WITHIN: Duration = Duration::from_secs(20);
+/// How long a working guest may take from one record to the next. Guests write several a second;
+/// the bound leaves room for slow hosts and for the moment in which a site takes a snapshot.
+const LONGEST_SILENCE: Duration = Duration::from_secs(20);
 
 /// What was seen of a guest's work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +47,69 @@ impl std::fmt::Display for Work {
     }
 }
 
-/// Waits for the guest's acknowledgement of a record beyond `record`.
-pub(crate) async fn work_beyond(running: &Running, record: RecordNumber) -> Work {
-    let guest = &running.boot.guest;
-    let next = guest.race("its next record", NEXT_RECORD_WITHIN, guest.witness().acked(record + 1)).await;
-    Work::of(next, guest.witness().trouble())
+/// A guest whose work is watched from a moment on.
+pub(crate) struct AtWork<'a> {
+    running: &'a Running,
+    began: Instant,
+    watched: Watched<'a>,
+}
+
+impl<'a> AtWork<'a> {
+    /// Watches the guest from now on.
+    pub(crate) fn watch(running: &'a Running) -> Self {
+        Self { running, began: Instant::now(), watched: running.boot.guest.watch() }
+    }
+
+    /// Waits for one more record, and says whether the guest has worked all the time.
+    pub(crate) async fn so_far(&self) -> Work {
+        let guest = &self.running.boot.guest;
+        let next = guest.witness().acked(self.running.last_record() + 1);
+        self.until(guest.race("its next record", LONGEST_SILENCE, next).await)
+    }
+
+    /// Whether the guest has worked all the time until a wait for its work ended.
+    pub(crate) fn until(&self, ended: harness::Result<()>) -> Work {
+        let witness = self.running.boot.guest.witness();
+        let work = Work::of(ended, witness.trouble());
+        match Silence::longest(&witness.acks(), self.began) {
+            Some(silence) if work == Work::GoesOn && silence.lasted > LONGEST_SILENCE => {
+                let silence = silence.to_string();
+                match self.watched.starved() {
+                    Some(why) => Work::Starved(format!("{silence}; {why}")),
+                    None => Work::Stopped(silence),
+                }
+            }
+            _ => work,
+        }
+    }
+}
+
+/// A time in which a guest acknowledged nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Silence {
+    /// The record that ended it.
+    before: u64,
+    lasted: Duration,
+}
+
+impl Silence {
+    /// The longest after `began` that a record ended; `None` if none did.
+    fn longest(acks: &[Ack], began: Instant) -> Option<Self> {
+        let later = &acks[acks.partition_point(|ack| ack.heard < began)..];
+        let starts = std::iter::once(began).chain(later.iter().map(|ack| ack.heard));
+        let silences = starts.zip(later).map(|(start, ack)| Self {
+            before: ack.number,
+            lasted: ack.heard.saturating_duration_since(start),
+        });
+        silences.max_by_key(|silence| silence.lasted)
+    }
+}
+
+impl std::fmt::Display for Silence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { before, lasted } = self;
+        write!(f, "no record for {:.1} s before record {before}", lasted.as_secs_f32())
+    }
 }
 
 /// Records whether a rule is satisfied by which a guest works on and `also` is true. `found` is
@@ -69,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_its_host_starves_has_not_stopped_working() {
-        let (awaited, bound) = (|| "shop: its next record".to_owned(), NEXT_RECORD_WITHIN);
+        let (awaited, bound) = (|| "shop: its next record".to_owned(), LONGEST_SILENCE);
         assert_eq!(Work::of(Ok(()), None), Work::GoesOn);
         let why = "its kernel says: watchdog: BUG: soft lockup".to_owned();
         let starved = harness::Error::Starved { awaited: awaited(), bound, why };
@@ -78,5 +138,17 @@ mod tests {
         assert!(matches!(Work::of(Err(silent), None), Work::Stopped(_)));
         let trouble = Some("write failed: input/output error".to_owned());
         assert!(matches!(Work::of(Ok(()), trouble), Work::Stopped(_)));
+    }
+    #[test]
+    fn the_longest_silence_is_found_wherever_it_lies() {
+        let began = Instant::now();
+        let heard = |number, after| Ack { number, heard: began + Duration::from_secs(after) };
+        let longest = |acks: &[Ack]| Silence::longest(acks, began).map(|s| (s.before, s.lasted.as_secs()));
+        assert_eq!(longest(&[heard(7, 31), heard(8, 32)]), Some((7, 31)));
+        assert_eq!(longest(&[heard(7, 1), heard(8, 30), heard(9, 31)]), Some((8, 29)));
+        assert_eq!(longest(&[]), None);
+        // What was acknowledged before does not count, nor does the silence up to then.
+        let earlier = Silence::longest(&[heard(7, 50), heard(8, 55)], began + Duration::from_secs(53));
+        assert_eq!(earlier.map(|s| (s.before, s.lasted.as_secs())), Some((8, 2)));
     }
 }

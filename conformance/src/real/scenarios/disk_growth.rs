@@ -18,7 +18,7 @@ use crate::real::edge::freshness::now;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::wait_for_work;
-use crate::real::edge::work::{check_work, work_beyond};
+use crate::real::edge::work::{AtWork, check_work};
 use crate::real::machine::Running;
 use crate::real::script::{Script, Start};
 use crate::real::setup;
@@ -54,14 +54,14 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let label = GROWTH_EDGE.as_str();
     wait_for_work(context, label, &source).await?;
     let step = context.evidence.step(label, "grow a disk");
-    let record_before = source.last_record();
     let (source, grown) = grow(context, source).await?;
+    let at_work = AtWork::watch(&source);
     step.done();
     let step = context.evidence.step(label, "what the core makes of it");
     let edge = Edge::begin(context, GROWTH_EDGE, &source);
     let noticed = noticed(context, &source.boot.guest, grown).instrument(edge.span()).await?;
     step.done();
-    let work = work_beyond(&source, record_before).await;
+    let work = at_work.so_far().await;
     check_work(context, TF_02, &work, true, &format!("{label}: the source"));
     judge(edge, noticed, grown).instrument(edge.span()).await
 }

@@ -26,7 +26,7 @@ use crate::real::edge::recover::{
     RecoveryTarget, put_to_work, start_load, wait_for_agent, wait_for_hello, wait_for_work,
 };
 use crate::real::edge::recovery_point::{check_points_kept, points_lost};
-use crate::real::edge::work::{check_work, work_beyond};
+use crate::real::edge::work::{AtWork, check_work};
 use crate::real::machine::Running;
 use crate::real::scenarios::test_failover;
 use crate::real::script::{Script, Start};
@@ -209,22 +209,22 @@ impl FaultCase {
 
     /// MO-01: the item's health becomes critical, perhaps after a warning, and says why.
     async fn observe_report(&self, context: &ScenarioContext, source: &Running) -> Result<(), ScenarioError> {
-        let record_before = source.last_record();
+        let at_work = AtWork::watch(source);
         let report = becomes(context, Health::Critical);
         let item = within(context, self.edge, source, "report of the fault", report).await?;
         let critical = item.health == Health::Critical && !item.trouble.is_empty();
         let found = format!("{}: {:?}, {:?}", self.edge, item.health, item.trouble);
         context.check(MO_01, critical, found);
-        self.check_source_works(context, source, record_before).await
+        self.check_source_works(context, &at_work).await
     }
 
     async fn observe_points(&self, context: &ScenarioContext, source: &Running) -> Result<(), ScenarioError> {
-        let record_before = source.last_record();
+        let at_work = AtWork::watch(source);
         for _ in 0..POINTS_ON_BAD_LINK {
             point_after(context, self.edge, source, now()).await?;
         }
         self.ensure_effect(context)?;
-        self.check_source_works(context, source, record_before).await
+        self.check_source_works(context, &at_work).await
     }
 
     async fn observe_paused_guest(
@@ -262,10 +262,9 @@ impl FaultCase {
     async fn check_source_works(
         &self,
         context: &ScenarioContext,
-        source: &Running,
-        record_before: u64,
+        at_work: &AtWork<'_>,
     ) -> Result<(), ScenarioError> {
-        let work = work_beyond(source, record_before).await;
+        let work = at_work.so_far().await;
         check_work(context, TF_02, &work, true, &format!("{}: the source", self.edge));
         Ok(())
     }

@@ -26,7 +26,7 @@ use crate::real::edge::planned_switchover::PlannedSwitchover;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::check_points_kept;
 use crate::real::edge::reprotect::{REVERSE_REPLICATE, Reprotect};
-use crate::real::edge::work::{Work, check_work, work_beyond};
+use crate::real::edge::work::{AtWork, check_work};
 use crate::real::jobs::JOB_WITHIN;
 use crate::real::machine::Running;
 use crate::real::refusals::Forbidden;
@@ -111,7 +111,7 @@ async fn check_refused_shutdown(edge: Edge<'_>, request: &FailoverRequest) -> Re
     let context = edge.context();
     let step = context.evidence.step(PLANNED_FAILOVER.as_str(), "refuse to shut down");
     context.inject(&context.primary, &SiteFault::ShutdownRefused(context.machine.clone())).await?;
-    let record_before = edge.source().last_record();
+    let at_work = AtWork::watch(edge.source());
     let request = FailoverRequest { shutdown_within: REFUSED_WITHIN, ..request.clone() };
     let job = context.core.failover(&request).await?;
     let ended = context.ended_job(PLANNED_FAILOVER.as_str(), &job).await?;
@@ -120,7 +120,7 @@ async fn check_refused_shutdown(edge: Edge<'_>, request: &FailoverRequest) -> Re
     let item = context.core.item(&context.item).await?.protection;
     let unchanged = item.phase == Phase::Protected && item.active == Side::Primary && machines == 0;
     let failed = ended.state == JobState::Failed && code == Some(ErrorCode::ShutdownFailed);
-    let work = work_beyond(edge.source(), record_before).await;
+    let work = at_work.so_far().await;
     let found = format!("{:?} with {code:?}, {machines} target machines, {item:?}", ended.state);
     check_work(context, PF_04, &work, failed && unchanged, &found);
     context.heal(&context.primary).await?;
@@ -235,6 +235,7 @@ async fn complete_when_waiting(
     context: &ScenarioContext,
     cloud: &Running,
 ) -> Result<Option<Instant>, ScenarioError> {
+    let at_work = AtWork::watch(cloud);
     let Some(job) = context.core.item(&context.item).await?.job else { return Ok(None) };
     let state = state_after(context, &job, JobState::InProgress, JOB_WITHIN).await?.ok_or_else(|| {
         let found = format!("the job neither waited nor ended within {JOB_WITHIN:?}");
@@ -248,8 +249,14 @@ async fn complete_when_waiting(
     let wanted = cloud.last_record() + RECORDS_OF_WAIT;
     let served = guest.race("records while the job waits", SERVE_WITHIN, guest.witness().acked(wanted)).await;
     let still_waits = context.core.job(&job).await?.state == JobState::WaitingForCompletion;
-    let work = Work::of(served, guest.witness().trouble());
-    check_work(context, HF_06, &work, true, "the cloud machine, after its data was synchronised");
+    let work = at_work.until(served);
+    check_work(
+        context,
+        HF_06,
+        &work,
+        true,
+        "the cloud machine, while its data was synchronised and after it",
+    );
     context.check(HF_08, still_waits && !guest.is_gone(), "the job waited, the cloud machine ran");
     let resumed = Instant::now();
     context.core.complete_failover(&context.item).await?;

@@ -9,7 +9,7 @@ use contract::{
 use crate::blame::ScenarioError;
 use crate::real::context::ScenarioContext;
 use crate::real::edge::failover::{FAILOVER, Failover};
-use crate::real::edge::work::{check_work, work_beyond};
+use crate::real::edge::work::{AtWork, check_work};
 use crate::real::machine::Running;
 use crate::real::refusals::Forbidden;
 use crate::real::script::{Script, Start};
@@ -52,7 +52,7 @@ async fn check_no_way_back(context: &ScenarioContext, cloud: &Running) -> Result
         )));
     }
     let step = context.evidence.step("no way back", "reprotect to the physical site");
-    let record_before = cloud.last_record();
+    let at_work = AtWork::watch(cloud);
     let to_no_site = ReprotectRequest::new(&context.item, Direction::RecoveryToPrimary);
     let forbidden = Forbidden {
         rule: PH_02,
@@ -72,7 +72,7 @@ async fn check_no_way_back(context: &ScenarioContext, cloud: &Running) -> Result
     context.forbids(forbidden, context.core.reprotect(&to_physical_site)).await?;
     step.done();
     let item = context.core.item(&context.item).await?.protection;
-    let work = work_beyond(cloud, record_before).await;
+    let work = at_work.so_far().await;
     let source = context.primary.machine(&context.machine).await?.power;
     let unchanged =
         item.phase == Phase::Committed && item.active == Side::Recovery && source == PowerState::Off;

@@ -29,7 +29,7 @@ use crate::real::edge::name::EdgeName;
 use crate::real::edge::planned_switchover::PlannedSwitchover;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::{failed_over_to, not_listed, wait_for_points};
-use crate::real::edge::work::{check_work, work_beyond};
+use crate::real::edge::work::{AtWork, check_work};
 use crate::real::jobs::JOB_WITHIN;
 use crate::real::machine::Running;
 use crate::real::refusals::Forbidden;
@@ -415,11 +415,12 @@ async fn check_plan_job(context: &ScenarioContext, plan: &JobId) -> Result<(), S
 }
 
 async fn commit(context: &ScenarioContext, label: &str, members: &[Member]) -> Result<(), ScenarioError> {
+    let at_work: Vec<_> = members.iter().map(|member| AtWork::watch(&member.running)).collect();
     let job = context.core.commit_plan(&PlanId::from(PLAN)).await?;
     context.follow(label, &job).await?;
-    for Member { context, running, .. } in members {
+    for (Member { context, .. }, at_work) in members.iter().zip(&at_work) {
         let left = context.core.item(&context.item).await?.points.len();
-        let work = work_beyond(running, running.last_record()).await;
+        let work = at_work.so_far().await;
         check_work(context, FO_04, &work, left == 0, &format!("{left} points left"));
     }
     Ok(())

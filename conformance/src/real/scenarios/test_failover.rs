@@ -22,7 +22,7 @@ use crate::real::edge::recovery_point::{
     POINTS_WITHIN, PointFiles, item_whose_points, machine_on_point, points_lost, wait_for_fresh_points,
     with_point,
 };
-use crate::real::edge::work::{check_work, work_beyond};
+use crate::real::edge::work::{AtWork, check_work};
 use crate::real::machine::Running;
 use crate::real::refusals::Forbidden;
 use crate::real::script::{Script, Start};
@@ -285,14 +285,14 @@ async fn check_isolation(edge: Edge<'_>, test_machine: &Recovered) -> Result<(),
     let context = edge.context();
     let source = edge.source();
     let running = recover::put_to_work(context, test_machine).await?;
-    let record_before = source.last_record();
+    let at_work = AtWork::watch(source);
     let transfers_before = context.primary.snapshots_taken(&context.machine).await;
     let hypervisor = context.primary.machine(&context.machine).await?.libvirt;
     recover::wait_for_work(context, edge.name().as_str(), &running).await?;
     let nics = recover::describe_again(&test_machine.boot.guest).await?.nics;
     let isolated = !nics.is_empty() && nics.iter().all(|nic| nic.address.starts_with(ISOLATED));
     context.check(TF_04, isolated, format!("the test machine's network cards: {nics:?}"));
-    let work = work_beyond(source, record_before).await;
+    let work = at_work.so_far().await;
     let runs = !source.boot.guest.is_gone();
     check_work(context, TF_02, &work, runs, "the source, while the test machine ran");
     let transfers = context.primary.snapshots_taken(&context.machine).await - transfers_before;

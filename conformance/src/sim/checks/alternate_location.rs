@@ -48,6 +48,18 @@ pub(crate) const CHECKS: &[Check] = &[
         },
         physical
     ),
+    check!(
+        "a machine of a cloud region is not reprotected to the region in which it runs",
+        &[LC_02],
+        || Setup::of(SimProfile::AZURE),
+        runs_there
+    ),
+    check!(
+        "a machine of a KVM host is not reprotected to the site on which it runs",
+        &[LC_02],
+        || Setup::of(SimProfile::KVM),
+        runs_there
+    ),
 ];
 
 /// How much of the cloud machine's disks is not zero, in bytes.
@@ -210,5 +222,23 @@ async fn offers_all_points(testbed: &Testbed, rules: &mut RuleLog) -> Result<(),
         succeeds(rules, (PH_04, &format!("a test failover to {choice:?}")), tested)?;
         testbed.completed(testbed.core.clean_up_test_failover(&item).await).await?;
     }
+    Ok(())
+}
+
+async fn runs_there(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 3).await?;
+    testbed.fail_over(&item, PointChoice::LatestProcessed).await?;
+    testbed.commit(&item).await?;
+    let home = testbed.reprotection_to(&item, &testbed.primary);
+    let there = ReprotectRequest { failback_site: Some("recovery".into()), ..home.clone() };
+    let codes = [ErrorCode::FailbackSiteUnfit, ErrorCode::BadRequest, ErrorCode::NotAllowedInState];
+    let what = (LC_02, "a reprotection to the site on which the machine runs");
+    forbids(testbed, rules, what, &codes, testbed.core.reprotect(&there)).await?;
+    succeeds(
+        rules,
+        (LC_02, "a reprotection to the site from which it came"),
+        testbed.reprotect(&home).await,
+    )?;
     Ok(())
 }

@@ -19,6 +19,7 @@ mod jobs;
 mod lost_sites;
 mod machine_events;
 mod new_machine;
+mod plan_failures;
 mod plan_groups;
 mod planned_failover;
 mod plans;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         test_failover::CHECKS,
         hydration::CHECKS,
         windows::CHECKS,
+        plan_failures::CHECKS,
         plans::CHECKS,
         plan_groups::CHECKS,
         jobs::CHECKS,

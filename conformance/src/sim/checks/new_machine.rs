@@ -1,11 +1,12 @@
-//! The machine that a failover makes: a stranger has its name, somebody deletes it, or protection
-//! ends while it serves (FX-19, FX-22, FX-24).
+//! The machine that a core makes: a stranger has its name, somebody deletes it, protection ends
+//! while it serves, or the job fails for which it was made (FX-19, FX-22, FX-24, FX-40).
 
 use contract::{
-    Bytes, DiskView, ItemId, JobState, MachineId, Millis, Phase, Platform, PointChoice, TestFailoverRequest,
+    Bytes, DiskView, ItemId, JobState, MachineId, Millis, Phase, Platform, PlatformErrorKind, PointChoice,
+    ReprotectRequest, TestFailoverRequest,
 };
-use simulator::testbed::{BACK, BOOT, INTERVAL, cloud_machine, failover_to};
-use simulator::{SimInstall, SimSite};
+use simulator::testbed::{BACK, BOOT, INTERVAL, cloud_machine, fail_calls, failover_to};
+use simulator::{Call, SimInstall, SimSite};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -57,6 +58,12 @@ pub(crate) const CHECKS: &[Check] = &[
         &[FX_24],
         Setup::vmware,
         stranger_at_reprotection
+    ),
+    check!(
+        "a machine made for a reprotection that failed does not stay when protection has ended",
+        &[FX_40],
+        Setup::vmware,
+        abandoned_target
     ),
 ];
 
@@ -264,5 +271,38 @@ async fn stranger_at_test_failover(testbed: &Testbed, rules: &mut RuleLog) -> Re
     rules.check(FX_24, before.is_some() && now == before, found);
     let phase = testbed.item(&item).await?.protection.phase;
     rules.check(FX_24, phase == Phase::Protected, format!("the item is {phase:?}"));
+    Ok(())
+}
+
+/// Reprotects to another site, which fails once the machine has been made there, and then to the
+/// site from which the machine came.
+async fn abandoned_target(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 3).await?;
+    testbed.fail_over_from_lost_site(&item).await?;
+    let to = |site: &SimSite, name: &str| {
+        let request = testbed.reprotection_to(&item, site);
+        ReprotectRequest { failback_site: Some(name.into()), ..request }
+    };
+    for call in [Call::AttachToMasterTarget, Call::ExportVolume] {
+        fail_calls(&testbed.other, call, PlatformErrorKind::Failed);
+    }
+    let elsewhere = testbed.ended(testbed.core.reprotect(&to(&testbed.other, "other")).await).await?;
+    testbed.other.heal();
+    if succeeded(&elsewhere) {
+        // This core reports the failure later than in the job.
+        return Ok(());
+    }
+    let home = testbed.reprotect(&to(&testbed.primary, "primary")).await;
+    succeeds(rules, (FX_40, "a reprotection home after one to another site that failed"), home)?;
+    testbed.wait_for_points(&item, 2).await?;
+    testbed.completed(testbed.core.disable_protection(&item).await).await?;
+    testbed.advance(Millis(3 * INTERVAL.0)).await;
+    let left = (testbed.other.machines().await?.len(), testbed.other.volumes().len());
+    rules.check(
+        FX_40,
+        left == (0, 0),
+        format!("{} machines and {} volumes at the other site", left.0, left.1),
+    );
     Ok(())
 }

@@ -8,9 +8,9 @@ use contract::{
 use simulator::testbed::{
     BACK, BOOT, HOUR, OUT, ScriptNotes, action, cloud_machine, failover_plan_request, failover_plan_to,
     group, item_of, machines_started, manual, member_states, plan, plan_id, planned_failover_plan_request,
-    shell, test_failover_plan_request,
+    test_failover_plan_request,
 };
-use simulator::{SimFault, SimInstall, SimProfile};
+use simulator::{SimFault, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -53,18 +53,6 @@ pub(crate) const CHECKS: &[Check] = &[
         &[HF_05, HF_28, PL_02, PL_07],
         hyperv,
         planned_both_ways
-    ),
-    check!(
-        "an unplanned failover of a plan continues after a machine that fails, and its retry does only what failed",
-        &[FO_15, JO_03],
-        Setup::vmware,
-        carries_on
-    ),
-    check!(
-        "a planned failover of a plan stops at a machine that fails, and its retry continues from there",
-        &[JO_03, PF_04, PL_07],
-        hyperv,
-        stops
     ),
     check!(
         "a failback of a plan is refused unless every machine has a point, and changes no machine",
@@ -342,83 +330,6 @@ async fn planned_both_ways(testbed: &Testbed, rules: &mut RuleLog) -> Result<(),
         }
     }
     testbed.commit_plan().await?;
-    Ok(())
-}
-
-/// Takes the name that a machine is to have at the recovery site.
-fn occupy(testbed: &Testbed, machine: &str) -> Result<(), EarlyEnd> {
-    testbed.recovery.install(&SimInstall::new(cloud_machine(machine)))?;
-    Ok(())
-}
-
-async fn carries_on(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
-    let notes = ScriptNotes::new()?;
-    testbed.protect_all(&["db", "cache", "web"]).await?;
-    let first = PlanGroup { after: vec![notes.script("after")], ..group(&["db", "cache"]) };
-    testbed.create_plan(&[first, group(&["web"])]).await?;
-    occupy(testbed, "db")?;
-    let before = testbed.core.items().await?;
-    let job = testbed.core.failover_plan(&failover_plan_request(OUT)).await?;
-    let view = testbed.ended(&job).await?;
-    let ended = [("db", PlanState::Failed), ("cache", PlanState::Done), ("web", PlanState::Done)];
-    let continued = view.state == JobState::PartiallySucceeded && member_states(&view) == ended;
-    rules.check(FO_15, continued, format!("{:?}: {:?}", view.state, member_states(&view)));
-    let named: Vec<_> = notes.read()?.into_iter().flat_map(|one| one.machines.into_keys()).collect();
-    rules.check(FO_15, named == [item_of("cache")], format!("the script's context names {named:?}"));
-    testbed.recovery.delete_machine(&cloud_machine("db")).await?;
-    testbed.core.retry_job(&job).await?;
-    let view = testbed.completed(&job).await?;
-    let below = testbed.child_jobs(&job).await?;
-    let again = below.iter().filter(|job| job.attempt > 1).count();
-    for item in &before {
-        testbed.check_recovery(item, &PointChoice::Latest).await?;
-    }
-    let only = below.len() == 3 && again == 1 && view.attempt == 2 && notes.read()?.len() == 1;
-    rules.check(JO_03, only, format!("{again} of {} jobs ran again", below.len()));
-    testbed.advance(BOOT).await;
-    for machine in ["db", "cache", "web"] {
-        let boots = testbed.recovery.boots(&cloud_machine(machine)).len();
-        let writes = testbed.recovered(machine)?.writes;
-        rules.check(JO_03, boots == 1, format!("{machine} was started {boots} times, with {writes} writes"));
-    }
-    Ok(())
-}
-
-async fn stops(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
-    let notes = ScriptNotes::new()?;
-    testbed.protect_all(&["db", "cache", "web"]).await?;
-    let gate = shell("gate", r#"test -e "$0""#, &notes.path("gate"));
-    let first = PlanGroup { after: vec![notes.script("after")], ..group(&["db", "cache"]) };
-    testbed.create_plan(&[first, PlanGroup { before: vec![gate], ..group(&["web"]) }]).await?;
-    testbed.primary.inject(&SimFault::ShutdownRefused("db".into()));
-    let job = testbed.core.failover_plan(&planned_failover_plan_request(OUT)).await?;
-    let view = testbed.ended(&job).await?;
-    let ended = [("db", PlanState::Failed), ("cache", PlanState::Done), ("web", PlanState::Waiting)];
-    let stopped = view.state == JobState::Failed && member_states(&view) == ended && notes.read()?.is_empty();
-    rules.check(PL_07, stopped, format!("{:?}: {:?}", view.state, member_states(&view)));
-    check_that(
-        rules,
-        PF_04,
-        stopped,
-        "a machine that did not shut down was not failed over, and none after it",
-    );
-    testbed.world.heal();
-    testbed.core.retry_job(&job).await?;
-    let view = testbed.ended(&job).await?;
-    // This time a script fails.
-    let code = view.error.as_ref().map(|error| error.code);
-    let halted = view.state == JobState::Failed && code == Some(ErrorCode::ScriptFailed);
-    rules.check(PL_07, halted, format!("{:?}: {code:?}, {:?}", view.state, member_states(&view)));
-    notes.make_file("gate")?;
-    testbed.core.retry_job(&job).await?;
-    let view = testbed.completed(&job).await?;
-    let all =
-        member_states(&view).iter().all(|(_, state)| *state == PlanState::Done) && notes.read()?.len() == 1;
-    rules.check(
-        JO_03,
-        all,
-        format!("{:?}; the first script ran {} times", member_states(&view), notes.read()?.len()),
-    );
     Ok(())
 }
 
