@@ -28,11 +28,7 @@ pub(crate) fn copy(
     let mut first = Lane::open(source)?;
     let more = if first.allows_more()? { LANES - 1 } else { 0 };
     let others: Result<Vec<_>, _> = (0..more).map(|_| first.beside(source)).collect();
-    let work = Work {
-        windows: Windows::new(first.size(), WINDOW),
-        clears: manner.clears,
-        progress,
-    };
+    let work = Work { windows: Windows::new(first.size(), WINDOW), clears: manner.clears, progress };
     let shared = &work;
     std::thread::scope(|scope| {
         let spawn = |mut lane: Lane| scope.spawn(move || shared.run(&mut lane));

@@ -58,7 +58,8 @@ fn every_window_is_copied_once_and_every_byte_is_counted() {
 #[test]
 fn a_failure_reaches_the_caller_whatever_the_others_do() {
     let check = || {
-        let (seen, written, errors) = copied(|offset, length| if offset == 4 { Err(offset) } else { Ok(length) });
+        let (seen, written, errors) =
+            copied(|offset, length| if offset == 4 { Err(offset) } else { Ok(length) });
         assert_eq!(errors, [4]);
         assert!(seen.values().all(|times| *times == 1), "{seen:?}");
         let sound: u64 = seen.keys().filter(|(offset, _)| *offset != 4).map(|(_, length)| length).sum();

@@ -164,11 +164,11 @@ impl SimSite {
         self.boots(machine).pop()
     }
 
-    /// Drops the records of all boots of machines of this name but the last. They hold every write
-    /// of their guests, so that a simulation of many cycles would need more memory with each.
-    pub fn drop_earlier_boots(&self, machine: &MachineId) {
+    /// Drops the records of all boots of each machine but the last. They hold every write of their
+    /// guests, so that a simulation of many cycles would need more memory with each.
+    pub fn drop_earlier_boots(&self) {
         self.with(|state| {
-            if let Some(history) = state.history.get_mut(machine) {
+            for history in state.history.values_mut() {
                 let earlier = history.boots.len().saturating_sub(1);
                 history.boots.drain(..earlier);
                 history.dropped += earlier;

@@ -56,7 +56,8 @@ struct Key {
 impl Key {
     /// About how much memory it takes.
     fn bytes(&self) -> usize {
-        let values = self.values.iter().map(|(name, value)| size_of::<Value>() + name.len() + value.data.len());
+        let values =
+            self.values.iter().map(|(name, value)| size_of::<Value>() + name.len() + value.data.len());
         size_of::<Self>() + self.security.len() + values.sum::<usize>()
     }
 }

@@ -7,7 +7,7 @@
 //! smallest case is searched that still fails.
 
 use anyhow::{Context as _, Result};
-use contract::{Direction, MachineId, Millis, Phase, PointChoice, Side};
+use contract::{Direction, Millis, Phase, PointChoice, Side};
 use simulator::testbed::{BACK, BOOT, INTERVAL, OUT, TestbedError, item_of};
 use simulator::{SimProfile, SimWorld};
 
@@ -346,7 +346,7 @@ async fn cycle(world: SimWorld, parts: CycleParts<'_>, edges: &mut Vec<EdgeOutco
         }
         come_back(&testbed, place, begins, edges).await?;
         rounds.ended(edges, testbed.dir())?;
-        testbed.sites().iter().for_each(|site| site.drop_earlier_boots(&MachineId::from(MACHINE)));
+        testbed.sites().iter().for_each(|site| site.drop_earlier_boots());
     }
     begins(EDGES[2]);
     let place = Place { seed, round: 0, of: 1 };

@@ -12,8 +12,8 @@ use crate::background_writes::BackgroundWrites;
 use crate::bank;
 use crate::ledger_file::Ledger;
 use crate::outbox::Outbox;
-use crate::paths::{Paths, ROLES};
 use crate::pace::Pace;
+use crate::paths::{Paths, ROLES};
 use crate::pause_gate::Gate;
 use crate::sync::lock;
 
