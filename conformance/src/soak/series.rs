@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn one_descriptor_that_stays_open_in_each_cycle_is_found() {
         let files = |leak: bool| {
-            let value = |cycle: u32| f64::from(40 + u32::from(cycle % 3 == 0) + u32::from(leak) * cycle);
+            let value =
+                |cycle: u32| f64::from(40 + u32::from(cycle.is_multiple_of(3)) + u32::from(leak) * cycle);
             Series::new("files", Unit::Pieces, (0..30).map(value).collect()).judge().trend
         };
         assert_eq!(files(true), Trend::Grows);

@@ -15,7 +15,7 @@ mod sync {
     }
 }
 
-#[expect(clippy::duplicate_mod, reason = "it is compiled with the primitives of the checker")]
+#[expect(clippy::duplicate_mod, dead_code, reason = "it is compiled with the primitives of the checker")]
 #[path = "exports.rs"]
 mod exports;
 
@@ -35,14 +35,13 @@ fn disk() -> ExportedDisk {
 fn no_device_is_open_once_the_disks_are_hidden() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let stream = std::sync::Arc::new(stream);
+    let stream = Arc::new(stream);
     let check = move || {
         let exports = Arc::new(Exports::default());
         let open = Arc::new(AtomicU32::new(0));
         exports.show(vec![disk()]);
         let read = |_| {
-            let (exports, open, stream) =
-                (Arc::clone(&exports), Arc::clone(&open), std::sync::Arc::clone(&stream));
+            let (exports, open, stream) = (Arc::clone(&exports), Arc::clone(&open), Arc::clone(&stream));
             thread::spawn(move || {
                 let registration = exports.register(&stream).unwrap();
                 if exports.find(DISK).is_some() {
