@@ -446,3 +446,30 @@ async fn fail_back(testbed: &Testbed, place: Place) -> Result<EdgeOutcome, Testb
     let name = format!("failback ({place})");
     Ok(judge(&Edge { name, boots, disaster, began, tolerated_loss: Millis(0) }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutants::InjectedFault;
+    use crate::soak::Edges;
+
+    #[test]
+    fn a_cycle_is_repeated_over_the_same_machine() {
+        let none = || Box::new(InjectedFault::default());
+        let rounds = Rounds::new(3);
+        let cycle = run_rounds(1, &DrawnCase::usual(), &Setup::vmware(), none(), |_| (), rounds);
+        assert!(cycle.ended.is_ok(), "{:?}", cycle.ended.err().map(|end| end.error.to_string()));
+        let names: Vec<_> = cycle.edges.iter().map(|edge| edge.name.as_str()).collect();
+        let expected = [
+            "failover (seed 1, cycle 1)",
+            "failback (seed 1, cycle 1)",
+            "failover (seed 1, cycle 2)",
+            "failback (seed 1, cycle 2)",
+            "failover (seed 1, cycle 3)",
+            "failback (seed 1, cycle 3)",
+            "second failover (seed 1)",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(Edges::of(&cycle.edges), Edges::all_exact(7));
+    }
+}

@@ -66,6 +66,12 @@ impl Edges {
         all
     }
 
+    /// So many edges, all of them exact.
+    #[cfg(test)]
+    pub(crate) fn all_exact(judged: u64) -> Self {
+        Self { judged, exact: judged }
+    }
+
     pub(crate) fn and(self, other: Self) -> Self {
         Self { judged: self.judged + other.judged, exact: self.exact + other.exact }
     }
