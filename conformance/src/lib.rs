@@ -24,8 +24,10 @@
 //! - [`ssh`]: log-in to a machine from outside
 //! - [`evidence`]: what a run leaves behind; [`packed`] makes it small; [`recheck`] judges it
 //!   again; [`evidence_command`], [`crash_states_command`]: commands about it
+//! - [`soak`]: whether many cycles keep everything flat
 //! - [`certificate`]: what a vendor may publish about a run, and a reader can verify
 //! - [`timeline`]: moments of a scenario, which its report draws
+//! - [`mod@host_facts`]: what a report says about the test host
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
 //! - [`report`]: the summary on the terminal, `results.json`, JUnit, HTML and Markdown;
 //!   [`report_command`] writes them, adds the run to the history and compares it with earlier ones
@@ -56,6 +58,7 @@ mod foreign_files;
 mod fuzz_corpus;
 pub mod generated_pages;
 pub mod history;
+pub mod host_facts;
 pub mod hydration;
 pub mod judge;
 pub mod kills;
@@ -78,6 +81,7 @@ pub mod runtime;
 pub mod scenario;
 pub mod service;
 pub mod sim;
+pub mod soak;
 pub mod ssh;
 pub mod supervision;
 pub mod timeline;

@@ -1,10 +1,9 @@
 //! Copies a whole disk, with several windows in flight where the servers allow it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
 use contract::{CoreError, ErrorCode};
 
 use crate::transfer::{Lane, REPORT_EVERY, Source, WINDOW, write};
+use crate::windows::Windows;
 
 /// Number of windows in flight, each with its own connections: enough to keep both servers busy.
 const LANES: usize = 8;
@@ -29,14 +28,7 @@ pub(crate) fn copy(
     let mut first = Lane::open(source)?;
     let more = if first.allows_more()? { LANES - 1 } else { 0 };
     let others: Result<Vec<_>, _> = (0..more).map(|_| first.beside(source)).collect();
-    let work = Work {
-        size: first.size(),
-        next: AtomicU64::new(0),
-        written: AtomicU64::new(0),
-        failed: AtomicBool::new(false),
-        clears: manner.clears,
-        progress,
-    };
+    let work = Work { windows: Windows::new(first.size(), WINDOW), clears: manner.clears, progress };
     let shared = &work;
     std::thread::scope(|scope| {
         let spawn = |mut lane: Lane| scope.spawn(move || shared.run(&mut lane));
@@ -50,17 +42,12 @@ pub(crate) fn copy(
     if manner.flushes {
         first.flush()?;
     }
-    Ok(work.written.into_inner())
+    Ok(work.windows.into_written())
 }
 
-/// State shared by the lanes.
+/// What the lanes share.
 struct Work<'a> {
-    size: u64,
-    /// Offset of the next window.
-    next: AtomicU64,
-    written: AtomicU64,
-    /// Set when a lane has failed, so that the others stop.
-    failed: AtomicBool,
+    windows: Windows,
     clears: bool,
     progress: &'a (dyn Fn(u64) + Sync),
 }
@@ -68,33 +55,23 @@ struct Work<'a> {
 impl Work<'_> {
     /// Copies one window after another until none is left.
     fn run(&self, lane: &mut Lane) -> Result<(), CoreError> {
-        while !self.failed.load(Ordering::Relaxed) {
-            let offset = self.next.fetch_add(WINDOW, Ordering::Relaxed);
-            if offset >= self.size {
-                break;
-            }
-            if let Err(error) = self.copy_window(lane, offset) {
-                self.failed.store(true, Ordering::Relaxed);
-                return Err(error);
-            }
-        }
-        Ok(())
+        self.windows.copy_each(|offset, length| self.copy_window(lane, offset, length))
     }
 
-    fn copy_window(&self, lane: &mut Lane, offset: u64) -> Result<(), CoreError> {
+    /// Copies a window and returns how many bytes were written.
+    fn copy_window(&self, lane: &mut Lane, offset: u64, length: u64) -> Result<u64, CoreError> {
         if offset.is_multiple_of(REPORT_EVERY) {
             (self.progress)(offset);
         }
         let mut bytes = 0;
-        lane.compare(offset, WINDOW.min(self.size - offset), &mut |replica, at, run| {
+        lane.compare(offset, length, &mut |replica, at, run| {
             if !self.clears && run.iter().all(|byte| *byte == 0) {
                 return Ok(());
             }
             bytes += run.len() as u64;
             write(replica, at, run)
         })?;
-        self.written.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
+        Ok(bytes)
     }
 }
 

@@ -10,8 +10,8 @@
 //!
 //! - [`table`]: which operations are allowed in which state, and where they lead
 //! - `state`: everything that is stored, as plain data
-//! - `store`, `clock`, [`fault_hook`], `landing_log`, `transfer`, `bulk_copy`, `exports`,
-//!   `hydrate`: storage, time, disk content
+//! - `store`, `clock`, [`fault_hook`], `landing_log`, `transfer`, `sync`, `windows`, `bulk_copy`,
+//!   `exports`, `hydrate`: storage, time, disk content
 //! - `policy`, `item`, `tasks`, `jobs::job`, `jobs::registry`, `context`: what all parts of the
 //!   core share
 //! - `points`, `retention`, `point_volumes`: which points can be chosen, and which expire
@@ -46,6 +46,8 @@ mod item_view;
 mod job_requests;
 mod jobs;
 mod landing_log;
+#[cfg(test)]
+mod models;
 mod operations;
 mod plan;
 mod point_volumes;
@@ -59,9 +61,11 @@ mod resync;
 mod retention;
 mod state;
 mod store;
+mod sync;
 pub mod table;
 mod tasks;
 mod transfer;
+mod windows;
 
 pub use crate::clock::{Clock, TimeSource};
 pub use crate::context::Config;

@@ -11,7 +11,7 @@ use crate::conformance::scenarios::TierChoice;
 use crate::conformance::shard::Choice;
 use crate::error::USAGE;
 
-pub use self::campaigns::{ExhaustArgs, FuzzArgs, MutantsArgs, TortureArgs, VariantsArgs};
+pub use self::campaigns::{ExhaustArgs, FuzzArgs, MutantsArgs, SoakArgs, TortureArgs, VariantsArgs};
 pub use self::consent::Consent;
 
 /// Roundtrip: tests a disaster-recovery replication core on real guests
@@ -51,6 +51,8 @@ pub enum Command {
     Test(Consent),
     /// Give random inputs to everything that reads what others send or store
     Fuzz(FuzzArgs),
+    /// Run the tests of the crates that have `unsafe` under a sanitizer of memory accesses
+    Sanitize(Consent),
     /// Write the list of all crates that the suite is made of, in the format CycloneDX
     Sbom {
         /// The file [default: standard output]
@@ -70,6 +72,8 @@ pub enum Command {
     Clean(CleanArgs),
     /// Test the suite itself: kill its processes at random moments, and look at what is left
     Torture(TortureArgs),
+    /// Run many cycles over the same machines, and judge whether anything grows
+    Soak(SoakArgs),
     /// Test the suite itself: take disk, memory, time or libvirt away from a run, and look at what
     /// it says and leaves
     Exhaust(ExhaustArgs),
@@ -230,7 +234,8 @@ pub struct ConformanceArgs {
     /// Judge by this profile of external facts, from conformance/profiles.toml [default: asr-2019]
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
-    /// Rounds over the same machines, for scenarios that end in the state in which they began
+    /// Rounds over the same machines, for scenarios that end in the state in which they began, and
+    /// for simulated cycles
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub cycles: Option<u32>,
     /// Simulated cycles, each with a seed of its own [default: 64]
@@ -419,6 +424,8 @@ mod tests {
             &["xtask", "conformance", "--run-name", ""],
             &["xtask", "clean", "--runs", "0"],
             &["xtask", "report", "--last", "0"],
+            &["xtask", "soak", "--cycles", "1"],
+            &["xtask", "soak", "latest", "--cycles", "9"],
             &["xtask", "bench", "--rounds", "0"],
             &["xtask", "dance"],
         ] {

@@ -27,7 +27,7 @@ const fn target(name: &'static str, dir: &'static str, longest: u32) -> Target {
     Target { name, dir, longest }
 }
 
-const TARGETS: [Target; 13] = [
+const TARGETS: [Target; 14] = [
     target("write_log", "harness", 32 << 10),
     target("qcow2", "harness", 40 << 10),
     target("oracle", "harness", 2 << 10),
@@ -36,6 +36,7 @@ const TARGETS: [Target; 13] = [
     target("agent_lines", "images/agent", 1 << 10),
     target("nbd_server", "adapters/nbd-server", 4 << 10),
     target("fat", "adapters/fatdiff", 8 << 10),
+    target("windows_volume", "adapters/windows-volume", 4 << 10),
     target("messages", "adapters/wire", 8 << 10),
     target("vhd", "adapters/standins", 1 << 10),
     target("landing_log", "replication", 4 << 10),

@@ -23,8 +23,10 @@ mod mutants;
 mod process;
 mod recheck;
 mod report;
+mod sanitize;
 mod sbom;
 mod setup;
+mod soak;
 mod suite;
 mod system;
 mod terminal;
@@ -93,6 +95,8 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Variants(arguments) => variants::command(&root, arguments),
         Command::Exhaust(arguments) => exhaust::command(&root, arguments),
         Command::Torture(arguments) => torture::command(&root, arguments),
+        Command::Sanitize(consent) => sanitize::command(&root, consent),
+        Command::Soak(arguments) => soak::command(&root, arguments),
         Command::Hold { parent, words } => hold::command(*parent, words),
     }
 }

@@ -4,10 +4,11 @@
 //! process, however that ends, and then it kills the groups that are left. It has a process group
 //! of its own, so that what kills that of the process does not reach it.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::Pid;
 
@@ -30,6 +31,19 @@ for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
 static WATCHDOG: LazyLock<Result<Mutex<ChildStdin>, Arc<std::io::Error>>> =
     LazyLock::new(|| start().map(Mutex::new).map_err(Arc::new));
 
+/// The groups that the shell knows.
+static WATCHED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+fn known() -> MutexGuard<'static, BTreeSet<i32>> {
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The groups that end with this process.
+#[must_use]
+pub fn watched() -> Vec<Pid> {
+    known().iter().copied().filter_map(Pid::from_raw).collect()
+}
+
 fn start() -> std::io::Result<ChildStdin> {
     let mut shell = Command::new("/bin/sh")
         .args(["-c", SCRIPT])
@@ -51,11 +65,13 @@ pub fn ready() -> Result<(), Arc<std::io::Error>> {
 
 /// From now on the group ends with this process.
 pub fn watch(group: Pid) {
+    known().insert(group.as_raw_nonzero().get());
     tell('+', group);
 }
 
 /// The group has ended.
 pub fn forget(group: Pid) {
+    known().remove(&group.as_raw_nonzero().get());
     tell('-', group);
 }
 

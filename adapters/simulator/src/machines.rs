@@ -118,7 +118,7 @@ impl SimSite {
     }
 
     fn power_on(&self, state: &State, spec: &MachineSpec, disks: &[Snapshot], now: u64) -> Running {
-        let booted = state.history.get(&spec.id).map_or(0, |history| history.boots.len());
+        let booted = state.history.get(&spec.id).map_or(0, |history| history.dropped + history.boots.len());
         let number = u32::try_from(booted).unwrap_or(u32::MAX).saturating_add(1);
         let names: Vec<_> = spec.disks.iter().map(|(disk, _)| disk.clone()).collect();
         let up_at = now + micros(self.config().boot_takes);

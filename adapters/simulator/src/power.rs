@@ -164,7 +164,20 @@ impl SimSite {
         self.boots(machine).pop()
     }
 
-    /// All boots of machines of this name, up to date like [`SimSite::last_boot`].
+    /// Drops the records of all boots of each machine but the last. They hold every write of their
+    /// guests, so that a simulation of many cycles would need more memory with each.
+    pub fn drop_earlier_boots(&self) {
+        self.with(|state| {
+            for history in state.history.values_mut() {
+                let earlier = history.boots.len().saturating_sub(1);
+                history.boots.drain(..earlier);
+                history.dropped += earlier;
+            }
+        });
+    }
+
+    /// All boots of machines of this name, but for those that were dropped, up to date like
+    /// [`SimSite::last_boot`].
     pub fn boots(&self, machine: &MachineId) -> Vec<Arc<SimBoot>> {
         let now = self.clock().micros();
         self.with(|state| {

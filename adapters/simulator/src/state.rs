@@ -63,6 +63,8 @@ pub(crate) struct ExportRecord {
 #[derive(Default)]
 pub(crate) struct MachineHistory {
     pub(crate) boots: Vec<Arc<SimBoot>>,
+    /// How many boots before these were dropped.
+    pub(crate) dropped: usize,
     /// Source of unique numbers for its snapshots and change ids.
     pub(crate) counter: u64,
 }

@@ -209,6 +209,10 @@ impl<'a> Files<'a> {
     /// Decodes runs of clusters, up to `size` bytes.
     fn runs(&self, mut code: &[u8], size: u64) -> Result<Extents, VolumeError> {
         let wrong = || damaged("the runs of a file are damaged");
+        if size > self.volume.len() as u64 {
+            // Runs may overlap, so that few of them can claim any size.
+            return Err(damaged("a file is larger than the volume"));
+        }
         let (mut extents, mut cluster, mut left) = (Vec::new(), 0_i64, size);
         while left > 0 {
             let (&header, rest) = code.split_first().ok_or_else(wrong)?;

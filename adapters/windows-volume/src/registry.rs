@@ -16,6 +16,9 @@ const CELL_SIZE: usize = 4;
 const DATA_IN_VALUE: usize = 8;
 /// Type of a value that is a number of 32 bits.
 const NUMBER: u32 = 4;
+/// Most bytes of paths, values and descriptors that a hive may hold, taken together: many times
+/// what one of a small volume has. A hive in which a key is below itself would have no end.
+const MOST_HELD: usize = 64 << 20;
 
 /// When a driver or service starts, as the hive stores it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +51,15 @@ struct Key {
     class: Option<String>,
     security: Vec<u8>,
     values: BTreeMap<String, Value>,
+}
+
+impl Key {
+    /// About how much memory it takes.
+    fn bytes(&self) -> usize {
+        let values =
+            self.values.iter().map(|(name, value)| size_of::<Value>() + name.len() + value.data.len());
+        size_of::<Self>() + self.security.len() + values.sum::<usize>()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,11 +105,22 @@ impl Registry {
         }
         let mut keys = BTreeMap::new();
         let mut pending = vec![(String::new(), opened.root_key().map_err(damaged)?)];
+        let mut left = MOST_HELD;
+        let mut holds = |bytes: usize| {
+            left = left.checked_sub(bytes).ok_or_else(|| {
+                VolumeError::Hive("it holds more than a hive can, or a key is below itself".to_owned())
+            })?;
+            Ok(())
+        };
         while let Some((path, key)) = pending.pop() {
             for below in key.subkeys().map_err(damaged)? {
-                pending.push((format!("{path}\\{}", below.name()), below));
+                let path = format!("{path}\\{}", below.name());
+                holds(size_of::<RegistryKey<'_>>() + path.len())?;
+                pending.push((path, below));
             }
-            keys.insert(path, read_key(hive, &key)?);
+            let key = read_key(hive, &key)?;
+            holds(key.bytes())?;
+            keys.insert(path, key);
         }
         let mut registry = Self { keys, current: 0 };
         registry.current = registry.number("\\Select", "Current")?;

@@ -102,6 +102,32 @@ fn each_state_is_what_it_says() {
 }
 
 #[test]
+fn a_key_below_itself_has_an_end() {
+    let mut hive = usual().1.bytes.clone();
+    let number = |hive: &[u8], at: usize| u32::from_le_bytes(hive[at..at + 4].try_into().unwrap());
+    let cell = |offset: u32| 4096 + offset as usize + 4;
+    let root = number(&hive, 36);
+    let list = cell(number(&hive, cell(root) + 28));
+    hive[list + 4..list + 8].copy_from_slice(&root.to_le_bytes());
+    let refused = Registry::read(&hive).unwrap_err().to_string();
+    assert!(refused.contains("below itself"), "{refused}");
+}
+
+#[test]
+fn a_file_larger_than_its_volume_is_refused() {
+    let (volume, hive) = usual();
+    // Runs state the size that is allocated, that of the data, and how much of it was written.
+    let sizes = (hive.bytes.len() as u64).to_le_bytes().repeat(3);
+    let at = volume.windows(sizes.len()).position(|bytes| bytes == sizes).expect("the runs of the hive");
+    let mut larger = volume.clone();
+    for size in [at + 8, at + 16] {
+        larger[size..size + 8].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+    }
+    let refused = SystemHive::find(&larger).unwrap_err().to_string();
+    assert!(refused.contains("larger than the volume"), "{refused}");
+}
+
+#[test]
 fn the_partition_is_found_by_its_entry() {
     let mut sector = [0; 512];
     let bytes = 1 << 20..5 << 20;

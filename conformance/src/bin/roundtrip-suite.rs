@@ -9,10 +9,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
 use conformance::core_under_test::FaultInjection as _;
 use conformance::history::{self, History, Usual};
+use conformance::host_facts::host_facts;
 use conformance::merge::{self, MergeError};
 use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
-use conformance::outcome::HostFacts;
 use conformance::regressions::{Against, USUAL_LAST};
 use conformance::report::Detail;
 use conformance::report_command::{self, Comparing};
@@ -21,13 +21,12 @@ use conformance::rules::profile::Profile;
 use conformance::variants::CoreVariant;
 use conformance::{
     acceptance, bench, core_under_test, crash_states_command, evidence_command, generated_pages, real,
-    report, runtime, sim, wire_core,
+    report, runtime, sim, soak, wire_core,
 };
 use contract::Bytes;
 use harness::accel::{self, Probe};
 use harness::crash_states::Sampling;
 use harness::host::Host;
-use harness::machine::Accelerator;
 use harness::reaper;
 
 /// Exit code: no verdict could be reached, because this host or the suite failed.
@@ -189,6 +188,11 @@ enum Command {
         #[arg(long)]
         seed: u64,
     },
+    /// Judges whether the cycles of a run kept everything flat.
+    Soak {
+        /// The directory of a run or of one scenario.
+        dir: Utf8PathBuf,
+    },
     /// Writes the certificate of a run and verifies it.
     Certificate {
         /// The directory of the run.
@@ -278,6 +282,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         Command::CrashStates { dir, samples, seed } => {
             crash_states_command::run(dir, Sampling { most: *samples, seed: *seed })
         }
+        Command::Soak { dir } => soak::run(dir),
         Command::Pack { dir } => evidence_command::pack(dir),
         Command::Variants { names, rule } => judge_variants(names, rule.as_deref()),
         Command::GuestMutants => {
@@ -442,32 +447,6 @@ fn history_command(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {
         }
     }
     Ok(0)
-}
-
-/// The test host: what the last trial boot found, and what the kernel reports.
-fn host_facts() -> Result<HostFacts> {
-    let kept = std::fs::read(images::cache_dir().join("accelerator.json"));
-    let probe: Option<Probe> = kept.ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let memory = std::fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
-    let memory = memory
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cpu = cpu.map(|(_, model)| model.trim().to_owned()).unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(0, usize::from) as u64;
-    let mut facts = HostFacts { cpu, cores, memory: memory.unwrap_or(0_u64) * 1024, ..HostFacts::default() };
-    if let Some(probe) = probe {
-        let kvm = probe.trials.iter().find(|trial| trial.accelerator == Accelerator::Kvm && !trial.ok);
-        facts.accelerator_why = kvm.and_then(|trial| trial.why.clone()).unwrap_or_default();
-        facts.accelerator = probe.accelerator.to_string();
-        facts.boot_ms = probe.boot_ms;
-        facts.kernel = probe.kernel;
-        facts.qemu = probe.qemu;
-        facts.libvirt = probe.libvirt;
-        facts.image = probe.image;
-    }
-    Ok(facts)
 }
 
 async fn measure(arguments: &Arguments, dir: &Utf8Path, rounds: u32, wanted: &bench::Wanted) -> Result<u8> {

@@ -228,6 +228,11 @@ impl ScenarioContext {
         self.scratch.path()
     }
 
+    /// The directory of the core's state.
+    pub(crate) fn core_dir(&self) -> Utf8PathBuf {
+        core_dir(&self.evidence)
+    }
+
     /// Activates the mutant if it was planned for this edge (`--mutant NAME@EDGE`).
     pub(crate) fn begin_edge(&self, edge: &str) {
         self.fault.begin_edge(edge);
@@ -426,6 +431,11 @@ async fn open_capable_core(
     }
 }
 
+/// The directory of the core's state.
+fn core_dir(evidence: &Evidence) -> Utf8PathBuf {
+    evidence.dir().join("core")
+}
+
 /// Opens the core under test on `sites`, with a fault injected if one was asked for.
 pub(crate) fn open_core(
     evidence: &Evidence,
@@ -436,7 +446,7 @@ pub(crate) fn open_core(
         .iter()
         .map(|(name, site)| (SiteId::from(*name), Arc::clone(site) as Arc<dyn Platform>))
         .collect();
-    let dir = evidence.dir().join("core").into_std_path_buf();
+    let dir = core_dir(evidence).into_std_path_buf();
     let log = Some(evidence.dir().join("core.log").into_std_path_buf());
     let parts = CoreParts { platforms, dir, clock: CoreClock::System, log };
     core_under_test::open(parts, fault).map_err(|error| ScenarioError::Inconclusive(error.to_string()))

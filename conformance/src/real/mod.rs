@@ -13,6 +13,7 @@
 //! - this file: which scenario runs which code
 
 mod context;
+mod cycles;
 mod edge;
 mod environment;
 mod findings;

@@ -2,7 +2,8 @@
 //!
 //! - `seeded_cycles`: failover, reprotection, failback and reprotection, once for each of many
 //!   seeds; `drawn_case`: what a seed draws; `shrink`: the smallest case that fails
-//! - `cycle_name`: which of many cycles one is
+//! - `judged_edge`: judges an edge of a cycle
+//! - `cycle_name`: which of many cycles one is; `rounds`: how often one is repeated
 //! - `killed_cycles`: such cycles with a core that is killed on the way
 //! - `checks`: single rules, one file for each topic; `check` defines what a check is, `runner`
 //!   runs them
@@ -23,8 +24,10 @@ mod disks;
 mod drawn_case;
 mod early_end;
 mod first_failure;
+mod judged_edge;
 mod killed_cycles;
 mod one_cpu;
+mod rounds;
 mod runner;
 mod seeded_cycles;
 mod shrink;

@@ -7,9 +7,9 @@
 //! smallest case is searched that still fails.
 
 use anyhow::{Context as _, Result};
-use contract::{Direction, Millis, Phase, PointChoice, Side, Timestamp};
-use simulator::testbed::{BACK, BOOT, Boots, INTERVAL, OUT, TestbedError, item_of};
-use simulator::{Cut, SimProfile, SimWorld, SimWrite, Snapshot, cut_of, last_record};
+use contract::{Direction, Millis, Phase, PointChoice, Side};
+use simulator::testbed::{BACK, BOOT, INTERVAL, OUT, TestbedError, item_of};
+use simulator::{SimProfile, SimWorld};
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
@@ -18,16 +18,15 @@ use crate::core_under_test::FaultInjection;
 use crate::evidence::Evidence;
 use crate::kills::DOWN;
 use crate::missing::{self, Missing};
-use crate::outcome::{
-    DiskEvidence, DiskOutcome, EdgeEvidence, EdgeOutcome, Rpo, Rto, RuleOutcome, ScenarioOutcome, Seeds,
-    Verdict,
-};
+use crate::outcome::{EdgeOutcome, RuleOutcome, ScenarioOutcome, Seeds, Verdict};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::scenario::Scenario;
 use crate::sim::cycle_name::CycleName;
 use crate::sim::drawn_case::{DrawnCase, History};
 use crate::sim::early_end::EarlyEnd;
+use crate::sim::judged_edge::{Edge, judge};
+use crate::sim::rounds::Rounds;
 use crate::sim::shrink::{Failing, shrink};
 use crate::sim::testbed::{self, Setup, Testbed};
 use crate::sim::time_limit;
@@ -61,7 +60,8 @@ pub(crate) fn run(
     let pair = setup(scenario)?;
     for (done, seed) in (1..).zip(&seeds) {
         let case = DrawnCase::of(*seed);
-        let (cycle, idle) = run_seed(*seed, &case, &pair, context);
+        let rounds = Rounds::noted(context, evidence, *seed)?;
+        let (cycle, idle) = run_seed(*seed, &case, &pair, context, rounds);
         let abandoned = cycle.abandoned;
         all_idle &= idle.is_some();
         why_idle = idle.or(why_idle);
@@ -125,7 +125,7 @@ impl Cycle {
 fn smallest(seed: u64, drawn: &DrawnCase, why: String, pair: &Setup, context: &RunContext) -> String {
     let first = Failing { case: drawn.clone(), why: why.clone() };
     let Failing { case, why: last } = shrink(first, |case| {
-        let (cycle, _) = run_seed(seed, case, pair, context);
+        let (cycle, _) = run_seed(seed, case, pair, context, Rounds::new(context.cycles));
         let mut outcome = ScenarioOutcome::begun("", "", None);
         let name = CycleName { seed, kill: None };
         let verdict = record(&mut outcome, &mut RuleLog::simulated(), name, cycle);
@@ -144,13 +144,14 @@ fn run_seed(
     case: &DrawnCase,
     pair: &Setup,
     context: &RunContext,
+    rounds: Rounds,
 ) -> (Cycle, Option<&'static str>) {
     let edges = EDGES.map(ToOwned::to_owned);
     match AskedChange::for_edges(context, &edges) {
         Ok(change) => {
             let begun = change.clone();
             let begins = move |edge: &str| begun.begin_edge(edge);
-            (run_cycle(seed, case, pair, Box::new(change.clone()), begins), change.idle())
+            (run_rounds(seed, case, pair, Box::new(change.clone()), begins, rounds), change.idle())
         }
         Err(error) => (Cycle::inconclusive(error.to_string(), false), None),
     }
@@ -191,14 +192,28 @@ pub(super) fn run_cycle(
     change: Box<dyn FaultInjection>,
     begins: impl Fn(&str) + Send + 'static,
 ) -> Cycle {
+    run_rounds(seed, case, pair, change, begins, Rounds::new(1))
+}
+
+/// As [`run_cycle`], several times over the same machine and with the same core.
+fn run_rounds(
+    seed: u64,
+    case: &DrawnCase,
+    pair: &Setup,
+    change: Box<dyn FaultInjection>,
+    begins: impl Fn(&str) + Send + 'static,
+    rounds: Rounds,
+) -> Cycle {
     let (case, pair) = (case.clone(), case.setup(pair.clone()));
+    let limit = time_limit::LIMIT.times(rounds.count());
     let run = move || {
         let (mut edges, missing) = (Vec::new(), Missing::default());
-        let parts = CycleParts { case: &case, pair, change: &*change, begins: &begins, missing: &missing };
+        let parts =
+            CycleParts { case: &case, pair, change: &*change, begins: &begins, missing: &missing, rounds };
         let ended = simulator::run(seed, async |world| cycle(world, parts, &mut edges).await);
         Cycle { edges, ended, missing, abandoned: false }
     };
-    let cycle = time_limit::within(time_limit::LIMIT, run);
+    let cycle = time_limit::within(limit, run);
     cycle.unwrap_or_else(|| Cycle::inconclusive(time_limit::why(), true))
 }
 
@@ -304,45 +319,85 @@ struct CycleParts<'a> {
     change: &'a dyn FaultInjection,
     begins: &'a dyn Fn(&str),
     missing: &'a Missing,
+    rounds: Rounds,
 }
 
-/// Runs a cycle and adds each edge as it is judged.
+/// Runs the rounds of a cycle and another failover, and adds each edge as it is judged.
 async fn cycle(world: SimWorld, parts: CycleParts<'_>, edges: &mut Vec<EdgeOutcome>) -> Result<(), EarlyEnd> {
-    let CycleParts { case, pair, change, begins, missing } = parts;
+    let CycleParts { case, pair, change, begins, missing, mut rounds } = parts;
     let seed = world.seed();
     let testbed = testbed::open(world, pair, change, missing)?;
     let item = testbed.protect_machine(&case.install(MACHINE)).await?;
-    begins(EDGES[0]);
-    testbed.wait_for_points(&item, 4).await?;
-    if let History::Long(time) = case.history {
-        testbed.advance(time).await;
-    }
-    testbed.advance(Millis(seed.wrapping_mul(7919) % case.interval().0)).await;
     // A core that is killed during a transfer may take the next point an interval later.
     let missed = change.kills().map_or(Millis(0), |_| Millis(case.interval().0 + DOWN.0));
     let age = Millis(case.interval().0 + missed.0);
-    edges.push(fail_over(&testbed, (EDGES[0], case.history), seed, age).await?);
-    if !case.comes_back {
-        return Ok(testbed.close().await?);
+    for round in 0..rounds.count() {
+        let place = Place { seed, round, of: rounds.count() };
+        let history = if round == 0 { case.history } else { History::Short };
+        begins(EDGES[0]);
+        testbed.wait_for_points(&item, if round == 0 { 4 } else { 3 }).await?;
+        if let History::Long(time) = history {
+            testbed.advance(time).await;
+        }
+        testbed.advance(Millis(place.draw().wrapping_mul(7919) % case.interval().0)).await;
+        edges.push(fail_over(&testbed, (EDGES[0], history), place, age).await?);
+        if !case.comes_back {
+            return Ok(testbed.close().await?);
+        }
+        come_back(&testbed, place, begins, edges).await?;
+        rounds.ended(edges, testbed.dir())?;
+        testbed.sites().iter().for_each(|site| site.drop_earlier_boots());
     }
+    begins(EDGES[2]);
+    let place = Place { seed, round: 0, of: 1 };
+    edges.push(fail_over(&testbed, (EDGES[2], History::Short), place, age).await?);
+    Ok(testbed.close().await?)
+}
+
+/// Commits the failover, and takes the machine back to where it was and protected.
+async fn come_back(
+    testbed: &Testbed,
+    place: Place,
+    begins: &dyn Fn(&str),
+    edges: &mut Vec<EdgeOutcome>,
+) -> Result<(), EarlyEnd> {
+    let item = item_of(MACHINE);
     testbed.commit(&item).await?;
     testbed.primary.restore();
     begins(EDGES[1]);
-    reprotect(&testbed, BACK).await?;
-    testbed.advance(Millis(seed.wrapping_mul(104_729) % INTERVAL.0)).await;
-    edges.push(fail_back(&testbed, seed).await?);
+    reprotect(testbed, BACK).await?;
+    testbed.advance(Millis(place.draw().wrapping_mul(104_729) % INTERVAL.0)).await;
+    edges.push(fail_back(testbed, place).await?);
     testbed.commit(&item).await?;
-    reprotect(&testbed, OUT).await?;
+    reprotect(testbed, OUT).await?;
     let at = testbed.item(&item).await?.protection;
-    if at.phase != Phase::Protected || at.active != Side::Primary {
-        return Err(EarlyEnd::core(
-            LC_01,
-            format!("the cycle ends {at:?}, not protected on the primary side"),
-        ));
+    if at.phase == Phase::Protected && at.active == Side::Primary {
+        return Ok(());
     }
-    begins(EDGES[2]);
-    edges.push(fail_over(&testbed, (EDGES[2], History::Short), seed, age).await?);
-    Ok(testbed.close().await?)
+    Err(EarlyEnd::core(LC_01, format!("the cycle ends {at:?}, not protected on the primary side")))
+}
+
+/// Which round of a seed's cycle it is.
+#[derive(Clone, Copy)]
+struct Place {
+    seed: u64,
+    /// From 0.
+    round: u32,
+    of: u32,
+}
+
+impl Place {
+    /// What decides when something happens in this round.
+    fn draw(self) -> u64 {
+        self.seed.wrapping_add(u64::from(self.round))
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "seed {}", self.seed)?;
+        if self.of > 1 { write!(f, ", cycle {}", self.round + 1) } else { Ok(()) }
+    }
 }
 
 async fn reprotect(testbed: &Testbed, direction: Direction) -> Result<(), TestbedError> {
@@ -357,7 +412,7 @@ async fn reprotect(testbed: &Testbed, direction: Direction) -> Result<(), Testbe
 async fn fail_over(
     testbed: &Testbed,
     (kind, history): (&'static str, History),
-    seed: u64,
+    place: Place,
     age: Millis,
 ) -> Result<EdgeOutcome, TestbedError> {
     let item = item_of(MACHINE);
@@ -370,7 +425,7 @@ async fn fail_over(
             let points = testbed.processed_points(&item).await?;
             // The oldest ones may expire at any moment.
             let young = &points[points.len() / 8..];
-            let chosen = young.get((seed % young.len().max(1) as u64) as usize);
+            let chosen = young.get((place.seed % young.len().max(1) as u64) as usize);
             let chosen = chosen.ok_or_else(|| TestbedError::missing("a processed point"))?;
             (OLDER_POINT, PointChoice::Custom(chosen.id.clone()), disaster.since(chosen.time))
         }
@@ -378,114 +433,43 @@ async fn fail_over(
     testbed.fail_over(&item, choice).await?;
     testbed.advance(BOOT).await;
     let boots = testbed.boots(MACHINE)?;
-    let name = format!("{kind} (seed {seed})");
+    let name = format!("{kind} ({place})");
     let tolerated_loss = Millis(age.0 + TOLERANCE.0);
     Ok(judge(&Edge { name, boots, disaster, began, tolerated_loss }))
 }
 
-async fn fail_back(testbed: &Testbed, seed: u64) -> Result<EdgeOutcome, TestbedError> {
+async fn fail_back(testbed: &Testbed, place: Place) -> Result<EdgeOutcome, TestbedError> {
     let began = testbed.world.clock().now();
     testbed.fail_back(&item_of(MACHINE)).await?;
     let boots = testbed.failback_boots(MACHINE, &testbed.primary)?;
     let disaster = boots.source.ended().map_or(began, |(at, _)| at);
-    let name = format!("failback (seed {seed})");
+    let name = format!("failback ({place})");
     Ok(judge(&Edge { name, boots, disaster, began, tolerated_loss: Millis(0) }))
 }
 
-/// A failover or a failback to be judged.
-struct Edge {
-    name: String,
-    boots: Boots,
-    /// When the source stopped serving.
-    disaster: Timestamp,
-    /// When the core was asked to fail over or back.
-    began: Timestamp,
-    tolerated_loss: Millis,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutants::InjectedFault;
+    use crate::soak::Edges;
 
-/// Finds how many of the source's writes the target's disks contain, and compares that with what
-/// the guest found inside.
-fn judge(edge: &Edge) -> EdgeOutcome {
-    let Boots { source, target } = &edge.boots;
-    let log = source.log();
-    let hydrated = target.hydrated_since(&source.bases());
-    let (cut, otherwise, words) = match cut_of(&source.bases(), &log, &target.bases(), &hydrated) {
-        Cut::Exact(range) => {
-            let words = format!("exact: the first {} of {} writes", range.end(), log.len());
-            (Some(("exact", *range.end())), Verdict::Fail, words)
-        }
-        Cut::EpochConsistent(epoch) => {
-            (Some(("epoch-consistent", epoch.flushed)), Verdict::Fail, epoch.to_string())
-        }
-        Cut::Broken(mismatch) => (None, Verdict::Fail, format!("{mismatch:?}")),
-        Cut::OtherDisks(sizes) => (None, Verdict::Fail, sizes.to_string()),
-        Cut::Unknown(why) => (None, Verdict::Unknown, why),
-    };
-    let oracle = cut.map_or("broken", |(oracle, _)| oracle);
-    let cut = cut.map(|(_, cut)| cut);
-    let record = cut.map_or(0, |cut| last_record(&log, cut));
-    // A guest that has written no record since it was started finds those of before.
-    let before = source.found.as_ref().map_or(0, |found| found.contiguous);
-    let record = if record == 0 { before } else { record };
-    let lost = edge.boots.lost(record, edge.disaster);
-    let missing = &log[cut.unwrap_or(log.len())..];
-    let why = match cut {
-        Some(_) => objection(edge, record, lost, missing).unwrap_or_default(),
-        None => words.clone(),
-    };
-    let is_lost = |ack: &&simulator::Ack| ack.number > record && ack.at <= edge.disaster;
-    EdgeOutcome {
-        name: edge.name.clone(),
-        verdict: if why.is_empty() { Verdict::Pass } else { otherwise },
-        why,
-        disks: vec![DiskOutcome {
-            name: "all".to_owned(),
-            oracle: oracle.to_owned(),
-            cut: cut.map(|cut| cut as u64),
-            of: log.len() as u64,
-            compared: source.bases().iter().map(Snapshot::size).sum(),
-            words,
-            second_reader: "not asked: simulated".to_owned(),
-            evidence: DiskEvidence::default(),
-        }],
-        rpo: Rpo {
-            ms: lost.0,
-            records: source.acks().iter().filter(is_lost).count() as u64,
-            writes: missing.len() as u64,
-            bytes: missing.iter().map(|write| u64::from(write.length)).sum(),
-            acknowledged: None,
-            survived: None,
-            claimed_ms: None,
-        },
-        rto: Rto { ms: target.up.as_ref().map_or(0, |up| up.since(edge.began).0), ..Rto::default() },
-        sent: None,
-        flip: None,
-        evidence: EdgeEvidence::default(),
+    #[test]
+    fn a_cycle_is_repeated_over_the_same_machine() {
+        let none = || Box::new(InjectedFault::default());
+        let rounds = Rounds::new(3);
+        let cycle = run_rounds(1, &DrawnCase::usual(), &Setup::vmware(), none(), |_| (), rounds);
+        assert!(cycle.ended.is_ok(), "{:?}", cycle.ended.err().map(|end| end.error.to_string()));
+        let names: Vec<_> = cycle.edges.iter().map(|edge| edge.name.as_str()).collect();
+        let expected = [
+            "failover (seed 1, cycle 1)",
+            "failback (seed 1, cycle 1)",
+            "failover (seed 1, cycle 2)",
+            "failback (seed 1, cycle 2)",
+            "failover (seed 1, cycle 3)",
+            "failback (seed 1, cycle 3)",
+            "second failover (seed 1)",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(Edges::of(&cycle.edges), Edges::all_exact(7));
     }
-}
-
-/// What is wrong with a machine whose disks contain the ledger up to `record` and lack the last
-/// writes of its source; `None` if nothing is.
-fn objection(edge: &Edge, record: u64, lost: Millis, missing: &[SimWrite]) -> Option<String> {
-    let target = &edge.boots.target;
-    if let Err(why) = &target.up {
-        return Some(format!("the recovered machine did not come up: {why}"));
-    }
-    let inside = target.found.as_ref().map(|found| (found.contiguous, found.highest));
-    if inside != Some((record, record)) {
-        return Some(format!(
-            "the disks contain the ledger up to record {record}, the guest finds {inside:?}"
-        ));
-    }
-    let tolerated = edge.tolerated_loss;
-    if lost > tolerated {
-        return Some(format!("{lost} of data were lost, {tolerated} are tolerated"));
-    }
-    let first = missing.first().filter(|_| tolerated == Millis(0))?;
-    let records: Vec<_> = missing.iter().filter_map(|write| write.record()).map(|it| it.number).collect();
-    let count = missing.len();
-    Some(format!(
-        "the last {count} writes, from {} ms on, are missing, with the records {records:?}",
-        first.at.0
-    ))
 }

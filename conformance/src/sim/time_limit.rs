@@ -20,6 +20,13 @@ pub(crate) struct Limit {
     host: Duration,
 }
 
+impl Limit {
+    /// The limit of a simulation that does everything so many times.
+    pub(crate) fn times(self, count: u32) -> Self {
+        Self { processor: self.processor * count, host: self.host * count }
+    }
+}
+
 /// A hundred times what the longest simulation takes, and longer than every wait of the wire
 /// protocol.
 pub(crate) const LIMIT: Limit =

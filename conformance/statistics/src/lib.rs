@@ -5,6 +5,7 @@
 //! - `ranks`: whether the order of their values shows it, too (Mann-Whitney)
 //! - `changes`: all changes of a series
 //! - `interval`: how large a change is (bootstrap)
+//! - `slope`: whether a series grows (Theil and Sen)
 //! - `experiment`: how often all this is wrong, by simulation
 //!
 //! Nothing here knows what was measured.
@@ -14,12 +15,14 @@ mod energy;
 pub mod experiment;
 mod interval;
 mod ranks;
+mod slope;
 mod student;
 
 pub use changes::{
     Change, LEAST, Threshold, can_differ, changes, fewest_values, levels, p_of_difference, regression,
 };
 pub use interval::{CONFIDENCE, Interval, interval_of_shift};
+pub use slope::{FEWEST_FOR_SLOPE, Slope, slope};
 
 /// The arithmetic mean; 0 of no values.
 #[must_use]

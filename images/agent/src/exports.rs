@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::changes::Chunks;
-use crate::sync::lock;
+
+use super::sync::{Condvar, Mutex, lock};
 
 /// Time limit for readers to close their devices after their connections were cut.
 const CLOSE_WITHIN: Duration = Duration::from_secs(20);

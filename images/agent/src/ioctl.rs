@@ -48,3 +48,38 @@ pub(crate) fn call(control: &File, number: u8, memory: &mut [u8; CALL_BYTES]) ->
     // SAFETY: `data_size` was checked above, and `memory` is borrowed for the whole call.
     unsafe { rustix::ioctl::ioctl(control, Call { number, memory }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The number of the call that tells the version of device mapper.
+    const VERSION: u8 = 0;
+
+    fn memory(data_size: usize) -> [u8; CALL_BYTES] {
+        let mut memory = [0; CALL_BYTES];
+        // The major version of the interface.
+        memory[0] = 4;
+        memory[12..16].copy_from_slice(&u32::try_from(data_size).unwrap().to_ne_bytes());
+        memory
+    }
+
+    #[test]
+    fn a_call_that_claims_another_size_than_it_has_never_reaches_the_kernel() {
+        let anything = File::open("/dev/null").unwrap();
+        for claimed in [0, HEADER_BYTES, CALL_BYTES - 1, CALL_BYTES + 1] {
+            let refused = call(&anything, VERSION, &mut memory(claimed));
+            assert_eq!(refused, Err(rustix::io::Errno::INVAL), "{claimed} bytes");
+        }
+        assert_eq!(call(&anything, VERSION, &mut memory(CALL_BYTES)), Err(rustix::io::Errno::NOTTY));
+    }
+
+    #[test]
+    fn the_kernel_answers_into_the_memory_of_the_call() {
+        // Only root may open it, and a kernel without device mapper has none.
+        let Ok(control) = File::options().read(true).write(true).open("/dev/mapper/control") else { return };
+        let mut memory = memory(CALL_BYTES);
+        call(&control, VERSION, &mut memory).unwrap();
+        assert_eq!(u32::from_ne_bytes(memory[0..4].try_into().unwrap()), 4);
+    }
+}

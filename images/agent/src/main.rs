@@ -12,6 +12,8 @@ mod dm_stack;
 mod exports;
 mod ioctl;
 mod mapper;
+#[cfg(test)]
+mod models;
 mod server;
 mod sync;
 mod tracker;

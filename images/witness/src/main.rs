@@ -12,9 +12,14 @@ mod engine;
 mod hook;
 mod ledger_file;
 mod machine;
+#[cfg(test)]
+mod models;
 mod outbox;
+mod pace;
 mod paths;
 mod pause_gate;
+#[cfg(test)]
+mod pause_gate_tests;
 mod power_button;
 mod service;
 mod speed;

@@ -1,10 +1,10 @@
 //! The gate that every operation of the workload passes: it can be paused between operations, and
 //! stopped.
 
-use std::sync::{Condvar, Mutex};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use crate::sync::lock;
+use super::sync::{Condvar, Mutex, lock};
 
 /// Source of a pause request. The workload continues when there is no request left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Gate {
         let before = state.paused();
         state.set(source, true);
         while state.inside > 0 {
-            state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         before
     }
@@ -102,78 +102,5 @@ impl Gate {
     /// Lets new workers start.
     pub(crate) fn open(&self) {
         lock(&self.state).stopped = false;
-    }
-}
-
-/// Due times of a worker's operations. They count from its start, so small delays do not
-/// accumulate.
-#[derive(Debug)]
-pub(crate) struct Pace {
-    next: Instant,
-    step: Duration,
-}
-
-/// How far a worker may fall behind before it stops catching up.
-const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
-
-impl Pace {
-    /// A pace of `per_second` operations a second; `None` if it is 0.
-    pub(crate) fn new(per_second: u32) -> Option<Self> {
-        let step = Duration::from_secs(1).checked_div(per_second)?;
-        Some(Self { next: Instant::now(), step })
-    }
-
-    /// When the next operation is due.
-    pub(crate) fn next(&mut self) -> Instant {
-        let now = Instant::now();
-        if now.saturating_duration_since(self.next) > CATCH_UP_LIMIT {
-            self.next = now;
-        }
-        let due = self.next;
-        self.next += self.step;
-        due
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    #[test]
-    fn a_paused_gate_stops_all_work_until_the_last_request_is_withdrawn() {
-        let gate = Arc::new(Gate::default());
-        let count = Arc::new(AtomicU32::new(0));
-        let worker = std::thread::spawn({
-            let (gate, count) = (Arc::clone(&gate), Arc::clone(&count));
-            move || {
-                while let Some(_pass) = gate.pass_at(Instant::now()) {
-                    count.fetch_add(1, Ordering::SeqCst);
-                }
-            }
-        });
-        assert!(!gate.pause(PauseSource::Host));
-        assert!(gate.pause(PauseSource::Agent));
-        gate.resume(PauseSource::Host);
-        let before = count.load(Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(20));
-        assert_eq!(count.load(Ordering::SeqCst), before);
-        gate.resume(PauseSource::Agent);
-        while count.load(Ordering::SeqCst) == before {
-            std::thread::yield_now();
-        }
-        gate.stop();
-        worker.join().expect("the worker ends");
-        assert!(gate.pass_at(Instant::now()).is_none());
-    }
-
-    #[test]
-    fn a_worker_far_behind_does_not_catch_up_in_a_burst() {
-        let mut pace = Pace::new(1000).expect("a rate");
-        pace.next -= Duration::from_secs(10);
-        let first = pace.next();
-        assert!(pace.next() > first && first.elapsed() < CATCH_UP_LIMIT);
-        assert!(Pace::new(0).is_none());
     }
 }

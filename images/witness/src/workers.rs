@@ -12,8 +12,9 @@ use crate::background_writes::BackgroundWrites;
 use crate::bank;
 use crate::ledger_file::Ledger;
 use crate::outbox::Outbox;
+use crate::pace::Pace;
 use crate::paths::{Paths, ROLES};
-use crate::pause_gate::{Gate, Pace};
+use crate::pause_gate::Gate;
 use crate::sync::lock;
 
 /// Number of transfers between two checkpoints of the bank.

@@ -53,6 +53,35 @@ pub struct TortureArgs {
     pub consent: Consent,
 }
 
+/// The arguments of `soak`.
+#[derive(Debug, Clone, Args)]
+pub struct SoakArgs {
+    /// Judge this run, which took place with --cycles: its directory, or its id under
+    /// ./roundtrip-runs [default: run now]
+    #[arg(
+        value_name = "RUN",
+        conflicts_with_all = ["scenario", "cycles", "core", "out", "connect"]
+    )]
+    pub run: Option<Utf8PathBuf>,
+    /// The scenario, which must end in the state in which it began
+    #[arg(long, value_name = "NAME", default_value = "sim-vmware-azure")]
+    pub scenario: String,
+    /// How many cycles
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(2..=4096))]
+    pub cycles: u32,
+    /// Test this core, as with `conformance`
+    #[arg(long, value_name = "CMD|unix:PATH")]
+    pub core: Option<String>,
+    /// Directory for the evidence [default: a new one under ./roundtrip-runs]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<Utf8PathBuf>,
+    /// libvirt's URI [default: as for `conformance`]
+    #[arg(long, value_name = "URI")]
+    pub connect: Option<String>,
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
 /// The arguments of `exhaust`.
 #[derive(Debug, Clone, Args)]
 pub struct ExhaustArgs {

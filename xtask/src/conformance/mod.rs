@@ -198,6 +198,7 @@ impl Run<'_> {
             tier: tier.name(),
             expression,
             jobs,
+            cycles: self.arguments.cycles.unwrap_or(1),
             environment: &environment,
         };
         let mut view = ProgressView::new(&self.dir.path, remaining.clone());

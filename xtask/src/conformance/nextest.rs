@@ -24,6 +24,8 @@ const TICK: Duration = Duration::from_millis(200);
 const GRACE: Duration = Duration::from_secs(60);
 /// Time to end after the second interrupt, and after the kill that follows.
 const LAST_GRACE: Duration = Duration::from_secs(10);
+/// The profile of `.config/nextest.toml` for tests that run many cycles.
+const MANY_CYCLES: &str = "cycles";
 /// nextest's exit codes for a run that took place: all tests passed, some failed.
 const RAN: [i32; 2] = [0, 100];
 
@@ -54,6 +56,8 @@ pub struct TierRun<'a> {
     pub expression: &'a str,
     /// How many tests run at a time; nextest decides by default.
     pub jobs: Option<u32>,
+    /// How many cycles each test runs.
+    pub cycles: u32,
     /// Variables to set or to clear.
     pub environment: &'a [Variable],
 }
@@ -72,6 +76,7 @@ impl TierRun<'_> {
             .args(SELECTION)
             .args(["--test", self.tier])
             .args(["--no-fail-fast", "--retries", "0", "--color", "never", "-E", self.expression])
+            .args((self.cycles > 1).then(|| format!("--profile={MANY_CYCLES}")))
             .args(self.jobs.map(|jobs| format!("--test-threads={jobs}")))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

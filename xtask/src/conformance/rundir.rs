@@ -91,7 +91,7 @@ impl RunDir {
 
 /// `20260102T030405Z-1a2b3c`: the time, and a random part that tells two runs of the same second
 /// apart.
-fn new_id() -> Result<String> {
+pub fn new_id() -> Result<String> {
     let mut random = [0u8; 3];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
     let [a, b, c] = random;

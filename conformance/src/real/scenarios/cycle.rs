@@ -4,6 +4,7 @@ use contract::Operation;
 
 use crate::blame::ScenarioError;
 use crate::real::context::ScenarioContext;
+use crate::real::cycles::Cycles;
 use crate::real::edge::failback::{FAILBACK, Failback};
 use crate::real::edge::failover::{FAILOVER, Failover};
 use crate::real::edge::reprotect::{REPROTECT, REPROTECT_FORWARD, Reprotect};
@@ -23,10 +24,11 @@ pub(crate) const SCRIPT: Script = Script {
 ///
 /// Each step asks the core for one operation, judges the result and fails unless every disk is an
 /// exact prefix of the guest's writes, the ledger joins the disks, and the witness inside agrees.
-async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
-    let mut context = context.clone();
+async fn run(scenario: &ScenarioContext) -> Result<(), ScenarioError> {
+    let mut context = scenario.clone();
     let mut on_premises = setup::boot_source(&context).await?;
     setup::protect(&context, &on_premises).await?;
+    let mut cycles = Cycles::begin(scenario)?;
     for _ in 0..context.run.cycles {
         // The source site is lost. Checked: the cloud machine boots from a recovery point, which
         // hydration alone changed, and serves; what was lost is measured as RPO.
@@ -62,6 +64,7 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
         let forward =
             Reprotect { edge: REPROTECT_FORWARD, serving: &on_premises, standby: &cloud, restarted: None };
         forward.run(&context).await?;
+        cycles.ended([&context])?;
     }
     // Checked: nothing of the machine is left in the cloud, and every disk image is intact.
     teardown::end(&context, &on_premises).await

@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 use crate::blame::{KeptByCore, ScenarioError};
 use crate::outcome::Rpo;
 use crate::real::context::ScenarioContext;
+use crate::real::cycles::Cycles;
 use crate::real::edge::every_point::judge_every_point;
 use crate::real::edge::failback;
 use crate::real::edge::failback::FAILBACK;
@@ -53,6 +54,7 @@ pub(crate) const SCRIPT: Script = Script {
 async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let mut on_premises = setup::boot_source(context).await?;
     setup::protect(context, &on_premises).await?;
+    let mut cycles = Cycles::begin(context)?;
     for _ in 0..context.run.cycles {
         let out = Edge::begin(context, PLANNED_FAILOVER, &on_premises);
         let cloud = fail_over(out).instrument(out.span()).await?;
@@ -62,6 +64,7 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
             .run(context)
             .await?;
         on_premises = returned;
+        cycles.ended([context])?;
     }
     teardown::end(context, &on_premises).await
 }

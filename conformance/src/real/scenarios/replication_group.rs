@@ -22,6 +22,7 @@ use witness::ledger::RecordNumber;
 use crate::blame::ScenarioError;
 use crate::judge::JudgedMachine;
 use crate::real::context::{ScenarioContext, json_name};
+use crate::real::cycles::Cycles;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
@@ -105,6 +106,7 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
 
 async fn run_cycles(context: &ScenarioContext, members: &mut [Member]) -> Result<(), ScenarioError> {
     protect(context, members).await?;
+    let mut cycles = Cycles::begin(context)?;
     for _ in 0..context.run.cycles {
         fail_over(context, members).await?;
         commit(context, GROUP_FAILOVER, members).await?;
@@ -113,6 +115,7 @@ async fn run_cycles(context: &ScenarioContext, members: &mut [Member]) -> Result
         fail_back(context, members).await?;
         commit(context, GROUP_FAILBACK, members).await?;
         reprotect(context, "reprotect-forward", Direction::PrimaryToRecovery, members).await?;
+        cycles.ended(members.iter().map(|member| &member.context))?;
     }
     let machines: Vec<_> = members.iter().map(|member| (&member.context, &member.running)).collect();
     teardown::end_all(context, &machines).await

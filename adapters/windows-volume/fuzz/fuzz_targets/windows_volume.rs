@@ -1,0 +1,3 @@
+#![no_main]
+
+fuzzing::target!(windows_volume_fuzz::windows_volume::run);

@@ -1,0 +1,3 @@
+//! Fuzz target of the reader of NTFS volumes and registry hives.
+
+pub mod windows_volume;

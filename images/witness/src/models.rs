@@ -1,0 +1,72 @@
+//! Models of what threads share: the same code with primitives whose every order of execution the
+//! scheduler of a checker chooses.
+
+use std::time::Instant;
+
+use shuttle::sync::Arc;
+use shuttle::sync::atomic::{AtomicU32, Ordering};
+use shuttle::thread;
+
+mod sync {
+    pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
+
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[expect(clippy::duplicate_mod, reason = "it is compiled with the primitives of the checker")]
+#[path = "pause_gate.rs"]
+mod pause_gate;
+
+use pause_gate::{Gate, PauseSource};
+
+/// Orders of execution that are tried.
+const ORDERS: usize = 3_000;
+
+/// A gate with workers, each of which makes so many operations, and how many are in progress.
+fn workers(gate: &Arc<Gate>, operations: u32) -> (Vec<thread::JoinHandle<()>>, Arc<AtomicU32>) {
+    let inside = Arc::new(AtomicU32::new(0));
+    let spawn = |_| {
+        let (gate, inside) = (Arc::clone(gate), Arc::clone(&inside));
+        thread::spawn(move || {
+            for _ in 0..operations {
+                let Some(_pass) = gate.pass_at(Instant::now()) else { return };
+                inside.fetch_add(1, Ordering::SeqCst);
+                inside.fetch_sub(1, Ordering::SeqCst);
+            }
+        })
+    };
+    ((0..2).map(spawn).collect(), inside)
+}
+
+#[test]
+fn nothing_is_in_progress_while_the_gate_is_paused_and_everything_goes_on_afterwards() {
+    let check = || {
+        let gate = Arc::new(Gate::default());
+        let (workers, inside) = workers(&gate, 2);
+        assert!(!gate.pause(PauseSource::Host));
+        assert_eq!(inside.load(Ordering::SeqCst), 0);
+        assert!(gate.pause(PauseSource::Agent));
+        gate.resume(PauseSource::Host);
+        thread::yield_now();
+        assert_eq!(inside.load(Ordering::SeqCst), 0);
+        gate.resume(PauseSource::Agent);
+        // A worker that nobody wakes would wait here for ever, which the checker reports.
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+    };
+    shuttle::check_random(check, ORDERS);
+    shuttle::check_pct(check, ORDERS, 3);
+}
+
+#[test]
+fn a_stop_ends_every_worker_also_while_the_gate_is_paused() {
+    let check = || {
+        let gate = Arc::new(Gate::default());
+        let (workers, _) = workers(&gate, u32::MAX);
+        gate.pause(PauseSource::Agent);
+        gate.stop();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+    };
+    shuttle::check_random(check, ORDERS);
+}

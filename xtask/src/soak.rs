@@ -1,0 +1,47 @@
+//! The command `soak`: whether many cycles over the same machines keep memory, open files, disk use
+//! and the time of a cycle flat, and every edge exact.
+
+use anyhow::Result;
+use camino::{Utf8Path, Utf8PathBuf, absolute_utf8};
+
+use crate::cli::{ConformanceArgs, SoakArgs};
+use crate::conformance::rundir::{RUNS, new_id};
+use crate::error::SLOW;
+use crate::suite::Suite;
+use crate::{conformance, report};
+
+/// Judges a run that took place, or runs cycles first. Returns the exit code.
+pub fn command(root: &Utf8Path, arguments: &SoakArgs) -> Result<u8> {
+    if let Some(run) = &arguments.run {
+        return judge(root, &report::find(run)?);
+    }
+    let dir = place(arguments.out.as_deref())?;
+    let run = ConformanceArgs {
+        out: Some(dir.clone()),
+        core: arguments.core.clone(),
+        connect: arguments.connect.clone(),
+        cycles: Some(arguments.cycles),
+        // Many cycles of one machine, and not of many machines a few.
+        seeds: Some(1),
+        ..ConformanceArgs::only(&arguments.scenario, arguments.consent.clone())
+    };
+    let code = conformance::command(root, &run)?;
+    // A run that broke a rule has cycles that can be judged; one that did not take place has none.
+    if code > SLOW {
+        return Ok(code);
+    }
+    let judged = judge(root, &dir)?;
+    Ok(if judged == 0 { code } else { judged })
+}
+
+fn judge(root: &Utf8Path, dir: &Utf8Path) -> Result<u8> {
+    Suite::without_guests(root)?.verdict(&["soak", dir.as_str()])
+}
+
+/// The directory of a run that is made now.
+fn place(out: Option<&Utf8Path>) -> Result<Utf8PathBuf> {
+    Ok(match out {
+        Some(out) => absolute_utf8(out)?,
+        None => absolute_utf8(RUNS)?.join(format!("soak-{}", new_id()?)),
+    })
+}
