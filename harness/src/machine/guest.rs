@@ -340,7 +340,7 @@ impl Guest {
     /// Begins to watch whether the host lets the guest run.
     #[must_use]
     pub fn watch(&self) -> Watched<'_> {
-        Watched::begin(&self.serial, self.monitor.pid())
+        Watched::begin(&self.serial, &self.monitor)
     }
 
     /// The error of a wait that has reached its time limit.
