@@ -142,7 +142,7 @@ pub const CASES: &[Case] = &[
         title: "the disk of the evidence has less than a run needs",
         lack: Lack::Space(Unit::Blocks, Holds::Evidence),
         left: &[0, 1, 1 << 19],
-        says: &["disk is free", "--out"],
+        says: &["choose another place with --out"],
         ..CASE
     },
     Case {
