@@ -51,7 +51,7 @@ pub fn run(runs: &Runs<'_>, case: &Case, left: u64, number: u64, is_last: bool) 
     drop(condition);
     wrong.extend(runs.foreign.missing());
     let code = code.map_or("killed".to_owned(), |code| format!("exit {code}"));
-    let line = format!("{code} after {}: {}", human(took), said.last());
+    let line = format!("{code} after {}: {}", human(took), said.line(case.says));
     Ok(Attempt { line, wrong })
 }
 

@@ -25,6 +25,8 @@ pub enum Lack {
     StoppedQemu,
     /// Ports for guests. The amount is how many there are.
     Ports,
+    /// Address space of a guest's QEMU. The amount is in MiB.
+    GuestMemory,
 }
 
 /// What a small file system has little of.
@@ -91,7 +93,7 @@ pub struct Case {
     pub short: Option<&'static [u64]>,
     /// How the runs end.
     pub ends: Ends,
-    /// What the line says with which a run ends that has no verdict.
+    /// What one of the last lines says of a run that has no verdict.
     pub says: &'static [&'static str],
     /// The time in which a run ends.
     pub within: Duration,
@@ -103,7 +105,7 @@ const IN_MEMORY: &str = "sim-kvm-kvm";
 const ON_GUESTS: &str = "vmware-azure";
 /// A cycle on guests takes minutes without KVM, and no wait in it is longer than a few of them.
 const ON_GUESTS_WITHIN: Duration = Duration::from_secs(1800);
-/// The machine has booted in the cloud and is asked what it finds.
+/// The source has booted and replicates, and its failover is about to begin.
 const FAILOVER: Moment = Moment::Progress("\"edge\":\"failover\"");
 
 /// A run in memory takes seconds on an idle machine.
@@ -251,10 +253,18 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "guest-ports",
-        title: "guests have so many ports",
+        title: "the host has so many ports, of which a guest needs two",
         lack: Lack::Ports,
-        left: &[1],
-        says: &["port"],
+        left: &[1, 3],
+        says: &["no port"],
+        ..GUESTS
+    },
+    Case {
+        name: "guest-memory",
+        title: "a guest's QEMU gets so little address space that the guest has no memory",
+        lack: Lack::GuestMemory,
+        left: &[1500],
+        says: &["no memory for the guest"],
         ..GUESTS
     },
     Case {
@@ -262,7 +272,7 @@ pub const CASES: &[Case] = &[
         title: "the disk of the evidence has so many blocks of 4 KiB when a failover of guests begins",
         lack: Lack::Space(Unit::Blocks, Holds::Evidence),
         moment: FAILOVER,
-        left: &[0, 1000],
+        left: &[1000],
         says: &["is full", "--out"],
         ..GUESTS
     },
@@ -298,7 +308,7 @@ impl Case {
         let unit = match self.lack {
             Lack::Space(Unit::Blocks, _) => "blocks",
             Lack::Space(Unit::Inodes, _) => "files",
-            Lack::AddressSpace | Lack::AvailableMemory => "MiB",
+            Lack::AddressSpace | Lack::AvailableMemory | Lack::GuestMemory => "MiB",
             Lack::Ports => "ports",
             _ => return String::new(),
         };

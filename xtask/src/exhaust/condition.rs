@@ -20,6 +20,8 @@ use crate::torture::runs::Runs;
 /// What a file system takes in which there is no lack of it.
 const AMPLE: u64 = 50_000;
 const MIB: u64 = 1 << 20;
+/// The largest file of evidence that is kept.
+const LARGEST_KEPT: u64 = 4 * MIB;
 /// Where the kernel says how much memory is available.
 const MEMINFO: &str = "/proc/meminfo";
 
@@ -72,7 +74,7 @@ impl Condition {
             Lack::AvailableMemory => condition.show_memory(runs.dir)?,
             Lack::Clock => condition.fake_clock(runs)?,
             Lack::SilentLibvirt => condition.listen(runs.dir, number)?,
-            Lack::StoppedLibvirt | Lack::StoppedQemu | Lack::Ports => {}
+            Lack::StoppedLibvirt | Lack::StoppedQemu | Lack::Ports | Lack::GuestMemory => {}
         }
         if case.needs_own_libvirt() {
             condition.start_libvirt(runs)?;
@@ -81,7 +83,11 @@ impl Condition {
     }
 
     fn start_libvirt(&mut self, runs: &Runs<'_>) -> Result<()> {
-        let limit = if self.lack == Lack::Ports { Limit::Ports(self.left) } else { Limit::None };
+        let limit = match self.lack {
+            Lack::Ports => Limit::Ports(self.left),
+            Lack::GuestMemory => Limit::AddressSpace(self.left),
+            _ => Limit::None,
+        };
         let own = OwnLibvirt::start(runs.dir, runs.uri, limit)?;
         if self.lack == Lack::Ports {
             // The suite talks to guests through their ports.
@@ -178,7 +184,8 @@ impl Condition {
         }
     }
 
-    /// Keeps the evidence that lies on a small file system, beside the logs of the campaign.
+    /// Keeps the evidence that lies on a small file system, beside the logs of the campaign; without
+    /// disks and write logs.
     pub fn keep_evidence(&self, dir: &Utf8Path, number: u64) -> Result<()> {
         let kept = dir.join(format!("run-{number}"));
         if self.out == kept || !self.out.exists() {
@@ -195,7 +202,7 @@ fn copy(from: &Utf8Path, to: &Utf8Path) -> Result<()> {
         let (path, to) = (entry.path(), to.join(entry.file_name()));
         if entry.file_type()?.is_dir() {
             copy(path, &to)?;
-        } else {
+        } else if entry.metadata()?.len() <= LARGEST_KEPT {
             let mut source = File::open(path)?;
             std::io::copy(&mut source, &mut File::create(to)?)?;
         }

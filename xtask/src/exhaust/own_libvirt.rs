@@ -20,6 +20,8 @@ const PLACES: [&str; 5] =
     ["/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt", "/etc/libvirt/qemu"];
 /// The time in which a daemon answers, or ends when it is asked to.
 const BOUND: Duration = Duration::from_secs(60);
+/// The first of few ports.
+const FIRST_PORT: u64 = 40_000;
 /// Lets the daemon and its guests have this many ports, and no other network than loopback.
 const FEW_PORTS: &str = "ip link set lo up && echo \"$1 $2\" > /proc/sys/net/ipv4/ip_local_port_range && shift 2 && \
                          exec \"$@\"";
@@ -31,6 +33,23 @@ pub enum Limit {
     None,
     /// So many ports.
     Ports(u64),
+    /// Address space of each process, in MiB.
+    AddressSpace(u64),
+}
+
+impl Limit {
+    /// The words of a program that becomes the daemon.
+    fn wrapper(self) -> Vec<String> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Ports(count) => {
+                let (first, last) = (FIRST_PORT.to_string(), (FIRST_PORT - 1 + count).to_string());
+                let words = ["unshare", "--net", "sh", "-c", FEW_PORTS, "sh"].map(str::to_owned);
+                words.into_iter().chain([first, last]).collect()
+            }
+            Self::AddressSpace(size) => vec!["prlimit".to_owned(), format!("--as={}", size << 20)],
+        }
+    }
 }
 
 /// The daemons. They end when this is dropped, and their places are the host's again.
@@ -46,16 +65,7 @@ impl OwnLibvirt {
         let places = places.collect::<Result<Vec<_>>>()?;
         let mut own = Self { daemons: Vec::new(), _places: places };
         own.daemons.push(daemon(dir, &[], "virtlogd")?);
-        let ports = |count: u64| {
-            let (first, last) = ("40000".to_owned(), (39_999 + count).to_string());
-            let words = ["unshare", "--net", "sh", "-c", FEW_PORTS, "sh"].map(str::to_owned);
-            words.into_iter().chain([first, last]).collect()
-        };
-        let wrapper: Vec<String> = match limit {
-            Limit::None => Vec::new(),
-            Limit::Ports(count) => ports(count),
-        };
-        own.daemons.push(daemon(dir, &wrapper, "libvirtd")?);
+        own.daemons.push(daemon(dir, &limit.wrapper(), "libvirtd")?);
         if holds_within(BOUND, || virsh(uri, &["list"]).is_ok()) {
             return Ok(own);
         }
@@ -98,5 +108,18 @@ impl Drop for OwnLibvirt {
                 let _ = daemon.wait();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_ports_as_asked_for_are_left() {
+        let words = Limit::Ports(3).wrapper();
+        assert_eq!(words[words.len() - 2..], ["40000", "40002"]);
+        assert_eq!(Limit::AddressSpace(2).wrapper(), ["prlimit", "--as=2097152"]);
+        assert!(Limit::None.wrapper().is_empty());
     }
 }
