@@ -20,7 +20,8 @@ const LOG_FOLLOWS: &str = ". The end of";
 /// Most characters of what a program said that are shown.
 const MOST_SHOWN: usize = 200;
 /// What programs say that got no memory.
-const NO_MEMORY: [&str; 6] = [
+const NO_MEMORY: [&str; 7] = [
+    "no memory for the guest",
     "memory allocation of",
     "Cannot allocate memory",
     "cannot allocate memory",
