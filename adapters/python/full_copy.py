@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import roundtrip as rt
-from hydrate import hydrate, is_due
+from hydrate import copy_loader, hydrate, is_due
 from roundtrip import CoreError, ErrorCode, ItemId, Job, JobId, JobKind, MachineId, Operation, Phase
 from roundtrip import PlatformError, Step, VolumeId
 
@@ -74,6 +74,9 @@ class FullCopy(rt.ItemCore[Item]):
             if is_due(item, await site.site()):
                 async with job.step(Step.HYDRATE) as step, site.exported(spec.disks[0][1], WRITE) as uri:
                     step.note = await hydrate(uri, (await site.site()).boot_drivers)
+            if entry := item.source.boot_entry:
+                async with job.step("copy boot loader") as step, site.exported(spec.disks[0][1], WRITE) as uri:
+                    step.note = await copy_loader(uri, entry)
             async with job.step("create target machine"):
                 await site.create_machine(spec)
             async with job.step("start target machine"):

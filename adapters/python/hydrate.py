@@ -12,7 +12,8 @@ import os
 import re
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -21,6 +22,7 @@ import roundtrip as rt
 CLOUD_DRIVERS = {"storvsc", "vmbus", "storflt", "intelide", "atapi"}
 FAT_TYPES = (0x0B, 0x0C, 0xEF)
 SECTOR = 512
+USUAL_LOADER = "/EFI/BOOT/BOOTX64.EFI"
 
 
 def is_due(item: rt.Item, recovery: rt.SiteView) -> bool:
@@ -40,10 +42,7 @@ def is_due(item: rt.Item, recovery: rt.SiteView) -> bool:
 
 async def hydrate(uri: str, drivers: list[str]) -> str:
     """Repairs the boot disk at an NBD address. Returns what was done."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        start, length = _boot_partition(await _read(uri, folder / "record", 0, SECTOR))
-        old = await _read(uri, folder / "partition", start, length)
+    async with _boot_partition(uri) as folder:
         done = [
             await _edit(folder, "syslinux.cfg", lambda text: _add(text, drivers, r"(?im)^(\s*initrd .*)$", ",")),
             await _edit(
@@ -53,13 +52,49 @@ async def hydrate(uri: str, drivers: list[str]) -> str:
             ),
             await _edit(folder, "roundtrip.env", lambda text: re.sub(r"(?m)^DHCP=.*$", "DHCP=yes", text)),
         ]
+    return "; ".join(one for one in done if one) or "nothing was missing"
+
+
+async def copy_loader(uri: str, entry: str) -> str:
+    """Copies the boot loader that only firmware variables name to where firmware looks for one (FX-62)."""
+    async with _boot_partition(uri) as folder:
+        if await _has(folder, USUAL_LOADER):
+            return "there was one"
+        path, loader = entry.replace("\\", "/"), str(folder / "loader")
+        await rt.execute("mcopy", "-n", "-m", *_image(folder), f"::{path}", loader)
+        for directory in ("/EFI", "/EFI/BOOT"):
+            if not await _has(folder, directory):
+                await rt.execute("mmd", *_image(folder), f"::{directory}")
+        await rt.execute("mcopy", "-m", *_image(folder), loader, f"::{USUAL_LOADER}")
+    return f"copied {entry}"
+
+
+@asynccontextmanager
+async def _boot_partition(uri: str) -> AsyncIterator[Path]:
+    """A folder with the boot partition of a disk as a file. Changes in it are written to the disk."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start, length = _place(await _read(uri, folder / "record", 0, SECTOR))
+        old = await _read(uri, folder / "partition", start, length)
+        yield folder
         new = (folder / "partition").read_bytes()
         changed = [at for at in range(0, length, SECTOR) if old[at : at + SECTOR] != new[at : at + SECTOR]]
         for at in changed:
             (folder / "sector").write_bytes(new[at : at + SECTOR])
             write = f"write -s {folder / 'sector'} {start + at} {SECTOR}"
             await rt.execute("qemu-io", "-f", "raw", "-c", write, uri)
-    return "; ".join(one for one in done if one) or "nothing was missing"
+
+
+def _image(folder: Path) -> tuple[str, str]:
+    return "-i", str(folder / "partition")
+
+
+async def _has(folder: Path, path: str) -> bool:
+    try:
+        await rt.execute("mdir", *_image(folder), f"::{path}")
+    except rt.CoreError:
+        return False
+    return True
 
 
 async def _read(uri: str, file: Path, start: int, length: int) -> bytes:
@@ -79,7 +114,7 @@ def _node(uri: str) -> dict[str, object]:
     return {"driver": "nbd", "server": server, "export": unquote(parts.path[1:])}
 
 
-def _boot_partition(record: bytes) -> tuple[int, int]:
+def _place(record: bytes) -> tuple[int, int]:
     for entry in range(446, 510, 16):
         if record[510:] == b"\x55\xaa" and record[entry + 4] in FAT_TYPES:
             start, count = struct.unpack_from("<II", record, entry + 8)
@@ -95,7 +130,7 @@ def _add(text: str, drivers: list[str], initrd: str, separator: str) -> str:
 
 
 async def _edit(folder: Path, name: str, change: Callable[[str], str]) -> str:
-    image, path, file = ("-i", str(folder / "partition")), f"::/{name}", folder / "text"
+    image, path, file = _image(folder), f"::/{name}", folder / "text"
     try:
         await rt.execute("mcopy", "-n", "-m", *image, path, str(file))
     except rt.CoreError:
@@ -107,11 +142,8 @@ async def _edit(folder: Path, name: str, change: Callable[[str], str]) -> str:
     if new == text:
         return ""
     for driver in re.findall(r"/drivers/\S+?\.img", new):
-        try:
-            await rt.execute("mdir", *image, f"::{driver}")
-        except rt.CoreError as error:
-            why = f"the machine has no {driver}"
-            raise rt.CoreError(rt.ErrorCode.HYDRATION_FAILED, why) from error
+        if not await _has(folder, driver):
+            raise rt.CoreError(rt.ErrorCode.HYDRATION_FAILED, f"the machine has no {driver}")
     file.write_text(new)
     # The file keeps its time: the same point always becomes the same disks.
     os.utime(file, ns=(time, time))

@@ -646,6 +646,7 @@ class MachineView:
     disks_on: ComponentId | None = None
     migrated: bool = False
     nic: Json = field(default_factory=dict)
+    boot_entry: str | None = None
     libvirt: LibvirtDomain | None = None
 
 
@@ -659,6 +660,7 @@ class MachineSpec:
     network: Network
     guest: GuestFacts
     placement: Placement
+    boot_entry: str | None = None
 
 
 @dataclass
@@ -1893,7 +1895,15 @@ class ItemCore(PolicyCore, Generic[I]):
         # Subnet and address belong to the network that was chosen for the failover.
         placement = target.placement if network == item.network else Placement()
         return MachineSpec(
-            machine, source.firmware, source.os, target.memory, disks, network, source.guest, placement
+            machine,
+            source.firmware,
+            source.os,
+            target.memory,
+            disks,
+            network,
+            source.guest,
+            placement,
+            source.boot_entry,
         )
 
     async def choose(self, id: ItemId, choice: PointChoice) -> RecoveryPoint:

@@ -12,7 +12,10 @@ use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 use contract::{AgentVersion, GuestFacts, GuestOs, Hydration, PlatformKind};
 use fatdiff::Differences;
-use images::layout::{BOOT_BYTES, BOOT_OFFSET, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV, drivers_of_syslinux};
+use images::layout::{
+    BOOT_BYTES, BOOT_OFFSET, EFI_LOADER, EFI_LOADER_DIR, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV,
+    drivers_of_syslinux,
+};
 use windows_volume::SYSTEM_HIVE;
 
 use crate::registry::{Due, Tools};
@@ -46,6 +49,8 @@ pub struct Need {
     pub registry: Due,
     /// Whether a rule demands hydration of such a machine.
     pub by_rule: bool,
+    /// Whether the copy has no boot loader where firmware looks for it (FX-62).
+    pub loader: bool,
 }
 
 impl Need {
@@ -73,19 +78,20 @@ impl Need {
         let is_windows = guest.is_some_and(|guest| guest.os == GuestOs::Windows);
         let registry =
             if is_windows { Due { hydration: due, tools: tools(source, target) } } else { Due::NOTHING };
-        Ok(Self { due, drivers, dhcp, registry, by_rule })
+        let loader = !images::has_boot_file(before, EFI_LOADER)?;
+        Ok(Self { due, drivers, dhcp, registry, by_rule, loader })
     }
 
-    /// The files that hydration may rewrite. It may do so with the same content where nothing is
-    /// lacking, as long as it is due.
+    /// The files that hydration may rewrite or make, with their directories. It may do so with the
+    /// same content where nothing is lacking, as long as it is due.
     #[must_use]
-    pub fn editable(&self) -> &'static [&'static str] {
-        match (self.due, self.registry.anything()) {
-            (true, true) => &[SYSLINUX_CFG, LOADER_ENTRY, VARIANT_ENV, SYSTEM_HIVE],
-            (true, false) => &[SYSLINUX_CFG, LOADER_ENTRY, VARIANT_ENV],
-            (false, true) => &[SYSTEM_HIVE],
-            (false, false) => &[],
-        }
+    pub fn editable(&self) -> Vec<&'static str> {
+        let parts: [(bool, &[&str]); 3] = [
+            (self.due, &[SYSLINUX_CFG, LOADER_ENTRY, VARIANT_ENV]),
+            (self.loader, &[EFI_LOADER, EFI_LOADER_DIR]),
+            (self.registry.anything(), &[SYSTEM_HIVE]),
+        ];
+        parts.into_iter().filter(|(may, _)| *may).flat_map(|(_, files)| files).copied().collect()
     }
 }
 
@@ -286,6 +292,8 @@ mod tests {
     #[test]
     fn nothing_may_be_edited_where_hydration_is_not_due() {
         assert_eq!(Need::default().editable(), [""; 0]);
+        let loader = Need { loader: true, ..Need::default() };
+        assert_eq!(loader.editable(), [EFI_LOADER, EFI_LOADER_DIR]);
         let due = Need { due: true, ..Need::default() };
         assert_eq!(due.editable(), [SYSLINUX_CFG, LOADER_ENTRY, VARIANT_ENV]);
         let registry = Due { hydration: false, tools: Tools::AreDisabled };

@@ -71,6 +71,9 @@ pub struct Scenario {
     /// The original machine is powered on again before the reprotection.
     #[serde(default)]
     pub original_restarts: bool,
+    /// The recovered machine is shut down and started again, before the commit and after it.
+    #[serde(default)]
+    pub restarts: bool,
     /// The machine is reported as Windows, and its system disk has a Windows volume.
     #[serde(default)]
     pub windows: bool,

@@ -190,6 +190,7 @@ fn probe_machine(scratch: &Scratch, disks: &[(&str, Utf8PathBuf)]) -> GuestSpec 
             memory_mib: 256,
         },
         enlightenments: Ok(()),
+        boot_entry: None,
         disks: disks
             .iter()
             .map(|(role, image)| DiskSpec {

@@ -67,6 +67,7 @@ fn spec(dir: &Utf8Path, disk: Utf8PathBuf) -> GuestSpec {
             memory_mib: 64,
         },
         enlightenments: Err("not needed in this test".to_owned()),
+        boot_entry: None,
         disks: vec![DiskSpec {
             role: "system".into(),
             image: disk,

@@ -92,6 +92,7 @@ fn empty_machine(dir: &camino::Utf8Path, disk: Utf8PathBuf) -> GuestSpec {
             memory_mib: 64,
         },
         enlightenments: Err("not needed in this test".to_owned()),
+        boot_entry: None,
         disks: vec![DiskSpec {
             role: "system".into(),
             image: disk,

@@ -33,6 +33,8 @@ pub const LOADER_ENTRY: &str = "/loader/entries/roundtrip.conf";
 pub const LOADER_CONF: &str = "/loader/loader.conf";
 /// UEFI boot loader on the FAT partition, at the path that firmware tries by default.
 pub const EFI_LOADER: &str = "/EFI/BOOT/BOOTX64.EFI";
+/// Directory of [`EFI_LOADER`].
+pub const EFI_LOADER_DIR: &str = "/EFI/BOOT";
 /// Kernel on the FAT partition.
 pub const KERNEL: &str = "/vmlinuz";
 /// Base RAM disk on the FAT partition: it can mount the root file system of any disk, but has no

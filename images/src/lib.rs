@@ -31,4 +31,4 @@ pub use packages::{PACKAGES, refresh_packages};
 pub use program::{Programs, build_programs};
 pub use shaped_disks::{ShapedDisk, disks};
 pub use tools::{HOST_TOOLS, missing_tools};
-pub use variant::{Variant, customise, read_boot_file};
+pub use variant::{Variant, customise, has_boot_file, read_boot_file};

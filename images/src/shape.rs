@@ -70,6 +70,9 @@ pub struct Shape {
     pub data_bytes: u64,
     /// Size of a logical sector of the data disks in bytes.
     pub data_sector: u32,
+    /// Where the UEFI boot loader lies, as the firmware variables of a machine of this shape name
+    /// it; `None`: where firmware looks for it.
+    pub boot_entry: Option<&'static str>,
     /// RAM disks of tools and kernel modules that the guest needs beside the ordinary ones.
     pub(crate) extras: &'static [Extra],
     /// Lines of the guest's settings.
@@ -85,6 +88,7 @@ pub const ORDINARY: Shape = Shape {
     data_disks: &["data"],
     data_bytes: DATA_BYTES,
     data_sector: 512,
+    boot_entry: None,
     extras: &[],
     settings: "",
 };
@@ -99,6 +103,7 @@ const GPT_LVM: Shape = Shape {
     // XFS wants 300 MiB in all.
     data_bytes: 192 * MIB,
     data_sector: 512,
+    boot_entry: None,
     extras: &[Extra::Lvm],
     settings: "DATA=xfs-across-disks\nSWAP=yes\n",
 };
@@ -114,14 +119,24 @@ const BTRFS_4K: Shape = Shape {
     ..ORDINARY
 };
 
+/// A UEFI boot loader that only an entry of the firmware variables names.
+const BOOT_ENTRY: Shape =
+    Shape { name: "boot-entry", boot_entry: Some(r"\EFI\roundtrip\systemd-bootx64.efi"), ..ORDINARY };
+
 /// Every layout.
-pub const ALL: [&Shape; 3] = [&ORDINARY, &GPT_LVM, &BTRFS_4K];
+pub const ALL: [&Shape; 4] = [&ORDINARY, &GPT_LVM, &BTRFS_4K, &BOOT_ENTRY];
 
 impl Shape {
     /// The layout with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         ALL.into_iter().find(|shape| shape.name == name)
+    }
+
+    /// Whether the disks are laid out as those of the ordinary image.
+    #[must_use]
+    pub fn has_ordinary_disks(&self) -> bool {
+        self.root == ORDINARY.root && self.data == ORDINARY.data
     }
 
     /// Whether the guest discards what it frees.

@@ -115,12 +115,28 @@ pub(crate) fn customise_shape(disk: &Utf8Path, variant: &Variant, shape: &Shape)
 /// # Errors
 /// `disk` is not a system disk, or there is no such file.
 pub fn read_boot_file(disk: &Utf8Path, path: &str) -> Result<Vec<u8>, ImageError> {
+    let missing = || io::Error::from(io::ErrorKind::NotFound);
+    find_boot_file(disk, path)?.ok_or_else(missing).at("cannot read from the boot partition of", disk)
+}
+
+/// Whether a raw system disk has this file on its boot partition.
+///
+/// # Errors
+/// `disk` is not a system disk.
+pub fn has_boot_file(disk: &Utf8Path, path: &str) -> Result<bool, ImageError> {
+    find_boot_file(disk, path).map(|found| found.is_some())
+}
+
+fn find_boot_file(disk: &Utf8Path, path: &str) -> Result<Option<Vec<u8>>, ImageError> {
     let file = File::open(disk).at("cannot open", disk)?;
-    let read = || -> io::Result<Vec<u8>> {
+    let read = || -> io::Result<Option<Vec<u8>>> {
         let volume = fatfs::FileSystem::new(Window::new(file), options())?;
         let mut bytes = Vec::new();
-        volume.root_dir().open_file(path.trim_start_matches('/'))?.read_to_end(&mut bytes)?;
-        Ok(bytes)
+        match volume.root_dir().open_file(path.trim_start_matches('/')) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found?.read_to_end(&mut bytes)?,
+        };
+        Ok(Some(bytes))
     };
     read().at("cannot read from the boot partition of", disk)
 }
@@ -136,6 +152,24 @@ pub(crate) fn write_files(disk: &Utf8Path, files: &[(String, Vec<u8>)]) -> Resul
         volume.unmount()
     };
     write().at("cannot write to the boot partition of", disk)
+}
+
+/// Moves a file of the boot partition of `disk`, and removes its directory, which has to be empty
+/// then.
+pub(crate) fn move_file(disk: &Utf8Path, from: &str, to: &str) -> Result<(), ImageError> {
+    let bytes = read_boot_file(disk, from)?;
+    write_files(disk, &[(to.to_owned(), bytes)])?;
+    let file = File::options().read(true).write(true).open(disk).at("cannot open", disk)?;
+    let remove = || -> io::Result<()> {
+        let volume = fatfs::FileSystem::new(Window::new(file), options())?;
+        let from = from.trim_start_matches('/');
+        volume.root_dir().remove(from)?;
+        if let Some((directory, _)) = from.rsplit_once('/') {
+            volume.root_dir().remove(directory)?;
+        }
+        volume.unmount()
+    };
+    remove().at("cannot remove a file from the boot partition of", disk)
 }
 
 fn write_file(root: &fatfs::Dir<'_, Window>, path: &str, bytes: &[u8]) -> io::Result<()> {

@@ -14,7 +14,9 @@ use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::error::unknown;
-use crate::fault_hook::{FaultHook, Flushes, GRAIN, Merging, RegistryEdits, Verifying, test_machine};
+use crate::fault_hook::{
+    BootEntries, FaultHook, Flushes, GRAIN, Merging, RegistryEdits, Verifying, test_machine,
+};
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::jobs::registry::Jobs;
@@ -120,6 +122,11 @@ impl Context {
     /// Which start types are changed on a Windows disk.
     pub(crate) fn registry_edits(&self) -> RegistryEdits {
         self.fault_hook().map_or(RegistryEdits::Needed, |hook| hook.registry_edits())
+    }
+
+    /// How machines get what their firmware variables name.
+    pub(crate) fn boot_entries(&self) -> BootEntries {
+        self.fault_hook().map_or(BootEntries::Both, |hook| hook.boot_entries())
     }
 
     /// Granularity of transfers in bytes.

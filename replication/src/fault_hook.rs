@@ -47,6 +47,11 @@ pub trait FaultHook: Send + Sync {
         RegistryEdits::Needed
     }
 
+    /// How new machines start whose source is started by an entry of its firmware variables.
+    fn boot_entries(&self) -> BootEntries {
+        BootEntries::Both
+    }
+
     /// Whether to notice that a disk of the source has another size than its replica.
     fn notices_growth(&self) -> bool {
         true
@@ -147,6 +152,20 @@ pub enum RegistryEdits {
     ToolsStayDisabled,
 }
 
+/// How a new machine starts whose source is started by an entry of its firmware variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BootEntries {
+    /// It gets the same entry, and in a cloud, which ignores that, a copy of the boot loader where
+    /// firmware looks for it.
+    Both,
+    /// It gets a copy of the boot loader, whatever the platform.
+    OnlyLoaders,
+    /// It gets the same entry.
+    OnlyEntries,
+    /// In a cloud it gets a copy of the boot loader, and elsewhere nothing.
+    OnlyInClouds,
+}
+
 /// How recovery points are merged away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Merging {
@@ -154,10 +173,21 @@ pub struct Merging {
     pub batch: usize,
     /// Whether old points are thinned out by age (EX-R4).
     pub thins: bool,
+    /// Where the periods begin of which one point is kept each.
+    pub periods: Periods,
+}
+
+/// Where the periods begin of which one point is kept each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Periods {
+    /// At fixed times.
+    Fixed,
+    /// At the present, so that points move from one period into the next.
+    FromNow,
 }
 
 impl Default for Merging {
     fn default() -> Self {
-        Self { batch: 8, thins: true }
+        Self { batch: 8, thins: true, periods: Periods::Fixed }
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use contract::{Consistency, CoreError, Millis, Policy, RecoveryPoint, Timestamp};
 
 use crate::context::Context;
+use crate::fault_hook::{Merging, Periods};
 use crate::item::Item;
 use crate::state::{PendingMerge, Replica};
 
@@ -48,7 +49,7 @@ async fn next_run(ctx: &Context, item: &Item, batch: usize) -> Result<Option<(us
         return Ok(None);
     }
     let policy = ctx.policies.in_force(&record)?.policy;
-    let mut expired = expired(&replica.points, &policy, ctx.now(), ctx.merging().thins);
+    let mut expired = expired(&replica.points, &policy, ctx.now(), ctx.merging());
     // A test failover depends on its point and on those below. The newer ones expire as always, or
     // a test failover that stands for long would let them pile up.
     if let Some(test) = &record.test_failover {
@@ -62,7 +63,7 @@ async fn next_run(ctx: &Context, item: &Item, batch: usize) -> Result<Option<(us
 /// Indices of the points that expire, oldest first: those older than the retention time, those
 /// thinned out by age, and the oldest ones once there are twice as many as the policy keeps. The
 /// newest point never expires.
-fn expired(points: &[RecoveryPoint], policy: &Policy, now: Timestamp, thins: bool) -> Vec<usize> {
+fn expired(points: &[RecoveryPoint], policy: &Policy, now: Timestamp, merging: Merging) -> Vec<usize> {
     let Some(newest) = points.len().checked_sub(1) else { return Vec::new() };
     let mut periods = BTreeSet::new();
     // From the newest to the oldest, so that the newest point of each period is kept.
@@ -74,11 +75,15 @@ fn expired(points: &[RecoveryPoint], policy: &Policy, now: Timestamp, thins: boo
             if *index == newest {
                 return true;
             }
-            let tier = TIERS.iter().rev().find(|(older, _)| thins && age > *older);
+            let tier = TIERS.iter().rev().find(|(older, _)| merging.thins && age > *older);
             let period = tier.map(|(_, period)| period.0);
             let kind = (point.consistency == Consistency::App, point.multi_vm.is_some());
+            let since = match merging.periods {
+                Periods::Fixed => point.time.0,
+                Periods::FromNow => age.0,
+            };
             age <= policy.retention
-                && period.is_none_or(|period| periods.insert((period, point.time.0 / period, kind)))
+                && period.is_none_or(|period| periods.insert((period, since / period, kind)))
         })
         .collect();
     kept.reverse();
@@ -158,7 +163,7 @@ mod tests {
     }
 
     fn ages_kept(points: &[RecoveryPoint], policy: &Policy) -> Vec<u64> {
-        let expired = expired(points, policy, NOW, true);
+        let expired = expired(points, policy, NOW, Merging::default());
         let kept = points.iter().enumerate().filter(|(index, _)| !expired.contains(index));
         kept.map(|(_, point)| (NOW.0 - point.time.0) / MINUTE).collect()
     }
@@ -184,7 +189,7 @@ mod tests {
     fn an_application_consistent_point_does_not_expire_in_favour_of_a_crash_consistent_one() {
         let mut points = every_five_minutes(30);
         points[4] = aged(30 * 60 - 20, Consistency::App);
-        let expired = expired(&points, &policy(), NOW, true);
+        let expired = expired(&points, &policy(), NOW, Merging::default());
         assert!(!expired.contains(&4));
         assert!(expired.contains(&3) || expired.contains(&5));
     }
@@ -192,14 +197,14 @@ mod tests {
     #[test]
     fn the_newest_point_never_expires() {
         let points = [aged(80 * 60, Consistency::Crash), aged(75 * 60, Consistency::Crash)];
-        assert_eq!(expired(&points, &policy(), NOW, true), [0]);
-        assert!(expired(&[], &policy(), NOW, true).is_empty());
+        assert_eq!(expired(&points, &policy(), NOW, Merging::default()), [0]);
+        assert!(expired(&[], &policy(), NOW, Merging::default()).is_empty());
     }
 
     #[test]
     fn points_beyond_the_number_expire_once_there_are_twice_as_many() {
         let limited = Policy { most_points: Some(3), ..policy() };
-        assert!(expired(&every_five_minutes(1)[..5], &limited, NOW, true).is_empty());
-        assert_eq!(expired(&every_five_minutes(1)[..6], &limited, NOW, true), [0, 1, 2]);
+        assert!(expired(&every_five_minutes(1)[..5], &limited, NOW, Merging::default()).is_empty());
+        assert_eq!(expired(&every_five_minutes(1)[..6], &limited, NOW, Merging::default()), [0, 1, 2]);
     }
 }

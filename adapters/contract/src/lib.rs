@@ -23,12 +23,17 @@
 //!   both cases the error has a code that the rule allows, and machines, disks, points and the
 //!   state of the item stay as they were. Only a core that lets the job fail can be asked to retry
 //!   it.
+//! - **Boot entries.** A core gives the machine that it creates the boot entry of the source, or
+//!   puts a copy of the boot loader at the path that firmware tries by default. Only the second
+//!   helps in a cloud.
 //! - **Amounts.** Where a rule asks for differences only, a core sends them in pieces of any size
 //!   up to [`RecoveryPoint::LARGEST_PIECE`]. Where no rule asks for it, a core may compare or send
 //!   whole disks.
 //! - **Points.** A core may make more points than the policy asks for, and takes the first
 //!   application-consistent one within [`Policy::app_consistent_every`]. Points that can no longer
 //!   be chosen are merged away at any time, or never, within [`Policy::most_points`].
+//! - **Thinning.** Within the retention time a core may keep fewer of the older points, or all of
+//!   them. It keeps one of each period that EX-R4 gives for their age (FX-64).
 //! - **Crash consistency.** A crash-consistent point holds what a disk holds that has lost power:
 //!   everything up to a flush of the guest, and any of the writes between that and the next flush.
 //! - **Health.** Replication that fails is [`Health::Critical`] in the end and may be

@@ -68,6 +68,12 @@ pub struct MachineView {
     /// Its network card.
     #[serde(default)]
     pub nic: NicView,
+    /// The boot loader that the machine's firmware variables name: its path on the EFI system
+    /// partition of the first disk as firmware writes it, such as `\EFI\debian\grubx64.efi`.
+    /// Firmware variables belong to the machine and lie on none of its disks (FX-62). `None`: they
+    /// name none, and the firmware starts `\EFI\BOOT\BOOTX64.EFI`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_entry: Option<String>,
     /// How to reach it through libvirt, for products that replicate through libvirt's own
     /// interfaces. `None`: the site does not manage its machines' disks through libvirt, or the
     /// machine has never been started. A platform of another kind leaves it out.
@@ -160,4 +166,9 @@ pub struct MachineSpec {
     /// Placement.
     #[serde(default)]
     pub placement: Placement,
+    /// The boot loader that the new machine's firmware variables name, as in
+    /// [`MachineView::boot_entry`]. A cloud ignores it: there the variables of a new machine name
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_entry: Option<String>,
 }

@@ -150,6 +150,7 @@ impl Infrastructure {
             return Ok(spec);
         };
         let cores = place_in_cloud(&subscription, &mut spec)?;
+        spec.boot_entry = None;
         state.connect(&spec, self.production)?;
         state.take_cores(cores);
         state.facts(&spec.id).cores = cores;

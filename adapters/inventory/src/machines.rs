@@ -75,6 +75,7 @@ impl Infrastructure {
             disks_on: facts.disks_on,
             migrated: facts.migrated,
             nic: facts.nic.map(|nic| nic.view()).unwrap_or_default(),
+            boot_entry: spec.boot_entry.clone(),
             libvirt: None,
         })
     }

@@ -220,6 +220,7 @@ mod tests {
             network,
             guest: GuestFacts::default(),
             placement: Placement { subnet: subnet.map(ToOwned::to_owned), address, ..Placement::default() },
+            boot_entry: None,
         }
     }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import roundtrip as rt  # noqa: E402
-from hydrate import hydrate  # noqa: E402
+from hydrate import copy_loader, hydrate  # noqa: E402
 
 START, COUNT = 2048, 2880
 SYSLINUX = "DEFAULT r\nLABEL r\n  KERNEL /vmlinuz\n  INITRD /initrd.img,/drivers/a.img\n"
@@ -64,6 +64,13 @@ class HydrateTest(unittest.TestCase):
         self.assertEqual(outside, after[: START * 512] + after[(START + COUNT) * 512 :])
         self.assertEqual("nothing was missing", self.hydrate("a", "b"))
         self.assertEqual(after, self.disk.read_bytes())
+
+    def test_a_boot_loader_is_copied_once_to_where_firmware_looks_for_it(self) -> None:
+        self.mtools("mmd", "::/EFI", "::/EFI/debian")
+        self.put("EFI/debian/grubx64.efi", "a boot loader")
+        for done in ("copied", "there was one"):
+            self.assertIn(done, asyncio.run(copy_loader(str(self.disk), r"\EFI\debian\grubx64.efi")))
+            self.assertEqual("a boot loader", self.text("EFI/BOOT/BOOTX64.EFI"))
 
     def test_what_cannot_be_hydrated_is_refused(self) -> None:
         with self.assertRaisesRegex(rt.CoreError, "no /drivers/c.img"):

@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use contract::{DiskId, MachineId, Timestamp};
+use contract::{DiskId, Firmware, MachineId, Timestamp};
 use witness::ledger::{Record, RecordNumber};
 use witness::protocol::LedgerFinding;
 use witness::random::Random;
@@ -27,6 +27,8 @@ pub struct SimBoot {
     pub disks: Vec<SimDisk>,
     /// The drivers that a guest needs on the site's hardware.
     pub drivers: Vec<String>,
+    /// The firmware that it booted with.
+    pub firmware: Firmware,
     /// When the guest is up and starts its workload, or why it never comes up.
     pub up: Result<Timestamp, String>,
     /// The guest's finding about its ledger; `None` if it did not come up.
@@ -132,8 +134,18 @@ impl SimBoot {
         disks: Vec<SimDisk>,
     ) -> Self {
         let up = Err("it has not been tried".to_owned());
-        let drivers = Vec::new();
-        Self { machine, number, epoch, started, disks, drivers, up, found: None, journal: Mutex::default() }
+        Self {
+            machine,
+            number,
+            epoch,
+            started,
+            disks,
+            drivers: Vec::new(),
+            firmware: Firmware::Bios,
+            up,
+            found: None,
+            journal: Mutex::default(),
+        }
     }
 
     /// Every write so far on all disks, in the order in which they were made.

@@ -6,7 +6,7 @@ use std::io::{Cursor, Read, Write};
 use std::ops::Range;
 
 use contract::Firmware;
-use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
+use fatfs::{Dir, FatType, FileSystem, FormatVolumeOptions, FsOptions};
 use windows_volume::ENTRY_BYTES;
 
 use crate::Snapshot;
@@ -17,6 +17,8 @@ const SYSLINUX: &str = "syslinux.cfg";
 const ENTRY: &str = "loader/entries/roundtrip.conf";
 /// The files that hydration edits: the configuration of each boot loader.
 pub(crate) const EDITED_FILES: [&str; 2] = ["/syslinux.cfg", "/loader/entries/roundtrip.conf"];
+/// The boot loader that firmware starts if its variables name none, and its directory.
+pub(crate) const USUAL_LOADER: [&str; 2] = ["/EFI/BOOT", "/EFI/BOOT/BOOTX64.EFI"];
 /// Length of the partition in bytes.
 const LENGTH: usize = (BOOT_PARTITION.end - BOOT_PARTITION.start) as usize;
 /// EFI system partition, whose FAT may be of any width.
@@ -28,9 +30,11 @@ const FIRST_ENTRY: usize = 446;
 const NO_CYLINDER: [u8; 3] = [0xfe, 0xff, 0xff];
 
 /// The boot record and the partition, which begins at `start`, with their offsets in bytes.
+/// `loader` is the path of the boot loader that UEFI firmware starts; one for BIOS is no file.
 pub(crate) fn format(
     loaded: &[String],
     carried: &[String],
+    loader: Option<&str>,
     start: u64,
 ) -> std::io::Result<[(u64, Vec<u8>); 2]> {
     let mut bytes = vec![0; LENGTH];
@@ -38,6 +42,9 @@ pub(crate) fn format(
     fatfs::format_volume(Cursor::new(&mut bytes), options.max_root_dir_entries(64))?;
     let fat = FileSystem::new(Cursor::new(&mut bytes), FsOptions::new())?;
     fill(&fat, loaded, carried)?;
+    if let Some(path) = loader {
+        put_loader(&fat.root_dir(), path)?;
+    }
     fat.unmount()?;
     Ok([(0, boot_record(start)), (start, bytes)])
 }
@@ -63,6 +70,22 @@ fn fill(
     )?;
     let lines: String = images.iter().map(|image| format!("initrd {image}\n")).collect();
     put(ENTRY, &format!("title Roundtrip\nlinux /vmlinuz\ninitrd /initrd.img\n{lines}options quiet\n"))
+}
+
+fn put_loader(root: &Dir<'_, Cursor<&mut Vec<u8>>>, path: &str) -> std::io::Result<()> {
+    let path = path.trim_start_matches('/');
+    for (at, _) in path.match_indices('/') {
+        root.create_dir(&path[..at])?;
+    }
+    root.create_file(path)?.write_all(b"a boot loader\n")
+}
+
+/// The path of the boot loader on the boot partition of a machine with this firmware, whose
+/// variables name `boot_entry`; `None` for BIOS.
+pub(crate) fn loader_of(firmware: Firmware, boot_entry: Option<&str>) -> Option<String> {
+    let [_, usual] = USUAL_LOADER;
+    (firmware == Firmware::Uefi)
+        .then(|| boot_entry.map_or(usual.to_owned(), |entry| entry.replace('\\', "/")))
 }
 
 fn image(driver: &str) -> String {
@@ -95,29 +118,64 @@ pub(crate) fn place(disk: &Snapshot) -> Option<Range<u64>> {
 /// The drivers that every boot loader loads from a disk; none if it has no boot partition.
 pub(crate) fn loaded_drivers(disk: &Snapshot) -> Vec<String> {
     let [bios, uefi] =
-        [Firmware::Bios, Firmware::Uefi].map(|firmware| start(disk, firmware).unwrap_or_default());
+        [Firmware::Bios, Firmware::Uefi].map(|firmware| configured(disk, firmware).unwrap_or_default());
     bios.into_iter().filter(|driver| uefi.contains(driver)).collect()
 }
 
-/// Runs the boot loader of `firmware` on a disk: returns the drivers it loads, or why it does not
-/// start.
-pub(crate) fn start(disk: &Snapshot, firmware: Firmware) -> Result<Vec<String>, String> {
+/// Starts a machine from a disk: its firmware, whose variables name `boot_entry`, starts a boot
+/// loader. Returns the drivers that this loads, or why the machine does not start.
+pub(crate) fn start(
+    disk: &Snapshot,
+    firmware: Firmware,
+    boot_entry: Option<&str>,
+) -> Result<Vec<String>, String> {
+    let drivers = configured(disk, firmware)?;
+    let usual = loader_of(firmware, None);
+    let loaders = [loader_of(firmware, boot_entry), usual.clone()];
+    match usual {
+        Some(usual) if !loaders.into_iter().flatten().any(|loader| has_file(disk, &loader)) => Err(format!(
+            "no boot loader: the firmware variables name {}, and there is no {usual}",
+            boot_entry.unwrap_or("none")
+        )),
+        _ => Ok(drivers),
+    }
+}
+
+/// Whether the boot partition of a disk has this file.
+pub(crate) fn has_file(disk: &Snapshot, path: &str) -> bool {
+    let path = path.trim_start_matches('/');
+    with_partition(disk, |root| root.open_file(path).map(drop)).is_ok()
+}
+
+fn with_partition<T>(
+    disk: &Snapshot,
+    work: impl FnOnce(&Dir<'_, Cursor<Vec<u8>>>) -> std::io::Result<T>,
+) -> Result<T, String> {
     let place = place(disk).ok_or("no bootable disk: there is no boot record")?;
     let bytes = disk.bytes(place.start, LENGTH);
-    let broken = |error: std::io::Error| format!("the boot partition cannot be read: {error}");
-    let fat = FileSystem::new(Cursor::new(bytes), FsOptions::new()).map_err(broken)?;
-    let root = fat.root_dir();
+    let fat = FileSystem::new(Cursor::new(bytes), FsOptions::new());
+    fat.and_then(|fat| work(&fat.root_dir()))
+        .map_err(|error| format!("the boot partition cannot be read: {error}"))
+}
+
+/// The drivers that the boot loader for `firmware` is configured to load from a disk, or why it
+/// cannot load them.
+fn configured(disk: &Snapshot, firmware: Firmware) -> Result<Vec<String>, String> {
     let path = match firmware {
         Firmware::Bios => SYSLINUX,
         Firmware::Uefi => ENTRY,
     };
-    let mut text = String::new();
-    root.open_file(path).and_then(|mut file| file.read_to_string(&mut text)).map_err(broken)?;
-    let named =
-        text.split([',', ' ', '\n']).filter_map(|word| word.strip_prefix("/drivers/")?.strip_suffix(".img"));
-    let loaded: Vec<_> = named.map(ToOwned::to_owned).collect();
-    match loaded.iter().find(|driver| root.open_file(&image(driver)).is_err()) {
-        Some(missing) => Err(format!("the boot loader does not find /{}", image(missing))),
+    let (loaded, missing) = with_partition(disk, |root| {
+        let mut text = String::new();
+        root.open_file(path)?.read_to_string(&mut text)?;
+        let named = text.split([',', ' ', '\n']);
+        let named = named.filter_map(|word| word.strip_prefix("/drivers/")?.strip_suffix(".img"));
+        let loaded: Vec<_> = named.map(ToOwned::to_owned).collect();
+        let missing = loaded.iter().find(|driver| root.open_file(&image(driver)).is_err()).cloned();
+        Ok((loaded, missing))
+    })?;
+    match missing {
+        Some(missing) => Err(format!("the boot loader does not find /{}", image(&missing))),
         None => Ok(loaded),
     }
 }
@@ -136,7 +194,8 @@ mod tests {
         let owned = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
         let mut store = Store::new(Storage::default());
         store.insert(&"disk".into(), 1 << 20, None);
-        for (offset, data) in format(&owned(loaded), &owned(carried), start).unwrap() {
+        let [_, loader] = USUAL_LOADER;
+        for (offset, data) in format(&owned(loaded), &owned(carried), Some(loader), start).unwrap() {
             store.write(&"disk".into(), offset, &data).unwrap();
         }
         store.snapshot(&"disk".into()).unwrap()
@@ -146,9 +205,27 @@ mod tests {
     fn both_firmwares_load_the_configured_drivers() {
         let disk = disk(&["ahci", "vmw_pvscsi"], &["ahci", "ata_piix", "vmw_pvscsi"]);
         for firmware in [Firmware::Bios, Firmware::Uefi] {
-            assert_eq!(start(&disk, firmware).unwrap(), ["ahci", "vmw_pvscsi"]);
+            assert_eq!(start(&disk, firmware, None).unwrap(), ["ahci", "vmw_pvscsi"]);
         }
         assert!(disk.stored() < 64 * 1024, "{} bytes", disk.stored());
+    }
+
+    #[test]
+    fn a_boot_loader_of_its_own_starts_only_by_the_entry_that_names_it() {
+        let entry = r"\EFI\debian\grubx64.efi";
+        let loader = loader_of(Firmware::Uefi, Some(entry)).unwrap();
+        let mut store = Store::new(Storage::default());
+        store.insert(&"disk".into(), 1 << 20, None);
+        for (offset, data) in format(&[], &[], Some(&loader), BOOT_PARTITION.start).unwrap() {
+            store.write(&"disk".into(), offset, &data).unwrap();
+        }
+        let disk = store.snapshot(&"disk".into()).unwrap();
+        assert_eq!(start(&disk, Firmware::Uefi, Some(entry)), Ok(Vec::new()));
+        assert_eq!(start(&disk, Firmware::Bios, None), Ok(Vec::new()));
+        for other in [None, Some(r"\EFI\other.efi")] {
+            let error = start(&disk, Firmware::Uefi, other).unwrap_err();
+            assert!(error.contains("/EFI/BOOT/BOOTX64.EFI"), "{error}");
+        }
     }
 
     #[test]
@@ -156,12 +233,12 @@ mod tests {
         let at_end = boot_partition_at_end(1 << 20);
         let disk = disk_with_partition(&["ahci"], &["ahci"], at_end.start);
         assert_eq!(place(&disk), Some(at_end));
-        assert_eq!(start(&disk, Firmware::Uefi).unwrap(), ["ahci"]);
+        assert_eq!(start(&disk, Firmware::Uefi, None).unwrap(), ["ahci"]);
     }
 
     #[test]
     fn a_missing_driver_in_the_configuration_stops_the_boot_loader() {
-        let error = start(&disk(&["ahci"], &[]), Firmware::Bios).unwrap_err();
+        let error = start(&disk(&["ahci"], &[]), Firmware::Bios, None).unwrap_err();
         assert!(error.contains("/drivers/ahci.img"), "{error}");
     }
 
@@ -170,6 +247,6 @@ mod tests {
         let mut store = Store::new(Storage::default());
         store.insert(&"disk".into(), 1 << 20, None);
         let empty = store.snapshot(&"disk".into()).unwrap();
-        assert!(start(&empty, Firmware::Bios).is_err());
+        assert!(start(&empty, Firmware::Bios, None).is_err());
     }
 }

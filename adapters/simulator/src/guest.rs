@@ -29,6 +29,8 @@ pub(crate) struct PowerOn<'a> {
     pub(crate) names: &'a [DiskId],
     pub(crate) disks: &'a [Snapshot],
     pub(crate) firmware: Firmware,
+    /// The boot loader that the firmware variables name.
+    pub(crate) boot_entry: Option<&'a str>,
     /// Drivers that the hardware needs to find its disks.
     pub(crate) needed: &'a [String],
     pub(crate) seed: u64,
@@ -72,7 +74,7 @@ impl Guest {
     /// Boots from the disks, or returns why that fails.
     pub(crate) fn boot(on: &PowerOn<'_>) -> Result<(Self, LedgerFinding), String> {
         let first = on.disks.first().ok_or("no bootable disk: the machine has no disk")?;
-        let loaded = boot_partition::start(first, on.firmware)?;
+        let loaded = boot_partition::start(first, on.firmware, on.boot_entry)?;
         if let Some(missing) = on.needed.iter().find(|driver| !loaded.contains(driver)) {
             return Err(format!("no root disk: the initial RAM disks lack {missing}"));
         }

@@ -2,14 +2,17 @@
 
 use std::ops::Range;
 
-use crate::boot_partition::{EDITED_FILES, loaded_drivers};
+use contract::Firmware;
+
+use crate::boot_partition::{EDITED_FILES, USUAL_LOADER, has_file, loaded_drivers};
 use crate::disk::SECTOR;
 use crate::{Allowed, SimBoot, SimDisk, Snapshot, boot_partition, windows_disk};
 
 impl SimBoot {
     /// The bytes in which this machine's disks may differ from `before`, the disks that they were
     /// recovered from: the sectors that edits of the boot loaders' configurations explain, if a
-    /// driver was missing that the machine needs here, and the registry of a Windows volume, if
+    /// driver was missing that the machine needs here, those of a boot loader at the path that
+    /// firmware tries by default, if there was none, and the registry of a Windows volume, if
     /// only start types differ in it that a core may have to change.
     #[must_use]
     pub fn hydrated_since(&self, before: &[Snapshot]) -> Vec<Allowed> {
@@ -21,12 +24,20 @@ impl SimBoot {
 
     fn loaders_edited_since(&self, before: &Snapshot, after: &SimDisk) -> Vec<Allowed> {
         let loaded = loaded_drivers(before);
-        if self.drivers.iter().all(|driver| loaded.contains(driver)) {
+        let mut edited = Vec::new();
+        if !self.drivers.iter().all(|driver| loaded.contains(driver)) {
+            edited.extend(EDITED_FILES);
+        }
+        let [_, loader] = USUAL_LOADER;
+        if self.firmware == Firmware::Uefi && !has_file(before, loader) {
+            edited.extend(USUAL_LOADER);
+        }
+        if edited.is_empty() {
             return Vec::new();
         }
         let Some(place) = boot_partition::place(before) else { return Vec::new() };
         let partition = |disk: &Snapshot| disk.bytes(place.start, (place.end - place.start) as usize);
-        let found = fatdiff::compare(&partition(before), &partition(&after.base), &EDITED_FILES);
+        let found = fatdiff::compare(&partition(before), &partition(&after.base), &edited);
         // A partition that cannot be compared is one in which nothing is allowed.
         let explained = found.map(|found| found.explained).unwrap_or_default();
         let offset = |sector: u64| place.start + sector * SECTOR as u64;
@@ -59,7 +70,7 @@ mod tests {
     /// loaders' configurations are edited, and then `tamper` is called with the partition.
     fn recovered(driver: &str, tamper: fn(&mut Vec<u8>)) -> Cut {
         let drivers = ["vmw_pvscsi", "ata_piix"].map(ToOwned::to_owned);
-        let mut parts = format(&drivers[..1], &drivers, BOOT_PARTITION.start).unwrap();
+        let mut parts = format(&drivers[..1], &drivers, None, BOOT_PARTITION.start).unwrap();
         let before = [disk(&parts)];
         let fat = FileSystem::new(Cursor::new(&mut parts[1].1), FsOptions::new()).unwrap();
         for path in EDITED_FILES {

@@ -10,6 +10,7 @@ use contract::{
 };
 use windows_volume::{VOLUME_BYTES, WindowsVolume};
 
+use crate::boot_partition::loader_of;
 use crate::disk::{BOOT_PARTITION, Layout, SECTOR, SMALLEST, boot_partition_at_end};
 use crate::{Load, SimProfile, SimSite, boot_partition, windows_disk};
 
@@ -30,6 +31,9 @@ pub struct SimInstall {
     pub disks: Vec<(DiskId, Bytes)>,
     /// The workload of its guest.
     pub load: Load,
+    /// The boot loader that its firmware variables name, as the platform reports it. It is then the
+    /// only one on the boot partition.
+    pub boot_entry: Option<String>,
     /// Whether the boot partition is the last thing on the first disk.
     pub boots_at_end: bool,
     /// Drivers that its initial RAM disks load; `None`: those of the site.
@@ -54,6 +58,7 @@ impl SimInstall {
             memory: Bytes(1 << 30),
             disks: vec![("system".into(), Bytes(1 << 20)), ("data".into(), Bytes(1 << 20))],
             load: Load::default(),
+            boot_entry: None,
             boots_at_end: false,
             loads: None,
             carries: drivers.into_iter().map(ToOwned::to_owned).collect(),
@@ -88,6 +93,7 @@ impl SimInstall {
             network: Network::Production,
             guest: self.guest.clone(),
             placement: Placement::default(),
+            boot_entry: self.boot_entry.clone(),
         }
     }
 }
@@ -117,7 +123,8 @@ impl SimSite {
             Some((_, size)) if install.boots_at_end => boot_partition_at_end(*size),
             _ => BOOT_PARTITION,
         };
-        let formatted = boot_partition::format(&loads, &install.carries, boot.start)
+        let loader = loader_of(install.firmware, install.boot_entry.as_deref());
+        let formatted = boot_partition::format(&loads, &install.carries, loader.as_deref(), boot.start)
             .map_err(|error| self.refuse(Kind::Failed, format!("format a boot partition: {error}")))?;
         let mut formatted = Vec::from(formatted);
         let windows = self.windows_of(install)?;

@@ -127,6 +127,7 @@ impl SimSite {
             names: &names,
             disks,
             firmware: spec.firmware,
+            boot_entry: spec.boot_entry.as_deref(),
             needed: &needed,
             seed: seed_of(self.seed(), &[&self.config().id.0, &spec.id.0], u64::from(number)),
             epoch: self.epoch(number),
@@ -141,8 +142,16 @@ impl SimSite {
         let disks = disks.map(|(id, base)| SimDisk { id: id.clone(), base: base.clone() }).collect();
         let mut boot = SimBoot::new(spec.id.clone(), number, on.epoch, moment(now), disks);
         (boot.found, boot.up, boot.drivers) = (found, up, needed);
+        boot.firmware = spec.firmware;
         let volumes = spec.disks.iter().map(|(_, volume)| volume.clone()).collect();
-        Running { boot: Arc::new(boot), volumes, guest, recent: RecentWrites::default(), closing: None }
+        Running {
+            boot: Arc::new(boot),
+            volumes,
+            guest,
+            recent: RecentWrites::default(),
+            closing: None,
+            unrecorded_until: 0,
+        }
     }
 
     /// The epoch of a boot, which no other boot of a machine has at any site: the upper half is the

@@ -11,10 +11,11 @@ use contract::{
 use nbd::Served;
 
 use crate::capture::Lacking;
-use crate::clock::moment;
+use crate::clock::{micros, moment};
 use crate::exports::SnapshotExport;
 use crate::seeds::seed_of;
 use crate::state::{SnapshotRecord, State};
+use crate::tracker_lies::MERGING;
 use crate::{SimSite, TrackerLie, TrackingPersistence};
 
 /// A disk of a snapshot that is being taken.
@@ -218,6 +219,11 @@ impl SimSite {
             state.store.record_changes(!omits);
             state.catch_up(&machine, now);
             state.store.record_changes(true);
+            let merges = self.faults().tracker_lie() == Some(TrackerLie::OmitsWhileMerging);
+            let running = state.machines.get_mut(&machine).and_then(|record| record.running.as_mut());
+            if let Some(running) = running.filter(|_| merges) {
+                running.unrecorded_until = now + micros(MERGING);
+            }
             self.end_snapshot(state, id, acknowledge)
         })
     }

@@ -36,6 +36,8 @@ pub(crate) struct Running {
     pub(crate) recent: RecentWrites,
     /// When the shutdown in progress will be complete, in microseconds since the Unix epoch.
     pub(crate) closing: Option<u64>,
+    /// Until when no changes are recorded, in microseconds since the Unix epoch.
+    pub(crate) unrecorded_until: u64,
 }
 
 /// An open snapshot.
@@ -133,7 +135,10 @@ impl State {
         };
         let limit = running.closing.map_or(now, |closing| closing.min(now));
         while let Some(write) = running.guest.as_mut().and_then(|guest| guest.next_by(limit)) {
+            let recorded = self.store.records && write.at > moment(running.unrecorded_until);
+            let before = std::mem::replace(&mut self.store.records, recorded);
             apply(&mut self.store, self.capturing.capture, running, write);
+            self.store.records = before;
         }
         if let Some(closing) = running.closing.filter(|closing| *closing <= now) {
             if let Some(write) = running.guest.as_mut().and_then(|guest| guest.quiesce_mark(closing)) {

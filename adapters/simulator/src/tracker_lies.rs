@@ -1,5 +1,6 @@
 //! How a site's record of changes, or its map of what holds data, can be wrong without saying so.
 
+use contract::Millis;
 use nbd::Extent;
 
 /// A record of changes that is wrong and looks right.
@@ -7,6 +8,9 @@ use nbd::Extent;
 pub enum TrackerLie {
     /// What a guest writes while a snapshot is closed is not recorded (VMware KB 2136854).
     OmitsWhileClosing,
+    /// Closing a snapshot has ended, but the site still merges it: what a guest writes until
+    /// [`MERGING`] has passed is not recorded (kubev2v/forklift#1193).
+    OmitsWhileMerging,
     /// It names nothing in the second half of a disk (VMware KB 2090639).
     OmitsSecondHalf,
     /// It names nothing on any disk but the first.
@@ -17,6 +21,9 @@ pub enum TrackerLie {
     NamesEverything,
 }
 
+/// How long a site still merges a snapshot that was closed.
+pub(crate) const MERGING: Millis = Millis(20_000);
+
 /// The flag of what changed, in a list of changes.
 const CHANGED: u64 = 1;
 
@@ -25,7 +32,7 @@ impl TrackerLie {
     pub(crate) fn instead(self, changes: Vec<Extent>, disk: usize, size: u64) -> Vec<Extent> {
         let whole = |flags| vec![Extent { offset: 0, length: size, flags }];
         match self {
-            Self::OmitsWhileClosing => changes,
+            Self::OmitsWhileClosing | Self::OmitsWhileMerging => changes,
             Self::OmitsSecondHalf => without_second_half(changes, size, 0),
             Self::NamesFirstDiskOnly if disk == 0 => changes,
             Self::NamesFirstDiskOnly | Self::AnswersForLaterMoment => whole(0),

@@ -193,6 +193,7 @@ impl StandInSite {
             name: format!("roundtrip-{token}-{}-{}", self.config.id, spec.id),
             hardware,
             enlightenments: self.config.enlightenments.clone(),
+            boot_entry: spec.boot_entry.clone(),
             disks: disks.collect(),
             disk_manager: self.config.profile.disk_manager,
             forwards: [&FORWARDED, to_agent].concat(),

@@ -40,6 +40,7 @@ async fn site() -> (Arc<StandInSite>, Arc<Scratch>) {
         network: Network::Production,
         guest: contract::GuestFacts::default(),
         placement: contract::Placement::default(),
+        boot_entry: None,
     };
     site.create_machine(&spec).await.unwrap();
     (site, scratch)

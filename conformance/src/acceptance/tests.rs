@@ -40,6 +40,7 @@ accepted! {
     more_snapshots: "more-snapshots",
     epoch_consistent: "epoch-consistent",
     every_control_set: "every-control-set",
+    copies_loaders: "copies-loaders",
     more_points: "more-points",
     other_job_ids: "other-job-ids",
     other_volume_names: "other-volume-names",

@@ -62,6 +62,7 @@ impl Pair {
             network: Network::Production,
             guest: GuestFacts::default(),
             placement: Placement::default(),
+            boot_entry: None,
         };
         self.source.install(&Installed { spec, images: &[image.to_owned()] }).await?;
         Ok(id)

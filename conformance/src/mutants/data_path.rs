@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use contract::MachineSpec;
 
 use super::activation::Activation;
-use crate::core_under_test::{Extent, FaultHook, Flushes, RegistryEdits, Verifying};
+use crate::core_under_test::{BootEntries, Extent, FaultHook, Flushes, Merging, RegistryEdits, Verifying};
 
 /// Size of a sector in bytes.
 const SECTOR: usize = 512;
@@ -43,6 +43,20 @@ impl FaultHook for ActivatedFault {
         let edits = if active { self.fault.registry_edits() } else { RegistryEdits::Needed };
         self.note(edits != RegistryEdits::Needed);
         edits
+    }
+
+    fn boot_entries(&self) -> BootEntries {
+        let active = self.activation.is_active();
+        let entries = if active { self.fault.boot_entries() } else { BootEntries::Both };
+        self.note(entries != BootEntries::Both);
+        entries
+    }
+
+    fn merging(&self) -> Merging {
+        let active = self.activation.is_active();
+        let merging = if active { self.fault.merging() } else { Merging::default() };
+        self.note(merging != Merging::default());
+        merging
     }
 
     fn notices_growth(&self) -> bool {

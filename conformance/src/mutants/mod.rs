@@ -3,7 +3,7 @@
 //!
 //! - [`mutants`]: every mutant, of which [`MutantClass`], with the rules that it must break
 //! - [`InjectedFault`]: a mutant that a run or a check has asked for
-//! - `data_path`: faults below the core's interface
+//! - `data_path`, `wrong_choices`: faults below the core's interface
 //! - `interface`, `faulty_interface`, `answers`, `views`: faults at the core's interface
 //! - `platform`, `faulty_platform`, `site_acts`: faults between the core and its platforms
 //! - `field`, `field_platform`, `blank`: such faults as products had
@@ -27,6 +27,7 @@ mod mutant;
 mod platform;
 mod site_acts;
 mod views;
+mod wrong_choices;
 
 pub use self::class::MutantClass;
 pub use self::field::FieldFault;

@@ -241,7 +241,8 @@ pub(super) async fn is_disk_of_stopped_machine(
 
 /// Makes a machine anew, with disks of its own over the old ones.
 pub(super) async fn make_anew(platform: &Arc<dyn Platform>, id: &MachineId) -> Result<(), PlatformError> {
-    let MachineView { firmware, os, memory, disks, guest, placement, .. } = platform.machine(id).await?;
+    let MachineView { firmware, os, memory, disks, guest, placement, boot_entry, .. } =
+        platform.machine(id).await?;
     let mut new = Vec::new();
     for disk in disks {
         let volume = VolumeId(format!("{}-anew", disk.volume));
@@ -250,7 +251,8 @@ pub(super) async fn make_anew(platform: &Arc<dyn Platform>, id: &MachineId) -> R
     }
     let disks = new;
     let network = Network::Production;
-    let spec = MachineSpec { id: id.clone(), firmware, os, memory, disks, network, guest, placement };
+    let spec =
+        MachineSpec { id: id.clone(), firmware, os, memory, disks, network, guest, placement, boot_entry };
     platform.delete_machine(id).await?;
     platform.create_machine(&spec).await.map(drop)
 }

@@ -261,11 +261,17 @@ impl ScenarioContext {
 
     /// As [`Self::check`], for a rule that asks for an edit of a Windows machine's registry.
     pub(crate) fn check_edit(&self, rule: RuleId, satisfied: bool, found: impl Into<String>) {
-        if self.edits_registries {
+        if self.has_registry_edits(rule) {
             self.check(rule, satisfied, found);
-        } else {
+        }
+    }
+
+    /// Whether the core edits the registry of Windows machines. If not, the rule is skipped.
+    pub(crate) fn has_registry_edits(&self, rule: RuleId) -> bool {
+        if !self.edits_registries {
             self.findings().rules.skip(rule, registry::CAPABILITY);
         }
+        self.edits_registries
     }
 
     /// Records that a rule needs an operation that the core does not have.

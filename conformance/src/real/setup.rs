@@ -54,7 +54,7 @@ impl InstallProfile {
 
     /// The machine with a Windows volume, on which a driver of the cloud does not start at boot, as
     /// its agent reports.
-    fn with_windows(mut self) -> Self {
+    pub(crate) fn with_windows(mut self) -> Self {
         let starts = vec![(LACKING.to_owned(), StartType::MANUAL)];
         self.os = GuestOs::Windows;
         self.facts.boot_drivers.retain(|driver| driver != LACKING);
@@ -145,6 +145,7 @@ async fn install_as(
         network: Network::Production,
         guest: profile.facts.clone(),
         placement: profile.placement.clone(),
+        boot_entry: shape.boot_entry.map(ToOwned::to_owned),
     };
     let images: Vec<_> = shaped.iter().map(|disk| disk.path.clone()).collect();
     site.install(&Installed { spec, images: &images }).await?;

@@ -6,7 +6,7 @@ use contract::{ChangesUnavailable, DiskSnapshot};
 use simulator::Capture;
 
 use super::difference::Difference;
-use crate::core_under_test::{Extent, FaultHook, Merging, RegistryEdits};
+use crate::core_under_test::{BootEntries, Extent, FaultHook, Merging, RegistryEdits};
 
 /// A hook that answers the questions that the rules leave open.
 struct Choices {
@@ -14,6 +14,7 @@ struct Choices {
     merging: Merging,
     quiesces_at_once: bool,
     registry_edits: RegistryEdits,
+    boot_entries: BootEntries,
 }
 
 impl Choices {
@@ -23,6 +24,7 @@ impl Choices {
             merging: Merging::default(),
             quiesces_at_once: true,
             registry_edits: RegistryEdits::Needed,
+            boot_entries: BootEntries::Both,
         }
     }
 }
@@ -47,6 +49,10 @@ impl FaultHook for Choices {
     fn registry_edits(&self) -> RegistryEdits {
         self.registry_edits
     }
+
+    fn boot_entries(&self) -> BootEntries {
+        self.boot_entries
+    }
 }
 
 /// Transfers in larger pieces.
@@ -63,7 +69,7 @@ pub(super) struct NeverMerges;
 
 impl Difference for NeverMerges {
     fn hook(&self) -> Option<Box<dyn FaultHook>> {
-        let merging = Merging { batch: usize::MAX, thins: false };
+        let merging = Merging { batch: usize::MAX, thins: false, ..Merging::default() };
         Some(Box::new(Choices { merging, ..Choices::usual() }))
     }
 }
@@ -73,7 +79,7 @@ pub(super) struct MergesAtOnce;
 
 impl Difference for MergesAtOnce {
     fn hook(&self) -> Option<Box<dyn FaultHook>> {
-        Some(Box::new(Choices { merging: Merging { batch: 1, thins: true }, ..Choices::usual() }))
+        Some(Box::new(Choices { merging: Merging { batch: 1, ..Merging::default() }, ..Choices::usual() }))
     }
 }
 
@@ -92,6 +98,15 @@ pub(super) struct EveryControlSet;
 impl Difference for EveryControlSet {
     fn hook(&self) -> Option<Box<dyn FaultHook>> {
         Some(Box::new(Choices { registry_edits: RegistryEdits::EverySet, ..Choices::usual() }))
+    }
+}
+
+/// Copies boot loaders to where firmware looks for them, on every platform.
+pub(super) struct CopiesLoaders;
+
+impl Difference for CopiesLoaders {
+    fn hook(&self) -> Option<Box<dyn FaultHook>> {
+        Some(Box::new(Choices { boot_entries: BootEntries::OnlyLoaders, ..Choices::usual() }))
     }
 }
 

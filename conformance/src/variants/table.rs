@@ -2,7 +2,8 @@
 
 use super::answers::{FailsJobs, MinimumCore, RefusesEarly};
 use super::data::{
-    ComparesOften, EpochConsistent, EveryControlSet, LargeGrains, MergesAtOnce, NeverMerges, QuiescesLater,
+    ComparesOften, CopiesLoaders, EpochConsistent, EveryControlSet, LargeGrains, MergesAtOnce, NeverMerges,
+    QuiescesLater,
 };
 use super::difference::Difference;
 use super::health::WarnsFirst;
@@ -217,6 +218,12 @@ pub const VARIANTS: &[Variant] = &[
         "edits every control set in the registry of a Windows machine",
         "FX-70, HY-10: the control set that the machine starts with; the others may be changed alike",
         EveryControlSet,
+    ),
+    variant!(
+        "copies-loaders",
+        "copies boot loaders to where firmware looks for them, and gives no machine a boot entry",
+        "MachineSpec::boot_entry: a boot entry, or a copy of the boot loader at the usual path",
+        CopiesLoaders,
     ),
     variant!(
         "warns-first",

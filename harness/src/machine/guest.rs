@@ -21,7 +21,7 @@ use super::forwards::Forwards;
 use super::serial::{SharedSerial, tail_of};
 use super::starvation::Watched;
 use super::xml::{self, Sockets};
-use super::{Accelerator, DiskManager, GuestSpec, Serial, managed_disks, nodes};
+use super::{Accelerator, DiskManager, GuestSpec, Serial, firmware_variables, managed_disks, nodes};
 use crate::host::{self, Host, blocking};
 use crate::qmp::Monitor;
 use crate::scratch::{self, Scratch};
@@ -83,6 +83,7 @@ impl Machine {
             // The log's driver does not create the file.
             std::fs::File::create(log).map_err(Error::file(log))?;
         }
+        firmware_variables::write(&spec)?;
         let domain = host.define(xml).await?;
         Ok(Self { spec, domain, host: host.clone(), sockets })
     }

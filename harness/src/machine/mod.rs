@@ -2,6 +2,7 @@
 
 mod agent;
 mod complaints;
+mod firmware_variables;
 mod format_node;
 mod forwards;
 mod guest;
@@ -62,6 +63,9 @@ pub struct GuestSpec {
     /// Whether the accelerator has Hyper-V enlightenments for a platform that offers them, or why
     /// not.
     pub enlightenments: Result<(), String>,
+    /// The boot loader that the firmware variables name, as a path on the EFI system partition;
+    /// `None`: they name none. Without UEFI there are no variables.
+    pub boot_entry: Option<String>,
     /// Disks in boot order.
     pub disks: Vec<DiskSpec>,
     /// Who attaches them.

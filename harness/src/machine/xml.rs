@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use camino::Utf8Path;
 use serde_json::json;
 
+use super::firmware_variables::{VARIABLES_TEMPLATE, variables_file};
 use super::forwards::NETWORK;
 use super::nodes::{disk_serial, escape, format_node, logged_node, write_log};
 use super::{Controller, DiskManager, DiskSpec, Firmware, GuestSpec, agent, managed_disks};
@@ -133,8 +134,8 @@ fn firmware(spec: &GuestSpec) -> String {
         Firmware::Bios => String::new(),
         Firmware::Uefi => format!(
             "\n    <loader readonly='yes' secure='no' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>\
-             \n    <nvram template='/usr/share/OVMF/OVMF_VARS_4M.fd'>{}</nvram>",
-            escape(spec.dir.join("nvram.fd").as_str())
+             \n    <nvram template='{VARIABLES_TEMPLATE}'>{}</nvram>",
+            escape(variables_file(spec).as_str())
         ),
     };
     format!(
@@ -278,6 +279,7 @@ mod tests {
                 memory_mib: 256,
             },
             enlightenments,
+            boot_entry: None,
             disks: disks.to_vec(),
             disk_manager: DiskManager::CommandLine,
             forwards: vec![],

@@ -12,7 +12,7 @@ use crate::build::{copy_range, run_sfdisk};
 use crate::cache::Image;
 use crate::error::{AtPath, ImageError};
 use crate::extras::{self, GPT_BOOT_CODE};
-use crate::layout::{BOOT_BYTES, BOOT_OFFSET, ROOT_BYTES, ROOT_OFFSET, extra_image};
+use crate::layout::{BOOT_BYTES, BOOT_OFFSET, EFI_LOADER, ROOT_BYTES, ROOT_OFFSET, extra_image};
 use crate::shape::{DataFileSystem, EXTENTS_OFFSET, PHYSICAL_VOLUME_OFFSET, Root, Shape};
 use crate::variant::{self, Variant};
 use volume_group::{EXTENT, Volume};
@@ -54,6 +54,9 @@ pub fn disks(
     });
     variant::write_files(&system, &files.collect::<Result<Vec<_>, ImageError>>()?)?;
     variant::customise_shape(&system, variant, shape)?;
+    if let Some(entry) = shape.boot_entry {
+        variant::move_file(&system, EFI_LOADER, &entry.replace('\\', "/"))?;
+    }
     let mut disks = vec![ShapedDisk { name: "system", path: system }];
     for name in shape.data_disks {
         let path = match shape.data {

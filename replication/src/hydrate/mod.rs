@@ -6,8 +6,12 @@
 //! service. It edits the target copy through NBD and needs only the partition table and the FAT
 //! file system. On a Windows disk ([`windows`]) it changes the start types of drivers and services
 //! in the registry.
+//!
+//! Firmware variables lie on no disk. A boot loader that only they name is copied to where firmware
+//! looks for one.
 
 pub(crate) mod due;
+mod efi_loader;
 mod gpt;
 mod loader;
 mod partition;
@@ -20,13 +24,12 @@ use std::io::{Read, Write};
 use std::rc::Rc;
 
 use contract::{CoreError, ErrorCode};
-use fatfs::{Dir, FileSystem, FsOptions};
+use fatfs::{FileSystem, FsOptions};
 use nbd::Client;
 
-use stream::DiskStream;
+use stream::{DiskStream, FatDir};
 
 type Fat = FileSystem<DiskStream>;
-type FatDir<'a> = Dir<'a, DiskStream>;
 
 /// What hydration has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,17 +61,36 @@ impl std::fmt::Display for Repairs {
 /// Adds missing `drivers` to the boot configuration of the disk at `uri` and enables its DHCP
 /// service.
 pub(crate) fn repair(uri: &str, drivers: &[String]) -> Result<Repairs, CoreError> {
+    on_boot_partition(uri, |root| {
+        let drivers = add_drivers(root, drivers)?;
+        let dhcp = enable_dhcp(root)?;
+        Ok(Repairs { drivers, dhcp, services: Vec::new() })
+    })
+}
+
+/// Copies the boot loader that a machine's firmware variables name to where firmware looks for one
+/// that they do not name, on the disk at `uri`. Returns whether there was none.
+pub(crate) fn copy_loader(uri: &str, boot_entry: &str) -> Result<bool, CoreError> {
+    on_boot_partition(uri, |root| {
+        efi_loader::copy(root, boot_entry).map_err(|e| failed(format!("the boot loader {boot_entry}: {e}")))
+    })
+}
+
+/// Does work on the files of the boot partition of the disk at `uri`.
+fn on_boot_partition<T>(
+    uri: &str,
+    work: impl FnOnce(&FatDir<'_>) -> Result<T, CoreError>,
+) -> Result<T, CoreError> {
     let mut client = Client::connect(uri).map_err(crate::transfer::nbd_error)?;
     let partition = partition::boot_partition(&mut client).map_err(failed)?;
     let client = Rc::new(RefCell::new(client));
     let stream = DiskStream::new(Rc::clone(&client), partition);
     let fat = Fat::new(stream, FsOptions::new()).map_err(|e| failed(format!("the boot partition: {e}")))?;
-    let drivers = add_drivers(&fat.root_dir(), drivers)?;
-    let dhcp = enable_dhcp(&fat.root_dir())?;
+    let done = work(&fat.root_dir())?;
     fat.unmount().map_err(|e| failed(format!("the boot partition: {e}")))?;
     // The file system does not do so after its last writes.
     client.borrow_mut().flush().map_err(crate::transfer::nbd_error)?;
-    Ok(Repairs { drivers, dhcp, services: Vec::new() })
+    Ok(done)
 }
 
 /// Adds the drivers to every boot loader's configuration, because the firmware decides which loader

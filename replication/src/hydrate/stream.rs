@@ -9,12 +9,16 @@ use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::rc::Rc;
 
+use fatfs::Dir;
 use nbd::Client;
 
 /// Bytes that are read at a time.
 const BLOCK: u64 = 4096;
 /// Most blocks that are kept, which is 4 MiB.
 const MOST_KEPT: usize = 1024;
+
+/// A directory of a partition.
+pub(super) type FatDir<'a> = Dir<'a, DiskStream>;
 
 /// Reads and writes bytes of one partition.
 pub(super) struct DiskStream {

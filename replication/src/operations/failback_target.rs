@@ -69,6 +69,24 @@ pub(super) async fn power_off(ctx: &Context, at: &(SiteId, MachineId)) -> Result
     Ok(())
 }
 
+/// Warns of a machine that runs although the item runs on the other side. Whoever started it, or
+/// left it on, has to learn that its writes are lost (FX-25). If the site does not answer, whatever
+/// comes next says so.
+pub(super) async fn warn_if_both_ran(
+    ctx: &Context,
+    job: &Job,
+    other: &(SiteId, MachineId),
+) -> Result<(), CoreError> {
+    if !runs(ctx, other).await.unwrap_or(false) {
+        return Ok(());
+    }
+    let text = format!(
+        "{} at {} ran beside the machine that failed over; what it has written since is overwritten",
+        other.1, other.0
+    );
+    job.warn("note that both sides ran", text).await
+}
+
 /// Whether a machine exists and is on.
 pub(super) async fn runs(ctx: &Context, at: &(SiteId, MachineId)) -> Result<bool, CoreError> {
     let machines = ctx.platform(&at.0)?.machines().await?;
@@ -144,6 +162,7 @@ async fn create_recorded(
         network: Network::Production,
         guest: identity.guest,
         placement,
+        boot_entry: identity.boot_entry,
     };
     match platform.create_machine(&spec).await {
         Err(error) if error.kind == PlatformErrorKind::Exists && is_ours(&platform, &at.1, disks).await? => {

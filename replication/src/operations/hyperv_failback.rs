@@ -44,6 +44,13 @@ pub(super) async fn perform(
     if let Some(host) = host_for_new_machine(ctx, item, request).await? {
         job.step(Step::CREATE_MACHINE, failback_target::create_again(ctx, item, host)).await?;
     }
+    let (original, started_by_this_job) = {
+        let record = item.record.lock().await;
+        (record.primary.clone(), record.progress.machines().target_may_run)
+    };
+    if !started_by_this_job {
+        failback_target::warn_if_both_ran(ctx, job, &original).await?;
+    }
     let disks = job.step("find original disks", original_disks(ctx, item)).await?;
     // Finding the disks has powered the machine off, even if this job had started it before a
     // restart of the core.

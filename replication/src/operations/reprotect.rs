@@ -67,15 +67,7 @@ async fn begin(
         failback_target::ensure_target(ctx, item, job, request).await?;
     }
     let other = item.record.lock().await.on(side).clone();
-    // If the site does not answer, the next step says so.
-    if failback_target::runs(ctx, &other).await.unwrap_or(false) {
-        // Whoever started it, or left it on, has to learn that its writes are lost (FX-25).
-        let text = format!(
-            "{} at {} ran beside the machine that failed over; what it has written since is overwritten",
-            other.1, other.0
-        );
-        job.warn("note that both sides ran", text).await?;
-    }
+    failback_target::warn_if_both_ran(ctx, job, &other).await?;
     // The machine has to be off while its disks are written (RE-02).
     job.step("turn off the other side", failback_target::power_off(ctx, &other)).await?;
     if let Some(request) = request {

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use contract::{
     Access, CoreError, DiskId, DiskView, ErrorCode, GuestOs, MachineId, MachineSpec, MachineView, Network,
-    Phase, Platform, PointId, PowerState, RecoveryPoint, Side, SiteId, Step, VolumeId,
+    Phase, Platform, PlatformKind, PointId, PowerState, RecoveryPoint, Side, SiteId, Step, VolumeId,
 };
 
 use crate::context::Context;
 use crate::exports;
-use crate::fault_hook::RegistryEdits;
+use crate::fault_hook::{BootEntries, RegistryEdits};
 use crate::hydrate::windows::{Change, Changed};
 use crate::hydrate::{self, Repairs, due};
 use crate::item::Item;
 use crate::jobs::job::Job;
-use crate::state::{Progress, Record, Volumes};
+use crate::state::{Progress, Record, SourceIdentity, Volumes};
 use crate::transfer::blocking;
 
 /// Builds a target machine over a point, starts it and makes the recovery side active.
@@ -107,8 +107,9 @@ pub(super) async fn derive_disks(
     Ok(())
 }
 
-/// Hydrates the target's disks, if the machine needs it (HY-01 to HY-07), and disables VMware Tools
-/// where they are of no use (FO-16). Returns how those started, if they did.
+/// Hydrates the target's disks, if the machine needs it (HY-01 to HY-07), lets firmware find their
+/// boot loader (FX-62), and disables VMware Tools where they are of no use (FO-16). Returns how
+/// those started, if they did.
 pub(super) async fn adapt_disks(
     ctx: &Context,
     item: &Item,
@@ -126,6 +127,14 @@ pub(super) async fn adapt_disks(
     } else if source.os == GuestOs::Windows && ctx.registry_edits() == RegistryEdits::Everywhere {
         edit_registry(ctx, &site, disks, Change::MakeReady).await?;
     }
+    if let Some(entry) = loader_to_copy(ctx, &source, target) {
+        job.step("copy the boot loader to where firmware looks for it", async {
+            let copied =
+                on_boot_disk(ctx, &site, disks, move |uri| hydrate::copy_loader(uri, &entry)).await?;
+            job.note(if copied { "copied" } else { "there was one" })
+        })
+        .await?;
+    }
     let has_tools = source.os == GuestOs::Windows && source.kind.profile().vmware_tools;
     let mut started = None;
     if has_tools && !target.profile().vmware_tools {
@@ -138,6 +147,16 @@ pub(super) async fn adapt_disks(
         .await?;
     }
     Ok(started)
+}
+
+/// The boot loader that only the source's firmware variables name, if the target's will not.
+fn loader_to_copy(ctx: &Context, source: &SourceIdentity, target: PlatformKind) -> Option<String> {
+    let copies = match ctx.boot_entries() {
+        BootEntries::Both | BootEntries::OnlyInClouds => target.profile().is_cloud,
+        BootEntries::OnlyLoaders => true,
+        BootEntries::OnlyEntries => false,
+    };
+    source.boot_entry.clone().filter(|_| copies)
 }
 
 /// Lets VMware Tools start again that the failover disabled (FB-15), on the disks of a machine that
@@ -239,7 +258,11 @@ pub(super) async fn create_machine(
         network,
         guest: record.source_identity.guest.clone(),
         placement,
+        boot_entry: record.source_identity.boot_entry.clone(),
     };
+    if matches!(ctx.boot_entries(), BootEntries::OnlyLoaders | BootEntries::OnlyInClouds) {
+        spec.boot_entry = None;
+    }
     if let Some(hook) = ctx.fault_hook() {
         hook.shape(&mut spec);
     }

@@ -40,6 +40,9 @@ pub(crate) struct SourceIdentity {
     /// The volumes of its disks.
     #[serde(default)]
     pub(crate) volumes: Vec<VolumeId>,
+    /// The boot loader that its firmware variables name.
+    #[serde(default)]
+    pub(crate) boot_entry: Option<String>,
 }
 
 impl SourceIdentity {
@@ -53,6 +56,7 @@ impl SourceIdentity {
             host: machine.placement.host.clone(),
             switch: machine.placement.switch.clone(),
             uuid: machine.uuid.clone(),
+            boot_entry: machine.boot_entry.clone(),
             volumes: machine.disks.iter().map(|disk| disk.volume.clone()).collect(),
         }
     }

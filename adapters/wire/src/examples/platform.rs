@@ -54,6 +54,7 @@ fn machine() -> MachineView {
         disks_on: None,
         migrated: false,
         nic: NicView::default(),
+        boot_entry: None,
         libvirt: None,
     }
 }
@@ -68,6 +69,7 @@ fn machines() -> Vec<Example> {
         network: Network::Production,
         guest: GuestFacts::default(),
         placement: Placement::default(),
+        boot_entry: None,
     };
     let created = MachineView { id: "web-dr".into(), power: PowerState::Off, ..machine() };
     vec![

@@ -6,6 +6,8 @@ use super::super::interface::InterfaceFault;
 use super::super::mutant::{Kind, Mutant, guests};
 use super::super::platform::PlatformFault;
 use super::super::views;
+use super::super::wrong_choices::LosesLoader;
+use crate::core_under_test::BootEntries;
 use crate::rules::ids::*;
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -61,6 +63,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[FO_09, FO_15, HY_08],
     )
     .and_on_guests(&[guests("hydration", &[FO_01, HY_08])]),
+    Mutant::new(
+        Class::Hydration,
+        "leaves-the-loader",
+        "leaves the boot loader where only the source's firmware variables look for it (vatesfr/xen-orchestra#6054)",
+        Kind::DataPath(|| Box::new(LosesLoader(BootEntries::OnlyEntries))),
+        &[FX_62],
+    )
+    .and_on_guests(&[guests("boot-entry-vmware-azure", &[FX_62])]),
+    Mutant::new(
+        Class::Hydration,
+        "forgets-boot-entries",
+        "gives machines that it makes no boot entry, and copies boot loaders in a cloud only",
+        Kind::DataPath(|| Box::new(LosesLoader(BootEntries::OnlyInClouds))),
+        &[FX_62],
+    ),
     Mutant::new(
         Class::Hydration,
         "hides-hydration-step",

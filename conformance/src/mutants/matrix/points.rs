@@ -5,6 +5,7 @@ use super::super::interface::InterfaceFault;
 use super::super::mutant::{Kind, Mutant, guests};
 use super::super::platform::PlatformFault;
 use super::super::views;
+use super::super::wrong_choices::DriftingPeriods;
 use crate::rules::ids::*;
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -28,6 +29,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "takes each machine's own newest point instead of the one that several machines share",
         Kind::Interface(InterfaceFault::IgnoresSharedPoints),
         &[RP_07, RP_08, RP_09],
+    ),
+    Mutant::new(
+        Class::WrongPoint,
+        "drifting-periods",
+        "thins points out by periods that move with the present, so that none grows old (jollyjinx/ZFS-TimeMachine#16)",
+        Kind::DataPath(|| Box::new(DriftingPeriods)),
+        &[FX_64],
     ),
     Mutant::new(
         Class::WrongGroupMember,

@@ -19,6 +19,7 @@ use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::check_points_kept;
+use crate::real::edge::restart::restart;
 use crate::real::edge::work::{AtWork, check_work};
 use crate::real::machine::Running;
 use crate::real::refusals::Forbidden;
@@ -53,8 +54,9 @@ impl Failover<'_> {
         check_state(context, &judged.recovered).await?;
         let recovered = edge.finish(judged)?;
         let running = recover::put_to_work(context, &recovered).await?;
+        let running = restart(context, "before the commit", running).await?;
         commit(edge, &running, &point).await?;
-        Ok(running)
+        restart(context, "after the commit", running).await
     }
 }
 

@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use contract::{JobView, PlatformKind, Step};
 use fatdiff::Damage;
 use harness::oracle::SECTOR_BYTES;
-use images::layout::{BOOT_BYTES, BOOT_OFFSET, VARIANT_ENV};
+use images::layout::{BOOT_BYTES, BOOT_OFFSET, EFI_LOADER, VARIANT_ENV};
 use standins::{Boot, Profile};
 
 use crate::blame::ScenarioError;
@@ -126,7 +126,7 @@ pub(crate) fn check_boot_partition(
     before: &Utf8Path,
     after: &Utf8Path,
 ) -> Result<Vec<String>, ScenarioError> {
-    let damage = match hydration::boot_differences(before, after, need.editable()) {
+    let damage = match hydration::boot_differences(before, after, &need.editable()) {
         Ok(found) => found.damage,
         Err(error) => {
             let found = format!("the boot partition cannot be judged: {error:#}");
@@ -149,9 +149,14 @@ pub(crate) fn check_boot_partition(
     let dhcp_enabled = need.dhcp && enables_dhcp(after, before)?;
     let needed = |file: &String| match file.as_str() {
         VARIANT_ENV => dhcp_enabled,
+        EFI_LOADER => need.loader,
         path => !need.drivers.is_empty() && LOADERS.contains(&path),
     };
-    let lacked = format!("lacking were the drivers [{}] and DHCP: {}", need.drivers.join(", "), need.dhcp);
+    let Need { drivers, dhcp, loader, .. } = need;
+    let lacked = format!(
+        "lacking were the drivers [{}], DHCP: {dhcp}, a boot loader at the usual path: {loader}",
+        drivers.join(", ")
+    );
     let found = format!("hydration changed [{}]; {lacked}", edited.join(", "));
     context.check(HY_08, edited.iter().all(needed), found);
     Ok(edited)
@@ -200,14 +205,17 @@ fn difference_outside(
 
 /// Boot files whose content differs between two raw disks.
 pub(crate) fn edited_boot_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<String>, ScenarioError> {
-    use images::layout::{DRIVERS_DIR, EFI_LOADER, INITRD, KERNEL, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG};
+    use images::layout::{DRIVERS_DIR, INITRD, KERNEL, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG};
     let drivers = images::layout::BOOT_DRIVERS.iter().map(|driver| images::layout::driver_image(driver));
     let fixed = [KERNEL, INITRD, EFI_LOADER, LOADER_CONF, LOADER_ENTRY, SYSLINUX_CFG, VARIANT_ENV];
     let files = fixed.iter().map(ToString::to_string).chain(drivers.filter(|d| d.starts_with(DRIVERS_DIR)));
     let mut edited = Vec::new();
     for file in files {
-        let read = |disk: &Utf8Path| images::read_boot_file(disk, &file).map_err(harness::Error::from);
-        if read(a)? != read(b)? {
+        let read = |disk: &Utf8Path| match images::has_boot_file(disk, &file)? {
+            true => images::read_boot_file(disk, &file).map(Some),
+            false => Ok(None),
+        };
+        if read(a).map_err(harness::Error::from)? != read(b).map_err(harness::Error::from)? {
             edited.push(file);
         }
     }

@@ -306,7 +306,7 @@ impl<'a> Edge<'a> {
         let editable = self.editable_files(boot)?;
         let disks = pairs.into_iter().enumerate();
         let disks = disks.map(|(index, (source, booted))| {
-            let editable = if index == 0 { editable } else { &[] };
+            let editable = if index == 0 { &editable[..] } else { &[] };
             DiskUnderTest {
                 name: source.id.0.clone(),
                 initial_image: source.base.clone(),
@@ -331,7 +331,7 @@ impl<'a> Edge<'a> {
 
     /// The files of the source's boot partition that hydration may edit in its copy. No guest
     /// writes to that partition, so it is still what the source booted with.
-    fn editable_files(&self, recovered: &Boot) -> Result<&'static [&'static str], ScenarioError> {
+    fn editable_files(&self, recovered: &Boot) -> Result<Vec<&'static str>, ScenarioError> {
         let source = &self.source.boot;
         let before = &source.disks[0].base;
         Ok(need_of(self.context, source.profile.kind, before, &recovered.profile)?.editable())

@@ -2,6 +2,7 @@
 //!
 //! - [`lifecycle`]: an edge from its beginning to its verdict; the only place that judges one
 //! - [`failover`], [`failback`], [`reprotect`]: the edges of the cycle
+//! - [`restart`]: a recovered machine that is shut down and started again
 //! - [`restarted_original`]: an original that is powered on again before it is reprotected
 //! - [`planned_switchover`]: the part that planned failover and failback share
 //! - [`recover`]: how a recovered machine comes up and is put to work
@@ -25,5 +26,6 @@ pub(crate) mod platform_identity;
 pub(crate) mod recover;
 pub(crate) mod recovery_point;
 pub(crate) mod reprotect;
+pub(crate) mod restart;
 pub(crate) mod restarted_original;
 pub(crate) mod work;

@@ -7,7 +7,7 @@ use contract::{JobId, JobKind, JobView, MachineId, Platform as _};
 use harness::machine::Guest;
 use harness::oracle::RawSource;
 use harness::recovered::check_partition_table;
-use images::shape::{ORDINARY, Root};
+use images::shape::Root;
 use standins::{Boot, StandInSite};
 use tokio::sync::oneshot;
 use witness::ledger::RecordNumber;
@@ -21,7 +21,7 @@ use crate::real::edge::platform_identity;
 use crate::real::machine::Running;
 use crate::real::workload::load;
 use crate::rules::RuleId;
-use crate::rules::ids::{FO_01, FX_60, ST_08, TF_01};
+use crate::rules::ids::{FO_01, FX_60, FX_62, ST_08, TF_01};
 use crate::service::first_sound_answer;
 
 /// Records that a guest writes before the next edge: more than two intervals' worth at its rate of
@@ -137,6 +137,9 @@ pub(crate) async fn recover(
     // What the witness reads are the disks that the core recovered.
     let unreadable = format!("{label}: the recovered machine's own check of its disks failed");
     let findings = findings.map_err(|error| ScenarioError::of_recovered_guest(error, &unreadable))?;
+    if context.shape.boot_entry.is_some() {
+        context.check(FX_62, true, format!("{label}: the recovered machine came up"));
+    }
     check_shape(context, label, &boot, &findings)?;
     Ok(Recovered { site: Arc::clone(&target.site), boot, job, findings, times })
 }
@@ -149,7 +152,7 @@ fn check_shape(
     boot: &Boot,
     findings: &Findings,
 ) -> Result<(), ScenarioError> {
-    if context.shape == &ORDINARY {
+    if context.shape.has_ordinary_disks() {
         return Ok(());
     }
     let mut objections = findings.complaints.clone();
@@ -188,6 +191,9 @@ async fn wait_for_service(
         let error = ScenarioError::of_recovered_guest(error, &did_not_come_up);
         if let ScenarioError::CoreViolation(why) = &error {
             context.check(rule, false, why.clone());
+            if context.shape.boot_entry.is_some() {
+                context.check(FX_62, false, why.clone());
+            }
         }
         error
     };

@@ -291,6 +291,7 @@ async fn boot_without_hydration(
         network: Network::Production,
         guest: hydrated.guest,
         placement: Placement::default(),
+        boot_entry: None,
     };
     site.create_machine(&spec).await?;
     site.start(&machine).await?;

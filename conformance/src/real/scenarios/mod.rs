@@ -16,6 +16,7 @@ mod one_way;
 mod qemu_killed;
 mod replication_group;
 mod test_failover;
+mod windows_refused;
 
 use crate::real::script::Script;
 

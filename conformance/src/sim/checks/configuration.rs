@@ -100,6 +100,11 @@ async fn as_described(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
     );
     let what = (LC_02, "a change of the target settings after the failover");
     let codes = [ErrorCode::NotAllowedInState];
+    forbids(testbed, rules, what, &codes, testbed.core.update_target(&item, &target())).await?;
+    testbed.commit_and_reprotect(&item).await?;
+    testbed.wait_for_points(&item, 1).await?;
+    testbed.wait_until_idle().await?;
+    let what = (LC_02, "a change of the target settings while the machine replicates back");
     forbids(testbed, rules, what, &codes, testbed.core.update_target(&item, &target())).await
 }
 

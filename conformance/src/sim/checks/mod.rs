@@ -1,6 +1,7 @@
 //! The checks, one file for each topic.
 
 mod alternate_location;
+mod boot_entry;
 mod cancel;
 mod capabilities;
 mod change_tracking;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         hyperv::CHECKS,
         test_failover::CHECKS,
         hydration::CHECKS,
+        boot_entry::CHECKS,
         windows::CHECKS,
         plan_failures::CHECKS,
         plans::CHECKS,

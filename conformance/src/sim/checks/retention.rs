@@ -1,15 +1,18 @@
-//! Retention beside a failover or a test failover, and the end of protection (FX-09 to FX-11,
-//! FX-40).
+//! Retention beside a failover or a test failover and on its own, and the end of protection (FX-09
+//! to FX-11, FX-40, FX-64).
 
 use contract::{
     ErrorCode, FailoverRequest, ItemId, Millis, Platform, PlatformErrorKind, PointChoice, Policy,
     TestFailoverRequest,
 };
-use simulator::testbed::{BACK, BOOT, HOUR, INTERVAL, cloud_machine, fail_calls, failover_to};
+use simulator::testbed::{
+    BACK, BOOT, HOUR, INTERVAL, cloud_machine, fail_calls, failover_to, low_write_machine,
+};
 use simulator::{Call, SimFault, SimSite};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::rules::profile::Profile;
 use crate::sim::check::{Check, against, check, missing, succeeds};
 use crate::sim::checks::variety::check_exact;
 use crate::sim::disks::strays;
@@ -29,6 +32,7 @@ pub(crate) const CHECKS: &[Check] = &[
         || Setup::vmware().keeping(KEPT),
         long_test_failover
     ),
+    check!("points of thirty hours are thinned out without gaps", &[FX_64], thirty_hours, no_gaps),
     check!("protection ends without the recovery site", &[FX_11], Setup::vmware, ends_without_site),
     check!(
         "protection that has ended leaves machines and their disks alone",
@@ -83,6 +87,51 @@ async fn long_test_failover(testbed: &Testbed, rules: &mut RuleLog) -> Result<()
     // A point may have come since retention was last applied.
     rules.check(FX_10, points <= 2 * KEPT as usize + 1, found);
     Ok(())
+}
+
+/// Time between two transfers in [`no_gaps`]: no period of EX-R4 is a multiple of it.
+const ODD_INTERVAL: Millis = Millis(13 * 60_000);
+
+/// Points are kept as densely as the longest retention keeps them.
+fn thirty_hours() -> Setup {
+    Setup::vmware().with_policy(|policy| Policy {
+        most_points: None,
+        ..Policy::for_machines_of(policy.source, ODD_INTERVAL)
+    })
+}
+
+async fn no_gaps(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = testbed.protect_machine(&low_write_machine("web")).await?;
+    testbed.wait_for_points(&item, 1).await?;
+    let began = testbed.world.clock().now();
+    testbed.advance(Millis(30 * HOUR.0)).await;
+    for minutes in [0, 41, 83] {
+        testbed.advance(Millis(minutes * 60_000)).await;
+        testbed.wait_until_idle().await?;
+        let now = testbed.world.clock().now();
+        let mut times = vec![began];
+        times.extend(testbed.processed_points(&item).await?.into_iter().map(|point| point.time));
+        times.push(now);
+        times.sort();
+        let gaps = times.windows(2).map(|pair| (pair[1].since(pair[0]), now.since(pair[0])));
+        let too_long = gaps.into_iter().find(|(gap, age)| gap.0 > longest_gap(*age).0);
+        let found = match too_long {
+            Some((gap, age)) => format!("nothing is offered for {gap}, beginning {age} ago"),
+            None => format!("{} points of {} without a gap", times.len() - 2, now.since(began)),
+        };
+        rules.check(FX_64, too_long.is_none(), found);
+    }
+    Ok(())
+}
+
+/// The longest time between two points of which the older one has this age: one and a half of the
+/// period that one point is kept of. Where all points are kept, the first period is allowed.
+fn longest_gap(age: Millis) -> Millis {
+    let tiers = Profile::active().thinning_tiers_hours();
+    let tiers = tiers.iter().filter_map(|tier| Some((*tier.first()?, *tier.last()?)));
+    let first = tiers.clone().next();
+    let reached = tiers.filter(|(older, _)| age.0 > older * HOUR.0).last();
+    reached.or(first).map_or(Millis(0), |(_, period)| Millis(period * HOUR.0 / 2 * 3))
 }
 
 async fn ends_without_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {

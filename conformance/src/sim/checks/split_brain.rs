@@ -1,6 +1,9 @@
 //! The old machine runs again after a failover (FX-25, FX-26).
 
-use contract::{ErrorCode, FailoverRequest, Health, ItemId, ItemView, JobState, Platform, PointChoice};
+use contract::{
+    DataSync, ErrorCode, FailoverRequest, Health, ItemId, ItemView, JobState, Platform, PointChoice,
+};
+use simulator::SimProfile;
 use simulator::testbed::{BACK, BOOT, HOUR, INTERVAL};
 
 use crate::rules::RuleLog;
@@ -25,6 +28,12 @@ pub(crate) const CHECKS: &[Check] = &[
         &[FX_25, FX_26],
         Setup::vmware,
         runs_before_commit
+    ),
+    check!(
+        "the old machine of a Hyper-V host runs again before the failback: it is reported, and the new one's data is kept",
+        &[FX_25, FX_26],
+        || Setup::of(SimProfile::HYPERV),
+        runs_before_failback
     ),
 ];
 
@@ -105,5 +114,34 @@ async fn reprotect_and_come_back(
     rules.check(FX_26, is_off, format!("after the reprotection the old machine is off: {is_off}"));
     testbed.wait_for_points(item, 3).await?;
     testbed.fail_back(item).await?;
+    Ok(check_returned(rules, FX_26, testbed, ("web", &testbed.primary))?)
+}
+
+/// Fails back to a Hyper-V host, which needs no reprotection before.
+async fn runs_before_failback(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = failed_over(testbed).await?;
+    testbed.commit(&item).await?;
+    let before = testbed.item(&item).await?;
+    testbed.primary.start(&"web".into()).await?;
+    testbed.advance(HOUR).await;
+    let mut noticed = is_noticed(&before, &testbed.item(&item).await?);
+    let sync = Some(DataSync::DuringFailover);
+    let request = FailoverRequest { data_sync: sync, ..FailoverRequest::planned(&item, BACK) };
+    // A core may refuse as long as the old machine runs.
+    let done = match testbed.core.failover(&request).await {
+        Ok(job) => Some(testbed.ended(&job).await?),
+        Err(error) if error.code == ErrorCode::NotSupported => return Err(error.into()),
+        Err(_) => None,
+    };
+    noticed |= done.as_ref().is_none_or(|job| job.state != JobState::Completed);
+    let state = done.as_ref().map(|job| job.state);
+    let found = format!("the old machine ran for an hour; noticed: {noticed}; the failback: {state:?}");
+    rules.check(FX_25, noticed, found);
+    if !done.as_ref().is_some_and(succeeded) {
+        testbed.primary.power_off(&"web".into()).await?;
+        let again = testbed.completed(testbed.core.failover(&request).await).await;
+        succeeds(rules, (FX_26, "a failback once the old machine is off"), again)?;
+    }
+    testbed.advance(BOOT).await;
     Ok(check_returned(rules, FX_26, testbed, ("web", &testbed.primary))?)
 }

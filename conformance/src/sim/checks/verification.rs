@@ -24,6 +24,12 @@ pub(crate) const CHECKS: &[Check] = &[
         record_lies(TrackerLie::OmitsWhileClosing)
     ),
     check!(
+        "a verification repairs what was written while the site still merged a snapshot that was closed",
+        FOUND,
+        Setup::vmware,
+        record_lies(TrackerLie::OmitsWhileMerging)
+    ),
+    check!(
         "a verification repairs what the source forgot in the second half of its disks",
         FOUND,
         Setup::vmware,

@@ -207,6 +207,7 @@ async fn create_stranger(site: &SimSite, name: &MachineId) {
         network: Network::Production,
         guest: GuestFacts::default(),
         placement: Placement::default(),
+        boot_entry: None,
     };
     site.create_machine(&spec).await.unwrap();
     site.start(name).await.unwrap();
