@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
-use crate::outcome::{EdgeOutcome, ScenarioOutcome, Verdict};
+use crate::outcome::{EdgeOutcome, RuleOutcome, ScenarioOutcome, Verdict};
 use crate::packed::{self, Compacted};
 use crate::real::{self, ScenarioRun};
 use crate::rules::{RuleId, RuleLog};
@@ -36,6 +36,10 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     let span = tracing::info_span!("scenario", scenario = scenario.name);
     let whole = open_and_run(&run, scenario, &evidence, &mut outcome);
     let error = whole.instrument(span).await;
+    let error = match evidence.clock_set() {
+        Some(why) => Some(without_times(&mut outcome, why)),
+        None => error,
+    };
     note_promises(&mut outcome, &scenario.promises, error.as_ref());
     conclude(&mut outcome, error);
     let rounds = scenario.rounds(run.cycles);
@@ -177,6 +181,16 @@ fn note_promises(outcome: &mut ScenarioOutcome, promises: &[RuleId], error: Opti
     outcome.rules.sort_by_key(|rule| rule.id);
 }
 
+/// Takes back what was found broken while the clock was set, which may be why: recovery points have
+/// times of the host's clock. What the oracle found on disks stays, because it needs no clock.
+fn without_times(outcome: &mut ScenarioOutcome, why: String) -> ScenarioError {
+    for rule in outcome.rules.iter_mut().filter(|rule| rule.verdict == Verdict::Fail) {
+        let found = format!("{}; {why}", rule.found);
+        *rule = RuleOutcome::new(rule.id, rule.tier, Verdict::Unknown, found);
+    }
+    ScenarioError::Inconclusive(why)
+}
+
 /// Sets the scenario's verdict: the worst of its edges, its rules and the error that ended it
 /// early. The reason is the worst of these, too.
 fn conclude(outcome: &mut ScenarioOutcome, error: Option<ScenarioError>) {
@@ -261,6 +275,18 @@ mod tests {
         assert_eq!(failed.rules[0].verdict, Verdict::Unknown);
         rules.check(FO_04, true, "0 points left");
         assert_eq!(with_promises(rules, None).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn nobody_is_to_blame_while_the_clock_was_set() {
+        let mut rules = RuleLog::default();
+        rules.check(FO_04, false, "the point is an hour old");
+        let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
+        outcome.rules = rules.into_outcomes();
+        let error = without_times(&mut outcome, "the clock was set".to_owned());
+        conclude(&mut outcome, Some(error));
+        assert_eq!((outcome.verdict, outcome.why.as_str()), (Verdict::Unknown, "the clock was set"));
+        assert!(outcome.rules[0].found.contains("an hour old; the clock"), "{}", outcome.rules[0].found);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum Error {
         reasons: String,
     },
     /// libvirt refused.
-    #[error("libvirt: {tried}: {}{}", .error.message(), hint(.error))]
+    #[error("libvirt: {tried}: {}{}{}", cause(.error.message()), .error.message(), hint(.error))]
     Libvirt {
         /// What was tried.
         tried: String,
@@ -137,6 +137,17 @@ pub enum Error {
     Image(#[from] images::ImageError),
 }
 
+/// What QEMU says, and what it means: a guest that the host cannot give what it needs.
+const CAUSES: [(&str, &str); 3] = [
+    ("Could not set up host forwarding rule", "no port is free for the guest, end what holds so many: "),
+    ("cannot set up guest memory", "no memory for the guest, stop another program: "),
+    ("Cannot allocate memory", "no memory for the guest, stop another program: "),
+];
+
+fn cause(message: &str) -> &'static str {
+    CAUSES.iter().find(|(words, _)| message.contains(words)).map_or("", |(_, cause)| cause)
+}
+
 fn hint(error: &virt::error::Error) -> &'static str {
     let text = error.message();
     if text.contains("Failed to connect socket") {
@@ -151,5 +162,19 @@ impl Error {
     pub fn file(path: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_string();
         move |error| Self::File { path, error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_cannot_give_a_guest_is_said_first() {
+        let said = "QEMU unexpectedly closed the monitor: Could not set up host forwarding rule 'tcp:127.0.0.1:0-:22'";
+        assert!(cause(said).starts_with("no port is free"));
+        let said = "cannot set up guest memory 'pc.ram': Cannot allocate memory";
+        assert!(cause(said).starts_with("no memory for the guest"));
+        assert_eq!(cause("Domain not found"), "");
     }
 }

@@ -23,6 +23,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Most bytes of a message of QEMU, which a hostile guest may have taken over.
 const LONGEST_MESSAGE: usize = 16 << 20;
 
+/// Writes that the host's disk had no space for, by the events of a process.
+type Unwritten = Arc<AtomicU64>;
 type Pending = Arc<std::sync::Mutex<std::collections::HashMap<u64, oneshot::Sender<Value>>>>;
 
 /// A connected monitor.
@@ -36,6 +38,7 @@ pub struct Monitor {
     pending: Pending,
     events: broadcast::Sender<Arc<Value>>,
     gone: watch::Receiver<Option<Instant>>,
+    unwritten: Unwritten,
 }
 
 impl Monitor {
@@ -53,7 +56,14 @@ impl Monitor {
         let (events, _) = broadcast::channel(1024);
         let (gone_sender, gone) = watch::channel(None);
         let pending = Pending::default();
-        tokio::spawn(read_lines(reader, Arc::clone(&log), Arc::clone(&pending), events.clone(), gone_sender));
+        let unwritten = Unwritten::default();
+        let heard = Heard {
+            log: Arc::clone(&log),
+            pending: Arc::clone(&pending),
+            events: events.clone(),
+            unwritten: Arc::clone(&unwritten),
+        };
+        tokio::spawn(heard.read_lines(reader, gone_sender));
         let monitor = Arc::new(Self {
             name: name.to_owned(),
             pid,
@@ -63,6 +73,7 @@ impl Monitor {
             pending,
             events,
             gone,
+            unwritten,
         });
         monitor.execute("qmp_capabilities", json!({})).await?;
         Ok(monitor)
@@ -72,6 +83,12 @@ impl Monitor {
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
         self.pid
+    }
+
+    /// How many writes the host's disk had no space for so far. A guest stops at such a write.
+    #[must_use]
+    pub fn unwritten(&self) -> u64 {
+        self.unwritten.load(Ordering::SeqCst)
     }
 
     /// Events from now on.
@@ -205,28 +222,40 @@ impl Monitor {
     }
 }
 
-async fn read_lines(
-    reader: OwnedReadHalf,
+/// Where what a process says goes.
+struct Heard {
     log: Arc<std::sync::Mutex<std::fs::File>>,
     pending: Pending,
     events: broadcast::Sender<Arc<Value>>,
-    gone: watch::Sender<Option<Instant>>,
-) {
-    let mut lines = BoundedLines::with_limit(reader, LONGEST_MESSAGE);
-    while let Some(line) = lines.next().await {
-        let Line::Whole(line) = line else { continue };
-        let line = String::from_utf8_lossy(line);
-        write_log(&log, '<', &line);
-        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
-        if message.get("event").is_some() {
-            // It is fine if there is no subscriber.
-            let _ = events.send(Arc::new(message));
-        } else if let Some(reply_to) = message["id"].as_u64().and_then(|id| lock(&pending).remove(&id)) {
-            let _ = reply_to.send(message);
+    unwritten: Unwritten,
+}
+
+impl Heard {
+    async fn read_lines(self, reader: OwnedReadHalf, gone: watch::Sender<Option<Instant>>) {
+        let mut lines = BoundedLines::with_limit(reader, LONGEST_MESSAGE);
+        while let Some(line) = lines.next().await {
+            let Line::Whole(line) = line else { continue };
+            let line = String::from_utf8_lossy(line);
+            write_log(&self.log, '<', &line);
+            let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+            if message.get("event").is_some() {
+                self.unwritten.fetch_add(u64::from(found_no_space(&message)), Ordering::SeqCst);
+                // It is fine if there is no subscriber.
+                let _ = self.events.send(Arc::new(message));
+            } else if let Some(reply_to) =
+                message["id"].as_u64().and_then(|id| lock(&self.pending).remove(&id))
+            {
+                let _ = reply_to.send(message);
+            }
         }
+        lock(&self.pending).clear();
+        let _ = gone.send(Some(Instant::now()));
     }
-    lock(&pending).clear();
-    let _ = gone.send(Some(Instant::now()));
+}
+
+/// Whether an event says that the host's disk had no space for a write.
+fn found_no_space(event: &Value) -> bool {
+    event["event"] == "BLOCK_IO_ERROR" && event["data"]["nospace"] == true
 }
 
 fn write_log(log: &std::sync::Mutex<std::fs::File>, sign: char, line: &str) {
@@ -240,4 +269,18 @@ fn write_log(log: &std::sync::Mutex<std::fs::File>, sign: char, line: &str) {
 /// locked does no harm.
 pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_error_for_lack_of_space_counts() {
+        let event = |name: &str, nospace: bool| json!({"event": name, "data": {"nospace": nospace}});
+        assert!(found_no_space(&event("BLOCK_IO_ERROR", true)));
+        assert!(!found_no_space(&event("BLOCK_IO_ERROR", false)));
+        assert!(!found_no_space(&event("STOP", true)));
+        assert!(!found_no_space(&json!({"event": "BLOCK_IO_ERROR"})));
+    }
 }

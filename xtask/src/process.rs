@@ -102,6 +102,10 @@ pub fn quietly(what: &str, command: &mut Command) -> Result<()> {
 /// Waits for a child, but no longer than the bound. Returns nothing if the child still runs; it is
 /// not killed.
 pub fn wait_bounded(child: &mut Child, bound: Duration) -> Result<Option<ExitStatus>> {
+    // One whose end was noticed before has no process any more.
+    if let Some(status) = child.try_wait()? {
+        return Ok(Some(status));
+    }
     let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let deadline = Instant::now() + bound;
     loop {
@@ -155,5 +159,6 @@ mod tests {
         assert!(wait_bounded(&mut child, Duration::from_millis(20)).expect("a wait").is_none());
         child.kill().expect("it still runs");
         assert!(wait_bounded(&mut child, Duration::from_secs(5)).expect("a wait").is_some());
+        assert!(wait_bounded(&mut child, Duration::ZERO).expect("a second wait").is_some());
     }
 }

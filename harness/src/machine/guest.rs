@@ -168,16 +168,16 @@ impl Machine {
         }
     }
 
-    /// Moves libvirt's log of it into the evidence.
+    /// Moves libvirt's log of it into the evidence. A full disk takes no log, and yet none is left
+    /// behind.
     fn keep_log(&self) -> Result<()> {
         let log = self.host.domain_log(&self.spec.name);
-        if let Ok(text) = std::fs::read(&log) {
-            let kept = self.files().qemu;
-            std::fs::write(&kept, text).map_err(Error::file(&kept))?;
-            // It may belong to another user's daemon; libvirt then rotates it.
-            let _ = std::fs::remove_file(&log);
-        }
-        Ok(())
+        let Ok(text) = std::fs::read(&log) else { return Ok(()) };
+        let path = self.files().qemu;
+        let kept = std::fs::write(&path, text).map_err(Error::file(&path));
+        // It may belong to another user's daemon; libvirt then rotates it.
+        let _ = std::fs::remove_file(&log);
+        kept
     }
 
     /// Whether libvirt reports it as running.
@@ -341,7 +341,7 @@ impl Guest {
     /// Begins to watch whether the host lets the guest run.
     #[must_use]
     pub fn watch(&self) -> Watched<'_> {
-        Watched::begin(&self.serial, self.monitor.pid())
+        Watched::begin(&self.serial, &self.monitor)
     }
 
     /// The error of a wait that has reached its time limit.

@@ -1,14 +1,16 @@
 //! Whether a guest missed a time limit because its host gave it too little processor time.
 //!
-//! Two things show it: the guest's own kernel complains on its console that it does not get to run,
-//! or the host's scheduler let the guest's processor wait for most of the time. A guest that hangs,
-//! or that does not boot because its disks are wrong, shows neither.
+//! The guest's own kernel complains on its console that it does not get to run, or the host's
+//! scheduler let the guest's processor wait for most of the time, or a signal stopped QEMU, or QEMU
+//! stopped the guest because the host's disk is full. A guest that hangs, or that does not boot
+//! because its disks are wrong, shows none of these.
 
 use std::time::{Duration, Instant};
 
 use super::Serial;
 #[cfg(test)]
 use super::complaints::is_complaint;
+use crate::qmp::Monitor;
 
 /// Processor time of a guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +53,13 @@ impl ProcessorTime {
     }
 }
 
+/// Says so, if a signal stopped a process, as SIGSTOP does. `stat` is its `/proc/PID/stat`.
+fn stopped(stat: &str) -> Option<String> {
+    // The name may contain brackets.
+    let state = stat.rsplit_once(')')?.1.split_whitespace().next()?;
+    matches!(state, "T" | "t").then(|| "its QEMU was stopped by a signal".to_owned())
+}
+
 /// Parses `/proc/PID/task/TID/schedstat`: nanoseconds on a processor, nanoseconds of waiting for
 /// one, and the number of time slices.
 fn parse(schedstat: &str) -> Option<ProcessorTime> {
@@ -66,13 +75,15 @@ pub struct Watched<'a> {
     began: Instant,
     complaints: u64,
     time: Option<ProcessorTime>,
+    monitor: &'a Monitor,
 }
 
 impl<'a> Watched<'a> {
-    /// Begins to watch the guest with this console and this QEMU process.
-    pub(crate) fn begin(serial: &'a Serial, qemu: Option<i32>) -> Self {
+    /// Begins to watch the guest with this console and this monitor of its QEMU.
+    pub(crate) fn begin(serial: &'a Serial, monitor: &'a Monitor) -> Self {
+        let qemu = monitor.pid();
         let time = qemu.and_then(ProcessorTime::of);
-        Self { serial, qemu, began: Instant::now(), complaints: serial.complaints().0, time }
+        Self { serial, qemu, began: Instant::now(), complaints: serial.complaints().0, time, monitor }
     }
 
     /// What shows that the host has starved the guest since then; `None` if nothing does.
@@ -86,7 +97,12 @@ impl<'a> Watched<'a> {
             let waited = now.waited.saturating_sub(then.waited);
             ProcessorTime { ran, waited }.starved(self.began.elapsed())
         });
-        let shown: Vec<_> = complaint.into_iter().chain(time).collect();
+        let stat = self.qemu.and_then(|qemu| std::fs::read_to_string(format!("/proc/{qemu}/stat")).ok());
+        let stopped = stat.as_deref().and_then(stopped);
+        // Nobody resumes such a guest.
+        let full = self.monitor.unwritten() > 0;
+        let full = full.then(|| "its QEMU found no space on the host's disk".to_owned());
+        let shown: Vec<_> = complaint.into_iter().chain(time).chain(stopped).chain(full).collect();
         (!shown.is_empty()).then(|| shown.join("; "))
     }
 }
@@ -115,6 +131,13 @@ mod tests {
     fn only_a_kernel_that_does_not_get_to_run_blames_its_host() {
         assert!(STARVED.iter().all(|line| is_complaint(line)));
         assert!(!BROKEN.iter().any(|line| is_complaint(line)));
+    }
+
+    #[test]
+    fn a_process_that_a_signal_stopped_is_told_from_one_that_sleeps() {
+        let stat = |state: &str| format!("42 (qemu) system) {state} 1 42 42 0 -1");
+        assert!(stopped(&stat("T")).is_some() && stopped(&stat("t")).is_some());
+        assert_eq!((stopped(&stat("S")), stopped(&stat("R")), stopped("")), (None, None, None));
     }
 
     #[test]

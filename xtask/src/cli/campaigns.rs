@@ -39,6 +39,13 @@ pub struct TortureArgs {
     /// Kill only this process of a run; may be repeated [default: each that there is]
     #[arg(long = "victim", value_name = "PROCESS", value_enum)]
     pub victims: Vec<Kind>,
+    /// Kill nothing: run N suites at the same time, and clean up meanwhile
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(2..))]
+    pub beside: Option<u64>,
+    /// Let every second of these suites run from a clone of this work tree in DIR, which is made if
+    /// it is missing
+    #[arg(long, value_name = "DIR", requires = "beside")]
+    pub checkout: Option<Utf8PathBuf>,
     /// Let the runs test this core, and kill it too
     #[arg(long, value_name = "CMD")]
     pub core: Option<String>,
@@ -91,6 +98,9 @@ pub struct ExhaustArgs {
     /// List the cases instead of running them
     #[arg(long)]
     pub list: bool,
+    /// Cases in memory, or cases on guests
+    #[arg(long, value_enum, default_value = "sim")]
+    pub tier: TierChoice,
     /// Run only some amounts of some cases, within a minute
     #[arg(long)]
     pub short: bool,

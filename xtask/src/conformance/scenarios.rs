@@ -27,6 +27,11 @@ impl Tier {
             Self::Real => "real",
         }
     }
+
+    /// Whether a choice includes it.
+    pub fn is_in(self, choice: TierChoice) -> bool {
+        choice.includes(self)
+    }
 }
 
 /// The values of `--tier`.

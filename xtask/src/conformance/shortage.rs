@@ -13,12 +13,15 @@ use crate::terminal::bytes;
 const FULL: u64 = 1 << 20;
 /// Where simulated cores keep their state.
 const MEMORY: &str = "/dev/shm";
+/// What an error about the place of the evidence advises.
+const PLACE: &str = "choose another place with --out";
 /// What an error says before the end of a log, which has lines of its own.
 const LOG_FOLLOWS: &str = ". The end of";
 /// Most characters of what a program said that are shown.
 const MOST_SHOWN: usize = 200;
 /// What programs say that got no memory.
-const NO_MEMORY: [&str; 6] = [
+const NO_MEMORY: [&str; 7] = [
+    "no memory for the guest",
     "memory allocation of",
     "Cannot allocate memory",
     "cannot allocate memory",
@@ -31,14 +34,14 @@ const NO_MEMORY: [&str; 6] = [
 /// verdict stays as it is.
 pub fn explained(ended: Result<u8>, out: &Utf8Path) -> Result<u8> {
     let code = ended.as_ref().map_or_else(code_of, |code| *code);
-    if code != INFRASTRUCTURE {
+    let said = ended.as_ref().err().map(|error| format!("{error:#}")).unwrap_or_default();
+    // What the run found before it began says what to do.
+    if code != INFRASTRUCTURE || said.contains(PLACE) {
         return ended;
     }
-    let said = ended.as_ref().err().map(|error| format!("{error:#}")).unwrap_or_default();
     let log = std::fs::read(log_path(out)).unwrap_or_default();
-    let lacking = [(out, "choose another place with --out"), (Utf8Path::new(MEMORY), "make it larger")]
-        .into_iter()
-        .find_map(|(place, advice)| {
+    let lacking =
+        [(out, PLACE), (Utf8Path::new(MEMORY), "make it larger")].into_iter().find_map(|(place, advice)| {
             let disk = rustix::fs::statvfs(place.as_std_path()).ok()?;
             disk_line(place, &disk, &said, advice)
         });
@@ -91,7 +94,7 @@ mod tests {
     }
 
     fn explained_by(disk: &StatVfs, said: &str) -> Option<String> {
-        disk_line(Utf8Path::new("/out"), disk, said, "choose another place with --out")
+        disk_line(Utf8Path::new("/out"), disk, said, PLACE)
     }
 
     #[test]
@@ -122,5 +125,8 @@ mod tests {
         let nowhere = Utf8Path::new("/proc/nowhere");
         assert_eq!(explained(Ok(1), nowhere).ok(), Some(1));
         assert_eq!(explained(Ok(INFRASTRUCTURE), nowhere).ok(), Some(INFRASTRUCTURE));
+        let advised = "Cannot write to /out (No space left on device): choose another place with --out.";
+        let kept = explained(Err(infrastructure(advised)), nowhere).expect_err("no verdict");
+        assert_eq!(kept.to_string(), advised);
     }
 }

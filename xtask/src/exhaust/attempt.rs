@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
-use super::cases::{Case, IN_MEMORY, Moment};
+use super::cases::{Case, Moment};
 use super::condition::Condition;
 use super::judge::{self, Said};
+use crate::conformance::scenarios::Tier;
 use crate::process::holds_within;
 use crate::terminal::human;
 use crate::torture::processes::{Family, Process};
@@ -29,7 +30,7 @@ pub struct Attempt {
 /// Runs a case once, with this much left. `is_last` is the run with the most.
 pub fn run(runs: &Runs<'_>, case: &Case, left: u64, number: u64, is_last: bool) -> Result<Attempt> {
     let before = Before::now();
-    let condition = Condition::prepare(runs, case.lack, left, number)?;
+    let condition = Condition::prepare(runs, case, left, number)?;
     let runs = Runs { temporary: condition.temporary.clone(), ..*runs };
     let began = Instant::now();
     let (running, code, mut wrong) = disturbed(&runs, case, &condition, number)?;
@@ -50,7 +51,7 @@ pub fn run(runs: &Runs<'_>, case: &Case, left: u64, number: u64, is_last: bool) 
     drop(condition);
     wrong.extend(runs.foreign.missing());
     let code = code.map_or("killed".to_owned(), |code| format!("exit {code}"));
-    let line = format!("{code} after {}: {}", human(took), said.last());
+    let line = format!("{code} after {}: {}", human(took), said.line(case.says));
     Ok(Attempt { line, wrong })
 }
 
@@ -64,14 +65,16 @@ fn disturbed(
 ) -> Result<(Running, Option<i32>, Vec<String>)> {
     let mut wrong = Vec::new();
     if case.moment == Moment::Before {
-        condition.take()?;
+        condition.take(&Family { mark: runs.name, out: &condition.out, root: 0 })?;
     }
-    let mut running = start(runs, condition, number)?;
+    let mut running = start(runs, case, condition, number)?;
     if case.moment != Moment::Before {
-        if !reached(case, &runs.family(&running), &running.out) {
+        let family = runs.family(&running);
+        if reached(case, &family, &running.out) {
+            condition.take(&family)?;
+        } else {
             wrong.push(format!("the run ended before its moment ({:?})", case.moment));
         }
-        condition.take()?;
     }
     let code = match ended(&mut running.child, case.within) {
         Ok(status) => status.code(),
@@ -83,10 +86,13 @@ fn disturbed(
     Ok((running, code, wrong))
 }
 
-fn start(runs: &Runs<'_>, condition: &Condition, number: u64) -> Result<Running> {
+fn start(runs: &Runs<'_>, case: &Case, condition: &Condition, number: u64) -> Result<Running> {
     let out = condition.out.clone();
     let mut words = runs.words(&out, &condition.history);
-    words.extend(["--connect", &condition.uri, "--scenario", IN_MEMORY, "--seeds", "8"]);
+    words.extend(["--connect", &condition.uri, "--scenario", case.scenario]);
+    if case.tier() == Tier::Sim {
+        words.extend(["--seeds", "8"]);
+    }
     let mut command = runs.product(&condition.wrapper, &words, &runs.log(number))?;
     command.envs(condition.variables.iter().map(|(name, value)| (name, value)));
     let child = command.spawn().context("tried to start a run")?;
@@ -99,6 +105,9 @@ fn reached(case: &Case, family: &Family<'_>, out: &Utf8Path) -> bool {
         Moment::Before => true,
         Moment::Examined => family.has_child(),
         Moment::File(name) => out.join(name).exists(),
+        Moment::Progress(part) => {
+            std::fs::read_to_string(out.join("progress.jsonl")).is_ok_and(|text| text.contains(part))
+        }
     };
     let mut is_there = true;
     holds_within(case.within, || {

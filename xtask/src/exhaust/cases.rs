@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::conformance::scenarios::Tier;
+
 /// What is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lack {
@@ -17,6 +19,14 @@ pub enum Lack {
     Clock,
     /// libvirt accepts connections and never answers.
     SilentLibvirt,
+    /// libvirt stops during the run, and keeps its connections.
+    StoppedLibvirt,
+    /// A guest's QEMU stops during the run.
+    StoppedQemu,
+    /// Ports for guests. The amount is how many there are.
+    Ports,
+    /// Address space of a guest's QEMU. The amount is in MiB.
+    GuestMemory,
 }
 
 /// What a small file system has little of.
@@ -50,6 +60,8 @@ pub enum Moment {
     Examined,
     /// When this file of the evidence is there.
     File(&'static str),
+    /// When this is a line of the run's progress, or part of one.
+    Progress(&'static str),
 }
 
 /// How the run must end.
@@ -69,6 +81,8 @@ pub struct Case {
     pub name: &'static str,
     /// One line for people.
     pub title: &'static str,
+    /// The scenario of its runs.
+    pub scenario: &'static str,
     /// What is taken away.
     pub lack: Lack,
     /// When.
@@ -79,14 +93,20 @@ pub struct Case {
     pub short: Option<&'static [u64]>,
     /// How the runs end.
     pub ends: Ends,
-    /// What the line says with which a run ends that has no verdict.
+    /// What one of the last lines says of a run that has no verdict.
     pub says: &'static [&'static str],
     /// The time in which a run ends.
     pub within: Duration,
 }
 
 /// The scenario of runs in memory.
-pub const IN_MEMORY: &str = "sim-kvm-kvm";
+const IN_MEMORY: &str = "sim-kvm-kvm";
+/// The scenario of runs on guests.
+const ON_GUESTS: &str = "vmware-azure";
+/// A cycle on guests takes minutes without KVM, and no wait in it is longer than a few of them.
+const ON_GUESTS_WITHIN: Duration = Duration::from_secs(1800);
+/// The source has booted and replicates, and its failover is about to begin.
+const FAILOVER: Moment = Moment::Progress("\"edge\":\"failover\"");
 
 /// A run in memory takes seconds on an idle machine.
 const IN_MEMORY_WITHIN: Duration = Duration::from_secs(300);
@@ -94,6 +114,7 @@ const IN_MEMORY_WITHIN: Duration = Duration::from_secs(300);
 const CASE: Case = Case {
     name: "",
     title: "",
+    scenario: IN_MEMORY,
     lack: Lack::Clock,
     moment: Moment::Before,
     left: &[],
@@ -102,6 +123,8 @@ const CASE: Case = Case {
     says: &[],
     within: IN_MEMORY_WITHIN,
 };
+
+const GUESTS: Case = Case { scenario: ON_GUESTS, within: ON_GUESTS_WITHIN, ..CASE };
 
 /// Every case.
 pub const CASES: &[Case] = &[
@@ -121,7 +144,7 @@ pub const CASES: &[Case] = &[
         title: "the disk of the evidence has less than a run needs",
         lack: Lack::Space(Unit::Blocks, Holds::Evidence),
         left: &[0, 1, 1 << 19],
-        says: &["disk is free", "--out"],
+        says: &["choose another place with --out"],
         ..CASE
     },
     Case {
@@ -212,16 +235,68 @@ pub const CASES: &[Case] = &[
         says: &["libvirt", "did not answer"],
         ..CASE
     },
+    Case {
+        name: "libvirt-stopped",
+        title: "libvirt stops during a failover of guests",
+        lack: Lack::StoppedLibvirt,
+        moment: FAILOVER,
+        says: &["libvirt", "did not answer"],
+        ..GUESTS
+    },
+    Case {
+        name: "qemu-stopped",
+        title: "a guest's QEMU stops during its failover",
+        lack: Lack::StoppedQemu,
+        moment: FAILOVER,
+        says: &["stopped by a signal"],
+        ..GUESTS
+    },
+    Case {
+        name: "guest-ports",
+        title: "the host has so many ports, of which a guest needs two",
+        lack: Lack::Ports,
+        left: &[1, 3],
+        says: &["no port"],
+        ..GUESTS
+    },
+    Case {
+        name: "guest-memory",
+        title: "a guest's QEMU gets so little address space that the guest has no memory",
+        lack: Lack::GuestMemory,
+        left: &[1500],
+        says: &["no memory for the guest"],
+        ..GUESTS
+    },
+    Case {
+        name: "disk-full-on-guests",
+        title: "the disk of the evidence has so many blocks of 4 KiB when a failover of guests begins",
+        lack: Lack::Space(Unit::Blocks, Holds::Evidence),
+        moment: FAILOVER,
+        left: &[1000],
+        says: &["is full", "--out"],
+        ..GUESTS
+    },
 ];
 
-impl Lack {
-    /// Whether it is taken away in a name space of mounts.
-    pub fn needs_mounts(self) -> bool {
-        matches!(self, Self::Space(..) | Self::ReadOnlyTemporary | Self::AvailableMemory)
-    }
-}
-
 impl Case {
+    /// Where its runs take place.
+    pub fn tier(&self) -> Tier {
+        if self.scenario == ON_GUESTS { Tier::Real } else { Tier::Sim }
+    }
+
+    /// Whether it needs a name space of mounts.
+    pub fn needs_mounts(&self) -> bool {
+        let has_mounts =
+            matches!(self.lack, Lack::Space(..) | Lack::ReadOnlyTemporary | Lack::AvailableMemory);
+        has_mounts || self.needs_own_libvirt()
+    }
+
+    /// Whether its runs need a libvirt of the campaign's own: one that may be stopped, whose guests
+    /// have few ports, or whose guests see a file system that only the campaign sees.
+    pub fn needs_own_libvirt(&self) -> bool {
+        self.tier() == Tier::Real && self.lack != Lack::StoppedQemu
+    }
+
     /// The amounts of its runs; of a case without amounts, one run that has none.
     pub fn amounts(&self, short: bool) -> Vec<u64> {
         let amounts = self.short.filter(|_| short).unwrap_or(self.left);
@@ -233,7 +308,8 @@ impl Case {
         let unit = match self.lack {
             Lack::Space(Unit::Blocks, _) => "blocks",
             Lack::Space(Unit::Inodes, _) => "files",
-            Lack::AddressSpace | Lack::AvailableMemory => "MiB",
+            Lack::AddressSpace | Lack::AvailableMemory | Lack::GuestMemory => "MiB",
+            Lack::Ports => "ports",
             _ => return String::new(),
         };
         format!(", {left} {unit} left")

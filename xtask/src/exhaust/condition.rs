@@ -7,16 +7,21 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
+use rustix::process::Signal;
 
-use super::cases::{Holds, Lack, Unit};
+use super::cases::{Case, Holds, Lack, Unit};
+use super::own_libvirt::{Limit, OwnLibvirt};
 use super::room::{Shown, Small};
 use crate::checks::tools::FAKETIME;
+use crate::torture::processes::{Family, Kind};
 use crate::torture::remains::MEMORY;
 use crate::torture::runs::Runs;
 
 /// What a file system takes in which there is no lack of it.
 const AMPLE: u64 = 50_000;
 const MIB: u64 = 1 << 20;
+/// The largest file of evidence that is kept.
+const LARGEST_KEPT: u64 = 4 * MIB;
 /// Where the kernel says how much memory is available.
 const MEMINFO: &str = "/proc/meminfo";
 
@@ -40,15 +45,16 @@ pub struct Condition {
     /// Variables of the run.
     pub variables: Vec<(&'static str, String)>,
     small: Option<Small>,
+    own: Option<OwnLibvirt>,
     clock: Option<Utf8PathBuf>,
     _shown: Option<Shown>,
 }
 
 impl Condition {
     /// Prepares run `number`, with this much left.
-    pub fn prepare(runs: &Runs<'_>, lack: Lack, left: u64, number: u64) -> Result<Self> {
+    pub fn prepare(runs: &Runs<'_>, case: &Case, left: u64, number: u64) -> Result<Self> {
         let mut condition = Self {
-            lack,
+            lack: case.lack,
             left,
             out: runs.dir.join(format!("run-{number}")),
             history: runs.history(),
@@ -58,17 +64,37 @@ impl Condition {
             variables: Vec::new(),
             small: None,
             clock: None,
+            own: None,
             _shown: None,
         };
-        match lack {
+        match case.lack {
             Lack::Space(_, holds) => condition.mount(runs.dir, holds, number)?,
             Lack::ReadOnlyTemporary => condition.mount(runs.dir, Holds::Temporary, number)?,
             Lack::AddressSpace => condition.wrapper = vec!["prlimit".into(), format!("--as={}", left * MIB)],
             Lack::AvailableMemory => condition.show_memory(runs.dir)?,
             Lack::Clock => condition.fake_clock(runs)?,
             Lack::SilentLibvirt => condition.listen(runs.dir, number)?,
+            Lack::StoppedLibvirt | Lack::StoppedQemu | Lack::Ports | Lack::GuestMemory => {}
+        }
+        if case.needs_own_libvirt() {
+            condition.start_libvirt(runs)?;
         }
         Ok(condition)
+    }
+
+    fn start_libvirt(&mut self, runs: &Runs<'_>) -> Result<()> {
+        let limit = match self.lack {
+            Lack::Ports => Limit::Ports(self.left),
+            Lack::GuestMemory => Limit::AddressSpace(self.left),
+            _ => Limit::None,
+        };
+        let own = OwnLibvirt::start(runs.dir, runs.uri, limit)?;
+        if self.lack == Lack::Ports {
+            // The suite talks to guests through their ports.
+            self.wrapper = vec!["nsenter".to_owned(), format!("--net=/proc/{}/ns/net", own.pid())];
+        }
+        self.own = Some(own);
+        Ok(())
     }
 
     fn mount(&mut self, dir: &Utf8Path, holds: Holds, number: u64) -> Result<()> {
@@ -132,26 +158,34 @@ impl Condition {
         Ok(())
     }
 
-    /// Takes away what the case is about.
-    pub fn take(&self) -> Result<()> {
-        match (self.lack, &self.small, &self.clock) {
-            (Lack::Space(Unit::Blocks, _), Some(small), _) => small.leave(self.left, AMPLE),
-            (Lack::Space(Unit::Inodes, _), Some(small), _) => small.leave(AMPLE, self.left),
-            (Lack::ReadOnlyTemporary, Some(small), _) => small.forbid_writing(),
-            (Lack::Clock, _, Some(file)) => Ok(std::fs::write(file, "-2d")?),
+    /// Takes away what the case is about. `family` are the processes of the run.
+    pub fn take(&self, family: &Family<'_>) -> Result<()> {
+        match (self.lack, &self.small, &self.clock, &self.own) {
+            (Lack::Space(Unit::Blocks, _), Some(small), ..) => small.leave(self.left, AMPLE),
+            (Lack::Space(Unit::Inodes, _), Some(small), ..) => small.leave(AMPLE, self.left),
+            (Lack::ReadOnlyTemporary, Some(small), ..) => small.forbid_writing(),
+            (Lack::Clock, _, Some(file), _) => Ok(std::fs::write(file, "-2d")?),
+            (Lack::StoppedLibvirt, .., Some(own)) => own.signal(Signal::STOP),
+            (Lack::StoppedQemu, ..) => {
+                let stopped = family.of(Kind::Qemu).iter().filter(|guest| guest.signal(Signal::STOP)).count();
+                anyhow::ensure!(stopped > 0, "there is no guest to stop");
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
 
     /// Gives it back, so that the evidence can be judged.
     pub fn give_back(&self) -> Result<()> {
-        match (self.lack, &self.small) {
-            (Lack::Space(..), Some(small)) => small.enlarge(),
+        match (self.lack, &self.small, &self.own) {
+            (Lack::Space(..), Some(small), _) => small.enlarge(),
+            (Lack::StoppedLibvirt, _, Some(own)) => own.signal(Signal::CONT),
             _ => Ok(()),
         }
     }
 
-    /// Keeps the evidence that lies on a small file system, beside the logs of the campaign.
+    /// Keeps the evidence that lies on a small file system, beside the logs of the campaign; without
+    /// disks and write logs.
     pub fn keep_evidence(&self, dir: &Utf8Path, number: u64) -> Result<()> {
         let kept = dir.join(format!("run-{number}"));
         if self.out == kept || !self.out.exists() {
@@ -168,7 +202,7 @@ fn copy(from: &Utf8Path, to: &Utf8Path) -> Result<()> {
         let (path, to) = (entry.path(), to.join(entry.file_name()));
         if entry.file_type()?.is_dir() {
             copy(path, &to)?;
-        } else {
+        } else if entry.metadata()?.len() <= LARGEST_KEPT {
             let mut source = File::open(path)?;
             std::io::copy(&mut source, &mut File::create(to)?)?;
         }

@@ -5,6 +5,7 @@ mod attempt;
 mod cases;
 mod condition;
 mod judge;
+mod own_libvirt;
 mod room;
 
 use std::time::Instant;
@@ -83,7 +84,7 @@ fn chosen(arguments: &ExhaustArgs) -> Result<Vec<&'static Case>> {
         return Err(usage(format!("There is no case {name}; there are {}.", names.join(", "))));
     }
     let is_chosen = |case: &&Case| match arguments.cases.is_empty() {
-        true => !arguments.short || case.short.is_some(),
+        true => case.tier().is_in(arguments.tier) && (!arguments.short || case.short.is_some()),
         false => arguments.cases.iter().any(|name| name == case.name),
     };
     Ok(CASES.iter().filter(is_chosen).collect())
@@ -93,11 +94,8 @@ fn run(runs: &Runs<'_>, chosen: &[&Case], arguments: &ExhaustArgs) -> Result<Tal
     let began = Instant::now();
     let mut tally = Tally::default();
     for case in chosen {
-        if case.lack.needs_mounts() && !arguments.inside {
-            println!(
-                "? {}: not possible, because this user may not mount anything: run it as root",
-                case.name
-            );
+        if let Some(why) = impossible(case, arguments.inside) {
+            println!("? {}: not possible, because {why}: run it as root", case.name);
             tally.impossible += 1;
             continue;
         }
@@ -110,6 +108,16 @@ fn run(runs: &Runs<'_>, chosen: &[&Case], arguments: &ExhaustArgs) -> Result<Tal
         human(began.elapsed())
     );
     Ok(tally)
+}
+
+/// Why a case cannot be run here.
+fn impossible(case: &Case, inside: bool) -> Option<&'static str> {
+    if case.needs_mounts() && !inside {
+        return Some("this user may not mount anything");
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    (case.needs_own_libvirt() && !is_root)
+        .then_some("this user may not start a libvirt of the campaign's own")
 }
 
 fn run_case(runs: &Runs<'_>, case: &Case, short: bool, tally: &mut Tally) -> Result<()> {
@@ -128,7 +136,6 @@ fn run_case(runs: &Runs<'_>, case: &Case, short: bool, tally: &mut Tally) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::cases::Lack;
     use super::*;
 
     #[test]
@@ -138,7 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn some_cases_need_no_mounts() {
-        assert!(!Lack::SilentLibvirt.needs_mounts() && Lack::ReadOnlyTemporary.needs_mounts());
+    fn a_case_without_mounts_is_possible_for_everybody() {
+        let case = |name: &str| CASES.iter().find(|case| case.name == name).expect("there is one");
+        assert_eq!(impossible(case("libvirt-silent"), false), None);
+        assert!(
+            impossible(case("disk-full"), false).is_some() && impossible(case("disk-full"), true).is_none()
+        );
+        assert!(impossible(case("libvirt-stopped"), false).is_some());
     }
 }

@@ -99,7 +99,7 @@ fn options((bytes, inodes): (u64, u64)) -> String {
 impl Drop for Small {
     fn drop(&mut self) {
         // One that is in use goes with the name space.
-        let _ = run("umount", &[self.path.as_str()]);
+        let _ = run("umount", &["--lazy", self.path.as_str()]);
     }
 }
 

@@ -11,6 +11,9 @@ use crate::error::infrastructure;
 /// A file in each foreign directory, with its content.
 const FILE: (&str, &str) = ("notes.txt", "This belongs to somebody else.");
 
+/// How the names of foreign directories begin, also those of another campaign.
+const NOTES: &str = "roundtrip-notes-";
+
 /// A foreign domain and foreign directories. They are removed when this is dropped.
 pub struct Foreign {
     uri: String,
@@ -42,6 +45,11 @@ fn description(name: &str) -> String {
     )
 }
 
+/// Whether a path is a foreign directory, of this campaign or of one beside it.
+pub fn is_foreign(path: &Utf8Path) -> bool {
+    path.file_name().is_some_and(|name| name.starts_with(NOTES))
+}
+
 impl Foreign {
     /// Starts the domain and makes a directory in each of these.
     pub fn begin(uri: &str, name: &str, dir: &Utf8Path, parents: &[&Utf8Path]) -> Result<Self> {
@@ -50,7 +58,7 @@ impl Foreign {
         std::fs::write(&xml, description(&domain)).with_context(|| format!("tried to write {xml}"))?;
         // A transient domain without a disk: it leaves nothing when it ends.
         virsh(uri, &["create", xml.as_str()])?;
-        let directories = parents.iter().map(|parent| parent.join(format!("roundtrip-notes-{name}")));
+        let directories = parents.iter().map(|parent| parent.join(format!("{NOTES}{name}")));
         let mut foreign =
             Self { uri: uri.to_owned(), domain, uuid: String::new(), directories: directories.collect() };
         foreign.uuid = virsh(uri, &["domuuid", &foreign.domain])?;
@@ -60,11 +68,6 @@ impl Foreign {
                 .with_context(|| format!("tried to make {directory}"))?;
         }
         Ok(foreign)
-    }
-
-    /// Whether a path is one of the foreign directories.
-    pub fn owns(&self, path: &Utf8Path) -> bool {
-        self.directories.iter().any(|one| one == path)
     }
 
     /// What of it did not survive.

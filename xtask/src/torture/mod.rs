@@ -1,6 +1,7 @@
 //! The command `torture`: kills the suite's own processes at random moments, beside a foreign
 //! domain and foreign directories that must survive, and looks at what is left.
 
+mod beside;
 mod chance;
 pub mod foreign;
 mod kill;
@@ -45,6 +46,9 @@ pub fn command(root: &Utf8Path, arguments: &TortureArgs) -> Result<u8> {
     let (dir, name) = (place.dir.clone(), place.name.clone());
     let parents = [&dir.join("t"), Utf8Path::new(remains::MEMORY)];
     let foreign = Foreign::begin(&uri, &name, &dir, &parents)?;
+    if let Some(count) = arguments.beside {
+        return beside(root, arguments, place, &foreign, &uri, count);
+    }
     let mut campaign = Campaign {
         runs: Runs { root, dir: &dir, name: &name, uri: &uri, temporary: dir.join("t"), foreign: &foreign },
         options: options(arguments)?,
@@ -60,6 +64,26 @@ pub fn command(root: &Utf8Path, arguments: &TortureArgs) -> Result<u8> {
         println!("The evidence is kept in {dir}.");
     }
     Ok(if found > 0 { FOUND } else { 0 })
+}
+
+/// Runs suites beside each other. Returns 0 if nothing was found.
+fn beside(
+    root: &Utf8Path,
+    arguments: &TortureArgs,
+    mut place: Place,
+    foreign: &Foreign,
+    uri: &str,
+    count: u64,
+) -> Result<u8> {
+    let other = arguments.checkout.as_deref().map(|dir| beside::clone(root, dir)).transpose()?;
+    let (dir, name) = (place.dir.clone(), place.name.clone());
+    let runs = Runs { root, dir: &dir, name: &name, uri, temporary: dir.join("t"), foreign };
+    let wrong = beside::run(&runs, &options(arguments)?, other.as_deref(), count)?;
+    place.keep |= !wrong.is_empty();
+    let checkouts = if other.is_some() { "two checkouts" } else { "one checkout" };
+    wrong.iter().for_each(|line| println!("✗ {line}"));
+    println!("{count} runs beside each other, from {checkouts}: {} findings", wrong.len());
+    Ok(if wrong.is_empty() { 0 } else { FOUND })
 }
 
 /// The options of every run.

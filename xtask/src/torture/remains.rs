@@ -4,7 +4,7 @@ use std::fs::File;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::foreign::{Foreign, virsh};
+use super::foreign::{is_foreign, virsh};
 use super::processes::{Family, Kind};
 
 /// Where simulated cores keep their state.
@@ -37,21 +37,15 @@ fn entries(dir: &Utf8Path) -> Vec<Utf8PathBuf> {
 
 /// Everything that carries the mark of a run and is still there. `temporary` is the campaign's own
 /// directory of temporary files.
-pub fn of(
-    family: &Family<'_>,
-    uri: &str,
-    temporary: &Utf8Path,
-    foreign: &Foreign,
-    before: &Before,
-) -> Vec<String> {
+pub fn of(family: &Family<'_>, uri: &str, temporary: &Utf8Path, before: &Before) -> Vec<String> {
     let mut left = Vec::new();
     let processes = family.members();
     left.extend(processes.iter().map(|one| format!("process {} {}", one.pid, one.words.join(" "))));
     let guests = family.of(Kind::Qemu);
     left.extend(guests.iter().flat_map(|guest| ports(guest.pid)));
-    let own = entries(temporary).into_iter().filter(|path| !foreign.owns(path));
+    let own = entries(temporary).into_iter().filter(|path| !is_foreign(path));
     left.extend(own.map(|path| format!("{path}")));
-    left.extend(unowned_in_memory(before, foreign).into_iter().map(|path| format!("{path}")));
+    left.extend(unowned_in_memory(before).into_iter().map(|path| format!("{path}")));
     for (list, what) in [("/proc/net/unix", "socket"), ("/proc/self/mountinfo", "mount")] {
         let text = std::fs::read_to_string(list).unwrap_or_default();
         let places = [temporary.as_str(), family.out.as_str()];
@@ -64,10 +58,9 @@ pub fn of(
 }
 
 /// New directories of ours in memory that nobody has locked.
-fn unowned_in_memory(before: &Before, foreign: &Foreign) -> Vec<Utf8PathBuf> {
-    let is_ours = |path: &Utf8PathBuf| {
-        path.file_name().is_some_and(|name| name.starts_with(OURS)) && !foreign.owns(path)
-    };
+fn unowned_in_memory(before: &Before) -> Vec<Utf8PathBuf> {
+    let is_ours =
+        |path: &Utf8PathBuf| path.file_name().is_some_and(|name| name.starts_with(OURS)) && !is_foreign(path);
     // One that somebody else makes at this moment is locked in the next.
     let unlocked = |path: &Utf8PathBuf| {
         let free = || File::open(path).is_ok_and(|dir| dir.try_lock().is_ok());

@@ -99,7 +99,7 @@ impl Runs<'_> {
         if cleaned != 0 {
             wrong.push(format!("clean ends with {cleaned}"));
         }
-        wrong.extend(remains::of(family, self.uri, &self.temporary, self.foreign, before));
+        wrong.extend(remains::of(family, self.uri, &self.temporary, before));
         Ok(wrong)
     }
 

@@ -1,0 +1,125 @@
+//! A libvirt of the campaign's own, in its name space of mounts: the host's libvirt and the guests
+//! of others are not touched by what is done to it.
+
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use camino::Utf8Path;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::room::Small;
+use crate::error::infrastructure;
+use crate::hold::held;
+use crate::process::{holds_within, wait_bounded};
+use crate::torture::foreign::virsh;
+
+/// Where the system daemons keep their sockets, state, logs and definitions.
+const PLACES: [&str; 5] =
+    ["/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt", "/etc/libvirt/qemu"];
+/// The time in which a daemon answers, or ends when it is asked to.
+const BOUND: Duration = Duration::from_secs(60);
+/// The first of few ports.
+const FIRST_PORT: u64 = 40_000;
+/// Lets the daemon and its guests have this many ports, and no other network than loopback.
+const FEW_PORTS: &str = "ip link set lo up && echo \"$1 $2\" > /proc/sys/net/ipv4/ip_local_port_range && shift 2 && \
+                         exec \"$@\"";
+
+/// What the daemon and the guests that it starts are bound by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Nothing.
+    None,
+    /// So many ports.
+    Ports(u64),
+    /// Address space of each process, in MiB.
+    AddressSpace(u64),
+}
+
+impl Limit {
+    /// The words of a program that becomes the daemon.
+    fn wrapper(self) -> Vec<String> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Ports(count) => {
+                let (first, last) = (FIRST_PORT.to_string(), (FIRST_PORT - 1 + count).to_string());
+                let words = ["unshare", "--net", "sh", "-c", FEW_PORTS, "sh"].map(str::to_owned);
+                words.into_iter().chain([first, last]).collect()
+            }
+            Self::AddressSpace(size) => vec!["prlimit".to_owned(), format!("--as={}", size << 20)],
+        }
+    }
+}
+
+/// The daemons. They end when this is dropped, and their places are the host's again.
+pub struct OwnLibvirt {
+    daemons: Vec<Child>,
+    _places: Vec<Small>,
+}
+
+impl OwnLibvirt {
+    /// Starts them and waits until libvirt answers.
+    pub fn start(dir: &Utf8Path, uri: &str, limit: Limit) -> Result<Self> {
+        let places = PLACES.iter().map(|place| Small::mounted(Utf8Path::new(place)));
+        let places = places.collect::<Result<Vec<_>>>()?;
+        let mut own = Self { daemons: Vec::new(), _places: places };
+        own.daemons.push(daemon(dir, &[], "virtlogd")?);
+        own.daemons.push(daemon(dir, &limit.wrapper(), "libvirtd")?);
+        if holds_within(BOUND, || virsh(uri, &["list"]).is_ok()) {
+            return Ok(own);
+        }
+        Err(infrastructure(format!(
+            "A libvirt of the campaign's own does not answer: see {dir}/libvirtd.log."
+        )))
+    }
+
+    /// The process id of libvirt.
+    pub fn pid(&self) -> u32 {
+        self.daemons.last().map(Child::id).unwrap_or_default()
+    }
+
+    /// Sends libvirt a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let daemon = self.daemons.last().context("it runs")?;
+        Ok(kill_process(Pid::from_child(daemon), signal)?)
+    }
+}
+
+fn daemon(dir: &Utf8Path, wrapper: &[String], name: &str) -> Result<Child> {
+    let log = File::create(dir.join(format!("{name}.log")))?;
+    let pid_file = format!("/run/libvirt/{name}.pid");
+    let own = [name.to_owned(), "--pid-file".to_owned(), pid_file];
+    let words: Vec<&String> = wrapper.iter().chain(&own).collect();
+    let (program, arguments) = words.split_first().context("no program")?;
+    let mut command: Command = held(program.as_str());
+    command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.spawn().with_context(|| format!("tried to start {name}"))
+}
+
+impl Drop for OwnLibvirt {
+    fn drop(&mut self) {
+        // What does not end is killed, and both are children of this process.
+        let _ = self.signal(Signal::CONT);
+        for daemon in self.daemons.iter_mut().rev() {
+            let _ = kill_process(Pid::from_child(daemon), Signal::TERM);
+            if !wait_bounded(daemon, BOUND).is_ok_and(|ended| ended.is_some()) {
+                let _ = daemon.kill();
+                let _ = daemon.wait();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_ports_as_asked_for_are_left() {
+        let words = Limit::Ports(3).wrapper();
+        assert_eq!(words[words.len() - 2..], ["40000", "40002"]);
+        assert_eq!(Limit::AddressSpace(2).wrapper(), ["prlimit", "--as=2097152"]);
+        assert!(Limit::None.wrapper().is_empty());
+    }
+}
