@@ -176,8 +176,8 @@ impl Evidence {
     }
 }
 
-/// Most milliseconds that two readings of the clocks may be apart, and the part of the time by which
-/// a clock may be slowed or sped up on purpose.
+/// Most milliseconds that two readings of the clocks may be apart, and the part of the time by
+/// which a clock may be slowed or sped up on purpose.
 const READ_WITHIN_MS: i64 = 2_000;
 const CORRECTED_BY: i64 = 500;
 

@@ -184,8 +184,8 @@ impl Condition {
         }
     }
 
-    /// Keeps the evidence that lies on a small file system, beside the logs of the campaign; without
-    /// disks and write logs.
+    /// Keeps the evidence that lies on a small file system, without disks and write logs, beside
+    /// the logs of the campaign.
     pub fn keep_evidence(&self, dir: &Utf8Path, number: u64) -> Result<()> {
         let kept = dir.join(format!("run-{number}"));
         if self.out == kept || !self.out.exists() {

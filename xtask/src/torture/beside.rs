@@ -40,7 +40,7 @@ pub fn run(runs: &Runs<'_>, options: &[String], other: Option<&Utf8Path>, count:
     let before = Before::now();
     let began = Instant::now();
     let numbers: Vec<u64> = (1..=count).collect();
-    let start = |number: &u64| start(runs, options, other.filter(|_| number % 2 == 0), *number);
+    let start = |number: &u64| start(runs, options, other.filter(|_| number.is_multiple_of(2)), *number);
     let mut running = numbers.iter().map(start).collect::<Result<Vec<_>>>()?;
     let mut wrong = Vec::new();
     let mut cleaned = 0;
