@@ -67,6 +67,9 @@ fn a_stop_ends_every_worker_also_while_the_gate_is_paused() {
         gate.pause(PauseSource::Agent);
         gate.stop();
         workers.into_iter().for_each(|worker| worker.join().unwrap());
+        gate.resume(PauseSource::Agent);
+        gate.open();
+        assert!(gate.pass_at(Instant::now()).is_some());
     };
     shuttle::check_random(check, ORDERS);
 }
