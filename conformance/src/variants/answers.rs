@@ -16,8 +16,13 @@ use super::difference::{Difference, JobRequest};
 const FEW: [&str; 7] =
     ["enable_protection", "item", "test_failover", "failover", "commit", "job", "watch_job"];
 /// The platforms that it can protect machines of.
-const SOURCES: [PlatformKind; 4] =
-    [PlatformKind::Vmware, PlatformKind::Physical, PlatformKind::HyperV, PlatformKind::Azure];
+const SOURCES: [PlatformKind; 5] = [
+    PlatformKind::Vmware,
+    PlatformKind::Physical,
+    PlatformKind::HyperV,
+    PlatformKind::Azure,
+    PlatformKind::Kvm,
+];
 
 /// Implements few methods, and has a policy of its own.
 pub(super) struct MinimumCore;

@@ -128,9 +128,9 @@ async fn no_gaps(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd>
 /// period that one point is kept of. Where all points are kept, the first period is allowed.
 fn longest_gap(age: Millis) -> Millis {
     let tiers = Profile::active().thinning_tiers_hours();
-    let tiers = tiers.iter().filter_map(|tier| Some((*tier.first()?, *tier.last()?)));
+    let mut tiers = tiers.iter().filter_map(|tier| Some((*tier.first()?, *tier.last()?)));
     let first = tiers.clone().next();
-    let reached = tiers.filter(|(older, _)| age.0 > older * HOUR.0).last();
+    let reached = tiers.rfind(|(older, _)| age.0 > older * HOUR.0);
     reached.or(first).map_or(Millis(0), |(_, period)| Millis(period * HOUR.0 / 2 * 3))
 }
 
