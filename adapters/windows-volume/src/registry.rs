@@ -109,7 +109,9 @@ impl Registry {
         let mut left = MOST_HELD;
         let mut holds = |bytes: usize| {
             left = left.checked_sub(bytes).ok_or_else(|| {
-                VolumeError::Hive("its paths and values take more memory than those of any small volume".to_owned())
+                VolumeError::Hive(
+                    "its paths and values take more memory than those of any small volume".to_owned(),
+                )
             })?;
             Ok(())
         };
