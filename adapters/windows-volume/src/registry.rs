@@ -17,7 +17,8 @@ const DATA_IN_VALUE: usize = 8;
 /// Type of a value that is a number of 32 bits.
 const NUMBER: u32 = 4;
 /// Most bytes of paths, values and descriptors that a hive may hold, taken together: many times
-/// what one of a small volume has. A hive in which a key is below itself would have no end.
+/// what one of a small volume has. The path of a key repeats those above it, so that the paths of
+/// a small hive can take gigabytes.
 const MOST_HELD: usize = 64 << 20;
 
 /// When a driver or service starts, as the hive stores it.
@@ -108,7 +109,9 @@ impl Registry {
         let mut left = MOST_HELD;
         let mut holds = |bytes: usize| {
             left = left.checked_sub(bytes).ok_or_else(|| {
-                VolumeError::Hive("it holds more than a hive can, or a key is below itself".to_owned())
+                VolumeError::Hive(
+                    "its paths and values take more memory than those of any small volume".to_owned(),
+                )
             })?;
             Ok(())
         };
