@@ -122,8 +122,8 @@ fn machine(name: &str, lines: &[&CycleLine]) -> Result<Findings> {
     for series in all_series(lines) {
         let judged = series.judge();
         findings.series += 1;
-        findings.growing += usize::from(judged.trend == Trend::Grows);
-        findings.undecided += usize::from(judged.trend == Trend::Undecided);
+        findings.growing += usize::from(series.counts && judged.trend == Trend::Grows);
+        findings.undecided += usize::from(series.counts && judged.trend == Trend::Undecided);
         if judged.trend == Trend::TooFew {
             findings.verdict = findings.verdict.and(Verdict::Unknown);
         }
@@ -169,7 +169,7 @@ fn all_series(lines: &[&CycleLine]) -> Vec<Series> {
     let run = of(|line| line.disk.run);
     let added = run.windows(2).map(|pair| (pair[1] - pair[0]).max(0.0)).collect();
     let mut all = vec![
-        Series::new("time", Unit::Milliseconds, of(|line| line.ms)),
+        Series::new("time by the clock, not judged", Unit::Milliseconds, of(|line| line.ms)).only_shown(),
         Series::new("disk that a cycle adds to the evidence", Unit::Bytes, added),
         Series::new("disk of the core's state", Unit::Bytes, of(|line| line.disk.core)),
     ];
@@ -179,7 +179,9 @@ fn all_series(lines: &[&CycleLine]) -> Vec<Series> {
             let value = |line: &&CycleLine| line.processes.get(kind).map_or(0, value) as f64;
             lines.iter().map(value).collect::<Vec<_>>()
         };
+        let each = of(|usage| usage.processor).windows(2).map(|pair| (pair[1] - pair[0]).max(0.0)).collect();
         all.extend([
+            Series::new(format!("{kind}: processor time of a cycle"), Unit::Milliseconds, each),
             Series::new(format!("{kind}: memory"), Unit::Bytes, of(|usage| usage.resident)),
             Series::new(format!("{kind}: open files"), Unit::Pieces, of(|usage| usage.files)),
             Series::new(format!("{kind}: threads"), Unit::Pieces, of(|usage| usage.threads)),
@@ -204,7 +206,8 @@ mod tests {
         let line = |cycle: u32| {
             let noise = u64::from(cycle * 37 % 11) * 40_960;
             let resident = 100 * MIB + noise + leak * u64::from(cycle);
-            let usage = Usage { processes: 1, resident, files: 40, threads: 9 };
+            let processor = 700 * u64::from(cycle) + u64::from(cycle * 29 % 7) * 10;
+            let usage = Usage { processes: 1, resident, files: 40, threads: 9, processor };
             CycleLine {
                 cycle,
                 of: cycles,

@@ -28,6 +28,8 @@ pub(super) struct Series {
     pub(super) unit: Unit,
     /// One value for each cycle, in order.
     pub(super) values: Vec<f64>,
+    /// Whether growth of it counts. What other programs of the host change is only shown.
+    pub(super) counts: bool,
 }
 
 /// Whether it grows.
@@ -53,7 +55,12 @@ pub(super) struct Judged {
 
 impl Series {
     pub(super) fn new(name: impl Into<String>, unit: Unit, values: Vec<f64>) -> Self {
-        Self { name: name.into(), unit, values }
+        Self { name: name.into(), unit, values, counts: true }
+    }
+
+    /// The same, if growth of it is only shown.
+    pub(super) fn only_shown(self) -> Self {
+        Self { counts: false, ..self }
     }
 
     /// Judges it without its first values.

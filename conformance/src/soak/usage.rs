@@ -5,6 +5,7 @@ use std::path::Path;
 
 use camino::Utf8Path;
 use lifetime::groups;
+use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, getpid};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,9 @@ pub(super) struct Usage {
     /// Open file descriptors.
     pub(super) files: u64,
     pub(super) threads: u64,
+    /// Processor time since they started, in milliseconds.
+    #[serde(default)]
+    pub(super) processor: u64,
 }
 
 impl Usage {
@@ -35,16 +39,18 @@ impl Usage {
         self.resident += other.resident;
         self.files += other.files;
         self.threads += other.threads;
+        self.processor += other.processor;
     }
 
     /// What a process holds; `None` if it has ended.
     fn of(pid: Pid) -> Option<Self> {
         let dir = format!("/proc/{}", pid.as_raw_nonzero());
         let (resident, threads) = parse_status(&std::fs::read_to_string(format!("{dir}/status")).ok()?)?;
+        let processor = parse_processor_time(&std::fs::read_to_string(format!("{dir}/stat")).ok()?)?;
         let files = std::fs::read_dir(format!("{dir}/fd")).ok()?.count() as u64;
         // Looking at one's own descriptors takes one.
         let files = files - u64::from(pid == getpid());
-        Some(Self { processes: 1, resident, files, threads })
+        Some(Self { processes: 1, resident, files, threads, processor })
     }
 }
 
@@ -55,6 +61,14 @@ fn parse_status(status: &str) -> Option<(u64, u64)> {
         line.split_whitespace().next()?.parse::<u64>().ok()
     };
     Some((field("VmRSS:")? * 1024, field("Threads:")?))
+}
+
+/// Milliseconds on a processor, of the process and of the kernel for it, from `/proc/PID/stat`.
+fn parse_processor_time(stat: &str) -> Option<u64> {
+    // The 14th and 15th field; the name, which is the second, may contain spaces.
+    let (_, after) = stat.rsplit_once(')')?;
+    let ticks = after.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().ok());
+    Some(ticks.sum::<Option<u64>>()? * 1_000 / clock_ticks_per_second())
 }
 
 /// What this process, the core that it started and its storage daemons hold now. Kinds of which
@@ -149,6 +163,10 @@ mod tests {
         assert_eq!(parse_status("Name:\tx\n"), None);
         assert_eq!(parse_stat("7 (a (b) c) S 3 9 9 0"), Some(("a (b) c", 3, 9)));
         assert_eq!(parse_stat("7 (a"), None);
+        let ticks = 3 * clock_ticks_per_second();
+        let stat = format!("7 (a (b) c) S 3 9 9 0 0 0 0 0 0 0 {ticks} {ticks} 5 5");
+        assert_eq!(parse_processor_time(&stat), Some(6_000));
+        assert_eq!(parse_processor_time("7 (a) S 3"), Some(0));
     }
 
     #[test]

@@ -159,7 +159,10 @@ pub const CHECKS: &[Check] = &[
         work: Work::Cargo(&["xtask", "torture", "--kills", "4", "--scenario", "sim-vmware-azure"]),
     },
     Check { name: "runs that lack something", work: Work::Cargo(&["xtask", "exhaust", "--short"]) },
-    Check { name: "many cycles, judged for growth", work: Work::Cargo(&["xtask", "soak", "--cycles", "40"]) },
+    Check {
+        name: "many cycles, judged for growth",
+        work: Work::Cargo(&["xtask", "soak", "--cycles", "300"]),
+    },
     Check {
         name: "examples in the documentation",
         work: Work::Tests(&["test", "--quiet", "--workspace", "--doc", "--no-fail-fast"]),
