@@ -8,8 +8,8 @@ use nbd::Extent;
 pub enum TrackerLie {
     /// What a guest writes while a snapshot is closed is not recorded (VMware KB 2136854).
     OmitsWhileClosing,
-    /// Closing a snapshot has ended, but the site still merges it: what a guest writes until
-    /// [`MERGING`] has passed is not recorded (kubev2v/forklift#1193).
+    /// Closing a snapshot has ended, but the site still merges it: what a guest writes in the next
+    /// twenty seconds is not recorded (kubev2v/forklift#1193).
     OmitsWhileMerging,
     /// It names nothing in the second half of a disk (VMware KB 2090639).
     OmitsSecondHalf,
