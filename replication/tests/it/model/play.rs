@@ -395,7 +395,9 @@ impl Play {
             JobState::CompletedWithWarning
                 if matches!(expected_end, ExpectedEnd::Warns | ExpectedEnd::Open) =>
             {
-                self.done(ask, true, Required::Prefix(None))?;
+                // A failback loses nothing, whatever it warns of.
+                let is_back = self.model.item.as_ref().is_some_and(|item| item.active == Side::Recovery);
+                self.done(ask, true, if is_back { required } else { Required::Prefix(None) })?;
             }
             JobState::Failed if matches!(expected_end, ExpectedEnd::Fails | ExpectedEnd::Open) => {
                 self.model.failed(ask, expected_end);

@@ -27,6 +27,8 @@ pub struct Item {
     pub incomplete: bool,
     /// A failback that has synchronised waits to be completed (HF-08).
     pub waits: bool,
+    /// The primary machine still ran when that failback began.
+    pub ran_beside: Option<bool>,
     /// A commit was interrupted after it had begun to delete points, so that no other point can be
     /// chosen.
     pub fixed: Option<bool>,
@@ -186,7 +188,8 @@ impl Model {
             Ask::FailOver(_) | Ask::Complete if conditions.lost == [false; 2] && !conditions.cut[from] => {
                 match (serving, conditions.refuses_shutdown[from]) {
                     (Some(Power::On), true) if !self.waits_first(ask) => ExpectedEnd::Fails,
-                    (Some(Power::On), _) => ExpectedEnd::Succeeds,
+                    (Some(Power::On), _) if ask == Ask::Complete => reports_beside(item.ran_beside),
+                    (Some(Power::On), _) => reports_beside(self.power[to].map(|power| power == Power::On)),
                     _ => ExpectedEnd::Open,
                 }
             }
@@ -346,8 +349,13 @@ impl Model {
 
     /// Updates item and machines when a data synchronisation waits to be completed.
     pub fn waiting(&mut self) {
+        let ran = self.power[0].map(|power| power == Power::On);
         self.power[0] = Some(Power::Off);
         if let Some(item) = self.item.as_mut() {
+            // A failback that goes on after a restart of the core has been here before.
+            if !item.waits {
+                item.ran_beside = ran;
+            }
             (item.waits, item.incomplete) = (true, true);
         }
     }
@@ -356,6 +364,16 @@ impl Model {
         self.conditions.lost[index(side)] = true;
         let power = &mut self.power[index(side)];
         *power = power.map(|power| if power == Power::On { Power::Off } else { power });
+    }
+}
+
+/// The end of a failback before which the primary machine ran, or not, or perhaps (FX-25). After a
+/// reprotection it does not run.
+fn reports_beside(ran: Option<bool>) -> ExpectedEnd {
+    match ran {
+        Some(true) => ExpectedEnd::Warns,
+        Some(false) => ExpectedEnd::Succeeds,
+        None => ExpectedEnd::Open,
     }
 }
 
@@ -369,6 +387,7 @@ impl Item {
             test_failover_performed: false,
             incomplete: false,
             waits: false,
+            ran_beside: Some(false),
             fixed: Some(false),
             chosen: Some(true),
             since,
