@@ -395,9 +395,7 @@ impl Play {
             JobState::CompletedWithWarning
                 if matches!(expected_end, ExpectedEnd::Warns | ExpectedEnd::Open) =>
             {
-                // A failback loses nothing, whatever it warns of.
-                let is_back = self.model.item.as_ref().is_some_and(|item| item.active == Side::Recovery);
-                self.done(ask, true, if is_back { required } else { Required::Prefix(None) })?;
+                self.done(ask, true, if self.model.is_away() { required } else { Required::Prefix(None) })?;
             }
             JobState::Failed if matches!(expected_end, ExpectedEnd::Fails | ExpectedEnd::Open) => {
                 self.model.failed(ask, expected_end);

@@ -167,6 +167,12 @@ impl Model {
         }
     }
 
+    /// Whether the machine has failed over, so that the next failover is a failback, which
+    /// loses nothing whatever it warns of.
+    pub fn is_away(&self) -> bool {
+        self.item.as_ref().is_some_and(|item| item.active == Side::Recovery)
+    }
+
     /// How an accepted job has to end.
     pub fn expected_end(&self, ask: Ask) -> ExpectedEnd {
         let conditions = &self.conditions;
