@@ -33,7 +33,8 @@
 //!   application-consistent one within [`Policy::app_consistent_every`]. Points that can no longer
 //!   be chosen are merged away at any time, or never, within [`Policy::most_points`].
 //! - **Thinning.** Within the retention time a core may keep fewer of the older points, or all of
-//!   them. It keeps one of each period that EX-R4 gives for their age (FX-64).
+//!   them. It keeps at least one of each period that the profile gives for their age
+//!   (`thinning_tiers_hours`, EX-R4, FX-64).
 //! - **Crash consistency.** A crash-consistent point holds what a disk holds that has lost power:
 //!   everything up to a flush of the guest, and any of the writes between that and the next flush.
 //! - **Health.** Replication that fails is [`Health::Critical`] in the end and may be

@@ -35,6 +35,18 @@ impl Work {
             (Ok(()), None) => Self::GoesOn,
         }
     }
+
+    /// The same, unless the guest stood still before. `starved` says whether its host kept it from
+    /// running.
+    fn after(self, longest: Option<Silence>, starved: impl FnOnce() -> Option<String>) -> Self {
+        match longest {
+            Some(silence) if self == Self::GoesOn && silence.lasted > LONGEST_SILENCE => match starved() {
+                Some(why) => Self::Starved(format!("{silence}; {why}")),
+                None => Self::Stopped(silence.to_string()),
+            },
+            _ => self,
+        }
+    }
 }
 
 impl std::fmt::Display for Work {
@@ -70,17 +82,8 @@ impl<'a> AtWork<'a> {
     /// Whether the guest has worked all the time until a wait for its work ended.
     pub(crate) fn until(&self, ended: harness::Result<()>) -> Work {
         let witness = self.running.boot.guest.witness();
-        let work = Work::of(ended, witness.trouble());
-        match Silence::longest(&witness.acks(), self.began) {
-            Some(silence) if work == Work::GoesOn && silence.lasted > LONGEST_SILENCE => {
-                let silence = silence.to_string();
-                match self.watched.starved() {
-                    Some(why) => Work::Starved(format!("{silence}; {why}")),
-                    None => Work::Stopped(silence),
-                }
-            }
-            _ => work,
-        }
+        let silence = Silence::longest(&witness.acks(), self.began);
+        Work::of(ended, witness.trouble()).after(silence, || self.watched.starved())
     }
 }
 
@@ -150,5 +153,16 @@ mod tests {
         // What was acknowledged before does not count, nor does the silence up to then.
         let earlier = Silence::longest(&[heard(7, 50), heard(8, 55)], began + Duration::from_secs(53));
         assert_eq!(earlier.map(|s| (s.before, s.lasted.as_secs())), Some((8, 2)));
+    }
+
+    #[test]
+    fn a_guest_that_stood_still_has_stopped_although_it_writes_again() {
+        let silence = |seconds| Some(Silence { before: 9, lasted: Duration::from_secs(seconds) });
+        let bound = LONGEST_SILENCE.as_secs();
+        assert_eq!(Work::GoesOn.after(None, || None), Work::GoesOn);
+        assert_eq!(Work::GoesOn.after(silence(bound), || None), Work::GoesOn);
+        assert!(matches!(Work::GoesOn.after(silence(bound + 1), || None), Work::Stopped(_)));
+        let starved = Work::GoesOn.after(silence(bound + 1), || Some("its host was busy".to_owned()));
+        assert!(matches!(starved, Work::Starved(_)));
     }
 }

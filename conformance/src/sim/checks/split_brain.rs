@@ -1,7 +1,8 @@
 //! The old machine runs again after a failover (FX-25, FX-26).
 
 use contract::{
-    DataSync, ErrorCode, FailoverRequest, Health, ItemId, ItemView, JobState, Platform, PointChoice,
+    CoreError, DataSync, ErrorCode, FailoverRequest, Health, ItemId, ItemView, JobId, JobState, Platform,
+    PointChoice,
 };
 use simulator::SimProfile;
 use simulator::testbed::{BACK, BOOT, HOUR, INTERVAL};
@@ -83,29 +84,44 @@ async fn runs_before_commit(testbed: &Testbed, rules: &mut RuleLog) -> Result<()
     reprotect_and_come_back(testbed, rules, &item, noticed).await
 }
 
+/// Whether the operation that leads back was done although the old machine ran. A core may refuse it
+/// as long as that runs; the old machine is off afterwards. FX-25: the end of the operation reports
+/// it, unless it was `noticed` before.
+async fn goes_on(
+    testbed: &Testbed,
+    rules: &mut RuleLog,
+    (what, asked): (&str, Result<JobId, CoreError>),
+    noticed: bool,
+) -> Result<bool, EarlyEnd> {
+    let done = match asked {
+        Ok(job) => Some(testbed.ended(&job).await?),
+        Err(error) if error.code == ErrorCode::NotSupported => return Err(error.into()),
+        Err(_) => None,
+    };
+    let noticed = noticed || done.as_ref().is_none_or(|job| job.state != JobState::Completed);
+    let state = done.as_ref().map(|job| job.state);
+    let found = format!("the old machine ran for an hour; noticed: {noticed}; {what}: {state:?}");
+    rules.check(FX_25, noticed, found);
+    let is_done = done.as_ref().is_some_and(succeeded);
+    if !is_done {
+        testbed.primary.power_off(&"web".into()).await?;
+    }
+    Ok(is_done)
+}
+
 async fn reprotect_and_come_back(
     testbed: &Testbed,
     rules: &mut RuleLog,
     item: &ItemId,
-    mut noticed: bool,
+    noticed: bool,
 ) -> Result<(), EarlyEnd> {
     let back = FailoverRequest::unplanned(item, BACK);
     let what = (FX_26, "a failover to the side of the old machine before the reprotection");
     let codes = [ErrorCode::NotAllowedInState, ErrorCode::WrongDirection, ErrorCode::NoRecoveryPoint];
     forbids(testbed, rules, what, &codes, testbed.core.failover(&back)).await?;
     let request = testbed.reprotection(item, BACK);
-    // A core may refuse as long as the old machine runs.
-    let done = match testbed.core.reprotect(&request).await {
-        Ok(job) => Some(testbed.ended(&job).await?),
-        Err(error) if error.code == ErrorCode::NotSupported => return Err(error.into()),
-        Err(_) => None,
-    };
-    noticed |= done.as_ref().is_none_or(|job| job.state != JobState::Completed);
-    let state = done.as_ref().map(|job| job.state);
-    let found = format!("the old machine ran for an hour; noticed: {noticed}; the reprotection: {state:?}");
-    rules.check(FX_25, noticed, found);
-    if !done.as_ref().is_some_and(succeeded) {
-        testbed.primary.power_off(&"web".into()).await?;
+    let asked = testbed.core.reprotect(&request).await;
+    if !goes_on(testbed, rules, ("the reprotection", asked), noticed).await? {
         let again = testbed.reprotect(&request).await;
         succeeds(rules, (FX_26, "a reprotection once the old machine is off"), again)?;
     }
@@ -124,21 +140,11 @@ async fn runs_before_failback(testbed: &Testbed, rules: &mut RuleLog) -> Result<
     let before = testbed.item(&item).await?;
     testbed.primary.start(&"web".into()).await?;
     testbed.advance(HOUR).await;
-    let mut noticed = is_noticed(&before, &testbed.item(&item).await?);
+    let noticed = is_noticed(&before, &testbed.item(&item).await?);
     let sync = Some(DataSync::DuringFailover);
     let request = FailoverRequest { data_sync: sync, ..FailoverRequest::planned(&item, BACK) };
-    // A core may refuse as long as the old machine runs.
-    let done = match testbed.core.failover(&request).await {
-        Ok(job) => Some(testbed.ended(&job).await?),
-        Err(error) if error.code == ErrorCode::NotSupported => return Err(error.into()),
-        Err(_) => None,
-    };
-    noticed |= done.as_ref().is_none_or(|job| job.state != JobState::Completed);
-    let state = done.as_ref().map(|job| job.state);
-    let found = format!("the old machine ran for an hour; noticed: {noticed}; the failback: {state:?}");
-    rules.check(FX_25, noticed, found);
-    if !done.as_ref().is_some_and(succeeded) {
-        testbed.primary.power_off(&"web".into()).await?;
+    let asked = testbed.core.failover(&request).await;
+    if !goes_on(testbed, rules, ("the failback", asked), noticed).await? {
         let again = testbed.completed(testbed.core.failover(&request).await).await;
         succeeds(rules, (FX_26, "a failback once the old machine is off"), again)?;
     }
