@@ -84,9 +84,9 @@ async fn runs_before_commit(testbed: &Testbed, rules: &mut RuleLog) -> Result<()
     reprotect_and_come_back(testbed, rules, &item, noticed).await
 }
 
-/// Whether the operation that leads back was done although the old machine ran. A core may refuse it
-/// as long as that runs; the old machine is off afterwards. FX-25: the end of the operation reports
-/// it, unless it was `noticed` before.
+/// Whether the operation that leads back was done although the old machine ran. A core may refuse
+/// it as long as that runs; the old machine is off afterwards. FX-25: the end of the operation
+/// reports it, unless it was `noticed` before.
 async fn goes_on(
     testbed: &Testbed,
     rules: &mut RuleLog,
