@@ -128,6 +128,7 @@ impl Monitor {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         lock(&self.pending).insert(id, sender);
+        let _awaited = Awaited { pending: &self.pending, id };
         let mut line = json!({"execute": command, "arguments": arguments, "id": id}).to_string();
         line.push('\n');
         write_log(&self.log, '>', line.trim_end());
@@ -222,6 +223,18 @@ impl Monitor {
     }
 }
 
+/// A command that waits for its answer. Nobody waits for it any more once this is dropped.
+struct Awaited<'a> {
+    pending: &'a Pending,
+    id: u64,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        lock(self.pending).remove(&self.id);
+    }
+}
+
 /// Where what a process says goes.
 struct Heard {
     log: Arc<std::sync::Mutex<std::fs::File>>,
@@ -282,5 +295,34 @@ mod tests {
         assert!(!found_no_space(&event("BLOCK_IO_ERROR", false)));
         assert!(!found_no_space(&event("STOP", true)));
         assert!(!found_no_space(&json!({"event": "BLOCK_IO_ERROR"})));
+    }
+
+    /// The other side of a monitor: greets, and then answers nothing but the negotiation.
+    async fn answer_only_negotiation(stream: UnixStream) {
+        let (reader, mut writer) = stream.into_split();
+        writer.write_all(b"{\"QMP\": {}}\n").await.expect("the monitor reads");
+        let mut lines = BoundedLines::with_limit(reader, LONGEST_MESSAGE);
+        while let Some(line) = lines.next().await {
+            let Line::Whole(line) = line else { continue };
+            let command: Value = serde_json::from_slice(line).expect("a command");
+            if command["execute"] == "qmp_capabilities" {
+                let answer = json!({"return": {}, "id": command["id"]}).to_string() + "\n";
+                writer.write_all(answer.as_bytes()).await.expect("the monitor reads");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_remains_of_a_command_whose_caller_stops_waiting() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = Utf8Path::from_path(dir.path()).expect("UTF-8").join("qmp.log");
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        tokio::spawn(answer_only_negotiation(theirs));
+        let monitor = Monitor::greet("guest", ours, &log).await.expect("it greets");
+
+        let command = monitor.execute("query-status", json!({}));
+        tokio::time::timeout(Duration::ZERO, command).await.expect_err("nobody answers");
+
+        assert!(lock(&monitor.pending).is_empty());
     }
 }
