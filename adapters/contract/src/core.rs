@@ -54,7 +54,10 @@ pub trait ReplicationCore: Send + Sync {
         unsupported("update_policy", (id, policy))
     }
 
-    /// Deletes a policy that no item uses, and its failback policy.
+    /// Deletes a policy that no item uses, and its failback policy (FX-49).
+    ///
+    /// # Errors
+    /// `in-use` while an item uses the policy; `read-only` for a failback policy.
     async fn delete_policy(&self, id: &PolicyId) -> Result<(), CoreError> {
         unsupported("delete_policy", id)
     }

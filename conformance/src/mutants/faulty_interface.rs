@@ -210,7 +210,15 @@ impl ReplicationCore for FaultyInterface {
     }
 
     async fn delete_policy(&self, id: &PolicyId) -> Result<(), CoreError> {
-        self.core.delete_policy(id).await
+        if self.has(InterfaceFault::KeepsDeletedPolicies) {
+            return Ok(());
+        }
+        match self.core.delete_policy(id).await {
+            Err(error) if error.code == ErrorCode::InUse && self.has(InterfaceFault::DeletesUsedPolicies) => {
+                Ok(())
+            }
+            answer => answer,
+        }
     }
 
     async fn policies(&self) -> Result<Vec<PolicyView>, CoreError> {

@@ -116,4 +116,8 @@ pub enum InterfaceFault {
     ForgetsPolicies,
     /// Shows only plans that were made since it was opened.
     ForgetsPlans,
+    /// Accepts the deletion of a policy that an item uses.
+    DeletesUsedPolicies,
+    /// Accepts the deletion of policies and keeps them.
+    KeepsDeletedPolicies,
 }

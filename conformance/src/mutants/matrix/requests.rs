@@ -120,6 +120,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[PO_01],
     ),
     Mutant::new(
+        Class::PreconditionIgnored,
+        "deletes-used-policies",
+        "accepts the deletion of a policy that an item uses (RamenDR/ramen#953)",
+        Kind::Interface(InterfaceFault::DeletesUsedPolicies),
+        &[FX_49],
+    ),
+    Mutant::new(
+        Class::RequestIgnored,
+        "keeps-deleted-policies",
+        "accepts the deletion of policies and keeps them",
+        Kind::Interface(InterfaceFault::KeepsDeletedPolicies),
+        &[FX_49],
+    ),
+    Mutant::new(
         Class::SettingsIgnored,
         "loose-failback-policy",
         "gives failback policies the longest retention and no server, and accepts changes to them",

@@ -1,6 +1,10 @@
 //! What a replication policy promises, out of the primary site and back (PO, MO-01).
 
-use contract::{Consistency, Direction, ErrorCode, FailoverRequest, Health, Millis, PointChoice, Policy};
+use std::collections::BTreeSet;
+
+use contract::{
+    Consistency, Direction, ErrorCode, FailoverRequest, Health, Millis, PointChoice, Policy, PolicyId,
+};
 use simulator::testbed::{BACK, BOOT, HOUR, INTERVAL, POLICY, low_write_machine};
 use simulator::{SimFault, SimInstall};
 
@@ -35,6 +39,7 @@ pub(crate) const CHECKS: &[Check] = &[
         || Setup::vmware().with_policy(|p| Policy { interval: Millis(5 * MINUTE), most_points: None, ..p }),
         back_to_site
     ),
+    check!("a policy is deleted only once no item uses it", &[FX_49], Setup::vmware, deletion),
     check!(
         "health shows data that is too old, a cut link, and applications that cannot be quiesced",
         &[MO_01],
@@ -130,6 +135,31 @@ async fn back_to_site(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
     testbed.advance(BOOT).await;
     check_returned(rules, RP_17, testbed, ("web", &testbed.primary))?;
     Ok(())
+}
+
+/// RamenDR/ramen#953: machines could not be failed over any more whose policy had been deleted.
+async fn deletion(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 2).await?;
+    let before = policy_ids(testbed).await?;
+    let answer = testbed.core.delete_policy(&POLICY.into()).await.map_err(|error| error.code);
+    if answer == Err(ErrorCode::NotSupported) {
+        return Err(EarlyEnd::unsupported(FX_49, "deletion of policies"));
+    }
+    let kept = policy_ids(testbed).await? == before;
+    let found = format!("the deletion of a policy in use: {answer:?}; the policies are the same: {kept}");
+    rules.check(FX_49, answer.is_err() && kept, found);
+    testbed.wait_for_points(&item, 5).await?;
+    testbed.completed(testbed.core.disable_protection(&item).await).await?;
+    let answer = testbed.core.delete_policy(&POLICY.into()).await.map_err(|error| error.code);
+    let left = policy_ids(testbed).await?;
+    let found = format!("the deletion of a policy that no item uses: {answer:?}; policies left: {left:?}");
+    rules.check(FX_49, answer.is_ok() && left.is_empty(), found);
+    Ok(())
+}
+
+async fn policy_ids(testbed: &Testbed) -> Result<BTreeSet<PolicyId>, EarlyEnd> {
+    Ok(testbed.core.policies().await?.into_iter().map(|view| view.id).collect())
 }
 
 async fn health(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
