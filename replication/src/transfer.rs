@@ -43,17 +43,29 @@ pub(crate) fn send(source: &Source, sink: Sink<'_>, progress: &dyn Fn(u64)) -> R
 }
 
 fn send_changed(source: &Source, context: &str, sink: Sink<'_>) -> Result<(), CoreError> {
-    let mut client = Client::connect_with(&source.uri, &[context]).map_err(nbd_error)?;
-    let dirty = client.extents(context).map_err(nbd_error)?;
+    let (mut client, pieces) = changed_pieces(&source.uri, context, source.grain)?;
     let mut buffer = vec![0; WINDOW as usize];
-    for range in whole_grains(&dirty, source.grain, client.size()) {
-        for (offset, length) in windows(range.start, range.end - range.start) {
-            let part = &mut buffer[..length as usize];
-            client.read(offset, part).map_err(nbd_error)?;
-            sink(offset, part)?;
-        }
+    for (offset, length) in pieces {
+        let part = &mut buffer[..length as usize];
+        client.read(offset, part).map_err(nbd_error)?;
+        sink(offset, part)?;
     }
     Ok(())
+}
+
+/// Connects to a disk and asks what has changed, by a meta context: pieces of at most a window,
+/// with offset and length in bytes, in order.
+pub(crate) fn changed_pieces(
+    uri: &str,
+    context: &str,
+    grain: u64,
+) -> Result<(Client, Vec<(u64, u64)>), CoreError> {
+    let mut client = Client::connect_with(uri, &[context]).map_err(nbd_error)?;
+    let dirty = client.extents(context).map_err(nbd_error)?;
+    let ranges = whole_grains(&dirty, grain, client.size());
+    let pieces = ranges.into_iter().flat_map(|range| windows(range.start, range.end - range.start));
+    let pieces = pieces.collect();
+    Ok((client, pieces))
 }
 
 /// The dirty extents, widened to whole grains and joined where they meet.
