@@ -3,14 +3,8 @@
 use contract::{CoreError, ErrorCode};
 
 use crate::sync::{AtomicU64, Ordering};
-use crate::transfer::{Lane, REPORT_EVERY, Source, WINDOW, write};
+use crate::transfer::{Lane, REPORT_EVERY, Source, WINDOW, lanes_over, write};
 use crate::windows::Windows;
-
-/// Number of windows in flight, each with its own connections: enough to keep both servers busy.
-const LANES: usize = 8;
-/// Bytes after which what was written is made durable, so that the storage works during the copy
-/// and not only after it.
-const FLUSH_EVERY: u64 = 64 * WINDOW;
 
 /// How disks are copied.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +26,10 @@ pub(crate) fn copy(
 ) -> Result<u64, CoreError> {
     let mut first: Vec<Lane> = disks.iter().map(Lane::open).collect::<Result<_, _>>()?;
     let several = first.iter().try_fold(true, |all, lane| Ok::<_, CoreError>(all && lane.allows_more()?))?;
-    let more = if several { LANES - 1 } else { 0 };
+    let more = if several { lanes_over(disks.len()) - 1 } else { 0 };
     let beside = || first.iter().zip(disks).map(|(lane, disk)| lane.beside(disk)).collect();
     let others: Vec<Vec<Lane>> = (0..more).map(|_| beside()).collect::<Result<_, _>>()?;
-    let work = Work::new(&first, manner, several, progress);
+    let work = Work::new(&first, manner.clears, progress);
     let shared = &work;
     std::thread::scope(|scope| {
         let spawn = |mut lanes: Vec<Lane>| scope.spawn(move || shared.run(&mut lanes));
@@ -57,21 +51,17 @@ struct Work<'a> {
     /// One step for each window of each disk.
     windows: Windows,
     sizes: Vec<u64>,
-    manner: Manner,
-    /// Whether a flush reaches what other lanes have written.
-    several: bool,
+    clears: bool,
     compared: AtomicU64,
-    written: AtomicU64,
     progress: &'a (dyn Fn(u64) + Sync),
 }
 
 impl<'a> Work<'a> {
-    fn new(lanes: &[Lane], manner: Manner, several: bool, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
+    fn new(lanes: &[Lane], clears: bool, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
         let sizes: Vec<_> = lanes.iter().map(Lane::size).collect();
         let most = sizes.iter().map(|size| size.div_ceil(WINDOW)).max().unwrap_or(0);
-        let [compared, written] = [0, 0].map(AtomicU64::new);
         let windows = Windows::new(most * sizes.len() as u64, 1);
-        Self { windows, sizes, manner, several, compared, written, progress }
+        Self { windows, sizes, clears, compared: AtomicU64::new(0), progress }
     }
 
     /// Copies one window after another until none is left.
@@ -94,17 +84,12 @@ impl<'a> Work<'a> {
         }
         let mut bytes = 0;
         lane.compare(offset, length, &mut |replica, at, run| {
-            if !self.manner.clears && run.iter().all(|byte| *byte == 0) {
+            if !self.clears && run.iter().all(|byte| *byte == 0) {
                 return Ok(());
             }
             bytes += run.len() as u64;
             write(replica, at, run)
         })?;
-        let before = self.written.fetch_add(bytes, Ordering::Relaxed);
-        let is_due = before / FLUSH_EVERY != (before + bytes) / FLUSH_EVERY;
-        if is_due && self.several && self.manner.flushes {
-            lane.flush()?;
-        }
         Ok(bytes)
     }
 }

@@ -15,11 +15,9 @@ use crate::disk_writers::DiskWriters;
 use crate::exports::open_all;
 use crate::fault_hook::{Extent, FaultHook, Flushes};
 use crate::point_volumes::Build;
-use crate::transfer::{WINDOW, blocking, changed_pieces, nbd_error};
+use crate::transfer::{WINDOW, blocking, changed_pieces, lanes_over, nbd_error};
 use crate::windows::Windows;
 
-/// Most lanes of a transfer.
-const LANES: u64 = 8;
 /// A lane for each so many bytes: for less, its connections cost more than they bring.
 const LANE_EACH: u64 = WINDOW;
 
@@ -85,15 +83,16 @@ fn copy(ends: &Ends, grain: u64, alterations: &Alterations) -> Result<u64, Failu
         pieces.extend(changed.into_iter().map(|(offset, length)| Piece { disk, offset, length }));
         sources.push(client);
     }
-    let writers = DiskWriters::connect(&ends.to, alterations.flushes).map_err(Failure::Target)?;
-    let mut lanes = vec![Lane { sources, writers, buffer: vec![0; WINDOW as usize] }];
-    let bytes: u64 = pieces.iter().map(|piece| piece.length).sum();
     // Whoever alters transfers sees them in order.
     let alters = alterations.hook.is_some();
+    let writers = DiskWriters::connect(&ends.to, alterations.flushes, !alters).map_err(Failure::Target)?;
+    let mut lanes = vec![Lane { sources, writers, buffer: vec![0; WINDOW as usize] }];
+    let bytes: u64 = pieces.iter().map(|piece| piece.length).sum();
     if !alters && lanes[0].allows_more()? {
         // All disks side by side.
         pieces.sort_by_key(|piece| (piece.offset, piece.disk));
-        for _ in 1..(bytes / LANE_EACH).clamp(1, LANES) {
+        let most = lanes_over(ends.from.len()) as u64;
+        for _ in 1..(bytes / LANE_EACH).clamp(1, most) {
             lanes.push(Lane::open(ends)?);
         }
     }
@@ -104,8 +103,7 @@ fn copy(ends: &Ends, grain: u64, alterations: &Alterations) -> Result<u64, Failu
         if number == 0 {
             lane.writers.flush().map_err(Failure::Target)?;
         }
-        // A hook may let one piece be written over another.
-        if alters { Ok(()) } else { lane.writers.check().map_err(Failure::Target) }
+        lane.writers.check().map_err(Failure::Target)
     })?;
     Ok(work.windows.into_written())
 }
@@ -128,7 +126,7 @@ impl Lane {
     fn open(ends: &Ends) -> Result<Self, Failure> {
         let from = ends.from.iter().map(|(uri, _)| Client::connect(uri));
         let sources = from.collect::<Result<_, _>>().map_err(|error| Failure::Source(nbd_error(error)))?;
-        let writers = DiskWriters::connect(&ends.to, Flushes::All).map_err(Failure::Target)?;
+        let writers = DiskWriters::connect(&ends.to, Flushes::All, true).map_err(Failure::Target)?;
         Ok(Self { sources, writers, buffer: vec![0; WINDOW as usize] })
     }
 
@@ -313,7 +311,7 @@ mod tests {
         machine.copy(&UNALTERED).unwrap_err();
         let reads = machine.from[0].reads();
         // Each lane may have begun a piece, and fails at its first write.
-        assert!((1..=LANES).contains(&reads), "{reads} of 64 pieces were read");
+        assert!((1..=lanes_over(1) as u64).contains(&reads), "{reads} of 64 pieces were read");
     }
 
     #[test]

@@ -6,12 +6,18 @@ use nbd::Client;
 use crate::fault_hook::Flushes;
 use crate::transfer::{WINDOW, nbd_error, write};
 
+/// Most writes that are remembered until they are checked, so that memory stays bounded.
+const MOST_UNCHECKED: usize = 1 << 16;
+
 /// Connections to the disks of a new point.
 pub(crate) struct DiskWriters {
     /// Those of each disk.
     clients: Vec<Vec<Client>>,
     flushes: Flushes,
-    written: Vec<Written>,
+    /// Number of writes.
+    count: usize,
+    /// What is not checked yet. `None`: nothing is to be checked.
+    unchecked: Option<Vec<Written>>,
 }
 
 /// A write that was acknowledged.
@@ -27,11 +33,13 @@ struct Written {
 }
 
 impl DiskWriters {
-    pub(crate) fn connect(uris: &[String], flushes: Flushes) -> Result<Self, CoreError> {
+    /// Connects to disks. Without `checks`, they may end up with other content than was written: a
+    /// fault hook may let one write cover another.
+    pub(crate) fn connect(uris: &[String], flushes: Flushes, checks: bool) -> Result<Self, CoreError> {
         let count = if flushes == Flushes::FirstOfFour { 4 } else { 1 };
         let connect = |uri: &String| (0..count).map(|_| Client::connect(uri)).collect();
         let clients = uris.iter().map(connect).collect::<Result<_, _>>().map_err(nbd_error)?;
-        Ok(Self { clients, flushes, written: Vec::new() })
+        Ok(Self { clients, flushes, count: 0, unchecked: checks.then(Vec::new) })
     }
 
     /// Whether every server allows several connections.
@@ -45,11 +53,13 @@ impl DiskWriters {
             let text = format!("the landing log names disk {disk}, which does not exist");
             CoreError::new(ErrorCode::Store, text)
         })?;
-        let client = self.written.len() % clients.len();
+        let client = self.count % clients.len();
+        self.count += 1;
         write(&mut clients[client], offset, data)?;
+        let Some(unchecked) = &mut self.unchecked else { return Ok(()) };
         let (length, checksum) = (data.len() as u64, blake3::hash(data));
-        self.written.push(Written { disk, client, offset, length, checksum });
-        Ok(())
+        unchecked.push(Written { disk, client, offset, length, checksum });
+        if unchecked.len() == MOST_UNCHECKED { self.check() } else { Ok(()) }
     }
 
     /// Makes what was written durable.
@@ -61,10 +71,11 @@ impl DiskWriters {
         firsts.into_iter().try_for_each(|client| client.flush().map_err(nbd_error))
     }
 
-    /// Reads everything back that was written and compares its checksums.
+    /// Reads back what was written and not checked yet, and compares checksums.
     pub(crate) fn check(&mut self) -> Result<(), CoreError> {
+        let Some(unchecked) = self.unchecked.as_mut().map(std::mem::take) else { return Ok(()) };
         let mut buffer = vec![0; WINDOW as usize];
-        for written in &self.written {
+        for written in unchecked {
             let client = &mut self.clients[written.disk][written.client];
             let mut hasher = blake3::Hasher::new();
             let end = written.offset + written.length;

@@ -15,8 +15,8 @@
 //! - `policy`, `item`, `tasks`, `jobs::job`, `jobs::registry`, `context`: what all parts of the
 //!   core share
 //! - `points`, `retention`, `point_volumes`: which points can be chosen, and which expire
-//! - `processor`, `direct`, `resync`, `receive`, `consistency_group`, `full_sync`, `replication_tasks`:
-//!   background replication
+//! - `processor`, `direct`, `resync`, `receive`, `consistency_group`, `full_sync`,
+//!   `replication_tasks`: background replication
 //! - `item_view`, [`preconditions`], `configuration`: what is shown of an item, and what is checked
 //!   before an operation
 //! - `operations`: what a job does with an item

@@ -68,7 +68,7 @@ async fn apply(build: &Build, path: PathBuf, batch: u64, ctx: &Context) -> Resul
     let uris = opened.uris();
     let (fault_hook, flushes) = (ctx.fault_hook(), ctx.flushes());
     let written = blocking(move || {
-        let mut disks = DiskWriters::connect(&uris, flushes)?;
+        let mut disks = DiskWriters::connect(&uris, flushes, fault_hook.is_none())?;
         let mut reader = Reader::open(&path)?;
         while let Some(mut extent) = reader.next()? {
             if fault_hook.as_ref().is_some_and(|hook| !hook.pass(batch, &mut extent)) {

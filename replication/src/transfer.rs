@@ -12,6 +12,10 @@ use crate::fault_hook::Verifying;
 pub(crate) const WINDOW: u64 = 1024 * 1024;
 /// Number of bytes after which a full pass reports its progress.
 pub(crate) const REPORT_EVERY: u64 = 16 * WINDOW;
+/// Most lanes: enough to keep both servers busy.
+const LANES: usize = 8;
+/// Most connections to each site, unless a machine has more than half as many disks.
+const CONNECTIONS: usize = 32;
 /// A window of zeroes.
 static ZEROES: [u8; WINDOW as usize] = [0; WINDOW as usize];
 
@@ -305,6 +309,11 @@ impl Zeroes {
     }
 }
 
+/// Number of lanes side by side, each with connections to so many disks.
+pub(crate) fn lanes_over(disks: usize) -> usize {
+    (CONNECTIONS / disks.max(1)).clamp(2, LANES)
+}
+
 /// Splits a range into pieces that end on multiples of the window.
 fn windows(offset: u64, length: u64) -> impl Iterator<Item = (u64, u64)> {
     let end = offset + length;
@@ -356,6 +365,11 @@ mod tests {
             }
             assert_eq!(at, offset + length);
         }
+    }
+
+    #[test]
+    fn many_disks_share_the_connections() {
+        assert_eq!([1, 4, 8, 16, 64].map(lanes_over), [8, 8, 4, 2, 2]);
     }
 
     #[test]
