@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use contract::{
     Access, Acknowledge, Bytes, Consistency, CoreError, DiskSnapshot, Phase, Platform, RecoveryPoint,
+    SnapshotDisk,
 };
 
 use crate::bulk_copy::{self, Manner};
 use crate::context::Context;
 use crate::error::not_replicating;
-use crate::exports;
+use crate::exports::open_all;
 use crate::fault_hook::{Flushes, GRAIN};
 use crate::item::Item;
 use crate::jobs::job::Job;
@@ -50,20 +51,18 @@ async fn copy_snapshot(
     job: &Job,
 ) -> Result<u64, CoreError> {
     let total = snapshot.disks.iter().map(|disk| disk.size.0).sum();
-    let mut written = 0;
-    let mut compared = 0;
-    for (disk, (_, volume)) in snapshot.disks.iter().zip(base) {
-        let export = target.export_volume(volume, Access::Write).await?;
-        let source =
-            Source { uri: disk.uri.clone(), changed: None, against: export.uri.clone(), grain: GRAIN };
-        let job = job.clone();
-        let progress = move |offset| job.progress(compared + offset, total);
-        let copied = blocking(move || bulk_copy::copy(&source, manner, &progress)).await;
-        exports::close(target, &export.id).await?;
-        written += copied?;
-        compared += disk.size.0;
-    }
-    Ok(written)
+    let opened = open_all(target, base, Some(Access::Write)).await?;
+    let disks = snapshot.disks.iter().zip(opened.uris());
+    let source = |(disk, against): (&SnapshotDisk, String)| Source {
+        uri: disk.uri.clone(),
+        changed: None,
+        against,
+        grain: GRAIN,
+    };
+    let disks: Vec<_> = disks.map(source).collect();
+    let job = job.clone();
+    let copied = blocking(move || bulk_copy::copy(&disks, manner, &|done| job.progress(done, total))).await;
+    opened.close(copied).await
 }
 
 async fn record_first_point(

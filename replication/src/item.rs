@@ -24,9 +24,10 @@ pub(crate) struct Item {
     pub(crate) tasks: Mutex<Option<ReplicationTasks>>,
     /// The job that works on the item.
     job: std::sync::Mutex<Option<JobId>>,
-    /// Locked by whoever processes landed transfers: the replication task, or a failover to the
-    /// latest point.
+    /// Locked by whoever makes points: the replication tasks, or a failover to the latest point.
     pub(crate) processing: Mutex<()>,
+    /// Locked by whoever merges points, after `processing` if that is locked too.
+    pub(crate) merging: Mutex<()>,
     /// Whether its replication tasks run. Its consistency group transfers it only while they do.
     pub(crate) replicating: AtomicBool,
     /// Locked during a transfer.
@@ -46,6 +47,7 @@ impl Item {
             tasks: Mutex::default(),
             job: std::sync::Mutex::new(job),
             processing: Mutex::default(),
+            merging: Mutex::default(),
             replicating: AtomicBool::new(false),
             receiving: Arc::default(),
             landed: watch::Sender::new(0),

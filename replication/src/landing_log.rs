@@ -49,7 +49,11 @@ pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
 
 impl Writer {
     pub(crate) fn create(dir: &Path, number: u64) -> std::io::Result<Self> {
-        std::fs::create_dir_all(dir)?;
+        if !dir.exists() {
+            std::fs::create_dir_all(dir)?;
+            // Else a power loss could take the directory from under a transfer that is recorded.
+            dir.ancestors().skip(1).take(2).try_for_each(sync_entries)?;
+        }
         let finished = path(dir, number);
         let working = finished.with_extension("receiving");
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&working)?);
@@ -76,8 +80,16 @@ impl Writer {
         let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         file.sync_data()?;
         std::fs::rename(&self.working, &self.finished)?;
+        self.finished.parent().map_or(Ok(()), sync_entries)?;
         Ok(self.bytes)
     }
+}
+
+/// Makes the names in a directory durable.
+fn sync_entries(dir: &Path) -> std::io::Result<()> {
+    // The parent of a relative path may be the working directory.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
 }
 
 /// Reads a complete transfer.

@@ -11,12 +11,12 @@
 //! - [`table`]: which operations are allowed in which state, and where they lead
 //! - `state`: everything that is stored, as plain data
 //! - `store`, `clock`, [`fault_hook`], `landing_log`, `transfer`, `sync`, `windows`, `bulk_copy`,
-//!   `exports`, `hydrate`: storage, time, disk content
+//!   `disk_writers`, `exports`, `hydrate`: storage, time, disk content
 //! - `policy`, `item`, `tasks`, `jobs::job`, `jobs::registry`, `context`: what all parts of the
 //!   core share
 //! - `points`, `retention`, `point_volumes`: which points can be chosen, and which expire
-//! - `processor`, `resync`, `receive`, `consistency_group`, `full_sync`, `replication_tasks`:
-//!   background replication
+//! - `processor`, `direct`, `resync`, `receive`, `consistency_group`, `full_sync`,
+//!   `replication_tasks`: background replication
 //! - `item_view`, [`preconditions`], `configuration`: what is shown of an item, and what is checked
 //!   before an operation
 //! - `operations`: what a job does with an item
@@ -32,6 +32,8 @@ mod configuration;
 mod consistency_group;
 mod context;
 mod core;
+mod direct;
+mod disk_writers;
 mod dispatch;
 mod error;
 mod exports;
@@ -55,6 +57,8 @@ mod points;
 mod policy;
 pub mod preconditions;
 mod processor;
+#[cfg(test)]
+mod ram_disk;
 mod receive;
 mod replication_tasks;
 mod resync;

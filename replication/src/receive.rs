@@ -1,5 +1,5 @@
-//! One transfer: the changes of one machine, or of all machines of a group at one moment, into
-//! their landing logs.
+//! One transfer: the changes of one machine, or of all machines of a group at one moment, into new
+//! points or their landing logs.
 
 use std::sync::Arc;
 
@@ -7,14 +7,17 @@ use contract::{
     Access, Acknowledge, Bytes, ChangeId, Consistency, CoreError, DiskSnapshot, ErrorCode, GroupPointId,
     MachineId, Platform, PlatformErrorKind, SnapshotDisk, SnapshotRequest, Verification,
 };
+use tokio::sync::MutexGuard;
 
 use crate::context::Context;
+use crate::direct::{self, Alterations, Failure};
 use crate::error::not_replicating;
 use crate::exports::open_all;
 use crate::fault_hook::Verifying;
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::landing_log::Writer;
+use crate::point_volumes::Build;
 use crate::processor::process_all;
 use crate::resync;
 use crate::state::Landed;
@@ -166,14 +169,20 @@ async fn land_by(
     let received = received.await;
     let acknowledge = if received.is_ok() { Acknowledge::Advance } else { Acknowledge::Keep };
     let closed = source.platform.close_snapshot(&snapshot.id, acknowledge).await;
-    let Received { number, bytes, different } =
-        match received.and_then(|received| closed.map(|()| received).map_err(Into::into)) {
-            Ok(received) => received,
-            Err(error) => {
-                resync::abort(ctx, item, resync).await;
-                return Err(error);
+    let Received { number, bytes, different, point } = match (received, closed) {
+        (Ok(received), Ok(())) => received,
+        (Ok(received), Err(error)) => {
+            resync::abort(ctx, item, resync).await;
+            if let Some(point) = received.point {
+                discard(&point.build).await;
             }
-        };
+            return Err(error.into());
+        }
+        (Err(error), _) => {
+            resync::abort(ctx, item, resync).await;
+            return Err(error);
+        }
+    };
     let landed = Landed {
         number,
         change: snapshot.change_id.clone(),
@@ -182,6 +191,8 @@ async fn land_by(
         consistency,
         multi_vm,
     };
+    let (point, _alone) =
+        point.map(|NewPoint { build, alone }| (build.into_point(landed.clone()), alone)).unzip();
     ctx.update(item, |record| {
         if let Some(replica) = &mut record.replica {
             replica.received = Some(landed.change.clone());
@@ -192,7 +203,10 @@ async fn land_by(
                     Some(Verification { at: snapshot.taken_at, compared, different: Bytes(different) });
             }
             resync::finish(replica, resync, snapshot, Bytes(bytes));
-            replica.landed.push(landed);
+            match point {
+                Some(point) => replica.add_processed(point),
+                None => replica.landed.push(landed),
+            }
         }
     })
     .await?;
@@ -200,23 +214,76 @@ async fn land_by(
     Ok(number)
 }
 
-/// A transfer in the landing log.
-struct Received {
+/// A transfer in the landing log, or in a new point.
+struct Received<'a> {
     /// Its number.
     number: u64,
     /// The number of its content bytes.
     bytes: u64,
     /// Bytes that differed and that the source had not reported, if it was a verification.
     different: u64,
+    /// Its point. `None`: it is in the landing log.
+    point: Option<NewPoint<'a>>,
 }
 
-/// Writes what the replica lacks of a snapshot into the landing log.
-async fn receive_snapshot(
+/// A point that is complete and not recorded.
+struct NewPoint<'a> {
+    build: Build,
+    /// Nobody else makes or merges points of the item until this one is recorded.
+    alone: MutexGuard<'a, ()>,
+}
+
+/// Deletes the volumes of a point that cannot be used. If that fails, the next attempt deletes
+/// them.
+async fn discard(build: &Build) {
+    if let Err(error) = build.delete().await {
+        tracing::warn!(%error, "cannot delete an incomplete point");
+    }
+}
+
+/// Makes a point of the changes without the landing log. `None` if the transfer has to land: others
+/// wait there, somebody makes or merges points, or the replica's site fails.
+async fn receive_directly<'a>(
     ctx: &Context,
-    item: &Item,
+    item: &'a Item,
+    snapshot: &DiskSnapshot,
+    ends: &[Bytes],
+) -> Result<Option<Received<'a>>, CoreError> {
+    let Ok(alone) = item.processing.try_lock() else { return Ok(None) };
+    let (build, number) = {
+        let record = item.record.lock().await;
+        let replica = record.replica.as_ref().ok_or_else(not_replicating)?;
+        if !replica.landed.is_empty() || replica.pending_merge.is_some() {
+            return Ok(None);
+        }
+        let number = replica.received_count + 1;
+        (Build::plan(ctx, &record, number)?, number)
+    };
+    let alterations = Alterations::of(ctx, ends.to_vec(), number);
+    match direct::receive(snapshot, ctx.grain(), &build, alterations).await {
+        Ok(bytes) => {
+            Ok(Some(Received { number, bytes, different: 0, point: Some(NewPoint { build, alone }) }))
+        }
+        Err(failure) => {
+            discard(&build).await;
+            match failure {
+                Failure::Source(error) => Err(error),
+                Failure::Target(error) => {
+                    tracing::warn!(item = %item.id, %error, "a point cannot be made; its transfer lands first");
+                    Ok(None)
+                }
+            }
+        }
+    }
+}
+
+/// Makes a point of what the replica lacks of a snapshot, or writes it into the landing log.
+async fn receive_snapshot<'a>(
+    ctx: &Context,
+    item: &'a Item,
     snapshot: &DiskSnapshot,
     pass: Pass<'_>,
-) -> Result<Received, CoreError> {
+) -> Result<Received<'a>, CoreError> {
     // Without a change record the snapshot is compared with the newest content, so everything that
     // has landed must be processed first.
     let verifies = matches!(pass, Pass::Verification(_));
@@ -238,6 +305,9 @@ async fn receive_snapshot(
         let target = ctx.platform(&record.on(replica.side).0)?;
         (target, replica.head().clone(), replica.received_count + 1, ends)
     };
+    if !compare && let Some(received) = receive_directly(ctx, item, snapshot, &ends).await? {
+        return Ok(received);
+    }
     let dir = ctx.landing_dir(&item.id);
     let mut writer = blocking(move || Writer::create(&dir, number).map_err(landing_failed)).await?;
     let opened = open_all(&target, &head, compare.then_some(Access::Read)).await?;
@@ -280,7 +350,7 @@ async fn receive_snapshot(
     }
     opened.close(Ok(())).await?;
     let bytes = blocking(move || writer.seal().map_err(landing_failed)).await?;
-    Ok(Received { number, bytes, different })
+    Ok(Received { number, bytes, different, point: None })
 }
 
 /// FX-27: a point without a disk, or with one that the machine no longer has, would look complete,

@@ -12,6 +12,10 @@ use crate::fault_hook::Verifying;
 pub(crate) const WINDOW: u64 = 1024 * 1024;
 /// Number of bytes after which a full pass reports its progress.
 pub(crate) const REPORT_EVERY: u64 = 16 * WINDOW;
+/// Most lanes: enough to keep both servers busy.
+const LANES: usize = 8;
+/// Most connections to each site, unless a machine has more than half as many disks.
+const CONNECTIONS: usize = 32;
 /// A window of zeroes.
 static ZEROES: [u8; WINDOW as usize] = [0; WINDOW as usize];
 
@@ -43,17 +47,29 @@ pub(crate) fn send(source: &Source, sink: Sink<'_>, progress: &dyn Fn(u64)) -> R
 }
 
 fn send_changed(source: &Source, context: &str, sink: Sink<'_>) -> Result<(), CoreError> {
-    let mut client = Client::connect_with(&source.uri, &[context]).map_err(nbd_error)?;
-    let dirty = client.extents(context).map_err(nbd_error)?;
+    let (mut client, pieces) = changed_pieces(&source.uri, context, source.grain)?;
     let mut buffer = vec![0; WINDOW as usize];
-    for range in whole_grains(&dirty, source.grain, client.size()) {
-        for (offset, length) in windows(range.start, range.end - range.start) {
-            let part = &mut buffer[..length as usize];
-            client.read(offset, part).map_err(nbd_error)?;
-            sink(offset, part)?;
-        }
+    for (offset, length) in pieces {
+        let part = &mut buffer[..length as usize];
+        client.read(offset, part).map_err(nbd_error)?;
+        sink(offset, part)?;
     }
     Ok(())
+}
+
+/// Connects to a disk and asks what has changed, by a meta context: pieces of at most a window,
+/// with offset and length in bytes, in order.
+pub(crate) fn changed_pieces(
+    uri: &str,
+    context: &str,
+    grain: u64,
+) -> Result<(Client, Vec<(u64, u64)>), CoreError> {
+    let mut client = Client::connect_with(uri, &[context]).map_err(nbd_error)?;
+    let dirty = client.extents(context).map_err(nbd_error)?;
+    let ranges = whole_grains(&dirty, grain, client.size());
+    let pieces = ranges.into_iter().flat_map(|range| windows(range.start, range.end - range.start));
+    let pieces = pieces.collect();
+    Ok((client, pieces))
 }
 
 /// The dirty extents, widened to whole grains and joined where they meet.
@@ -293,6 +309,11 @@ impl Zeroes {
     }
 }
 
+/// Number of lanes side by side, each with connections to so many disks.
+pub(crate) fn lanes_over(disks: usize) -> usize {
+    (CONNECTIONS / disks.max(1)).clamp(2, LANES)
+}
+
 /// Splits a range into pieces that end on multiples of the window.
 fn windows(offset: u64, length: u64) -> impl Iterator<Item = (u64, u64)> {
     let end = offset + length;
@@ -344,6 +365,11 @@ mod tests {
             }
             assert_eq!(at, offset + length);
         }
+    }
+
+    #[test]
+    fn many_disks_share_the_connections() {
+        assert_eq!([1, 4, 8, 16, 64].map(lanes_over), [8, 8, 4, 2, 2]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::jobs::job::Job;
 use crate::operations::allowed::check_state;
 use crate::operations::target::{self, adapt_disks, create_machine, derive_disks, is_ours, name_disks};
 use crate::points::choose;
-use crate::processor::process_all;
+use crate::processor::process_received;
 use crate::retention;
 use crate::state::{Record, TestFailoverCopy, Volumes};
 
@@ -59,7 +59,7 @@ async fn build(
     request: &TestFailoverRequest,
 ) -> Result<(), CoreError> {
     if request.point == PointChoice::Latest {
-        job.step(Step::PROCESS_RECEIVED, async { process_all(ctx, item).await.map(drop) }).await?;
+        job.step(Step::PROCESS_RECEIVED, process_received(ctx, item)).await?;
     }
     let (point, machine, disks) = reserve(ctx, item, request).await?;
     job.step("build target disks", derive_disks(ctx, item, &point, &disks)).await?;
@@ -78,7 +78,11 @@ async fn reserve(
     item: &Item,
     request: &TestFailoverRequest,
 ) -> Result<(RecoveryPoint, MachineId, Volumes), CoreError> {
-    let _no_merge = item.processing.lock().await;
+    let merges =
+        item.record.lock().await.replica.as_ref().is_some_and(|replica| replica.pending_merge.is_some());
+    // No point is made over those that are merged.
+    let _no_point = if merges { Some(item.processing.lock().await) } else { None };
+    let _no_merge = item.merging.lock().await;
     retention::finish_merge(ctx, item).await?;
     let (point, machine) = {
         let record = item.record.lock().await;

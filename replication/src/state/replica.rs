@@ -118,6 +118,12 @@ impl Replica {
         !self.disks.is_empty() && !ids.eq(self.disks.iter())
     }
 
+    /// Adds the point of a transfer that is the newest.
+    pub(crate) fn add_processed(&mut self, point: RecoveryPoint) {
+        self.points.push(point);
+        self.processed_count += 1;
+    }
+
     /// Volumes with the newest processed content.
     pub(crate) fn head(&self) -> &Volumes {
         self.points.last().map_or(&self.base, |point| &point.volumes)
