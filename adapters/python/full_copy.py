@@ -24,6 +24,7 @@ class Item(rt.Item):
 
 class FullCopy(rt.ItemCore[Item]):
     name, version = "full-copy", "1.0"
+    several_nics = True
     item_type = Item
 
     async def take_point(self, item: Item, consistency: rt.Consistency) -> rt.RecoveryPoint:

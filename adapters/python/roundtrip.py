@@ -400,12 +400,20 @@ class Placement:
 
 
 @dataclass
+class NicSpec:
+    network: Network = Network.PRODUCTION
+    subnet: str | None = None
+    address: str | None = None
+
+
+@dataclass
 class TargetSettings:
     machine: MachineId
     memory: int
     network: Network | None = None
     placement: Placement = field(default_factory=Placement)
     encrypted_with: str | None = None
+    more_nics: list[NicSpec] = field(default_factory=list)
 
 
 @dataclass
@@ -590,6 +598,7 @@ class Capabilities:
     operations: list[Operation]
     plans: PlanLimits
     windows_registry: bool = False
+    several_nics: bool = False
 
 
 @dataclass
@@ -646,6 +655,7 @@ class MachineView:
     disks_on: ComponentId | None = None
     migrated: bool = False
     nic: Json = field(default_factory=dict)
+    more_nics: list[Json] = field(default_factory=list)
     boot_entry: str | None = None
     libvirt: LibvirtDomain | None = None
 
@@ -661,6 +671,7 @@ class MachineSpec:
     guest: GuestFacts
     placement: Placement
     boot_entry: str | None = None
+    more_nics: list[NicSpec] = field(default_factory=list)
 
 
 @dataclass
@@ -1473,6 +1484,8 @@ class Core:
     version: ClassVar[str] = "0"
     planned_failover: ClassVar[bool] = False
     """Whether `failover` also performs planned failovers."""
+    several_nics: ClassVar[bool] = False
+    """Whether it recovers every network card of a machine; `ItemCore.spec` asks for all."""
     time: ClassVar[Sequence[str]] = ("system", "virtual")
     """The kinds of time that this core works with; take `virtual` out if it waits by itself."""
 
@@ -1504,7 +1517,8 @@ class Core:
         found = [op for name, op in _OPERATIONS.items() if self._overrides(name)]
         if self.planned_failover:
             found.append(Operation.PLANNED_FAILOVER)
-        return Capabilities(f"{self.name} {self.version}", found, PlanLimits())
+        several = self.several_nics
+        return Capabilities(f"{self.name} {self.version}", found, PlanLimits(), several_nics=several)
 
     def _overrides(self, name: str) -> bool:
         return getattr(type(self), name) is not getattr(Core, name)
@@ -1892,8 +1906,10 @@ class ItemCore(PolicyCore, Generic[I]):
     def spec(self, item: I, machine: MachineId, disks: Volumes, network: Network) -> MachineSpec:
         """What the item's machine is like on the recovery side."""
         source, target = item.source, item.view.target
-        # Subnet and address belong to the network that was chosen for the failover.
-        placement = target.placement if network == item.network else Placement()
+        # Subnets and addresses belong to the network that was chosen for the failover.
+        chosen = network == item.network
+        placement = target.placement if chosen else Placement()
+        nics = [*(target.more_nics if chosen else []), *(NicSpec(network) for _ in source.more_nics)]
         return MachineSpec(
             machine,
             source.firmware,
@@ -1904,6 +1920,7 @@ class ItemCore(PolicyCore, Generic[I]):
             source.guest,
             placement,
             source.boot_entry,
+            nics[: len(source.more_nics)],
         )
 
     async def choose(self, id: ItemId, choice: PointChoice) -> RecoveryPoint:

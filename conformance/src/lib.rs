@@ -19,6 +19,7 @@
 //! - [`hydration`]: what hydration may edit on the first disk of a recovered machine
 //! - [`windows_disk`]: the Windows volume of a guest's disk
 //! - [`registry`]: what a core may change in the registry of a Windows machine
+//! - [`mod@network_cards`]: machines with two network cards
 //! - [`runtime`]: the runtime of a command or a scenario, which a call without end does not keep
 //! - [`supervision`]: a test process ends with its runner
 //! - [`ssh`]: log-in to a machine from outside
@@ -66,6 +67,7 @@ pub mod merge;
 pub mod missing;
 pub mod mutants;
 pub mod mutation;
+pub mod network_cards;
 pub mod outcome;
 pub mod packed;
 pub mod real;

@@ -74,6 +74,9 @@ pub struct Scenario {
     /// The recovered machine is shut down and started again, before the commit and after it.
     #[serde(default)]
     pub restarts: bool,
+    /// The machine has two network cards, with static addresses by predictable names.
+    #[serde(default)]
+    pub two_nics: bool,
     /// The machine is reported as Windows, and its system disk has a Windows volume.
     #[serde(default)]
     pub windows: bool,

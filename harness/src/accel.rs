@@ -206,6 +206,7 @@ fn probe_machine(scratch: &Scratch, disks: &[(&str, Utf8PathBuf)]) -> GuestSpec 
         subnet: "192.0.2.0/24".to_owned(),
         address: None,
         mac: "52:54:00:00:02:01".to_owned(),
+        more_nics: vec![],
         dir: scratch.path().join("logs"),
     }
 }

@@ -80,6 +80,7 @@ fn spec(dir: &Utf8Path, disk: Utf8PathBuf) -> GuestSpec {
         subnet: "192.0.2.0/24".into(),
         address: None,
         mac: "52:54:00:00:02:03".into(),
+        more_nics: vec![],
         dir: dir.join("logs"),
     }
 }

@@ -105,6 +105,7 @@ fn empty_machine(dir: &camino::Utf8Path, disk: Utf8PathBuf) -> GuestSpec {
         subnet: "192.0.2.0/24".into(),
         address: None,
         mac: "52:54:00:00:02:02".into(),
+        more_nics: vec![],
         dir: dir.join("logs"),
     }
 }

@@ -25,6 +25,12 @@ pub struct Variant {
     pub dhcp: bool,
     /// Static address of the network card in a /24 network, used without DHCP.
     pub address: Option<Ipv4Addr>,
+    /// Whether the guest names its network cards by where they are on the PCI bus, as systemd does:
+    /// `ens16` for slot 16. Otherwise they are numbered in the order in which it finds them.
+    pub predictable_names: bool,
+    /// Static addresses of the network cards by these names, each in a /25 network, used without
+    /// DHCP.
+    pub addresses: Vec<(String, Ipv4Addr)>,
     /// Whether to start the SSH server, which accepts only keys.
     pub ssh: bool,
     /// Whether the guest's own firewall refuses SSH from each boot on, until it is opened.
@@ -44,6 +50,8 @@ impl Default for Variant {
             boot_drivers: vec!["vmw_pvscsi".to_owned()],
             dhcp: true,
             address: None,
+            predictable_names: false,
+            addresses: Vec::new(),
             ssh: true,
             firewall_refuses_ssh: false,
             agent: false,
@@ -67,6 +75,9 @@ impl Variant {
                 self.agent_version
             )));
         }
+        if let Some((card, _)) = self.addresses.iter().find(|(card, _)| !card.chars().all(plain)) {
+            return Err(ImageError::Variant(format!("{card:?} is not the name of a network card")));
+        }
         match self.authorized_keys.iter().find(|key| key.contains('\n')) {
             Some(key) => Err(ImageError::Variant(format!("key {key:?} has more than one line"))),
             None => Ok(()),
@@ -77,8 +88,17 @@ impl Variant {
         let yes_no = |set: bool| if set { "yes" } else { "no" };
         let (dhcp, ssh) = (yes_no(self.dhcp), yes_no(self.ssh));
         let address = self.address.map_or_else(String::new, |address| format!("ADDRESS={address}\n"));
+        let names = if self.predictable_names { "NAMES=predictable\n" } else { "" };
+        let addresses: Vec<_> = self.addresses.iter().map(|(card, at)| format!("{card}:{at}")).collect();
+        let addresses = match addresses.is_empty() {
+            true => String::new(),
+            false => format!("ADDRESSES='{}'\n", addresses.join(" ")),
+        };
         let firewall = if self.firewall_refuses_ssh { "FIREWALL=refuses-ssh\n" } else { "" };
-        format!("DHCP={dhcp}\n{address}SSH={ssh}\n{firewall}AGENT_VERSION={}\n", self.agent_version)
+        format!(
+            "DHCP={dhcp}\n{address}{names}{addresses}SSH={ssh}\n{firewall}AGENT_VERSION={}\n",
+            self.agent_version
+        )
     }
 
     fn files(&self, shape: &Shape) -> Vec<(String, Vec<u8>)> {
@@ -279,6 +299,11 @@ mod tests {
         assert_eq!(text(VARIANT_ENV), "DHCP=no\nSSH=yes\nAGENT_VERSION=9.8\n");
         let fixed = Variant { address: Some([192, 0, 2, 77].into()), dhcp: false, ..Variant::default() };
         assert_eq!(fixed.env(), "DHCP=no\nADDRESS=192.0.2.77\nSSH=yes\nAGENT_VERSION=9.8\n");
+        let addresses =
+            vec![("ens16".to_owned(), [192, 0, 2, 77].into()), ("ens19".to_owned(), [192, 0, 2, 200].into())];
+        let two = Variant { dhcp: false, predictable_names: true, addresses, ..Variant::default() };
+        let lines = "NAMES=predictable\nADDRESSES='ens16:192.0.2.77 ens19:192.0.2.200'\n";
+        assert_eq!(two.env(), format!("DHCP=no\n{lines}SSH=yes\nAGENT_VERSION=9.8\n"));
         let closed = Variant { firewall_refuses_ssh: true, ..Variant::default() };
         assert_eq!(closed.env(), "DHCP=yes\nSSH=yes\nFIREWALL=refuses-ssh\nAGENT_VERSION=9.8\n");
         assert_eq!(text(SYSLINUX_CFG), render_syslinux::<&str>(&[], true, &[]));
@@ -291,6 +316,8 @@ mod tests {
         let refused = |variant: Variant| matches!(customise(missing, &variant), Err(ImageError::Variant(_)));
         assert!(refused(Variant { boot_drivers: vec!["floppy".into()], ..Variant::default() }));
         assert!(refused(Variant { agent_version: "9; reboot".into(), ..Variant::default() }));
+        let addresses = vec![("eth0 & reboot".to_owned(), [192, 0, 2, 77].into())];
+        assert!(refused(Variant { addresses, ..Variant::default() }));
         assert!(refused(Variant { authorized_keys: vec!["a\nb".into()], ..Variant::default() }));
         assert!(matches!(customise(missing, &Variant::default()), Err(ImageError::Io { .. })));
     }

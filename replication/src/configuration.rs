@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use contract::{
     Component, ConfigurationIssue, CoreError, ErrorCode, GuestOs, IssueClass, ItemId, ItemView, Millis,
-    Phase, Side, Subnet, Subscription, TargetSettings,
+    NicSpec, Phase, Side, Subnet, Subscription, TargetSettings,
 };
 
 use crate::clock::Clock;
@@ -94,7 +94,7 @@ fn issues(record: &Record, here: &[Component], there: &[Component]) -> Vec<Confi
             let text = format!("{what} {name} no longer exists; create it again or choose another");
             add(IssueClass::MissingResource, text);
         }
-        if let Some(text) = stray_address(&record.target, subscription) {
+        for text in stray_addresses(&record.target, subscription) {
             add(IssueClass::MissingResource, text);
         }
         let cores = cores(&record.target, subscription);
@@ -125,6 +125,8 @@ fn missing<'a>(target: &'a TargetSettings, has: &Subscription) -> Vec<(&'static 
     let network = target.network.unwrap_or_default();
     let subnets = has.subnets.iter().filter(|subnet| subnet.network == network);
     let subnets: Vec<_> = subnets.map(|subnet| subnet.name.clone()).collect();
+    let named_by_nics = target.more_nics.iter().filter_map(|nic| nic.subnet.as_ref().zip(Some(nic.network)));
+    let missing_by_nics = named_by_nics.filter(|(name, network)| has.subnet(*network, Some(name)).is_none());
     let sizes: Vec<_> = has.sizes.iter().map(|size| size.name.clone()).collect();
     let named = [
         ("resource group", &place.resource_group, &has.resource_groups),
@@ -135,18 +137,24 @@ fn missing<'a>(target: &'a TargetSettings, has: &Subscription) -> Vec<(&'static 
     let lacks = |(what, name, all): (&'static str, &'a Option<String>, &Vec<String>)| {
         name.as_ref().filter(|name| !all.contains(name)).map(|name| (what, name))
     };
-    named.into_iter().filter_map(lacks).collect()
+    let of_nics = missing_by_nics.map(|(name, _)| ("subnet", name));
+    named.into_iter().filter_map(lacks).chain(of_nics).collect()
 }
 
-/// An issue if the chosen subnet cannot assign the chosen address (CN-10).
-fn stray_address(target: &TargetSettings, has: &Subscription) -> Option<String> {
-    let address = target.placement.address?;
-    let subnet = has.subnet(target.network.unwrap_or_default(), target.placement.subnet.as_deref())?;
-    let text = || {
-        let Subnet { name, range, .. } = subnet;
-        format!("subnet {name} ({range}) cannot assign address {address}; choose another")
+/// An issue for each card whose chosen subnet cannot assign the chosen address (CN-10).
+fn stray_addresses(target: &TargetSettings, has: &Subscription) -> Vec<String> {
+    let first = NicSpec {
+        network: target.network.unwrap_or_default(),
+        subnet: target.placement.subnet.clone(),
+        address: target.placement.address,
     };
-    (!subnet.range.can_give(address)).then(text)
+    let stray = |nic: &NicSpec| {
+        let address = nic.address?;
+        let Subnet { name, range, .. } = has.subnet(nic.network, nic.subnet.as_deref())?;
+        let text = || format!("subnet {name} ({range}) cannot assign address {address}; choose another");
+        (!range.can_give(address)).then(text)
+    };
+    std::iter::once(&first).chain(&target.more_nics).filter_map(stray).collect()
 }
 
 /// Number of cores of the target's size.

@@ -64,6 +64,7 @@ impl ReplicationCore for Core {
             ],
             plans: registry::LIMITS,
             windows_registry: true,
+            several_nics: true,
         })
     }
 

@@ -24,6 +24,10 @@ pub struct Capabilities {
     /// or a failback asks for it (FO-16, FB-15, FX-70, FX-71). Left out, it is false.
     #[serde(default)]
     pub windows_registry: bool,
+    /// Whether it recovers every network card of a machine that has more than one (FX-65). Left
+    /// out, it is false: the core recovers the first, and no rule judges what becomes of others.
+    #[serde(default)]
+    pub several_nics: bool,
 }
 
 /// The refusal of an operation that a core does not implement.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Bytes, ChangeId, ChangesUnavailable, Consistency, DiskId, GroupId, GroupPointId, ItemId, JobId,
-    MachineId, Network, Placement, PointId, PolicyView, Side, SiteId, Timestamp, VolumeId,
+    MachineId, Network, NicSpec, Placement, PointId, PolicyView, Side, SiteId, Timestamp, VolumeId,
 };
 
 /// Phase of an item's cycle, independent of the active side.
@@ -181,6 +181,11 @@ pub struct TargetSettings {
     /// it (HF-14).
     #[serde(default)]
     pub encrypted_with: Option<String>,
+    /// Its further network cards, in the order in which the source has them (FX-65). A card of the
+    /// source that is not listed is in the network of the first one, with everything else chosen by
+    /// the platform. For a test failover all cards are in the network of the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_nics: Vec<NicSpec>,
 }
 
 impl TargetSettings {
@@ -193,6 +198,7 @@ impl TargetSettings {
             network: Some(Network::Production),
             placement: Placement::default(),
             encrypted_with: None,
+            more_nics: Vec::new(),
         }
     }
 }

@@ -26,6 +26,8 @@
 //! - **Boot entries.** A core gives the machine that it creates the boot entry of the source, or
 //!   puts a copy of the boot loader at the path that firmware tries by default. Only the second
 //!   helps in a cloud.
+//! - **Network cards.** A core without [`Capabilities::several_nics`] leaves out the further
+//!   network cards of a machine, or puts them where it likes.
 //! - **Amounts.** Where a rule asks for differences only, a core sends them in pieces of any size
 //!   up to [`RecoveryPoint::LARGEST_PIECE`]. Where no rule asks for it, a core may compare or send
 //!   whole disks.
@@ -91,7 +93,13 @@
 //!     async fn capabilities(&self) -> Result<Capabilities, CoreError> {
 //!         let plans = PlanLimits { groups: 0, items: 0 };
 //!         let name = "empty 1.0".to_owned();
-//!         Ok(Capabilities { name, operations: Vec::new(), plans, windows_registry: false })
+//!         Ok(Capabilities {
+//!             name,
+//!             operations: Vec::new(),
+//!             plans,
+//!             windows_registry: false,
+//!             several_nics: false,
+//!         })
 //!     }
 //!     async fn enable_protection(&self, request: &EnableProtection) -> Result<JobId, CoreError> {
 //!         unknown("machine", &request.machine)
@@ -170,7 +178,8 @@ pub use machine::{
     DiskKind, DiskView, Firmware, LibvirtDomain, MachineSpec, MachineView, Placement, PowerState,
 };
 pub use network::{
-    AddressRange, Decision, Network, NicView, NoAddressRange, Protocol, SecurityRule, SecurityRules, Subnet,
+    AddressRange, Decision, Network, NicSpec, NicView, NoAddressRange, Protocol, SecurityRule, SecurityRules,
+    Subnet,
 };
 pub use plan::{
     ActionPlace, ActionWork, FailoverType, PlanAction, PlanActionView, PlanFailoverRequest, PlanGroup,

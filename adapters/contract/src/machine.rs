@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, ComponentId, DiskId, GuestFacts, GuestOs, MachineId, Network, NicView, VolumeId};
+use crate::{
+    Bytes, ComponentId, DiskId, GuestFacts, GuestOs, MachineId, Network, NicSpec, NicView, VolumeId,
+};
 
 /// Power state of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -65,9 +67,13 @@ pub struct MachineView {
     /// Whether its migration to the cloud was declared complete (RE-21).
     #[serde(default)]
     pub migrated: bool,
-    /// Its network card.
+    /// Its first network card.
     #[serde(default)]
     pub nic: NicView,
+    /// Its further network cards, in the order in which it has them (FX-65). A platform whose
+    /// machines have one card leaves them out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_nics: Vec<NicView>,
     /// The boot loader that the machine's firmware variables name: its path on the EFI system
     /// partition of the first disk as firmware writes it, such as `\EFI\debian\grubx64.efi`.
     /// Firmware variables belong to the machine and lie on none of its disks (FX-62). `None`: they
@@ -157,7 +163,7 @@ pub struct MachineSpec {
     pub memory: Bytes,
     /// Disks in boot order with the volumes to use.
     pub disks: Vec<(DiskId, VolumeId)>,
-    /// Network.
+    /// Network of its first network card, for which `placement` has subnet and address.
     #[serde(default)]
     pub network: Network,
     /// Facts about the guest that its agent will report.
@@ -171,4 +177,8 @@ pub struct MachineSpec {
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_entry: Option<String>,
+    /// Its further network cards, in the order in which it is to have them (FX-65). Left out, it
+    /// has one card.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_nics: Vec<NicSpec>,
 }

@@ -137,6 +137,26 @@ pub struct NicView {
     pub public_address: Option<Ipv4Addr>,
     /// Rules for incoming traffic. `None`: the platform has no such rules and allows everything.
     pub security: Option<SecurityRules>,
+    /// Its subnet, in a cloud. A platform may leave it out for a machine's first card, whose subnet
+    /// is that of [`MachineView::placement`](crate::MachineView::placement).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
+}
+
+/// A further network card of a machine, beside its first one (FX-65). The platform gives it a
+/// hardware address of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NicSpec {
+    /// Its network.
+    #[serde(default)]
+    pub network: Network,
+    /// Its subnet; `None`: one that none of the machine's other cards is in, as the platform
+    /// chooses.
+    #[serde(default)]
+    pub subnet: Option<String>,
+    /// Its address, which the platform's DHCP assigns to it; `None`: any.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
 }
 
 /// A transport protocol.

@@ -108,14 +108,16 @@ fn subscription(production: AddressRange) -> ComponentKind {
     })
 }
 
-/// The subnets of a new cloud: the two halves of the production network, and one for test
+/// The subnets of a new cloud: the two halves of the production network, and of the one for test
 /// failovers.
 fn subnets(production: AddressRange) -> Vec<Subnet> {
     let [lower, upper] = production.halves();
+    let [tests, more_tests] = ISOLATED.halves();
     let rows = [
         ("default", Network::Production, lower),
         ("backend", Network::Production, upper),
-        ("test-failovers", Network::Isolated, ISOLATED),
+        ("test-failovers", Network::Isolated, tests),
+        ("more-test-failovers", Network::Isolated, more_tests),
     ];
     let subnet = |(name, network, range): (&str, _, _)| Subnet {
         name: name.to_owned(),

@@ -16,5 +16,8 @@ pub(crate) struct MachineFacts {
     pub(crate) moved_to: Option<String>,
     /// Cores that it takes from the quota.
     pub(crate) cores: u32,
+    /// Its first network card.
     pub(crate) nic: Option<Nic>,
+    /// Its further network cards.
+    pub(crate) more_nics: Vec<Nic>,
 }

@@ -8,6 +8,7 @@ use contract::{
 };
 
 use crate::chain::{Volumes, no_volume};
+use crate::nic::Nic;
 use crate::site::{Denial, Infrastructure, State, answers, gone, not_mounted};
 
 impl Infrastructure {
@@ -75,6 +76,7 @@ impl Infrastructure {
             disks_on: facts.disks_on,
             migrated: facts.migrated,
             nic: facts.nic.map(|nic| nic.view()).unwrap_or_default(),
+            more_nics: facts.more_nics.iter().map(Nic::view).collect(),
             boot_entry: spec.boot_entry.clone(),
             libvirt: None,
         })

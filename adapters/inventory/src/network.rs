@@ -8,14 +8,17 @@
 use std::net::Ipv4Addr;
 
 use contract::{
-    AddressRange, ComponentKind, Decision, MachineId, MachineSpec, Network, PlatformErrorKind as Kind,
-    Protocol, SecurityRules, Subnet,
+    AddressRange, ComponentKind, Decision, MachineId, MachineSpec, Network, NicSpec,
+    PlatformErrorKind as Kind, Protocol, SecurityRules, Subnet,
 };
 use witness::protocol::SERVICE_PORT;
 
 use crate::defaults::{ISOLATED, rules_for_service};
 use crate::nic::{Nic, Way};
 use crate::site::{Denial, Infrastructure, State, subscription};
+
+/// The most network cards of a machine.
+const MOST_NICS: usize = 2;
 
 /// Owner of a list of security rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,9 +129,14 @@ impl Infrastructure {
         }
     }
 
-    /// The network card of a machine.
+    /// The first network card of a machine, through which clients outside reach it.
     pub fn nic(&self, machine: &MachineId) -> Option<Nic> {
         self.state().machines.get(machine)?.nic.clone()
+    }
+
+    /// The further network cards of a machine.
+    pub fn more_nics(&self, machine: &MachineId) -> Vec<Nic> {
+        self.state().machines.get(machine).map(|facts| facts.more_nics.clone()).unwrap_or_default()
     }
 }
 
@@ -137,51 +145,115 @@ impl State {
         self.kinds().find_map(subscription)?.subnet(network, Some(name))
     }
 
-    /// Puts a machine into its network, replacing the network card of an earlier machine of the
+    /// Puts a machine into its networks, replacing the network cards of an earlier machine of the
     /// same name.
     pub(crate) fn connect(&mut self, spec: &MachineSpec, production: AddressRange) -> Result<(), Denial> {
-        let subnet = spec.placement.subnet.as_deref().and_then(|name| self.subnet(spec.network, name));
-        let (name, range) = match (subnet, spec.network) {
-            (Some(subnet), _) => (Some(subnet.name.clone()), subnet.range),
-            (None, Network::Production) => (None, production),
-            (None, Network::Isolated) => (None, ISOLATED),
-        };
-        let chosen = spec.placement.address;
-        if let Some(address) = chosen {
-            self.check_address(spec, range, address)?;
-        }
-        let security = name.as_ref().map(|_| rules_for_service());
-        let address = chosen.unwrap_or_else(|| range.dynamic());
-        let nic = Nic {
+        let first = NicSpec {
             network: spec.network,
-            subnet: name,
-            range,
-            address,
-            chosen: chosen.is_some(),
-            public: false,
-            security,
+            subnet: spec.placement.subnet.clone(),
+            address: spec.placement.address,
         };
-        self.facts(&spec.id).nic = Some(nic);
+        if spec.more_nics.len() > MOST_NICS - 1 {
+            let text = format!("machine {}: a machine has up to {MOST_NICS} network cards here", spec.id);
+            return Err(Denial::new(Kind::Full, text));
+        }
+        let mut nics: Vec<Nic> = Vec::new();
+        for wanted in std::iter::once(&first).chain(&spec.more_nics) {
+            let (subnet, range) = self.place(spec, wanted, &nics, production)?;
+            if let Some(address) = wanted.address {
+                self.check_address(&spec.id, (wanted.network, range), &nics, address)?;
+            }
+            nics.push(Nic {
+                network: wanted.network,
+                security: subnet.as_ref().map(|_| rules_for_service()),
+                subnet,
+                range,
+                address: wanted.address.unwrap_or_else(|| self.free_address(range, &nics)),
+                chosen: wanted.address.is_some(),
+                public: false,
+            });
+        }
+        let facts = self.facts(&spec.id);
+        facts.more_nics = nics.split_off(1);
+        facts.nic = nics.pop();
         Ok(())
     }
 
-    /// Checks whether a machine can have the address that was chosen for it.
-    fn check_address(
+    /// The subnet of a card and its addresses. `others` are the machine's cards before it.
+    fn place(
         &self,
         spec: &MachineSpec,
-        range: AddressRange,
+        wanted: &NicSpec,
+        others: &[Nic],
+        production: AddressRange,
+    ) -> Result<(Option<String>, AddressRange), Denial> {
+        let network = wanted.network;
+        if let Some(subscription) = self.kinds().find_map(subscription) {
+            let is_free =
+                |subnet: &&Subnet| others.iter().all(|other| other.subnet.as_ref() != Some(&subnet.name));
+            let mut there = subscription.subnets.iter().filter(|subnet| subnet.network == network);
+            let found = match &wanted.subnet {
+                Some(name) => there.find(|subnet| subnet.name == *name),
+                None => there.find(is_free),
+            };
+            if let Some(subnet) = found {
+                return Ok((Some(subnet.name.clone()), subnet.range));
+            }
+            let named = wanted.subnet.as_deref().unwrap_or("for another network card");
+            let text = format!("machine {}: there is no subnet {named} in the {network:?} network", spec.id);
+            return Err(Denial::new(Kind::NotFound, text));
+        }
+        let range = match network {
+            Network::Production => production,
+            Network::Isolated => ISOLATED,
+        };
+        // The cards of a machine are in separate networks, between which a guest can decide.
+        let range = match spec.more_nics.is_empty() {
+            true => range,
+            false => range.halves()[others.len().min(1)],
+        };
+        Ok((None, range))
+    }
+
+    /// An address for a card for which none was chosen. Every machine has a network of its own, so
+    /// that first cards may have the same; further cards have different ones, which they keep if a
+    /// core asks for them when it makes a machine again.
+    fn free_address(&self, range: AddressRange, others: &[Nic]) -> Ipv4Addr {
+        let first = range.dynamic();
+        if others.is_empty() {
+            return first;
+        }
+        let taken: Vec<_> =
+            self.machines.values().flat_map(|facts| &facts.more_nics).map(|nic| nic.address).collect();
+        let following =
+            (u32::from(first)..).map(Ipv4Addr::from).take_while(|address| range.can_give(*address));
+        following.into_iter().find(|address| !taken.contains(address)).unwrap_or(first)
+    }
+
+    /// Checks whether a machine can have the address that was chosen for one of its cards.
+    fn check_address(
+        &self,
+        machine: &MachineId,
+        (network, range): (Network, AddressRange),
+        others: &[Nic],
         address: Ipv4Addr,
     ) -> Result<(), Denial> {
         if !range.can_give(address) {
             let text =
-                format!("machine {}: address {address} cannot be assigned in a network of {range}", spec.id);
+                format!("machine {machine}: address {address} cannot be assigned in a network of {range}");
             return Err(Denial::new(Kind::NotFound, text));
         }
-        let has_it = |nic: &Nic| nic.chosen && nic.network == spec.network && nic.address == address;
-        let mut others = self.machines.iter().filter(|(id, _)| **id != spec.id);
-        match others.find(|(_, facts)| facts.nic.as_ref().is_some_and(has_it)) {
-            Some((other, _)) => {
-                let text = format!("machine {}: machine {other} already has address {address}", spec.id);
+        let has_it = |nic: &Nic| nic.chosen && nic.network == network && nic.address == address;
+        let mut machines = self.machines.iter().filter(|(id, _)| *id != machine);
+        let taken_by = match others.iter().any(has_it) {
+            true => Some(machine),
+            false => machines
+                .find(|(_, facts)| facts.nic.iter().chain(&facts.more_nics).any(has_it))
+                .map(|(other, _)| other),
+        };
+        match taken_by {
+            Some(other) => {
+                let text = format!("machine {machine}: machine {other} already has address {address}");
                 Err(Denial::new(Kind::Exists, text))
             }
             None => Ok(()),
@@ -221,6 +293,7 @@ mod tests {
             guest: GuestFacts::default(),
             placement: Placement { subnet: subnet.map(ToOwned::to_owned), address, ..Placement::default() },
             boot_entry: None,
+            more_nics: Vec::new(),
         }
     }
 
@@ -285,6 +358,53 @@ mod tests {
         cloud.secure_machine(&web, rules(Decision::Allow));
         cloud.secure_subnet("test-failovers", rules(Decision::Allow));
         assert_eq!(cloud.lets_in(&web, Way::Private, SSH), Err(Refusal::Isolated(web)));
+    }
+
+    #[test]
+    fn the_cards_of_a_machine_are_in_separate_networks() {
+        for (site, network) in [
+            (cloud(), Network::Production),
+            (cloud(), Network::Isolated),
+            (Infrastructure::of("vmware", PlatformKind::Vmware), Network::Production),
+            (Infrastructure::of("vmware", PlatformKind::Vmware), Network::Isolated),
+        ] {
+            let two = |name: &str| {
+                let more_nics = vec![NicSpec { network, ..NicSpec::default() }];
+                MachineSpec { more_nics, ..spec(name, network, None, None) }
+            };
+            let addresses = ["web", "db"].map(|name| {
+                site.admit(&two(name)).unwrap_or_else(|e| panic!("{e:?}"));
+                let first = site.nic(&name.into()).unwrap_or_else(|| panic!("{name} has no card"));
+                let [second] = <[Nic; 1]>::try_from(site.more_nics(&name.into()))
+                    .unwrap_or_else(|all| panic!("{all:?}"));
+                assert!(!first.range.contains(second.address) && !second.range.contains(first.address));
+                second.address
+            });
+            assert_ne!(addresses[0], addresses[1]);
+        }
+    }
+
+    #[test]
+    fn a_further_card_is_where_it_was_asked_for() {
+        let cloud = cloud();
+        let ask = |name: &str, subnet: &str, address: &str| {
+            let address = address.parse().unwrap_or_else(|error| panic!("{address}: {error}"));
+            let card =
+                NicSpec { subnet: Some(subnet.to_owned()), address: Some(address), ..NicSpec::default() };
+            let wanted = spec(name, Network::Production, Some("backend"), Some("198.51.100.140"));
+            let asked = cloud.admit(&MachineSpec { more_nics: vec![card], ..wanted });
+            cloud.forget_machine(&"db".into(), &[]);
+            asked.map(drop).map_err(|denial| denial.kind)
+        };
+        assert_eq!(ask("db", "none", "198.51.100.7"), Err(Kind::NotFound));
+        assert_eq!(ask("db", "default", "198.51.100.130"), Err(Kind::NotFound));
+        assert_eq!(ask("db", "backend", "198.51.100.140"), Err(Kind::Exists));
+        assert_eq!(ask("web", "default", "198.51.100.7"), Ok(()));
+        let shown = cloud.more_nics(&"web".into());
+        assert_eq!(
+            (shown[0].subnet.as_deref(), shown[0].address),
+            (Some("default"), [198, 51, 100, 7].into())
+        );
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl Nic {
             address: Some(self.address),
             public_address: self.public.then(|| Way::Public.loopback()),
             security: self.security.clone(),
+            subnet: self.subnet.clone(),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use contract::{
-    Bytes, DiskId, Firmware, GuestFacts, GuestOs, MachineId, MachineSpec, MachineView, Network, Placement,
-    PlatformError, VolumeId,
+    Bytes, DiskId, Firmware, GuestFacts, GuestOs, MachineId, MachineSpec, MachineView, Network, NicSpec,
+    Placement, PlatformError, VolumeId,
 };
 use windows_volume::{VOLUME_BYTES, WindowsVolume};
 
@@ -34,6 +34,8 @@ pub struct SimInstall {
     /// The boot loader that its firmware variables name, as the platform reports it. It is then the
     /// only one on the boot partition.
     pub boot_entry: Option<String>,
+    /// Its network cards beside the first one.
+    pub more_nics: Vec<NicSpec>,
     /// Whether the boot partition is the last thing on the first disk.
     pub boots_at_end: bool,
     /// Drivers that its initial RAM disks load; `None`: those of the site.
@@ -59,6 +61,7 @@ impl SimInstall {
             disks: vec![("system".into(), Bytes(1 << 20)), ("data".into(), Bytes(1 << 20))],
             load: Load::default(),
             boot_entry: None,
+            more_nics: Vec::new(),
             boots_at_end: false,
             loads: None,
             carries: drivers.into_iter().map(ToOwned::to_owned).collect(),
@@ -94,6 +97,7 @@ impl SimInstall {
             guest: self.guest.clone(),
             placement: Placement::default(),
             boot_entry: self.boot_entry.clone(),
+            more_nics: self.more_nics.clone(),
         }
     }
 }

@@ -34,6 +34,7 @@ mod volumes;
 pub use active_faults::SiteFault;
 pub use boot::{Boot, BootDisk};
 pub use change_log::SnapshotsBlocked;
+pub use machines::mac_of;
 pub use own_failure::OwnFailure;
 pub use profile::{Profile, TrackingMechanism};
 pub use quiesce::IdleVolume;

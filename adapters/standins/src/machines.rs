@@ -189,6 +189,12 @@ impl StandInSite {
             TrackingMechanism::Agent => &FORWARDED_TO_AGENT,
         };
         let nic = self.components.nic(&spec.id);
+        let more_nics = self.components.more_nics(&spec.id);
+        let more_nics = (1..).zip(&more_nics).map(|(number, nic)| machine::NicSpec {
+            subnet: nic.range.to_string(),
+            address: nic.address,
+            mac: mac_of(&spec.id, number),
+        });
         machine::GuestSpec {
             name: format!("roundtrip-{token}-{}-{}", self.config.id, spec.id),
             hardware,
@@ -199,7 +205,8 @@ impl StandInSite {
             forwards: [&FORWARDED, to_agent].concat(),
             subnet: nic.as_ref().map_or(self.config.profile.range, |nic| nic.range).to_string(),
             address: nic.map(|nic| nic.address),
-            mac: mac_of(&spec.id),
+            mac: mac_of(&spec.id, 0),
+            more_nics: more_nics.collect(),
             dir: dir.to_owned(),
         }
     }
@@ -219,10 +226,12 @@ struct SiteConfigRef<'a> {
     scratch: &'a harness::scratch::Scratch,
 }
 
-/// A locally administered hardware address derived from the machine's name.
-fn mac_of(id: &MachineId) -> String {
+/// The hardware address of a machine's network card with this number, from 0: locally administered,
+/// and derived from the machine's name.
+#[must_use]
+pub fn mac_of(id: &MachineId, number: u8) -> String {
     let sum =
         id.0.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let [a, b, c, _] = sum.to_be_bytes();
-    format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
+    format!("52:54:{number:02x}:{a:02x}:{b:02x}:{c:02x}")
 }

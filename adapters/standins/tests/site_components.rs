@@ -41,6 +41,7 @@ async fn site() -> (Arc<StandInSite>, Arc<Scratch>) {
         guest: contract::GuestFacts::default(),
         placement: contract::Placement::default(),
         boot_entry: None,
+        more_nics: Vec::new(),
     };
     site.create_machine(&spec).await.unwrap();
     (site, scratch)

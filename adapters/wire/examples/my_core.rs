@@ -54,7 +54,7 @@ impl ReplicationCore for MyCore {
     async fn capabilities(&self) -> Result<Capabilities, CoreError> {
         let plans = PlanLimits { groups: 0, items: 0 };
         let name = "my-core 0.1.0".to_owned();
-        Ok(Capabilities { name, operations: Vec::new(), plans, windows_registry: false })
+        Ok(Capabilities { name, operations: Vec::new(), plans, windows_registry: false, several_nics: false })
     }
 
     async fn create_policy(&self, id: &PolicyId, policy: &Policy) -> Result<(), CoreError> {

@@ -41,6 +41,7 @@ accepted! {
     epoch_consistent: "epoch-consistent",
     every_control_set: "every-control-set",
     copies_loaders: "copies-loaders",
+    one_nic: "one-nic",
     more_points: "more-points",
     other_job_ids: "other-job-ids",
     other_volume_names: "other-volume-names",

@@ -63,6 +63,7 @@ impl Pair {
             guest: GuestFacts::default(),
             placement: Placement::default(),
             boot_entry: None,
+            more_nics: Vec::new(),
         };
         self.source.install(&Installed { spec, images: &[image.to_owned()] }).await?;
         Ok(id)

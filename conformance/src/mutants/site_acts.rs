@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{
-    Access, Bytes, MachineId, MachineSpec, MachineView, Network, Platform, PlatformError, PlatformErrorKind,
-    PowerState, VolumeId,
+    Access, Bytes, MachineId, MachineSpec, MachineView, Network, NicSpec, Platform, PlatformError,
+    PlatformErrorKind, PowerState, VolumeId,
 };
 use images::layout::{BOOT_BYTES, BOOT_OFFSET};
 use simulator::SimSite;
@@ -241,7 +241,7 @@ pub(super) async fn is_disk_of_stopped_machine(
 
 /// Makes a machine anew, with disks of its own over the old ones.
 pub(super) async fn make_anew(platform: &Arc<dyn Platform>, id: &MachineId) -> Result<(), PlatformError> {
-    let MachineView { firmware, os, memory, disks, guest, placement, boot_entry, .. } =
+    let MachineView { firmware, os, memory, disks, guest, placement, boot_entry, more_nics, .. } =
         platform.machine(id).await?;
     let mut new = Vec::new();
     for disk in disks {
@@ -251,9 +251,16 @@ pub(super) async fn make_anew(platform: &Arc<dyn Platform>, id: &MachineId) -> R
     }
     let disks = new;
     let network = Network::Production;
+    let more_nics = more_nics.into_iter().map(|nic| NicSpec {
+        network: nic.network,
+        subnet: nic.subnet,
+        address: nic.address,
+    });
+    let more_nics = more_nics.collect();
+    let id = id.clone();
     let spec =
-        MachineSpec { id: id.clone(), firmware, os, memory, disks, network, guest, placement, boot_entry };
-    platform.delete_machine(id).await?;
+        MachineSpec { id, firmware, os, memory, disks, network, guest, placement, boot_entry, more_nics };
+    platform.delete_machine(&spec.id).await?;
     platform.create_machine(&spec).await.map(drop)
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct ScenarioContext {
     pub(crate) core: Arc<dyn ReplicationCore>,
     /// Whether the core edits registries of Windows machines.
     pub(crate) edits_registries: bool,
+    /// Whether the core recovers every network card of a machine.
+    pub(crate) recovers_all_nics: bool,
     /// The site on which the machine runs first.
     pub(crate) primary: Arc<StandInSite>,
     /// The site to which it fails over.
@@ -109,6 +111,7 @@ impl ScenarioContext {
             shape,
             core,
             edits_registries: capabilities.windows_registry,
+            recovers_all_nics: capabilities.several_nics,
             primary: Arc::clone(&sites[0].1),
             recovery: Arc::clone(&sites[1].1),
             item: ItemId::from("shop"),

@@ -3,7 +3,7 @@
 use camino::Utf8Path;
 use contract::{
     ComponentKind, DiskId, EnableProtection, Firmware, GroupId, GuestFacts, GuestOs, MachineId, MachineSpec,
-    Network, Placement, Platform, Policy, TargetSettings, VolumeId,
+    Network, NicSpec, Placement, Platform, Policy, TargetSettings, VolumeId,
 };
 use harness::machine;
 use images::shape::{ORDINARY, Shape};
@@ -13,6 +13,7 @@ use windows_volume::{StartType, WindowsVolume};
 use crate::blame::ScenarioError;
 use crate::hydration::KnownGuest;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
+use crate::real::edge::network_cards;
 use crate::real::edge::recover::{start_load, wait_for_agent, wait_for_hello};
 use crate::real::edge::recovery_point::wait_for_points;
 use crate::real::machine::Running;
@@ -36,6 +37,8 @@ pub(crate) struct InstallProfile {
     pub(crate) facts: GuestFacts,
     /// Subnet and address.
     pub(crate) placement: Placement,
+    /// Network cards beside the first one.
+    pub(crate) more_nics: Vec<NicSpec>,
     /// The Windows volume on the system disk, if it has one.
     pub(crate) windows: Option<WindowsVolume>,
 }
@@ -49,7 +52,14 @@ impl InstallProfile {
             ..images::Variant::default()
         };
         let facts = GuestFacts::default();
-        Ok(Self { variant, os: GuestOs::Linux, facts, placement: Placement::default(), windows: None })
+        Ok(Self {
+            variant,
+            os: GuestOs::Linux,
+            facts,
+            placement: Placement::default(),
+            more_nics: Vec::new(),
+            windows: None,
+        })
     }
 
     /// The machine with a Windows volume, on which a driver of the cloud does not start at boot, as
@@ -60,6 +70,12 @@ impl InstallProfile {
         self.facts.boot_drivers.retain(|driver| driver != LACKING);
         self.windows = Some(WindowsVolume { starts, current: 2, ..WindowsVolume::default() });
         self
+    }
+
+    /// The machine with two network cards.
+    fn with_two_nics(self) -> Self {
+        let (placement, more_nics) = network_cards::source_cards();
+        Self { placement, more_nics, ..self.with(network_cards::set_up_guest) }
     }
 
     /// Changes the guest, and what its agent reports about services accordingly.
@@ -73,7 +89,10 @@ impl InstallProfile {
 
 /// Installs a native machine on the primary site, boots it and starts its load.
 pub(crate) async fn boot_source(context: &ScenarioContext) -> Result<Running, ScenarioError> {
-    let native = InstallProfile::native(&context.primary).await?;
+    let mut native = InstallProfile::native(&context.primary).await?;
+    if context.scenario.two_nics {
+        native = native.with_two_nics();
+    }
     if !context.scenario.windows {
         return boot_source_as(context, &native).await;
     }
@@ -104,6 +123,7 @@ pub(crate) async fn boot_source_as(
     let source = start_load(context, site.clone(), boot, 0).await?;
     wait_for_agent(&source).await?;
     step.done();
+    network_cards::check_source(context, &source.boot).await?;
     context.trace(format!("source runs on {}", site.label()));
     Ok(source)
 }
@@ -146,6 +166,7 @@ async fn install_as(
         guest: profile.facts.clone(),
         placement: profile.placement.clone(),
         boot_entry: shape.boot_entry.map(ToOwned::to_owned),
+        more_nics: profile.more_nics.clone(),
     };
     let images: Vec<_> = shaped.iter().map(|disk| disk.path.clone()).collect();
     site.install(&Installed { spec, images: &images }).await?;
@@ -183,12 +204,13 @@ pub(crate) async fn enable_protection(
     context: &ScenarioContext,
     group: Option<GroupId>,
 ) -> Result<(), ScenarioError> {
+    let target = TargetSettings::new(context.machine.clone(), MEMORY);
     let request = EnableProtection {
         item: context.item.clone(),
         primary: context.primary.site().await?.id,
         machine: context.machine.clone(),
         recovery: context.recovery.site().await?.id,
-        target: TargetSettings::new(context.machine.clone(), MEMORY),
+        target: if context.scenario.two_nics { network_cards::choose(target) } else { target },
         policy: POLICY.into(),
         group,
     };

@@ -40,6 +40,7 @@ impl Difference for MinimumCore {
             operations,
             plans: contract::PlanLimits { groups: 0, items: 0 },
             windows_registry: false,
+            several_nics: false,
             ..all
         }
     }

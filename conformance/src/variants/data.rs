@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use contract::{ChangesUnavailable, DiskSnapshot};
+use contract::{Capabilities, ChangesUnavailable, DiskSnapshot, MachineSpec};
 use simulator::Capture;
 
 use super::difference::Difference;
@@ -15,6 +15,7 @@ struct Choices {
     quiesces_at_once: bool,
     registry_edits: RegistryEdits,
     boot_entries: BootEntries,
+    one_nic: bool,
 }
 
 impl Choices {
@@ -25,6 +26,7 @@ impl Choices {
             quiesces_at_once: true,
             registry_edits: RegistryEdits::Needed,
             boot_entries: BootEntries::Both,
+            one_nic: false,
         }
     }
 }
@@ -52,6 +54,12 @@ impl FaultHook for Choices {
 
     fn boot_entries(&self) -> BootEntries {
         self.boot_entries
+    }
+
+    fn shape(&self, spec: &mut MachineSpec) {
+        if self.one_nic {
+            spec.more_nics.clear();
+        }
     }
 }
 
@@ -107,6 +115,19 @@ pub(super) struct CopiesLoaders;
 impl Difference for CopiesLoaders {
     fn hook(&self) -> Option<Box<dyn FaultHook>> {
         Some(Box::new(Choices { boot_entries: BootEntries::OnlyLoaders, ..Choices::usual() }))
+    }
+}
+
+/// Recovers the first network card of a machine only, and does not claim more.
+pub(super) struct OneNic;
+
+impl Difference for OneNic {
+    fn hook(&self) -> Option<Box<dyn FaultHook>> {
+        Some(Box::new(Choices { one_nic: true, ..Choices::usual() }))
+    }
+
+    fn capabilities(&self, all: Capabilities) -> Capabilities {
+        Capabilities { several_nics: false, ..all }
     }
 }
 

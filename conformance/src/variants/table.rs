@@ -3,7 +3,7 @@
 use super::answers::{FailsJobs, MinimumCore, RefusesEarly};
 use super::data::{
     ComparesOften, CopiesLoaders, EpochConsistent, EveryControlSet, LargeGrains, MergesAtOnce, NeverMerges,
-    QuiescesLater,
+    OneNic, QuiescesLater,
 };
 use super::difference::Difference;
 use super::health::WarnsFirst;
@@ -224,6 +224,12 @@ pub const VARIANTS: &[Variant] = &[
         "copies boot loaders to where firmware looks for them, and gives no machine a boot entry",
         "MachineSpec::boot_entry: a boot entry, or a copy of the boot loader at the usual path",
         CopiesLoaders,
+    ),
+    variant!(
+        "one-nic",
+        "recovers the first network card of a machine only, and does not claim more",
+        "Capabilities::several_nics: left out, no rule judges what becomes of further cards",
+        OneNic,
     ),
     variant!(
         "warns-first",

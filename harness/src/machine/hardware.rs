@@ -178,6 +178,11 @@ impl DiskBus {
     }
 }
 
+/// PCI slot of the first network card.
+pub(super) const FIRST_NIC_SLOT: usize = 0x10;
+/// The last PCI slot of disk controllers, which are behind the first network card.
+const LAST_DISK_SLOT: usize = 0x12;
+
 /// Network card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -201,6 +206,16 @@ impl Nic {
             Self::Tulip => "tulip",
             Self::E1000 => "e1000",
             Self::VirtioNet => "virtio_net",
+        }
+    }
+
+    /// PCI slot of a machine's further card with this number, from 1. Machines of some platforms
+    /// have it behind the first card, which is in slot [`FIRST_NIC_SLOT`], and others in front of
+    /// it, so that a guest finds its cards in another order.
+    pub(super) fn further_slot(self, number: usize) -> usize {
+        match self {
+            Self::Vmxnet3 | Self::E1000 => LAST_DISK_SLOT + number,
+            Self::Tulip | Self::VirtioNet => FIRST_NIC_SLOT - number,
         }
     }
 

@@ -53,6 +53,17 @@ pub enum DiskManager {
     Libvirt,
 }
 
+/// A further network card of a machine.
+#[derive(Clone, Debug)]
+pub struct NicSpec {
+    /// Its network, which no other card is in.
+    pub subnet: String,
+    /// The address that DHCP gives it.
+    pub address: Ipv4Addr,
+    /// Its hardware address.
+    pub mac: String,
+}
+
 /// Description of a machine to define.
 #[derive(Clone, Debug)]
 pub struct GuestSpec {
@@ -79,6 +90,8 @@ pub struct GuestSpec {
     pub address: Option<Ipv4Addr>,
     /// Hardware address of the network card.
     pub mac: String,
+    /// Further network cards of the same model, to which no port is forwarded.
+    pub more_nics: Vec<NicSpec>,
     /// Directory for logs and firmware variables.
     pub dir: Utf8PathBuf,
 }

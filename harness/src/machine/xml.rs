@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::firmware_variables::{VARIABLES_TEMPLATE, variables_file};
 use super::forwards::NETWORK;
+use super::hardware::FIRST_NIC_SLOT;
 use super::nodes::{disk_serial, escape, format_node, logged_node, write_log};
 use super::{Controller, DiskManager, DiskSpec, Firmware, GuestSpec, agent, managed_disks};
 use crate::host::Host;
@@ -192,7 +193,7 @@ pub(super) fn security(host: &Host) -> String {
     labels
 }
 
-/// User-mode network with a documentation address; the system chooses the loopback ports.
+/// User-mode networks with documentation addresses; the system chooses the loopback ports.
 fn network(spec: &GuestSpec, arguments: &mut Vec<String>) {
     let forwards: String =
         spec.forwards.iter().map(|port| format!(",hostfwd=tcp:127.0.0.1:0-:{port}")).collect();
@@ -201,8 +202,22 @@ fn network(spec: &GuestSpec, arguments: &mut Vec<String>) {
         "-netdev".to_owned(),
         format!("user,id={NETWORK},net={}{given},restrict=on{forwards}", spec.subnet),
         "-device".to_owned(),
-        format!("{},netdev={NETWORK},mac={},addr=0x10", spec.hardware.nic.device(), spec.mac),
+        nic_device(spec, NETWORK, &spec.mac, FIRST_NIC_SLOT),
     ]);
+    for (number, nic) in (1..).zip(&spec.more_nics) {
+        let network = format!("further-net{number}");
+        let slot = spec.hardware.nic.further_slot(number);
+        arguments.extend([
+            "-netdev".to_owned(),
+            format!("user,id={network},net={},dhcpstart={},restrict=on", nic.subnet, nic.address),
+            "-device".to_owned(),
+            nic_device(spec, &network, &nic.mac, slot),
+        ]);
+    }
+}
+
+fn nic_device(spec: &GuestSpec, network: &str, mac: &str, slot: usize) -> String {
+    format!("{},netdev={network},mac={mac},addr={slot:#x}", spec.hardware.nic.device())
 }
 
 /// Controllers at PCI slots that libvirt leaves free; a controller that serves all disks is added
@@ -256,7 +271,7 @@ fn disk_arguments(spec: &GuestSpec, index: usize, disk: &DiskSpec, arguments: &m
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Hardware, Identity, Nic};
+    use crate::machine::{Hardware, Identity, Nic, NicSpec};
 
     fn machine(enlightened: bool, enlightenments: Result<(), String>) -> GuestSpec {
         let identity = Identity { vendor: "A & B".to_owned(), product: "C".to_owned(), chassis_tag: None };
@@ -286,6 +301,11 @@ mod tests {
             subnet: "192.0.2.0/24".to_owned(),
             address: Some([192, 0, 2, 77].into()),
             mac: "52:54:00:00:02:01".to_owned(),
+            more_nics: vec![NicSpec {
+                subnet: "192.0.2.128/25".to_owned(),
+                address: [192, 0, 2, 200].into(),
+                mac: "52:54:00:00:02:02".to_owned(),
+            }],
             dir: "/logs".into(),
         }
     }
@@ -321,6 +341,19 @@ mod tests {
     fn the_network_gives_the_chosen_address() {
         let xml = xml(false, Accelerator::Tcg);
         assert!(xml.contains("user,id=net0,net=192.0.2.0/24,dhcpstart=192.0.2.77,restrict=on"));
+    }
+
+    #[test]
+    fn a_further_card_has_a_network_of_its_own_behind_or_in_front_of_the_first() {
+        let xml = xml(false, Accelerator::Tcg);
+        for argument in [
+            "user,id=further-net1,net=192.0.2.128/25,dhcpstart=192.0.2.200,restrict=on",
+            "e1000,netdev=further-net1,mac=52:54:00:00:02:02,addr=0x13",
+            "e1000,netdev=net0,mac=52:54:00:00:02:01,addr=0x10",
+        ] {
+            assert!(xml.contains(&format!("<qemu:arg value='{argument}'/>")), "{argument}");
+        }
+        assert_eq!([Nic::Vmxnet3, Nic::Tulip].map(|nic| nic.further_slot(1)), [0x13, 0xf]);
     }
 
     #[test]

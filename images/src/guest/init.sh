@@ -24,7 +24,7 @@ done
 # The variant file lies on the boot partition, which is read without being mounted and never written.
 read -r boot < /run/roundtrip/boot-device
 witness boot-file "$boot" /roundtrip.env > /run/roundtrip/env
-DHCP=yes ADDRESS='' SSH=yes FIREWALL='' DATA=ext4 SWAP=no
+DHCP=yes ADDRESS='' NAMES='' ADDRESSES='' SSH=yes FIREWALL='' DATA=ext4 SWAP=no
 # shellcheck disable=SC1091 # written by the host
 [ ! -s /run/roundtrip/env ] || . /run/roundtrip/env
 
@@ -86,7 +86,7 @@ done
     sleep 1
 done &
 
-/sbin/services "$DHCP" "$SSH" "$ADDRESS" "$FIREWALL" < /dev/null &
+/sbin/services "$DHCP" "$SSH" "$ADDRESS" "$FIREWALL" "$NAMES" "$ADDRESSES" < /dev/null &
 
 while :; do
     witness < /dev/null > /dev/console 2>&1

@@ -1,17 +1,40 @@
 #!/bin/sh
-# Everything that can start after the witness sent its hello: services "$DHCP" "$SSH" "$ADDRESS" "$FIREWALL".
+# Everything that can start after the witness sent its hello:
+# services "$DHCP" "$SSH" "$ADDRESS" "$FIREWALL" "$NAMES" "$ADDRESSES".
 ip link set lo up
+
+# Names a network card after its PCI slot, and says the name. A virtio card has the slot of the device above it.
+rename_card() {
+    place=$(readlink -f "/sys/class/net/$1/device")
+    case $place in */virtio[0-9]*) place=${place%/*} ;; esac
+    slot=${place##*:}
+    name=ens$((0x${slot%.*}))
+    ip link set "$1" name "$name"
+    echo "$name"
+}
+
+# Recorded before it is assigned: a client that reaches the guest at this address must find it recorded.
+assign() {
+    mkdir -p /run/roundtrip/net
+    echo "$2" > "/run/roundtrip/net/$1"
+    ifconfig "$1" "$2" netmask "$3"
+}
+
+leases=
 for path in /sys/class/net/*; do
     card=${path##*/}
     [ "$card" != lo ] || continue
+    [ "$5" != predictable ] || card=$(rename_card "$card")
     ip link set "$card" up
-    # Recorded before it is assigned: a client that reaches the guest at this address must find it recorded.
-    [ "$1" = yes ] || [ -z "$3" ] || {
-        mkdir -p /run/roundtrip/net
-        echo "$3" > "/run/roundtrip/net/$card"
-        ifconfig "$card" "$3" netmask 255.255.255.0
-    }
-    [ "$1" != yes ] || udhcpc -i "$card" -n -q -t 20 -T 1 -s /etc/udhcpc.script > /dev/null 2>&1 &
+    if [ "$1" = yes ]; then
+        udhcpc -i "$card" -n -q -t 20 -T 1 -s /etc/udhcpc.script > /dev/null 2>&1 &
+        leases="$leases $!"
+    elif [ -n "$3" ]; then
+        assign "$card" "$3" 255.255.255.0
+    fi
+    for pair in $6; do
+        [ "$1" = yes ] || [ "${pair%:*}" != "$card" ] || assign "$card" "${pair#*:}" 255.255.255.128
+    done
 done
 
 modprobe -a button evdev virtio_rng 2> /dev/null
@@ -33,6 +56,9 @@ if [ "$2" = yes ]; then
     dropbear -R -s
 fi
 
+# Of several cards each has its address by then, or gets none.
+# shellcheck disable=SC2086 # one word for each process
+[ "$5" != predictable ] || [ -z "$leases" ] || wait $leases
 echo ROUNDTRIP-STARTED > /dev/console
 
 # Shown on the screen, and so in screenshots.

@@ -115,9 +115,11 @@ fn nics() -> Vec<GuestNic> {
 fn nic(card: &Path) -> GuestNic {
     let name = card.file_name().unwrap_or_default().to_string_lossy();
     GuestNic {
+        mac: text(card.join("address")),
+        address: text(format!("{MEMORY}/net/{name}")),
+        name: name.into_owned(),
         driver: link_name(&card.join("device/driver")).unwrap_or_default(),
         model: pci_model(&card.join("device")),
-        address: text(format!("{MEMORY}/net/{name}")),
     }
 }
 

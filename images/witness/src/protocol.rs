@@ -181,8 +181,14 @@ pub struct GuestDisk {
 }
 
 /// One network card as the guest sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestNic {
+    /// Name of the interface, such as `eth0`.
+    #[serde(default)]
+    pub name: String,
+    /// Hardware address, such as `52:54:00:12:34:56`.
+    #[serde(default)]
+    pub mac: String,
     /// Kernel driver.
     pub driver: String,
     /// Vendor and device id on the PCI bus, such as `15ad:07b0`.

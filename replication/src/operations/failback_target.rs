@@ -152,8 +152,9 @@ async fn create_recorded(
             created => drop(created?),
         }
     }
-    let identity = item.record.lock().await.source_identity.clone();
-    let spec = MachineSpec {
+    let record = item.record.lock().await.clone();
+    let identity = record.source_identity;
+    let mut spec = MachineSpec {
         id: at.1.clone(),
         firmware: identity.firmware,
         os: identity.os,
@@ -163,7 +164,17 @@ async fn create_recorded(
         guest: identity.guest,
         placement,
         boot_entry: identity.boot_entry,
+        more_nics: identity.more_nics,
     };
+    if at.0 != record.registered_at {
+        // Subnets and addresses belong to the networks of the site where it was.
+        spec.more_nics.iter_mut().for_each(|nic| (nic.subnet, nic.address) = (None, None));
+    } else if spec.placement.address.is_none() {
+        spec.placement.address = identity.address;
+    }
+    if let Some(hook) = ctx.fault_hook() {
+        hook.shape(&mut spec);
+    }
     match platform.create_machine(&spec).await {
         Err(error) if error.kind == PlatformErrorKind::Exists && is_ours(&platform, &at.1, disks).await? => {
             Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use contract::{
     Access, CoreError, DiskId, DiskView, ErrorCode, GuestOs, MachineId, MachineSpec, MachineView, Network,
-    Phase, Platform, PlatformKind, PointId, PowerState, RecoveryPoint, Side, SiteId, Step, VolumeId,
+    NicSpec, Phase, Platform, PlatformKind, PointId, PowerState, RecoveryPoint, Side, SiteId, Step, VolumeId,
 };
 
 use crate::context::Context;
@@ -259,6 +259,7 @@ pub(super) async fn create_machine(
         guest: record.source_identity.guest.clone(),
         placement,
         boot_entry: record.source_identity.boot_entry.clone(),
+        more_nics: more_nics(&record, network),
     };
     if matches!(ctx.boot_entries(), BootEntries::OnlyLoaders | BootEntries::OnlyInClouds) {
         spec.boot_entry = None;
@@ -267,6 +268,18 @@ pub(super) async fn create_machine(
         hook.shape(&mut spec);
     }
     Ok(platform.create_machine(&spec).await?)
+}
+
+/// The further network cards of a machine on the recovery side: as many as the source has, each as
+/// the settings ask for it (FX-65). The network of a test failover has other subnets and addresses
+/// (TF-04).
+fn more_nics(record: &Record, network: Network) -> Vec<NicSpec> {
+    let wanted = &record.target;
+    let production = network == wanted.network.unwrap_or_default();
+    let any = NicSpec { network, ..NicSpec::default() };
+    let card =
+        |number: usize| wanted.more_nics.get(number).filter(|_| production).cloned().unwrap_or(any.clone());
+    (0..record.source_identity.more_nics.len()).map(card).collect()
 }
 
 /// Starts a machine. The platform's answer may get lost, so what counts is whether the machine

@@ -1,9 +1,11 @@
 //! The stored record of a protected item.
 
+use std::net::Ipv4Addr;
+
 use contract::{
     Bytes, ComponentId, ConfigurationIssue, Firmware, GroupId, GuestFacts, GuestOs, ItemId, MachineId,
-    MachineView, PlatformKind, PointId, PolicyId, Protection, ReprotectRequest, Side, SiteId, TargetSettings,
-    Timestamp, VolumeId,
+    MachineView, NicSpec, NicView, PlatformKind, PointId, PolicyId, Protection, ReprotectRequest, Side,
+    SiteId, TargetSettings, Timestamp, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +45,12 @@ pub(crate) struct SourceIdentity {
     /// The boot loader that its firmware variables name.
     #[serde(default)]
     pub(crate) boot_entry: Option<String>,
+    /// The address that was chosen for its first network card.
+    #[serde(default)]
+    pub(crate) address: Option<Ipv4Addr>,
+    /// Its further network cards.
+    #[serde(default)]
+    pub(crate) more_nics: Vec<NicSpec>,
 }
 
 impl SourceIdentity {
@@ -57,9 +65,16 @@ impl SourceIdentity {
             switch: machine.placement.switch.clone(),
             uuid: machine.uuid.clone(),
             boot_entry: machine.boot_entry.clone(),
+            address: machine.placement.address,
+            more_nics: machine.more_nics.iter().map(same_nic).collect(),
             volumes: machine.disks.iter().map(|disk| disk.volume.clone()).collect(),
         }
     }
+}
+
+/// A card in the same network as this one, with its address.
+fn same_nic(nic: &NicView) -> NicSpec {
+    NicSpec { network: nic.network, subnet: nic.subnet.clone(), address: nic.address }
 }
 
 /// A machine that was created on the primary side as the target of a failback (RE-05). It is

@@ -31,6 +31,7 @@ fn policies() -> Vec<Example> {
         operations: vec![Operation::UnplannedFailover, Operation::TestFailover, Operation::Commit],
         plans: PlanLimits { groups: 0, items: 0 },
         windows_registry: false,
+        several_nics: false,
     };
     vec![
         example!(capabilities {} => capabilities),

@@ -54,6 +54,7 @@ fn machine() -> MachineView {
         disks_on: None,
         migrated: false,
         nic: NicView::default(),
+        more_nics: Vec::new(),
         boot_entry: None,
         libvirt: None,
     }
@@ -70,6 +71,7 @@ fn machines() -> Vec<Example> {
         guest: GuestFacts::default(),
         placement: Placement::default(),
         boot_entry: None,
+        more_nics: Vec::new(),
     };
     let created = MachineView { id: "web-dr".into(), power: PowerState::Off, ..machine() };
     vec![

@@ -6,7 +6,9 @@ use super::super::interface::InterfaceFault;
 use super::super::mutant::{Kind, Mutant, guests};
 use super::super::platform::PlatformFault;
 use super::super::views;
-use super::super::wrong_choices::LosesLoader;
+use super::super::wrong_choices::{
+    ConfusesCards, LosesLoader, leave_second_card_in_production, lose_second_card, swap_cards,
+};
 use crate::core_under_test::BootEntries;
 use crate::rules::ids::*;
 
@@ -106,6 +108,29 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Kind::DataPath(|| Box::new(ForgetAddress)),
         &[CN_10],
     ),
+    Mutant::new(
+        Class::WrongTarget,
+        "loses-second-card",
+        "makes machines with their first network card only",
+        Kind::DataPath(|| Box::new(ConfusesCards(lose_second_card))),
+        &[FX_65],
+    )
+    .and_on_guests(&[guests("two-nics-test-failover", &[FX_65])]),
+    Mutant::new(
+        Class::WrongTarget,
+        "swaps-cards",
+        "gives each of two network cards the network and the address of the other one (libguestfs/virt-v2v#99)",
+        Kind::DataPath(|| Box::new(ConfusesCards(swap_cards))),
+        &[FX_65],
+    ),
+    Mutant::new(
+        Class::TestFailoverLeaks,
+        "second-card-in-production",
+        "leaves the second network card of a test failover in the production network",
+        Kind::DataPath(|| Box::new(ConfusesCards(leave_second_card_in_production))),
+        &[FX_65, TF_04],
+    )
+    .and_on_guests(&[guests("two-nics-test-failover", &[FX_65, TF_04])]),
     Mutant::new(
         Class::WrongTarget,
         "keeps-snapshots",

@@ -5,6 +5,7 @@
 //! - [`restart`]: a recovered machine that is shut down and started again
 //! - [`restarted_original`]: an original that is powered on again before it is reprotected
 //! - [`planned_switchover`]: the part that planned failover and failback share
+//! - [`network_cards`]: whether a recovered machine has both of its network cards
 //! - [`recover`]: how a recovered machine comes up and is put to work
 //! - [`work`]: whether a guest goes on working
 //! - [`recovery_point`]: waiting for recovery points, and reading one
@@ -21,6 +22,7 @@ mod judge;
 pub(crate) mod lifecycle;
 pub(crate) mod measure;
 pub(crate) mod name;
+pub(crate) mod network_cards;
 pub(crate) mod planned_switchover;
 pub(crate) mod platform_identity;
 pub(crate) mod recover;

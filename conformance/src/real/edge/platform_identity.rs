@@ -69,7 +69,7 @@ mod tests {
             sector: USUAL_SECTOR,
         };
         let nic =
-            GuestNic { driver: "vmxnet3".to_owned(), model: "15ad:07b0".to_owned(), address: String::new() };
+            GuestNic { driver: "vmxnet3".to_owned(), model: "15ad:07b0".to_owned(), ..GuestNic::default() };
         Hello {
             protocol: 1,
             agent_version: String::new(),

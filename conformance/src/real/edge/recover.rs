@@ -17,6 +17,7 @@ use crate::blame::ScenarioError;
 use crate::outcome::Rto;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::measure::{self, Outage, ServiceTimes, millis};
+use crate::real::edge::network_cards;
 use crate::real::edge::platform_identity;
 use crate::real::machine::Running;
 use crate::real::workload::load;
@@ -141,6 +142,7 @@ pub(crate) async fn recover(
         context.check(FX_62, true, format!("{label}: the recovered machine came up"));
     }
     check_shape(context, label, &boot, &findings)?;
+    network_cards::check_recovered(context, label, (&target.site, &boot), job.kind).await?;
     Ok(Recovered { site: Arc::clone(&target.site), boot, job, findings, times })
 }
 

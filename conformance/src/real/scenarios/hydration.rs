@@ -292,6 +292,7 @@ async fn boot_without_hydration(
         guest: hydrated.guest,
         placement: Placement::default(),
         boot_entry: None,
+        more_nics: Vec::new(),
     };
     site.create_machine(&spec).await?;
     site.start(&machine).await?;

@@ -19,6 +19,7 @@ mod interrupted_copies;
 mod jobs;
 mod lost_sites;
 mod machine_events;
+mod network_cards;
 mod new_machine;
 mod plan_failures;
 mod plan_groups;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         test_failover::CHECKS,
         hydration::CHECKS,
         boot_entry::CHECKS,
+        network_cards::CHECKS,
         windows::CHECKS,
         plan_failures::CHECKS,
         plans::CHECKS,

@@ -208,6 +208,7 @@ async fn create_stranger(site: &SimSite, name: &MachineId) {
         guest: GuestFacts::default(),
         placement: Placement::default(),
         boot_entry: None,
+        more_nics: Vec::new(),
     };
     site.create_machine(&spec).await.unwrap();
     site.start(name).await.unwrap();
