@@ -21,6 +21,7 @@ use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::jobs::registry::Jobs;
 use crate::landing_log;
+use crate::machines_in_use::MachinesInUse;
 use crate::policy::Policies;
 use crate::state::Record;
 use crate::store::Store;
@@ -44,6 +45,7 @@ pub(crate) struct Context {
     pub(crate) store: Arc<Store>,
     pub(crate) policies: Policies,
     items: Mutex<BTreeMap<ItemId, Arc<Item>>>,
+    machines: MachinesInUse,
     pub(crate) jobs: Mutex<Jobs>,
     pub(crate) plans: Mutex<BTreeMap<PlanId, RecoveryPlan>>,
     /// The tasks that execute jobs.
@@ -65,10 +67,13 @@ impl Context {
         for job in store.jobs()? {
             jobs.add(Job::from_stored(Arc::clone(&store), config.clock.clone(), job));
         }
-        let items = store.items()?.into_iter().map(|record| (record.id.clone(), Arc::new(Item::new(record))));
+        let (records, machines) = (store.items()?, MachinesInUse::default());
+        records.iter().for_each(|record| machines.add(record));
+        let items = records.into_iter().map(|record| (record.id.clone(), Arc::new(Item::new(record))));
         let plans = store.plans()?.into_iter().map(|plan| (plan.id.clone(), plan));
         Ok(Self {
             items: Mutex::new(items.collect()),
+            machines,
             jobs: Mutex::new(jobs),
             plans: Mutex::new(plans.collect()),
             tasks: Tasks::default(),
@@ -184,20 +189,32 @@ impl Context {
 
     /// Refuses an item that shares its id, its machine or its target with another.
     pub(crate) async fn refuse_duplicate(&self, record: &Record) -> Result<(), CoreError> {
-        refuse_duplicate(&*self.items.lock().await, record).await
+        self.refuse_among(&*self.items.lock().await, record)
+    }
+
+    fn refuse_among(&self, items: &BTreeMap<ItemId, Arc<Item>>, record: &Record) -> Result<(), CoreError> {
+        if items.contains_key(&record.id) {
+            let text = format!("there is already an item {}", record.id);
+            return Err(CoreError::new(ErrorCode::AlreadyProtected, text));
+        }
+        self.machines.refuse_shared(record)
     }
 
     pub(crate) async fn add_item(&self, record: Record) -> Result<Arc<Item>, CoreError> {
         let mut items = self.items.lock().await;
-        refuse_duplicate(&items, &record).await?;
+        self.refuse_among(&items, &record)?;
         self.store.put_item(&record)?;
+        self.machines.add(&record);
         let item = Arc::new(Item::new(record));
         items.insert(item.id.clone(), Arc::clone(&item));
         Ok(item)
     }
 
     pub(crate) async fn remove_item(&self, item: &Item) -> Result<(), CoreError> {
-        self.store.remove_item(&*item.record.lock().await)?;
+        let record = item.record.lock().await;
+        self.store.remove_item(&record)?;
+        self.machines.remove(&record);
+        drop(record);
         self.items.lock().await.remove(&item.id);
         Ok(())
     }
@@ -226,6 +243,7 @@ impl Context {
         let mut changed = record.clone();
         change(&mut changed)?;
         self.store.put_item(&changed)?;
+        self.machines.change(&record, &changed);
         *record = changed;
         drop(record);
         item.notify();
@@ -247,21 +265,4 @@ impl Context {
             tracing::error!(item = %item.id, %error, "cannot clear the replication error");
         }
     }
-}
-
-async fn refuse_duplicate(items: &BTreeMap<ItemId, Arc<Item>>, record: &Record) -> Result<(), CoreError> {
-    for item in items.values() {
-        let other = item.record.lock().await;
-        let text = if other.id == record.id {
-            format!("there is already an item {}", other.id)
-        } else if other.primary == record.primary {
-            format!("machine {} is already protected as item {}", other.primary.1, other.id)
-        } else if other.recovery == record.recovery {
-            format!("machine {} is already the target of item {}", other.recovery.1, other.id)
-        } else {
-            continue;
-        };
-        return Err(CoreError::new(ErrorCode::AlreadyProtected, text));
-    }
-    Ok(())
 }

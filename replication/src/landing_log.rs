@@ -21,7 +21,7 @@ const END: u8 = 2;
 const LONGEST: u64 = 64 * 1024 * 1024;
 
 /// Writes one transfer.
-pub(crate) struct Writer {
+pub struct Writer {
     file: BufWriter<File>,
     working: PathBuf,
     finished: PathBuf,
@@ -42,13 +42,18 @@ pub(crate) fn directory_name(item: &ItemId) -> String {
     name
 }
 
-/// Path of transfer `number`.
-pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
+/// Path of transfer `number` in an item's directory.
+#[must_use]
+pub fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:08}.landed"))
 }
 
 impl Writer {
-    pub(crate) fn create(dir: &Path, number: u64) -> std::io::Result<Self> {
+    /// Begins transfer `number` in an item's directory, which is made if there is none.
+    ///
+    /// # Errors
+    /// The directory or the file cannot be made.
+    pub fn create(dir: &Path, number: u64) -> std::io::Result<Self> {
         if !dir.exists() {
             std::fs::create_dir_all(dir)?;
             // Else a power loss could take the directory from under a transfer that is recorded.
@@ -61,7 +66,11 @@ impl Writer {
         Ok(Self { file, working, finished, count: 0, bytes: 0 })
     }
 
-    pub(crate) fn push(&mut self, disk: usize, offset: u64, data: &[u8]) -> std::io::Result<()> {
+    /// Adds an extent: index of the disk in the machine, first byte, content.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn push(&mut self, disk: usize, offset: u64, data: &[u8]) -> std::io::Result<()> {
         self.file.write_all(&[EXTENT])?;
         for number in [disk as u64, offset, data.len() as u64] {
             self.file.write_all(&number.to_le_bytes())?;
@@ -74,7 +83,10 @@ impl Writer {
     }
 
     /// Makes the transfer durable and gives it its final name. Returns the number of content bytes.
-    pub(crate) fn seal(mut self) -> std::io::Result<u64> {
+    ///
+    /// # Errors
+    /// The file cannot be written, synchronised or renamed.
+    pub fn seal(mut self) -> std::io::Result<u64> {
         self.file.write_all(&[END])?;
         self.file.write_all(&self.count.to_le_bytes())?;
         let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
@@ -93,7 +105,7 @@ fn sync_entries(dir: &Path) -> std::io::Result<()> {
 }
 
 /// Reads a complete transfer.
-pub(crate) struct Reader {
+pub struct Reader {
     file: BufReader<File>,
     path: PathBuf,
     count: u64,
@@ -101,7 +113,11 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn open(path: &Path) -> Result<Self, CoreError> {
+    /// Opens a transfer by its path.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Store`]: the file cannot be read, or is no transfer.
+    pub fn open(path: &Path) -> Result<Self, CoreError> {
         let file = File::open(path).map_err(|e| damaged(path, &e.to_string()))?;
         let mut reader = Self {
             file: BufReader::with_capacity(1 << 20, file),
@@ -118,7 +134,11 @@ impl Reader {
     }
 
     /// The next extent; `None` after the end mark.
-    pub(crate) fn next(&mut self) -> Result<Option<Extent>, CoreError> {
+    ///
+    /// # Errors
+    /// [`ErrorCode::Store`]: the file is truncated or altered.
+    #[expect(clippy::should_implement_trait, reason = "an iterator would go on after an error")]
+    pub fn next(&mut self) -> Result<Option<Extent>, CoreError> {
         if self.ended {
             return Ok(None);
         }

@@ -10,10 +10,10 @@
 //!
 //! - [`table`]: which operations are allowed in which state, and where they lead
 //! - `state`: everything that is stored, as plain data
-//! - `store`, `clock`, [`fault_hook`], `landing_log`, `transfer`, `sync`, `windows`, `bulk_copy`,
+//! - `store`, `clock`, [`fault_hook`], [`landing_log`], `transfer`, `sync`, `windows`, `bulk_copy`,
 //!   `disk_writers`, `exports`, `hydrate`: storage, time, disk content
-//! - `policy`, `item`, `tasks`, `jobs::job`, `jobs::registry`, `context`: what all parts of the
-//!   core share
+//! - `policy`, `item`, `machines_in_use`, `tasks`, `jobs::job`, `jobs::registry`, `context`: what
+//!   all parts of the core share
 //! - `points`, `retention`, `point_volumes`: which points can be chosen, and which expire
 //! - `processor`, `direct`, `resync`, `receive`, `consistency_group`, `full_sync`,
 //!   `replication_tasks`: background replication
@@ -47,7 +47,8 @@ mod item;
 mod item_view;
 mod job_requests;
 mod jobs;
-mod landing_log;
+pub mod landing_log;
+mod machines_in_use;
 #[cfg(test)]
 mod models;
 mod operations;

@@ -1,6 +1,7 @@
 //! One transfer: the changes of one machine, or of all machines of a group at one moment, into new
 //! points or their landing logs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::{
@@ -308,49 +309,93 @@ async fn receive_snapshot<'a>(
     if !compare && let Some(received) = receive_directly(ctx, item, snapshot, &ends).await? {
         return Ok(received);
     }
-    let dir = ctx.landing_dir(&item.id);
-    let mut writer = blocking(move || Writer::create(&dir, number).map_err(landing_failed)).await?;
     let opened = open_all(&target, &head, compare.then_some(Access::Read)).await?;
-    let verifying = ctx.verifying();
-    let (total, mut done, mut different) = (snapshot.disks.iter().map(|disk| disk.size.0).sum(), 0, 0);
-    for (index, (disk, against)) in snapshot.disks.iter().zip(opened.uris()).enumerate() {
-        if disk.changed.is_none() && ctx.fault_hook().is_some_and(|hook| !hook.compares()) {
-            continue;
-        }
-        let end = ends.get(index).map_or(u64::MAX, |size| size.0);
-        let (uri, changed) = (disk.uri.clone(), disk.changed.clone());
-        let source = Source { uri, changed, against, grain: ctx.grain() };
-        let job = match pass {
+    let compares = ctx.fault_hook().is_none_or(|hook| hook.compares());
+    let disks = snapshot.disks.iter().zip(opened.uris()).enumerate();
+    let sent = disks.filter(|(_, (disk, _))| disk.changed.is_some() || compares);
+    let reception = Reception {
+        dir: ctx.landing_dir(&item.id),
+        number,
+        sources: sent.map(|(index, (disk, against))| Sent::of(index, disk, against, ctx.grain())).collect(),
+        ends,
+        verifying: ctx.verifying(),
+        job: match pass {
             Pass::Changes => None,
             Pass::Verification(job) => Some(job.clone()),
-        };
-        let sent = blocking(move || {
-            let repairs = job.is_none() || verifying != Verifying::RepairsNothing;
-            let mut sink = |offset: u64, data: &[u8]| {
-                if offset >= end || !repairs {
-                    return Ok(());
-                }
-                writer.push(index, offset, data).map_err(landing_failed)
-            };
-            let different = match job {
-                None => transfer::send(&source, &mut sink, &|_| ()).map(|()| 0)?,
-                Some(job) => {
-                    let progress = |offset| job.progress(done + offset, total);
-                    transfer::verify(&source, verifying, &mut sink, &progress)?
-                }
-            };
-            Ok((writer, different))
-        })
-        .await;
-        match sent {
-            Ok((more, found)) => (writer, different) = (more, different + found),
-            Err(error) => return opened.close(Err(error)).await,
-        }
-        done += disk.size.0;
+        },
+    };
+    let received = blocking(move || reception.receive()).await;
+    opened.close(received).await
+}
+
+/// A disk of a snapshot that is sent.
+struct Sent {
+    /// Its index in the machine.
+    index: usize,
+    size: Bytes,
+    source: Source,
+}
+
+impl Sent {
+    fn of(index: usize, disk: &SnapshotDisk, against: String, grain: u64) -> Self {
+        let source = Source { uri: disk.uri.clone(), changed: disk.changed.clone(), against, grain };
+        Self { index, size: disk.size, source }
     }
-    opened.close(Ok(())).await?;
-    let bytes = blocking(move || writer.seal().map_err(landing_failed)).await?;
-    Ok(Received { number, bytes, different, point: None })
+}
+
+/// What it takes to receive a snapshot.
+///
+/// All of it is done in one piece of blocking work. Otherwise, where many machines have more work
+/// than there are threads, each of them would keep a file and its buffer open while it waits.
+struct Reception {
+    dir: PathBuf,
+    number: u64,
+    sources: Vec<Sent>,
+    /// Where the content of each disk ends that is received; of a disk without one, all is.
+    ends: Vec<Bytes>,
+    verifying: Verifying,
+    /// The job that shows the progress, if it is a verification.
+    job: Option<Job>,
+}
+
+impl Reception {
+    fn receive(self) -> Result<Received<'static>, CoreError> {
+        let mut writer = Writer::create(&self.dir, self.number).map_err(landing_failed)?;
+        let total = self.sources.iter().map(|sent| sent.size.0).sum();
+        let (mut done, mut different) = (0, 0);
+        for sent in &self.sources {
+            let progress = |offset: u64| {
+                if let Some(job) = &self.job {
+                    job.progress(done + offset, total);
+                }
+            };
+            different += self.receive_disk(sent, &mut writer, &progress)?;
+            done += sent.size.0;
+        }
+        let bytes = writer.seal().map_err(landing_failed)?;
+        Ok(Received { number: self.number, bytes, different, point: None })
+    }
+
+    /// Returns how many bytes differed that the source had not reported.
+    fn receive_disk(
+        &self,
+        Sent { index, source, .. }: &Sent,
+        writer: &mut Writer,
+        progress: &dyn Fn(u64),
+    ) -> Result<u64, CoreError> {
+        let end = self.ends.get(*index).map_or(u64::MAX, |size| size.0);
+        let repairs = self.job.is_none() || self.verifying != Verifying::RepairsNothing;
+        let mut sink = |offset: u64, data: &[u8]| {
+            if offset >= end || !repairs {
+                return Ok(());
+            }
+            writer.push(*index, offset, data).map_err(landing_failed)
+        };
+        match self.job {
+            None => transfer::send(source, &mut sink, progress).map(|()| 0),
+            Some(_) => transfer::verify(source, self.verifying, &mut sink, progress),
+        }
+    }
 }
 
 /// FX-27: a point without a disk, or with one that the machine no longer has, would look complete,

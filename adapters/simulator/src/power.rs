@@ -53,6 +53,7 @@ impl SimSite {
             };
             guest.stop_load();
             let off = *running.closing.get_or_insert(now.max(guest.up_at()).saturating_add(takes));
+            state.shutting_down.insert(id.clone());
             Ok(Request::OffAt(off))
         })
     }

@@ -90,11 +90,7 @@ impl SimSite {
     ) -> Result<DiskSnapshot, PlatformError> {
         self.components().check_snapshot(machine).map_err(self.denied())?;
         state.catch_up(machine, now);
-        let left_open = state
-            .snapshots
-            .iter()
-            .find(|(_, snapshot)| snapshot.machine == *machine)
-            .map(|(id, _)| id.clone());
+        let left_open = state.last_snapshots.get(machine).cloned();
         if let Some(open) = left_open {
             self.end_snapshot(state, &open, Acknowledge::Keep)?;
         }
@@ -120,6 +116,7 @@ impl SimSite {
         let record =
             SnapshotRecord { machine: machine.clone(), change: change.clone(), since, live, served, bytes };
         state.snapshots.insert(id.clone(), record);
+        state.last_snapshots.insert(machine.clone(), id.clone());
         if let Some(record) = state.machines.get_mut(machine).filter(|_| live) {
             record.live_snapshot = Some(id.clone());
         }

@@ -80,10 +80,14 @@ pub(crate) struct State {
     /// Machines whose disks are on the volume itself.
     pub(crate) users: BTreeMap<VolumeId, BTreeSet<MachineId>>,
     pub(crate) snapshots: BTreeMap<SnapshotId, SnapshotRecord>,
+    /// The last snapshot of each machine, the only one of it that may still be open.
+    pub(crate) last_snapshots: BTreeMap<MachineId, SnapshotId>,
     pub(crate) exports: BTreeMap<ExportId, ExportRecord>,
     pub(crate) exported: u64,
     /// Number of clients that have connected to exports of volumes.
     pub(crate) clients: u64,
+    /// Machines whose guests were asked to shut down in this boot.
+    pub(crate) shutting_down: BTreeSet<MachineId>,
     /// Machines whose guests ignore requests to shut down.
     pub(crate) ignoring_shutdown: BTreeSet<MachineId>,
     /// Machines whose applications cannot be quiesced.
@@ -103,9 +107,11 @@ impl State {
             history: BTreeMap::new(),
             users: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            last_snapshots: BTreeMap::new(),
             exports: BTreeMap::new(),
             exported: 0,
             clients: 0,
+            shutting_down: BTreeSet::new(),
             ignoring_shutdown: BTreeSet::new(),
             refusing_quiesce: BTreeSet::new(),
             to_close: Vec::new(),
@@ -179,16 +185,15 @@ impl State {
 
     /// Applies the shutdowns that are complete at `now`.
     pub(crate) fn finish_shutdowns(&mut self, now: u64) {
-        let over = |record: &MachineRecord| {
-            record.running.as_ref().and_then(|running| running.closing).is_some_and(|closing| closing <= now)
-        };
-        let ended: Vec<_> =
-            self.machines.iter().filter(|(_, record)| over(record)).map(|(id, _)| id.clone()).collect();
+        let closing = |id: &MachineId| self.machines.get(id)?.running.as_ref()?.closing;
+        let over = |id: &&MachineId| closing(id).is_some_and(|closing| closing <= now);
+        let ended: Vec<_> = self.shutting_down.iter().filter(over).cloned().collect();
         ended.iter().for_each(|id| self.catch_up(id, now));
     }
 
     /// Ends a boot at `at`. Its snapshot is closed, and its change tracking may be lost.
     pub(crate) fn end_boot(&mut self, id: &MachineId, at: u64, end: End) {
+        self.shutting_down.remove(id);
         let Some(machine) = self.machines.get_mut(id) else { return };
         let Some(running) = machine.running.take() else { return };
         running.boot.end(moment(at), end);

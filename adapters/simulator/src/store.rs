@@ -57,6 +57,35 @@ enum Version {
     Durable,
 }
 
+/// A part of a chunk that is written.
+struct Part<'a> {
+    /// Its first byte within the chunk.
+    within: usize,
+    bytes: &'a [u8],
+    /// The chunk that the same write has filled before this one. An equal one shares its content.
+    before: Option<Arc<[u8]>>,
+}
+
+impl Part<'_> {
+    /// The content of a chunk of `size` bytes after the write; `None` stands for zeroes.
+    fn over(self, current: Option<Arc<[u8]>>, size: usize) -> Option<Arc<[u8]>> {
+        let range = self.within..self.within + self.bytes.len();
+        match current {
+            Some(bytes) if bytes[range.clone()] == *self.bytes => Some(bytes),
+            None if is_zero(self.bytes) => None,
+            _ if self.bytes.len() == size => {
+                let equal = self.before.filter(|before| **before == *self.bytes);
+                (!is_zero(self.bytes)).then(|| equal.unwrap_or_else(|| self.bytes.into()))
+            }
+            current => {
+                let mut bytes = current.unwrap_or_else(|| vec![0; size].into());
+                Arc::make_mut(&mut bytes)[range].copy_from_slice(self.bytes);
+                (!is_zero(&bytes)).then_some(bytes)
+            }
+        }
+    }
+}
+
 impl Store {
     pub(crate) fn new(storage: Storage) -> Self {
         Self {
@@ -280,10 +309,10 @@ impl Store {
     }
 
     fn put(&mut self, id: &VolumeId, offset: u64, data: &[u8], to: Version) -> Result<(), Broken> {
-        let mut rest = data;
+        let (mut rest, mut before) = (data, None);
         for (index, within, length) in pieces(self.chunk, offset, data.len() as u64) {
             let (piece, after) = rest.split_at(length);
-            self.put_chunk(id, index, within, piece, to)?;
+            before = self.put_chunk(id, index, Part { within, bytes: piece, before }, to)?;
             rest = after;
         }
         Ok(())
@@ -299,7 +328,8 @@ impl Store {
         let zeroes = vec![0; self.chunk as usize];
         for edge in edges {
             for (index, within, length) in pieces(self.chunk, edge.start, edge.end - edge.start) {
-                self.put_chunk(id, index, within, &zeroes[..length], to)?;
+                let part = Part { within, bytes: &zeroes[..length], before: None };
+                self.put_chunk(id, index, part, to)?;
             }
         }
         self.clear_chunks(id, whole, to)
@@ -342,38 +372,33 @@ impl Store {
         Ok((&mut Arc::make_mut(layer).chunks, volume.parent.is_some()))
     }
 
+    /// Writes into one chunk. Returns its content; `None` if it reads as zeroes.
     fn put_chunk(
         &mut self,
         id: &VolumeId,
         index: u64,
-        within: usize,
-        piece: &[u8],
+        part: Part<'_>,
         to: Version,
-    ) -> Result<(), Broken> {
+    ) -> Result<Option<Arc<[u8]>>, Broken> {
         let below = match self.find(id)?.parent.clone() {
             Some(parent) => self.chunk_of(&parent, index)?,
             None => None,
         };
         let size = self.chunk as usize;
         let (chunks, has_parent) = self.chunks_mut(id, to)?;
-        let range = within..within + piece.len();
-        let mut bytes = match chunks.remove(&index) {
-            Some(Chunk::Data(bytes)) => bytes,
-            Some(Chunk::Zero) => vec![0; size].into(),
-            None => below.unwrap_or_else(|| vec![0; size].into()),
+        let current = match chunks.remove(&index) {
+            Some(Chunk::Data(bytes)) => Some(bytes),
+            Some(Chunk::Zero) => None,
+            None => below,
         };
-        if bytes[range.clone()] != *piece {
-            Arc::make_mut(&mut bytes)[range].copy_from_slice(piece);
-        }
-        if is_zero(&bytes) {
+        let content = part.over(current, size);
+        match &content {
+            Some(bytes) => drop(chunks.insert(index, Chunk::Data(Arc::clone(bytes)))),
             // Without a parent, absent chunks read as zeroes.
-            if has_parent {
-                chunks.insert(index, Chunk::Zero);
-            }
-        } else {
-            chunks.insert(index, Chunk::Data(bytes));
+            None if has_parent => drop(chunks.insert(index, Chunk::Zero)),
+            None => {}
         }
-        Ok(())
+        Ok(content)
     }
 
     /// Merges the volumes from `merged[0]` down to the last of them into `base`, makes the base the
@@ -421,8 +446,11 @@ impl Volumes for Store {
     }
 }
 
+/// A block of zeroes to compare with, which is faster than looking at each byte.
+static ZEROES: [u8; 4096] = [0; 4096];
+
 fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
+    bytes.chunks(ZEROES.len()).all(|block| *block == ZEROES[..block.len()])
 }
 
 #[cfg(test)]
