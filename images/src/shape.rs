@@ -13,6 +13,8 @@ const MIB: u64 = 1024 * 1024;
 pub enum Root {
     /// In the second partition of an MBR, as in the ordinary image.
     Partition,
+    /// In the second partition of a GPT.
+    GptPartition,
     /// On a logical volume of a volume group in the second partition of a GPT. A swap area lies on
     /// another logical volume of that group.
     LogicalVolume,
@@ -64,6 +66,8 @@ pub struct Shape {
     pub data: DataFileSystem,
     /// Size of the system disk in bytes.
     pub system_bytes: u64,
+    /// Size of a logical sector of the system disk in bytes.
+    pub system_sector: u32,
     /// Names of the data disks, all of one size.
     pub data_disks: &'static [&'static str],
     /// Size of each data disk in bytes.
@@ -85,6 +89,7 @@ pub const ORDINARY: Shape = Shape {
     root: Root::Partition,
     data: DataFileSystem::Ext4,
     system_bytes: crate::layout::SYSTEM_BYTES,
+    system_sector: 512,
     data_disks: &["data"],
     data_bytes: DATA_BYTES,
     data_sector: 512,
@@ -99,6 +104,7 @@ const GPT_LVM: Shape = Shape {
     root: Root::LogicalVolume,
     data: DataFileSystem::XfsAcrossDisks,
     system_bytes: 304 * MIB,
+    system_sector: 512,
     data_disks: &["data", "data-2"],
     // XFS wants 300 MiB in all.
     data_bytes: 192 * MIB,
@@ -123,8 +129,19 @@ const BTRFS_4K: Shape = Shape {
 const BOOT_ENTRY: Shape =
     Shape { name: "boot-entry", boot_entry: Some(r"\EFI\roundtrip\systemd-bootx64.efi"), ..ORDINARY };
 
+/// Disks with sectors of 4096 bytes, and a GPT on the one that the machine boots from.
+const GPT_4K: Shape = Shape {
+    name: "gpt-4k",
+    root: Root::GptPartition,
+    // Room for the second copy of the table.
+    system_bytes: crate::layout::SYSTEM_BYTES + MIB,
+    system_sector: 4096,
+    data_sector: 4096,
+    ..ORDINARY
+};
+
 /// Every layout.
-pub const ALL: [&Shape; 4] = [&ORDINARY, &GPT_LVM, &BTRFS_4K, &BOOT_ENTRY];
+pub const ALL: [&Shape; 5] = [&ORDINARY, &GPT_LVM, &BTRFS_4K, &BOOT_ENTRY, &GPT_4K];
 
 impl Shape {
     /// The layout with this name.
@@ -150,7 +167,7 @@ impl Shape {
     #[must_use]
     pub fn ext4_on(&self, disk: &str) -> Option<(u64, u64)> {
         match (disk, self.root, self.data) {
-            ("system", Root::Partition, _) => Some((ROOT_OFFSET, ROOT_BYTES)),
+            ("system", Root::Partition | Root::GptPartition, _) => Some((ROOT_OFFSET, ROOT_BYTES)),
             ("system", Root::LogicalVolume, _) => Some((PHYSICAL_VOLUME_OFFSET + EXTENTS_OFFSET, ROOT_BYTES)),
             ("data", _, DataFileSystem::Ext4) => Some((DATA_OFFSET, DATA_BYTES)),
             _ => None,

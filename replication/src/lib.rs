@@ -15,7 +15,7 @@
 //! - `policy`, `item`, `machines_in_use`, `tasks`, `jobs::job`, `jobs::registry`, `context`: what
 //!   all parts of the core share
 //! - `points`, `retention`, `point_volumes`: which points can be chosen, and which expire
-//! - `processor`, `direct`, `resync`, `receive`, `consistency_group`, `full_sync`,
+//! - `processor`, `direct_transfer`, `resync`, `receive`, `consistency_group`, `full_sync`,
 //!   `replication_tasks`: background replication
 //! - `item_view`, [`preconditions`], `configuration`: what is shown of an item, and what is checked
 //!   before an operation
@@ -32,7 +32,7 @@ mod configuration;
 mod consistency_group;
 mod context;
 mod core;
-mod direct;
+mod direct_transfer;
 mod disk_writers;
 mod dispatch;
 mod error;

@@ -10,14 +10,14 @@ use crate::error::not_replicating;
 use crate::state::{Landed, Record, Replica, Volumes};
 
 /// A point that is being made: deltas over the volumes of the newest point.
-pub(crate) struct Build {
+pub(crate) struct PointBuild {
     pub(crate) platform: Arc<dyn Platform>,
     pub(crate) volumes: Volumes,
     below: Volumes,
     id: PointId,
 }
 
-impl Build {
+impl PointBuild {
     /// The point of transfer `number`. Makes nothing yet.
     pub(crate) fn plan(ctx: &Context, record: &Record, number: u64) -> Result<Self, CoreError> {
         let replica = record.replica.as_ref().ok_or_else(not_replicating)?;

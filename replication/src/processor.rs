@@ -9,7 +9,7 @@ use crate::disk_writers::DiskWriters;
 use crate::exports::open_all;
 use crate::item::Item;
 use crate::landing_log::{self, Reader};
-use crate::point_volumes::Build;
+use crate::point_volumes::PointBuild;
 use crate::retention;
 use crate::state::Landed;
 use crate::transfer::blocking;
@@ -39,7 +39,7 @@ pub(crate) async fn process_received(ctx: &Context, item: &Item) -> Result<(), C
 }
 
 async fn process_one(ctx: &Context, item: &Item, landed: &Landed) -> Result<(), CoreError> {
-    let build = Build::plan(ctx, &*item.record.lock().await, landed.number)?;
+    let build = PointBuild::plan(ctx, &*item.record.lock().await, landed.number)?;
     let path = landing_log::path(&ctx.landing_dir(&item.id), landed.number);
     let built = async {
         build.create().await?;
@@ -63,7 +63,7 @@ async fn process_one(ctx: &Context, item: &Item, landed: &Landed) -> Result<(), 
 }
 
 /// Writes a transfer into the volumes of a new point.
-async fn apply(build: &Build, path: PathBuf, batch: u64, ctx: &Context) -> Result<(), CoreError> {
+async fn apply(build: &PointBuild, path: PathBuf, batch: u64, ctx: &Context) -> Result<(), CoreError> {
     let opened = open_all(&build.platform, &build.volumes, Some(Access::Write)).await?;
     let uris = opened.uris();
     let (fault_hook, flushes) = (ctx.fault_hook(), ctx.flushes());

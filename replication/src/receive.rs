@@ -11,14 +11,14 @@ use contract::{
 use tokio::sync::MutexGuard;
 
 use crate::context::Context;
-use crate::direct::{self, Alterations, Failure};
+use crate::direct_transfer::{self, Alterations, Failure};
 use crate::error::not_replicating;
 use crate::exports::open_all;
 use crate::fault_hook::Verifying;
 use crate::item::Item;
 use crate::jobs::job::Job;
 use crate::landing_log::Writer;
-use crate::point_volumes::Build;
+use crate::point_volumes::PointBuild;
 use crate::processor::process_all;
 use crate::resync;
 use crate::state::Landed;
@@ -229,14 +229,14 @@ struct Received<'a> {
 
 /// A point that is complete and not recorded.
 struct NewPoint<'a> {
-    build: Build,
+    build: PointBuild,
     /// Nobody else makes or merges points of the item until this one is recorded.
     alone: MutexGuard<'a, ()>,
 }
 
 /// Deletes the volumes of a point that cannot be used. If that fails, the next attempt deletes
 /// them.
-async fn discard(build: &Build) {
+async fn discard(build: &PointBuild) {
     if let Err(error) = build.delete().await {
         tracing::warn!(%error, "cannot delete an incomplete point");
     }
@@ -258,10 +258,10 @@ async fn receive_directly<'a>(
             return Ok(None);
         }
         let number = replica.received_count + 1;
-        (Build::plan(ctx, &record, number)?, number)
+        (PointBuild::plan(ctx, &record, number)?, number)
     };
     let alterations = Alterations::of(ctx, ends.to_vec(), number);
-    match direct::receive(snapshot, ctx.grain(), &build, alterations).await {
+    match direct_transfer::receive(snapshot, ctx.grain(), &build, alterations).await {
         Ok(bytes) => {
             Ok(Some(Received { number, bytes, different: 0, point: Some(NewPoint { build, alone }) }))
         }

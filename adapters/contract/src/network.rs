@@ -159,6 +159,13 @@ pub struct NicSpec {
     pub address: Option<Ipv4Addr>,
 }
 
+impl From<&NicView> for NicSpec {
+    /// A card like this one: in its network and its subnet, at its address.
+    fn from(nic: &NicView) -> Self {
+        Self { network: nic.network, subnet: nic.subnet.clone(), address: nic.address }
+    }
+}
+
 /// A transport protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

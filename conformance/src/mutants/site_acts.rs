@@ -251,12 +251,7 @@ pub(super) async fn make_anew(platform: &Arc<dyn Platform>, id: &MachineId) -> R
     }
     let disks = new;
     let network = Network::Production;
-    let more_nics = more_nics.into_iter().map(|nic| NicSpec {
-        network: nic.network,
-        subnet: nic.subnet,
-        address: nic.address,
-    });
-    let more_nics = more_nics.collect();
+    let more_nics = more_nics.iter().map(NicSpec::from).collect();
     let id = id.clone();
     let spec =
         MachineSpec { id, firmware, os, memory, disks, network, guest, placement, boot_entry, more_nics };

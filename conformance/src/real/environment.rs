@@ -79,6 +79,7 @@ impl TestEnvironment {
     ) -> Result<Arc<StandInSite>, ScenarioError> {
         let mut profile = profile::by_name(name)
             .ok_or_else(|| ScenarioError::Inconclusive(format!("there is no stand-in called {name}")))?;
+        profile.hardware.system_disk.sector = shape.system_sector;
         profile.hardware.other_disks.sector = shape.data_sector;
         let config = SiteConfig {
             id: SiteId::from(id),

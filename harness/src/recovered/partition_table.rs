@@ -2,23 +2,25 @@
 
 use std::io;
 
-use crate::oracle::{SECTOR, SectorSource};
+use crate::oracle::SectorSource;
 
 const SIGNATURE: &[u8] = b"EFI PART";
 /// Largest list of partitions that is read.
 const MOST_BYTES: u64 = 1 << 20;
+/// Bytes of a header that are read; what it says is shorter.
+const HEADER: usize = 512;
 
-/// What is wrong with the GPT on a disk with sectors of 512 bytes: each copy must be sound, the
+/// What is wrong with the GPT on a disk with sectors of `sector` bytes: each copy must be sound, the
 /// first in the second sector and the other at the end of the disk, and both must say the same.
 /// `None` if nothing is.
 ///
 /// # Errors
 /// The disk cannot be read.
-pub fn check_partition_table(disk: &dyn SectorSource) -> io::Result<Option<String>> {
-    let sector = SECTOR as u64;
+pub fn check_partition_table(disk: &dyn SectorSource, sector: u32) -> io::Result<Option<String>> {
+    let sector = u64::from(sector);
     let last = disk.bytes() / sector - 1;
-    let first = read_copy(disk, 1, last)?;
-    let second = read_copy(disk, last, 1)?;
+    let first = read_copy(disk, sector, 1, last)?;
+    let second = read_copy(disk, sector, last, 1)?;
     Ok(match (first, second) {
         (Err(why), _) => Some(format!("the first copy of the partition table {why}")),
         (_, Err(why)) => Some(format!("the copy of the partition table at the end of the disk {why}")),
@@ -31,9 +33,14 @@ pub fn check_partition_table(disk: &dyn SectorSource) -> io::Result<Option<Strin
 
 /// The list of partitions of the copy whose header is in sector `at`, or what is wrong with it. The
 /// header of the other copy is in sector `other`.
-fn read_copy(disk: &dyn SectorSource, at: u64, other: u64) -> io::Result<Result<Vec<u8>, String>> {
-    let mut header = [0; SECTOR];
-    disk.read_at(at * SECTOR as u64, &mut header)?;
+fn read_copy(
+    disk: &dyn SectorSource,
+    sector: u64,
+    at: u64,
+    other: u64,
+) -> io::Result<Result<Vec<u8>, String>> {
+    let mut header = [0; HEADER];
+    disk.read_at(at * sector, &mut header)?;
     let number = |from: usize, bytes: usize| {
         header[from..from + bytes].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
     };
@@ -50,12 +57,12 @@ fn read_copy(disk: &dyn SectorSource, at: u64, other: u64) -> io::Result<Result<
     if header.get(..length).is_none_or(|header| u64::from(crc32fast::hash(header)) != checksum) {
         return Ok(Err("has a header with a wrong checksum".to_owned()));
     }
-    let end = list_at.saturating_mul(SECTOR as u64).saturating_add(list_bytes);
+    let end = list_at.saturating_mul(sector).saturating_add(list_bytes);
     if list_bytes > MOST_BYTES || end > disk.bytes() {
         return Ok(Err("has its list of partitions behind the end of the disk".to_owned()));
     }
     let mut list = vec![0; list_bytes as usize];
-    disk.read_at(list_at * SECTOR as u64, &mut list)?;
+    disk.read_at(list_at * sector, &mut list)?;
     match u64::from(crc32fast::hash(&list)) == list_checksum {
         true => Ok(Ok(list)),
         false => Ok(Err("has a list of partitions with a wrong checksum".to_owned())),
@@ -70,7 +77,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::oracle::RawSource;
+    use crate::oracle::{RawSource, SECTOR};
 
     const BYTES: u64 = 4 << 20;
 
@@ -84,7 +91,7 @@ mod tests {
         child.stdin.take().unwrap().write_all(b"label: gpt\nsize=1MiB\n").unwrap();
         assert!(child.wait().unwrap().success());
         change(&File::options().read(true).write(true).open(&path).unwrap());
-        check_partition_table(&RawSource::open(&path).unwrap()).unwrap()
+        check_partition_table(&RawSource::open(&path).unwrap(), SECTOR as u32).unwrap()
     }
 
     #[test]

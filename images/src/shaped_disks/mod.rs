@@ -1,11 +1,13 @@
 //! Makes the disks of a machine of some shape from the ordinary image.
 
+mod gpt;
 mod volume_group;
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt as _;
 
+use ::gpt::partition_types::{EFI, LINUX_FS};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::build::{copy_range, run_sfdisk};
@@ -45,6 +47,7 @@ pub fn disks(
     let system = dir.join("system.raw");
     match shape.root {
         Root::Partition => copy_whole(&image.system, &system)?,
+        Root::GptPartition => root_in_gpt(image, shape, &system)?,
         Root::LogicalVolume => root_on_logical_volume(image, shape, &system)?,
     }
     let files = shape.extras.iter().map(|extra| {
@@ -79,6 +82,18 @@ fn empty(path: &Utf8Path, bytes: u64) -> Result<Utf8PathBuf, ImageError> {
     let file = File::create(path).at("cannot create", path)?;
     file.set_len(bytes).at("cannot size", path)?;
     Ok(path.to_owned())
+}
+
+fn root_in_gpt(image: &Image, shape: &Shape, disk: &Utf8Path) -> Result<(), ImageError> {
+    empty(disk, shape.system_bytes)?;
+    let boot = BOOT_OFFSET..BOOT_OFFSET + BOOT_BYTES;
+    let root = ROOT_OFFSET..ROOT_OFFSET + ROOT_BYTES;
+    let partitions = [(EFI, boot.clone()), (LINUX_FS, root.clone())];
+    gpt::write_table(disk, shape.system_sector, &partitions)?;
+    for bytes in [boot, root] {
+        copy_range(&image.system, bytes.clone(), disk, bytes.start)?;
+    }
+    Ok(())
 }
 
 fn root_on_logical_volume(image: &Image, shape: &Shape, disk: &Utf8Path) -> Result<(), ImageError> {

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use contract::{
     Bytes, ComponentId, ConfigurationIssue, Firmware, GroupId, GuestFacts, GuestOs, ItemId, MachineId,
-    MachineView, NicSpec, NicView, PlatformKind, PointId, PolicyId, Protection, ReprotectRequest, Side,
-    SiteId, TargetSettings, Timestamp, VolumeId,
+    MachineView, NicSpec, PlatformKind, PointId, PolicyId, Protection, ReprotectRequest, Side, SiteId,
+    TargetSettings, Timestamp, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -66,15 +66,10 @@ impl SourceIdentity {
             uuid: machine.uuid.clone(),
             boot_entry: machine.boot_entry.clone(),
             address: machine.placement.address,
-            more_nics: machine.more_nics.iter().map(same_nic).collect(),
+            more_nics: machine.more_nics.iter().map(NicSpec::from).collect(),
             volumes: machine.disks.iter().map(|disk| disk.volume.clone()).collect(),
         }
     }
-}
-
-/// A card in the same network as this one, with its address.
-fn same_nic(nic: &NicView) -> NicSpec {
-    NicSpec { network: nic.network, subnet: nic.subnet.clone(), address: nic.address }
 }
 
 /// A machine that was created on the primary side as the target of a failback (RE-05). It is

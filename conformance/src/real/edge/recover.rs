@@ -158,10 +158,12 @@ fn check_shape(
         return Ok(());
     }
     let mut objections = findings.complaints.clone();
-    if context.shape.root == Root::LogicalVolume {
+    if context.shape.root != Root::Partition {
         let base = &boot.disks[0].base;
         let disk = RawSource::open(base.as_std_path()).map_err(anyhow::Error::from)?;
-        objections.extend(check_partition_table(&disk).map_err(harness::Error::file(base))?);
+        objections.extend(
+            check_partition_table(&disk, context.shape.system_sector).map_err(harness::Error::file(base))?,
+        );
     }
     let found = match objections.is_empty() {
         true => format!("{label}: nothing is objected to"),

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::disk_writers::DiskWriters;
 use crate::exports::open_all;
 use crate::fault_hook::{Extent, FaultHook, Flushes};
-use crate::point_volumes::Build;
+use crate::point_volumes::PointBuild;
 use crate::transfer::{WINDOW, blocking, changed_pieces, lanes_over, nbd_error};
 use crate::windows::Windows;
 
@@ -52,7 +52,7 @@ impl Alterations {
 pub(crate) async fn receive(
     snapshot: &DiskSnapshot,
     grain: u64,
-    build: &Build,
+    build: &PointBuild,
     alterations: Alterations,
 ) -> Result<u64, Failure> {
     build.create().await.map_err(Failure::Target)?;
