@@ -12,6 +12,7 @@ import os
 import re
 import struct
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,10 @@ import roundtrip as rt
 CLOUD_DRIVERS = {"storvsc", "vmbus", "storflt", "intelide", "atapi"}
 FAT_TYPES = (0x0B, 0x0C, 0xEF)
 SECTOR = 512
+GPT_SECTORS = (512, 4096)
+HEAD = 6 * max(GPT_SECTORS)
+"""Bytes in which the first copy of a GPT lies, whatever the size of a sector."""
+EFI_SYSTEM = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b").bytes_le
 USUAL_LOADER = "/EFI/BOOT/BOOTX64.EFI"
 
 
@@ -74,7 +79,7 @@ async def _boot_partition(uri: str) -> AsyncIterator[Path]:
     """A folder with the boot partition of a disk as a file. Changes in it are written to the disk."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        start, length = _place(await _read(uri, folder / "record", 0, SECTOR))
+        start, length = _place(await _read(uri, folder / "head", 0, HEAD))
         old = await _read(uri, folder / "partition", start, length)
         yield folder
         new = (folder / "partition").read_bytes()
@@ -114,11 +119,21 @@ def _node(uri: str) -> dict[str, object]:
     return {"driver": "nbd", "server": server, "export": unquote(parts.path[1:])}
 
 
-def _place(record: bytes) -> tuple[int, int]:
+def _place(head: bytes) -> tuple[int, int]:
+    """Offset and length of the boot partition, by the boot record or the GPT behind it."""
     for entry in range(446, 510, 16):
-        if record[510:] == b"\x55\xaa" and record[entry + 4] in FAT_TYPES:
-            start, count = struct.unpack_from("<II", record, entry + 8)
+        if head[510:SECTOR] == b"\x55\xaa" and head[entry + 4] in FAT_TYPES:
+            start, count = struct.unpack_from("<II", head, entry + 8)
             return start * SECTOR, count * SECTOR
+    for sector in GPT_SECTORS:
+        if not head.startswith(b"EFI PART", sector):
+            continue
+        table, count, length = struct.unpack_from("<QII", head, sector + 72)
+        for number in range(count):
+            entry = table * sector + number * length
+            if head.startswith(EFI_SYSTEM, entry):
+                first, last = struct.unpack_from("<QQ", head, entry + 32)
+                return first * sector, (last + 1 - first) * sector
     raise rt.CoreError(rt.ErrorCode.HYDRATION_FAILED, "the disk has no FAT boot partition")
 
 

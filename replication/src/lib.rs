@@ -12,8 +12,8 @@
 //! - `state`: everything that is stored, as plain data
 //! - `store`, `clock`, [`fault_hook`], [`landing_log`], `transfer`, `sync`, `windows`, `bulk_copy`,
 //!   `disk_writers`, `exports`, `hydrate`: storage, time, disk content
-//! - `policy`, `item`, `machines_in_use`, `tasks`, `jobs::job`, `jobs::registry`, `context`: what
-//!   all parts of the core share
+//! - `policy`, `item`, `machines_in_use`, `tasks`, `jobs::job`, `jobs::registry`, `context`,
+//!   `fault_points`: what all parts of the core share
 //! - `points`, `retention`, `point_volumes`: which points can be chosen, and which expire
 //! - `processor`, `direct_transfer`, `resync`, `receive`, `consistency_group`, `full_sync`,
 //!   `replication_tasks`: background replication
@@ -38,6 +38,7 @@ mod dispatch;
 mod error;
 mod exports;
 pub mod fault_hook;
+mod fault_points;
 mod full_sync;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

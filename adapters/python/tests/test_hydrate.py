@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import roundtrip as rt  # noqa: E402
-from hydrate import copy_loader, hydrate  # noqa: E402
+from hydrate import EFI_SYSTEM, copy_loader, hydrate  # noqa: E402
 
 START, COUNT = 2048, 2880
 SYSLINUX = "DEFAULT r\nLABEL r\n  KERNEL /vmlinuz\n  INITRD /initrd.img,/drivers/a.img\n"
@@ -64,6 +64,20 @@ class HydrateTest(unittest.TestCase):
         self.assertEqual(outside, after[: START * 512] + after[(START + COUNT) * 512 :])
         self.assertEqual("nothing was missing", self.hydrate("a", "b"))
         self.assertEqual(after, self.disk.read_bytes())
+
+    def test_the_boot_partition_is_found_by_a_gpt_with_sectors_of_either_size(self) -> None:
+        for sector, drivers in ((512, "a"), (4096, "ab")):
+            head = bytearray(START * 512)
+            head[450], head[510:512] = 0xEE, b"\x55\xaa"
+            head[sector : sector + 8] = b"EFI PART"
+            struct.pack_into("<QII", head, sector + 72, 2, 128, 128)
+            entry = 2 * sector + 128
+            head[entry : entry + 16] = EFI_SYSTEM
+            first, count = START * 512 // sector, COUNT * 512 // sector
+            struct.pack_into("<QQ", head, entry + 32, first, first + count - 1)
+            with self.disk.open("r+b") as disk:
+                disk.write(head)
+            self.assertIn("roundtrip.env" if sector == 512 else "syslinux.cfg", self.hydrate(*drivers))
 
     def test_a_boot_loader_is_copied_once_to_where_firmware_looks_for_it(self) -> None:
         self.mtools("mmd", "::/EFI", "::/EFI/debian")

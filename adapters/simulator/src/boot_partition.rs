@@ -11,6 +11,7 @@ use windows_volume::ENTRY_BYTES;
 
 use crate::Snapshot;
 use crate::disk::{BOOT_PARTITION, SECTOR, boot_partition_at_end};
+use crate::guid_partition_table;
 use crate::windows_disk::{self, SECOND_ENTRY};
 
 const SYSLINUX: &str = "syslinux.cfg";
@@ -105,7 +106,8 @@ fn boot_record(start: u64) -> Vec<u8> {
     record
 }
 
-/// Where the boot partition of a disk is, in bytes; `None` if it has no valid boot record. Behind
+/// Where the boot partition of a disk is, in bytes, by its boot record or its GPT; `None` if neither
+/// lists one. Behind
 /// the first partition's entry the record may have that of a Windows volume.
 pub(crate) fn place(disk: &Snapshot) -> Option<Range<u64>> {
     let mut record = disk.bytes(0, SECTOR);
@@ -113,7 +115,8 @@ pub(crate) fn place(disk: &Snapshot) -> Option<Range<u64>> {
         record[SECOND_ENTRY..SECOND_ENTRY + ENTRY_BYTES].fill(0);
     }
     let places = [BOOT_PARTITION, boot_partition_at_end(disk.size())];
-    places.into_iter().find(|place| record[..] == boot_record(place.start)[..])
+    let listed = places.into_iter().find(|place| record[..] == boot_record(place.start)[..]);
+    listed.or_else(|| guid_partition_table::boot_partition(disk))
 }
 
 /// The drivers that every boot loader loads from a disk; none if it has no boot partition.

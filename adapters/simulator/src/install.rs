@@ -12,7 +12,7 @@ use windows_volume::{VOLUME_BYTES, WindowsVolume};
 
 use crate::boot_partition::loader_of;
 use crate::disk::{BOOT_PARTITION, Layout, SECTOR, SMALLEST, boot_partition_at_end};
-use crate::{Load, SimProfile, SimSite, boot_partition, windows_disk};
+use crate::{Load, SimProfile, SimSite, boot_partition, guid_partition_table, windows_disk};
 
 /// A machine to install.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,9 @@ pub struct SimInstall {
     pub more_nics: Vec<NicSpec>,
     /// Whether the boot partition is the last thing on the first disk.
     pub boots_at_end: bool,
+    /// Whether the first disk has sectors of 4096 bytes and a GPT instead of a list of partitions in
+    /// its boot record. It has up to 64 MiB then, in whole sectors.
+    pub has_gpt: bool,
     /// Drivers that its initial RAM disks load; `None`: those of the site.
     pub loads: Option<Vec<String>>,
     /// Drivers that are on its boot partition and can be added.
@@ -63,6 +66,7 @@ impl SimInstall {
             boot_entry: None,
             more_nics: Vec::new(),
             boots_at_end: false,
+            has_gpt: false,
             loads: None,
             carries: drivers.into_iter().map(ToOwned::to_owned).collect(),
             windows: None,
@@ -131,6 +135,11 @@ impl SimSite {
         let formatted = boot_partition::format(&loads, &install.carries, loader.as_deref(), boot.start)
             .map_err(|error| self.refuse(Kind::Failed, format!("format a boot partition: {error}")))?;
         let mut formatted = Vec::from(formatted);
+        if let (true, Some((_, size))) = (install.has_gpt, volumes.first()) {
+            let table = guid_partition_table::format(*size, &boot)
+                .map_err(|error| self.refuse(Kind::Failed, format!("write a partition table: {error}")))?;
+            formatted.splice(..1, table);
+        }
         let windows = self.windows_of(install)?;
         if let (Some((place, content)), Some((_, record))) = (&windows, formatted.first_mut()) {
             windows_disk::add_partition(record, place);
@@ -139,7 +148,12 @@ impl SimSite {
         self.with(|state| {
             let mut put = |volume: &VolumeId, offset, data: &[u8]| state.store.write(volume, offset, data);
             for (index, (volume, size)) in volumes.iter().enumerate() {
-                let end = windows.as_ref().filter(|_| index == 0).map_or(*size, |(place, _)| place.start);
+                let end = match &windows {
+                    _ if index > 0 => *size,
+                    Some((place, _)) => place.start,
+                    None if install.has_gpt => guid_partition_table::end_before_copy(*size),
+                    None => *size,
+                };
                 let layout = Layout::new(index, volumes.len(), end, install.load, &boot);
                 put(volume, SECTOR as u64, &layout.encode())?;
                 if let Some(range) = layout.rewritten() {

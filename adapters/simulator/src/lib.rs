@@ -24,7 +24,7 @@
 //!
 //! - `content`, `store`, `change_records`: volumes; `extents`: how a site tells what changed
 //! - `write_cache`: what clients have written to a volume and not flushed
-//! - `disk`, `boot_partition`, `ledger`: the content of a machine's disks
+//! - `disk`, `boot_partition`, `guid_partition_table`, `ledger`: the content of a machine's disks
 //! - `windows_disk`: the Windows volume beside them
 //! - `guest`, `boot`: the guest of a machine, and the record of its boot
 //! - `hydrated`: what hydration may have edited on a machine's first disk
@@ -47,6 +47,7 @@ mod exports;
 mod extents;
 mod faults;
 mod guest;
+mod guid_partition_table;
 mod hydrated;
 mod install;
 mod ledger;

@@ -64,7 +64,8 @@ pub(super) fn render(measured: &Measured) -> Result<String> {
             let _ = writeln!(page, "- **{}.** {}", goal.what, goal.missed);
         });
     }
-    page.push_str(&goals.foot);
+    page.push('\n');
+    page.push_str(goals.foot.trim_start());
     Ok(page)
 }
 

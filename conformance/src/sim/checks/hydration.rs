@@ -77,6 +77,12 @@ fn vmware() -> Vec<Row> {
             SimInstall { boots_at_end: true, ..SimInstall::new("at-end") },
             true,
         ),
+        Row::new(
+            HY_03,
+            "Linux, on a disk with sectors of 4096 bytes and a GPT",
+            SimInstall { has_gpt: true, ..SimInstall::new("gpt") },
+            true,
+        ),
         Row::new(HY_05, "no DHCP service", windows("static", no_dhcp), true),
     ];
     for driver in GuestFacts::CLOUD_DRIVERS {

@@ -40,6 +40,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Setup::vmware,
         leaves_nothing
     ),
+    check!(
+        "protection that ends while volumes cannot be deleted leaves none once they can be",
+        &[FX_40],
+        Setup::vmware,
+        ends_while_deletion_fails
+    ),
 ];
 
 /// How many points the policy of [`long_test_failover`] keeps.
@@ -190,6 +196,27 @@ async fn leaves_nothing(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
     ];
     let found = format!("{copies} machines at the recovery site; those that ran before run: {running:?}");
     rules.check(FX_40, copies == 2 && running == [true; 3], found);
+    Ok(())
+}
+
+/// The site answers, and every deletion fails. A core may fail the job, end it and delete the volumes
+/// later, or wait, but must not forget them.
+async fn ends_while_deletion_fails(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
+    let item = testbed.protect("web").await?;
+    testbed.wait_for_points(&item, 3).await?;
+    fail_calls(&testbed.recovery, Call::DeleteVolume, PlatformErrorKind::Failed);
+    let first = testbed.core.disable_protection(&item).await;
+    testbed.advance(Millis(2 * INTERVAL.0)).await;
+    testbed.recovery.heal();
+    let first = testbed.ended(first).await?;
+    if testbed.core.item(&item).await.is_ok() {
+        let again = testbed.completed(testbed.core.disable_protection(&item).await).await;
+        succeeds(rules, (FX_40, "to end protection once volumes can be deleted"), again)?;
+    }
+    testbed.advance(Millis(3 * INTERVAL.0)).await;
+    let strays = strays(&testbed.recovery).await.map_err(|end| against(rules, FX_40, end))?;
+    let found = format!("the first job ended {:?}; volumes of no machine: {strays:?}", first.state);
+    rules.check(FX_40, strays.is_empty(), found);
     Ok(())
 }
 
