@@ -1,5 +1,5 @@
-//! The command `bench`: measures the built-in core beside `qemu-img` and `nbdcopy`, and compares the
-//! figures with earlier ones of the history.
+//! The command `bench`: measures the built-in core beside `qemu-img` and `nbdcopy`, and compares
+//! the figures with earlier ones of the history.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
