@@ -33,7 +33,8 @@
 //! - [`report`]: the summary on the terminal, `results.json`, JUnit, HTML and Markdown;
 //!   [`report_command`] writes them, adds the run to the history and compares it with earlier ones
 //! - [`merge`]: one run from its shards
-//! - [`history`]: every run in one SQLite file; [`regressions`]: what became worse since
+//! - [`history`]: every run in one SQLite file; [`history_command`] shows it; [`regressions`]: what
+//!   became worse since
 //! - [`generated_pages`]: the pages that are generated from data and code
 //! - [`mod@bench`]: the speed of the built-in core beside that of other programs
 
@@ -59,6 +60,7 @@ mod foreign_files;
 mod fuzz_corpus;
 pub mod generated_pages;
 pub mod history;
+pub mod history_command;
 pub mod host_facts;
 pub mod hydration;
 pub mod judge;

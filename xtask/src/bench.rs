@@ -1,4 +1,5 @@
-//! The command `bench`: measures the built-in core beside `qemu-img` and `nbdcopy`.
+//! The command `bench`: measures the built-in core beside `qemu-img` and `nbdcopy`, and compares
+//! the figures with earlier ones of the history.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,7 +11,10 @@ use signal_hook::consts::SIGINT;
 use crate::cargo::cargo;
 use crate::cli::BenchArgs;
 use crate::conformance::preflight::free_disk;
+use crate::conformance::request;
+use crate::conformance::rundir::new_id;
 use crate::error::infrastructure;
+use crate::history;
 use crate::setup::{self, daemon};
 use crate::suite::Suite;
 use crate::system::LiveSystem;
@@ -36,7 +40,7 @@ const PLANS: [&str; 11] = [
     "--nocapture",
 ];
 
-/// Measures and prints the results. Returns the exit code.
+/// Measures, prints the results and compares them with earlier ones. Returns the exit code.
 pub fn command(root: &Utf8Path, arguments: &BenchArgs) -> Result<u8> {
     if arguments.plans {
         return plans(root);
@@ -52,7 +56,10 @@ pub fn command(root: &Utf8Path, arguments: &BenchArgs) -> Result<u8> {
     }
     survive_interrupts()?;
     let (rounds, page) = (arguments.rounds.to_string(), root.join(PAGE));
+    let history = history::absolute(&arguments.history)?;
+    let (id, typed) = (format!("bench-{}", new_id()?), request::typed());
     let mut words = vec!["bench", "--dir", dir.as_str(), "--rounds", &rounds];
+    words.extend(["--history", history.as_str(), "--id", &id, "--typed", &typed]);
     if arguments.json {
         words.push("--json");
     }

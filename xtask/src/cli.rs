@@ -144,25 +144,25 @@ pub enum Command {
 /// What `history` does.
 #[derive(Debug, Clone, Subcommand)]
 pub enum HistoryCommand {
-    /// List the runs, the newest last
+    /// List the runs, and then the benchmarks, the newest last
     List,
-    /// Show what is kept of a run
+    /// Show what is kept of a run, or the figures of a benchmark
     Show {
         /// Its id
         run: String,
     },
-    /// Delete all runs but the newest
+    /// Delete all runs but the newest, and all benchmarks but the newest
     Prune {
-        /// How many to keep
+        /// How many of each to keep
         #[arg(long, value_name = "N")]
         keep: u32,
     },
-    /// Note that whatever changed up to a run is intended, so that reports call it no regression
+    /// Note that whatever changed up to a run, or up to a benchmark, is intended and no regression
     Accept {
         /// Its id
         run: String,
     },
-    /// Print every run as a line of JSON
+    /// Print every run as a line of JSON; benchmarks are left out
     Export,
 }
 
@@ -328,7 +328,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR", default_value = "roundtrip-runs")]
     pub dir: Utf8PathBuf,
     /// Instead show how time and memory grow from a hundred simulated machines to ten thousand
-    #[arg(long, conflicts_with_all = ["json", "page"])]
+    #[arg(long, conflicts_with_all = ["json", "page", "history"])]
     pub plans: bool,
     /// Print the figures as JSON
     #[arg(long)]
@@ -336,6 +336,9 @@ pub struct BenchArgs {
     /// Write docs/performance.md
     #[arg(long)]
     pub page: bool,
+    /// The history to which the figures are added, unless the host is busy
+    #[arg(long, value_name = "PATH", default_value = "roundtrip-runs/history.sqlite")]
+    pub history: Utf8PathBuf,
     #[command(flatten)]
     pub consent: Consent,
 }

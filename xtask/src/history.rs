@@ -40,7 +40,8 @@ pub fn file(dir: &Utf8Path, asked: Option<&Utf8Path>) -> Result<Utf8PathBuf> {
     absolute(&asked.map_or_else(beside, Utf8Path::to_owned))
 }
 
-fn absolute(path: &Utf8Path) -> Result<Utf8PathBuf> {
+/// A path as other programs understand it, whatever their working directories.
+pub fn absolute(path: &Utf8Path) -> Result<Utf8PathBuf> {
     Ok(Utf8PathBuf::try_from(std::env::current_dir()?)?.join(path))
 }
 

@@ -4,39 +4,53 @@
 //! `calls` measures what a core in a process of its own costs. For the other figures the core is
 //! measured over its public interface, between two stand-in sites with their QEMU
 //! processes, NBD servers and image files. No guest gets further than its firmware. Compare figures
-//! of one run only, never with those of another machine.
+//! of one run only, never with those of another machine. `kept` compares the ratios with those of
+//! earlier runs on the same host.
 
 mod calls;
 mod delta;
 mod figures;
 mod initial;
+mod kept;
 mod oracle;
 mod page;
 mod pair;
 mod source;
+
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use harness::host::Host;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::host_facts::host_facts;
+use crate::wire_core;
 use figures::{Figures, Measured};
+use kept::About;
 use pair::Pair;
 
 /// The exit code of a run that was interrupted.
 const INTERRUPTED: u8 = 130;
 
 /// What to do with the figures, besides printing tables.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Wanted {
     /// Prints JSON instead of the tables.
     pub json: bool,
     /// Writes the page on performance into this file.
     pub page: Option<Utf8PathBuf>,
+    /// Adds them to this history and compares them with earlier ones of this host.
+    pub history: Utf8PathBuf,
+    /// Their name in the history.
+    pub id: String,
+    /// The command, as it was typed, which the history keeps.
+    pub command: String,
 }
 
-/// Measures on the disk that holds `dir`, prints the figures and returns the exit code. Removes all
-/// its files and machines again, even if it is interrupted.
+/// Measures on the disk that holds `dir`, prints the figures and returns the exit code: 2 if a row
+/// became slower beside its reference, 3 if the history cannot be used. Removes all its files and
+/// machines again, even if it is interrupted.
 ///
 /// # Errors
 /// A program to compare with is missing, or a contestant failed.
@@ -50,30 +64,38 @@ pub async fn run(host: &Host, dir: &Utf8Path, rounds: u32, wanted: &Wanted) -> R
     let pair = Pair::open(host, &path).await?;
     let mut terminate = signal(SignalKind::terminate()).context("listen to signals")?;
     let measured = tokio::select! {
-        measured = measure(&pair, rounds, wanted) => measured.map(|()| 0),
-        _ = tokio::signal::ctrl_c() => Ok(INTERRUPTED),
-        _ = terminate.recv() => Ok(INTERRUPTED),
+        measured = measure(&pair, rounds, wanted) => measured.map(Some),
+        _ = tokio::signal::ctrl_c() => Ok(None),
+        _ = terminate.recv() => Ok(None),
     };
     let closed = pair.close().await;
-    let code = measured?;
+    let measured = measured?;
     closed?;
+    let Some((measured, about)) = measured else { return Ok(INTERRUPTED) };
+    let (said, code) = kept::keep(&measured, &about, &wanted.history)?;
+    if wanted.json {
+        eprint!("{said}")
+    } else {
+        print!("{said}")
+    }
     Ok(code)
 }
 
-async fn measure(pair: &Pair, rounds: u32, wanted: &Wanted) -> Result<()> {
+async fn measure(pair: &Pair, rounds: u32, wanted: &Wanted) -> Result<(Measured, About)> {
     let mut figures = Figures::default();
     let tell = |text: String| {
         if !wanted.json {
             println!("{text}");
         }
     };
-    let began = load()?;
-    tell(format!("{}\n", words(began)));
+    let (at_first, began, clock) = (load()?, jiff::Timestamp::now(), Instant::now());
+    let core = wire_core::report_name(pair.core.capabilities().await?.name).await;
+    tell(format!("{}\n", words(at_first)));
     tell(oracle::run(pair, rounds, &mut figures).await?);
     tell(calls::run(rounds, &mut figures).await?);
     tell(initial::run(pair, rounds, &mut figures).await?);
     tell(delta::run(pair, rounds, &mut figures).await?);
-    let measured = Measured { host: host()?, rounds, busy: is_busy(began), figures: figures.0 };
+    let measured = Measured { host: host()?, rounds, busy: is_busy(at_first), figures: figures.0 };
     if wanted.json {
         println!("{}", serde_json::to_string_pretty(&measured)?);
     }
@@ -81,7 +103,9 @@ async fn measure(pair: &Pair, rounds: u32, wanted: &Wanted) -> Result<()> {
         std::fs::write(path, page::render(&measured)?).with_context(|| format!("write {path}"))?;
         tell(format!("Wrote {path}."));
     }
-    Ok(())
+    let (id, command) = (wanted.id.clone(), wanted.command.clone());
+    let about = About { id, command, core, host: host_facts()?, began, took: clock.elapsed() };
+    Ok((measured, about))
 }
 
 /// The load of the last minute.

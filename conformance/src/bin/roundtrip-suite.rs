@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
 use conformance::core_under_test::FaultInjection as _;
-use conformance::history::{self, History, Usual};
+use conformance::history_command::{self, HistoryCommand};
 use conformance::host_facts::host_facts;
 use conformance::merge::{self, MergeError};
 use conformance::mutants::InjectedFault;
@@ -135,6 +135,15 @@ enum Command {
         /// Writes the page on performance into this file.
         #[arg(long)]
         page: Option<Utf8PathBuf>,
+        /// The history to which the figures are added.
+        #[arg(long)]
+        history: Utf8PathBuf,
+        /// Their name in the history.
+        #[arg(long)]
+        id: String,
+        /// The command as it was typed, which the history keeps.
+        #[arg(long, allow_hyphen_values = true)]
+        typed: String,
     },
     /// Judges sound variants of the core by the checks in memory.
     Variants {
@@ -203,35 +212,6 @@ enum Command {
     },
 }
 
-/// What to do with a history.
-#[derive(Subcommand)]
-enum HistoryCommand {
-    /// Lists the runs.
-    List,
-    /// Shows what is kept of a run.
-    Show {
-        /// Its id.
-        run: String,
-    },
-    /// Deletes all but the newest runs.
-    Prune {
-        /// How many to keep.
-        #[arg(long)]
-        keep: u32,
-    },
-    /// Notes that what changed up to a run is intended.
-    Accept {
-        /// Its id.
-        run: String,
-    },
-    /// Prints every run as a line of JSON.
-    Export,
-    /// Prints how long scenarios and steps usually take on this host, as JSON.
-    Usual,
-    /// Prints how long scenarios usually took on any host, as JSON.
-    Durations,
-}
-
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -270,9 +250,15 @@ async fn run(arguments: &Arguments) -> Result<u8> {
             report_command::run(dir, host_facts, detail, history.as_deref(), comparing.as_ref())
         }
         Command::Merge { out, dirs } => merge_shards(dirs, out),
-        Command::History { file, what } => history_command(file, what),
-        Command::Bench { dir, rounds, json, page } => {
-            let wanted = bench::Wanted { json: *json, page: page.clone() };
+        Command::History { file, what } => history_command::run(file, what),
+        Command::Bench { dir, rounds, json, page, history, id, typed } => {
+            let wanted = bench::Wanted {
+                json: *json,
+                page: page.clone(),
+                history: history.clone(),
+                id: id.clone(),
+                command: typed.clone(),
+            };
             measure(arguments, dir, *rounds, &wanted).await
         }
         Command::Recheck { dir, certificate } => {
@@ -412,41 +398,6 @@ fn merge_shards(dirs: &[Utf8PathBuf], out: &Utf8Path) -> Result<u8> {
         }
         Err(MergeError::Failed(error)) => Err(error),
     }
-}
-
-fn history_command(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {
-    let Some(mut history) = History::read(file)? else {
-        match what {
-            HistoryCommand::Usual => println!("{}", serde_json::to_string(&Usual::default())?),
-            HistoryCommand::Durations => println!("{{}}"),
-            _ => println!("There is no history {file} yet: each run adds itself to one."),
-        }
-        return Ok(0);
-    };
-    match what {
-        HistoryCommand::List => print!("{}", history::list(&history.runs()?)),
-        HistoryCommand::Show { run } => print!("{}", history::show(&history.run(run)?)),
-        HistoryCommand::Export => {
-            for run in history.runs()? {
-                print!("{}", history::export(&history.run(&run.run)?)?);
-            }
-        }
-        HistoryCommand::Accept { run } => {
-            history.accept(run)?;
-            println!("Whatever changed up to {run} is intended: reports no longer call it a regression.");
-        }
-        HistoryCommand::Prune { keep } => {
-            println!("Deleted {} runs from {file}; the newest {keep} are kept.", history.prune(*keep)?);
-        }
-        HistoryCommand::Durations => {
-            println!("{}", serde_json::to_string(&history::durations(&history)?)?);
-        }
-        HistoryCommand::Usual => {
-            let host = history::fingerprint(&host_facts()?);
-            println!("{}", serde_json::to_string(&history::usual(&history, &host)?)?);
-        }
-    }
-    Ok(0)
 }
 
 async fn measure(arguments: &Arguments, dir: &Utf8Path, rounds: u32, wanted: &bench::Wanted) -> Result<u8> {

@@ -62,7 +62,7 @@ pub struct Metric {
     /// What was measured, with its unit at the end: `rto-boots`, `rto-ms`, `rpo-ms`,
     /// `guest-boot-ms` (the part of `rto-ms` in which the guest booted), `lost-bytes`,
     /// `sent-bytes`, `delta-ratio`, `boot-ms`, `point-gap-ms`, `slowdown-ratio` and what was on,
-    /// or `step-ms` and the name of the step.
+    /// or `step-ms` and the name of the step. Those of a benchmark: [`super::BenchValue`].
     pub name: String,
     /// The value.
     pub value: f64,

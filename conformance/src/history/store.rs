@@ -36,19 +36,14 @@ CREATE INDEX metrics_run ON metrics (run);
 CREATE INDEX metrics_name ON metrics (name, scenario, edge);
 ";
 
-/// Runs up to which changes are intended. Histories of older suites lack the table, and older
-/// suites leave it alone. It keeps the time, because the run may be deleted.
-const ACCEPTED: &str =
-    "CREATE TABLE IF NOT EXISTS accepted (run TEXT PRIMARY KEY, began TEXT NOT NULL) STRICT;";
-
 /// An open history.
 #[derive(Debug)]
 pub struct History {
-    path: Utf8PathBuf,
-    connection: Connection,
+    pub(super) path: Utf8PathBuf,
+    pub(super) connection: Connection,
 }
 
-type Result<T> = std::result::Result<T, HistoryError>;
+pub(super) type Result<T> = std::result::Result<T, HistoryError>;
 
 impl History {
     /// Opens a history, and makes the file if there is none.
@@ -119,7 +114,8 @@ impl History {
         Ok((of("application_id")?, of("user_version")?))
     }
 
-    fn failed(&self) -> impl Fn(rusqlite::Error) -> HistoryError + use<> {
+    /// What an error of SQLite means for this history.
+    pub(super) fn failed(&self) -> impl Fn(rusqlite::Error) -> HistoryError + use<> {
         let path = self.path.clone();
         move |error| HistoryError::of(&path, &error)
     }
@@ -138,8 +134,7 @@ impl History {
         let change = change.map_err(&failed)?;
         let run = free_id(&change, record).map_err(&failed)?;
         let without_metrics = RunRecord { run: run.clone(), metrics: Vec::new(), ..record.clone() };
-        let text = serde_json::to_string(&without_metrics)
-            .map_err(|error| HistoryError::Unusable { path: self.path.clone(), why: error.to_string() })?;
+        let text = text(&self.path, &without_metrics)?;
         let add = || {
             change.execute("DELETE FROM runs WHERE run = ?1", [&run])?;
             change.execute(
@@ -177,7 +172,8 @@ impl History {
         self.records(select, params![fingerprint, count])
     }
 
-    fn records(&self, select: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<RunRecord>> {
+    /// The records that a statement selects.
+    pub(super) fn records(&self, select: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<RunRecord>> {
         let read = || {
             let mut select = self.connection.prepare(select)?;
             let texts = select.query_map(values, |row| row.get::<_, String>(0))?;
@@ -192,8 +188,7 @@ impl History {
     /// There is none with this id, or it cannot be read.
     pub fn run(&self, id: &str) -> Result<RunRecord> {
         let mut runs = self.records("SELECT record FROM runs WHERE run = ?1", params![id])?;
-        let no_such_run = || HistoryError::NoSuchRun { path: self.path.clone(), run: id.to_owned() };
-        let run = runs.pop().ok_or_else(no_such_run)?;
+        let run = runs.pop().ok_or_else(|| self.no_such_run(id))?;
         let read = || {
             let select = "SELECT scenario, edge, name, value FROM metrics WHERE run = ?1 ORDER BY rowid";
             let mut select = self.connection.prepare(select)?;
@@ -235,6 +230,18 @@ impl History {
         read().map_err(self.failed())
     }
 
+    /// Whether the file has a table that older suites did not make.
+    pub(super) fn has_table(&self, name: &str) -> Result<bool> {
+        let select = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?1";
+        let tables = self.connection.query_row(select, [name], |row| row.get::<_, i64>(0));
+        tables.map(|count| count > 0).map_err(self.failed())
+    }
+
+    /// That nothing has this id.
+    pub(super) fn no_such_run(&self, id: &str) -> HistoryError {
+        HistoryError::NoSuchRun { path: self.path.clone(), run: id.to_owned() }
+    }
+
     fn parse(&self, text: &str) -> Result<RunRecord> {
         serde_json::from_str(text)
             .map_err(|error| HistoryError::Damaged { path: self.path.clone(), why: error.to_string() })
@@ -265,60 +272,12 @@ impl History {
         };
         read().map_err(self.failed())
     }
+}
 
-    /// Notes that whatever changed up to this run is intended, so that it is no regression.
-    ///
-    /// # Errors
-    /// There is no run with this id, or the file cannot be written.
-    pub fn accept(&mut self, id: &str) -> Result<()> {
-        let run = self.run(id)?;
-        let failed = self.failed();
-        let accept = |connection: &mut Connection| {
-            let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            change.execute_batch(ACCEPTED)?;
-            change.execute(
-                "INSERT OR REPLACE INTO accepted (run, began) VALUES (?1, ?2)",
-                [&run.run, &run.began],
-            )?;
-            change.commit()
-        };
-        accept(&mut self.connection).map_err(failed)
-    }
-
-    /// When the newest accepted run began; `None` if none was accepted.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn accepted_until(&self) -> Result<Option<String>> {
-        let read = || {
-            let table = "SELECT count(*) FROM sqlite_master WHERE name = 'accepted'";
-            let tables: i64 = self.connection.query_row(table, [], |row| row.get(0))?;
-            if tables == 0 {
-                return Ok(None);
-            }
-            self.connection.query_row("SELECT max(began) FROM accepted", [], |row| row.get(0))
-        };
-        read().map_err(self.failed())
-    }
-
-    /// Deletes all runs but the newest `keep`, and returns how many that were.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn prune(&mut self, keep: u32) -> Result<usize> {
-        let failed = self.failed();
-        let delete = |connection: &mut Connection| {
-            let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let deleted = change.execute(
-                "DELETE FROM runs WHERE run NOT IN (SELECT run FROM runs ORDER BY began DESC, run DESC LIMIT ?1)",
-                [keep],
-            )?;
-            change.commit()?;
-            connection.execute_batch("VACUUM")?;
-            Ok(deleted)
-        };
-        delete(&mut self.connection).map_err(failed)
-    }
+/// A record as the file keeps it.
+pub(super) fn text(path: &Utf8Path, record: &RunRecord) -> Result<String> {
+    serde_json::to_string(record)
+        .map_err(|error| HistoryError::Unusable { path: path.to_owned(), why: error.to_string() })
 }
 
 /// The id that a run has or gets: its name, unless that is another run's.
@@ -333,4 +292,4 @@ fn free_id(history: &Connection, record: &RunRecord) -> rusqlite::Result<String>
 
 #[cfg(test)]
 #[path = "store_tests.rs"]
-mod tests;
+pub(super) mod tests;

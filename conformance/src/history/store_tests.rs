@@ -8,14 +8,15 @@ use super::super::{export, list, show};
 use super::*;
 use crate::outcome::{HostFacts, Verdict};
 
-fn scratch() -> (tempfile::TempDir, Utf8PathBuf) {
+/// A directory, and the place of a history in it.
+pub(in crate::history) fn scratch() -> (tempfile::TempDir, Utf8PathBuf) {
     let keep = tempfile::tempdir().unwrap();
     let path = Utf8Path::from_path(keep.path()).unwrap().join("history.sqlite");
     (keep, path)
 }
 
 /// A run whose number decides its times.
-fn run(number: u64) -> RunRecord {
+pub(in crate::history) fn run(number: u64) -> RunRecord {
     let host = HostFacts { cores: 2, accelerator: "TCG".into(), ..HostFacts::default() };
     let metric = |name: &str, value| Metric {
         scenario: "vmware-azure".into(),
@@ -45,7 +46,7 @@ fn run(number: u64) -> RunRecord {
 }
 
 /// The same as a list shows it.
-fn listed(number: u64) -> RunRecord {
+pub(in crate::history) fn listed(number: u64) -> RunRecord {
     RunRecord { metrics: vec![], ..run(number) }
 }
 
@@ -148,30 +149,6 @@ fn another_database_and_a_newer_history_are_left_as_they_are() {
     let error = History::open(&path).unwrap_err();
     assert!(matches!(error, HistoryError::Newer { .. }), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
-}
-
-#[test]
-fn changes_are_accepted_up_to_a_run_which_may_be_deleted() {
-    let (_keep, path) = scratch();
-    let mut history = History::open(&path).unwrap();
-    (0..5).for_each(|number| drop(history.add(&run(number)).unwrap()));
-    assert_eq!(history.accepted_until().unwrap(), None);
-    assert!(matches!(history.accept("run-9"), Err(HistoryError::NoSuchRun { .. })));
-    history.accept("run-0003").unwrap();
-    history.accept("run-0001").unwrap();
-    history.accept("run-0001").unwrap();
-    history.prune(1).unwrap();
-    assert_eq!(History::read(&path).unwrap().unwrap().accepted_until().unwrap(), Some(run(3).began));
-}
-
-#[test]
-fn the_newest_runs_are_kept() {
-    let (_keep, path) = scratch();
-    let mut history = History::open(&path).unwrap();
-    (0..5).for_each(|number| drop(history.add(&run(number)).unwrap()));
-    assert_eq!(history.prune(2).unwrap(), 3);
-    assert_eq!(history.runs().unwrap(), [listed(3), listed(4)]);
-    assert_eq!(history.values(&run(1).fingerprint, "rto-ms", 10).unwrap().len(), 2, "metrics go too");
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::history::RunRecord;
 
-/// Options that change what a run measures. `--mutant` and `--variant` change the core, and are
-/// looked at by themselves.
-const OPTIONS: [&str; 4] = ["--connect", "--jobs", "--kills", "--cycles"];
+/// Options that change what a run measures; `--dir` names the disk of a benchmark. `--mutant` and
+/// `--variant` change the core, and are looked at by themselves.
+const OPTIONS: [&str; 5] = ["--connect", "--jobs", "--kills", "--cycles", "--dir"];
 /// Options that change the core on purpose.
 const CHANGES: [&str; 2] = ["--mutant", "--variant"];
 
@@ -93,6 +93,7 @@ mod tests {
             with_command("--jobs 2"),
             with_command("--kills=10"),
             with_command("--connect qemu:///session"),
+            with_command("--dir /mnt"),
         ] {
             assert!(!is_comparable(&plain, &other) && !is_comparable(&other, &plain), "{other:?}");
         }

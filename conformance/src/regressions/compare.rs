@@ -8,7 +8,7 @@ use super::comparable::is_comparable;
 use super::judge::{Judged, State, against, search};
 use super::pooled::pooled;
 use super::series::{Series, not_passed, series};
-use crate::history::{History, HistoryError, Metric, RunRecord};
+use crate::history::{History, HistoryError, Kind, Metric, RunRecord};
 
 /// The highest probability of a false alarm of any series in the report of one run.
 pub const NIGHT_ALPHA: f64 = 0.01;
@@ -115,18 +115,40 @@ pub fn compare(
     last: usize,
 ) -> Result<Comparison, NotCompared> {
     let judged = history.run(run)?;
-    let is_before = |other: &&RunRecord| (&other.began, &other.run) < (&judged.began, &judged.run);
-    let all = history.runs()?;
-    let other_hosts = all.iter().filter(|other| other.fingerprint != judged.fingerprint).count();
-    let on_host = all.len() - other_hosts;
-    let comparable: Vec<RunRecord> =
-        all.iter().filter(is_before).filter(|other| is_comparable(&judged, other)).cloned().collect();
-    let other_options = on_host - 1 - comparable.len();
-    let Chosen { runs, metrics, baseline } = match baseline {
+    let Others { comparable, left_out } = Others::of(&judged, history.runs()?);
+    let chosen = match baseline {
         Against::EarlierRuns => Chosen::all(history, comparable, &judged)?,
         Against::Run(id) => Chosen::after_run(history, comparable, &judged, id)?,
         Against::Baseline(path) => Chosen::after_file(history, comparable, &judged, path)?,
     };
+    let accepted = history.accepted_until(Kind::Run)?;
+    Ok(judge_all(&judged, left_out, chosen, accepted.as_deref(), last))
+}
+
+/// Compares a benchmark of the history with earlier ones. `last` is how many values of each series
+/// are looked at.
+///
+/// # Errors
+/// The history cannot be read.
+pub fn compare_bench(history: &History, bench: &str, last: usize) -> Result<Comparison, NotCompared> {
+    let judged = history.bench(bench)?;
+    let Others { comparable: mut runs, left_out } = Others::of(&judged, history.benches()?);
+    runs.push(judged.clone());
+    let chosen = Chosen { metrics: metrics_of(&runs), runs, baseline: None };
+    let accepted = history.accepted_until(Kind::Bench)?;
+    Ok(judge_all(&judged, left_out, chosen, accepted.as_deref(), last))
+}
+
+/// What each series says that has a value of the judged run. Changes up to the time `accepted` are
+/// intended.
+fn judge_all(
+    judged: &RunRecord,
+    left_out: LeftOut,
+    chosen: Chosen,
+    accepted: Option<&str>,
+    last: usize,
+) -> Comparison {
+    let Chosen { runs, metrics, baseline } = chosen;
     let looked_at = if baseline.is_some() { usize::MAX } else { last };
     let mut found = series(&runs, &metrics, looked_at);
     found.extend(pooled(&found));
@@ -138,26 +160,53 @@ pub fn compare(
         None => search(series, alpha),
         Some(baseline) => against(newest_of(series, baseline, last), baseline, alpha),
     };
-    let accepted = history.accepted_until()?;
     let is_accepted = |judged: &Judged| {
         let first = judged.shift.and_then(|shift| runs.get(shift.first));
-        first.zip(accepted.as_ref()).is_some_and(|(first, until)| first.began <= *until)
+        first.zip(accepted).is_some_and(|(first, until)| first.began.as_str() <= until)
     };
     let accept = |judged: Judged| match judged.state {
         State::Worse if is_accepted(&judged) => Judged { state: State::Accepted, ..judged },
         _ => judged,
     };
-    let not_passed = not_passed(&judged).into_iter().map(ToOwned::to_owned).collect();
-    Ok(Comparison {
+    Comparison {
         judged: measured.into_iter().map(judge).map(accept).collect(),
         not_measured: not_measured.iter().filter(|series| !series.is_pooled()).map(describe).collect(),
-        not_passed,
-        other_hosts,
-        other_options,
+        not_passed: not_passed(judged).into_iter().map(ToOwned::to_owned).collect(),
+        other_hosts: left_out.hosts,
+        other_options: left_out.options,
         alpha,
         baseline,
         runs,
-    })
+    }
+}
+
+/// The other runs of a history.
+struct Others {
+    /// Those before the judged one that can be compared with it.
+    comparable: Vec<RunRecord>,
+    left_out: LeftOut,
+}
+
+/// How many runs are not compared.
+#[derive(Clone, Copy)]
+struct LeftOut {
+    /// Those on other hosts.
+    hosts: usize,
+    /// Those on the same host.
+    options: usize,
+}
+
+impl Others {
+    /// Sorts `all` runs, one of which is the judged one.
+    fn of(judged: &RunRecord, all: Vec<RunRecord>) -> Self {
+        let is_before = |other: &RunRecord| (&other.began, &other.run) < (&judged.began, &judged.run);
+        let hosts = all.iter().filter(|other| other.fingerprint != judged.fingerprint).count();
+        let on_host = all.len() - hosts;
+        let comparable: Vec<_> =
+            all.into_iter().filter(|other| is_before(other) && is_comparable(judged, other)).collect();
+        let left_out = LeftOut { hosts, options: on_host - 1 - comparable.len() };
+        Self { comparable, left_out }
+    }
 }
 
 fn describe(series: &Series) -> String {
@@ -225,14 +274,19 @@ impl Chosen {
         let after: Vec<_> = comparable.into_iter().filter(is_after).collect();
         let later = Self::all(history, after, judged)?;
         let count = baseline.len();
-        let of_file = baseline.iter().enumerate();
-        let mut metrics: Vec<_> = of_file
-            .flat_map(|(index, run)| run.metrics.iter().map(move |metric| (index, metric.clone())))
-            .collect();
+        let mut metrics = metrics_of(&baseline);
         metrics.extend(later.metrics.into_iter().map(|(index, metric)| (index + count, metric)));
         let runs = baseline.into_iter().chain(later.runs).collect();
         Ok(Self { runs, metrics, baseline: Some(count - 1) })
     }
+}
+
+/// The metrics of records that hold them, each with the index of its record.
+fn metrics_of(records: &[RunRecord]) -> Vec<(usize, Metric)> {
+    let of_record = |(index, run): (usize, &RunRecord)| {
+        run.metrics.iter().map(move |metric| (index, metric.clone())).collect::<Vec<_>>()
+    };
+    records.iter().enumerate().flat_map(of_record).collect()
 }
 
 /// The runs of a baseline, the oldest first.

@@ -7,7 +7,7 @@ use camino::Utf8PathBuf;
 use super::super::series::tests::{metric, run};
 use super::super::words::{lines, table};
 use super::*;
-use crate::history::{RunRecord, ScenarioRecord, export};
+use crate::history::{BenchValue, RunRecord, ScenarioRecord, export};
 use crate::outcome::Verdict;
 
 /// A history with these runs, in memory: what counts here is not how safely it is stored.
@@ -96,6 +96,27 @@ fn a_regression_that_was_accepted_is_none_until_the_next_one() {
     runs.extend((40..60).map(|number| taking(number, 1.9)));
     runs[40..].iter().for_each(|run| drop(history.add(run).unwrap()));
     assert_eq!(compared(&history, "run-0059").regressions().count(), 1);
+}
+
+#[test]
+fn benchmarks_in_the_history_change_nothing_about_its_runs() {
+    let runs = runs(40, 10);
+    let (_keep, mut history) = history(&runs);
+    let compared = |history: &History, against| compare(history, "run-0039", &against, USUAL_LAST);
+    let told = |history: &History| {
+        let comparison = compared(history, Against::EarlierRuns).unwrap();
+        lines(&comparison) + &table(&comparison)
+    };
+    let without = told(&history);
+    for number in 0..40 {
+        let metrics = BenchValue::Ratio.of("first copy, dd", 1.0 + number as f64).into_iter().collect();
+        let id = format!("bench-{number:04}");
+        history.add_bench(&RunRecord { run: id, metrics, ..run(number) }).unwrap();
+    }
+    history.accept("bench-0039").unwrap();
+    assert_eq!(told(&history), without);
+    let against = compared(&history, Against::Run("bench-0001".into()));
+    assert!(matches!(against, Err(NotCompared::History(HistoryError::NoSuchRun { .. }))));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use statistics::median;
 
 use super::comparable::core_name;
 use super::measure::{Measure, Scale};
-use crate::history::{Metric, RunRecord};
+use crate::history::{BenchValue, Metric, RunRecord};
 use crate::outcome::Verdict;
 
 /// A value of a series.
@@ -36,7 +36,7 @@ impl Series {
     #[must_use]
     pub fn place(&self) -> String {
         match (self.scenario.as_str(), self.edge.as_str()) {
-            ("", _) => "all edges together".to_owned(),
+            ("", _) => format!("all {} together", self.measure.places),
             (scenario, "") => scenario.to_owned(),
             (scenario, edge) => format!("{scenario} · {edge}"),
         }
@@ -127,12 +127,12 @@ fn grouped(found: Vec<Found>) -> BTreeMap<(&'static str, String), Vec<f64>> {
 }
 
 /// What is compared of the metrics of one scenario in one run. Simulated guests have no boot to
-/// compare with, and what is simulated is no measurement.
+/// compare with, and what is simulated is no measurement. A row of the benchmark has its reference.
 fn found(metrics: &[&Metric]) -> Vec<Found> {
+    let mut all: Vec<Found> = metrics.iter().filter_map(|metric| bench(metric)).collect();
     let Some(boot) = metrics.iter().find(|metric| metric.name == "boot-ms").map(|metric| metric.value) else {
-        return Vec::new();
+        return all;
     };
-    let mut all = Vec::new();
     // The boot in a recovery time follows that time.
     let mut recovery: Option<&Metric> = None;
     for metric in metrics {
@@ -142,6 +142,11 @@ fn found(metrics: &[&Metric]) -> Vec<Found> {
         all.extend(compared(metric, boot, recovery));
     }
     all
+}
+
+/// What is compared of a row of the benchmark.
+fn bench(metric: &Metric) -> Option<Found> {
+    BenchValue::Ratio.row(&metric.name).map(|row| ("bench", row.to_owned(), metric.value))
 }
 
 /// What is compared of one metric. `boot` is the first boot of the scenario, `recovery` the last

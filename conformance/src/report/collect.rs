@@ -40,7 +40,7 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
     let rules = rules(&scenarios);
     Ok(Results {
         schema: SCHEMA,
-        suite: format!("roundtrip {}", env!("CARGO_PKG_VERSION")),
+        suite: suite(),
         run: dir.file_name().unwrap_or_default().to_owned(),
         profile: profile(&scenarios),
         began: starts.into_iter().min().map(|start| start.to_string()).unwrap_or_default(),
@@ -54,6 +54,11 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
         regressions: Vec::new(),
         rules,
     })
+}
+
+/// Name and version of the suite.
+pub(crate) fn suite() -> String {
+    format!("roundtrip {}", env!("CARGO_PKG_VERSION"))
 }
 
 /// The outcome that a scenario left, or an unknown one.

@@ -26,6 +26,7 @@ use camino::Utf8Path;
 use crate::foreign_files;
 use crate::outcome::Results;
 use crate::regressions::Comparison;
+pub(crate) use collect::suite;
 pub(crate) use stored::RESULTS;
 
 pub use collect::collect;

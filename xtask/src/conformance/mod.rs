@@ -10,7 +10,7 @@ mod plan;
 pub mod preflight;
 mod progress;
 mod remaining;
-mod request;
+pub mod request;
 pub mod rundir;
 pub mod scenarios;
 pub mod shard;

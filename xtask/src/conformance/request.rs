@@ -14,13 +14,18 @@ const FILE: &str = "request.json";
 
 /// Writes the request into the run's directory.
 pub fn note(root: &Utf8Path, dir: &Utf8Path, arguments: &ConformanceArgs) -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let command = format!("cargo xtask {}", shell_words::join(&words));
+    let command = typed();
     let seed = arguments.seed.map(|seed| seed.to_string()).or_else(|| std::env::var(SEED).ok());
     let (options, revision) = (options(arguments), revision(root));
     let request = json!({"command": command, "options": options, "seed": seed, "revision": revision});
     let path = dir.join(FILE);
     std::fs::write(&path, request.to_string()).with_context(|| format!("tried to write {path}"))
+}
+
+/// The command of this process, as a user types it.
+pub fn typed() -> String {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    format!("cargo xtask {}", shell_words::join(&words))
 }
 
 /// The revision of the suite's source, and whether files differ from it; empty outside of a

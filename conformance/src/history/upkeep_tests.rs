@@ -1,0 +1,52 @@
+//! Runs of scenarios and of the benchmark are accepted and deleted each by themselves.
+
+use super::super::benches::tests::bench;
+use super::super::store::tests::{listed, run, scratch};
+use super::*;
+
+#[test]
+fn changes_are_accepted_up_to_a_run_which_may_be_deleted() {
+    let (_keep, path) = scratch();
+    let mut history = History::open(&path).unwrap();
+    (0..5).for_each(|number| drop(history.add(&run(number)).unwrap()));
+    assert_eq!(history.accepted_until(Kind::Run).unwrap(), None);
+    assert!(matches!(history.accept("run-9"), Err(HistoryError::NoSuchRun { .. })));
+    history.accept("run-0003").unwrap();
+    history.accept("run-0001").unwrap();
+    history.accept("run-0001").unwrap();
+    history.prune(1).unwrap();
+    let history = History::read(&path).unwrap().unwrap();
+    assert_eq!(history.accepted_until(Kind::Run).unwrap(), Some(run(3).began));
+    assert_eq!(history.accepted_until(Kind::Bench).unwrap(), None);
+}
+
+#[test]
+fn a_benchmark_that_is_accepted_says_nothing_about_runs() {
+    let (_keep, path) = scratch();
+    let mut history = History::open(&path).unwrap();
+    history.add_bench(&bench(1)).unwrap();
+    history.accept("bench-0001").unwrap();
+    assert_eq!(history.accepted_until(Kind::Bench).unwrap(), Some(bench(1).began));
+    assert_eq!(history.accepted_until(Kind::Run).unwrap(), None);
+}
+
+#[test]
+fn the_newest_runs_are_kept() {
+    let (_keep, path) = scratch();
+    let mut history = History::open(&path).unwrap();
+    (0..5).for_each(|number| drop(history.add(&run(number)).unwrap()));
+    assert_eq!(history.prune(2).unwrap(), Pruned { runs: 3, benches: 0 });
+    assert_eq!(history.runs().unwrap(), [listed(3), listed(4)]);
+    assert_eq!(history.values(&run(1).fingerprint, "rto-ms", 10).unwrap().len(), 2, "metrics go too");
+}
+
+#[test]
+fn newer_benchmarks_take_no_place_from_runs() {
+    let (_keep, path) = scratch();
+    let mut history = History::open(&path).unwrap();
+    (0..3).for_each(|number| drop(history.add(&run(number)).unwrap()));
+    (10..15).for_each(|number| history.add_bench(&bench(number)).unwrap());
+    assert_eq!(history.prune(2).unwrap(), Pruned { runs: 1, benches: 3 });
+    assert_eq!(history.runs().unwrap(), [listed(1), listed(2)]);
+    assert_eq!(history.benches().unwrap(), [bench(13), bench(14)]);
+}
