@@ -1,6 +1,6 @@
 //! The oracle's inner loops, each beside the least that any program must do with the same bytes:
-//! the index of a log beside one read of the file, and the judgement of a disk beside one comparison
-//! of two disks and one read of the log.
+//! the index of a log beside one read of the file, and the judgement of a disk beside one
+//! comparison of two disks and one read of the log.
 
 use std::hint::black_box;
 use std::path::Path;

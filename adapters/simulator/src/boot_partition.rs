@@ -106,9 +106,9 @@ fn boot_record(start: u64) -> Vec<u8> {
     record
 }
 
-/// Where the boot partition of a disk is, in bytes, by its boot record or its GPT; `None` if neither
-/// lists one. Behind
-/// the first partition's entry the record may have that of a Windows volume.
+/// Where the boot partition of a disk is, in bytes, by its boot record or its GPT; `None` if
+/// neither lists one. Behind the first partition's entry the record may have that of a Windows
+/// volume.
 pub(crate) fn place(disk: &Snapshot) -> Option<Range<u64>> {
     let mut record = disk.bytes(0, SECTOR);
     if windows_disk::windows_place(disk).is_some() {

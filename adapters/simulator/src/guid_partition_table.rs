@@ -28,8 +28,8 @@ pub(crate) fn end_before_copy(bytes: u64) -> u64 {
     bytes.saturating_sub(COPY)
 }
 
-/// The protective boot record and both copies of a table whose partition is the boot partition, with
-/// their offsets in bytes.
+/// The protective boot record and both copies of a table whose partition is the boot partition,
+/// with their offsets in bytes.
 pub(crate) fn format(bytes: u64, boot: &Range<u64>) -> io::Result<[(u64, Vec<u8>); 3]> {
     if bytes > LARGEST || !bytes.is_multiple_of(LOGICAL_SECTOR) {
         return Err(io::Error::other(format!("no GPT for a disk of {bytes} bytes")));
@@ -84,7 +84,8 @@ mod tests {
 
     const BYTES: u64 = 1 << 20;
 
-    /// The boot partition of a disk with a table, of which the sectors at these offsets are altered.
+    /// The boot partition of a disk with a table, of which the sectors at these offsets are
+    /// altered.
     fn found(altered: &[u64]) -> Option<Range<u64>> {
         let mut store = Store::new(Storage::default());
         store.insert(&"disk".into(), BYTES, None);

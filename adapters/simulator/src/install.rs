@@ -38,8 +38,8 @@ pub struct SimInstall {
     pub more_nics: Vec<NicSpec>,
     /// Whether the boot partition is the last thing on the first disk.
     pub boots_at_end: bool,
-    /// Whether the first disk has sectors of 4096 bytes and a GPT instead of a list of partitions in
-    /// its boot record. It has up to 64 MiB then, in whole sectors.
+    /// Whether the first disk has sectors of 4096 bytes and a GPT instead of a list of partitions
+    /// in its boot record. It has up to 64 MiB then, in whole sectors.
     pub has_gpt: bool,
     /// Drivers that its initial RAM disks load; `None`: those of the site.
     pub loads: Option<Vec<String>>,

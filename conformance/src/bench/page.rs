@@ -7,9 +7,12 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
 use super::figures::{Figure, Measured, Spread};
+use crate::rules::page::wrapped_to;
 
 /// What is expected of each row.
 const GOALS: &str = include_str!("goals.toml");
+/// Columns of the text of a list, whose lines are indented.
+const ITEM_COLUMNS: usize = 98;
 
 #[derive(Deserialize)]
 struct Goals {
@@ -44,7 +47,7 @@ pub(super) fn render(measured: &Measured) -> Result<String> {
     let goals: Goals = toml::from_str(GOALS).context("read goals.toml")?;
     let mut page = goals.head.clone();
     let Measured { host, rounds, busy, .. } = measured;
-    let _ = writeln!(page, "\nHost: {host}; {rounds} rounds, median and range.");
+    let _ = writeln!(page, "\nHost: {host}.\n{rounds} rounds, median and range.");
     if *busy {
         page.push_str("\n**The host was busy: these figures mean nothing.**\n");
     }
@@ -61,7 +64,8 @@ pub(super) fn render(measured: &Measured) -> Result<String> {
     if !missed.is_empty() {
         page.push_str("\n## Missed targets\n\n");
         missed.iter().for_each(|goal| {
-            let _ = writeln!(page, "- **{}.** {}", goal.what, goal.missed);
+            let item = format!("- **{}.** {}", goal.what, goal.missed);
+            let _ = writeln!(page, "{}", wrapped_to(ITEM_COLUMNS, &item).replace('\n', "\n  "));
         });
     }
     page.push('\n');

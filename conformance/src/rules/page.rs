@@ -119,11 +119,16 @@ fn mutant_table() -> String {
 
 /// A paragraph, wrapped.
 fn wrapped(paragraph: &str) -> String {
+    wrapped_to(COLUMNS, paragraph)
+}
+
+/// A paragraph in lines of at most so many columns, unless a word is longer.
+pub(crate) fn wrapped_to(columns: usize, paragraph: &str) -> String {
     let mut text = String::new();
     let mut column = 0;
     for word in paragraph.split_whitespace() {
         let length = word.chars().count();
-        if column > 0 && column + 1 + length > COLUMNS {
+        if column > 0 && column + 1 + length > columns {
             text.push('\n');
             column = 0;
         } else if column > 0 {

@@ -10,8 +10,8 @@ const MOST_BYTES: u64 = 1 << 20;
 /// Bytes of a header that are read; what it says is shorter.
 const HEADER: usize = 512;
 
-/// What is wrong with the GPT on a disk with sectors of `sector` bytes: each copy must be sound, the
-/// first in the second sector and the other at the end of the disk, and both must say the same.
+/// What is wrong with the GPT on a disk with sectors of `sector` bytes: each copy must be sound,
+/// the first in the second sector and the other at the end of the disk, and both must say the same.
 /// `None` if nothing is.
 ///
 /// # Errors

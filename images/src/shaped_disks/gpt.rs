@@ -24,8 +24,8 @@ pub(super) type Place = (Type, std::ops::Range<u64>);
 /// raw disk.
 ///
 /// # Errors
-/// The size of a sector is neither 512 nor 4096 bytes, the partitions do not fit, or the disk cannot
-/// be written.
+/// The size of a sector is neither 512 nor 4096 bytes, the partitions do not fit, or the disk
+/// cannot be written.
 pub(super) fn write_table(disk: &Utf8Path, sector: u32, partitions: &[Place]) -> Result<(), ImageError> {
     let write = || -> Result<(), GptError> {
         let mut file = File::options().read(true).write(true).open(disk)?;

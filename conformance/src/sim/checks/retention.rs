@@ -199,8 +199,8 @@ async fn leaves_nothing(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
     Ok(())
 }
 
-/// The site answers, and every deletion fails. A core may fail the job, end it and delete the volumes
-/// later, or wait, but must not forget them.
+/// The site answers, and every deletion fails. A core may fail the job, end it and delete the
+/// volumes later, or wait, but must not forget them.
 async fn ends_while_deletion_fails(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
