@@ -109,15 +109,19 @@ fn boot_partition(parts: &Parts, agent: &Utf8Path, disk: &Utf8Path) -> Result<()
 
 /// All files on the boot partition that do not depend on the variant.
 fn boot_files(parts: &Parts, agent: &Utf8Path) -> Result<Vec<(String, Vec<u8>)>, ImageError> {
+    let ramdisk = |path: String, tree| -> Result<_, ImageError> {
+        let bytes = cpio::ramdisk(&tree).at("cannot compress", Utf8Path::new(&path))?;
+        Ok((path, bytes))
+    };
     let mut files = vec![
         (KERNEL.to_owned(), parts.kernel()?),
-        (INITRD.to_owned(), cpio::archive(&rootfs::base_ramdisk(parts)?)),
-        (AGENT_INITRD.to_owned(), cpio::archive(&rootfs::agent_ramdisk(parts, agent)?)),
+        ramdisk(INITRD.to_owned(), rootfs::base_ramdisk(parts)?)?,
+        ramdisk(AGENT_INITRD.to_owned(), rootfs::agent_ramdisk(parts, agent)?)?,
         (EFI_LOADER.to_owned(), parts.read(&["usr/lib/systemd/boot/efi/systemd-bootx64.efi"])?),
         (LOADER_CONF.to_owned(), b"default roundtrip.conf\ntimeout 0\neditor no\n".to_vec()),
     ];
     for driver in BOOT_DRIVERS {
-        files.push((driver_image(driver), cpio::archive(&rootfs::driver_ramdisk(parts, driver)?)));
+        files.push(ramdisk(driver_image(driver), rootfs::driver_ramdisk(parts, driver)?)?);
     }
     Ok(files)
 }

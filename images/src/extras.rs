@@ -41,7 +41,8 @@ pub(crate) fn write(parts: &Parts, target: &Utf8Path) -> Result<(), ImageError> 
     fs::create_dir_all(target).at("cannot create", target)?;
     for extra in Extra::ALL {
         let path = target.join(file(extra));
-        fs::write(&path, cpio::archive(&ramdisk(parts, extra)?)).at("cannot write", &path)?;
+        let image = cpio::ramdisk(&content_tree(parts, extra)?).at("cannot compress", &path)?;
+        fs::write(&path, image).at("cannot write", &path)?;
     }
     let path = target.join(GPT_BOOT_CODE);
     let code = parts.read(&["usr/lib/syslinux/mbr/gptmbr.bin", "usr/lib/SYSLINUX/gptmbr.bin"])?;
@@ -50,7 +51,7 @@ pub(crate) fn write(parts: &Parts, target: &Utf8Path) -> Result<(), ImageError> 
 
 /// The tools with their libraries under `/extra`, from where they are copied into memory before the
 /// RAM disk goes away.
-fn ramdisk(parts: &Parts, extra: Extra) -> Result<Tree, ImageError> {
+fn content_tree(parts: &Parts, extra: Extra) -> Result<Tree, ImageError> {
     let Content { programs, modules } = content(extra);
     let mut tree = Tree::default();
     let mut libraries = BTreeSet::new();
