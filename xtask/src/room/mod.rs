@@ -16,10 +16,12 @@ pub const INSIDE: &str = "--inside";
 /// Why something that has to be mounted is not possible.
 pub const NO_MOUNTS: &str = "this user may not mount anything";
 
+/// The option by which a user other than root gets one. No daemon of the system runs in it.
+pub const AS_USER: &str = "--user";
 /// How root and other users get a name space of mounts.
 const WAYS: [&[&str]; 2] = [
     &["--mount", "--propagation", "private"],
-    &["--user", "--map-current-user", "--keep-caps", "--mount", "--propagation", "private"],
+    &[AS_USER, "--map-current-user", "--keep-caps", "--mount", "--propagation", "private"],
 ];
 
 /// The options of `unshare` for which this host gives this user a name space in which it may mount

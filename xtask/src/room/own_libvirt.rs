@@ -14,10 +14,13 @@ use crate::error::infrastructure;
 use crate::hold::held;
 use crate::process::{holds_within, wait_bounded};
 use crate::torture::foreign::virsh;
+use crate::torture::processes::Process;
 
 /// Where the system daemons keep their sockets, state, logs and definitions.
 const PLACES: [&str; 5] =
     ["/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt", "/etc/libvirt/qemu"];
+/// Where libvirt notes the process of each guest.
+const GUESTS: &str = "/run/libvirt/qemu";
 /// The time in which a daemon answers, or ends when it is asked to.
 const BOUND: Duration = Duration::from_secs(60);
 /// The first of few ports.
@@ -58,7 +61,8 @@ pub fn impossible() -> Option<&'static str> {
     (!geteuid().is_root()).then_some("this user may not start a libvirt of the campaign's own")
 }
 
-/// The daemons. They end when this is dropped, and their places are the host's again.
+/// The daemons. They and guests that are left end when this is dropped, and their places are the
+/// host's again.
 pub struct OwnLibvirt {
     dir: Utf8PathBuf,
     uri: String,
@@ -125,6 +129,19 @@ fn daemon(dir: &Utf8Path, wrapper: &[String], name: &str) -> Result<Child> {
     command.spawn().with_context(|| format!("tried to start {name}"))
 }
 
+/// Kills the guests that are noted in `dir`: once their libvirt has ended, nobody knows them.
+fn end_guests(dir: &Utf8Path) {
+    for note in dir.read_dir_utf8().into_iter().flatten().flatten() {
+        let path = note.path();
+        let named = format!("guest={},", path.file_stem().unwrap_or_default());
+        let is_guest = |process: &Process| process.words.iter().any(|word| word.starts_with(&named));
+        let pid = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+        if let Some(guest) = pid.and_then(Process::find).filter(is_guest) {
+            guest.signal(Signal::KILL);
+        }
+    }
+}
+
 impl Drop for OwnLibvirt {
     fn drop(&mut self) {
         // What does not end is killed, and both are children of this process.
@@ -136,12 +153,31 @@ impl Drop for OwnLibvirt {
                 let _ = daemon.wait();
             }
         }
+        end_guests(Utf8Path::new(GUESTS));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_process_that_is_the_noted_guest_ends() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dir = Utf8Path::from_path(dir.path()).expect("UTF-8");
+        let started =
+            |word: &str| Command::new("sh").args(["-c", "read line", word]).stdin(Stdio::piped()).spawn();
+        let mut guest = started("guest=shop,debug-threads=on").expect("it starts");
+        let mut other = started("guest=shop-2,debug-threads=on").expect("it starts");
+        for (name, pid) in [("shop.pid", guest.id()), ("gone.pid", other.id())] {
+            std::fs::write(dir.join(name), pid.to_string()).expect("written");
+        }
+        std::fs::write(dir.join("shop.xml"), "<domstatus/>").expect("written");
+        end_guests(dir);
+        assert_eq!(guest.wait().expect("it ended").code(), None);
+        drop(other.stdin.take());
+        assert!(other.wait().expect("it ended").code().is_some(), "it ended by itself");
+    }
 
     #[test]
     fn as_many_ports_as_asked_for_are_left() {

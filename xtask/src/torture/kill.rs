@@ -115,11 +115,10 @@ impl Campaign<'_> {
         let family = self.runs.family(running);
         let began = Instant::now();
         let drawn = chance.pick(&self.victims).context("no process to kill is named")?;
-        match drawn {
-            Kind::Xtask => {}
-            // Before that, the run would set libvirt up again.
-            Kind::Libvirtd => drop(family.awaited(Kind::Scenario, DONE_WITHIN)?),
-            _ => drop(family.awaited(drawn, DONE_WITHIN)?),
+        // Before a scenario has begun, the run would set libvirt up again.
+        let awaited = if drawn == Kind::Libvirtd { Kind::Scenario } else { drawn };
+        if drawn != Kind::Xtask {
+            family.awaited(awaited, DONE_WITHIN)?;
         }
         let left = self.longest.saturating_sub(began.elapsed()).max(self.longest / 10);
         let wait = chance.within(left);

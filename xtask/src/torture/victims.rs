@@ -11,8 +11,8 @@ use crate::terminal::say;
 
 /// The kinds of processes that are killed.
 pub fn chosen(arguments: &TortureArgs) -> Result<Vec<Kind>> {
-    let no_libvirt =
-        || own_libvirt::impossible().or_else(|| room::way().is_none().then_some(room::NO_MOUNTS));
+    let may_mount = || room::way().is_some_and(|way| !way.contains(&room::AS_USER));
+    let no_libvirt = || own_libvirt::impossible().or_else(|| (!may_mount()).then_some(room::NO_MOUNTS));
     choose(arguments, no_libvirt)
 }
 
