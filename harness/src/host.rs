@@ -191,27 +191,44 @@ async fn within<T: Send + 'static>(
 /// Ends a domain and removes its definition. Succeeds if it is already gone.
 ///
 /// # Errors
-/// libvirt refused for a reason other than that there is no such domain.
+/// libvirt refused for a reason other than that there is no such domain. A domain that goes on
+/// keeps its definition.
 pub async fn remove(domain: Domain) -> Result<()> {
-    blocking("remove a domain", move || {
-        if domain.is_active().unwrap_or(false) {
-            // It may end by itself at this moment.
-            let _ = domain.destroy();
-        }
-        let with = sys::VIR_DOMAIN_UNDEFINE_NVRAM
-            | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-            | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
-        match domain.undefine_flags(with) {
-            Err(error) if !error.code().is(virt::error::ErrorNumber::NoDomain) => Err(error),
-            _ => Ok(()),
-        }
-    })
-    .await
+    blocking("remove a domain", move || end_and_undefine(&domain)).await
+}
+
+fn end_and_undefine(domain: &Domain) -> Result<(), virt::error::Error> {
+    let is_active = || domain.is_active().unwrap_or(false);
+    if is_active()
+        && let Err(error) = domain.destroy()
+        // It may have ended by itself at this moment.
+        && is_active()
+    {
+        return Err(error);
+    }
+    let with = sys::VIR_DOMAIN_UNDEFINE_NVRAM
+        | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
+    match domain.undefine_flags(with) {
+        Err(error) if !error.code().is(virt::error::ErrorNumber::NoDomain) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_domain_that_cannot_be_ended_is_not_reported_as_removed() {
+        virt::error::clear_error_callback();
+        // A driver of libvirt that needs no daemon. It has one domain, which runs.
+        let connect = Connect::open_read_only(Some("test:///default")).expect("a connection");
+        let running = connect.list_all_domains(0).expect("domains").remove(0);
+        let error = end_and_undefine(&running).expect_err("the connection is only for reading");
+        assert!(error.message().contains("virDomainDestroy"), "{error}");
+        assert!(running.is_active().expect("an answer"));
+    }
 
     #[tokio::test]
     async fn a_call_that_comes_to_no_end_is_given_up() {

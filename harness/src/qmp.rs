@@ -4,11 +4,13 @@
 //! file on that connection is the first reliable sign that the process has ended; every wait races
 //! it.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -32,6 +34,7 @@ type Pending = Arc<std::sync::Mutex<std::collections::HashMap<u64, oneshot::Send
 pub struct Monitor {
     name: String,
     pid: Option<i32>,
+    process: Option<OwnedFd>,
     writer: Mutex<OwnedWriteHalf>,
     log: Arc<std::sync::Mutex<std::fs::File>>,
     next_id: AtomicU64,
@@ -49,6 +52,8 @@ impl Monitor {
     /// The log cannot be written, or the other side does not speak QMP.
     pub async fn greet(name: &str, stream: UnixStream, log: &Utf8Path) -> Result<Arc<Self>> {
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        // It is the other side's, which answers below: an id is reused only after its end.
+        let process = pid.and_then(Pid::from_raw).and_then(|id| pidfd_open(id, PidfdFlags::empty()).ok());
         let log_file =
             std::fs::OpenOptions::new().create(true).append(true).open(log).map_err(Error::file(log))?;
         let log = Arc::new(std::sync::Mutex::new(log_file));
@@ -67,6 +72,7 @@ impl Monitor {
         let monitor = Arc::new(Self {
             name: name.to_owned(),
             pid,
+            process,
             writer: Mutex::new(writer),
             log,
             next_id: AtomicU64::new(1),
@@ -83,6 +89,17 @@ impl Monitor {
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
         self.pid
+    }
+
+    /// Kills the other side with all requests in flight. Only that process, also if its id was
+    /// reused meanwhile.
+    ///
+    /// # Errors
+    /// The kernel did not report the process, or it has ended.
+    pub fn kill(&self) -> std::io::Result<()> {
+        let unknown = || std::io::Error::other("no process is known at the other end of the monitor");
+        let process = self.process.as_ref().ok_or_else(unknown)?;
+        Ok(pidfd_send_signal(process, Signal::KILL)?)
     }
 
     /// How many writes the host's disk had no space for so far. A guest stops at such a write.

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::host::{self, Host};
 use crate::machine::NAMESPACE;
@@ -114,16 +115,21 @@ fn end_daemons(dir: &Utf8Path, reaped: &mut Reaped) {
     for entry in pid_files {
         let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
         let Ok(pid) = text.trim().parse::<i32>() else { continue };
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        // Process ids are reused; only a process whose command line names this directory is ours.
-        if !String::from_utf8_lossy(&command).contains(dir.as_str()) {
-            continue;
-        }
-        let Some(process) = rustix::process::Pid::from_raw(pid) else { continue };
-        if rustix::process::kill_process(process, rustix::process::Signal::KILL).is_ok() {
+        if end_process_of(pid, dir) {
             reaped.processes.push(pid);
         }
     }
+}
+
+/// Kills the process of this id if its command line names `dir`: process ids are reused, and no
+/// other process is ours. Returns whether it was killed.
+fn end_process_of(pid: i32, dir: &Utf8Path) -> bool {
+    let Some(id) = Pid::from_raw(pid) else { return false };
+    // The handle stays with one process. If that ends and its id is reused, the kill fails.
+    let Ok(process) = pidfd_open(id, PidfdFlags::empty()) else { return false };
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&command).contains(dir.as_str())
+        && pidfd_send_signal(&process, Signal::KILL).is_ok()
 }
 
 /// The owner's mark and the scratch directory in a domain's XML; `None` if the domain is not ours.
@@ -143,7 +149,30 @@ fn owner_in(xml: &str) -> Option<(Owner, Utf8PathBuf)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::{Command, Stdio};
+
     use super::*;
+
+    #[test]
+    fn only_a_process_that_names_the_directory_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap();
+        let started =
+            |word: &str| Command::new("sh").args(["-c", "read line", word]).stdin(Stdio::piped()).spawn();
+        let mut ours = started(dir.join("control").as_str()).unwrap();
+        let mut foreign = started("/elsewhere").unwrap();
+        for (name, child) in [("ours.pid", &ours), ("foreign.pid", &foreign)] {
+            std::fs::write(dir.join(name), child.id().to_string()).unwrap();
+        }
+        std::fs::write(dir.join("ended.pid"), i32::MAX.to_string()).unwrap();
+        let mut reaped = Reaped::default();
+        end_daemons(dir, &mut reaped);
+        assert_eq!(reaped.processes, [i32::try_from(ours.id()).unwrap()]);
+        assert_eq!(ours.wait().unwrap().signal(), Some(9));
+        drop(foreign.stdin.take());
+        assert_eq!(foreign.wait().unwrap().signal(), None, "it ended by itself");
+    }
 
     #[test]
     fn only_domains_that_carry_the_mark_are_ours() {

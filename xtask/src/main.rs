@@ -23,6 +23,7 @@ mod mutants;
 mod process;
 mod recheck;
 mod report;
+mod room;
 mod sanitize;
 mod sbom;
 mod setup;

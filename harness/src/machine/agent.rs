@@ -47,6 +47,9 @@ impl GuestAgent {
     }
 
     /// Returns once the agent has connected and answers.
+    ///
+    /// # Errors
+    /// Nobody can ask it any more: libvirt has ended.
     pub(crate) async fn until_it_answers(&self) -> Result<()> {
         let mut connected = self.connected.clone();
         if connected.wait_for(|connected| *connected).await.is_err() {
@@ -54,6 +57,9 @@ impl GuestAgent {
             std::future::pending::<()>().await;
         }
         while self.ask(r#"{"execute":"guest-ping"}"#).await.is_err() {
+            // libvirt answers this of any guest, also of one whose agent it does not reach.
+            let domain = self.domain.clone();
+            blocking("ask for a domain's state", move || domain.is_active()).await?;
             tokio::time::sleep(ASK_AGAIN_AFTER).await;
         }
         Ok(())

@@ -56,6 +56,9 @@ pub struct TortureArgs {
     /// libvirt's URI [default: as for `conformance`]
     #[arg(long, value_name = "URI")]
     pub connect: Option<String>,
+    /// This program runs in a name space of mounts
+    #[arg(long, hide = true)]
+    pub inside: bool,
     #[command(flatten)]
     pub consent: Consent,
 }

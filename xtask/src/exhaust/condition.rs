@@ -10,9 +10,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::Signal;
 
 use super::cases::{Case, Holds, Lack, Unit};
-use super::own_libvirt::{Limit, OwnLibvirt};
-use super::room::{Shown, Small};
 use crate::checks::tools::FAKETIME;
+use crate::room::mounts::{Shown, Small};
+use crate::room::own_libvirt::{Limit, OwnLibvirt};
 use crate::torture::processes::{Family, Kind};
 use crate::torture::remains::MEMORY;
 use crate::torture::runs::Runs;

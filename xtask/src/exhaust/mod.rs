@@ -5,8 +5,6 @@ mod attempt;
 mod cases;
 mod condition;
 mod judge;
-mod own_libvirt;
-mod room;
 
 use std::time::Instant;
 
@@ -16,6 +14,7 @@ use camino::Utf8Path;
 use crate::checks::tools::{FAKETIME, require};
 use crate::cli::ExhaustArgs;
 use crate::error::{INFRASTRUCTURE, usage};
+use crate::room::{self, own_libvirt};
 use crate::setup::{self, daemon};
 use crate::suite::Suite;
 use crate::system::LiveSystem;
@@ -26,9 +25,6 @@ use crate::torture::place::Place;
 use crate::torture::remains::MEMORY;
 use crate::torture::runs::Runs;
 use cases::{CASES, Case};
-
-/// Tells this program that it runs in a name space of mounts.
-const INSIDE: &str = "--inside";
 
 /// How the cases ended.
 #[derive(Default)]
@@ -56,8 +52,7 @@ pub fn command(root: &Utf8Path, arguments: &ExhaustArgs) -> Result<u8> {
         return Ok(0);
     }
     if let Some(way) = room::way().filter(|_| !arguments.inside) {
-        let own = std::env::args().skip(1).chain([INSIDE.to_owned()]);
-        return room::again(way, &own.collect::<Vec<_>>());
+        return room::again(way);
     }
     setup::ensure(root, arguments.consent.yes)?;
     require(&FAKETIME, root, arguments.consent.yes)?;
@@ -113,11 +108,9 @@ fn run(runs: &Runs<'_>, chosen: &[&Case], arguments: &ExhaustArgs) -> Result<Tal
 /// Why a case cannot be run here.
 fn impossible(case: &Case, inside: bool) -> Option<&'static str> {
     if case.needs_mounts() && !inside {
-        return Some("this user may not mount anything");
+        return Some(room::NO_MOUNTS);
     }
-    let is_root = rustix::process::geteuid().is_root();
-    (case.needs_own_libvirt() && !is_root)
-        .then_some("this user may not start a libvirt of the campaign's own")
+    own_libvirt::impossible().filter(|_| case.needs_own_libvirt())
 }
 
 fn run_case(runs: &Runs<'_>, case: &Case, short: bool, tally: &mut Tally) -> Result<()> {

@@ -7,10 +7,11 @@ use camino::Utf8Path;
 use rustix::process::Signal;
 
 use super::chance::Chance;
-use super::processes::{Kind, Process};
+use super::processes::{Family, Kind, Process};
 use super::remains::Before;
 use super::results::{self, Codes};
 use super::runs::{DONE_WITHIN, Running, Runs, ended};
+use crate::room::own_libvirt::OwnLibvirt;
 
 /// The time in which all processes of a killed run are gone: a scenario has 45 s to take its guests
 /// down, and is killed then.
@@ -26,6 +27,8 @@ pub struct Campaign<'a> {
     pub victims: Vec<Kind>,
     /// The latest moment of a kill.
     pub longest: Duration,
+    /// The libvirt of the runs, if it is the campaign's own.
+    pub libvirt: Option<&'a mut OwnLibvirt>,
 }
 
 /// What a kill did and left.
@@ -58,7 +61,7 @@ impl Campaign<'_> {
 
     /// Starts a run, kills one of its processes at a moment that is drawn, and looks at what is
     /// left. A run that ends before is no kill.
-    pub fn kill(&self, number: u64, chance: &mut Chance) -> Result<Killed> {
+    pub fn kill(&mut self, number: u64, chance: &mut Chance) -> Result<Killed> {
         let before = Before::now();
         let mut running = self.start(number)?;
         let began = Instant::now();
@@ -69,20 +72,42 @@ impl Campaign<'_> {
         let place = place(&running.out);
         let hit = process.signal(Signal::KILL);
         let at = began.elapsed().as_secs_f64();
-        let code = ended(&mut running.child, GONE_WITHIN + DONE_WITHIN)?.code();
+        let unfinished = results::unfinished(&running.out);
         let mut wrong = Vec::new();
-        let family = self.runs.family(&running);
-        for orphan in family.ends_within(GONE_WITHIN) {
-            wrong.push(format!("an orphan goes on: {} {}", orphan.pid, orphan.words.join(" ")));
-            orphan.signal(Signal::KILL);
+        let code = match ended(&mut running.child, GONE_WITHIN + DONE_WITHIN) {
+            Ok(status) => status.code(),
+            Err(error) => {
+                wrong.push(error.to_string());
+                None
+            }
+        };
+        let mut line = format!("{} after {at:.1} s, {place}", kind.name());
+        wrong.extend(self.ends(&running));
+        if kind == Kind::Libvirtd {
+            let guests = self.runs.family(&running).of(Kind::Qemu).len();
+            line.push_str(&format!(", guests that went on: {guests}"));
+            self.libvirt.as_mut().context("the campaign has a libvirt of its own")?.restart()?;
         }
-        wrong.extend(self.runs.clean(&family, &before, number)?);
+        wrong.extend(self.runs.clean(&self.runs.family(&running), &before, number)?);
         wrong.extend(self.runs.foreign.missing());
         let (verdict, complaints) = self.judge(number, &running.out, kind, code)?;
         wrong.extend(complaints);
+        if kind == Kind::Libvirtd && results::began(&running.out) {
+            wrong.extend(results::must_be_unknown(&running.out, &unfinished)?);
+        }
         let code = code.map_or("killed".to_owned(), |code| format!("exit {code}"));
-        let line = format!("{} after {at:.1} s, {place}; run: {code}; results: {verdict}", kind.name());
+        line.push_str(&format!("; run: {code}; results: {verdict}"));
         Ok(Killed { victim: hit.then_some(kind), line, wrong })
+    }
+
+    /// Waits for the end of every process of a run. What goes on is wrong, and is killed.
+    fn ends(&self, running: &Running) -> Vec<String> {
+        let orphans = self.runs.family(running).ends_within(GONE_WITHIN);
+        let killed = orphans.iter().map(|orphan| {
+            orphan.signal(Signal::KILL);
+            format!("an orphan goes on: {} {}", orphan.pid, orphan.words.join(" "))
+        });
+        killed.collect()
     }
 
     /// Chooses whom to kill and waits until its moment has come.
@@ -90,8 +115,10 @@ impl Campaign<'_> {
         let family = self.runs.family(running);
         let began = Instant::now();
         let drawn = chance.pick(&self.victims).context("no process to kill is named")?;
+        // Before a scenario has begun, the run would set libvirt up again.
+        let awaited = if drawn == Kind::Libvirtd { Kind::Scenario } else { drawn };
         if drawn != Kind::Xtask {
-            family.awaited(drawn, DONE_WITHIN)?;
+            family.awaited(awaited, DONE_WITHIN)?;
         }
         let left = self.longest.saturating_sub(began.elapsed()).max(self.longest / 10);
         let wait = chance.within(left);
@@ -103,13 +130,22 @@ impl Campaign<'_> {
         let mut order = vec![drawn];
         order.extend(self.victims.iter().filter(|kind| **kind != drawn));
         for kind in order {
-            let found = family.of(kind);
+            let found = self.candidates(&family, kind);
             let indices: Vec<usize> = (0..found.len()).collect();
             if let Some(process) = chance.pick(&indices).and_then(|index| found.get(index)) {
                 return Ok(Some((kind, process.clone())));
             }
         }
         Ok(None)
+    }
+
+    /// The processes of a kind that may be killed now.
+    fn candidates(&self, family: &Family<'_>, kind: Kind) -> Vec<Process> {
+        if kind != Kind::Libvirtd {
+            return family.of(kind);
+        }
+        let own = self.libvirt.as_ref().filter(|_| !family.of(Kind::Scenario).is_empty());
+        own.and_then(|own| Process::find(i32::try_from(own.pid()).ok()?)).into_iter().collect()
     }
 
     fn judge(

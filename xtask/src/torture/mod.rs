@@ -10,6 +10,7 @@ pub mod processes;
 pub mod remains;
 pub mod results;
 pub mod runs;
+mod victims;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ use camino::Utf8Path;
 use crate::cli::TortureArgs;
 use crate::conformance::scenarios::TierChoice;
 use crate::error::{SLOW, infrastructure, usage};
+use crate::room;
+use crate::room::own_libvirt::{Limit, OwnLibvirt};
 use crate::setup::{self, daemon};
 use crate::suite::Suite;
 use crate::system::LiveSystem;
@@ -39,11 +42,17 @@ const RUNS_PER_KILL: u64 = 3;
 
 /// Runs the campaign. Returns 0 if nothing was found.
 pub fn command(root: &Utf8Path, arguments: &TortureArgs) -> Result<u8> {
+    let victims = if arguments.beside.is_none() { victims::chosen(arguments)? } else { Vec::new() };
+    let own_libvirt = victims.contains(&Kind::Libvirtd);
     setup::ensure(root, arguments.consent.yes)?;
+    if let Some(way) = room::way().filter(|_| own_libvirt && !arguments.inside) {
+        return room::again(way);
+    }
     let uri = arguments.connect.clone().unwrap_or_else(|| daemon::uri(&LiveSystem).to_owned());
     Suite::build(root, &uri)?;
     let mut place = Place::new("torture", arguments.out.as_deref())?;
     let (dir, name) = (place.dir.clone(), place.name.clone());
+    let mut libvirt = own_libvirt.then(|| OwnLibvirt::start(&dir, &uri, Limit::None)).transpose()?;
     let parents = [&dir.join("t"), Utf8Path::new(remains::MEMORY)];
     let foreign = Foreign::begin(&uri, &name, &dir, &parents)?;
     if let Some(count) = arguments.beside {
@@ -52,13 +61,14 @@ pub fn command(root: &Utf8Path, arguments: &TortureArgs) -> Result<u8> {
     let mut campaign = Campaign {
         runs: Runs { root, dir: &dir, name: &name, uri: &uri, temporary: dir.join("t"), foreign: &foreign },
         options: options(arguments)?,
-        victims: victims(arguments),
+        victims,
         longest: LONGEST_ON_GUESTS,
+        libvirt: libvirt.as_mut(),
     };
     if arguments.tier == TierChoice::Sim {
         campaign.longest = undisturbed(&campaign, 0)?;
     }
-    let found = run(&campaign, arguments)?;
+    let found = run(&mut campaign, arguments)?;
     place.keep |= found > 0;
     if found > 0 {
         println!("The evidence is kept in {dir}.");
@@ -102,20 +112,6 @@ fn options(arguments: &TortureArgs) -> Result<Vec<String>> {
     Ok(all.iter().copied().chain(chosen).chain(core).map(String::from).collect())
 }
 
-fn victims(arguments: &TortureArgs) -> Vec<Kind> {
-    if !arguments.victims.is_empty() {
-        return arguments.victims.clone();
-    }
-    let mut victims = vec![Kind::Xtask, Kind::Nextest, Kind::Scenario];
-    if arguments.core.is_some() {
-        victims.push(Kind::Core);
-    }
-    if arguments.tier == TierChoice::Real {
-        victims.extend([Kind::StorageDaemon, Kind::Qemu]);
-    }
-    victims
-}
-
 /// A run that nobody kills, and how long it took. Fails if it does not pass.
 fn undisturbed(campaign: &Campaign<'_>, number: u64) -> Result<Duration> {
     let began = Instant::now();
@@ -129,7 +125,7 @@ fn undisturbed(campaign: &Campaign<'_>, number: u64) -> Result<Duration> {
 }
 
 /// Kills as often as was asked for. Returns how much was found.
-fn run(campaign: &Campaign<'_>, arguments: &TortureArgs) -> Result<usize> {
+fn run(campaign: &mut Campaign<'_>, arguments: &TortureArgs) -> Result<usize> {
     let began = Instant::now();
     let (mut kills, mut found, mut number) = (0, 0, 0);
     while kills < arguments.kills && number < arguments.kills * RUNS_PER_KILL {

@@ -14,7 +14,7 @@ pub const MARK: &str = "ROUNDTRIP_TORTURE";
 /// How often `/proc` is searched for processes that no event announces.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// One of the suite's processes.
+/// One of the processes that a run needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Kind {
     /// `cargo xtask` itself
@@ -29,6 +29,8 @@ pub enum Kind {
     StorageDaemon,
     /// A guest
     Qemu,
+    /// libvirt, of the campaign's own; needs root and --tier real
+    Libvirtd,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Core => "the core",
             Self::StorageDaemon => "the storage daemon",
             Self::Qemu => "QEMU",
+            Self::Libvirtd => "libvirtd",
         }
     }
 }
@@ -139,7 +142,7 @@ impl Family<'_> {
         self.members().iter().any(|one| one.parent == self.root)
     }
 
-    /// Those of a kind.
+    /// Those of a kind. libvirt is none of them: it belongs to the campaign.
     pub fn of(&self, kind: Kind) -> Vec<Process> {
         let all = self.members();
         let is_nextest = |one: &Process| {
@@ -153,6 +156,7 @@ impl Family<'_> {
             Kind::Core => one.program() == "roundtrip-core",
             Kind::StorageDaemon => one.program() == "qemu-storage-daemon",
             Kind::Qemu => one.program().starts_with("qemu-system"),
+            Kind::Libvirtd => false,
         };
         all.iter().filter(is_of).cloned().collect()
     }

@@ -60,6 +60,25 @@ pub fn judge(out: &Utf8Path, core_killed: bool, codes: &Codes) -> Result<(String
     Ok((results.verdict, wrong))
 }
 
+/// The scenarios of the run in `out` that have left no result so far.
+pub fn unfinished(out: &Utf8Path) -> Vec<String> {
+    let asked: Vec<String> = read(&out.join("asked.json")).unwrap_or_default();
+    asked.into_iter().filter(|name| !out.join(name).join("result.json").exists()).collect()
+}
+
+/// What is wrong about scenarios from which something was taken away that each of them needs up to
+/// its end: all have to be unknown.
+pub fn must_be_unknown(out: &Utf8Path, names: &[String]) -> Result<Vec<String>> {
+    let results: Results = read(&out.join("results.json"))?;
+    Ok(decided(&results, names))
+}
+
+fn decided(results: &Results, names: &[String]) -> Vec<String> {
+    let of = |name: &String| results.scenarios.iter().find(|one| one.name == *name);
+    let decided = names.iter().filter_map(of).filter(|one| one.verdict != "unknown");
+    decided.map(|one| format!("{} ends as {}, and must be unknown", one.name, one.verdict)).collect()
+}
+
 fn wrong(
     asked: &[String],
     ended: &[String],
@@ -119,6 +138,22 @@ mod tests {
         assert_eq!(judged(["pass", "pass", "pass"], "", 2, Kind::Nextest, 0), [""; 0]);
         assert_eq!(judged(["pass", "pass", "pass"], "", 1, Kind::Xtask, 0).len(), 2);
         assert_eq!(judged(["unknown", "pass", "unknown"], "", 1, Kind::Nextest, 0).len(), 3);
+    }
+
+    #[test]
+    fn what_lost_its_libvirt_must_be_unknown() {
+        let scenario = |name: &str, verdict: &str| ScenarioResult {
+            name: name.to_owned(),
+            verdict: verdict.to_owned(),
+            why: String::new(),
+        };
+        let scenarios = vec![scenario("a", "pass"), scenario("b", "unknown"), scenario("c", "pass")];
+        let results = Results { verdict: "unknown".to_owned(), scenarios };
+        let complaints = |names: &[&str]| {
+            decided(&results, &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(complaints(&["b"]), [""; 0]);
+        assert_eq!(complaints(&["b", "c"]), ["c ends as pass, and must be unknown"]);
     }
 
     #[test]

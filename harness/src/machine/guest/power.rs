@@ -78,17 +78,8 @@ impl Guest {
     /// # Errors
     /// The process is unknown or does not end.
     pub async fn power_cut(&self) -> Result<Instant> {
-        let pid = self.monitor.pid().and_then(rustix::process::Pid::from_raw);
-        let pid = pid.ok_or_else(|| Error::Witness {
-            machine: self.name.clone(),
-            what: "no process id is known for its QEMU".to_owned(),
-        })?;
-        let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
-        let handle =
-            handle.map_err(|error| Error::file(format!("process of {}", self.name))(error.into()))?;
         let cut_at = Instant::now();
-        rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::KILL)
-            .map_err(|error| Error::file(format!("process of {}", self.name))(error.into()))?;
+        self.monitor.kill().map_err(Error::file(format!("process of {}", self.name)))?;
         tokio::time::timeout(GONE_WITHIN, self.until_gone()).await.map_err(|_| Error::TimedOut {
             awaited: format!("{}: end of its killed QEMU", self.name),
             bound: GONE_WITHIN,

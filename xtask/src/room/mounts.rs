@@ -1,5 +1,4 @@
-//! A name space of mounts, and small file systems in it: nobody else sees them, and they end with
-//! the campaign.
+//! Small file systems, and files that are shown in the place of others.
 
 use std::process::{Command, Stdio};
 
@@ -7,37 +6,11 @@ use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::error::infrastructure;
-use crate::hold::held;
 
-/// How root and other users get a name space of mounts.
-const WAYS: [&[&str]; 2] = [
-    &["--mount", "--propagation", "private"],
-    &["--user", "--map-current-user", "--keep-caps", "--mount", "--propagation", "private"],
-];
 /// A block of a small file system, in bytes.
 const BLOCK: u64 = 4096;
 /// What a small file system has until something is taken away: more than a run asks for.
 const AMPLE: (u64, u64) = (5 << 30, 100_000);
-
-/// The options of `unshare` for which this host gives this user a name space in which it may mount
-/// something; nothing if there are none.
-pub fn way() -> Option<&'static [&'static str]> {
-    let works = |way: &&&[&str]| {
-        let mut command = Command::new("unshare");
-        command.args(**way).args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
-    WAYS.iter().find(works).copied()
-}
-
-/// Runs this program again with these arguments, in a name space of mounts. Returns its exit code.
-pub fn again(way: &[&str], arguments: &[String]) -> Result<u8> {
-    let own = std::env::current_exe().context("find this program")?;
-    let status = held("unshare").args(way).arg(own).args(arguments).status().context("start unshare")?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    code.context("a signal ended the campaign")
-}
 
 fn mount(words: &[&str]) -> Result<()> {
     run("mount", words)
