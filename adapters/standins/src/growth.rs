@@ -32,8 +32,7 @@ impl StandInSite {
             .open(&grown.base)
             .and_then(|base| base.set_len(to.0))
             .map_err(|error| self.refuse(Kind::Failed, format!("{}: {error}", grown.base)))?;
-        record.boots.pop();
-        record.boots.push(Arc::new(Boot {
+        record.last_boot = Some(Arc::new(Boot {
             machine: boot.machine.clone(),
             number: boot.number,
             profile: boot.profile.clone(),

@@ -48,7 +48,7 @@ impl StandInSite {
         let record = MachineRecord {
             spec: spec.clone(),
             domain: None,
-            boots: Vec::new(),
+            last_boot: None,
             tracked: Vec::new(),
             serving_boot: None,
             snapshots_taken: 0,
@@ -92,7 +92,7 @@ impl StandInSite {
         }
         self.close_offline_snapshots(&mut state, id).await?;
         let record = state.machines.get(id).ok_or_else(|| self.unknown("machine", id))?;
-        let number = u32::try_from(record.boots.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let number = record.last_boot.as_ref().map_or(0, |boot| boot.number).saturating_add(1);
         let dir = self.dir("machines").join(&id.0).join(format!("boot-{number}"));
         let began = Instant::now();
         let disks = self.capture(&state, &record.spec, &dir).await?;
@@ -113,7 +113,8 @@ impl StandInSite {
         self.enforce(id, &guest).await?;
         let disks = disks.into_iter().map(|(disk, _)| disk).collect();
         let (machine, profile) = (id.clone(), self.config.profile.clone());
-        record.boots.push(Arc::new(Boot { machine, number, profile, guest, disks, capture_time, dir }));
+        let boot = Boot { machine, number, profile, guest, disks, capture_time, dir };
+        record.last_boot = Some(Arc::new(boot));
         drop(state);
         self.booted.send_modify(|count| *count += 1);
         Ok(())

@@ -238,7 +238,7 @@ impl StandInSite {
 
     /// The last boot of a machine.
     pub async fn last_boot(&self, machine: &MachineId) -> Option<Arc<Boot>> {
-        self.state.lock().await.machines.get(machine)?.boots.last().cloned()
+        self.state.lock().await.machines.get(machine)?.last_boot.clone()
     }
 
     /// Snapshots taken of a machine since its last boot, by any caller: a cost of replication,

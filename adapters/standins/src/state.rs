@@ -27,7 +27,8 @@ pub(crate) struct MachineRecord {
     pub(crate) spec: MachineSpec,
     /// The domain of its last boot, which stays defined while the machine is off.
     pub(crate) domain: Option<Arc<Machine>>,
-    pub(crate) boots: Vec<Arc<Boot>>,
+    /// Its last boot. Earlier ones are not kept: each holds files and sockets open.
+    pub(crate) last_boot: Option<Arc<Boot>>,
     /// Change ids since which changes are known.
     pub(crate) tracked: Vec<ChangeId>,
     /// Number of the boot in which the NBD server inside QEMU was started.
@@ -41,7 +42,7 @@ pub(crate) struct MachineRecord {
 impl MachineRecord {
     /// The current boot, if the machine is running.
     pub(crate) fn running(&self) -> Option<&Arc<Boot>> {
-        self.boots.last().filter(|boot| !boot.guest.is_gone())
+        self.last_boot.as_ref().filter(|boot| !boot.guest.is_gone())
     }
 }
 
