@@ -4,7 +4,8 @@ use std::io;
 
 use crate::tree::{Node, Tree};
 
-/// Loaders append one RAM disk to the next; the kernel requires each to start at a multiple of four.
+/// Loaders append one RAM disk to the next; the kernel requires each to start at a multiple of
+/// four.
 const ALIGNMENT: usize = 512;
 const DIR: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;

@@ -69,12 +69,12 @@ const MIB: u64 = 1024 * 1024;
 ///
 /// The serial console comes last, so that `/dev/console` is the one that tests record. The first
 /// options after `quiet` save time under emulation: no mitigations, no self-tests, no calibration
-/// against a timer, no hardening of the kernel against its own programs, and none of the start-up of
-/// subsystems that no guest uses (`initcall_blacklist`). The watchdogs stay, because their words say
-/// that a host starves its guest. `prefer_ms_hyperv`: on a machine whose vendor is Microsoft,
-/// `ata_piix` would otherwise leave IDE disks to Hyper-V's own driver, whose device no stand-in has.
-/// `brd`: each of the replication agent's eight stores of changes has 32 MiB, more than the workload
-/// ever overwrites.
+/// against a timer, no hardening of the kernel against its own programs, and none of the start-up
+/// of subsystems that no guest uses (`initcall_blacklist`). The watchdogs stay, because their
+/// words say that a host starves its guest. `prefer_ms_hyperv`: on a machine whose vendor is
+/// Microsoft, `ata_piix` would otherwise leave IDE disks to Hyper-V's own driver, whose device no
+/// stand-in has. `brd`: each of the replication agent's eight stores of changes has 32 MiB, more
+/// than the workload ever overwrites.
 pub const KERNEL_ARGS: &str = "console=tty0 console=ttyS0,115200 quiet panic=0 mitigations=off nokaslr \
      random.trust_cpu=on random.trust_bootloader=on cryptomgr.notests audit=0 lsm= no_timer_check \
      init_on_alloc=0 rodata=off hardened_usercopy=off randomize_kstack_offset=off \
