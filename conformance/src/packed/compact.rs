@@ -12,12 +12,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use harness::reaper::bytes_on_disk;
 
 use super::blocks::Division;
+use super::evidence::{PackedEvidence, folders_of};
+use super::folder::PackFolder;
 use super::index::PACKED;
-use super::read::PackedEvidence;
 use super::write::{PackWriter, sync};
 use crate::evidence::{RESULT, SEAL, STARTED};
 use crate::foreign_files;
-use crate::outcome::{ScenarioOutcome, Verdict};
+use crate::outcome::{EdgeOutcome, ScenarioOutcome, Verdict};
 
 /// The name of the folder until it is complete.
 const WRITING: &str = "packed.writing";
@@ -53,52 +54,69 @@ pub fn compact(dir: &Utf8Path, outcome: &ScenarioOutcome) -> Result<Option<Compa
         return Ok(None);
     }
     let before = bytes_on_disk(dir);
-    match PackedEvidence::of_scenario(dir)?.map(|packed| packed.damages()) {
-        None => pack(dir, outcome)?,
-        Some(damages) => ensure!(damages.is_empty(), "{}", damages.join("; ")),
+    if !dir.join(PACKED).exists() {
+        let packed = PackedEvidence::of_scenario(dir)?;
+        let length = |name: &str| packed.as_ref().and_then(|packed| packed.length(name));
+        let files = divisions(dir, &outcome.edges, length)?;
+        pack(dir, &dir.join(PACKED), &files, &[STARTED, SEAL, RESULT])?;
     }
+    let damages = PackedEvidence::of_scenario(dir)?.map(|packed| packed.damages()).unwrap_or_default();
+    ensure!(damages.is_empty(), "{}", damages.join("; "));
     for path in &disks {
         std::fs::remove_file(path).with_context(|| format!("delete {path}"))?;
     }
     Ok(Some(Compacted { before, after: bytes_on_disk(dir), took: began.elapsed() }))
 }
 
-/// Packs the files that the verdict was reached by.
-fn pack(dir: &Utf8Path, outcome: &ScenarioOutcome) -> Result<()> {
+/// Packs files into a folder, and makes it and `others` durable.
+pub(super) fn pack(
+    dir: &Utf8Path,
+    folder: &Utf8Path,
+    files: &[(String, Division)],
+    others: &[&str],
+) -> Result<()> {
     let writing = dir.join(WRITING);
     if writing.exists() {
         std::fs::remove_dir_all(&writing).with_context(|| format!("remove {writing}"))?;
     }
-    let mut writer = PackWriter::new(writing.clone(), siblings(dir)?)?;
-    for (name, division) in divisions(dir, outcome)? {
-        writer.add(&name, &dir.join(&name), &division)?;
+    let mut writer = PackWriter::new(writing.clone(), folders_of_run(dir)?)?;
+    for (name, division) in files {
+        writer.add(name, &dir.join(name), division)?;
     }
     writer.finish()?;
-    PackedEvidence::open(writing.clone())?.equals_files_in(dir)?;
-    for file in [STARTED, SEAL, RESULT] {
+    PackFolder::open(writing.clone())?.equals_files_in(dir)?;
+    for file in others {
         sync(&dir.join(file))?;
     }
-    let packed = dir.join(PACKED);
-    std::fs::rename(&writing, &packed).with_context(|| format!("make {packed}"))?;
+    std::fs::rename(&writing, folder).with_context(|| format!("make {folder}"))?;
     sync(dir)
 }
 
-/// The files that the verdict was reached by, in the order in which they are packed: first what the
-/// scenarios of a run share, the disks at the beginning.
-fn divisions(dir: &Utf8Path, outcome: &ScenarioOutcome) -> Result<Vec<(String, Division)>> {
+/// The files that edges were judged by, in the order in which they are packed: first what the
+/// scenarios of a run share, the disks at the beginning. Those whose length is known are packed.
+pub(super) fn divisions(
+    dir: &Utf8Path,
+    edges: &[EdgeOutcome],
+    length: impl Fn(&str) -> Option<u64>,
+) -> Result<Vec<(String, Division)>> {
     let mut divisions = Vec::new();
     let mut seen = BTreeSet::new();
     let mut logs = BTreeMap::new();
-    for disk in outcome.edges.iter().flat_map(|edge| &edge.disks) {
+    for disk in edges.iter().flat_map(|edge| &edge.disks) {
         let evidence = &disk.evidence;
         for name in [&evidence.base, &evidence.log, &evidence.recovered] {
             foreign_files::inside(dir, name).with_context(|| format!("read {name}"))?;
         }
-        let path = dir.join(&evidence.base);
-        let bytes = std::fs::metadata(&path).with_context(|| format!("read {path}"))?.len();
-        logs.entry(&evidence.log).or_insert(bytes);
+        if length(&evidence.log).is_none() && !logs.contains_key(&evidence.log) {
+            let path = dir.join(&evidence.base);
+            let bytes = match length(&evidence.base) {
+                Some(bytes) => bytes,
+                None => std::fs::metadata(&path).with_context(|| format!("read {path}"))?.len(),
+            };
+            logs.insert(&evidence.log, bytes);
+        }
         for name in [&evidence.base, &evidence.recovered] {
-            if seen.insert(name) {
+            if length(name).is_none() && seen.insert(name) {
                 divisions.push((name.clone(), Division::Disk));
             }
         }
@@ -107,14 +125,17 @@ fn divisions(dir: &Utf8Path, outcome: &ScenarioOutcome) -> Result<Vec<(String, D
     Ok(divisions)
 }
 
-/// The other scenarios of the run.
-fn siblings(dir: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
+/// The folders of packs of all scenarios of the run.
+fn folders_of_run(dir: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
     let run = dir.parent().context("a scenario lies in a run")?;
-    let entries = run.read_dir_utf8().with_context(|| format!("read {run}"))?;
-    let mut siblings: Vec<_> = entries.flatten().map(|entry| entry.path().to_owned()).collect();
-    siblings.retain(|path| path != dir && path.join(PACKED).is_dir());
-    siblings.sort();
-    Ok(siblings)
+    let mut folders = Vec::new();
+    for entry in run.read_dir_utf8().with_context(|| format!("read {run}"))?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            folders.extend(folders_of(entry.path())?);
+        }
+    }
+    folders.sort();
+    Ok(folders)
 }
 
 /// Every disk image and write log below a folder. Links are not followed.

@@ -3,7 +3,8 @@
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// Folder in the directory of a scenario that holds its packs.
+/// Folder in the directory of a scenario that holds its packs. What was packed while the scenario
+/// ran lies in folders of its own, whose names follow this one with a number: `packed-1`.
 pub const PACKED: &str = "packed";
 /// Name of the index in that folder.
 pub(super) const INDEX: &str = "index";

@@ -6,8 +6,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use proptest::prelude::*;
 
 use super::blocks::Division;
+use super::folder::PackFolder;
 use super::index::{BLOCK_BYTES, INDEX, Index, PACKED, PackedFile, Part};
-use super::read::PackedEvidence;
 use super::write::PackWriter;
 
 const DISK_BYTES: u64 = 64 << 10;
@@ -43,14 +43,14 @@ fn log(writes: &[(u64, u64, u8)]) -> Vec<u8> {
 }
 
 /// A scenario's directory with two disks and a log, packed into it.
-fn packed(dir: &Utf8Path) -> PackedEvidence {
+fn packed(dir: &Utf8Path) -> PackFolder {
     disk(&dir.join("base.raw"), DISK_BYTES, &[(0, 1), (3, 2), (4, 2)]);
     disk(&dir.join("recovered.raw"), DISK_BYTES - 100, &[(0, 1), (3, 2), (9, 7), (15, 8)]);
     std::fs::write(dir.join("disk.writes"), log(&[(72, 8, 7), (0, 3, 9), (75, 16, 7)])).unwrap();
     pack(dir, vec![])
 }
 
-fn pack(dir: &Utf8Path, siblings: Vec<Utf8PathBuf>) -> PackedEvidence {
+fn pack(dir: &Utf8Path, siblings: Vec<Utf8PathBuf>) -> PackFolder {
     let folder = dir.join(PACKED);
     let mut writer = PackWriter::new(folder.clone(), siblings).unwrap();
     let logs = Division::Log(DISK_BYTES);
@@ -60,7 +60,7 @@ fn pack(dir: &Utf8Path, siblings: Vec<Utf8PathBuf>) -> PackedEvidence {
         writer.add(name, &dir.join(name), division).unwrap();
     }
     writer.finish().unwrap();
-    PackedEvidence::open(folder).unwrap()
+    PackFolder::open(folder).unwrap()
 }
 
 fn files_in(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
@@ -112,7 +112,7 @@ fn every_altered_byte_of_the_packs_and_the_index_is_noticed() {
             let mut altered = original.clone();
             altered[at] ^= 1 << (at % 8);
             std::fs::write(&path, altered).unwrap();
-            let noticed = match PackedEvidence::open(dir.join(PACKED)) {
+            let noticed = match PackFolder::open(dir.join(PACKED)) {
                 Ok(packed) => !packed.damages().is_empty(),
                 Err(_) => true,
             };
@@ -120,12 +120,12 @@ fn every_altered_byte_of_the_packs_and_the_index_is_noticed() {
         }
         for length in [0, 1, original.len() - 1] {
             std::fs::write(&path, &original[..length]).unwrap();
-            let opened = PackedEvidence::open(dir.join(PACKED));
+            let opened = PackFolder::open(dir.join(PACKED));
             assert!(opened.map_or(true, |packed| !packed.damages().is_empty()), "{length} bytes of {path}");
         }
         std::fs::write(&path, original).unwrap();
     }
-    assert!(PackedEvidence::open(dir.join(PACKED)).unwrap().damages().is_empty());
+    assert!(PackFolder::open(dir.join(PACKED)).unwrap().damages().is_empty());
 }
 
 #[test]
@@ -148,10 +148,10 @@ fn a_pack_that_a_sibling_has_is_shared_unless_it_was_altered() {
             std::fs::copy(one.join(name), dir.join(name)).unwrap();
         }
     }
-    pack(two, vec![one.clone()]);
+    pack(two, vec![one.join(PACKED)]);
     assert_eq!(links(two), [2]);
     std::fs::write(&packs(one)[0], b"altered").unwrap();
-    let third = pack(three, vec![one.clone(), two.clone()]);
+    let third = pack(three, vec![one.join(PACKED), two.join(PACKED)]);
     assert_eq!((links(three), third.damages()), (vec![1], vec![]));
 }
 
@@ -184,7 +184,7 @@ fn an_index_that_no_suite_writes_is_refused() {
         let words = format!("{parts:?}");
         index.files.push(PackedFile { path: "hostile.raw".to_owned(), bytes: DISK_BYTES, parts });
         std::fs::write(&path, index.encode().unwrap()).unwrap();
-        assert!(PackedEvidence::open(dir.join(PACKED)).is_err(), "{words}");
+        assert!(PackFolder::open(dir.join(PACKED)).is_err(), "{words}");
     }
     for blocks in [vec![(1, 0)], vec![(1, BLOCK_BYTES + 1)], vec![(u64::MAX, 1)], vec![(1 << 20, 4096)]] {
         let (_keep, dir) = scratch();
@@ -193,7 +193,7 @@ fn an_index_that_no_suite_writes_is_refused() {
         let mut index = Index::decode(&std::fs::read(&path).unwrap()).unwrap();
         index.packs[0].blocks = blocks;
         std::fs::write(&path, index.encode().unwrap()).unwrap();
-        assert!(PackedEvidence::open(dir.join(PACKED)).is_err());
+        assert!(PackFolder::open(dir.join(PACKED)).is_err());
     }
 }
 
@@ -243,9 +243,9 @@ fn an_index_that_would_need_much_memory_is_refused() {
         let mut bytes = miniz_oxide::deflate::compress_to_vec_zlib(text.as_bytes(), 6);
         bytes.extend(*blake3::hash(&bytes).as_bytes());
         std::fs::write(&path, bytes).unwrap();
-        let error = format!("{:#}", PackedEvidence::open(dir.join(PACKED)).err().expect("refused"));
+        let error = format!("{:#}", PackFolder::open(dir.join(PACKED)).err().expect("refused"));
         assert!(error.contains(why), "{error}");
     }
     std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
-    assert!(PackedEvidence::open(dir.join(PACKED)).is_err());
+    assert!(PackFolder::open(dir.join(PACKED)).is_err());
 }

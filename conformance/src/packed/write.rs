@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::blocks::{Division, each_block};
 use super::index::{
-    Digest, INDEX, Index, LARGEST_PACK, LEVEL, PACK_BLOCKS, PACK_BYTES, PACKED, Pack, PackedFile, Part,
+    Digest, INDEX, Index, LARGEST_PACK, LEVEL, PACK_BLOCKS, PACK_BYTES, Pack, PackedFile, Part,
 };
 use crate::foreign_files;
 
@@ -19,7 +19,7 @@ const ENDS_PACK: u8 = 0;
 /// Writes the blocks of files into packs in a new folder.
 pub(super) struct PackWriter {
     folder: Utf8PathBuf,
-    /// Scenarios of the same run, whose packs may be equal to ours.
+    /// Other folders of packs of the same run, whose packs may be equal to ours.
     siblings: Vec<Utf8PathBuf>,
     /// The number of each block that is stored.
     known: HashMap<blake3::Hash, u64>,
@@ -114,7 +114,7 @@ impl PackWriter {
     /// used.
     fn link(&self, name: &str, path: &Utf8Path) -> Option<Digest> {
         self.siblings.iter().find_map(|sibling| {
-            let theirs = sibling.join(PACKED).join(name);
+            let theirs = sibling.join(name);
             let compressed = foreign_files::read_at_most(&theirs, LARGEST_PACK).ok()?;
             let content =
                 miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(&compressed, self.open.len()).ok()?;

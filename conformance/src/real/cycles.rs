@@ -1,13 +1,28 @@
-//! Notes what each cycle of a script took that runs several over the same machines.
+//! Notes what each cycle of a script took that runs several over the same machines, and packs the
+//! evidence of cycles that are over.
 
 use crate::blame::ScenarioError;
+use crate::outcome::{EdgeOutcome, Verdict};
+use crate::packed::EarlierEdges;
 use crate::real::context::ScenarioContext;
 use crate::soak::{CycleLog, Edges};
 
-/// The cycles of a script. There is no log of a single one.
+/// The cycles of a script.
 pub(crate) struct Cycles<'a> {
     context: &'a ScenarioContext,
-    log: Option<CycleLog>,
+    /// `None` if there is only one.
+    several: Option<Several>,
+}
+
+struct Several {
+    log: CycleLog,
+    /// `None` while it packs, and after it failed.
+    packed: Option<EarlierEdges>,
+    /// The edges of the last cycle, which are packed when the next one has ended: the guest that
+    /// runs as a cycle ends writes to a log that edges of both are judged by.
+    last: Vec<EdgeOutcome>,
+    /// How many edges of each machine were judged so far.
+    judged: Vec<usize>,
 }
 
 impl<'a> Cycles<'a> {
@@ -17,21 +32,54 @@ impl<'a> Cycles<'a> {
     /// The evidence cannot be written.
     pub(crate) fn begin(context: &'a ScenarioContext) -> Result<Self, ScenarioError> {
         let log = CycleLog::begin(&context.evidence, context.run.cycles, None).map_err(unknown)?;
-        Ok(Self { context, log })
+        let packed = || Some(EarlierEdges::none(context.evidence.dir().to_owned()));
+        let several = log.map(|log| Several { log, packed: packed(), last: Vec::new(), judged: Vec::new() });
+        Ok(Self { context, several })
     }
 
-    /// Notes the end of a cycle of the machines of these contexts.
+    /// Notes the end of a cycle of the machines of these contexts, and packs the evidence of the
+    /// cycle before it.
     ///
     /// # Errors
     /// The evidence cannot be written.
-    pub(crate) fn ended<'c>(
-        &mut self,
-        machines: impl IntoIterator<Item = &'c ScenarioContext>,
-    ) -> Result<(), ScenarioError> {
-        let Some(log) = &mut self.log else { return Ok(()) };
-        let of = |machine: &ScenarioContext| Edges::of(&machine.findings().edges);
-        let edges = machines.into_iter().map(of).fold(Edges::default(), Edges::and);
-        log.ends(edges, self.context.core_dir().as_std_path()).map_err(unknown)
+    pub(crate) async fn ended(&mut self, machines: &[&ScenarioContext]) -> Result<(), ScenarioError> {
+        let Some(several) = &mut self.several else { return Ok(()) };
+        let of = |machine: &&ScenarioContext| Edges::of(&machine.findings().edges);
+        let edges = machines.iter().map(of).fold(Edges::default(), Edges::and);
+        several.log.ends(edges, self.context.core_dir().as_std_path()).map_err(unknown)?;
+        several.pack(machines).await?;
+        several.log.next_begins();
+        Ok(())
+    }
+}
+
+impl Several {
+    async fn pack(&mut self, machines: &[&ScenarioContext]) -> Result<(), ScenarioError> {
+        let now = self.since_last(machines);
+        let last = std::mem::replace(&mut self.last, now);
+        // Where something is wrong, its files stay as they are.
+        let sound = machines.iter().all(|machine| machine.findings().rules.broken().is_none())
+            && last.iter().all(|edge| edge.verdict == Verdict::Pass);
+        let Some(mut packed) = self.packed.take_if(|_| sound) else { return Ok(()) };
+        let pack = move || packed.pack(&last).map(|()| packed);
+        match tokio::task::spawn_blocking(pack).await {
+            Ok(Ok(packed)) => self.packed = Some(packed),
+            Ok(Err(error)) => tracing::warn!("the cycle is not packed, and all of it is kept: {error:#}"),
+            Err(panic) => return Err(unknown(anyhow::anyhow!("the suite failed as it packed: {panic}"))),
+        }
+        Ok(())
+    }
+
+    /// The edges that were judged since this was asked last.
+    fn since_last(&mut self, machines: &[&ScenarioContext]) -> Vec<EdgeOutcome> {
+        self.judged.resize(machines.len(), 0);
+        let mut edges = Vec::new();
+        for (machine, judged) in machines.iter().zip(&mut self.judged) {
+            let findings = machine.findings();
+            edges.extend_from_slice(&findings.edges[*judged..]);
+            *judged = findings.edges.len();
+        }
+        edges
     }
 }
 

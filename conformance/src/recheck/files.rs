@@ -54,7 +54,7 @@ impl Files {
         let mut names: Vec<&str> = names.map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
-        names.retain(|name| packed.files().any(|known| known == *name) && !self.dir.join(name).exists());
+        names.retain(|name| packed.holds(name) && !self.dir.join(name).exists());
         let place = OwnedDir::new("recheck").context("make a directory to unpack into")?;
         let dir = Utf8Path::from_path(place.path()).context("the temporary directory has no UTF-8 name")?;
         // Numbers as names: what the evidence names could lie elsewhere.

@@ -5,7 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::tests::{Run, run_with, sound_run};
 use crate::evidence::RESULT;
 use crate::outcome::ScenarioOutcome;
-use crate::packed::{PACKED, compact};
+use crate::packed::{EarlierEdges, PACKED, compact};
 
 fn outcome(run: &Run) -> ScenarioOutcome {
     serde_json::from_slice(&std::fs::read(run.scenario().join(RESULT)).unwrap()).unwrap()
@@ -42,6 +42,27 @@ async fn packed_evidence_is_judged_exactly_as_before() {
     assert_eq!(run.recheck().await, before);
     assert_eq!(before.1, 0);
     assert!(compact(&run.scenario(), &outcome(&run)).unwrap().is_none(), "it is packed already");
+}
+
+#[tokio::test]
+async fn edges_that_were_packed_while_the_scenario_ran_are_judged_exactly_as_before() {
+    let run = sound_run().await;
+    let (before, dir) = (run.recheck().await, run.scenario());
+    let mut edge = outcome(&run).edges.remove(0);
+    edge.disks.truncate(1);
+    let mut earlier = EarlierEdges::none(dir.clone());
+    earlier.pack(std::slice::from_ref(&edge)).unwrap();
+    let left = disks_below(&dir);
+    assert!(!left.is_empty(), "the other disks stay for the end");
+    earlier.pack(&[edge]).unwrap();
+    assert_eq!(disks_below(&dir), left, "what is packed is not packed again");
+    assert_eq!(run.recheck().await, before, "some files are packed and some are not");
+    pack(&run);
+    assert_eq!(disks_below(&dir), Vec::<Utf8PathBuf>::new());
+    assert!(dir.join(format!("{PACKED}-1")).is_dir() && !dir.join(format!("{PACKED}-2")).exists());
+    assert_eq!(run.recheck().await, before);
+    std::fs::remove_dir_all(dir.join(format!("{PACKED}-1"))).unwrap();
+    assert_ne!(run.recheck().await.1, 0, "a missing folder is no pass");
 }
 
 #[tokio::test]

@@ -128,8 +128,13 @@ impl CycleLog {
         let text = serde_json::to_string(&line)?;
         writeln!(self.file, "{text}").with_context(|| format!("write {CYCLES}"))?;
         self.before = edges;
-        // What the line took is no part of a cycle.
-        self.began = Instant::now();
+        self.next_begins();
         Ok(())
+    }
+
+    /// Notes that the next cycle begins only now. What has happened since the last one ended is no
+    /// part of a cycle.
+    pub(crate) fn next_begins(&mut self) {
+        self.began = Instant::now();
     }
 }

@@ -64,7 +64,7 @@ async fn run(scenario: &ScenarioContext) -> Result<(), ScenarioError> {
         let forward =
             Reprotect { edge: REPROTECT_FORWARD, serving: &on_premises, standby: &cloud, restarted: None };
         forward.run(&context).await?;
-        cycles.ended([&context])?;
+        cycles.ended(&[&context]).await?;
     }
     // Checked: nothing of the machine is left in the cloud, and every disk image is intact.
     teardown::end(&context, &on_premises).await

@@ -64,7 +64,7 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
             .run(context)
             .await?;
         on_premises = returned;
-        cycles.ended([context])?;
+        cycles.ended(&[context]).await?;
     }
     teardown::end(context, &on_premises).await
 }

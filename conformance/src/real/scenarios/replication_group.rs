@@ -115,7 +115,8 @@ async fn run_cycles(context: &ScenarioContext, members: &mut [Member]) -> Result
         fail_back(context, members).await?;
         commit(context, GROUP_FAILBACK, members).await?;
         reprotect(context, "reprotect-forward", Direction::PrimaryToRecovery, members).await?;
-        cycles.ended(members.iter().map(|member| &member.context))?;
+        let contexts: Vec<_> = members.iter().map(|member| &member.context).collect();
+        cycles.ended(&contexts).await?;
     }
     let machines: Vec<_> = members.iter().map(|member| (&member.context, &member.running)).collect();
     teardown::end_all(context, &machines).await

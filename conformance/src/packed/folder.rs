@@ -1,4 +1,4 @@
-//! Reads packs.
+//! Reads one folder of packs.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -8,14 +8,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use contract::Bytes;
 use harness::oracle::{RawSource, SectorSource as _};
 
-use super::index::{Digest, INDEX, Index, LARGEST_PACK, MOST_REFERENCES, PACKED, Pack, PackedFile, Place};
+use super::index::{Digest, INDEX, Index, LARGEST_PACK, MOST_REFERENCES, Pack, PackedFile, Place};
 use crate::foreign_files;
 
 /// Bytes that are read at a time.
 const CHUNK_BYTES: u64 = 64 << 10;
 
-/// The packed evidence of a scenario.
-pub struct PackedEvidence {
+/// A folder of packs and their index.
+pub(super) struct PackFolder {
     folder: Utf8PathBuf,
     index: Index,
     places: Vec<Place>,
@@ -24,16 +24,9 @@ pub struct PackedEvidence {
 /// A file, and where each block of it lies.
 type Divided = (File, Vec<(u64, Place)>);
 
-impl PackedEvidence {
-    /// The packed evidence of the scenario in `dir`; `None` if it is not packed.
-    ///
+impl PackFolder {
     /// # Errors
     /// The index is missing or was altered.
-    pub fn of_scenario(dir: &Utf8Path) -> Result<Option<Self>> {
-        let folder = dir.join(PACKED);
-        if folder.exists() { Self::open(folder).map(Some) } else { Ok(None) }
-    }
-
     pub(super) fn open(folder: Utf8PathBuf) -> Result<Self> {
         let path = folder.join(INDEX);
         let read = || {
@@ -50,13 +43,17 @@ impl PackedEvidence {
     }
 
     /// Names of the files that it holds, relative to the directory of the scenario.
-    pub fn files(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
         self.index.files.iter().map(|file| file.path.as_str())
     }
 
+    /// The length of a file that it holds.
+    pub(super) fn length(&self, name: &str) -> Option<u64> {
+        self.index.files.iter().find(|file| file.path == name).map(|file| file.bytes)
+    }
+
     /// What is wrong with the packs: one line for each that is missing or was altered.
-    #[must_use]
-    pub fn damages(&self) -> Vec<String> {
+    pub(super) fn damages(&self) -> Vec<String> {
         self.index
             .packs
             .iter()
@@ -71,7 +68,7 @@ impl PackedEvidence {
     /// # Errors
     /// A file is not packed, a pack was altered, or the new files cannot be written. What would not
     /// fit on the disk is refused before anything is written.
-    pub fn unpack(&self, files: &[(&str, Utf8PathBuf)]) -> Result<()> {
+    pub(super) fn unpack(&self, files: &[(&str, Utf8PathBuf)]) -> Result<()> {
         let mut sources = Vec::new();
         for (name, to) in files {
             let file = self.index.files.iter().find(|file| file.path == *name);
