@@ -22,6 +22,8 @@ pub const STARTED: &str = "started.json";
 pub const RESULT: &str = "result.json";
 /// Digest of the result, so that a result that was edited afterwards is noticed.
 pub const SEAL: &str = "seal.json";
+/// Folder that holds a directory for each edge.
+pub const EDGES: &str = "edges";
 /// Names of the scenarios that a run was asked for, in the run's directory. `cargo xtask` writes
 /// it.
 pub const ASKED: &str = "asked.json";

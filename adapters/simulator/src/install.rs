@@ -39,7 +39,8 @@ pub struct SimInstall {
     /// Whether the boot partition is the last thing on the first disk.
     pub boots_at_end: bool,
     /// Whether the first disk has sectors of 4096 bytes and a GPT instead of a list of partitions
-    /// in its boot record. It has up to 64 MiB then, in whole sectors.
+    /// in its boot record. It has up to 64 MiB then, in whole sectors, and at its end the second
+    /// copy of the GPT: no boot partition and no Windows volume.
     pub has_gpt: bool,
     /// Drivers that its initial RAM disks load; `None`: those of the site.
     pub loads: Option<Vec<String>>,
@@ -113,8 +114,13 @@ impl SimSite {
     /// Installs a machine; it stays off.
     ///
     /// # Errors
-    /// Its name or one of its volumes exists already, or a disk has an invalid size.
+    /// Its name or one of its volumes exists already, a disk has an invalid size, or two things
+    /// would lie at the end of the first one.
     pub fn install(&self, install: &SimInstall) -> Result<MachineView, PlatformError> {
+        if install.has_gpt && (install.boots_at_end || install.windows.is_some()) {
+            let why = "the copy of a GPT and another volume cannot both end the first disk";
+            return Err(self.refuse(Kind::Failed, why.to_owned()));
+        }
         let odd = |size: &Bytes| size.0 < SMALLEST || !size.0.is_multiple_of(SECTOR as u64);
         if let Some((disk, size)) = install.disks.iter().find(|(_, size)| odd(size)) {
             return Err(
@@ -180,5 +186,26 @@ impl SimSite {
         let start = start.ok_or_else(|| impossible(format!("no room on {} bytes", size.0)))?;
         let content = windows.bytes().map_err(|error| impossible(error.to_string()))?;
         Ok(Some((start..size.0, content)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{SimConfig, SimProfile, run};
+
+    use super::*;
+
+    #[test]
+    fn nothing_but_the_copy_of_a_gpt_ends_the_disk_that_has_one() {
+        run(1, async |world| {
+            let site = world.site(SimConfig::new("site", SimProfile::VMWARE));
+            let gpt = SimInstall { has_gpt: true, ..SimInstall::new("gpt") };
+            let boots = SimInstall { boots_at_end: true, ..gpt.clone() };
+            for install in [&boots, &gpt.clone().with_windows(WindowsVolume::default())] {
+                let refused = site.install(install).expect_err("it is refused");
+                assert!(refused.message.contains("copy of a GPT"), "{refused:?}");
+            }
+            assert!(site.install(&gpt).is_ok(), "a refusal leaves nothing behind");
+        });
     }
 }

@@ -139,7 +139,7 @@ fn folders_of_run(dir: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
 }
 
 /// Every disk image and write log below a folder. Links are not followed.
-fn disks_and_logs(dir: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
+pub(super) fn disks_and_logs(dir: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
     let mut found = Vec::new();
     for entry in dir.read_dir_utf8().with_context(|| format!("read {dir}"))? {
         let entry = entry?;

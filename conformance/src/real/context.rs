@@ -22,7 +22,7 @@ use crate::context::RunContext;
 use crate::core_change::AskedChange;
 use crate::core_under_test::{self, CoreClock, CoreParts, CoreUnderTest};
 use crate::disks;
-use crate::evidence::Evidence;
+use crate::evidence::{EDGES, Evidence};
 use crate::hydration::KnownGuest;
 use crate::missing::Missing;
 use crate::outcome::ScenarioOutcome;
@@ -182,7 +182,7 @@ impl ScenarioContext {
     /// that repeated cycles do not mix their evidence.
     pub(crate) fn edge_dir(&self, edge: &str) -> Result<Utf8PathBuf, ScenarioError> {
         let number = self.findings().edges.len() + 1;
-        let dir = self.evidence.dir().join("edges").join(format!("{number}-{edge}"));
+        let dir = self.evidence.dir().join(EDGES).join(format!("{number}-{edge}"));
         std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
         Ok(dir)
     }

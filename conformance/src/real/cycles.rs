@@ -16,11 +16,8 @@ pub(crate) struct Cycles<'a> {
 
 struct Several {
     log: CycleLog,
-    /// `None` while it packs, and after it failed.
+    /// `None` while it packs, and once something was wrong.
     packed: Option<EarlierEdges>,
-    /// The edges of the last cycle, which are packed when the next one has ended: the guest that
-    /// runs as a cycle ends writes to a log that edges of both are judged by.
-    last: Vec<EdgeOutcome>,
     /// How many edges of each machine were judged so far.
     judged: Vec<usize>,
 }
@@ -33,7 +30,7 @@ impl<'a> Cycles<'a> {
     pub(crate) fn begin(context: &'a ScenarioContext) -> Result<Self, ScenarioError> {
         let log = CycleLog::begin(&context.evidence, context.run.cycles, None).map_err(unknown)?;
         let packed = || Some(EarlierEdges::none(context.evidence.dir().to_owned()));
-        let several = log.map(|log| Several { log, packed: packed(), last: Vec::new(), judged: Vec::new() });
+        let several = log.map(|log| Several { log, packed: packed(), judged: Vec::new() });
         Ok(Self { context, several })
     }
 
@@ -55,13 +52,12 @@ impl<'a> Cycles<'a> {
 
 impl Several {
     async fn pack(&mut self, machines: &[&ScenarioContext]) -> Result<(), ScenarioError> {
-        let now = self.since_last(machines);
-        let last = std::mem::replace(&mut self.last, now);
-        // Where something is wrong, its files stay as they are.
+        let edges = self.since_last(machines);
+        // Where something is wrong, the files stay as they are.
         let sound = machines.iter().all(|machine| machine.findings().rules.broken().is_none())
-            && last.iter().all(|edge| edge.verdict == Verdict::Pass);
-        let Some(mut packed) = self.packed.take_if(|_| sound) else { return Ok(()) };
-        let pack = move || packed.pack(&last).map(|()| packed);
+            && edges.iter().all(|edge| edge.verdict == Verdict::Pass);
+        let Some(mut packed) = self.packed.take().filter(|_| sound) else { return Ok(()) };
+        let pack = move || packed.cycle_ended(edges).map(|()| packed);
         match tokio::task::spawn_blocking(pack).await {
             Ok(Ok(packed)) => self.packed = Some(packed),
             Ok(Err(error)) => tracing::warn!("the cycle is not packed, and all of it is kept: {error:#}"),

@@ -10,6 +10,7 @@ use contract::{
 use tracing::Instrument as _;
 
 use crate::blame::{KeptByCore, ScenarioError};
+use crate::evidence::EDGES;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::disk_pairs::{first_difference, pair_disks};
 use crate::real::edge::freshness::now;
@@ -315,7 +316,7 @@ async fn check_untouched(
     first_reading: &[camino::Utf8PathBuf],
 ) -> Result<(), ScenarioError> {
     let context = edge.context();
-    let dir = context.evidence.dir().join("edges").join("point-after-test-failover");
+    let dir = context.evidence.dir().join(EDGES).join("point-after-test-failover");
     std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
     let compare = async |files: Vec<PointFiles>| {
         let what = format!("recovery point {} after the test failover", point.id);
