@@ -80,7 +80,7 @@ pub async fn open(
             let context = ScenarioContext::open(run, scenario, script.needs, evidence).await?;
             Ok(Arc::new(RunBetweenSites { context, run_script }))
         }
-        Start::OnItsOwn(open) => open(run, evidence).await,
+        Start::OnItsOwn(open) => open(run, scenario, evidence).await,
     }
 }
 

@@ -11,6 +11,7 @@ use crate::evidence::Evidence;
 use crate::real::context::ScenarioContext;
 use crate::real::edge::name::EdgeName;
 use crate::real::scenario_run::ScenarioRun;
+use crate::scenario::Scenario;
 
 /// The code of a scenario. Every file of `real/scenarios` has one, called `SCRIPT`; rows of
 /// `scenarios.toml` refer to it by the name of the file.
@@ -30,7 +31,7 @@ pub(crate) enum Start {
     /// Between the stand-ins of the scenario's row.
     BetweenSites(for<'a> fn(&'a ScenarioContext) -> RunFuture<'a>),
     /// On stand-ins that the script opens itself.
-    OnItsOwn(for<'a> fn(&'a RunContext, &'a Arc<Evidence>) -> OpenFuture<'a>),
+    OnItsOwn(for<'a> fn(&'a RunContext, &'a Scenario, &'a Arc<Evidence>) -> OpenFuture<'a>),
 }
 
 /// A script as it runs.

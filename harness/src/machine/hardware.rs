@@ -86,6 +86,17 @@ impl Controller {
         }
     }
 
+    /// Whether QEMU's device can run its disks in an I/O thread. A write then goes through the
+    /// thread alone, with its record in the write log, and does not wait for the lock that
+    /// processor, monitor and all other devices share.
+    #[must_use]
+    pub fn supports_io_thread(self) -> bool {
+        match self {
+            Self::VirtioScsi => true,
+            Self::Pvscsi | Self::Ide | Self::Ahci => false,
+        }
+    }
+
     /// The bus as libvirt describes it.
     pub(super) fn libvirt_bus(self) -> LibvirtBus {
         let bus = |name, prefix, model| LibvirtBus { name, prefix, model };

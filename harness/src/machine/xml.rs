@@ -221,7 +221,7 @@ fn nic_device(spec: &GuestSpec, network: &str, mac: &str, slot: usize) -> String
 }
 
 /// Controllers at PCI slots that libvirt leaves free; a controller that serves all disks is added
-/// once.
+/// once. One that can have an I/O thread has one of its own.
 fn controllers(spec: &GuestSpec, arguments: &mut Vec<String>) {
     let mut added = Vec::new();
     for bus in [&spec.hardware.system_disk, &spec.hardware.other_disks] {
@@ -232,7 +232,14 @@ fn controllers(spec: &GuestSpec, arguments: &mut Vec<String>) {
         if let Some(device) = bus.controller.device() {
             let slot = 0x10 + added.len();
             let id = controller_id(bus.controller);
-            arguments.extend(["-device".to_owned(), format!("{device},id={id},addr={slot:#x}")]);
+            let mut device = format!("{device},id={id},addr={slot:#x}");
+            if bus.controller.supports_io_thread() {
+                let thread = format!("thread-{id}");
+                arguments.extend(["-object".to_owned(), format!("iothread,id={thread}")]);
+                // Writing to a `String` cannot fail.
+                let _ = write!(device, ",iothread={thread}");
+            }
+            arguments.extend(["-device".to_owned(), device]);
         }
     }
 }
@@ -354,6 +361,22 @@ mod tests {
             assert!(xml.contains(&format!("<qemu:arg value='{argument}'/>")), "{argument}");
         }
         assert_eq!([Nic::Vmxnet3, Nic::Tulip].map(|nic| nic.further_slot(1)), [0x13, 0xf]);
+    }
+
+    #[test]
+    fn a_controller_has_an_io_thread_where_qemu_supports_it() {
+        let arguments = |controller: Controller| {
+            let mut spec = machine(false, Ok(()));
+            (spec.hardware.system_disk, spec.hardware.other_disks) = (controller.into(), controller.into());
+            let mut arguments = vec![];
+            controllers(&spec, &mut arguments);
+            arguments
+        };
+        let thread = "thread-disks-virtio_scsi";
+        let device = format!("virtio-scsi-pci,id=disks-virtio_scsi,addr=0x11,iothread={thread}");
+        let with_thread = ["-object", &format!("iothread,id={thread}"), "-device", &device];
+        assert_eq!(arguments(Controller::VirtioScsi), with_thread);
+        assert_eq!(arguments(Controller::Pvscsi), ["-device", "pvscsi,id=disks-vmw_pvscsi,addr=0x11"]);
     }
 
     #[test]

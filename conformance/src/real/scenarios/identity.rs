@@ -33,7 +33,7 @@ pub(crate) const SCRIPT: Script = Script {
     edges: Vec::new,
     repeatable: false,
     needs: &[],
-    start: Start::OnItsOwn(|run, evidence| Box::pin(open(run, evidence))),
+    start: Start::OnItsOwn(|run, _, evidence| Box::pin(open(run, evidence))),
 };
 
 /// One guest on every stand-in.

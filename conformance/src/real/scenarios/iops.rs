@@ -1,6 +1,10 @@
 //! What the oracle's write log and replication cost a guest: small random writes, one and
 //! thirty-two at a time, with each of the two on and off.
 //!
+//! The row names the stand-in that is measured, and the one to which it replicates: what the log
+//! costs depends on whether the guest's disk controller runs in an I/O thread
+//! ([`harness::machine::Controller::supports_io_thread`]).
+//!
 //! Two guests of the same stand-in run at the same time, one with a write log and one without, but
 //! only one of them is measured at a time. Every round measures all combinations, and ratios are
 //! taken within a round, so that other load on the host affects both sides of a ratio.
@@ -32,10 +36,8 @@ use crate::real::setup;
 use crate::real::workload::{INTERVAL, MEMORY, POLICY};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::scenario::Scenario;
 
-/// The stand-in that is measured, and the one to which it replicates.
-const SOURCE: &str = "vmware";
-const TARGET: &str = "azure";
 /// Number of rounds; odd, so that there is a median.
 const ROUNDS: usize = 3;
 /// Writes that are in flight at the same time.
@@ -56,7 +58,7 @@ pub(crate) const SCRIPT: Script = Script {
     edges: Vec::new,
     repeatable: false,
     needs: &[],
-    start: Start::OnItsOwn(|run, evidence| Box::pin(open(run, evidence))),
+    start: Start::OnItsOwn(|run, scenario, evidence| Box::pin(open(run, scenario, evidence))),
 };
 
 /// The measurement and its results.
@@ -114,12 +116,17 @@ struct Subject {
     logged: bool,
 }
 
-async fn open(run: &RunContext, evidence: &Arc<Evidence>) -> Result<Arc<dyn ScenarioRun>, ScenarioError> {
+async fn open(
+    run: &RunContext,
+    Scenario { source, target: recovery, .. }: &Scenario,
+    evidence: &Arc<Evidence>,
+) -> Result<Arc<dyn ScenarioRun>, ScenarioError> {
     let environment = TestEnvironment::open(run, evidence).await?;
-    let unlogged = environment.site_without_log("vmware-unlogged", SOURCE).await?;
-    let logged = environment.site(SOURCE).await?;
-    let target = environment.site(TARGET).await?;
-    let sites = [("vmware-unlogged", &unlogged), (SOURCE, &logged), (TARGET, &target)];
+    let without_log = format!("{source}-unlogged");
+    let unlogged = environment.site_without_log(&without_log, source).await?;
+    let logged = environment.site(source).await?;
+    let target = environment.site(recovery).await?;
+    let sites = [(without_log.as_str(), &unlogged), (source, &logged), (recovery, &target)];
     let core = open_core(evidence, &AskedChange::default(), &sites)?;
     let policy = Policy::for_machines_of(unlogged.profile().kind, INTERVAL);
     core.create_policy(&POLICY.into(), &policy).await?;
