@@ -1,11 +1,8 @@
 //! Models of what threads share: the same code with primitives whose every order of execution the
-//! scheduler of a checker chooses.
+//! scheduler of a checker chooses. Each of them is also run on copies of the code that are broken,
+//! and has to fail there.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use shuttle::sync::Mutex;
-use shuttle::thread;
+mod properties;
 
 mod sync {
     pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,69 +12,69 @@ mod sync {
 #[path = "windows.rs"]
 mod windows;
 
-use windows::Windows;
-
-/// Orders of execution that are tried.
-const ORDERS: usize = 2_000;
-const SIZE: u64 = 10;
-const STEP: u64 = 4;
-
-/// Copies a disk of three windows by three threads; `copy` returns what it says of an offset.
-/// Returns how often each window was copied, how many bytes were written, and the errors.
-fn copied(
-    copy: impl Fn(u64, u64) -> Result<u64, u64> + Send + Sync + 'static,
-) -> (BTreeMap<(u64, u64), u32>, u64, Vec<u64>) {
-    let windows = Windows::new(SIZE, STEP);
-    let seen = Mutex::new(BTreeMap::new());
-    let errors = thread::scope(|scope| {
-        let work = || {
-            windows.copy_each(|offset, length| {
-                *seen.lock().unwrap().entry((offset, length)).or_default() += 1;
-                copy(offset, length)
-            })
-        };
-        let others: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
-        let own = work();
-        let all = others.into_iter().map(|other| other.join().unwrap()).chain([own]);
-        all.filter_map(Result::err).collect()
-    });
-    (seen.into_inner().unwrap(), windows.into_written(), errors)
-}
-
 #[test]
 fn every_window_is_copied_once_and_every_byte_is_counted() {
-    let check = || {
-        let (seen, written, errors) = copied(|_, length| Ok(length));
-        assert_eq!(seen, BTreeMap::from([((0, 4), 1), ((4, 4), 1), ((8, 2), 1)]));
-        assert_eq!((written, errors), (SIZE, Vec::new()));
-    };
-    shuttle::check_random(check, ORDERS);
-    shuttle::check_pct(check, ORDERS, 3);
+    properties::copied_once();
 }
 
 #[test]
 fn a_failure_reaches_the_caller_whatever_the_others_do() {
-    let check = || {
-        let (seen, written, errors) =
-            copied(|offset, length| if offset == 4 { Err(offset) } else { Ok(length) });
-        assert_eq!(errors, [4]);
-        assert!(seen.values().all(|times| *times == 1), "{seen:?}");
-        let sound: u64 = seen.keys().filter(|(offset, _)| *offset != 4).map(|(_, length)| length).sum();
-        assert_eq!(written, sound);
-    };
-    shuttle::check_random(check, ORDERS);
+    properties::failure_reaches_the_caller();
 }
 
 #[test]
-fn after_a_failure_no_thread_begins_a_window() {
-    shuttle::check_random(
-        || {
-            let windows = Arc::new(Windows::new(1_000, 1));
-            assert_eq!(windows.copy_each(|_, _| Err(())), Err(()));
-            let others = Arc::clone(&windows);
-            let late = thread::spawn(move || others.copy_each(|_, _| Err(())));
-            assert_eq!(late.join().unwrap(), Ok(()));
-        },
-        ORDERS,
-    );
+fn after_a_failure_a_thread_begins_no_more_than_one_window() {
+    properties::failure_stops_the_others();
+}
+
+/// Copies of the windows that are broken, with the property that does not hold, and what is said.
+macro_rules! broken {
+    ($($name:ident: $property:ident says $said:literal where $($change:tt),+;)*) => {
+        $(mod $name {
+            use super::sync;
+
+            mod windows {
+                broken_source::source!("src/windows.rs", $($change),+);
+            }
+
+            mod properties {
+                broken_source::source!("src/models/properties.rs");
+            }
+
+            #[test]
+            #[should_panic(expected = $said)]
+            fn is_found() {
+                properties::$property();
+            }
+        })*
+    };
+}
+
+broken! {
+    two_threads_take_the_same_window: copied_once says "copied once" where
+        { self.next.fetch_add(self.step, Ordering::Relaxed) },
+        { {
+            let offset = self.next.load(Ordering::Relaxed);
+            self.next.store(offset + self.step, Ordering::Relaxed);
+            offset
+        } };
+    a_sum_is_lost: copied_once says "every byte is counted" where
+        { self.written.fetch_add(bytes, Ordering::Relaxed) },
+        { {
+            let before = self.written.load(Ordering::Relaxed);
+            self.written.store(before + bytes, Ordering::Relaxed);
+            before
+        } };
+    the_last_window_is_too_long: copied_once says "copied once" where
+        { self.step.min(self.size - offset) }, { self.step };
+    a_failure_is_kept_from_the_caller: failure_reaches_the_caller says "the caller learns" where
+        { return Err(error); }, { drop(error); break; };
+    a_failed_window_counts: failure_reaches_the_caller says "only sound windows count" where
+        { self.failed.store(true, Ordering::Relaxed); },
+        { self.failed.store(true, Ordering::Relaxed); self.written.fetch_add(1, Ordering::Relaxed); };
+    a_failure_is_kept_from_the_others: failure_stops_the_others says "began after a failure" where
+        { self.failed.store(true, Ordering::Relaxed); }, {};
+    a_thread_looks_for_a_failure_only_once: failure_stops_the_others says "began after a failure" where
+        { while !self.failed.load(Ordering::Relaxed) },
+        { if self.failed.load(Ordering::Relaxed) { return Ok(()); } loop };
 }

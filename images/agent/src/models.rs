@@ -1,11 +1,8 @@
 //! Models of what threads share: the same code with primitives whose every order of execution the
-//! scheduler of a checker chooses.
+//! scheduler of a checker chooses. Each of them is also run on copies of the code that are broken,
+//! and has to fail there.
 
-use std::net::{TcpListener, TcpStream};
-
-use shuttle::sync::Arc;
-use shuttle::sync::atomic::{AtomicU32, Ordering};
-use shuttle::thread;
+mod properties;
 
 mod sync {
     pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
@@ -19,44 +16,53 @@ mod sync {
 #[path = "exports.rs"]
 mod exports;
 
-use exports::{ExportedDisk, Exports};
-
-/// Orders of execution that are tried.
-const ORDERS: usize = 1_000;
-const DISK: &str = "disk-1";
-
-fn disk() -> ExportedDisk {
-    ExportedDisk { serial: DISK.to_owned(), node: "/dev/null".into(), bytes: 512, changed: None }
-}
-
-/// A reader has a device open only while it is registered, and it opens one only if it finds the
-/// disk then. So no device is open once the disks are hidden.
 #[test]
 fn no_device_is_open_once_the_disks_are_hidden() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let stream = Arc::new(stream);
-    let check = move || {
-        let exports = Arc::new(Exports::default());
-        let open = Arc::new(AtomicU32::new(0));
-        exports.show(vec![disk()]);
-        let read = |_| {
-            let (exports, open, stream) = (Arc::clone(&exports), Arc::clone(&open), Arc::clone(&stream));
-            thread::spawn(move || {
-                let registration = exports.register(&stream).unwrap();
-                if exports.find(DISK).is_some() {
-                    open.fetch_add(1, Ordering::SeqCst);
-                    open.fetch_sub(1, Ordering::SeqCst);
-                }
-                drop(registration);
-            })
-        };
-        let readers: Vec<_> = (0..2).map(read).collect();
-        exports.hide().unwrap();
-        assert_eq!(open.load(Ordering::SeqCst), 0);
-        assert!(exports.find(DISK).is_none() && exports.serials().is_empty());
-        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    properties::hidden();
+}
+
+/// Copies of the exports, or of a reader, that are broken, and what is said.
+macro_rules! broken {
+    ($($name:ident says $said:literal
+        $(where $($change:tt),+)? $(with a reader where $($reader:tt),+)?;)*) => {
+        $(mod $name {
+            use super::sync;
+
+            mod exports {
+                broken_source::source!("src/exports.rs" $($(, $change)+)?);
+            }
+
+            mod properties {
+                broken_source::source!("src/models/properties.rs" $($(, $reader)+)?);
+            }
+
+            #[test]
+            #[should_panic(expected = $said)]
+            fn is_found() {
+                properties::hidden();
+            }
+        })*
     };
-    shuttle::check_random(check.clone(), ORDERS);
-    shuttle::check_pct(check, ORDERS, 3);
+}
+
+broken! {
+    a_reader_that_leaves_wakes_nobody says "deadlock" where
+        { self.exports.left.notify_all(); }, {};
+    nobody_waits_for_the_readers says "readers do not close" where
+        { !state.callers.is_empty() }, { false };
+    the_disks_are_hidden_after_the_readers_have_left says "open once the disks are hidden" where
+        { state.disks.clear(); }, {},
+        { 0 => Ok(()), }, { 0 => { drop(state); lock(&self.state).disks.clear(); Ok(()) } };
+    the_disks_are_not_hidden says "is still there" where
+        { state.disks.clear(); }, {};
+    readers_share_a_number says "open once the disks are hidden" where
+        { state.next += 1; }, {};
+    the_disk_is_looked_up_before_the_reader_registers says "open once the disks are hidden"
+        with a reader where
+        { let registration = exports.register(stream).unwrap(); let found = exports.find(DISK); },
+        { let found = exports.find(DISK); let registration = exports.register(stream).unwrap(); };
+    a_reader_leaves_before_it_closes_its_device says "open once the disks are hidden"
+        with a reader where
+        { open.fetch_sub(1, Ordering::SeqCst); } , {},
+        { drop(registration); }, { drop(registration); open.store(0, Ordering::SeqCst); };
 }

@@ -1,11 +1,8 @@
 //! Models of what threads share: the same code with primitives whose every order of execution the
-//! scheduler of a checker chooses.
+//! scheduler of a checker chooses. Each of them is also run on copies of the code that are broken,
+//! and has to fail there.
 
-use std::time::Instant;
-
-use shuttle::sync::Arc;
-use shuttle::sync::atomic::{AtomicU32, Ordering};
-use shuttle::thread;
+mod properties;
 
 mod sync {
     pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
@@ -19,57 +16,58 @@ mod sync {
 #[path = "pause_gate.rs"]
 mod pause_gate;
 
-use pause_gate::{Gate, PauseSource};
-
-/// Orders of execution that are tried.
-const ORDERS: usize = 3_000;
-
-/// A gate with workers, each of which makes so many operations, and how many are in progress.
-fn workers(gate: &Arc<Gate>, operations: u32) -> (Vec<thread::JoinHandle<()>>, Arc<AtomicU32>) {
-    let inside = Arc::new(AtomicU32::new(0));
-    let spawn = |_| {
-        let (gate, inside) = (Arc::clone(gate), Arc::clone(&inside));
-        thread::spawn(move || {
-            for _ in 0..operations {
-                let Some(_pass) = gate.pass_at(Instant::now()) else { return };
-                inside.fetch_add(1, Ordering::SeqCst);
-                inside.fetch_sub(1, Ordering::SeqCst);
-            }
-        })
-    };
-    ((0..2).map(spawn).collect(), inside)
-}
-
 #[test]
 fn nothing_is_in_progress_while_the_gate_is_paused_and_everything_goes_on_afterwards() {
-    let check = || {
-        let gate = Arc::new(Gate::default());
-        let (workers, inside) = workers(&gate, 2);
-        assert!(!gate.pause(PauseSource::Host));
-        assert_eq!(inside.load(Ordering::SeqCst), 0);
-        assert!(gate.pause(PauseSource::Agent));
-        gate.resume(PauseSource::Host);
-        thread::yield_now();
-        assert_eq!(inside.load(Ordering::SeqCst), 0);
-        gate.resume(PauseSource::Agent);
-        // A worker that nobody wakes would wait here for ever, which the checker reports.
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
-    };
-    shuttle::check_random(check, ORDERS);
-    shuttle::check_pct(check, ORDERS, 3);
+    properties::paused();
 }
 
 #[test]
 fn a_stop_ends_every_worker_also_while_the_gate_is_paused() {
-    let check = || {
-        let gate = Arc::new(Gate::default());
-        let (workers, _) = workers(&gate, u32::MAX);
-        gate.pause(PauseSource::Agent);
-        gate.stop();
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
-        gate.resume(PauseSource::Agent);
-        gate.open();
-        assert!(gate.pass_at(Instant::now()).is_some());
+    properties::stopped();
+}
+
+/// Copies of the gate that are broken, with the property that does not hold, and what is said.
+macro_rules! broken {
+    ($($name:ident: $property:ident says $said:literal where $($change:tt),+;)*) => {
+        $(mod $name {
+            use super::sync;
+
+            mod pause_gate {
+                broken_source::source!("src/pause_gate.rs", $($change),+);
+            }
+
+            mod properties {
+                broken_source::source!("src/models/properties.rs");
+            }
+
+            #[test]
+            #[should_panic(expected = $said)]
+            fn is_found() {
+                properties::$property();
+            }
+        })*
     };
-    shuttle::check_random(check, ORDERS);
+}
+
+broken! {
+    the_end_of_an_operation_wakes_nobody: paused says "deadlock" where
+        { inside -= 1; self.0.changed.notify_all(); }, { inside -= 1; };
+    the_end_of_an_operation_wakes_one: paused says "deadlock" where
+        { inside -= 1; self.0.changed.notify_all(); }, { inside -= 1; self.0.changed.notify_one(); };
+    a_resume_wakes_nobody: paused says "deadlock" where
+        { set(source, false); self.changed.notify_all(); }, { set(source, false); };
+    a_pause_does_not_wait: paused says "in progress while the gate is paused" where
+        { while state.inside > 0 }, { while false };
+    a_pause_waits_for_one_operation: paused says "in progress while the gate is paused" where
+        { while state.inside > 0 }, { if state.inside > 0 };
+    a_worker_enters_after_it_has_let_go_of_the_lock: paused says "in progress while the gate is paused" where
+        { state.inside += 1; }, { drop(state); lock(&self.state).inside += 1; };
+    one_resume_withdraws_both_requests: paused says "in progress while one request is left" where
+        { self.host || self.agent }, { self.host };
+    a_stop_wakes_nobody: stopped says "deadlock" where
+        { stopped = true; self.changed.notify_all(); }, { stopped = true; };
+    a_stop_wakes_one: stopped says "deadlock" where
+        { stopped = true; self.changed.notify_all(); }, { stopped = true; self.changed.notify_one(); };
+    a_stop_waits_for_the_resume: stopped says "deadlock" where
+        { if state.stopped { return None; } }, { if state.stopped && !state.paused() { return None; } };
 }

@@ -88,6 +88,7 @@ macro_rules! no_import_cycles {
 
 no_import_cycles! {
     agent_has_no_import_cycles: "images/agent/src",
+    broken_source_has_no_import_cycles: "xtask/broken-source/src",
     conformance_has_no_import_cycles: "conformance/src",
     contract_has_no_import_cycles: "adapters/contract/src",
     harness_has_no_import_cycles: "harness/src",
