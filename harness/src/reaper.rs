@@ -150,6 +150,7 @@ fn owner_in(xml: &str) -> Option<(Owner, Utf8PathBuf)> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
+    use std::io::Read as _;
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -158,10 +159,16 @@ mod tests {
     fn only_a_process_that_names_the_directory_is_killed() {
         let dir = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(dir.path()).unwrap();
-        let started =
-            |word: &str| Command::new("sh").args(["-c", "read line", word]).stdin(Stdio::piped()).spawn();
-        let mut ours = started(dir.join("control").as_str()).unwrap();
-        let mut foreign = started("/elsewhere").unwrap();
+        let started = |word: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "echo; read line", word]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = shell.spawn().unwrap();
+            // Before its program runs, a process has no arguments yet.
+            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+            child
+        };
+        let mut ours = started(dir.join("control").as_str());
+        let mut foreign = started("/elsewhere");
         for (name, child) in [("ours.pid", &ours), ("foreign.pid", &foreign)] {
             std::fs::write(dir.join(name), child.id().to_string()).unwrap();
         }
