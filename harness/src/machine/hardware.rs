@@ -86,9 +86,9 @@ impl Controller {
         }
     }
 
-    /// Whether QEMU's device can run its disks in an I/O thread. A write then goes through the
-    /// thread alone, with its record in the write log, and does not wait for the lock that
-    /// processor, monitor and all other devices share.
+    /// Whether QEMU's device can run its disks in an I/O thread. A write and its record in the
+    /// write log then do not wait for the lock that the processor, the monitor and all other
+    /// devices share. Disks that libvirt manages run without one.
     #[must_use]
     pub fn supports_io_thread(self) -> bool {
         match self {
