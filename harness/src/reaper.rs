@@ -149,8 +149,8 @@ fn owner_in(xml: &str) -> Option<(Owner, Utf8PathBuf)> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt as _;
     use std::io::Read as _;
+    use std::os::unix::process::ExitStatusExt as _;
     use std::process::{Command, Stdio};
 
     use super::*;

@@ -159,16 +159,24 @@ impl Drop for OwnLibvirt {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     #[test]
     fn only_a_process_that_is_the_noted_guest_ends() {
         let dir = tempfile::tempdir().expect("a directory");
         let dir = Utf8Path::from_path(dir.path()).expect("UTF-8");
-        let started =
-            |word: &str| Command::new("sh").args(["-c", "read line", word]).stdin(Stdio::piped()).spawn();
-        let mut guest = started("guest=shop,debug-threads=on").expect("it starts");
-        let mut other = started("guest=shop-2,debug-threads=on").expect("it starts");
+        let started = |word: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "echo; read line", word]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = shell.spawn().expect("it starts");
+            // Before its program runs, a process has no arguments yet.
+            child.stdout.as_mut().expect("a pipe").read_exact(&mut [0]).expect("a line");
+            child
+        };
+        let mut guest = started("guest=shop,debug-threads=on");
+        let mut other = started("guest=shop-2,debug-threads=on");
         for (name, pid) in [("shop.pid", guest.id()), ("gone.pid", other.id())] {
             std::fs::write(dir.join(name), pid.to_string()).expect("written");
         }
