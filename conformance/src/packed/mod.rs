@@ -9,8 +9,8 @@
 //! - `index`: the index, and what makes a block
 //! - `blocks`: divides a file into blocks
 //! - `write`: writes packs and the index
-//! - `folder`: checks the packs of one folder and restores files; `evidence` does so for all folders
-//!   of a scenario
+//! - `folder`: checks the packs of one folder and restores files; `evidence` does so for all
+//!   folders of a scenario
 //! - `compact`: replaces the files of a scenario by packs, in an order that survives being killed;
 //!   `whole_run` does so for all scenarios of a run, and `earlier_edges` for the edges that a
 //!   scenario which still runs has left behind
