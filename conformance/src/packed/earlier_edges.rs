@@ -32,7 +32,7 @@ impl EarlierEdges {
         Self { dir, folders: 0, lengths: BTreeMap::new(), last: Vec::new(), left: Vec::new() }
     }
 
-    /// Notes the edges of a cycle that has ended, all of which passed. Packs the files that those
+    /// Notes all edges of a cycle that has ended, each of which passed. Packs the files that those
     /// of the cycle before were judged by, and deletes them and what else those edges left.
     ///
     /// # Errors
