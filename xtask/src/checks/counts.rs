@@ -39,8 +39,10 @@ fn nextest_summary(line: &str) -> Option<TestCounts> {
 }
 
 /// `test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out`
+///
+/// nextest prints such a line indented, as the output of a test that it counts itself.
 fn cargo_test_summary(line: &str) -> Option<TestCounts> {
-    let (_, counts) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let count = |what: &str| counts.split("; ").find(|part| part.ends_with(what)).and_then(first_number);
     Some(TestCounts { passed: count(" passed")?, failed: count(" failed")? })
 }
@@ -66,6 +68,7 @@ mod tests {
             ("    Starting 12 tests across 3 binaries", None),
             ("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out", Some((3, 0))),
             ("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured", Some((3, 2))),
+            ("    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured", None),
             ("test result", None),
         ];
         for (line, wanted) in cases {
