@@ -93,7 +93,7 @@ impl StandInSite {
         self.close_offline_snapshots(&mut state, id).await?;
         let record = state.machines.get(id).ok_or_else(|| self.unknown("machine", id))?;
         let number = record.last_boot.as_ref().map_or(0, |boot| boot.number).saturating_add(1);
-        let dir = self.dir("machines").join(&id.0).join(format!("boot-{number}"));
+        let dir = unused_dir(&self.dir("machines").join(&id.0), number);
         let began = Instant::now();
         let disks = self.capture(&state, &record.spec, &dir).await?;
         let capture_time = began.elapsed();
@@ -235,4 +235,32 @@ pub fn mac_of(id: &MachineId, number: u8) -> String {
         id.0.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let [a, b, c, _] = sum.to_be_bytes();
     format!("52:54:{number:02x}:{a:02x}:{b:02x}:{c:02x}")
+}
+
+/// The first directory of a machine's boots, from this number on, that does not exist. A machine
+/// may be deleted and another one get its name; edges of both are judged by the files of boots.
+fn unused_dir(boots: &Utf8Path, mut number: u32) -> Utf8PathBuf {
+    loop {
+        let dir = boots.join(format!("boot-{number}"));
+        if !dir.exists() {
+            return dir;
+        }
+        number += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_boots_of_a_machine_with_an_old_name_do_not_overwrite_those_before() {
+        let boots = tempfile::tempdir().unwrap();
+        let boots = Utf8Path::from_path(boots.path()).unwrap();
+        let name = |number| unused_dir(boots, number).file_name().unwrap().to_owned();
+        assert_eq!(name(1), "boot-1");
+        std::fs::create_dir(boots.join("boot-1")).unwrap();
+        std::fs::create_dir(boots.join("boot-2")).unwrap();
+        assert_eq!((name(1), name(2), name(7)), ("boot-3".into(), "boot-3".into(), "boot-7".into()));
+    }
 }
