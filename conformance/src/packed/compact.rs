@@ -105,7 +105,9 @@ pub(super) fn divisions(
     for disk in edges.iter().flat_map(|edge| &edge.disks) {
         let evidence = &disk.evidence;
         for name in [&evidence.base, &evidence.log, &evidence.recovered] {
-            foreign_files::inside(dir, name).with_context(|| format!("read {name}"))?;
+            let path = foreign_files::inside(dir, name).with_context(|| format!("read {name}"))?;
+            // The packs hold what it was. To delete it as packed would lose what it is now.
+            ensure!(length(name).is_none() || !path.exists(), "{path} was written again after it was packed");
         }
         if length(&evidence.log).is_none() && !logs.contains_key(&evidence.log) {
             let path = dir.join(&evidence.base);

@@ -70,6 +70,19 @@ async fn edges_that_were_packed_while_the_scenario_ran_are_judged_exactly_as_bef
 }
 
 #[tokio::test]
+async fn a_file_that_is_written_again_after_it_was_packed_is_kept() {
+    let run = sound_run().await;
+    let (dir, edges) = (run.scenario(), outcome(&run).edges);
+    let mut earlier = EarlierEdges::none(dir.clone());
+    earlier.cycle_ended(edges.clone()).unwrap();
+    earlier.cycle_ended(edges).unwrap();
+    let again = dir.join(&outcome(&run).edges[0].disks[0].evidence.recovered);
+    std::fs::write(&again, "of another machine with the same name").unwrap();
+    assert!(earlier.cycle_ended(vec![]).is_err() && compact(&dir, &outcome(&run)).is_err());
+    assert!(again.exists());
+}
+
+#[tokio::test]
 async fn the_evidence_of_a_scenario_that_did_not_pass_stays_as_it_is() {
     let run = run_with([5, 1]).await;
     let files = disks_below(&run.scenario());
