@@ -37,7 +37,8 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     let whole = open_and_run(&run, scenario, &evidence, &mut outcome);
     let error = whole.instrument(span).await;
     let error = match evidence.clock_set() {
-        Some(why) => Some(without_times(&mut outcome, why)),
+        // Recovery points have times of the host's clock.
+        Some(why) => Some(without_blame(&mut outcome, why)),
         None => error,
     };
     note_promises(&mut outcome, &scenario.promises, error.as_ref());
@@ -131,6 +132,12 @@ async fn run_and_close(
         }
     };
     scenario.record(outcome).await;
+    let ends = scenario.unexplained_ends().await;
+    let error = match ends.iter().map(|end| end.error.to_string()).reduce(|all, end| format!("{all}; {end}"))
+    {
+        Some(ends) => Some(without_blame(outcome, also(ends, error))),
+        None => error,
+    };
     let failed = error.is_some() || outcome.rules.iter().any(|rule| rule.score.verdict() > Verdict::Pass);
     match scenario.close(failed).await {
         Err(close_error) if error.is_none() => {
@@ -181,9 +188,18 @@ fn note_promises(outcome: &mut ScenarioOutcome, promises: &[RuleId], error: Opti
     outcome.rules.sort_by_key(|rule| rule.id);
 }
 
-/// Takes back what was found broken while the clock was set, which may be why: recovery points have
-/// times of the host's clock. What the oracle found on disks stays, because it needs no clock.
-fn without_times(outcome: &mut ScenarioOutcome, why: String) -> ScenarioError {
+/// Why a scenario says nothing if processes ended that nobody had asked to: these `ends`, and the
+/// reason for which it was inconclusive already.
+fn also(ends: String, error: Option<ScenarioError>) -> String {
+    match error {
+        Some(ScenarioError::Inconclusive(why)) => format!("{ends}; {why}"),
+        _ => ends,
+    }
+}
+
+/// Takes back what was found broken in a run of which `why` may be the reason, and not the core.
+/// What the oracle found on disks stays, because it needs neither a clock nor a running guest.
+fn without_blame(outcome: &mut ScenarioOutcome, why: String) -> ScenarioError {
     for rule in outcome.rules.iter_mut().filter(|rule| rule.verdict == Verdict::Fail) {
         let found = format!("{}; {why}", rule.found);
         *rule = RuleOutcome::new(rule.id, rule.tier, Verdict::Unknown, found);
@@ -283,10 +299,25 @@ mod tests {
         rules.check(FO_04, false, "the point is an hour old");
         let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
         outcome.rules = rules.into_outcomes();
-        let error = without_times(&mut outcome, "the clock was set".to_owned());
+        let error = without_blame(&mut outcome, "the clock was set".to_owned());
         conclude(&mut outcome, Some(error));
         assert_eq!((outcome.verdict, outcome.why.as_str()), (Verdict::Unknown, "the clock was set"));
         assert!(outcome.rules[0].found.contains("an hour old; the clock"), "{}", outcome.rules[0].found);
+    }
+
+    #[test]
+    fn nobody_is_to_blame_after_an_end_that_nobody_asked_for() {
+        let mut rules = RuleLog::default();
+        rules.check(FO_04, false, "the target is off");
+        let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
+        outcome.rules = rules.into_outcomes();
+        let died = Some(ScenarioError::inconclusive("the guest died"));
+        let error = without_blame(&mut outcome, also("QEMU crashed".to_owned(), died));
+        conclude(&mut outcome, Some(error));
+        assert_eq!(outcome.verdict, Verdict::Unknown);
+        assert_eq!(outcome.why, "QEMU crashed; the guest died");
+        let blamed = also("QEMU crashed".to_owned(), Some(ScenarioError::core("both sides run")));
+        assert_eq!(blamed, "QEMU crashed", "what the core is blamed for is no reason");
     }
 
     #[test]

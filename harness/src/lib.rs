@@ -16,6 +16,7 @@
 pub mod accel;
 pub mod confinement;
 pub mod crash_states;
+mod ending;
 mod error;
 pub mod host;
 pub mod lines;
@@ -30,4 +31,5 @@ pub mod storage;
 pub mod tools;
 pub mod witness_link;
 
+pub use ending::Ending;
 pub use error::{Error, Result};

@@ -18,7 +18,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, broadcast, oneshot, watch};
 
 use crate::lines::{BoundedLines, Line};
-use crate::{Error, Result};
+use crate::{Ending, Error, Result};
 
 /// Time limit for the answer to any command. All commands answer quickly; long work runs as jobs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -41,6 +41,7 @@ pub struct Monitor {
     pending: Pending,
     events: broadcast::Sender<Arc<Value>>,
     gone: watch::Receiver<Option<Instant>>,
+    ending: Arc<Ending>,
     unwritten: Unwritten,
 }
 
@@ -62,11 +63,13 @@ impl Monitor {
         let (gone_sender, gone) = watch::channel(None);
         let pending = Pending::default();
         let unwritten = Unwritten::default();
+        let ending = Arc::new(Ending::of(name));
         let heard = Heard {
             log: Arc::clone(&log),
             pending: Arc::clone(&pending),
             events: events.clone(),
             unwritten: Arc::clone(&unwritten),
+            ending: Arc::clone(&ending),
         };
         tokio::spawn(heard.read_lines(reader, gone_sender));
         let monitor = Arc::new(Self {
@@ -79,6 +82,7 @@ impl Monitor {
             pending,
             events,
             gone,
+            ending,
             unwritten,
         });
         monitor.execute("qmp_capabilities", json!({})).await?;
@@ -99,7 +103,14 @@ impl Monitor {
     pub fn kill(&self) -> std::io::Result<()> {
         let unknown = || std::io::Error::other("no process is known at the other end of the monitor");
         let process = self.process.as_ref().ok_or_else(unknown)?;
+        self.ending.explain();
         Ok(pidfd_send_signal(process, Signal::KILL)?)
+    }
+
+    /// The end of the other side.
+    #[must_use]
+    pub fn ending(&self) -> &Arc<Ending> {
+        &self.ending
     }
 
     /// How many writes the host's disk had no space for so far. A guest stops at such a write.
@@ -258,6 +269,7 @@ struct Heard {
     pending: Pending,
     events: broadcast::Sender<Arc<Value>>,
     unwritten: Unwritten,
+    ending: Arc<Ending>,
 }
 
 impl Heard {
@@ -269,6 +281,7 @@ impl Heard {
             write_log(&self.log, '<', &line);
             let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
             if message.get("event").is_some() {
+                self.ending.hear(&message);
                 self.unwritten.fetch_add(u64::from(found_no_space(&message)), Ordering::SeqCst);
                 // It is fine if there is no subscriber.
                 let _ = self.events.send(Arc::new(message));
@@ -279,6 +292,7 @@ impl Heard {
             }
         }
         lock(&self.pending).clear();
+        self.ending.mark_gone();
         let _ = gone.send(Some(Instant::now()));
     }
 }

@@ -10,10 +10,10 @@ use tokio::net::UnixListener;
 use tokio::process::{Child, Command};
 use tokio::sync::RwLock;
 
-use crate::qmp::Monitor;
+use crate::qmp::{Monitor, lock};
 use crate::scratch;
 use crate::tools::Format;
-use crate::{Error, Result};
+use crate::{Ending, Error, Result};
 
 /// Keeps glibc from mapping, clearing and unmapping a buffer for every request, which costs more
 /// than copying the data.
@@ -30,6 +30,8 @@ pub struct StorageDaemon {
     logs: Utf8PathBuf,
     socket: Utf8PathBuf,
     process: RwLock<Process>,
+    /// The ends of all processes so far, the oldest first.
+    endings: std::sync::Mutex<Vec<Arc<Ending>>>,
 }
 
 /// The daemon's process; [`StorageDaemon::revive`] replaces it.
@@ -84,15 +86,28 @@ impl StorageDaemon {
     /// The program is missing or does not start; its error output is in `logs`.
     pub async fn start(name: &str, scratch: &Utf8Path, logs: &Utf8Path) -> Result<Self> {
         let socket = scratch.join(format!("{name}.nbd"));
-        let process = RwLock::new(Process::start(name, scratch, logs, &socket).await?);
+        let process = Process::start(name, scratch, logs, &socket).await?;
+        let endings = std::sync::Mutex::new(vec![Arc::clone(process.monitor.ending())]);
+        let process = RwLock::new(process);
         let (name, scratch, logs) = (name.to_owned(), scratch.to_owned(), logs.to_owned());
-        Ok(Self { name, scratch, logs, socket, process })
+        Ok(Self { name, scratch, logs, socket, process, endings })
     }
 
     /// The socket on which its NBD server listens.
     #[must_use]
     pub fn socket(&self) -> &Utf8Path {
         &self.socket
+    }
+
+    /// The ends of its processes so far, the oldest first.
+    #[must_use]
+    pub fn endings(&self) -> Vec<Arc<Ending>> {
+        lock(&self.endings).clone()
+    }
+
+    /// Returns once the daemon is gone.
+    pub async fn until_gone(&self) {
+        self.monitor().await.until_gone().await;
     }
 
     async fn monitor(&self) -> Arc<Monitor> {
@@ -105,6 +120,7 @@ impl StorageDaemon {
     /// The process does not end.
     pub async fn kill(&self) -> Result<()> {
         let mut process = self.process.write().await;
+        process.monitor.ending().explain();
         process.child.kill().await.map_err(Error::file(&self.name))?;
         process.monitor.until_gone().await;
         Ok(())
@@ -118,6 +134,7 @@ impl StorageDaemon {
         let mut process = self.process.write().await;
         if process.monitor.is_gone() {
             *process = Process::start(&self.name, &self.scratch, &self.logs, &self.socket).await?;
+            lock(&self.endings).push(Arc::clone(process.monitor.ending()));
         }
         Ok(())
     }
@@ -260,6 +277,7 @@ impl StorageDaemon {
     /// It does not end within the time limit; it is then killed.
     pub async fn stop(&self) -> Result<()> {
         let mut process = self.process.write().await;
+        process.monitor.ending().explain();
         // The daemon may end before its answer arrives.
         let _ = process.monitor.execute("quit", json!({})).await;
         match tokio::time::timeout(START_WITHIN, process.child.wait()).await {

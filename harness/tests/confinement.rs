@@ -2,27 +2,26 @@
 //! beyond loopback, and no other user can reach its sockets.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod support;
+
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use harness::confinement;
 use harness::host::Host;
-use harness::machine::{
-    Accelerator, Controller, DiskManager, DiskSpec, Firmware, GuestSpec, Hardware, Identity, Machine, Nic,
-};
+use harness::machine::{Accelerator, Machine};
 use harness::scratch::Scratch;
 use harness::storage::StorageDaemon;
-use harness::tools::{self, Format};
 
 #[tokio::test]
 async fn a_guest_is_confined() {
     let host = Host::connect(None).await.unwrap();
     let scratch = Scratch::new("confinement").unwrap();
     let dir = scratch.path().to_owned();
-    let disk = dir.join("empty.qcow2");
-    tools::create(&disk, Format::Qcow2, 1 << 20).await.unwrap();
+    let mut spec = support::empty_machine(&dir, "confined").await;
+    spec.forwards = vec![22];
     let daemon = StorageDaemon::start("storage", &dir, &dir).await.unwrap();
-    let machine = Machine::define(&host, Accelerator::Tcg, &scratch, spec(&dir, disk)).await.unwrap();
+    let machine = Machine::define(&host, Accelerator::Tcg, &scratch, spec).await.unwrap();
     let guest = machine.start().await.unwrap();
     let pid = guest.monitor().pid().unwrap();
 
@@ -52,35 +51,4 @@ fn sockets(dir: &Utf8Path) -> Vec<Utf8PathBuf> {
         }
     }
     found
-}
-
-fn spec(dir: &Utf8Path, disk: Utf8PathBuf) -> GuestSpec {
-    GuestSpec {
-        name: format!("roundtrip-{}-confined", dir.file_name().unwrap()),
-        hardware: Hardware {
-            firmware: Firmware::Bios,
-            system_disk: Controller::Ide.into(),
-            other_disks: Controller::Ide.into(),
-            nic: Nic::VirtioNet,
-            identity: Identity { vendor: "Roundtrip".into(), product: "test".into(), chassis_tag: None },
-            enlightened: false,
-            memory_mib: 64,
-        },
-        enlightenments: Err("not needed in this test".to_owned()),
-        boot_entry: None,
-        disks: vec![DiskSpec {
-            role: "system".into(),
-            image: disk,
-            format: Format::Qcow2,
-            backing: vec![],
-            write_log: None,
-        }],
-        disk_manager: DiskManager::CommandLine,
-        forwards: vec![22],
-        subnet: "192.0.2.0/24".into(),
-        address: None,
-        mac: "52:54:00:00:02:03".into(),
-        more_nics: vec![],
-        dir: dir.join("logs"),
-    }
 }

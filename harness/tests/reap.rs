@@ -1,19 +1,18 @@
 //! The reaper removes what a killed run left behind, and nothing that belongs to others.
 #![expect(clippy::unwrap_used)]
 
+mod support;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use harness::host::{self, Host};
-use harness::machine::{
-    Accelerator, Controller, DiskManager, DiskSpec, Firmware, GuestSpec, Hardware, Identity, Machine, Nic,
-};
+use harness::machine::{Accelerator, Machine};
 use harness::reaper;
 use harness::scratch::Scratch;
 use harness::storage::StorageDaemon;
-use harness::tools::{self, Format};
 
 /// Set in the child process that is to be killed.
 const CHILD: &str = "ROUNDTRIP_TEST_CHILD";
@@ -69,45 +68,12 @@ async fn run_until_killed() {
     let libvirt = Host::connect(None).await.unwrap();
     let scratch = Arc::new(Scratch::new("reap-test").unwrap());
     let dir = scratch.path().to_owned();
-    let disk = dir.join("empty.qcow2");
-    tools::create(&disk, Format::Qcow2, 1 << 20).await.unwrap();
     let _daemon = StorageDaemon::start("storage", &dir, &dir).await.unwrap();
-    let machine =
-        Machine::define(&libvirt, Accelerator::Tcg, &scratch, empty_machine(&dir, disk)).await.unwrap();
+    let spec = support::empty_machine(&dir, "doomed").await;
+    let machine = Machine::define(&libvirt, Accelerator::Tcg, &scratch, spec).await.unwrap();
     let guest = machine.start().await.unwrap();
     println!("{READY}{dir}");
     guest.until_gone().await;
-}
-
-fn empty_machine(dir: &camino::Utf8Path, disk: Utf8PathBuf) -> GuestSpec {
-    GuestSpec {
-        name: format!("roundtrip-{}-doomed", dir.file_name().unwrap()),
-        hardware: Hardware {
-            firmware: Firmware::Bios,
-            system_disk: Controller::Ide.into(),
-            other_disks: Controller::Ide.into(),
-            nic: Nic::VirtioNet,
-            identity: Identity { vendor: "Roundtrip".into(), product: "test".into(), chassis_tag: None },
-            enlightened: false,
-            memory_mib: 64,
-        },
-        enlightenments: Err("not needed in this test".to_owned()),
-        boot_entry: None,
-        disks: vec![DiskSpec {
-            role: "system".into(),
-            image: disk,
-            format: Format::Qcow2,
-            backing: vec![],
-            write_log: None,
-        }],
-        disk_manager: DiskManager::CommandLine,
-        forwards: vec![],
-        subnet: "192.0.2.0/24".into(),
-        address: None,
-        mac: "52:54:00:00:02:02".into(),
-        more_nics: vec![],
-        dir: dir.join("logs"),
-    }
 }
 
 /// A domain that is not ours, although it resembles one.

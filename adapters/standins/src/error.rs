@@ -1,7 +1,9 @@
 //! Conversion of errors to platform errors, and the failures of the site itself among them.
 
-use contract::{PlatformError, PlatformErrorKind as Kind};
-use harness::Error;
+use std::time::Instant;
+
+use contract::{PlatformError, PlatformErrorKind as Kind, Timestamp};
+use harness::{Ending, Error};
 
 use crate::StandInSite;
 use crate::active_faults::lock;
@@ -13,7 +15,31 @@ impl StandInSite {
     /// Failures of the site itself so far, oldest first.
     #[must_use]
     pub fn own_failures(&self) -> Vec<OwnFailure> {
-        lock(&self.own_failures).clone()
+        let mut failures = lock(&self.own_failures).clone();
+        failures.extend(self.unexplained_ends());
+        failures.sort_by_key(|failure| failure.at);
+        failures
+    }
+
+    /// The ends so far of QEMUs and storage daemons that nobody had asked for: neither the core nor
+    /// an injected fault, nor the guest itself.
+    #[must_use]
+    pub fn unexplained_ends(&self) -> Vec<OwnFailure> {
+        let guests = lock(&self.endings).clone();
+        let ends = guests.into_iter().chain(self.storage.endings());
+        ends.filter_map(|ending| ending.unexplained().map(|gone| self.unexplained_end(&ending, gone)))
+            .collect()
+    }
+
+    fn unexplained_end(&self, ending: &Ending, gone: Instant) -> OwnFailure {
+        let message = format!(
+            "{} crashed, or something other than the suite killed it: look at its log, and at the host's for \
+             the out-of-memory killer",
+            ending.who()
+        );
+        let ago = u64::try_from(gone.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let error = PlatformError { site: self.label().to_owned(), kind: Kind::Failed, message };
+        OwnFailure { at: Timestamp(now().0.saturating_sub(ago)), error }
     }
 
     /// An error of this site.

@@ -13,6 +13,7 @@ use harness::machine::{self, DiskManager, DiskSpec, Machine};
 use harness::tools::{self, Format};
 use witness::protocol::SERVICE_PORT;
 
+use crate::active_faults::lock;
 use crate::boot::role;
 use crate::state::{MachineRecord, State, VolumeRecord};
 use crate::{Boot, BootDisk, StandInSite, TrackingMechanism};
@@ -110,6 +111,7 @@ impl StandInSite {
         record.tracked = tracked;
         record.snapshots_taken = 0;
         let guest = domain.start().await.map_err(self.failed("start a machine"))?;
+        lock(&self.endings).push(Arc::clone(guest.monitor().ending()));
         self.enforce(id, &guest).await?;
         let disks = disks.into_iter().map(|(disk, _)| disk).collect();
         let (machine, profile) = (id.clone(), self.config.profile.clone());

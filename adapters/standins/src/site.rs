@@ -11,6 +11,7 @@ use contract::{
     MachineSpec, MachineView, Millis, Platform, PlatformError, PlatformErrorKind as Kind, SiteId, SiteView,
     SnapshotId, SnapshotRequest, VolumeId, VolumeView,
 };
+use harness::Ending;
 use harness::host::Host;
 use harness::machine::Accelerator;
 use harness::scratch::Scratch;
@@ -62,6 +63,8 @@ pub struct StandInSite {
     pub(crate) snapshotting: Arc<RwLock<()>>,
     /// Failures of the site itself, oldest first.
     pub(crate) own_failures: std::sync::Mutex<Vec<OwnFailure>>,
+    /// The ends of all QEMUs that it started, the oldest first.
+    pub(crate) endings: std::sync::Mutex<Vec<Arc<Ending>>>,
     /// Whether the whole site is lost, so that no call is answered.
     lost: AtomicBool,
 }
@@ -95,6 +98,7 @@ impl StandInSite {
         let lost = AtomicBool::new(false);
         let faults = Faults::default();
         let own_failures = std::sync::Mutex::default();
+        let endings = std::sync::Mutex::default();
         Ok(Arc::new(Self {
             config,
             storage,
@@ -106,6 +110,7 @@ impl StandInSite {
             closed,
             snapshotting,
             own_failures,
+            endings,
             lost,
         }))
     }

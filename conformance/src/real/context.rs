@@ -14,7 +14,7 @@ use harness::machine::Guest;
 use harness::reaper;
 use harness::scratch::Scratch;
 use images::shape::Shape;
-use standins::StandInSite;
+use standins::{OwnFailure, StandInSite};
 
 use crate::blame::ScenarioError;
 use crate::capability_gate::{CapabilityGate, operation_name};
@@ -361,6 +361,11 @@ impl ScenarioContext {
             .filter(|failure| failure.at >= since)
             .min_by_key(|failure| failure.at)
             .map(|first| first.error)
+    }
+
+    /// The ends so far of QEMUs and storage daemons that nobody had asked for.
+    pub(crate) fn unexplained_ends(&self) -> Vec<OwnFailure> {
+        self.sites.iter().flat_map(|(_, site)| site.unexplained_ends()).collect()
     }
 
     /// The last time that a site could not quiesce the applications of a guest.

@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use standins::OwnFailure;
 
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
@@ -100,6 +101,10 @@ impl ScenarioRun for RunBetweenSites {
 
     async fn record(&self, outcome: &mut ScenarioOutcome) {
         self.context.record(outcome);
+    }
+
+    async fn unexplained_ends(&self) -> Vec<OwnFailure> {
+        self.context.unexplained_ends()
     }
 
     async fn close(&self, failed: bool) -> Result<(), ScenarioError> {

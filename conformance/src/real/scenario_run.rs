@@ -1,6 +1,7 @@
 //! The interface between a scenario on guests and the runner.
 
 use async_trait::async_trait;
+use standins::OwnFailure;
 
 use crate::blame::ScenarioError;
 use crate::outcome::ScenarioOutcome;
@@ -18,6 +19,9 @@ pub trait ScenarioRun: Send + Sync {
 
     /// Moves the findings into the outcome.
     async fn record(&self, outcome: &mut ScenarioOutcome);
+
+    /// The ends so far of QEMUs and storage daemons that nobody had asked for.
+    async fn unexplained_ends(&self) -> Vec<OwnFailure>;
 
     /// Stops the core and removes every guest. With `--keep`, the guests of a failed scenario stay.
     ///

@@ -23,10 +23,10 @@ use super::starvation::Watched;
 use super::xml::{self, Sockets};
 use super::{Accelerator, DiskManager, GuestSpec, Serial, firmware_variables, managed_disks, nodes};
 use crate::host::{self, Host, blocking};
-use crate::qmp::Monitor;
+use crate::qmp::{Monitor, lock};
 use crate::scratch::{self, Scratch};
 use crate::witness_link::WitnessLink;
-use crate::{Error, Result};
+use crate::{Ending, Error, Result};
 
 /// Time limit from the start of QEMU to the connection of its monitor.
 const MONITOR_WITHIN: Duration = Duration::from_secs(60);
@@ -37,6 +37,8 @@ pub struct Machine {
     domain: Domain,
     host: Host,
     sockets: Sockets,
+    /// The end of the QEMU that was started last.
+    ending: std::sync::Mutex<Option<Arc<Ending>>>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -85,7 +87,7 @@ impl Machine {
         }
         firmware_variables::write(&spec)?;
         let domain = host.define(xml).await?;
-        Ok(Self { spec, domain, host: host.clone(), sockets })
+        Ok(Self { spec, domain, host: host.clone(), sockets, ending: std::sync::Mutex::default() })
     }
 
     /// Its description.
@@ -108,6 +110,7 @@ impl Machine {
         blocking(format!("start {name}"), move || domain.create()).await?;
         let files = self.files();
         let monitor = Monitor::greet(&name, self.accept(&monitor).await?, &files.qmp).await?;
+        *lock(&self.ending) = Some(Arc::clone(monitor.ending()));
         // QEMU has made it before its monitor answers.
         scratch::only_for_this_user(self.sockets.agent.as_str().into())?;
         let agent = GuestAgent::follow(self.domain.clone(), &monitor);
@@ -152,6 +155,9 @@ impl Machine {
     /// # Errors
     /// libvirt refused.
     pub async fn remove(&self) -> Result<()> {
+        if let Some(ending) = lock(&self.ending).as_ref() {
+            ending.explain();
+        }
         host::remove(self.domain.clone()).await?;
         self.keep_log()
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::MachineId;
-use standins::{Profile, StandInSite, profile};
+use standins::{OwnFailure, Profile, StandInSite, profile};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use witness::protocol::Hello;
@@ -93,6 +93,10 @@ impl ScenarioRun for IdentityRun {
             outcome.trace.extend(lines(profile.label, hello));
         }
         outcome.rules = rules.into_outcomes();
+    }
+
+    async fn unexplained_ends(&self) -> Vec<OwnFailure> {
+        self.sites.lock().await.iter().flat_map(|site| site.unexplained_ends()).collect()
     }
 
     async fn close(&self, _failed: bool) -> Result<(), ScenarioError> {

@@ -17,7 +17,7 @@ use contract::{
     EnableProtection, ItemId, JobId, MachineId, Platform, Policy, ReplicationCore, TargetSettings,
 };
 use harness::oracle::WriteLog;
-use standins::{Boot, StandInSite};
+use standins::{Boot, OwnFailure, StandInSite};
 use tokio::sync::Mutex;
 use witness::protocol::Measure;
 
@@ -322,6 +322,10 @@ impl ScenarioRun for IopsRun {
             format!("measured: depth {}, log {}, replication {}", speed.depth, speed.log, speed.replication)
         };
         outcome.trace = outcome.speeds.iter().map(line).collect();
+    }
+
+    async fn unexplained_ends(&self) -> Vec<OwnFailure> {
+        self.sources.iter().chain([&self.target]).flat_map(|site| site.unexplained_ends()).collect()
     }
 
     async fn close(&self, _failed: bool) -> Result<(), ScenarioError> {
