@@ -21,7 +21,12 @@ use super::source::{self, Cache};
 /// Sizes of disks, in bytes.
 const DISKS: [u64; 2] = [2 << 30, 8 << 30];
 /// Sizes of deltas, in bytes. The empty one shows the fixed cost of a transfer.
-const DELTAS: [u64; 4] = [0, 8 << 20, 64 << 20, 256 << 20];
+const DELTAS: [u64; 5] = [0, SMALL, 8 << 20, 64 << 20, 256 << 20];
+/// A delta that costs little but its requests and syncs, in bytes. It is held against
+/// [`SMALL_WITHIN`] and two syncs.
+const SMALL: u64 = 1 << 20;
+/// What such a delta may take beside its syncs.
+const SMALL_WITHIN: Duration = Duration::from_millis(50);
 /// Both disks have content in this many first bytes, so that they differ in size only.
 const USED: u64 = 512 << 20;
 /// Bytes of the pieces in which a delta is written, spread evenly over the disk.
@@ -40,6 +45,16 @@ const POINT_WITHIN: Duration = Duration::from_secs(120);
 struct Times {
     on: [Vec<Duration>; DISKS.len()],
     peer: Vec<Duration>,
+}
+
+impl Times {
+    /// What the core's times are held against.
+    fn reference(&self, pair: &Pair, delta: u64) -> Result<Vec<Duration>> {
+        if delta != SMALL {
+            return Ok(self.peer.clone());
+        }
+        (0..self.peer.len()).map(|_| Ok(SMALL_WITHIN + two_syncs(pair)?)).collect()
+    }
 }
 
 /// Measures `rounds` rounds on each disk and returns a table.
@@ -61,7 +76,7 @@ pub(super) async fn run(pair: &Pair, rounds: u32, figures: &mut Figures) -> Resu
         machine.remove().await?;
     }
     for (delta, times) in DELTAS.into_iter().zip(&times).filter(|(delta, _)| *delta > 0) {
-        figures.add(&format!("delta, {}", Bytes(delta)), &times.on[0], &times.peer)?;
+        figures.add(&format!("delta, {}", Bytes(delta)), &times.on[0], &times.reference(pair, delta)?)?;
     }
     show(&times, rounds)
 }
@@ -173,6 +188,20 @@ async fn peer(pair: &Pair, size: u64, delta: u64) -> Result<Duration> {
     tools::run("qemu-img", &[&words[..], &[from.as_str(), made.as_str()]].concat()).await?;
     let took = synced(&made, began)?;
     [base, from, made].iter().try_for_each(std::fs::remove_file)?;
+    Ok(took)
+}
+
+/// Times how long the disk takes to make two files durable, each of which has new content of the
+/// small delta.
+fn two_syncs(pair: &Pair) -> Result<Duration> {
+    let paths = ["peer-first", "peer-second"].map(|name| pair.path(name));
+    let content = vec![1; usize::try_from(SMALL)?];
+    let mut took = Duration::ZERO;
+    for path in &paths {
+        std::fs::write(path, &content)?;
+        took += synced(path, Instant::now())?;
+    }
+    paths.iter().try_for_each(std::fs::remove_file)?;
     Ok(took)
 }
 
