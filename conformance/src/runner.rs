@@ -200,6 +200,12 @@ fn also(ends: String, error: Option<ScenarioError>) -> String {
 /// Takes back what was found broken in a run of which `why` may be the reason, and not the core.
 /// What the oracle found on disks stays, because it needs neither a clock nor a running guest.
 fn without_blame(outcome: &mut ScenarioOutcome, why: String) -> ScenarioError {
+    let not_by_its_disks = |edge: &&mut EdgeOutcome| edge.evidence.objection.is_none();
+    let failed = outcome.edges.iter_mut().filter(|edge| edge.verdict == Verdict::Fail);
+    for edge in failed.filter(not_by_its_disks) {
+        edge.verdict = Verdict::Unknown;
+        edge.why = format!("{}; {why}", edge.why);
+    }
     for rule in outcome.rules.iter_mut().filter(|rule| rule.verdict == Verdict::Fail) {
         let found = format!("{}; {why}", rule.found);
         *rule = RuleOutcome::new(rule.id, rule.tier, Verdict::Unknown, found);
@@ -318,6 +324,24 @@ mod tests {
         assert_eq!(outcome.why, "QEMU crashed; the guest died");
         let blamed = also("QEMU crashed".to_owned(), Some(ScenarioError::core("both sides run")));
         assert_eq!(blamed, "QEMU crashed", "what the core is blamed for is no reason");
+    }
+
+    #[test]
+    fn an_edge_keeps_only_the_blame_for_what_its_disks_hold() {
+        let failed = |objection: Option<&str>| {
+            let mut edge = EdgeOutcome::skipped("failover", "the machine did not come up");
+            edge.verdict = Verdict::Fail;
+            edge.evidence.objection = objection.map(ToOwned::to_owned);
+            let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
+            outcome.edges = vec![edge];
+            let error = without_blame(&mut outcome, "QEMU crashed".to_owned());
+            conclude(&mut outcome, Some(error));
+            outcome
+        };
+        let outcome = failed(None);
+        assert_eq!(outcome.verdict, Verdict::Unknown);
+        assert_eq!(outcome.why, "failover: the machine did not come up; QEMU crashed");
+        assert_eq!(failed(Some("disk data is torn")).verdict, Verdict::Fail);
     }
 
     #[test]
