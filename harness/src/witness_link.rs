@@ -11,18 +11,16 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, watch};
-use witness::ledger::{RECORDS_PER_DISK, RecordNumber};
+use witness::ledger::RecordNumber;
 use witness::protocol::{Findings, FromGuest, Hello, Load, Measure, Measured, ToGuest};
 
 use crate::lines::{BoundedLines, LONGEST_LINE, Line};
 use crate::qmp::lock;
 use crate::{Error, Result};
 
-/// Most disks that share a ledger.
-const MOST_DISKS: u64 = 16;
-/// Most acknowledgements that are kept, and the highest number that one can have: more records fit
-/// no ledger.
-const MOST_RECORDS: u64 = RECORDS_PER_DISK * MOST_DISKS;
+/// Most acknowledgements that are kept, and the highest number that one can have. The workload of
+/// the scenarios writes as many in six hours.
+const MOST_RECORDS: u64 = 1 << 19;
 /// Most measurements of one boot.
 const MOST_MEASURED: usize = 4096;
 /// Most commands of different names that can be done.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use witness::ledger::RecordNumber;
+use witness::ledger::{RecordNumber, oldest_due};
 use witness::ledger_scan::{DISKS, DiskScan};
 
 use super::CrashState;
@@ -76,14 +76,15 @@ impl<'a> Inspector<'a> {
         if let Some(torn) = ledger.torn.first() {
             return Some(format!("record {torn} is torn"));
         }
-        let mut expected = self.layout.disk as u64 + 1;
-        for record in &ledger.records {
+        let highest = ledger.records.last().map_or(0, |record| record.number);
+        let oldest = oldest_due(highest);
+        let mut expected = (oldest..).find(|number| on_disk(*number, self.layout.disk)).unwrap_or(oldest);
+        for record in ledger.records.iter().filter(|record| record.number >= oldest) {
             if record.number != expected {
                 return Some(format!("record {expected} is missing, and record {} is there", record.number));
             }
             expected += DISKS as u64;
         }
-        let highest = ledger.records.last().map_or(0, |record| record.number);
         let durable = self.durable(cut);
         (highest < durable)
             .then(|| format!("record {durable} was durable, and {highest} is the last that is there"))

@@ -2,16 +2,20 @@
 //!
 //! Record `i` is written only after record `i - 1` became durable. So a recovered machine that
 //! holds `i` without `i - 1` is in a state that never existed: its disks were cut at different
-//! points.
+//! points. The files are rings: a record takes the place of one from the lap before, so that they
+//! stay as small as they are however long a machine lives.
 
 use std::fmt;
 
 /// Size of a record: one sector, so that a record cannot be torn.
 pub const RECORD_BYTES: usize = 512;
 /// Size of the preallocated ledger file on each disk.
-pub const LEDGER_BYTES: u64 = 16 * 1024 * 1024;
+pub const LEDGER_BYTES: u64 = 2 * 1024 * 1024;
 /// Number of records that fit one disk's ledger.
 pub const RECORDS_PER_DISK: u64 = LEDGER_BYTES / RECORD_BYTES as u64;
+/// Number of the newest records that have to be there. It is half of what two disks hold, because
+/// what is wiped after the last contiguous record takes old records with it.
+const NEWEST: u64 = RECORDS_PER_DISK;
 
 const MAGIC: &[u8; 8] = b"RTLEDGR1";
 const HEADER_BYTES: usize = 44;
@@ -45,13 +49,20 @@ pub struct Slot {
     pub offset: u64,
 }
 
-/// The slot of record `number` when `disks` disks share the ledger. `None` if the ledger is full.
+/// The oldest record that has to be there if `newest` is.
+#[must_use]
+pub fn oldest_due(newest: RecordNumber) -> RecordNumber {
+    newest.saturating_sub(NEWEST) + 1
+}
+
+/// The slot of record `number` when `disks` disks share the ledger. `None` for number 0, which no
+/// record has.
 #[must_use]
 pub fn slot(number: RecordNumber, disks: usize) -> Option<Slot> {
     let index = number.checked_sub(1)?;
     let disks_u64 = disks as u64;
-    let (disk, row) = (index % disks_u64, index / disks_u64);
-    (row < RECORDS_PER_DISK).then(|| Slot { disk: disk as usize, offset: row * RECORD_BYTES as u64 })
+    let (disk, row) = (index % disks_u64, index / disks_u64 % RECORDS_PER_DISK);
+    Some(Slot { disk: disk as usize, offset: row * RECORD_BYTES as u64 })
 }
 
 impl Record {
@@ -144,12 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn records_alternate_between_disks_and_end_with_the_file() {
+    fn records_alternate_between_disks_and_begin_again_after_a_lap() {
         assert_eq!(slot(1, 2), Some(Slot { disk: 0, offset: 0 }));
         assert_eq!(slot(2, 2), Some(Slot { disk: 1, offset: 0 }));
         assert_eq!(slot(3, 2), Some(Slot { disk: 0, offset: 512 }));
         assert_eq!(slot(0, 2), None);
-        assert!(slot(2 * RECORDS_PER_DISK, 2).is_some());
-        assert_eq!(slot(2 * RECORDS_PER_DISK + 1, 2), None);
+        let lap = 2 * RECORDS_PER_DISK;
+        assert_eq!(slot(lap, 2), Some(Slot { disk: 1, offset: LEDGER_BYTES - 512 }));
+        assert_eq!(slot(lap + 3, 2), slot(3, 2));
     }
 }

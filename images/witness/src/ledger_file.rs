@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FallocateFlags;
-use witness::ledger::{LEDGER_BYTES, Record, RecordNumber, slot};
+use witness::ledger::{LEDGER_BYTES, RECORD_BYTES, Record, RecordNumber, slot};
 use witness::ledger_scan::{DISKS, DiskScan, finding, scan_disk};
 use witness::protocol::LedgerFinding;
 
@@ -16,8 +16,8 @@ use crate::machine::uptime_ms;
 #[derive(Debug)]
 pub(crate) struct Scan {
     pub(crate) finding: LedgerFinding,
-    /// For each disk, the end of its last sector that is not empty.
-    used: [u64; DISKS],
+    /// For each disk, where sectors lie that are no record, or one after the last contiguous one.
+    beyond: [Vec<u64>; DISKS],
 }
 
 /// Reads the ledger on all disks. A missing file counts as empty.
@@ -29,8 +29,15 @@ pub(crate) fn scan(files: &[PathBuf; DISKS]) -> io::Result<Scan> {
             opened => disks[disk] = scan_disk(disk, &mut opened?)?,
         }
     }
-    let used = [disks[0].used, disks[1].used];
-    Ok(Scan { finding: finding(&disks), used })
+    let finding = finding(&disks);
+    let beyond = disks.map(|disk| beyond(disk, finding.contiguous));
+    Ok(Scan { finding, beyond })
+}
+
+fn beyond(disk: DiskScan, contiguous: RecordNumber) -> Vec<u64> {
+    let later = disk.records.iter().filter(|record| record.number > contiguous);
+    let later = later.filter_map(|record| slot(record.number, DISKS)).map(|slot| slot.offset);
+    later.chain(disk.torn_at).collect()
 }
 
 /// The ledger, open for appending.
@@ -53,8 +60,8 @@ impl Ledger {
         let scan = scan(files)?;
         let next = scan.finding.contiguous + 1;
         let files = [preallocate(&files[0], LEDGER_BYTES)?, preallocate(&files[1], LEDGER_BYTES)?];
-        for (disk, file) in files.iter().enumerate() {
-            wipe(file, first_free(next, disk), scan.used[disk])?;
+        for (file, beyond) in files.iter().zip(&scan.beyond) {
+            wipe(file, beyond)?;
         }
         Ok(Self { files, next, epoch: 0, seen: 0 })
     }
@@ -67,28 +74,26 @@ impl Ledger {
     /// Writes the next record and returns its number once it is durable.
     pub(crate) fn append(&mut self, quiesced: bool) -> io::Result<RecordNumber> {
         let number = self.next;
-        let slot = slot(number, DISKS).ok_or_else(|| io::Error::other("the ledger is full"))?;
-        let record = Record { number, epoch: self.epoch, uptime_ms: uptime_ms(), seen: self.seen, quiesced };
-        let file = &self.files[slot.disk];
-        file.write_all_at(&record.encode(), slot.offset)?;
-        file.sync_data()?;
+        let file = self.place(number, quiesced)?;
+        self.files[file].sync_data()?;
         self.next += 1;
         Ok(number)
     }
-}
 
-/// Offset of the first slot on `disk` that record `next` or a later one uses.
-fn first_free(next: RecordNumber, disk: usize) -> u64 {
-    let later = (next..next + DISKS as u64).filter_map(|number| slot(number, DISKS));
-    later.filter(|slot| slot.disk == disk).map(|slot| slot.offset).next().unwrap_or(LEDGER_BYTES)
-}
-
-fn wipe(file: &File, from: u64, to: u64) -> io::Result<()> {
-    if from >= to {
-        return Ok(());
+    /// Writes a record to its place, and returns on which disk that is.
+    fn place(&self, number: RecordNumber, quiesced: bool) -> io::Result<usize> {
+        let slot = slot(number, DISKS).ok_or_else(|| io::Error::other("no record has the number 0"))?;
+        let record = Record { number, epoch: self.epoch, uptime_ms: uptime_ms(), seen: self.seen, quiesced };
+        self.files[slot.disk].write_all_at(&record.encode(), slot.offset)?;
+        Ok(slot.disk)
     }
-    file.write_all_at(&vec![0; (to - from) as usize], from)?;
-    file.sync_data()
+}
+
+fn wipe(file: &File, offsets: &[u64]) -> io::Result<()> {
+    for offset in offsets {
+        file.write_all_at(&[0; RECORD_BYTES], *offset)?;
+    }
+    if offsets.is_empty() { Ok(()) } else { file.sync_data() }
 }
 
 /// Opens a file of exactly `bytes` bytes with all its space allocated.
@@ -103,7 +108,7 @@ pub(crate) fn preallocate(path: &Path, bytes: u64) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use witness::ledger::RECORD_BYTES;
+    use witness::ledger::RECORDS_PER_DISK;
 
     use super::*;
 
@@ -155,6 +160,32 @@ mod tests {
         assert_eq!(ledger.last(), 6);
         let finding = scan(&files).expect("scanned").finding;
         assert_eq!((finding.contiguous, finding.highest), (6, 6));
+    }
+
+    #[test]
+    fn a_ledger_goes_on_after_a_lap_and_a_gap_is_still_found() {
+        let (_dir, files) = files();
+        let lap = DISKS as u64 * RECORDS_PER_DISK;
+        let mut ledger = Ledger::open(&files).expect("opened");
+        // The lap before, without waiting for the disk at each record.
+        for number in 1..=lap {
+            ledger.place(number, false).expect("written");
+        }
+        ledger.next = lap + 1;
+        for _ in 0..9 {
+            ledger.append(false).expect("written");
+        }
+        let finding = scan(&files).expect("scanned").finding;
+        assert_eq!((finding.contiguous, finding.highest), (lap + 9, lap + 9));
+        zero(&files, lap + 4);
+        let finding = scan(&files).expect("scanned").finding;
+        assert_eq!((finding.contiguous, finding.missing), (lap + 3, vec![lap + 4]));
+        assert_eq!(Ledger::open(&files).expect("opened").last(), lap + 3);
+        let finding = scan(&files).expect("scanned").finding;
+        assert_eq!((finding.contiguous, finding.highest), (lap + 3, lap + 3));
+        assert!(finding.missing.is_empty(), "what was wiped was older than what has to be there");
+        let size = |file: &PathBuf| std::fs::metadata(file).expect("a file").len();
+        assert_eq!(files.each_ref().map(size), [LEDGER_BYTES; DISKS]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use crate::ledger::{RECORD_BYTES, Record, RecordNumber, slot};
+use crate::ledger::{RECORD_BYTES, Record, RecordNumber, oldest_due, slot};
 use crate::protocol::LedgerFinding;
 
 /// Number of disks that share the ledger.
@@ -19,8 +19,8 @@ pub struct DiskScan {
     pub records: Vec<Record>,
     /// Numbers of records that are torn or lie at the place of another.
     pub torn: Vec<RecordNumber>,
-    /// End of the last sector that is not empty, in bytes.
-    pub used: u64,
+    /// Where those lie, in bytes.
+    pub torn_at: Vec<u64>,
 }
 
 /// Reads the ledger's file on disk number `disk`.
@@ -44,6 +44,7 @@ pub fn scan_disk(disk: usize, file: &mut dyn Read) -> io::Result<DiskScan> {
             }
         }
         if length < CHUNK {
+            scan.records.sort_by_key(|record| record.number);
             return Ok(scan);
         }
         start += CHUNK as u64;
@@ -52,17 +53,18 @@ pub fn scan_disk(disk: usize, file: &mut dyn Read) -> io::Result<DiskScan> {
 
 impl DiskScan {
     fn see(&mut self, disk: usize, offset: u64, sector: &[u8]) {
-        self.used = offset + RECORD_BYTES as u64;
         let here = |record: &Record| {
             slot(record.number, DISKS).is_some_and(|slot| slot.disk == disk && slot.offset == offset)
         };
-        match Record::decode(sector) {
-            Ok(Some(record)) if here(&record) => self.records.push(record),
+        let torn = match Record::decode(sector) {
+            Ok(Some(record)) if here(&record) => return self.records.push(record),
             // A valid record at the wrong place was copied there by something else.
-            Ok(Some(record)) => self.torn.push(record.number),
-            Ok(None) => self.torn.push(offset / RECORD_BYTES as u64 * DISKS as u64 + disk as u64 + 1),
-            Err(damaged) => self.torn.push(damaged.number),
-        }
+            Ok(Some(record)) => record.number,
+            Ok(None) => offset / RECORD_BYTES as u64 * DISKS as u64 + disk as u64 + 1,
+            Err(damaged) => damaged.number,
+        };
+        self.torn.push(torn);
+        self.torn_at.push(offset);
     }
 }
 
@@ -73,16 +75,17 @@ pub fn finding(disks: &[DiskScan]) -> LedgerFinding {
     records.sort_by_key(|record| record.number);
     let mut torn: Vec<_> = disks.iter().flat_map(|disk| disk.torn.iter().copied()).collect();
     torn.truncate(LISTED);
-    let in_order = records.iter().zip(1..).take_while(|(record, number)| record.number == *number);
     let highest = records.last().map_or(0, |record| record.number);
-    let mut missing = Vec::new();
-    let mut expected = 1;
-    for record in &records {
+    let mut missing: Vec<RecordNumber> = Vec::new();
+    let oldest = oldest_due(highest);
+    let mut expected = oldest;
+    // Of older records some are overwritten.
+    for record in records.iter().filter(|record| record.number >= oldest) {
         missing.extend((expected..record.number).take(LISTED - missing.len()));
         expected = record.number + 1;
     }
     LedgerFinding {
-        contiguous: in_order.count() as u64,
+        contiguous: missing.first().map_or(highest, |first| first - 1),
         highest,
         missing,
         torn,
