@@ -1,9 +1,10 @@
 //! A transfer that goes straight into the volumes of its point, so that its content is written once
 //! and not first to the landing log.
 //!
-//! Where the servers allow several connections, lanes with connections of their own copy one piece
+//! Where the servers allow several connections, lanes with connections of their own copy one flight
 //! after another: while one lane reads, another one writes. Elsewhere there is one lane, which
-//! copies in order.
+//! copies in order. The requests of a flight, which are for separate parts of a disk, are sent
+//! together.
 
 use std::sync::Arc;
 
@@ -11,11 +12,11 @@ use contract::{Access, Bytes, CoreError, DiskSnapshot, ErrorCode};
 use nbd::Client;
 
 use crate::context::Context;
-use crate::disk_writers::DiskWriters;
+use crate::disk_writers::{DiskWriters, split};
 use crate::exports::open_all;
 use crate::fault_hook::{Extent, FaultHook, Flushes};
 use crate::point_volumes::PointBuild;
-use crate::transfer::{WINDOW, blocking, changed_pieces, lanes_over, nbd_error};
+use crate::transfer::{WINDOW, blocking, changed_pieces, flights, lanes_over, nbd_error};
 use crate::windows::Windows;
 
 /// A lane for each so many bytes: for less, its connections cost more than they bring.
@@ -77,26 +78,27 @@ struct Ends {
 
 fn copy(ends: &Ends, grain: u64, alterations: &Alterations) -> Result<u64, Failure> {
     let mut sources = Vec::new();
-    let mut pieces = Vec::new();
+    let mut all = Vec::new();
     for (disk, (uri, context)) in ends.from.iter().enumerate() {
         let (client, changed) = changed_pieces(uri, context, grain).map_err(Failure::Source)?;
-        pieces.extend(changed.into_iter().map(|(offset, length)| Piece { disk, offset, length }));
+        let together = flights(&changed, |(_, length)| ((), *length));
+        all.extend(together.map(|parts| Flight { disk, parts: parts.to_vec() }));
         sources.push(client);
     }
     // Whoever alters transfers sees them in order.
     let alters = alterations.hook.is_some();
     let writers = DiskWriters::connect(&ends.to, alterations.flushes, !alters).map_err(Failure::Target)?;
     let mut lanes = vec![Lane { sources, writers, buffer: vec![0; WINDOW as usize] }];
-    let bytes: u64 = pieces.iter().map(|piece| piece.length).sum();
+    let bytes: u64 = all.iter().flat_map(|flight| &flight.parts).map(|(_, length)| length).sum();
     if !alters && lanes[0].allows_more()? {
         // All disks side by side.
-        pieces.sort_by_key(|piece| (piece.offset, piece.disk));
+        all.sort_by_key(|flight| (flight.parts.first().copied(), flight.disk));
         let most = lanes_over(ends.from.len()) as u64;
         for _ in 1..(bytes / LANE_EACH).clamp(1, most) {
             lanes.push(Lane::open(ends)?);
         }
     }
-    let work = Work { windows: Windows::new(pieces.len() as u64, 1), pieces, alterations };
+    let work = Work { windows: Windows::new(all.len() as u64, 1), flights: all, alterations };
     side_by_side(&mut lanes, &|_, lane| work.run(lane))?;
     // While the storage makes it durable, everything is read back.
     side_by_side(&mut lanes, &|number, lane| {
@@ -108,11 +110,11 @@ fn copy(ends: &Ends, grain: u64, alterations: &Alterations) -> Result<u64, Failu
     Ok(work.windows.into_written())
 }
 
-/// A part of a disk, in bytes.
-struct Piece {
+/// Parts of a disk that are read together and written together; a window in all, at most.
+struct Flight {
     disk: usize,
-    offset: u64,
-    length: u64,
+    /// Offsets and lengths in bytes, in order.
+    parts: Vec<(u64, u64)>,
 }
 
 /// Connections to all disks, at both sites.
@@ -162,40 +164,42 @@ fn panicked() -> Failure {
 
 /// What the lanes share.
 struct Work<'a> {
-    /// Indices of pieces, and the number of bytes copied.
+    /// Indices of flights, and the number of bytes copied.
     windows: Windows,
-    pieces: Vec<Piece>,
+    flights: Vec<Flight>,
     alterations: &'a Alterations,
 }
 
 impl Work<'_> {
-    /// Copies one piece after another until none is left.
+    /// Copies one flight after another until none is left.
     fn run(&self, lane: &mut Lane) -> Result<(), Failure> {
-        self.windows.copy_each(|index, _| match usize::try_from(index).map(|index| self.pieces.get(index)) {
-            Ok(Some(piece)) => self.copy(lane, piece),
+        self.windows.copy_each(|index, _| match usize::try_from(index).map(|index| self.flights.get(index)) {
+            Ok(Some(flight)) => self.copy(lane, flight),
             _ => Ok(0),
         })
     }
 
-    /// Copies a piece and returns how many bytes were received.
-    fn copy(&self, lane: &mut Lane, piece: &Piece) -> Result<u64, Failure> {
-        let Piece { disk, offset, length } = *piece;
-        if self.alterations.ends.get(disk).is_some_and(|end| offset >= end.0) {
-            return Ok(0);
-        }
-        let data = &mut lane.buffer[..length as usize];
-        lane.sources[disk].read(offset, data).map_err(|error| Failure::Source(nbd_error(error)))?;
+    /// Copies a flight and returns how many bytes were received.
+    fn copy(&self, lane: &mut Lane, Flight { disk, parts }: &Flight) -> Result<u64, Failure> {
+        let end = self.alterations.ends.get(*disk);
+        let within = parts.iter().copied().filter(|(offset, _)| end.is_none_or(|end| *offset < end.0));
+        let mut read = split(&mut lane.buffer, within);
+        let requests = read.iter_mut().map(|(offset, buffer)| (*offset, &mut **buffer));
+        let source = lane.sources[*disk].read_each(requests);
+        source.map_err(|error| Failure::Source(nbd_error(error)))?;
+        let read: Vec<(u64, &[u8])> = read.into_iter().map(|(offset, part)| (offset, &*part)).collect();
         let written = match &self.alterations.hook {
-            None => lane.writers.write(disk, offset, data),
-            Some(hook) => {
-                let mut extent = Extent { disk, offset, data: data.to_vec() };
+            None => lane.writers.write_each(*disk, &read),
+            Some(hook) => read.iter().try_for_each(|&(offset, data)| {
+                let mut extent = Extent { disk: *disk, offset, data: data.to_vec() };
                 match hook.pass(self.alterations.batch, &mut extent) {
                     true => lane.writers.write(extent.disk, extent.offset, &extent.data),
                     false => Ok(()),
                 }
-            }
+            }),
         };
-        written.map_err(Failure::Target).map(|()| length)
+        let bytes = read.iter().map(|(_, data)| data.len() as u64).sum();
+        written.map_err(Failure::Target).map(|()| bytes)
     }
 }
 

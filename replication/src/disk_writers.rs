@@ -4,7 +4,7 @@ use contract::{CoreError, ErrorCode};
 use nbd::Client;
 
 use crate::fault_hook::Flushes;
-use crate::transfer::{WINDOW, nbd_error, write};
+use crate::transfer::{flights, nbd_error, write_each};
 
 /// Most writes that are remembered until they are checked, so that memory stays bounded.
 const MOST_UNCHECKED: usize = 1 << 16;
@@ -49,17 +49,24 @@ impl DiskWriters {
     }
 
     pub(crate) fn write(&mut self, disk: usize, offset: u64, data: &[u8]) -> Result<(), CoreError> {
+        self.write_each(disk, &[(offset, data)])
+    }
+
+    /// Writes several parts of a disk, which do not overlap: offset in bytes, data.
+    pub(crate) fn write_each(&mut self, disk: usize, parts: &[(u64, &[u8])]) -> Result<(), CoreError> {
         let clients = self.clients.get_mut(disk).ok_or_else(|| {
             let text = format!("the landing log names disk {disk}, which does not exist");
             CoreError::new(ErrorCode::Store, text)
         })?;
         let client = self.count % clients.len();
         self.count += 1;
-        write(&mut clients[client], offset, data)?;
+        write_each(&mut clients[client], parts)?;
         let Some(unchecked) = &mut self.unchecked else { return Ok(()) };
-        let (length, checksum) = (data.len() as u64, blake3::hash(data));
-        unchecked.push(Written { disk, client, offset, length, checksum });
-        if unchecked.len() == MOST_UNCHECKED { self.check() } else { Ok(()) }
+        unchecked.extend(parts.iter().map(|&(offset, data)| {
+            let (length, checksum) = (data.len() as u64, blake3::hash(data));
+            Written { disk, client, offset, length, checksum }
+        }));
+        if unchecked.len() >= MOST_UNCHECKED { self.check() } else { Ok(()) }
     }
 
     /// Makes what was written durable.
@@ -74,27 +81,37 @@ impl DiskWriters {
     /// Reads back what was written and not checked yet, and compares checksums.
     pub(crate) fn check(&mut self) -> Result<(), CoreError> {
         let Some(unchecked) = self.unchecked.as_mut().map(std::mem::take) else { return Ok(()) };
-        let mut buffer = vec![0; WINDOW as usize];
-        for written in unchecked {
-            let client = &mut self.clients[written.disk][written.client];
-            let mut hasher = blake3::Hasher::new();
-            let end = written.offset + written.length;
-            let mut at = written.offset;
-            while at < end {
-                let part = &mut buffer[..(end - at).min(WINDOW) as usize];
-                client.read(at, part).map_err(nbd_error)?;
-                hasher.update(part);
-                at += part.len() as u64;
-            }
-            if hasher.finalize() != written.checksum {
+        let mut buffer = Vec::new();
+        for flight in flights(&unchecked, |written| ((written.disk, written.client), written.length)) {
+            let Written { disk, client, .. } = flight[0];
+            let bytes: u64 = flight.iter().map(|written| written.length).sum();
+            buffer.resize(bytes as usize, 0);
+            let mut parts = split(&mut buffer, flight.iter().map(|written| (written.offset, written.length)));
+            let reads = parts.iter_mut().map(|(offset, part)| (*offset, &mut **part));
+            self.clients[disk][client].read_each(reads).map_err(nbd_error)?;
+            let mut found = flight.iter().zip(&parts);
+            if let Some((written, _)) =
+                found.find(|(written, (_, part))| blake3::hash(part) != written.checksum)
+            {
                 let text = format!(
-                    "disk {} holds something else than was written at byte {}; look at the storage of the \
+                    "disk {disk} holds something else than was written at byte {}; look at the storage of the \
                      recovery site",
-                    written.disk, written.offset
+                    written.offset
                 );
                 return Err(CoreError::new(ErrorCode::Platform, text));
             }
         }
         Ok(())
     }
+}
+
+/// Cuts a buffer into the parts of a flight, which fit: offset on the disk, buffer.
+pub(crate) fn split(buffer: &mut [u8], parts: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, &mut [u8])> {
+    let mut rest = buffer;
+    let cut = |(offset, length): (u64, u64)| {
+        let (part, others) = std::mem::take(&mut rest).split_at_mut(length as usize);
+        rest = others;
+        (offset, part)
+    };
+    parts.map(cut).collect()
 }

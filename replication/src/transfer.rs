@@ -325,12 +325,42 @@ fn windows(offset: u64, length: u64) -> impl Iterator<Item = (u64, u64)> {
     })
 }
 
+/// Splits items into the runs whose requests are in flight on a connection at once: neighbours with
+/// the same key and at most a window of bytes together, or a single item. `of` returns key and
+/// bytes of an item.
+pub(crate) fn flights<T, K: PartialEq>(
+    items: &[T],
+    of: impl Fn(&T) -> (K, u64),
+) -> impl Iterator<Item = &[T]> {
+    let mut rest = items;
+    std::iter::from_fn(move || {
+        let (key, _) = of(rest.first()?);
+        let mut bytes = 0;
+        let fits = |item: &&T| {
+            let (other, more) = of(item);
+            bytes += more;
+            other == key && bytes <= WINDOW
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (flight, others) = rest.split_at(count);
+        rest = others;
+        Some(flight)
+    })
+}
+
 /// Writes content to a disk. Zeroes are written as a hole, so that they occupy no space.
 pub(crate) fn write(client: &mut Client, offset: u64, data: &[u8]) -> Result<(), CoreError> {
-    if data.iter().all(|byte| *byte == 0) {
-        return client.zero(offset, data.len() as u64).map_err(nbd_error);
+    write_each(client, &[(offset, data)])
+}
+
+/// Writes several parts of a disk, as [`write`] does, with all requests in flight at once.
+pub(crate) fn write_each(client: &mut Client, parts: &[(u64, &[u8])]) -> Result<(), CoreError> {
+    let is_zero = |(_, data): &(u64, &[u8])| data.iter().all(|byte| *byte == 0);
+    let (zeroes, content): (Vec<_>, Vec<_>) = parts.iter().copied().partition(is_zero);
+    for (offset, zeroes) in zeroes {
+        client.zero(offset, zeroes.len() as u64).map_err(nbd_error)?;
     }
-    client.write(offset, data).map_err(nbd_error)
+    client.write_each(content).map_err(nbd_error)
 }
 
 /// Converts an NBD error.
@@ -365,6 +395,14 @@ mod tests {
             }
             assert_eq!(at, offset + length);
         }
+    }
+
+    #[test]
+    fn neighbours_with_one_key_share_a_flight_of_at_most_a_window() {
+        let items = [('a', WINDOW / 2), ('a', WINDOW / 2), ('a', 1), ('b', 1), ('b', 2 * WINDOW), ('b', 1)];
+        let found: Vec<_> = flights(&items, |item| *item).map(<[_]>::len).collect();
+        assert_eq!(found, [2, 1, 1, 1, 1]);
+        assert_eq!(flights(&items[..0], |item| *item).count(), 0);
     }
 
     #[test]

@@ -87,6 +87,31 @@ impl Client {
         Ok(())
     }
 
+    /// Reads several parts, each with its offset and buffer, with all requests in flight at once.
+    ///
+    /// # Errors
+    /// As [`Client::read`], for any of the parts; then the buffers may hold anything.
+    pub fn read_each<'a>(
+        &mut self,
+        parts: impl IntoIterator<Item = (u64, &'a mut [u8])>,
+    ) -> Result<(), Error> {
+        let requests = parts
+            .into_iter()
+            .flat_map(|(offset, buffer)| offsets(offset).zip(buffer.chunks_mut(MAX_REQUEST)));
+        self.link.read_each(requests).map_err(|e| self.error("read", e))
+    }
+
+    /// Writes several parts, each with its offset and data, with all requests in flight at once.
+    /// Parts must not overlap. Durable only after [`Client::flush`].
+    ///
+    /// # Errors
+    /// As [`Client::write`], for any of the parts; then any of them may be written, and in part.
+    pub fn write_each<'a>(&mut self, parts: impl IntoIterator<Item = (u64, &'a [u8])>) -> Result<(), Error> {
+        let requests =
+            parts.into_iter().flat_map(|(offset, data)| offsets(offset).zip(data.chunks(MAX_REQUEST)));
+        self.link.write_each(requests).map_err(|e| self.error("write", e))
+    }
+
     /// Makes `length` bytes at `offset` read as zeroes.
     ///
     /// # Errors
@@ -131,6 +156,11 @@ impl Client {
     fn error(&self, operation: &'static str, (message, errno): (String, i32)) -> Error {
         Error { operation, uri: self.uri.clone(), message, errno }
     }
+}
+
+/// The offsets of the requests of a part that begins at `offset`.
+fn offsets(offset: u64) -> impl Iterator<Item = u64> {
+    (0..).map(move |number| offset + number * MAX_REQUEST as u64)
 }
 
 #[cfg(test)]

@@ -23,6 +23,17 @@ struct ExtentCallback {
     free: Option<unsafe extern "C" fn(*mut c_void)>,
 }
 
+#[repr(C)]
+struct CompletionCallback {
+    callback: Option<unsafe extern "C" fn(*mut c_void, *mut c_int) -> c_int>,
+    user_data: *mut c_void,
+    free: Option<unsafe extern "C" fn(*mut c_void)>,
+}
+
+/// A request is asked for its completion; libnbd calls nothing.
+const NO_CALLBACK: CompletionCallback =
+    CompletionCallback { callback: None, user_data: ptr::null_mut(), free: None };
+
 unsafe extern "C" {
     fn nbd_create() -> *mut Raw;
     fn nbd_close(handle: *mut Raw);
@@ -44,6 +55,24 @@ unsafe extern "C" {
         extent: ExtentCallback,
         flags: u32,
     ) -> c_int;
+    fn nbd_aio_pread(
+        handle: *mut Raw,
+        buffer: *mut c_void,
+        count: usize,
+        offset: u64,
+        completion: CompletionCallback,
+        flags: u32,
+    ) -> i64;
+    fn nbd_aio_pwrite(
+        handle: *mut Raw,
+        buffer: *const c_void,
+        count: usize,
+        offset: u64,
+        completion: CompletionCallback,
+        flags: u32,
+    ) -> i64;
+    fn nbd_aio_command_completed(handle: *mut Raw, cookie: u64) -> c_int;
+    fn nbd_poll(handle: *mut Raw, timeout: c_int) -> c_int;
     fn nbd_shutdown(handle: *mut Raw, flags: u32) -> c_int;
 }
 
@@ -107,6 +136,79 @@ impl Handle {
     pub(crate) fn pwrite(&mut self, data: &[u8], offset: u64) -> Result<(), Failure> {
         // SAFETY: `data` is only read, and is borrowed for the duration of the synchronous call.
         check(unsafe { nbd_pwrite(self.0.as_ptr(), data.as_ptr().cast(), data.len(), offset, 0) }).map(drop)
+    }
+
+    /// Reads all parts, with all requests in flight at once. Each part: offset, buffer.
+    pub(crate) fn pread_each<'a>(
+        &mut self,
+        parts: impl Iterator<Item = (u64, &'a mut [u8])>,
+    ) -> Result<(), Failure> {
+        let handle = self.0.as_ptr();
+        self.finish(parts.map(|(offset, buffer)| {
+            let (at, count) = (buffer.as_mut_ptr().cast(), buffer.len());
+            // SAFETY: `finish` returns only once libnbd no longer uses the buffer, which is
+            // exclusively borrowed until then.
+            unsafe { nbd_aio_pread(handle, at, count, offset, NO_CALLBACK, 0) }
+        }))
+    }
+
+    /// Writes all parts, with all requests in flight at once. Each part: offset, data.
+    pub(crate) fn pwrite_each<'a>(
+        &mut self,
+        parts: impl Iterator<Item = (u64, &'a [u8])>,
+    ) -> Result<(), Failure> {
+        let handle = self.0.as_ptr();
+        self.finish(parts.map(|(offset, data)| {
+            // SAFETY: `finish` returns only once libnbd no longer uses the data, which is only
+            // read, and borrowed until then.
+            unsafe { nbd_aio_pwrite(handle, data.as_ptr().cast(), data.len(), offset, NO_CALLBACK, 0) }
+        }))
+    }
+
+    /// Issues requests and waits until libnbd has finished with all of them. Returns the first
+    /// failure; after one no more requests are issued.
+    fn finish(&mut self, issued: impl Iterator<Item = i64>) -> Result<(), Failure> {
+        let mut failure = None;
+        let mut cookies = Vec::new();
+        for cookie in issued {
+            match u64::try_from(cookie) {
+                Ok(cookie) => cookies.push(cookie),
+                Err(_) => {
+                    failure = Some(last_failure());
+                    break;
+                }
+            }
+        }
+        for cookie in cookies {
+            if let Err(failed) = self.wait_for(cookie) {
+                failure.get_or_insert(failed);
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Waits for the end of one request, which it retires.
+    fn wait_for(&mut self, cookie: u64) -> Result<(), Failure> {
+        loop {
+            // SAFETY: the handle is open.
+            if check(unsafe { nbd_aio_command_completed(self.0.as_ptr(), cookie) })? == 1 {
+                return Ok(());
+            }
+            // SAFETY: the handle is open.
+            if let Err(failure) = check(unsafe { nbd_poll(self.0.as_ptr(), -1) }) {
+                self.give_up();
+                return Err(failure);
+            }
+        }
+    }
+
+    /// Closes the connection, after which libnbd uses no buffer any more. Later requests fail.
+    fn give_up(&mut self) {
+        match Self::new() {
+            Ok(unconnected) => *self = unconnected,
+            // Without memory for an empty handle: libnbd must not go on to use the buffers.
+            Err(_) => std::process::abort(),
+        }
     }
 
     pub(crate) fn zero(&mut self, count: u64, offset: u64) -> Result<(), Failure> {

@@ -37,6 +37,28 @@ impl Link {
         }
     }
 
+    /// Reads all parts, from a server with all requests in flight at once.
+    pub(crate) fn read_each<'a>(
+        &mut self,
+        mut parts: impl Iterator<Item = (u64, &'a mut [u8])>,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Server(handle) => handle.pread_each(parts),
+            Self::Memory(connection) => parts.try_for_each(|(at, buffer)| connection.read(at, buffer)),
+        }
+    }
+
+    /// Writes all parts, to a server with all requests in flight at once.
+    pub(crate) fn write_each<'a>(
+        &mut self,
+        mut parts: impl Iterator<Item = (u64, &'a [u8])>,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Server(handle) => handle.pwrite_each(parts),
+            Self::Memory(connection) => parts.try_for_each(|(at, data)| connection.write(at, data)),
+        }
+    }
+
     pub(crate) fn zero(&mut self, offset: u64, length: u64) -> Result<(), Failure> {
         match self {
             Self::Server(handle) => handle.zero(length, offset),

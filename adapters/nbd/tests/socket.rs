@@ -132,6 +132,42 @@ fn refusals_carry_their_error_numbers_and_the_connection_goes_on() {
 }
 
 #[test]
+fn requests_in_flight_together_reach_their_own_parts() {
+    let (_server, disk, served) = serve(true);
+    let mut client = Client::connect(&served.uri()).expect("connected");
+    // The longest part takes two requests. The order is not that of the disk.
+    let long = (15 * GRAIN, vec![200; nbd::MAX_REQUEST + 700]);
+    let short = (0..14).rev().map(|number| (number * GRAIN + 512, vec![1 + number as u8; 4096]));
+    let parts: Vec<_> = short.chain([long]).collect();
+    let mut expected = disk.content();
+    for (at, data) in &parts {
+        expected[*at..at + data.len()].copy_from_slice(data);
+    }
+    let writes = parts.iter().map(|(at, data)| (*at as u64, &data[..]));
+    client.write_each(writes).expect("written");
+    assert!(disk.content() == expected);
+    let mut read: Vec<_> = parts.iter().map(|(at, data)| (*at as u64, vec![0xff; data.len()])).collect();
+    client.read_each(read.iter_mut().map(|(at, buffer)| (*at, &mut buffer[..]))).expect("read");
+    assert!(read.iter().zip(&parts).all(|((_, found), (_, written))| found == written));
+    client.read_each([]).expect("nothing to read");
+}
+
+#[test]
+fn one_refused_request_of_several_is_the_error_and_the_connection_goes_on() {
+    let (_server, disk, served) = serve(true);
+    let mut client = Client::connect(&served.uri()).expect("connected");
+    let (good, bad) = ([1; 512], [0xee; 512]);
+    let parts = [(0, &good[..]), (GRAIN as u64, &bad[..]), (2 * GRAIN as u64, &good[..])];
+    assert_eq!(client.write_each(parts).expect_err("full").errno, errno::ENOSPC);
+    assert!(disk.content()[GRAIN] == 7);
+    let mut buffers = [[0; 512]; 3];
+    let offsets = [0, BYTES as u64, 512];
+    let outside = offsets.into_iter().zip(buffers.iter_mut().map(|buffer| &mut buffer[..]));
+    assert!(client.read_each(outside).is_err(), "the second part is outside of the disk");
+    client.read_each([(0, &mut buffers[0][..])]).expect("the connection goes on");
+}
+
+#[test]
 fn contexts_are_offered_by_name() {
     let (_server, _disk, served) = serve(false);
     let mut client = Client::connect_with(&served.uri(), &[CHANGED, ALLOCATION]).expect("connected");
@@ -156,6 +192,9 @@ fn a_closed_export_and_a_dropped_server_end_their_clients() {
     let other = server.serve("other", Ram::new(true));
     let mut client = Client::connect(&other.uri()).expect("connected");
     drop(server);
+    let mut buffers = [[0; 512]; 2];
+    let parts = [0, 512].into_iter().zip(buffers.iter_mut().map(|buffer| &mut buffer[..]));
+    assert!(client.read_each(parts).is_err(), "the server is gone");
     assert!(client.read(0, &mut [0; 512]).is_err(), "the server is gone");
     let socket = uri.split_once("socket=").expect("a socket").1;
     assert!(!std::path::Path::new(socket).exists(), "{socket}");
