@@ -247,9 +247,15 @@ mod tests {
     use crate::report;
     use crate::rules::ids::{FO_04, ST_02};
 
-    fn concluded(rules: RuleLog, error: Option<ScenarioError>) -> ScenarioOutcome {
+    /// The outcome of a scenario that has judged these rules so far.
+    fn judged(rules: RuleLog) -> ScenarioOutcome {
         let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
         outcome.rules = rules.into_outcomes();
+        outcome
+    }
+
+    fn concluded(rules: RuleLog, error: Option<ScenarioError>) -> ScenarioOutcome {
+        let mut outcome = judged(rules);
         conclude(&mut outcome, error);
         outcome
     }
@@ -280,8 +286,7 @@ mod tests {
     #[test]
     fn a_promised_rule_that_was_not_judged_is_unknown_and_a_violation_outranks_it() {
         let with_promises = |rules: RuleLog, error: Option<ScenarioError>| {
-            let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
-            outcome.rules = rules.into_outcomes();
+            let mut outcome = judged(rules);
             note_promises(&mut outcome, &[FO_04, ST_02], error.as_ref());
             conclude(&mut outcome, error);
             outcome
@@ -303,8 +308,7 @@ mod tests {
     fn nobody_is_to_blame_while_the_clock_was_set() {
         let mut rules = RuleLog::default();
         rules.check(FO_04, false, "the point is an hour old");
-        let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
-        outcome.rules = rules.into_outcomes();
+        let mut outcome = judged(rules);
         let error = without_blame(&mut outcome, "the clock was set".to_owned());
         conclude(&mut outcome, Some(error));
         assert_eq!((outcome.verdict, outcome.why.as_str()), (Verdict::Unknown, "the clock was set"));
@@ -315,8 +319,7 @@ mod tests {
     fn nobody_is_to_blame_after_an_end_that_nobody_asked_for() {
         let mut rules = RuleLog::default();
         rules.check(FO_04, false, "the target is off");
-        let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
-        outcome.rules = rules.into_outcomes();
+        let mut outcome = judged(rules);
         let died = Some(ScenarioError::inconclusive("the guest died"));
         let error = without_blame(&mut outcome, also("QEMU crashed".to_owned(), died));
         conclude(&mut outcome, Some(error));

@@ -13,7 +13,7 @@ use crate::report;
 
 /// What is said of the figures of a busy host.
 const BUSY: &str = "The host was busy, so the history does not keep these figures: repeat this when nothing \
-                    else runs. A build of the suite before the measurement counts, too.\n";
+                    else runs.\n";
 
 /// What was measured, by whom and where.
 pub(super) struct About {

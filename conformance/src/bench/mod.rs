@@ -17,7 +17,7 @@ mod page;
 mod pair;
 mod source;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -32,6 +32,10 @@ use pair::Pair;
 
 /// The exit code of a run that was interrupted.
 const INTERRUPTED: u8 = 130;
+/// How long the measurement waits for the load to fall, such as that of the build of the suite.
+const SETTLES_WITHIN: Duration = Duration::from_secs(180);
+/// How often the load is read meanwhile; the kernel announces no change of it.
+const LOAD_EVERY: Duration = Duration::from_secs(2);
 
 /// What to do with the figures, besides printing tables.
 #[derive(Clone, Debug)]
@@ -88,7 +92,8 @@ async fn measure(pair: &Pair, rounds: u32, wanted: &Wanted) -> Result<(Measured,
             println!("{text}");
         }
     };
-    let (at_first, began, clock) = (load()?, jiff::Timestamp::now(), Instant::now());
+    let at_first = settled(&tell).await?;
+    let (began, clock) = (jiff::Timestamp::now(), Instant::now());
     let core = wire_core::report_name(pair.core.capabilities().await?.name).await;
     tell(format!("{}\n", words(at_first)));
     tell(oracle::run(pair, rounds, &mut figures).await?);
@@ -106,6 +111,23 @@ async fn measure(pair: &Pair, rounds: u32, wanted: &Wanted) -> Result<(Measured,
     let (id, command) = (wanted.id.clone(), wanted.command.clone());
     let about = About { id, command, core, host: host_facts()?, began, took: clock.elapsed() };
     Ok((measured, about))
+}
+
+/// Waits, within a bound, until the host is not busy. Returns the load then.
+async fn settled(tell: &impl Fn(String)) -> Result<f64> {
+    let began = Instant::now();
+    let mut at = load()?;
+    if is_busy(at) {
+        tell(format!(
+            "The load is {at:.1}. Waiting until it has fallen, {} s at most.",
+            SETTLES_WITHIN.as_secs()
+        ));
+    }
+    while is_busy(at) && began.elapsed() < SETTLES_WITHIN {
+        tokio::time::sleep(LOAD_EVERY).await;
+        at = load()?;
+    }
+    Ok(at)
 }
 
 /// The load of the last minute.

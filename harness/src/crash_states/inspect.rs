@@ -113,3 +113,62 @@ fn bank_damage(found: Option<u64>, durable: Option<u64>) -> Option<Damage> {
     };
     Some(Damage::new(Part::Bank, words))
 }
+
+#[cfg(test)]
+mod tests {
+    use witness::ledger::{RECORDS_PER_DISK, Record};
+
+    use super::*;
+
+    /// The last record of a ledger that has gone round; it lies on the second disk.
+    const NEWEST: RecordNumber = 10 * DISKS as u64 * RECORDS_PER_DISK + 300;
+
+    /// What is wrong with the second disk's part of the ledger if `change` is done to it: every slot
+    /// is used, the last record of the disk was written as the seventh write.
+    fn damage(change: impl FnOnce(&mut DiskScan)) -> Option<String> {
+        let layout = DiskLayout { disk: 1, file_system: 0..0, ledger: "/ledger", bank: None };
+        let workshop = Workshop::new(0).expect("a directory");
+        let written = vec![(Position(3), NEWEST - 2), (Position(7), NEWEST)];
+        let inspector = Inspector {
+            workshop: &workshop,
+            layout,
+            undo_file: PathBuf::new(),
+            initial: NEWEST - 4,
+            written,
+        };
+        let record = |number| Record { number, epoch: 1, uptime_ms: 0, seen: 0, quiesced: false };
+        let oldest = NEWEST - DISKS as u64 * (RECORDS_PER_DISK - 1);
+        let records = (oldest..=NEWEST).step_by(DISKS).map(record).collect();
+        let mut scan = DiskScan { records, ..DiskScan::default() };
+        change(&mut scan);
+        inspector.ledger_damage(&scan, Cut(7))
+    }
+
+    fn without(number: RecordNumber) -> impl FnOnce(&mut DiskScan) {
+        move |scan| scan.records.retain(|record| record.number != number)
+    }
+
+    #[test]
+    fn a_ledger_that_has_gone_round_is_sound_with_the_records_that_are_due() {
+        assert_eq!(damage(|_| ()), None);
+        let due = oldest_due(NEWEST);
+        assert_eq!(damage(|scan| scan.records.retain(|record| record.number >= due)), None);
+        // The last record was on its way.
+        assert_eq!(damage(without(NEWEST)), None);
+    }
+
+    #[test]
+    fn a_ledger_that_has_gone_round_is_damaged_without_a_due_or_durable_record() {
+        let first_due = (oldest_due(NEWEST)..).find(|number| on_disk(*number, 1)).expect("a record");
+        for number in [first_due, NEWEST - 1000] {
+            let found = damage(without(number)).expect("damage");
+            assert!(found.starts_with(&format!("record {number} is missing")), "{found}");
+        }
+        let lost = damage(|scan| scan.records.truncate(scan.records.len() - 2)).expect("damage");
+        assert_eq!(
+            lost,
+            format!("record {} was durable, and {} is the last that is there", NEWEST - 2, NEWEST - 4)
+        );
+        assert!(damage(|scan| scan.torn.push(NEWEST - 6)).is_some_and(|found| found.contains("torn")));
+    }
+}
