@@ -118,7 +118,7 @@ fn survey() -> Result<Findings> {
 fn examine(root: &Utf8Path, findings: &mut Findings) -> Result<()> {
     let here = Utf8Path::new(".");
     let cache = guest_images::cache_dir();
-    Resources::of(here, &cache)?.require(here, &cache)?;
+    Resources::of(here, &cache)?.require(here, &cache, 0)?;
     let changes = Changes::find(&LiveSystem, root)?;
     findings.setup = changes.lines();
     anyhow::ensure!(changes.is_empty(), "`cargo xtask setup` installs what is missing");

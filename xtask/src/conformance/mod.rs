@@ -91,7 +91,7 @@ impl Run<'_> {
         let out = &self.dir.path;
         let cache = guest_images::cache_dir();
         self.dir.create()?;
-        Resources::of(out, &cache)?.require(out, &cache)?;
+        Resources::of(out, &cache)?.require(out, &cache, self.further_cycles())?;
         preflight::require_temporary(&Utf8PathBuf::try_from(std::env::temp_dir())?)?;
         setup::ensure(self.root, self.arguments.consent.yes)?;
         let image = guest_images::ensure(self.root)?;
@@ -112,6 +112,12 @@ impl Run<'_> {
         suite.must(&preflight)?;
         suite.must(&["reap"])?;
         Ok(suite)
+    }
+
+    /// How many cycles take place on guests, beside the first of each scenario.
+    fn further_cycles(&self) -> u64 {
+        let on_guests = self.chosen.iter().filter(|scenario| scenario.tier == Tier::Real).count();
+        on_guests as u64 * u64::from(self.arguments.cycles.map_or(0, |count| count.saturating_sub(1)))
     }
 
     fn execute(&self, suite: &Suite) -> Result<u8> {

@@ -10,6 +10,8 @@ const GIB: u64 = 1 << 30;
 
 /// Free disk where a run writes its evidence and its guests' disks.
 pub const RUN_DISK: u64 = 4 * GIB;
+/// What each further cycle adds to that, packed: about 45 MiB of one machine, 60 MiB of a group.
+const CYCLE_DISK: u64 = 64 << 20;
 /// Free disk where images are kept.
 pub const CACHE_DISK: u64 = 2 * GIB;
 /// Memory that must be available: two guests, QEMU's own and the suite.
@@ -84,8 +86,9 @@ impl Resources {
         })
     }
 
-    /// Fails with one line for the first requirement that is not met.
-    pub fn require(&self, out: &Utf8Path, cache: &Utf8Path) -> Result<()> {
+    /// Fails with one line for the first requirement that is not met by a run with so many cycles
+    /// on guests beside the first of each scenario.
+    pub fn require(&self, out: &Utf8Path, cache: &Utf8Path, further_cycles: u64) -> Result<()> {
         if self.os != "linux" {
             return Err(infrastructure(format!(
                 "This is {}, and guests need Linux with QEMU: use a Linux machine.",
@@ -95,7 +98,7 @@ impl Resources {
         let requirements = [
             (
                 self.run_disk,
-                RUN_DISK,
+                RUN_DISK + CYCLE_DISK * further_cycles,
                 format!("disk is free at {out}"),
                 "free some, or choose another place with --out",
             ),
@@ -128,11 +131,15 @@ mod tests {
     use super::*;
 
     fn refusal(change: impl FnOnce(&mut Resources)) -> Option<String> {
+        refusal_of(0, change)
+    }
+
+    fn refusal_of(further_cycles: u64, change: impl FnOnce(&mut Resources)) -> Option<String> {
         let mut resources =
             Resources { os: "linux", run_disk: 9 * GIB, cache_disk: 9 * GIB, memory: 9 * GIB };
         change(&mut resources);
         resources
-            .require(Utf8Path::new("runs/1"), Utf8Path::new("cache"))
+            .require(Utf8Path::new("runs/1"), Utf8Path::new("cache"), further_cycles)
             .err()
             .map(|error| error.to_string())
     }
@@ -141,6 +148,13 @@ mod tests {
     fn the_minimum_is_enough() {
         assert_eq!(refusal(|_| ()), None);
         assert_eq!(refusal(|resources| resources.run_disk = RUN_DISK), None);
+    }
+
+    #[test]
+    fn many_cycles_need_more_disk() {
+        let refused = |further| refusal_of(further, |resources| resources.run_disk = 5 * GIB);
+        assert_eq!(refused(16), None);
+        assert!(refused(17).is_some_and(|line| line.contains("5.1 GiB is needed")), "{:?}", refused(17));
     }
 
     #[test]
