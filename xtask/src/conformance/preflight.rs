@@ -10,8 +10,8 @@ const GIB: u64 = 1 << 30;
 
 /// Free disk where a run writes its evidence and its guests' disks.
 pub const RUN_DISK: u64 = 4 * GIB;
-/// What each further cycle adds to that, packed: about 45 MiB of one machine, 60 MiB of a group.
-const CYCLE_DISK: u64 = 64 << 20;
+/// What each further cycle adds to that, packed: about 45 MiB of one machine, 80 MiB of a group.
+const CYCLE_DISK: u64 = 96 << 20;
 /// Free disk where images are kept.
 pub const CACHE_DISK: u64 = 2 * GIB;
 /// Memory that must be available: two guests, QEMU's own and the suite.
@@ -153,8 +153,8 @@ mod tests {
     #[test]
     fn many_cycles_need_more_disk() {
         let refused = |further| refusal_of(further, |resources| resources.run_disk = 5 * GIB);
-        assert_eq!(refused(16), None);
-        assert!(refused(17).is_some_and(|line| line.contains("5.1 GiB is needed")), "{:?}", refused(17));
+        assert_eq!(refused(10), None);
+        assert!(refused(12).is_some_and(|line| line.contains("5.1 GiB is needed")), "{:?}", refused(12));
     }
 
     #[test]
