@@ -123,8 +123,8 @@ mod tests {
     /// The last record of a ledger that has gone round; it lies on the second disk.
     const NEWEST: RecordNumber = 10 * DISKS as u64 * RECORDS_PER_DISK + 300;
 
-    /// What is wrong with the second disk's part of the ledger if `change` is done to it: every slot
-    /// is used, the last record of the disk was written as the seventh write.
+    /// What is wrong with the second disk's part of the ledger if `change` is done to it: every
+    /// slot is used, and the last record of the disk was written as the seventh write.
     fn damage(change: impl FnOnce(&mut DiskScan)) -> Option<String> {
         let layout = DiskLayout { disk: 1, file_system: 0..0, ledger: "/ledger", bank: None };
         let workshop = Workshop::new(0).expect("a directory");
