@@ -353,7 +353,7 @@ pub(crate) fn write(client: &mut Client, offset: u64, data: &[u8]) -> Result<(),
     write_each(client, &[(offset, data)])
 }
 
-/// Writes several parts of a disk, as [`write`] does, with all requests in flight at once.
+/// Writes several parts of a disk, as [`write()`] does, with all requests in flight at once.
 pub(crate) fn write_each(client: &mut Client, parts: &[(u64, &[u8])]) -> Result<(), CoreError> {
     let is_zero = |(_, data): &(u64, &[u8])| data.iter().all(|byte| *byte == 0);
     let (zeroes, content): (Vec<_>, Vec<_>) = parts.iter().copied().partition(is_zero);

@@ -144,7 +144,9 @@ impl Handle {
         parts: impl Iterator<Item = (u64, &'a mut [u8])>,
     ) -> Result<(), Failure> {
         let handle = self.0.as_ptr();
-        self.finish(parts.map(|(offset, buffer)| {
+        // No code of the caller may run, and panic, while libnbd uses buffers.
+        let parts: Vec<_> = parts.collect();
+        self.finish(parts.into_iter().map(|(offset, buffer)| {
             let (at, count) = (buffer.as_mut_ptr().cast(), buffer.len());
             // SAFETY: `finish` returns only once libnbd no longer uses the buffer, which is
             // exclusively borrowed until then.
@@ -158,7 +160,8 @@ impl Handle {
         parts: impl Iterator<Item = (u64, &'a [u8])>,
     ) -> Result<(), Failure> {
         let handle = self.0.as_ptr();
-        self.finish(parts.map(|(offset, data)| {
+        let parts: Vec<_> = parts.collect();
+        self.finish(parts.into_iter().map(|(offset, data)| {
             // SAFETY: `finish` returns only once libnbd no longer uses the data, which is only
             // read, and borrowed until then.
             unsafe { nbd_aio_pwrite(handle, data.as_ptr().cast(), data.len(), offset, NO_CALLBACK, 0) }
