@@ -41,6 +41,9 @@ fn tests(root: &Utf8Path, name: &str, features: &[&str]) -> Command {
     let mut command = cargo(root);
     command.args(["test", "--package", name, "--all-targets", "--target", TARGET]).args(features);
     command.arg("--target-dir").arg(root.join(BUILDS));
+    // Shuttle frees nothing of an execution that fails, as those of the broken copies have to. The
+    // models reach no `unsafe` of ours.
+    command.args(["--", "--skip", "models::"]);
     command.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address");
     command.env("ASAN_OPTIONS", "detect_stack_use_after_return=1");
     command
