@@ -8,8 +8,8 @@ use conformance::{real, runner};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// A scenario has many threads that live for a moment and hold large buffers. glibc has up to eight
-/// heaps for each processor, and each keeps memory that was freed, so that a run of many cycles would
-/// grow.
+/// heaps for each processor, and each keeps memory that was freed, so that a run of many cycles
+/// would grow.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
