@@ -13,7 +13,7 @@ use super::inspect::Inspector;
 use super::sample::sample;
 use super::walk::Walk;
 use crate::oracle::{Cut, RawSource, SectorSource as _, WriteLog};
-use crate::recovered::{CheckError, Damage, DiskLayout, Workshop};
+use crate::recovered::{CheckError, Damage, DiskCopies, DiskLayout};
 
 /// A write log whose states are examined.
 #[derive(Debug)]
@@ -66,10 +66,10 @@ pub struct BadState {
 /// The log or the base cannot be read, or this host cannot check them.
 pub fn examine(test: &LogUnderTest<'_>, sampling: Sampling) -> Result<Examination, CheckError> {
     let base = RawSource::open(test.base).map_err(|error| CheckError::Suite(error.to_string()))?;
-    let workshop = Workshop::new(2 * base.bytes())?;
-    let image = workshop.copy("state", &base, &test.layout.file_system)?;
+    let copies = DiskCopies::new(2 * base.bytes())?;
+    let image = copies.copy("state", &base, &test.layout.file_system)?;
     let image = StateImage::open(image, test.layout.file_system.clone())?;
-    let inspector = Inspector::new(&workshop, test.layout.clone(), test.log, test.initial_record)?;
+    let inspector = Inspector::new(&copies, test.layout.clone(), test.log, test.initial_record)?;
     let mut walk = Walk { log: test.log, image, inspector, transfers: None };
     let mut found = Examination::default();
     found.boundary(&mut walk, &(0..0), 0)?;

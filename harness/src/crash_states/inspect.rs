@@ -7,11 +7,11 @@ use witness::ledger_scan::{DISKS, DiskScan};
 
 use super::CrashState;
 use crate::oracle::{Cut, LedgerIndex, Position, WriteLog};
-use crate::recovered::{CheckError, Damage, DiskLayout, Part, Workshop, read_contents, recover, undo};
+use crate::recovered::{CheckError, Damage, DiskCopies, DiskLayout, Part, read_contents, recover, undo};
 
 /// Checks the states of one disk.
 pub(super) struct Inspector<'a> {
-    workshop: &'a Workshop,
+    copies: &'a DiskCopies,
     layout: DiskLayout,
     undo_file: PathBuf,
     /// The record that the disk held when its log began; 0 if none.
@@ -30,7 +30,7 @@ pub(super) struct Inspection {
 impl<'a> Inspector<'a> {
     /// `initial_record` is the last record of the machine before its logs began.
     pub(super) fn new(
-        workshop: &'a Workshop,
+        copies: &'a DiskCopies,
         layout: DiskLayout,
         log: &WriteLog,
         initial_record: RecordNumber,
@@ -45,8 +45,8 @@ impl<'a> Inspector<'a> {
         });
         let written = written.collect();
         let initial = (0..=initial_record).rev().take(DISKS).find(|number| on_disk(*number, layout.disk));
-        let undo_file = workshop.path("undo");
-        Ok(Self { workshop, layout, undo_file, initial: initial.unwrap_or(0), written })
+        let undo_file = copies.path("undo");
+        Ok(Self { copies, layout, undo_file, initial: initial.unwrap_or(0), written })
     }
 
     /// Checks the state in `image`, which stays as it is. `transfers` are durable.
@@ -59,7 +59,7 @@ impl<'a> Inspector<'a> {
         let recovery = recover(image, Some(&self.undo_file))?;
         let contents = match recovery.damage {
             Some(damage) => Err(damage),
-            None => read_contents(self.workshop, image, &self.layout)?,
+            None => read_contents(self.copies, image, &self.layout)?,
         };
         undo(image, &self.undo_file)?;
         let contents = match contents {
@@ -127,15 +127,10 @@ mod tests {
     /// slot is used, and the last record of the disk was written as the seventh write.
     fn damage(change: impl FnOnce(&mut DiskScan)) -> Option<String> {
         let layout = DiskLayout { disk: 1, file_system: 0..0, ledger: "/ledger", bank: None };
-        let workshop = Workshop::new(0).expect("a directory");
+        let copies = DiskCopies::new(0).expect("a directory");
         let written = vec![(Position(3), NEWEST - 2), (Position(7), NEWEST)];
-        let inspector = Inspector {
-            workshop: &workshop,
-            layout,
-            undo_file: PathBuf::new(),
-            initial: NEWEST - 4,
-            written,
-        };
+        let inspector =
+            Inspector { copies: &copies, layout, undo_file: PathBuf::new(), initial: NEWEST - 4, written };
         let record = |number| Record { number, epoch: 1, uptime_ms: 0, seen: 0, quiesced: false };
         let oldest = NEWEST - DISKS as u64 * (RECORDS_PER_DISK - 1);
         let records = (oldest..=NEWEST).step_by(DISKS).map(record).collect();

@@ -10,7 +10,7 @@ use witness::bank_check;
 use witness::ledger_scan::{DiskScan, scan_disk};
 use witness::protocol::BankFinding;
 
-use super::{CheckError, Damage, DiskLayout, Part, Workshop, on};
+use super::{CheckError, Damage, DiskCopies, DiskLayout, Part, on};
 
 /// What the workload keeps on one disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Contents {
 /// # Errors
 /// This host cannot read it.
 pub fn read_contents(
-    workshop: &Workshop,
+    copies: &DiskCopies,
     image: &Path,
     layout: &DiskLayout,
 ) -> Result<Result<Contents, Damage>, CheckError> {
@@ -37,7 +37,7 @@ pub fn read_contents(
         Err(error) => return blame(error, image).map(Err),
     };
     let bank = match files.bank {
-        Some(bank) => check_bank(workshop, &bank)?,
+        Some(bank) => check_bank(copies, &bank)?,
         None => Ok(None),
     };
     Ok(bank.map(|bank| Contents { ledger: files.ledger, bank }))
@@ -112,18 +112,18 @@ fn blame(error: Ext4Error, image: &Path) -> Result<Damage, CheckError> {
 
 /// Opens a copy of the bank as the witness does and checks it.
 fn check_bank(
-    workshop: &Workshop,
+    copies: &DiskCopies,
     files: &BankFiles,
 ) -> Result<Result<Option<BankFinding>, Damage>, CheckError> {
-    let path = workshop.path("bank.db");
-    let log = workshop.path("bank.db-wal");
+    let path = copies.path("bank.db");
+    let log = copies.path("bank.db-wal");
     std::fs::write(&path, &files.database).map_err(on(&path))?;
     if !files.write_ahead_log.is_empty() {
         std::fs::write(&log, &files.write_ahead_log).map_err(on(&log))?;
     }
     let found = bank_check::open(&path)
         .and_then(|mut bank| bank_check::finding(&mut bank, files.write_ahead_log.len() as u64));
-    for file in [&path, &log, &workshop.path("bank.db-shm")] {
+    for file in [&path, &log, &copies.path("bank.db-shm")] {
         match std::fs::remove_file(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(on(file)(error)),
             _ => {}

@@ -4,8 +4,8 @@ use images::shape::Shape;
 use witness::ledger_scan;
 use witness::protocol::LedgerFinding;
 
-use super::workshop::data_bytes;
-use super::{CheckError, Damage, DiskLayout, Part, Workshop, read_contents, recover};
+use super::disk_copies::data_bytes;
+use super::{CheckError, Damage, DiskCopies, DiskLayout, Part, read_contents, recover};
 use crate::oracle::SectorSource;
 
 /// Checks copies of the disks of a machine, each with its name in results. `None`: the machine
@@ -31,12 +31,12 @@ pub fn check_machine(
             damage
         };
         let failed = |error: std::io::Error| CheckError::Suite(format!("disk {name}: {error}"));
-        let workshop = Workshop::new(data_bytes(*disk, &layout.file_system).map_err(failed)?)?;
-        let image = workshop.copy(name, *disk, &layout.file_system)?;
+        let copies = DiskCopies::new(data_bytes(*disk, &layout.file_system).map_err(failed)?)?;
+        let image = copies.copy(name, *disk, &layout.file_system)?;
         if let Some(damage) = recover(&image, None)?.damage {
             return Ok(Some(named(damage)));
         }
-        match read_contents(&workshop, &image, &layout)? {
+        match read_contents(&copies, &image, &layout)? {
             Ok(contents) => ledgers.push(contents.ledger),
             Err(damage) => return Ok(Some(named(damage))),
         }

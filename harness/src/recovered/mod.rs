@@ -7,18 +7,18 @@
 //! checks it. The checks of ledger and bank are those that the witness makes inside a guest.
 
 mod contents;
+mod disk_copies;
 mod file_system;
 mod layout;
 mod machine;
 mod partition_table;
-mod workshop;
 
 pub use contents::{Contents, read_contents};
+pub use disk_copies::DiskCopies;
 pub use file_system::{Recovery, recover, undo};
 pub use layout::DiskLayout;
 pub use machine::check_machine;
 pub use partition_table::check_partition_table;
-pub use workshop::Workshop;
 
 use std::io;
 use std::path::{Path, PathBuf};

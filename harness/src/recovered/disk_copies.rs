@@ -18,15 +18,15 @@ const RESERVE: u64 = 256 << 20;
 /// Bytes copied at a time.
 const CHUNK: u64 = 1 << 20;
 
-/// A directory for copies of disks, in memory if they fit there. It is removed when this is
+/// Copies of disks in a directory, in memory if they fit there. It is removed when this is
 /// dropped.
 #[derive(Debug)]
-pub struct Workshop {
+pub struct DiskCopies {
     dir: OwnedDir,
 }
 
-impl Workshop {
-    /// Makes a directory that can hold `bytes` bytes.
+impl DiskCopies {
+    /// Makes a directory that can hold `bytes` bytes of copies.
     ///
     /// # Errors
     /// The host allows no directory.
