@@ -14,10 +14,12 @@ pub(crate) mod stored;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use camino::Utf8Path;
 
-use crate::outcome::{ScenarioOutcome, Verdict};
+use crate::outcome::{EdgeOutcome, ScenarioOutcome, Verdict};
 use crate::real;
 use crate::scenario::{self, Scenario, Tier};
 use files::Files;
@@ -124,13 +126,30 @@ async fn judge_scenario(recheck: &mut Recheck, table: &[Scenario], ended: &Ended
         recheck.object(Verdict::Unknown, format!("{name}: {damage}"));
     }
     let mut judged = 0;
-    for edge in &outcome.edges {
+    for (edge, title) in outcome.edges.iter().zip(titles(&outcome.edges)) {
         for (verdict, line) in edge::judge_again(&files, edge).await {
             judged += usize::from(verdict == Verdict::Pass);
-            recheck.object(verdict, format!("{name} {}{line}", edge.name));
+            recheck.object(verdict, format!("{name} {title}{line}"));
         }
     }
     judged
+}
+
+/// What lines call each edge: its name, with a number if several cycles have an edge of that name.
+fn titles(edges: &[EdgeOutcome]) -> impl Iterator<Item = String> {
+    let mut all = BTreeMap::new();
+    for edge in edges {
+        *all.entry(&edge.name).or_insert(0) += 1;
+    }
+    let mut before = BTreeMap::new();
+    edges.iter().map(move |edge| {
+        let number = before.entry(&edge.name).or_insert(0);
+        *number += 1;
+        match all[&edge.name] {
+            1 => edge.name.clone(),
+            of => format!("{} ({number} of {of})", edge.name),
+        }
+    })
 }
 
 fn ending(outcome: &ScenarioOutcome) -> String {

@@ -214,6 +214,19 @@ async fn unchanged_evidence_passes_as_a_run_and_as_a_scenario() {
 }
 
 #[tokio::test]
+async fn edges_of_several_cycles_are_told_apart() {
+    let run = sound_run().await;
+    run.write_result(|outcome| outcome.edges.extend(outcome.edges.clone()));
+    let (recheck, _) = run.recheck().await;
+    let about = |edge: &str| {
+        let begins = |line: &&String| line.starts_with(&format!("{SCENARIO} {edge} system: exact"));
+        recheck.lines.iter().filter(begins).count()
+    };
+    let found = ["failback (1 of 2)", "failback (2 of 2)", "failback"].map(about);
+    assert_eq!(found, [1, 1, 0], "{:#?}", recheck.lines);
+}
+
+#[tokio::test]
 async fn evidence_whose_log_went_on_after_the_judgement_passes() {
     let run = sound_run().await;
     let mut writes = writes()[0].clone();
