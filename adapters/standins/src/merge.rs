@@ -6,6 +6,7 @@ use contract::{DiskId, PlatformError, PlatformErrorKind as Kind, VolumeId};
 use harness::tools;
 use inventory::{Volumes, merged_into};
 use serde_json::{Value, json};
+use tokio::sync::MutexGuard;
 
 use crate::boot::role;
 use crate::state::VolumeRecord;
@@ -16,8 +17,7 @@ const MERGE_WITHIN: Duration = Duration::from_secs(600);
 
 impl StandInSite {
     pub(crate) async fn merge(&self, top: &VolumeId, base: &VolumeId) -> Result<(), PlatformError> {
-        let _no_other_merge = self.merging.lock().await;
-        self.until_closed(base).await?;
+        let _no_other_merge = self.until_closed(base).await?;
         let (merged, top_record, base_record, running) = {
             let state = self.state.lock().await;
             let merged = merged_into(&*state, top, base).map_err(self.denied())?;
@@ -38,19 +38,22 @@ impl StandInSite {
         self.reparent(&merged, base, &base_record).await
     }
 
-    /// Waits until no export depends on `base`, which is about to be overwritten.
-    async fn until_closed(&self, base: &VolumeId) -> Result<(), PlatformError> {
+    /// Waits until no export depends on `base`, which is about to be overwritten. Until the guard is
+    /// dropped, none is opened and nothing else is merged. While it waits, others may open exports:
+    /// whoever reads a disk of the chain may need another one before it closes the first.
+    async fn until_closed(&self, base: &VolumeId) -> Result<MutexGuard<'_, ()>, PlatformError> {
         let mut closed = self.closed.subscribe();
         let wait = async {
             loop {
                 closed.borrow_and_update();
+                let merging = self.merging.lock().await;
                 let state = self.state.lock().await;
                 if !state.exports.values().any(|volume| state.chain(volume).contains(base)) {
-                    return;
+                    return merging;
                 }
-                drop(state);
+                drop((state, merging));
                 if closed.changed().await.is_err() {
-                    return;
+                    std::future::pending::<()>().await;
                 }
             }
         };

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::{
     Access, AccountRole, Bytes, ComponentKind, Firmware, GuestOs, MachineSpec, Network, Platform,
@@ -91,6 +92,29 @@ async fn a_disk_lies_in_its_datastore_and_snapshots_are_merged_into_it() {
     assert_eq!(site.files_of(&"web-system".into()).await, own);
     assert_eq!(site.volume_files().await.len(), 1);
     assert_eq!([read(&site, "web-system", 0).await, read(&site, "web-system", 65536).await], [2, 3]);
+    site.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_waits_for_the_readers_of_its_base_and_others_may_open_disks_meanwhile() {
+    let (site, _scratch) = site().await;
+    site.snapshot_machine(&"web".into()).await.unwrap();
+    let reader = site.export_volume(&"web-system".into(), Access::Read).await.unwrap();
+    let merging = {
+        let site = Arc::clone(&site);
+        tokio::spawn(async move { site.merge_snapshots(&"web".into()).await })
+    };
+    let open_another = async {
+        // Each lets the merge come to its wait.
+        for _ in 0..10 {
+            assert_eq!(read(&site, "web-system", 0).await, 0);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), open_another).await.expect("another reader is let in");
+    assert!(!merging.is_finished(), "the first reader is still there");
+    site.close_export(&reader.id).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), merging).await.expect("it goes on").unwrap().unwrap();
+    assert_eq!(site.machine(&"web".into()).await.unwrap().snapshots, 0);
     site.close().await.unwrap();
 }
 

@@ -1,15 +1,11 @@
 //! Jobs of the core: following one to its end.
 
-use std::time::Duration;
-
-use contract::{ErrorCode, JobId, JobState, JobView, StepState};
+use contract::{CoreError, ErrorCode, JobId, JobState, JobView, StepState};
 
 use crate::blame::ScenarioError;
 use crate::real::context::{ScenarioContext, json_name};
+use crate::real::job_limit::{Exceeded, FOLLOWED_FOR, JOB_WITHIN, JobLimit};
 use crate::rules::ids::JO_01;
-
-/// How long a job of the core may take.
-pub(crate) const JOB_WITHIN: Duration = Duration::from_secs(300);
 
 impl ScenarioContext {
     /// Waits until a job has ended well and shows each of its steps while it runs. `label` is the
@@ -17,12 +13,10 @@ impl ScenarioContext {
     /// `protect`.
     ///
     /// # Errors
-    /// The job failed, was cancelled or did not end in time (JO-01). All are the core's failure,
-    /// except that a platform made the job fail while a stand-in itself failed.
+    /// The job failed, was cancelled or stood still (JO-01). All are the core's failure, except that
+    /// a platform made the job fail while a stand-in itself failed. Or it went on for too long.
     pub(crate) async fn follow(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
-        let ended = tokio::time::timeout(JOB_WITHIN, self.show_until_end(label, job)).await;
-        let ended = ended
-            .map_err(|_| self.overdue(JO_01, label, &format!("job {job} did not end in {JOB_WITHIN:?}")))??;
+        let ended = self.show_until_end(label, job).await?;
         let kind = json_name(&ended.kind);
         for step in &ended.steps {
             self.trace(format!("{label}: {kind} step `{}` {}", step.name, json_name(&step.state)));
@@ -36,28 +30,53 @@ impl ScenarioContext {
     /// Waits until a job has ended, well or not.
     ///
     /// # Errors
-    /// It did not end in time (JO-01): the core's failure.
+    /// It stood still (JO-01), which is the core's failure, or went on for too long.
     pub(crate) async fn ended_job(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
-        let ends = async {
-            let mut view = self.core.job(job).await?;
-            while !view.state.ended() {
-                view = self.core.watch_job(job, view.revision).await?;
+        let mut limit = JobLimit::begin();
+        let mut view = self.within(&mut limit, label, job, self.core.job(job)).await?;
+        while !view.state.ended() {
+            view = self.within(&mut limit, label, job, self.core.watch_job(job, view.revision)).await?;
+        }
+        Ok(view)
+    }
+
+    /// Waits for the next view of a job within its limit.
+    async fn within(
+        &self,
+        limit: &mut JobLimit,
+        label: &str,
+        job: &JobId,
+        next: impl Future<Output = Result<JobView, CoreError>>,
+    ) -> Result<JobView, ScenarioError> {
+        match limit.within(next).await {
+            Ok(view) => {
+                let view = view?;
+                limit.saw(&view);
+                Ok(view)
             }
-            Ok(view)
-        };
-        let ended = tokio::time::timeout(JOB_WITHIN, ends).await;
-        ended.map_err(|_| self.overdue(JO_01, label, &format!("job {job} did not end in {JOB_WITHIN:?}")))?
+            Err(Exceeded::StoodStill) => {
+                let found = format!("job {job} has not ended and made no progress for {JOB_WITHIN:?}");
+                Err(self.overdue(JO_01, label, &found))
+            }
+            Err(Exceeded::StillAtWork) => {
+                let found = format!("{label}: job {job} still makes progress after {FOLLOWED_FOR:?}");
+                self.unknown(JO_01, found.clone());
+                Err(ScenarioError::Inconclusive(found))
+            }
+        }
     }
 
     /// Shows each step of a job as it runs, until the job has ended.
     async fn show_until_end(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
-        let mut view = self.core.job(job).await?;
+        let mut limit = JobLimit::begin();
+        let mut view = self.within(&mut limit, label, job, self.core.job(job)).await?;
         while !view.state.ended() {
             let running = view.steps.last().map(|step| step.name.clone());
             let shown = running.as_deref().map(|name| self.evidence.step(label, name));
             let steps = view.steps.len();
             while !view.state.ended() && view.steps.len() == steps {
-                view = self.core.watch_job(job, view.revision).await?;
+                let next = self.core.watch_job(job, view.revision);
+                view = self.within(&mut limit, label, job, next).await?;
                 let last = view.steps.last().and_then(|step| Some((step, step.progress?)));
                 if let Some((step, (done, total))) = last {
                     self.evidence.progress(label, &step.name, done.0, total.0, "bytes");
@@ -114,7 +133,7 @@ fn why_not_well(job: &JobView) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use contract::{CoreError, Direction, ItemId, JobKind, JobSubject, Timestamp};
+    use contract::{Direction, ItemId, JobKind, JobSubject, Timestamp};
 
     use super::*;
 

@@ -17,6 +17,7 @@ mod cycles;
 mod edge;
 mod environment;
 mod findings;
+mod job_limit;
 mod jobs;
 mod machine;
 mod moments;

@@ -156,11 +156,11 @@ pub(crate) async fn with_point<T>(
         return Err(ScenarioError::core(format!("{machine} runs on recovery point {} itself", point.id)));
     }
     let mut exports = Vec::new();
-    for (disk, volume) in &point.volumes {
-        let export = site.export_volume(volume, Access::Read).await;
-        exports.push(export.kept_by_core(&format!("disk {disk} of recovery point {}", point.id))?);
-    }
     let result = async {
+        for (disk, volume) in &point.volumes {
+            let export = site.export_volume(volume, Access::Read).await;
+            exports.push(export.kept_by_core(&format!("disk {disk} of recovery point {}", point.id))?);
+        }
         let mut files = Vec::new();
         for ((disk, volume), export) in point.volumes.iter().zip(&exports) {
             let raw = dir.join(format!("{disk}.point.raw"));
@@ -171,10 +171,14 @@ pub(crate) async fn with_point<T>(
         work(files).await
     }
     .await;
+    // Whatever happened: an export that stays open would keep the core from merging.
+    let mut closed = Ok(());
     for export in exports {
-        site.close_export(&export.id).await?;
+        closed = closed.and(site.close_export(&export.id).await);
     }
-    result
+    let value = result?;
+    closed?;
+    Ok(value)
 }
 
 /// The first image of a chain that the second reader can read; `Err` says why there is none.

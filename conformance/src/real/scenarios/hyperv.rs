@@ -27,7 +27,7 @@ use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::check_points_kept;
 use crate::real::edge::reprotect::{REVERSE_REPLICATE, Reprotect};
 use crate::real::edge::work::{AtWork, check_work};
-use crate::real::jobs::JOB_WITHIN;
+use crate::real::job_limit::JOB_WITHIN;
 use crate::real::machine::Running;
 use crate::real::refusals::Forbidden;
 use crate::real::script::{Script, Start};

@@ -29,7 +29,7 @@ use crate::outcome::{ScenarioOutcome, Speed};
 use crate::real::context::{BOOT_WITHIN, open_core};
 use crate::real::edge::measure::millis;
 use crate::real::environment::TestEnvironment;
-use crate::real::jobs::JOB_WITHIN;
+use crate::real::job_limit::JOB_WITHIN;
 use crate::real::scenario_run::ScenarioRun;
 use crate::real::script::{Script, Start};
 use crate::real::setup;

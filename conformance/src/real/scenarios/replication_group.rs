@@ -30,7 +30,7 @@ use crate::real::edge::planned_switchover::PlannedSwitchover;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::{failed_over_to, not_listed, wait_for_points};
 use crate::real::edge::work::{AtWork, check_work};
-use crate::real::jobs::JOB_WITHIN;
+use crate::real::job_limit::JOB_WITHIN;
 use crate::real::machine::Running;
 use crate::real::refusals::Forbidden;
 use crate::real::script::{Script, Start};
