@@ -429,6 +429,7 @@ mod tests {
             &["xtask", "report", "--last", "0"],
             &["xtask", "soak", "--cycles", "1"],
             &["xtask", "soak", "latest", "--cycles", "9"],
+            &["xtask", "soak", "latest", "--from", "0"],
             &["xtask", "bench", "--rounds", "0"],
             &["xtask", "dance"],
         ] {

@@ -15,7 +15,7 @@ use crate::{conformance, report};
 /// as well. Returns the exit code.
 pub fn command(root: &Utf8Path, arguments: &SoakArgs) -> Result<u8> {
     if let Some(run) = &arguments.run {
-        return judge(root, &report::find(run)?);
+        return judge(root, &report::find(run)?, arguments.from);
     }
     let dir = place(arguments.out.as_deref())?;
     let run = ConformanceArgs {
@@ -32,7 +32,7 @@ pub fn command(root: &Utf8Path, arguments: &SoakArgs) -> Result<u8> {
     if code > SLOW {
         return Ok(code);
     }
-    let judged = judge(root, &dir)?;
+    let judged = judge(root, &dir, arguments.from)?;
     // Each cycle has to leave its own evidence, whatever its machines are called. Simulated ones
     // store no disks.
     let on_guests = scenarios::of(&scenarios::all()?, TierChoice::Real);
@@ -43,8 +43,10 @@ pub fn command(root: &Utf8Path, arguments: &SoakArgs) -> Result<u8> {
     Ok([judged, again, code].into_iter().find(|code| *code != 0).unwrap_or_default())
 }
 
-fn judge(root: &Utf8Path, dir: &Utf8Path) -> Result<u8> {
-    Suite::without_guests(root)?.verdict(&["soak", dir.as_str()])
+fn judge(root: &Utf8Path, dir: &Utf8Path, from: Option<u32>) -> Result<u8> {
+    let from = from.map(|cycle| format!("--from={cycle}"));
+    let arguments: Vec<_> = ["soak", dir.as_str()].into_iter().chain(from.as_deref()).collect();
+    Suite::without_guests(root)?.verdict(&arguments)
 }
 
 /// The directory of a run that is made now.

@@ -201,6 +201,9 @@ enum Command {
     Soak {
         /// The directory of a run or of one scenario.
         dir: Utf8PathBuf,
+        /// The first cycle of which growth is judged.
+        #[arg(long)]
+        from: Option<u32>,
     },
     /// Writes the certificate of a run and verifies it.
     Certificate {
@@ -268,7 +271,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
         Command::CrashStates { dir, samples, seed } => {
             crash_states_command::run(dir, Sampling { most: *samples, seed: *seed })
         }
-        Command::Soak { dir } => soak::run(dir),
+        Command::Soak { dir, from } => soak::run(dir, *from),
         Command::Pack { dir } => evidence_command::pack(dir),
         Command::Variants { names, rule } => judge_variants(names, rule.as_deref()),
         Command::GuestMutants => {

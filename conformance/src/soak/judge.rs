@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table};
 
 use super::CYCLES;
 use super::cycle_log::{CycleLine, Edges};
-use super::series::{FEWEST, Series, Trend, Unit, tolerated};
+use super::series::{FEWEST, Series, Trend, Unit, WarmUp, tolerated};
 use super::usage::Usage;
 use crate::foreign_files;
 use crate::outcome::Verdict;
@@ -20,20 +20,22 @@ use crate::report;
 const MOST: usize = 4096;
 
 /// Judges every scenario in `dir`, the directory of a run or of one scenario, that ran several
-/// cycles, and prints a line for each quantity.
+/// cycles, and prints a line for each quantity. Growth is judged from cycle `from` on, by default
+/// after a tenth of all.
 ///
 /// Returns 1 if a scenario failed; 3 if one is unknown or has too few cycles, or an edge is not
 /// exact or not known to be; 2 if something grows; otherwise 0.
 ///
 /// # Errors
 /// There is no evidence, or it cannot be read.
-pub fn run(dir: &Utf8Path) -> Result<u8> {
+pub fn run(dir: &Utf8Path, from: Option<u32>) -> Result<u8> {
+    let warm_up = from.map_or(WarmUp::Tenth, WarmUp::Before);
     let mut whole = Findings::default();
     for stored in stored::find(dir)? {
         match stored {
             Stored::Ended(ended) => {
                 if ended.dir.join(CYCLES).exists() {
-                    whole.add(scenario(&ended)?);
+                    whole.add(scenario(&ended, warm_up)?);
                 }
             }
             Stored::Unfinished { name, why } => {
@@ -77,7 +79,7 @@ impl Findings {
 }
 
 /// Judges a scenario by its lines and by its own verdict.
-fn scenario(ended: &Ended) -> Result<Findings> {
+fn scenario(ended: &Ended, warm_up: WarmUp) -> Result<Findings> {
     let path = ended.dir.join(CYCLES);
     let text = foreign_files::read(&path).with_context(|| format!("read {path}"))?;
     let lines = parse(&text).with_context(|| format!("understand {path}"))?;
@@ -94,7 +96,7 @@ fn scenario(ended: &Ended) -> Result<Findings> {
             Some(seed) => format!("{}, seed {seed}", ended.outcome.name),
             None => ended.outcome.name.clone(),
         };
-        all.add(machine(&name, &own)?);
+        all.add(machine(&name, &own, warm_up)?);
     }
     Ok(all)
 }
@@ -105,7 +107,7 @@ fn parse(text: &[u8]) -> Result<Vec<CycleLine>> {
 }
 
 /// Judges the cycles over the same machines.
-fn machine(name: &str, lines: &[&CycleLine]) -> Result<Findings> {
+fn machine(name: &str, lines: &[&CycleLine], warm_up: WarmUp) -> Result<Findings> {
     ensure!(lines.len() <= MOST, "{name}: at most {MOST} cycles can be judged");
     let edges = lines.iter().fold(Edges::default(), |all, line| all.and(line.edges));
     println!(
@@ -115,18 +117,20 @@ fn machine(name: &str, lines: &[&CycleLine]) -> Result<Findings> {
         edges.exact,
         edges.judged
     );
+    if let WarmUp::Before(cycle) = warm_up {
+        println!("  growth from cycle {cycle} on");
+    }
     let mut findings = Findings { verdict: completeness(lines), ..Findings::default() };
+    let mut too_few = false;
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header(["quantity", "mean", "growth in a cycle", "95 % interval", ""]);
     for series in all_series(lines) {
-        let judged = series.judge();
+        let judged = series.judge(warm_up);
         findings.series += 1;
         findings.growing += usize::from(series.counts && judged.trend == Trend::Grows);
         findings.undecided += usize::from(series.counts && judged.trend == Trend::Undecided);
-        if judged.trend == Trend::TooFew {
-            findings.verdict = findings.verdict.and(Verdict::Unknown);
-        }
+        too_few |= judged.trend == Trend::TooFew;
         let percent = |share: f64| format!("{:+.3} %", 100.0 * share);
         let [growth, interval] = match judged.growth {
             Some(growth) => {
@@ -142,14 +146,17 @@ fn machine(name: &str, lines: &[&CycleLine]) -> Result<Findings> {
             &judged.trend.to_string(),
         ]);
     }
+    if too_few {
+        findings.verdict = findings.verdict.and(Verdict::Unknown);
+    }
     for column in 1..4 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     println!("{}", table.trim_fmt());
-    if lines.len() < FEWEST {
-        println!("  {FEWEST} cycles are the fewest that can be judged");
+    if too_few {
+        println!("  {FEWEST} cycles are the fewest that can be judged, those that are left out not counted");
     }
     Ok(findings)
 }
@@ -167,10 +174,9 @@ fn completeness(lines: &[&CycleLine]) -> Verdict {
 fn all_series(lines: &[&CycleLine]) -> Vec<Series> {
     let of = |value: fn(&CycleLine) -> u64| lines.iter().map(|line| value(line) as f64).collect::<Vec<_>>();
     let run = of(|line| line.disk.run);
-    let added = run.windows(2).map(|pair| (pair[1] - pair[0]).max(0.0)).collect();
     let mut all = vec![
         Series::new("time by the clock, not judged", Unit::Milliseconds, of(|line| line.ms)).only_shown(),
-        Series::new("disk that a cycle adds to the evidence", Unit::Bytes, added),
+        Series::of_sums("disk that a cycle adds to the evidence", Unit::Bytes, &run),
         Series::new("disk of the core's state", Unit::Bytes, of(|line| line.disk.core)),
     ];
     let kinds: BTreeSet<_> = lines.iter().flat_map(|line| line.processes.keys()).collect();
@@ -179,9 +185,9 @@ fn all_series(lines: &[&CycleLine]) -> Vec<Series> {
             let value = |line: &&CycleLine| line.processes.get(kind).map_or(0, value) as f64;
             lines.iter().map(value).collect::<Vec<_>>()
         };
-        let each = of(|usage| usage.processor).windows(2).map(|pair| (pair[1] - pair[0]).max(0.0)).collect();
+        let processor = of(|usage| usage.processor);
         all.extend([
-            Series::new(format!("{kind}: processor time of a cycle"), Unit::Milliseconds, each),
+            Series::of_sums(format!("{kind}: processor time of a cycle"), Unit::Milliseconds, &processor),
             Series::new(format!("{kind}: memory"), Unit::Bytes, of(|usage| usage.resident)),
             Series::new(format!("{kind}: open files"), Unit::Pieces, of(|usage| usage.files)),
             Series::new(format!("{kind}: threads"), Unit::Pieces, of(|usage| usage.threads)),
@@ -222,7 +228,7 @@ mod tests {
     }
 
     fn judged(lines: &[CycleLine]) -> Findings {
-        machine("test", &lines.iter().collect::<Vec<_>>()).expect("it can be judged")
+        machine("test", &lines.iter().collect::<Vec<_>>(), WarmUp::Tenth).expect("it can be judged")
     }
 
     #[test]

@@ -10,8 +10,15 @@ const TOLERATED: f64 = 0.001;
 /// Growth of memory and disk by so many bytes in each cycle is tolerated too: a core keeps the
 /// records of its jobs.
 const TOLERATED_BYTES: f64 = 32.0 * 1024.0;
-/// The share of the first values that are left out: caches fill and pools of threads start.
-const WARM_UP: f64 = 0.1;
+
+/// Which of the first cycles are left out, in which caches fill and pools of threads start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WarmUp {
+    /// A tenth of all.
+    Tenth,
+    /// All before this one.
+    Before(u32),
+}
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +35,8 @@ pub(super) struct Series {
     pub(super) unit: Unit,
     /// One value for each cycle, in order.
     pub(super) values: Vec<f64>,
+    /// The cycle of the first value.
+    first: u32,
     /// Whether growth of it counts. What other programs of the host change is only shown.
     pub(super) counts: bool,
 }
@@ -55,7 +64,13 @@ pub(super) struct Judged {
 
 impl Series {
     pub(super) fn new(name: impl Into<String>, unit: Unit, values: Vec<f64>) -> Self {
-        Self { name: name.into(), unit, values, counts: true }
+        Self { name: name.into(), unit, values, first: 1, counts: true }
+    }
+
+    /// A quantity that is known as a sum over all cycles so far.
+    pub(super) fn of_sums(name: impl Into<String>, unit: Unit, sums: &[f64]) -> Self {
+        let values = sums.windows(2).map(|pair| (pair[1] - pair[0]).max(0.0)).collect();
+        Self { first: 2, ..Self::new(name, unit, values) }
     }
 
     /// The same, if growth of it is only shown.
@@ -64,9 +79,13 @@ impl Series {
     }
 
     /// Judges it without its first values.
-    pub(super) fn judge(&self) -> Judged {
-        let warm = ((self.values.len() as f64 * WARM_UP).ceil() as usize).min(self.values.len());
-        let values = &self.values[warm..];
+    pub(super) fn judge(&self, warm_up: WarmUp) -> Judged {
+        let count = self.values.len();
+        let left_out = match warm_up {
+            WarmUp::Tenth => count.div_ceil(10),
+            WarmUp::Before(cycle) => cycle.saturating_sub(self.first) as usize,
+        };
+        let values = &self.values[left_out.min(count)..];
         let mean = mean(values);
         let growth = slope(values).map(|slope| relative(slope, mean));
         let tolerated = match self.unit {
@@ -105,8 +124,8 @@ fn relative(slope: Slope, mean: f64) -> Slope {
     Slope { per_step: share(slope.per_step), low: share(slope.low), high: share(slope.high) }
 }
 
-/// The fewest cycles that can be judged, the first ones and the one without a difference included.
-pub(super) const FEWEST: usize = FEWEST_FOR_SLOPE + 2;
+/// The fewest cycles that can be judged: one more than values, because of sums.
+pub(super) const FEWEST: usize = FEWEST_FOR_SLOPE + 1;
 
 impl fmt::Display for Trend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,19 +153,19 @@ mod tests {
 
     #[test]
     fn a_leak_is_found_and_noise_is_not() {
-        assert_eq!(series(100, 0.0).judge().trend, Trend::Flat);
-        assert_eq!(series(100, 0.0004).judge().trend, Trend::Flat);
-        assert_eq!(series(100, 0.003).judge().trend, Trend::Grows);
-        assert_eq!(series(12, 0.0).judge().trend, Trend::Undecided);
-        assert_eq!(series(12, 0.2).judge().trend, Trend::Grows);
-        assert_eq!(series(5, 0.2).judge().trend, Trend::TooFew);
-        assert_eq!(Series::new("none", Unit::Bytes, Vec::new()).judge().trend, Trend::TooFew);
+        assert_eq!(series(100, 0.0).judge(WarmUp::Tenth).trend, Trend::Flat);
+        assert_eq!(series(100, 0.0004).judge(WarmUp::Tenth).trend, Trend::Flat);
+        assert_eq!(series(100, 0.003).judge(WarmUp::Tenth).trend, Trend::Grows);
+        assert_eq!(series(12, 0.0).judge(WarmUp::Tenth).trend, Trend::Undecided);
+        assert_eq!(series(12, 0.2).judge(WarmUp::Tenth).trend, Trend::Grows);
+        assert_eq!(series(5, 0.2).judge(WarmUp::Tenth).trend, Trend::TooFew);
+        assert_eq!(Series::new("none", Unit::Bytes, Vec::new()).judge(WarmUp::Tenth).trend, Trend::TooFew);
     }
 
     #[test]
     fn the_records_of_a_few_jobs_are_no_leak() {
         let memory = |each: u32| (0..60).map(|cycle| f64::from(4 << 20) + f64::from(each * cycle)).collect();
-        let trend = |each| Series::new("memory", Unit::Bytes, memory(each)).judge().trend;
+        let trend = |each| Series::new("memory", Unit::Bytes, memory(each)).judge(WarmUp::Tenth).trend;
         assert_eq!((trend(20 << 10), trend(40 << 10)), (Trend::Flat, Trend::Grows));
     }
 
@@ -155,7 +174,7 @@ mod tests {
         let files = |leak: bool| {
             let value =
                 |cycle: u32| f64::from(40 + u32::from(cycle.is_multiple_of(3)) + u32::from(leak) * cycle);
-            Series::new("files", Unit::Pieces, (0..30).map(value).collect()).judge().trend
+            Series::new("files", Unit::Pieces, (0..30).map(value).collect()).judge(WarmUp::Tenth).trend
         };
         assert_eq!(files(true), Trend::Grows);
         assert_eq!(files(false), Trend::Flat);
@@ -164,8 +183,29 @@ mod tests {
     #[test]
     fn a_start_that_warms_up_and_a_constant_are_flat() {
         let warm = |cycle: u32| if cycle < 4 { f64::from(cycle) } else { 10.0 + f64::from(cycle % 2) };
-        assert_eq!(Series::new("warm", Unit::Pieces, (0..60).map(warm).collect()).judge().trend, Trend::Flat);
-        let zeroes = Series::new("zeroes", Unit::Bytes, vec![0.0; 20]).judge();
+        assert_eq!(
+            Series::new("warm", Unit::Pieces, (0..60).map(warm).collect()).judge(WarmUp::Tenth).trend,
+            Trend::Flat
+        );
+        let zeroes = Series::new("zeroes", Unit::Bytes, vec![0.0; 20]).judge(WarmUp::Tenth);
         assert_eq!((zeroes.trend, zeroes.growth.map(|growth| growth.high)), (Trend::Flat, Some(0.0)));
+    }
+
+    #[test]
+    fn what_fills_up_and_stays_full_is_flat_from_then_on() {
+        let filling = |cycle: u32| f64::from(cycle.min(13)) + f64::from(cycle % 2) / 100.0;
+        let series = Series::new("ring", Unit::Milliseconds, (1..=40).map(filling).collect());
+        assert_eq!(series.judge(WarmUp::Tenth).trend, Trend::Grows);
+        assert_eq!(series.judge(WarmUp::Before(13)).trend, Trend::Flat);
+        assert_eq!(series.judge(WarmUp::Before(38)).trend, Trend::TooFew);
+        assert_eq!(series.judge(WarmUp::Before(900)).trend, Trend::TooFew);
+    }
+
+    #[test]
+    fn a_sum_begins_with_the_second_cycle() {
+        let sums = [5.0, 9.0, 12.0, 14.0, 15.0, 15.0, 15.0, 15.0];
+        let series = Series::of_sums("time", Unit::Milliseconds, &sums);
+        assert_eq!(series.values, [4.0, 3.0, 2.0, 1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(series.judge(WarmUp::Before(3)).mean, 1.0, "the second cycle is left out");
     }
 }

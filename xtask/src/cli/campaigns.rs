@@ -79,6 +79,9 @@ pub struct SoakArgs {
     /// How many cycles
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(2..=4096))]
     pub cycles: u32,
+    /// The first cycle of which growth is judged [default: after a tenth of them]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=4096))]
+    pub from: Option<u32>,
     /// Test this core, as with `conformance`
     #[arg(long, value_name = "CMD|unix:PATH")]
     pub core: Option<String>,
