@@ -1,5 +1,6 @@
 //! Every recovery point that an item lists, and not only the one that a failover uses.
 
+use camino::Utf8PathBuf;
 use contract::{ItemView, RecoveryPoint};
 use harness::oracle::{RawSource, SectorSource};
 use harness::recovered::check_machine;
@@ -15,8 +16,11 @@ use crate::rules::ids::FX_30;
 /// FX-30: reads every recovery point that the item lists below the core, and judges it by the
 /// source's write order, by its time, and by what a machine would find on its disks.
 ///
+/// A point that cannot be read or judged makes the rule unknown and hides nothing else that the edge
+/// found.
+///
 /// # Errors
-/// The host, a stand-in or a tool failed.
+/// Evidence cannot be stored.
 pub(crate) async fn judge_every_point(edge: Edge<'_>, item: &ItemView) -> Result<(), ScenarioError> {
     let context = edge.context();
     let label = edge.name().as_str();
@@ -40,8 +44,14 @@ async fn judge_one(edge: Edge<'_>, number: u64, point: &RecoveryPoint) -> Result
     std::fs::create_dir_all(&dir).map_err(harness::Error::file(&dir))?;
     let read = async |files: Vec<PointFiles>| {
         let disks = pair(edge, point, &files)?;
-        let damage = damage(&disks, context.shape).await?;
-        Ok((place(edge, disks).await?, damage))
+        let images = disks.iter().map(|disk| (disk.name.clone(), disk.recovered.clone())).collect();
+        let machine = place(edge, disks).await?;
+        // What the guest never wrote needs no further reason, and a checker may fail on it.
+        let damage = match machine.objection() {
+            None => damage(images, context.shape).await?,
+            Some(_) => None,
+        };
+        Ok((machine, damage))
     };
     let objection = match with_point(&context.recovery, point, &dir, read).await {
         Ok((machine, damage)) => {
@@ -52,7 +62,7 @@ async fn judge_one(edge: Edge<'_>, number: u64, point: &RecoveryPoint) -> Result
             // The core is not to blame for damage in a state that the guest itself wrote.
             let damage = damage.filter(|_| objection.is_none());
             if let Some(why) = machine.unknown().or(damage) {
-                context.findings().rules.unknown(FX_30, format!("recovery point {}: {why}", point.id));
+                context.unknown(FX_30, format!("recovery point {}: {why}", point.id));
                 return Ok(());
             }
             objection
@@ -64,6 +74,10 @@ async fn judge_one(edge: Edge<'_>, number: u64, point: &RecoveryPoint) -> Result
                 return Ok(());
             }
             Some(why)
+        }
+        Err(ScenarioError::Inconclusive(why)) => {
+            context.unknown(FX_30, format!("recovery point {}: {why}", point.id));
+            return Ok(());
         }
         Err(other) => return Err(other),
     };
@@ -105,10 +119,12 @@ async fn place(edge: Edge<'_>, disks: Vec<DiskUnderTest>) -> Result<JudgedMachin
 
 /// What a machine that is started from a point would find damaged: its file systems, the ledger or
 /// the bank. It is checked on copies, without booting.
-async fn damage(disks: &[DiskUnderTest], shape: &'static Shape) -> Result<Option<String>, ScenarioError> {
-    let files: Vec<_> = disks.iter().map(|disk| (disk.name.clone(), disk.recovered.clone())).collect();
+async fn damage(
+    images: Vec<(String, Utf8PathBuf)>,
+    shape: &'static Shape,
+) -> Result<Option<String>, ScenarioError> {
     let check = move || {
-        let opened: Result<Vec<_>, _> = files
+        let opened: Result<Vec<_>, _> = images
             .iter()
             .map(|(name, raw)| RawSource::open(raw.as_std_path()).map(|disk| (name.as_str(), disk)))
             .collect();
