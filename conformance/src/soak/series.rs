@@ -194,10 +194,10 @@ mod tests {
     #[test]
     fn what_fills_up_and_stays_full_is_flat_from_then_on() {
         let filling = |cycle: u32| f64::from(cycle.min(13)) + f64::from(cycle % 2) / 100.0;
-        let series = Series::new("ring", Unit::Milliseconds, (1..=40).map(filling).collect());
+        let series = Series::new("ring", Unit::Milliseconds, (1..=20).map(filling).collect());
         assert_eq!(series.judge(WarmUp::Tenth).trend, Trend::Grows);
         assert_eq!(series.judge(WarmUp::Before(13)).trend, Trend::Flat);
-        assert_eq!(series.judge(WarmUp::Before(38)).trend, Trend::TooFew);
+        assert_eq!(series.judge(WarmUp::Before(18)).trend, Trend::TooFew);
         assert_eq!(series.judge(WarmUp::Before(900)).trend, Trend::TooFew);
     }
 
