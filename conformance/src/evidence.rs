@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -94,12 +94,6 @@ impl Evidence {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// How the host's clock was set since the scenario began; `None` if it was not.
-    #[must_use]
-    pub fn clock_set(&self) -> Option<String> {
-        clock_set(self.began_at, jiff::Timestamp::now(), self.began.elapsed())
-    }
-
     /// A path inside the directory, as results name it.
     #[must_use]
     pub fn relative(&self, path: &Utf8Path) -> String {
@@ -178,22 +172,6 @@ impl Evidence {
     }
 }
 
-/// Most milliseconds that two readings of the clocks may be apart, and the part of the time by
-/// which a clock may be slowed or sped up on purpose.
-const READ_WITHIN_MS: i64 = 2_000;
-const CORRECTED_BY: i64 = 500;
-
-/// How a clock was set that showed `began` and then `now`, while `elapsed` went by.
-fn clock_set(began: jiff::Timestamp, now: jiff::Timestamp, elapsed: Duration) -> Option<String> {
-    let elapsed = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
-    let step = now.as_millisecond().saturating_sub(began.as_millisecond()).saturating_sub(elapsed);
-    let way = if step < 0 { "back" } else { "forward" };
-    (step.saturating_abs() > READ_WITHIN_MS + elapsed / CORRECTED_BY).then(|| {
-        let seconds = step.unsigned_abs() as f64 / 1000.0;
-        format!("the host's clock was set {way} by {seconds:.1} s meanwhile, so that no time can be judged")
-    })
-}
-
 /// When the scenario whose evidence is in `dir` began; `None` if its start mark does not say.
 #[must_use]
 pub fn began(dir: &Utf8Path) -> Option<jiff::Timestamp> {
@@ -267,23 +245,5 @@ impl Drop for StepGuard<'_> {
     fn drop(&mut self) {
         let state = if self.done { "done" } else { "failed" };
         self.evidence.report(self.edge, self.step, state, None);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_clock_that_was_set_is_noticed() {
-        let began = jiff::Timestamp::from_second(1_000_000).expect("a time");
-        let minute = Duration::from_secs(60);
-        let after = |seconds: i64| {
-            let now = jiff::Timestamp::from_second(1_000_000 + seconds).expect("a time");
-            clock_set(began, now, minute)
-        };
-        assert_eq!((after(60), after(61), after(59)), (None, None, None));
-        assert!(after(60 - 3600).is_some_and(|why| why.contains("back by 3600.0 s")));
-        assert!(after(60 + 7).is_some_and(|why| why.contains("forward by 7.0 s")));
     }
 }

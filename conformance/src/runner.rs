@@ -10,6 +10,7 @@ use tracing::Instrument as _;
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
+use crate::host_watch::HostWatch;
 use crate::outcome::{EdgeOutcome, RuleOutcome, ScenarioOutcome, Verdict};
 use crate::packed::{self, Compacted};
 use crate::real::{self, ScenarioRun};
@@ -32,15 +33,12 @@ async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutc
     let run = RunContext::from_environment()?;
     let evidence = Arc::new(Evidence::begin(&run, &scenario.name)?);
     keep_log(&evidence)?;
+    let watch = HostWatch::begin().context("watch the host's clocks")?;
     let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, run.mutant.clone());
     let span = tracing::info_span!("scenario", scenario = scenario.name);
     let whole = open_and_run(&run, scenario, &evidence, &mut outcome);
     let error = whole.instrument(span).await;
-    let error = match evidence.clock_set() {
-        // Recovery points have times of the host's clock.
-        Some(why) => Some(without_blame(&mut outcome, why)),
-        None => error,
-    };
+    let error = unless_excused(&mut outcome, watch.end(), error);
     note_promises(&mut outcome, &scenario.promises, error.as_ref());
     conclude(&mut outcome, error);
     let rounds = scenario.rounds(run.cycles);
@@ -133,11 +131,8 @@ async fn run_and_close(
     };
     scenario.record(outcome).await;
     let ends = scenario.unexplained_ends().await;
-    let error = match ends.iter().map(|end| end.error.to_string()).reduce(|all, end| format!("{all}; {end}"))
-    {
-        Some(ends) => Some(without_blame(outcome, also(ends, error))),
-        None => error,
-    };
+    let ends = ends.iter().map(|end| end.error.to_string()).reduce(|all, end| format!("{all}; {end}"));
+    let error = unless_excused(outcome, ends, error);
     let failed = error.is_some() || outcome.rules.iter().any(|rule| rule.score.verdict() > Verdict::Pass);
     match scenario.close(failed).await {
         Err(close_error) if error.is_none() => {
@@ -188,13 +183,20 @@ fn note_promises(outcome: &mut ScenarioOutcome, promises: &[RuleId], error: Opti
     outcome.rules.sort_by_key(|rule| rule.id);
 }
 
-/// Why a scenario says nothing if processes ended that nobody had asked to: these `ends`, and the
-/// reason for which it was inconclusive already.
-fn also(ends: String, error: Option<ScenarioError>) -> String {
-    match error {
-        Some(ScenarioError::Inconclusive(why)) => format!("{ends}; {why}"),
-        _ => ends,
-    }
+/// The error of a scenario that ended with `error`. An `excuse` says what may be the reason for all
+/// that was found in it, and not the core: processes ended that nobody had asked to, or no time can
+/// be judged. Then the scenario is inconclusive, also if nothing was found broken.
+fn unless_excused(
+    outcome: &mut ScenarioOutcome,
+    excuse: Option<String>,
+    error: Option<ScenarioError>,
+) -> Option<ScenarioError> {
+    let why = match (excuse, error) {
+        (None, error) => return error,
+        (Some(excuse), Some(ScenarioError::Inconclusive(why))) => format!("{excuse}; {why}"),
+        (Some(excuse), _) => excuse,
+    };
+    Some(without_blame(outcome, why))
 }
 
 /// Takes back what was found broken in a run of which `why` may be the reason, and not the core.
@@ -304,29 +306,46 @@ mod tests {
         assert_eq!(with_promises(rules, None).verdict, Verdict::Pass);
     }
 
+    /// The outcome of a scenario for which there is this excuse.
+    fn excused(rules: RuleLog, excuse: &str, error: Option<ScenarioError>) -> ScenarioOutcome {
+        let mut outcome = judged(rules);
+        let error = unless_excused(&mut outcome, Some(excuse.to_owned()), error);
+        conclude(&mut outcome, error);
+        outcome
+    }
+
     #[test]
-    fn nobody_is_to_blame_while_the_clock_was_set() {
+    fn nobody_is_to_blame_while_no_time_can_be_judged() {
         let mut rules = RuleLog::default();
         rules.check(FO_04, false, "the point is an hour old");
-        let mut outcome = judged(rules);
-        let error = without_blame(&mut outcome, "the clock was set".to_owned());
-        conclude(&mut outcome, Some(error));
+        let overdue = Some(ScenarioError::core("job 7 did not end in 300s"));
+        let outcome = excused(rules, "the clock was set", overdue);
         assert_eq!((outcome.verdict, outcome.why.as_str()), (Verdict::Unknown, "the clock was set"));
         assert!(outcome.rules[0].found.contains("an hour old; the clock"), "{}", outcome.rules[0].found);
+    }
+
+    #[test]
+    fn nothing_passes_while_no_time_can_be_judged() {
+        let mut rules = RuleLog::default();
+        rules.check(FO_04, true, "the point is a second old");
+        let outcome = excused(rules.clone(), "the suite stood still", None);
+        assert_eq!((outcome.verdict, outcome.why.as_str()), (Verdict::Unknown, "the suite stood still"));
+        let mut outcome = judged(rules);
+        let error = unless_excused(&mut outcome, None, None);
+        conclude(&mut outcome, error);
+        assert_eq!(outcome.verdict, Verdict::Pass);
     }
 
     #[test]
     fn nobody_is_to_blame_after_an_end_that_nobody_asked_for() {
         let mut rules = RuleLog::default();
         rules.check(FO_04, false, "the target is off");
-        let mut outcome = judged(rules);
         let died = Some(ScenarioError::inconclusive("the guest died"));
-        let error = without_blame(&mut outcome, also("QEMU crashed".to_owned(), died));
-        conclude(&mut outcome, Some(error));
+        let outcome = excused(rules.clone(), "QEMU crashed", died);
         assert_eq!(outcome.verdict, Verdict::Unknown);
         assert_eq!(outcome.why, "QEMU crashed; the guest died");
-        let blamed = also("QEMU crashed".to_owned(), Some(ScenarioError::core("both sides run")));
-        assert_eq!(blamed, "QEMU crashed", "what the core is blamed for is no reason");
+        let blamed = excused(rules, "QEMU crashed", Some(ScenarioError::core("both sides run")));
+        assert_eq!(blamed.why, "QEMU crashed", "what the core is blamed for is no reason");
     }
 
     #[test]
