@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::io::AsyncReadExt;
@@ -29,9 +30,14 @@ pub struct Serial {
 struct ConsoleState {
     gave_up: Option<String>,
     started: bool,
-    /// How often the kernel complained that it does not get to run, and the last such line.
-    complaints: u64,
-    last_complaint: Option<String>,
+    last_complaint: Option<Complaint>,
+}
+
+/// A complaint of the guest's kernel that it does not get to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Complaint {
+    pub(crate) line: String,
+    pub(crate) heard: Instant,
 }
 
 impl Serial {
@@ -69,11 +75,10 @@ impl Serial {
         self.until(|state| state.started.then_some(())).await;
     }
 
-    /// How often the guest's kernel has complained that it does not get to run, and the last such
-    /// line.
-    pub(crate) fn complaints(&self) -> (u64, Option<String>) {
-        let state = self.state.borrow();
-        (state.complaints, state.last_complaint.clone())
+    /// The last complaint of the guest's kernel that it does not get to run; `None` if there was
+    /// none.
+    pub(crate) fn last_complaint(&self) -> Option<Complaint> {
+        self.state.borrow().last_complaint.clone()
     }
 
     async fn until<T>(&self, wanted: impl Fn(&ConsoleState) -> Option<T>) -> T {
@@ -102,8 +107,7 @@ fn record_line(line: &[u8], sender: &watch::Sender<ConsoleState>) {
     sender.send_if_modified(|state| {
         let changed = (gave_up && state.gave_up.is_none()) || (started && !state.started) || complains;
         if complains {
-            state.complaints += 1;
-            state.last_complaint = Some(line.trim().to_owned());
+            state.last_complaint = Some(Complaint { line: line.trim().to_owned(), heard: Instant::now() });
         }
         if gave_up {
             state.gave_up.get_or_insert_with(|| line.trim().to_owned());
@@ -129,11 +133,12 @@ mod tests {
     use super::*;
 
     /// What a console with this text says.
-    fn console(text: &str) -> (Option<String>, bool, u64, Option<String>) {
+    fn console(text: &str) -> (Option<String>, bool, Option<String>) {
         let (sender, state) = watch::channel(ConsoleState::default());
         text.split('\n').for_each(|line| record_line(line.as_bytes(), &sender));
         let state = state.borrow();
-        (state.gave_up.clone(), state.started, state.complaints, state.last_complaint.clone())
+        let complaint = state.last_complaint.as_ref().map(|complaint| complaint.line.clone());
+        (state.gave_up.clone(), state.started, complaint)
     }
 
     #[test]
@@ -142,7 +147,7 @@ mod tests {
                     [   41.880020] Modules linked in: ata_piix(+)\r\n\
                     [   69.880015] watchdog: BUG: soft lockup - CPU#0 stuck for 48s! [swapper/0:1]\r\n";
         let last = "[   69.880015] watchdog: BUG: soft lockup - CPU#0 stuck for 48s! [swapper/0:1]";
-        assert_eq!(console(text), (None, false, 2, Some(last.to_owned())));
+        assert_eq!(console(text), (None, false, Some(last.to_owned())));
     }
 
     #[test]
@@ -150,8 +155,8 @@ mod tests {
         let text = "ROUNDTRIP-NO-ROOT drivers: none: no disk carries the root file system\r\n\
                     [    4.031009] Kernel panic - not syncing: Attempted to kill init!\r\n";
         let first = "ROUNDTRIP-NO-ROOT drivers: none: no disk carries the root file system";
-        assert_eq!(console(text), (Some(first.to_owned()), false, 0, None));
-        assert_eq!(console("ROUNDTRIP-STARTED\r\n"), (None, true, 0, None));
-        assert_eq!(console(""), (None, false, 0, None));
+        assert_eq!(console(text), (Some(first.to_owned()), false, None));
+        assert_eq!(console("ROUNDTRIP-STARTED\r\n"), (None, true, None));
+        assert_eq!(console(""), (None, false, None));
     }
 }

@@ -36,15 +36,23 @@ impl Work {
         }
     }
 
-    /// The same, unless the guest stood still before. `starved` says whether its host kept it from
-    /// running.
-    fn after(self, longest: Option<Silence>, starved: impl FnOnce() -> Option<String>) -> Self {
-        match longest {
-            Some(silence) if self == Self::GoesOn && silence.lasted > LONGEST_SILENCE => match starved() {
-                Some(why) => Self::Starved(format!("{silence}; {why}")),
-                None => Self::Stopped(silence.to_string()),
-            },
-            _ => self,
+    /// The same, unless the guest stood still before, for longer than [`LONGEST_SILENCE`] each
+    /// time. `starved` says whether its host kept it from running meanwhile. What explains one
+    /// silence does not excuse another.
+    fn after(self, silences: &[Silence], starved: impl Fn(&Silence) -> Option<String>) -> Self {
+        if matches!(self, Self::Stopped(_)) {
+            return self;
+        }
+        let mut excuse = None;
+        for silence in silences {
+            match starved(silence) {
+                Some(why) => excuse = Some(format!("{silence}; {why}")),
+                None => return Self::Stopped(silence.to_string()),
+            }
+        }
+        match (self, excuse) {
+            (Self::GoesOn, Some(excuse)) => Self::Starved(excuse),
+            (work, _) => work,
         }
     }
 }
@@ -82,36 +90,40 @@ impl<'a> AtWork<'a> {
     /// Whether the guest has worked all the time until a wait for its work ended.
     pub(crate) fn until(&self, ended: harness::Result<()>) -> Work {
         let witness = self.running.boot.guest.witness();
-        let silence = Silence::longest(&witness.acks(), self.began);
-        Work::of(ended, witness.trouble()).after(silence, || self.watched.starved())
+        let silences = Silence::all(&witness.acks(), self.began);
+        let starved = |silence: &Silence| self.watched.starved_between(silence.began, silence.ended);
+        Work::of(ended, witness.trouble()).after(&silences, starved)
     }
 }
 
-/// A time in which a guest acknowledged nothing.
+/// A time of more than [`LONGEST_SILENCE`] in which a guest acknowledged nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Silence {
     /// The record that ended it.
     before: u64,
-    lasted: Duration,
+    began: Instant,
+    ended: Instant,
 }
 
 impl Silence {
-    /// The longest after `began` that a record ended; `None` if none did.
-    fn longest(acks: &[Ack], began: Instant) -> Option<Self> {
+    /// All after `began` that a record ended.
+    fn all(acks: &[Ack], began: Instant) -> Vec<Self> {
         let later = &acks[acks.partition_point(|ack| ack.heard < began)..];
         let starts = std::iter::once(began).chain(later.iter().map(|ack| ack.heard));
-        let silences = starts.zip(later).map(|(start, ack)| Self {
-            before: ack.number,
-            lasted: ack.heard.saturating_duration_since(start),
-        });
-        silences.max_by_key(|silence| silence.lasted)
+        let times =
+            starts.zip(later).map(|(began, ack)| Self { before: ack.number, began, ended: ack.heard });
+        times.filter(|time| time.lasted() > LONGEST_SILENCE).collect()
+    }
+
+    fn lasted(&self) -> Duration {
+        self.ended.saturating_duration_since(self.began)
     }
 }
 
 impl std::fmt::Display for Silence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { before, lasted } = self;
-        write!(f, "no record for {:.1} s before record {before}", lasted.as_secs_f32())
+        let (lasted, before) = (self.lasted().as_secs_f32(), self.before);
+        write!(f, "no record for {lasted:.1} s before record {before}")
     }
 }
 
@@ -142,27 +154,39 @@ mod tests {
         let trouble = Some("write failed: input/output error".to_owned());
         assert!(matches!(Work::of(Ok(()), trouble), Work::Stopped(_)));
     }
+
     #[test]
-    fn the_longest_silence_is_found_wherever_it_lies() {
+    fn every_silence_is_found_wherever_it_lies() {
         let began = Instant::now();
         let heard = |number, after| Ack { number, heard: began + Duration::from_secs(after) };
-        let longest = |acks: &[Ack]| Silence::longest(acks, began).map(|s| (s.before, s.lasted.as_secs()));
-        assert_eq!(longest(&[heard(7, 31), heard(8, 32)]), Some((7, 31)));
-        assert_eq!(longest(&[heard(7, 1), heard(8, 30), heard(9, 31)]), Some((8, 29)));
-        assert_eq!(longest(&[]), None);
+        let all = |acks: &[Ack], after| {
+            let silences = Silence::all(acks, began + Duration::from_secs(after));
+            silences.iter().map(|one| (one.before, one.lasted().as_secs())).collect::<Vec<_>>()
+        };
+        assert_eq!(all(&[heard(7, 31), heard(8, 32)], 0), [(7, 31)]);
+        assert_eq!(all(&[heard(7, 1), heard(8, 30), heard(9, 31), heard(10, 60)], 0), [(8, 29), (10, 29)]);
+        assert_eq!(all(&[heard(7, 20), heard(8, 40)], 0), []);
+        assert_eq!(all(&[], 0), []);
         // What was acknowledged before does not count, nor does the silence up to then.
-        let earlier = Silence::longest(&[heard(7, 50), heard(8, 55)], began + Duration::from_secs(53));
-        assert_eq!(earlier.map(|s| (s.before, s.lasted.as_secs())), Some((8, 2)));
+        assert_eq!(all(&[heard(7, 50), heard(8, 90)], 65), [(8, 25)]);
     }
 
     #[test]
     fn a_guest_that_stood_still_has_stopped_although_it_writes_again() {
-        let silence = |seconds| Some(Silence { before: 9, lasted: Duration::from_secs(seconds) });
-        let bound = LONGEST_SILENCE.as_secs();
-        assert_eq!(Work::GoesOn.after(None, || None), Work::GoesOn);
-        assert_eq!(Work::GoesOn.after(silence(bound), || None), Work::GoesOn);
-        assert!(matches!(Work::GoesOn.after(silence(bound + 1), || None), Work::Stopped(_)));
-        let starved = Work::GoesOn.after(silence(bound + 1), || Some("its host was busy".to_owned()));
-        assert!(matches!(starved, Work::Starved(_)));
+        let began = Instant::now();
+        let silence = |before| Silence { before, began, ended: began + Duration::from_secs(25) };
+        let busy = |silence: &Silence| (silence.before == 9).then(|| "its host was busy".to_owned());
+        let starved = || Work::Starved("its host is busy".to_owned());
+
+        assert_eq!(Work::GoesOn.after(&[], busy), Work::GoesOn);
+        assert_eq!(starved().after(&[], busy), starved());
+        assert!(matches!(Work::GoesOn.after(&[silence(8)], busy), Work::Stopped(_)));
+        let why = "no record for 25.0 s before record 9; its host was busy";
+        assert_eq!(Work::GoesOn.after(&[silence(9)], busy), Work::Starved(why.to_owned()));
+        // A host that was busy at one time does not excuse another.
+        for silences in [[silence(8), silence(9)], [silence(9), silence(8)]] {
+            assert!(matches!(Work::GoesOn.after(&silences, busy), Work::Stopped(_)));
+            assert!(matches!(starved().after(&silences, busy), Work::Stopped(_)));
+        }
     }
 }
