@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use contract::{ErrorCode, JobId, JobState, JobView, StepState};
+use contract::{JobId, JobState, JobView, StepState};
 
-use crate::blame::ScenarioError;
+use crate::blame::{ScenarioError, platform_causes};
 use crate::real::context::{ScenarioContext, json_name};
+use crate::real::edge::freshness::now;
 use crate::rules::ids::JO_01;
 
 /// How long a job of the core may take.
@@ -18,11 +19,12 @@ impl ScenarioContext {
     ///
     /// # Errors
     /// The job failed, was cancelled or did not end in time (JO-01). All are the core's failure,
-    /// except that a platform made the job fail while a stand-in itself failed.
+    /// unless a stand-in itself failed meanwhile and can be the cause.
     pub(crate) async fn follow(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
+        let began = now();
         let ended = tokio::time::timeout(JOB_WITHIN, self.show_until_end(label, job)).await;
-        let ended = ended
-            .map_err(|_| self.overdue(JO_01, label, &format!("job {job} did not end in {JOB_WITHIN:?}")))??;
+        let found = || format!("job {job} did not end in {JOB_WITHIN:?}");
+        let ended = ended.map_err(|_| self.overdue_since(began, JO_01, label, &found()))??;
         let kind = json_name(&ended.kind);
         for step in &ended.steps {
             self.trace(format!("{label}: {kind} step `{}` {}", step.name, json_name(&step.state)));
@@ -30,13 +32,18 @@ impl ScenarioContext {
         self.check_job(&ended);
         let Some(why) = why_not_well(&ended) else { return Ok(ended) };
         let what = format!("{label}: the core's {kind} job {why}");
-        Err(blame_of_failed_job(what, &ended, self.stand_in_failure(ended.started)))
+        Err(self.blame_of_failed_job(what, &ended))
+    }
+
+    /// Whose failure `what` is: a job that has ended and did not end well.
+    pub(crate) fn blame_of_failed_job(&self, what: String, job: &JobView) -> ScenarioError {
+        blame_of_failed_job(what, job, self.stand_in_failure(job.started))
     }
 
     /// Waits until a job has ended, well or not.
     ///
     /// # Errors
-    /// It did not end in time (JO-01): the core's failure.
+    /// It did not end in time (JO-01): the core's failure, unless a stand-in itself failed.
     pub(crate) async fn ended_job(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
         let ends = async {
             let mut view = self.core.job(job).await?;
@@ -45,8 +52,10 @@ impl ScenarioContext {
             }
             Ok(view)
         };
+        let began = now();
         let ended = tokio::time::timeout(JOB_WITHIN, ends).await;
-        ended.map_err(|_| self.overdue(JO_01, label, &format!("job {job} did not end in {JOB_WITHIN:?}")))?
+        let found = || format!("job {job} did not end in {JOB_WITHIN:?}");
+        ended.map_err(|_| self.overdue_since(began, JO_01, label, &found()))?
     }
 
     /// Shows each step of a job as it runs, until the job has ended.
@@ -83,23 +92,13 @@ impl ScenarioContext {
 
 /// Whose failure it is that a job did not end well. `stand_in_failure` says how a stand-in itself
 /// failed while the job ran, if one did.
-fn blame_of_failed_job(
+pub(crate) fn blame_of_failed_job(
     what: String,
     job: &JobView,
     stand_in_failure: Option<impl std::fmt::Display>,
 ) -> ScenarioError {
     let by_platform = job.error.as_ref().is_some_and(|error| platform_causes(error.code));
-    match stand_in_failure.filter(|_| by_platform) {
-        Some(failure) => ScenarioError::Inconclusive(format!(
-            "{what}; while it ran, the stand-in itself failed: {failure}"
-        )),
-        None => ScenarioError::CoreViolation(what),
-    }
-}
-
-/// Whether a job with this error may have failed because of what a platform did.
-fn platform_causes(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::Platform | ErrorCode::ShutdownFailed)
+    ScenarioError::core_unless(what, stand_in_failure.filter(|_| by_platform))
 }
 
 /// Why a job that has ended did not end well; `None` if it did. The state decides as well as the
@@ -114,7 +113,7 @@ fn why_not_well(job: &JobView) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use contract::{CoreError, Direction, ItemId, JobKind, JobSubject, Timestamp};
+    use contract::{CoreError, Direction, ErrorCode, ItemId, JobKind, JobSubject, Timestamp};
 
     use super::*;
 
