@@ -6,18 +6,22 @@
 //! | error | kind |
 //! |---|---|
 //! | [`CoreError`] | [`ScenarioError::CoreViolation`], unless only the host causes its code ([`only_host_causes`]) |
+//! | [`CoreFailure`]: a scenario on guests asked the core | as [`CoreError`], but [`ScenarioError::Inconclusive`] if a platform can cause its code ([`platform_causes`]) and a stand-in itself failed while the core was asked |
+//! | something that the core had to do in time and did not | the core's, unless a stand-in itself failed while it was awaited, see `ScenarioContext::overdue_since` |
 //! | [`PlatformError`] | [`ScenarioError::Inconclusive`]: the stand-in or the simulator failed |
-//! | a job that fails with [`ErrorCode::Platform`] | the core's, unless a stand-in itself failed while the job ran, see `ScenarioContext::follow` |
+//! | a job that fails with a code that a platform can cause | the core's, unless a stand-in itself failed while the job ran, see `ScenarioContext::follow` |
 //! | `NotFound` for something that the core had to keep | [`ScenarioError::CoreViolation`], where the caller says so with [`KeptByCore`] |
 //! | [`TestbedError`] | as above for the core's and the simulator's own errors; what a core had to do on the testbed and did not is the core's |
 //! | [`harness::Error`], [`anyhow::Error`] | [`ScenarioError::Inconclusive`]: the host, a tool or the suite failed |
-//! | [`harness::Error`] of a guest that the core recovered | the core's, unless its host starved the guest or the guest's image is unfit, see [`ScenarioError::of_recovered_guest`] |
+//! | [`harness::Error`] of a guest that the core recovered | the core's, unless its host starved the guest or was itself too slow, or the guest's image is unfit, see [`ScenarioError::of_recovered_guest`] |
 //!
 //! Findings have a blame as well: a rule about the suite's own stand-ins (`ST-`) that does not hold
 //! makes the run unknown, see [`Score`](crate::rules::Score).
 //!
 //! `?` applies the table; [`ScenarioError::core`] and [`ScenarioError::inconclusive`] make the
 //! other errors.
+
+use std::fmt::Display;
 
 use contract::{CoreError, ErrorCode, PlatformError, PlatformErrorKind};
 use simulator::testbed::TestbedError;
@@ -48,6 +52,17 @@ impl ScenarioError {
         Self::Inconclusive(what.into())
     }
 
+    /// What the core is to blame for, unless a stand-in itself failed meanwhile, which can be the
+    /// cause.
+    pub(crate) fn core_unless(what: String, stand_in_failure: Option<impl Display>) -> Self {
+        match stand_in_failure {
+            None => Self::CoreViolation(what),
+            Some(failure) => {
+                Self::Inconclusive(format!("{what}; meanwhile the stand-in itself failed: {failure}"))
+            }
+        }
+    }
+
     /// The failure of a guest that runs from disks that the core recovered. It is the core's, which
     /// alone decides what is on these disks, unless the guest itself shows that it is not.
     /// `context` goes before the error's own text.
@@ -72,9 +87,10 @@ impl ScenarioError {
 }
 
 /// Whether an error of a guest says nothing about the disks that it runs from: the host did not let
-/// it run, or its image is unfit.
+/// it run or was itself too slow, or the guest's image is unfit.
 fn only_host_or_image_causes(error: &harness::Error) -> bool {
-    matches!(error, harness::Error::Starved { .. } | harness::Error::UnstablePages { .. })
+    use harness::Error::{HostTimedOut, Starved, UnstablePages};
+    matches!(error, Starved { .. } | HostTimedOut { .. } | UnstablePages { .. })
 }
 
 /// Whether an error of the core with this code is the test host's failure: only the core's store
@@ -83,6 +99,40 @@ fn only_host_or_image_causes(error: &harness::Error) -> bool {
 #[must_use]
 pub fn only_host_causes(code: ErrorCode) -> bool {
     code == ErrorCode::Store
+}
+
+/// Whether what a platform did can be the cause of an error with this code.
+#[must_use]
+pub fn platform_causes(code: ErrorCode) -> bool {
+    // What failed in a member of a plan is told by the member's own job.
+    matches!(code, ErrorCode::Platform | ErrorCode::ShutdownFailed | ErrorCode::MemberFailed)
+}
+
+/// An error of the core on guests, and the failure of a stand-in itself that can be its cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoreFailure {
+    /// The core's error.
+    pub error: CoreError,
+    /// How a stand-in itself failed; `None` if none did, or if no platform can cause the error.
+    pub stand_in_failure: Option<PlatformError>,
+}
+
+impl CoreFailure {
+    /// An error of the core. `stand_in_failure` says how a stand-in itself failed meanwhile, if one
+    /// did.
+    pub(crate) fn new(error: CoreError, stand_in_failure: impl FnOnce() -> Option<PlatformError>) -> Self {
+        let stand_in_failure = if platform_causes(error.code) { stand_in_failure() } else { None };
+        Self { error, stand_in_failure }
+    }
+}
+
+impl From<CoreFailure> for ScenarioError {
+    fn from(CoreFailure { error, stand_in_failure }: CoreFailure) -> Self {
+        match stand_in_failure {
+            None => error.into(),
+            failure => Self::core_unless(format!("the core: {error}"), failure),
+        }
+    }
 }
 
 impl From<CoreError> for ScenarioError {
@@ -171,6 +221,22 @@ mod tests {
     }
 
     #[test]
+    fn an_error_that_a_platform_can_cause_is_no_violation_if_the_stand_in_itself_failed() {
+        let blame = |code, failure: Option<PlatformError>| {
+            ScenarioError::from(CoreFailure::new(CoreError::new(code, "cloud: no answer"), || failure))
+        };
+        let failed = || Some(platform_error(PlatformErrorKind::Failed));
+        for code in [ErrorCode::Platform, ErrorCode::ShutdownFailed, ErrorCode::MemberFailed] {
+            let text = "the core: cloud: no answer; meanwhile the stand-in itself failed: cloud: no volume shop-system";
+            assert_eq!(blame(code, failed()), ScenarioError::inconclusive(text), "{code:?}");
+            assert_eq!(blame(code, None), ScenarioError::core("the core: cloud: no answer"), "{code:?}");
+        }
+        let by_core = blame(ErrorCode::NoRecoveryPoint, failed());
+        assert_eq!(by_core, ScenarioError::core("the core: cloud: no answer"));
+        assert!(matches!(blame(ErrorCode::Store, None), ScenarioError::Inconclusive(_)));
+    }
+
+    #[test]
     fn a_missing_object_is_a_violation_only_where_the_core_had_to_keep_it() {
         let found = |kind| Err::<(), _>(platform_error(kind));
         let plain = ScenarioError::from(platform_error(PlatformErrorKind::NotFound));
@@ -224,6 +290,8 @@ mod tests {
         let text = "failover: it did not come up: the host starved the guest: shop: the witness's hello did not \
                     happen within 120s; its kernel says: watchdog: BUG: soft lockup - CPU#0 stuck for 22s!";
         assert_eq!(starved, ScenarioError::inconclusive(text));
+        let slow = harness::Error::HostTimedOut { awaited: awaited(), bound, seen: String::new() };
+        assert!(matches!(blame(slow), ScenarioError::Inconclusive(_)));
         let pages = harness::Error::UnstablePages { machine: "shop".to_owned(), disk: "data".to_owned() };
         assert!(matches!(blame(pages), ScenarioError::Inconclusive(_)));
     }

@@ -62,9 +62,21 @@ pub enum Error {
         /// End of its serial console or error output.
         last_words: String,
     },
-    /// A wait reached its time limit.
+    /// A wait reached its time limit for something that a guest does, or somebody who uses it. The
+    /// limits of what the host does alone are [`Error::HostTimedOut`].
     #[error("{awaited} did not happen within {bound:?}; seen so far: {seen}")]
     TimedOut {
+        /// What was awaited.
+        awaited: String,
+        /// The time limit.
+        bound: Duration,
+        /// What was observed instead.
+        seen: String,
+    },
+    /// A wait reached its time limit for something that the host does alone: it starts or ends a
+    /// process, closes an export, runs a block job. No guest and no core can make it last so long.
+    #[error("the host was too slow: {awaited} did not happen within {bound:?}; seen so far: {seen}")]
+    HostTimedOut {
         /// What was awaited.
         awaited: String,
         /// The time limit.

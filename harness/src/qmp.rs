@@ -175,7 +175,7 @@ impl Monitor {
     }
 
     /// Waits for the first event in `events` that `wanted` accepts. Subscribe before causing the
-    /// event.
+    /// event, which has to be one that QEMU causes alone.
     ///
     /// # Errors
     /// The process died, or the bound ran out.
@@ -202,7 +202,8 @@ impl Monitor {
             found = search => found,
             () = self.until_gone() => None,
             () = tokio::time::sleep(bound) => {
-                return Err(Error::TimedOut { awaited: format!("{}: {what}", self.name), bound, seen: seen.join(", ") });
+                let awaited = format!("{}: {what}", self.name);
+                return Err(Error::HostTimedOut { awaited, bound, seen: seen.join(", ") });
             }
         };
         found.ok_or_else(|| Error::Died {
@@ -343,13 +344,27 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn nothing_remains_of_a_command_whose_caller_stops_waiting() {
-        let dir = tempfile::tempdir().expect("a directory");
+    /// A monitor whose other side says nothing. Its log is in `dir`.
+    async fn silent(dir: &tempfile::TempDir) -> Arc<Monitor> {
         let log = Utf8Path::from_path(dir.path()).expect("UTF-8").join("qmp.log");
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         tokio::spawn(answer_only_negotiation(theirs));
-        let monitor = Monitor::greet("guest", ours, &log).await.expect("it greets");
+        Monitor::greet("guest", ours, &log).await.expect("it greets")
+    }
+
+    #[tokio::test]
+    async fn an_event_that_does_not_come_is_the_hosts_doing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let monitor = silent(&dir).await;
+        let mut events = monitor.events();
+        let came = monitor.await_event(&mut events, "the end of a job", Duration::ZERO, |_| true).await;
+        assert!(matches!(came, Err(Error::HostTimedOut { .. })), "{came:?}");
+    }
+
+    #[tokio::test]
+    async fn nothing_remains_of_a_command_whose_caller_stops_waiting() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let monitor = silent(&dir).await;
 
         let command = monitor.execute("query-status", json!({}));
         tokio::time::timeout(Duration::ZERO, command).await.expect_err("nobody answers");

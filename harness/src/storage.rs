@@ -173,7 +173,7 @@ impl Process {
                 return Err(Error::Died { who: name.to_owned(), awaited: "its monitor".to_owned(), last_words });
             }
             () = tokio::time::sleep(START_WITHIN) => {
-                return Err(Error::TimedOut {
+                return Err(Error::HostTimedOut {
                     awaited: format!("{name}: its monitor"),
                     bound: START_WITHIN,
                     seen: "a running process that did not connect".to_owned(),
@@ -284,7 +284,7 @@ impl StorageDaemon {
             Ok(_) => Ok(()),
             Err(_) => {
                 process.child.kill().await.map_err(Error::file(&self.name))?;
-                Err(Error::TimedOut {
+                Err(Error::HostTimedOut {
                     awaited: format!("{}: end", self.name),
                     bound: START_WITHIN,
                     seen: "still running; killed".to_owned(),

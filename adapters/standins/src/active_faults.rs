@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use contract::{Bytes, DiskId, MachineId};
 use harness::relay::{LinkCondition, Relay, Tally, Upstream};
@@ -34,6 +35,8 @@ pub enum SiteFault {
 /// The current faults.
 pub(crate) struct Faults {
     pub(crate) present: Mutex<Vec<SiteFault>>,
+    /// When faults were healed last.
+    healed: Mutex<Option<Instant>>,
     pub(crate) writes: Mutex<Option<WriteFault>>,
     pub(crate) condition: watch::Sender<LinkCondition>,
     pub(crate) tally: Arc<Tally>,
@@ -46,6 +49,7 @@ impl Default for Faults {
         let (condition, _) = watch::channel(LinkCondition::Healthy);
         Self {
             present: Mutex::default(),
+            healed: Mutex::default(),
             writes: Mutex::default(),
             condition,
             tally: Arc::default(),
@@ -59,8 +63,48 @@ impl Faults {
     pub(crate) fn writes(&self) -> Option<WriteFault> {
         *lock(&self.writes)
     }
+
+    /// Notes that the first `count` of the present faults are healed.
+    pub(crate) fn end(&self, count: usize) {
+        let mut present = lock(&self.present);
+        let count = count.min(present.len());
+        if present.drain(..count).len() > 0 {
+            *lock(&self.healed) = Some(Instant::now());
+        }
+    }
+
+    /// Whether a fault was present at any time of a wait that has lasted so long.
+    pub(crate) fn explain(&self, waited: Duration) -> bool {
+        let present = !lock(&self.present).is_empty();
+        present || lock(&self.healed).is_some_and(|healed| healed.elapsed() < waited)
+    }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_explains_what_was_waited_for_while_it_was_present() {
+        let faults = Faults::default();
+        let minute = Duration::from_secs(60);
+        assert!(!faults.explain(minute), "there was none");
+        lock(&faults.present).push(SiteFault::StorageKilled);
+        assert!(faults.explain(Duration::ZERO));
+        faults.end(1);
+        assert!(faults.explain(minute), "the wait began while the fault was present");
+        assert!(!faults.explain(Duration::ZERO), "what fails at once afterwards is another matter");
+    }
+
+    #[test]
+    fn a_fault_that_was_injected_while_others_were_healed_stays() {
+        let faults = Faults::default();
+        lock(&faults.present).extend([SiteFault::StorageKilled, SiteFault::ComponentDown("process-server")]);
+        faults.end(1);
+        assert_eq!(*lock(&faults.present), [SiteFault::ComponentDown("process-server")]);
+    }
 }

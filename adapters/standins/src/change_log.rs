@@ -7,6 +7,7 @@ use contract::{
     Bytes, ChangeId, ChangesUnavailable, DiskId, DiskSnapshot, MachineId, PlatformError,
     PlatformErrorKind as Kind,
 };
+use harness::Error;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
@@ -41,17 +42,16 @@ impl StandInSite {
                 }
             }
         };
-        self.in_turn(blocked).await
+        let waited = tokio::time::timeout(TURN_WITHIN, blocked).await;
+        // The core that opened a snapshot has to close it.
+        waited.map_err(|_| self.refuse(Kind::TimedOut, format!("a snapshot stays open for {TURN_WITHIN:?}")))
     }
 
     /// Waits until a snapshot may be opened.
     pub(crate) async fn snapshot_permit(&self) -> Result<OwnedRwLockReadGuard<()>, PlatformError> {
-        self.in_turn(Arc::clone(&self.snapshotting).read_owned()).await
-    }
-
-    async fn in_turn<T>(&self, wait: impl Future<Output = T>) -> Result<T, PlatformError> {
-        let waited = tokio::time::timeout(TURN_WITHIN, wait).await;
-        waited.map_err(|_| self.refuse(Kind::TimedOut, format!("snapshots were blocked for {TURN_WITHIN:?}")))
+        let permit = Arc::clone(&self.snapshotting).read_owned();
+        let waited = tokio::time::timeout(TURN_WITHIN, permit).await;
+        waited.map_err(|_| self.failed("open a snapshot")(still_blocked()))
     }
 
     /// Why changes that were asked for were not available, for each such snapshot of a machine in
@@ -103,6 +103,15 @@ impl StandInSite {
     }
 }
 
+/// The error of a snapshot that was not allowed in time. Only the suite blocks snapshots.
+fn still_blocked() -> Error {
+    Error::HostTimedOut {
+        awaited: "the end of a block on snapshots".to_owned(),
+        bound: TURN_WITHIN,
+        seen: "they are still blocked".to_owned(),
+    }
+}
+
 /// Bytes of a node that changed since a snapshot.
 fn logged(nodes: &Value, node: &str, since: &ChangeId) -> Option<Bytes> {
     let node = nodes.as_array()?.iter().find(|known| known["node-name"] == node)?;
@@ -133,6 +142,11 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_snapshot_that_stays_blocked_is_no_doing_of_a_core() {
+        assert!(matches!(still_blocked(), Error::HostTimedOut { .. }));
+    }
 
     #[test]
     fn the_size_of_the_log_is_the_count_of_its_bitmap() {

@@ -1,6 +1,6 @@
 //! Conversion of errors to platform errors, and the failures of the site itself among them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use contract::{PlatformError, PlatformErrorKind as Kind, Timestamp};
 use harness::{Ending, Error};
@@ -61,25 +61,77 @@ impl StandInSite {
     pub(crate) fn failed(&self, tried: &str) -> impl FnOnce(Error) -> PlatformError {
         let tried = tried.to_owned();
         move |error| {
-            let kind = match &error {
-                Error::TimedOut { .. } | Error::Starved { .. } => Kind::TimedOut,
-                Error::Tool { output, .. } if output.contains("No space left") => Kind::Full,
-                Error::File { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => Kind::Full,
-                _ => Kind::Failed,
-            };
-            let host_failed = kind == Kind::Full || matches!(error, Error::Starved { .. });
-            let error = self.refuse(kind, format!("{tried}: {error}"));
-            if host_failed {
-                self.note_failure(&error);
+            let message = format!("{tried}: {error}");
+            let site = self.label().to_owned();
+            let answer = PlatformError { site, kind: kind_of(&error), message };
+            if let Some(waited) = own_failure_after(&error) {
+                self.note_failure_after(waited, &answer);
             }
-            error
+            answer
         }
     }
 
     /// Records a failure, unless an injected fault or the loss of the site explains it.
     pub(crate) fn note_failure(&self, error: &PlatformError) {
-        if lock(&self.faults.present).is_empty() && !self.is_lost() {
+        self.note_failure_after(Duration::ZERO, error);
+    }
+
+    /// As [`Self::note_failure`], for something that was waited for so long. A fault that was
+    /// present at any time of the wait explains the failure.
+    fn note_failure_after(&self, waited: Duration, error: &PlatformError) {
+        if !self.faults.explain(waited) && !self.is_lost() {
             lock(&self.own_failures).push(OwnFailure { at: now(), error: error.clone() });
         }
+    }
+}
+
+/// The kind under which the site reports a harness error.
+fn kind_of(error: &Error) -> Kind {
+    match error {
+        Error::TimedOut { .. } | Error::HostTimedOut { .. } | Error::Starved { .. } => Kind::TimedOut,
+        Error::Tool { output, .. } if output.contains("No space left") => Kind::Full,
+        Error::File { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => Kind::Full,
+        _ => Kind::Failed,
+    }
+}
+
+/// How long the site had been waiting when it failed itself; `None` if the error is no failure of
+/// the site: a guest, or the core that uses the site, exceeded its time limit.
+fn own_failure_after(error: &Error) -> Option<Duration> {
+    match error {
+        Error::TimedOut { .. } => None,
+        Error::HostTimedOut { bound, .. } | Error::Starved { bound, .. } => Some(*bound),
+        _ => Some(Duration::ZERO),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUND: Duration = Duration::from_secs(60);
+
+    fn awaited() -> String {
+        "shop: QEMU's connection".to_owned()
+    }
+
+    #[test]
+    fn only_time_limits_that_a_guest_or_a_core_may_exceed_are_no_failure_of_the_site() {
+        let seen = String::new;
+        let by_guest = Error::TimedOut { awaited: "shop: shutdown".to_owned(), bound: BOUND, seen: seen() };
+        assert_eq!((kind_of(&by_guest), own_failure_after(&by_guest)), (Kind::TimedOut, None));
+        let by_host = [
+            Error::HostTimedOut { awaited: awaited(), bound: BOUND, seen: seen() },
+            Error::Starved { awaited: awaited(), bound: BOUND, why: seen() },
+        ];
+        for error in by_host {
+            assert_eq!(
+                (kind_of(&error), own_failure_after(&error)),
+                (Kind::TimedOut, Some(BOUND)),
+                "{error}"
+            );
+        }
+        let silent = Error::Silent { tried: "start shop".to_owned(), bound: BOUND };
+        assert_eq!((kind_of(&silent), own_failure_after(&silent)), (Kind::Failed, Some(Duration::ZERO)));
     }
 }

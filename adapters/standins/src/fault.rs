@@ -63,12 +63,14 @@ impl StandInSite {
     /// # Errors
     /// A machine or process could not be restored.
     pub async fn heal(&self) -> Result<(), PlatformError> {
-        let present = std::mem::take(&mut *lock(&self.faults.present));
+        let present = lock(&self.faults.present).clone();
         let mut first = Ok(());
         for fault in present.iter().rev() {
             let healed = self.heal_one(fault).await;
             first = first.and(healed);
         }
+        // Only now: until then the faults explain what fails.
+        self.faults.end(present.len());
         first
     }
 

@@ -10,7 +10,6 @@ use contract::{
     PlatformErrorKind, ReplicationCore, ReprotectRequest, SiteId, Timestamp,
 };
 use harness::host::Host;
-use harness::machine::Guest;
 use harness::reaper;
 use harness::scratch::Scratch;
 use images::shape::Shape;
@@ -26,8 +25,10 @@ use crate::evidence::{EDGES, Evidence};
 use crate::hydration::KnownGuest;
 use crate::missing::Missing;
 use crate::outcome::ScenarioOutcome;
+use crate::real::asked_core::AskedCore;
 use crate::real::environment::TestEnvironment;
 use crate::real::findings::Findings;
+use crate::real::stand_in_failures::StandInFailures;
 use crate::registry;
 use crate::rules::RuleId;
 use crate::scenario::Scenario;
@@ -46,7 +47,7 @@ pub(crate) struct ScenarioContext {
     pub(crate) image: images::Image,
     /// The layout of the machine's disks.
     pub(crate) shape: &'static Shape,
-    pub(crate) core: Arc<dyn ReplicationCore>,
+    pub(crate) core: AskedCore,
     /// Whether the core edits registries of Windows machines.
     pub(crate) edits_registries: bool,
     /// Whether the core recovers every network card of a machine.
@@ -61,6 +62,8 @@ pub(crate) struct ScenarioContext {
     failback_site: Option<Arc<StandInSite>>,
     /// Every site of the scenario with its name, the primary and the recovery site among them.
     sites: Vec<(String, Arc<StandInSite>)>,
+    /// The failures of these sites themselves.
+    failures: StandInFailures,
     findings: Arc<Mutex<Findings>>,
     /// The capability that the core lacks for the rest of the scenario.
     missing: Missing,
@@ -102,7 +105,8 @@ impl ScenarioContext {
         let CoreUnderTest { core, capabilities } = open_capable_core(evidence, &fault, &named, needs).await?;
         let missing = Missing::default();
         let opened = Arc::clone(&core);
-        let core = CapabilityGate::wrap(core, &missing);
+        let failures = StandInFailures::of(sites.iter().map(|(_, site)| site));
+        let core = AskedCore::new(CapabilityGate::wrap(core, &missing), &failures);
         Ok(Self {
             run: run.clone(),
             scenario: Arc::new(scenario.clone()),
@@ -118,6 +122,7 @@ impl ScenarioContext {
             machine: MachineId::from("shop"),
             failback_site: failback_to.as_ref().map(|_| Arc::clone(&sites[2].1)),
             sites,
+            failures,
             findings: Findings::noting(&missing),
             missing,
             guest: Arc::default(),
@@ -307,38 +312,6 @@ impl ScenarioContext {
         disks::check(rules, disks_left);
     }
 
-    /// Waits for something that the core has to bring about while `guest` runs. `awaited` names it,
-    /// such as `a recovery point`; `label` is the edge or phase.
-    ///
-    /// # Errors
-    /// It did not come within `bound`, by which the core breaks `rule`; the guest died, which
-    /// proves nothing; or the error of `what`.
-    pub(crate) async fn expect_of_core<T>(
-        &self,
-        rule: RuleId,
-        label: &str,
-        awaited: &str,
-        guest: &Guest,
-        bound: Duration,
-        what: impl Future<Output = Result<T, ScenarioError>>,
-    ) -> Result<T, ScenarioError> {
-        match guest.race(awaited, bound, async { Ok(what.await) }).await {
-            Ok(result) => result,
-            Err(harness::Error::TimedOut { .. }) => {
-                Err(self.overdue(rule, label, &format!("no {awaited} within {bound:?}, while the guest ran")))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Records that the core did not do in time what `rule` demands, and returns the error that
-    /// ends the scenario.
-    pub(crate) fn overdue(&self, rule: RuleId, label: &str, found: &str) -> ScenarioError {
-        let found = format!("{label}: {found}");
-        self.check(rule, false, found.clone());
-        ScenarioError::CoreViolation(found)
-    }
-
     /// Appends a line to the trace.
     pub(crate) fn trace(&self, line: impl Into<String>) {
         self.findings().trace.push(line.into());
@@ -353,14 +326,10 @@ impl ScenarioContext {
         Ok(())
     }
 
-    /// The first failure of a stand-in itself since a moment. A job that a platform made fail is
-    /// the core's failure only if there was none.
+    /// The first failure of a stand-in itself since a moment. What the core did not do because of
+    /// it is no failure of the core.
     pub(crate) fn stand_in_failure(&self, since: Timestamp) -> Option<PlatformError> {
-        let failures = self.sites.iter().flat_map(|(_, site)| site.own_failures());
-        failures
-            .filter(|failure| failure.at >= since)
-            .min_by_key(|failure| failure.at)
-            .map(|first| first.error)
+        self.failures.first_since(since)
     }
 
     /// The ends so far of QEMUs and storage daemons that nobody had asked for.
@@ -370,9 +339,7 @@ impl ScenarioContext {
 
     /// The last time that a site could not quiesce the applications of a guest.
     pub(crate) fn not_quiesced(&self) -> Option<PlatformError> {
-        let failures = self.sites.iter().flat_map(|(_, site)| site.own_failures());
-        let failures = failures.filter(|failure| failure.error.kind == PlatformErrorKind::NotQuiesced);
-        failures.max_by_key(|failure| failure.at).map(|last| last.error)
+        self.failures.last_of_kind(PlatformErrorKind::NotQuiesced)
     }
 
     /// The error of a scenario that ended: what it needed and the core lacks explains the rest.

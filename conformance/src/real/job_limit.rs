@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use contract::{JobView, StepState};
+use contract::{JobView, StepState, Timestamp};
 use tokio::time::Instant;
+
+use crate::real::edge::freshness;
 
 /// How long a job of the core may take without progress.
 pub(crate) const JOB_WITHIN: Duration = Duration::from_secs(300);
@@ -47,6 +49,7 @@ pub(crate) enum Exceeded {
 #[derive(Debug)]
 pub(crate) struct JobLimit {
     began: Instant,
+    began_at: Timestamp,
     furthest: Progress,
     /// When it came that far.
     since: Instant,
@@ -56,7 +59,12 @@ impl JobLimit {
     /// Begins now.
     pub(crate) fn begin() -> Self {
         let now = Instant::now();
-        Self { began: now, furthest: Progress::default(), since: now }
+        Self { began: now, began_at: freshness::now(), furthest: Progress::default(), since: now }
+    }
+
+    /// When it began.
+    pub(crate) fn began_at(&self) -> Timestamp {
+        self.began_at
     }
 
     /// Notes how far the job has come.
@@ -87,7 +95,7 @@ impl JobLimit {
 
 #[cfg(test)]
 mod tests {
-    use contract::{Bytes, Direction, ItemId, JobId, JobKind, JobState, JobSubject, Step, Timestamp};
+    use contract::{Bytes, Direction, ItemId, JobId, JobKind, JobState, JobSubject, Step};
 
     use super::*;
 

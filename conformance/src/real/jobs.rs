@@ -1,8 +1,8 @@
 //! Jobs of the core: following one to its end.
 
-use contract::{CoreError, ErrorCode, JobId, JobState, JobView, StepState};
+use contract::{JobId, JobState, JobView, StepState};
 
-use crate::blame::ScenarioError;
+use crate::blame::{CoreFailure, ScenarioError, platform_causes};
 use crate::real::context::{ScenarioContext, json_name};
 use crate::real::job_limit::{Exceeded, FOLLOWED_FOR, JOB_WITHIN, JobLimit};
 use crate::rules::ids::JO_01;
@@ -13,8 +13,8 @@ impl ScenarioContext {
     /// `protect`.
     ///
     /// # Errors
-    /// The job failed, was cancelled or stood still (JO-01). All are the core's failure, except that
-    /// a platform made the job fail while a stand-in itself failed. Or it went on for too long.
+    /// The job failed, was cancelled or stood still (JO-01). All are the core's failure, unless a
+    /// stand-in itself failed meanwhile and can be the cause. Or it went on for too long.
     pub(crate) async fn follow(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
         let ended = self.show_until_end(label, job).await?;
         let kind = json_name(&ended.kind);
@@ -24,13 +24,19 @@ impl ScenarioContext {
         self.check_job(&ended);
         let Some(why) = why_not_well(&ended) else { return Ok(ended) };
         let what = format!("{label}: the core's {kind} job {why}");
-        Err(blame_of_failed_job(what, &ended, self.stand_in_failure(ended.started)))
+        Err(self.blame_of_failed_job(what, &ended))
+    }
+
+    /// Whose failure `what` is: a job that has ended and did not end well.
+    pub(crate) fn blame_of_failed_job(&self, what: String, job: &JobView) -> ScenarioError {
+        blame_of_failed_job(what, job, self.stand_in_failure(job.started))
     }
 
     /// Waits until a job has ended, well or not.
     ///
     /// # Errors
-    /// It stood still (JO-01), which is the core's failure, or went on for too long.
+    /// It stood still (JO-01), which is the core's failure unless a stand-in itself failed, or it
+    /// went on for too long.
     pub(crate) async fn ended_job(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
         let mut limit = JobLimit::begin();
         let mut view = self.within(&mut limit, label, job, self.core.job(job)).await?;
@@ -46,7 +52,7 @@ impl ScenarioContext {
         limit: &mut JobLimit,
         label: &str,
         job: &JobId,
-        next: impl Future<Output = Result<JobView, CoreError>>,
+        next: impl Future<Output = Result<JobView, CoreFailure>>,
     ) -> Result<JobView, ScenarioError> {
         match limit.within(next).await {
             Ok(view) => {
@@ -56,7 +62,7 @@ impl ScenarioContext {
             }
             Err(Exceeded::StoodStill) => {
                 let found = format!("job {job} has not ended and made no progress for {JOB_WITHIN:?}");
-                Err(self.overdue(JO_01, label, &found))
+                Err(self.overdue_since(limit.began_at(), JO_01, label, &found))
             }
             Err(Exceeded::StillAtWork) => {
                 let found = format!("{label}: job {job} still makes progress after {FOLLOWED_FOR:?}");
@@ -102,23 +108,13 @@ impl ScenarioContext {
 
 /// Whose failure it is that a job did not end well. `stand_in_failure` says how a stand-in itself
 /// failed while the job ran, if one did.
-fn blame_of_failed_job(
+pub(crate) fn blame_of_failed_job(
     what: String,
     job: &JobView,
     stand_in_failure: Option<impl std::fmt::Display>,
 ) -> ScenarioError {
     let by_platform = job.error.as_ref().is_some_and(|error| platform_causes(error.code));
-    match stand_in_failure.filter(|_| by_platform) {
-        Some(failure) => ScenarioError::Inconclusive(format!(
-            "{what}; while it ran, the stand-in itself failed: {failure}"
-        )),
-        None => ScenarioError::CoreViolation(what),
-    }
-}
-
-/// Whether a job with this error may have failed because of what a platform did.
-fn platform_causes(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::Platform | ErrorCode::ShutdownFailed)
+    ScenarioError::core_unless(what, stand_in_failure.filter(|_| by_platform))
 }
 
 /// Why a job that has ended did not end well; `None` if it did. The state decides as well as the
@@ -133,7 +129,7 @@ fn why_not_well(job: &JobView) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use contract::{Direction, ItemId, JobKind, JobSubject, Timestamp};
+    use contract::{CoreError, Direction, ErrorCode, ItemId, JobKind, JobSubject, Timestamp};
 
     use super::*;
 

@@ -3,15 +3,19 @@
 //! Read `scenarios/cycle.rs` first, then `edge/lifecycle.rs`. From bottom to top:
 //!
 //! - `machine`, `workload`, `scenario_run`: plain types and constants
+//! - `stand_in_failures`, `asked_core`: the core, and the failures of stand-ins for which it is not
+//!   to blame
 //! - `environment`, `findings`, `context`: what a scenario works with; `moments`: what its report
 //!   draws
-//! - `jobs`, `refusals`: following a job, and requests that the core must not carry out
+//! - `waits`, `jobs`, `refusals`: what the core has to do in time, following a job, and requests
+//!   that the core must not carry out
 //! - `edge`: one file for each kind of edge, and the parts that they share
 //! - `restarts`: what a core shows after it was killed, if it was
 //! - `setup`, `teardown`: what comes before the first edge and after the last one
 //! - `script`, `scenarios`: the code of each scenario
 //! - this file: which scenario runs which code
 
+mod asked_core;
 mod context;
 mod cycles;
 mod edge;
@@ -27,7 +31,9 @@ mod scenario_run;
 mod scenarios;
 mod script;
 mod setup;
+mod stand_in_failures;
 mod teardown;
+mod waits;
 mod workload;
 
 use std::sync::Arc;

@@ -5,11 +5,12 @@
 //! by the checks in memory.
 
 use contract::{
-    CoreError, DiskView, ErrorCode, JobState, MachineId, Operation, Platform, PointId, PowerState, Protection,
+    DiskView, ErrorCode, JobState, MachineId, Operation, Platform, PointId, PowerState, Protection,
 };
 
-use crate::blame::ScenarioError;
+use crate::blame::{CoreFailure, ScenarioError, platform_causes};
 use crate::real::context::{ScenarioContext, json_name};
+use crate::real::edge::freshness::now;
 use crate::real::edge::recovery_point::points_lost;
 use crate::refusal::MayStartJob;
 use crate::rules::RuleId;
@@ -81,7 +82,7 @@ impl ScenarioContext {
     pub(crate) async fn forbids<T: MayStartJob>(
         &self,
         Forbidden { rule, what, needs, codes }: Forbidden<'_>,
-        request: impl Future<Output = Result<T, CoreError>>,
+        request: impl Future<Output = Result<T, CoreFailure>>,
     ) -> Result<(), ScenarioError> {
         if let Some(lacking) = needs.filter(|operation| !self.core_can(*operation)) {
             self.skip(rule, lacking);
@@ -89,8 +90,9 @@ impl ScenarioContext {
         }
         let known = self.job_ids().await?;
         let (before, item_before) = ObservableState::of(self).await?;
+        let asked = now();
         let code = match request.await {
-            Err(refusal) => Some(refusal.code),
+            Err(refusal) => Some(refusal.error.code),
             Ok(answer) => match answer.job().filter(|job| !known.contains(job)) {
                 Some(job) => {
                     let view = self.ended_job(LABEL, job).await?;
@@ -105,12 +107,35 @@ impl ScenarioContext {
         let by_right_code = code.is_some_and(|code| codes.contains(&code));
         let changes = changed.map_or_else(String::new, |changed| format!(", and changed {changed}"));
         let found = format!("{what}: {}{changes}", answer(code));
-        self.check(rule, by_right_code && changed.is_none(), found);
+        let excusable = is_excusable(code, changed);
+        match self.stand_in_failure(asked).filter(|_| excusable) {
+            Some(why) => self.unknown(rule, format!("{found}; meanwhile the stand-in itself failed: {why}")),
+            None => self.check(rule, by_right_code && changed.is_none(), found),
+        }
         Ok(())
     }
+}
+
+/// Whether an answer says nothing about the core if a stand-in itself failed meanwhile: the core
+/// changed nothing, and a platform can be the cause of what it says.
+fn is_excusable(code: Option<ErrorCode>, changed: Option<&str>) -> bool {
+    changed.is_none() && code.is_some_and(platform_causes)
 }
 
 /// How a core answered a request, if `code` is that of its error or of its job's.
 fn answer(code: Option<ErrorCode>) -> String {
     code.map_or_else(|| "accepted".to_owned(), |code| format!("refused with {}", json_name(&code)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_platforms_error_that_changed_nothing_can_be_excused() {
+        assert!(is_excusable(Some(ErrorCode::Platform), None));
+        assert!(!is_excusable(Some(ErrorCode::Platform), Some("the machines of a site")));
+        assert!(!is_excusable(Some(ErrorCode::NotCurable), None));
+        assert!(!is_excusable(None, None), "a request that was accepted");
+    }
 }

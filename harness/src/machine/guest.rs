@@ -142,7 +142,7 @@ impl Machine {
 
     async fn accept(&self, listener: &UnixListener) -> Result<UnixStream> {
         let waited = tokio::time::timeout(MONITOR_WITHIN, listener.accept()).await;
-        let accepted = waited.map_err(|_| Error::TimedOut {
+        let accepted = waited.map_err(|_| Error::HostTimedOut {
             awaited: format!("{}: QEMU's connection", self.spec.name),
             bound: MONITOR_WITHIN,
             seen: tail_of(&self.host.domain_log(&self.spec.name)),

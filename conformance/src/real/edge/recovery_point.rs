@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use contract::{Access, DiskView, ErrorCode, ItemView, MachineId, Platform, PowerState, RecoveryPoint};
+use contract::{
+    Access, DiskView, ErrorCode, ItemId, ItemView, MachineId, Platform, PowerState, RecoveryPoint,
+};
 use harness::tools::{self, Format};
 use standins::StandInSite;
 
 use crate::blame::{KeptByCore, ScenarioError};
 use crate::judge::SecondReading;
+use crate::real::asked_core::AskedCore;
 use crate::real::context::ScenarioContext;
 use crate::real::edge::freshness;
 use crate::real::machine::Running;
@@ -37,7 +40,8 @@ pub(crate) struct EnoughPoints {
 /// them.
 ///
 /// # Errors
-/// They did not come in time although the guest ran: the core's failure.
+/// They did not come in time although the guest ran: the core's failure, unless a stand-in itself
+/// failed.
 pub(crate) async fn wait_for_points(
     context: &ScenarioContext,
     rule: RuleId,
@@ -51,7 +55,7 @@ pub(crate) async fn wait_for_points(
     for count in 1..=POINTS {
         context.evidence.progress(label, "recovery points from changes", count, POINTS, "points");
         let awaited = format!("recovery point {count} of {POINTS}");
-        let point = async { Ok(context.core.watch_points(&context.item, count).await?) };
+        let point = until_points(&context.core, &context.item, count);
         item = context.expect_of_core(rule, label, &awaited, guest, POINTS_WITHIN, point).await?;
         context.note_points(&item);
         first_seen.get_or_insert_with(Instant::now);
@@ -64,7 +68,8 @@ pub(crate) async fn wait_for_points(
 /// call. `rule` is the one that demands them.
 ///
 /// # Errors
-/// They did not come in time although the guest ran: the core's failure.
+/// They did not come in time although the guest ran: the core's failure, unless a stand-in itself
+/// failed.
 pub(crate) async fn wait_for_fresh_points(
     context: &ScenarioContext,
     rule: RuleId,
@@ -82,6 +87,26 @@ pub(crate) async fn wait_for_fresh_points(
     Ok(())
 }
 
+/// The item as soon as `count` recovery points were processed. Replication that failed for a moment
+/// has to come back by itself (MO-01), so the core is asked again; the caller bounds the wait.
+///
+/// # Errors
+/// The core says something else than that a platform made its replication fail.
+pub(crate) async fn until_points(
+    core: &AskedCore,
+    item: &ItemId,
+    count: u64,
+) -> Result<ItemView, ScenarioError> {
+    loop {
+        match core.watch_points(item, count).await {
+            Err(failure) if failure.error.code == ErrorCode::Platform => {
+                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            }
+            answer => return Ok(answer?),
+        }
+    }
+}
+
 /// The item as soon as its recovery points are as wanted.
 pub(crate) async fn item_whose_points(
     context: &ScenarioContext,
@@ -92,18 +117,8 @@ pub(crate) async fn item_whose_points(
     let mut count = item.points.iter().filter(|point| point.processed).count() as u64;
     while !wanted(&item) {
         count += 1;
-        match context.core.watch_points(&context.item, count).await {
-            Ok(found) => {
-                context.note_points(&found);
-                item = found;
-            }
-            // Replication that failed for a moment has to come back by itself (MO-01).
-            Err(error) if error.code == ErrorCode::Platform => {
-                count -= 1;
-                tokio::time::sleep(ASK_AGAIN_AFTER).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
+        item = until_points(&context.core, &context.item, count).await?;
+        context.note_points(&item);
         // A core may answer at once each time, which must not keep a time limit from ending this
         // wait.
         tokio::task::yield_now().await;
@@ -231,4 +246,21 @@ pub(crate) fn points_lost(before: &ItemView, after: &ItemView) -> usize {
     let kept = before.policy.policy.most_points.map_or(usize::MAX, |most| most as usize);
     let window = all.iter().rev().take(kept);
     window.filter(|id| !after.points.iter().any(|point| point.id == ***id)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::real::asked_core::tests::failing;
+
+    #[tokio::test(start_paused = true)]
+    async fn replication_that_a_platform_made_fail_may_come_back_within_the_callers_bound() {
+        let item = ItemId::from("shop");
+        let comes_back = failing(&[ErrorCode::Platform, ErrorCode::Platform, ErrorCode::NotCurable], None);
+        let answer = until_points(&comes_back, &item, 1).await;
+        assert_eq!(answer.err(), Some(ScenarioError::core("the core: QEMU did not answer")));
+        let fails_on = failing(&[ErrorCode::Platform; 10], None);
+        let waited = tokio::time::timeout(ASK_AGAIN_AFTER * 8, until_points(&fails_on, &item, 1)).await;
+        assert!(waited.is_err(), "the caller's bound ends the wait");
+    }
 }

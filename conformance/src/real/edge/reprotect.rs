@@ -22,7 +22,7 @@ use crate::real::edge::freshness::HostClock;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::measure;
 use crate::real::edge::name::EdgeName;
-use crate::real::edge::recovery_point::{EnoughPoints, POINTS, POINTS_WITHIN, wait_for_points};
+use crate::real::edge::recovery_point::{EnoughPoints, POINTS, POINTS_WITHIN, until_points, wait_for_points};
 use crate::real::edge::restarted_original::RestartedOriginal;
 use crate::real::edge::work::{AtWork, check_work};
 use crate::real::machine::Running;
@@ -186,7 +186,7 @@ impl Reprotect<'_> {
     ) -> Result<Arrival, ScenarioError> {
         let (rule, label) = (self.points_rule(active), self.edge.as_str());
         let guest = &self.serving.boot.guest;
-        let comes = async { Ok(context.core.watch_points(&context.item, 1).await?) };
+        let comes = until_points(&context.core, &context.item, 1);
         let awaited = "recovery point in the new direction";
         let item = context.expect_of_core(rule, label, awaited, guest, POINTS_WITHIN, comes).await?;
         let written = match written_before {

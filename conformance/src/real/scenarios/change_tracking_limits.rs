@@ -19,6 +19,7 @@ use crate::real::edge::failover::lose_site_and_fail_over;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{Recovered, put_to_work, start_load, wait_for_agent, wait_for_hello};
+use crate::real::edge::recovery_point::until_points;
 use crate::real::edge::reprotect::{EPSILON, GRAIN, written_grains};
 use crate::real::machine::Running;
 use crate::real::script::{Script, Start};
@@ -225,7 +226,7 @@ async fn wait_for_resynchronisation(
     let wait = async {
         let mut count = 1;
         loop {
-            let item = context.core.watch_points(&context.item, count).await?;
+            let item = until_points(&context.core, &context.item, count).await?;
             let new = item.resynchronisations.get(done_before);
             if new.is_some_and(|resynchronisation| points_after(&item, resynchronisation) >= POINTS_AFTER) {
                 return Ok(item);

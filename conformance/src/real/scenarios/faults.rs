@@ -7,15 +7,15 @@
 use std::time::{Duration, Instant};
 
 use contract::{
-    CoreError, Direction, FailoverRequest, Health, ItemView, JobState, Millis, Operation, Platform,
-    PowerState, StepState, Timestamp, VolumeId,
+    Direction, FailoverRequest, Health, ItemView, JobState, Millis, Operation, Platform, PowerState,
+    StepState, Timestamp, VolumeId,
 };
 use harness::relay::LinkCondition;
 use harness::storage::WriteFault;
 use standins::{SiteFault, StandInSite};
 use tracing::Instrument as _;
 
-use crate::blame::ScenarioError;
+use crate::blame::{CoreFailure, ScenarioError};
 use crate::real::context::{BOOT_WITHIN, ScenarioContext};
 use crate::real::edge::failover;
 use crate::real::edge::freshness::now;
@@ -299,7 +299,7 @@ impl FaultCase {
 }
 
 /// Waits until the item's health is `awaited`.
-async fn becomes(context: &ScenarioContext, awaited: Health) -> Result<ItemView, CoreError> {
+async fn becomes(context: &ScenarioContext, awaited: Health) -> Result<ItemView, CoreFailure> {
     let mut item = context.core.item(&context.item).await?;
     while item.health != awaited {
         item = context.core.watch_health(&context.item, item.health).await?;
@@ -314,7 +314,7 @@ fn unquiesced(context: &ScenarioContext, health: Health) -> Option<String> {
 }
 
 /// Waits until the item is healthy, or what is reported is no fault of the core.
-async fn end_of_report(context: &ScenarioContext) -> Result<ItemView, CoreError> {
+async fn end_of_report(context: &ScenarioContext) -> Result<ItemView, CoreFailure> {
     let mut item = context.core.item(&context.item).await?;
     while item.health != Health::Healthy && unquiesced(context, item.health).is_none() {
         item = context.core.watch_health(&context.item, item.health).await?;
@@ -357,7 +357,7 @@ async fn within<T>(
     edge: EdgeName,
     source: &Running,
     awaited: &str,
-    answer: impl Future<Output = Result<T, CoreError>>,
+    answer: impl Future<Output = Result<T, CoreFailure>>,
 ) -> Result<T, ScenarioError> {
     let answer = async { Ok(answer.await?) };
     let label = edge.as_str();

@@ -18,7 +18,7 @@ use crate::real::edge::every_point::judge_every_point;
 use crate::real::edge::failback;
 use crate::real::edge::failback::FAILBACK;
 use crate::real::edge::failover;
-use crate::real::edge::freshness::HostClock;
+use crate::real::edge::freshness::{HostClock, now};
 use crate::real::edge::hydration_diff::hydration_step;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
@@ -237,12 +237,20 @@ async fn complete_when_waiting(
 ) -> Result<Option<Instant>, ScenarioError> {
     let at_work = AtWork::watch(cloud);
     let Some(job) = context.core.item(&context.item).await?.job else { return Ok(None) };
-    let state = state_after(context, &job, JobState::InProgress, JOB_WITHIN).await?.ok_or_else(|| {
+    let began = now();
+    let view = state_after(context, &job, JobState::InProgress, JOB_WITHIN).await?.ok_or_else(|| {
         let found = format!("the job neither waited nor ended within {JOB_WITHIN:?}");
-        context.overdue(JO_01, FAILBACK.as_str(), &found)
+        context.overdue_since(began, JO_01, FAILBACK.as_str(), &found)
     })?;
-    context.check(HF_08, state == JobState::WaitingForCompletion, format!("after phase 1: {state:?}"));
-    if state != JobState::WaitingForCompletion {
+    let found = format!("after phase 1: {:?}", view.state);
+    if view.state == JobState::Failed
+        && let error @ ScenarioError::Inconclusive(_) = context.blame_of_failed_job(found.clone(), &view)
+    {
+        context.unknown(HF_08, error.to_string());
+        return Err(error);
+    }
+    context.check(HF_08, view.state == JobState::WaitingForCompletion, found);
+    if view.state != JobState::WaitingForCompletion {
         return Ok(None);
     }
     let guest = &cloud.boot.guest;
@@ -265,19 +273,19 @@ async fn complete_when_waiting(
     Ok(Some(resumed))
 }
 
-/// The first state of a job that is not `state`; `None` if it stays in that state for too long.
+/// A job in its first state that is not `state`; `None` if it stays in that state for too long.
 async fn state_after(
     context: &ScenarioContext,
     job: &JobId,
     state: JobState,
     within: Duration,
-) -> Result<Option<JobState>, ScenarioError> {
+) -> Result<Option<JobView>, ScenarioError> {
     let changes = async {
         let mut view = context.core.job(job).await?;
         while view.state == state {
             view = context.core.watch_job(job, view.revision).await?;
         }
-        Ok::<_, ScenarioError>(view.state)
+        Ok::<_, ScenarioError>(view)
     };
     tokio::time::timeout(within, changes).await.ok().transpose()
 }

@@ -13,9 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use contract::{
-    EnableProtection, ItemId, JobId, MachineId, Platform, Policy, ReplicationCore, TargetSettings,
-};
+use contract::{EnableProtection, ItemId, JobId, MachineId, Platform, Policy, TargetSettings, Timestamp};
 use harness::oracle::WriteLog;
 use standins::{Boot, OwnFailure, StandInSite};
 use tokio::sync::Mutex;
@@ -26,13 +24,18 @@ use crate::context::RunContext;
 use crate::core_change::AskedChange;
 use crate::evidence::Evidence;
 use crate::outcome::{ScenarioOutcome, Speed};
+use crate::real::asked_core::AskedCore;
 use crate::real::context::{BOOT_WITHIN, open_core};
+use crate::real::edge::freshness::now;
 use crate::real::edge::measure::millis;
+use crate::real::edge::recovery_point::until_points;
 use crate::real::environment::TestEnvironment;
 use crate::real::job_limit::JOB_WITHIN;
+use crate::real::jobs::blame_of_failed_job;
 use crate::real::scenario_run::ScenarioRun;
 use crate::real::script::{Script, Start};
 use crate::real::setup;
+use crate::real::stand_in_failures::StandInFailures;
 use crate::real::workload::{INTERVAL, MEMORY, POLICY};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
@@ -67,7 +70,9 @@ struct IopsRun {
     /// The source without write logs, and the one with them.
     sources: [Arc<StandInSite>; 2],
     target: Arc<StandInSite>,
-    core: Arc<dyn ReplicationCore>,
+    core: AskedCore,
+    /// The failures of the sites themselves.
+    failures: StandInFailures,
     results: Mutex<MeasurementLog>,
 }
 
@@ -127,11 +132,12 @@ async fn open(
     let logged = environment.site(source).await?;
     let target = environment.site(recovery).await?;
     let sites = [(without_log.as_str(), &unlogged), (source, &logged), (recovery, &target)];
-    let core = open_core(evidence, &AskedChange::default(), &sites)?;
+    let failures = StandInFailures::of([&unlogged, &logged, &target].into_iter());
+    let core = AskedCore::new(open_core(evidence, &AskedChange::default(), &sites)?, &failures);
     let policy = Policy::for_machines_of(unlogged.profile().kind, INTERVAL);
     core.create_policy(&POLICY.into(), &policy).await?;
     let sources = [unlogged, logged];
-    Ok(Arc::new(IopsRun { environment, sources, target, core, results: Mutex::default() }))
+    Ok(Arc::new(IopsRun { environment, sources, target, core, failures, results: Mutex::default() }))
 }
 
 impl IopsRun {
@@ -230,11 +236,10 @@ impl IopsRun {
         };
         let job = self.core.enable_protection(&request).await?;
         self.follow(&job).await?;
-        let first = self.core.watch_points(&subject.item, 1);
+        let began = now();
+        let first = until_points(&self.core, &subject.item, 1);
         let waited = tokio::time::timeout(JOB_WITHIN, first).await;
-        waited.map_err(|_| {
-            ScenarioError::CoreViolation(format!("no recovery point within {JOB_WITHIN:?}"))
-        })??;
+        waited.map_err(|_| self.overdue(began, format!("no recovery point within {JOB_WITHIN:?}")))??;
         Ok(())
     }
 
@@ -246,13 +251,23 @@ impl IopsRun {
             }
             Ok::<_, ScenarioError>(view)
         };
+        let began = now();
         let ended = tokio::time::timeout(JOB_WITHIN, follow).await;
-        let ended = ended.map_err(|_| {
-            ScenarioError::CoreViolation(format!("job {job} did not end in {JOB_WITHIN:?}"))
-        })??;
-        ended
-            .error
-            .map_or(Ok(()), |error| Err(ScenarioError::CoreViolation(format!("job {job} failed: {error}"))))
+        let ended =
+            ended.map_err(|_| self.overdue(began, format!("job {job} did not end in {JOB_WITHIN:?}")))??;
+        match &ended.error {
+            None => Ok(()),
+            Some(error) => {
+                let failure = self.failures.first_since(ended.started);
+                Err(blame_of_failed_job(format!("job {job} failed: {error}"), &ended, failure))
+            }
+        }
+    }
+
+    /// The failure of a core that did not do something since `began`, unless a stand-in itself
+    /// failed.
+    fn overdue(&self, began: Timestamp, what: String) -> ScenarioError {
+        ScenarioError::core_unless(what, self.failures.first_since(began))
     }
 
     /// ST-05: a write log has at least the writes that the guest counted, and the machine without a

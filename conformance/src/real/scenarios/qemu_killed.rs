@@ -48,13 +48,14 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     wait_for_work(context, label, &source).await?;
     let edge = Edge::begin(context, KILLED, &source);
     let step = context.evidence.step(label, "replication comes back");
-    let comes = async { Ok(point_after(context, now()).await) };
+    let began = now();
+    let comes = async { Ok(point_after(context, began).await) };
     let came = source.boot.guest.race("the next recovery point", BACK_WITHIN, comes);
     let point = came.instrument(edge.span()).await;
     step.done();
     match point {
         Ok(point) => judge(edge, &point).instrument(edge.span()).await,
-        Err(harness::Error::TimedOut { .. }) => Err(blame(context).await),
+        Err(harness::Error::TimedOut { .. }) => Err(blame(context, began).await),
         Err(error) => Err(error.into()),
     }
 }
@@ -94,8 +95,9 @@ async fn judge(edge: Edge<'_>, point: &RecoveryPoint) -> Result<(), ScenarioErro
     Ok(())
 }
 
-/// No point came: EX-R9 is broken, and MO-01 as well if the core does not say so.
-async fn blame(context: &ScenarioContext) -> ScenarioError {
+/// No point came since `began`: EX-R9 is broken, unless a stand-in itself failed, and MO-01 as well
+/// if the core does not say so.
+async fn blame(context: &ScenarioContext, began: Timestamp) -> ScenarioError {
     match context.core.item(&context.item).await {
         Ok(item) => {
             let reported = item.health == Health::Critical && !item.trouble.is_empty();
@@ -105,5 +107,5 @@ async fn blame(context: &ScenarioContext) -> ScenarioError {
         Err(error) => return error.into(),
     }
     let found = format!("no recovery point within {BACK_WITHIN:?} after the machine worked again");
-    context.overdue(EX_R9, KILLED.as_str(), &found)
+    context.overdue_since(began, EX_R9, KILLED.as_str(), &found)
 }

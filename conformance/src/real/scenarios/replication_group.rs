@@ -23,12 +23,13 @@ use crate::blame::ScenarioError;
 use crate::judge::JudgedMachine;
 use crate::real::context::{ScenarioContext, json_name};
 use crate::real::cycles::Cycles;
+use crate::real::edge::freshness::now;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::measure::Outage;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::planned_switchover::PlannedSwitchover;
 use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
-use crate::real::edge::recovery_point::{failed_over_to, not_listed, wait_for_points};
+use crate::real::edge::recovery_point::{failed_over_to, not_listed, until_points, wait_for_points};
 use crate::real::edge::work::{AtWork, check_work};
 use crate::real::job_limit::JOB_WITHIN;
 use crate::real::machine::Running;
@@ -213,7 +214,7 @@ async fn wait_for_shared_moments(context: &ScenarioContext, members: &[Member]) 
     let wait = async {
         for count in 1.. {
             let first = &members[0].context;
-            first.core.watch_points(&first.item, count).await?;
+            until_points(&first.core, &first.item, count).await?;
             if shared_moments(members).await?.len() >= SHARED_MOMENTS {
                 break;
             }
@@ -392,15 +393,16 @@ async fn jobs_of_members(
             }
             if view.state.ended() {
                 let ended = format!("plan {PLAN} ended {:?}: {:?}", view.state, view.error);
-                return Err(ScenarioError::CoreViolation(ended));
+                return Err(context.blame_of_failed_job(ended, &view));
             }
             view = context.core.watch_job(plan, view.revision).await?;
         }
     };
+    let began = now();
     let waited = tokio::time::timeout(JOB_WITHIN, wait).await;
     waited.map_err(|_| {
         let found = format!("plan {PLAN} did not start a job for each machine within {JOB_WITHIN:?}");
-        context.overdue(JO_01, "plan", &found)
+        context.overdue_since(began, JO_01, "plan", &found)
     })?
 }
 

@@ -117,14 +117,15 @@ pub(crate) async fn test_machine_id(
             }
             if view.state.ended() {
                 let what = format!("{TEST_FAILOVER}: the job ended and the item shows no machine");
-                return Err(ScenarioError::CoreViolation(what));
+                return Err(context.blame_of_failed_job(what, &view));
             }
             view = context.core.watch_job(job, view.revision).await?;
         }
     };
+    let began = now();
     let overdue = |_| {
         let what = format!("{TEST_FAILOVER}: no machine is shown within {BOOT_WITHIN:?}");
-        ScenarioError::CoreViolation(what)
+        ScenarioError::core_unless(what, context.stand_in_failure(began))
     };
     tokio::time::timeout(BOOT_WITHIN, shown).await.map_err(overdue)?
 }
@@ -181,13 +182,14 @@ async fn wait_for_app_consistent_point(edge: Edge<'_>) -> Result<ItemView, Scena
     let awaited = "application-consistent recovery point with a newer crash-consistent one";
     let bound = Duration::from_millis(APP_CONSISTENT_EVERY.0) + POINTS_WITHIN;
     let comes = item_whose_points(context, can_tell_app_consistent);
+    let began = now();
     let waited = guest.race(awaited, bound, async { Ok(comes.await) }).await;
     let item = match waited {
         Ok(item) => item?,
         Err(harness::Error::TimedOut { .. }) => {
             return Err(match context.not_quiesced() {
                 Some(why) => ScenarioError::Inconclusive(format!("{label}: no {awaited}: {why}")),
-                None => context.overdue(RP_06, label, &format!("no {awaited} within {bound:?}")),
+                None => context.overdue_since(began, RP_06, label, &format!("no {awaited} within {bound:?}")),
             });
         }
         Err(error) => return Err(error.into()),

@@ -80,7 +80,7 @@ impl Guest {
     pub async fn power_cut(&self) -> Result<Instant> {
         let cut_at = Instant::now();
         self.monitor.kill().map_err(Error::file(format!("process of {}", self.name)))?;
-        tokio::time::timeout(GONE_WITHIN, self.until_gone()).await.map_err(|_| Error::TimedOut {
+        tokio::time::timeout(GONE_WITHIN, self.until_gone()).await.map_err(|_| Error::HostTimedOut {
             awaited: format!("{}: end of its killed QEMU", self.name),
             bound: GONE_WITHIN,
             seen: "the monitor is still open".to_owned(),
