@@ -27,8 +27,8 @@ const READ_EVERY: Duration = Duration::from_millis(250);
 /// tolerates 500 ms ([`Rpo::TOLERANCE`](crate::outcome::Rpo::TOLERANCE)), of which most stays for
 /// cores. Nothing but a set clock changes the difference: how long a reading took is counted apart.
 const SET_BY: SignedDuration = SignedDuration::from_millis(100);
-/// For how long the suite may stand still, beyond [`READ_EVERY`]. Linux lets each of a hundred
-/// busy threads run within a second; on a host that swaps, one may be late by another. Of the limits
+/// For how long the suite may stand still, beyond [`READ_EVERY`]. Linux lets each of a hundred busy
+/// threads run within a second, and a host that swaps delays one by a second or two. Of the limits
 /// and waits of rules on guests, the shortest are 10 s: how late a record on the disks of a point
 /// may be, and how long a guest without an address is listened to.
 const STANDS_STILL_FOR: Duration = Duration::from_secs(5);

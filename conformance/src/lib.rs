@@ -28,8 +28,8 @@
 //! - [`soak`]: whether many cycles keep everything flat
 //! - [`certificate`]: what a vendor may publish about a run, and a reader can verify
 //! - [`timeline`]: moments of a scenario, which its report draws
-//! - `host_watch`: whether the host's clock was set, or the suite stood still, so that no time can be
-//!   judged
+//! - `host_watch`: whether the host's clock was set, or the suite stood still, so that no time can
+//!   be judged
 //! - [`mod@host_facts`]: what a report says about the test host
 //! - [`outcome`]: the result of a run, with its [`verdict`], and the schema of `results.json`
 //! - [`report`]: the summary on the terminal, `results.json`, JUnit, HTML and Markdown;
