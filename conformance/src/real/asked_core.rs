@@ -98,7 +98,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A core that fails by each of `codes` in turn, on stand-ins of which one failed at `failed_at`.
+    /// A core that fails by each of `codes` in turn. One of its stand-ins failed at `failed_at`.
     pub(crate) fn failing(codes: &[ErrorCode], failed_at: Option<Timestamp>) -> AskedCore {
         let core = Failing(Mutex::new(codes.iter().copied().collect()));
         let failure = failed_at.map(|at| {
