@@ -152,8 +152,11 @@ impl Condition {
         self.uri = format!("{}?socket={socket}", self.uri);
         // The thread ends with the campaign; nobody connects once the run has ended.
         std::thread::spawn(move || {
-            let connections: Vec<_> = listener.incoming().collect();
-            drop(connections);
+            // Not collected, which would reserve room for connections without end.
+            let mut connections = Vec::new();
+            for connection in listener.incoming() {
+                connections.push(connection);
+            }
         });
         Ok(())
     }
