@@ -38,9 +38,9 @@ impl StandInSite {
         self.reparent(&merged, base, &base_record).await
     }
 
-    /// Waits until no export depends on `base`, which is about to be overwritten. Until the guard is
-    /// dropped, none is opened and nothing else is merged. While it waits, others may open exports:
-    /// whoever reads a disk of the chain may need another one before it closes the first.
+    /// Waits until no export depends on `base`, which is about to be overwritten. Until the guard
+    /// is dropped, none is opened and nothing else is merged. While it waits, others may open
+    /// exports: whoever reads a disk of the chain may need another one before it closes the first.
     async fn until_closed(&self, base: &VolumeId) -> Result<MutexGuard<'_, ()>, PlatformError> {
         let mut closed = self.closed.subscribe();
         let wait = async {

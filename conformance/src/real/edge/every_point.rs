@@ -16,8 +16,8 @@ use crate::rules::ids::FX_30;
 /// FX-30: reads every recovery point that the item lists below the core, and judges it by the
 /// source's write order, by its time, and by what a machine would find on its disks.
 ///
-/// A point that cannot be read or judged makes the rule unknown and hides nothing else that the edge
-/// found.
+/// A point that cannot be read or judged makes the rule unknown and hides nothing else that the
+/// edge found.
 ///
 /// # Errors
 /// Evidence cannot be stored.
