@@ -13,6 +13,10 @@
 //!
 //! A clock that was set away and back shows no more at the end, and neither does a suite that stood
 //! still. Therefore a thread reads both clocks all the time.
+//!
+//! A simulation has virtual time, which stands still with the suite, and its rules read no clock of
+//! the host. A core that is a process of its own has to answer in time all the same, by the host's
+//! clock. So there a suite that stood still excuses what failed, and a pass stays one.
 
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -71,13 +75,24 @@ impl HostWatch {
     /// judged; `None` if it can.
     #[must_use]
     pub(crate) fn end(self) -> Option<String> {
+        self.watched().map_or_else(Some, |watched| watched.objection())
+    }
+
+    /// As [`end`](Self::end), for a simulation: returns why no limit of the wire protocol can be
+    /// judged; `None` if they can.
+    #[must_use]
+    pub(crate) fn end_in_virtual_time(self) -> Option<String> {
+        self.watched().map_or_else(Some, |watched| watched.standstill().map(no_time))
+    }
+
+    /// What was read, once the watch has ended, or why nothing was.
+    fn watched(self) -> Result<Watched, String> {
         drop(self.end);
-        let Ok(mut watched) = self.thread.join() else {
-            return Some("the watch of the host's clocks failed, so that no time can be judged".to_owned());
-        };
+        let failed = |_| no_time("the watch of the host's clocks failed".to_owned());
+        let mut watched = self.thread.join().map_err(failed)?;
         // The last moments of a scenario count as well.
         watched.add(Reading::take(self.began));
-        watched.objection()
+        Ok(watched)
     }
 }
 
@@ -167,23 +182,29 @@ impl Watched {
 
     /// Why no time can be judged; `None` if it can.
     fn objection(&self) -> Option<String> {
-        let stood_still = self.longest.saturating_sub(READ_EVERY);
         let set = |by: SignedDuration, way| {
             (by > SET_BY).then(|| format!("the host's clock was set {way} by {:.2} s", by.as_secs_f64()))
         };
         let findings = [
             set(self.back, "back"),
             set(self.forward, "forward").map(|set| format!("{set}, or the host was suspended")),
-            (stood_still > STANDS_STILL_FOR).then(|| {
-                let seconds = stood_still.as_secs_f64();
-                format!(
-                    "the suite stood still for {seconds:.2} s: a signal, a freezer or its host stopped it"
-                )
-            }),
+            self.standstill(),
         ];
-        let all = findings.into_iter().flatten().reduce(|all, next| format!("{all}; {next}"))?;
-        Some(format!("no time can be judged: {all}"))
+        findings.into_iter().flatten().reduce(|all, next| format!("{all}; {next}")).map(no_time)
     }
+
+    /// For how long the suite stood still; `None` if it did not, or only as on any busy host.
+    fn standstill(&self) -> Option<String> {
+        let stood_still = self.longest.saturating_sub(READ_EVERY);
+        let seconds = stood_still.as_secs_f64();
+        let found =
+            format!("the suite stood still for {seconds:.2} s: a signal, a freezer or its host stopped it");
+        (stood_still > STANDS_STILL_FOR).then_some(found)
+    }
+}
+
+fn no_time(why: String) -> String {
+    format!("no time can be judged: {why}")
 }
 
 #[cfg(test)]
@@ -280,6 +301,21 @@ mod tests {
         assert_eq!(why, Some(format!("no time can be judged: {found}")));
         // Also before the clocks were read at all.
         assert!(Watched::since(reading(10_000, 0)).objection().is_some());
+    }
+
+    #[test]
+    fn in_virtual_time_only_a_suite_that_stood_still_is_noticed() {
+        let watch_of = |reading: Reading| {
+            let (end, _) = mpsc::channel();
+            let mut watched = Watched::since(self::reading(0, 0));
+            watched.add(reading);
+            // The reading at the end is of the same moment, whatever the real clocks say.
+            let began = Instant::now().checked_sub(reading.before).unwrap();
+            HostWatch { began, end, thread: thread::spawn(move || watched) }
+        };
+        assert_eq!(watch_of(reading(250, 3_600_000)).end_in_virtual_time(), None);
+        let why = watch_of(reading(10_250, 0)).end_in_virtual_time();
+        assert!(why.is_some_and(|why| why.contains("stood still for 10.00 s") && !why.contains("clock")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
 use crate::host_watch::HostWatch;
-use crate::outcome::{EdgeOutcome, RuleOutcome, ScenarioOutcome, Verdict};
+use crate::outcome::{EdgeOutcome, ScenarioOutcome, Verdict};
 use crate::packed::{self, Compacted};
 use crate::real::{self, ScenarioRun};
 use crate::rules::{RuleId, RuleLog};
@@ -196,23 +196,8 @@ fn unless_excused(
         (Some(excuse), Some(ScenarioError::Inconclusive(why))) => format!("{excuse}; {why}"),
         (Some(excuse), _) => excuse,
     };
-    Some(without_blame(outcome, why))
-}
-
-/// Takes back what was found broken in a run of which `why` may be the reason, and not the core.
-/// What the oracle found on disks stays, because it needs neither a clock nor a running guest.
-fn without_blame(outcome: &mut ScenarioOutcome, why: String) -> ScenarioError {
-    let not_by_its_disks = |edge: &&mut EdgeOutcome| edge.evidence.objection.is_none();
-    let failed = outcome.edges.iter_mut().filter(|edge| edge.verdict == Verdict::Fail);
-    for edge in failed.filter(not_by_its_disks) {
-        edge.verdict = Verdict::Unknown;
-        edge.why = format!("{}; {why}", edge.why);
-    }
-    for rule in outcome.rules.iter_mut().filter(|rule| rule.verdict == Verdict::Fail) {
-        let found = format!("{}; {why}", rule.found);
-        *rule = RuleOutcome::new(rule.id, rule.tier, Verdict::Unknown, found);
-    }
-    ScenarioError::Inconclusive(why)
+    outcome.take_blame_back(&why);
+    Some(ScenarioError::Inconclusive(why))
 }
 
 /// Sets the scenario's verdict: the worst of its edges, its rules and the error that ended it
@@ -356,8 +341,8 @@ mod tests {
             edge.evidence.objection = objection.map(ToOwned::to_owned);
             let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
             outcome.edges = vec![edge];
-            let error = without_blame(&mut outcome, "QEMU crashed".to_owned());
-            conclude(&mut outcome, Some(error));
+            let error = unless_excused(&mut outcome, Some("QEMU crashed".to_owned()), None);
+            conclude(&mut outcome, error);
             outcome
         };
         let outcome = failed(None);

@@ -160,6 +160,21 @@ impl ScenarioOutcome {
             seeds: None,
         }
     }
+
+    /// Makes unknown what was found broken, because `why` may be the reason, and not the core. What
+    /// the oracle found on disks stays, because it needs neither a clock nor a running guest.
+    pub(crate) fn take_blame_back(&mut self, why: &str) {
+        let not_by_its_disks = |edge: &&mut EdgeOutcome| edge.evidence.objection.is_none();
+        let failed = self.edges.iter_mut().filter(|edge| edge.verdict == Verdict::Fail);
+        for edge in failed.filter(not_by_its_disks) {
+            edge.verdict = Verdict::Unknown;
+            edge.why = format!("{}; {why}", edge.why);
+        }
+        for rule in self.rules.iter_mut().filter(|rule| rule.verdict == Verdict::Fail) {
+            let found = format!("{}; {why}", rule.found);
+            *rule = RuleOutcome::new(rule.id, rule.tier, Verdict::Unknown, found);
+        }
+    }
 }
 
 /// Consecutive seeds.

@@ -11,7 +11,7 @@ use crate::real::edge::freshness;
 /// How long a job of the core may take without progress.
 pub(crate) const JOB_WITHIN: Duration = Duration::from_secs(300);
 /// How long the suite follows a job that makes progress.
-pub(crate) const FOLLOWED_FOR: Duration = Duration::from_secs(3600);
+const FOLLOWED_FOR: Duration = Duration::from_secs(3600);
 
 /// How far a job has come; what counts most is first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,13 +36,22 @@ impl Progress {
     }
 }
 
-/// Which limit a job exceeded.
+/// Which limit a job exceeded. Shown as what the job did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exceeded {
     /// It made no progress for [`JOB_WITHIN`].
     StoodStill,
     /// It still makes progress after [`FOLLOWED_FOR`].
     StillAtWork,
+}
+
+impl std::fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::StoodStill => write!(f, "has not ended and made no progress for {JOB_WITHIN:?}"),
+            Self::StillAtWork => write!(f, "still makes progress after {FOLLOWED_FOR:?}"),
+        }
+    }
 }
 
 /// The limit of one job that is followed.

@@ -4,7 +4,7 @@ use contract::{JobId, JobState, JobView, StepState};
 
 use crate::blame::{CoreFailure, ScenarioError, platform_causes};
 use crate::real::context::{ScenarioContext, json_name};
-use crate::real::job_limit::{Exceeded, FOLLOWED_FOR, JOB_WITHIN, JobLimit};
+use crate::real::job_limit::{Exceeded, JobLimit};
 use crate::rules::ids::JO_01;
 
 impl ScenarioContext {
@@ -38,9 +38,22 @@ impl ScenarioContext {
     /// It stood still (JO-01), which is the core's failure unless a stand-in itself failed, or it
     /// went on for too long.
     pub(crate) async fn ended_job(&self, label: &str, job: &JobId) -> Result<JobView, ScenarioError> {
+        self.job_once(label, job, JobState::ended).await
+    }
+
+    /// Waits until the state of a job is one of those that are awaited.
+    ///
+    /// # Errors
+    /// As of [`ended_job`](Self::ended_job).
+    pub(crate) async fn job_once(
+        &self,
+        label: &str,
+        job: &JobId,
+        is_awaited: impl Fn(JobState) -> bool,
+    ) -> Result<JobView, ScenarioError> {
         let mut limit = JobLimit::begin();
         let mut view = self.within(&mut limit, label, job, self.core.job(job)).await?;
-        while !view.state.ended() {
+        while !is_awaited(view.state) {
             view = self.within(&mut limit, label, job, self.core.watch_job(job, view.revision)).await?;
         }
         Ok(view)
@@ -60,12 +73,12 @@ impl ScenarioContext {
                 limit.saw(&view);
                 Ok(view)
             }
-            Err(Exceeded::StoodStill) => {
-                let found = format!("job {job} has not ended and made no progress for {JOB_WITHIN:?}");
+            Err(exceeded @ Exceeded::StoodStill) => {
+                let found = format!("job {job} {exceeded}");
                 Err(self.overdue_since(limit.began_at(), JO_01, label, &found))
             }
-            Err(Exceeded::StillAtWork) => {
-                let found = format!("{label}: job {job} still makes progress after {FOLLOWED_FOR:?}");
+            Err(exceeded @ Exceeded::StillAtWork) => {
+                let found = format!("{label}: job {job} {exceeded}");
                 self.unknown(JO_01, found.clone());
                 Err(ScenarioError::Inconclusive(found))
             }

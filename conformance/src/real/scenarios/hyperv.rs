@@ -27,7 +27,6 @@ use crate::real::edge::recover::{self, Recovered, RecoveryTarget};
 use crate::real::edge::recovery_point::check_points_kept;
 use crate::real::edge::reprotect::{REVERSE_REPLICATE, Reprotect};
 use crate::real::edge::work::{AtWork, check_work};
-use crate::real::job_limit::JOB_WITHIN;
 use crate::real::machine::Running;
 use crate::real::refusals::Forbidden;
 use crate::real::script::{Script, Start};
@@ -237,11 +236,8 @@ async fn complete_when_waiting(
 ) -> Result<Option<Instant>, ScenarioError> {
     let at_work = AtWork::watch(cloud);
     let Some(job) = context.core.item(&context.item).await?.job else { return Ok(None) };
-    let began = now();
-    let view = state_after(context, &job, JobState::InProgress, JOB_WITHIN).await?.ok_or_else(|| {
-        let found = format!("the job neither waited nor ended within {JOB_WITHIN:?}");
-        context.overdue_since(began, JO_01, FAILBACK.as_str(), &found)
-    })?;
+    let at_an_end = |state| state != JobState::InProgress;
+    let view = context.job_once(FAILBACK.as_str(), &job, at_an_end).await?;
     let found = format!("after phase 1: {:?}", view.state);
     if view.state == JobState::Failed
         && let error @ ScenarioError::Inconclusive(_) = context.blame_of_failed_job(found.clone(), &view)
@@ -268,24 +264,13 @@ async fn complete_when_waiting(
     context.check(HF_08, still_waits && !guest.is_gone(), "the job waited, the cloud machine ran");
     let resumed = Instant::now();
     context.core.complete_failover(&context.item).await?;
-    let continued = state_after(context, &job, JobState::WaitingForCompletion, SERVE_WITHIN).await?;
-    context.check(JO_02, continued.is_some(), "the user's action let the job continue");
+    let continued = continued(context, &job).await?;
+    context.check(JO_02, continued, "the user's action let the job continue");
     Ok(Some(resumed))
 }
 
-/// A job in its first state that is not `state`; `None` if it stays in that state for too long.
-async fn state_after(
-    context: &ScenarioContext,
-    job: &JobId,
-    state: JobState,
-    within: Duration,
-) -> Result<Option<JobView>, ScenarioError> {
-    let changes = async {
-        let mut view = context.core.job(job).await?;
-        while view.state == state {
-            view = context.core.watch_job(job, view.revision).await?;
-        }
-        Ok::<_, ScenarioError>(view)
-    };
-    tokio::time::timeout(within, changes).await.ok().transpose()
+/// Whether a job that waited for the user goes on before long.
+async fn continued(context: &ScenarioContext, job: &JobId) -> Result<bool, ScenarioError> {
+    let goes_on = context.job_once(FAILBACK.as_str(), job, |state| state != JobState::WaitingForCompletion);
+    tokio::time::timeout(SERVE_WITHIN, goes_on).await.map_or(Ok(false), |view| view.map(|_| true))
 }

@@ -13,13 +13,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use contract::{EnableProtection, ItemId, JobId, MachineId, Platform, Policy, TargetSettings, Timestamp};
+use contract::{
+    EnableProtection, ItemId, JobId, JobView, MachineId, Platform, Policy, TargetSettings, Timestamp,
+};
 use harness::oracle::WriteLog;
 use standins::{Boot, OwnFailure, StandInSite};
 use tokio::sync::Mutex;
 use witness::protocol::Measure;
 
-use crate::blame::ScenarioError;
+use crate::blame::{CoreFailure, ScenarioError};
 use crate::context::RunContext;
 use crate::core_change::AskedChange;
 use crate::evidence::Evidence;
@@ -30,7 +32,7 @@ use crate::real::edge::freshness::now;
 use crate::real::edge::measure::millis;
 use crate::real::edge::recovery_point::until_points;
 use crate::real::environment::TestEnvironment;
-use crate::real::job_limit::JOB_WITHIN;
+use crate::real::job_limit::{Exceeded, JOB_WITHIN, JobLimit};
 use crate::real::jobs::blame_of_failed_job;
 use crate::real::scenario_run::ScenarioRun;
 use crate::real::script::{Script, Start};
@@ -244,22 +246,35 @@ impl IopsRun {
     }
 
     async fn follow(&self, job: &JobId) -> Result<(), ScenarioError> {
-        let follow = async {
-            let mut view = self.core.job(job).await?;
-            while !view.state.ended() {
-                view = self.core.watch_job(job, view.revision).await?;
-            }
-            Ok::<_, ScenarioError>(view)
-        };
-        let began = now();
-        let ended = tokio::time::timeout(JOB_WITHIN, follow).await;
-        let ended =
-            ended.map_err(|_| self.overdue(began, format!("job {job} did not end in {JOB_WITHIN:?}")))??;
+        let mut limit = JobLimit::begin();
+        let mut ended = self.within(&limit, job, self.core.job(job)).await?;
+        while !ended.state.ended() {
+            limit.saw(&ended);
+            ended = self.within(&limit, job, self.core.watch_job(job, ended.revision)).await?;
+        }
         match &ended.error {
             None => Ok(()),
             Some(error) => {
                 let failure = self.failures.first_since(ended.started);
                 Err(blame_of_failed_job(format!("job {job} failed: {error}"), &ended, failure))
+            }
+        }
+    }
+
+    /// Waits for the next view of a job within its limit.
+    async fn within(
+        &self,
+        limit: &JobLimit,
+        job: &JobId,
+        next: impl Future<Output = Result<JobView, CoreFailure>>,
+    ) -> Result<JobView, ScenarioError> {
+        match limit.within(next).await {
+            Ok(view) => Ok(view?),
+            Err(exceeded @ Exceeded::StoodStill) => {
+                Err(self.overdue(limit.began_at(), format!("job {job} {exceeded}")))
+            }
+            Err(exceeded @ Exceeded::StillAtWork) => {
+                Err(ScenarioError::Inconclusive(format!("job {job} {exceeded}")))
             }
         }
     }
