@@ -75,7 +75,7 @@ impl StandInSite {
             ChangesUnavailable::RecordLost
         };
         let mut snapshot = DiskSnapshot { id, taken_at, change_id: change, disks, changes_unavailable: None };
-        state.record_unavailable_changes(machine, since.is_some(), why, &mut snapshot);
+        state.record_answer_about_changes(machine, since.is_some(), why, &mut snapshot);
         Ok(snapshot)
     }
 

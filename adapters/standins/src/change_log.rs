@@ -66,6 +66,12 @@ impl StandInSite {
             .unwrap_or_default()
     }
 
+    /// How many snapshots of a machine were opened with the question what had changed; counted below
+    /// the core.
+    pub async fn changes_asked_for(&self, machine: &MachineId) -> u64 {
+        self.state.lock().await.machines.get(machine).map_or(0, |record| record.changes_asked_for)
+    }
+
     /// Discards the change log since a snapshot if it has outgrown its share of a disk. Returns
     /// whether it has.
     pub(crate) async fn discard_full_log(
@@ -121,20 +127,23 @@ fn logged(nodes: &Value, node: &str, since: &ChangeId) -> Option<Bytes> {
 }
 
 impl State {
-    /// Marks a snapshot whose changes were asked for but are not available for every disk, and
-    /// records the reason.
-    pub(crate) fn record_unavailable_changes(
+    /// Records that changes were asked for, if they were. If they are not available for every disk,
+    /// marks the snapshot and records the reason.
+    pub(crate) fn record_answer_about_changes(
         &mut self,
         machine: &MachineId,
         asked: bool,
         why: ChangesUnavailable,
         snapshot: &mut DiskSnapshot,
     ) {
-        if asked && snapshot.disks.iter().any(|disk| disk.changed.is_none()) {
-            snapshot.changes_unavailable = Some(why);
-            if let Some(record) = self.machines.get_mut(machine) {
-                record.changes_unavailable.push(why);
-            }
+        if !asked {
+            return;
+        }
+        let unavailable = snapshot.disks.iter().any(|disk| disk.changed.is_none());
+        snapshot.changes_unavailable = unavailable.then_some(why);
+        if let Some(record) = self.machines.get_mut(machine) {
+            record.changes_asked_for += 1;
+            record.changes_unavailable.extend(snapshot.changes_unavailable);
         }
     }
 }

@@ -53,6 +53,7 @@ impl StandInSite {
             tracked: Vec::new(),
             serving_boot: None,
             snapshots_taken: 0,
+            changes_asked_for: 0,
             changes_unavailable: Vec::new(),
         };
         let view = self.show_machine(&state, &record)?;

@@ -84,7 +84,7 @@ impl StandInSite {
             Some(boot) => self.freeze(&mut state, machine, &boot, disks, change, known).await?,
             None => self.export_offline(&mut state, machine, disks, change, known).await?,
         };
-        state.record_unavailable_changes(machine, since.is_some(), why, &mut snapshot);
+        state.record_answer_about_changes(machine, since.is_some(), why, &mut snapshot);
         Ok(snapshot)
     }
 

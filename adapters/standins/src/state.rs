@@ -35,6 +35,8 @@ pub(crate) struct MachineRecord {
     pub(crate) serving_boot: Option<u32>,
     /// Snapshots taken since its last boot.
     pub(crate) snapshots_taken: u64,
+    /// Snapshots that were opened with the question what had changed.
+    pub(crate) changes_asked_for: u64,
     /// Why changes that were asked for were not available, for each such snapshot in order.
     pub(crate) changes_unavailable: Vec<ChangesUnavailable>,
 }

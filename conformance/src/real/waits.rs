@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use contract::Timestamp;
+use contract::{Health, ItemView, Timestamp};
 use harness::machine::Guest;
 
-use crate::blame::ScenarioError;
+use crate::blame::{CoreFailure, ScenarioError};
 use crate::real::context::ScenarioContext;
 use crate::real::edge::freshness::now;
 use crate::rules::{RuleId, RuleLog};
@@ -35,6 +35,18 @@ impl ScenarioContext {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Waits until the item's health is `awaited`. A core may answer before it is, such as while a
+    /// resynchronisation lets it warn, so it is asked again; the caller bounds the wait.
+    pub(crate) async fn item_once(&self, awaited: Health) -> Result<ItemView, CoreFailure> {
+        let mut item = self.core.item(&self.item).await?;
+        while item.health != awaited {
+            item = self.core.watch_health(&self.item, item.health).await?;
+            // An answer that comes at once must not keep a time limit from ending this wait.
+            tokio::task::yield_now().await;
+        }
+        Ok(item)
     }
 
     /// Records that the core did not do in time what `rule` demands, for which no failure of a

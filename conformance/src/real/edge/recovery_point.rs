@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use contract::{
-    Access, DiskView, ErrorCode, ItemId, ItemView, MachineId, Platform, PowerState, RecoveryPoint,
+    Access, DiskView, ErrorCode, ItemId, ItemView, MachineId, Platform, PowerState, RecoveryPoint, Timestamp,
 };
 use harness::tools::{self, Format};
 use standins::StandInSite;
@@ -124,6 +124,31 @@ pub(crate) async fn item_whose_points(
         tokio::task::yield_now().await;
     }
     Ok(item)
+}
+
+/// The first processed recovery point of a later moment than `moment`, and the item that lists it.
+/// Replication may fail before it comes back, with whatever error; the caller bounds the wait.
+pub(crate) async fn point_later_than(
+    context: &ScenarioContext,
+    moment: Timestamp,
+) -> (RecoveryPoint, ItemView) {
+    // An answer about points that exist already comes at once.
+    let mut count = 1;
+    loop {
+        match context.core.watch_points(&context.item, count).await {
+            Ok(item) => {
+                context.note_points(&item);
+                let later = |point: &&RecoveryPoint| point.processed && point.time > moment;
+                if let Some(point) = item.points.iter().rfind(later).cloned() {
+                    return (point, item);
+                }
+                count += 1;
+                // Answers that come at once must not keep a time limit from ending this wait.
+                tokio::task::yield_now().await;
+            }
+            Err(_) => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+        }
+    }
 }
 
 /// One disk of a recovery point that was read into the evidence.

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Bytes, ChangesUnavailable, ItemView, Operation, Platform, PointChoice, Resynchronisation};
+use contract::{
+    Bytes, ChangesUnavailable, ItemView, Operation, Platform, PointChoice, Resynchronisation, Timestamp,
+};
 use harness::oracle::WriteLog;
 use standins::Boot;
 use tracing::Instrument as _;
@@ -16,6 +18,7 @@ use witness::protocol::{Load, Measure};
 use crate::blame::ScenarioError;
 use crate::real::context::{BOOT_WITHIN, ScenarioContext, json_name};
 use crate::real::edge::failover::lose_site_and_fail_over;
+use crate::real::edge::freshness::now;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{Recovered, put_to_work, start_load, wait_for_agent, wait_for_hello};
@@ -32,6 +35,8 @@ use crate::rules::ids::EX_R9;
 const POINTS_AFTER: usize = 2;
 /// How long these may take.
 const POINTS_WITHIN: Duration = Duration::from_secs(120);
+/// What a core that always sends whole disks lacks: it asks for no changes, so it cannot miss them.
+const INCREMENTAL_REPLICATION: &str = "incremental-replication";
 /// Records during which a guest writes as much as it can.
 const BURST_RECORDS: u64 = 100;
 /// How long a burst may take.
@@ -151,10 +156,10 @@ async fn reach_limit(
     boots: &mut Vec<Arc<Boot>>,
 ) -> Result<Running, ScenarioError> {
     let site = &context.primary;
-    let done_before = context.core.item(&context.item).await?.resynchronisations.len();
     let unavailable_before = site.changes_unavailable(&context.machine).await.len();
     // Without snapshots replication falls behind, as it does when the connection is cut.
     let blocked = site.block_snapshots().await?;
+    let began = now();
     let running = match limit {
         Limit::Burst => write_burst(context, case, source).await?,
         Limit::PowerCut => restart(context, case, source).await?,
@@ -163,20 +168,39 @@ async fn reach_limit(
         boots.push(Arc::clone(&running.boot));
     }
     drop(blocked);
-    let item = wait_for_resynchronisation(context, case, &running, done_before).await;
+    let reached = Reached { began, unavailable_before };
+    let went_on = wait_for_resynchronisation(context, case, &running, &reached).await?;
     let unavailable = site.changes_unavailable(&context.machine).await;
+    if site.changes_asked_for(&context.machine).await == 0 {
+        context.findings().rules.skip(EX_R9, INCREMENTAL_REPLICATION);
+        return Ok(running);
+    }
     if unavailable.get(unavailable_before) != Some(&limit.changes_unavailable()) {
         return Err(ScenarioError::Inconclusive(format!(
             "{}: {limit:?} did not bring change tracking to its limit: {unavailable:?}",
             case.edge
         )));
     }
-    let item = item?;
-    let done = &item.resynchronisations[done_before..];
-    check_reported(context, limit, done);
-    check_differences_sent(context, done, boots)?;
+    let done: Vec<_> = reached.resynchronisations(&went_on).collect();
+    check_reported(context, limit, &done);
+    check_differences_sent(context, &done, boots)?;
     context.trace(format!("{}: resynchronised: {}", case.edge, json_name(&limit.changes_unavailable())));
     Ok(running)
+}
+
+/// A limit that was reached.
+struct Reached {
+    /// A moment before that, after which no snapshot was taken until it was reached.
+    began: Timestamp,
+    /// How often the site had been unable to say what changed.
+    unavailable_before: usize,
+}
+
+impl Reached {
+    /// The resynchronisations since then. A core may drop old ones.
+    fn resynchronisations(&self, item: &ItemView) -> impl Iterator<Item = Resynchronisation> {
+        item.resynchronisations.iter().filter(|one| one.at >= self.began).copied()
+    }
 }
 
 /// Lets the guest write to more places than the log can record: at random for a while, and a whole
@@ -215,20 +239,26 @@ async fn restart(context: &ScenarioContext, case: &Case, source: &Running) -> Re
     Ok(running)
 }
 
-/// Waits until the item lists a further resynchronisation and recovery points that are newer.
+/// Waits until the item lists a further resynchronisation and recovery points that are newer. If the
+/// site did not have to say that it does not know what changed, the points alone are enough.
 async fn wait_for_resynchronisation(
     context: &ScenarioContext,
     case: &Case,
     source: &Running,
-    done_before: usize,
+    reached: &Reached,
 ) -> Result<ItemView, ScenarioError> {
     let step = context.evidence.step(case.edge.as_str(), "resynchronise and go on");
+    let unblocked = now();
     let wait = async {
         let mut count = 1;
         loop {
             let item = until_points(&context.core, &context.item, count).await?;
-            let new = item.resynchronisations.get(done_before);
-            if new.is_some_and(|resynchronisation| points_after(&item, resynchronisation) >= POINTS_AFTER) {
+            let unavailable = context.primary.changes_unavailable(&context.machine).await;
+            let moment = match unavailable.len() > reached.unavailable_before {
+                true => reached.resynchronisations(&item).next().map(|one| one.at),
+                false => Some(unblocked),
+            };
+            if moment.is_some_and(|moment| points_after(&item, moment) >= POINTS_AFTER) {
                 return Ok(item);
             }
             count += 1;
@@ -242,9 +272,9 @@ async fn wait_for_resynchronisation(
     Ok(item)
 }
 
-/// How many processed recovery points are newer than a resynchronisation.
-fn points_after(item: &ItemView, resynchronisation: &Resynchronisation) -> usize {
-    item.points.iter().filter(|point| point.processed && point.time > resynchronisation.at).count()
+/// How many processed recovery points are of a later moment.
+fn points_after(item: &ItemView, moment: Timestamp) -> usize {
+    item.points.iter().filter(|point| point.processed && point.time > moment).count()
 }
 
 /// EX-R9: the core reports one comparison and why it was necessary.

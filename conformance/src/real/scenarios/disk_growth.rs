@@ -18,6 +18,7 @@ use crate::real::edge::freshness::now;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::wait_for_work;
+use crate::real::edge::recovery_point::{POINTS_WITHIN, point_later_than};
 use crate::real::edge::work::{AtWork, check_work};
 use crate::real::machine::Running;
 use crate::real::script::{Script, Start};
@@ -31,8 +32,6 @@ const GROWTH: u64 = 32 << 20;
 /// How many pieces the guest writes at its new end, and how long one is.
 const WRITTEN: u64 = 16;
 const PIECE: u64 = 64 << 10;
-/// How long the core may take to make a recovery point of the grown disk or to report the growth.
-const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 /// How long a command in the guest may take.
 const COMMAND_WITHIN: Duration = Duration::from_secs(30);
 /// Pause between two questions whether a command in the guest has ended. The guest agent cannot
@@ -132,32 +131,17 @@ async fn noticed(
     guest: &Guest,
     grown: Timestamp,
 ) -> Result<Noticed, ScenarioError> {
-    let item = context.core.item(&context.item).await?;
-    let listed = item.points.iter().filter(|point| point.processed).count() as u64;
-    let point = async {
-        let mut count = listed;
-        loop {
-            count += 1;
-            // Replication that fails is reported by the item's health.
-            let Ok(item) = context.core.watch_points(&context.item, count).await else {
-                return std::future::pending().await;
-            };
-            let newest = item.points.into_iter().rfind(|point| point.processed && point.time > grown);
-            if let Some(point) = newest {
-                return Noticed::Point(Box::new(point));
-            }
-        }
-    };
-    let report = context.core.watch_health(&context.item, Health::Healthy);
+    let point = point_later_than(context, grown);
+    let report = context.item_once(Health::Critical);
     let either = async {
         tokio::select! {
-            point = point => Ok(point),
+            (point, _) = point => Ok(Noticed::Point(Box::new(point))),
             item = report => Ok(Noticed::Reported(Box::new(item?))),
         }
     };
     let awaited = "recovery point of the grown disk, and no report that there is none,";
     let label = GROWTH_EDGE.as_str();
-    context.expect_of_core(EX_R12, label, awaited, guest, NOTICED_WITHIN, either).await
+    context.expect_of_core(EX_R12, label, awaited, guest, POINTS_WITHIN, either).await
 }
 
 /// EX-R12: every point of a later moment has the whole disk, and its content is the guest's; or the

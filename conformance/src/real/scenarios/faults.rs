@@ -25,7 +25,7 @@ use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::{
     RecoveryTarget, put_to_work, start_load, wait_for_agent, wait_for_hello, wait_for_work,
 };
-use crate::real::edge::recovery_point::{check_points_kept, points_lost};
+use crate::real::edge::recovery_point::{POINTS_WITHIN, check_points_kept, point_later_than, points_lost};
 use crate::real::edge::work::{AtWork, check_work};
 use crate::real::machine::Running;
 use crate::real::scenarios::test_failover;
@@ -210,8 +210,8 @@ impl FaultCase {
     /// MO-01: the item's health becomes critical, perhaps after a warning, and says why.
     async fn observe_report(&self, context: &ScenarioContext, source: &Running) -> Result<(), ScenarioError> {
         let at_work = AtWork::watch(source);
-        let report = becomes(context, Health::Critical);
-        let item = within(context, self.edge, source, "report of the fault", report).await?;
+        let report = context.item_once(Health::Critical);
+        let item = within(context, self.edge, source, "report of the fault", REPORTED_WITHIN, report).await?;
         let critical = item.health == Health::Critical && !item.trouble.is_empty();
         let found = format!("{}: {:?}, {:?}", self.edge, item.health, item.trouble);
         context.check(MO_01, critical, found);
@@ -283,7 +283,7 @@ impl FaultCase {
         let lost = points_lost(before, &item);
         // A core may look at its health only after the point.
         let ended = end_of_report(context);
-        let item = within(context, self.edge, source, "end of the report", ended).await?;
+        let item = within(context, self.edge, source, "end of the report", REPORTED_WITHIN, ended).await?;
         if let Some(why) = unquiesced(context, item.health) {
             let found = format!("{}: {:?} {:?}: {why}", self.edge, item.health, item.trouble);
             context.unknown(MO_01, found);
@@ -296,15 +296,6 @@ impl FaultCase {
         context.trace(format!("{}: healed, replication came back by itself", self.edge));
         Ok(())
     }
-}
-
-/// Waits until the item's health is `awaited`.
-async fn becomes(context: &ScenarioContext, awaited: Health) -> Result<ItemView, CoreFailure> {
-    let mut item = context.core.item(&context.item).await?;
-    while item.health != awaited {
-        item = context.core.watch_health(&context.item, item.health).await?;
-    }
-    Ok(item)
 }
 
 /// Why an item is only warned about although no fault is active, if that is not the core's doing:
@@ -330,25 +321,8 @@ async fn point_after(
     source: &Running,
     moment: Timestamp,
 ) -> Result<ItemView, ScenarioError> {
-    let comes = async {
-        // Counting begins at 1, so the first answers are about points that exist already and return
-        // at once.
-        let mut count = 1;
-        loop {
-            match context.core.watch_points(&context.item, count).await {
-                Ok(item) => {
-                    context.note_points(&item);
-                    let newest = item.points.iter().rfind(|point| point.processed);
-                    if newest.is_some_and(|point| point.time > moment) {
-                        return Ok(item);
-                    }
-                    count += 1;
-                }
-                Err(_) => drop(context.core.watch_health(&context.item, Health::Critical).await?),
-            }
-        }
-    };
-    within(context, edge, source, "recovery point of a later moment", comes).await
+    let comes = async { Ok(point_later_than(context, moment).await.1) };
+    within(context, edge, source, "recovery point of a later moment", POINTS_WITHIN, comes).await
 }
 
 /// MO-01: waits for something that the core has to deliver in time.
@@ -357,11 +331,12 @@ async fn within<T>(
     edge: EdgeName,
     source: &Running,
     awaited: &str,
+    bound: Duration,
     answer: impl Future<Output = Result<T, CoreFailure>>,
 ) -> Result<T, ScenarioError> {
     let answer = async { Ok(answer.await?) };
     let label = edge.as_str();
-    context.expect_of_core(MO_01, label, awaited, &source.boot.guest, REPORTED_WITHIN, answer).await
+    context.expect_of_core(MO_01, label, awaited, &source.boot.guest, bound, answer).await
 }
 
 /// Waits until a machine whose power failed has booted again from its own disks, and gives it its

@@ -57,8 +57,8 @@ struct Case {
     take_away: fn(&mut InstallProfile),
     /// The rule by which hydration is due; `None` if it must not happen (HY-07).
     due: Option<RuleId>,
-    /// The boot files that hydration edits.
-    edited: &'static [&'static str],
+    /// The boot files that hydration may edit.
+    editable: &'static [&'static str],
     /// What happens without hydration.
     without: WithoutHydration,
 }
@@ -84,7 +84,7 @@ const CASES: [Case; 5] = [
         target: "azure",
         take_away: |profile| remove_driver(profile, "ata_piix", "intelide"),
         due: Some(HY_06),
-        edited: &[LOADER_ENTRY, SYSLINUX_CFG],
+        editable: &[LOADER_ENTRY, SYSLINUX_CFG],
         without: WithoutHydration::NoRoot,
     },
     Case {
@@ -94,7 +94,7 @@ const CASES: [Case; 5] = [
         target: "azure-gen2",
         take_away: |profile| remove_driver(profile, "virtio_scsi", "storvsc"),
         due: Some(HY_06),
-        edited: &[LOADER_ENTRY, SYSLINUX_CFG],
+        editable: &[LOADER_ENTRY, SYSLINUX_CFG],
         without: WithoutHydration::NoRoot,
     },
     Case {
@@ -107,7 +107,7 @@ const CASES: [Case; 5] = [
             profile.facts.dhcp_service = false;
         },
         due: Some(HY_05),
-        edited: &[VARIANT_ENV],
+        editable: &[VARIANT_ENV],
         without: WithoutHydration::NoAddress,
     },
     Case {
@@ -117,7 +117,7 @@ const CASES: [Case; 5] = [
         target: "azure",
         take_away: |profile| install_agent(profile, AgentVersion(9, 7)),
         due: Some(HY_01),
-        edited: &[],
+        editable: &[],
         without: WithoutHydration::Serves,
     },
     Case {
@@ -127,7 +127,7 @@ const CASES: [Case; 5] = [
         target: "azure",
         take_away: |_| (),
         due: None,
-        edited: &[],
+        editable: &[],
         without: WithoutHydration::NotTried,
     },
 ];
@@ -241,14 +241,16 @@ async fn check_address(context: &ScenarioContext, case: &Case, boot: &Boot) -> R
     Ok(())
 }
 
-/// HY-08: hydration edited the target copy where it had to and nowhere else. The recovery point's
+/// HY-08: hydration edited the target copy where it may and nowhere else. The recovery point's
 /// boot partition is still that of the source, which no guest ever writes.
 fn check_edits(edge: Edge<'_>, case: &Case, judged: &JudgedRecovery) -> Result<(), ScenarioError> {
     let context = edge.context();
     let machine = &context.machine;
     let mut edited = judged.edited.clone();
     edited.sort();
-    context.check(HY_08, edited == case.edited, format!("{machine}: hydration edited {edited:?}"));
+    // A core may leave out a file that the target's firmware does not read: the machine boots.
+    let allowed = edited.iter().all(|file| case.editable.contains(&file.as_str()));
+    context.check(HY_08, allowed, format!("{machine}: hydration edited {edited:?}"));
     let installed = &edge.source().boot.disks[0].base;
     let point = &judged.point[0].raw;
     let difference = first_difference(installed, point, boot_partition())?;

@@ -18,7 +18,7 @@ use crate::real::edge::every_point::judge_every_point;
 use crate::real::edge::failback;
 use crate::real::edge::failback::FAILBACK;
 use crate::real::edge::failover;
-use crate::real::edge::freshness::{HostClock, now};
+use crate::real::edge::freshness::HostClock;
 use crate::real::edge::hydration_diff::hydration_step;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;

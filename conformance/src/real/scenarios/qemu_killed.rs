@@ -5,8 +5,6 @@
 //! recovery point has to be exact. A core that only reports that it cannot go on is honest (MO-01)
 //! and leaves the machine unprotected until somebody acts, which EX-R9 does not allow.
 
-use std::time::Duration;
-
 use contract::{Health, RecoveryPoint, Timestamp};
 use standins::SiteFault;
 use tracing::Instrument as _;
@@ -17,13 +15,12 @@ use crate::real::edge::freshness::now;
 use crate::real::edge::lifecycle::Edge;
 use crate::real::edge::name::EdgeName;
 use crate::real::edge::recover::wait_for_work;
+use crate::real::edge::recovery_point::{POINTS_WITHIN, point_later_than};
 use crate::real::scenarios::faults::wait_for_restart;
 use crate::real::script::{Script, Start};
 use crate::real::setup;
 use crate::rules::ids::*;
 
-/// How long the next recovery point may take once the machine works again.
-const BACK_WITHIN: Duration = Duration::from_secs(90);
 /// Name in progress, trace and evidence.
 const KILLED: EdgeName = EdgeName::new("qemu-killed", 6);
 
@@ -49,34 +46,14 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     let edge = Edge::begin(context, KILLED, &source);
     let step = context.evidence.step(label, "replication comes back");
     let began = now();
-    let comes = async { Ok(point_after(context, began).await) };
-    let came = source.boot.guest.race("the next recovery point", BACK_WITHIN, comes);
+    let comes = async { Ok(point_later_than(context, began).await) };
+    let came = source.boot.guest.race("the next recovery point", POINTS_WITHIN, comes);
     let point = came.instrument(edge.span()).await;
     step.done();
     match point {
-        Ok(point) => judge(edge, &point).instrument(edge.span()).await,
+        Ok((point, _)) => judge(edge, &point).instrument(edge.span()).await,
         Err(harness::Error::TimedOut { .. }) => Err(blame(context, began).await),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// The first processed recovery point of a later moment. Replication may fail before it comes back.
-async fn point_after(context: &ScenarioContext, moment: Timestamp) -> RecoveryPoint {
-    let mut count = 1;
-    loop {
-        // An answer about points that exist already comes at once.
-        tokio::task::yield_now().await;
-        match context.core.watch_points(&context.item, count).await {
-            Ok(item) => {
-                let later = item.points.into_iter().rfind(|point| point.processed && point.time > moment);
-                if let Some(point) = later {
-                    return point;
-                }
-                count += 1;
-            }
-            // Until the health changes, nothing new can be said of points.
-            Err(_) => drop(context.core.watch_health(&context.item, Health::Critical).await),
-        }
     }
 }
 
@@ -106,6 +83,6 @@ async fn blame(context: &ScenarioContext, began: Timestamp) -> ScenarioError {
         }
         Err(error) => return error.into(),
     }
-    let found = format!("no recovery point within {BACK_WITHIN:?} after the machine worked again");
+    let found = format!("no recovery point within {POINTS_WITHIN:?} after the machine worked again");
     context.overdue_since(began, EX_R9, KILLED.as_str(), &found)
 }

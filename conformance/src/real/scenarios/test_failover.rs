@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use contract::{
-    Consistency, ErrorCode, Hydration, ItemView, JobId, JobKind, MachineId, Network, Operation, Phase,
-    Platform, PointChoice, RecoveryPoint, Side, TestFailoverRequest, TestFailoverStatus,
+    Consistency, ErrorCode, Hydration, ItemView, JobId, JobKind, MachineId, Millis, Network, Operation,
+    Phase, Platform, PointChoice, RecoveryPoint, Side, TestFailoverRequest, TestFailoverStatus,
 };
 use tracing::Instrument as _;
 
@@ -70,7 +70,9 @@ async fn run_edge(edge: Edge<'_>) -> Result<(), ScenarioError> {
         ScenarioError::CoreViolation(format!("{TEST_FAILOVER}: fewer than two recovery points"))
     })?;
     let judged = start_and_judge(edge, &point).await?;
-    if app_consistent {
+    if app_consistent && only_app_consistent(&before) {
+        context.findings().rules.skip(RP_06, CRASH_CONSISTENT_POINTS);
+    } else if app_consistent {
         check_newer_passed_over(context, &point, &judged)?;
     }
     let first_reading: Vec<_> = judged.point.iter().map(|file| file.raw.clone()).collect();
@@ -169,8 +171,21 @@ fn can_tell_app_consistent(item: &ItemView) -> bool {
     crash && age.is_some_and(|age| age.0 < APP_CONSISTENT_EVERY.0 / 2)
 }
 
+/// What a core lacks whose recovery points are all application-consistent: there is none that is
+/// newer and of another kind, so nothing tells whether the kind was obeyed.
+const CRASH_CONSISTENT_POINTS: &str = "crash-consistent-points";
+
+/// Whether a core makes application-consistent points only: all are, for as long as the policy
+/// allows between two of them.
+fn only_app_consistent(item: &ItemView) -> bool {
+    let processed = || item.points.iter().filter(|point| point.processed);
+    let (first, last) = (processed().next(), processed().next_back());
+    let took = first.zip(last).map_or(Millis(0), |(first, last)| last.time.since(first.time));
+    took >= APP_CONSISTENT_EVERY && processed().all(|point| point.consistency == Consistency::App)
+}
+
 /// RP-06: waits for an application-consistent point and a newer crash-consistent one. The policy
-/// asks for both.
+/// asks for the former, and a core may make no other.
 ///
 /// # Errors
 /// They did not come: the core's failure, unless the platform could not quiesce the guest.
@@ -181,7 +196,8 @@ async fn wait_for_app_consistent_point(edge: Edge<'_>) -> Result<ItemView, Scena
     let guest = &edge.source().boot.guest;
     let awaited = "application-consistent recovery point with a newer crash-consistent one";
     let bound = Duration::from_millis(APP_CONSISTENT_EVERY.0) + POINTS_WITHIN;
-    let comes = item_whose_points(context, can_tell_app_consistent);
+    let is_enough = |item: &ItemView| can_tell_app_consistent(item) || only_app_consistent(item);
+    let comes = item_whose_points(context, is_enough);
     let began = now();
     let waited = guest.race(awaited, bound, async { Ok(comes.await) }).await;
     let item = match waited {
