@@ -70,7 +70,7 @@ async fn run_edge(edge: Edge<'_>) -> Result<(), ScenarioError> {
         ScenarioError::CoreViolation(format!("{TEST_FAILOVER}: fewer than two recovery points"))
     })?;
     let judged = start_and_judge(edge, &point).await?;
-    if app_consistent && only_app_consistent(&before) {
+    if app_consistent && only_app_consistent(&before.points) {
         context.findings().rules.skip(RP_06, CRASH_CONSISTENT_POINTS);
     } else if app_consistent {
         check_newer_passed_over(context, &point, &judged)?;
@@ -177,8 +177,8 @@ const CRASH_CONSISTENT_POINTS: &str = "crash-consistent-points";
 
 /// Whether a core makes application-consistent points only: all are, for as long as the policy
 /// allows between two of them.
-fn only_app_consistent(item: &ItemView) -> bool {
-    let processed = || item.points.iter().filter(|point| point.processed);
+fn only_app_consistent(points: &[RecoveryPoint]) -> bool {
+    let processed = || points.iter().filter(|point| point.processed);
     let (first, last) = (processed().next(), processed().next_back());
     let took = first.zip(last).map_or(Millis(0), |(first, last)| last.time.since(first.time));
     took >= APP_CONSISTENT_EVERY && processed().all(|point| point.consistency == Consistency::App)
@@ -196,7 +196,7 @@ async fn wait_for_app_consistent_point(edge: Edge<'_>) -> Result<ItemView, Scena
     let guest = &edge.source().boot.guest;
     let awaited = "application-consistent recovery point with a newer crash-consistent one";
     let bound = Duration::from_millis(APP_CONSISTENT_EVERY.0) + POINTS_WITHIN;
-    let is_enough = |item: &ItemView| can_tell_app_consistent(item) || only_app_consistent(item);
+    let is_enough = |item: &ItemView| can_tell_app_consistent(item) || only_app_consistent(&item.points);
     let comes = item_whose_points(context, is_enough);
     let began = now();
     let waited = guest.race(awaited, bound, async { Ok(comes.await) }).await;
@@ -377,4 +377,38 @@ pub(crate) async fn clean_up(
     let status = context.core.item(&context.item).await?.test_failover_status;
     context.check(MO_02, status == TestFailoverStatus::Performed, format!("after clean-up: {status:?}"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::{Bytes, ChangeId, PointId, Timestamp};
+
+    use super::*;
+
+    /// A processed point that long after the first one.
+    fn point(after: Millis, consistency: Consistency) -> RecoveryPoint {
+        RecoveryPoint {
+            id: PointId(format!("point-{}", after.0)),
+            time: Timestamp(after.0),
+            consistency,
+            processed: true,
+            multi_vm: None,
+            change_id: ChangeId(format!("change-{}", after.0)),
+            transferred: Bytes(1),
+            volumes: vec![],
+        }
+    }
+
+    #[test]
+    fn a_core_makes_only_one_kind_of_point_once_it_had_time_for_the_other() {
+        let (soon, late) = (Millis(1_000), APP_CONSISTENT_EVERY);
+        let of = |kinds: &[(Millis, Consistency)]| {
+            let points: Vec<_> = kinds.iter().map(|(after, kind)| point(*after, *kind)).collect();
+            only_app_consistent(&points)
+        };
+        assert!(of(&[(Millis(0), Consistency::App), (soon, Consistency::App), (late, Consistency::App)]));
+        assert!(!of(&[(Millis(0), Consistency::App), (soon, Consistency::App)]));
+        assert!(!of(&[(Millis(0), Consistency::App), (soon, Consistency::Crash), (late, Consistency::App)]));
+        assert!(!of(&[]));
+    }
 }
