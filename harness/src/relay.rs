@@ -29,9 +29,14 @@ pub enum LinkCondition {
     Healthy,
     /// Passes this many bytes a second, over all connections together.
     Throttled(u64),
-    /// Every third connection breaks after this many bytes, so a transfer of two disks succeeds at
-    /// the second attempt.
-    Lossy(u64),
+    /// Connections break, however many a transfer needs, until the link has broken `breaks` of them
+    /// since it exists. All others pass.
+    Lossy {
+        /// Bytes that a connection carries before it breaks.
+        after: u64,
+        /// Connections that break, those that broke before included.
+        breaks: u64,
+    },
     /// Nothing passes: connections break, new ones are closed at once.
     Down,
 }
@@ -52,6 +57,12 @@ impl Tally {
     /// Connections that a lossy link broke.
     pub fn broken(&self) -> u64 {
         self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more connection that breaks, unless so many have broken. Returns whether it did.
+    fn breaks_one_of(&self, breaks: u64) -> bool {
+        let one_more = |broken| (broken < breaks).then_some(broken + 1);
+        self.broken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 }
 
@@ -84,13 +95,8 @@ impl Relay {
     ) -> Result<Self> {
         let listener = UnixListener::bind(socket).map_err(Error::file(socket))?;
         scratch::only_for_this_user(socket)?;
-        let link = Arc::new(SharedLink {
-            upstream,
-            condition,
-            tally,
-            connections: AtomicU64::new(0),
-            busy_until: Mutex::new(Instant::now()),
-        });
+        let link =
+            Arc::new(SharedLink { upstream, condition, tally, busy_until: Mutex::new(Instant::now()) });
         let task = tokio::spawn(listen(listener, link));
         Ok(Self { socket: socket.to_owned(), task })
     }
@@ -115,7 +121,6 @@ struct SharedLink {
     upstream: Upstream,
     condition: watch::Receiver<LinkCondition>,
     tally: Arc<Tally>,
-    connections: AtomicU64,
     /// Until when a throttled link is busy with bytes already accepted.
     busy_until: Mutex<Instant>,
 }
@@ -131,19 +136,18 @@ async fn listen(listener: UnixListener, link: Arc<SharedLink>) {
 impl SharedLink {
     /// Forwards one connection until either end closes it or the link breaks it.
     async fn carry(self: Arc<Self>, client: UnixStream) {
-        let number = self.connections.fetch_add(1, Ordering::Relaxed);
         let (from_client, to_client) = client.into_split();
         let ended = async {
             match &self.upstream {
                 Upstream::Unix(path) => {
                     let Ok(server) = UnixStream::connect(path).await else { return };
                     let (from_server, to_server) = server.into_split();
-                    self.both(number, (from_client, to_server), (from_server, to_client)).await;
+                    self.both((from_client, to_server), (from_server, to_client)).await;
                 }
                 Upstream::Tcp(address) => {
                     let Ok(server) = TcpStream::connect(address).await else { return };
                     let (from_server, to_server) = server.into_split();
-                    self.both(number, (from_client, to_server), (from_server, to_client)).await;
+                    self.both((from_client, to_server), (from_server, to_client)).await;
                 }
             }
         };
@@ -156,21 +160,19 @@ impl SharedLink {
 
     async fn both(
         &self,
-        number: u64,
         up: (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
         down: (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
     ) {
         let carried = AtomicU64::new(0);
         tokio::select! {
-            _ = self.pump(number, &carried, up) => {}
-            _ = self.pump(number, &carried, down) => {}
+            _ = self.pump(&carried, up) => {}
+            _ = self.pump(&carried, down) => {}
         }
     }
 
     /// Forwards one direction until it ends.
     async fn pump(
         &self,
-        number: u64,
         carried: &AtomicU64,
         (mut from, mut to): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
     ) -> std::io::Result<()> {
@@ -183,15 +185,14 @@ impl SharedLink {
             let sum = carried.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
             let now = *self.condition.borrow();
             match now {
-                LinkCondition::Lossy(bytes) if number.is_multiple_of(3) && sum > bytes => {
-                    self.tally.broken.fetch_add(1, Ordering::Relaxed);
+                LinkCondition::Lossy { after, breaks } if sum > after && self.tally.breaks_one_of(breaks) => {
                     return Ok(());
                 }
                 LinkCondition::Throttled(rate) => {
                     self.tally.slowed.fetch_add(length as u64, Ordering::Relaxed);
                     self.wait_for_link(length as u64, rate).await;
                 }
-                LinkCondition::Healthy | LinkCondition::Lossy(_) | LinkCondition::Down => {}
+                LinkCondition::Healthy | LinkCondition::Lossy { .. } | LinkCondition::Down => {}
             }
             to.write_all(&piece[..length]).await?;
         }
@@ -267,15 +268,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lossy_link_breaks_every_third_connection() {
+    async fn a_lossy_link_breaks_so_many_connections_as_it_was_told_and_no_more() {
         let bench = bench();
-        bench.condition.send(LinkCondition::Lossy(1000)).unwrap();
         let mut passed = Vec::new();
-        for _ in 0..4 {
-            let mut stream = UnixStream::connect(bench.relay.socket()).await.unwrap();
-            passed.push(comes_back(&mut stream, 4000).await);
+        for breaks in [1, 2] {
+            bench.condition.send(LinkCondition::Lossy { after: 1000, breaks }).unwrap();
+            for bytes in [400, 4000, 4000, 4000] {
+                let mut stream = UnixStream::connect(bench.relay.socket()).await.unwrap();
+                passed.push(comes_back(&mut stream, bytes).await);
+            }
         }
-        assert_eq!(passed, [false, true, true, false]);
+        assert_eq!(passed, [true, false, true, true, true, false, true, true]);
     }
 
     #[tokio::test]

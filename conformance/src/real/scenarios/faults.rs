@@ -40,8 +40,8 @@ const REPORTED_WITHIN: Duration = Duration::from_secs(60);
 const SLOW: u64 = 2 << 20;
 /// Bytes after which a connection over a lossy link breaks: less than any transfer.
 const LOSSY: u64 = 4 << 10;
-/// Recovery points that have to come over a bad link. A transfer has one connection for each disk,
-/// and every third connection breaks, so at least one of so many transfers is hit.
+/// Recovery points that have to come over a bad link. On a lossy one a connection breaks before each
+/// of them, and only one: a core may use as many connections in a transfer as it likes.
 const POINTS_ON_BAD_LINK: usize = 3;
 /// How long the core waits for a guest that refuses to shut down.
 const REFUSED_WITHIN: Millis = Millis(5_000);
@@ -109,7 +109,7 @@ const CASES: [FaultCase; 9] = [
     FaultCase {
         edge: after("test-failover-after-link-lossy"),
         site: FaultSite::Source,
-        fault: |_| SiteFault::Link(LinkCondition::Lossy(LOSSY)),
+        fault: |context| SiteFault::Link(lossy(context)),
         meanwhile: Meanwhile::PointsCome,
     },
     FaultCase {
@@ -167,6 +167,11 @@ async fn run(context: &ScenarioContext) -> Result<(), ScenarioError> {
     Ok(())
 }
 
+/// A link of the source that breaks one connection more.
+fn lossy(context: &ScenarioContext) -> LinkCondition {
+    LinkCondition::Lossy { after: LOSSY, breaks: context.primary.link_felt().broken() + 1 }
+}
+
 impl FaultCase {
     /// Injects the fault, observes what it does, heals it, and makes a test failover. Returns the
     /// source, which may have booted again.
@@ -221,6 +226,7 @@ impl FaultCase {
     async fn observe_points(&self, context: &ScenarioContext, source: &Running) -> Result<(), ScenarioError> {
         let at_work = AtWork::watch(source);
         for _ in 0..POINTS_ON_BAD_LINK {
+            context.primary.inject(&(self.fault)(context)).await?;
             point_after(context, self.edge, source, now()).await?;
         }
         self.ensure_effect(context)?;
@@ -248,7 +254,7 @@ impl FaultCase {
         let link = context.primary.link_felt();
         let effects = match (self.fault)(context) {
             SiteFault::Link(LinkCondition::Throttled(_)) => link.slowed(),
-            SiteFault::Link(LinkCondition::Lossy(_)) => link.broken(),
+            SiteFault::Link(LinkCondition::Lossy { .. }) => link.broken(),
             _ => return Ok(()),
         };
         if effects == 0 { Err(self.inconclusive("the fault had no effect")) } else { Ok(()) }
