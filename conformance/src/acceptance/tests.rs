@@ -29,6 +29,7 @@ accepted! {
     no_history: "no-history",
     cancel_offered: "cancel-offered",
     small_plans: "small-plans",
+    default_policies: "default-policies",
     other_name: "other-name",
     slow_answers: "slow-answers",
     late_events: "late-events",

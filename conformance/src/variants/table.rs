@@ -13,8 +13,8 @@ use super::pace::{
     SlowStart,
 };
 use super::views::{
-    CancelOffered, FewSteps, JumpingRevisions, MoreSteps, NoHistory, OtherName, OtherOrder, OtherStepNames,
-    OtherWords, SmallPlans,
+    CancelOffered, DefaultPolicies, FewSteps, JumpingRevisions, MoreSteps, NoHistory, OtherName, OtherOrder,
+    OtherStepNames, OtherWords, SmallPlans,
 };
 
 /// A sound core that does something differently from the built-in one.
@@ -98,6 +98,12 @@ pub const VARIANTS: &[Variant] = &[
         "allows four groups and twenty items in a plan",
         "PlanLimits: the core's own",
         SmallPlans,
+    ),
+    variant!(
+        "default-policies",
+        "has a pair of policies of its own before any is created",
+        "ReplicationCore::policies: all policies; only a created one has fixed names (PO-01)",
+        DefaultPolicies,
     ),
     variant!(
         "other-name",

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use contract::{
     Consistency, ErrorCode, ItemId, JobView, Millis, PointChoice, Policy, RecoveryPoint, Step, Timestamp,
 };
-use simulator::testbed::{BACK, HOUR, INTERVAL, POLICY, failover_to, item_of, low_write_machine};
+use simulator::testbed::{HOUR, INTERVAL, POLICY, failover_to, item_of, low_write_machine};
 use simulator::{Call, Link, SimProfile, Snapshot, durable_before};
 
+use super::policies::failback_policy_of;
 use crate::rules::ids::*;
 use crate::rules::profile::Profile;
 use crate::rules::{RuleId, RuleLog};
@@ -340,8 +341,7 @@ async fn window(testbed: &Testbed, rules: &mut RuleLog, rule: RuleId, hours: u64
     rules.check(RP_14, right && later, format!("a minute after its retention, before commit: {code:?}"));
     refuses_expired(testbed, rules, rule, (&late, &oldest_of_late, retention)).await?;
     if rule == RP_13 {
-        let policies = testbed.core.policies().await?;
-        let back = policies.iter().find(|view| view.direction == BACK);
+        let back = failback_policy_of(testbed, &POLICY.into()).await?;
         let day = back.is_some_and(|view| view.policy.retention == Policy::DAY);
         let found =
             format!("the window is {hours} hours: {full}; the failback policy keeps points for a day: {day}");
