@@ -55,6 +55,7 @@ accepted! {
     warns_first: "warns-first",
     fails_jobs: "fails-jobs",
     refuses_early: "refuses-early",
+    other_reasons: "other-reasons",
     minimum: "minimum",
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use contract::{
-    Capabilities, CoreError, EnableProtection, ErrorCode, JobId, JobKind, JobState, JobView, Millis,
-    PlatformKind, Policy, ReplicationCore, Timestamp,
+    Capabilities, CoreError, EnableProtection, ErrorCode, ItemView, JobId, JobKind, JobState, JobSubject,
+    JobView, Millis, Phase, PlatformKind, Policy, ReplicationCore, Timestamp,
 };
 
 use super::difference::{Difference, JobRequest};
@@ -180,5 +180,32 @@ impl Difference for RefusesEarly {
 
     fn hides_job(&self, id: &JobId) -> bool {
         self.hidden().contains(id)
+    }
+}
+
+/// Gives another reason for a refusal where two are true: that a machine without protection has no
+/// recovery point, and that a commit needs a failover that has ended.
+pub(super) struct OtherReasons;
+
+#[async_trait]
+impl Difference for OtherReasons {
+    async fn started(
+        &self,
+        core: &dyn ReplicationCore,
+        request: JobRequest,
+        answer: Result<JobId, CoreError>,
+    ) -> Result<JobId, CoreError> {
+        use JobKind::{ChangePoint, Commit, PlannedFailover, TestFailover, UnplannedFailover};
+        let (Err(error), JobSubject::Item(item)) = (&answer, &request.subject) else { return answer };
+        let has_none = |view: ItemView| view.protection.phase == Phase::Committed && view.points.is_empty();
+        let other = match (error.code, request.kind) {
+            (ErrorCode::Busy, Commit) => ErrorCode::NotAllowedInState,
+            (
+                ErrorCode::NotAllowedInState,
+                ChangePoint | PlannedFailover | TestFailover | UnplannedFailover,
+            ) if core.item(item).await.is_ok_and(has_none) => ErrorCode::NoRecoveryPoint,
+            _ => return answer,
+        };
+        answer.map_err(|error| CoreError { code: other, ..error })
     }
 }

@@ -1,6 +1,6 @@
 //! Every variant, what it does differently, and what allows that.
 
-use super::answers::{FailsJobs, MinimumCore, RefusesEarly};
+use super::answers::{FailsJobs, MinimumCore, OtherReasons, RefusesEarly};
 use super::data::{
     ComparesOften, CopiesLoaders, EpochConsistent, EveryControlSet, LargeGrains, MergesAtOnce, NeverMerges,
     OneNic, QuiescesLater,
@@ -254,6 +254,12 @@ pub const VARIANTS: &[Variant] = &[
         "refuses reprotections and failovers whose job fails in the built-in core",
         "ReplicationCore: a request that is not allowed is refused, or its job fails and changes nothing",
         RefusesEarly::default(),
+    ),
+    variant!(
+        "other-reasons",
+        "refuses for want of a recovery point, or of a failover that has ended, where that is true as well",
+        "ErrorCode: what a code means; a rule names none of several that are true",
+        OtherReasons,
     ),
     variant!(
         "minimum",
