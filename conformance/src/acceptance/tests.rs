@@ -51,6 +51,7 @@ accepted! {
     compares_often: "compares-often",
     never_merges: "never-merges",
     merges_at_once: "merges-at-once",
+    quiesces_always: "quiesces-always",
     quiesces_later: "quiesces-later",
     warns_first: "warns-first",
     fails_jobs: "fails-jobs",

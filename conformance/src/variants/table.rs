@@ -3,7 +3,7 @@
 use super::answers::{FailsJobs, MinimumCore, OtherReasons, RefusesEarly};
 use super::data::{
     ComparesOften, CopiesLoaders, EpochConsistent, EveryControlSet, LargeGrains, MergesAtOnce, NeverMerges,
-    OneNic, QuiescesLater,
+    OneNic, QuiescesAlways, QuiescesLater,
 };
 use super::difference::Difference;
 use super::health::WarnsFirst;
@@ -218,6 +218,12 @@ pub const VARIANTS: &[Variant] = &[
         "takes the first application-consistent point only after the policy's time between two",
         "Policy::app_consistent_every: the first one within this time",
         QuiescesLater,
+    ),
+    variant!(
+        "quiesces-always",
+        "makes every point application-consistent if the policy asks for such points",
+        "Policy::app_consistent_every: the longest time between two application-consistent points",
+        QuiescesAlways,
     ),
     variant!(
         "every-control-set",
