@@ -57,6 +57,7 @@ accepted! {
     fails_jobs: "fails-jobs",
     refuses_early: "refuses-early",
     other_reasons: "other-reasons",
+    checks_names_early: "checks-names-early",
     minimum: "minimum",
 }
 

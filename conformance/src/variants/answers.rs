@@ -209,3 +209,14 @@ impl Difference for OtherReasons {
         answer.map_err(|error| CoreError { code: other, ..error })
     }
 }
+
+/// Refuses to protect a machine under a name that the target platform does not allow.
+pub(super) struct ChecksNamesEarly;
+
+impl Difference for ChecksNamesEarly {
+    fn refuses_protection(&self, request: &EnableProtection) -> Option<CoreError> {
+        let name = &request.target.machine;
+        let refusal = || CoreError::new(ErrorCode::IllegalName, format!("{name} contains an underscore"));
+        name.0.contains('_').then(refusal)
+    }
+}

@@ -184,6 +184,10 @@ impl ReplicationCore for VariantCore {
 
     async fn enable_protection(&self, request: &EnableProtection) -> Result<JobId, CoreError> {
         self.begin("enable_protection").await?;
+        if let Some(refusal) = self.differs.refuses_protection(request) {
+            self.activity.note(true);
+            return Err(refusal);
+        }
         let answer = self.differs.protect(&*self.core, request).await;
         let subject = JobSubject::Item(request.item.clone());
         self.started((JobKind::EnableProtection, subject, Direction::PrimaryToRecovery), answer).await

@@ -110,6 +110,11 @@ pub(super) trait Difference: Send + Sync {
         error
     }
 
+    /// With which error it refuses to protect a machine that the wrapped core would protect.
+    fn refuses_protection(&self, _request: &EnableProtection) -> Option<CoreError> {
+        None
+    }
+
     /// How it starts to protect a machine.
     async fn protect(
         &self,

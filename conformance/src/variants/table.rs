@@ -1,6 +1,6 @@
 //! Every variant, what it does differently, and what allows that.
 
-use super::answers::{FailsJobs, MinimumCore, OtherReasons, RefusesEarly};
+use super::answers::{ChecksNamesEarly, FailsJobs, MinimumCore, OtherReasons, RefusesEarly};
 use super::data::{
     ComparesOften, CopiesLoaders, EpochConsistent, EveryControlSet, LargeGrains, MergesAtOnce, NeverMerges,
     OneNic, QuiescesAlways, QuiescesLater,
@@ -266,6 +266,12 @@ pub const VARIANTS: &[Variant] = &[
         "refuses for want of a recovery point, or of a failover that has ended, where that is true as well",
         "ErrorCode: what a code means; a rule names none of several that are true",
         OtherReasons,
+    ),
+    variant!(
+        "checks-names-early",
+        "refuses to protect a machine under a name that the target does not allow",
+        "FO-18: before it fails over",
+        ChecksNamesEarly,
     ),
     variant!(
         "minimum",
