@@ -58,6 +58,7 @@ accepted! {
     refuses_early: "refuses-early",
     other_reasons: "other-reasons",
     checks_names_early: "checks-names-early",
+    checks_settings_later: "checks-settings-later",
     minimum: "minimum",
 }
 

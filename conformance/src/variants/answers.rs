@@ -220,3 +220,12 @@ impl Difference for ChecksNamesEarly {
         name.0.contains('_').then(refusal)
     }
 }
+
+/// Takes new target settings without a look at them.
+pub(super) struct ChecksSettingsLater;
+
+impl Difference for ChecksSettingsLater {
+    fn checks_new_settings(&self) -> bool {
+        false
+    }
+}

@@ -124,6 +124,11 @@ pub(super) trait Difference: Send + Sync {
         core.enable_protection(request).await
     }
 
+    /// Whether new target settings are checked at once, and not only with the next check.
+    fn checks_new_settings(&self) -> bool {
+        true
+    }
+
     /// Its answer to a request that starts a job.
     async fn started(
         &self,

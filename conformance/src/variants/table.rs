@@ -1,6 +1,8 @@
 //! Every variant, what it does differently, and what allows that.
 
-use super::answers::{ChecksNamesEarly, FailsJobs, MinimumCore, OtherReasons, RefusesEarly};
+use super::answers::{
+    ChecksNamesEarly, ChecksSettingsLater, FailsJobs, MinimumCore, OtherReasons, RefusesEarly,
+};
 use super::data::{
     ComparesOften, CopiesLoaders, EpochConsistent, EveryControlSet, LargeGrains, MergesAtOnce, NeverMerges,
     OneNic, QuiescesAlways, QuiescesLater,
@@ -272,6 +274,12 @@ pub const VARIANTS: &[Variant] = &[
         "refuses to protect a machine under a name that the target does not allow",
         "FO-18: before it fails over",
         ChecksNamesEarly,
+    ),
+    variant!(
+        "checks-settings-later",
+        "takes new target settings and checks them only with the next check of the configuration",
+        "ItemView::issues: found by the last check of the configuration",
+        ChecksSettingsLater,
     ),
     variant!(
         "minimum",
