@@ -94,7 +94,8 @@ async fn latest_and_latest_processed(testbed: &Testbed, rules: &mut RuleLog) -> 
     testbed.advance(intervals(3)).await;
     testbed.wait_until_idle().await?;
     let newest = testbed.newest_point(&item_of("a")).await?;
-    if testbed.recovery.calls(Call::DeriveVolume) == attempts && newest.time > stalled {
+    let goes_on = testbed.recovery.calls(Call::DeriveVolume) == attempts && newest.time > stalled;
+    if goes_on || !holds_received(testbed, stalled).await? {
         // A point of this core is complete when it is received, so nothing can be held up between.
         LATEST.iter().for_each(|rule| rules.skip(*rule, SEPARATE_PROCESSING));
         return Ok(());
@@ -108,6 +109,34 @@ async fn latest_and_latest_processed(testbed: &Testbed, rules: &mut RuleLog) -> 
     );
     rules.check(RP_05, latest.lost < processed.lost && processed.took.0 <= latest.took.0 + NEARLY.0, found);
     Ok(())
+}
+
+/// Whether the core has received anything that it has not processed, of what was taken since
+/// processing was stalled. A core that writes what it reads straight into a new point receives
+/// nothing while it cannot make one.
+///
+/// # Errors
+/// Nothing tells: the core acknowledges no snapshot, has read some, and shows no point of them.
+async fn holds_received(testbed: &Testbed, stalled: Timestamp) -> Result<bool, EarlyEnd> {
+    let mut is_known = true;
+    for machine in ["a", "b"] {
+        if testbed.item(&item_of(machine)).await?.points.iter().any(|point| !point.processed) {
+            return Ok(true);
+        }
+        let machine = machine.into();
+        let closed = testbed.snapshots_closed(&testbed.primary, &machine);
+        if closed.iter().any(|(taken, is_acknowledged)| *is_acknowledged && *taken > stalled) {
+            return Ok(true);
+        }
+        let acknowledges = closed.iter().any(|(_, is_acknowledged)| *is_acknowledged);
+        is_known &= acknowledges || testbed.bytes_read(&testbed.primary, &machine, stalled) == 0;
+    }
+    if is_known {
+        return Ok(false);
+    }
+    let why =
+        "the core read changes and acknowledges nothing, so that nothing tells whether it received them";
+    Err(EarlyEnd::inconclusive(why))
 }
 
 /// How much longer *latest processed* may take than *latest*: a core may still be occupied by an
