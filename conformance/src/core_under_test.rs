@@ -18,7 +18,7 @@ use crate::wire_core::{self, CoreChoice, WireParts};
 /// A content change on its way into a recovery point, and the hook by which mutants alter it. Only
 /// a core that offers such a hook can be given faults below its interface.
 pub use replication::fault_hook::{
-    BootEntries, Extent, FaultHook, Flushes, Merging, Periods, RegistryEdits, Verifying,
+    BootEntries, Extent, FaultHook, Flushes, Merging, Periods, Quiescing, RegistryEdits, Verifying,
 };
 
 /// What a core is opened with.

@@ -5,6 +5,19 @@ use contract::{ErrorCode, ItemView, JobId};
 /// Codes that say that an operation is not possible in a state.
 pub(crate) const NOT_HERE: &[ErrorCode] = &[ErrorCode::NotAllowedInState, ErrorCode::NotSupported];
 
+/// Codes by which a core refuses a test failover after the commit, which has deleted the points.
+pub(crate) const NOT_HERE_OR_NO_POINTS: &[ErrorCode] =
+    &[ErrorCode::NotAllowedInState, ErrorCode::NotSupported, ErrorCode::NoRecoveryPoint];
+
+/// Codes by which a core refuses a failover of a machine that does not replicate: there is no point
+/// to fail over to, and no direction in which the machine can fail over.
+pub(crate) const UNPROTECTED: &[ErrorCode] = &[
+    ErrorCode::NotAllowedInState,
+    ErrorCode::NotSupported,
+    ErrorCode::NoRecoveryPoint,
+    ErrorCode::WrongDirection,
+];
+
 /// Codes by which a core refuses to change to a point after the commit, which has deleted it.
 pub(crate) const NOT_HERE_OR_NO_POINT: &[ErrorCode] = &[
     ErrorCode::NotAllowedInState,

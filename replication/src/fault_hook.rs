@@ -91,11 +91,22 @@ pub trait FaultHook: Send + Sync {
         Verifying::Everything
     }
 
-    /// Whether the first application-consistent point is taken with the first transfer, and not
-    /// only after the policy's time between two of them.
-    fn quiesces_at_once(&self) -> bool {
-        true
+    /// For which transfers the applications are quiesced, under a policy that asks for it.
+    fn quiescing(&self) -> Quiescing {
+        Quiescing::AtOnce
     }
+}
+
+/// For which transfers the applications are quiesced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quiescing {
+    /// For the first one, and again after the policy's time between two application-consistent
+    /// points.
+    AtOnce,
+    /// Not before that time has passed since the first one.
+    Later,
+    /// For every one.
+    Always,
 }
 
 /// Name of the machine that a test failover starts, unless a hook says otherwise.

@@ -10,6 +10,7 @@ use tracing::Instrument as _;
 use crate::clock::Ticks;
 use crate::consistency_group::led_by;
 use crate::context::Context;
+use crate::fault_hook::Quiescing;
 use crate::item::{Item, ReplicationTasks};
 use crate::processor::process_all;
 use crate::receive::transfer_together;
@@ -121,11 +122,15 @@ async fn app_consistency_is_due(ctx: &Context, item: &Item) -> bool {
         return false;
     };
     let now = ctx.now();
+    let quiescing = ctx.fault_hook().map_or(Quiescing::AtOnce, |hook| hook.quiescing());
+    if quiescing == Quiescing::Always {
+        return true;
+    }
     let since_attempt = record.quiesce_attempted.map(|attempted| now.since(attempted));
     match (replica.last_app_consistent(), since_attempt) {
         (Some(last), _) if now.since(last) < every => false,
         (_, Some(passed)) if record.quiesce_warning.is_some() => passed.0 >= every.0 / QUIESCE_RETRY,
-        (None, None) if ctx.fault_hook().is_some_and(|hook| !hook.quiesces_at_once()) => {
+        (None, None) if quiescing == Quiescing::Later => {
             replica.points.first().is_some_and(|first| now.since(first.time) >= every)
         }
         _ => true,

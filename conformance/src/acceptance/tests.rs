@@ -29,6 +29,7 @@ accepted! {
     no_history: "no-history",
     cancel_offered: "cancel-offered",
     small_plans: "small-plans",
+    default_policies: "default-policies",
     other_name: "other-name",
     slow_answers: "slow-answers",
     late_events: "late-events",
@@ -50,10 +51,14 @@ accepted! {
     compares_often: "compares-often",
     never_merges: "never-merges",
     merges_at_once: "merges-at-once",
+    quiesces_always: "quiesces-always",
     quiesces_later: "quiesces-later",
     warns_first: "warns-first",
     fails_jobs: "fails-jobs",
     refuses_early: "refuses-early",
+    other_reasons: "other-reasons",
+    checks_names_early: "checks-names-early",
+    checks_settings_later: "checks-settings-later",
     minimum: "minimum",
 }
 

@@ -237,6 +237,9 @@ impl ReplicationCore for FaultyInterface {
                 view.policy.retention = Policy::longest_retention(view.policy.source);
                 view.configuration_servers.clear();
             }
+            if self.has(InterfaceFault::UnlinksPolicies) {
+                view.counterpart = None;
+            }
             if self.has(InterfaceFault::DoublesInterval) {
                 view.policy.interval.0 /= 2;
             }

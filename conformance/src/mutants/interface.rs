@@ -60,6 +60,8 @@ pub enum InterfaceFault {
     OldestPointIsNewest,
     /// Leaves failback policies out of the list of policies.
     HidesFailbackPolicy,
+    /// Shows policies without their counterparts.
+    UnlinksPolicies,
     /// Gives failback policies the longest retention and no server, and accepts changes to them.
     LooseFailbackPolicy,
     /// Takes a point that is named for the newest processed one.

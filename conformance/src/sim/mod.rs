@@ -11,11 +11,13 @@
 //! - `time_limit`: ends a simulation that comes to no end by itself
 //! - `early_end`: which rule a check that ends early says something about
 //! - `side_effects`: refusals, and what a refused request must not change
+//! - `attempt`: requests that a fault stands in the way of
 //! - `disks`: comparisons of disks; `amounts`: how much may be transferred
 //! - `cost`: how long calls and cycles take; `one_cpu`: where suite and core take turns
 //! - `testbed`: the sites, and the one place where the core is opened
 
 mod amounts;
+mod attempt;
 mod check;
 mod checks;
 mod cost;

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use contract::{
-    Capabilities, CoreError, EnableProtection, ErrorCode, JobId, JobState, JobView, Millis, PlatformKind,
-    Policy, ReplicationCore, Timestamp,
+    Capabilities, CoreError, EnableProtection, ErrorCode, ItemView, JobId, JobKind, JobState, JobSubject,
+    JobView, Millis, Phase, PlatformKind, Policy, ReplicationCore, Timestamp,
 };
 
 use super::difference::{Difference, JobRequest};
@@ -127,8 +127,13 @@ impl Difference for FailsJobs {
 const EXAMINATION: Duration = Duration::from_secs(10);
 
 /// Preconditions at which the built-in core lets the job fail.
-const FOUND_LATE: [ErrorCode; 3] =
-    [ErrorCode::MasterTargetHasSnapshots, ErrorCode::DatastoresNotListed, ErrorCode::UuidClash];
+const FOUND_LATE: [ErrorCode; 5] = [
+    ErrorCode::MasterTargetHasSnapshots,
+    ErrorCode::DatastoresNotListed,
+    ErrorCode::UuidClash,
+    ErrorCode::VcenterDisconnected,
+    ErrorCode::ShutdownFailed,
+];
 
 /// Refuses a request for which the built-in core lets the job fail because a precondition is
 /// broken.
@@ -148,13 +153,17 @@ impl Difference for RefusesEarly {
     async fn started(
         &self,
         core: &dyn ReplicationCore,
-        _request: JobRequest,
+        request: JobRequest,
         answer: Result<JobId, CoreError>,
     ) -> Result<JobId, CoreError> {
         let id = answer?;
+        let is_planned = request.kind == JobKind::PlannedFailover;
         let examine = async {
             let mut view = core.job(&id).await?;
-            while view.steps.is_empty() && !view.state.ended() {
+            // Whether the source shuts down is known when the first step has ended.
+            let at_work =
+                |view: &JobView| view.steps.first().is_none_or(|it| is_planned && it.took.is_none());
+            while at_work(&view) && !view.state.ended() {
                 view = core.watch_job(&id, view.revision).await?;
             }
             Ok::<_, CoreError>(view)
@@ -171,5 +180,52 @@ impl Difference for RefusesEarly {
 
     fn hides_job(&self, id: &JobId) -> bool {
         self.hidden().contains(id)
+    }
+}
+
+/// Gives another reason for a refusal where two are true: that a machine without protection has no
+/// recovery point, and that a commit needs a failover that has ended.
+pub(super) struct OtherReasons;
+
+#[async_trait]
+impl Difference for OtherReasons {
+    async fn started(
+        &self,
+        core: &dyn ReplicationCore,
+        request: JobRequest,
+        answer: Result<JobId, CoreError>,
+    ) -> Result<JobId, CoreError> {
+        use JobKind::{ChangePoint, Commit, PlannedFailover, TestFailover, UnplannedFailover};
+        let (Err(error), JobSubject::Item(item)) = (&answer, &request.subject) else { return answer };
+        let has_none = |view: ItemView| view.protection.phase == Phase::Committed && view.points.is_empty();
+        let other = match (error.code, request.kind) {
+            (ErrorCode::Busy, Commit) => ErrorCode::NotAllowedInState,
+            (
+                ErrorCode::NotAllowedInState,
+                ChangePoint | PlannedFailover | TestFailover | UnplannedFailover,
+            ) if core.item(item).await.is_ok_and(has_none) => ErrorCode::NoRecoveryPoint,
+            _ => return answer,
+        };
+        answer.map_err(|error| CoreError { code: other, ..error })
+    }
+}
+
+/// Refuses to protect a machine under a name that the target platform does not allow.
+pub(super) struct ChecksNamesEarly;
+
+impl Difference for ChecksNamesEarly {
+    fn refuses_protection(&self, request: &EnableProtection) -> Option<CoreError> {
+        let name = &request.target.machine;
+        let refusal = || CoreError::new(ErrorCode::IllegalName, format!("{name} contains an underscore"));
+        name.0.contains('_').then(refusal)
+    }
+}
+
+/// Takes new target settings without a look at them.
+pub(super) struct ChecksSettingsLater;
+
+impl Difference for ChecksSettingsLater {
+    fn checks_new_settings(&self) -> bool {
+        false
     }
 }

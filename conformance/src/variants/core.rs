@@ -184,6 +184,10 @@ impl ReplicationCore for VariantCore {
 
     async fn enable_protection(&self, request: &EnableProtection) -> Result<JobId, CoreError> {
         self.begin("enable_protection").await?;
+        if let Some(refusal) = self.differs.refuses_protection(request) {
+            self.activity.note(true);
+            return Err(refusal);
+        }
         let answer = self.differs.protect(&*self.core, request).await;
         let subject = JobSubject::Item(request.item.clone());
         self.started((JobKind::EnableProtection, subject, Direction::PrimaryToRecovery), answer).await
@@ -198,7 +202,13 @@ impl ReplicationCore for VariantCore {
 
     async fn update_target(&self, item: &ItemId, target: &TargetSettings) -> Result<ItemView, CoreError> {
         self.begin("update_target").await?;
-        self.shown(self.core.update_target(item, target).await).await
+        if self.differs.checks_new_settings() {
+            return self.shown(self.core.update_target(item, target).await).await;
+        }
+        let issues = self.core.item(item).await?.issues;
+        let updated = self.core.update_target(item, target).await;
+        self.activity.note(updated.as_ref().is_ok_and(|view| view.issues != issues));
+        self.shown(updated.map(|view| ItemView { issues, ..view })).await
     }
 
     async fn check_configuration(&self, item: &ItemId) -> Result<ItemView, CoreError> {

@@ -6,13 +6,13 @@ use contract::{Capabilities, ChangesUnavailable, DiskSnapshot, MachineSpec};
 use simulator::Capture;
 
 use super::difference::Difference;
-use crate::core_under_test::{BootEntries, Extent, FaultHook, Merging, RegistryEdits};
+use crate::core_under_test::{BootEntries, Extent, FaultHook, Merging, Quiescing, RegistryEdits};
 
 /// A hook that answers the questions that the rules leave open.
 struct Choices {
     grain: u64,
     merging: Merging,
-    quiesces_at_once: bool,
+    quiescing: Quiescing,
     registry_edits: RegistryEdits,
     boot_entries: BootEntries,
     one_nic: bool,
@@ -23,7 +23,7 @@ impl Choices {
         Self {
             grain: 64 * 1024,
             merging: Merging::default(),
-            quiesces_at_once: true,
+            quiescing: Quiescing::AtOnce,
             registry_edits: RegistryEdits::Needed,
             boot_entries: BootEntries::Both,
             one_nic: false,
@@ -44,8 +44,8 @@ impl FaultHook for Choices {
         self.merging
     }
 
-    fn quiesces_at_once(&self) -> bool {
-        self.quiesces_at_once
+    fn quiescing(&self) -> Quiescing {
+        self.quiescing
     }
 
     fn registry_edits(&self) -> RegistryEdits {
@@ -96,7 +96,16 @@ pub(super) struct QuiescesLater;
 
 impl Difference for QuiescesLater {
     fn hook(&self) -> Option<Box<dyn FaultHook>> {
-        Some(Box::new(Choices { quiesces_at_once: false, ..Choices::usual() }))
+        Some(Box::new(Choices { quiescing: Quiescing::Later, ..Choices::usual() }))
+    }
+}
+
+/// Quiesces the applications for every transfer, if the policy asks for that at all.
+pub(super) struct QuiescesAlways;
+
+impl Difference for QuiescesAlways {
+    fn hook(&self) -> Option<Box<dyn FaultHook>> {
+        Some(Box::new(Choices { quiescing: Quiescing::Always, ..Choices::usual() }))
     }
 }
 

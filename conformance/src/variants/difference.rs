@@ -110,6 +110,11 @@ pub(super) trait Difference: Send + Sync {
         error
     }
 
+    /// With which error it refuses to protect a machine that the wrapped core would protect.
+    fn refuses_protection(&self, _request: &EnableProtection) -> Option<CoreError> {
+        None
+    }
+
     /// How it starts to protect a machine.
     async fn protect(
         &self,
@@ -117,6 +122,11 @@ pub(super) trait Difference: Send + Sync {
         request: &EnableProtection,
     ) -> Result<JobId, CoreError> {
         core.enable_protection(request).await
+    }
+
+    /// Whether new target settings are checked at once, and not only with the next check.
+    fn checks_new_settings(&self) -> bool {
+        true
     }
 
     /// Its answer to a request that starts a job.

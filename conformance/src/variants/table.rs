@@ -1,9 +1,11 @@
 //! Every variant, what it does differently, and what allows that.
 
-use super::answers::{FailsJobs, MinimumCore, RefusesEarly};
+use super::answers::{
+    ChecksNamesEarly, ChecksSettingsLater, FailsJobs, MinimumCore, OtherReasons, RefusesEarly,
+};
 use super::data::{
     ComparesOften, CopiesLoaders, EpochConsistent, EveryControlSet, LargeGrains, MergesAtOnce, NeverMerges,
-    OneNic, QuiescesLater,
+    OneNic, QuiescesAlways, QuiescesLater,
 };
 use super::difference::Difference;
 use super::health::WarnsFirst;
@@ -13,8 +15,8 @@ use super::pace::{
     SlowStart,
 };
 use super::views::{
-    CancelOffered, FewSteps, JumpingRevisions, MoreSteps, NoHistory, OtherName, OtherOrder, OtherStepNames,
-    OtherWords, SmallPlans,
+    CancelOffered, DefaultPolicies, FewSteps, JumpingRevisions, MoreSteps, NoHistory, OtherName, OtherOrder,
+    OtherStepNames, OtherWords, SmallPlans,
 };
 
 /// A sound core that does something differently from the built-in one.
@@ -98,6 +100,12 @@ pub const VARIANTS: &[Variant] = &[
         "allows four groups and twenty items in a plan",
         "PlanLimits: the core's own",
         SmallPlans,
+    ),
+    variant!(
+        "default-policies",
+        "has a pair of policies of its own before any is created",
+        "ReplicationCore::policies: all policies; only a created one has fixed names (PO-01)",
+        DefaultPolicies,
     ),
     variant!(
         "other-name",
@@ -214,6 +222,12 @@ pub const VARIANTS: &[Variant] = &[
         QuiescesLater,
     ),
     variant!(
+        "quiesces-always",
+        "makes every point application-consistent if the policy asks for such points",
+        "Policy::app_consistent_every: the longest time between two application-consistent points",
+        QuiescesAlways,
+    ),
+    variant!(
         "every-control-set",
         "edits every control set in the registry of a Windows machine",
         "FX-70, HY-10: the control set that the machine starts with; the others may be changed alike",
@@ -245,9 +259,27 @@ pub const VARIANTS: &[Variant] = &[
     ),
     variant!(
         "refuses-early",
-        "refuses reprotections whose job fails in the built-in core",
+        "refuses reprotections and failovers whose job fails in the built-in core",
         "ReplicationCore: a request that is not allowed is refused, or its job fails and changes nothing",
         RefusesEarly::default(),
+    ),
+    variant!(
+        "other-reasons",
+        "refuses for want of a recovery point, or of a failover that has ended, where that is true as well",
+        "ErrorCode: what a code means; a rule names none of several that are true",
+        OtherReasons,
+    ),
+    variant!(
+        "checks-names-early",
+        "refuses to protect a machine under a name that the target does not allow",
+        "FO-18: before it fails over",
+        ChecksNamesEarly,
+    ),
+    variant!(
+        "checks-settings-later",
+        "takes new target settings and checks them only with the next check of the configuration",
+        "ItemView::issues: found by the last check of the configuration",
+        ChecksSettingsLater,
     ),
     variant!(
         "minimum",

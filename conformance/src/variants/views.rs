@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use contract::{
-    Bytes, Capabilities, CoreError, ItemView, JobKind, JobView, Millis, PlanLimits, PolicyView,
-    ReplicationCore, Step, StepState,
+    Bytes, Capabilities, CoreError, Direction, ItemView, JobKind, JobView, Millis, PlanLimits, PlatformKind,
+    Policy, PolicyId, PolicyView, ReplicationCore, Step, StepState,
 };
 
 use super::difference::Difference;
@@ -127,6 +127,26 @@ impl Difference for OtherOrder {
     fn policies(&self, mut views: Vec<PolicyView>) -> Vec<PolicyView> {
         views.reverse();
         views
+    }
+}
+
+/// Lists a pair of policies that nobody created.
+pub(super) struct DefaultPolicies;
+
+impl Difference for DefaultPolicies {
+    fn policies(&self, views: Vec<PolicyView>) -> Vec<PolicyView> {
+        let out = Policy::for_machines_of(PlatformKind::Vmware, Millis(300_000));
+        let ids = [PolicyId::from("default-failback"), PolicyId::from("default")];
+        let view = |(id, counterpart): (&PolicyId, &PolicyId), policy, direction| PolicyView {
+            id: id.clone(),
+            policy,
+            direction,
+            counterpart: Some(counterpart.clone()),
+            configuration_servers: Vec::new(),
+        };
+        let back = out.failback().map(|back| view((&ids[0], &ids[1]), back, Direction::RecoveryToPrimary));
+        let out = view((&ids[1], &ids[0]), out, Direction::PrimaryToRecovery);
+        back.into_iter().chain([out]).chain(views).collect()
     }
 }
 

@@ -22,15 +22,15 @@ fn supported<T>(answer: Result<T, CoreError>) -> Result<Option<T>, CoreError> {
 }
 
 impl Testbed {
-    /// Makes [`POLICY`], unless the core has a policy, or has no policies and any policy will do.
+    /// Makes [`POLICY`], unless the core has it, or lists no policies and any policy will do.
     ///
     /// # Errors
-    /// The core refuses it. A core that has no policies at all goes by its own.
+    /// The core refuses it. A core that lists or makes no policies goes by its own.
     pub async fn make_policy(&self) -> Result<(), TestbedError> {
         match supported(self.opened().policies().await)? {
             // Whoever stands in front of the core learns what it lacks.
             None if self.needs_policy => self.core.policies().await.map(drop)?,
-            Some(policies) if policies.is_empty() => {}
+            Some(policies) if policies.iter().all(|view| view.id.0 != POLICY) => {}
             _ => return Ok(()),
         }
         supported(self.opened().create_policy(&POLICY.into(), &self.policy).await)?;
@@ -212,8 +212,18 @@ impl Testbed {
     /// by a core that never acknowledges, closed. By the site's own record, oldest first.
     #[must_use]
     pub fn snapshots_received(&self, site: &SimSite, machine: &MachineId) -> Vec<Timestamp> {
+        let closed = self.snapshots_closed(site, machine);
+        let acknowledges = closed.iter().any(|(_, is_acknowledged)| *is_acknowledged);
+        let received = closed.into_iter().filter(|(_, is_acknowledged)| *is_acknowledged || !acknowledges);
+        received.map(|(taken, _)| taken).collect()
+    }
+
+    /// When the snapshots of a machine were taken that were closed, and whether each was closed as
+    /// acknowledged. By the site's own record, oldest first.
+    #[must_use]
+    pub fn snapshots_closed(&self, site: &SimSite, machine: &MachineId) -> Vec<(Timestamp, bool)> {
         let is_of = |event: &Event| event.subject.split(' ').any(|name| name == machine.0);
-        let (mut open, mut acknowledged, mut closed) = (None, Vec::new(), Vec::new());
+        let (mut open, mut closed) = (None, Vec::new());
         // A core takes one snapshot of a machine after the other.
         for event in site.trace().into_iter().filter(is_of) {
             if event.what.starts_with("OpenSnapshot") && event.what.ends_with(": done") {
@@ -221,12 +231,10 @@ impl Testbed {
             } else if event.what.ends_with(" bytes")
                 && let Some(taken) = open.take()
             {
-                let is_acknowledged = event.what.contains("acknowledge: Advance");
-                acknowledged.extend(is_acknowledged.then_some(taken));
-                closed.push(taken);
+                closed.push((taken, event.what.contains("acknowledge: Advance")));
             }
         }
-        if acknowledged.is_empty() { closed } else { acknowledged }
+        closed
     }
 
     /// How many bytes were read from the snapshots of a machine at a site that were closed after

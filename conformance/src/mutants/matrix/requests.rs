@@ -120,6 +120,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[PO_01],
     ),
     Mutant::new(
+        Class::SettingsIgnored,
+        "unlinks-policies",
+        "shows policies without their counterparts",
+        Kind::Interface(InterfaceFault::UnlinksPolicies),
+        &[PO_01],
+    ),
+    Mutant::new(
         Class::PreconditionIgnored,
         "deletes-used-policies",
         "accepts the deletion of a policy that an item uses (RamenDR/ramen#953)",

@@ -24,7 +24,7 @@ use crate::real::edge::work::{AtWork, check_work};
 use crate::real::machine::Running;
 use crate::real::refusals::Forbidden;
 use crate::real::workload::INTERVAL;
-use crate::refusal::{NOT_HERE, NOT_HERE_OR_NO_POINT, WRONG_WAY_OR_INCOMPLETE};
+use crate::refusal::{NOT_HERE, NOT_HERE_OR_NO_POINT, UNPROTECTED, WRONG_WAY_OR_INCOMPLETE};
 use crate::rules::ids::*;
 
 /// The edge's name.
@@ -268,7 +268,7 @@ async fn check_unprotected(context: &ScenarioContext) -> Result<(), ScenarioErro
         rule: LC_14,
         what: "failback unprotected",
         needs: Some(Operation::UnplannedFailover),
-        codes: NOT_HERE,
+        codes: UNPROTECTED,
     };
     context.forbids(forbidden, context.core.failover(&back)).await?;
     if context.primary.profile().kind.profile().hosts_replicate {

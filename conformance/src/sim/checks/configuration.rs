@@ -7,7 +7,7 @@ use contract::{
     TargetSettings, TestFailoverRequest,
 };
 use simulator::testbed::preconditions::subscription;
-use simulator::testbed::{HOUR, OUT, cloud_machine};
+use simulator::testbed::{HOUR, OUT, cloud_machine, enable_request, item_of};
 use simulator::{SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
@@ -15,7 +15,7 @@ use crate::rules::ids::*;
 use crate::rules::profile::Profile;
 use crate::sim::check::{Check, check, missing};
 use crate::sim::early_end::EarlyEnd;
-use crate::sim::side_effects::{failover_refusal, forbids};
+use crate::sim::side_effects::{failover_refusal, forbids, refused};
 use crate::sim::testbed::{Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -26,13 +26,13 @@ pub(crate) const CHECKS: &[Check] = &[
         as_described
     ),
     check!(
-        "a machine name that the target platform does not allow is refused by every operation",
+        "a machine name that the target platform does not allow is refused",
         &[FO_18],
         Setup::vmware,
         illegal_name
     ),
     check!(
-        "a failover of a machine with more disks than the target platform allows is refused",
+        "a machine with more disks than the target platform allows is refused",
         &[FO_18],
         || Setup::of(SimProfile::HYPERV),
         too_many_disks
@@ -108,19 +108,47 @@ async fn as_described(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
     forbids(testbed, rules, what, &codes, testbed.core.update_target(&item, &target())).await
 }
 
+/// Installs a machine and asks for its protection under a name that no target can have. Protects it
+/// under another name if the core refuses that. Returns the code of the refusal.
+pub(super) async fn protect_under_illegal_name(
+    testbed: &Testbed,
+    machine: &str,
+    illegal: &TargetSettings,
+) -> Result<Option<ErrorCode>, EarlyEnd> {
+    testbed.install(&SimInstall::new(machine)).await?;
+    let legal = enable_request(machine);
+    let request = EnableProtection { target: illegal.clone(), ..legal.clone() };
+    let what = format!("protection as {}", illegal.machine);
+    let found = refused(testbed, &what, testbed.core.enable_protection(&request)).await?;
+    if found.is_some() {
+        testbed.completed(testbed.core.enable_protection(&legal).await).await?;
+    }
+    Ok(found)
+}
+
+/// A core finds the name when it gets it or before it uses it: when the machine is protected, when
+/// its settings are changed, or at every failover.
 async fn illegal_name(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let illegal = TargetSettings::new("web_dr", Bytes(1 << 30));
-    let with_target = |request| EnableProtection { target: illegal.clone(), ..request };
-    let item = testbed.protect_as(&SimInstall::new("web"), with_target).await?;
+    let item = item_of("web");
+    let of_rule = |end| EarlyEnd { rule: FO_18, ..end };
+    let at_first = protect_under_illegal_name(testbed, "web", &illegal).await.map_err(of_rule)?;
     testbed.wait_for_points(&item, 3).await?;
-    let codes = [ErrorCode::IllegalName];
-    let found = failover_refusal(testbed, &item, PointChoice::Latest).await?;
-    rules.check(FO_18, found == Some(codes[0]), format!("a failover to web_dr: {found:?}"));
-    let test = TestFailoverRequest::isolated(&item, PointChoice::LatestProcessed);
-    let what = (FO_18, "a test failover to web_dr");
-    forbids(testbed, rules, what, &codes, testbed.core.test_failover(&test)).await?;
-    let what = (FO_18, "target settings with the name web_dr");
-    forbids(testbed, rules, what, &codes, testbed.core.update_target(&item, &illegal)).await?;
+    let what = "target settings with the name web_dr";
+    let settings = refused(testbed, what, testbed.core.update_target(&item, &illegal)).await;
+    let settings = settings.map_err(of_rule)?;
+    for (what, found) in [("protection as web_dr", at_first), (what, settings)] {
+        let right = found.is_none_or(|code| code == ErrorCode::IllegalName);
+        rules.check(FO_18, right, format!("{what}: {found:?}"));
+    }
+    if at_first.is_none() || settings.is_none() {
+        let codes = [ErrorCode::IllegalName];
+        let found = failover_refusal(testbed, &item, PointChoice::Latest).await?;
+        rules.check(FO_18, found == Some(codes[0]), format!("a failover to web_dr: {found:?}"));
+        let test = TestFailoverRequest::isolated(&item, PointChoice::LatestProcessed);
+        let what = (FO_18, "a test failover to web_dr");
+        forbids(testbed, rules, what, &codes, testbed.core.test_failover(&test)).await?;
+    }
     testbed.core.update_target(&item, &target()).await?;
     testbed.fail_over(&item, PointChoice::Latest).await?;
     Ok(())
@@ -132,12 +160,20 @@ async fn too_many_disks(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ea
         let data = |number| (DiskId(format!("disk-{number}")), Bytes(1 << 19));
         let disks = std::iter::once((DiskId::from("system"), Bytes(1 << 20))).chain((1..count).map(data));
         let install = SimInstall { disks: disks.collect(), ..SimInstall::new(name) };
-        let item = testbed.protect_machine(&install).await?;
-        testbed.wait_for_points(&item, 1).await?;
+        testbed.install(&install).await?;
+        let request = enable_request(name);
+        let item = request.item.clone();
+        let what = format!("protection of a machine with {count} disks");
         if name == "many" {
-            let found = failover_refusal(testbed, &item, PointChoice::LatestProcessed).await?;
+            let mut found = refused(testbed, &what, testbed.core.enable_protection(&request)).await?;
+            if found.is_none() {
+                testbed.wait_for_points(&item, 1).await?;
+                found = failover_refusal(testbed, &item, PointChoice::LatestProcessed).await?;
+            }
             rules.check(FO_18, found == Some(ErrorCode::TooManyDisks), format!("{count} disks: {found:?}"));
         } else {
+            testbed.completed(testbed.core.enable_protection(&request).await).await?;
+            testbed.wait_for_points(&item, 1).await?;
             testbed.fail_over(&item, PointChoice::LatestProcessed).await?;
             rules.check(FO_18, testbed.recovered(name)?.writes > 0, format!("{count} disks are allowed"));
         }
@@ -158,11 +194,16 @@ async fn issues(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> 
     };
     let classes = |view: ItemView| view.issues.into_iter().map(|issue| issue.class).collect::<Vec<_>>();
     let look = async || testbed.core.check_configuration(&item).await.map(classes);
+    // New settings may be checked at the next regular time only.
+    let set = async |settings: TargetSettings| {
+        testbed.core.update_target(&item, &settings).await?;
+        look().await
+    };
     let mut note = |what: &str, found: Vec<IssueClass>, expected: &[IssueClass]| {
         rules.check(MO_03, found == expected, format!("{what}: {found:?}"));
     };
     let good = with(Some(Network::Production));
-    note("no cause for an issue", testbed.core.update_target(&item, &good).await.map(classes)?, &[]);
+    note("no cause for an issue", set(good.clone()).await?, &[]);
     subscription(&testbed.recovery, |has| has.resource_groups.retain(|group| group != "recovery"));
     note("a missing resource group", look().await?, &[IssueClass::MissingResource]);
     subscription(&testbed.recovery, |has| has.resource_groups.push("recovery".to_owned()));
@@ -172,9 +213,8 @@ async fn issues(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> 
     note("a quota of one core for a machine with two", look().await?, &[IssueClass::SubscriptionQuota]);
     cores(2);
     note("a quota of two cores", look().await?, &[]);
-    let unset = testbed.core.update_target(&item, &with(None)).await.map(classes)?;
-    note("no network is chosen", unset, &[IssueClass::MissingConfiguration]);
-    note("a network is chosen", testbed.core.update_target(&item, &good).await.map(classes)?, &[]);
+    note("no network is chosen", set(with(None)).await?, &[IssueClass::MissingConfiguration]);
+    note("a network is chosen", set(good.clone()).await?, &[]);
     let at = |address: [u8; 4]| TargetSettings {
         placement: Placement {
             subnet: Some("test-failovers".to_owned()),
@@ -183,9 +223,8 @@ async fn issues(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> 
         },
         ..with(Some(Network::Isolated))
     };
-    let placed = testbed.core.update_target(&item, &at([203, 0, 113, 40])).await.map(classes)?;
-    note("an address of the subnet", placed, &[]);
-    let stray = testbed.core.update_target(&item, &at([198, 51, 100, 40])).await.map(classes)?;
+    note("an address of the subnet", set(at([203, 0, 113, 40])).await?, &[]);
+    let stray = set(at([198, 51, 100, 40])).await?;
     note("an address outside the subnet", stray, &[IssueClass::MissingResource]);
     testbed.core.update_target(&item, &good).await?;
     testbed.primary.components().alter("configuration-server", |part| {

@@ -2,8 +2,8 @@
 //! failed by the right code, and repaired, after which the operation succeeds.
 
 use contract::{
-    Access, AccountRole, ErrorCode, FailoverRequest, GuestFacts, GuestOs, Health, ItemId, JobState, Millis,
-    Phase, Platform, PlatformError, PointChoice, PowerState, ReprotectRequest, Side,
+    Access, AccountRole, ErrorCode, FailoverRequest, GuestFacts, GuestOs, Health, ItemId, Millis, Phase,
+    Platform, PlatformError, PointChoice, PowerState, ReprotectRequest, Side,
 };
 use simulator::testbed::preconditions::{
     self, FAILBACK, MASTER_TARGET_SNAPSHOTS, Precondition, READ_ONLY_ACCOUNT, REPROTECTION, UUID_CLASH,
@@ -14,10 +14,11 @@ use simulator::{SimInstall, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::sim::attempt::Attempt;
 use crate::sim::check::{Check, check, check_that, succeeds};
 use crate::sim::disks::check_returned;
 use crate::sim::early_end::EarlyEnd;
-use crate::sim::side_effects::{forbids, retries};
+use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -154,7 +155,7 @@ async fn failback(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd
     }
 }
 
-/// The job fails and changes nothing at the sites, and its retry succeeds once the precondition is
+/// The reprotection fails and changes nothing at the sites, and succeeds once the precondition is
 /// repaired.
 async fn fails(
     testbed: &Testbed,
@@ -175,31 +176,14 @@ async fn fails_and_is_retried(
     let mut request = testbed.reprotection(item, BACK);
     (broken.break_it)(testbed, &mut request);
     let volumes = testbed.primary.volumes();
-    let asked = testbed.core.reprotect(&request).await;
-    let (job, code) = match asked {
-        Err(refusal) => (None, Some(refusal.code)),
-        Ok(job) => {
-            let view = testbed.ended(&job).await?;
-            (Some(job), view.error.filter(|_| view.state == JobState::Failed).map(|error| error.code))
-        }
-    };
-    let found = format!("the reprotection was refused or failed: {code:?}");
-    rules.check(rule, code == Some(broken.code), found);
+    let attempt = Attempt::of(testbed, testbed.core.reprotect(&request).await).await?;
+    rules.check(rule, attempt.code() == Some(broken.code), format!("the reprotection: {attempt}"));
     let at = testbed.item(item).await?.protection;
     let unchanged =
         at.phase == Phase::Committed && at.active == Side::Recovery && testbed.primary.volumes() == volumes;
     rules.check(rule, unchanged, format!("afterwards: {at:?}"));
     (broken.repair)(testbed);
-    let Some(job) = job else {
-        // There is no job to retry: the request is made again.
-        rules.leave_out(JO_03);
-        testbed.reprotect(&request).await?;
-        testbed.wait_for_points(item, 2).await?;
-        return Ok(());
-    };
-    retries(testbed, rules, &job).await?;
-    let view = testbed.completed(&job).await?;
-    rules.check(JO_03, view.attempt == 2, format!("the retry is attempt {} of the same job", view.attempt));
+    attempt.repeat(testbed, rules, testbed.core.reprotect(&request)).await?;
     testbed.wait_for_points(item, 2).await?;
     Ok(())
 }
@@ -302,9 +286,15 @@ async fn machine_gone(
 async fn vcenter_down(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
     let item = replicating_back(testbed).await?;
     testbed.primary.components().disconnect("vcenter");
-    let job = testbed.core.failover(&FailoverRequest::unplanned(&item, BACK)).await?;
-    let view = testbed.ended(&job).await?;
-    rules.check(RE_14, view.state == JobState::Failed, format!("the job ended {:?}", view.state));
+    let request = FailoverRequest::unplanned(&item, BACK);
+    let attempt = Attempt::of(testbed, testbed.core.failover(&request).await).await?;
+    let by_right_code = match &attempt {
+        Attempt::Refused(refusal) => {
+            [ErrorCode::VcenterDisconnected, ErrorCode::Platform].contains(&refusal.code)
+        }
+        Attempt::Ended(_) => attempt.failed(),
+    };
+    rules.check(RE_14, by_right_code, format!("the failback: {attempt}"));
     let serves = testbed.copy_of("web").await?.power == PowerState::On;
     testbed.advance(Millis(2 * INTERVAL.0)).await;
     let at = testbed.item(&item).await?.protection;
@@ -312,8 +302,7 @@ async fn vcenter_down(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
     let found = format!("the cloud machine goes on serving: {serves}; replication: {at:?}");
     rules.check(RE_14, serves && replicates, found);
     testbed.primary.components().connect("vcenter");
-    retries(testbed, rules, &job).await?;
-    testbed.completed(&job).await?;
+    attempt.repeat(testbed, rules, testbed.core.failover(&request)).await?;
     testbed.advance(BOOT).await;
     let complete = testbed.came_back("web", &testbed.primary)?;
     check_that(rules, RE_14, complete, "with vCenter back, the failback is complete");

@@ -2,12 +2,13 @@
 //! commit, and nothing that begins by itself (FO).
 
 use contract::{
-    ErrorCode, FailoverRequest, ItemId, JobFilter, JobKind, JobState, JobSubject, Millis, Operation, Phase,
-    Platform, PointChoice, Side, Step, StepState,
+    FailoverRequest, ItemId, JobFilter, JobKind, JobState, JobSubject, Millis, Operation, Phase, Platform,
+    PointChoice, Side, Step, StepState,
 };
 use simulator::testbed::{BOOT, Boots, HOUR, INTERVAL, OUT, failover_to, failover_with_shutdown};
 use simulator::{End, SimFault, SimProfile};
 
+use crate::refusal::NOT_HERE_OR_NO_POINT;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, against, check, check_that, missing, step, succeeds};
@@ -122,10 +123,9 @@ async fn final_with_commit(testbed: &Testbed, rules: &mut RuleLog, item: &ItemId
     let serves = boot.ended().is_none() && boot.acks().len() > records;
     rules.check(FO_04, serves, format!("the target goes on serving: {serves}"));
     rules.check(LC_04, serves, format!("the target serves: {serves}"));
-    let codes = [ErrorCode::NotAllowedInState, ErrorCode::PointExpired, ErrorCode::NoRecoveryPoint];
     let what = (FO_03, "a change of the point after commit");
     let change = PointChoice::Custom(old);
-    forbids(testbed, rules, what, &codes, testbed.core.change_point(item, &change)).await?;
+    forbids(testbed, rules, what, NOT_HERE_OR_NO_POINT, testbed.core.change_point(item, &change)).await?;
     let view = testbed.item(item).await?;
     let idle = view.points.is_empty() && view.protection.phase == Phase::Committed;
     let snapshots = testbed.snapshots_taken("web") - snapshots;

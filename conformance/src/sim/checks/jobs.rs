@@ -167,7 +167,9 @@ async fn holds_machine(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Ear
     let test = TestFailoverRequest::isolated(&item, PointChoice::LatestProcessed);
     let what = (LC_02, "a test failover during a failover");
     forbids(testbed, rules, what, &busy, core.test_failover(&test)).await?;
-    forbids(testbed, rules, (LC_02, "a commit during a failover"), &busy, core.commit(&item)).await?;
+    // Until the failover has ended, the item's state allows no commit either.
+    let codes = [ErrorCode::Busy, ErrorCode::NotAllowedInState];
+    forbids(testbed, rules, (LC_02, "a commit during a failover"), &codes, core.commit(&item)).await?;
     let what = (LC_02, "the end of protection during a failover");
     forbids(testbed, rules, what, &busy, core.disable_protection(&item)).await?;
     testbed.primary.set_link(Link::default());

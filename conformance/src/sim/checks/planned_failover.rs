@@ -1,14 +1,15 @@
 //! Planned failover of Hyper-V machines: it loses nothing, or does not happen (PF).
 
-use contract::{ErrorCode, FailoverRequest, ItemId, JobId, JobState, Phase, Platform, PointChoice, Side};
+use contract::{ErrorCode, FailoverRequest, ItemId, Phase, Platform, PointChoice, Side};
 use simulator::testbed::{BOOT, Boots, OUT};
 use simulator::{End, SimFault, SimProfile};
 
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
+use crate::sim::attempt::Attempt;
 use crate::sim::check::{Check, check, check_that, missing};
 use crate::sim::early_end::EarlyEnd;
-use crate::sim::side_effects::{forbids, retries};
+use crate::sim::side_effects::forbids;
 use crate::sim::testbed::{Setup, Testbed};
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -91,15 +92,14 @@ async fn source_stays(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), Earl
     let item = testbed.protect("web").await?;
     testbed.wait_for_points(&item, 3).await?;
     testbed.primary.inject(&SimFault::ShutdownRefused("web".into()));
-    let job = testbed.core.failover(&planned(&item, PointChoice::Latest)).await?;
-    let view = testbed.ended(&job).await?;
-    let code = view.error.as_ref().map(|error| error.code);
-    let failed = view.state == JobState::Failed && code == Some(ErrorCode::ShutdownFailed);
-    rules.check(PF_04, failed, format!("the job ended {:?}: {code:?}", view.state));
+    let attempt =
+        Attempt::of(testbed, testbed.core.failover(&planned(&item, PointChoice::Latest)).await).await?;
+    let failed = attempt.code() == Some(ErrorCode::ShutdownFailed);
+    rules.check(PF_04, failed, format!("the planned failover: {attempt}"));
     let source = testbed.primary.last_boot(&"web".into()).ok_or_else(|| missing("a boot of web"))?;
     let serves = source.ended().is_none();
     rules.check(PF_04, serves, format!("the source goes on serving: {serves}"));
-    succeeds_when_retried(testbed, rules, &item, &job).await
+    succeeds_when_repaired(testbed, rules, &item, attempt).await
 }
 
 async fn link_lost(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEnd> {
@@ -107,27 +107,26 @@ async fn link_lost(testbed: &Testbed, rules: &mut RuleLog) -> Result<(), EarlyEn
     testbed.wait_for_points(&item, 3).await?;
     testbed.wait_until_idle().await?;
     testbed.primary.inject(&SimFault::LinkCut);
-    let job = testbed.core.failover(&planned(&item, PointChoice::Latest)).await?;
-    let view = testbed.ended(&job).await?;
-    rules.check(PF_04, view.state == JobState::Failed, format!("the job ended {:?}", view.state));
-    succeeds_when_retried(testbed, rules, &item, &job).await
+    let attempt =
+        Attempt::of(testbed, testbed.core.failover(&planned(&item, PointChoice::Latest)).await).await?;
+    rules.check(PF_04, attempt.failed(), format!("the planned failover: {attempt}"));
+    succeeds_when_repaired(testbed, rules, &item, attempt).await
 }
 
-/// The failed failover changed nothing, and its retry succeeds once the fault is healed.
-async fn succeeds_when_retried(
+/// The failed failover changed nothing, and succeeds once the fault is healed.
+async fn succeeds_when_repaired(
     testbed: &Testbed,
     rules: &mut RuleLog,
     item: &ItemId,
-    job: &JobId,
+    attempt: Attempt,
 ) -> Result<(), EarlyEnd> {
     let machines = testbed.recovery.machines().await?.len();
     let at = testbed.item(item).await?.protection;
     let unchanged = machines == 0 && at.phase == Phase::Protected && at.active == Side::Primary;
     rules.check(PF_04, unchanged, format!("{at:?}, {machines} machines at the recovery site"));
     testbed.primary.heal();
-    retries(testbed, rules, job).await?;
-    let view = testbed.completed(job).await?;
-    rules.check(JO_03, view.attempt == 2, format!("the retry is attempt {} of the same job", view.attempt));
-    check_that(rules, PF_04, testbed.boots("web")?.is_complete(), "the retry loses nothing");
+    let request = planned(item, PointChoice::Latest);
+    attempt.repeat(testbed, rules, testbed.core.failover(&request)).await?;
+    check_that(rules, PF_04, testbed.boots("web")?.is_complete(), "the second attempt loses nothing");
     Ok(())
 }

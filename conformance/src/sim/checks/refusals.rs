@@ -8,7 +8,7 @@ use contract::{
 use simulator::testbed::{BOOT, INTERVAL, OUT, enable_request, failover_with_shutdown, item_of};
 use simulator::{Link, SimInstall, SimProfile};
 
-use crate::refusal::NOT_HERE;
+use crate::refusal::{NOT_HERE, NOT_HERE_OR_NO_POINT, NOT_HERE_OR_NO_POINTS, UNPROTECTED};
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, succeeds};
@@ -282,13 +282,25 @@ async fn request_forbidden(
         let what = format!("{operation:?} in {at:?}");
         let offered = view.allowed.contains(operation);
         rules.check(*rule, !offered, format!("{what} is offered: {offered}"));
-        forbids(testbed, rules, (*rule, &what), NOT_HERE, request(testbed, item, *operation, at)).await?;
+        let codes = codes(*operation, at.phase);
+        forbids(testbed, rules, (*rule, &what), codes, request(testbed, item, *operation, at)).await?;
         if *rule == LC_14 && at.active == Recovery {
             let what = "a failback of a cloud machine that does not replicate back";
-            forbids(testbed, rules, (RE_24, what), NOT_HERE, request(testbed, item, *operation, at)).await?;
+            forbids(testbed, rules, (RE_24, what), codes, request(testbed, item, *operation, at)).await?;
         }
     }
     Ok(())
+}
+
+/// The codes by which an operation may be refused that a state does not allow. A commit has deleted
+/// the points, which is as good a reason as the state.
+fn codes(operation: Operation, phase: Phase) -> &'static [ErrorCode] {
+    match operation {
+        UnplannedFailover | PlannedFailover if phase == Committed => UNPROTECTED,
+        TestFailover if phase == Committed => NOT_HERE_OR_NO_POINTS,
+        ChangePoint if phase == Committed => NOT_HERE_OR_NO_POINT,
+        _ => NOT_HERE,
+    }
 }
 
 /// Requests an operation in the form that is right where it is allowed. An operation that starts no

@@ -7,6 +7,7 @@ use contract::{
 use simulator::SimProfile;
 use simulator::testbed::{BACK, BOOT, HOUR, INTERVAL};
 
+use crate::refusal::UNPROTECTED;
 use crate::rules::RuleLog;
 use crate::rules::ids::*;
 use crate::sim::check::{Check, check, missing, succeeds};
@@ -117,8 +118,7 @@ async fn reprotect_and_come_back(
 ) -> Result<(), EarlyEnd> {
     let back = FailoverRequest::unplanned(item, BACK);
     let what = (FX_26, "a failover to the side of the old machine before the reprotection");
-    let codes = [ErrorCode::NotAllowedInState, ErrorCode::WrongDirection, ErrorCode::NoRecoveryPoint];
-    forbids(testbed, rules, what, &codes, testbed.core.failover(&back)).await?;
+    forbids(testbed, rules, what, UNPROTECTED, testbed.core.failover(&back)).await?;
     let request = testbed.reprotection(item, BACK);
     let asked = testbed.core.reprotect(&request).await;
     if !goes_on(testbed, rules, ("the reprotection", asked), noticed).await? {

@@ -107,10 +107,17 @@ async fn choose_target(context: &ScenarioContext) -> Result<(), ScenarioError> {
     };
     let reports_stray =
         |view: &ItemView| view.issues.iter().any(|issue| issue.class == IssueClass::MissingResource);
-    let stray = context.core.update_target(&context.item, &settings(STRAY)).await?;
+    // A core may look at new settings at once, or only when it checks the configuration.
+    let mut stray = context.core.update_target(&context.item, &settings(STRAY)).await?;
+    if !reports_stray(&stray) {
+        stray = context.core.check_configuration(&context.item).await?;
+    }
     let found = format!("{STRAY} in {SUBNET}: {:?}", stray.issues);
     context.check(MO_03, reports_stray(&stray), found);
-    let chosen = context.core.update_target(&context.item, &settings(CHOSEN)).await?;
+    let mut chosen = context.core.update_target(&context.item, &settings(CHOSEN)).await?;
+    if !chosen.issues.is_empty() {
+        chosen = context.core.check_configuration(&context.item).await?;
+    }
     let found = format!("{CHOSEN} in {SUBNET}: {:?}", chosen.issues);
     context.check(MO_03, chosen.issues.is_empty(), found);
     let shown = chosen.target == settings(CHOSEN);
