@@ -9,6 +9,7 @@ use crate::outcome::{HostFacts, Results, RuleOutcome, ScenarioOutcome, Seeds, Ve
 use crate::report::reason::{many, reason};
 use crate::report::rules::JudgedRules;
 use crate::report::tier::tier_of;
+use crate::rules::coverage::not_judged;
 use crate::rules::{Class, RuleId, Score};
 use crate::scenario::{self, Tier};
 
@@ -114,7 +115,8 @@ impl Claims {
         for rule in JudgedRules::of(results).all() {
             rules.entry(group(rule).to_owned()).or_default().push(rule.id);
         }
-        rules.insert("not judged".to_owned(), results.not_judged.iter().map(|rule| rule.id).collect());
+        rules
+            .insert("not judged".to_owned(), not_judged(&results.rules).iter().map(|rule| rule.id).collect());
         Ok(Self {
             heading: heading(results, &known),
             verdict: *verdict,

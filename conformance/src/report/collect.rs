@@ -11,6 +11,7 @@ use crate::evidence::{RESULT, STARTED, asked, attempt_of, began};
 use crate::foreign_files;
 use crate::outcome::{Division, HostFacts, Request, Results, RuleOutcome, SCHEMA, ScenarioOutcome, Verdict};
 use crate::rules::coverage::not_judged;
+use crate::rules::profile::Profile;
 use crate::scenario;
 
 /// Reads the evidence of every scenario. One that left no result, or a result that is not its own
@@ -89,9 +90,9 @@ fn own_outcome(dir: &Utf8Path) -> Result<ScenarioOutcome, String> {
     Ok(outcome)
 }
 
-/// The outcome of a scenario of which nothing is known.
+/// The outcome of a scenario of which nothing is known. No profile judged it.
 fn without_result(name: &str, why: String) -> ScenarioOutcome {
-    ScenarioOutcome { why, ..ScenarioOutcome::begun(name, &title_of(name), None) }
+    ScenarioOutcome { why, profile: String::new(), ..ScenarioOutcome::begun(name, &title_of(name), None) }
 }
 
 /// The outcome of a scenario that the run was asked for and that never started.
@@ -111,9 +112,14 @@ fn title_of(name: &str) -> String {
     row.map(|row| row.title).unwrap_or_default()
 }
 
-/// The profile that the scenarios were judged by: one, unless a directory holds several runs.
+/// The profile that the scenarios were judged by: one, unless a directory holds several runs. If
+/// none was judged, it is that of this process.
 fn profile(scenarios: &[ScenarioOutcome]) -> String {
-    let names: BTreeSet<_> = scenarios.iter().map(|scenario| scenario.profile.as_str()).collect();
+    let names = scenarios.iter().map(|scenario| scenario.profile.as_str());
+    let names: BTreeSet<_> = names.filter(|name| !name.is_empty()).collect();
+    if names.is_empty() {
+        return Profile::active().name().to_owned();
+    }
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
