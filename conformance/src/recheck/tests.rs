@@ -18,6 +18,8 @@ mod hostile;
 mod merged;
 #[path = "other_evidence_tests.rs"]
 mod other_evidence;
+#[path = "skipped_tests.rs"]
+mod skipped;
 
 const SECTOR: usize = 512;
 const DISK_BYTES: usize = 1 << 17;
