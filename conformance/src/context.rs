@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 
+use crate::evidence::origin::BY_HAND;
 use crate::kills::KillChoice;
 use crate::rules::RuleId;
 use crate::rules::profile::{Profile, VARIABLE};
@@ -66,7 +67,7 @@ impl RunContext {
         Profile::selected().context(VARIABLE)?;
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let id = text("ROUNDTRIP_RUN_ID")
-            .unwrap_or_else(|| format!("by-hand-{}", jiff::Timestamp::now().as_millisecond()));
+            .unwrap_or_else(|| format!("{BY_HAND}{}", jiff::Timestamp::now().as_millisecond()));
         let dir = text("ROUNDTRIP_RUN_DIR").unwrap_or_else(|| format!("roundtrip-runs/{id}"));
         std::fs::create_dir_all(&dir).with_context(|| format!("make the run directory {dir}"))?;
         let dir = Utf8PathBuf::from(dir).canonicalize_utf8().context("find the run directory")?;

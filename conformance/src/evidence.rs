@@ -1,6 +1,8 @@
 //! The evidence of a scenario: a directory whose first file is a start mark and whose last file is
 //! the result.
 
+pub(crate) mod origin;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
@@ -15,6 +17,7 @@ use crate::context::RunContext;
 use crate::foreign_files;
 use crate::outcome::ScenarioOutcome;
 use crate::timeline::{Happening, Moment, TIMELINE};
+use origin::StartMark;
 
 /// First file of a scenario. If there is no result beside it, the scenario did not end.
 pub const STARTED: &str = "started.json";
@@ -70,9 +73,13 @@ impl Evidence {
         }
         std::fs::create_dir_all(&dir).with_context(|| format!("make {dir}"))?;
         let (began, began_at) = (Instant::now(), jiff::Timestamp::now());
-        let started = json!({"scenario": scenario, "run": run.id, "at": began_at.to_string()});
+        let started = StartMark {
+            scenario: scenario.to_owned(),
+            run: Some(run.id.clone()),
+            at: Some(began_at.to_string()),
+        };
         let mark = dir.join(STARTED);
-        std::fs::write(&mark, started.to_string()).with_context(|| format!("write {mark}"))?;
+        std::fs::write(&mark, json!(started).to_string()).with_context(|| format!("write {mark}"))?;
         let path = run.dir.join(PROGRESS);
         let progress = File::options().create(true).append(true).open(&path);
         let progress = Mutex::new(progress.with_context(|| format!("open {path}"))?);
@@ -175,9 +182,7 @@ impl Evidence {
 /// When the scenario whose evidence is in `dir` began; `None` if its start mark does not say.
 #[must_use]
 pub fn began(dir: &Utf8Path) -> Option<jiff::Timestamp> {
-    let mark: serde_json::Value =
-        serde_json::from_slice(&foreign_files::read(&dir.join(STARTED)).ok()?).ok()?;
-    mark["at"].as_str()?.parse().ok()
+    StartMark::read(dir).ok()?.at?.parse().ok()
 }
 
 /// Names of the scenarios that the run in `dir` was asked for; none if that is not stored.

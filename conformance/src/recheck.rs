@@ -127,12 +127,26 @@ async fn judge_scenario(recheck: &mut Recheck, table: &[Scenario], ended: &Ended
     }
     let mut judged = 0;
     for (edge, title) in outcome.edges.iter().zip(titles(&outcome.edges)) {
+        if edge.verdict == Verdict::Skipped && edge.disks.is_empty() {
+            note_skipped(recheck, outcome, edge, &format!("{name} {title}"));
+            continue;
+        }
         for (verdict, line) in edge::judge_again(&files, edge).await {
             judged += usize::from(verdict == Verdict::Pass);
             recheck.object(verdict, format!("{name} {title}{line}"));
         }
     }
     judged
+}
+
+/// Notes an edge that was skipped, which is no pass of a scenario that was not.
+fn note_skipped(recheck: &mut Recheck, outcome: &ScenarioOutcome, edge: &EdgeOutcome, title: &str) {
+    if outcome.verdict == Verdict::Skipped {
+        recheck.note(format!("{title}: skipped, so it stores nothing to judge again: {}", edge.why));
+    } else {
+        let line = format!("{title}: recorded as skipped, and its scenario is not");
+        recheck.object(Verdict::Unknown, line);
+    }
 }
 
 /// What lines call each edge: its name, with a number if several cycles have an edge of that name.
@@ -153,11 +167,14 @@ fn titles(edges: &[EdgeOutcome]) -> impl Iterator<Item = String> {
 }
 
 fn ending(outcome: &ScenarioOutcome) -> String {
-    let verdict = match outcome.verdict {
+    format!("its recorded verdict is {}", word(outcome.verdict))
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
         Verdict::Pass => "pass",
         Verdict::Fail => "fail",
         Verdict::Unknown => "unknown",
         Verdict::Skipped => "skipped",
-    };
-    format!("its recorded verdict is {verdict}")
+    }
 }

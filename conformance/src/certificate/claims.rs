@@ -9,6 +9,7 @@ use crate::outcome::{HostFacts, Results, RuleOutcome, ScenarioOutcome, Seeds, Ve
 use crate::report::reason::{many, reason};
 use crate::report::rules::JudgedRules;
 use crate::report::tier::tier_of;
+use crate::rules::coverage::not_judged;
 use crate::rules::{Class, RuleId, Score};
 use crate::scenario::{self, Tier};
 
@@ -114,9 +115,10 @@ impl Claims {
         for rule in JudgedRules::of(results).all() {
             rules.entry(group(rule).to_owned()).or_default().push(rule.id);
         }
-        rules.insert("not judged".to_owned(), results.not_judged.iter().map(|rule| rule.id).collect());
+        rules
+            .insert("not judged".to_owned(), not_judged(&results.rules).iter().map(|rule| rule.id).collect());
         Ok(Self {
-            heading: heading(results, known.len()),
+            heading: heading(results, &known),
             verdict: *verdict,
             reason: with_stand_ins(&reason(results)),
             suite: suite.clone(),
@@ -168,7 +170,7 @@ pub(super) fn words_of(tier: Tier) -> &'static str {
 
 /// The verdict in one line. Whatever makes it less than that of the whole suite on an unaltered
 /// core is in the same line.
-fn heading(results: &Results, of_suite: usize) -> String {
+fn heading(results: &Results, suite: &BTreeSet<String>) -> String {
     let scenarios = &results.scenarios;
     let mut heading = match results.verdict {
         Verdict::Pass => results.conclusion().to_owned(),
@@ -189,6 +191,9 @@ fn heading(results: &Results, of_suite: usize) -> String {
     }
     let tiers: BTreeSet<_> = scenarios.iter().filter_map(tier_of).map(words_of).collect();
     let tiers: Vec<_> = tiers.into_iter().collect();
-    let partial = if scenarios.len() < of_suite { "PARTIAL RUN: " } else { "" };
-    format!("{heading} ({partial}{} of {of_suite} scenarios, {})", scenarios.len(), tiers.join(" and "))
+    let of_suite = suite.len();
+    let covered: BTreeSet<_> = scenarios.iter().map(|scenario| &scenario.name).collect();
+    let covered = covered.into_iter().filter(|name| suite.contains(*name)).count();
+    let partial = if covered < of_suite { "PARTIAL RUN: " } else { "" };
+    format!("{heading} ({partial}{covered} of {of_suite} scenarios, {})", tiers.join(" and "))
 }

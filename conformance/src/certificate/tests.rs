@@ -5,7 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::document::{claims_of, issue, rendering_of};
 use super::*;
 use crate::evidence::{RESULT, SEAL, STARTED};
-use crate::outcome::{HostFacts, Results, RuleOutcome, Verdict, from_stored};
+use crate::outcome::{HostFacts, Results, RuleOutcome, ScenarioOutcome, Verdict, from_stored};
 use crate::recheck::Recheck;
 use crate::report;
 use crate::rules::{Class, Score};
@@ -152,6 +152,65 @@ async fn results_that_no_evidence_supports_are_noticed_even_if_the_certificate_w
     assert!(recheck.lines.iter().any(|line| line.contains("does not state of")), "{recheck:?}");
 }
 
+/// What somebody could change in results besides the scenarios, and what the objection names.
+type Edit = (&'static str, fn(&mut serde_json::Value));
+
+const EDITS: [Edit; 9] = [
+    ("table of rules", |results| drop(results["rules"].as_array_mut().unwrap().remove(0))),
+    ("table of rules", |results| {
+        let rules = results["rules"].as_array_mut().unwrap();
+        let rule = rules.iter_mut().find(|rule| rule["class"] == "limitation").unwrap();
+        rule["score"] = "differs-from-limit".into();
+    }),
+    ("table of rules", |results| results["rules"][0]["verdict"] = "unknown".into()),
+    ("list of rules that were not judged", |results| results["not_judged"] = serde_json::json!([])),
+    ("profile", |results| results["profile"] = "asr-2024".into()),
+    ("time of the start", |results| results["began"] = "2020-01-01T00:00:00Z".into()),
+    ("request", |results| results["request"]["revision"] = "another".into()),
+    ("request", |results| results["request"]["command"] = "cargo xtask conformance".into()),
+    ("division", |results| {
+        results["division"] = serde_json::json!({"kind": "merged", "run": "", "sources": "", "shards": []});
+    }),
+];
+
+#[tokio::test]
+async fn results_whose_tables_do_not_follow_from_the_evidence_get_no_certificate() {
+    for (part, edit) in EDITS {
+        let run = Run::new(Verdict::Pass);
+        let path = run.dir.join("results.json");
+        let mut results = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        edit(&mut results);
+        std::fs::write(&path, results.to_string()).unwrap();
+        let (recheck, written) = certify(&run.dir, &run.certificate).await.unwrap();
+        assert_eq!((recheck.verdict, written), (Verdict::Unknown, false), "{part}: {recheck:#?}");
+        let line = format!("results.json does not state the {part}");
+        assert!(recheck.lines.iter().any(|found| found.starts_with(&line)), "{part}: {recheck:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_better_verdict_than_that_of_the_evidence_gets_no_certificate() {
+    let run = Run::new(Verdict::Fail);
+    let path = run.dir.join("results.json");
+    let mut results = from_stored(&std::fs::read(&path).unwrap()).unwrap();
+    results.verdict = Verdict::Pass;
+    results.scenarios[0].verdict = Verdict::Pass;
+    results.scenarios[0].why.clear();
+    std::fs::write(&path, serde_json::to_vec(&results).unwrap()).unwrap();
+    let (recheck, written) = certify(&run.dir, &run.certificate).await.unwrap();
+    assert_eq!((recheck.verdict, written), (Verdict::Fail, false));
+    let line = "results.json does not state the verdict that follows from the evidence";
+    assert!(recheck.lines.iter().any(|found| found == line), "{recheck:#?}");
+}
+
+#[tokio::test]
+async fn a_run_that_was_skipped_as_a_whole_is_no_pass_and_its_certificate_says_so() {
+    let run = Run::new(Verdict::Skipped);
+    let (recheck, written) = certify(&run.dir, &run.certificate).await.unwrap();
+    assert_eq!((recheck.verdict, written), (Verdict::Unknown, true), "{recheck:#?}");
+    assert!(run.text().lines().next().unwrap().contains("SKIPPED: nothing was judged"), "{}", run.text());
+}
+
 #[tokio::test]
 async fn evidence_that_does_not_support_the_verdict_gets_no_certificate() {
     let run = Run::new(Verdict::Pass);
@@ -187,6 +246,28 @@ fn an_injected_fault_and_a_regression_are_in_the_first_line() {
     std::fs::write(&path, serde_json::to_vec(&results).unwrap()).unwrap();
     let heading = claims_of(&run.dir).unwrap().heading;
     assert!(heading.contains("with a regression") && heading.contains("A FAULT WAS INJECTED"), "{heading}");
+}
+
+#[test]
+fn only_scenarios_of_the_suite_count_towards_a_whole_run_and_each_once() {
+    let run = Run::new(Verdict::Pass);
+    let path = run.dir.join("results.json");
+    let stored = from_stored(&std::fs::read(&path).unwrap()).unwrap();
+    let names: Vec<String> = crate::scenario::all().unwrap().into_iter().map(|row| row.name).collect();
+    let heading = |names: &[String], more: &[&str]| {
+        let names = names.iter().cloned().chain(more.iter().map(ToString::to_string));
+        let scenario = |name| ScenarioOutcome { name, ..stored.scenarios[0].clone() };
+        let results = Results { scenarios: names.map(scenario).collect(), ..stored.clone() };
+        std::fs::write(&path, serde_json::to_vec(&results).unwrap()).unwrap();
+        claims_of(&run.dir).unwrap().heading
+    };
+    let (all, some) = (names.len(), names.len() - 1);
+    for more in [vec!["a-copy"], vec![names[0].as_str()], vec!["shard-1-of-2"]] {
+        let partial = heading(&names[..some], &more);
+        assert!(partial.contains(&format!("PARTIAL RUN: {some} of {all} scenarios")), "{partial}");
+    }
+    let whole = heading(&names, &["shard-1-of-2"]);
+    assert!(whole.contains(&format!("({all} of {all} scenarios")), "{whole}");
 }
 
 #[test]

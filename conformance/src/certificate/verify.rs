@@ -1,18 +1,19 @@
 //! Compares a certificate with the run that it is about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
+use serde_json::{Value, json};
 
 use super::document::{Certificate, claims_of, files_but_certificates, issue, rendering_of};
 use super::files::{FileDigest, sha256};
 use crate::evidence::RESULT;
 use crate::foreign_files;
-use crate::outcome::{Results, ScenarioOutcome, Verdict, from_stored};
+use crate::outcome::{Results, Verdict, from_stored};
 use crate::recheck::{Recheck, judge_again};
-use crate::report::RESULTS;
 use crate::report::tier::tier_of;
+use crate::report::{self, RESULTS};
 use crate::scenario::Tier;
 
 /// Writes the certificate of a run and verifies it. If the evidence does not support its verdict,
@@ -21,7 +22,10 @@ use crate::scenario::Tier;
 /// # Errors
 /// The run has no results or no evidence, or a file cannot be read or written.
 pub async fn certify(run: &Utf8Path, file: &Utf8Path) -> Result<(Recheck, bool)> {
-    let claimed = issue(run, file)?.claims.verdict;
+    let claimed = match issue(run, file)?.claims.verdict {
+        Verdict::Skipped => Verdict::Unknown,
+        judged => judged,
+    };
     let recheck = verify(file, run).await?;
     let supported = recheck.verdict <= claimed.and(Verdict::Pass);
     if !supported {
@@ -33,7 +37,8 @@ pub async fn certify(run: &Utf8Path, file: &Utf8Path) -> Result<(Recheck, bool)>
 }
 
 /// Verifies a certificate with the files of its run: each digest, whether the results state what
-/// the certificate does, and, by judging the evidence again, whether the results are right.
+/// the certificate does, whether they follow from the evidence, and, by judging that again, whether
+/// the evidence is right.
 ///
 /// # Errors
 /// The certificate was altered or cannot be read, or there is no evidence of a run.
@@ -59,6 +64,9 @@ pub async fn verify(file: &Utf8Path, run: &Utf8Path) -> Result<Recheck> {
         Err(error) => object(format!("{error:#}")),
     }
     unsupported(run)?.into_iter().for_each(&mut object);
+    if certificate.claims.verdict == Verdict::Skipped {
+        object("every scenario was skipped: nothing was judged, and that is not a pass".to_owned());
+    }
     let heading = certificate.claims.heading;
     recheck.note(format!("certificate of run {}: {heading}", certificate.claims.run));
     Ok(recheck)
@@ -97,19 +105,51 @@ fn stores_no_disks(run: &Utf8Path) -> Result<bool> {
     }))
 }
 
-/// Scenarios of which the results state something else than their evidence does.
+/// What the results state otherwise than the evidence does, from which they are collected again.
+/// The host and what is worse than in earlier runs are no part of the evidence.
 fn unsupported(run: &Utf8Path) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
-    for scenario in results_of(run)?.scenarios {
-        // A scenario without a result has its own objection.
-        let Ok(dir) = foreign_files::inside(run, &scenario.name) else { continue };
-        let Ok(text) = foreign_files::read(&dir.join(RESULT)) else { continue };
-        let Ok(wrote) = serde_json::from_slice::<ScenarioOutcome>(&text) else { continue };
-        // Results went through the text once more, which may round a number.
-        let wrote: ScenarioOutcome = serde_json::from_str(&serde_json::to_string(&wrote)?)?;
-        if serde_json::to_value(&wrote)? != serde_json::to_value(&scenario)? {
-            lines.push(format!("{RESULTS} does not state of {} what its {RESULT} states", scenario.name));
-        }
+    let stated = results_of(run)?;
+    let found = match report::collect(run, stated.host.clone()) {
+        Ok(found) => found,
+        Err(error) => return Ok(vec![format!("{error:#}")]),
+    };
+    // Results went through the text once more, which may round a number.
+    let found: Results = serde_json::from_str(&serde_json::to_string(&found)?)?;
+    let mut lines: Vec<String> = parts_of(&stated)
+        .into_iter()
+        .zip(parts_of(&found))
+        .filter(|((_, stated), (_, found))| stated != found)
+        .map(|((name, _), _)| format!("{RESULTS} does not state the {name} that follows from the evidence"))
+        .collect();
+    let (stated, found) = (by_name(&stated), by_name(&found));
+    let names: BTreeSet<&String> = stated.keys().chain(found.keys()).collect();
+    for name in names.into_iter().filter(|name| stated.get(*name) != found.get(*name)) {
+        lines.push(format!("{RESULTS} does not state of {name} what its {RESULT} states"));
     }
     Ok(lines)
+}
+
+/// What results state of the whole run, by what it is called.
+fn parts_of(results: &Results) -> [(&'static str, Value); 7] {
+    let Results { verdict, rules, not_judged, profile, began, request, division, .. } = results;
+    let rules: Vec<_> = rules.iter().map(|rule| (rule.id, rule.tier, rule.verdict, rule.score)).collect();
+    let not_judged: Vec<_> = not_judged.iter().map(|rule| rule.id).collect();
+    [
+        ("verdict", json!(verdict)),
+        ("table of rules", json!(rules)),
+        ("list of rules that were not judged", json!(not_judged)),
+        ("profile", json!(profile)),
+        ("time of the start", json!(began)),
+        ("request", json!(request)),
+        ("division into shards", json!(division)),
+    ]
+}
+
+/// All that results state of each scenario.
+fn by_name(results: &Results) -> BTreeMap<String, Vec<Value>> {
+    let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for scenario in &results.scenarios {
+        all.entry(scenario.name.clone()).or_default().push(json!(scenario));
+    }
+    all
 }

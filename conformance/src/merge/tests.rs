@@ -3,7 +3,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::evidence::{ASKED, PROGRESS, RESULT, STARTED};
+use crate::evidence::{ASKED, PROGRESS, RESULT, SEAL, STARTED};
 use crate::outcome::{DIVISION, Division, HostFacts, Results, ScenarioOutcome, Verdict};
 use crate::report;
 
@@ -88,7 +88,9 @@ fn scenario(dir: &Utf8Path, name: &str) {
     let mut outcome = ScenarioOutcome::begun(name, "A title", None);
     outcome.verdict = Verdict::Pass;
     "built-in 0.1.0".clone_into(&mut outcome.core);
-    fs::write(dir.join(RESULT), serde_json::to_vec(&outcome).unwrap()).unwrap();
+    let text = serde_json::to_vec(&outcome).unwrap();
+    fs::write(dir.join(SEAL), json!({"result": blake3::hash(&text).to_string()}).to_string()).unwrap();
+    fs::write(dir.join(RESULT), text).unwrap();
 }
 
 #[test]

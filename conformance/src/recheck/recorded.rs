@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::word;
 use crate::outcome::{EdgeOutcome, RuleOutcome, ScenarioOutcome, Verdict};
 use crate::rules::ids::FO_10;
 use crate::rules::{RuleId, Score};
@@ -11,15 +12,16 @@ use crate::scenario::Scenario;
 pub(super) fn objections(outcome: &ScenarioOutcome) -> Vec<(Verdict, String)> {
     let mut objections = Vec::new();
     if outcome.verdict != Verdict::Pass {
-        let word = if outcome.verdict == Verdict::Fail { "fail" } else { "unknown" };
-        objections.push((outcome.verdict, format!("its recorded verdict is {word}: {}", outcome.why)));
+        let line = format!("its recorded verdict is {}: {}", word(outcome.verdict), outcome.why);
+        objections.push((outcome.verdict, line));
     } else if !outcome.why.is_empty() {
         objections.push((Verdict::Unknown, format!("it is recorded as a pass, and yet: {}", outcome.why)));
     }
     let edges = outcome.edges.iter().map(|edge| (edge.verdict, format!("edge {}", edge.name)));
     let rules = outcome.rules.iter().map(|rule| (rule.score.verdict(), format!("rule {}", rule.id)));
     for (verdict, part) in edges.chain(rules) {
-        if verdict > outcome.verdict {
+        // A scenario that is skipped half way has judged something before.
+        if verdict > outcome.verdict.and(Verdict::Pass) {
             objections.push((verdict, format!("its recorded verdict is better than that of {part}")));
         }
     }

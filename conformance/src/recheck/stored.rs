@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Deserialize;
 
+use crate::evidence::origin::{Foreign, check_place, check_start};
 use crate::evidence::{RESULT, STARTED, asked, attempt_of, check_seal};
 use crate::foreign_files;
-use crate::outcome::{Results, ScenarioOutcome, Verdict};
+use crate::outcome::{Division, Results, ScenarioOutcome, Verdict};
 
 /// The report of a run.
 const REPORT: &str = "results.json";
 
 /// A scenario of which evidence was stored.
 pub(crate) enum Stored {
-    /// It left no result.
+    /// It left no result, or that of another run.
     Unfinished { name: String, why: String },
     /// An earlier attempt, whose evidence was set aside when the scenario ran again.
     Superseded { name: String },
@@ -40,11 +40,6 @@ pub(crate) struct Ended {
     pub(crate) altered: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct StartMark {
-    scenario: String,
-}
-
 /// The scenarios in `dir`, the directory of a run or of one scenario, in the order of their
 /// directories.
 ///
@@ -57,7 +52,12 @@ pub(crate) fn find(dir: &Utf8Path) -> Result<Vec<Stored>> {
     }
     places.retain(|place| place.join(STARTED).exists() || place.join(RESULT).exists());
     places.sort();
-    let mut found: Vec<Stored> = places.iter().map(|place| read(place, place != dir)).collect();
+    let foreign = Foreign::among(&scenarios_of_run(&places, dir), &Division::of_run(dir)?);
+    let stored = |place: &Utf8PathBuf| match foreign.check(place) {
+        Ok(()) => read(place, place != dir),
+        Err(why) => Stored::Unfinished { name: name_of(place).to_owned(), why },
+    };
+    let mut found: Vec<Stored> = places.iter().map(stored).collect();
     for name in asked(dir)? {
         if !found.iter().any(|stored| stored.name() == name) {
             let why = "the run was asked for it, and it never started".to_owned();
@@ -68,6 +68,16 @@ pub(crate) fn find(dir: &Utf8Path) -> Result<Vec<Stored>> {
     found.extend(absent(dir, &found)?);
     anyhow::ensure!(!found.is_empty(), "{dir} holds no evidence of a scenario");
     Ok(found)
+}
+
+/// Those of `places` that hold a scenario of the run in `dir`, and no earlier attempt.
+fn scenarios_of_run(places: &[Utf8PathBuf], dir: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let is_scenario = |place: &&Utf8PathBuf| *place != dir && attempt_of(name_of(place)).is_none();
+    places.iter().filter(is_scenario).cloned().collect()
+}
+
+fn name_of(place: &Utf8Path) -> &str {
+    place.file_name().unwrap_or(place.as_str())
 }
 
 /// Scenarios of which earlier attempts are stored and the last one is not.
@@ -83,7 +93,7 @@ fn without_last_attempt(places: &[Utf8PathBuf], found: &[Stored]) -> Vec<Stored>
 /// Reads the evidence in `dir`. In the directory of a run, earlier attempts at a scenario count no
 /// more; `in_run` says that this is one.
 fn read(dir: &Utf8Path, in_run: bool) -> Stored {
-    let name = dir.file_name().unwrap_or(dir.as_str());
+    let name = name_of(dir);
     if in_run && attempt_of(name).is_some() {
         return Stored::Superseded { name: name.to_owned() };
     }
@@ -99,22 +109,13 @@ fn read(dir: &Utf8Path, in_run: bool) -> Stored {
     match serde_json::from_slice::<ScenarioOutcome>(&text) {
         Err(error) => unfinished(format!("{RESULT} cannot be understood ({error})")),
         Ok(outcome) => {
-            let altered = check_seal(dir, &text).and_then(|()| check_start(dir, &outcome)).err();
+            let own = check_seal(dir, &text).and_then(|()| check_start(dir, &outcome));
+            // The directory of one scenario may have been copied to any place.
+            let own = own.and_then(|()| if in_run { check_place(dir, &outcome) } else { Ok(()) });
+            let altered = own.err();
             Stored::Ended(Box::new(Ended { dir: dir.to_owned(), outcome, altered }))
         }
     }
-}
-
-/// Whether the scenario that wrote the result is the one that started here.
-fn check_start(dir: &Utf8Path, outcome: &ScenarioOutcome) -> Result<(), String> {
-    let mark = foreign_files::read(&dir.join(STARTED))
-        .map_err(|error| format!("{STARTED} cannot be read ({error})"))?;
-    let mark: StartMark =
-        serde_json::from_slice(&mark).map_err(|error| format!("{STARTED} is malformed ({error})"))?;
-    if mark.scenario == outcome.name {
-        return Ok(());
-    }
-    Err(format!("{STARTED} is of scenario {}", mark.scenario))
 }
 
 /// The scenarios that the report of the run names and of which there is no evidence, or other

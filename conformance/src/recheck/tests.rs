@@ -16,6 +16,10 @@ use crate::rules::ids::{FO_04, FO_10};
 mod hostile;
 #[path = "merged_tests.rs"]
 mod merged;
+#[path = "other_evidence_tests.rs"]
+mod other_evidence;
+#[path = "skipped_tests.rs"]
+mod skipped;
 
 const SECTOR: usize = 512;
 const DISK_BYTES: usize = 1 << 17;

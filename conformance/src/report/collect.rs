@@ -3,32 +3,28 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::shards::contradictions;
+use crate::evidence::origin::{Foreign, check_place, check_seal_if_due, check_start};
 use crate::evidence::{RESULT, STARTED, asked, attempt_of, began};
 use crate::foreign_files;
 use crate::outcome::{Division, HostFacts, Request, Results, RuleOutcome, SCHEMA, ScenarioOutcome, Verdict};
 use crate::rules::coverage::not_judged;
+use crate::rules::profile::Profile;
 use crate::scenario;
 
-/// Reads the evidence of every scenario. One that left no result, or was asked for and never
-/// started, is unknown, and never absent.
+/// Reads the evidence of every scenario. One that left no result, or a result that is not its own
+/// or of another run, or was asked for and never started, is unknown, and never absent.
 ///
 /// # Errors
 /// The directory cannot be read, or no scenario began in it or was asked for.
 pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
-    let entries = dir.read_dir_utf8().with_context(|| format!("read {dir}"))?;
-    let (mut scenarios, mut starts) = (Vec::new(), Vec::new());
-    for entry in entries {
-        let path = entry?.path().to_owned();
-        let is_attempt = path.file_name().and_then(attempt_of).is_some();
-        if path.join(STARTED).exists() && !is_attempt {
-            scenarios.push(outcome_of(&path));
-            starts.extend(began(&path));
-        }
-    }
+    let places = places(dir)?;
     let division = Division::of_run(dir)?;
+    let foreign = Foreign::among(&places, &division);
+    let mut scenarios: Vec<_> = places.iter().map(|place| outcome_of(place, &foreign)).collect();
+    let starts = places.iter().filter_map(|place| began(place));
     for name in asked(dir)? {
         if !scenarios.iter().any(|scenario| scenario.name == name) {
             scenarios.push(never_started(&name, &division));
@@ -43,7 +39,7 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
         suite: suite(),
         run: dir.file_name().unwrap_or_default().to_owned(),
         profile: profile(&scenarios),
-        began: starts.into_iter().min().map(|start| start.to_string()).unwrap_or_default(),
+        began: starts.min().map(|start| start.to_string()).unwrap_or_default(),
         reported: jiff::Timestamp::now().to_string(),
         request: Request::of_run(dir)?,
         division,
@@ -61,31 +57,53 @@ pub(crate) fn suite() -> String {
     format!("roundtrip {}", env!("CARGO_PKG_VERSION"))
 }
 
-/// The outcome that a scenario left, or an unknown one.
-fn outcome_of(dir: &Utf8Path) -> ScenarioOutcome {
-    let read = foreign_files::read(&dir.join(RESULT)).map_err(anyhow::Error::from);
-    let parsed = read.and_then(|text| Ok(serde_json::from_slice(&text)?));
-    parsed.unwrap_or_else(|error| without_result(dir, &error))
+/// The directories of the scenarios that began in the run, without earlier attempts.
+fn places(dir: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
+    let entries = dir.read_dir_utf8().with_context(|| format!("read {dir}"))?;
+    let mut places = Vec::new();
+    for entry in entries {
+        let path = entry?.path().to_owned();
+        let is_attempt = path.file_name().and_then(attempt_of).is_some();
+        if path.join(STARTED).exists() && !is_attempt {
+            places.push(path);
+        }
+    }
+    Ok(places)
 }
 
-/// The outcome of a test that began and left no readable result.
-fn without_result(dir: &Utf8Path, error: &anyhow::Error) -> ScenarioOutcome {
-    let name = dir.file_name().unwrap_or_default();
-    let mut outcome = ScenarioOutcome::begun(name, &title_of(name), None);
-    outcome.why = format!("the test began and left no result ({error}): it was killed, or the disk is full");
-    outcome
+/// The outcome that a scenario left, or an unknown one.
+fn outcome_of(dir: &Utf8Path, foreign: &Foreign) -> ScenarioOutcome {
+    let own = foreign.check(dir).and_then(|()| own_outcome(dir));
+    own.unwrap_or_else(|why| without_result(dir.file_name().unwrap_or_default(), why))
+}
+
+/// The outcome that the scenario of a directory wrote; `Err` says why there is none.
+fn own_outcome(dir: &Utf8Path) -> Result<ScenarioOutcome, String> {
+    let read = foreign_files::read(&dir.join(RESULT)).map_err(anyhow::Error::from);
+    let parsed = read.and_then(|text| Ok((serde_json::from_slice::<ScenarioOutcome>(&text)?, text)));
+    let (outcome, text) = parsed.map_err(|error| {
+        format!("the test began and left no result ({error}): it was killed, or the disk is full")
+    })?;
+    check_seal_if_due(dir, &text)?;
+    check_start(dir, &outcome)?;
+    check_place(dir, &outcome)?;
+    Ok(outcome)
+}
+
+/// The outcome of a scenario of which nothing is known. No profile judged it.
+fn without_result(name: &str, why: String) -> ScenarioOutcome {
+    ScenarioOutcome { why, profile: String::new(), ..ScenarioOutcome::begun(name, &title_of(name), None) }
 }
 
 /// The outcome of a scenario that the run was asked for and that never started.
 fn never_started(name: &str, division: &Division) -> ScenarioOutcome {
-    let mut outcome = ScenarioOutcome::begun(name, &title_of(name), None);
     let absent = match division {
         Division::Merged(merged) => merged.why_absent(name),
         Division::Whole | Division::Shard(_) => None,
     };
-    outcome.why =
+    let why =
         absent.unwrap_or_else(|| "the run was asked for this scenario, and it never started".to_owned());
-    outcome
+    without_result(name, why)
 }
 
 /// The title of a scenario in the table of scenarios.
@@ -94,9 +112,14 @@ fn title_of(name: &str) -> String {
     row.map(|row| row.title).unwrap_or_default()
 }
 
-/// The profile that the scenarios were judged by: one, unless a directory holds several runs.
+/// The profile that the scenarios were judged by: one, unless a directory holds several runs. If
+/// none was judged, it is that of this process.
 fn profile(scenarios: &[ScenarioOutcome]) -> String {
-    let names: BTreeSet<_> = scenarios.iter().map(|scenario| scenario.profile.as_str()).collect();
+    let names = scenarios.iter().map(|scenario| scenario.profile.as_str());
+    let names: BTreeSet<_> = names.filter(|name| !name.is_empty()).collect();
+    if names.is_empty() {
+        return Profile::active().name().to_owned();
+    }
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
 

@@ -29,6 +29,7 @@ fn contradiction(
     let (number, of) = (shard.number, merged.shards.len());
     let title = format!("Shard {number} of {of} of this run");
     let mut outcome = ScenarioOutcome::begun(&format!("shard-{number}-of-{of}"), &title, None);
+    outcome.profile.clear();
     outcome.why = format!("the shard {how}, and its results alone would make that {expected}: see its log");
     Some(outcome)
 }
