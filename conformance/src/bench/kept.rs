@@ -86,6 +86,7 @@ fn record(measured: &Measured, about: &About) -> RunRecord {
         fingerprint: fingerprint(host),
         host: host.clone(),
         command: command.clone(),
+        options: String::new(),
         scenarios: vec![scenario],
         metrics: measured.figures.iter().flat_map(metrics).collect(),
     }

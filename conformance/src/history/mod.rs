@@ -3,6 +3,7 @@
 //!
 //! - `error`: why a history cannot be used, in one line
 //! - `record`: what is kept of a run
+//! - `options`: the options that a run had
 //! - `store`: the file
 //! - `benches`: the figures of the benchmark, in a table of their own
 //! - `upkeep`: finds, accepts and deletes runs of both kinds
@@ -14,6 +15,7 @@ mod benches;
 mod durations;
 mod error;
 mod listing;
+mod options;
 mod record;
 mod store;
 mod upkeep;

@@ -31,6 +31,10 @@ pub struct RunRecord {
     pub host: HostFacts,
     /// The command of the run; empty if that is not known.
     pub command: String,
+    /// Those of its options that change what a scenario does, whoever chose their values. Records of
+    /// older suites lack them.
+    #[serde(default)]
+    pub options: String,
     /// Every scenario.
     pub scenarios: Vec<ScenarioRecord>,
     /// What was measured. Lists of runs leave it out.
@@ -89,6 +93,7 @@ impl RunRecord {
             fingerprint: fingerprint(host),
             host: host.clone(),
             command: request.command.clone(),
+            options: request.options.clone(),
             scenarios: scenarios.iter().map(scenario_record).collect(),
             metrics: scenarios.iter().flat_map(|scenario| metrics(scenario, dir)).collect(),
         }

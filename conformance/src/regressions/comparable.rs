@@ -1,8 +1,6 @@
 //! Which runs can be compared: those on hosts alike, under the same accelerator, with the same
 //! profile and the same options that change what a run measures.
 
-use std::collections::BTreeMap;
-
 use crate::history::RunRecord;
 
 /// Options that change what a run measures; `--dir` names the disk of a benchmark. `--mutant` and
@@ -16,7 +14,7 @@ const CHANGES: [&str; 2] = ["--mutant", "--variant"];
 pub(super) struct Conditions {
     fingerprint: String,
     profile: String,
-    options: BTreeMap<String, String>,
+    options: [Option<String>; OPTIONS.len()],
 }
 
 impl Conditions {
@@ -24,15 +22,14 @@ impl Conditions {
         Self {
             fingerprint: run.fingerprint.clone(),
             profile: run.profile.clone(),
-            options: options(&run.command, &OPTIONS),
+            options: OPTIONS.map(|name| run.option(name)),
         }
     }
 }
 
 /// How the core of a run was changed on purpose, if it was.
 pub(super) fn change(run: &RunRecord) -> Option<String> {
-    let asked = || options(&run.command, &CHANGES).into_iter().next().map(|(_, value)| value);
-    run.mutant.clone().or_else(asked)
+    run.mutant.clone().or_else(|| CHANGES.iter().find_map(|name| run.option(name)))
 }
 
 /// Whether `earlier` is a run that `run` can be compared with. A core that was changed on purpose
@@ -51,22 +48,6 @@ pub(super) fn core_name(core: &str) -> String {
     };
     let name = identity.rsplit_once(' ').map_or(identity, |(name, _version)| name);
     format!("{name}{opened}")
-}
-
-/// These options of a command, with their values.
-fn options(command: &str, names: &[&str]) -> BTreeMap<String, String> {
-    let words = shell_words::split(command).unwrap_or_default();
-    let mut found = BTreeMap::new();
-    for (index, word) in words.iter().enumerate() {
-        let (name, value) = match word.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (word.as_str(), words.get(index + 1).cloned()),
-        };
-        if names.contains(&name) {
-            found.insert(name.to_owned(), value.unwrap_or_default());
-        }
-    }
-    found
 }
 
 #[cfg(test)]
@@ -111,9 +92,16 @@ mod tests {
     }
 
     #[test]
-    fn options_inside_the_command_of_a_core_are_none_of_the_run() {
-        assert_eq!(options("x --core './core --jobs 3' --kills 5", &OPTIONS).len(), 1);
-        assert_eq!(options("x --core './unbalanced", &OPTIONS).len(), 0);
+    fn many_cycles_are_another_series_also_where_nobody_typed_their_number() {
+        let conformance = with_command("--scenario vmware-azure");
+        let command = "cargo xtask soak --scenario vmware-azure".to_owned();
+        let soak = RunRecord { command, options: "--cycles 100 --seeds 1".to_owned(), ..run(1) };
+        let of_an_older_suite = RunRecord { options: String::new(), ..soak.clone() };
+        for soak in [&soak, &of_an_older_suite] {
+            assert!(!is_comparable(&conformance, soak) && !is_comparable(soak, &conformance), "{soak:?}");
+        }
+        assert!(is_comparable(&soak, &of_an_older_suite));
+        assert!(is_comparable(&soak, &with_command("--cycles 100")));
     }
 
     #[test]

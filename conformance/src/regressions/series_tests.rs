@@ -21,6 +21,7 @@ pub(in crate::regressions) fn run(number: u64) -> RunRecord {
         fingerprint: fingerprint(&host),
         host,
         command: "cargo xtask conformance".into(),
+        options: String::new(),
         scenarios: vec![ScenarioRecord {
             name: SCENARIO.into(),
             verdict: Verdict::Pass,
