@@ -86,7 +86,7 @@ enum Command {
         /// Also compares the run with earlier runs of the history.
         #[arg(long)]
         compare: bool,
-        /// Compares with this run, or with the runs in this file.
+        /// Compares with this run, or with the runs in this file, whatever was accepted.
         #[arg(long, requires = "compare")]
         against: Option<String>,
         /// How many values of each series to look at.

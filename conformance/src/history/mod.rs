@@ -27,7 +27,7 @@ pub use error::HistoryError;
 pub use listing::{export, list, list_benches, show, show_bench};
 pub use record::{Metric, RunRecord, ScenarioRecord, fingerprint};
 pub use store::History;
-pub use upkeep::{Kind, Pruned};
+pub use upkeep::{AcceptedRun, Kind, Pruned};
 pub use usual::{Usual, usual};
 
 /// The name of the file, beside the directories of the runs.

@@ -1,6 +1,8 @@
 //! Which runs can be compared: those on hosts alike, under the same accelerator, with the same
 //! profile and the same options that change what a run measures.
 
+use std::collections::BTreeSet;
+
 use crate::history::RunRecord;
 
 /// Options that change what a run measures; `--dir` names the disk of a benchmark. `--mutant` and
@@ -37,6 +39,19 @@ pub(super) fn change(run: &RunRecord) -> Option<String> {
 pub(super) fn is_comparable(run: &RunRecord, earlier: &RunRecord) -> bool {
     let changed = change(earlier);
     Conditions::of(run) == Conditions::of(earlier) && (changed.is_none() || changed == change(run))
+}
+
+/// Whether what was accepted up to `accepted` is accepted of `run` as well: both are of one series,
+/// and each core of `run` was there to be looked at.
+pub(super) fn accepts(accepted: &RunRecord, run: &RunRecord) -> bool {
+    is_comparable(run, accepted) && core_names(run).is_subset(&core_names(accepted))
+}
+
+/// The names of the cores of a run. Records of older suites name them only for the whole run.
+fn core_names(run: &RunRecord) -> BTreeSet<String> {
+    let of_scenarios = run.scenarios.iter().map(|scenario| scenario.core.as_str());
+    let names: BTreeSet<_> = of_scenarios.filter(|core| !core.is_empty()).map(core_name).collect();
+    if names.is_empty() { [core_name(&run.core)].into() } else { names }
 }
 
 /// The name of a core without its version, and whether it has a process of its own, which a series
@@ -102,6 +117,20 @@ mod tests {
         }
         assert!(is_comparable(&soak, &of_an_older_suite));
         assert!(is_comparable(&soak, &with_command("--cycles 100")));
+    }
+
+    #[test]
+    fn what_is_accepted_of_one_host_or_core_is_not_accepted_of_another() {
+        let of_core = |core: &str| {
+            let mut run = run(1);
+            core.clone_into(&mut run.scenarios[0].core);
+            run
+        };
+        let plain = run(1);
+        assert!(accepts(&of_core("built-in 0.2.0"), &plain) && accepts(&of_core(""), &plain));
+        assert!(!accepts(&of_core("mine 1.0"), &plain));
+        assert!(!accepts(&RunRecord { fingerprint: "other".to_owned(), ..run(1) }, &plain));
+        assert!(!accepts(&with_command("--variant slow-start"), &plain));
     }
 
     #[test]
