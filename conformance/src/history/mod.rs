@@ -25,6 +25,7 @@ pub use benches::{BENCH, BenchValue};
 pub use durations::durations;
 pub use error::HistoryError;
 pub use listing::{export, list, list_benches, show, show_bench};
+pub(crate) use record::UNKNOWN_HOST;
 pub use record::{Metric, RunRecord, ScenarioRecord, fingerprint};
 pub use store::History;
 pub use upkeep::{AcceptedRun, Kind, Pruned};

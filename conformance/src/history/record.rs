@@ -165,10 +165,16 @@ fn speed_name(depth: u32, log: bool, replication: bool) -> String {
     format!("depth {depth}{on}")
 }
 
+/// The fingerprint of a host that is not known. Nothing is compared with it, not even another such.
+pub(crate) const UNKNOWN_HOST: &str = "unknown";
+
 /// A short text that is the same for hosts on which times can be compared: processor, cores,
-/// memory in GiB and accelerator.
+/// memory in GiB and accelerator; [`UNKNOWN_HOST`] if the host is not known.
 #[must_use]
 pub fn fingerprint(host: &HostFacts) -> String {
+    if !host.is_known() {
+        return UNKNOWN_HOST.to_owned();
+    }
     let HostFacts { cpu, cores, memory, accelerator, .. } = host;
     let text = format!("{cpu}\n{cores}\n{}\n{accelerator}", memory >> 30);
     blake3::hash(text.as_bytes()).to_hex()[..12].to_owned()

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::evidence::{ASKED, PROGRESS, RESULT, STARTED};
+use crate::host_facts::HOST;
 use crate::outcome::{DIVISION, Division, HostFacts, Results, ScenarioOutcome, Verdict};
 use crate::report;
 
@@ -230,4 +231,27 @@ fn a_link_of_one_shard_is_no_way_out_of_the_merged_run() {
     let error = format!("{:#}", anyhow::Error::from(shards.merge(&[1, 2]).expect_err("refused")));
     assert!(error.contains("symbolic link"), "{error}");
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+}
+
+#[test]
+fn a_shard_that_was_killed_is_of_the_host_that_it_noted_or_of_an_unknown_one() {
+    let merged = |shards: &Shards| {
+        shards.merge(&[1, 2]).unwrap();
+        let Division::Merged(merged) = Division::of_run(&shards.path("whole")).unwrap() else { panic!() };
+        merged
+    };
+    let noted = HostFacts { accelerator: "KVM".to_owned(), cores: 16, ..HostFacts::default() };
+    for host in [Some(noted), None] {
+        let shards = Shards::new();
+        for file in ["ended.json", "results.json"] {
+            fs::remove_file(shards.dir(1).join(file)).unwrap();
+        }
+        if let Some(host) = &host {
+            fs::write(shards.dir(1).join(HOST), serde_json::to_vec(host).unwrap()).unwrap();
+        }
+        let merged = merged(&shards);
+        assert!(!shards.path("whole").join(HOST).exists(), "the whole run has no host of its own");
+        assert_eq!(merged.host().is_known(), host.is_some());
+        assert_eq!(merged.shards[0].host, Some(host.unwrap_or_else(HostFacts::unknown)));
+    }
 }

@@ -62,7 +62,7 @@ pub struct MergedShard {
     pub scenarios: Vec<String>,
     /// What the merge found of it.
     pub state: ShardState,
-    /// Its host, if it got so far as to report that.
+    /// Its host; none if the shard is missing.
     pub host: Option<HostFacts>,
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::history::RunRecord;
+use crate::history::{RunRecord, UNKNOWN_HOST};
 
 /// Options that change what a run measures; `--dir` names the disk of a benchmark. `--mutant` and
 /// `--variant` change the core, and are looked at by themselves.
@@ -11,21 +11,16 @@ const OPTIONS: [&str; 5] = ["--connect", "--jobs", "--kills", "--cycles", "--dir
 /// Options that change the core on purpose.
 const CHANGES: [&str; 2] = ["--mutant", "--variant"];
 
-/// What two runs must have in common.
+/// What two runs on hosts alike must have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Conditions {
-    fingerprint: String,
+struct Conditions {
     profile: String,
     options: [Option<String>; OPTIONS.len()],
 }
 
 impl Conditions {
-    pub(super) fn of(run: &RunRecord) -> Self {
-        Self {
-            fingerprint: run.fingerprint.clone(),
-            profile: run.profile.clone(),
-            options: OPTIONS.map(|name| run.option(name)),
-        }
+    fn of(run: &RunRecord) -> Self {
+        Self { profile: run.profile.clone(), options: OPTIONS.map(|name| run.option(name)) }
     }
 }
 
@@ -34,11 +29,17 @@ pub(super) fn change(run: &RunRecord) -> Option<String> {
     run.mutant.clone().or_else(|| CHANGES.iter().find_map(|name| run.option(name)))
 }
 
+/// Whether two runs took place on hosts alike. One whose host is not known is like no other.
+pub(super) fn are_hosts_alike(one: &RunRecord, other: &RunRecord) -> bool {
+    one.fingerprint == other.fingerprint && one.fingerprint != UNKNOWN_HOST
+}
+
 /// Whether `earlier` is a run that `run` can be compared with. A core that was changed on purpose
 /// is compared with the core as it is, and nothing is compared with it.
 pub(super) fn is_comparable(run: &RunRecord, earlier: &RunRecord) -> bool {
     let changed = change(earlier);
-    Conditions::of(run) == Conditions::of(earlier) && (changed.is_none() || changed == change(run))
+    let alike = are_hosts_alike(run, earlier) && Conditions::of(run) == Conditions::of(earlier);
+    alike && (changed.is_none() || changed == change(run))
 }
 
 /// Whether what was accepted up to `accepted` is accepted of `run` as well: both are of one series,
@@ -104,6 +105,12 @@ mod tests {
             assert!(!is_comparable(&plain, &changed), "{changed:?}");
         }
         assert!(!is_comparable(&with_command("--variant a"), &with_command("--variant b")));
+    }
+
+    #[test]
+    fn a_run_on_a_host_that_is_not_known_is_compared_with_none() {
+        let unknown = RunRecord { fingerprint: UNKNOWN_HOST.to_owned(), ..run(1) };
+        assert!(!is_comparable(&unknown, &unknown) && !is_comparable(&run(2), &unknown));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::comparable::{accepts, is_comparable};
+use super::comparable::{accepts, are_hosts_alike, is_comparable};
 use super::judge::{Judged, State, against, search};
 use super::pooled::pooled;
 use super::series::{Series, not_passed, series};
@@ -214,11 +214,12 @@ impl Others {
     /// Sorts `all` runs, one of which is the judged one.
     fn of(judged: &RunRecord, all: Vec<RunRecord>) -> Self {
         let is_before = |other: &RunRecord| (&other.began, &other.run) < (&judged.began, &judged.run);
-        let hosts = all.iter().filter(|other| other.fingerprint != judged.fingerprint).count();
-        let on_host = all.len() - hosts;
+        let others = || all.iter().filter(|other| other.run != judged.run);
+        let on_host = others().filter(|other| are_hosts_alike(judged, other)).count();
+        let hosts = others().count() - on_host;
         let comparable: Vec<_> =
             all.into_iter().filter(|other| is_before(other) && is_comparable(judged, other)).collect();
-        let left_out = LeftOut { hosts, options: on_host - 1 - comparable.len() };
+        let left_out = LeftOut { hosts, options: on_host - comparable.len() };
         Self { comparable, left_out }
     }
 }
