@@ -73,6 +73,7 @@ fn record(measured: &Measured, about: &About) -> RunRecord {
         verdict: Verdict::Pass,
         ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         core: core.clone(),
+        fingerprint: fingerprint(host),
     };
     RunRecord {
         run: id.clone(),

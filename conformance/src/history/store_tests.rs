@@ -41,6 +41,7 @@ pub(in crate::history) fn run(number: u64) -> RunRecord {
             verdict: Verdict::Pass,
             ms: 1_000 + number,
             core: "built-in 0".into(),
+            fingerprint: String::new(),
         }],
         metrics: vec![metric("rto-ms", 400.0 + number as f64), metric("step-ms boot", 70.0 + number as f64)],
     }
@@ -175,5 +176,20 @@ fn runs_of_many_cycles_or_of_single_rules_are_not_usual() {
     }
     let usual = usual(&history, &run(1).fingerprint).unwrap();
     assert_eq!((usual.runs, usual.scenarios["vmware-azure"]), (3, 1_001));
+    assert_eq!(usual.steps["vmware-azure"]["failover · boot"], 71);
+}
+
+#[test]
+fn what_a_shard_took_on_another_host_is_not_usual_here() {
+    let (_keep, path) = scratch();
+    let mut history = History::open(&path).unwrap();
+    history.add(&run(1)).unwrap();
+    for number in 2..7 {
+        let mut merged = run(number * 100);
+        merged.scenarios[0].fingerprint = "another".into();
+        history.add(&merged).unwrap();
+    }
+    let usual = usual(&history, &run(1).fingerprint).unwrap();
+    assert_eq!(usual.scenarios["vmware-azure"], 1_001);
     assert_eq!(usual.steps["vmware-azure"]["failover · boot"], 71);
 }

@@ -35,15 +35,20 @@ pub fn usual(history: &History, fingerprint: &str) -> Result<Usual, HistoryError
     last.retain(RunRecord::takes_usual_time);
     last.truncate(RUNS);
     let mut scenarios: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for scenario in last.iter().flat_map(|run| &run.scenarios) {
-        if scenario.verdict != Verdict::Pass {
-            // It ended early, or waited for what never came.
-            continue;
+    // A shard of a merged run may have had another host.
+    let is_here = |run: &RunRecord, scenario: &str| run.host_of(scenario) == Some(fingerprint);
+    for run in &last {
+        // What did not pass ended early, or waited for what never came.
+        let passed = run.scenarios.iter().filter(|scenario| scenario.verdict == Verdict::Pass);
+        for scenario in passed.filter(|scenario| is_here(run, &scenario.name)) {
+            scenarios.entry(scenario.name.clone()).or_default().push(scenario.ms);
         }
-        scenarios.entry(scenario.name.clone()).or_default().push(scenario.ms);
     }
     let mut steps: BTreeMap<(String, String), Vec<u64>> = BTreeMap::new();
-    for (_, Metric { scenario, edge, name, value }) in history.steps(&last)? {
+    for (run, Metric { scenario, edge, name, value }) in history.steps(&last)? {
+        if !is_here(&last[run], &scenario) {
+            continue;
+        }
         let step = name.strip_prefix(STEP).unwrap_or(&name);
         let shown = if edge.is_empty() { step.to_owned() } else { format!("{edge} · {step}") };
         steps.entry((scenario, shown)).or_default().push(value as u64);
