@@ -23,7 +23,7 @@ pub enum HistoryCommand {
         #[arg(long)]
         keep: u32,
     },
-    /// Notes that what changed up to a run or a benchmark is intended.
+    /// Notes that what changed up to a run or a benchmark is intended, on its host and for its core.
     Accept {
         /// Its id.
         run: String,
@@ -68,7 +68,10 @@ pub fn run(file: &Utf8Path, what: &HistoryCommand) -> Result<u8> {
         }
         HistoryCommand::Accept { run } => {
             history.accept(run)?;
-            println!("Whatever changed up to {run} is intended: reports no longer call it a regression.");
+            println!(
+                "Whatever changed up to {run} is intended: reports on its host and core no longer call it a \
+                 regression, unless --against names a border."
+            );
         }
         HistoryCommand::Prune { keep } => {
             let Pruned { runs, benches } = history.prune(*keep)?;

@@ -1,10 +1,15 @@
-//! What a report says about the test host.
+//! What a report says about the test host, and what a run notes of it when it begins.
 
 use anyhow::{Context as _, Result};
+use camino::Utf8Path;
 use harness::accel::Probe;
 use harness::machine::Accelerator;
 
+use crate::foreign_files;
 use crate::outcome::HostFacts;
+
+/// File in a run's directory that holds its host. A report may be made on another one.
+pub const HOST: &str = "host.json";
 
 /// The test host: what the last trial boot found, and what the kernel reports.
 ///
@@ -33,4 +38,36 @@ pub fn host_facts() -> Result<HostFacts> {
         facts.image = probe.image;
     }
     Ok(facts)
+}
+
+/// Notes the host of the run in `dir`, which begins. What an earlier scenario of the run noted
+/// stays. Before a trial boot the accelerator is not known, and nothing is noted.
+///
+/// # Errors
+/// The host does not tell its facts, or the directory is not writable.
+pub fn note_host(dir: &Utf8Path) -> Result<()> {
+    let path = dir.join(HOST);
+    let facts = host_facts()?;
+    if path.exists() || facts.accelerator.is_empty() {
+        return Ok(());
+    }
+    // Scenarios that begin together write the same, and nobody reads half of it.
+    let working = dir.join(format!("{HOST}.{}", std::process::id()));
+    let text = serde_json::to_vec(&facts).context("write the facts of the host")?;
+    std::fs::write(&working, text).with_context(|| format!("write {working}"))?;
+    std::fs::rename(&working, &path).with_context(|| format!("write {path}"))
+}
+
+/// The host that the run in `dir` noted when it began; `None` if it noted none, as runs of older
+/// suites do.
+///
+/// # Errors
+/// The file cannot be read or understood.
+pub fn noted_host(dir: &Utf8Path) -> Result<Option<HostFacts>> {
+    let path = dir.join(HOST);
+    match foreign_files::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).with_context(|| format!("understand {path}")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("read {path}")),
+    }
 }

@@ -6,6 +6,7 @@ use camino::Utf8Path;
 
 use crate::foreign_files;
 use crate::history::{FILE, History, HistoryError, RunRecord};
+use crate::host_facts::noted_host;
 use crate::outcome::{Division, HostFacts, Results, Verdict};
 use crate::regressions::{self, Against, Comparison, NotCompared, compare, sentence};
 use crate::report::{self, Detail};
@@ -34,12 +35,11 @@ pub struct Comparing {
 /// There is nothing to report, or the reports cannot be written.
 pub fn run(
     dir: &Utf8Path,
-    host: impl FnOnce() -> Result<HostFacts>,
     detail: Detail,
     history: Option<&Utf8Path>,
     comparing: Option<&Comparing>,
 ) -> Result<u8> {
-    let mut results = report::load(dir, || host_of(dir, host))?;
+    let mut results = report::load(dir, || host_of(dir))?;
     if matches!(results.division, Division::Shard(_)) {
         return report_shard(dir, &results, detail, comparing.is_some());
     }
@@ -74,11 +74,12 @@ pub fn run(
     Ok(if said.is_answer(must_judge) { code } else { without_answer(code, results.verdict) })
 }
 
-/// The host that a run is of: of merged shards, what they say, and else this one.
-fn host_of(dir: &Utf8Path, this: impl FnOnce() -> Result<HostFacts>) -> Result<HostFacts> {
+/// The host of the run in `dir`: of merged shards, what they say, and else what the run noted. One
+/// that noted nothing may have been made elsewhere, so that this host says nothing about it.
+fn host_of(dir: &Utf8Path) -> Result<HostFacts> {
     match Division::of_run(dir)? {
         Division::Merged(merged) => Ok(merged.host()),
-        Division::Whole | Division::Shard(_) => this(),
+        Division::Whole | Division::Shard(_) => Ok(noted_host(dir)?.unwrap_or_else(HostFacts::unknown)),
     }
 }
 

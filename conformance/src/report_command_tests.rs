@@ -3,7 +3,10 @@
 use camino::Utf8PathBuf;
 
 use super::*;
-use crate::history::Metric;
+use crate::evidence::{RESULT, STARTED};
+use crate::history::{Metric, UNKNOWN_HOST, fingerprint};
+use crate::host_facts::HOST;
+use crate::outcome::ScenarioOutcome;
 
 /// A directory with the results of a run that passed, and the place of its history.
 fn stored_run() -> (tempfile::TempDir, Utf8PathBuf, Utf8PathBuf) {
@@ -23,7 +26,7 @@ fn no_host() -> Result<HostFacts> {
 /// The exit code of a report on the run in `dir`, compared or not.
 fn code(dir: &Utf8Path, history: &Utf8Path, against: Option<Against>) -> u8 {
     let comparing = against.map(|against| Comparing { against, last: 100, trend: true });
-    run(dir, no_host, Detail::Tables, Some(history), comparing.as_ref()).unwrap()
+    run(dir, Detail::Tables, Some(history), comparing.as_ref()).unwrap()
 }
 
 /// Fills a history with runs before the stored one: 30 that took `factor` of its times, and then 11
@@ -100,4 +103,35 @@ fn a_broken_rule_stays_the_verdict_whatever_the_history_says() {
     assert_eq!(without_answer(1, Verdict::Fail), 1);
     assert!(Said::Judged.is_answer(true) && Said::TooFew.is_answer(false));
     assert!(!Said::TooFew.is_answer(true) && !Said::Nothing.is_answer(false));
+}
+
+/// A run that was killed before its first report. Its one scenario passed.
+fn killed_run() -> (tempfile::TempDir, Utf8PathBuf, Utf8PathBuf) {
+    let (keep, dir, history) = stored_run();
+    std::fs::remove_file(dir.join("results.json")).unwrap();
+    let scenario = dir.join("vmware-azure");
+    std::fs::create_dir(&scenario).unwrap();
+    std::fs::write(scenario.join(STARTED), "{}").unwrap();
+    let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
+    outcome.verdict = Verdict::Pass;
+    std::fs::write(scenario.join(RESULT), serde_json::to_vec(&outcome).unwrap()).unwrap();
+    (keep, dir, history)
+}
+
+#[test]
+fn a_run_that_was_killed_keeps_the_host_that_it_noted_wherever_it_is_reported() {
+    let (_keep, dir, path) = killed_run();
+    let host = HostFacts { cpu: "of another host".into(), cores: 3, ..HostFacts::default() };
+    std::fs::write(dir.join(HOST), serde_json::to_vec(&host).unwrap()).unwrap();
+    code(&dir, &path, None);
+    let runs = History::read(&path).unwrap().unwrap().runs().unwrap();
+    assert_eq!((&runs[0].host, &runs[0].fingerprint), (&host, &fingerprint(&host)));
+}
+
+#[test]
+fn a_run_that_noted_no_host_is_not_taken_for_one_of_this_host() {
+    let (_keep, dir, path) = killed_run();
+    code(&dir, &path, None);
+    let runs = History::read(&path).unwrap().unwrap().runs().unwrap();
+    assert_eq!(runs[0].fingerprint, UNKNOWN_HOST);
 }

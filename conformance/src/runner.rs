@@ -10,6 +10,7 @@ use tracing::Instrument as _;
 use crate::blame::ScenarioError;
 use crate::context::RunContext;
 use crate::evidence::Evidence;
+use crate::host_facts::note_host;
 use crate::host_watch::HostWatch;
 use crate::outcome::{EdgeOutcome, ScenarioOutcome, Verdict};
 use crate::packed::{self, Compacted};
@@ -32,6 +33,7 @@ pub fn run(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {
 async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {
     let run = RunContext::from_environment()?;
     let evidence = Arc::new(Evidence::begin(&run, &scenario.name)?);
+    note_host(&run.dir)?;
     keep_log(&evidence)?;
     let watch = HostWatch::begin().context("watch the host's clocks")?;
     let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, run.mutant.clone());

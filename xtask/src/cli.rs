@@ -157,7 +157,8 @@ pub enum HistoryCommand {
         #[arg(long, value_name = "N")]
         keep: u32,
     },
-    /// Note that whatever changed up to a run, or up to a benchmark, is intended and no regression
+    /// Note that whatever changed up to a run, or up to a benchmark, is intended and no regression:
+    /// on its host and for its core
     Accept {
         /// Its id
         run: String,
@@ -283,7 +284,8 @@ pub struct ReportArgs {
     #[arg(long, value_name = "PNG")]
     pub picture: Option<Utf8PathBuf>,
     /// Compare the runs after this one with it and those before it, or with the runs in a file that
-    /// `history export` wrote [default: search for changes]
+    /// `history export` wrote, whatever was accepted with `history accept` [default: search for
+    /// changes]
     #[arg(long, value_name = "RUN|BASELINE")]
     pub against: Option<String>,
     /// How many values of each series to look at, the newest [default: 100]

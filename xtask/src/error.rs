@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+/// The core broke a rule.
+pub const RULE_BROKEN: u8 = 1;
 /// Every scenario passed, and one of them exceeded a time bound.
 pub const SLOW: u8 = 2;
 /// No verdict could be reached: this host, its set-up or the suite itself failed.

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf, absolute_utf8};
 use crate::cli::{ConformanceArgs, SoakArgs};
 use crate::conformance::rundir::{RUNS, new_id};
 use crate::conformance::scenarios::{self, TierChoice};
-use crate::error::SLOW;
+use crate::error::{RULE_BROKEN, SLOW};
 use crate::suite::Suite;
 use crate::{conformance, report};
 
@@ -40,7 +40,18 @@ pub fn command(root: &Utf8Path, arguments: &SoakArgs) -> Result<u8> {
         true => Suite::without_guests(root)?.verdict(&["recheck", dir.as_str()])?,
         false => 0,
     };
-    Ok([judged, again, code].into_iter().find(|code| *code != 0).unwrap_or_default())
+    Ok(worst([judged, again, code]))
+}
+
+/// The code that says most against a run: a broken rule, then no verdict, then growth.
+fn worst(codes: [u8; 3]) -> u8 {
+    let weight = |code: &u8| match *code {
+        0 => 0,
+        SLOW => 1,
+        RULE_BROKEN => 3,
+        _ => 2,
+    };
+    codes.into_iter().max_by_key(weight).unwrap_or_default()
 }
 
 fn judge(root: &Utf8Path, dir: &Utf8Path, from: Option<u32>) -> Result<u8> {
@@ -55,4 +66,25 @@ fn place(out: Option<&Utf8Path>) -> Result<Utf8PathBuf> {
         Some(out) => absolute_utf8(out)?,
         None => absolute_utf8(RUNS)?.join(format!("soak-{}", new_id()?)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::INFRASTRUCTURE;
+
+    #[test]
+    fn nothing_hides_a_code_that_says_more_against_a_run() {
+        for (codes, wanted) in [
+            ([0, 0, 0], 0),
+            ([SLOW, 0, 0], SLOW),
+            ([SLOW, INFRASTRUCTURE, 0], INFRASTRUCTURE),
+            ([INFRASTRUCTURE, SLOW, SLOW], INFRASTRUCTURE),
+            ([SLOW, RULE_BROKEN, 0], RULE_BROKEN),
+            ([INFRASTRUCTURE, RULE_BROKEN, SLOW], RULE_BROKEN),
+            ([INFRASTRUCTURE, 0, RULE_BROKEN], RULE_BROKEN),
+        ] {
+            assert_eq!(worst(codes), wanted, "{codes:?}");
+        }
+    }
 }

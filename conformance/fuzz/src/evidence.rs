@@ -9,7 +9,7 @@ use conformance::report;
 
 /// The files of a run that an input fills, one after the other. What follows a line of this mark
 /// goes into the next file.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "vmware-azure/result.json",
     "results.json",
     "asked.json",
@@ -19,6 +19,7 @@ const FILES: [&str; 9] = [
     "vmware-azure/timeline.jsonl",
     "vmware-azure/edges/failover/system.writes",
     "certificate.json",
+    "tests.json",
 ];
 const MARK: &[u8] = b"\n--\n";
 

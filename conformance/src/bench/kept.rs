@@ -73,6 +73,7 @@ fn record(measured: &Measured, about: &About) -> RunRecord {
         verdict: Verdict::Pass,
         ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         core: core.clone(),
+        fingerprint: fingerprint(host),
     };
     RunRecord {
         run: id.clone(),
@@ -86,6 +87,7 @@ fn record(measured: &Measured, about: &About) -> RunRecord {
         fingerprint: fingerprint(host),
         host: host.clone(),
         command: command.clone(),
+        options: String::new(),
         scenarios: vec![scenario],
         metrics: measured.figures.iter().flat_map(metrics).collect(),
     }

@@ -9,7 +9,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand};
 use conformance::core_under_test::FaultInjection as _;
 use conformance::history_command::{self, HistoryCommand};
-use conformance::host_facts::host_facts;
 use conformance::merge::{self, MergeError};
 use conformance::mutants::InjectedFault;
 use conformance::mutation::{self, Checks};
@@ -86,7 +85,7 @@ enum Command {
         /// Also compares the run with earlier runs of the history.
         #[arg(long)]
         compare: bool,
-        /// Compares with this run, or with the runs in this file.
+        /// Compares with this run, or with the runs in this file, whatever was accepted.
         #[arg(long, requires = "compare")]
         against: Option<String>,
         /// How many values of each series to look at.
@@ -250,7 +249,7 @@ async fn run(arguments: &Arguments) -> Result<u8> {
             let against = against.as_deref().map_or(Against::EarlierRuns, Against::named);
             let ask = || Comparing { against, last, trend: *trend };
             let comparing = compare.then(ask);
-            report_command::run(dir, host_facts, detail, history.as_deref(), comparing.as_ref())
+            report_command::run(dir, detail, history.as_deref(), comparing.as_ref())
         }
         Command::Merge { out, dirs } => merge_shards(dirs, out),
         Command::History { file, what } => history_command::run(file, what),

@@ -19,10 +19,12 @@ pub fn durations(history: &History) -> Result<BTreeMap<String, u64>, HistoryErro
     Ok(medians(&history.runs()?))
 }
 
-/// The medians over `runs`, the oldest first.
+/// The medians over `runs`, the oldest first, but for those that take longer or shorter by
+/// themselves.
 fn medians(runs: &[RunRecord]) -> BTreeMap<String, u64> {
     let mut passes: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for scenario in runs.iter().rev().flat_map(|run| &run.scenarios) {
+    let usual = runs.iter().rev().filter(|run| run.takes_usual_time());
+    for scenario in usual.flat_map(|run| &run.scenarios) {
         let known = passes.entry(scenario.name.clone()).or_default();
         if scenario.verdict == Verdict::Pass && known.len() < PASSES {
             known.push(scenario.ms);
@@ -53,5 +55,12 @@ mod tests {
         runs.extend((0..7).map(|_| run(10, "pass")));
         assert_eq!(medians(&runs), [("a".to_owned(), 10)].into());
         assert!(medians(&[run(5, "unknown")]).is_empty());
+    }
+
+    #[test]
+    fn a_run_of_many_cycles_does_not_make_a_scenario_long() {
+        let soak = RunRecord { options: "--cycles 100".to_owned(), ..run(9_000, "pass") };
+        assert_eq!(medians(&[run(10, "pass"), soak.clone(), soak.clone()])["a"], 10);
+        assert!(medians(&[soak]).is_empty());
     }
 }

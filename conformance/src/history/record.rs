@@ -1,11 +1,11 @@
 //! What the history keeps of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{GUEST_BOOTS, HostFacts, Results, ScenarioOutcome, Verdict};
+use crate::outcome::{Division, GUEST_BOOTS, HostFacts, Results, ScenarioOutcome, Verdict};
 use crate::timeline::{Happening, Timeline};
 
 /// A run in the history.
@@ -25,12 +25,16 @@ pub struct RunRecord {
     pub mutant: Option<String>,
     /// The profile of external facts.
     pub profile: String,
-    /// [`fingerprint`] of the host.
+    /// [`fingerprint`] of the host; of shards on several hosts, one that no single host has.
     pub fingerprint: String,
     /// The host.
     pub host: HostFacts,
     /// The command of the run; empty if that is not known.
     pub command: String,
+    /// Those of its options that change what a scenario does, whoever chose their values. Records of
+    /// older suites lack them.
+    #[serde(default)]
+    pub options: String,
     /// Every scenario.
     pub scenarios: Vec<ScenarioRecord>,
     /// What was measured. Lists of runs leave it out.
@@ -50,6 +54,10 @@ pub struct ScenarioRecord {
     /// Name and version of its core. Records of older suites lack it.
     #[serde(default)]
     pub core: String,
+    /// [`fingerprint`] of the host on which it ran, which in a merged run is that of its shard.
+    /// Records of older suites lack it.
+    #[serde(default)]
+    pub fingerprint: String,
 }
 
 /// One measured value.
@@ -86,18 +94,38 @@ impl RunRecord {
             core: cores.join(", "),
             mutant: scenarios.iter().find_map(|scenario| scenario.mutant.clone()),
             profile: profile.clone(),
-            fingerprint: fingerprint(host),
+            fingerprint: fingerprint_of_run(results),
             host: host.clone(),
             command: request.command.clone(),
-            scenarios: scenarios.iter().map(scenario_record).collect(),
+            options: request.options.clone(),
+            scenarios: scenarios.iter().map(|scenario| scenario_record(scenario, results)).collect(),
             metrics: scenarios.iter().flat_map(|scenario| metrics(scenario, dir)).collect(),
         }
     }
+
+    /// [`fingerprint`] of the host of a scenario of this run; `None` if it is not known, or the run
+    /// has no such scenario.
+    #[must_use]
+    pub fn host_of(&self, scenario: &str) -> Option<&str> {
+        let found = self.scenarios.iter().find(|found| found.name == scenario)?;
+        let host = if found.fingerprint.is_empty() { &self.fingerprint } else { &found.fingerprint };
+        Some(host.as_str()).filter(|host| *host != UNKNOWN_HOST)
+    }
 }
 
-fn scenario_record(scenario: &ScenarioOutcome) -> ScenarioRecord {
+fn scenario_record(scenario: &ScenarioOutcome, results: &Results) -> ScenarioRecord {
     let ScenarioOutcome { name, verdict, ms, core, .. } = scenario;
-    ScenarioRecord { name: name.clone(), verdict: *verdict, ms: *ms, core: core.clone() }
+    let host = match &results.division {
+        Division::Merged(merged) => merged.host_of(name),
+        Division::Whole | Division::Shard(_) => Some(&results.host),
+    };
+    ScenarioRecord {
+        name: name.clone(),
+        verdict: *verdict,
+        ms: *ms,
+        core: core.clone(),
+        fingerprint: host.map_or_else(|| UNKNOWN_HOST.to_owned(), fingerprint),
+    }
 }
 
 /// Everything that was measured in a scenario.
@@ -160,12 +188,36 @@ fn speed_name(depth: u32, log: bool, replication: bool) -> String {
     format!("depth {depth}{on}")
 }
 
+/// The fingerprint of a host that is not known. Nothing is compared with it, not even another such.
+pub(crate) const UNKNOWN_HOST: &str = "unknown";
+
 /// A short text that is the same for hosts on which times can be compared: processor, cores,
-/// memory in GiB and accelerator.
+/// memory in GiB and accelerator; [`UNKNOWN_HOST`] if the host is not known.
 #[must_use]
 pub fn fingerprint(host: &HostFacts) -> String {
+    if !host.is_known() {
+        return UNKNOWN_HOST.to_owned();
+    }
     let HostFacts { cpu, cores, memory, accelerator, .. } = host;
-    let text = format!("{cpu}\n{cores}\n{}\n{accelerator}", memory >> 30);
+    digest(&format!("{cpu}\n{cores}\n{}\n{accelerator}", memory >> 30))
+}
+
+/// The fingerprint of the host of a run. Shards on several hosts have one in common that is no
+/// host's; where one shard's host is not known, the others decide, because each scenario has that of
+/// its own shard besides.
+fn fingerprint_of_run(results: &Results) -> String {
+    let Division::Merged(merged) = &results.division else { return fingerprint(&results.host) };
+    let hosts = merged.shards.iter().filter_map(|shard| shard.host.as_ref());
+    let hosts: BTreeSet<_> = hosts.filter(|host| host.is_known()).map(fingerprint).collect();
+    let all = hosts.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+    match hosts.len() {
+        0 => UNKNOWN_HOST.to_owned(),
+        1 => all,
+        _ => digest(&all),
+    }
+}
+
+fn digest(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex()[..12].to_owned()
 }
 

@@ -162,14 +162,13 @@ impl History {
         self.records("SELECT record FROM runs ORDER BY began, run", params![])
     }
 
-    /// The last `count` runs on hosts with this fingerprint, without their metrics, the newest
-    /// first.
+    /// Every run on hosts with this fingerprint, without its metrics, the newest first.
     ///
     /// # Errors
     /// The file cannot be read, or a run in it is malformed.
-    pub fn last(&self, fingerprint: &str, count: u32) -> Result<Vec<RunRecord>> {
-        let select = "SELECT record FROM runs WHERE fingerprint = ?1 ORDER BY began DESC, run DESC LIMIT ?2";
-        self.records(select, params![fingerprint, count])
+    pub fn on_host(&self, fingerprint: &str) -> Result<Vec<RunRecord>> {
+        let select = "SELECT record FROM runs WHERE fingerprint = ?1 ORDER BY began DESC, run DESC";
+        self.records(select, params![fingerprint])
     }
 
     /// The records that a statement selects.
@@ -192,10 +191,7 @@ impl History {
         let read = || {
             let select = "SELECT scenario, edge, name, value FROM metrics WHERE run = ?1 ORDER BY rowid";
             let mut select = self.connection.prepare(select)?;
-            let metrics = select.query_map([id], |row| {
-                Ok(Metric { scenario: row.get(0)?, edge: row.get(1)?, name: row.get(2)?, value: row.get(3)? })
-            })?;
-            metrics.collect::<rusqlite::Result<Vec<_>>>()
+            select.query_map([id], metric)?.collect::<rusqlite::Result<Vec<_>>>()
         };
         Ok(RunRecord { metrics: read().map_err(self.failed())?, ..run })
     }
@@ -206,21 +202,25 @@ impl History {
     /// # Errors
     /// The file cannot be read.
     pub fn measured(&self, runs: &[RunRecord]) -> Result<Vec<(usize, Metric)>> {
+        self.metrics(runs, "name NOT LIKE 'step-ms%'")
+    }
+
+    /// How long the steps of these runs took, each value with the index of its run.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn steps(&self, runs: &[RunRecord]) -> Result<Vec<(usize, Metric)>> {
+        self.metrics(runs, "name LIKE 'step-ms%'")
+    }
+
+    fn metrics(&self, runs: &[RunRecord], which: &str) -> Result<Vec<(usize, Metric)>> {
         let read = || {
-            let mut select = self.connection.prepare(
-                "SELECT scenario, edge, name, value FROM metrics
-                 WHERE run = ?1 AND name NOT LIKE 'step-ms%' ORDER BY rowid",
-            )?;
+            let mut select = self.connection.prepare(&format!(
+                "SELECT scenario, edge, name, value FROM metrics WHERE run = ?1 AND {which} ORDER BY rowid"
+            ))?;
             let mut all = Vec::new();
             for (index, run) in runs.iter().enumerate() {
-                let metrics = select.query_map([&run.run], |row| {
-                    Ok(Metric {
-                        scenario: row.get(0)?,
-                        edge: row.get(1)?,
-                        name: row.get(2)?,
-                        value: row.get(3)?,
-                    })
-                })?;
+                let metrics = select.query_map([&run.run], metric)?;
                 for metric in metrics {
                     all.push((index, metric?));
                 }
@@ -246,32 +246,11 @@ impl History {
         serde_json::from_str(text)
             .map_err(|error| HistoryError::Damaged { path: self.path.clone(), why: error.to_string() })
     }
+}
 
-    /// The values of metrics whose name begins so, on hosts with this fingerprint, of the last
-    /// `runs` runs: scenario, edge, name and value, the oldest first.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn values(
-        &self,
-        fingerprint: &str,
-        prefix: &str,
-        runs: u32,
-    ) -> Result<Vec<(String, String, String, f64)>> {
-        let read = || {
-            let mut select = self.connection.prepare(
-                "SELECT m.scenario, m.edge, m.name, m.value FROM metrics m
-                 JOIN (SELECT run, began FROM runs WHERE fingerprint = ?1 ORDER BY began DESC LIMIT ?3) r
-                   ON r.run = m.run
-                 WHERE substr(m.name, 1, length(?2)) = ?2 ORDER BY r.began, m.rowid",
-            )?;
-            let rows = select.query_map(params![fingerprint, prefix, runs], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        };
-        read().map_err(self.failed())
-    }
+/// The metric in a row of its columns.
+fn metric(row: &rusqlite::Row<'_>) -> rusqlite::Result<Metric> {
+    Ok(Metric { scenario: row.get(0)?, edge: row.get(1)?, name: row.get(2)?, value: row.get(3)? })
 }
 
 /// A record as the file keeps it.

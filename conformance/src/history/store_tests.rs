@@ -35,11 +35,13 @@ pub(in crate::history) fn run(number: u64) -> RunRecord {
         fingerprint: fingerprint(&host),
         host,
         command: String::new(),
+        options: String::new(),
         scenarios: vec![ScenarioRecord {
             name: "vmware-azure".into(),
             verdict: Verdict::Pass,
             ms: 1_000 + number,
             core: "built-in 0".into(),
+            fingerprint: String::new(),
         }],
         metrics: vec![metric("rto-ms", 400.0 + number as f64), metric("step-ms boot", 70.0 + number as f64)],
     }
@@ -77,7 +79,7 @@ fn what_was_added_is_read_and_a_run_that_is_added_again_is_replaced() {
     assert_eq!(reopened.runs().unwrap(), [listed(1), RunRecord { metrics: vec![], ..changed.clone() }]);
     assert_eq!(reopened.run("run-0002").unwrap(), changed);
     assert!(matches!(reopened.run("run-9"), Err(HistoryError::NoSuchRun { .. })));
-    assert_eq!(reopened.values(&run(1).fingerprint, "rto-ms", 10).unwrap().len(), 2);
+    assert_eq!(reopened.measured(&reopened.runs().unwrap()).unwrap().len(), 2);
     let text = [list(&[run(1)]), show(&run(1)), export(&run(1)).unwrap()];
     assert!(text.iter().all(|text| text.contains("run-0001")), "{text:?}");
 }
@@ -161,4 +163,33 @@ fn the_usual_duration_is_that_of_the_last_runs_on_this_host() {
     assert_eq!(usual.runs, 10);
     assert_eq!(usual.scenarios["vmware-azure"], 1_015);
     assert_eq!(usual.steps["vmware-azure"]["failover · boot"], 85);
+}
+
+#[test]
+fn runs_of_many_cycles_or_of_single_rules_are_not_usual() {
+    let (_keep, path) = scratch();
+    let mut history = History::open(&path).unwrap();
+    (0..3).for_each(|number| drop(history.add(&run(number)).unwrap()));
+    for number in 10..30 {
+        let options = if number % 2 == 0 { "--cycles 100" } else { "--rule FO-04" };
+        history.add(&RunRecord { options: options.into(), ..run(number) }).unwrap();
+    }
+    let usual = usual(&history, &run(1).fingerprint).unwrap();
+    assert_eq!((usual.runs, usual.scenarios["vmware-azure"]), (3, 1_001));
+    assert_eq!(usual.steps["vmware-azure"]["failover · boot"], 71);
+}
+
+#[test]
+fn what_a_shard_took_on_another_host_is_not_usual_here() {
+    let (_keep, path) = scratch();
+    let mut history = History::open(&path).unwrap();
+    history.add(&run(1)).unwrap();
+    for number in 2..7 {
+        let mut merged = run(number * 100);
+        merged.scenarios[0].fingerprint = "another".into();
+        history.add(&merged).unwrap();
+    }
+    let usual = usual(&history, &run(1).fingerprint).unwrap();
+    assert_eq!(usual.scenarios["vmware-azure"], 1_001);
+    assert_eq!(usual.steps["vmware-azure"]["failover · boot"], 71);
 }

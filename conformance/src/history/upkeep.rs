@@ -1,5 +1,7 @@
 //! What is done with one run or with the oldest, of scenarios or of the benchmark.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::benches;
@@ -32,6 +34,23 @@ impl Kind {
             Self::Run => "accepted",
             Self::Bench => "accepted_benches",
         }
+    }
+}
+
+/// A run up to which changes are intended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AcceptedRun {
+    /// Its id.
+    pub run: String,
+    /// When it began.
+    pub began: String,
+}
+
+impl AcceptedRun {
+    /// Whether this is the run.
+    #[must_use]
+    pub fn is(&self, run: &RunRecord) -> bool {
+        (&self.run, &self.began) == (&run.run, &run.began)
     }
 }
 
@@ -77,16 +96,22 @@ impl History {
         accept(&mut self.connection).map_err(failed)
     }
 
-    /// When the newest accepted run of this kind began; `None` if none was accepted.
+    /// The runs of this kind that were accepted, also those that were deleted since.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn accepted_until(&self, kind: Kind) -> Result<Option<String>> {
+    pub fn accepted(&self, kind: Kind) -> Result<BTreeSet<AcceptedRun>> {
         if !self.has_table(kind.accepted())? {
-            return Ok(None);
+            return Ok(BTreeSet::new());
         }
-        let select = format!("SELECT max(began) FROM {}", kind.accepted());
-        self.connection.query_row(&select, [], |row| row.get(0)).map_err(self.failed())
+        let read = || {
+            let select = format!("SELECT run, began FROM {}", kind.accepted());
+            let mut select = self.connection.prepare(&select)?;
+            let runs =
+                select.query_map([], |row| Ok(AcceptedRun { run: row.get(0)?, began: row.get(1)? }))?;
+            runs.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(self.failed())
     }
 
     /// Deletes all records of each kind but the newest `keep`.

@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::HistoryError;
+use super::record::{Metric, RunRecord};
 use super::store::History;
 use crate::outcome::Verdict;
 
 /// How many runs count.
-const RUNS: u32 = 10;
+const RUNS: usize = 10;
 /// The beginning of the names of steps' metrics.
 const STEP: &str = "step-ms ";
 
-/// The usual durations on a host, in milliseconds: medians of its last runs.
+/// The usual durations on a host, in milliseconds: medians of its last runs that
+/// took as long as a run does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usual {
     /// How many runs they come from.
@@ -29,19 +31,24 @@ pub struct Usual {
 /// # Errors
 /// The history cannot be read.
 pub fn usual(history: &History, fingerprint: &str) -> Result<Usual, HistoryError> {
-    let last = history.last(fingerprint, RUNS)?;
+    let mut last = history.on_host(fingerprint)?;
+    last.retain(RunRecord::takes_usual_time);
+    last.truncate(RUNS);
     let mut scenarios: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    // A run of single rules is shorter than any other.
-    let whole = last.iter().filter(|run| !run.command.contains(" --rule "));
-    for scenario in whole.flat_map(|run| &run.scenarios) {
-        if scenario.verdict != Verdict::Pass {
-            // It ended early, or waited for what never came.
-            continue;
+    // A shard of a merged run may have had another host.
+    let is_here = |run: &RunRecord, scenario: &str| run.host_of(scenario) == Some(fingerprint);
+    for run in &last {
+        // What did not pass ended early, or waited for what never came.
+        let passed = run.scenarios.iter().filter(|scenario| scenario.verdict == Verdict::Pass);
+        for scenario in passed.filter(|scenario| is_here(run, &scenario.name)) {
+            scenarios.entry(scenario.name.clone()).or_default().push(scenario.ms);
         }
-        scenarios.entry(scenario.name.clone()).or_default().push(scenario.ms);
     }
     let mut steps: BTreeMap<(String, String), Vec<u64>> = BTreeMap::new();
-    for (scenario, edge, name, value) in history.values(fingerprint, STEP, RUNS)? {
+    for (run, Metric { scenario, edge, name, value }) in history.steps(&last)? {
+        if !is_here(&last[run], &scenario) {
+            continue;
+        }
         let step = name.strip_prefix(STEP).unwrap_or(&name);
         let shown = if edge.is_empty() { step.to_owned() } else { format!("{edge} · {step}") };
         steps.entry((scenario, shown)).or_default().push(value as u64);

@@ -11,15 +11,27 @@ use super::link::link_tree;
 use super::part::Part;
 use crate::evidence::{ASKED, PROGRESS};
 use crate::foreign_files;
+use crate::host_facts::HOST;
 use crate::outcome::{DIVISION, Division, Merged, Request};
+use crate::report::TESTS;
 
 /// The file that holds the output of the test runner and the tests.
 const LOG: &str = "nextest.log";
 /// Most bytes of the log of a shard.
 const LARGEST_LOG: u64 = 1 << 30;
 /// Files of a shard that the whole run has its own of.
-const OWN: [&str; 8] =
-    [ASKED, DIVISION, REQUEST, "ended.json", "results.json", "junit.xml", "report.html", "summary.md"];
+const OWN: [&str; 10] = [
+    ASKED,
+    DIVISION,
+    HOST,
+    REQUEST,
+    TESTS,
+    "ended.json",
+    "results.json",
+    "junit.xml",
+    "report.html",
+    "summary.md",
+];
 /// The file that holds the request of a run.
 const REQUEST: &str = "request.json";
 

@@ -70,7 +70,7 @@ fn merged_shard(parts: &[Part], first: &Part, number: usize) -> Result<MergedSha
             one.dir, other.dir, first.shard.of
         )));
     }
-    let host = part.and_then(|part| Some(part.results.as_ref()?.host.clone()));
+    let host = part.map(|part| part.host.clone());
     let state = part.map_or(ShardState::Missing, |part| part.state);
     Ok(MergedShard { number, scenarios, state, host })
 }

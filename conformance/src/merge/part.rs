@@ -9,7 +9,8 @@ use serde::Deserialize;
 use super::error::MergeError;
 use crate::evidence::{STARTED, attempt_of};
 use crate::foreign_files;
-use crate::outcome::{DIVISION, Division, Request, Results, Shard, ShardState, from_stored};
+use crate::host_facts::noted_host;
+use crate::outcome::{DIVISION, Division, HostFacts, Request, Results, Shard, ShardState, from_stored};
 
 /// The file that says with which exit code a shard ended. `cargo xtask` writes it.
 const ENDED: &str = "ended.json";
@@ -23,6 +24,8 @@ pub(super) struct Part {
     pub(super) shard: Shard,
     pub(super) request: Request,
     pub(super) state: ShardState,
+    /// Its host; an unknown one if it neither noted nor reported any.
+    pub(super) host: HostFacts,
     /// Its report, if it got so far.
     pub(super) results: Option<Results>,
 }
@@ -50,7 +53,10 @@ impl Part {
         let results = stored(dir, RESULTS, |text| Ok(from_stored(text)?))?;
         let ended: Option<Ended> = stored(dir, ENDED, |text| Ok(serde_json::from_slice(text)?))?;
         let state = ended.map_or(ShardState::Killed, |ended| ShardState::Ended(ended.code));
-        let part = Self { dir: dir.to_owned(), shard, request: Request::of_run(dir)?, state, results };
+        let reported = || results.as_ref().map(|results| results.host.clone());
+        let host = noted_host(dir)?.or_else(reported).unwrap_or_else(HostFacts::unknown);
+        let request = Request::of_run(dir)?;
+        let part = Self { dir: dir.to_owned(), shard, request, state, host, results };
         part.require_own_evidence()?;
         Ok(part)
     }

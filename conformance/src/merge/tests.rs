@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::evidence::{ASKED, PROGRESS, RESULT, SEAL, STARTED};
+use crate::history::{RunRecord, fingerprint};
+use crate::host_facts::HOST;
 use crate::outcome::{DIVISION, Division, HostFacts, Results, ScenarioOutcome, Verdict};
 use crate::report;
 
@@ -232,4 +234,71 @@ fn a_link_of_one_shard_is_no_way_out_of_the_merged_run() {
     let error = format!("{:#}", anyhow::Error::from(shards.merge(&[1, 2]).expect_err("refused")));
     assert!(error.contains("symbolic link"), "{error}");
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+}
+
+#[test]
+fn a_shard_that_was_killed_is_of_the_host_that_it_noted_or_of_an_unknown_one() {
+    let merged = |shards: &Shards| {
+        shards.merge(&[1, 2]).unwrap();
+        let Division::Merged(merged) = Division::of_run(&shards.path("whole")).unwrap() else { panic!() };
+        merged
+    };
+    let noted = HostFacts { accelerator: "KVM".to_owned(), cores: 16, ..HostFacts::default() };
+    for host in [Some(noted), None] {
+        let shards = Shards::new();
+        for file in ["ended.json", "results.json"] {
+            fs::remove_file(shards.dir(1).join(file)).unwrap();
+        }
+        if let Some(host) = &host {
+            fs::write(shards.dir(1).join(HOST), serde_json::to_vec(host).unwrap()).unwrap();
+        }
+        let merged = merged(&shards);
+        assert!(!shards.path("whole").join(HOST).exists(), "the whole run has no host of its own");
+        assert_eq!(merged.host().is_known(), host.is_some());
+        assert_eq!(merged.shards[0].host, Some(host.unwrap_or_else(HostFacts::unknown)));
+    }
+}
+
+/// The record of a run that was merged from shards on these hosts.
+fn recorded(hosts: [Option<&HostFacts>; 2]) -> RunRecord {
+    let shards = Shards::new();
+    for (number, host) in (1..).zip(hosts) {
+        let text = host.map(|host| serde_json::to_vec(host).unwrap());
+        match text {
+            Some(text) => fs::write(shards.dir(number).join(HOST), text).unwrap(),
+            None => {
+                ["ended.json", "results.json"].iter().for_each(|file| {
+                    fs::remove_file(shards.dir(number).join(file)).unwrap();
+                });
+            }
+        }
+    }
+    let (_, results) = shards.merge(&[1, 2]).unwrap();
+    let Division::Merged(merged) = &results.division else { panic!("it was merged") };
+    RunRecord::of(&Results { host: merged.host(), ..results.clone() }, &shards.path("whole"))
+}
+
+#[test]
+fn each_scenario_of_a_merged_run_has_the_host_of_its_shard_and_the_run_none_of_them() {
+    let small = HostFacts { cpu: "A".to_owned(), cores: 4, memory: 16 << 30, ..HostFacts::default() };
+    let large = HostFacts { cores: 16, memory: 64 << 30, ..small.clone() };
+    let [of_small, of_large] = [&small, &large].map(fingerprint);
+    let mixed = recorded([Some(&small), Some(&large)]);
+    assert_eq!(
+        ["a", "b", "c"].map(|name| mixed.host_of(name)),
+        [&of_small, &of_large, &of_small].map(|x| Some(x.as_str()))
+    );
+    assert!(![&of_small, &of_large].contains(&&mixed.fingerprint), "{}", mixed.fingerprint);
+    let swapped = recorded([Some(&large), Some(&small)]);
+    assert_eq!(swapped.fingerprint, mixed.fingerprint);
+    assert_ne!(swapped.host_of("a"), mixed.host_of("a"));
+    assert_eq!(recorded([Some(&small), Some(&small)]).fingerprint, of_small);
+}
+
+#[test]
+fn what_a_killed_shard_measured_on_an_unknown_host_is_not_filed_under_the_others_host() {
+    let small = HostFacts { cpu: "A".to_owned(), cores: 4, ..HostFacts::default() };
+    let killed = recorded([None, Some(&small)]);
+    assert_eq!(killed.fingerprint, fingerprint(&small));
+    assert_eq!(["a", "b"].map(|name| killed.host_of(name)), [None, Some(fingerprint(&small).as_str())]);
 }

@@ -62,7 +62,7 @@ pub struct MergedShard {
     pub scenarios: Vec<String>,
     /// What the merge found of it.
     pub state: ShardState,
-    /// Its host, if it got so far as to report that.
+    /// Its host; none if the shard is missing.
     pub host: Option<HostFacts>,
 }
 
@@ -123,6 +123,14 @@ impl Merged {
         self.shards.iter().find(had_to_run).and_then(|shard| self.complaint(shard))
     }
 
+    /// The host of a scenario: that of its shard; `None` if it is not known.
+    #[must_use]
+    pub fn host_of(&self, scenario: &str) -> Option<&HostFacts> {
+        let mut shards = self.shards.iter();
+        let shard = shards.find(|shard| shard.scenarios.iter().any(|name| name == scenario))?;
+        shard.host.as_ref().filter(|host| host.is_known())
+    }
+
     fn complaint(&self, shard: &MergedShard) -> Option<String> {
         let MergedShard { number, scenarios, .. } = shard;
         let (of, names) = (self.shards.len(), scenarios.join(", "));
@@ -137,8 +145,9 @@ impl Merged {
         }
     }
 
-    /// The host of the whole run. Where the shards had different hosts, each fact lists them all,
-    /// and numbers are the least favourable, so that times are never taken for those of one host.
+    /// The host of the whole run, for people. Where the shards had different hosts, each fact lists
+    /// them all, and numbers are the least favourable. That may look like one of them:
+    /// [`Self::host_of`] tells on which one a time was measured.
     #[must_use]
     pub fn host(&self) -> HostFacts {
         let hosts: Vec<&HostFacts> = self.shards.iter().filter_map(|shard| shard.host.as_ref()).collect();

@@ -28,3 +28,29 @@ pub struct HostFacts {
     /// Hash of the guest image.
     pub image: String,
 }
+
+impl HostFacts {
+    /// The host of a run that did not note it. Its times are compared with no others.
+    #[must_use]
+    pub fn unknown() -> Self {
+        let unknown = || "unknown".to_owned();
+        Self {
+            cpu: unknown(),
+            kernel: unknown(),
+            cores: 0,
+            memory: 0,
+            qemu: unknown(),
+            libvirt: unknown(),
+            accelerator: unknown(),
+            accelerator_why: String::new(),
+            boot_ms: 0,
+            image: unknown(),
+        }
+    }
+
+    /// Whether this is a host at all: every host has a core.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.cores > 0
+    }
+}

@@ -1,9 +1,9 @@
 //! Which runs can be compared: those on hosts alike, under the same accelerator, with the same
 //! profile and the same options that change what a run measures.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use crate::history::RunRecord;
+use crate::history::{RunRecord, UNKNOWN_HOST};
 
 /// Options that change what a run measures; `--dir` names the disk of a benchmark. `--mutant` and
 /// `--variant` change the core, and are looked at by themselves.
@@ -11,35 +11,48 @@ const OPTIONS: [&str; 5] = ["--connect", "--jobs", "--kills", "--cycles", "--dir
 /// Options that change the core on purpose.
 const CHANGES: [&str; 2] = ["--mutant", "--variant"];
 
-/// What two runs must have in common.
+/// What two runs on hosts alike must have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Conditions {
-    fingerprint: String,
+struct Conditions {
     profile: String,
-    options: BTreeMap<String, String>,
+    options: [Option<String>; OPTIONS.len()],
 }
 
 impl Conditions {
-    pub(super) fn of(run: &RunRecord) -> Self {
-        Self {
-            fingerprint: run.fingerprint.clone(),
-            profile: run.profile.clone(),
-            options: options(&run.command, &OPTIONS),
-        }
+    fn of(run: &RunRecord) -> Self {
+        Self { profile: run.profile.clone(), options: OPTIONS.map(|name| run.option(name)) }
     }
 }
 
 /// How the core of a run was changed on purpose, if it was.
 pub(super) fn change(run: &RunRecord) -> Option<String> {
-    let asked = || options(&run.command, &CHANGES).into_iter().next().map(|(_, value)| value);
-    run.mutant.clone().or_else(asked)
+    run.mutant.clone().or_else(|| CHANGES.iter().find_map(|name| run.option(name)))
+}
+
+/// Whether two runs took place on hosts alike. One whose host is not known is like no other.
+pub(super) fn are_hosts_alike(one: &RunRecord, other: &RunRecord) -> bool {
+    one.fingerprint == other.fingerprint && one.fingerprint != UNKNOWN_HOST
 }
 
 /// Whether `earlier` is a run that `run` can be compared with. A core that was changed on purpose
 /// is compared with the core as it is, and nothing is compared with it.
 pub(super) fn is_comparable(run: &RunRecord, earlier: &RunRecord) -> bool {
     let changed = change(earlier);
-    Conditions::of(run) == Conditions::of(earlier) && (changed.is_none() || changed == change(run))
+    let alike = are_hosts_alike(run, earlier) && Conditions::of(run) == Conditions::of(earlier);
+    alike && (changed.is_none() || changed == change(run))
+}
+
+/// Whether what was accepted up to `accepted` is accepted of `run` as well: both are of one series,
+/// and each core of `run` was there to be looked at.
+pub(super) fn accepts(accepted: &RunRecord, run: &RunRecord) -> bool {
+    is_comparable(run, accepted) && core_names(run).is_subset(&core_names(accepted))
+}
+
+/// The names of the cores of a run. Records of older suites name them only for the whole run.
+fn core_names(run: &RunRecord) -> BTreeSet<String> {
+    let of_scenarios = run.scenarios.iter().map(|scenario| scenario.core.as_str());
+    let names: BTreeSet<_> = of_scenarios.filter(|core| !core.is_empty()).map(core_name).collect();
+    if names.is_empty() { [core_name(&run.core)].into() } else { names }
 }
 
 /// The name of a core without its version, and whether it has a process of its own, which a series
@@ -51,22 +64,6 @@ pub(super) fn core_name(core: &str) -> String {
     };
     let name = identity.rsplit_once(' ').map_or(identity, |(name, _version)| name);
     format!("{name}{opened}")
-}
-
-/// These options of a command, with their values.
-fn options(command: &str, names: &[&str]) -> BTreeMap<String, String> {
-    let words = shell_words::split(command).unwrap_or_default();
-    let mut found = BTreeMap::new();
-    for (index, word) in words.iter().enumerate() {
-        let (name, value) = match word.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (word.as_str(), words.get(index + 1).cloned()),
-        };
-        if names.contains(&name) {
-            found.insert(name.to_owned(), value.unwrap_or_default());
-        }
-    }
-    found
 }
 
 #[cfg(test)]
@@ -111,9 +108,36 @@ mod tests {
     }
 
     #[test]
-    fn options_inside_the_command_of_a_core_are_none_of_the_run() {
-        assert_eq!(options("x --core './core --jobs 3' --kills 5", &OPTIONS).len(), 1);
-        assert_eq!(options("x --core './unbalanced", &OPTIONS).len(), 0);
+    fn a_run_on_a_host_that_is_not_known_is_compared_with_none() {
+        let unknown = RunRecord { fingerprint: UNKNOWN_HOST.to_owned(), ..run(1) };
+        assert!(!is_comparable(&unknown, &unknown) && !is_comparable(&run(2), &unknown));
+    }
+
+    #[test]
+    fn many_cycles_are_another_series_also_where_nobody_typed_their_number() {
+        let conformance = with_command("--scenario vmware-azure");
+        let command = "cargo xtask soak --scenario vmware-azure".to_owned();
+        let soak = RunRecord { command, options: "--cycles 100 --seeds 1".to_owned(), ..run(1) };
+        let of_an_older_suite = RunRecord { options: String::new(), ..soak.clone() };
+        for soak in [&soak, &of_an_older_suite] {
+            assert!(!is_comparable(&conformance, soak) && !is_comparable(soak, &conformance), "{soak:?}");
+        }
+        assert!(is_comparable(&soak, &of_an_older_suite));
+        assert!(is_comparable(&soak, &with_command("--cycles 100")));
+    }
+
+    #[test]
+    fn what_is_accepted_of_one_host_or_core_is_not_accepted_of_another() {
+        let of_core = |core: &str| {
+            let mut run = run(1);
+            core.clone_into(&mut run.scenarios[0].core);
+            run
+        };
+        let plain = run(1);
+        assert!(accepts(&of_core("built-in 0.2.0"), &plain) && accepts(&of_core(""), &plain));
+        assert!(!accepts(&of_core("mine 1.0"), &plain));
+        assert!(!accepts(&RunRecord { fingerprint: "other".to_owned(), ..run(1) }, &plain));
+        assert!(!accepts(&with_command("--variant slow-start"), &plain));
     }
 
     #[test]

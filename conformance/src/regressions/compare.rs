@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::comparable::is_comparable;
+use super::comparable::{accepts, are_hosts_alike, is_comparable};
 use super::judge::{Judged, State, against, search};
 use super::pooled::pooled;
 use super::series::{Series, not_passed, series};
-use crate::history::{History, HistoryError, Kind, Metric, RunRecord};
+use crate::history::{AcceptedRun, History, HistoryError, Kind, Metric, RunRecord};
 
 /// The highest probability of a false alarm of any series in the report of one run.
 pub const NIGHT_ALPHA: f64 = 0.01;
@@ -115,13 +115,18 @@ pub fn compare(
     last: usize,
 ) -> Result<Comparison, NotCompared> {
     let judged = history.run(run)?;
-    let Others { comparable, left_out } = Others::of(&judged, history.runs()?);
+    let all = history.runs()?;
+    let accepted = match baseline {
+        Against::EarlierRuns => accepted_until(&judged, &all, &history.accepted(Kind::Run)?),
+        // Whoever names the border wants to know what changed since, accepted or not.
+        Against::Run(_) | Against::Baseline(_) => None,
+    };
+    let Others { comparable, left_out } = Others::of(&judged, all);
     let chosen = match baseline {
         Against::EarlierRuns => Chosen::all(history, comparable, &judged)?,
         Against::Run(id) => Chosen::after_run(history, comparable, &judged, id)?,
         Against::Baseline(path) => Chosen::after_file(history, comparable, &judged, path)?,
     };
-    let accepted = history.accepted_until(Kind::Run)?;
     Ok(judge_all(&judged, left_out, chosen, accepted.as_deref(), last))
 }
 
@@ -132,11 +137,20 @@ pub fn compare(
 /// The history cannot be read.
 pub fn compare_bench(history: &History, bench: &str, last: usize) -> Result<Comparison, NotCompared> {
     let judged = history.bench(bench)?;
-    let Others { comparable: mut runs, left_out } = Others::of(&judged, history.benches()?);
+    let all = history.benches()?;
+    let accepted = accepted_until(&judged, &all, &history.accepted(Kind::Bench)?);
+    let Others { comparable: mut runs, left_out } = Others::of(&judged, all);
     runs.push(judged.clone());
     let chosen = Chosen { metrics: metrics_of(&runs), runs, baseline: None };
-    let accepted = history.accepted_until(Kind::Bench)?;
     Ok(judge_all(&judged, left_out, chosen, accepted.as_deref(), last))
+}
+
+/// When the newest accepted run began that can be compared with the judged one; `None` if there is
+/// none. One that was deleted does not count: so were the runs before it, and with them the change.
+fn accepted_until(judged: &RunRecord, all: &[RunRecord], accepted: &BTreeSet<AcceptedRun>) -> Option<String> {
+    let is_accepted = |run: &&RunRecord| accepted.iter().any(|accepted| accepted.is(run));
+    let alike = all.iter().filter(is_accepted).filter(|run| accepts(run, judged));
+    alike.map(|run| run.began.clone()).max()
 }
 
 /// What each series says that has a value of the judged run. Changes up to the time `accepted` are
@@ -200,11 +214,12 @@ impl Others {
     /// Sorts `all` runs, one of which is the judged one.
     fn of(judged: &RunRecord, all: Vec<RunRecord>) -> Self {
         let is_before = |other: &RunRecord| (&other.began, &other.run) < (&judged.began, &judged.run);
-        let hosts = all.iter().filter(|other| other.fingerprint != judged.fingerprint).count();
-        let on_host = all.len() - hosts;
+        let others = || all.iter().filter(|other| other.run != judged.run);
+        let on_host = others().filter(|other| are_hosts_alike(judged, other)).count();
+        let hosts = others().count() - on_host;
         let comparable: Vec<_> =
             all.into_iter().filter(|other| is_before(other) && is_comparable(judged, other)).collect();
-        let left_out = LeftOut { hosts, options: on_host - 1 - comparable.len() };
+        let left_out = LeftOut { hosts, options: on_host - comparable.len() };
         Self { comparable, left_out }
     }
 }

@@ -99,6 +99,41 @@ fn a_regression_that_was_accepted_is_none_until_the_next_one() {
 }
 
 #[test]
+fn a_baseline_shows_what_is_worse_whatever_was_accepted_before() {
+    let runs = runs(40, 10);
+    let (keep, mut history) = history(&runs);
+    history.accept("run-0029").unwrap();
+    let file = exported(&keep, &runs[..29]);
+    for against in [Against::EarlierRuns, Against::Run("run-0028".into()), Against::Baseline(file)] {
+        let comparison = compare(&history, "run-0039", &against, USUAL_LAST).unwrap();
+        assert_eq!(comparison.regressions().count(), 1, "{against:?}");
+    }
+    // The change itself was accepted, and the border was named nevertheless.
+    history.accept("run-0035").unwrap();
+    let against = Against::Run("run-0028".into());
+    assert_eq!(compare(&history, "run-0039", &against, USUAL_LAST).unwrap().regressions().count(), 1);
+}
+
+#[test]
+fn what_is_accepted_of_another_host_or_core_accepts_nothing() {
+    let runs = runs(40, 10);
+    let (_keep, mut history) = history(&runs);
+    let mut other_core = RunRecord { run: "mine".into(), ..run(35) };
+    other_core.scenarios[0].core = "mine 1.0".into();
+    let other_host = RunRecord { run: "elsewhere".into(), fingerprint: "another".into(), ..run(36) };
+    for other in [other_core, other_host] {
+        let id = history.add(&other).unwrap();
+        history.accept(&id).unwrap();
+    }
+    let regressions = |history: &History| {
+        compare(history, "run-0039", &Against::EarlierRuns, USUAL_LAST).unwrap().regressions().count()
+    };
+    assert_eq!(regressions(&history), 1);
+    history.accept("run-0034").unwrap();
+    assert_eq!(regressions(&history), 0);
+}
+
+#[test]
 fn benchmarks_in_the_history_change_nothing_about_its_runs() {
     let runs = runs(40, 10);
     let (_keep, mut history) = history(&runs);

@@ -81,7 +81,8 @@ impl Series {
 type Found = (&'static str, String, f64);
 
 /// The series of `runs`, the last of which is the one that is judged; `metrics` are theirs, each
-/// with the index of its run. Only scenarios that passed count, with the core of the last run, and
+/// with the index of its run. Only scenarios that passed count, with the core and on the host that
+/// they have in the last run, and
 /// the newest `last` values of each series.
 pub(super) fn series(runs: &[RunRecord], metrics: &[(usize, Metric)], last: usize) -> Vec<Series> {
     let Some(judged) = runs.last() else { return Vec::new() };
@@ -91,8 +92,8 @@ pub(super) fn series(runs: &[RunRecord], metrics: &[(usize, Metric)], last: usiz
     }
     let mut series: BTreeMap<(&str, String, &'static str), Vec<Point>> = BTreeMap::new();
     for ((run, scenario), metrics) in of_scenario {
-        let core = passed_core(judged, scenario);
-        if core.is_none() || core != passed_core(&runs[run], scenario) {
+        let measured = passed_with(judged, scenario);
+        if measured.is_none() || measured != passed_with(&runs[run], scenario) {
             continue;
         }
         for ((key, edge), values) in grouped(found(&metrics)) {
@@ -109,12 +110,14 @@ pub(super) fn series(runs: &[RunRecord], metrics: &[(usize, Metric)], last: usiz
     all.collect()
 }
 
-/// The name of the core of a scenario that passed in a run.
-fn passed_core(run: &RunRecord, scenario: &str) -> Option<String> {
+/// The name of the core of a scenario that passed in a run, and the host on which it ran: shards
+/// that were merged may have had several.
+fn passed_with<'a>(run: &'a RunRecord, scenario: &str) -> Option<(String, &'a str)> {
+    let host = run.host_of(scenario)?;
     let found = run.scenarios.iter().find(|found| found.name == scenario)?;
     // Records of older suites name the core only for the whole run.
     let core = if found.core.is_empty() { &run.core } else { &found.core };
-    (found.verdict == Verdict::Pass).then(|| core_name(core))
+    (found.verdict == Verdict::Pass).then(|| (core_name(core), host))
 }
 
 /// Several values for one edge, as of the machines of a group, are one value for the run.

@@ -1,7 +1,7 @@
 //! Series of histories that are made up.
 
 use super::*;
-use crate::history::{ScenarioRecord, fingerprint};
+use crate::history::{ScenarioRecord, UNKNOWN_HOST, fingerprint};
 use crate::outcome::HostFacts;
 
 /// The scenario of [`run`].
@@ -21,11 +21,13 @@ pub(in crate::regressions) fn run(number: u64) -> RunRecord {
         fingerprint: fingerprint(&host),
         host,
         command: "cargo xtask conformance".into(),
+        options: String::new(),
         scenarios: vec![ScenarioRecord {
             name: SCENARIO.into(),
             verdict: Verdict::Pass,
             ms: 60_000,
             core: "built-in 0.1.0".into(),
+            fingerprint: String::new(),
         }],
         metrics: Vec::new(),
     }
@@ -107,7 +109,7 @@ fn a_missing_value_is_left_out_and_the_newest_are_kept() {
 }
 
 #[test]
-fn what_did_not_pass_is_simulated_or_of_another_core_does_not_count() {
+fn what_did_not_pass_is_simulated_or_of_another_core_or_host_does_not_count() {
     let metrics = [metric("", "boot-ms", 5_000.0), metric("failover", "rto-ms", 5_000.0)];
     let passed = with(1, &metrics);
     let changed = |change: fn(&mut ScenarioRecord)| {
@@ -119,11 +121,18 @@ fn what_did_not_pass_is_simulated_or_of_another_core_does_not_count() {
     let other_core = changed(|scenario| scenario.core = "another 1.0".into());
     let next_version = changed(|scenario| scenario.core = "built-in 0.2.0".into());
     let without_name = changed(|scenario| scenario.core.clear());
+    let other_host = changed(|scenario| scenario.fingerprint = "another".into());
+    let unknown_host = changed(|scenario| scenario.fingerprint = UNKNOWN_HOST.into());
+    let mut same_host = with(2, &metrics);
+    same_host.scenarios[0].fingerprint.clone_from(&same_host.fingerprint);
     let simulated = with(2, &metrics[1..]);
     let counts = |runs: &[RunRecord]| of(runs).first().map_or(0, |(_, _, values)| values.len());
     assert_eq!(counts(&[failed, passed.clone()]), 1);
     assert_eq!(counts(&[other_core, passed.clone()]), 1);
     assert_eq!(counts(&[next_version, passed.clone()]), 2);
     assert_eq!(counts(&[without_name, passed.clone()]), 2);
+    assert_eq!(counts(&[other_host, passed.clone()]), 1);
+    assert_eq!(counts(&[same_host, passed.clone()]), 2);
+    assert_eq!(counts(&[unknown_host.clone(), unknown_host]), 0);
     assert_eq!(counts(&[simulated, passed]), 1);
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::shards::contradictions;
+use super::test_runner;
 use crate::evidence::origin::{Foreign, check_place, check_seal_if_due, check_start};
 use crate::evidence::{RESULT, STARTED, asked, attempt_of, began};
 use crate::foreign_files;
@@ -31,6 +32,7 @@ pub fn collect(dir: &Utf8Path, host: HostFacts) -> Result<Results> {
         }
     }
     scenarios.extend(contradictions(&division, &scenarios));
+    scenarios.extend(test_runner::contradiction(dir, &scenarios)?);
     anyhow::ensure!(!scenarios.is_empty(), "no scenario began in {dir}: there is nothing to report");
     scenarios.sort_by(|a, b| a.name.cmp(&b.name));
     let rules = rules(&scenarios);

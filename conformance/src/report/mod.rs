@@ -16,6 +16,7 @@ mod shards;
 mod speeds;
 mod stored;
 mod summary;
+mod test_runner;
 pub(crate) mod tier;
 mod timeline;
 mod trend_plot;
@@ -28,6 +29,7 @@ use crate::outcome::Results;
 use crate::regressions::Comparison;
 pub(crate) use collect::suite;
 pub(crate) use stored::RESULTS;
+pub(crate) use test_runner::TESTS;
 
 pub use collect::collect;
 pub use exit_code::exit_code;

@@ -43,6 +43,7 @@ use wire::protocol::Time;
 use crate::context::RunContext;
 use crate::core_change::AskedChange;
 use crate::evidence::Evidence;
+use crate::host_facts::note_host;
 use crate::host_watch::HostWatch;
 use crate::missing::{self, Missing};
 use crate::outcome::{ScenarioOutcome, Verdict};
@@ -82,6 +83,7 @@ fn core_name(context: &RunContext) -> Result<String> {
 pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
     let context = RunContext::from_environment()?;
     let evidence = Evidence::begin(&context, &scenario.name)?;
+    note_host(&context.dir)?;
     let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, context.mutant.clone());
     // Every cycle and every check opens a core of its own; all are of this kind.
     let mut rules = RuleLog::simulated();

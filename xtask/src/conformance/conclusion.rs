@@ -1,13 +1,17 @@
 //! How a run ended, and which exit code follows from that and from the report.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use camino::Utf8Path;
+use serde_json::json;
 
 use super::nextest::{last_lines, log_path};
 use super::scenarios::Tier;
 use crate::error::{INTERRUPTED, SLOW, infrastructure};
 use crate::terminal::say;
 
+/// The file that says how the tests of a run ended. `conformance/src/report/test_runner.rs` reads
+/// it.
+const TESTS: &str = "tests.json";
 /// Lines of nextest's log that are repeated when a run ends without a verdict.
 const LOG_LINES: usize = 20;
 /// How deep below a scenario's directory its result may lie: under an attempt, under a round.
@@ -27,6 +31,15 @@ pub struct Ending {
 }
 
 impl Ending {
+    /// Notes in the run's directory how the tests ended, for its reports: a test that failed after
+    /// its result has no verdict.
+    pub fn note(&self, dir: &Utf8Path) -> Result<()> {
+        let Self { interrupted, broken, failed, .. } = self;
+        let ended = json!({"failed": failed, "broken": broken.is_some(), "interrupted": interrupted});
+        let path = dir.join(TESTS);
+        std::fs::write(&path, ended.to_string()).with_context(|| format!("tried to write {path}"))
+    }
+
     /// The exit code. A good report never outweighs a test that failed or left no result.
     pub fn conclude(&self, out: &Utf8Path, report: u8) -> Result<u8> {
         if self.interrupted {
@@ -85,6 +98,23 @@ mod tests {
         let mut ending = Ending { expected: vec!["a".into()], ..Ending::default() };
         change(&mut ending);
         ending
+    }
+
+    #[test]
+    fn a_run_notes_how_its_tests_ended() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let dir = Utf8Path::from_path(scratch.path()).expect("a UTF-8 path");
+        let noted = |ending: &Ending| {
+            ending.note(dir).expect("written");
+            let text = std::fs::read(dir.join(TESTS)).expect("it is there");
+            serde_json::from_slice::<serde_json::Value>(&text).expect("JSON")
+        };
+        let well = json!({"failed": false, "broken": false, "interrupted": false});
+        assert_eq!(noted(&ending(|_| ())), well);
+        let badly = json!({"failed": true, "broken": true, "interrupted": true});
+        let all =
+            |end: &mut Ending| (end.failed, end.broken, end.interrupted) = (true, Some(Tier::Real), true);
+        assert_eq!(noted(&ending(all)), badly);
     }
 
     #[test]

@@ -139,6 +139,7 @@ impl Run<'_> {
         remaining.expect(plans.iter().flat_map(|plan| &plan.tests));
         remaining.announcement().into_iter().for_each(say);
         let ending = self.run_plans(suite, plans, &remaining)?;
+        ending.note(&self.dir.path)?;
         // The tests take their guests down themselves, but a killed test cannot. Either way the
         // report is written.
         let reaped = suite.must(&["reap"]);

@@ -9,11 +9,8 @@ use serde::Deserialize;
 use crate::cli::{ConformanceArgs, MutantsArgs};
 use crate::conformance;
 use crate::conformance::rundir::{LATEST, RUNS};
-use crate::error::{INTERRUPTED, code_of, usage};
+use crate::error::{INTERRUPTED, RULE_BROKEN, code_of, usage};
 use crate::suite::Suite;
-
-/// The exit code of a run that found a broken rule.
-const RULE_BROKEN: u8 = 1;
 
 /// A mutant, and the scenario that has to find it.
 #[derive(Debug, Deserialize)]
