@@ -34,11 +34,11 @@ impl RunRecord {
 /// options of the run.
 fn value_of(command: &str, name: &str) -> Option<String> {
     let words = shell_words::split(command).unwrap_or_default();
-    let values = words.iter().enumerate().filter_map(|(index, word)| match word.split_once('=') {
+    let mut values = words.iter().enumerate().filter_map(|(index, word)| match word.split_once('=') {
         Some((option, value)) => (option == name).then(|| value.to_owned()),
         None => (word == name).then(|| words.get(index + 1).cloned().unwrap_or_default()),
     });
-    values.last()
+    values.next_back()
 }
 
 #[cfg(test)]
