@@ -23,7 +23,8 @@ pub enum HistoryCommand {
         #[arg(long)]
         keep: u32,
     },
-    /// Notes that what changed up to a run or a benchmark is intended, on its host and for its core.
+    /// Notes that what changed up to a run or a benchmark is intended, on its host and for its
+    /// core.
     Accept {
         /// Its id.
         run: String,

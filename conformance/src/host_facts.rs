@@ -40,19 +40,20 @@ pub fn host_facts() -> Result<HostFacts> {
     Ok(facts)
 }
 
-/// Notes the host of the run in `dir`, which begins. What an earlier scenario of the run noted
-/// stays. Before a trial boot the accelerator is not known, and nothing is noted.
+/// Notes the host of the run in `dir`, of which the scenario with its evidence in `scenario`
+/// begins. What an earlier scenario of the run noted stays. Before a trial boot the accelerator is
+/// not known, and nothing is noted.
 ///
 /// # Errors
-/// The host does not tell its facts, or the directory is not writable.
-pub fn note_host(dir: &Utf8Path) -> Result<()> {
+/// The host does not tell its facts, or a directory is not writable.
+pub fn note_host(dir: &Utf8Path, scenario: &Utf8Path) -> Result<()> {
     let path = dir.join(HOST);
     let facts = host_facts()?;
     if path.exists() || facts.accelerator.is_empty() {
         return Ok(());
     }
-    // Scenarios that begin together write the same, and nobody reads half of it.
-    let working = dir.join(format!("{HOST}.{}", std::process::id()));
+    // Scenarios that begin together put the same there, and nobody reads half of it.
+    let working = scenario.join(HOST);
     let text = serde_json::to_vec(&facts).context("write the facts of the host")?;
     std::fs::write(&working, text).with_context(|| format!("write {working}"))?;
     std::fs::rename(&working, &path).with_context(|| format!("write {path}"))

@@ -33,7 +33,7 @@ pub fn run(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {
 async fn run_async(scenario: &Scenario, compare: Compare) -> Result<ScenarioOutcome> {
     let run = RunContext::from_environment()?;
     let evidence = Arc::new(Evidence::begin(&run, &scenario.name)?);
-    note_host(&run.dir)?;
+    note_host(&run.dir, evidence.dir())?;
     keep_log(&evidence)?;
     let watch = HostWatch::begin().context("watch the host's clocks")?;
     let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, run.mutant.clone());

@@ -31,8 +31,8 @@ pub struct RunRecord {
     pub host: HostFacts,
     /// The command of the run; empty if that is not known.
     pub command: String,
-    /// Those of its options that change what a scenario does, whoever chose their values. Records of
-    /// older suites lack them.
+    /// Those of its options that change what a scenario does, whoever chose their values. Records
+    /// of older suites lack them.
     #[serde(default)]
     pub options: String,
     /// Every scenario.
@@ -203,8 +203,8 @@ pub fn fingerprint(host: &HostFacts) -> String {
 }
 
 /// The fingerprint of the host of a run. Shards on several hosts have one in common that is no
-/// host's; where one shard's host is not known, the others decide, because each scenario has that of
-/// its own shard besides.
+/// host's. Where one shard's host is not known, the others decide, because each scenario has that
+/// of its own shard besides.
 fn fingerprint_of_run(results: &Results) -> String {
     let Division::Merged(merged) = &results.division else { return fingerprint(&results.host) };
     let hosts = merged.shards.iter().filter_map(|shard| shard.host.as_ref());

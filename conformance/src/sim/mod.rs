@@ -83,7 +83,7 @@ fn core_name(context: &RunContext) -> Result<String> {
 pub fn run(scenario: &Scenario) -> Result<ScenarioOutcome> {
     let context = RunContext::from_environment()?;
     let evidence = Evidence::begin(&context, &scenario.name)?;
-    note_host(&context.dir)?;
+    note_host(&context.dir, evidence.dir())?;
     let mut outcome = ScenarioOutcome::begun(&scenario.name, &scenario.title, context.mutant.clone());
     // Every cycle and every check opens a core of its own; all are of this kind.
     let mut rules = RuleLog::simulated();
