@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 
 use super::*;
-use crate::evidence::{RESULT, STARTED};
+use crate::evidence::{RESULT, SEAL, STARTED};
 use crate::history::{Metric, UNKNOWN_HOST, fingerprint};
 use crate::host_facts::HOST;
 use crate::outcome::ScenarioOutcome;
@@ -111,10 +111,14 @@ fn killed_run() -> (tempfile::TempDir, Utf8PathBuf, Utf8PathBuf) {
     std::fs::remove_file(dir.join("results.json")).unwrap();
     let scenario = dir.join("vmware-azure");
     std::fs::create_dir(&scenario).unwrap();
-    std::fs::write(scenario.join(STARTED), "{}").unwrap();
+    let mark = serde_json::json!({"scenario": "vmware-azure"});
+    std::fs::write(scenario.join(STARTED), mark.to_string()).unwrap();
     let mut outcome = ScenarioOutcome::begun("vmware-azure", "", None);
     outcome.verdict = Verdict::Pass;
-    std::fs::write(scenario.join(RESULT), serde_json::to_vec(&outcome).unwrap()).unwrap();
+    let text = serde_json::to_vec(&outcome).unwrap();
+    let seal = serde_json::json!({"result": blake3::hash(&text).to_string()});
+    std::fs::write(scenario.join(SEAL), seal.to_string()).unwrap();
+    std::fs::write(scenario.join(RESULT), text).unwrap();
     (keep, dir, history)
 }
 

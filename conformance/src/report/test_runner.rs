@@ -66,7 +66,7 @@ mod tests {
 
     use super::super::{collect, exit_code};
     use super::*;
-    use crate::evidence::{RESULT, STARTED};
+    use crate::evidence::{RESULT, SEAL, STARTED};
     use crate::outcome::{HostFacts, Results};
 
     /// The results of a run of one scenario with this verdict, whose tests ended like this.
@@ -76,9 +76,12 @@ mod tests {
         let mut outcome = ScenarioOutcome::begun("a", "", None);
         (outcome.verdict, outcome.profile) = (verdict, "asr-2024".to_owned());
         outcome.slow.extend(slow.then(|| "9 boots".to_owned()));
+        let text = serde_json::to_vec(&outcome).unwrap();
+        let seal = json!({"result": blake3::hash(&text).to_string()});
         std::fs::create_dir(dir.join("a")).unwrap();
-        std::fs::write(dir.join("a").join(STARTED), "{}").unwrap();
-        std::fs::write(dir.join("a").join(RESULT), serde_json::to_vec(&outcome).unwrap()).unwrap();
+        std::fs::write(dir.join("a").join(STARTED), json!({"scenario": "a"}).to_string()).unwrap();
+        std::fs::write(dir.join("a").join(SEAL), seal.to_string()).unwrap();
+        std::fs::write(dir.join("a").join(RESULT), text).unwrap();
         ended.map_or(Ok(()), |ended| std::fs::write(dir.join(TESTS), ended.to_string())).unwrap();
         collect(dir, HostFacts::default()).unwrap()
     }
