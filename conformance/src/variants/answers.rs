@@ -127,13 +127,8 @@ impl Difference for FailsJobs {
 const EXAMINATION: Duration = Duration::from_secs(10);
 
 /// Preconditions at which the built-in core lets the job fail.
-const FOUND_LATE: [ErrorCode; 5] = [
-    ErrorCode::MasterTargetHasSnapshots,
-    ErrorCode::DatastoresNotListed,
-    ErrorCode::UuidClash,
-    ErrorCode::VcenterDisconnected,
-    ErrorCode::ShutdownFailed,
-];
+const FOUND_LATE: [ErrorCode; 3] =
+    [ErrorCode::MasterTargetHasSnapshots, ErrorCode::DatastoresNotListed, ErrorCode::UuidClash];
 
 /// Refuses a request for which the built-in core lets the job fail because a precondition is
 /// broken.
@@ -153,17 +148,13 @@ impl Difference for RefusesEarly {
     async fn started(
         &self,
         core: &dyn ReplicationCore,
-        request: JobRequest,
+        _request: JobRequest,
         answer: Result<JobId, CoreError>,
     ) -> Result<JobId, CoreError> {
         let id = answer?;
-        let is_planned = request.kind == JobKind::PlannedFailover;
         let examine = async {
             let mut view = core.job(&id).await?;
-            // Whether the source shuts down is known when the first step has ended.
-            let at_work =
-                |view: &JobView| view.steps.first().is_none_or(|it| is_planned && it.took.is_none());
-            while at_work(&view) && !view.state.ended() {
+            while view.steps.is_empty() && !view.state.ended() {
                 view = core.watch_job(&id, view.revision).await?;
             }
             Ok::<_, CoreError>(view)

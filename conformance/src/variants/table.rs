@@ -259,7 +259,7 @@ pub const VARIANTS: &[Variant] = &[
     ),
     variant!(
         "refuses-early",
-        "refuses reprotections and failovers whose job fails in the built-in core",
+        "refuses reprotections whose job fails in the built-in core",
         "ReplicationCore: a request that is not allowed is refused, or its job fails and changes nothing",
         RefusesEarly::default(),
     ),
