@@ -192,7 +192,7 @@ fn speed_name(depth: u32, log: bool, replication: bool) -> String {
 pub(crate) const UNKNOWN_HOST: &str = "unknown";
 
 /// A short text that is the same for hosts on which times can be compared: processor, cores,
-/// memory in GiB and accelerator; [`UNKNOWN_HOST`] if the host is not known.
+/// memory in GiB and accelerator; `unknown` if the host is not known.
 #[must_use]
 pub fn fingerprint(host: &HostFacts) -> String {
     if !host.is_known() {
