@@ -3,11 +3,13 @@
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 
-use crate::evidence::origin::BY_HAND;
 use crate::kills::KillChoice;
 use crate::rules::RuleId;
 use crate::rules::profile::{Profile, VARIABLE};
 use crate::wire_core::CoreChoice;
+
+/// What the id of a run begins with that nobody gave one. Each test of such a run has its own.
+pub(crate) const BY_HAND: &str = "by-hand-";
 
 /// What a test needs to know about its run.
 #[derive(Clone, Debug)]

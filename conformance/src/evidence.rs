@@ -2,6 +2,7 @@
 //! the result.
 
 pub(crate) mod origin;
+pub(crate) mod start_mark;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -17,10 +18,10 @@ use crate::context::RunContext;
 use crate::foreign_files;
 use crate::outcome::ScenarioOutcome;
 use crate::timeline::{Happening, Moment, TIMELINE};
-use origin::StartMark;
 
-/// First file of a scenario. If there is no result beside it, the scenario did not end.
-pub const STARTED: &str = "started.json";
+pub use start_mark::STARTED;
+use start_mark::StartMark;
+
 /// Last file of a scenario.
 pub const RESULT: &str = "result.json";
 /// Digest of the result, so that a result that was edited afterwards is noticed.

@@ -167,14 +167,5 @@ fn titles(edges: &[EdgeOutcome]) -> impl Iterator<Item = String> {
 }
 
 fn ending(outcome: &ScenarioOutcome) -> String {
-    format!("its recorded verdict is {}", word(outcome.verdict))
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "pass",
-        Verdict::Fail => "fail",
-        Verdict::Unknown => "unknown",
-        Verdict::Skipped => "skipped",
-    }
+    format!("its recorded verdict is {}", recorded::word(outcome.verdict))
 }

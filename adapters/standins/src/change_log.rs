@@ -66,8 +66,8 @@ impl StandInSite {
             .unwrap_or_default()
     }
 
-    /// How many snapshots of a machine were opened with the question what had changed; counted below
-    /// the core.
+    /// How many snapshots of a machine were opened with the question what had changed; counted
+    /// below the core.
     pub async fn changes_asked_for(&self, machine: &MachineId) -> u64 {
         self.state.lock().await.machines.get(machine).map_or(0, |record| record.changes_asked_for)
     }

@@ -1,7 +1,7 @@
 //! Evidence that is not that of its scenario and run: copied, renamed or edited.
 
 use super::*;
-use crate::evidence::origin::StartMark;
+use crate::evidence::start_mark::StartMark;
 use crate::outcome::Results;
 
 /// Simulated scenarios.

@@ -2,11 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use super::word;
 use crate::outcome::{EdgeOutcome, RuleOutcome, ScenarioOutcome, Verdict};
 use crate::rules::ids::FO_10;
 use crate::rules::{RuleId, Score};
 use crate::scenario::Scenario;
+
+/// The verdict in a word.
+pub(super) fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Unknown => "unknown",
+        Verdict::Skipped => "skipped",
+    }
+}
 
 /// What a recorded result says against a pass: its own verdict, and contradictions in it.
 pub(super) fn objections(outcome: &ScenarioOutcome) -> Vec<(Verdict, String)> {

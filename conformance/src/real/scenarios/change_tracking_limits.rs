@@ -239,8 +239,8 @@ async fn restart(context: &ScenarioContext, case: &Case, source: &Running) -> Re
     Ok(running)
 }
 
-/// Waits until the item lists a further resynchronisation and recovery points that are newer. If the
-/// site did not have to say that it does not know what changed, the points alone are enough.
+/// Waits until the item lists a further resynchronisation and recovery points that are newer. If
+/// the site did not have to say that it does not know what changed, the points alone are enough.
 async fn wait_for_resynchronisation(
     context: &ScenarioContext,
     case: &Case,

@@ -40,8 +40,8 @@ const REPORTED_WITHIN: Duration = Duration::from_secs(60);
 const SLOW: u64 = 2 << 20;
 /// Bytes after which a connection over a lossy link breaks: less than any transfer.
 const LOSSY: u64 = 4 << 10;
-/// Recovery points that have to come over a bad link. On a lossy one a connection breaks before each
-/// of them, and only one: a core may use as many connections in a transfer as it likes.
+/// Recovery points that have to come over a bad link. On a lossy one a connection breaks before
+/// each of them, and only one: a core may use as many connections in a transfer as it likes.
 const POINTS_ON_BAD_LINK: usize = 3;
 /// How long the core waits for a guest that refuses to shut down.
 const REFUSED_WITHIN: Millis = Millis(5_000);
