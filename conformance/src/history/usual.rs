@@ -14,8 +14,8 @@ const RUNS: usize = 10;
 /// The beginning of the names of steps' metrics.
 const STEP: &str = "step-ms ";
 
-/// The usual durations on a host, in milliseconds: medians of its last runs that
-/// took as long as a run does.
+/// The usual durations on a host, in milliseconds: medians of its last runs, without those of many
+/// cycles or of single rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usual {
     /// How many runs they come from.

@@ -82,8 +82,7 @@ type Found = (&'static str, String, f64);
 
 /// The series of `runs`, the last of which is the one that is judged; `metrics` are theirs, each
 /// with the index of its run. Only scenarios that passed count, with the core and on the host that
-/// they have in the last run, and
-/// the newest `last` values of each series.
+/// they have in the last run, and the newest `last` values of each series.
 pub(super) fn series(runs: &[RunRecord], metrics: &[(usize, Metric)], last: usize) -> Vec<Series> {
     let Some(judged) = runs.last() else { return Vec::new() };
     let mut of_scenario: BTreeMap<(usize, &str), Vec<&Metric>> = BTreeMap::new();
